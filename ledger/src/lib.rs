@@ -1,0 +1,1 @@
+//! What happened, durably: events, inventory, metrics of the writer.

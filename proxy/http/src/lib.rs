@@ -1,0 +1,1 @@
+//! TLS, certificates, dialling and pools that intercept and portal share.

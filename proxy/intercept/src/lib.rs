@@ -1,0 +1,1 @@
+//! The inline proxy: accept, hello, TLS, head, message, answer.

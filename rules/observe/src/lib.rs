@@ -1,0 +1,1 @@
+//! What gnomon knows about one thing it saw: fields, observations, phases, verdicts.

@@ -1,0 +1,1 @@
+//! Rules and catalogues that ship with gnomon.

@@ -1,0 +1,1 @@
+//! Bytes to facts: JSON-RPC scanner, ClientHello, SSE, content decoders, MCP signatures.
