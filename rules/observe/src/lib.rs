@@ -1,1 +1,33 @@
-//! What gnomon knows about one thing it saw: fields, observations, phases, verdicts.
+//! What gnomon knows about one thing it saw, and what may be decided about it.
+//!
+//! Everything else depends on this crate and it depends on nothing of ours. It holds one table of
+//! field names ([`Field`]), the value container that the table indexes ([`Observation`]), and the
+//! small enums of judgement ([`Phase`], [`Action`], [`Confidence`], …). It does no I/O, parses no
+//! traffic and judges nothing.
+//!
+//! The decision behind it: **one flat dotted name per fact, everywhere**. Rules, events, documents
+//! and code look a fact up through the same row of the same table, so a rule that names a field
+//! that does not exist, or that its channel can never fill, is caught when it is loaded.
+//!
+//! ```
+//! use gnomon_observe::{Field, Lookup, Observation, Value};
+//!
+//! let mut seen = Observation::new();
+//! seen.set(Field::ServerAddress, "mcp.example.com");
+//! assert!(matches!(seen.get(Field::ServerAddress), Lookup::Value(Value::Str(s)) if s == "mcp.example.com"));
+//! assert!(matches!(seen.get(Field::McpMethod), Lookup::Absent));
+//! assert_eq!(serde_json::to_string(&seen).unwrap(), r#"{"server.address":"mcp.example.com"}"#);
+//! ```
+#![deny(missing_docs)]
+
+mod field;
+mod judgement;
+mod observation;
+mod reference;
+mod value;
+
+pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, Kind, Retention, Role, UnknownField};
+pub use judgement::{Action, Channel, Class, Confidence, Correlation, Evidence, EvidenceSet, Level, Phase, UnknownWord};
+pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
+pub use reference::{field_reference, json_schema};
+pub use value::Value;

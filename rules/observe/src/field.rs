@@ -1,0 +1,392 @@
+//! The table of fields. One row gives a fact its name, its type, when it is final, who fills it, a
+//! sample and a sentence; everything else (rules, events, reference page) is read off this table.
+//!
+//! Names follow the OpenTelemetry semantic conventions where those have a word, ECS where they do
+//! not, and `gnomon.*` for what is ours alone.
+
+use crate::{Channel, Phase};
+use smol_str::SmolStr;
+use std::{fmt, str::FromStr};
+use thiserror::Error;
+
+/// The type of a field's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One text.
+    Str,
+    /// A whole number.
+    Int,
+    /// Yes or no.
+    Bool,
+    /// Several texts.
+    List,
+}
+
+/// Whether a rule may ask for a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Seen or derived from what was seen: rules match on it.
+    Evidence,
+    /// Written by the judge or the ledger: known only after rules ran, so no rule may name it.
+    Outcome,
+}
+
+/// Whether a field is written into events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// Written into events.
+    Stored,
+    /// Judged and forgotten: it may hold what people typed.
+    Transient,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct FieldInfo {
+    /// The flat dotted name.
+    pub name: &'static str,
+    /// The type of its value.
+    pub kind: Kind,
+    /// The phase at whose end it is final: present or known absent.
+    pub phase: Phase,
+    /// Whether rules may ask for it.
+    pub role: Role,
+    /// Whether events carry it.
+    pub retention: Retention,
+    /// The channels that can fill it.
+    pub channels: &'static [Channel],
+    /// A value as it would stand in an event, as JSON.
+    pub sample: &'static str,
+    /// What it says, units included.
+    pub doc: &'static str,
+}
+
+/// A field name that is not in the table.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("unknown field `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+pub struct UnknownField {
+    /// The name as written.
+    pub name: String,
+    /// The known name that is nearest to it, if any is near.
+    pub nearest: Option<String>,
+}
+
+const WEB: &[Channel] = &[Channel::Https, Channel::Http];
+const TLS: &[Channel] = &[Channel::Https];
+const RPC: &[Channel] = &[Channel::Https, Channel::Http, Channel::Stdio];
+const ALL: &[Channel] = Channel::ALL;
+const HOST: &[Channel] = &[Channel::Https, Channel::Http, Channel::Stdio, Channel::Process];
+const SERVERS: &[Channel] = &[Channel::Https, Channel::Http, Channel::Config];
+const PACKAGES: &[Channel] = &[Channel::Config, Channel::Process, Channel::Stdio];
+
+macro_rules! fields {
+    ($($id:ident $name:literal $kind:ident $phase:ident $role:ident $retention:ident $channels:ident $sample:literal $doc:literal;)+) => {
+        /// A field of the table. Its number is its row.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Field { $(#[doc = concat!("`", $name, "`: ", $doc)] $id),+ }
+
+        /// The table, in the order of [`Field`]'s variants, which is the order of keys in events.
+        pub const FIELDS: &[FieldInfo] = &[$(FieldInfo {
+            name: $name, kind: Kind::$kind, phase: Phase::$phase, role: Role::$role,
+            retention: Retention::$retention, channels: $channels, sample: $sample, doc: $doc,
+        }),+];
+
+        /// All fields, in the table's order.
+        const BY_ROW: &[Field] = &[$(Field::$id),+];
+
+        /// How many fields there are.
+        pub const FIELD_COUNT: usize = FIELDS.len();
+    };
+}
+
+fields! {
+    // What and when.
+    Timestamp "@timestamp" Str Connect Outcome Stored ALL r#""2026-11-20T09:00:00.000Z""# "When it was seen, RFC 3339 with milliseconds, UTC.";
+    EventId "event.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11""# "Names this event, a UUID version 7.";
+    EventKind "event.kind" Str Response Outcome Stored ALL r#""alert""# "`alert` for the first detection of an incident, `signal` for its later ones, `event` where no rule matched.";
+    Schema "gnomon.schema" Int Connect Outcome Stored ALL "1" "The version of this event format. A field may be added without raising it; a change of meaning raises it.";
+    ObservationId "gnomon.observation.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b10""# "Names the call, however often it was sighted.";
+    IncidentId "gnomon.incident.id" Str Response Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b0f""# "Names the incident: detections of one client, server and rule within 10 s of each other.";
+    Action "gnomon.action" Str Response Outcome Stored ALL r#""block""# "What was done: allow, log, redact, redirect or block.";
+    Confidence "gnomon.confidence" Str Response Outcome Stored ALL r#""confirmed""# "How sure it is that this was MCP: suspected, probable or confirmed.";
+    Evidence "gnomon.evidence" List Response Outcome Stored ALL r#"["host","header","body"]"# "What was actually seen that points to MCP.";
+    DetectionClass "gnomon.detection.class" Str Response Outcome Stored ALL r#""mcp""# "What the detection is about: mcp, llm, dlp, threat, policy or health.";
+    RuleId "rule.id" Str Response Outcome Stored ALL r#""8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d""# "The rule that decided.";
+    RuleName "rule.name" Str Response Outcome Stored ALL r#""MCP message to a server outside the portal""# "Its title.";
+    RuleLevel "rule.level" Str Response Outcome Stored ALL r#""high""# "Its level: informational, low, medium, high or critical.";
+    RulesMatched "gnomon.rules.matched" List Response Outcome Stored ALL r#"["8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d"]"# "All rules that matched, the deciding one first.";
+    Message "message" Str Response Outcome Stored ALL r#""blocked by gnomon: read_file is not allowed here""# "The line of text that the client was given, or the cause of an error.";
+
+    // The JSON-RPC message.
+    McpMethod "mcp.method.name" Str Message Evidence Stored RPC r#""tools/call""# "The method, when the message is recognised as MCP.";
+    ToolName "gen_ai.tool.name" Str Message Evidence Stored RPC r#""read_file""# "The tool of a `tools/call`.";
+    PromptName "gen_ai.prompt.name" Str Message Evidence Stored RPC r#""summarise""# "The prompt of a `prompts/get`.";
+    ResourceUri "mcp.resource.uri" Str Message Evidence Stored RPC r#""file:///srv/shared/plan.md""# "The resource of a `resources/*` request.";
+    RpcId "jsonrpc.request.id" Str Message Evidence Stored RPC r#""1""# "The request's id as text; absent for notifications.";
+    RpcMethod "rpc.method" Str Message Evidence Stored RPC r#""tools/call""# "The JSON-RPC method, MCP or not.";
+    McpSessionId "mcp.session.id" Str Head Evidence Stored RPC r#""7da9fbca-58f8-4c3a-93fe-3d2becefbe67""# "The `Mcp-Session-Id` header of the request.";
+    McpProtocolVersion "mcp.protocol.version" Str Message Evidence Stored RPC r#""2026-07-28""# "The protocol revision that the message states, else that its header states.";
+    McpClientName "mcp.client.name" Str Message Evidence Stored RPC r#""codex-mcp-client""# "The client's own name, as it states it.";
+    McpClientVersion "mcp.client.version" Str Message Evidence Stored RPC r#""0.169.0""# "The client's own version, as it states it.";
+    McpServerName "mcp.server.name" Str Response Evidence Stored RPC r#""docs""# "The server's own name, as it states it.";
+    McpServerVersion "mcp.server.version" Str Response Evidence Stored RPC r#""1.2.0""# "The server's own version, as it states it.";
+    ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text. Judged, never stored.";
+    BodyText "http.request.body.text" Str Message Evidence Transient WEB r#""{\"jsonrpc\":\"2.0\"""# "The first 1,024 bytes of the decoded request body. Judged, never stored.";
+    BatchIndex "gnomon.batch.index" Int Message Evidence Stored RPC "0" "The message's place in a JSON-RPC batch, from 0; absent outside a batch.";
+    Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC could not be read as one.";
+    Mismatch "gnomon.mismatch" List Message Evidence Stored WEB r#"["mcp-name"]"# "Headers that contradict what they mirror: mcp-method, mcp-name, mcp-protocol-version, authority, duplicate-header.";
+    Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "What exceeded its bound and was not judged whole.";
+    Signatures "gnomon.signatures" List Message Evidence Stored RPC r#"["H1","B3"]"# "Wire signatures of MCP in the request.";
+    ResponseSignatures "gnomon.response.signatures" List Response Evidence Stored RPC r#"["R1"]"# "Wire signatures of MCP in the answer.";
+    RpcStatus "rpc.response.status_code" Str Response Evidence Stored RPC r#""-32602""# "The code of a JSON-RPC error.";
+    ErrorType "error.type" Str Response Evidence Stored ALL r#""tool_error""# "What failed: `tool_error`, a JSON-RPC code, an HTTP status, or why no answer came.";
+    Tools "gnomon.tools" List Response Evidence Stored RPC r#"["echo","read_file"]"# "Tool names of a `tools/list` result, at most 512.";
+    RequestModel "gen_ai.request.model" Str Message Evidence Stored WEB r#""gpt-5""# "The model asked for.";
+    InputTokens "gen_ai.usage.input_tokens" Int Response Evidence Stored WEB "120" "Tokens read.";
+    OutputTokens "gen_ai.usage.output_tokens" Int Response Evidence Stored WEB "40" "Tokens written.";
+
+    // HTTP.
+    ServerAddress "server.address" Str Hello Evidence Stored SERVERS r#""mcp.example.com""# "The server's name: SNI, else the name the client asked the proxy for, else the address. Lower case, no port, no trailing dot.";
+    ServerPort "server.port" Int Connect Evidence Stored SERVERS "443" "The server's TCP port.";
+    UrlPath "url.path" Str Head Evidence Stored SERVERS r#""/mcp""# "The URL's path, without the query.";
+    UrlFull "url.full" Str Head Evidence Stored SERVERS r#""https://mcp.example.com/mcp""# "The URL without user and query, which may carry secrets.";
+    HttpMethod "http.request.method" Str Head Evidence Stored WEB r#""POST""# "The HTTP method.";
+    HttpStatus "http.response.status_code" Int Response Evidence Stored WEB "200" "The HTTP status that the server gave; absent where it was never asked.";
+    RequestSize "http.request.body.size" Int Message Evidence Stored WEB "118" "Bytes of the request body as sent, so far as read.";
+    ResponseSize "http.response.body.size" Int Response Outcome Stored WEB "512" "Bytes of the answer's body as sent, so far as read.";
+    UserAgent "user_agent.original" Str Head Evidence Stored WEB r#""codex-mcp-client/0.169.0""# "The `User-Agent` header.";
+    HttpVersion "network.protocol.version" Str Head Evidence Stored WEB r#""2""# "The HTTP version of the client's request: 1.0, 1.1 or 2.";
+
+    // TLS and network.
+    Sni "tls.client.server_name" Str Hello Evidence Stored TLS r#""mcp.example.com""# "The ClientHello's server name.";
+    Alpn "tls.next_protocol" Str Head Evidence Stored TLS r#""h2""# "The protocol chosen by ALPN between client and proxy.";
+    Ja4 "tls.client.ja4" Str Hello Evidence Stored TLS r#""t13d1011h2_61a7ad8aa9b6_3a6a1b5a1f0c""# "The JA4 fingerprint of the ClientHello.";
+    ClientRandom "tls.client.random" Str Hello Evidence Stored TLS r#""9f2c…""# "The ClientHello's random, 64 hexadecimal digits.";
+    Transport "network.transport" Str Connect Evidence Stored WEB r#""tcp""# "tcp or udp.";
+    DestinationAddress "destination.address" Str Connect Evidence Stored WEB r#""203.0.113.7""# "The IP address, when the client chose one.";
+    DestinationPort "destination.port" Int Connect Evidence Stored WEB "443" "Its port.";
+    SourceAddress "source.address" Str Connect Evidence Stored WEB r#""127.0.0.1""# "The client's IP address.";
+    SourcePort "source.port" Int Connect Evidence Stored WEB "51234" "Its port.";
+
+    // Process, user, container.
+    Pid "process.pid" Int Connect Evidence Stored HOST "4711" "Process id in the initial namespace.";
+    Executable "process.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/node""# "The program's file.";
+    ExecutableHash "process.executable.hash.sha256" Str Connect Evidence Stored HOST r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 of that file.";
+    CommandLine "process.command_line" Str Connect Evidence Stored HOST r#""node agent.js""# "The command line, bounded.";
+    ParentExecutable "process.parent.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/bash""# "The parent program's file.";
+    Ancestors "process.ancestors" List Connect Evidence Stored HOST r#"["/usr/bin/bash","/usr/sbin/sshd"]"# "Program files of the ancestors, nearest first.";
+    UserId "user.id" Str Connect Evidence Stored HOST r#""1000""# "Numeric user id.";
+    UserName "user.name" Str Connect Evidence Stored HOST r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
+    UserGroups "user.group.names" List Connect Evidence Stored HOST r#"["engineering"]"# "Groups of the user.";
+    ContainerId "container.id" Str Connect Evidence Stored HOST r#""1f2d3c4b5a69""# "Container id from the cgroup path.";
+    PodName "k8s.pod.name" Str Connect Evidence Stored HOST r#""agent-7c9""# "Kubernetes pod.";
+    Namespace "k8s.namespace.name" Str Connect Evidence Stored HOST r#""research""# "Kubernetes namespace.";
+    HostName "host.name" Str Connect Evidence Stored ALL r#""build-17""# "The host that gnomon runs on.";
+
+    // Packages.
+    PackageName "package.name" Str Connect Evidence Stored PACKAGES r#""@modelcontextprotocol/server-filesystem""# "The package that a local server comes from.";
+    PackageVersion "package.version" Str Connect Evidence Stored PACKAGES r#""2026.8.31""# "Its version.";
+    PackageEcosystem "package.ecosystem" Str Connect Evidence Stored PACKAGES r#""npm""# "Where it is published: npm, pypi, docker …";
+
+    // Ours.
+    Channel "gnomon.channel" Str Connect Evidence Stored ALL r#""https""# "Where it was seen: https, http, stdio, config or process.";
+    Sanctioned "gnomon.sanctioned" Bool Hello Evidence Stored ALL "false" "Whether the organisation named this server as allowed.";
+    Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "What the host catalogue says of the server: mcp, llm-api …";
+    Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "How the request was tied to its process: owner, client_random, tuple or none.";
+    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Where gnomon stood: flow, proxy, upstream, plaintext, stdio, replay.";
+    FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
+    FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "How a connection that was not read as HTTP ended: bypassed, passthrough, refused, ca_rejected, upstream_unverified …";
+    ServerId "gnomon.server.id" Str Hello Evidence Stored ALL r#""docs""# "The registered server.";
+    PortalId "gnomon.portal.id" Str Head Evidence Stored WEB r#""main""# "The portal that served it.";
+    ToolsHash "gnomon.tools.hash" Str Response Evidence Stored RPC r#""e3b0c442""# "Digest of the server's tool list.";
+    DlpFindings "gnomon.dlp.findings" List Response Evidence Stored RPC r#"["aws_access_key"]"# "Names of data patterns found.";
+    ExecutionId "gnomon.execution.id" Str Message Evidence Stored RPC r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b13""# "The Code Mode execution that made the call.";
+    DurationMs "gnomon.duration_ms" Int Response Outcome Stored RPC "12" "From the request's head to the answer's end, milliseconds.";
+    ReplayFile "gnomon.replay.file" Str Connect Outcome Stored ALL r#""monday.har""# "The recording this was replayed from.";
+    ReplayIndex "gnomon.replay.index" Int Connect Outcome Stored ALL "0" "Its entry in that recording, from 0.";
+}
+
+impl Field {
+    /// Its row of the table.
+    #[must_use]
+    pub const fn info(self) -> &'static FieldInfo {
+        &FIELDS[self as usize]
+    }
+    /// Its flat dotted name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.info().name
+    }
+    /// All fields in the table's order.
+    pub fn all() -> impl Iterator<Item = Field> {
+        BY_ROW.iter().copied()
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Field {
+    type Err = UnknownField;
+    fn from_str(name: &str) -> Result<Self, UnknownField> {
+        Field::all().find(|field| field.name() == name).ok_or_else(|| UnknownField { name: name.to_owned(), nearest: nearest(name) })
+    }
+}
+
+/// Fields whose last part is free: `http.request.header.<name>` and the like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `http.request.header.<name>`: a request header, name in lower case, known at [`Phase::Head`].
+    RequestHeader,
+    /// `http.response.header.<name>`: an answer's header, known at [`Phase::Response`].
+    ResponseHeader,
+    /// `gen_ai.tool.call.arguments.<path>`: one argument of a tool call, by its dotted path, known
+    /// at [`Phase::Message`]. Never stored.
+    Argument,
+}
+
+impl Family {
+    /// All families.
+    pub const ALL: [Family; 3] = [Family::RequestHeader, Family::ResponseHeader, Family::Argument];
+    /// The fixed part of the name, with its last dot.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Family::RequestHeader => "http.request.header.",
+            Family::ResponseHeader => "http.response.header.",
+            Family::Argument => "gen_ai.tool.call.arguments.",
+        }
+    }
+    /// When its members are final.
+    #[must_use]
+    pub const fn phase(self) -> Phase {
+        match self {
+            Family::RequestHeader => Phase::Head,
+            Family::ResponseHeader => Phase::Response,
+            Family::Argument => Phase::Message,
+        }
+    }
+    /// Which channels fill it.
+    #[must_use]
+    pub const fn channels(self) -> &'static [Channel] {
+        match self {
+            Family::RequestHeader | Family::ResponseHeader => WEB,
+            Family::Argument => RPC,
+        }
+    }
+}
+
+/// Anything a rule can name: a field of the table or a member of a family.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FieldRef {
+    /// A row of the table.
+    Field(Field),
+    /// A member of a family.
+    Member(Family, SmolStr),
+}
+
+impl FieldRef {
+    /// When it is final.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self {
+            FieldRef::Field(field) => field.info().phase,
+            FieldRef::Member(family, _) => family.phase(),
+        }
+    }
+    /// Which channels fill it.
+    #[must_use]
+    pub fn channels(&self) -> &'static [Channel] {
+        match self {
+            FieldRef::Field(field) => field.info().channels,
+            FieldRef::Member(family, _) => family.channels(),
+        }
+    }
+    /// Whether rules may ask for it.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self {
+            FieldRef::Field(field) => field.info().role,
+            FieldRef::Member(..) => Role::Evidence,
+        }
+    }
+}
+
+impl fmt::Display for FieldRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FieldRef::Field(field) => f.write_str(field.name()),
+            FieldRef::Member(family, member) => write!(f, "{}{member}", family.prefix()),
+        }
+    }
+}
+
+impl FromStr for FieldRef {
+    type Err = UnknownField;
+    fn from_str(name: &str) -> Result<Self, UnknownField> {
+        for family in Family::ALL {
+            if let Some(member) = name.strip_prefix(family.prefix()).filter(|m| !m.is_empty()) {
+                let member = if family == Family::Argument { SmolStr::new(member) } else { SmolStr::new(member.to_ascii_lowercase()) };
+                return Ok(FieldRef::Member(family, member));
+            }
+        }
+        name.parse().map(FieldRef::Field)
+    }
+}
+
+/// The known name nearest to `name`, if it is near enough to be a slip of the pen.
+fn nearest(name: &str) -> Option<String> {
+    FIELDS
+        .iter()
+        .map(|info| (strsim::jaro_winkler(name, info.name), info.name))
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_stands_once_and_leads_back_to_its_field() {
+        for field in Field::all() {
+            assert_eq!(field.name().parse::<Field>(), Ok(field));
+        }
+        assert_eq!(FIELD_COUNT, BY_ROW.len());
+    }
+
+    #[test]
+    fn every_sample_has_the_type_of_its_field() {
+        for info in FIELDS {
+            let sample: serde_json::Value = serde_json::from_str(info.sample).unwrap_or_else(|e| panic!("{}: {e}", info.name));
+            let fits = match info.kind {
+                Kind::Str => sample.is_string(),
+                Kind::Int => sample.is_i64(),
+                Kind::Bool => sample.is_boolean(),
+                Kind::List => sample.as_array().is_some_and(|a| a.iter().all(serde_json::Value::is_string)),
+            };
+            assert!(fits, "{}", info.name);
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_answered_with_the_nearest_name() {
+        let error = "mcp.method".parse::<Field>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown field `mcp.method`; did you mean `mcp.method.name`?");
+        assert_eq!("zebra".parse::<Field>().unwrap_err().nearest, None);
+    }
+
+    #[test]
+    fn header_names_are_folded_and_argument_paths_are_not() {
+        let header: FieldRef = "http.request.header.Mcp-Name".parse().unwrap();
+        assert_eq!(header.to_string(), "http.request.header.mcp-name");
+        let argument: FieldRef = "gen_ai.tool.call.arguments.Path".parse().unwrap();
+        assert_eq!(argument, FieldRef::Member(Family::Argument, "Path".into()));
+        assert_eq!("gen_ai.tool.call.arguments".parse(), Ok(FieldRef::Field(Field::ToolArguments)));
+    }
+}

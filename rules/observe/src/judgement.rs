@@ -1,0 +1,252 @@
+//! The small closed vocabularies of judgement: phases, actions, confidence, classes, levels.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+use thiserror::Error;
+
+/// A word that is not in a closed vocabulary.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("`{word}` is not a known {what}; use one of: {allowed}")]
+pub struct UnknownWord {
+    /// What kind of word was expected.
+    pub what: &'static str,
+    /// What was found.
+    pub word: String,
+    /// The words that are known, separated by `, `.
+    pub allowed: String,
+}
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident, $what:literal, [$($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)?]) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant),+
+        }
+        impl $name {
+            /// All of them, in ascending order.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+            /// The word used in rules, events and labels.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.as_str()) }
+        }
+        impl FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok($name::$variant),)+
+                    _ => Err(UnknownWord { what: $what, word: word.to_owned(), allowed: [$($word),+].join(", ") }),
+                }
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// When evidence arrives. A field belongs to the phase at whose end it is final: present, or
+    /// known absent.
+    Phase, "phase", [
+        /// The connection: addresses, process, user.
+        Connect = "connect",
+        /// The TLS ClientHello: SNI, ALPN. On plain HTTP it falls together with `Head`.
+        Hello = "hello",
+        /// The HTTP request line and headers.
+        Head = "head",
+        /// One JSON-RPC message of the request body, or the end of the body.
+        Message = "message",
+        /// The answer: status, headers, one JSON-RPC message of its body.
+        Response = "response",
+    ]
+}
+
+vocabulary! {
+    /// What to do, from mildest to strictest.
+    Action, "action", [
+        /// Let it pass; an administrator's `allow` stands above vendor rules.
+        Allow = "allow",
+        /// Let it pass and write it down. The default.
+        Log = "log",
+        /// Let it pass with parts replaced.
+        Redact = "redact",
+        /// Answer with the way to the sanctioned portal.
+        Redirect = "redirect",
+        /// Refuse it.
+        Block = "block",
+    ]
+}
+
+impl Action {
+    /// Whether this action keeps the original from passing unchanged, so that bytes must be held
+    /// until it is ruled out.
+    #[must_use]
+    pub const fn interferes(self) -> bool {
+        matches!(self, Action::Redact | Action::Redirect | Action::Block)
+    }
+}
+
+vocabulary! {
+    /// How sure gnomon is that this was MCP.
+    Confidence, "confidence", [
+        /// Host, path or SNI alone.
+        Suspected = "suspected",
+        /// MCP headers, an SSE endpoint event, an earlier confirmed exchange of the same client
+        /// and endpoint, or a malformed body that resembles JSON-RPC.
+        Probable = "probable",
+        /// An MCP message was parsed.
+        Confirmed = "confirmed",
+    ]
+}
+
+vocabulary! {
+    /// What a detection is about.
+    Class, "class", [
+        /// Use of the Model Context Protocol.
+        Mcp = "mcp",
+        /// Use of a model API.
+        Llm = "llm",
+        /// Sensitive data.
+        Dlp = "dlp",
+        /// An attack or its preparation.
+        Threat = "threat",
+        /// A rule of the organisation.
+        Policy = "policy",
+        /// gnomon itself.
+        Health = "health",
+    ]
+}
+
+vocabulary! {
+    /// How serious a match is, as in Sigma 2.1.0.
+    Level, "level", [
+        /// Worth knowing, never an alert.
+        Informational = "informational",
+        /// Review now and then.
+        Low = "low",
+        /// Review soon.
+        Medium = "medium",
+        /// Review at once.
+        High = "high",
+        /// Act at once.
+        Critical = "critical",
+    ]
+}
+
+vocabulary! {
+    /// What was actually seen.
+    Evidence, "evidence", [
+        /// The server's name.
+        Host = "host",
+        /// The URL path.
+        Path = "path",
+        /// Request headers.
+        Header = "header",
+        /// The request body.
+        Body = "body",
+        /// The answer.
+        Response = "response",
+        /// Plaintext read from a TLS library.
+        Plaintext = "plaintext",
+        /// A process's standard streams.
+        Stdio = "stdio",
+        /// A process start.
+        Process = "process",
+        /// A configuration file.
+        Config = "config",
+    ]
+}
+
+vocabulary! {
+    /// Where a thing was seen.
+    Channel, "channel", [
+        /// HTTP over TLS.
+        Https = "https",
+        /// HTTP without TLS.
+        Http = "http",
+        /// Standard input and output of a local server.
+        Stdio = "stdio",
+        /// A client's configuration file.
+        Config = "config",
+        /// A process start.
+        Process = "process",
+    ]
+}
+
+vocabulary! {
+    /// How a request was tied to the process that made it.
+    Correlation, "correlation", [
+        /// It was not.
+        None = "none",
+        /// By address and port.
+        Tuple = "tuple",
+        /// By the ClientHello's random, which a client can forge.
+        ClientRandom = "client_random",
+        /// By the kernel's socket owner, which it cannot.
+        Owner = "owner",
+    ]
+}
+
+/// A set of [`Evidence`], ordered as the enum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct EvidenceSet(u16);
+
+impl EvidenceSet {
+    /// Nothing seen.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(0)
+    }
+    /// Adds one.
+    pub fn insert(&mut self, evidence: Evidence) {
+        self.0 |= 1 << evidence as u16;
+    }
+    /// Whether it is in.
+    #[must_use]
+    pub const fn contains(self, evidence: Evidence) -> bool {
+        self.0 & (1 << evidence as u16) != 0
+    }
+    /// Whether nothing is in.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+    /// Both together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+    /// What is in, in the enum's order.
+    pub fn iter(self) -> impl Iterator<Item = Evidence> {
+        Evidence::ALL.iter().copied().filter(move |e| self.contains(*e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stricter_actions_compare_greater() {
+        assert!(Action::Block > Action::Redirect && Action::Redirect > Action::Redact);
+        assert!(Action::Redact > Action::Log && Action::Log > Action::Allow);
+        assert!(!Action::Log.interferes() && Action::Redirect.interferes());
+    }
+
+    #[test]
+    fn an_unknown_word_names_the_known_ones() {
+        let error = "drop".parse::<Action>().unwrap_err().to_string();
+        assert_eq!(error, "`drop` is not a known action; use one of: allow, log, redact, redirect, block");
+    }
+
+    #[test]
+    fn evidence_keeps_the_order_of_the_enum() {
+        let mut set = EvidenceSet::new();
+        set.insert(Evidence::Body);
+        set.insert(Evidence::Host);
+        assert_eq!(set.iter().map(Evidence::as_str).collect::<Vec<_>>(), ["host", "body"]);
+    }
+}

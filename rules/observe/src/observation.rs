@@ -1,0 +1,330 @@
+//! One thing seen: a sparse row of the field table.
+
+use crate::{FIELD_COUNT, Family, Field, FieldRef, Kind, Retention, UnknownField, Value};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use smol_str::SmolStr;
+use thiserror::Error;
+
+/// The version written into `gnomon.schema`.
+pub const SCHEMA_VERSION: i64 = 1;
+
+const ABSENT: u8 = u8::MAX;
+// A row index fits one byte and leaves a mark for "absent"; the set of unreadable rows fits one word.
+const _: () = assert!(FIELD_COUNT < ABSENT as usize && FIELD_COUNT <= 128);
+
+/// What an observation says of a field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lookup<'a> {
+    /// It has this value.
+    Value(&'a Value),
+    /// It has none.
+    Absent,
+    /// It has one that could not be read (past a bound, undecodable): neither a match nor a
+    /// mismatch may be concluded from it.
+    Unreadable,
+}
+
+/// Everything known about one thing seen. Access by [`Field`] is a table look-up; clones are cheap
+/// because text is shared.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    index: [u8; FIELD_COUNT],
+    values: Vec<Value>,
+    members: Vec<(Family, SmolStr, Value)>,
+    unreadable: u128,
+    unreadable_families: u8,
+}
+
+impl Default for Observation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observation {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { index: [ABSENT; FIELD_COUNT], values: Vec::with_capacity(24), members: Vec::new(), unreadable: 0, unreadable_families: 0 }
+    }
+
+    /// Sets a field, replacing what it had.
+    pub fn set(&mut self, field: Field, value: impl Into<Value>) {
+        let value = value.into();
+        let slot = &mut self.index[field as usize];
+        match self.values.get_mut(*slot as usize) {
+            Some(old) => *old = value,
+            // `values` holds at most one entry per field, and there are fewer than 255 fields.
+            None => {
+                *slot = self.values.len() as u8;
+                self.values.push(value);
+            }
+        }
+    }
+
+    /// Sets a field if there is a value.
+    pub fn set_some(&mut self, field: Field, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(field, value);
+        }
+    }
+
+    /// Makes a field absent again.
+    pub fn clear(&mut self, field: Field) {
+        // The slot in `values` stays behind unused; an observation is short-lived.
+        self.index[field as usize] = ABSENT;
+        self.unreadable &= !(1 << field as u8);
+    }
+
+    /// Sets a member of a family; a member set twice becomes a list.
+    pub fn set_member(&mut self, family: Family, name: impl Into<SmolStr>, value: impl Into<Value>) {
+        let (name, value) = (name.into(), value.into());
+        match self.members.iter_mut().find(|(f, n, _)| *f == family && *n == name) {
+            None => self.members.push((family, name, value)),
+            Some((_, _, old)) => {
+                let mut list = texts(old);
+                list.extend(texts(&value));
+                *old = Value::List(list);
+            }
+        }
+    }
+
+    /// Says that a field has a value which could not be read.
+    pub fn set_unreadable(&mut self, field: Field) {
+        self.unreadable |= 1 << field as u8;
+    }
+
+    /// Says that members of a family may be missing.
+    pub fn set_family_unreadable(&mut self, family: Family) {
+        self.unreadable_families |= 1 << family as u8;
+    }
+
+    /// What is known of a field.
+    #[must_use]
+    pub fn get(&self, field: Field) -> Lookup<'_> {
+        match self.values.get(self.index[field as usize] as usize) {
+            Some(value) => Lookup::Value(value),
+            None if self.unreadable & (1 << field as u8) != 0 => Lookup::Unreadable,
+            None => Lookup::Absent,
+        }
+    }
+
+    /// What is known of anything a rule can name.
+    #[must_use]
+    pub fn look_up(&self, field: &FieldRef) -> Lookup<'_> {
+        match field {
+            FieldRef::Field(field) => self.get(*field),
+            FieldRef::Member(family, name) => match self.members.iter().find(|(f, n, _)| f == family && n == name) {
+                Some((_, _, value)) => Lookup::Value(value),
+                None if self.unreadable_families & (1 << *family as u8) != 0 => Lookup::Unreadable,
+                None => Lookup::Absent,
+            },
+        }
+    }
+
+    /// The text of a field, if it has one.
+    #[must_use]
+    pub fn text(&self, field: Field) -> Option<&str> {
+        match self.get(field) {
+            Lookup::Value(value) => value.as_str(),
+            _ => None,
+        }
+    }
+
+    /// All values that are present, for keyword searches: fields in table order, then members.
+    pub fn values(&self) -> impl Iterator<Item = (FieldRef, &Value)> {
+        let fields = Field::all().filter_map(|field| match self.get(field) {
+            Lookup::Value(value) => Some((FieldRef::Field(field), value)),
+            _ => None,
+        });
+        fields.chain(self.members.iter().map(|(family, name, value)| (FieldRef::Member(*family, name.clone()), value)))
+    }
+
+    /// Whether anything in it could not be read.
+    #[must_use]
+    pub fn has_unreadable(&self) -> bool {
+        self.unreadable != 0 || self.unreadable_families != 0
+    }
+
+    /// Sets whatever `name` names from JSON.
+    ///
+    /// # Errors
+    /// When the name is not in the table or the value has another type than its field.
+    pub fn set_json(&mut self, name: &str, json: &serde_json::Value) -> Result<(), JsonError> {
+        let field: FieldRef = name.parse()?;
+        let value = from_json(json).ok_or_else(|| JsonError::Shape { name: name.to_owned() })?;
+        match field {
+            FieldRef::Member(family, member) => self.set_member(family, member, value),
+            FieldRef::Field(field) => {
+                let value = fit(field, value).ok_or_else(|| JsonError::Type { name: name.to_owned(), kind: field.info().kind })?;
+                self.set(field, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads an observation from a flat JSON object, as [`Serialize`] writes it.
+    ///
+    /// # Errors
+    /// When a name is not in the table or a value has another type than its field.
+    pub fn from_json(object: &serde_json::Map<String, serde_json::Value>) -> Result<Self, JsonError> {
+        let mut seen = Self::new();
+        for (name, value) in object {
+            seen.set_json(name, value)?;
+        }
+        Ok(seen)
+    }
+}
+
+/// Why JSON is not an observation.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum JsonError {
+    /// The name is not in the table.
+    #[error(transparent)]
+    Name(#[from] UnknownField),
+    /// Objects, nulls, fractions and lists of anything but texts and numbers have no place.
+    #[error("`{name}` must be a text, a whole number, true, false or a list of texts")]
+    Shape {
+        /// The field.
+        name: String,
+    },
+    /// The value has another type than its field.
+    #[error("`{name}` must be of type {kind:?}")]
+    Type {
+        /// The field.
+        name: String,
+        /// Its type.
+        kind: Kind,
+    },
+}
+
+fn texts(value: &Value) -> Vec<SmolStr> {
+    match value {
+        Value::Str(text) => vec![text.clone()],
+        Value::Int(number) => vec![number.to_string().into()],
+        Value::Bool(truth) => vec![truth.to_string().into()],
+        Value::List(list) => list.clone(),
+    }
+}
+
+fn from_json(json: &serde_json::Value) -> Option<Value> {
+    Some(match json {
+        serde_json::Value::String(text) => Value::Str(text.into()),
+        serde_json::Value::Number(number) => Value::Int(number.as_i64()?),
+        serde_json::Value::Bool(truth) => Value::Bool(*truth),
+        serde_json::Value::Array(list) => Value::List(
+            list.iter()
+                .map(|item| match item {
+                    serde_json::Value::String(text) => Some(SmolStr::new(text)),
+                    serde_json::Value::Number(number) => Some(number.to_string().into()),
+                    _ => None,
+                })
+                .collect::<Option<_>>()?,
+        ),
+        serde_json::Value::Null | serde_json::Value::Object(_) => return None,
+    })
+}
+
+/// The value in the type of its field: a single text fits a list, a number fits a text.
+fn fit(field: Field, value: Value) -> Option<Value> {
+    match (field.info().kind, value) {
+        (Kind::Str, Value::Int(number)) => Some(Value::Str(number.to_string().into())),
+        (Kind::List, Value::Str(text)) => Some(Value::List(vec![text])),
+        (Kind::Str, value @ Value::Str(_))
+        | (Kind::Int, value @ Value::Int(_))
+        | (Kind::Bool, value @ Value::Bool(_))
+        | (Kind::List, value @ Value::List(_)) => Some(value),
+        _ => None,
+    }
+}
+
+/// A flat object with dotted keys in the table's order. Transient fields and arguments are left
+/// out; request and response headers that were looked at are written.
+impl Serialize for Observation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for field in Field::all() {
+            if let Lookup::Value(value) = self.get(field)
+                && field.info().retention == Retention::Stored
+            {
+                map.serialize_entry(field.name(), value)?;
+            }
+        }
+        for (family, name, value) in &self.members {
+            if *family != Family::Argument && !is_secret_header(name) {
+                map.serialize_entry(&format_args!("{}{name}", family.prefix()), value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// Headers whose values are credentials: judged when a rule asks, never written.
+fn is_secret_header(name: &str) -> bool {
+    const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"];
+    SECRET.contains(&name) || name.contains("token") || name.contains("secret")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_set_twice_keep_the_last_value() {
+        let mut seen = Observation::new();
+        seen.set(Field::UrlPath, "/a");
+        seen.set(Field::UrlPath, "/b");
+        assert_eq!(seen.text(Field::UrlPath), Some("/b"));
+        seen.clear(Field::UrlPath);
+        assert_eq!(seen.get(Field::UrlPath), Lookup::Absent);
+    }
+
+    #[test]
+    fn an_unreadable_field_is_neither_present_nor_absent() {
+        let mut seen = Observation::new();
+        seen.set_unreadable(Field::ToolName);
+        seen.set_family_unreadable(Family::Argument);
+        assert_eq!(seen.get(Field::ToolName), Lookup::Unreadable);
+        assert_eq!(seen.look_up(&FieldRef::Member(Family::Argument, "path".into())), Lookup::Unreadable);
+        seen.set(Field::ToolName, "echo");
+        assert!(matches!(seen.get(Field::ToolName), Lookup::Value(_)));
+    }
+
+    #[test]
+    fn what_people_typed_and_credentials_are_never_written() {
+        let mut seen = Observation::new();
+        seen.set(Field::ToolArguments, vec!["/etc/passwd".into()]);
+        seen.set(Field::BodyText, "{}");
+        seen.set_member(Family::Argument, "path", "/etc/passwd");
+        seen.set_member(Family::RequestHeader, "authorization", "Bearer x");
+        seen.set_member(Family::RequestHeader, "x-gitlab-token", "x");
+        seen.set_member(Family::RequestHeader, "mcp-name", "echo");
+        assert_eq!(serde_json::to_string(&seen).unwrap(), r#"{"http.request.header.mcp-name":"echo"}"#);
+    }
+
+    #[test]
+    fn every_stored_sample_survives_a_round_trip() {
+        let mut object = serde_json::Map::new();
+        for info in crate::FIELDS.iter().filter(|i| i.retention == Retention::Stored) {
+            object.insert(info.name.to_owned(), serde_json::from_str(info.sample).unwrap());
+        }
+        let seen = Observation::from_json(&object).unwrap();
+        assert_eq!(serde_json::to_value(&seen).unwrap(), serde_json::Value::Object(object));
+    }
+
+    #[test]
+    fn json_of_the_wrong_type_says_which_is_right() {
+        let error = Observation::new().set_json("server.port", &serde_json::json!("https")).unwrap_err();
+        assert_eq!(error.to_string(), "`server.port` must be of type Int");
+        assert!(Observation::new().set_json("url.path", &serde_json::json!({})).is_err());
+    }
+
+    #[test]
+    fn a_header_sent_twice_is_a_list() {
+        let mut seen = Observation::new();
+        seen.set_member(Family::RequestHeader, "accept", "a");
+        seen.set_member(Family::RequestHeader, "accept", "b");
+        let accept = FieldRef::Member(Family::RequestHeader, "accept".into());
+        assert_eq!(seen.look_up(&accept), Lookup::Value(&Value::List(vec!["a".into(), "b".into()])));
+    }
+}
