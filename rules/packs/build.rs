@@ -1,0 +1,8 @@
+//! Makes cargo notice a rule or catalogue file that was added or removed: `include_dir!` alone
+//! only notices changes in files it already knew.
+
+fn main() {
+    for folder in ["shadow-mcp", "examples", "baseline-cloudflare", "catalogue"] {
+        println!("cargo::rerun-if-changed={folder}");
+    }
+}
