@@ -1,0 +1,104 @@
+//! What a rule says of itself: name, level, origin, and what to do about a match.
+
+use gnomon_observe::{Action, Class, FieldRef, Level, Phase};
+use smol_str::SmolStr;
+use std::fmt;
+
+/// Who wrote a rule. It decides whose word counts when rules disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// It came with the product.
+    Vendor,
+    /// The administrator of this installation wrote it.
+    Admin,
+}
+
+/// The text of one rule file: one or more YAML documents.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file's path, as errors should name it.
+    pub name: String,
+    /// Its content.
+    pub text: String,
+    /// Who wrote it.
+    pub origin: Origin,
+}
+
+/// A rule's place in its [`RuleSet`](crate::RuleSet). It says nothing about another set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleIndex(pub(crate) u16);
+
+impl RuleIndex {
+    /// The place in [`RuleSet::rules`](crate::RuleSet::rules).
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for RuleIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a redirected client is told where to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The message is refused in the protocol's own words, which name the place to go to.
+    #[default]
+    Explain,
+    /// HTTP 307 with a `Location`.
+    Location,
+}
+
+/// What to do about a match: `gnomon.response`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// What to do.
+    pub action: Action,
+    /// How to redirect; meaningful for [`Action::Redirect`] only.
+    pub mode: Mode,
+    /// Where to: the name of a portal or an http(s) URL. Always a URL with [`Mode::Location`].
+    pub to: Option<SmolStr>,
+    /// The line of text for the client.
+    pub message: Option<SmolStr>,
+}
+
+impl Default for Response {
+    /// Write it down and let it pass.
+    fn default() -> Self {
+        Self { action: Action::Log, mode: Mode::default(), to: None, message: None }
+    }
+}
+
+/// A loaded rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its UUID, lower case, unique in the set.
+    pub id: SmolStr,
+    /// Its title.
+    pub title: SmolStr,
+    /// What it looks for, and why.
+    pub description: Option<SmolStr>,
+    /// Where to read more.
+    pub references: Vec<SmolStr>,
+    /// Sigma tags such as `attack.t1102`.
+    pub tags: Vec<SmolStr>,
+    /// How serious a match is; `medium` when the rule does not say.
+    pub level: Level,
+    /// What a match is about; `mcp` when the rule does not say.
+    pub class: Class,
+    /// Who wrote it.
+    pub origin: Origin,
+    /// What to do about a match.
+    pub response: Response,
+    /// The phase at which all its fields are final.
+    pub phase: Phase,
+    /// The fields it names, each once, in the order of first mention.
+    pub fields: Vec<FieldRef>,
+    /// The file it was read from.
+    pub file: SmolStr,
+    /// The line of the file on which it begins, from 1.
+    pub line: u32,
+}
