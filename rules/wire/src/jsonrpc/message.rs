@@ -1,0 +1,243 @@
+//! The facts kept of one JSON-RPC message. Plain data: the meaning is given in [`crate::mcp`].
+
+use smol_str::SmolStr;
+
+/// What a message is, by the members it has (JSON-RPC 2.0 sections 4 and 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A string `method` and an `id`, even a `null` one.
+    Request,
+    /// A string `method` and no `id`.
+    Notification,
+    /// `result` without `method`.
+    Response,
+    /// `error` without `method` and `result`.
+    Error,
+    /// None of these: a JSON object that is no JSON-RPC message.
+    #[default]
+    Other,
+}
+
+/// The `jsonrpc` member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Version {
+    /// Missing; lenient servers accept that.
+    #[default]
+    Absent,
+    /// The string `2.0`.
+    V2,
+    /// Anything else.
+    Other,
+}
+
+/// The `id` member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Id {
+    /// A string, decoded.
+    Str(SmolStr),
+    /// A number, as it was written (`1.0` and `1e400` stay).
+    Num(SmolStr),
+    /// `null`.
+    Null,
+    /// A type JSON-RPC does not allow (boolean, array, object).
+    Other,
+}
+
+impl Id {
+    /// The id as JSON text, to be put into an answer; what is not an id becomes `null`.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Str(text) => quoted(text),
+            Self::Num(raw) => raw.to_string(),
+            Self::Null | Self::Other => "null".to_owned(),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if c < ' ' => {
+                // Writing to a String cannot fail.
+                let _ = write!(json, "\\u{:04x}", c as u32);
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// The `params` member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ParamsShape {
+    /// No such member.
+    #[default]
+    Absent,
+    /// By name, as MCP does.
+    Object,
+    /// By position; never MCP.
+    Array,
+    /// A scalar or `null`.
+    Other,
+}
+
+/// Whether a member was there (and of the type the field's documentation names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// It was not.
+    #[default]
+    Absent,
+    /// It was.
+    Present,
+}
+
+impl Presence {
+    /// `true` for [`Presence::Present`].
+    pub const fn is_present(self) -> bool {
+        matches!(self, Self::Present)
+    }
+}
+
+/// Whether a capture holds everything there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Truncation {
+    /// Nothing was left out.
+    #[default]
+    Whole,
+    /// A bound was reached and the rest was dropped.
+    Cut,
+}
+
+impl Truncation {
+    /// `true` for [`Truncation::Cut`].
+    pub const fn is_cut(self) -> bool {
+        matches!(self, Self::Cut)
+    }
+}
+
+/// A member whose type tells protocols apart: MCP has a string where ACP has an integer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    /// A string, decoded.
+    Str(SmolStr),
+    /// A number, as it was written.
+    Num(SmolStr),
+    /// Any other type.
+    Other,
+}
+
+impl Scalar {
+    /// The string, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => Some(text),
+            Self::Num(_) | Self::Other => None,
+        }
+    }
+}
+
+/// What `params._meta` said (MCP 2026-07-28, per-request metadata).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Meta {
+    /// Some key begins with `io.modelcontextprotocol/`.
+    pub mcp: Presence,
+    /// The string `io.modelcontextprotocol/protocolVersion`.
+    pub protocol_version: Option<SmolStr>,
+    /// `name` of `io.modelcontextprotocol/clientInfo`.
+    pub client_name: Option<SmolStr>,
+    /// `version` of `io.modelcontextprotocol/clientInfo`.
+    pub client_version: Option<SmolStr>,
+    /// Key names in order, at most [`super::MAX_META_KEYS`].
+    pub keys: Vec<SmolStr>,
+}
+
+/// What `result` or `error` said.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ResultFacts {
+    /// The string `result.protocolVersion`.
+    pub protocol_version: Option<SmolStr>,
+    /// `result.serverInfo.name`, or of `_meta["io.modelcontextprotocol/serverInfo"]`.
+    pub server_name: Option<SmolStr>,
+    /// `version` beside it.
+    pub server_version: Option<SmolStr>,
+    /// `result.serverInfo` is an object.
+    pub server_info: Presence,
+    /// `result.capabilities` is an object.
+    pub capabilities: Presence,
+    /// `result.supportedVersions` is an array with at least one MCP protocol version.
+    pub supported_versions: Presence,
+    /// `result._meta` has a key that begins with `io.modelcontextprotocol/`.
+    pub meta_mcp: Presence,
+    /// `result._meta["io.modelcontextprotocol/serverInfo"]` is an object.
+    pub meta_server_info: Presence,
+    /// Names in `result.tools[]`, at most [`super::MAX_TOOLS`].
+    pub tools: Vec<SmolStr>,
+    /// Whether `tools` holds all of them, each whole.
+    pub tools_overflow: Truncation,
+    /// Some element of `result.tools[]` has `inputSchema`.
+    pub input_schema: Presence,
+    /// `result.isError`, where it is a boolean.
+    pub is_error: Option<bool>,
+    /// The string `result.resultType` (2026-07-28).
+    pub result_type: Option<SmolStr>,
+    /// `error.code`, where it is an integer.
+    pub error_code: Option<i64>,
+    /// `error.message`, at most [`super::Limits::max_capture`] bytes.
+    pub error_message: Option<SmolStr>,
+}
+
+/// One JSON-RPC message: the facts, not the text. Every string is bounded by
+/// [`super::Limits::max_capture`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Message {
+    /// Position in the batch; 0 for a single message.
+    pub index: usize,
+    /// Offset, in the bytes fed so far, just after the byte that closes the message.
+    pub end: u64,
+    /// Request, notification, response, error or none.
+    pub kind: Kind,
+    /// The `jsonrpc` member.
+    pub jsonrpc: Version,
+    /// `method`, where it is a string.
+    pub method: Option<SmolStr>,
+    /// `id`, where there is one.
+    pub id: Option<Id>,
+    /// The type of `params`.
+    pub params: ParamsShape,
+    /// The string `params.name`: the tool or prompt.
+    pub name: Option<SmolStr>,
+    /// The string `params.uri`: the resource.
+    pub uri: Option<SmolStr>,
+    /// `params.protocolVersion`: a string in MCP, an integer in ACP.
+    pub protocol_version: Option<Scalar>,
+    /// The string `params.clientInfo.name`.
+    pub client_name: Option<SmolStr>,
+    /// The string `params.clientInfo.version`.
+    pub client_version: Option<SmolStr>,
+    /// `params.capabilities` is an object.
+    pub capabilities: Presence,
+    /// `params.clientCapabilities` is there (ACP).
+    pub client_capabilities: Presence,
+    /// `params._meta`.
+    pub meta: Meta,
+    /// `params.taskId` is there (MCP tasks).
+    pub task_id: Presence,
+    /// `params.id` is there (A2A tasks).
+    pub params_id: Presence,
+    /// Leaves of `params.arguments` when their capture is on: dotted key path and decoded value.
+    /// Elements of an array share its path; numbers, booleans and `null` are text; an empty object
+    /// or array is an empty value.
+    pub arguments: Vec<(SmolStr, SmolStr)>,
+    /// Whether `arguments` holds all of them.
+    pub arguments_truncated: Truncation,
+    /// A captured method, name, uri or id was longer than the bound and is cut.
+    pub truncated: bool,
+    /// `result` or `error`.
+    pub result: ResultFacts,
+}

@@ -1,0 +1,21 @@
+//! What makes bytes MCP: method tables, protocol eras and the signatures of every revision.
+//!
+//! A signature is one observation with a known strength; combining those of a flow is the caller's
+//! work. Message signatures look at decoded, structured facts only, never at raw bytes, so text
+//! that quotes MCP has none. Revisions: 2024-11-05 to 2025-11-25 (*legacy*: sessions, `initialize`)
+//! and 2026-07-28 (*modern*: stateless).
+
+mod era;
+mod header;
+mod method;
+mod signature;
+mod transport;
+
+pub use era::{Era, era_of, is_protocol_version};
+pub use header::{HeaderValueError, MismatchSet, decode_header_value, header_mismatch};
+pub use method::is_mcp_method;
+pub use signature::{Signature, SignatureSet, Strength, message_signature, response_signature};
+pub use transport::{Endpoint, challenge_signature, endpoint_event, header_signatures, path_signatures};
+
+#[cfg(test)]
+mod tests;
