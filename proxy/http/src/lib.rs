@@ -1,1 +1,39 @@
-//! TLS, certificates, dialling and pools that intercept and portal share.
+//! TLS, certificates, dialling and connection pools that the intercepting proxy and the portal share.
+//!
+//! Towards clients: [`CertificateAuthority`] and [`LeafCache`] answer for any server name. Towards
+//! upstreams: [`Dialer`] connects to an address that was checked after resolving, [`UpstreamTls`]
+//! verifies it, [`Pools`] keeps the connections apart by principal.
+//!
+//! It deliberately judges nothing and knows no MCP: what a request means is decided above it.
+//!
+//! The trade-off: pooling is hyper-util's legacy client, one per (protocol, principal), instead of
+//! a pool of our own. That costs a few clones per request and buys its well-worn handling of closed,
+//! idle and raced connections. The pools stay apart by principal because an upstream may authenticate
+//! the connection rather than the request.
+
+mod abort;
+mod alpn;
+mod ca;
+mod connector;
+mod dial;
+mod forbidden;
+mod install;
+mod leaf;
+mod pool;
+mod resolve;
+mod send_error;
+mod stream;
+mod upstream;
+
+pub use abort::AbortBody;
+pub use alpn::{ALPN_CAPACITY, ALPN_TTL, Alpn, AlpnCache};
+pub use ca::{CaCertificate, CaError, CertificateAuthority, Provenance};
+pub use dial::{DialError, DialOptions, Dialer};
+pub use forbidden::{ForbiddenAddresses, ForbiddenReason};
+pub use install::{InstallError, StoreStatus, TrustStore};
+pub use leaf::{InvalidLeafName, LEAF_CAPACITY, LeafCache, LeafName};
+pub use pool::{Destination, InvalidDestination, PoolOptions, Pools, Scheme};
+pub use resolve::{InvalidResolve, ResolveOverride};
+pub use send_error::SendError;
+pub use stream::UpstreamStream;
+pub use upstream::{TlsSetupError, UpstreamTls, UpstreamTlsError};

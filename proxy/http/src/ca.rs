@@ -1,0 +1,357 @@
+//! The certificate authority whose leaves gnomon shows to clients, and its two files.
+//!
+//! `ca.pem` holds the certificate only, so it can be handed to anyone; `ca.key` never leaves the
+//! state directory and is never readable by others, not even for an instant.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SerialNumber,
+};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::leaf::LeafKey;
+
+/// Ten years. The root sits in trust stores that people filled by hand, and replacing it means
+/// touching every one of them; removing it from there is the only revocation that clients honour,
+/// and that works at any age. What expires quickly are the leaves.
+const CA_DAYS: i64 = 3653;
+/// The CA is valid a day before it exists, so that leaves (an hour before) lie within it and clocks
+/// that are behind accept it.
+const CA_BACKDATED: Duration = Duration::days(1);
+/// No file of ours is longer; anything else in its place is not ours.
+const MAX_FILE: u64 = 64 << 10;
+/// The upper bound of a CommonName (RFC 5280 appendix A, ub-common-name).
+const MAX_COMMON_NAME: usize = 64;
+
+const CERTIFICATE_FILE: &str = "ca.pem";
+const KEY_FILE: &str = "ca.key";
+const LOCK_FILE: &str = ".ca.lock";
+
+/// Whether the authority was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// Made just now: no client trusts it yet.
+    Created,
+    /// Read from the state directory.
+    Loaded,
+}
+
+/// What is wrong with the certificate authority. Each text names the next step where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file operation failed.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Others can read the key.
+    #[error("{path} can be read by others (mode {mode:04o}); if nobody has, run: chmod 600 {path}", path = .path.display())]
+    KeyExposed {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// There is a certificate but no key.
+    #[error("{certificate} is there but {key} is not; restore the key, or remove the certificate to make a new authority", certificate = .certificate.display(), key = .key.display())]
+    KeyMissing {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// Where the key should be.
+        key: PathBuf,
+    },
+    /// Certificate and key are not a pair.
+    #[error("{key} is not the key of {certificate}; restore the pair, or remove both to make a new authority", certificate = .certificate.display(), key = .key.display())]
+    Mismatch {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// The key file.
+        key: PathBuf,
+    },
+    /// A file's content is not what it should be.
+    #[error("{path}: {cause}", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A certificate could not be made.
+    #[error("making a certificate: {0}")]
+    Generate(#[from] rcgen::Error),
+    /// The TLS library refuses what we made.
+    #[error("TLS setup: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system has no random numbers.
+    #[error("no random numbers from the system")]
+    Random,
+}
+
+/// The public half of the authority: what `gnomon ca` shows and installs.
+#[derive(Debug, Clone)]
+pub struct CaCertificate {
+    pem: String,
+    der: CertificateDer<'static>,
+    subject: String,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+impl CaCertificate {
+    /// Reads `ca.pem` from the state directory. Needs no right to the key; `Ok(None)` when there is none yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no certificate.
+    pub fn load(state_dir: &Path) -> Result<Option<Self>, CaError> {
+        let path = state_dir.join(CERTIFICATE_FILE);
+        match File::open(&path) {
+            Ok(file) => Self::parse(&path, read_text(file, &path)?).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error("opening", &path)(e)),
+        }
+    }
+
+    fn parse(path: &Path, pem: String) -> Result<Self, CaError> {
+        let malformed = |cause: String| CaError::Malformed { path: path.to_owned(), cause };
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| malformed(format!("no PEM certificate: {e}")))?;
+        let (_, x509) = X509Certificate::from_der(&der).map_err(|e| malformed(format!("not a certificate: {e}")))?;
+        if !x509.is_ca() {
+            return Err(malformed("the certificate is not a certificate authority's".to_owned()));
+        }
+        let subject = x509.subject().to_string();
+        let (not_before, not_after) = (x509.validity().not_before.to_datetime(), x509.validity().not_after.to_datetime());
+        Ok(Self { subject, not_before, not_after, pem, der })
+    }
+
+    /// The certificate in PEM, to hand to clients.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The certificate in DER.
+    #[must_use]
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
+    /// SHA-256 of the DER form, as colon-separated upper-case hex: what browsers and `openssl x509
+    /// -fingerprint -sha256` show.
+    #[must_use]
+    pub fn fingerprint_sha256(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.der);
+        let hex: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
+        hex.join(":")
+    }
+
+    /// The subject, `CN=gnomon CA <hostname>`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Valid from.
+    #[must_use]
+    pub fn not_before(&self) -> OffsetDateTime {
+        self.not_before
+    }
+
+    /// Valid until.
+    #[must_use]
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+}
+
+/// The authority with its key: ECDSA P-256, may sign leaves but no further authorities.
+pub struct CertificateAuthority {
+    certificate: CaCertificate,
+    issuer: Issuer<'static, KeyPair>,
+    leaf_key: LeafKey,
+}
+
+impl std::fmt::Debug for CertificateAuthority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertificateAuthority").field("subject", &self.certificate.subject).finish_non_exhaustive()
+    }
+}
+
+impl CertificateAuthority {
+    /// Reads the authority from the state directory, or makes one there.
+    ///
+    /// A lock file makes processes that start at the same time take turns. The key is written before
+    /// the certificate and each appears whole (temporary file, rename): a certificate without key was
+    /// tampered with and is refused; a key without certificate is a crash between the two, was never
+    /// trusted by anyone, and is replaced.
+    ///
+    /// # Errors
+    /// [`CaError`]; in particular when others can read the key.
+    pub fn load_or_create(state_dir: &Path) -> Result<(Self, Provenance), CaError> {
+        // 0755: the certificate in it is public; the key has a mode of its own.
+        DirBuilder::new().recursive(true).mode(0o755).create(state_dir).map_err(io_error("creating", state_dir))?;
+        let lock_path = state_dir.join(LOCK_FILE);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(io_error("opening", &lock_path))?;
+        lock.lock().map_err(io_error("locking", &lock_path))?;
+        // Held until `lock` is dropped at the end.
+        match CaCertificate::load(state_dir)? {
+            Some(certificate) => Ok((Self::load_key(certificate, state_dir)?, Provenance::Loaded)),
+            None => Ok((Self::create(state_dir)?, Provenance::Created)),
+        }
+    }
+
+    fn load_key(certificate: CaCertificate, state_dir: &Path) -> Result<Self, CaError> {
+        let (path, certificate_path) = (state_dir.join(KEY_FILE), state_dir.join(CERTIFICATE_FILE));
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(CaError::KeyMissing { certificate: certificate_path, key: path });
+            }
+            Err(e) => return Err(io_error("opening", &path)(e)),
+        };
+        // Of the open file, not the path: nothing can be swapped in between.
+        let mode = file.metadata().map_err(io_error("reading", &path))?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(CaError::KeyExposed { path, mode });
+        }
+        // The parser's error is not passed on: it might quote the key.
+        let key = KeyPair::from_pem(&read_text(file, &path)?)
+            .map_err(|_| CaError::Malformed { path: path.clone(), cause: "not a private key in PEM".to_owned() })?;
+        let is_pair = X509Certificate::from_der(&certificate.der)
+            .is_ok_and(|(_, x509)| x509.public_key().raw == key.subject_public_key_info());
+        if !is_pair {
+            return Err(CaError::Mismatch { certificate: certificate_path, key: path });
+        }
+        let issuer = Issuer::from_ca_cert_der(&certificate.der, key)?;
+        Ok(Self { certificate, issuer, leaf_key: LeafKey::generate()? })
+    }
+
+    fn create(state_dir: &Path) -> Result<Self, CaError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let pem = ca_params()?.self_signed(&key)?.pem();
+        let certificate_path = state_dir.join(CERTIFICATE_FILE);
+        let certificate = CaCertificate::parse(&certificate_path, pem)?;
+        write_whole(&state_dir.join(KEY_FILE), key.serialize_pem().as_bytes(), 0o600)?;
+        write_whole(&certificate_path, certificate.pem.as_bytes(), 0o644)?;
+        let issuer = Issuer::from_ca_cert_der(&certificate.der, key)?;
+        Ok(Self { certificate, issuer, leaf_key: LeafKey::generate()? })
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn certificate(&self) -> &CaCertificate {
+        &self.certificate
+    }
+
+    /// The certificate in PEM, to hand to clients.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        self.certificate.pem()
+    }
+
+    /// See [`CaCertificate::fingerprint_sha256`].
+    #[must_use]
+    pub fn fingerprint_sha256(&self) -> String {
+        self.certificate.fingerprint_sha256()
+    }
+
+    /// See [`CaCertificate::subject`].
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.certificate.subject()
+    }
+
+    /// Valid from.
+    #[must_use]
+    pub fn not_before(&self) -> OffsetDateTime {
+        self.certificate.not_before
+    }
+
+    /// Valid until.
+    #[must_use]
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.certificate.not_after
+    }
+
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    pub(crate) fn leaf_key(&self) -> &LeafKey {
+        &self.leaf_key
+    }
+}
+
+fn ca_params() -> Result<CertificateParams, CaError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name());
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(random_serial()?);
+    params.not_before = whole_seconds(OffsetDateTime::now_utc() - CA_BACKDATED);
+    params.not_after = params.not_before + Duration::days(CA_DAYS);
+    Ok(params)
+}
+
+/// Names the host, so that someone who finds several in a trust store can tell them apart.
+fn common_name() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(char::is_ascii_graphic).collect();
+    let mut name = format!("gnomon CA {}", if host.is_empty() { "localhost" } else { &host });
+    name.truncate(MAX_COMMON_NAME);
+    name
+}
+
+/// 128 random bits: more than the 64 that CAs must use, and no state to keep.
+pub(crate) fn random_serial() -> Result<SerialNumber, CaError> {
+    let mut bytes = [0u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CaError::Random)?;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// X.509 times have no fractions.
+pub(crate) fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
+    time.replace_nanosecond(0).unwrap_or(time)
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaError {
+    let path = path.to_owned();
+    move |source| CaError::Io { action, path, source }
+}
+
+fn read_text(file: File, path: &Path) -> Result<String, CaError> {
+    let mut text = String::new();
+    file.take(MAX_FILE).read_to_string(&mut text).map_err(io_error("reading", path))?;
+    Ok(text)
+}
+
+/// Makes a file appear whole and with its final mode: the temporary file is opened exclusively with
+/// that mode, synced, then renamed. Callers hold the lock, so a leftover temporary file is a crash's.
+fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<(), CaError> {
+    let temporary = path.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("removing", &temporary)(e)),
+        _ => {}
+    }
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(io_error("creating", &temporary))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(io_error("writing", &temporary))?;
+    fs::rename(&temporary, path).map_err(io_error("creating", path))?;
+    // The rename itself is on disk only once the directory is.
+    let Some(parent) = path.parent() else { return Ok(()) };
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("syncing", parent))
+}

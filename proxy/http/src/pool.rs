@@ -1,0 +1,306 @@
+//! Connections to upstreams, kept open and kept apart.
+//!
+//! One hyper-util client per (protocol, principal); each pools by (scheme, authority). Requests of
+//! different principals never share a connection, because an upstream may have authenticated the
+//! connection. A connection that was opened to ask for the upstream's protocol is handed over and
+//! becomes the first pooled one.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use quick_cache::sync::Cache;
+use smol_str::SmolStr;
+
+use crate::connector::{Connector, HandOver, Reach};
+use crate::dial::unbracketed;
+use crate::{Alpn, AlpnCache, Dialer, SendError, UpstreamStream, UpstreamTls};
+
+/// With or without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// With TLS, verified.
+    Https,
+    /// Without.
+    Http,
+}
+
+impl Scheme {
+    fn of_uri(self) -> http::uri::Scheme {
+        match self {
+            Self::Https => http::uri::Scheme::HTTPS,
+            Self::Http => http::uri::Scheme::HTTP,
+        }
+    }
+
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+        }
+    }
+}
+
+/// What decides which connections may carry a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    pub(crate) alpn: Alpn,
+    pub(crate) principal: Arc<str>,
+}
+
+/// Where a request goes, over which protocol, and on whose behalf: the pool key. Made once per
+/// client connection, so that sending a request formats nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Destination {
+    scheme: Scheme,
+    host: SmolStr,
+    port: u16,
+    authority: Authority,
+    key: PoolKey,
+}
+
+/// The host can be in no URI.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a host name or IP address")]
+pub struct InvalidDestination(String);
+
+impl Destination {
+    /// A destination. `host` is a name or an IP address (IPv6 with or without brackets); `principal`
+    /// is whoever the connection belongs to, and is only ever compared.
+    ///
+    /// # Errors
+    /// When the host cannot be in a URI.
+    pub fn new(scheme: Scheme, host: &str, port: u16, alpn: Alpn, principal: Arc<str>) -> Result<Self, InvalidDestination> {
+        let host = unbracketed(host).to_ascii_lowercase();
+        let invalid = || InvalidDestination(host.chars().filter(|c| !c.is_control()).take(120).collect());
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        // The default port is left out, as clients do: HTTP/2 servers see this as :authority.
+        let text = if port == scheme.default_port() { shown } else { format!("{shown}:{port}") };
+        let authority: Authority = text.parse().map_err(|_| invalid())?;
+        if host.is_empty() || unbracketed(authority.host()) != host || authority.as_str().contains('@') {
+            return Err(invalid());
+        }
+        Ok(Self { scheme, host: SmolStr::new(&host), port, authority, key: PoolKey { alpn, principal } })
+    }
+
+    /// The same destination over another protocol.
+    #[must_use]
+    pub fn with_alpn(mut self, alpn: Alpn) -> Self {
+        self.key.alpn = alpn;
+        self
+    }
+
+    /// With or without TLS.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host in lower case, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The protocol that requests to it use.
+    #[must_use]
+    pub fn alpn(&self) -> Alpn {
+        self.key.alpn
+    }
+
+    /// On whose behalf.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.key.principal
+    }
+
+    /// Host, and the port where it is not the scheme's default: what Host and :authority say.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.authority.as_str()
+    }
+
+    pub(crate) fn key(&self) -> &PoolKey {
+        &self.key
+    }
+
+    pub(crate) fn uri_authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    fn uri(&self, path: PathAndQuery) -> Result<Uri, SendError> {
+        Uri::builder()
+            .scheme(self.scheme.of_uri())
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
+            .map_err(|e| SendError::Other(e.to_string()))
+    }
+}
+
+/// Bounds of the pools.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolOptions {
+    /// How many (protocol, principal) pairs have a pool; the least used goes first. 256 by default.
+    pub pools: NonZeroUsize,
+    /// How long an idle connection is kept. 30 s by default: less than common servers' own limits,
+    /// so that we close first.
+    pub idle_timeout: Duration,
+    /// How many idle HTTP/1.1 connections are kept per destination. 32 by default.
+    pub idle_per_destination: usize,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self { pools: NonZeroUsize::MIN.saturating_add(255), idle_timeout: Duration::from_secs(30), idle_per_destination: 32 }
+    }
+}
+
+/// An HTTP/2 connection that says nothing for this long while streams are open is asked for a sign of life.
+const H2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer to that may take.
+const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connection pools for requests whose bodies are of type `B`.
+pub struct Pools<B> {
+    clients: Cache<PoolKey, Arc<Client<Connector, B>>>,
+    reach: Arc<Reach>,
+    hand_over: HandOver,
+    alpn: Arc<AlpnCache>,
+    options: PoolOptions,
+}
+
+impl<B> std::fmt::Debug for Pools<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pools").field("pools", &self.clients.len()).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<B> Pools<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Pools that dial with `dialer`, verify with `tls`, and keep `alpn` true.
+    #[must_use]
+    pub fn new(dialer: Dialer, tls: UpstreamTls, alpn: Arc<AlpnCache>, options: PoolOptions) -> Self {
+        Self {
+            clients: Cache::new(options.pools.get()),
+            reach: Arc::new(Reach { dialer, tls }),
+            hand_over: HandOver::default(),
+            alpn,
+            options,
+        }
+    }
+
+    /// Sends a request and waits for the response head; an HTTP/1.1 upgrade goes on with
+    /// `hyper::upgrade::on`. Of the URI only path and query count: the authority is the destination's,
+    /// and so is the version. A Host header goes upstream as it is over HTTP/1.1 and is left out over
+    /// HTTP/2, where :authority takes its place (RFC 9113 section 8.3.1). Connection headers are the
+    /// caller's to remove (RFC 9110 section 7.6.1).
+    ///
+    /// A request is sent again by itself only if it had not begun on a reused connection.
+    ///
+    /// # Errors
+    /// [`SendError`] tells apart what the caller must answer differently.
+    pub async fn send(&self, dest: &Destination, mut req: Request<B>) -> Result<Response<Incoming>, SendError> {
+        let path = req.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *req.uri_mut() = dest.uri(path)?;
+        if dest.alpn() == Alpn::H2 {
+            *req.version_mut() = Version::HTTP_2;
+            req.headers_mut().remove(header::HOST);
+        } else {
+            *req.version_mut() = Version::HTTP_11;
+            // Set here, as the library would panic on an authority that is no header value.
+            if !req.headers().contains_key(header::HOST) {
+                let host = HeaderValue::from_str(dest.authority()).map_err(|e| SendError::Other(e.to_string()))?;
+                req.headers_mut().insert(header::HOST, host);
+            }
+        }
+        self.client(dest).request(req).await.map_err(|error| {
+            let error = SendError::read(&error);
+            if error == SendError::ProtocolChanged {
+                self.alpn.forget(dest.host(), dest.port());
+            }
+            error
+        })
+    }
+
+    /// Hands over a connection that is open already, so that the next connection to `dest` is this
+    /// one. Unused it is closed after a few seconds; at most one waits per destination. A connection
+    /// that speaks another protocol than `dest` says is closed at once.
+    pub fn offer(&self, dest: &Destination, stream: UpstreamStream) {
+        if (stream.alpn() == Alpn::H2) == (dest.alpn() == Alpn::H2) || matches!(stream, UpstreamStream::Plain(_)) {
+            self.hand_over.put(dest, stream);
+        }
+    }
+
+    /// Finds out which of the protocols that the client offers the upstream would choose: from memory,
+    /// or by connecting, in which case the connection is kept for the first request.
+    ///
+    /// # Errors
+    /// [`SendError::Dial`] and [`SendError::Tls`].
+    pub async fn negotiate(&self, dest: Destination, offered: &[Alpn]) -> Result<Destination, SendError> {
+        if dest.scheme() == Scheme::Http {
+            return Ok(dest);
+        }
+        let [first, second, ..] = offered else {
+            // No choice, nothing to ask for.
+            return Ok(dest.with_alpn(offered.first().copied().unwrap_or(Alpn::None)));
+        };
+        debug_assert_ne!(first, second);
+        if let Some(chosen) = self.alpn.get(dest.host(), dest.port()) {
+            return Ok(dest.with_alpn(chosen));
+        }
+        let tcp = self.reach.dialer.tcp(dest.host(), dest.port()).await?;
+        let stream = self.reach.tls.connect(tcp, dest.host(), offered).await?;
+        let chosen = stream.alpn();
+        self.alpn.learn(dest.host(), dest.port(), chosen);
+        let dest = dest.with_alpn(chosen);
+        self.offer(&dest, stream);
+        Ok(dest)
+    }
+
+    fn client(&self, dest: &Destination) -> Arc<Client<Connector, B>> {
+        if let Some(client) = self.clients.get(dest.key()) {
+            return client;
+        }
+        let client = Arc::new(self.make(dest));
+        // Two first requests at once may make two; the one that stays is the later, the other
+        // serves its request and goes.
+        self.clients.insert(dest.key().clone(), Arc::clone(&client));
+        client
+    }
+
+    fn make(&self, dest: &Destination) -> Client<Connector, B> {
+        let connector = Connector::new(Arc::clone(&self.reach), self.hand_over.clone(), dest.key().clone());
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(self.options.idle_timeout)
+            .pool_max_idle_per_host(self.options.idle_per_destination)
+            .set_host(false);
+        if dest.alpn() == Alpn::H2 {
+            builder
+                .http2_only(true)
+                .http2_adaptive_window(true)
+                .http2_keep_alive_interval(H2_KEEP_ALIVE_INTERVAL)
+                .http2_keep_alive_timeout(H2_KEEP_ALIVE_TIMEOUT);
+        }
+        builder.build(connector)
+    }
+}

@@ -1,0 +1,225 @@
+//! TLS towards upstreams: verified against the public roots, the system's, and extra ones.
+//!
+//! Verification cannot be turned off. A failure carries its reason in plain words, because the
+//! client behind the proxy sees our certificate and cannot find out for itself. There is no key log.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use time::OffsetDateTime;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::dial::unbracketed;
+use crate::{Alpn, UpstreamStream};
+
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many upstreams' TLS sessions are kept for resumption.
+const RESUMED_UPSTREAMS: usize = 1024;
+/// How many of a certificate's names a reason mentions.
+const NAMES_SHOWN: usize = 3;
+
+/// Client configurations that share roots and resumption; one for each list of protocols offered.
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    none: Arc<ClientConfig>,
+    h1: Arc<ClientConfig>,
+    h2: Arc<ClientConfig>,
+    h2_then_h1: Arc<ClientConfig>,
+    h1_then_h2: Arc<ClientConfig>,
+}
+
+/// Why upstream TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsSetupError {
+    /// An extra CA file could not be read.
+    #[error("cannot read CA file {path}: {cause}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// An extra CA file has no certificate in it.
+    #[error("CA file {0} holds no PEM certificate")]
+    Empty(PathBuf),
+    /// A certificate in an extra CA file cannot serve as a root.
+    #[error("CA file {path}: certificate {index} cannot be used as a root: {cause}")]
+    NotARoot {
+        /// The file.
+        path: PathBuf,
+        /// Which certificate of the file, from 1.
+        index: usize,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The TLS library refuses its own defaults.
+    #[error("TLS setup: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// Why there is no TLS connection. The texts are fit for a client's eyes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamTlsError {
+    /// What was asked for can be in no certificate.
+    #[error("`{0}` is not a valid server name")]
+    InvalidName(String),
+    /// The certificate does not prove that this is the server.
+    #[error("upstream certificate not accepted: {reason}")]
+    Certificate {
+        /// Why, in plain words: "expired 2024-01-01", "unknown issuer", "not valid for name x".
+        reason: String,
+    },
+    /// The upstream speaks none of the protocols offered, or another one than asked for.
+    #[error("upstream does not speak the application protocol that was offered")]
+    Protocol,
+    /// No handshake in time.
+    #[error("TLS handshake with upstream took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Timeout,
+    /// The upstream ended the handshake, or broke the protocol.
+    #[error("TLS handshake with upstream failed: {0}")]
+    Handshake(String),
+}
+
+impl UpstreamTls {
+    /// Trusts the Mozilla roots (webpki-roots), what the system trusts, and the certificates in
+    /// `extra_ca` (PEM bundles). System roots that cannot be read are left out: the Mozilla roots stay.
+    ///
+    /// # Errors
+    /// When an extra file cannot be read, is empty, or holds something that is not a root.
+    pub fn new(extra_ca: &[PathBuf]) -> Result<Self, TlsSetupError> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        for path in extra_ca {
+            add_bundle(&mut roots, path)?;
+        }
+        Self::with_roots(roots)
+    }
+
+    /// Trusts exactly these roots.
+    ///
+    /// # Errors
+    /// When the TLS library refuses its own defaults.
+    pub fn with_roots(roots: RootCertStore) -> Result<Self, TlsSetupError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut base = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        base.resumption = Resumption::in_memory_sessions(RESUMED_UPSTREAMS);
+        // Clones share the resumption store: the verifier is the same in all of them.
+        let offering = |alpn: &[Alpn]| {
+            let mut config = base.clone();
+            config.alpn_protocols = alpn.iter().filter_map(|a| a.wire()).map(<[u8]>::to_vec).collect();
+            Arc::new(config)
+        };
+        Ok(Self {
+            none: offering(&[]),
+            h1: offering(&[Alpn::Http11]),
+            h2: offering(&[Alpn::H2]),
+            h2_then_h1: offering(&[Alpn::H2, Alpn::Http11]),
+            h1_then_h2: offering(&[Alpn::Http11, Alpn::H2]),
+        })
+    }
+
+    /// The configuration that offers these protocols in this order. `Alpn::None` entries are skipped.
+    #[must_use]
+    pub fn config(&self, alpn: &[Alpn]) -> &Arc<ClientConfig> {
+        let place = |wanted: Alpn| alpn.iter().position(|&a| a == wanted);
+        match (place(Alpn::H2), place(Alpn::Http11)) {
+            (None, None) => &self.none,
+            (None, Some(_)) => &self.h1,
+            (Some(_), None) => &self.h2,
+            (Some(h2), Some(h1)) if h2 < h1 => &self.h2_then_h1,
+            (Some(_), Some(_)) => &self.h1_then_h2,
+        }
+    }
+
+    /// Shakes hands over `tcp` with the server `name` (DNS name or IP address), offering `alpn`.
+    ///
+    /// # Errors
+    /// [`UpstreamTlsError`]; a failed verification comes with its reason.
+    pub async fn connect(&self, tcp: TcpStream, name: &str, alpn: &[Alpn]) -> Result<UpstreamStream, UpstreamTlsError> {
+        let name = unbracketed(name);
+        let server = ServerName::try_from(name.to_owned()).map_err(|_| UpstreamTlsError::InvalidName(shortened(name)))?;
+        let connector = TlsConnector::from(Arc::clone(self.config(alpn)));
+        match timeout(HANDSHAKE_TIMEOUT, connector.connect(server, tcp)).await {
+            Err(_) => Err(UpstreamTlsError::Timeout),
+            Ok(Err(e)) => Err(handshake_error(&e)),
+            Ok(Ok(tls)) => Ok(UpstreamStream::Tls(Box::new(tls))),
+        }
+    }
+}
+
+fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsSetupError> {
+    let read = |cause: String| TlsSetupError::Read { path: path.to_owned(), cause };
+    let text = std::fs::read(path).map_err(|e| read(e.to_string()))?;
+    let mut index = 0;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        index += 1;
+        let certificate = certificate.map_err(|e| read(e.to_string()))?;
+        roots.add(certificate).map_err(|e| TlsSetupError::NotARoot { path: path.to_owned(), index, cause: e.to_string() })?;
+    }
+    if index == 0 { Err(TlsSetupError::Empty(path.to_owned())) } else { Ok(()) }
+}
+
+fn handshake_error(error: &io::Error) -> UpstreamTlsError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(why)) => UpstreamTlsError::Certificate { reason: reason(why) },
+        Some(
+            rustls::Error::NoApplicationProtocol | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
+        ) => UpstreamTlsError::Protocol,
+        Some(other) => UpstreamTlsError::Handshake(other.to_string()),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            UpstreamTlsError::Handshake("connection closed during the handshake".to_owned())
+        }
+        None => UpstreamTlsError::Handshake(error.to_string()),
+    }
+}
+
+/// The reason in an operator's words; certificate names come from a stranger, so few and short.
+fn reason(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Expired => "certificate expired".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => format!("certificate expired {}", date(*not_after)),
+        CertificateError::NotValidYet => "certificate not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => format!("certificate not valid before {}", date(*not_before)),
+        CertificateError::UnknownIssuer => "unknown issuer".to_owned(),
+        CertificateError::Revoked => "certificate revoked".to_owned(),
+        CertificateError::BadSignature => "bad certificate signature".to_owned(),
+        CertificateError::BadEncoding => "certificate is malformed".to_owned(),
+        CertificateError::NotValidForName => "not valid for this name".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let mut text = format!("not valid for name {}", expected.to_str());
+            for (i, name) in presented.iter().take(NAMES_SHOWN).enumerate() {
+                let name = name.strip_prefix("DnsName(\"").and_then(|n| n.strip_suffix("\")")).unwrap_or(name);
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{}{}", if i == 0 { ", only for " } else { ", " }, shortened(name));
+            }
+            text
+        }
+        other => shortened(&other.to_string()),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+        .map_or_else(|| "at an unknown date".to_owned(), |t| t.date().to_string())
+}
+
+/// Text from a stranger, cut to 120 characters and without control characters.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(120).collect()
+}
