@@ -1,2 +1,70 @@
-//! Chores that are not cargo.
-fn main() {}
+//! Chores that are not cargo: one file per chore, run as `cargo xtask CHORE`.
+//!
+//! This crate depends on clap and anyhow only, so that a chore is never the slow part of a build.
+
+mod bench;
+mod interop;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores that are not cargo", arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Measure the inline proxy beside its floor and a peer
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Drive real MCP clients and servers, git, curl and WebSocket through the proxy
+    Interop(interop::Interop),
+}
+
+fn main() -> Result<ExitCode> {
+    match Args::parse().chore {
+        Chore::Bench(bench) => bench.run(),
+        Chore::Interop(interop) => interop.run(),
+    }
+}
+
+/// The workspace's root.
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")
+}
+
+/// Where cargo puts what it builds; chores keep their own products below it too.
+fn target_dir() -> Result<PathBuf> {
+    let root = root()?;
+    Ok(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir)))
+}
+
+/// Builds the product and says where it is.
+fn build_gnomon() -> Result<PathBuf> {
+    let target = target_dir()?;
+    run(cargo().current_dir(root()?).args(["build", "--release", "-p", "gnomon", "--target-dir"]).arg(&target))?;
+    Ok(target.join("release/gnomon"))
+}
+
+/// The cargo that runs this chore.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command to its end; anything but success is an error that names it.
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {:?}", command.get_program()))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
+/// The exit code of a child, for passing on.
+fn pass_on(status: std::process::ExitStatus) -> ExitCode {
+    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask interop`: real clients and servers through the proxy.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::{build_gnomon, pass_on, root, run, target_dir};
+
+/// Options of the interop run.
+#[derive(Args)]
+pub struct Interop {
+    /// Run every check without a proxy, to prove that servers and clients work by themselves
+    #[arg(long)]
+    direct: bool,
+    /// Run only the checks whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+}
+
+impl Interop {
+    /// Installs the pinned SDKs below target/interop, runs the checks, passes their verdict on.
+    ///
+    /// # Errors
+    /// When a tool is missing or an installation fails.
+    pub fn run(self) -> Result<ExitCode> {
+        let scripts = root()?.join("tests/interop");
+        let work = target_dir()?.join("interop");
+        let gnomon = if self.direct { None } else { Some(build_gnomon()?) };
+        std::fs::create_dir_all(&work)?;
+        let python = work.join("venv/bin/python");
+        if !python.exists() {
+            run(Command::new("python3").args(["-m", "venv"]).arg(work.join("venv")))?;
+        }
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r"])
+            .arg(scripts.join("requirements.txt")))?;
+        // node resolves packages beside the scripts that import them, so the scripts go along.
+        let node = work.join("node");
+        std::fs::create_dir_all(&node)?;
+        for entry in std::fs::read_dir(scripts.join("node"))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), node.join(entry.file_name()))?;
+            }
+        }
+        let installed = node.join("node_modules/.package-lock.json");
+        let lock = std::fs::metadata(node.join("package-lock.json"))?.modified()?;
+        let fresh = std::fs::metadata(installed).and_then(|done| done.modified()).is_ok_and(|done| done >= lock);
+        if !fresh {
+            run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&node))?;
+        }
+        let mut harness = Command::new(&python);
+        harness.arg(scripts.join("run.py")).arg("--work").arg(&work);
+        match gnomon {
+            Some(binary) => harness.arg("--gnomon").arg(binary),
+            None => harness.arg("--direct"),
+        };
+        if let Some(only) = self.only {
+            harness.arg("--only").arg(only);
+        }
+        Ok(pass_on(harness.status().context("starting the interop harness")?))
+    }
+}
