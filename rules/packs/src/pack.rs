@@ -58,3 +58,76 @@ impl Pack {
 pub fn packs() -> &'static [Pack] {
     &PACKS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn rules() -> Vec<(String, &'static str)> {
+        packs().iter().flat_map(Pack::files).collect()
+    }
+
+    fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+    }
+
+    #[test]
+    fn only_the_shadow_pack_is_on_without_being_asked_for() {
+        let on = packs().iter().filter(|pack| pack.enabled_by_default == Enablement::Enabled);
+        assert_eq!(on.map(|pack| pack.name).collect::<Vec<_>>(), ["shadow-mcp"]);
+    }
+
+    #[test]
+    fn every_rule_file_on_disk_is_embedded() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut on_disk = Vec::new();
+        for folder in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+            let Ok(files) = std::fs::read_dir(&folder) else { continue };
+            for file in files.map(|entry| entry.unwrap().path()) {
+                if file.extension().is_some_and(|ext| ext == "yml") {
+                    on_disk.push(file.strip_prefix(root).unwrap().display().to_string());
+                }
+            }
+        }
+        on_disk.sort();
+        let mut embedded: Vec<_> = rules().into_iter().map(|(path, _)| path).collect();
+        embedded.sort();
+        assert_eq!(on_disk, embedded);
+        assert_eq!(embedded.len(), 32);
+    }
+
+    #[test]
+    fn rule_files_are_named_as_sigma_asks_and_carry_their_own_proof() {
+        for (path, text) in rules() {
+            let name = path.rsplit('/').next().unwrap();
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let stem = name.strip_suffix(".yml").unwrap();
+            assert!((10..=70).contains(&name.len()) && stem.chars().all(plain), "{path}");
+            assert!(text.contains("\n    product: mcp\n    category: mcp_traffic\n"), "{path}");
+            assert_eq!(text.matches("\ngnomon:\n").count(), 1, "{path}");
+            assert!(text.matches("expect: match\n").count() >= 1, "{path}");
+            assert!(text.matches("expect: no_match\n").count() >= 2, "{path}");
+        }
+    }
+
+    #[test]
+    fn rule_ids_are_random_uuids_and_no_title_stands_twice() {
+        let (mut ids, mut titles) = (HashSet::new(), HashSet::new());
+        for (path, text) in rules() {
+            let id = field(text, "id").unwrap();
+            assert!(id.len() == 36 && id.as_bytes()[14] == b'4', "{path}: {id}");
+            assert!(ids.insert(id), "{path}: {id}");
+            assert!(titles.insert(field(text, "title").unwrap()), "{path}");
+        }
+    }
+
+    #[test]
+    fn rules_that_are_on_by_default_only_log() {
+        for pack in packs().iter().filter(|pack| pack.enabled_by_default == Enablement::Enabled) {
+            for (path, text) in pack.files() {
+                assert!(!text.contains("\n    response:"), "{path} does more than log");
+            }
+        }
+    }
+}
