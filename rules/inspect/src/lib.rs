@@ -1,1 +1,32 @@
-//! One exchange, from bytes to verdicts: the judge that the proxy and replay share.
+//! One exchange, from bytes to verdicts.
+//!
+//! The proxy feeds an [`Exchange`] what arrives, in whatever pieces it arrives, and obeys the
+//! [`Gate`] it gets back; `gnomon replay` feeds it recordings. Both therefore reach the same
+//! verdicts, with the same evidence, by the same code. There is no I/O here and no clock.
+//!
+//! The decision behind it: **bytes are judged before they are forwarded, chunk by chunk**. As long
+//! as a rule that could interfere waits for the message, the caller holds what it has (up to its
+//! window) and beyond that forwards only chunks that were fed and did not end in a refusal. The
+//! byte that closes a JSON value is in a chunk, so it can never leave before its verdict.
+//!
+//! What an attacker controls: every byte of request and answer. Memory is bounded by
+//! [`Bounds`]; a body that two parsers could read differently is never guessed at.
+#![deny(missing_docs)]
+
+mod answer;
+mod call;
+mod connection;
+mod exchange;
+mod hosts;
+mod inspector;
+mod request_body;
+mod response;
+mod sighting;
+
+pub use answer::{Refusal, Reply, Target};
+pub use connection::{Connection, Hello};
+pub use exchange::{Exchange, Gate, Head};
+pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
+pub use inspector::{Bounds, Inspector, Surroundings};
+pub use response::{EventFlow, ResponsePlan};
+pub use sighting::Sighting;

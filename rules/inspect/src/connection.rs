@@ -1,0 +1,95 @@
+//! The first two phases: what is known of a connection before any request.
+
+use crate::{Inspector, Sighting, normal_host, sighting::Findings};
+use gnomon_engine::{Answer, Progress, RuleSet};
+use gnomon_observe::{Action, Evidence, Field, Observation, Phase};
+use std::sync::Arc;
+
+/// What the ClientHello said, as far as it is judged.
+#[derive(Clone, Debug, Default)]
+pub struct Hello<'a> {
+    /// The server name it asked for.
+    pub sni: Option<&'a str>,
+    /// Its random, 32 bytes.
+    pub random: Option<&'a [u8; 32]>,
+}
+
+/// A client connection, judged at `Connect` and `Hello`, and the ground on which its exchanges are
+/// judged.
+#[derive(Clone)]
+pub struct Connection {
+    pub(crate) inspector: Arc<Inspector>,
+    pub(crate) seen: Observation,
+    rules: Arc<RuleSet>,
+    progress: Progress,
+    pub(crate) host_points_to_mcp: bool,
+}
+
+impl Connection {
+    /// Judges what is known when the connection is made: addresses, port, process, user.
+    #[must_use]
+    pub fn open(inspector: &Arc<Inspector>, seen: Observation) -> (Self, Answer) {
+        let rules = inspector.rules();
+        let mut progress = rules.start();
+        let answer = rules.judge(&seen, Phase::Connect, &mut progress);
+        (Self { inspector: inspector.clone(), seen, rules, progress, host_points_to_mcp: false }, answer)
+    }
+
+    /// Judges the server's name. `target` is what the client asked the proxy for; an SNI stands
+    /// above it, as that is what the server will go by.
+    pub fn hello(&mut self, target: &str, port: u16, hello: &Hello<'_>) -> Answer {
+        let server = normal_host(hello.sni.unwrap_or(target));
+        let entry = self.inspector.surroundings.catalogue.lookup(&server);
+        self.seen.set_some(Field::Catalogue, entry.map(|e| e.kind.as_str()));
+        self.seen.set(Field::Sanctioned, self.inspector.surroundings.sanctioned.matches(&server, port));
+        self.seen.set_some(Field::Sni, hello.sni);
+        self.seen.set_some(Field::ClientRandom, hello.random.map(|r| hex(r)));
+        self.host_points_to_mcp = self.inspector.host_points_to_mcp(&server);
+        self.seen.set(Field::ServerAddress, server);
+        self.seen.set(Field::ServerPort, port);
+        self.rules.judge(&self.seen, Phase::Hello, &mut self.progress)
+    }
+
+    /// The rules in force now, and how far they are decided by what this connection knows. A
+    /// connection can outlive its rules: then its two phases are judged anew.
+    pub(crate) fn standing(&self) -> (Arc<RuleSet>, Progress) {
+        let rules = self.inspector.rules();
+        if Arc::ptr_eq(&rules, &self.rules) {
+            return (rules, self.progress.clone());
+        }
+        let mut progress = rules.start();
+        let _ = rules.judge(&self.seen, Phase::Connect, &mut progress);
+        let _ = rules.judge(&self.seen, Phase::Hello, &mut progress);
+        (rules, progress)
+    }
+
+    /// The rules this connection was judged by.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+
+    /// What is known so far.
+    #[must_use]
+    pub fn seen(&self) -> &Observation {
+        &self.seen
+    }
+
+    /// The report of a connection that is not read as HTTP: bypassed, passed through, refused, or
+    /// broken. `None` where no rule matched and nothing points to MCP.
+    #[must_use]
+    pub fn report(&self, action: Action, outcome: &str) -> Vec<Sighting> {
+        let mut seen = self.seen.clone();
+        seen.set(Field::FlowOutcome, outcome.to_owned());
+        let mut findings = Findings::default();
+        if self.host_points_to_mcp {
+            findings.evidence.insert(Evidence::Host);
+        }
+        crate::sighting::sightings(&self.rules, &self.progress, seen, findings, action, None)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
+}

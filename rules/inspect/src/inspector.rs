@@ -1,0 +1,122 @@
+//! What all exchanges share: the rules in force, the surroundings, the bounds, and the memory of
+//! endpoints that spoke MCP before.
+
+use crate::{HostPatterns, normal_host};
+use arc_swap::ArcSwap;
+use gnomon_engine::RuleSet;
+use gnomon_packs::{HostCatalogue, Kind};
+use gnomon_wire::{coding::DecodeLimits, jsonrpc};
+use quick_cache::sync::Cache;
+use smol_str::SmolStr;
+use std::sync::Arc;
+
+/// Bounds of one exchange. Every number is in the configuration reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most raw bytes of a body that a caller holds back, in bytes.
+    pub window: usize,
+    /// Bounds of content decoding.
+    pub decode: DecodeLimits,
+    /// Deepest JSON nesting.
+    pub max_depth: u16,
+    /// Most bytes of one captured string.
+    pub max_capture: usize,
+    /// Most bytes of captured arguments per message.
+    pub max_arguments: usize,
+    /// Most messages of one body whose answers are awaited; further ones are reported at once.
+    pub max_open_calls: usize,
+    /// Most endpoints remembered as having spoken MCP.
+    pub memory: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            window: 64 << 10,
+            decode: DecodeLimits::default(),
+            max_depth: 128,
+            max_capture: 1024,
+            max_arguments: 64 << 10,
+            max_open_calls: 64,
+            memory: 4096,
+        }
+    }
+}
+
+impl Bounds {
+    pub(crate) fn scanner(&self, arguments: jsonrpc::ArgumentCapture) -> jsonrpc::Limits {
+        jsonrpc::Limits { max_depth: self.max_depth, max_capture: self.max_capture, arguments }
+    }
+}
+
+/// What is known of servers before any traffic.
+#[derive(Default)]
+pub struct Surroundings {
+    /// Servers that the organisation named as allowed.
+    pub sanctioned: HostPatterns,
+    /// Known hosts.
+    pub catalogue: HostCatalogue,
+}
+
+/// The shared half of the judge. Rules can be replaced while exchanges run; an exchange keeps the
+/// set it began with.
+pub struct Inspector {
+    rules: ArcSwap<RuleSet>,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) bounds: Bounds,
+    spoke_mcp: Cache<Endpoint, ()>,
+}
+
+/// A client and the endpoint it spoke to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Endpoint {
+    pub client: SmolStr,
+    pub server: SmolStr,
+    pub port: i64,
+    pub path: SmolStr,
+}
+
+impl Inspector {
+    /// An inspector with these rules.
+    #[must_use]
+    pub fn new(rules: Arc<RuleSet>, surroundings: Surroundings, bounds: Bounds) -> Self {
+        Self { rules: ArcSwap::new(rules), surroundings, bounds, spoke_mcp: Cache::new(bounds.memory) }
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<RuleSet> {
+        self.rules.load_full()
+    }
+
+    /// Puts other rules in force for exchanges that begin from now on.
+    pub fn replace_rules(&self, rules: Arc<RuleSet>) {
+        self.rules.store(rules);
+    }
+
+    /// The bounds of exchanges.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// Whether the organisation named this server as allowed.
+    #[must_use]
+    pub fn is_sanctioned(&self, host: &str, port: u16) -> bool {
+        self.surroundings.sanctioned.matches(&normal_host(host), port)
+    }
+
+    /// Whether the name alone points to MCP: the catalogue says so, or a label is called so.
+    pub(crate) fn host_points_to_mcp(&self, host: &str) -> bool {
+        self.surroundings.catalogue.lookup(host).is_some_and(|e| e.kind == Kind::Mcp)
+            || host.split(['.', '-', '_']).any(|word| word == "mcp")
+    }
+
+    pub(crate) fn remember(&self, endpoint: Endpoint) {
+        self.spoke_mcp.insert(endpoint, ());
+    }
+
+    pub(crate) fn remembers(&self, endpoint: &Endpoint) -> bool {
+        self.spoke_mcp.get(endpoint).is_some()
+    }
+}

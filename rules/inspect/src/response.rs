@@ -1,0 +1,491 @@
+//! The answer side of an exchange: what the server said, judged before the client reads it where a
+//! rule asks for that, and only watched otherwise.
+
+use crate::{
+    Gate, Refusal,
+    answer::{Form, Target},
+    call::{Call, Subject, Waits},
+    exchange::{Exchange, same_id},
+    inspector::Endpoint,
+    request_body::codings,
+    sighting::{Findings, MessageFinding},
+};
+use gnomon_engine::{Answer, Verdict};
+use gnomon_observe::{Action, Family, Field, Phase};
+use gnomon_wire::{
+    coding::Decoder,
+    jsonrpc::{ArgumentCapture, Kind, Malformed, Message, Scanner},
+    mcp::{self, Signature},
+    sse::{Item, SseParser},
+};
+use http::{HeaderMap, header};
+use smol_str::{SmolStr, ToSmolStr};
+
+/// How the caller must treat the answer's body.
+#[derive(Clone, Debug)]
+pub enum ResponsePlan {
+    /// Forward at once; feed [`Exchange::response_bytes`] as it passes.
+    Stream,
+    /// Keep head and body; feed [`Exchange::response_bytes`] until the gate opens or the window is
+    /// full.
+    HoldBody,
+    /// Forward the head; pass the body through [`Exchange::filter_events`].
+    FilterEvents,
+    /// Give this answer instead.
+    Refuse(Box<Refusal>),
+}
+
+/// Whether an event stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventFlow {
+    /// It does.
+    Continue,
+    /// It must be broken off, without a clean end.
+    Abort,
+}
+
+/// Most bytes of an `endpoint` event's data.
+const ENDPOINT_BYTES: usize = 2048;
+
+/// The answer being read.
+pub(crate) struct ResponseBody {
+    content: Content,
+    decoder: Option<Decoder>,
+    scanner: Scanner,
+    sse: SseParser,
+    broken: bool,
+    /// Data of the current event, for the `endpoint` event of the legacy transport.
+    data: Vec<u8>,
+    /// Raw bytes of the current event that were not forwarded.
+    held: Vec<u8>,
+    /// Part of the current event was forwarded already.
+    spilled: bool,
+    pub session: Option<SmolStr>,
+    pub bytes: u64,
+    pub endpoint: Option<Endpoint>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Json,
+    Events,
+    Opaque,
+}
+
+/// A step of reading an answer.
+enum Step {
+    Message(Box<Message>),
+    Endpoint(String),
+    /// The event is over at this offset of the chunk.
+    EventEnd(usize),
+}
+
+impl ResponseBody {
+    pub fn new(endpoint: Option<Endpoint>) -> Self {
+        Self {
+            content: Content::Opaque,
+            decoder: None,
+            scanner: scanner(),
+            sse: SseParser::new(),
+            broken: false,
+            data: Vec::new(),
+            held: Vec::new(),
+            spilled: false,
+            session: None,
+            bytes: 0,
+            endpoint,
+        }
+    }
+
+    /// Decodes and scans; what was found, in order. With `offsets`, the ends of events are told.
+    fn read(&mut self, raw: &[u8], steps: &mut Vec<Step>) {
+        self.bytes += raw.len() as u64;
+        if self.broken || self.content == Content::Opaque {
+            return;
+        }
+        let Self { decoder, scanner, sse, data, content, broken, .. } = self;
+        let mut out = Vec::new();
+        let mut plain_text = |plain: &[u8]| match content {
+            Content::Json => {
+                let read = scanner.feed(plain, &mut out);
+                steps.extend(out.drain(..).map(|m| Step::Message(Box::new(m))));
+                read
+            }
+            Content::Events => {
+                read_events(sse, scanner, data, plain, &mut out, steps);
+                Ok(())
+            }
+            Content::Opaque => Ok(()),
+        };
+        let failed = match decoder {
+            None => plain_text(raw).is_err(),
+            Some(decoder) => {
+                let mut scanned: Result<(), Malformed> = Ok(());
+                let decoded = decoder.feed(raw, &mut |plain| {
+                    if scanned.is_ok() {
+                        scanned = plain_text(plain);
+                    }
+                });
+                scanned.is_err() || decoded.is_err()
+            }
+        };
+        *broken = failed;
+    }
+}
+
+fn scanner() -> Scanner {
+    Scanner::new(gnomon_wire::jsonrpc::Limits { arguments: ArgumentCapture::Off, ..Default::default() })
+}
+
+fn read_events(
+    sse: &mut SseParser,
+    scanner: &mut Scanner,
+    data: &mut Vec<u8>,
+    plain: &[u8],
+    out: &mut Vec<Message>,
+    steps: &mut Vec<Step>,
+) {
+    sse.feed(plain, &mut |item, offset| match item {
+        Item::Data(bytes) => {
+            let room = ENDPOINT_BYTES.saturating_sub(data.len());
+            data.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            // A malformed event stays failed until the next one begins.
+            let _ = scanner.feed(bytes, out);
+            steps.extend(out.drain(..).map(|m| Step::Message(Box::new(m))));
+        }
+        Item::Dispatch { event, .. } => {
+            if let Ok(text) = std::str::from_utf8(data)
+                && let Some(endpoint) = mcp::endpoint_event(event, text)
+            {
+                steps.push(Step::Endpoint(endpoint.path_and_query().to_owned()));
+            }
+            data.clear();
+            *scanner = self::scanner();
+            steps.push(Step::EventEnd(offset));
+        }
+    });
+}
+
+impl Exchange {
+    /// The answer's head.
+    pub fn response_head(&mut self, status: u16, headers: &HeaderMap) -> ResponsePlan {
+        self.request_over_for_answer();
+        let challenge = headers.get_all(header::WWW_AUTHENTICATE).iter().find_map(|v| mcp::challenge_signature(v.to_str().ok()?));
+        let session = headers.contains_key("mcp-session-id");
+        let wanted = self.rules.wanted().response_headers.clone();
+        for call in &mut self.calls {
+            call.seen.set(Field::HttpStatus, u64::from(status));
+            if status >= 400 {
+                call.seen.set(Field::ErrorType, status.to_smolstr());
+            }
+            if let Some(signature) = challenge {
+                call.findings.response_signatures.insert(signature);
+            }
+            if session {
+                call.findings.response_signatures.insert(Signature::H2);
+            }
+            for name in &wanted {
+                for value in headers.get_all(name.as_str()) {
+                    call.seen.set_member(Family::ResponseHeader, name.clone(), String::from_utf8_lossy(value.as_bytes()).into_owned());
+                }
+            }
+        }
+        let content = content_of(headers);
+        self.response.content = content;
+        match codings(headers) {
+            Ok(codings) if codings.is_empty() => {}
+            Ok(codings) => self.response.decoder = Some(Decoder::new(&codings, self.inspector.bounds.decode)),
+            Err(_) => self.response.content = Content::Opaque,
+        }
+        let waits = self.calls.iter().any(|c| c.waits == Waits::ForAnswer);
+        match (self.response.content, waits) {
+            (_, false) => ResponsePlan::Stream,
+            (Content::Json, true) => ResponsePlan::HoldBody,
+            (Content::Events, true) => ResponsePlan::FilterEvents,
+            // Nothing in it can be read as a message, so all there is to know is known.
+            (Content::Opaque, true) => match self.judge_waiting() {
+                Some(refusal) => ResponsePlan::Refuse(Box::new(refusal)),
+                None => ResponsePlan::Stream,
+            },
+        }
+    }
+
+    /// Feeds bytes of the answer's body. A refusal means: give that answer instead, or break off if
+    /// the head has left.
+    pub fn response_bytes(&mut self, raw: &[u8]) -> Gate {
+        let mut steps = Vec::new();
+        self.response.read(raw, &mut steps);
+        for step in steps {
+            if let Step::Message(message) = &step
+                && let Some((verdict, target)) = self.take_answer(message)
+            {
+                return self.refuse_answer(verdict, target);
+            }
+            if let Step::Endpoint(path) = step {
+                self.take_endpoint(path);
+            }
+        }
+        if self.calls.iter().any(|c| c.waits == Waits::ForAnswer) && self.response.content == Content::Json && !self.response.broken {
+            Gate::Hold
+        } else {
+            Gate::Stream
+        }
+    }
+
+    /// Passes bytes of an event stream; what may be forwarded is appended to `out`. A refused event
+    /// is replaced by one that says so.
+    pub fn filter_events(&mut self, raw: &[u8], out: &mut Vec<u8>) -> EventFlow {
+        let coded = self.response.decoder.is_some();
+        let mut steps = Vec::new();
+        self.response.read(raw, &mut steps);
+        let (mut start, mut replacement): (usize, Option<String>) = (0, None);
+        for step in steps {
+            match step {
+                Step::Message(message) => {
+                    if let Some((verdict, target)) = self.take_answer(&message) {
+                        let Gate::Refuse(refusal) = self.refuse_answer(verdict, target) else { continue };
+                        // Nothing can be put into a compressed stream, nor instead of what has left.
+                        if coded || self.response.spilled {
+                            return EventFlow::Abort;
+                        }
+                        replacement = Some(refusal.targets.iter().filter_map(|t| refusal.event_for(t)).collect());
+                    }
+                }
+                Step::Endpoint(path) => self.take_endpoint(path),
+                Step::EventEnd(end) if !coded => {
+                    match replacement.take() {
+                        Some(event) => out.extend_from_slice(event.as_bytes()),
+                        None => {
+                            out.append(&mut self.response.held);
+                            out.extend_from_slice(&raw[start..end]);
+                        }
+                    }
+                    self.response.held.clear();
+                    self.response.spilled = false;
+                    start = end;
+                }
+                Step::EventEnd(_) => {}
+            }
+        }
+        if coded {
+            out.extend_from_slice(raw);
+            return EventFlow::Continue;
+        }
+        if replacement.is_some() {
+            // The rest of the refused event is still to come; what was held of it is dropped, and
+            // the remainder cannot be told from it: end here.
+            out.extend_from_slice(replacement.unwrap_or_default().as_bytes());
+            return EventFlow::Abort;
+        }
+        self.response.held.extend_from_slice(&raw[start..]);
+        if self.response.held.len() > self.inspector.bounds.window {
+            out.append(&mut self.response.held);
+            self.response.spilled = true;
+        }
+        EventFlow::Continue
+    }
+
+    /// The answer is over. What is still held of an event stream is appended to `out`.
+    pub fn response_end(&mut self, out: &mut Vec<u8>) -> Gate {
+        if self.response.content == Content::Json && !self.response.broken {
+            let mut messages = Vec::new();
+            let _ = self.response.scanner.finish(&mut messages);
+        }
+        out.append(&mut self.response.held);
+        if let Some(refusal) = self.judge_waiting() {
+            return Gate::Refuse(Box::new(refusal));
+        }
+        self.flush();
+        Gate::Stream
+    }
+
+    /// Reports every call as it stands: the answer is over, broken off, or long in coming.
+    pub fn flush(&mut self) {
+        let read_response = self.rules.wanted().response;
+        for mut call in std::mem::take(&mut self.calls) {
+            if read_response {
+                let _ = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+            }
+            self.report(call, None);
+        }
+    }
+
+    /// Reports calls whose answer is long in coming, so that an alert does not wait for it. Calls
+    /// that a rule still judges are kept.
+    pub fn flush_overdue(&mut self) {
+        let (waiting, due) = std::mem::take(&mut self.calls).into_iter().partition(|c| c.waits == Waits::ForAnswer);
+        self.calls = due;
+        self.flush();
+        self.calls = waiting;
+    }
+
+    /// No answer came: `cause` says why.
+    pub fn failed(&mut self, cause: &str, detail: &str) {
+        for call in &mut self.calls {
+            call.seen.set(Field::ErrorType, cause);
+            call.seen.set(Field::Message, detail);
+        }
+        self.flush();
+    }
+
+    /// The path of the legacy transport's paired POSTs, once its stream has told it.
+    #[must_use]
+    pub fn paired_path(&self) -> Option<&str> {
+        self.response.session.as_deref()
+    }
+
+    /// A server may answer before the request is over; then it is judged by what came.
+    fn request_over_for_answer(&mut self) {
+        if self.calls.is_empty() && !self.is_refused() {
+            let _ = self.request_end();
+        }
+    }
+
+    fn take_endpoint(&mut self, path: String) {
+        self.response.session = Some(path.into());
+        if let Some(mut call) = self.pop_exchange_call() {
+            call.findings.response_signatures.insert(Signature::R2);
+            let _ = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+            self.report(call, None);
+        }
+    }
+
+    fn pop_exchange_call(&mut self) -> Option<Call> {
+        let index = self.calls.iter().position(|c| c.subject == Subject::Exchange)?;
+        Some(self.calls.remove(index))
+    }
+
+    /// One message of the answer. Gives the verdict if it must not pass.
+    fn take_answer(&mut self, message: &Message) -> Option<(Verdict, Target)> {
+        if message.method.is_some() {
+            return self.take_server_message(message);
+        }
+        let index = self.calls.iter().position(|c| same_id(c.id.as_ref(), message.id.as_ref())).or(match self.calls.len() {
+            1 if self.calls[0].id.is_none() || message.kind == Kind::Error => Some(0),
+            _ => None,
+        })?;
+        let mut call = self.calls.remove(index);
+        read_result(&mut call, message);
+        let answer = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+        match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
+            Some(verdict) => {
+                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
+                self.calls.push(call);
+                Some((verdict, target))
+            }
+            None => {
+                let decided = match answer {
+                    Answer::Decided(verdict) if !verdict.action.interferes() => Some(verdict),
+                    _ => None,
+                };
+                if let Some(verdict) = decided {
+                    (call.action, call.deciding) = (verdict.action, verdict.rule);
+                }
+                self.report(call, None);
+                None
+            }
+        }
+    }
+
+    /// A request or notification that the server sends to the client (sampling, elicitation …).
+    fn take_server_message(&mut self, message: &Message) -> Option<(Verdict, Target)> {
+        if message.kind != Kind::Request {
+            return None;
+        }
+        let (mut seen, mut findings): (_, Findings) = (self.base.clone(), self.base_findings);
+        crate::call::describe(&mut seen, &mut findings, message, false);
+        if findings.message != MessageFinding::Mcp {
+            return None;
+        }
+        let mut progress = self.base_progress.clone();
+        let _ = self.rules.judge(&seen, Phase::Message, &mut progress);
+        let answer = self.rules.judge(&seen, Phase::Response, &mut progress);
+        let call = Call {
+            seen,
+            progress,
+            findings,
+            subject: Subject::Message(message.kind),
+            id: message.id.clone(),
+            method: message.method.clone(),
+            waits: Waits::No,
+            action: Action::Allow,
+            deciding: None,
+        };
+        self.report(call, None);
+        let _ = answer;
+        None
+    }
+
+    /// Judges what waits for the answer by what is known now: no more will come.
+    fn judge_waiting(&mut self) -> Option<Refusal> {
+        for index in 0..self.calls.len() {
+            let call = &mut self.calls[index];
+            if call.waits == Waits::No {
+                continue;
+            }
+            let answer = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+            call.waits = Waits::No;
+            if let Some(verdict) = interfering(answer) {
+                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
+                if let Gate::Refuse(refusal) = self.refuse_answer(verdict, target) {
+                    return Some(*refusal);
+                }
+            }
+        }
+        None
+    }
+
+    fn refuse_answer(&mut self, verdict: Verdict, target: Target) -> Gate {
+        let form = if target.id.is_some() { Form::Single } else { Form::Foreign };
+        let refusal = self.refusal(verdict, vec![target.clone()], form);
+        if let Some(index) = self.calls.iter().position(|c| c.id == target.id) {
+            let mut call = self.calls.remove(index);
+            (call.action, call.deciding) = (verdict.action, verdict.rule);
+            self.report(call, Some(&refusal));
+        }
+        Gate::Refuse(Box::new(refusal))
+    }
+}
+
+fn interfering(answer: Answer) -> Option<Verdict> {
+    match answer {
+        Answer::Decided(verdict) if verdict.action.interferes() => Some(verdict),
+        Answer::Undecidable(verdict) => Some(verdict),
+        Answer::Decided(_) | Answer::Needs(_) => None,
+    }
+}
+
+fn read_result(call: &mut Call, message: &Message) {
+    let result = &message.result;
+    if let Some(signature) = mcp::response_signature(message) {
+        call.findings.response_signatures.insert(signature);
+    }
+    let seen = &mut call.seen;
+    seen.set_some(Field::McpServerName, result.server_name.clone());
+    seen.set_some(Field::McpServerVersion, result.server_version.clone());
+    if !result.tools.is_empty() {
+        seen.set(Field::Tools, result.tools.clone());
+    }
+    if let Some(code) = result.error_code {
+        seen.set(Field::RpcStatus, code.to_smolstr());
+        seen.set(Field::ErrorType, code.to_smolstr());
+    }
+    if result.is_error == Some(true) {
+        seen.set(Field::ErrorType, "tool_error");
+    }
+    if !call.findings.response_signatures.is_empty() {
+        seen.set(Field::ResponseSignatures, crate::call::names(call.findings.response_signatures));
+    }
+}
+
+fn content_of(headers: &HeaderMap) -> Content {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return Content::Opaque };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("text/event-stream") {
+        Content::Events
+    } else if kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json") {
+        Content::Json
+    } else {
+        Content::Opaque
+    }
+}

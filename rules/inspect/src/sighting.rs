@@ -1,0 +1,147 @@
+//! From what was seen and which rules matched to what is reported: at most one report per class of
+//! detection, so that one call is one alert.
+
+use gnomon_engine::{Origin, Progress, Rule, RuleIndex, RuleSet};
+use gnomon_observe::{Action, Class, Confidence, Evidence, EvidenceSet, Field, Observation};
+use gnomon_wire::mcp::{Signature, SignatureSet, Strength};
+use smol_str::SmolStr;
+use std::cmp::Reverse;
+
+/// One thing to report: the observation with its outcome fields filled.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// What was seen, and what was made of it.
+    pub seen: Observation,
+    /// The rule that stands for this report; none where no rule matched.
+    pub rule: Option<RuleIndex>,
+    /// What was done.
+    pub action: Action,
+    /// What the report is about.
+    pub class: Class,
+}
+
+/// What points to MCP.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Findings {
+    pub signatures: SignatureSet,
+    pub response_signatures: SignatureSet,
+    pub evidence: EvidenceSet,
+    pub message: MessageFinding,
+    pub spoke_before: SpokeBefore,
+}
+
+/// What the body was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum MessageFinding {
+    /// No message, or none of MCP.
+    #[default]
+    None,
+    /// A message of MCP.
+    Mcp,
+    /// Resembles JSON-RPC and cannot be read.
+    Malformed,
+}
+
+/// Whether this client had a confirmed exchange with this endpoint earlier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SpokeBefore {
+    #[default]
+    No,
+    Yes,
+}
+
+impl Findings {
+    /// The evidence and how sure it makes one (DESIGN: from signature to confidence).
+    pub fn confidence(&self) -> (Option<Confidence>, EvidenceSet) {
+        let mut evidence = self.evidence;
+        let mut best: Option<Confidence> = evidence.contains(Evidence::Host).then_some(Confidence::Suspected);
+        let mut raise = |to: Confidence| best = best.max(Some(to));
+        for signature in self.signatures.iter().chain(self.response_signatures.iter()) {
+            let to = match signature.strength() {
+                Strength::Confirmed => Confidence::Confirmed,
+                Strength::Probable => Confidence::Probable,
+                Strength::Suspected => Confidence::Suspected,
+                // `ping` and the like say nothing by themselves; `message` tells when they count.
+                Strength::Weak => continue,
+            };
+            raise(to);
+            evidence.insert(evidence_of(signature));
+        }
+        match self.message {
+            MessageFinding::Mcp => {
+                raise(Confidence::Confirmed);
+                evidence.insert(Evidence::Body);
+            }
+            MessageFinding::Malformed => {
+                raise(Confidence::Probable);
+                evidence.insert(Evidence::Body);
+            }
+            MessageFinding::None if self.spoke_before == SpokeBefore::Yes => raise(Confidence::Probable),
+            MessageFinding::None => {}
+        }
+        (best, evidence)
+    }
+}
+
+fn evidence_of(signature: Signature) -> Evidence {
+    match signature {
+        Signature::H1 | Signature::H2 | Signature::H3 => Evidence::Header,
+        Signature::B1 | Signature::B2 | Signature::B3 | Signature::B4 => Evidence::Body,
+        Signature::R1 | Signature::R2 | Signature::R3 | Signature::R4 => Evidence::Response,
+        Signature::P1 | Signature::P2 | Signature::P3 => Evidence::Path,
+    }
+}
+
+/// Builds the reports of one observation. `deciding` is the rule that interfered, if one did.
+pub(crate) fn sightings(
+    rules: &RuleSet,
+    progress: &Progress,
+    mut seen: Observation,
+    findings: Findings,
+    action: Action,
+    deciding: Option<RuleIndex>,
+) -> Vec<Sighting> {
+    let (confidence, evidence) = findings.confidence();
+    let mut matched: Vec<(RuleIndex, &Rule)> =
+        progress.matched().chain(deciding).filter_map(|index| Some((index, rules.rule(index)?))).collect();
+    let worth_telling = findings.message == MessageFinding::Mcp || confidence >= Some(Confidence::Probable);
+    if matched.is_empty() && !worth_telling {
+        return Vec::new();
+    }
+    matched.sort_by(|a, b| rank(*a, deciding).cmp(&rank(*b, deciding)));
+    matched.dedup_by_key(|(index, _)| *index);
+    seen.set(Field::Action, action.as_str());
+    if let Some(confidence) = confidence {
+        seen.set(Field::Confidence, confidence.as_str());
+        seen.set(Field::Evidence, evidence.iter().map(|e| SmolStr::new_static(e.as_str())).collect::<Vec<_>>());
+    }
+    if !matched.is_empty() {
+        seen.set(Field::RulesMatched, matched.iter().map(|(_, rule)| rule.id.clone()).collect::<Vec<_>>());
+    }
+    let mut classes: Vec<Class> = Vec::with_capacity(2);
+    let mut reports = Vec::with_capacity(1);
+    for (index, rule) in &matched {
+        if classes.contains(&rule.class) {
+            continue;
+        }
+        classes.push(rule.class);
+        let mut seen = seen.clone();
+        seen.set(Field::RuleId, rule.id.clone());
+        seen.set(Field::RuleName, rule.title.clone());
+        seen.set(Field::RuleLevel, rule.level.as_str());
+        seen.set(Field::DetectionClass, rule.class.as_str());
+        reports.push(Sighting { seen, rule: Some(*index), action, class: rule.class });
+    }
+    if reports.is_empty() {
+        seen.set(Field::DetectionClass, Class::Mcp.as_str());
+        reports.push(Sighting { seen, rule: None, action, class: Class::Mcp });
+    }
+    reports
+}
+
+/// Which of the matched rules stands for the report: the one that decided, then an
+/// administrator's, then the most serious, then the one with the strongest evidence. Ids make the
+/// order total, so live and replay agree.
+fn rank<'r>((index, rule): (RuleIndex, &'r Rule), deciding: Option<RuleIndex>) -> impl Ord + use<'r> {
+    (deciding != Some(index), rule.origin != Origin::Admin, Reverse(rule.level), Reverse(rule.phase), rule.id.as_str())
+}
