@@ -1,5 +1,7 @@
 //! `cargo xtask interop`: real clients and servers through the proxy.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -27,7 +29,7 @@ impl Interop {
         let scripts = root()?.join("tests/interop");
         let work = target_dir()?.join("interop");
         let gnomon = if self.direct { None } else { Some(build_gnomon()?) };
-        std::fs::create_dir_all(&work)?;
+        fs::create_dir_all(&work)?;
         let python = work.join("venv/bin/python");
         if !python.exists() {
             run(Command::new("python3").args(["-m", "venv"]).arg(work.join("venv")))?;
@@ -35,21 +37,7 @@ impl Interop {
         run(Command::new(&python)
             .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r"])
             .arg(scripts.join("requirements.txt")))?;
-        // node resolves packages beside the scripts that import them, so the scripts go along.
-        let node = work.join("node");
-        std::fs::create_dir_all(&node)?;
-        for entry in std::fs::read_dir(scripts.join("node"))? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                std::fs::copy(entry.path(), node.join(entry.file_name()))?;
-            }
-        }
-        let installed = node.join("node_modules/.package-lock.json");
-        let lock = std::fs::metadata(node.join("package-lock.json"))?.modified()?;
-        let fresh = std::fs::metadata(installed).and_then(|done| done.modified()).is_ok_and(|done| done >= lock);
-        if !fresh {
-            run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&node))?;
-        }
+        install_node(&scripts.join("node"), &work.join("node"))?;
         let mut harness = Command::new(&python);
         harness.arg(scripts.join("run.py")).arg("--work").arg(&work);
         match gnomon {
@@ -61,4 +49,23 @@ impl Interop {
         }
         Ok(pass_on(harness.status().context("starting the interop harness")?))
     }
+}
+
+/// Node resolves packages beside the scripts that import them, so the scripts go along.
+fn install_node(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let mut lock_changed = !to.join("node_modules/.package-lock.json").exists();
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, source) = (entry.file_name(), entry.path());
+        if !entry.file_type()?.is_file() || fs::read(&source).ok() == fs::read(to.join(&name)).ok() {
+            continue;
+        }
+        fs::copy(&source, to.join(&name))?;
+        lock_changed |= name == "package-lock.json";
+    }
+    if lock_changed {
+        run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(to))?;
+    }
+    Ok(())
 }

@@ -1,0 +1,1 @@
+"""Real clients and servers through the proxy; see ../README.md."""
