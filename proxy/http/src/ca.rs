@@ -14,7 +14,7 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use time::{Duration, OffsetDateTime};
+use time::{Date, Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::leaf::LeafKey;
@@ -80,6 +80,14 @@ pub enum CaError {
         certificate: PathBuf,
         /// The key file.
         key: PathBuf,
+    },
+    /// The authority is past its end.
+    #[error("{path} expired {on}; remove it and ca.key beside it to make a new authority", path = .path.display())]
+    Expired {
+        /// The certificate file.
+        path: PathBuf,
+        /// Its last day.
+        on: Date,
     },
     /// A file's content is not what it should be.
     #[error("{path}: {cause}", path = .path.display())]
@@ -215,6 +223,9 @@ impl CertificateAuthority {
 
     fn load_key(certificate: CaCertificate, state_dir: &Path) -> Result<Self, CaError> {
         let (path, certificate_path) = (state_dir.join(KEY_FILE), state_dir.join(CERTIFICATE_FILE));
+        if certificate.not_after <= OffsetDateTime::now_utc() {
+            return Err(CaError::Expired { path: certificate_path, on: certificate.not_after.date() });
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -230,8 +241,8 @@ impl CertificateAuthority {
         // The parser's error is not passed on: it might quote the key.
         let key = KeyPair::from_pem(&read_text(file, &path)?)
             .map_err(|_| CaError::Malformed { path: path.clone(), cause: "not a private key in PEM".to_owned() })?;
-        let is_pair = X509Certificate::from_der(&certificate.der)
-            .is_ok_and(|(_, x509)| x509.public_key().raw == key.subject_public_key_info());
+        let is_pair =
+            X509Certificate::from_der(&certificate.der).is_ok_and(|(_, x509)| x509.public_key().raw == key.subject_public_key_info());
         if !is_pair {
             return Err(CaError::Mismatch { certificate: certificate_path, key: path });
         }
@@ -347,8 +358,7 @@ fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<(), CaError> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("removing", &temporary)(e)),
         _ => {}
     }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(io_error("creating", &temporary))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(io_error("creating", &temporary))?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(io_error("writing", &temporary))?;
     fs::rename(&temporary, path).map_err(io_error("creating", path))?;
     // The rename itself is on disk only once the directory is.

@@ -2,9 +2,9 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::Uri;
@@ -12,6 +12,7 @@ use http::uri::Authority;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
 use tower_service::Service;
 
 use crate::pool::PoolKey;
@@ -90,26 +91,11 @@ impl Offer {
 /// Whether the peer has not closed while the connection waited. Unread bytes are fine: session
 /// tickets and HTTP/2 settings come unasked.
 fn is_open(stream: &UpstreamStream) -> bool {
-    let mut byte = [0u8; 1];
-    match stream.tcp().try_read_probe(&mut byte) {
-        Ok(0) => false,
-        Ok(_) => true,
-        Err(e) => e.kind() == io::ErrorKind::WouldBlock,
-    }
-}
-
-trait Probe {
-    fn try_read_probe(&self, buf: &mut [u8]) -> io::Result<usize>;
-}
-
-impl Probe for tokio::net::TcpStream {
-    /// Looks without taking.
-    fn try_read_probe(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut buf = tokio::io::ReadBuf::new(buf);
-        match self.poll_peek(&mut Context::from_waker(std::task::Waker::noop()), &mut buf) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
+    let ready = pin!(stream.tcp().ready(Interest::READABLE));
+    match ready.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(ready)) => !ready.is_read_closed(),
+        Poll::Ready(Err(_)) => false,
+        Poll::Pending => true,
     }
 }
 

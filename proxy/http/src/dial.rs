@@ -65,14 +65,14 @@ pub enum DialError {
     #[error("connection refused by {0}")]
     Refused(SocketAddr),
     /// No answer in time.
-    #[error("no connection to {host} port {port} within {seconds} s")]
+    #[error("no connection to {host} port {port} within {limit:?}")]
     Timeout {
         /// The name as asked for.
         host: SmolStr,
         /// The port as asked for.
         port: u16,
         /// The time allowed.
-        seconds: u64,
+        limit: Duration,
     },
     /// Every address of the name is one that is never dialled.
     #[error("{host} is {reason} ({address}), which gnomon does not connect to")]
@@ -113,9 +113,7 @@ impl Dialer {
             let allowed = self.allowed(host, &addresses)?;
             connect_any(&allowed).await
         };
-        timeout(limit, attempt).await.unwrap_or_else(|_| {
-            Err(DialError::Timeout { host: SmolStr::new(host), port, seconds: limit.as_secs() })
-        })
+        timeout(limit, attempt).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
 
     /// Connects to an address that is already known, as in transparent interception.
@@ -165,9 +163,7 @@ impl Dialer {
             }
         }
         match refused {
-            Some((address, reason)) if allowed.is_empty() => {
-                Err(DialError::Forbidden { host: SmolStr::new(host), address, reason })
-            }
+            Some((address, reason)) if allowed.is_empty() => Err(DialError::Forbidden { host: SmolStr::new(host), address, reason }),
             _ => Ok(allowed),
         }
     }

@@ -32,7 +32,7 @@ impl Default for TrustStore {
         Self {
             certificate: PathBuf::from("/usr/local/share/ca-certificates/gnomon-ca.crt"),
             bundle: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
-            update: PathBuf::from("update-ca-certificates"),
+            update: PathBuf::from("/usr/sbin/update-ca-certificates"),
         }
     }
 }
@@ -77,6 +77,15 @@ pub enum InstallError {
     },
 }
 
+/// What the bundle's command has to do.
+enum Rebuild {
+    /// A file is new.
+    Add,
+    /// A file is gone or has changed: without `--fresh` Debian's command leaves the old certificate's
+    /// links in /etc/ssl/certs.
+    Fresh,
+}
+
 impl TrustStore {
     /// Whether this store trusts `ca`. Changes nothing and needs no privilege.
     ///
@@ -99,6 +108,7 @@ impl TrustStore {
     /// # Errors
     /// [`InstallError::NeedsRoot`] without the right to write there.
     pub fn install(&self, ca: &CaCertificate) -> Result<(), InstallError> {
+        let rebuild = if self.certificate.exists() { Rebuild::Fresh } else { Rebuild::Add };
         let temporary = self.certificate.with_extension("new");
         let written = OpenOptions::new()
             .write(true)
@@ -109,7 +119,7 @@ impl TrustStore {
             .and_then(|mut file| file.write_all(ca.pem().as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, &self.certificate));
         written.map_err(|e| self.io(e))?;
-        self.rebuild()
+        self.rebuild(rebuild)
     }
 
     /// Removes our certificate and rebuilds the bundle. Nothing to remove is no error.
@@ -120,13 +130,17 @@ impl TrustStore {
         match fs::remove_file(&self.certificate) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(self.io(e)),
-            Ok(()) => self.rebuild(),
+            Ok(()) => self.rebuild(Rebuild::Fresh),
         }
     }
 
-    fn rebuild(&self) -> Result<(), InstallError> {
+    fn rebuild(&self, how: Rebuild) -> Result<(), InstallError> {
         let failed = |cause: String| InstallError::Update { command: self.update.clone(), cause };
-        let output = Command::new(&self.update).stdin(Stdio::null()).output().map_err(|e| failed(e.to_string()))?;
+        let arguments: &[&str] = match how {
+            Rebuild::Add => &[],
+            Rebuild::Fresh => &["--fresh"],
+        };
+        let output = Command::new(&self.update).args(arguments).stdin(Stdio::null()).output().map_err(|e| failed(e.to_string()))?;
         if output.status.success() {
             return Ok(());
         }

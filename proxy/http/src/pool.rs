@@ -5,6 +5,8 @@
 //! connection. A connection that was opened to ask for the upstream's protocol is handed over and
 //! becomes the first pooled one.
 
+use std::convert::Infallible;
+use std::net::Ipv6Addr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +82,7 @@ impl Destination {
     pub fn new(scheme: Scheme, host: &str, port: u16, alpn: Alpn, principal: Arc<str>) -> Result<Self, InvalidDestination> {
         let host = unbracketed(host).to_ascii_lowercase();
         let invalid = || InvalidDestination(host.chars().filter(|c| !c.is_control()).take(120).collect());
-        let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let shown = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.clone() };
         // The default port is left out, as clients do: HTTP/2 servers see this as :authority.
         let text = if port == scheme.default_port() { shown } else { format!("{shown}:{port}") };
         let authority: Authority = text.parse().map_err(|_| invalid())?;
@@ -257,11 +259,10 @@ where
         if dest.scheme() == Scheme::Http {
             return Ok(dest);
         }
-        let [first, second, ..] = offered else {
+        if !(offered.contains(&Alpn::H2) && offered.contains(&Alpn::Http11)) {
             // No choice, nothing to ask for.
             return Ok(dest.with_alpn(offered.first().copied().unwrap_or(Alpn::None)));
-        };
-        debug_assert_ne!(first, second);
+        }
         if let Some(chosen) = self.alpn.get(dest.host(), dest.port()) {
             return Ok(dest.with_alpn(chosen));
         }
@@ -275,14 +276,11 @@ where
     }
 
     fn client(&self, dest: &Destination) -> Arc<Client<Connector, B>> {
-        if let Some(client) = self.clients.get(dest.key()) {
-            return client;
+        // First requests at the same time wait for one client: over HTTP/2 they then share a connection.
+        match self.clients.get_or_insert_with(dest.key(), || Ok::<_, Infallible>(Arc::new(self.make(dest)))) {
+            Ok(client) => client,
+            Err(never) => match never {},
         }
-        let client = Arc::new(self.make(dest));
-        // Two first requests at once may make two; the one that stays is the later, the other
-        // serves its request and goes.
-        self.clients.insert(dest.key().clone(), Arc::clone(&client));
-        client
     }
 
     fn make(&self, dest: &Destination) -> Client<Connector, B> {

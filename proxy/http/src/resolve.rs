@@ -57,14 +57,9 @@ impl FromStr for ResolveOverride {
         if rest.is_some_and(|rest| rest.contains(':')) {
             return Err(shape());
         }
-        let ip: IpAddr =
-            address.parse().map_err(|_| InvalidResolve::Address(text.to_owned(), address.to_owned()))?;
+        let ip: IpAddr = address.parse().map_err(|_| InvalidResolve::Address(text.to_owned(), address.to_owned()))?;
         let dialled_port = rest.map_or(Ok(asked_port), port)?;
-        Ok(Self {
-            host: SmolStr::new(host.to_ascii_lowercase()),
-            port: asked_port,
-            address: SocketAddr::new(ip, dialled_port),
-        })
+        Ok(Self { host: SmolStr::new(host.to_ascii_lowercase()), port: asked_port, address: SocketAddr::new(ip, dialled_port) })
     }
 }
 

@@ -176,9 +176,9 @@ fn handshake_error(error: &io::Error) -> UpstreamTlsError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
         Some(rustls::Error::InvalidCertificate(why)) => UpstreamTlsError::Certificate { reason: reason(why) },
-        Some(
-            rustls::Error::NoApplicationProtocol | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
-        ) => UpstreamTlsError::Protocol,
+        Some(rustls::Error::NoApplicationProtocol | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            UpstreamTlsError::Protocol
+        }
         Some(other) => UpstreamTlsError::Handshake(other.to_string()),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             UpstreamTlsError::Handshake("connection closed during the handshake".to_owned())
@@ -196,7 +196,8 @@ fn reason(error: &CertificateError) -> String {
         CertificateError::NotValidYetContext { not_before, .. } => format!("certificate not valid before {}", date(*not_before)),
         CertificateError::UnknownIssuer => "unknown issuer".to_owned(),
         CertificateError::Revoked => "certificate revoked".to_owned(),
-        CertificateError::BadSignature => "bad certificate signature".to_owned(),
+        // Also what an authority that was made anew under its old name looks like.
+        CertificateError::BadSignature => "signature does not match the trusted authority of that name".to_owned(),
         CertificateError::BadEncoding => "certificate is malformed".to_owned(),
         CertificateError::NotValidForName => "not valid for this name".to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => {

@@ -1,0 +1,11 @@
+//! The crate seen from outside, over real sockets on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod aborts;
+mod authority;
+mod dialling;
+mod leaves;
+mod pooling;
+mod support;
+mod trust_store;
+mod verification;
