@@ -1,1 +1,41 @@
-//! What happened, durably: events, inventory, metrics of the writer.
+//! What happened, durably: events, the inventory of servers, incidents.
+//!
+//! [`Ledger::record`] takes an event and never blocks; one writer thread serialises each event
+//! once and puts the same bytes into the JSON-lines file and the SQLite database, many events per
+//! transaction. [`Reader`] answers questions about the past over its own read-only connection and
+//! never holds the writer up. [`Incidents`] says whether a detection is new or a repeat.
+//!
+//! **The trade-off**: an event is *acknowledged* only when it is in the file and in the database's
+//! write-ahead log, and both were fsynced. That costs two fsyncs, so events wait up to
+//! [`LedgerOptions::commit_every`] for company, and the request path does not wait at all: when the
+//! bounded queue is full an event is dropped and counted by reason. A kill -9 loses nothing
+//! acknowledged. An event that was *not yet* acknowledged may be found in the file and not in the
+//! database; `event.id` tells such doubles apart.
+//!
+//! It judges nothing, knows no metrics library (it exposes counts) and no wire format but JSON.
+//! SQL stays inside `sqlite`, so that another database can join behind the same types.
+#![deny(missing_docs)]
+
+mod encode;
+mod error;
+mod event;
+mod ids;
+mod incidents;
+mod inventory;
+mod jsonl;
+mod ledger;
+mod lock;
+mod options;
+mod queue;
+mod reader;
+mod sqlite;
+mod writer;
+
+pub use error::{LedgerError, ReadError};
+pub use event::{Event, MAX_EVENT_BYTES};
+pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, Standing};
+pub use inventory::{MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerRecord, ServerStatus};
+pub use ledger::{Closed, Ledger, Writer};
+pub use options::{JsonlTarget, LedgerOptions, MAX_COMMIT_EVERY, MIN_DATABASE_BYTES};
+pub use queue::{DropCounts, DropReason, Recorded};
+pub use reader::{EventFilter, Follow, IncidentRecord, MAX_PAGE, Order, Reader, StoredEvent};

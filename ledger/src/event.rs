@@ -1,0 +1,37 @@
+//! An event: an observation with its outcome, and the moment it happened.
+
+use gnomon_observe::Observation;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The longest event line in bytes. Longer events are shortened (long texts and lists are cut and
+/// `gnomon.truncated` says `event`) rather than dropped, so that nobody hides by being verbose.
+pub const MAX_EVENT_BYTES: usize = 256 << 10;
+
+/// One thing that happened: an [`Observation`] whose outcome fields are set, and when.
+///
+/// The writer fills in what is absent: `@timestamp` (from the moment given here), `event.id` (a
+/// new UUID version 7), `event.kind` (`event`) and `gnomon.schema`.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub(crate) observation: Observation,
+    pub(crate) at_ms: i64,
+}
+
+impl Event {
+    /// Something that happened just now.
+    #[must_use]
+    pub fn now(observation: Observation) -> Self {
+        Self::at(observation, SystemTime::now())
+    }
+
+    /// Something that happened at that moment: for replay. Kept to the millisecond.
+    #[must_use]
+    pub fn at(observation: Observation, when: SystemTime) -> Self {
+        Self { observation, at_ms: millis(when) }
+    }
+}
+
+/// Milliseconds since the Unix epoch; 0 for anything before it.
+pub(crate) fn millis(when: SystemTime) -> i64 {
+    when.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,175 @@
+//! Whether a detection is new or a repeat. In memory and bounded; nothing is remembered across a
+//! restart, so the first detection after one is a first again.
+
+use quick_cache::unsync::Cache;
+use smol_str::{SmolStr, ToSmolStr};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+use uuid::Uuid;
+
+use crate::{event::millis, ids::Ids};
+
+/// Detections of one client, server and rule that follow each other within this time are one
+/// incident.
+pub const INCIDENT_WINDOW: Duration = Duration::from_secs(10);
+
+/// How many incidents are remembered at once by default. Beyond it the least used are forgotten, and
+/// their next detection is a first again: too many alerts, never too few.
+pub const INCIDENT_CAPACITY: usize = 4096;
+
+/// Names an incident; a UUID version 7 made from its first detection's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IncidentId(Uuid);
+
+impl IncidentId {
+    /// As it stands in `gnomon.incident.id`.
+    #[must_use]
+    pub fn text(self) -> SmolStr {
+        self.0.as_hyphenated().to_smolstr()
+    }
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+/// Whether a detection opens an incident: `event.kind` is `alert` for the first, `signal` for its
+/// repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The first of its incident.
+    First,
+    /// One more of it.
+    Repeat,
+}
+
+impl Standing {
+    /// The word for `event.kind`.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Standing::First => "alert",
+            Standing::Repeat => "signal",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    client: SmolStr,
+    server: SmolStr,
+    rule: SmolStr,
+}
+
+struct Last {
+    id: IncidentId,
+    at_ms: i64,
+}
+
+/// The incidents that are still open.
+pub struct Incidents {
+    open: Cache<Key, Last>,
+    ids: Ids,
+}
+
+impl fmt::Debug for Incidents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incidents").field("open", &self.open.len()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Incidents {
+    fn default() -> Self {
+        Self::with_capacity(INCIDENT_CAPACITY)
+    }
+}
+
+impl Incidents {
+    /// None open, at most `capacity` remembered.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { open: Cache::new(capacity.max(1)), ids: Ids::default() }
+    }
+
+    /// The incident that a detection belongs to. `at` is the time of the detection, live or as
+    /// recorded; detections need not come in order of time.
+    pub fn assign(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> (IncidentId, Standing) {
+        let at_ms = millis(at);
+        let key = Key { client: client.into(), server: server.into(), rule: rule.into() };
+        if let Some(mut last) = self.open.get_mut(&key)
+            && u128::from(last.at_ms.abs_diff(at_ms)) <= INCIDENT_WINDOW.as_millis()
+        {
+            last.at_ms = last.at_ms.max(at_ms);
+            return (last.id, Standing::Repeat);
+        }
+        let id = IncidentId(self.ids.next(at_ms));
+        self.open.insert(key, Last { id, at_ms });
+        (id, Standing::First)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn at(ms: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + ms)
+    }
+
+    #[test]
+    fn detections_within_ten_seconds_of_the_last_are_one_incident() {
+        let mut incidents = Incidents::default();
+        let (first, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(0));
+        assert_eq!(standing, Standing::First);
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(9_000)), (first, Standing::Repeat));
+        // The window counts from the last detection, not from the first.
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(19_000)), (first, Standing::Repeat));
+        let (second, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(29_001));
+        assert_eq!(standing, Standing::First);
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn another_client_server_or_rule_is_another_incident() {
+        let mut incidents = Incidents::default();
+        let calls = [("a", "b", "c"), ("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x")];
+        for (client, server, rule) in calls {
+            assert_eq!(incidents.assign(client, server, rule, at(0)).1, Standing::First);
+        }
+        for (client, server, rule) in calls {
+            assert_eq!(incidents.assign(client, server, rule, at(1)).1, Standing::Repeat);
+        }
+    }
+
+    #[test]
+    fn detections_out_of_order_still_belong_together() {
+        let mut incidents = Incidents::default();
+        let (first, _) = incidents.assign("a", "b", "c", at(5_000));
+        assert_eq!(incidents.assign("a", "b", "c", at(0)), (first, Standing::Repeat));
+        assert_eq!(incidents.assign("a", "b", "c", at(15_000)), (first, Standing::Repeat));
+    }
+
+    #[test]
+    fn a_flood_of_clients_does_not_grow_it() {
+        let mut incidents = Incidents::with_capacity(16);
+        for n in 0..1_000 {
+            let _ = incidents.assign(&n.to_string(), "b", "c", at(n));
+        }
+        assert!(incidents.open.len() <= 16);
+    }
+
+    #[test]
+    fn an_incident_is_named_by_a_version_7_uuid_of_its_time() {
+        let (id, _) = Incidents::default().assign("a", "b", "c", at(0));
+        let uuid: Uuid = id.text().parse().unwrap();
+        assert_eq!(uuid.get_version_num(), 7);
+        let (seconds, _) = uuid.get_timestamp().unwrap().to_unix();
+        assert_eq!(seconds, 1_800_000_000);
+        assert_eq!(id.to_string(), id.text());
+    }
+}

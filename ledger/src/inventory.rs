@@ -1,0 +1,207 @@
+//! The inventory: which MCP servers were seen, by whom they were used, what they offer. Aggregated
+//! per batch in memory, so that the database sees one change per touched server, not per event.
+//!
+//! Everything in it is claimed by strangers, so everything is bounded.
+
+use gnomon_observe::{Channel, Confidence, Field, Lookup, Observation, Value};
+use serde::Serialize;
+use smol_str::SmolStr;
+use std::collections::{HashMap, HashSet};
+
+/// How many servers are kept; beyond it those with the least confidence, longest unseen, make room.
+pub const MAX_SERVERS: usize = 16_384;
+/// How many paths of one host and port are servers of their own; the others count as path `""`.
+pub const MAX_PATHS_PER_HOST: usize = 64;
+/// How many client names are kept per server.
+pub const MAX_CLIENTS: usize = 64;
+/// How many tool names are kept per server.
+pub const MAX_TOOLS: usize = 512;
+/// How many protocol versions are kept per server.
+pub const MAX_PROTOCOLS: usize = 16;
+/// Names and paths are cut to this many bytes.
+const MAX_NAME: usize = 256;
+
+/// Whether the organisation named the server as allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerStatus {
+    /// It did.
+    Sanctioned,
+    /// It did not.
+    Shadow,
+}
+
+/// One server of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerRecord {
+    /// Its name or address.
+    pub address: String,
+    /// Its TCP port; absent where there is none.
+    pub port: Option<u16>,
+    /// The path of its endpoint; empty while only the host is known.
+    pub path: String,
+    /// Sanctioned or shadow, as of the last event that said.
+    pub status: ServerStatus,
+    /// What the host catalogue says of it.
+    pub catalogue: Option<String>,
+    /// First event, milliseconds since the Unix epoch.
+    pub first_seen_ms: i64,
+    /// Last event, likewise.
+    pub last_seen_ms: i64,
+    /// MCP messages seen.
+    pub calls: u64,
+    /// Names of clients, sorted, at most [`MAX_CLIENTS`].
+    pub clients: Vec<String>,
+    /// Names of tools listed or called without error, sorted, at most [`MAX_TOOLS`].
+    pub tools: Vec<String>,
+    /// Protocol versions, sorted, at most [`MAX_PROTOCOLS`].
+    pub protocols: Vec<String>,
+    /// Its own name, as it last stated it.
+    pub name: Option<String>,
+    /// Its own version, likewise.
+    pub version: Option<String>,
+    /// The highest confidence that it speaks MCP.
+    pub confidence: Option<Confidence>,
+    /// How it is reached.
+    pub channel: Option<Channel>,
+}
+
+/// What makes a server one server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ServerKey {
+    pub(crate) address: SmolStr,
+    /// 0 where there is none.
+    pub(crate) port: i64,
+    pub(crate) path: SmolStr,
+}
+
+/// What a batch of events says of one server.
+#[derive(Debug, Default)]
+pub(crate) struct ServerDelta {
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) calls: i64,
+    pub(crate) sanctioned: Option<bool>,
+    pub(crate) catalogue: Option<SmolStr>,
+    pub(crate) name: Option<SmolStr>,
+    pub(crate) version: Option<SmolStr>,
+    pub(crate) confidence: Option<Confidence>,
+    pub(crate) channel: Option<SmolStr>,
+    pub(crate) clients: HashSet<SmolStr>,
+    pub(crate) tools: HashSet<SmolStr>,
+    pub(crate) protocols: HashSet<SmolStr>,
+}
+
+/// What a batch of events says of one incident.
+#[derive(Debug)]
+pub(crate) struct IncidentDelta {
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) count: i64,
+    /// Places of its first and last event in the batch.
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+}
+
+/// What a batch of events changes besides adding rows.
+#[derive(Debug, Default)]
+pub(crate) struct Deltas {
+    pub(crate) servers: HashMap<ServerKey, ServerDelta>,
+    pub(crate) incidents: HashMap<SmolStr, IncidentDelta>,
+}
+
+impl Deltas {
+    /// Adds what the event at place `n` of the batch says.
+    pub(crate) fn add(&mut self, n: usize, seen: &Observation, at_ms: i64) {
+        if let Some(id) = text(seen, Field::IncidentId) {
+            let delta = self.incidents.entry(id).or_insert(IncidentDelta { first_ms: at_ms, last_ms: at_ms, count: 0, first: n, last: n });
+            delta.first_ms = delta.first_ms.min(at_ms);
+            delta.last_ms = delta.last_ms.max(at_ms);
+            delta.count += 1;
+            delta.last = n;
+        }
+        if let Some(key) = server_key(seen) {
+            self.servers
+                .entry(key)
+                .or_insert_with(|| ServerDelta { first_ms: at_ms, last_ms: at_ms, ..Default::default() })
+                .add(seen, at_ms);
+        }
+    }
+}
+
+impl ServerDelta {
+    fn add(&mut self, seen: &Observation, at_ms: i64) {
+        self.first_ms = self.first_ms.min(at_ms);
+        self.last_ms = self.last_ms.max(at_ms);
+        let method = seen.text(Field::McpMethod);
+        self.calls += i64::from(method.is_some());
+        if let Lookup::Value(Value::Bool(sanctioned)) = seen.get(Field::Sanctioned) {
+            self.sanctioned = Some(*sanctioned);
+        }
+        let keep = |kept: &mut Option<SmolStr>, field| {
+            if let Some(text) = text(seen, field) {
+                *kept = Some(text);
+            }
+        };
+        keep(&mut self.catalogue, Field::Catalogue);
+        keep(&mut self.name, Field::McpServerName);
+        keep(&mut self.version, Field::McpServerVersion);
+        keep(&mut self.channel, Field::Channel);
+        self.confidence = self.confidence.max(seen.text(Field::Confidence).and_then(|word| word.parse().ok()));
+        insert(&mut self.clients, MAX_CLIENTS, client_name(seen));
+        insert(&mut self.protocols, MAX_PROTOCOLS, text(seen, Field::McpProtocolVersion));
+        if let Lookup::Value(Value::List(tools)) = seen.get(Field::Tools) {
+            for tool in tools {
+                insert(&mut self.tools, MAX_TOOLS, Some(cut(tool)));
+            }
+        }
+        // A client may ask for any name; a name that was answered without error exists.
+        if seen.get(Field::ErrorType) == Lookup::Absent && matches!(seen.get(Field::HttpStatus), Lookup::Value(Value::Int(200))) {
+            insert(&mut self.tools, MAX_TOOLS, text(seen, Field::ToolName));
+        }
+    }
+}
+
+/// The server an event tells of, if it tells of an MCP server.
+fn server_key(seen: &Observation) -> Option<ServerKey> {
+    let address = text(seen, Field::ServerAddress)?;
+    let speaks = seen.get(Field::McpMethod) != Lookup::Absent || seen.get(Field::Tools) != Lookup::Absent;
+    let confidence = seen.text(Field::Confidence).and_then(|word| word.parse::<Confidence>().ok());
+    if !speaks && confidence.is_none() {
+        return None;
+    }
+    let port = match seen.get(Field::ServerPort) {
+        Lookup::Value(Value::Int(port)) => i64::from(u16::try_from(*port).unwrap_or(0)),
+        _ => 0,
+    };
+    // A path is an endpoint only where something spoke MCP; a suspected host has many paths.
+    let endpoint = speaks || confidence >= Some(Confidence::Probable);
+    let path = if endpoint { text(seen, Field::UrlPath).unwrap_or_default() } else { SmolStr::default() };
+    Some(ServerKey { address, port, path })
+}
+
+/// What to call the client: its own name, else its program, else its `User-Agent`.
+pub(crate) fn client_name(seen: &Observation) -> Option<SmolStr> {
+    text(seen, Field::McpClientName)
+        .or_else(|| text(seen, Field::Executable))
+        .or_else(|| seen.text(Field::UserAgent).and_then(|agent| agent.split([' ', '/']).next()).map(|name| cut(&name.into())))
+}
+
+fn text(seen: &Observation, field: Field) -> Option<SmolStr> {
+    match seen.get(field) {
+        Lookup::Value(Value::Str(text)) if !text.is_empty() => Some(cut(text)),
+        _ => None,
+    }
+}
+
+fn insert(set: &mut HashSet<SmolStr>, bound: usize, name: Option<SmolStr>) {
+    if let Some(name) = name
+        && set.len() < bound
+    {
+        set.insert(name);
+    }
+}
+
+fn cut(text: &SmolStr) -> SmolStr {
+    if text.len() <= MAX_NAME { text.clone() } else { SmolStr::new(&text[..text.floor_char_boundary(MAX_NAME)]) }
+}

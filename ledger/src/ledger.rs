@@ -1,0 +1,142 @@
+//! The two ends of the ledger: a handle that everyone clones, and the writer that the command owns.
+
+use crate::{
+    DropCounts, Event, LedgerError, LedgerOptions, Recorded, jsonl::Jsonl, lock::WriterLock, options::JsonlTarget, queue::Queue,
+    sqlite::Store, writer,
+};
+use std::{path::Path, sync::Arc, thread};
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// The writer has stopped, so nothing more can become durable.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("the ledger's writer has stopped")]
+pub struct Closed;
+
+/// How far the writer has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Events that are durable or lost for good.
+    pub(crate) settled: u64,
+    /// Events that are durable.
+    pub(crate) acknowledged: u64,
+}
+
+/// A handle for recording; clones are cheap and share one queue.
+#[derive(Clone)]
+pub struct Ledger {
+    queue: Arc<Queue>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("queued", &self.queued()).field("dropped", &self.dropped()).finish()
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger for writing and starts its writer on a thread of its own. Files that are
+    /// missing are created with mode 0640; their folder must exist.
+    ///
+    /// # Errors
+    /// When another gnomon writes here, a file cannot be written, or the database is of a newer
+    /// gnomon, of another program or damaged.
+    pub async fn open(options: LedgerOptions) -> Result<(Ledger, Writer), LedgerError> {
+        let dir = match options.path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        let lock = WriterLock::acquire(dir)?;
+        let store = Store::open(&options.path, options.max_bytes, options.retention).await?;
+        let jsonl = Jsonl::open(&options.jsonl).map_err(|source| {
+            let path = match &options.jsonl {
+                JsonlTarget::File(path) => path.clone(),
+                JsonlTarget::None | JsonlTarget::Stdout => options.path.clone(),
+            };
+            LedgerError::NotWritable { path, source }
+        })?;
+        let queue = Arc::new(Queue::new(options.queue));
+        let (report, progress) = watch::channel(Progress::default());
+        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, lock);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|source| LedgerError::Thread { source })?;
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || runtime.block_on(task.run()))
+            .map_err(|source| LedgerError::Thread { source })?;
+        Ok((Ledger { queue: queue.clone(), progress: progress.clone() }, Writer { queue, progress }))
+    }
+
+    /// Hands an event to the writer. Never blocks and does no formatting; a lost event is counted.
+    pub fn record(&self, event: Event) -> Recorded {
+        self.queue.push(event)
+    }
+
+    /// How many events were lost since opening, by reason.
+    #[must_use]
+    pub fn dropped(&self) -> DropCounts {
+        self.queue.dropped()
+    }
+
+    /// How many events wait for the writer now.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How many events were acknowledged since opening: they are in the JSON-lines target and in
+    /// the database's write-ahead log, fsynced. After [`flush`](Self::flush),
+    /// recorded = acknowledged + dropped.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.progress.borrow().acknowledged
+    }
+
+    /// Waits until every event recorded before is acknowledged or counted as lost.
+    ///
+    /// # Errors
+    /// When the writer stopped before.
+    pub async fn flush(&self) -> Result<(), Closed> {
+        let target = self.queue.accepted();
+        self.queue.hurry();
+        let mut progress = self.progress.clone();
+        progress.wait_for(|now| now.settled >= target).await.map(|_| ()).map_err(|_| Closed)
+    }
+}
+
+/// The writer's owner. Dropping it tells the writer to finish what is queued and stop;
+/// [`shutdown`](Self::shutdown) also waits for that.
+#[must_use = "the ledger stops when its writer is dropped"]
+pub struct Writer {
+    queue: Arc<Queue>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Lets nothing more in, writes and fsyncs what is queued, folds the write-ahead log into the
+    /// database, closes it and releases the lock.
+    pub async fn shutdown(mut self) {
+        self.queue.shut();
+        // The channel closes when the writer's thread is done.
+        while self.progress.changed().await.is_ok() {}
+    }
+
+    /// Waits until the writer ends. It ends of itself only by a defect, which the command should
+    /// report; otherwise this never returns.
+    pub async fn ended(&mut self) {
+        while self.progress.changed().await.is_ok() {}
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.shut();
+    }
+}

@@ -1,0 +1,39 @@
+//! One writer per state folder, by an advisory lock (flock) that the kernel releases however the
+//! process ends. The file says who holds it; it is never deleted, for deleting it would race.
+
+use crate::LedgerError;
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+/// Held as long as it lives.
+pub(crate) struct WriterLock {
+    _file: File,
+}
+
+impl WriterLock {
+    /// Locks `dir/ledger.lock`.
+    pub(crate) fn acquire(dir: &Path) -> Result<Self, LedgerError> {
+        let path = dir.join("ledger.lock");
+        let not_writable = |source| LedgerError::NotWritable { path: path.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(&path).map_err(not_writable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LedgerError::Busy { dir: dir.to_owned(), pid: holder(&file) }),
+            Err(TryLockError::Error(source)) => return Err(not_writable(source)),
+        }
+        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        written.map_err(not_writable)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

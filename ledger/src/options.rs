@@ -1,0 +1,57 @@
+//! What the command decides about the ledger: where, how much, how long, how often.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+/// The longest that events may wait for company before they are committed.
+pub const MAX_COMMIT_EVERY: Duration = Duration::from_millis(50);
+
+/// The smallest size bound that is honoured, in bytes; a smaller one is raised to it. The schema
+/// and one batch must fit several times over.
+pub const MIN_DATABASE_BYTES: u64 = 8 << 20;
+
+/// Where JSON lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JsonlTarget {
+    /// Nowhere: the database only.
+    #[default]
+    None,
+    /// Appended to this file (mode 0640). It may be rotated by renaming or by truncating.
+    File(PathBuf),
+    /// To standard output, for containers. Not fsynced: acknowledgement rests on the database.
+    Stdout,
+}
+
+/// How the ledger is kept.
+#[derive(Clone, Debug)]
+pub struct LedgerOptions {
+    /// The database, `STATE/ledger.sqlite`. Its folder also holds `ledger.lock`.
+    pub path: PathBuf,
+    /// Where JSON lines go.
+    pub jsonl: JsonlTarget,
+    /// How many events may wait for the writer; more are dropped and counted. Default 8,192.
+    pub queue: NonZeroUsize,
+    /// Size bound of the database file in bytes, default 2 GiB, at least [`MIN_DATABASE_BYTES`].
+    /// Beyond it the oldest events are deleted. The write-ahead log stands beside it and has its
+    /// own bound of 64 MiB.
+    pub max_bytes: u64,
+    /// How long events are kept, default 30 days.
+    pub retention: Duration,
+    /// How long the first event of a group waits for more. Default and maximum
+    /// [`MAX_COMMIT_EVERY`].
+    pub commit_every: Duration,
+}
+
+impl LedgerOptions {
+    /// The defaults for a database at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            jsonl: JsonlTarget::None,
+            queue: NonZeroUsize::new(8192).unwrap_or(NonZeroUsize::MIN),
+            max_bytes: 2 << 30,
+            retention: Duration::from_secs(30 * 24 * 60 * 60),
+            commit_every: MAX_COMMIT_EVERY,
+        }
+    }
+}

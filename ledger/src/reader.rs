@@ -1,0 +1,181 @@
+//! Questions about the past, over a read-only connection of their own. Pages are short
+//! transactions, so that a slow reader never keeps the write-ahead log from being folded.
+
+use crate::{ReadError, inventory::ServerRecord, sqlite::Rows};
+use gnomon_observe::FieldRef;
+use serde::Serialize;
+use std::{path::Path, time::Duration};
+
+/// The longest page of events.
+pub const MAX_PAGE: usize = 10_000;
+
+/// How often [`Follow`] looks for new events.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Which events are wanted. The default is all of them, a page of 1,000.
+#[derive(Clone, Debug)]
+pub struct EventFilter {
+    /// From this moment on, milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
+    /// Before this moment, likewise.
+    pub until_ms: Option<i64>,
+    /// Fields that must have this value, all of them; of a list, one entry must. Numbers and truths
+    /// are compared as written in JSON.
+    pub where_: Vec<(String, String)>,
+    /// `event.kind` must be one of these; none means any.
+    pub kinds: Vec<String>,
+    /// The page starts behind this event, in the order asked for: its `seq` is the last page's last.
+    pub after: Option<i64>,
+    /// At most this many, at most [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+impl Default for EventFilter {
+    fn default() -> Self {
+        Self { since_ms: None, until_ms: None, where_: Vec::new(), kinds: Vec::new(), after: None, limit: 1_000 }
+    }
+}
+
+/// The order of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// As recorded.
+    #[default]
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
+}
+
+/// An event as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its number: rises with every event, never used twice.
+    pub seq: i64,
+    /// Its line of JSON, the same bytes as in the JSON-lines file.
+    pub json: String,
+}
+
+/// An incident: detections of one client, server and rule that followed each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IncidentRecord {
+    /// `gnomon.incident.id`.
+    pub id: String,
+    /// The rule's id.
+    pub rule: String,
+    /// The rule's title.
+    pub rule_name: Option<String>,
+    /// The rule's level.
+    pub level: Option<String>,
+    /// What was done the first time.
+    pub action: Option<String>,
+    /// The client's name, else its program, else its `User-Agent`.
+    pub client: Option<String>,
+    /// The server's address.
+    pub server: Option<String>,
+    /// First detection, milliseconds since the Unix epoch.
+    pub first_seen_ms: i64,
+    /// Last detection, likewise.
+    pub last_seen_ms: i64,
+    /// How many detections.
+    pub events: u64,
+    /// `seq` of the first.
+    pub first_seq: i64,
+    /// `seq` of the last.
+    pub last_seq: i64,
+}
+
+/// Reads a ledger, also while a gnomon writes it.
+pub struct Reader {
+    rows: Rows,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Opens the database at `path` for reading.
+    ///
+    /// # Errors
+    /// When it is missing, may not be read, or has another schema.
+    pub async fn open(path: &Path) -> Result<Self, ReadError> {
+        Ok(Self { rows: Rows::open(path).await? })
+    }
+
+    /// A page of events. The next page has the last one's `seq` as [`EventFilter::after`].
+    ///
+    /// # Errors
+    /// When the filter names an unknown field, or the database cannot be read.
+    pub async fn events(&mut self, filter: &EventFilter, order: Order) -> Result<Vec<StoredEvent>, ReadError> {
+        check(filter)?;
+        self.rows.events(filter, order, i64::MAX).await
+    }
+
+    /// Follows events as they are acknowledged, from behind `after_seq`; `None` begins with the
+    /// next one. Of the filter, `after` is not used and `limit` is the page's.
+    ///
+    /// # Errors
+    /// When the filter names an unknown field, or the database cannot be read.
+    pub async fn follow(mut self, filter: EventFilter, after_seq: Option<i64>) -> Result<Follow, ReadError> {
+        check(&filter)?;
+        let after = match after_seq {
+            Some(seq) => seq,
+            None => self.rows.last_seq().await?,
+        };
+        Ok(Follow { reader: self, filter: EventFilter { after: Some(after), ..filter } })
+    }
+
+    /// All servers, the most recently seen first. At most [`crate::MAX_SERVERS`].
+    ///
+    /// # Errors
+    /// When the database cannot be read or a row makes no sense.
+    pub async fn inventory(&mut self) -> Result<Vec<ServerRecord>, ReadError> {
+        self.rows.inventory().await
+    }
+
+    /// The most recent incidents, newest first, at most `limit` and [`MAX_PAGE`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn incidents(&mut self, limit: usize) -> Result<Vec<IncidentRecord>, ReadError> {
+        self.rows.incidents(limit.min(MAX_PAGE)).await
+    }
+}
+
+/// Events as they come.
+#[derive(Debug)]
+pub struct Follow {
+    reader: Reader,
+    filter: EventFilter,
+}
+
+impl Follow {
+    /// The next events, at least one; waits for them. May be dropped while it waits: nothing is lost.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn next(&mut self) -> Result<Vec<StoredEvent>, ReadError> {
+        loop {
+            let last = self.reader.rows.last_seq().await?;
+            if self.filter.after.is_none_or(|after| last > after) {
+                let events = self.reader.rows.events(&self.filter, Order::OldestFirst, last).await?;
+                // A page that is not full has looked at everything up to `last`.
+                let full = events.len() >= self.filter.limit.min(MAX_PAGE);
+                self.filter.after = if full { events.last().map(|event| event.seq) } else { Some(last) };
+                if !events.is_empty() {
+                    return Ok(events);
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+fn check(filter: &EventFilter) -> Result<(), ReadError> {
+    for (name, _) in &filter.where_ {
+        name.parse::<FieldRef>()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Adding events: many rows per statement, because a statement per event would cost more than the
+//! rows themselves.
+
+use crate::{
+    encode::Batch,
+    inventory::{Deltas, client_name},
+};
+use gnomon_observe::Field;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use std::sync::Arc;
+
+/// Rows per statement, largest first; each size is prepared once.
+const SIZES: [usize; 3] = [64, 8, 1];
+
+/// The text of the insert of each size.
+pub(super) struct Statements([Arc<str>; SIZES.len()]);
+
+impl Default for Statements {
+    fn default() -> Self {
+        Self(SIZES.map(|rows| {
+            let values = vec!["(?,?,?,?,?,?)"; rows].join(",");
+            format!("INSERT INTO event (ts, kind, rule, server, user, json) VALUES {values}").into()
+        }))
+    }
+}
+
+/// The numbers that the rows of a batch were given: those of a statement follow each other.
+pub(super) struct Seqs(Vec<(usize, i64)>);
+
+impl Seqs {
+    /// The number of the event at place `n`.
+    pub(super) fn of(&self, n: usize) -> i64 {
+        let run = self.0.partition_point(|(first, _)| *first <= n);
+        run.checked_sub(1).and_then(|run| self.0.get(run)).map_or(0, |(first, seq)| seq + (n - first) as i64)
+    }
+}
+
+/// Adds the events' rows.
+pub(super) async fn events(conn: &mut SqliteConnection, statements: &mut Statements, batch: &Batch<'_>) -> Result<Seqs, sqlx::Error> {
+    let mut seqs = Vec::with_capacity(batch.events.len() / SIZES[0] + 16);
+    let mut next = 0;
+    for (rows, sql) in SIZES.into_iter().zip(&statements.0) {
+        while batch.events.len() - next >= rows {
+            let mut insert = sqlx::query(AssertSqlSafe(sql.clone()));
+            for n in next..next + rows {
+                let event = &batch.events[n];
+                let seen = &event.observation;
+                insert = insert
+                    .bind(event.at_ms)
+                    .bind(seen.text(Field::EventKind).unwrap_or("event"))
+                    .bind(seen.text(Field::RuleId))
+                    .bind(seen.text(Field::ServerAddress))
+                    .bind(seen.text(Field::UserName))
+                    .bind(batch.line(n));
+            }
+            let last = insert.execute(&mut *conn).await?.last_insert_rowid();
+            seqs.push((next, last - (rows as i64 - 1)));
+            next += rows;
+        }
+    }
+    Ok(Seqs(seqs))
+}
+
+/// Opens and continues the incidents that the batch's detections belong to.
+pub(super) async fn incidents(conn: &mut SqliteConnection, batch: &Batch<'_>, deltas: &Deltas, seqs: &Seqs) -> Result<(), sqlx::Error> {
+    for (id, delta) in &deltas.incidents {
+        let seen = &batch.events[delta.first].observation;
+        sqlx::query(
+            "INSERT INTO incident (id, rule, rule_name, level, action, client, server, first_ts, last_ts, events, first_seq, last_seq)
+             VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+             ON CONFLICT (id) DO UPDATE SET first_ts = min(first_ts, excluded.first_ts), last_ts = max(last_ts, excluded.last_ts),
+               events = events + excluded.events, last_seq = excluded.last_seq",
+        )
+        .bind(id.as_str())
+        .bind(seen.text(Field::RuleId).unwrap_or_default())
+        .bind(seen.text(Field::RuleName))
+        .bind(seen.text(Field::RuleLevel))
+        .bind(seen.text(Field::Action))
+        .bind(client_name(seen).map(String::from))
+        .bind(seen.text(Field::ServerAddress))
+        .bind(delta.first_ms)
+        .bind(delta.last_ms)
+        .bind(delta.count)
+        .bind(seqs.of(delta.first))
+        .bind(seqs.of(delta.last))
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}

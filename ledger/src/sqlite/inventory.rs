@@ -1,0 +1,137 @@
+//! Changing the inventory: one update per touched server and batch.
+
+use crate::inventory::{Deltas, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerDelta, ServerKey};
+use gnomon_observe::Confidence;
+use smol_str::SmolStr;
+use sqlx::SqliteConnection;
+use std::collections::HashSet;
+
+/// What `server_name.what` says.
+pub(super) const CLIENT: &str = "client";
+pub(super) const TOOL: &str = "tool";
+pub(super) const PROTOCOL: &str = "protocol";
+
+/// When the inventory is full, this part of it makes room.
+const EVICT: usize = MAX_SERVERS / 16;
+
+/// How many servers there are.
+pub(super) async fn count(conn: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
+    let servers: i64 = sqlx::query_scalar("SELECT count(*) FROM server").fetch_one(conn).await?;
+    Ok(usize::try_from(servers).unwrap_or(0))
+}
+
+/// Applies a batch's changes; returns how many servers there are then.
+pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut servers: usize) -> Result<usize, sqlx::Error> {
+    for (key, delta) in &deltas.servers {
+        let id = match update(conn, key, delta).await? {
+            Some(id) => id,
+            None => {
+                let paths: i64 = sqlx::query_scalar("SELECT count(*) FROM server WHERE address = ? AND port = ?")
+                    .bind(key.address.as_str())
+                    .bind(key.port)
+                    .fetch_one(&mut *conn)
+                    .await?;
+                let crowded = usize::try_from(paths).unwrap_or(0) >= MAX_PATHS_PER_HOST;
+                let key = if crowded { ServerKey { path: SmolStr::default(), ..key.clone() } } else { key.clone() };
+                match if crowded { update(conn, &key, delta).await? } else { None } {
+                    Some(id) => id,
+                    None => {
+                        if servers >= MAX_SERVERS {
+                            servers = evict(conn).await?;
+                        }
+                        servers += 1;
+                        insert(conn, &key, delta).await?
+                    }
+                }
+            }
+        };
+        add_names(conn, id, CLIENT, &delta.clients, MAX_CLIENTS).await?;
+        add_names(conn, id, TOOL, &delta.tools, MAX_TOOLS).await?;
+        add_names(conn, id, PROTOCOL, &delta.protocols, MAX_PROTOCOLS).await?;
+    }
+    Ok(servers)
+}
+
+/// How confidence is stored: -1 for none, then in the enum's order.
+fn rank(confidence: Option<Confidence>) -> i64 {
+    confidence.map_or(-1, |c| c as i64)
+}
+
+async fn update(conn: &mut SqliteConnection, key: &ServerKey, delta: &ServerDelta) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "UPDATE server SET first_ts = min(first_ts, ?), last_ts = max(last_ts, ?), calls = calls + ?, sanctioned = coalesce(?, sanctioned),
+           catalogue = coalesce(?, catalogue), name = coalesce(?, name), version = coalesce(?, version),
+           confidence = max(confidence, ?), channel = coalesce(?, channel)
+         WHERE address = ? AND port = ? AND path = ? RETURNING id",
+    )
+    .bind(delta.first_ms)
+    .bind(delta.last_ms)
+    .bind(delta.calls)
+    .bind(delta.sanctioned)
+    .bind(delta.catalogue.as_deref())
+    .bind(delta.name.as_deref())
+    .bind(delta.version.as_deref())
+    .bind(rank(delta.confidence))
+    .bind(delta.channel.as_deref())
+    .bind(key.address.as_str())
+    .bind(key.port)
+    .bind(key.path.as_str())
+    .fetch_optional(conn)
+    .await
+}
+
+async fn insert(conn: &mut SqliteConnection, key: &ServerKey, delta: &ServerDelta) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "INSERT INTO server (first_ts, last_ts, calls, sanctioned, catalogue, name, version, confidence, channel, address, port, path)
+         VALUES (?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
+    )
+    .bind(delta.first_ms)
+    .bind(delta.last_ms)
+    .bind(delta.calls)
+    .bind(delta.sanctioned)
+    .bind(delta.catalogue.as_deref())
+    .bind(delta.name.as_deref())
+    .bind(delta.version.as_deref())
+    .bind(rank(delta.confidence))
+    .bind(delta.channel.as_deref())
+    .bind(key.address.as_str())
+    .bind(key.port)
+    .bind(key.path.as_str())
+    .fetch_one(conn)
+    .await
+}
+
+/// Removes the servers of least confidence that were longest unseen; returns how many stay.
+async fn evict(conn: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
+    sqlx::query("DELETE FROM server WHERE id IN (SELECT id FROM server ORDER BY confidence, last_ts LIMIT ?)")
+        .bind(EVICT as i64)
+        .execute(&mut *conn)
+        .await?;
+    count(conn).await
+}
+
+async fn add_names(
+    conn: &mut SqliteConnection,
+    server: i64,
+    what: &'static str,
+    names: &HashSet<SmolStr>,
+    bound: usize,
+) -> Result<(), sqlx::Error> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names = serde_json::Value::from_iter(names.iter().map(SmolStr::as_str)).to_string();
+    sqlx::query(
+        "INSERT INTO server_name (server, what, name)
+         SELECT ?1, ?2, value FROM json_each(?3)
+         WHERE value NOT IN (SELECT name FROM server_name WHERE server = ?1 AND what = ?2)
+         LIMIT max(0, ?4 - (SELECT count(*) FROM server_name WHERE server = ?1 AND what = ?2))",
+    )
+    .bind(server)
+    .bind(what)
+    .bind(names)
+    .bind(bound as i64)
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The ledger in SQLite: the only place that knows SQL.
+
+mod append;
+mod inventory;
+mod query;
+mod schema;
+mod trim;
+
+pub(crate) use query::Rows;
+
+use crate::{LedgerError, encode::Batch, inventory::Deltas, options::MIN_DATABASE_BYTES};
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Large pages suit rows of a kilobyte: fewer of them overflow, fewer pages per commit.
+const PAGE_BYTES: u32 = 8192;
+/// Past this many bytes the write-ahead log is folded into the database and cut …
+const WAL_FOLD_BYTES: u64 = 24 << 20;
+/// … and past this many (someone keeps a read transaction open) nothing more is written to it.
+const WAL_MAX_BYTES: u64 = 64 << 20;
+
+/// The writing side.
+pub(crate) struct Store {
+    conn: SqliteConnection,
+    wal: PathBuf,
+    max_pages: i64,
+    retention_ms: i64,
+    /// Rows of the inventory.
+    servers: usize,
+    statements: append::Statements,
+    trimmed: trim::Schedule,
+}
+
+impl Store {
+    /// Opens or creates the database.
+    pub(crate) async fn open(path: &Path, max_bytes: u64, retention: Duration) -> Result<Self, LedgerError> {
+        // SQLite gives its log and shared memory the mode of the database, so creating it decides.
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(|source| LedgerError::NotWritable { path: path.to_owned(), source })?;
+        let database = |source| LedgerError::Database { path: path.to_owned(), source };
+        let max_pages = i64::try_from(max_bytes.max(MIN_DATABASE_BYTES) / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .page_size(PAGE_BYTES)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            // In WAL mode only FULL syncs the log at every commit.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(2))
+            .pragma("journal_size_limit", (WAL_FOLD_BYTES / 2).to_string())
+            .pragma("cache_size", "-4096")
+            .optimize_on_close(false, None)
+            .disable_statement_logging();
+        let mut conn = options.connect().await.map_err(database)?;
+        schema::migrate(&mut conn, path).await?;
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let servers = inventory::count(&mut conn).await.map_err(database)?;
+        Ok(Self {
+            conn,
+            wal: wal.into(),
+            max_pages,
+            retention_ms: i64::try_from(retention.as_millis()).unwrap_or(i64::MAX),
+            servers,
+            statements: append::Statements::default(),
+            trimmed: trim::Schedule::default(),
+        })
+    }
+
+    /// Adds a batch and what it changes in one transaction, durable on return. All or nothing.
+    pub(crate) async fn append(&mut self, batch: &Batch<'_>, deltas: &Deltas, now_ms: i64) -> Result<(), sqlx::Error> {
+        self.bound_log().await?;
+        self.make_room(batch.text.len(), now_ms).await?;
+        let servers = self.servers;
+        let mut tx = self.conn.begin().await?;
+        let first_seqs = append::events(&mut tx, &mut self.statements, batch).await?;
+        append::incidents(&mut tx, batch, deltas, &first_seqs).await?;
+        let servers = inventory::apply(&mut tx, deltas, servers).await?;
+        tx.commit().await?;
+        self.servers = servers;
+        Ok(())
+    }
+
+    /// Folds the log into the database once it is long, and refuses to let it grow for ever.
+    async fn bound_log(&mut self) -> Result<(), sqlx::Error> {
+        let length = || std::fs::metadata(&self.wal).map_or(0, |there| there.len());
+        if length() > WAL_FOLD_BYTES {
+            // PASSIVE never waits for readers; what it cannot fold now, it folds later.
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut self.conn).await?;
+            if length() > WAL_MAX_BYTES {
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn).await?;
+                if length() > WAL_MAX_BYTES {
+                    return Err(sqlx::Error::Protocol("a reader keeps the write-ahead log from being folded; end it".to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds the log into the database and closes it.
+    pub(crate) async fn close(mut self) {
+        // A failure leaves the log beside the database, which the next opening reads.
+        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn).await;
+        let _ = self.conn.close().await;
+    }
+}

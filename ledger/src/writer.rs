@@ -1,0 +1,111 @@
+//! The one writer: takes what is queued, serialises it, appends it to the file and the database,
+//! says how far it has come. It never gives up: what cannot be written is counted, and the next
+//! batch is tried again.
+
+use crate::{
+    DropReason,
+    encode::{Encoder, now_ms},
+    inventory::Deltas,
+    jsonl::Jsonl,
+    ledger::Progress,
+    lock::WriterLock,
+    options::MAX_COMMIT_EVERY,
+    queue::Queue,
+    sqlite::Store,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// How often a failure that lasts is written to the log.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+pub(crate) struct Task {
+    queue: Arc<Queue>,
+    store: Store,
+    jsonl: Jsonl,
+    report: watch::Sender<Progress>,
+    commit_every: Duration,
+    encoder: Encoder,
+    complaint: Option<Instant>,
+    // Last, so that it is released after the database is closed.
+    lock: WriterLock,
+}
+
+impl Task {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        store: Store,
+        jsonl: Jsonl,
+        report: watch::Sender<Progress>,
+        commit_every: Duration,
+        lock: WriterLock,
+    ) -> Self {
+        let commit_every = commit_every.min(MAX_COMMIT_EVERY);
+        Self { queue, store, jsonl, report, commit_every, encoder: Encoder::default(), complaint: None, lock }
+    }
+
+    /// Runs until the queue is shut and empty.
+    pub(crate) async fn run(mut self) {
+        // Whatever ends this thread, recorders must learn that nothing is written any more.
+        let _shut = ShutOnExit(self.queue.clone());
+        let mut spare = Vec::new();
+        loop {
+            self.queue.arrived().await;
+            tokio::select! {
+                () = self.queue.hurried() => {}
+                () = tokio::time::sleep(self.commit_every) => {}
+            }
+            let taken = self.queue.take(std::mem::take(&mut spare));
+            spare = taken.events;
+            self.write(&mut spare).await;
+            if taken.last && self.queue.len() == 0 {
+                break;
+            }
+        }
+        self.store.close().await;
+        drop(self.lock);
+    }
+
+    async fn write(&mut self, mut events: &mut [crate::Event]) {
+        while !events.is_empty() {
+            let encoded = self.encoder.encode(events);
+            let batch = encoded.batch;
+            let mut deltas = Deltas::default();
+            for (n, event) in batch.events.iter().enumerate() {
+                deltas.add(n, &event.observation, event.at_ms);
+            }
+            let lines = self.jsonl.append(batch.text).map_err(|e| e.to_string());
+            let rows = self.store.append(&batch, &deltas, now_ms()).await.map_err(|e| e.to_string());
+            let count = batch.events.len() as u64;
+            let (acknowledged, failure) = match (lines, rows) {
+                (Ok(()), Ok(())) => (count, None),
+                (_, Err(error)) => (0, Some((DropReason::DatabaseFailed, error))),
+                (Err(error), Ok(())) => (0, Some((DropReason::JsonlFailed, error))),
+            };
+            self.queue.count_lost(DropReason::TooLarge, encoded.too_large);
+            if let Some((reason, error)) = failure {
+                self.queue.count_lost(reason, count);
+                if self.complaint.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+                    self.complaint = Some(Instant::now());
+                    tracing::error!(reason = reason.as_str(), events = count, error, "events could not be written; trying on");
+                }
+            }
+            self.report.send_modify(|now| {
+                now.settled += count + encoded.too_large;
+                now.acknowledged += acknowledged;
+            });
+            events = encoded.rest;
+        }
+    }
+}
+
+struct ShutOnExit(Arc<Queue>);
+
+impl Drop for ShutOnExit {
+    fn drop(&mut self) {
+        self.0.shut();
+    }
+}
