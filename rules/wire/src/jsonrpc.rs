@@ -103,7 +103,7 @@ pub enum Malformed {
     /// Not JSON (RFC 8259).
     #[error("JSON syntax error")]
     Syntax,
-    /// A string is not UTF-8, or a second byte order mark.
+    /// A string is not UTF-8.
     #[error("invalid UTF-8")]
     Utf8,
     /// UTF-16 or UTF-32, by byte order mark or by NUL bytes between characters.

@@ -1,1 +1,626 @@
+//! Which places in a JSON-RPC message matter, and what is taken from them.
+//!
+//! The tokenizer asks what a key means where it stands ([`Slot`]), what a container opened there is
+//! ([`Place`]), and hands over scalars. Everything else it only checks.
 
+use smol_str::SmolStr;
+
+use super::{
+    ArgumentCapture, Id, Kind, Likeness, Limits, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message, ParamsShape, Presence,
+    Scalar, Truncation, Version,
+};
+use crate::mcp;
+
+/// What a container is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Batch,
+    Message,
+    Params,
+    ParamsMeta,
+    ClientInfo,
+    MetaClientInfo,
+    Arguments,
+    Result,
+    ResultMeta,
+    ServerInfo,
+    Tools,
+    Tool,
+    SupportedVersions,
+    Error,
+    Other,
+}
+
+/// What the next value is. Those below [`STRICT`] must not stand twice in one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Slot {
+    Jsonrpc,
+    Method,
+    Id,
+    Params,
+    Result,
+    Error,
+    Name,
+    Uri,
+    Meta,
+    ProtocolVersion,
+    ClientInfo,
+    ClientName,
+    ClientVersion,
+    Arguments,
+    Capabilities,
+    TaskId,
+    MetaProtocolVersion,
+    MetaClientInfo,
+    MetaClientName,
+    MetaClientVersion,
+    // From here on, repetition decides nothing.
+    None,
+    Top,
+    BatchItem,
+    VariantMethod,
+    ClientCapabilities,
+    ParamsId,
+    Leaf,
+    ResultProtocolVersion,
+    ServerInfo,
+    ServerName,
+    ServerVersion,
+    ResultCapabilities,
+    SupportedVersions,
+    SupportedVersion,
+    ResultMeta,
+    MetaServerInfo,
+    Tools,
+    Tool,
+    ToolName,
+    IsError,
+    ResultType,
+    ErrorCode,
+    ErrorMessage,
+}
+
+const STRICT: u8 = Slot::None as u8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Container {
+    Object,
+    Array,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    True,
+    False,
+    Null,
+}
+
+/// Where a key in another case was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Variant {
+    #[default]
+    None,
+    Params,
+    TopLevel,
+}
+
+const META_PREFIX: &str = "io.modelcontextprotocol/";
+const TOP_LEVEL: [&str; 6] = ["jsonrpc", "method", "id", "params", "result", "error"];
+const IN_PARAMS: [&str; 6] = ["name", "uri", "_meta", "protocolversion", "clientinfo", "arguments"];
+
+/// Takes the facts of one message after the other.
+#[derive(Debug)]
+pub(super) struct Collector {
+    limits: Limits,
+    message: Message,
+    seen: u32,
+    variant: Variant,
+    /// Of the message in progress.
+    likeness: Likeness,
+    /// Of the body so far.
+    body_likeness: Likeness,
+    /// The first fault that waits for the end of the message.
+    fault: Option<Malformed>,
+    path: String,
+    argument_bytes: usize,
+}
+
+impl Collector {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            message: Message::default(),
+            seen: 0,
+            variant: Variant::None,
+            likeness: Likeness::None,
+            body_likeness: Likeness::None,
+            fault: None,
+            path: String::new(),
+            argument_bytes: 0,
+        }
+    }
+
+    pub const fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub const fn likeness(&self) -> Likeness {
+        self.body_likeness
+    }
+
+    /// Remembers a fault until it is known what the message is.
+    pub fn fault(&mut self, fault: Malformed) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// The fault that still waits when the body's value ends.
+    pub const fn pending(&self) -> Option<Malformed> {
+        self.fault
+    }
+
+    pub fn liken(&mut self, likeness: Likeness) {
+        self.likeness = self.likeness.max(likeness);
+        self.body_likeness = self.body_likeness.max(likeness);
+    }
+
+    pub fn begin(&mut self, index: usize) {
+        self.message = Message::default();
+        self.message.index = index;
+        self.seen = 0;
+        self.variant = Variant::None;
+        self.likeness = Likeness::None;
+        self.argument_bytes = 0;
+    }
+
+    /// Ends the message: `Ok(None)` if it is unreadable but shows nothing of JSON-RPC.
+    pub fn finish(&mut self, end: u64) -> Result<Option<Message>, Malformed> {
+        self.message.end = end;
+        self.message.kind = self.kind();
+        let ambiguous = match self.variant {
+            Variant::None => false,
+            // Other JSON-RPC protocols may well have a `Name` in their params.
+            Variant::Params => self.likeness == Likeness::Mcp,
+            Variant::TopLevel => self.likeness != Likeness::None,
+        };
+        if ambiguous {
+            self.fault(Malformed::AmbiguousKey);
+        }
+        match self.fault {
+            Some(fault) if self.body_likeness != Likeness::None => Err(fault),
+            Some(_) => Ok(None),
+            None => Ok(Some(std::mem::take(&mut self.message))),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        let has = |slot: Slot| self.seen & (1 << slot as u8) != 0;
+        if self.message.method.is_some() {
+            if has(Slot::Id) { Kind::Request } else { Kind::Notification }
+        } else if has(Slot::Result) {
+            Kind::Response
+        } else if has(Slot::Error) {
+            Kind::Error
+        } else {
+            Kind::Other
+        }
+    }
+
+    /// Most bytes wanted of a key that stands here; 0 if none of its keys matters.
+    pub fn key_limit(&self, place: Place) -> usize {
+        match place {
+            Place::Other | Place::Batch | Place::Tools | Place::SupportedVersions => 0,
+            _ => MAX_KEY,
+        }
+    }
+
+    /// What the value of this key is. `path` is the length of the argument path of its object.
+    pub fn key(&mut self, place: Place, key: &str, path: usize) -> Slot {
+        let slot = match (place, key) {
+            (Place::Message, "jsonrpc") => {
+                self.liken(Likeness::JsonRpc);
+                self.message.jsonrpc = Version::Other;
+                Slot::Jsonrpc
+            }
+            (Place::Message, "method") => Slot::Method,
+            (Place::Message, "id") => {
+                self.message.id = Some(Id::Other);
+                Slot::Id
+            }
+            (Place::Message, "params") => {
+                self.message.params = ParamsShape::Other;
+                Slot::Params
+            }
+            (Place::Message, "result") => Slot::Result,
+            (Place::Message, "error") => Slot::Error,
+            (Place::Message, _) => return self.top_level_variant(key),
+            (Place::Params, "name") => Slot::Name,
+            (Place::Params, "uri") => Slot::Uri,
+            (Place::Params, "_meta") => Slot::Meta,
+            (Place::Params, "arguments") => Slot::Arguments,
+            (Place::Params, "protocolVersion") => {
+                self.message.protocol_version = Some(Scalar::Other);
+                Slot::ProtocolVersion
+            }
+            (Place::Params, "clientInfo") => Slot::ClientInfo,
+            (Place::Params, "capabilities") => Slot::Capabilities,
+            (Place::Params, "clientCapabilities") => {
+                self.message.client_capabilities = Presence::Present;
+                Slot::ClientCapabilities
+            }
+            (Place::Params, "taskId") => {
+                self.message.task_id = Presence::Present;
+                Slot::TaskId
+            }
+            (Place::Params, "id") => {
+                self.message.params_id = Presence::Present;
+                Slot::ParamsId
+            }
+            (Place::Params, _) => {
+                if IN_PARAMS.iter().any(|name| same_but_case(key, name)) {
+                    self.variant = self.variant.max(Variant::Params);
+                }
+                Slot::None
+            }
+            (Place::ParamsMeta, _) => self.meta_key(key),
+            (Place::ClientInfo, "name") => Slot::ClientName,
+            (Place::ClientInfo, "version") => Slot::ClientVersion,
+            (Place::MetaClientInfo, "name") => Slot::MetaClientName,
+            (Place::MetaClientInfo, "version") => Slot::MetaClientVersion,
+            (Place::Arguments, _) => {
+                self.extend_path(path, key);
+                Slot::Leaf
+            }
+            (Place::Result, _) => result_key(key),
+            (Place::ResultMeta, _) if key.starts_with(META_PREFIX) => {
+                self.message.result.meta_mcp = Presence::Present;
+                match key.strip_prefix(META_PREFIX) {
+                    Some("serverInfo") => Slot::MetaServerInfo,
+                    _ => Slot::None,
+                }
+            }
+            (Place::ServerInfo, "name") => Slot::ServerName,
+            (Place::ServerInfo, "version") => Slot::ServerVersion,
+            (Place::Tool, "name") => Slot::ToolName,
+            (Place::Tool, "inputSchema") => {
+                self.message.result.input_schema = Presence::Present;
+                Slot::None
+            }
+            (Place::Error, "code") => Slot::ErrorCode,
+            (Place::Error, "message") => Slot::ErrorMessage,
+            _ => Slot::None,
+        };
+        if (slot as u8) < STRICT {
+            let bit = 1 << slot as u8;
+            if self.seen & bit != 0 {
+                self.fault(Malformed::DuplicateKey);
+            }
+            self.seen |= bit;
+        }
+        slot
+    }
+
+    fn top_level_variant(&mut self, key: &str) -> Slot {
+        let Some(name) = TOP_LEVEL.iter().find(|name| same_but_case(key, name)) else {
+            return Slot::None;
+        };
+        self.variant = Variant::TopLevel;
+        match *name {
+            "jsonrpc" => self.liken(Likeness::JsonRpc),
+            "method" => return Slot::VariantMethod,
+            _ => {}
+        }
+        Slot::None
+    }
+
+    fn meta_key(&mut self, key: &str) -> Slot {
+        let meta = &mut self.message.meta;
+        if meta.keys.len() < MAX_META_KEYS {
+            meta.keys.push(SmolStr::new(key));
+        }
+        let Some(name) = key.strip_prefix(META_PREFIX) else {
+            return Slot::None;
+        };
+        meta.mcp = Presence::Present;
+        match name {
+            "protocolVersion" => Slot::MetaProtocolVersion,
+            "clientInfo" => Slot::MetaClientInfo,
+            _ => Slot::None,
+        }
+    }
+
+    fn extend_path(&mut self, base: usize, key: &str) {
+        self.path.truncate(base);
+        if base > 0 {
+            self.path.push('.');
+        }
+        let room = MAX_PATH.saturating_sub(self.path.len());
+        let kept = key.get(..key.floor_char_boundary(room)).unwrap_or_default();
+        if kept.len() < key.len() {
+            self.message.arguments_truncated = Truncation::Cut;
+        }
+        self.path.push_str(kept);
+    }
+
+    /// What an element of an array is.
+    pub fn element(&mut self, place: Place, path: usize) -> Slot {
+        match place {
+            Place::Batch => Slot::BatchItem,
+            Place::Tools => Slot::Tool,
+            Place::SupportedVersions => Slot::SupportedVersion,
+            Place::Arguments => {
+                self.path.truncate(path);
+                Slot::Leaf
+            }
+            _ => Slot::None,
+        }
+    }
+
+    /// What a container opened in this slot is, and the length of its argument path.
+    pub fn open(&mut self, slot: Slot, container: Container) -> (Place, usize) {
+        let message = &mut self.message;
+        let place = match (slot, container) {
+            (Slot::Top | Slot::BatchItem, Container::Object) => Place::Message,
+            (Slot::Top, Container::Array) => Place::Batch,
+            (Slot::BatchItem, Container::Array) => {
+                // Its objects are still read, to tell what kind of body this is.
+                self.fault(Malformed::NestedBatch);
+                Place::Batch
+            }
+            (Slot::Params, Container::Object) => {
+                message.params = ParamsShape::Object;
+                Place::Params
+            }
+            (Slot::Params, Container::Array) => {
+                message.params = ParamsShape::Array;
+                Place::Other
+            }
+            (Slot::Capabilities, Container::Object) => {
+                message.capabilities = Presence::Present;
+                Place::Other
+            }
+            (Slot::Meta, Container::Object) => Place::ParamsMeta,
+            (Slot::ClientInfo, Container::Object) => Place::ClientInfo,
+            (Slot::MetaClientInfo, Container::Object) => Place::MetaClientInfo,
+            (Slot::Arguments | Slot::Leaf, _) => {
+                if self.limits.arguments == ArgumentCapture::Off {
+                    return (Place::Other, 0);
+                }
+                if slot == Slot::Arguments {
+                    self.path.clear();
+                }
+                return (Place::Arguments, self.path.len());
+            }
+            (Slot::Result, Container::Object) => Place::Result,
+            (Slot::ServerInfo, Container::Object) => {
+                message.result.server_info = Presence::Present;
+                Place::ServerInfo
+            }
+            (Slot::ResultCapabilities, Container::Object) => {
+                message.result.capabilities = Presence::Present;
+                Place::Other
+            }
+            (Slot::SupportedVersions, Container::Array) => Place::SupportedVersions,
+            (Slot::ResultMeta, Container::Object) => Place::ResultMeta,
+            (Slot::MetaServerInfo, Container::Object) => {
+                message.result.meta_server_info = Presence::Present;
+                Place::ServerInfo
+            }
+            (Slot::Tools, Container::Array) => Place::Tools,
+            (Slot::Tool, Container::Object) => Place::Tool,
+            (Slot::Error, Container::Object) => Place::Error,
+            _ => Place::Other,
+        };
+        (place, 0)
+    }
+
+    /// An object or array in arguments that holds nothing still has a path.
+    pub fn empty_leaf(&mut self) {
+        self.leaf("", Truncation::Whole);
+    }
+
+    /// Most bytes wanted of the value in this slot; 0 if it is only checked.
+    pub fn value_limit(&mut self, slot: Slot) -> usize {
+        match slot {
+            Slot::None
+            | Slot::Top
+            | Slot::BatchItem
+            | Slot::Params
+            | Slot::Result
+            | Slot::Error
+            | Slot::Meta
+            | Slot::ClientInfo
+            | Slot::Capabilities
+            | Slot::TaskId
+            | Slot::MetaClientInfo
+            | Slot::ClientCapabilities
+            | Slot::ParamsId
+            | Slot::ServerInfo
+            | Slot::ResultCapabilities
+            | Slot::SupportedVersions
+            | Slot::ResultMeta
+            | Slot::MetaServerInfo
+            | Slot::Tools
+            | Slot::Tool
+            | Slot::IsError => 0,
+            Slot::Arguments => {
+                self.path.clear();
+                self.leaf_limit()
+            }
+            Slot::Leaf => self.leaf_limit(),
+            _ => self.limits.max_capture,
+        }
+    }
+
+    fn leaf_limit(&mut self) -> usize {
+        let ArgumentCapture::On { max_bytes, .. } = self.limits.arguments else {
+            return 0;
+        };
+        let room = max_bytes.saturating_sub(self.argument_bytes + self.path.len());
+        if room == 0 {
+            self.message.arguments_truncated = Truncation::Cut;
+        }
+        room
+    }
+
+    fn leaf(&mut self, value: &str, truncation: Truncation) {
+        let ArgumentCapture::On { max_bytes, max_leaves } = self.limits.arguments else {
+            return;
+        };
+        let bytes = self.argument_bytes + self.path.len() + value.len();
+        let message = &mut self.message;
+        if message.arguments.len() >= max_leaves || bytes > max_bytes {
+            message.arguments_truncated = Truncation::Cut;
+            return;
+        }
+        if truncation.is_cut() {
+            message.arguments_truncated = Truncation::Cut;
+            if value.is_empty() {
+                return;
+            }
+        }
+        self.argument_bytes = bytes;
+        let leaf = (SmolStr::new(&self.path), SmolStr::new(value));
+        message.arguments.push(leaf);
+    }
+
+    pub fn string(&mut self, slot: Slot, text: &str, truncation: Truncation) {
+        let kept = || Some(SmolStr::new(text));
+        match slot {
+            Slot::Method => {
+                if mcp::is_mcp_method(text) {
+                    self.liken(Likeness::Mcp);
+                }
+                self.message.method = kept();
+                self.note_cut(truncation);
+            }
+            Slot::VariantMethod => {
+                if mcp::is_mcp_method(text) {
+                    self.liken(Likeness::Mcp);
+                }
+            }
+            Slot::Jsonrpc => {
+                if text == "2.0" {
+                    self.message.jsonrpc = Version::V2;
+                }
+            }
+            Slot::Id => {
+                self.message.id = Some(Id::Str(SmolStr::new(text)));
+                self.note_cut(truncation);
+            }
+            Slot::Name => {
+                self.message.name = kept();
+                self.note_cut(truncation);
+            }
+            Slot::Uri => {
+                self.message.uri = kept();
+                self.note_cut(truncation);
+            }
+            Slot::ProtocolVersion => {
+                self.message.protocol_version = Some(Scalar::Str(SmolStr::new(text)));
+            }
+            Slot::ClientName => self.message.client_name = kept(),
+            Slot::ClientVersion => self.message.client_version = kept(),
+            Slot::MetaProtocolVersion => self.message.meta.protocol_version = kept(),
+            Slot::MetaClientName => self.message.meta.client_name = kept(),
+            Slot::MetaClientVersion => self.message.meta.client_version = kept(),
+            Slot::Arguments | Slot::Leaf => self.leaf(text, truncation),
+            _ => self.result_string(slot, text, truncation),
+        }
+    }
+
+    fn result_string(&mut self, slot: Slot, text: &str, truncation: Truncation) {
+        let result = &mut self.message.result;
+        let kept = || Some(SmolStr::new(text));
+        match slot {
+            Slot::ResultProtocolVersion => result.protocol_version = kept(),
+            Slot::ServerName => result.server_name = kept(),
+            Slot::ServerVersion => result.server_version = kept(),
+            Slot::SupportedVersion if mcp::is_protocol_version(text) => {
+                result.supported_versions = Presence::Present;
+            }
+            Slot::ToolName => {
+                if truncation.is_cut() || result.tools.len() >= MAX_TOOLS {
+                    result.tools_overflow = Truncation::Cut;
+                }
+                if result.tools.len() < MAX_TOOLS {
+                    result.tools.push(SmolStr::new(text));
+                }
+            }
+            Slot::ResultType => result.result_type = kept(),
+            Slot::ErrorMessage => result.error_message = kept(),
+            _ => {}
+        }
+    }
+
+    fn note_cut(&mut self, truncation: Truncation) {
+        self.message.truncated |= truncation.is_cut();
+    }
+
+    pub fn number(&mut self, slot: Slot, raw: &str, truncation: Truncation) {
+        match slot {
+            Slot::Id => {
+                self.message.id = Some(Id::Num(SmolStr::new(raw)));
+                self.note_cut(truncation);
+            }
+            Slot::ProtocolVersion => {
+                self.message.protocol_version = Some(Scalar::Num(SmolStr::new(raw)));
+            }
+            Slot::ErrorCode => self.message.result.error_code = raw.parse().ok(),
+            Slot::Arguments | Slot::Leaf => self.leaf(raw, truncation),
+            _ => {}
+        }
+    }
+
+    pub fn word(&mut self, slot: Slot, word: Word) {
+        match (slot, word) {
+            (Slot::Id, Word::Null) => self.message.id = Some(Id::Null),
+            (Slot::IsError, Word::True) => self.message.result.is_error = Some(true),
+            (Slot::IsError, Word::False) => self.message.result.is_error = Some(false),
+            (Slot::Arguments, _) => {
+                self.path.clear();
+                self.leaf(word.as_str(), Truncation::Whole);
+            }
+            (Slot::Leaf, _) => self.leaf(word.as_str(), Truncation::Whole),
+            _ => {}
+        }
+    }
+}
+
+impl Word {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "true",
+            Self::False => "false",
+            Self::Null => "null",
+        }
+    }
+}
+
+fn result_key(key: &str) -> Slot {
+    match key {
+        "protocolVersion" => Slot::ResultProtocolVersion,
+        "serverInfo" => Slot::ServerInfo,
+        "capabilities" => Slot::ResultCapabilities,
+        "supportedVersions" => Slot::SupportedVersions,
+        "_meta" => Slot::ResultMeta,
+        "tools" => Slot::Tools,
+        "isError" => Slot::IsError,
+        "resultType" => Slot::ResultType,
+        _ => Slot::None,
+    }
+}
+
+/// Whether a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in
+/// lower case. Go also folds the long s and the Kelvin sign.
+fn same_but_case(key: &str, name: &str) -> bool {
+    let mut expected = name.chars();
+    key.chars().all(|c| {
+        let folded = match c {
+            '\u{17F}' => 's',
+            '\u{212A}' => 'k',
+            c => c.to_ascii_lowercase(),
+        };
+        expected.next() == Some(folded)
+    }) && expected.next().is_none()
+}

@@ -1,45 +1,548 @@
-//! The tokenizer.
-use super::{Finish, Likeness, Limits, Malformed, Message, Shape};
+//! The tokenizer: RFC 8259 as a push machine. Depth is a bounded stack, strings go past eight bytes
+//! at a time, and only what [`Collector`] asks for is decoded.
 
-/// Reads one body.
+use super::collect::{Collector, Container, Place, Slot, Word};
+use super::rescue::{Found, Rescue};
+use super::text::{Text, Utf8, plain_run};
+use super::{Finish, Likeness, Limits, Malformed, Message, Shape, Truncation};
+
+/// Nesting at which even a body known to be too deep is no longer followed.
+const DEPTH_FOLLOWED: usize = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the first significant byte, with the bytes of a byte order mark so far.
+    Start(Prefix),
+    Top,
+    Value,
+    FirstItem,
+    FirstKey,
+    Key,
+    Colon,
+    AfterValue,
+    Text(Role),
+    Escape(Role),
+    Hex(Role, u8, u16),
+    Number(Number),
+    Word(Word, usize),
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Key,
+    Value,
+}
+
+/// The bytes seen at the very start that may be a byte order mark (or UTF-16/32 without one).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefix {
+    Nothing,
+    Ef,
+    EfBb,
+    Ff,
+    Fe,
+    Nul,
+    NulNul,
+    NulNulNul,
+}
+
+/// The grammar of numbers (RFC 8259 section 6), by what was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Minus,
+    Zero,
+    Integer,
+    Point,
+    Fraction,
+    Exponent,
+    Sign,
+    Power,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    container: Container,
+    place: Place,
+    /// Length of the argument path, inside arguments.
+    path: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Between,
+    Inside,
+}
+
+/// Reads one body. Memory: a few KiB, whatever the body's size.
 #[derive(Debug)]
-pub struct Scanner {}
+pub struct Scanner {
+    state: State,
+    stack: Vec<Frame>,
+    slot: Slot,
+    text: Text,
+    collector: Collector,
+    progress: Progress,
+    shape: Option<Shape>,
+    max_depth: usize,
+    items: usize,
+    offset: u64,
+    failed: Option<Malformed>,
+    rescue: Option<Rescue>,
+}
 
 impl Scanner {
     /// A scanner at the start of a body.
-    pub fn new(_limits: Limits) -> Self {
-        Self {}
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            state: State::Start(Prefix::Nothing),
+            stack: Vec::with_capacity(16),
+            slot: Slot::Top,
+            text: Text::default(),
+            collector: Collector::new(limits),
+            progress: Progress::Between,
+            shape: None,
+            max_depth: usize::from(limits.max_depth).min(DEPTH_FOLLOWED),
+            items: 0,
+            offset: 0,
+            failed: None,
+            rescue: None,
+        }
     }
 
     /// Reads the next bytes and appends every message they complete.
     ///
     /// # Errors
     /// The body is malformed. Messages completed before the fault are in `out`. Further calls give
-    /// the same error.
-    pub fn feed(&mut self, _bytes: &[u8], _out: &mut Vec<Message>) -> Result<(), Malformed> {
+    /// the same error; they may still raise [`Scanner::likeness`].
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Message>) -> Result<(), Malformed> {
+        if let Some(failed) = self.failed {
+            self.look_for_likeness(bytes);
+            return Err(failed);
+        }
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.step(bytes, at, out) {
+                Ok(next) => at = next,
+                Err(malformed) => {
+                    self.fail(malformed);
+                    self.look_for_likeness(bytes.get(at..).unwrap_or_default());
+                    return Err(malformed);
+                }
+            }
+        }
+        self.offset += bytes.len() as u64;
         Ok(())
     }
 
-    /// Says that the body ended.
+    /// Says that the body ended. Calling it twice gives the same answer.
     ///
     /// # Errors
     /// As [`Scanner::feed`], and [`Malformed::Truncated`].
     pub fn finish(&mut self, _out: &mut Vec<Message>) -> Result<Finish, Malformed> {
-        Ok(Finish::Empty)
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
+        match (self.state, self.shape) {
+            (State::Start(Prefix::Nothing) | State::Top, _) => Ok(Finish::Empty),
+            (State::Start(_), _) => Err(self.fail(Malformed::NotJson)),
+            (State::Done, Some(shape)) => Ok(Finish::Complete { shape }),
+            _ => Err(self.fail(Malformed::Truncated)),
+        }
     }
 
     /// How much the body looks like JSON-RPC so far.
     pub fn likeness(&self) -> Likeness {
-        Likeness::None
+        self.collector.likeness()
     }
 
     /// What is known of the message in progress, or of the one in which the body broke.
     pub fn partial(&self) -> Option<&Message> {
-        None
+        (self.progress == Progress::Inside).then(|| self.collector.message())
     }
 
     /// Object or array, once known.
     pub fn shape(&self) -> Option<Shape> {
-        None
+        self.shape
+    }
+
+    fn fail(&mut self, malformed: Malformed) -> Malformed {
+        self.failed = Some(malformed);
+        let structure_lost = match malformed {
+            Malformed::Utf16 => true,
+            Malformed::Syntax | Malformed::NumberInvalid | Malformed::DepthExceeded => self.progress == Progress::Inside,
+            _ => false,
+        };
+        self.rescue = structure_lost.then(Rescue::default);
+        malformed
+    }
+
+    fn look_for_likeness(&mut self, bytes: &[u8]) {
+        if let Some(rescue) = &mut self.rescue
+            && rescue.feed(bytes) == Found::Yes
+        {
+            self.rescue = None;
+            self.collector.liken(Likeness::JsonRpc);
+        }
+    }
+
+    /// Reads at least one byte, or changes the state; gives the index of the next.
+    #[inline]
+    fn step(&mut self, bytes: &[u8], at: usize, out: &mut Vec<Message>) -> Result<usize, Malformed> {
+        let Some(&byte) = bytes.get(at) else {
+            return Ok(at);
+        };
+        match self.state {
+            State::Text(role) => self.in_text(role, bytes, at),
+            State::Number(number) => self.in_number(number, bytes, at),
+            State::Escape(role) => self.in_escape(role, byte).map(|()| at + 1),
+            State::Hex(role, count, unit) => self.in_hex(role, count, unit, byte).map(|()| at + 1),
+            State::Word(word, matched) => self.in_word(word, matched, byte).map(|()| at + 1),
+            State::Start(prefix) => self.in_prefix(prefix, byte, at),
+            _ => self.structural(byte, bytes, at, out),
+        }
+    }
+
+    fn in_prefix(&mut self, prefix: Prefix, byte: u8, at: usize) -> Result<usize, Malformed> {
+        let opens = matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n');
+        self.state = match (prefix, byte) {
+            (Prefix::Nothing, 0xEF) => State::Start(Prefix::Ef),
+            (Prefix::Nothing, 0xFF) => State::Start(Prefix::Ff),
+            (Prefix::Nothing, 0xFE) => State::Start(Prefix::Fe),
+            (Prefix::Nothing, 0) => State::Start(Prefix::Nul),
+            (Prefix::Nothing, _) => {
+                self.state = State::Top;
+                return Ok(at);
+            }
+            (Prefix::Ef, 0xBB) => State::Start(Prefix::EfBb),
+            (Prefix::EfBb, 0xBF) => State::Top,
+            (Prefix::Nul, 0) => State::Start(Prefix::NulNul),
+            (Prefix::NulNul, 0) => State::Start(Prefix::NulNulNul),
+            (Prefix::Ff, 0xFE) | (Prefix::Fe, 0xFF) | (Prefix::NulNul, 0xFE) => {
+                return Err(Malformed::Utf16);
+            }
+            (Prefix::Nul | Prefix::NulNulNul, _) if opens => return Err(Malformed::Utf16),
+            _ => return Err(Malformed::NotJson),
+        };
+        Ok(at + 1)
+    }
+
+    #[inline]
+    fn structural(&mut self, byte: u8, bytes: &[u8], at: usize, out: &mut Vec<Message>) -> Result<usize, Malformed> {
+        if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+            return Ok(skip_whitespace(bytes, at + 1));
+        }
+        match (self.state, byte) {
+            (State::Colon, b':') => {
+                self.state = State::Value;
+                Ok(at + 1)
+            }
+            (State::FirstKey | State::Key, b'"') => Ok(self.string(Role::Key, bytes, at + 1)),
+            (State::Value | State::FirstItem, _) if byte != b']' => self.value(byte, bytes, at),
+            (State::AfterValue, b',') => {
+                self.after_comma();
+                Ok(at + 1)
+            }
+            (State::AfterValue | State::FirstKey, b'}') if self.inside() == Container::Object => self.close(at, out).map(|()| at + 1),
+            (State::AfterValue | State::FirstItem, b']') if self.inside() == Container::Array => self.close(at, out).map(|()| at + 1),
+            (State::Top, b'{') => {
+                self.shape = Some(Shape::Single);
+                self.value(byte, bytes, at)
+            }
+            (State::Top, b'[') => {
+                self.shape = Some(Shape::Batch);
+                self.value(byte, bytes, at)
+            }
+            (State::Top | State::FirstKey | State::FirstItem, 0) if self.stack.len() <= 1 => Err(Malformed::Utf16),
+            (State::Top, _) => Err(Malformed::NotJson),
+            (State::Done, _) => Err(Malformed::TrailingData),
+            _ => Err(Malformed::Syntax),
+        }
+    }
+
+    fn inside(&self) -> Container {
+        self.stack.last().map_or(Container::Array, |frame| frame.container)
+    }
+
+    fn after_comma(&mut self) {
+        self.state = match self.stack.last().copied() {
+            Some(frame) if frame.container == Container::Array => {
+                self.slot = self.collector.element(frame.place, usize::from(frame.path));
+                State::Value
+            }
+            _ => State::Key,
+        };
+    }
+
+    /// Begins a value.
+    #[inline]
+    fn value(&mut self, byte: u8, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+        if self.slot == Slot::BatchItem {
+            self.items += 1;
+        }
+        match byte {
+            b'"' => return Ok(self.string(Role::Value, bytes, at + 1)),
+            b'{' => self.open(Container::Object)?,
+            b'[' => self.open(Container::Array)?,
+            b'-' => self.start_number(Number::Minus, byte),
+            b'0' => self.start_number(Number::Zero, byte),
+            b'1'..=b'9' => self.start_number(Number::Integer, byte),
+            b't' => self.state = State::Word(Word::True, 1),
+            b'f' => self.state = State::Word(Word::False, 1),
+            b'n' => self.state = State::Word(Word::Null, 1),
+            b'+' | b'.' => return Err(Malformed::NumberInvalid),
+            _ => return Err(Malformed::Syntax),
+        }
+        Ok(at + 1)
+    }
+
+    fn open(&mut self, container: Container) -> Result<(), Malformed> {
+        if self.stack.len() >= self.max_depth {
+            self.collector.fault(Malformed::DepthExceeded);
+            if self.stack.len() >= DEPTH_FOLLOWED {
+                return Err(Malformed::DepthExceeded);
+            }
+        }
+        let (place, path) = self.collector.open(self.slot, container);
+        if place == Place::Message {
+            self.collector.begin(self.items.saturating_sub(1));
+            self.progress = Progress::Inside;
+        }
+        // A path is at most MAX_PATH bytes.
+        let path = u16::try_from(path).unwrap_or(u16::MAX);
+        self.stack.push(Frame { container, place, path });
+        self.state = match container {
+            Container::Object => State::FirstKey,
+            Container::Array => {
+                self.slot = self.collector.element(place, usize::from(path));
+                State::FirstItem
+            }
+        };
+        Ok(())
+    }
+
+    fn close(&mut self, at: usize, out: &mut Vec<Message>) -> Result<(), Malformed> {
+        let empty = matches!(self.state, State::FirstKey | State::FirstItem);
+        let place = self.stack.pop().map(|frame| frame.place);
+        if place == Some(Place::Arguments) && empty {
+            self.collector.empty_leaf();
+        }
+        self.end_value();
+        if place == Some(Place::Message) {
+            let end = self.offset + at as u64 + 1;
+            out.extend(self.collector.finish(end)?);
+            self.progress = Progress::Between;
+        }
+        match self.collector.pending() {
+            Some(fault) if self.stack.is_empty() => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn end_value(&mut self) {
+        self.slot = Slot::None;
+        self.state = if self.stack.is_empty() { State::Done } else { State::AfterValue };
+    }
+
+    /// Begins a string whose first byte is at `from`. Most end in the same chunk and hold no
+    /// escape: those are taken from it without a copy.
+    #[inline]
+    fn string(&mut self, role: Role, bytes: &[u8], from: usize) -> usize {
+        let limit = match role {
+            Role::Key => {
+                let place = self.stack.last().map_or(Place::Other, |frame| frame.place);
+                self.collector.key_limit(place)
+            }
+            Role::Value => self.collector.value_limit(self.slot),
+        };
+        let run = plain_run(bytes, from);
+        let plain = bytes.get(from..run.end).unwrap_or_default();
+        if bytes.get(run.end) == Some(&b'"') && (plain.len() <= limit || limit == 0) {
+            // Validation of ASCII is a few words; of the rest it is needed anyway.
+            if limit == 0 && run.ascii {
+                let dropped = if plain.is_empty() { Truncation::Whole } else { Truncation::Cut };
+                self.end_string(role, "", dropped);
+                return run.end + 1;
+            }
+            if let Ok(text) = std::str::from_utf8(plain) {
+                self.end_string(role, text, Truncation::Whole);
+                return run.end + 1;
+            }
+        }
+        self.text.start(limit);
+        let utf8 = self.text.run(plain, run.ascii);
+        self.note(utf8);
+        self.state = State::Text(role);
+        run.end
+    }
+
+    fn note(&mut self, utf8: Utf8) {
+        if utf8 == Utf8::Invalid {
+            self.collector.fault(Malformed::Utf8);
+        }
+    }
+
+    fn in_text(&mut self, role: Role, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+        match bytes.get(at) {
+            Some(b'"') => {
+                let utf8 = self.text.end();
+                self.note(utf8);
+                let text = std::mem::take(&mut self.text);
+                let (captured, truncation) = text.captured();
+                self.end_string(role, &captured, truncation);
+                drop(captured);
+                self.text = text;
+                Ok(at + 1)
+            }
+            Some(b'\\') => {
+                self.state = State::Escape(role);
+                Ok(at + 1)
+            }
+            Some(0..0x20) => {
+                // Lenient parsers take control characters; the message must still be recognised.
+                self.collector.fault(Malformed::Syntax);
+                let raw = bytes.get(at..=at).unwrap_or_default();
+                let utf8 = self.text.run(raw, true);
+                self.note(utf8);
+                Ok(at + 1)
+            }
+            _ => {
+                let run = plain_run(bytes, at);
+                let plain = bytes.get(at..run.end).unwrap_or_default();
+                let utf8 = self.text.run(plain, run.ascii);
+                self.note(utf8);
+                Ok(run.end)
+            }
+        }
+    }
+
+    #[inline]
+    fn end_string(&mut self, role: Role, text: &str, truncation: Truncation) {
+        match role {
+            Role::Key => {
+                self.slot = match self.stack.last().copied() {
+                    Some(frame) if frame.place != Place::Other => self.collector.key(frame.place, text, usize::from(frame.path)),
+                    _ => Slot::None,
+                };
+                self.state = State::Colon;
+            }
+            Role::Value => {
+                if self.slot != Slot::None {
+                    self.collector.string(self.slot, text, truncation);
+                }
+                self.end_value();
+            }
+        }
+    }
+
+    fn in_escape(&mut self, role: Role, byte: u8) -> Result<(), Malformed> {
+        self.state = State::Text(role);
+        let c = match byte {
+            b'"' | b'\\' | b'/' => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                self.state = State::Hex(role, 0, 0);
+                return Ok(());
+            }
+            _ => return Err(Malformed::Syntax),
+        };
+        let utf8 = self.text.escape(c);
+        self.note(utf8);
+        Ok(())
+    }
+
+    fn in_hex(&mut self, role: Role, count: u8, unit: u16, byte: u8) -> Result<(), Malformed> {
+        let digit = char::from(byte).to_digit(16).ok_or(Malformed::Syntax)?;
+        let unit = unit << 4 | digit as u16;
+        if count < 3 {
+            self.state = State::Hex(role, count + 1, unit);
+        } else {
+            self.state = State::Text(role);
+            let utf8 = self.text.unit(unit);
+            self.note(utf8);
+        }
+        Ok(())
+    }
+
+    fn start_number(&mut self, number: Number, byte: u8) {
+        let limit = self.collector.value_limit(self.slot);
+        self.text.start(limit);
+        self.text.digit(byte);
+        self.state = State::Number(number);
+    }
+
+    fn in_number(&mut self, mut number: Number, bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
+        while let Some(&byte) = bytes.get(at) {
+            if !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') {
+                self.end_number(number)?;
+                return Ok(at);
+            }
+            number = number.step(byte).ok_or(Malformed::NumberInvalid)?;
+            self.text.digit(byte);
+            at += 1;
+        }
+        self.state = State::Number(number);
+        Ok(at)
+    }
+
+    fn end_number(&mut self, number: Number) -> Result<(), Malformed> {
+        if !number.is_whole() {
+            return Err(Malformed::NumberInvalid);
+        }
+        if self.slot != Slot::None {
+            let text = std::mem::take(&mut self.text);
+            let (raw, truncation) = text.captured();
+            self.collector.number(self.slot, &raw, truncation);
+            drop(raw);
+            self.text = text;
+        }
+        self.end_value();
+        Ok(())
+    }
+
+    fn in_word(&mut self, word: Word, matched: usize, byte: u8) -> Result<(), Malformed> {
+        let expected = word.as_str().as_bytes();
+        if expected.get(matched) != Some(&byte) {
+            return Err(Malformed::Syntax);
+        }
+        if matched + 1 == expected.len() {
+            self.collector.word(self.slot, word);
+            self.end_value();
+        } else {
+            self.state = State::Word(word, matched + 1);
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn skip_whitespace(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+impl Number {
+    const fn step(self, byte: u8) -> Option<Self> {
+        Some(match (self, byte) {
+            (Self::Minus, b'0') => Self::Zero,
+            (Self::Minus, b'1'..=b'9') | (Self::Integer, b'0'..=b'9') => Self::Integer,
+            (Self::Zero | Self::Integer, b'.') => Self::Point,
+            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
+            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::Exponent,
+            (Self::Exponent, b'+' | b'-') => Self::Sign,
+            (Self::Exponent | Self::Sign | Self::Power, b'0'..=b'9') => Self::Power,
+            _ => return None,
+        })
+    }
+
+    const fn is_whole(self) -> bool {
+        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::Power)
     }
 }
