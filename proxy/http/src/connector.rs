@@ -13,6 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::Interest;
+use tokio::runtime::Handle;
 use tower_service::Service;
 
 use crate::pool::PoolKey;
@@ -47,7 +48,7 @@ pub(crate) struct HandOver {
 }
 
 impl HandOver {
-    /// Must be called within a tokio runtime: a timer closes what nobody takes.
+    /// Within a tokio runtime a timer closes what nobody takes; outside, the next offer does.
     pub(crate) fn put(&self, dest: &Destination, stream: UpstreamStream) {
         let offer = Offer {
             key: dest.key().clone(),
@@ -64,9 +65,10 @@ impl HandOver {
             }
             offers.push(offer);
         }
+        let Ok(runtime) = Handle::try_current() else { return };
         // Ends by itself; a weak reference, so that it keeps nothing alive.
         let offers = Arc::downgrade(&self.offers);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             tokio::time::sleep(OFFER_TTL).await;
             if let Some(offers) = offers.upgrade() {
                 offers.lock().unwrap_or_else(PoisonError::into_inner).retain(|o| o.since.elapsed() < OFFER_TTL);

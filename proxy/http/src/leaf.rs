@@ -117,7 +117,7 @@ impl LeafCache {
     }
 
     /// The configuration for connections to `name` that are to speak `alpn`, from the cache or made
-    /// now (about 65 µs). TLS 1.2 and 1.3, resumption on, no 0-RTT (a replayed message would be
+    /// now (about 20 µs). TLS 1.2 and 1.3, resumption on, no 0-RTT (a replayed message would be
     /// judged, and perhaps forwarded, twice).
     ///
     /// # Errors

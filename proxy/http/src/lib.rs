@@ -6,6 +6,20 @@
 //!
 //! It deliberately judges nothing and knows no MCP: what a request means is decided above it.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use gnomon_http::{Alpn, CertificateAuthority, LEAF_CAPACITY, LeafCache, LeafName};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let state_dir = dir.path();
+//! let (ca, _provenance) = CertificateAuthority::load_or_create(state_dir)?;
+//! println!("trust {} to see inside TLS", ca.fingerprint_sha256());
+//! let leaves = LeafCache::new(Arc::new(ca), LEAF_CAPACITY);
+//! let config = leaves.server_config(&LeafName::parse("mcp.example")?, Alpn::H2)?;
+//! assert_eq!(config.alpn_protocols, [b"h2"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The trade-off: pooling is hyper-util's legacy client, one per (protocol, principal), instead of
 //! a pool of our own. That costs a few clones per request and buys its well-worn handling of closed,
 //! idle and raced connections. The pools stay apart by principal because an upstream may authenticate

@@ -176,6 +176,10 @@ const H2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the answer to that may take.
 const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How large an upstream's response head may be over HTTP/2. The library's 16 KiB is less than what
+/// it accepts over HTTP/1.1, and some sites' cookies need more.
+const H2_MAX_HEADER_LIST: u32 = 64 << 10;
+
 /// Connection pools for requests whose bodies are of type `B`.
 pub struct Pools<B> {
     clients: Cache<PoolKey, Arc<Client<Connector, B>>>,
@@ -296,6 +300,7 @@ where
             builder
                 .http2_only(true)
                 .http2_adaptive_window(true)
+                .http2_max_header_list_size(H2_MAX_HEADER_LIST)
                 .http2_keep_alive_interval(H2_KEEP_ALIVE_INTERVAL)
                 .http2_keep_alive_timeout(H2_KEEP_ALIVE_TIMEOUT);
         }

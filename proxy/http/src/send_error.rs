@@ -59,7 +59,7 @@ impl SendError {
                 body |= h2.is_reset() && !h2.is_remote();
             }
             if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
-                closed |= hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled();
+                closed |= hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled() || hyper.is_timeout();
                 body |= hyper.is_user();
             }
             closed |= cause.is::<std::io::Error>();

@@ -48,6 +48,20 @@ async fn principals_never_share_a_connection() {
 }
 
 #[tokio::test]
+async fn first_requests_at_the_same_time_share_one_http2_connection() {
+    let ca = UpstreamCa::new();
+    let echo = Echo::start(ca.server(NAME, &[Alpn::H2])).await;
+    let pools = Arc::new(pools(ca.trusted(), echo.address));
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let pools = Arc::clone(&pools);
+        requests.spawn(async move { text(pools.send(&dest(Alpn::H2), post("{}")).await.unwrap()).await });
+    }
+    assert_eq!(requests.join_all().await.len(), 32);
+    assert_eq!(echo.connections(), 1);
+}
+
+#[tokio::test]
 async fn the_connection_that_asked_for_the_protocol_carries_the_first_request() {
     let ca = UpstreamCa::new();
     for (speaks, chosen) in [(&[Alpn::H2, Alpn::Http11][..], Alpn::H2), (&[Alpn::Http11][..], Alpn::Http11), (&[][..], Alpn::None)] {
