@@ -1,9 +1,23 @@
 //! Decoders for `Content-Encoding` (RFC 9110 section 8.4), pushed and eager.
+//!
+//! Eager means: after [`Decoder::feed`] the sink has seen every plaintext byte that the receiver's
+//! decoder could have made from the same bytes. A proxy that forwards what it fed can therefore
+//! never have forwarded plaintext it has not seen. gzip, deflate and br decode bit by bit; zstd
+//! decodes a compressed block when its last byte arrives, as the format asks of every decoder (its
+//! entropy streams are read backwards), and raw blocks byte by byte.
+//!
+//! Memory per coding: the window (32 KiB; br up to 16 MiB, zstd up to 8 MiB as the stream asks
+//! for) and 16 KiB of output. Bombs end at [`DecodeLimits`].
+
+mod decoder;
+mod stage;
+
+pub use decoder::Decoder;
 
 /// A content coding we can undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coding {
-    /// RFC 1952, one or more members.
+    /// RFC 1952, one to [`MAX_MEMBERS`] members.
     Gzip,
     /// RFC 1950, or the raw RFC 1951 stream that some senders mean by it; told apart by the header.
     Deflate,
@@ -35,6 +49,9 @@ pub enum Unsupported {
     #[error("more than {MAX_STACKED} content codings")]
     Stacked,
 }
+
+/// Most members of one gzip stream; tools that write many use 64 KiB of plaintext for each.
+pub const MAX_MEMBERS: u32 = 1024;
 
 /// Most codings on top of each other.
 pub const MAX_STACKED: usize = 2;
@@ -116,25 +133,5 @@ impl DecodeError {
     }
 }
 
-/// Undoes one or two content codings.
-#[derive(Debug)]
-pub struct Decoder {}
-
-impl Decoder {
-    /// A decoder for the codings in the order of [`parse_content_encoding`]. Of none, it copies.
-    pub fn new(_codings: &[Coding], _limits: DecodeLimits) -> Self {
-        Self {}
-    }
-
-    /// Decodes the next bytes. `sink` gets all plaintext they make possible before this returns,
-    /// also before it returns an error. After an error, every further call gives the same one.
-    pub fn feed(&mut self, input: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
-        sink(input);
-        Ok(())
-    }
-
-    /// Says that the body ended. A body of no bytes at all is complete.
-    pub fn finish(&mut self, _sink: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;
