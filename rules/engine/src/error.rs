@@ -1,7 +1,11 @@
 //! Why rules were refused: every error of every file, each with its place.
 
+use crate::yaml::{Fault, Place};
 use std::fmt;
 use thiserror::Error;
+
+/// After so many errors in one file the rest is left unsaid.
+const MAX_ERRORS: usize = 100;
 
 /// One error in one file. Displays as `file:line:column: cause; fix`.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub struct LoadError {
     pub message: String,
 }
 
-/// All errors of all files, in the order of files and lines. Displays one per line.
+/// All errors of all files (at most 100 of each), in the order of files. Displays one per line.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub struct LoadErrors(pub(crate) Vec<LoadError>);
 
@@ -39,4 +43,47 @@ impl fmt::Display for LoadErrors {
         }
         Ok(())
     }
+}
+
+/// The errors of one file while it is read.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) errors: Vec<LoadError>,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(file: &'a str) -> Self {
+        Self { file, errors: Vec::new() }
+    }
+
+    /// Notes an error; gives none, so that a reader can end with it.
+    pub(crate) fn at<T>(&mut self, at: Place, message: impl Into<String>) -> Option<T> {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(LoadError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() });
+        }
+        None
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.at::<()>(fault.at, fault.message);
+    }
+}
+
+/// `; did you mean …?` with the nearest of the known words, else `; use one of …`.
+pub(crate) fn hint(word: &str, known: &[&str]) -> String {
+    match nearest(word, known) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => format!("; use one of: {}", known.join(", ")),
+    }
+}
+
+/// The known word that is near enough to be meant.
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(word, known), *known))
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
 }

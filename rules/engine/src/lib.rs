@@ -16,11 +16,25 @@
 //! observations (no correlations), and does not allocate while judging.
 #![deny(missing_docs)]
 
+mod condition;
+mod detection;
 mod error;
+mod expr;
+mod extension;
+mod item;
+mod judge;
+mod load;
+mod modifiers;
+mod pattern;
 mod progress;
 mod rule;
 mod set;
+mod slow;
+mod text;
+mod truth;
 mod verdict;
+mod wanted;
+mod yaml;
 
 pub use error::{LoadError, LoadErrors};
 pub use progress::Progress;
@@ -28,4 +42,3 @@ pub use rule::{Mode, Origin, Response, Rule, RuleIndex, Source};
 pub use set::RuleSet;
 pub use verdict::{Answer, Expectation, Outcome, TestResult, Verdict};
 pub use wanted::{Arguments, Wanted};
-mod wanted;

@@ -1,19 +1,19 @@
-//! What is already known of the rules: carried from connection to request to message.
+//! What is already settled: carried from connection to request to message.
 
 use crate::RuleIndex;
 
-/// Sets of rules that fit a word each; a set of up to `INLINE * 64` rules needs no heap.
+/// A set of up to this many times 64 rules needs no heap.
 const INLINE: usize = 4;
 
 /// Which rules are already true or false. Cheap to clone: what holds of a connection holds of each
-/// of its requests.
+/// of its requests. It belongs to the set that started it.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    pub(crate) words: Words,
+    pairs: Pairs,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Words {
+enum Pairs {
     Inline([Pair; INLINE]),
     Boxed(Box<[Pair]>),
 }
@@ -27,23 +27,34 @@ pub(crate) struct Pair {
 
 impl Progress {
     pub(crate) fn new(rules: usize) -> Self {
-        let words = if rules <= INLINE * 64 {
-            Words::Inline([Pair::default(); INLINE])
+        let pairs = if rules <= INLINE * 64 {
+            Pairs::Inline([Pair::default(); INLINE])
         } else {
-            Words::Boxed(vec![Pair::default(); rules.div_ceil(64)].into_boxed_slice())
+            Pairs::Boxed(vec![Pair::default(); rules.div_ceil(64)].into_boxed_slice())
         };
-        Self { words }
+        Self { pairs }
+    }
+
+    pub(crate) fn pairs_mut(&mut self) -> &mut [Pair] {
+        match &mut self.pairs {
+            Pairs::Inline(pairs) => pairs,
+            Pairs::Boxed(pairs) => pairs,
+        }
+    }
+
+    fn pairs(&self) -> &[Pair] {
+        match &self.pairs {
+            Pairs::Inline(pairs) => pairs,
+            Pairs::Boxed(pairs) => pairs,
+        }
     }
 
     /// All rules that match so far, in the set's order.
     pub fn matched(&self) -> impl Iterator<Item = RuleIndex> + '_ {
-        let pairs: &[Pair] = match &self.words {
-            Words::Inline(pairs) => pairs,
-            Words::Boxed(pairs) => pairs,
-        };
-        pairs
-            .iter()
-            .enumerate()
-            .flat_map(|(n, pair)| (0..64).filter(move |bit| pair.matched >> bit & 1 == 1).map(move |bit| RuleIndex((n * 64 + bit) as u16)))
+        self.pairs().iter().enumerate().flat_map(|(word, pair)| {
+            let bits = (0..64).filter(move |bit| pair.matched >> bit & 1 == 1);
+            // A set holds fewer rules than a RuleIndex can count.
+            bits.map(move |bit| RuleIndex((word * 64 + bit) as u16))
+        })
     }
 }

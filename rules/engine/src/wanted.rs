@@ -1,5 +1,7 @@
 //! Which costly evidence any rule of a set asks for, so that the rest need not be gathered.
 
+use crate::expr::Asks;
+use gnomon_observe::{Family, Field, FieldRef, Phase};
 use smol_str::SmolStr;
 
 /// How much of a tool call's arguments rules look at.
@@ -30,4 +32,47 @@ pub struct Wanted {
     pub body_text: bool,
     /// Whether any rule names a field of the answer.
     pub response: bool,
+}
+
+impl Wanted {
+    pub(crate) fn add(&mut self, asks: &Asks) {
+        if asks.keywords {
+            self.body_text = true;
+            self.arguments.want_all();
+        }
+        for field in &asks.fields {
+            self.response |= field.phase() == Phase::Response;
+            match field {
+                FieldRef::Field(Field::BodyText) => self.body_text = true,
+                FieldRef::Field(Field::ToolArguments) => self.arguments.want_all(),
+                FieldRef::Field(_) => {}
+                FieldRef::Member(Family::RequestHeader, name) => insert(&mut self.request_headers, name),
+                FieldRef::Member(Family::ResponseHeader, name) => insert(&mut self.response_headers, name),
+                FieldRef::Member(Family::Argument, name) => self.arguments.want(name),
+            }
+        }
+    }
+}
+
+impl Arguments {
+    fn want(&mut self, name: &SmolStr) {
+        match self {
+            Arguments::Unwanted => *self = Arguments::Named(vec![name.clone()]),
+            Arguments::Named(named) | Arguments::All { named } => insert(named, name),
+        }
+    }
+
+    fn want_all(&mut self) {
+        match self {
+            Arguments::Unwanted => *self = Arguments::All { named: Vec::new() },
+            Arguments::Named(named) => *self = Arguments::All { named: std::mem::take(named) },
+            Arguments::All { .. } => {}
+        }
+    }
+}
+
+fn insert(sorted: &mut Vec<SmolStr>, name: &SmolStr) {
+    if let Err(place) = sorted.binary_search(name) {
+        sorted.insert(place, name.clone());
+    }
 }

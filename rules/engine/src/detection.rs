@@ -1,0 +1,209 @@
+//! Sigma's `detection` block: search ids to expressions.
+
+use crate::{
+    condition::{self, Named},
+    error::Report,
+    expr::Expr,
+    item::{Item, Keywords, Link, Pattern, Sense, Test},
+    modifiers::{Modifiers, Operator},
+    pattern,
+    text::Stand,
+    yaml::{Key, Kind, Node, Plain},
+};
+use gnomon_observe::{FieldRef, Role};
+use std::sync::Arc;
+
+/// How many needles make an automaton worth its memory.
+const AUTOMATON_FROM: usize = 4;
+
+/// Reads the block. What is wrong goes to the report.
+pub(crate) fn read(node: &Node, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+    let Kind::Map(entries) = &node.kind else {
+        return report.at(node.at, format!("`detection` must be a mapping of search ids and a `condition`, not {}", node.what()));
+    };
+    let mut ids: Vec<Named> = Vec::new();
+    let mut complete = true;
+    for (key, value) in entries {
+        match key.name.as_str() {
+            "condition" => {}
+            "timeframe" => complete &= report.at::<()>(key.at, "not supported yet: `timeframe`").is_some(),
+            name => match search(value, report, regexes) {
+                Some(expr) => ids.push(Named { name: name.to_owned(), expr: Arc::new(expr), used: false }),
+                None => complete = false,
+            },
+        }
+    }
+    let Some(condition) = node.get("condition") else {
+        return report.at(node.at, "`detection` has no `condition`; say how its search ids are combined, such as `condition: selection`");
+    };
+    if !complete {
+        return None;
+    }
+    let expr = conditions(condition, &mut ids, report)?;
+    if let Some(unused) = ids.iter().find(|id| !id.used && !id.name.starts_with('_')) {
+        let at = entries.iter().find(|(key, _)| key.name == unused.name).map_or(node.at, |(key, _)| key.at);
+        return report.at(at, format!("the condition does not use `{}`; use it or take it out", unused.name));
+    }
+    Some(expr)
+}
+
+/// One condition, or a list of which any suffices.
+fn conditions(node: &Node, ids: &mut [Named], report: &mut Report<'_>) -> Option<Expr> {
+    let list = match &node.kind {
+        Kind::List(list) if !list.is_empty() => list.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    let mut exprs = Vec::new();
+    for node in list {
+        let Kind::Scalar(scalar) = &node.kind else {
+            return report.at(node.at, format!("a condition must be a text, not {}", node.what()));
+        };
+        match condition::parse(&scalar.text, ids) {
+            Ok(expr) => exprs.push(expr),
+            Err(wrong) => {
+                let at = scalar.offset.map_or(node.at, |offset| node.at.plus(offset + wrong.after));
+                return report.at(at, format!("in the condition: {}", wrong.message));
+            }
+        }
+    }
+    Some(Expr::any(exprs))
+}
+
+/// A mapping (all of it), a list (any of it) or a keyword.
+fn search(node: &Node, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+    match &node.kind {
+        Kind::Map(entries) if entries.is_empty() => report.at(node.at, "an empty mapping would match everything; name a field"),
+        Kind::List(list) if list.is_empty() => report.at(node.at, "an empty list matches nothing; name a value"),
+        Kind::Map(entries) => {
+            let exprs: Vec<_> = entries.iter().map(|(key, value)| entry(key, value, report, regexes)).collect();
+            exprs.into_iter().collect::<Option<_>>().map(Expr::all)
+        }
+        Kind::List(list) if list.iter().all(|node| matches!(node.kind, Kind::Scalar(_))) => {
+            keywords(list, &Modifiers::default(), report, regexes)
+        }
+        Kind::List(list) => {
+            let exprs: Vec<_> = list.iter().map(|node| search(node, report, regexes)).collect();
+            exprs.into_iter().collect::<Option<_>>().map(Expr::any)
+        }
+        Kind::Scalar(_) => keywords(std::slice::from_ref(node), &Modifiers::default(), report, regexes),
+    }
+}
+
+/// One `field|modifiers: values`.
+fn entry(key: &Key, value: &Node, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+    let (name, modifiers) = match key.name.split_once('|') {
+        Some((name, words)) => (name, Modifiers::parse(words, key.at.plus(name.chars().count() + 1), report)?),
+        None => (key.name.as_str(), Modifiers::default()),
+    };
+    let values = match &value.kind {
+        Kind::List(list) if list.is_empty() => return report.at(value.at, "an empty list matches nothing; name a value"),
+        Kind::List(list) => list.as_slice(),
+        _ => std::slice::from_ref(value),
+    };
+    if modifiers.link == Link::All && values.len() < 2 {
+        return report.at(key.at, "`all` needs more than one value; leave it out");
+    }
+    if name.is_empty() {
+        return keywords(values, &modifiers, report, regexes);
+    }
+    let field: FieldRef = match name.parse() {
+        Ok(field) => field,
+        Err(error) => return report.at(key.at, format!("{error}")),
+    };
+    if field.role() == Role::Outcome {
+        return report.at(key.at, format!("`{name}` is written after the rules ran, so no rule can ask for it; name what was seen"));
+    }
+    item(field, values, &modifiers, report, regexes).map(|item| Expr::Item(Box::new(item)))
+}
+
+fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Item> {
+    let mut phase = field.phase();
+    let test = match modifiers.operator {
+        Operator::Exists => exists(values, report)?,
+        Operator::FieldRef => {
+            let [value] = values else {
+                return report.at(values.first()?.at, "`fieldref` compares with one field; write one name");
+            };
+            let other = reference(value, report)?;
+            phase = phase.max(other.phase());
+            Test::Like { other, stand: modifiers.stand, case: modifiers.case }
+        }
+        _ => {
+            let patterns: Vec<_> = values.iter().map(|value| pattern::read(value, modifiers, report, regexes)).collect();
+            let patterns: Vec<Pattern> = patterns.into_iter().collect::<Option<_>>()?;
+            match modifiers.link {
+                Link::All => Test::All(patterns.into()),
+                Link::Any => any_of(patterns),
+            }
+        }
+    };
+    Some(Item { field, phase, test, sense: modifiers.sense })
+}
+
+/// Lists of the same simple kind become one look-up.
+fn any_of(patterns: Vec<Pattern>) -> Test {
+    if patterns.len() >= AUTOMATON_FROM {
+        let sole: Option<Vec<Box<[u8]>>> =
+            patterns.iter().map(|p| if let Pattern::Text(t) = p { t.sole().map(Into::into) } else { None }).collect();
+        if let Some(mut texts) = sole {
+            texts.sort_unstable();
+            return Test::OneOf(texts.into());
+        }
+        let within: Option<Vec<&[u8]>> = patterns.iter().map(|p| if let Pattern::Text(t) = p { t.within() } else { None }).collect();
+        let automaton = within.and_then(|needles| aho_corasick::AhoCorasick::builder().ascii_case_insensitive(true).build(needles).ok());
+        if let Some(automaton) = automaton {
+            return Test::AnyWithin(Box::new(automaton));
+        }
+    }
+    Test::Any(patterns.into())
+}
+
+fn exists(values: &[Node], report: &mut Report<'_>) -> Option<Test> {
+    let [value] = values else { return report.at(values.first()?.at, "`exists` takes one value: true or false") };
+    match &value.kind {
+        Kind::Scalar(scalar) => match (scalar.value, scalar.text.as_str()) {
+            (Plain::Bool(true), _) | (_, "true" | "yes") => return Some(Test::Present),
+            (Plain::Bool(false), _) | (_, "false" | "no") => return Some(Test::Missing),
+            _ => {}
+        },
+        Kind::List(_) | Kind::Map(_) => {}
+    }
+    report.at(value.at, "`exists` takes true or false")
+}
+
+fn reference(value: &Node, report: &mut Report<'_>) -> Option<FieldRef> {
+    let Some(name) = value.text() else {
+        return report.at(value.at, format!("`fieldref` takes the name of a field, not {}", value.what()));
+    };
+    match name.parse::<FieldRef>() {
+        Ok(field) if field.role() == Role::Outcome => {
+            report.at(value.at, format!("`{name}` is written after the rules ran, so no rule can ask for it; name what was seen"))
+        }
+        Ok(field) => Some(field),
+        Err(error) => report.at(value.at, error.to_string()),
+    }
+}
+
+/// Values without a field are looked for in every text of the request.
+fn keywords(values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+    let at = values.first()?.at;
+    match modifiers.operator {
+        Operator::Text | Operator::Regex(_) => {}
+        _ => return report.at(at, "keywords are searched in every text, so only text modifiers fit; name a field"),
+    }
+    if modifiers.sense == Sense::Denies {
+        return report.at(at, "`neq` needs a field; use `not` in the condition");
+    }
+    let modifiers = Modifiers { stand: if modifiers.stand == Stand::Whole { Stand::Within } else { modifiers.stand }, ..*modifiers };
+    let patterns: Vec<_> = values
+        .iter()
+        .map(|value| match &value.kind {
+            Kind::Scalar(scalar) if scalar.value != Plain::Null && !scalar.text.is_empty() => {
+                pattern::read(value, &modifiers, report, regexes)
+            }
+            _ => report.at(value.at, format!("a keyword must be a text, not {}", value.what())),
+        })
+        .collect();
+    let patterns: Vec<Pattern> = patterns.into_iter().collect::<Option<_>>()?;
+    Some(Expr::Keywords(Keywords { patterns: patterns.into(), link: modifiers.link }))
+}

@@ -1,0 +1,185 @@
+//! The `gnomon` block of a rule: what a match is about, what to do about it, and examples.
+
+use crate::{
+    Expectation, Mode, Response,
+    error::{Report, hint},
+    load::{text, word},
+    yaml::{Key, Kind, Node, Plain},
+};
+use gnomon_observe::{Action, Class, Observation};
+use smol_str::SmolStr;
+
+/// The longest message to a client, in characters: it is one line.
+const MAX_MESSAGE: usize = 500;
+
+/// The block, with its defaults where it is silent.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) class: Class,
+    pub(crate) response: Response,
+    pub(crate) examples: Vec<Example>,
+}
+
+/// An observation that the rule must match, or must not.
+#[derive(Debug)]
+pub(crate) struct Example {
+    pub(crate) seen: Observation,
+    pub(crate) expected: Expectation,
+    pub(crate) line: u32,
+}
+
+const KEYS: &[&str] = &["class", "response", "tests"];
+const RESPONSE_KEYS: &[&str] = &["action", "mode", "to", "message"];
+const TEST_KEYS: &[&str] = &["observe", "expect"];
+const MODES: &[&str] = &["explain", "location"];
+
+/// Reads the block. What is wrong goes to the report.
+pub(crate) fn read(block: Option<&Node>, report: &mut Report<'_>) -> Extension {
+    let mut extension = Extension { class: Class::Mcp, response: Response::default(), examples: Vec::new() };
+    let Some(block) = block else { return extension };
+    if known_entries(block, "gnomon", KEYS, report).is_none() {
+        return extension;
+    }
+    if let Some(class) = block.get("class").and_then(|node| word(node, report)) {
+        extension.class = class;
+    }
+    if let Some(response) = block.get("response").and_then(|node| response(node, report)) {
+        extension.response = response;
+    }
+    if let Some(tests) = block.get("tests") {
+        match &tests.kind {
+            Kind::List(list) => extension.examples = list.iter().filter_map(|node| example(node, report)).collect(),
+            _ => {
+                report.at::<()>(tests.at, format!("`tests` must be a list, not {}", tests.what()));
+            }
+        }
+    }
+    extension
+}
+
+/// The entries of a mapping, when each key is known.
+fn known_entries<'n>(node: &'n Node, name: &str, known: &[&str], report: &mut Report<'_>) -> Option<&'n [(Key, Node)]> {
+    let Kind::Map(entries) = &node.kind else {
+        return report.at(node.at, format!("`{name}` must be a mapping, not {}", node.what()));
+    };
+    let mut complete = Some(entries.as_slice());
+    for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
+        complete = report.at(key.at, format!("unknown key `{}` in `{name}`{}", key.name, hint(&key.name, known)));
+    }
+    complete
+}
+
+fn response(node: &Node, report: &mut Report<'_>) -> Option<Response> {
+    known_entries(node, "response", RESPONSE_KEYS, report)?;
+    let Some(action) = node.get("action") else {
+        return report.at(node.at, "`response` has no `action`; use one of: allow, log, redirect, block");
+    };
+    let (action_at, action) = (action.at, word::<Action>(action, report)?);
+    if action == Action::Redact {
+        return report.at(action_at, "not supported yet: `redact`; use block or log");
+    }
+    let message = match node.get("message") {
+        None => None,
+        Some(node) => Some(message(node, report)?),
+    };
+    if action != Action::Redirect {
+        let lost = ["mode", "to"].into_iter().find_map(|key| node.get(key).map(|node| (key, node)));
+        return match lost {
+            Some((key, node)) => report.at(node.at, format!("`{key}` belongs to `action: redirect`; take it out")),
+            None => Some(Response { action, message, ..Response::default() }),
+        };
+    }
+    let mode = match node.get("mode").map(|node| (node, node.text().unwrap_or_default())) {
+        None | Some((_, "explain")) => Mode::Explain,
+        Some((_, "location")) => Mode::Location,
+        Some((node, "serve")) => return report.at(node.at, "not supported yet: `mode: serve`; use explain or location"),
+        Some((node, other)) => return report.at(node.at, format!("`{other}` is not a mode of redirect{}", hint(other, MODES))),
+    };
+    let Some(to) = node.get("to") else {
+        return report.at(node.at, "`redirect` has no `to`; name a portal or write its URL");
+    };
+    Some(Response { action, mode, to: Some(target(to, mode, report)?), message })
+}
+
+fn message(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
+    let message = text(node, report)?;
+    if message.chars().count() > MAX_MESSAGE || message.chars().any(char::is_control) {
+        return report.at(node.at, format!("`message` must be one line of at most {MAX_MESSAGE} characters, without control characters"));
+    }
+    Some(message)
+}
+
+/// Where to: an absolute URL, or with `explain` the name of a portal.
+fn target(node: &Node, mode: Mode, report: &mut Report<'_>) -> Option<SmolStr> {
+    let to = text(node, report)?;
+    if to.contains(':') || mode == Mode::Location {
+        return if is_url(&to) {
+            Some(to)
+        } else {
+            report.at(node.at, format!("`{to}` is not an absolute URL; write it like https://portal.example/mcp"))
+        };
+    }
+    let name = !to.is_empty() && to.len() <= 64 && to.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if name {
+        Some(to)
+    } else {
+        report.at(node.at, format!("`{to}` is neither a portal's name (letters, digits, `-`, `_`, `.`) nor a URL"))
+    }
+}
+
+/// An absolute http(s) URL that can stand in a header: visible ASCII, a host, no user.
+fn is_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    text.len() <= 2048
+        && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\'))
+        && !host.is_empty()
+        && !authority.contains('@')
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+fn example(node: &Node, report: &mut Report<'_>) -> Option<Example> {
+    known_entries(node, "tests", TEST_KEYS, report)?;
+    let expected = match node.get("expect").map(|node| (node, node.text().unwrap_or_default())) {
+        Some((_, "match")) => Expectation::Match,
+        Some((_, "no_match")) => Expectation::NoMatch,
+        Some((node, other)) => return report.at(node.at, format!("`{other}` cannot be expected{}", hint(other, &["match", "no_match"]))),
+        None => return report.at(node.at, "the example has no `expect`; write `expect: match` or `expect: no_match`"),
+    };
+    let Some(observe) = node.get("observe") else {
+        return report.at(node.at, "the example has no `observe`; name fields and their values");
+    };
+    let Kind::Map(entries) = &observe.kind else {
+        return report.at(observe.at, format!("`observe` must be a mapping of fields, not {}", observe.what()));
+    };
+    let mut seen = Observation::new();
+    let before = report.errors.len();
+    for (key, value) in entries {
+        let set = json(value).ok_or_else(|| format!("`{}` must be a text, a whole number, true, false or a list of texts", key.name));
+        match set.and_then(|json| seen.set_json(&key.name, &json).map_err(|error| error.to_string())) {
+            Ok(()) => {}
+            Err(message) => {
+                report.at::<()>(key.at, message);
+            }
+        }
+    }
+    (report.errors.len() == before).then_some(Example { seen, expected, line: node.at.line })
+}
+
+fn json(node: &Node) -> Option<serde_json::Value> {
+    match &node.kind {
+        Kind::Map(_) => None,
+        Kind::List(list) => list.iter().map(json).collect::<Option<Vec<_>>>().map(serde_json::Value::Array),
+        Kind::Scalar(scalar) => match scalar.value {
+            Plain::Null => None,
+            Plain::Bool(truth) => Some(truth.into()),
+            Plain::Int(number) => Some(number.into()),
+            // What YAML takes for a fraction is a version or a name here: fields have none.
+            Plain::Float(_) | Plain::Text => Some(scalar.text.as_str().into()),
+        },
+    }
+}

@@ -1,0 +1,210 @@
+//! The fast judge: phase by phase, settling each rule once.
+//!
+//! The question at each phase is not what matches but whether anything unsettled could still
+//! change what happens to the bytes. Interference only grows with more matches, except that an
+//! administrator's `allow` sets vendors' rules aside; so it is enough to compare the mildest
+//! outcome still possible with the strictest.
+
+use crate::{
+    Answer, Origin, Rule, RuleIndex, Verdict,
+    expr::{Expr, Phases},
+    progress::Progress,
+    truth::Truth,
+};
+use gnomon_observe::{Action, Observation, Phase};
+
+/// What the judge needs of a rule, side by side in memory.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) expr: Expr,
+    pub(crate) phases: Phases,
+    /// The phase before which nothing can be said of it.
+    pub(crate) first: Phase,
+    pub(crate) part: Part,
+    /// The lower, the more its word counts.
+    pub(crate) rank: u16,
+}
+
+/// The part a rule plays when rules disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Sets vendors' interfering rules aside.
+    Exempts,
+    /// Interferes, whatever is exempt.
+    Insists(Action),
+    /// Interferes unless exempt.
+    Proposes(Action),
+    /// Is only written down.
+    Notes,
+}
+
+impl Part {
+    pub(crate) fn of(rule: &Rule) -> Self {
+        match (rule.origin, rule.response.action) {
+            (Origin::Admin, Action::Allow) => Part::Exempts,
+            (Origin::Admin, action) if action.interferes() => Part::Insists(action),
+            (Origin::Vendor, action) if action.interferes() => Part::Proposes(action),
+            _ => Part::Notes,
+        }
+    }
+}
+
+/// The best of the rules that play one part: the strictest, then by rank.
+#[derive(Clone, Copy, Debug, Default)]
+struct Best(Option<(Action, u16, RuleIndex)>);
+
+impl Best {
+    fn add(&mut self, action: Action, rank: u16, index: RuleIndex) {
+        let better = self.0.is_none_or(|(best, best_rank, _)| action > best || action == best && rank < best_rank);
+        if better {
+            self.0 = Some((action, rank, index));
+        }
+    }
+
+    fn action(self) -> Action {
+        self.0.map_or(Action::Allow, |(action, ..)| action)
+    }
+
+    fn or(mut self, other: Self) -> Self {
+        if let Some((action, rank, index)) = other.0 {
+            self.add(action, rank, index);
+        }
+        self
+    }
+
+    fn verdict(self) -> Option<Verdict> {
+        self.0.map(|(action, _, index)| Verdict { action, rule: Some(index) })
+    }
+}
+
+/// Everything known at one phase.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Of the rules that match, the best of each part.
+    exempt: Best,
+    insisted: Best,
+    proposed: Best,
+    noted: Best,
+    /// Of the rules that are open on the side of the bytes at hand.
+    may_exempt: Option<Phase>,
+    may_insist: Open,
+    may_propose: Open,
+    /// Of the rules that wait for the answer alone.
+    answer_insists: bool,
+    answer_proposes: bool,
+}
+
+/// Open rules of one part: the best, and for each action the phase that comes next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    best: Best,
+    next: [Option<Phase>; Action::ALL.len()],
+}
+
+impl Open {
+    fn add(&mut self, action: Action, next: Phase, rank: u16, index: RuleIndex) {
+        self.best.add(action, rank, index);
+        let slot = &mut self.next[action as usize];
+        *slot = Some(slot.map_or(next, |known| known.min(next)));
+    }
+
+    /// The next phase of those stricter than `action`.
+    fn stricter(&self, action: Action) -> Option<Phase> {
+        self.next[action as usize + 1..].iter().flatten().min().copied()
+    }
+}
+
+/// Judges what is known when `phase` is over.
+pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
+    let mut standing = Standing::default();
+    for (start, pair) in (0..).step_by(64).zip(progress.pairs_mut()) {
+        let here = rules.get(start..).unwrap_or_default();
+        for (bit, rule) in here.iter().take(64).enumerate() {
+            let mark = 1 << bit;
+            if pair.failed & mark != 0 {
+                continue;
+            }
+            let truth = if pair.matched & mark != 0 {
+                Truth::True
+            } else if rule.first > phase {
+                Truth::Unknown
+            } else {
+                rule.expr.judge(seen, phase)
+            };
+            // A set holds fewer rules than a RuleIndex can count.
+            let index = RuleIndex((start + bit) as u16);
+            match truth {
+                Truth::False => pair.failed |= mark,
+                Truth::True => {
+                    pair.matched |= mark;
+                    standing.matched(rule, index);
+                }
+                Truth::Unknown => standing.open(rule, index, phase),
+            }
+        }
+    }
+    standing.answer(phase)
+}
+
+impl Standing {
+    fn matched(&mut self, rule: &Judged, index: RuleIndex) {
+        match rule.part {
+            Part::Exempts => self.exempt.add(Action::Allow, rule.rank, index),
+            Part::Insists(action) => self.insisted.add(action, rule.rank, index),
+            Part::Proposes(action) => self.proposed.add(action, rule.rank, index),
+            Part::Notes => self.noted.add(Action::Log, rule.rank, index),
+        }
+    }
+
+    fn open(&mut self, rule: &Judged, index: RuleIndex, phase: Phase) {
+        let next = match (rule.phases.after(phase), rule.part) {
+            (Some(Phase::Response), Part::Insists(_)) if phase < Phase::Response => {
+                self.answer_insists = true;
+                return;
+            }
+            (Some(Phase::Response), Part::Proposes(_)) if phase < Phase::Response => {
+                self.answer_proposes = true;
+                return;
+            }
+            (Some(next), _) => next,
+            // It will never be readable. What cannot be read exempts nobody; what interferes is
+            // held against the request once the request is complete.
+            (None, Part::Exempts) => return,
+            (None, _) => Phase::Message,
+        };
+        match rule.part {
+            Part::Exempts => self.may_exempt = Some(self.may_exempt.map_or(next, |known| known.min(next))),
+            Part::Insists(action) => self.may_insist.add(action, next, rule.rank, index),
+            Part::Proposes(action) => self.may_propose.add(action, next, rule.rank, index),
+            Part::Notes => {}
+        }
+    }
+
+    fn answer(&self, phase: Phase) -> Answer {
+        let exempt = self.exempt.0.is_some();
+        let (proposed, may_propose) = if exempt { (Best::default(), Open::default()) } else { (self.proposed, self.may_propose) };
+        let certain = self.insisted.or(proposed);
+        let mildest = if self.may_exempt.is_some() { self.insisted.action() } else { certain.action() };
+        let feared = certain.or(self.may_insist.best).or(may_propose.best);
+        if feared.action() == mildest {
+            let verdict = certain.verdict().unwrap_or_else(|| self.pass());
+            let answer_matters = self.answer_insists || self.answer_proposes && !exempt;
+            return if answer_matters && !verdict.action.interferes() { Answer::Needs(Phase::Response) } else { Answer::Decided(verdict) };
+        }
+        let exemption = if exempt { None } else { self.may_exempt };
+        let pending = [self.may_insist.stricter(mildest), may_propose.stricter(mildest), exemption];
+        match pending.into_iter().flatten().min().filter(|next| *next > phase) {
+            Some(next) => Answer::Needs(next),
+            None => Answer::Undecidable(feared.verdict().unwrap_or_else(|| self.pass())),
+        }
+    }
+
+    /// The verdict where nothing interferes.
+    fn pass(&self) -> Verdict {
+        if let Some(verdict) = self.exempt.verdict() {
+            return verdict;
+        }
+        // Proposals that were set aside would have had an exemption above; what is left is noted.
+        self.noted.verdict().unwrap_or(Verdict { action: Action::Allow, rule: None })
+    }
+}

@@ -1,0 +1,126 @@
+//! The values of an item: text, number, network or regular expression, compiled.
+
+use crate::{
+    error::Report,
+    item::{Number, Pattern},
+    modifiers::{Flags, Modifiers, Operator},
+    text::{self, Text},
+    yaml::{Kind, Node, Plain, Scalar},
+};
+use ipnet::IpNet;
+use regex_automata::{
+    meta::{self, Regex},
+    util::syntax,
+};
+use std::net::IpAddr;
+
+/// The longest regular expression, in bytes.
+const MAX_REGEX: usize = 4096;
+/// The largest automaton of one regular expression, in bytes.
+const MAX_AUTOMATON: usize = 1 << 20;
+/// The most lazily built states of one regular expression, in bytes per judging thread.
+const MAX_CACHE: usize = 512 << 10;
+
+/// How many regular expressions a file may still compile: they cost memory even where they are
+/// short.
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(256)
+    }
+}
+
+/// Reads one value.
+pub(crate) fn read(value: &Node, modifiers: &Modifiers, report: &mut Report<'_>, budget: &mut Budget) -> Option<Pattern> {
+    let Kind::Scalar(scalar) = &value.kind else {
+        return report.at(value.at, format!("a value must be a text, a number, true, false or null, not {}", value.what()));
+    };
+    if scalar.value == Plain::Null && modifiers.operator != Operator::Text {
+        return report.at(value.at, "null has no place with this modifier; compare with null without modifiers");
+    }
+    let pattern = match modifiers.operator {
+        Operator::Regex(flags) => regex(&scalar.text, flags, budget).map(Pattern::Regex),
+        Operator::Cidr => network(&scalar.text).map(Pattern::Cidr),
+        Operator::Compare(order) => match number(scalar) {
+            Some(bound) => Ok(Pattern::Compare(order, bound)),
+            None => Err(format!("`{}` is not a number", scalar.text)),
+        },
+        Operator::Text => plain(scalar, modifiers),
+        // These have readers of their own.
+        Operator::Exists | Operator::FieldRef => Err("this modifier takes another kind of value".to_owned()),
+    };
+    match pattern {
+        Ok(pattern) => Some(pattern),
+        Err(message) => report.at(value.at, message),
+    }
+}
+
+fn plain(scalar: &Scalar, modifiers: &Modifiers) -> Result<Pattern, String> {
+    let whole = modifiers.stand == text::Stand::Whole;
+    Ok(match scalar.value {
+        Plain::Null if whole => Pattern::Null,
+        Plain::Null => return Err("null has no place with this modifier; compare with null without modifiers".to_owned()),
+        Plain::Bool(truth) if whole => Pattern::Bool(truth),
+        Plain::Int(number) if whole => Pattern::Number(Number::Int(number)),
+        Plain::Float(number) if whole => Pattern::Number(Number::Float(number)),
+        Plain::Bool(_) | Plain::Int(_) | Plain::Float(_) => {
+            Pattern::Text(Text::new(text::literal(&scalar.text), modifiers.stand, modifiers.case))
+        }
+        Plain::Text => Pattern::Text(Text::new(text::wildcards(&scalar.text, modifiers.dash), modifiers.stand, modifiers.case)),
+    })
+}
+
+fn number(scalar: &Scalar) -> Option<Number> {
+    match scalar.text.parse() {
+        Ok(number) => Some(Number::Int(number)),
+        Err(_) => scalar.text.parse().ok().filter(|number: &f64| number.is_finite()).map(Number::Float),
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.ok_or_else(|| format!("`{text}` is not a network; write it like 10.0.0.0/8"))
+}
+
+/// Compiles without Unicode tables where the pattern does not ask for them: that costs a
+/// hundredth of the memory, and `\w`, `\d` and `\b` then mean ASCII.
+fn regex(pattern: &str, flags: Flags, budget: &mut Budget) -> Result<Regex, String> {
+    if pattern.len() > MAX_REGEX {
+        return Err(format!("the regular expression is longer than {MAX_REGEX} bytes; split it"));
+    }
+    let Some(left) = budget.0.checked_sub(1) else {
+        return Err("too many regular expressions in one file; use contains, startswith or endswith".to_owned());
+    };
+    budget.0 = left;
+    // `(?u)` inside a pattern does its own asking.
+    let unicode = !pattern.is_ascii() || [r"\x", r"\u", r"\U", r"\p", r"\P"].iter().any(|escape| pattern.contains(escape));
+    let syntax = syntax::Config::new()
+        .unicode(unicode)
+        .utf8(false)
+        .nest_limit(64)
+        .case_insensitive(flags.ignore_case)
+        .multi_line(flags.multi_line)
+        .dot_matches_new_line(flags.dot_all);
+    let limits = meta::Config::new()
+        .utf8_empty(false)
+        .nfa_size_limit(Some(MAX_AUTOMATON))
+        .onepass_size_limit(Some(MAX_AUTOMATON))
+        .hybrid_cache_capacity(MAX_CACHE)
+        .which_captures(regex_automata::nfa::thompson::WhichCaptures::None);
+    meta::Builder::new().configure(limits).syntax(syntax).build(pattern).map_err(|error| match error.syntax_error() {
+        Some(error) => explain(&error.to_string()),
+        None => "the regular expression is too large when compiled; use fewer or smaller repetitions".to_owned(),
+    })
+}
+
+/// The parser draws a caret below the pattern; one line has room for its number only.
+fn explain(drawing: &str) -> String {
+    let cause = drawing.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("it cannot be read");
+    let caret = drawing.lines().find(|line| line.contains('^') && line.chars().all(|c| c == ' ' || c == '^'));
+    match caret.and_then(|line| line.find('^')).and_then(|column| column.checked_sub(3)) {
+        Some(column) => format!("not a regular expression: {cause}, at its character {column}"),
+        None => format!("not a regular expression: {cause}"),
+    }
+}
