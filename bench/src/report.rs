@@ -71,7 +71,7 @@ pub struct Samples(BTreeMap<(&'static str, Name), Vec<Result<Sample, String>>>);
 /// A median with the range it came from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The middle value (the lower of two).
+    /// The middle value, or the mean of the two in the middle.
     pub median: f64,
     /// The smallest.
     pub min: f64,
@@ -83,7 +83,8 @@ impl Spread {
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
-        Some(Self { median: values[(values.len() - 1) / 2], min, max })
+        let middle = &values[(values.len() - 1) / 2..=values.len() / 2];
+        Some(Self { median: middle.iter().sum::<f64>() / middle.len() as f64, min, max })
     }
 }
 
@@ -168,7 +169,7 @@ fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
-        size if size == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         _ => format!("{value:.2}"),
     }
 }
@@ -254,6 +255,11 @@ mod tests {
     fn ratios_are_taken_within_a_round_and_not_between_medians() {
         let spread = samples(&[10.0, 100.0, 20.0], &[20.0, 50.0, 30.0]).times_floor("load", Name::Gnomon, Metric::Rate);
         assert_eq!(spread, Some(Spread { median: 1.5, min: 0.5, max: 2.0 }));
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_of_rounds_favours_neither_side() {
+        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 3.0]).map(|spread| spread.median), Some(2.5));
     }
 
     #[test]

@@ -5,7 +5,7 @@ import { ProxyAgent, fetch } from 'undici';
 export function proxiedFetch() {
   const proxy = process.env.HTTPS_PROXY;
   if (!proxy) return globalThis.fetch;
-  const dispatcher = new ProxyAgent({ uri: proxy, allowH2: process.env.INTEROP_H2 === '1' });
+  const dispatcher = new ProxyAgent({ uri: proxy, requestTls: { allowH2: process.env.INTEROP_H2 === '1' } });
   return (url, init) => fetch(url, { ...init, dispatcher });
 }
 
