@@ -4,7 +4,12 @@
 //! reads. It keeps what routing and JA4 fingerprints need, in wire order with GREASE (RFC 8701) in
 //! place. It does not speak TLS, and does not consume: the caller keeps the bytes to replay them.
 
+mod message;
+mod parser;
+
 use crate::jsonrpc::Presence;
+
+pub use parser::HelloParser;
 
 /// Most bytes of one ClientHello message; real ones are below 20 KiB.
 pub const MAX_HELLO: usize = 64 << 10;
@@ -44,6 +49,12 @@ pub enum HelloError {
     ServerName,
 }
 
+/// Whether a value is one of the sixteen that clients send to keep servers tolerant (RFC 8701). JA4
+/// leaves them out.
+pub const fn is_grease(value: u16) -> bool {
+    value & 0x0F0F == 0x0A0A && value >> 8 == value & 0xFF
+}
+
 /// A ClientHello. All lists are in wire order, GREASE values included.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ClientHello {
@@ -72,18 +83,5 @@ pub struct ClientHello {
     pub ech: Presence,
 }
 
-/// The parser of one connection.
-#[derive(Debug, Default)]
-pub struct HelloParser {}
-
-impl HelloParser {
-    /// A parser at the start of a connection.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Reads the next bytes. Bytes after the ClientHello are ignored.
-    pub fn push(&mut self, _bytes: &[u8]) -> Result<HelloStatus, HelloError> {
-        Ok(HelloStatus::Incomplete)
-    }
-}
+#[cfg(test)]
+mod tests;

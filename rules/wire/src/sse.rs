@@ -1,7 +1,8 @@
 //! A push parser for `text/event-stream` (WHATWG HTML, 9.2.6 "Interpreting an event stream").
 //!
 //! Data is handed on as it arrives, never collected: an event of any size costs a few hundred
-//! bytes. What it does not do: reconnection times and event dispatch rules of the browser.
+//! bytes. What it does not do: reconnection times, and remembering the id
+//! from one event to the next.
 
 /// Most bytes kept of an event name or id; longer ones are cut, and so equal no name we know.
 pub const MAX_FIELD: usize = 256;
@@ -31,16 +32,202 @@ pub enum Item<'a> {
     },
 }
 
-/// The parser of one stream.
-#[derive(Debug, Default)]
-pub struct SseParser {}
+/// The fields that matter (WHATWG HTML, 9.2.6); `retry` and unknown ones are skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Data,
+    Event,
+    Id,
+    Skipped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Within the byte order mark that may begin a stream; so many of its bytes are read.
+    Mark(usize),
+    LineStart,
+    Name,
+    /// After the colon: one space is not part of the value.
+    Colon(Field),
+    Value(Field),
+}
+
+const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+/// The longest field name that matters is `event` or `retry`; one byte more tells "longer".
+const MAX_NAME: usize = 6;
+
+/// The parser of one stream. Memory: the event's name and id, at most [`MAX_FIELD`] bytes each.
+#[derive(Debug)]
+pub struct SseParser {
+    state: State,
+    /// The last byte was a carriage return: a line feed now belongs to it.
+    after_cr: AfterCr,
+    name: Vec<u8>,
+    event: Vec<u8>,
+    id: Option<Vec<u8>>,
+    has_data: HasData,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterCr {
+    Yes,
+    No,
+}
+
+impl Default for SseParser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl SseParser {
     /// A parser at the start of a stream.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            state: State::Mark(0),
+            after_cr: AfterCr::No,
+            name: Vec::with_capacity(MAX_NAME),
+            event: Vec::new(),
+            id: None,
+            has_data: HasData::No,
+        }
     }
 
     /// Reads the next bytes. `sink` gets each item and the offset in `bytes` just after it.
-    pub fn feed(&mut self, _bytes: &[u8], _sink: &mut dyn FnMut(Item<'_>, usize)) {}
+    ///
+    /// An event ends at the first byte of its blank line's terminator: of CR LF, the LF comes after
+    /// the [`Item::Dispatch`], as it may be in the next chunk. There are no errors: what is not a
+    /// known field is skipped, as clients do. An event that the stream's end cuts off is not
+    /// dispatched.
+    pub fn feed(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Item<'_>, usize)) {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if self.after_cr == AfterCr::Yes {
+                self.after_cr = AfterCr::No;
+                if byte == b'\n' {
+                    at += 1;
+                    continue;
+                }
+            }
+            if matches!(byte, b'\r' | b'\n') {
+                if byte == b'\r' {
+                    self.after_cr = AfterCr::Yes;
+                }
+                at += 1;
+                self.end_line(at, sink);
+                continue;
+            }
+            at = self.in_line(bytes, at, byte, sink);
+        }
+    }
+
+    /// Reads at least one byte of a line, or changes the state; gives the index of the next.
+    fn in_line(&mut self, bytes: &[u8], at: usize, byte: u8, sink: &mut dyn FnMut(Item<'_>, usize)) -> usize {
+        match self.state {
+            State::Mark(read) if MARK.get(read) == Some(&byte) => {
+                self.state = if read + 1 == MARK.len() { State::LineStart } else { State::Mark(read + 1) };
+                at + 1
+            }
+            State::Mark(read) => {
+                // Not a mark after all: its beginning is the beginning of an unknown field.
+                self.name.clear();
+                self.name.extend(MARK.get(..read).unwrap_or_default());
+                self.state = State::Name;
+                at
+            }
+            State::LineStart => {
+                self.name.clear();
+                self.state = State::Name;
+                at
+            }
+            State::Name if byte == b':' => {
+                let field = self.field();
+                self.begin(field, at + 1, sink);
+                self.state = State::Colon(field);
+                at + 1
+            }
+            State::Name => {
+                if self.name.len() < MAX_NAME {
+                    self.name.push(byte);
+                }
+                at + 1
+            }
+            State::Colon(field) => {
+                self.state = State::Value(field);
+                if byte == b' ' { at + 1 } else { at }
+            }
+            State::Value(field) => {
+                let rest = bytes.get(at..).unwrap_or_default();
+                let length = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                let value = rest.get(..length).unwrap_or_default();
+                let next = at + length;
+                match field {
+                    Field::Data => sink(Item::Data(value), next),
+                    Field::Event => extend(&mut self.event, value),
+                    Field::Id => extend(self.id.get_or_insert_default(), value),
+                    Field::Skipped => {}
+                }
+                next
+            }
+        }
+    }
+
+    fn field(&self) -> Field {
+        match self.name.as_slice() {
+            b"data" => Field::Data,
+            b"event" => Field::Event,
+            b"id" => Field::Id,
+            // Comments have an empty name.
+            _ => Field::Skipped,
+        }
+    }
+
+    /// A field of this event begins; its value may be empty.
+    fn begin(&mut self, field: Field, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) {
+        match field {
+            Field::Data => {
+                if self.has_data == HasData::Yes {
+                    sink(Item::Data(b"\n"), after);
+                }
+                self.has_data = HasData::Yes;
+            }
+            // The last one counts.
+            Field::Event => self.event.clear(),
+            Field::Id => self.id.get_or_insert_default().clear(),
+            Field::Skipped => {}
+        }
+    }
+
+    fn end_line(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) {
+        match self.state {
+            State::Mark(0) | State::LineStart => self.dispatch(after, sink),
+            State::Name => {
+                // A line without a colon is a field with an empty value.
+                let field = self.field();
+                self.begin(field, after, sink);
+            }
+            State::Mark(_) | State::Colon(_) | State::Value(_) => {}
+        }
+        self.state = State::LineStart;
+    }
+
+    fn dispatch(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) {
+        let event = String::from_utf8_lossy(&self.event);
+        // An id with NUL is ignored.
+        let id = self.id.as_deref().filter(|id| !id.contains(&0));
+        let id = id.map(String::from_utf8_lossy);
+        let item = Item::Dispatch { event: &event, id: id.as_deref(), has_data: self.has_data };
+        sink(item, after);
+        self.event.clear();
+        self.id = None;
+        self.has_data = HasData::No;
+    }
 }
+
+fn extend(field: &mut Vec<u8>, value: &[u8]) {
+    let room = MAX_FIELD - field.len();
+    field.extend_from_slice(value.get(..room).unwrap_or(value));
+}
+
+#[cfg(test)]
+mod tests;

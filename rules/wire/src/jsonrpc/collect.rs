@@ -117,9 +117,9 @@ pub(super) struct Collector {
     seen: u32,
     variant: Variant,
     /// Of the message in progress.
-    likeness: Likeness,
+    message_likeness: Likeness,
     /// Of the body so far.
-    body_likeness: Likeness,
+    likeness: Likeness,
     /// The first fault that waits for the end of the message.
     fault: Option<Malformed>,
     path: String,
@@ -133,8 +133,8 @@ impl Collector {
             message: Message::default(),
             seen: 0,
             variant: Variant::None,
+            message_likeness: Likeness::None,
             likeness: Likeness::None,
-            body_likeness: Likeness::None,
             fault: None,
             path: String::new(),
             argument_bytes: 0,
@@ -146,7 +146,7 @@ impl Collector {
     }
 
     pub const fn likeness(&self) -> Likeness {
-        self.body_likeness
+        self.likeness
     }
 
     /// Remembers a fault until it is known what the message is.
@@ -160,8 +160,8 @@ impl Collector {
     }
 
     pub fn liken(&mut self, likeness: Likeness) {
+        self.message_likeness = self.message_likeness.max(likeness);
         self.likeness = self.likeness.max(likeness);
-        self.body_likeness = self.body_likeness.max(likeness);
     }
 
     pub fn begin(&mut self, index: usize) {
@@ -169,7 +169,7 @@ impl Collector {
         self.message.index = index;
         self.seen = 0;
         self.variant = Variant::None;
-        self.likeness = Likeness::None;
+        self.message_likeness = Likeness::None;
         self.argument_bytes = 0;
     }
 
@@ -180,14 +180,14 @@ impl Collector {
         let ambiguous = match self.variant {
             Variant::None => false,
             // Other JSON-RPC protocols may well have a `Name` in their params.
-            Variant::Params => self.likeness == Likeness::Mcp,
-            Variant::TopLevel => self.likeness != Likeness::None,
+            Variant::Params => self.message_likeness == Likeness::Mcp,
+            Variant::TopLevel => self.message_likeness != Likeness::None,
         };
         if ambiguous {
             self.fault(Malformed::AmbiguousKey);
         }
         match self.fault {
-            Some(fault) if self.body_likeness != Likeness::None => Err(fault),
+            Some(fault) if self.likeness != Likeness::None => Err(fault),
             Some(_) => Ok(None),
             None => Ok(Some(std::mem::take(&mut self.message))),
         }

@@ -1,0 +1,106 @@
+//! Records to one handshake message (RFC 8446 section 5.1).
+
+use super::message::parse;
+use super::{ClientHello, HelloError, HelloStatus, MAX_HELLO};
+
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+const RECORD_HEADER: usize = 5;
+const MESSAGE_HEADER: usize = 4;
+/// Most bytes of a plaintext record.
+const MAX_RECORD: usize = 1 << 14;
+
+/// The parser of one connection. Memory: the ClientHello, at most [`MAX_HELLO`] bytes.
+#[derive(Debug, Default)]
+pub struct HelloParser {
+    /// The header of the record in progress.
+    header: Vec<u8>,
+    /// Bytes of the record in progress that are still to come.
+    left: usize,
+    message: Vec<u8>,
+    outcome: Option<Result<HelloStatus, HelloError>>,
+}
+
+impl HelloParser {
+    /// A parser at the start of a connection.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the next bytes. Bytes after the ClientHello are ignored; once the answer is not
+    /// [`HelloStatus::Incomplete`] it stays.
+    ///
+    /// # Errors
+    /// The bytes are TLS, but no continuation makes a ClientHello of them.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<HelloStatus, HelloError> {
+        if let Some(outcome) = &self.outcome {
+            return outcome.clone();
+        }
+        let status = self.read(bytes);
+        if status != Ok(HelloStatus::Incomplete) {
+            self.outcome = Some(status.clone());
+            self.message = Vec::new();
+        }
+        status
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) -> Result<HelloStatus, HelloError> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.left == 0 {
+                bytes = rest;
+                if !self.is_header(byte)? {
+                    return Ok(HelloStatus::NotTls);
+                }
+                continue;
+            }
+            let (taken, rest) = bytes.split_at(self.left.min(bytes.len()));
+            bytes = rest;
+            self.left -= taken.len();
+            // A record is short, so this cannot grow past the bound by more than one.
+            self.message.extend_from_slice(taken);
+            if let Some(hello) = self.whole_message()? {
+                return Ok(HelloStatus::Complete(Box::new(hello)));
+            }
+        }
+        Ok(HelloStatus::Incomplete)
+    }
+
+    /// Takes one byte of a record header; `false` if the connection does not begin as TLS does.
+    fn is_header(&mut self, byte: u8) -> Result<bool, HelloError> {
+        let fits = match self.header.len() {
+            0 => byte == HANDSHAKE,
+            1 => byte == 3,
+            2 => byte <= 4,
+            _ => true,
+        };
+        if !fits {
+            return if self.message.is_empty() { Ok(false) } else { Err(HelloError::Record) };
+        }
+        self.header.push(byte);
+        if let [.., high, low] = self.header.as_slice()
+            && self.header.len() == RECORD_HEADER
+        {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            if length == 0 || length > MAX_RECORD {
+                return Err(HelloError::Record);
+            }
+            self.left = length;
+            self.header.clear();
+        }
+        Ok(true)
+    }
+
+    fn whole_message(&self) -> Result<Option<ClientHello>, HelloError> {
+        if self.message.first() != Some(&CLIENT_HELLO) {
+            return Err(HelloError::NotClientHello);
+        }
+        let Some((&[_, a, b, c], body)) = self.message.split_first_chunk::<MESSAGE_HEADER>() else {
+            return Ok(None);
+        };
+        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        if length > MAX_HELLO {
+            return Err(HelloError::TooLarge);
+        }
+        body.get(..length).map(parse).transpose()
+    }
+}
