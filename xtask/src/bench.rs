@@ -36,6 +36,9 @@ pub struct Intercept {
     /// Write every sample to this file as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure this gnomon instead of building one
+    #[arg(long)]
+    gnomon: Option<PathBuf>,
 }
 
 impl Bench {
@@ -52,10 +55,15 @@ impl Bench {
             .arg("--target-dir")
             .arg(&bench_target))?;
         let wants_gnomon = options.only.is_empty() || options.only.iter().any(|name| name == "gnomon");
-        let gnomon = if wants_gnomon { build_gnomon()? } else { PathBuf::from("gnomon") };
+        let gnomon = match &options.gnomon {
+            Some(given) => given.clone(),
+            None if wants_gnomon => build_gnomon()?,
+            None => PathBuf::from("gnomon"),
+        };
         let mut bench = Command::new(bench_target.join("release/intercept"));
         let flags = options.flags();
-        println!("command: cargo xtask bench intercept {}", flags.join(" "));
+        let given = options.gnomon.map(|path| format!(" --gnomon {}", path.display())).unwrap_or_default();
+        println!("command: cargo xtask bench intercept {}{given}", flags.join(" "));
         let status = bench.arg("--gnomon").arg(gnomon).args(flags).status().context("starting the bench")?;
         Ok(pass_on(status))
     }

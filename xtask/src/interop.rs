@@ -1,7 +1,7 @@
 //! `cargo xtask interop`: real clients and servers through the proxy.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -18,6 +18,9 @@ pub struct Interop {
     /// Run only the checks whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Drive this gnomon instead of building one
+    #[arg(long, conflicts_with = "direct")]
+    gnomon: Option<PathBuf>,
 }
 
 impl Interop {
@@ -28,7 +31,11 @@ impl Interop {
     pub fn run(self) -> Result<ExitCode> {
         let scripts = root()?.join("tests/interop");
         let work = target_dir()?.join("interop");
-        let gnomon = if self.direct { None } else { Some(build_gnomon()?) };
+        let gnomon = match self.gnomon {
+            Some(given) => Some(given.canonicalize().with_context(|| format!("no gnomon at {}", given.display()))?),
+            None if self.direct => None,
+            None => Some(build_gnomon()?),
+        };
         fs::create_dir_all(&work)?;
         let python = work.join("venv/bin/python");
         if !python.exists() {

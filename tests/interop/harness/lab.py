@@ -35,7 +35,7 @@ class Lab:
         self.ran = run_dir / "forbidden-ran"
         self.ports = {}
         self.proxy_port = None
-        self.trusted_ca = None
+        self.upstream_ca = self.trusted_ca = None
 
     def __enter__(self):
         try:
@@ -68,7 +68,7 @@ class Lab:
         self._serve("mcp-node", ["node", self.node_dir / "mcp_server.mjs"], [*tls, self.ran])
         self._serve("web", ["node", self.node_dir / "web_server.mjs"], [*tls, self.dir / "git"])
         self._serve("ws", [*python, HERE / "python/ws_server.py"], tls)
-        self.trusted_ca = ca
+        self.upstream_ca = self.trusted_ca = ca
         if self.proxied:
             self.proxy_port = free_port()
             state = self.dir / "gnomon"
@@ -119,13 +119,19 @@ class Lab:
         }
 
     def client_environment(self, **extra):
-        environment = self._base_environment()
-        ca = str(self.trusted_ca)
-        for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"):
-            environment[name] = ca
+        """What a client of the run is told: the CA to trust and, where there is one, the proxy."""
+        environment = self._environment_trusting(self.trusted_ca)
         if self.proxied:
             environment["HTTPS_PROXY"] = environment["https_proxy"] = f"http://127.0.0.1:{self.proxy_port}"
         return environment | extra
+
+    def direct_environment(self):
+        """What a client needs that is to go past the proxy, for comparison."""
+        return self._environment_trusting(self.upstream_ca)
+
+    def _environment_trusting(self, ca):
+        names = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+        return self._base_environment() | {name: str(ca) for name in names}
 
     def url(self, server, path):
         return f"https://localhost:{self.ports[server]}{path}"

@@ -1,6 +1,7 @@
 """Everything that is not MCP must come through unharmed: pages, large bodies, streams, WebSocket, git."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -54,6 +55,11 @@ def _page(lab, results, http, name):
     with results.check(f"{name}: a missing page stays missing"):
         out = lab.run(_curl(http, "-o", os.devnull, "-w", "%{http_code}", lab.url("web", "/nowhere")))
         expect_equal("the status", out, b"404")
+    if lab.proxied:
+        with results.check(f"{name}: the server sees the request as without a proxy"):
+            command = _curl(http, "-H", "X-Interop: a, b", "-H", "Cookie: c=1; d=2", lab.url("web", "/request?q=%2F%20x&&y"))
+            through, without = lab.run(command), lab.run(command, env=lab.direct_environment())
+            expect_equal("the head", json.loads(through), json.loads(without))
 
 
 def _down_hash():

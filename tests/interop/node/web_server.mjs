@@ -1,5 +1,6 @@
 // Everything that is not MCP, over TLS with h1 and h2: web_server.mjs PORT CERT KEY GIT_ROOT
-//   GET /page   POST /up (answers with the SHA-256 of the body)   GET /down (64 MiB)   GET /events (SSE)   /git/ (smart HTTP)
+//   GET /page   GET /request (answers with the request's own head)
+//   POST /up (answers with the SHA-256 of the body)   GET /down (64 MiB)   GET /events (SSE)   /git/ (smart HTTP)
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -77,6 +78,8 @@ http2
     switch (url.pathname) {
       case '/page':
         return response.writeHead(200, { 'content-type': 'text/html', 'x-interop': 'kept' }).end('<h1>grüße</h1>\n');
+      case '/request':
+        return response.writeHead(200).end(JSON.stringify({ method: request.method, url: request.url, headers: { ...request.headers } }));
       case '/down':
         return down(response);
       case '/events':
