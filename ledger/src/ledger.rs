@@ -140,3 +140,27 @@ impl Drop for Writer {
         self.queue.shut();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_observe::Observation;
+
+    #[tokio::test]
+    async fn events_that_come_together_are_committed_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, writer) = Ledger::open(LedgerOptions::new(dir.path().join("ledger.sqlite"))).await.unwrap();
+        for _ in 0..1_000 {
+            let _ = ledger.record(Event::now(Observation::new()));
+        }
+        let mut progress = ledger.progress.clone();
+        let mut commits = 0;
+        while ledger.acknowledged() < 1_000 {
+            progress.changed().await.unwrap();
+            commits += 1;
+        }
+        // One, unless this thread was kept waiting in the middle of recording.
+        assert!(commits <= 3, "{commits} commits");
+        writer.shutdown().await;
+    }
+}

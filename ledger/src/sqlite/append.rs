@@ -10,17 +10,40 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use std::sync::Arc;
 
 /// Rows per statement, largest first; each size is prepared once.
-const SIZES: [usize; 3] = [64, 8, 1];
+const SIZES: [usize; 3] = [256, 16, 1];
 
-/// The text of the insert of each size.
-pub(super) struct Statements([Arc<str>; SIZES.len()]);
+/// The text of the insert of each size, and the texts bound last.
+pub(super) struct Statements {
+    sql: [Arc<str>; SIZES.len()],
+    kind: Memo,
+    rule: Memo,
+    server: Memo,
+    user: Memo,
+}
 
 impl Default for Statements {
     fn default() -> Self {
-        Self(SIZES.map(|rows| {
+        let sql = SIZES.map(|rows| {
             let values = vec!["(?,?,?,?,?,?)"; rows].join(",");
             format!("INSERT INTO event (ts, kind, rule, server, user, json) VALUES {values}").into()
-        }))
+        });
+        Self { sql, kind: Memo::default(), rule: Memo::default(), server: Memo::default(), user: Memo::default() }
+    }
+}
+
+/// The text that a column was bound to last. The driver wants texts it can own; neighbouring events
+/// mostly share theirs, and sharing one is cheaper than copying it.
+#[derive(Default)]
+struct Memo(Option<Arc<str>>);
+
+impl Memo {
+    fn share(&mut self, text: Option<&str>) -> Option<Arc<str>> {
+        let text = text?;
+        match &self.0 {
+            Some(last) if **last == *text => {}
+            _ => self.0 = Some(text.into()),
+        }
+        self.0.clone()
     }
 }
 
@@ -39,7 +62,7 @@ impl Seqs {
 pub(super) async fn events(conn: &mut SqliteConnection, statements: &mut Statements, batch: &Batch<'_>) -> Result<Seqs, sqlx::Error> {
     let mut seqs = Vec::with_capacity(batch.events.len() / SIZES[0] + 16);
     let mut next = 0;
-    for (rows, sql) in SIZES.into_iter().zip(&statements.0) {
+    for (rows, sql) in SIZES.into_iter().zip(&statements.sql) {
         while batch.events.len() - next >= rows {
             let mut insert = sqlx::query(AssertSqlSafe(sql.clone()));
             for n in next..next + rows {
@@ -47,10 +70,10 @@ pub(super) async fn events(conn: &mut SqliteConnection, statements: &mut Stateme
                 let seen = &event.observation;
                 insert = insert
                     .bind(event.at_ms)
-                    .bind(seen.text(Field::EventKind).unwrap_or("event"))
-                    .bind(seen.text(Field::RuleId))
-                    .bind(seen.text(Field::ServerAddress))
-                    .bind(seen.text(Field::UserName))
+                    .bind(statements.kind.share(Some(seen.text(Field::EventKind).unwrap_or("event"))))
+                    .bind(statements.rule.share(seen.text(Field::RuleId)))
+                    .bind(statements.server.share(seen.text(Field::ServerAddress)))
+                    .bind(statements.user.share(seen.text(Field::UserName)))
                     .bind(batch.line(n));
             }
             let last = insert.execute(&mut *conn).await?.last_insert_rowid();

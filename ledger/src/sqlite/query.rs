@@ -85,7 +85,7 @@ impl Rows {
                 }
                 None => {
                     // One element per scalar, one per entry of a list.
-                    sql.push(" AND EXISTS (SELECT 1 FROM json_each(json, ").push_bind(json_path(name));
+                    sql.push(" AND EXISTS (SELECT 1 FROM json_each(event.json, ").push_bind(json_path(name));
                     sql.push(") WHERE iif(type IN ('true', 'false'), type, CAST(value AS TEXT)) = ").push_bind(value.clone()).push(")");
                 }
             }

@@ -1,0 +1,156 @@
+//! Everything is bounded, and what does not fit is counted.
+
+use super::*;
+use gnomon_ledger::{DropReason, MIN_DATABASE_BYTES};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    time::{Duration, SystemTime},
+};
+
+#[tokio::test]
+async fn a_full_queue_drops_and_counts_and_never_blocks() {
+    let state = State::new();
+    let mut options = state.options();
+    options.queue = NonZeroUsize::new(8).unwrap();
+    let (ledger, writer) = Ledger::open(options).await.unwrap();
+    let (mut queued, mut dropped) = (0, 0);
+    for number in 0..10_000 {
+        match ledger.record(Event::now(call("mcp.example.com", number))) {
+            Recorded::Queued => queued += 1,
+            Recorded::Dropped(reason) => {
+                assert_eq!(reason, DropReason::QueueFull);
+                dropped += 1;
+            }
+        }
+    }
+    ledger.flush().await.unwrap();
+    assert!(dropped > 0, "the recorder was never faster than two fsyncs");
+    assert_eq!(ledger.dropped().of(DropReason::QueueFull), dropped);
+    assert_eq!(ledger.acknowledged(), queued);
+    writer.shutdown().await;
+    assert_eq!(state.all().await.len() as u64, queued);
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_lines_is_counted_and_the_database_goes_on() {
+    let state = State::new();
+    let mut options = state.options();
+    options.jsonl = JsonlTarget::File("/dev/full".into());
+    let (ledger, writer) = Ledger::open(options).await.unwrap();
+    for number in 0..10 {
+        record(&ledger, call("mcp.example.com", number));
+    }
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.dropped().of(DropReason::JsonlFailed), 10);
+    assert_eq!(ledger.acknowledged(), 0);
+    writer.shutdown().await;
+    assert_eq!(state.all().await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is_room() {
+    let mount = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(mount.path()).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: no right to mount a tmpfs, so a full disk cannot be made");
+        return;
+    }
+    struct Unmount<'a>(&'a Path);
+    impl Drop for Unmount<'_> {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg("-l").arg(self.0).status();
+        }
+    }
+    let _unmount = Unmount(mount.path());
+
+    let ballast = mount.path().join("ballast");
+    let (ledger, writer) = Ledger::open(options(mount.path())).await.unwrap();
+    record(&ledger, call("mcp.example.com", 0));
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.acknowledged(), 1);
+    let _ = fs::write(&ballast, vec![0; 4 << 20]);
+    for number in 0..200 {
+        record(&ledger, call("mcp.example.com", number));
+    }
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.dropped().total(), 200, "{:?}", ledger.dropped());
+
+    fs::remove_file(&ballast).unwrap();
+    record(&ledger, call("mcp.example.com", 1));
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.acknowledged(), 2);
+    writer.shutdown().await;
+    let lines = fs::read_to_string(lines(mount.path())).unwrap();
+    assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "a line is torn");
+}
+
+#[tokio::test]
+async fn the_oldest_events_make_room_within_the_size_bound() {
+    let state = State::new();
+    let mut options = state.options();
+    options.max_bytes = 0;
+    let (ledger, writer) = Ledger::open(options).await.unwrap();
+    let mut number = 0;
+    for _ in 0..24 {
+        for _ in 0..1_000 {
+            let mut seen = call("mcp.example.com", number);
+            seen.set(Field::CommandLine, "x".repeat(1_000));
+            seen.set(Field::IncidentId, format!("incident {}", number / 10));
+            seen.set(Field::RuleId, "rule");
+            record(&ledger, seen);
+            number += 1;
+        }
+        ledger.flush().await.unwrap();
+        let (file, log) =
+            (fs::metadata(state.path()).unwrap().len(), fs::metadata(state.path().with_extension("sqlite-wal")).unwrap().len());
+        assert!(file <= MIN_DATABASE_BYTES, "{file} bytes");
+        assert!(log <= 64 << 20, "{log} bytes of log");
+    }
+    assert_eq!(ledger.dropped().total(), 0);
+    writer.shutdown().await;
+    let stored = state.all().await;
+    assert!(stored.len() > 2_000, "{} are left", stored.len());
+    // What is left is the newest, without a gap.
+    let first = stored[0].seq;
+    assert!(first > 1);
+    assert_eq!(stored.last().unwrap().seq, number);
+    assert_eq!(number - first + 1, stored.len() as i64);
+    // Incidents go with their events.
+    let incidents = state.reader().await.incidents(10_000).await.unwrap();
+    assert!(incidents.iter().all(|incident| incident.last_seq >= first));
+}
+
+#[tokio::test]
+async fn events_are_forgotten_when_their_time_is_over() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    let long_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60);
+    for number in 0..100 {
+        assert_eq!(ledger.record(Event::at(call("mcp.example.com", number), long_ago)), Recorded::Queued);
+    }
+    record(&ledger, call("mcp.example.com", 100));
+    writer.shutdown().await;
+    let (ledger, writer) = state.open().await;
+    record(&ledger, call("mcp.example.com", 101));
+    ledger.flush().await.unwrap();
+    writer.shutdown().await;
+    let stored = state.all().await;
+    assert_eq!(stored.iter().map(|e| e.seq).collect::<Vec<_>>(), [101, 102]);
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_hold_the_writer_up() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    record(&ledger, call("mcp.example.com", 0));
+    ledger.flush().await.unwrap();
+    let mut reader = state.reader().await;
+    let _page = reader.events(&EventFilter::default(), Order::OldestFirst).await.unwrap();
+    for number in 0..5_000 {
+        record(&ledger, call("mcp.example.com", number));
+    }
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.acknowledged(), 5_001);
+    writer.shutdown().await;
+}
