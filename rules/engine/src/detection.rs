@@ -11,13 +11,13 @@ use crate::{
     yaml::{Key, Kind, Node, Plain},
 };
 use gnomon_observe::{FieldRef, Role};
-use std::sync::Arc;
+use std::{collections::HashMap, fmt::Write, sync::Arc};
 
 /// How many needles make an automaton worth its memory.
 const AUTOMATON_FROM: usize = 4;
 
 /// Reads the block. What is wrong goes to the report.
-pub(crate) fn read(node: &Node, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+pub(crate) fn read(node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     let Kind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`detection` must be a mapping of search ids and a `condition`, not {}", node.what()));
     };
@@ -27,7 +27,7 @@ pub(crate) fn read(node: &Node, report: &mut Report<'_>, regexes: &mut pattern::
         match key.name.as_str() {
             "condition" => {}
             "timeframe" => complete &= report.at::<()>(key.at, "not supported yet: `timeframe`").is_some(),
-            name => match search(value, report, regexes) {
+            name => match search(value, report, items) {
                 Some(expr) => ids.push(Named { name: name.to_owned(), expr: Arc::new(expr), used: false }),
                 None => complete = false,
             },
@@ -70,27 +70,27 @@ fn conditions(node: &Node, ids: &mut [Named], report: &mut Report<'_>) -> Option
 }
 
 /// A mapping (all of it), a list (any of it) or a keyword.
-fn search(node: &Node, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+fn search(node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     match &node.kind {
         Kind::Map(entries) if entries.is_empty() => report.at(node.at, "an empty mapping would match everything; name a field"),
         Kind::List(list) if list.is_empty() => report.at(node.at, "an empty list matches nothing; name a value"),
         Kind::Map(entries) => {
-            let exprs: Vec<_> = entries.iter().map(|(key, value)| entry(key, value, report, regexes)).collect();
+            let exprs: Vec<_> = entries.iter().map(|(key, value)| entry(key, value, report, items)).collect();
             exprs.into_iter().collect::<Option<_>>().map(Expr::all)
         }
         Kind::List(list) if list.iter().all(|node| matches!(node.kind, Kind::Scalar(_))) => {
-            keywords(list, &Modifiers::default(), report, regexes)
+            keywords(list, &Modifiers::default(), report, items)
         }
         Kind::List(list) => {
-            let exprs: Vec<_> = list.iter().map(|node| search(node, report, regexes)).collect();
+            let exprs: Vec<_> = list.iter().map(|node| search(node, report, items)).collect();
             exprs.into_iter().collect::<Option<_>>().map(Expr::any)
         }
-        Kind::Scalar(_) => keywords(std::slice::from_ref(node), &Modifiers::default(), report, regexes),
+        Kind::Scalar(_) => keywords(std::slice::from_ref(node), &Modifiers::default(), report, items),
     }
 }
 
 /// One `field|modifiers: values`.
-fn entry(key: &Key, value: &Node, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     let (name, modifiers) = match key.name.split_once('|') {
         Some((name, words)) => (name, Modifiers::parse(words, key.at.plus(name.chars().count() + 1), report)?),
         None => (key.name.as_str(), Modifiers::default()),
@@ -104,7 +104,7 @@ fn entry(key: &Key, value: &Node, report: &mut Report<'_>, regexes: &mut pattern
         return report.at(key.at, "`all` needs more than one value; leave it out");
     }
     if name.is_empty() {
-        return keywords(values, &modifiers, report, regexes);
+        return keywords(values, &modifiers, report, items);
     }
     let field: FieldRef = match name.parse() {
         Ok(field) => field,
@@ -113,10 +113,38 @@ fn entry(key: &Key, value: &Node, report: &mut Report<'_>, regexes: &mut pattern
     if field.role() == Role::Outcome {
         return report.at(key.at, format!("`{name}` is written after the rules ran, so no rule can ask for it; name what was seen"));
     }
-    item(field, values, &modifiers, report, regexes).map(|item| Expr::Item(Box::new(item)))
+    if let Some(item) = items.known.get(&fingerprint(&key.name, values)) {
+        return Some(Expr::Item(Arc::clone(item)));
+    }
+    let mut item = item(field, values, &modifiers, report, items)?;
+    item.number = u16::try_from(items.known.len()).unwrap_or(u16::MAX);
+    let item = Arc::new(item);
+    items.known.insert(fingerprint(&key.name, values), Arc::clone(&item));
+    Some(Expr::Item(item))
 }
 
-fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Item> {
+/// The items of a set, each once: rules ask the same questions over and over.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
+    known: HashMap<String, Arc<Item>>,
+    /// What the file at hand may still spend.
+    pub(crate) regexes: pattern::Budget,
+}
+
+/// Equal for items that are written the same.
+fn fingerprint(key: &str, values: &[Node]) -> String {
+    let mut print = format!("{key:?}");
+    for value in values {
+        // Formatting a String cannot fail. What is no scalar is refused, so it is never known.
+        let _ = match &value.kind {
+            Kind::Scalar(scalar) => write!(print, " {:?}{:?}", scalar.value, scalar.text),
+            Kind::List(_) | Kind::Map(_) => write!(print, " !"),
+        };
+    }
+    print
+}
+
+fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, items: &mut Items) -> Option<Item> {
     let mut phase = field.phase();
     let test = match modifiers.operator {
         Operator::Exists => exists(values, report)?,
@@ -129,7 +157,7 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
             Test::Like { other, stand: modifiers.stand, case: modifiers.case }
         }
         _ => {
-            let patterns: Vec<_> = values.iter().map(|value| pattern::read(value, modifiers, report, regexes)).collect();
+            let patterns: Vec<_> = values.iter().map(|value| pattern::read(value, modifiers, report, &mut items.regexes)).collect();
             let patterns: Vec<Pattern> = patterns.into_iter().collect::<Option<_>>()?;
             match modifiers.link {
                 Link::All => Test::All(patterns.into()),
@@ -137,7 +165,7 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
             }
         }
     };
-    Some(Item { field, phase, test, sense: modifiers.sense })
+    Some(Item { number: 0, field, phase, test, sense: modifiers.sense })
 }
 
 /// Lists of the same simple kind become one look-up.
@@ -185,7 +213,7 @@ fn reference(value: &Node, report: &mut Report<'_>) -> Option<FieldRef> {
 }
 
 /// Values without a field are looked for in every text of the request.
-fn keywords(values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, regexes: &mut pattern::Budget) -> Option<Expr> {
+fn keywords(values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     let at = values.first()?.at;
     match modifiers.operator {
         Operator::Text | Operator::Regex(_) => {}
@@ -199,7 +227,7 @@ fn keywords(values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, reg
         .iter()
         .map(|value| match &value.kind {
             Kind::Scalar(scalar) if scalar.value != Plain::Null && !scalar.text.is_empty() => {
-                pattern::read(value, &modifiers, report, regexes)
+                pattern::read(value, &modifiers, report, &mut items.regexes)
             }
             _ => report.at(value.at, format!("a keyword must be a text, not {}", value.what())),
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Expr {
-    Item(Box<Item>),
+    Item(Arc<Item>),
     Keywords(Keywords),
     All(Box<[Expr]>),
     Any(Box<[Expr]>),
@@ -21,13 +21,22 @@ pub(crate) enum Expr {
 impl Expr {
     /// What can be said when `phase` is over.
     pub(crate) fn judge(&self, seen: &Observation, phase: Phase) -> Truth {
+        self.combine(seen, phase, &mut |item| item.judge(seen, phase))
+    }
+
+    /// Likewise, asking each item once: sets of rules ask the same few questions over and over.
+    pub(crate) fn recall(&self, seen: &Observation, phase: Phase, memory: &mut Memory) -> Truth {
+        self.combine(seen, phase, &mut |item| memory.recall(item.number, || item.judge(seen, phase)))
+    }
+
+    fn combine(&self, seen: &Observation, phase: Phase, ask: &mut impl FnMut(&Item) -> Truth) -> Truth {
         match self {
-            Expr::Item(item) => item.judge(seen, phase),
+            Expr::Item(item) => ask(item),
             Expr::Keywords(keywords) => keywords.judge(seen, phase),
-            Expr::All(exprs) => truth::all(exprs.iter().map(|expr| expr.judge(seen, phase))),
-            Expr::Any(exprs) => truth::any(exprs.iter().map(|expr| expr.judge(seen, phase))),
-            Expr::Not(expr) => !expr.judge(seen, phase),
-            Expr::Named(expr) => expr.judge(seen, phase),
+            Expr::All(exprs) => truth::all(exprs.iter().map(|expr| expr.combine(seen, phase, ask))),
+            Expr::Any(exprs) => truth::any(exprs.iter().map(|expr| expr.combine(seen, phase, ask))),
+            Expr::Not(expr) => !expr.combine(seen, phase, ask),
+            Expr::Named(expr) => expr.combine(seen, phase, ask),
         }
     }
 
@@ -55,6 +64,36 @@ impl Expr {
     /// Any of these; one of them alone stays itself.
     pub(crate) fn any(mut exprs: Vec<Expr>) -> Self {
         if exprs.len() == 1 { exprs.remove(0) } else { Expr::Any(exprs.into()) }
+    }
+}
+
+/// What the first 128 different items of a set came to at one phase of one observation.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    truths: u128,
+    falsehoods: u128,
+    unknowns: u128,
+}
+
+impl Memory {
+    fn recall(&mut self, number: u16, judge: impl FnOnce() -> Truth) -> Truth {
+        let Some(mark) = 1u128.checked_shl(number.into()) else { return judge() };
+        if self.truths & mark != 0 {
+            return Truth::True;
+        }
+        if self.falsehoods & mark != 0 {
+            return Truth::False;
+        }
+        if self.unknowns & mark != 0 {
+            return Truth::Unknown;
+        }
+        let truth = judge();
+        match truth {
+            Truth::True => self.truths |= mark,
+            Truth::False => self.falsehoods |= mark,
+            Truth::Unknown => self.unknowns |= mark,
+        }
+        truth
     }
 }
 
@@ -96,6 +135,12 @@ impl Phases {
 
     pub(crate) fn last(self) -> Phase {
         Phase::ALL.iter().rev().copied().find(|phase| self.0 & (1 << *phase as u8) != 0).unwrap_or(Phase::Connect)
+    }
+
+    /// Whether one of them is after `last` (or there is no last) and not after `phase`.
+    pub(crate) fn within(self, last: Option<Phase>, phase: Phase) -> bool {
+        let past = last.map_or(0, |last| (2 << last as u8) - 1);
+        self.0 & ((2 << phase as u8) - 1) & !past != 0
     }
 
     /// The earliest one after `phase`.

@@ -17,6 +17,8 @@ use std::{io::Write, net::IpAddr};
 /// A field and a test of its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
+    /// Numbers the different items of a set from 0, as far as numbers go.
+    pub(crate) number: u16,
     pub(crate) field: FieldRef,
     /// When everything it looks at is final.
     pub(crate) phase: Phase,

@@ -7,7 +7,7 @@
 
 use crate::{
     Answer, Origin, Rule, RuleIndex, Verdict,
-    expr::{Expr, Phases},
+    expr::{Expr, Memory, Phases},
     progress::Progress,
     truth::Truth,
 };
@@ -18,8 +18,6 @@ use gnomon_observe::{Action, Observation, Phase};
 pub(crate) struct Judged {
     pub(crate) expr: Expr,
     pub(crate) phases: Phases,
-    /// The phase before which nothing can be said of it.
-    pub(crate) first: Phase,
     pub(crate) part: Part,
     /// The lower, the more its word counts.
     pub(crate) rank: u16,
@@ -117,6 +115,8 @@ impl Open {
 /// Judges what is known when `phase` is over.
 pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
     let mut standing = Standing::default();
+    let mut memory = Memory::default();
+    let last = progress.last.replace(phase);
     for (start, pair) in (0..).step_by(64).zip(progress.pairs_mut()) {
         let here = rules.get(start..).unwrap_or_default();
         for (bit, rule) in here.iter().take(64).enumerate() {
@@ -126,10 +126,11 @@ pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress
             }
             let truth = if pair.matched & mark != 0 {
                 Truth::True
-            } else if rule.first > phase {
+            } else if !rule.phases.within(last, phase) {
+                // Nothing it asks for has come since.
                 Truth::Unknown
             } else {
-                rule.expr.judge(seen, phase)
+                rule.expr.recall(seen, phase, &mut memory)
             };
             // A set holds fewer rules than a RuleIndex can count.
             let index = RuleIndex((start + bit) as u16);

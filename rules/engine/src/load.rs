@@ -1,7 +1,8 @@
 //! One YAML document to one rule: Sigma's own keys. The `gnomon` block is read in `extension`.
 
 use crate::{
-    Response, Rule, Source, detection,
+    Response, Rule, Source,
+    detection::{self, Items},
     error::{Report, hint, nearest},
     expr::{Asks, Expr},
     extension::{self, Example},
@@ -52,15 +53,15 @@ const SIGMA_KEYS: &[&str] = &[
 const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
 
 /// All rules of a file. What is wrong goes to the report.
-pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Loaded> {
+pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) -> Vec<Loaded> {
     let start = Place { line: 1, column: 1 };
     if source.text.len() > MAX_FILE {
         report.at::<()>(start, format!("the file is larger than {MAX_FILE} bytes; split it"));
         return Vec::new();
     }
     let (documents, fault) = yaml::documents(&source.text);
-    let mut budget = Budget::default();
-    let rules = documents.iter().filter_map(|document| rule(document, source, report, &mut budget)).collect();
+    items.regexes = Budget::default();
+    let rules = documents.iter().filter_map(|document| rule(document, source, report, items)).collect();
     match fault {
         Some(fault) => report.fault(fault),
         None if documents.is_empty() => {
@@ -71,7 +72,7 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Loaded> {
     rules
 }
 
-fn rule(document: &Node, source: &Source, report: &mut Report<'_>, budget: &mut Budget) -> Option<Loaded> {
+fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<Loaded> {
     let Kind::Map(entries) = &document.kind else {
         return report.at(document.at, format!("a rule must be a mapping that begins with `title:`, not {}", document.what()));
     };
@@ -98,7 +99,7 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, budget: &mut 
     }
     logsource(document, report);
     let expr = match document.get("detection") {
-        Some(node) => detection::read(node, report, budget),
+        Some(node) => detection::read(node, report, items),
         None => report.at(document.at, "the rule has no `detection`; say what it looks for"),
     };
     let extension = extension::read(document.get("gnomon"), report);

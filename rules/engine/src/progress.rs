@@ -1,6 +1,7 @@
 //! What is already settled: carried from connection to request to message.
 
 use crate::RuleIndex;
+use gnomon_observe::Phase;
 
 /// A set of up to this many times 64 rules needs no heap.
 const INLINE: usize = 4;
@@ -10,6 +11,8 @@ const INLINE: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Progress {
     pairs: Pairs,
+    /// The phase judged last.
+    pub(crate) last: Option<Phase>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ impl Progress {
         } else {
             Pairs::Boxed(vec![Pair::default(); rules.div_ceil(64)].into_boxed_slice())
         };
-        Self { pairs }
+        Self { pairs, last: None }
     }
 
     pub(crate) fn pairs_mut(&mut self) -> &mut [Pair] {

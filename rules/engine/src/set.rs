@@ -3,6 +3,7 @@
 use crate::Expectation;
 use crate::{
     Answer, LoadError, LoadErrors, Outcome, Progress, Rule, RuleIndex, Source, TestResult, Wanted,
+    detection::Items,
     error::Report,
     extension::Example,
     judge::{self, Judged, Part},
@@ -37,9 +38,10 @@ impl RuleSet {
         let mut errors = Vec::new();
         let mut loaded = Vec::new();
         let mut ids = HashMap::new();
+        let mut items = Items::default();
         for source in sources {
             let mut report = Report::new(&source.name);
-            for one in load::file(source, &mut report) {
+            for one in load::file(source, &mut report, &mut items) {
                 if let Some(first) = ids.insert(one.rule.id.clone(), format!("{}:{}", source.name, one.at.line)) {
                     report.at::<()>(one.at, format!("the id {} is also used in {first}; give one of them a new UUID", one.rule.id));
                 }
@@ -66,8 +68,7 @@ impl RuleSet {
         let mut inner = Inner { rules: Vec::new(), judged: Vec::new(), examples: Vec::new(), wanted };
         for (one, rank) in loaded.into_iter().zip(ranks) {
             let phases = one.asks.phases;
-            let first = phases.first().unwrap_or(Phase::Connect);
-            inner.judged.push(Judged { expr: one.expr, phases, first, part: Part::of(&one.rule), rank });
+            inner.judged.push(Judged { expr: one.expr, phases, part: Part::of(&one.rule), rank });
             inner.rules.push(one.rule);
             inner.examples.push(one.examples);
         }

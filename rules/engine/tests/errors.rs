@@ -164,7 +164,11 @@ fn yaml_that_grows_or_never_ends_is_refused() {
 
 #[test]
 fn a_file_may_hold_several_rules() {
-    let one = |id: char| format!("title: T\nid: 5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f4e1{id}\nlogsource: {{product: mcp, category: mcp_traffic}}\ndetection: {{sel: {{server.port: 443}}, condition: sel}}\n");
+    let one = |id: char| {
+        format!(
+            "title: T\nid: 5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f4e1{id}\nlogsource: {{product: mcp, category: mcp_traffic}}\ndetection: {{sel: {{server.port: 443}}, condition: sel}}\n"
+        )
+    };
     let set = RuleSet::compile(&[source("r.yml", &format!("{}---\n{}", one('0'), one('1')))]).unwrap();
     assert_eq!(set.rules().iter().map(|rule| rule.line).collect::<Vec<_>>(), [1, 6]);
 }

@@ -281,7 +281,8 @@ fn an_exemption_that_is_still_open_keeps_a_vendors_block_open_but_not_an_admins(
 
 #[test]
 fn a_vendors_allow_sets_nothing_aside() {
-    let set = RuleSet::compile(&[rule(0, Origin::Vendor, "allow", "url.path"), rule(1, Origin::Vendor, "block", "server.address")]).unwrap();
+    let set =
+        RuleSet::compile(&[rule(0, Origin::Vendor, "allow", "url.path"), rule(1, Origin::Vendor, "block", "server.address")]).unwrap();
     assert_eq!(decided(at(&set, &seen(&[Field::ServerAddress, Field::UrlPath]), Phase::Message)), (Action::Block, Some(1)));
     assert_eq!(decided(at(&set, &seen(&[Field::UrlPath]), Phase::Message)), (Action::Log, Some(0)));
 }
@@ -299,13 +300,15 @@ fn a_redirect_waits_for_a_block_on_the_request_but_not_for_one_on_the_answer() {
 
 #[test]
 fn rules_that_only_log_hold_nothing() {
-    let set = RuleSet::compile(&[rule(0, Origin::Vendor, "log", "mcp.server.name"), rule(1, Origin::Admin, "allow", "gen_ai.tool.name")]).unwrap();
+    let set = RuleSet::compile(&[rule(0, Origin::Vendor, "log", "mcp.server.name"), rule(1, Origin::Admin, "allow", "gen_ai.tool.name")])
+        .unwrap();
     assert_eq!(decided(at(&set, &seen(&[]), Phase::Connect)), (Action::Allow, None));
 }
 
 #[test]
 fn what_an_interfering_rule_cannot_read_is_undecidable_once_the_request_is_complete() {
-    let set = RuleSet::compile(&[rule(0, Origin::Vendor, "block", "gen_ai.tool.name"), rule(1, Origin::Admin, "allow", "url.path")]).unwrap();
+    let set =
+        RuleSet::compile(&[rule(0, Origin::Vendor, "block", "gen_ai.tool.name"), rule(1, Origin::Admin, "allow", "url.path")]).unwrap();
     let mut unreadable = seen(&[]);
     unreadable.set_unreadable(Field::ToolName);
     assert_eq!(at(&set, &unreadable, Phase::Head), Answer::Needs(Phase::Message));
@@ -316,7 +319,8 @@ fn what_an_interfering_rule_cannot_read_is_undecidable_once_the_request_is_compl
 
 #[test]
 fn what_an_exemption_cannot_read_exempts_nobody() {
-    let set = RuleSet::compile(&[rule(0, Origin::Vendor, "block", "server.address"), rule(1, Origin::Admin, "allow", "gen_ai.tool.name")]).unwrap();
+    let set = RuleSet::compile(&[rule(0, Origin::Vendor, "block", "server.address"), rule(1, Origin::Admin, "allow", "gen_ai.tool.name")])
+        .unwrap();
     let mut unreadable = seen(&[Field::ServerAddress]);
     unreadable.set_unreadable(Field::ToolName);
     assert_eq!(decided(at(&set, &unreadable, Phase::Message)), (Action::Block, Some(0)));
@@ -339,7 +343,9 @@ fn progress_is_carried_from_connection_to_requests_and_reaches_past_one_word() {
 #[test]
 fn what_rules_ask_for_is_gathered_and_nothing_else() {
     let wanted = |body: &str| {
-        let text = format!("title: T\nid: 5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f0000\nlogsource: {{product: mcp, category: mcp_traffic}}\ndetection: {{sel: {body}, condition: sel}}\n");
+        let text = format!(
+            "title: T\nid: 5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f0000\nlogsource: {{product: mcp, category: mcp_traffic}}\ndetection: {{sel: {body}, condition: sel}}\n"
+        );
         RuleSet::compile(&[Source { name: "r.yml".into(), text, origin: Origin::Vendor }]).unwrap().wanted().clone()
     };
     use gnomon_engine::{Arguments, Wanted};
