@@ -2,7 +2,7 @@
 
 use crate::{Inspector, Sighting, normal_host, sighting::Findings};
 use gnomon_engine::{Answer, Progress, RuleSet};
-use gnomon_observe::{Action, Evidence, Field, Observation, Phase};
+use gnomon_observe::{Action, Class, Evidence, Field, Observation, Phase};
 use std::sync::Arc;
 
 /// What the ClientHello said, as far as it is judged.
@@ -76,17 +76,31 @@ impl Connection {
     }
 
     /// The report of a connection that is not read as HTTP: bypassed, passed through, refused, or
-    /// broken. `None` where no rule matched and nothing points to MCP.
+    /// broken. Empty where no rule matched, nothing points to MCP, and `telling` does not insist.
     #[must_use]
-    pub fn report(&self, action: Action, outcome: &str) -> Vec<Sighting> {
+    pub fn report(&self, action: Action, outcome: &'static str, telling: Telling) -> Vec<Sighting> {
         let mut seen = self.seen.clone();
-        seen.set(Field::FlowOutcome, outcome.to_owned());
+        seen.set(Field::FlowOutcome, outcome);
         let mut findings = Findings::default();
         if self.host_points_to_mcp {
             findings.evidence.insert(Evidence::Host);
         }
-        crate::sighting::sightings(&self.rules, &self.progress, seen, findings, action, None)
+        let reports = crate::sighting::sightings(&self.rules, &self.progress, seen.clone(), findings, action, None);
+        if reports.is_empty() && telling == Telling::Always {
+            seen.set(Field::Action, action.as_str());
+            return vec![Sighting { seen, rule: None, action, class: Class::Health, call: 0 }];
+        }
+        reports
     }
+}
+
+/// Whether a connection is reported where nothing about it is suspicious.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// Only if a rule matched.
+    IfMatched,
+    /// In any case: an operator must know.
+    Always,
 }
 
 fn hex(bytes: &[u8]) -> String {

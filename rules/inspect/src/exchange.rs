@@ -84,6 +84,7 @@ pub struct Exchange {
     pub(crate) calls: Vec<Call>,
     pub(crate) response: ResponseBody,
     pub(crate) reports: Vec<Sighting>,
+    calls_reported: u32,
     scratch: Vec<Message>,
 }
 
@@ -145,6 +146,7 @@ impl Exchange {
             calls: Vec::new(),
             response: ResponseBody::new(endpoint),
             reports: Vec::new(),
+            calls_reported: 0,
             scratch: Vec::new(),
         };
         if let Some(stop) = stop {
@@ -372,7 +374,7 @@ impl Exchange {
         let rule = verdict.rule.and_then(|index| self.rules.rule(index));
         let response = rule.map(|r| &r.response);
         let to = response.and_then(|r| r.to.as_deref());
-        let location = response.filter(|r| r.action == Action::Redirect && r.mode == Mode::Location).and_then(|_| to).map(str::to_owned);
+        let location = response.filter(|r| r.action == Action::Redirect && r.mode == Mode::Location).and(to).map(str::to_owned);
         let text = match (response.and_then(|r| r.message.as_deref()), verdict.action, to) {
             (Some(message), _, Some(to)) if verdict.action == Action::Redirect && !message.contains(to) => {
                 format!("{message} Use {to} instead.")
@@ -416,7 +418,10 @@ impl Exchange {
             self.inspector.remember(endpoint.clone());
         }
         let deciding = deciding.filter(|_| action.interferes() || action == Action::Allow);
-        self.reports.extend(sightings(&self.rules, &progress, seen, findings, action, deciding));
+        let call = self.calls_reported;
+        self.calls_reported = call.saturating_add(1);
+        let reports = sightings(&self.rules, &progress, seen, findings, action, deciding);
+        self.reports.extend(reports.into_iter().map(|report| Sighting { call, ..report }));
     }
 }
 

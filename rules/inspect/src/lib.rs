@@ -19,14 +19,16 @@ mod connection;
 mod exchange;
 mod hosts;
 mod inspector;
+mod recorded;
 mod request_body;
 mod response;
 mod sighting;
 
 pub use answer::{Refusal, Reply, Target};
-pub use connection::{Connection, Hello};
-pub use exchange::{Exchange, Gate, Head};
+pub use connection::{Connection, Hello, Telling};
+pub use exchange::{Authority, Exchange, Gate, Head};
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
 pub use inspector::{Bounds, Inspector, Surroundings};
+pub use recorded::judge_recorded;
 pub use response::{EventFlow, ResponsePlan};
 pub use sighting::Sighting;

@@ -18,6 +18,8 @@ pub struct Sighting {
     pub action: Action,
     /// What the report is about.
     pub class: Class,
+    /// Which call of its exchange this is about, from 0: reports of one call share it.
+    pub call: u32,
 }
 
 /// What points to MCP.
@@ -130,11 +132,11 @@ pub(crate) fn sightings(
         seen.set(Field::RuleName, rule.title.clone());
         seen.set(Field::RuleLevel, rule.level.as_str());
         seen.set(Field::DetectionClass, rule.class.as_str());
-        reports.push(Sighting { seen, rule: Some(*index), action, class: rule.class });
+        reports.push(Sighting { seen, rule: Some(*index), action, class: rule.class, call: 0 });
     }
     if reports.is_empty() {
         seen.set(Field::DetectionClass, Class::Mcp.as_str());
-        reports.push(Sighting { seen, rule: None, action, class: Class::Mcp });
+        reports.push(Sighting { seen, rule: None, action, class: Class::Mcp, call: 0 });
     }
     reports
 }

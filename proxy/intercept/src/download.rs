@@ -1,0 +1,190 @@
+//! The answer's body on its way down: watched, or judged where a rule asks for it.
+
+use crate::{
+    paired::Pairing,
+    upload::{BodyError, Watched},
+};
+use bytes::Bytes;
+use gnomon_http::AbortBody;
+use gnomon_inspect::{EventFlow, Gate};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep};
+
+/// How long an event stream may keep a call's report waiting for its answer.
+const OVERDUE: Duration = Duration::from_secs(2);
+
+/// An answer's body as the client gets it.
+pub(crate) struct Download(Inner);
+
+enum Inner {
+    Own(Option<Bytes>),
+    Passing(Box<Passing>),
+}
+
+/// A body that comes from upstream.
+struct Passing {
+    /// Chunks that may go.
+    ready: VecDeque<Bytes>,
+    rest: Option<Incoming>,
+    watched: Arc<Watched>,
+    mode: Mode,
+    /// After what is ready, break off.
+    broken: bool,
+    overdue: Option<Pin<Box<Sleep>>>,
+    pairing: Option<Pairing>,
+}
+
+/// What is done with the body as it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Chunks pass; the exchange sees them.
+    Watch,
+    /// Only what the exchange lets through passes.
+    FilterEvents,
+}
+
+impl Download {
+    pub fn full(bytes: Bytes) -> Self {
+        Self(Inner::Own((!bytes.is_empty()).then_some(bytes)))
+    }
+
+    pub fn empty() -> Self {
+        Self(Inner::Own(None))
+    }
+
+    /// `ready` was judged already. A stream of events has `pairing`, through which refused messages
+    /// of the legacy transport are answered.
+    pub fn passing(ready: VecDeque<Bytes>, rest: Incoming, watched: Arc<Watched>, mode: Mode, pairing: Option<Pairing>) -> Self {
+        let overdue = pairing.is_some().then(|| Box::pin(sleep(OVERDUE)));
+        if ready.is_empty() && rest.is_end_stream() {
+            watched.with(|e| e.response_end(&mut Vec::new()));
+            return Self::empty();
+        }
+        Self(Inner::Passing(Box::new(Passing { ready, rest: Some(rest), watched, mode, broken: false, overdue, pairing })))
+    }
+}
+
+impl Passing {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            if std::mem::take(&mut self.broken) {
+                self.rest = None;
+                return Poll::Ready(Some(Err(Box::new(AbortBody::new()))));
+            }
+            if let Some(event) = self.pairing.as_mut().and_then(|p| p.poll_event(cx)) {
+                return Poll::Ready(Some(Ok(Frame::data(event))));
+            }
+            let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+            match Pin::new(rest).poll_frame(cx) {
+                Poll::Pending => {
+                    if let Some(overdue) = &mut self.overdue
+                        && overdue.as_mut().poll(cx).is_ready()
+                    {
+                        self.overdue = None;
+                        self.watched.with(gnomon_inspect::Exchange::flush_overdue);
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.data(data),
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                Poll::Ready(Some(Err(error))) => {
+                    self.rest = None;
+                    self.watched.with(|e| e.failed("upstream_aborted", "the server broke off its answer"));
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                Poll::Ready(None) => {
+                    self.rest = None;
+                    self.end();
+                }
+            }
+        }
+    }
+
+    fn data(&mut self, data: Bytes) {
+        match self.mode {
+            Mode::Watch => match self.watched.with(|e| e.response_bytes(&data)) {
+                Gate::Refuse(_) => self.broken = true,
+                Gate::Hold | Gate::Stream => {
+                    if let Some(pairing) = &mut self.pairing {
+                        pairing.passed(&data, &self.watched);
+                    }
+                    self.ready.push_back(data);
+                }
+            },
+            Mode::FilterEvents => {
+                let mut out = Vec::with_capacity(data.len());
+                if self.watched.with(|e| e.filter_events(&data, &mut out)) == EventFlow::Abort {
+                    self.broken = true;
+                }
+                if !out.is_empty() {
+                    let out = Bytes::from(out);
+                    if let Some(pairing) = &mut self.pairing {
+                        pairing.passed(&out, &self.watched);
+                    }
+                    self.ready.push_back(out);
+                }
+            }
+        }
+        // Known length: whoever reads us may not ask again after the last byte.
+        if !self.broken && self.rest.as_ref().is_some_and(Body::is_end_stream) {
+            self.rest = None;
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let mut out = Vec::new();
+        if let Gate::Refuse(_) = self.watched.with(|e| e.response_end(&mut out)) {
+            self.broken = true;
+        } else if !out.is_empty() {
+            self.ready.push_back(out.into());
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Inner::Own(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Inner::Passing(passing) => passing.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Own(bytes) => bytes.is_none(),
+            Inner::Passing(passing) => passing.ready.is_empty() && passing.rest.is_none() && !passing.broken,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Inner::Passing(passing) if passing.mode == Mode::Watch && passing.pairing.is_none() => {
+                let held: u64 = passing.ready.iter().map(|b| b.len() as u64).sum();
+                let rest = passing.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+                match rest.exact() {
+                    Some(exact) => SizeHint::with_exact(exact.saturating_add(held)),
+                    None => SizeHint::new(),
+                }
+            }
+            Inner::Passing(_) => SizeHint::new(),
+        }
+    }
+}

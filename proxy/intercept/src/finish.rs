@@ -1,0 +1,94 @@
+//! From sightings to events: ids, time, incident, kind. The only place with a clock and a random
+//! source, so that live traffic and replay differ in nothing else.
+
+use gnomon_inspect::Sighting;
+use gnomon_ledger::{Incidents, Standing};
+use gnomon_observe::{Action, Field, Observation, SCHEMA_VERSION};
+use smol_str::{SmolStr, ToSmolStr};
+use std::time::{Duration, SystemTime};
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use uuid::Uuid;
+
+const MILLIS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// Finishes the reports of exchanges.
+#[derive(Debug, Default)]
+pub struct Finisher {
+    incidents: Incidents,
+}
+
+impl Finisher {
+    /// Begins with no incidents.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Turns the reports of one exchange into events. `when` is when they were seen, `duration` how
+    /// long the exchange took so far.
+    pub fn finish(&mut self, sightings: Vec<Sighting>, when: SystemTime, duration: Option<Duration>) -> Vec<Observation> {
+        let mut call: Option<(u32, SmolStr)> = None;
+        let time = timestamp(when);
+        let finish_one = |sighting: Sighting| {
+            let id = match &call {
+                Some((number, id)) if *number == sighting.call => id.clone(),
+                _ => new_id(),
+            };
+            call = Some((sighting.call, id.clone()));
+            let mut seen = sighting.seen;
+            let kind = match (sighting.rule, sighting.action) {
+                (None, _) | (Some(_), Action::Allow) => "event",
+                (Some(_), _) => {
+                    let client = seen.text(Field::UserName).or_else(|| seen.text(Field::SourceAddress)).unwrap_or_default();
+                    let server = seen.text(Field::ServerAddress).unwrap_or_default();
+                    let rule = seen.text(Field::RuleId).unwrap_or_default();
+                    let (incident, standing) = self.incidents.assign(client, server, rule, when);
+                    seen.set(Field::IncidentId, incident.text());
+                    match standing {
+                        Standing::First => "alert",
+                        Standing::Repeat => "signal",
+                    }
+                }
+            };
+            seen.set(Field::Timestamp, time.clone());
+            seen.set(Field::EventId, new_id());
+            seen.set(Field::EventKind, kind);
+            seen.set(Field::Schema, SCHEMA_VERSION);
+            seen.set(Field::ObservationId, id);
+            seen.set_some(Field::DurationMs, duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
+            seen
+        };
+        sightings.into_iter().map(finish_one).collect()
+    }
+}
+
+pub(crate) fn new_id() -> SmolStr {
+    let mut buffer = Uuid::encode_buffer();
+    SmolStr::new(Uuid::now_v7().as_hyphenated().encode_lower(&mut buffer))
+}
+
+fn timestamp(when: SystemTime) -> SmolStr {
+    OffsetDateTime::from(when).format(MILLIS).map(SmolStr::from).unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".to_smolstr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_observe::Class;
+
+    fn sighting(call: u32, class: Class) -> Sighting {
+        let mut seen = Observation::new();
+        seen.set(Field::SourceAddress, "127.0.0.1");
+        Sighting { seen, rule: None, action: Action::Log, class, call }
+    }
+
+    #[test]
+    fn reports_of_one_call_share_its_id_and_calls_do_not() {
+        let sightings = vec![sighting(0, Class::Mcp), sighting(0, Class::Dlp), sighting(1, Class::Mcp)];
+        let events = Finisher::new().finish(sightings, SystemTime::UNIX_EPOCH, None);
+        let ids: Vec<_> = events.iter().map(|e| e.text(Field::ObservationId).unwrap().to_owned()).collect();
+        assert!(ids[0] == ids[1] && ids[1] != ids[2]);
+        assert_eq!(events[0].text(Field::Timestamp), Some("1970-01-01T00:00:00.000Z"));
+        assert_eq!(events[0].text(Field::EventKind), Some("event"));
+    }
+}

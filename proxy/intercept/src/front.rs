@@ -1,0 +1,165 @@
+//! What clients say to the proxy itself: CONNECT, absolute-form requests, and mistakes.
+
+use crate::{
+    FlowOutcome,
+    download::Download,
+    forward::{Route, forward},
+    proxy::Shared,
+    reply, tunnel,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use gnomon_http::{Alpn, Destination, Scheme};
+use gnomon_inspect::{Connection, Hello, normal_host};
+use gnomon_observe::{Channel, Correlation, Field, Observation};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use smol_str::SmolStr;
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
+use subtle::ConstantTimeEq;
+use tokio::net::TcpStream;
+
+/// Who is asking.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    pub client: SocketAddr,
+    /// The user, where the proxy knows one.
+    pub user: Option<SmolStr>,
+}
+
+impl Asking {
+    /// On whose behalf upstream connections are kept.
+    pub fn principal(&self) -> Arc<str> {
+        match &self.user {
+            Some(user) => Arc::from(user.as_str()),
+            None => Arc::from(self.client.ip().to_string()),
+        }
+    }
+
+    /// What is known of the connection before it says anything.
+    pub fn observe(&self, channel: Channel) -> Observation {
+        let mut seen = Observation::new();
+        seen.set(Field::Channel, channel.as_str());
+        seen.set(Field::Vantage, "proxy");
+        seen.set(Field::Correlation, Correlation::None.as_str());
+        seen.set(Field::Transport, "tcp");
+        seen.set(Field::SourceAddress, self.client.ip().to_canonical().to_string());
+        seen.set(Field::SourcePort, self.client.port());
+        seen.set_some(Field::UserName, self.user.clone());
+        seen
+    }
+}
+
+/// Serves one accepted connection.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr) {
+    let mut stop = shared.stopping();
+    let timeout = shared.options.hello_timeout;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(front(&shared, client, request).await) }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(std::time::Duration::from_secs(120))).half_close(true);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn front(shared: &Arc<Shared>, client: SocketAddr, request: Request<Incoming>) -> Response<Download> {
+    let user = match authenticate(shared, request.headers()) {
+        Ok(user) => user,
+        Err(()) => {
+            shared.recorder.flow(FlowOutcome::Refused, Vec::new());
+            let mut response = reply::failure(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "this proxy asks for a user name and password");
+            response
+                .headers_mut()
+                .insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"gnomon\", charset=\"UTF-8\""));
+            return response;
+        }
+    };
+    let asking = Asking { client, user };
+    if request.method() == Method::CONNECT {
+        return connect(shared, asking, request);
+    }
+    match (request.uri().scheme_str(), request.uri().host()) {
+        (Some("http"), Some(_)) => plain(shared, &asking, request).await,
+        (Some(scheme), Some(_)) => {
+            let scheme: String = scheme.chars().take(20).collect();
+            reply::failure(StatusCode::BAD_REQUEST, &format!("cannot proxy {scheme}:// requests; use CONNECT for https"))
+        }
+        _ => reply::failure(
+            StatusCode::BAD_REQUEST,
+            "this is an HTTP proxy, not a server; set HTTPS_PROXY and HTTP_PROXY to this address instead of opening it",
+        ),
+    }
+}
+
+/// `Ok` with the user, or with none where none is asked for.
+fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<Option<SmolStr>, ()> {
+    if shared.options.users.is_empty() {
+        return Ok(None);
+    }
+    let value = headers.get(header::PROXY_AUTHORIZATION).and_then(|v| v.to_str().ok()).ok_or(())?;
+    let (scheme, credentials) = value.split_once(' ').ok_or(())?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(());
+    }
+    let decoded = STANDARD.decode(credentials.trim()).map_err(|_| ())?;
+    let colon = decoded.iter().position(|b| *b == b':').ok_or(())?;
+    let (name, password) = (&decoded[..colon], &decoded[colon + 1..]);
+    // All users are compared, so that time tells nothing about which names exist.
+    let mut found = None;
+    for user in &shared.options.users {
+        let same = user.name.as_bytes().ct_eq(name) & user.password.bytes().ct_eq(password);
+        if bool::from(same) {
+            found = Some(SmolStr::new(&user.name));
+        }
+    }
+    found.map(Some).ok_or(())
+}
+
+fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> Response<Download> {
+    let target = request.uri().authority().and_then(|a| Some((normal_host(a.host()), a.port_u16()?)));
+    let Some((host, port)) = target.filter(|(host, port)| !host.is_empty() && *port != 0) else {
+        return reply::failure(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
+    };
+    let on_upgrade = hyper::upgrade::on(request);
+    let task = shared.clone();
+    shared.spawn(async move {
+        // The client may go away before the tunnel begins; then there is nothing to do.
+        let Ok(upgraded) = on_upgrade.await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+        tunnel::serve(task, asking, host, port, parts.io.into_inner(), parts.read_buf).await;
+    });
+    reply::established()
+}
+
+/// An absolute-form request: HTTP without TLS.
+async fn plain(shared: &Arc<Shared>, asking: &Asking, mut request: Request<Incoming>) -> Response<Download> {
+    let via_us = request.headers().get_all(header::VIA).iter().any(|v| v.to_str().is_ok_and(|v| v.contains(shared.pseudonym.as_str())));
+    if via_us {
+        shared.recorder.flow(FlowOutcome::Refused, Vec::new());
+        return reply::failure(StatusCode::LOOP_DETECTED, "this request came from this proxy; check the proxy settings of this host");
+    }
+    let host = normal_host(request.uri().host().unwrap_or_default());
+    let port = request.uri().port_u16().unwrap_or(80);
+    let Ok(destination) = Destination::new(Scheme::Http, &host, port, Alpn::Http11, asking.principal()) else {
+        return reply::failure(StatusCode::BAD_REQUEST, "not a host name or IP address");
+    };
+    // The request line stands above Host (RFC 9112 section 3.2.2).
+    if let Ok(value) = HeaderValue::from_str(destination.authority()) {
+        request.headers_mut().insert(header::HOST, value);
+    }
+    let via = format!("1.1 {}", shared.pseudonym);
+    let (mut connection, _) = Connection::open(&shared.inspector, asking.observe(Channel::Http));
+    let _ = connection.hello(&host, port, &Hello::default());
+    if let Ok(via) = HeaderValue::from_str(&via) {
+        request.headers_mut().append(header::VIA, via);
+    }
+    shared.recorder.flow(FlowOutcome::Plain, Vec::new());
+    let route = Route { shared: shared.clone(), connection, destination, client: asking.client, sni: None, alpn: None, problem: None };
+    forward(&route, request).await
+}

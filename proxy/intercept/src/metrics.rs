@@ -1,0 +1,114 @@
+//! What Prometheus scrapes. Every label value comes from a closed set or from the loaded rules, so
+//! a client cannot grow a series.
+
+use crate::FlowOutcome;
+use gnomon_engine::RuleSet;
+use gnomon_ledger::DropCounts;
+use gnomon_observe::{Action, Channel, Field, Lookup, Observation, Value};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::time::Duration;
+
+/// The metrics of one gnomon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    detections: IntCounterVec,
+    messages: IntCounterVec,
+    flows: IntCounterVec,
+    duration: Histogram,
+    rules: IntGauge,
+}
+
+impl Metrics {
+    /// Makes all series; those of the loaded rules stand at 0, so that the first detection is an
+    /// increase that an alert can see.
+    ///
+    /// # Errors
+    /// When the registry refuses a name, which is a mistake in this file.
+    pub fn new(rules: &RuleSet, version: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let detections = counter(
+            "gnomon_detections_total",
+            "Detections by the rule that stands for them.",
+            &["rule", "level", "class", "channel", "action"],
+        )?;
+        let messages = counter("gnomon_mcp_messages_total", "MCP messages from clients.", &["method", "channel", "sanctioned"])?;
+        let flows = counter("gnomon_flows_total", "Client connections by how they ended.", &["outcome"])?;
+        for outcome in FlowOutcome::ALL {
+            flows.with_label_values(&[outcome.as_str()]);
+        }
+        let duration = Histogram::with_opts(
+            HistogramOpts::new("gnomon_proxy_request_duration_seconds", "From a request's head to its answer's head.")
+                .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+        )?;
+        registry.register(Box::new(duration.clone()))?;
+        let loaded = IntGauge::new("gnomon_rules_loaded", "Rules in force.")?;
+        registry.register(Box::new(loaded.clone()))?;
+        let build = IntGaugeVec::new(Opts::new("gnomon_build_info", "1, labelled with the version."), &["version"])?;
+        build.with_label_values(&[version]).set(1);
+        registry.register(Box::new(build))?;
+        let metrics = Self { registry, detections, messages, flows, duration, rules: loaded };
+        metrics.rules_replaced(rules);
+        Ok(metrics)
+    }
+
+    /// Other rules are in force: their series stand at 0 from now on. Series of rules that are gone
+    /// keep their counts.
+    pub fn rules_replaced(&self, rules: &RuleSet) {
+        self.rules.set(i64::try_from(rules.rules().len()).unwrap_or(i64::MAX));
+        for rule in rules.rules() {
+            for channel in [Channel::Https, Channel::Http] {
+                let labels = [rule.id.as_str(), rule.level.as_str(), rule.class.as_str(), channel.as_str(), rule.response.action.as_str()];
+                self.detections.with_label_values(&labels);
+            }
+        }
+    }
+
+    pub(crate) fn flow(&self, outcome: FlowOutcome) {
+        self.flows.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    pub(crate) fn answered(&self, after: Duration) {
+        self.duration.observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn event(&self, seen: &Observation) {
+        let text = |field| seen.text(field).unwrap_or("");
+        let channel = text(Field::Channel);
+        if let Some(rule) = seen.text(Field::RuleId) {
+            let action = seen.text(Field::Action).unwrap_or(Action::Log.as_str());
+            self.detections.with_label_values(&[rule, text(Field::RuleLevel), text(Field::DetectionClass), channel, action]).inc();
+        }
+    }
+
+    /// Counts an MCP message once, however many reports it has.
+    pub(crate) fn message(&self, seen: &Observation) {
+        let Some(method) = seen.text(Field::McpMethod) else { return };
+        let method = if gnomon_wire::mcp::is_mcp_method(method) { method } else { "other" };
+        let sanctioned = match seen.get(Field::Sanctioned) {
+            Lookup::Value(Value::Bool(true)) => "true",
+            _ => "false",
+        };
+        self.messages.with_label_values(&[method, seen.text(Field::Channel).unwrap_or(""), sanctioned]).inc();
+    }
+
+    /// The text exposition format, with what the ledger dropped so far.
+    #[must_use]
+    pub fn render(&self, dropped: &DropCounts) -> String {
+        let mut text = Vec::new();
+        // Writing to memory fails only for metrics without a name or value, which there are none of.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        // The ledger's writer counts these; the crate has no counter that can be set to a count.
+        text.push_str("# HELP gnomon_events_dropped_total Events that were not written.\n# TYPE gnomon_events_dropped_total counter\n");
+        for (reason, count) in dropped.iter() {
+            text.push_str(&format!("gnomon_events_dropped_total{{reason=\"{}\"}} {count}\n", reason.as_str()));
+        }
+        text
+    }
+}

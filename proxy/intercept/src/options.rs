@@ -1,0 +1,96 @@
+//! What the proxy is told, and why it may refuse to start.
+
+use gnomon_http::ResolveOverride;
+use gnomon_inspect::HostPatterns;
+use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
+use thiserror::Error;
+
+/// Options of one proxy.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// Where to listen. Anything but loopback requires [`ProxyOptions::users`].
+    pub listen: SocketAddr,
+    /// Servers whose connections are passed on unread.
+    pub bypass: HostPatterns,
+    /// Who may use the proxy; empty: anybody who reaches a loopback listener.
+    pub users: Vec<ProxyUser>,
+    /// PEM files with further roots for upstream certificates.
+    pub upstream_ca: Vec<PathBuf>,
+    /// Fixed addresses for names.
+    pub resolve: Vec<ResolveOverride>,
+    /// Our other listeners (metrics …), which must not be reached through the proxy.
+    pub own_listeners: Vec<SocketAddr>,
+    /// Most client connections at a time; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// How long a client may take to send its ClientHello or request head.
+    pub hello_timeout: Duration,
+    /// How long connections may finish after a stop was asked for.
+    pub drain: Duration,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            bypass: HostPatterns::default(),
+            users: Vec::new(),
+            upstream_ca: Vec::new(),
+            resolve: Vec::new(),
+            own_listeners: Vec::new(),
+            max_connections: 4096,
+            hello_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Somebody who may use the proxy (RFC 7617 Basic, in `Proxy-Authorization`).
+#[derive(Clone, Debug)]
+pub struct ProxyUser {
+    /// The user's name; it becomes `user.name` in events.
+    pub name: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// Text that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` from being shown.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Why the proxy does not start.
+#[derive(Debug, Error)]
+pub enum ProxyError {
+    /// Others could use it as an open proxy.
+    #[error(
+        "{0} is not a loopback address and no users are configured, so anybody could use this proxy; listen on 127.0.0.1, or configure proxy.users"
+    )]
+    OpenProxy(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}{}", if cause.kind() == io::ErrorKind::AddrInUse { "; another program (perhaps another gnomon) has it: stop it or choose another with --listen" } else { "" })]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// TLS towards upstreams cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] gnomon_http::TlsSetupError),
+}

@@ -1,0 +1,49 @@
+//! Answers that the proxy gives itself.
+
+use crate::download::Download;
+use bytes::Bytes;
+use gnomon_inspect::Refusal;
+use http::{HeaderValue, Response, StatusCode, header};
+
+/// The header by which people and scripts tell our answers from the server's.
+const MARK: &str = "x-gnomon";
+
+pub(crate) fn refusal(refusal: &Refusal) -> Response<Download> {
+    let reply = refusal.reply();
+    let mut response = text(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::FORBIDDEN), reply.body);
+    match reply.content_type {
+        Some(kind) => {
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        None => {
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
+    }
+    if let Some(location) = reply.location.and_then(|l| HeaderValue::try_from(l).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(MARK, HeaderValue::from_static(refusal.action.as_str()));
+    response
+}
+
+/// A plain-text answer.
+pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response<Download> {
+    let body = body.into();
+    let mut response = Response::new(Download::full(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// An answer that says why there is none from upstream.
+pub(crate) fn failure(status: StatusCode, cause: &str) -> Response<Download> {
+    let mut response = text(status, format!("gnomon: {cause}\n"));
+    response.headers_mut().insert(MARK, HeaderValue::from_static("error"));
+    response
+}
+
+/// No body: `200` to a CONNECT.
+pub(crate) fn established() -> Response<Download> {
+    Response::new(Download::empty())
+}

@@ -1,0 +1,163 @@
+//! The request body on its way up: judged chunk by chunk before each chunk leaves.
+
+use crate::recorder::Recorder;
+use bytes::Bytes;
+use gnomon_http::AbortBody;
+use gnomon_inspect::{Exchange, Gate, Refusal, Sighting};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    collections::VecDeque,
+    error::Error,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+/// Why a body that passes through us broke: ours or theirs.
+pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
+
+/// An exchange that both bodies look at. When the last of them is gone, what is not yet reported is.
+pub(crate) struct Watched {
+    state: Mutex<State>,
+    recorder: Arc<Recorder>,
+    pub started: Instant,
+}
+
+struct State {
+    exchange: Exchange,
+    refusal: Option<Box<Refusal>>,
+}
+
+impl Watched {
+    pub fn new(exchange: Exchange, recorder: Arc<Recorder>, started: Instant) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(State { exchange, refusal: None }), recorder, started })
+    }
+
+    /// Works on the exchange and records what became due.
+    pub fn with<R>(&self, work: impl FnOnce(&mut Exchange) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut state.exchange);
+        let due: Vec<Sighting> = state.exchange.reports().collect();
+        drop(state);
+        self.recorder.record(due, self.started);
+        result
+    }
+
+    /// Remembers why the upload was broken off, for the answer.
+    fn refuse(&self, refusal: Box<Refusal>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some(refusal);
+    }
+
+    /// Why the upload was broken off, if it was.
+    pub fn take_refusal(&self) -> Option<Box<Refusal>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.exchange.flush();
+        let due: Vec<Sighting> = state.exchange.reports().collect();
+        self.recorder.record(due, self.started);
+    }
+}
+
+/// The request body as the upstream gets it.
+pub(crate) struct Upload {
+    /// Chunks that were judged already.
+    ready: VecDeque<Bytes>,
+    rest: Option<Incoming>,
+    watched: Option<Arc<Watched>>,
+}
+
+impl Upload {
+    /// No body.
+    pub fn empty() -> Self {
+        Self { ready: VecDeque::new(), rest: None, watched: None }
+    }
+
+    /// `ready` was judged; `rest` is judged as it comes.
+    pub fn new(ready: VecDeque<Bytes>, rest: Option<Incoming>, watched: Arc<Watched>) -> Self {
+        Self { ready, rest, watched: Some(watched) }
+    }
+
+    fn stop(&mut self, refusal: Box<Refusal>) -> BodyError {
+        self.rest = None;
+        if let Some(watched) = &self.watched {
+            watched.refuse(refusal);
+        }
+        Box::new(AbortBody::new())
+    }
+}
+
+/// Judges one chunk, and the end if it is the last.
+pub(crate) fn judge_chunk(exchange: &mut Exchange, chunk: &[u8], last: Last) -> Gate {
+    match (exchange.request_bytes(chunk), last) {
+        (refuse @ Gate::Refuse(_), _) => refuse,
+        (_, Last::Yes) => exchange.request_end(),
+        (gate, Last::No) => gate,
+    }
+}
+
+/// Whether a chunk is known to be the last of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    Yes,
+    No,
+}
+
+impl Last {
+    pub fn of(body: &Incoming) -> Self {
+        if body.is_end_stream() { Last::Yes } else { Last::No }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(chunk) = this.ready.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+        let frame = match Pin::new(rest).poll_frame(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => frame,
+        };
+        let gate = match (&frame, &this.watched) {
+            (Some(Ok(frame)), Some(watched)) => match (frame.data_ref(), &this.rest) {
+                (Some(data), Some(rest)) => watched.with(|e| judge_chunk(e, data, Last::of(rest))),
+                _ => Gate::Stream,
+            },
+            (None, Some(watched)) => watched.with(Exchange::request_end),
+            _ => Gate::Stream,
+        };
+        if let Gate::Refuse(refusal) = gate {
+            return Poll::Ready(Some(Err(this.stop(refusal))));
+        }
+        if frame.is_none() {
+            this.rest = None;
+        }
+        Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held: u64 = self.ready.iter().map(|b| b.len() as u64).sum();
+        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint.set_lower(rest.lower().saturating_add(held));
+        hint
+    }
+}
