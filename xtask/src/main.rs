@@ -52,9 +52,17 @@ fn build_gnomon() -> Result<PathBuf> {
     Ok(target.join("release/gnomon"))
 }
 
-/// The cargo that runs this chore.
+/// The cargo that runs this chore, without what `cargo run` tells a program about its own package:
+/// build scripts watch those variables and would rebuild half the world for them.
 fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
 }
 
 /// Runs a command to its end; anything but success is an error that names it.
