@@ -167,6 +167,13 @@ class _Curl:
         return {"text": "".join(part["text"] for part in result["content"]), "isError": result.get("isError", False)}
 
 
+def await_fence(lab, offset):
+    """Makes one MCP request that is not part of any check, and waits until its event is written."""
+    curl = _Curl(lab, "1.1", "mcp-node")
+    curl.post({"jsonrpc": "2.0", "id": "fence", "method": "tools/list"})
+    lab.await_event(offset, jsonrpc__request__id="fence")
+
+
 def _run_curl(lab, results, name, http, server):
     offset, ran_before = lab.events_size(), lab.forbidden_runs()
     curl = _Curl(lab, http, server)

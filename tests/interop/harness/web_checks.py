@@ -8,6 +8,7 @@ import sys
 import time
 
 from .lab import HERE
+from .mcp_checks import await_fence
 from .results import expect_equal
 
 MIB = 1 << 20
@@ -35,7 +36,8 @@ def run_all(lab, results):
         _git(lab, results)
     if lab.proxied:
         with results.check("web: nothing of this was taken for MCP"):
-            time.sleep(0.5)
+            # Events are written in order: once this call's is there, any earlier one would be too.
+            await_fence(lab, offset)
             ports = (lab.ports["web"], lab.ports["ws"])
             wrong = [event for event in lab.events_from(offset) if event.get("server.port") in ports and event.get("mcp.method.name")]
             assert not wrong, f"{len(wrong)} events, the first: {wrong[0] if wrong else None}"
