@@ -477,8 +477,7 @@ fn head_findings(
     let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let path_and_query = head.query.map_or_else(|| SmolStr::new(head.path), |query| format_smolstr!("{}?{query}", head.path));
     findings.signatures = mcp::header_signatures(headers).union(mcp::path_signatures(head.method.as_str(), &path_and_query, accept));
-    let client = base.text(Field::UserName).or_else(|| base.text(Field::SourceAddress)).unwrap_or_default();
-    let endpoint = Endpoint { client: client.into(), server, port, path: head.path.into() };
+    let endpoint = Endpoint::of(base);
     if inspector.remembers(&endpoint) {
         findings.spoke_before = SpokeBefore::Yes;
     }

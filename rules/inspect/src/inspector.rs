@@ -4,6 +4,7 @@
 use crate::{HostPatterns, normal_host};
 use arc_swap::ArcSwap;
 use gnomon_engine::RuleSet;
+use gnomon_observe::{Field, Lookup, Observation};
 use gnomon_packs::{HostCatalogue, Kind};
 use gnomon_wire::{coding::DecodeLimits, jsonrpc};
 use quick_cache::sync::Cache;
@@ -74,6 +75,19 @@ pub(crate) struct Endpoint {
     pub server: SmolStr,
     pub port: i64,
     pub path: SmolStr,
+}
+
+impl Endpoint {
+    /// The endpoint of an observation; the client is the user where one is known.
+    pub fn of(seen: &Observation) -> Self {
+        let text = |field| SmolStr::new(seen.text(field).unwrap_or_default());
+        let client = seen.text(Field::UserName).or_else(|| seen.text(Field::SourceAddress)).unwrap_or_default();
+        let port = match seen.get(Field::ServerPort) {
+            Lookup::Value(value) => value.as_int().unwrap_or_default(),
+            Lookup::Absent | Lookup::Unreadable => 0,
+        };
+        Self { client: client.into(), server: text(Field::ServerAddress), port, path: text(Field::UrlPath) }
+    }
 }
 
 impl Inspector {

@@ -4,11 +4,12 @@
 use crate::{
     Inspector, Sighting,
     call::describe_malformed,
+    inspector::Endpoint,
     normal_host,
-    sighting::{Findings, MessageFinding, sightings},
+    sighting::{Findings, MessageFinding, SpokeBefore, sightings},
 };
 use gnomon_engine::Answer;
-use gnomon_observe::{Action, Evidence, Field, Lookup, Observation, Phase, Role, Value};
+use gnomon_observe::{Action, Confidence, Evidence, Field, Lookup, Observation, Phase, Role, Value};
 use gnomon_wire::mcp::{Signature, SignatureSet};
 use std::sync::Arc;
 
@@ -62,6 +63,13 @@ pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<
         findings.message = MessageFinding::Mcp;
     }
 
+    let endpoint = Endpoint::of(&seen);
+    if inspector.remembers(&endpoint) {
+        findings.spoke_before = SpokeBefore::Yes;
+    }
+    if findings.confidence().0 == Some(Confidence::Confirmed) {
+        inspector.remember(endpoint);
+    }
     let rules = inspector.rules();
     let mut progress = rules.start();
     for phase in Phase::ALL {
