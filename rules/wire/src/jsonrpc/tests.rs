@@ -228,6 +228,17 @@ fn long_captures_are_cut_at_a_character_and_flagged() {
 }
 
 #[test]
+fn replacement_characters_do_not_grow_a_capture_past_its_bound() {
+    // Found by fuzzing: one invalid byte reads as a character of three.
+    let mut scanner = Scanner::new(Limits::default());
+    let body = [br#"{"jsonrpc":"2.0","method":""#, [0xFF; 1000].as_slice(), b"\""].concat();
+    scanner.feed(&body, &mut Vec::new()).unwrap();
+    let partial = scanner.partial().unwrap();
+    assert_eq!(partial.method.as_ref().unwrap().len(), 1023);
+    assert!(partial.truncated);
+}
+
+#[test]
 fn every_message_of_a_long_batch_is_given() {
     let mut items = vec![r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#; 999];
     items.push(CALL);

@@ -133,17 +133,24 @@ impl Text {
         self.end_sequence()
     }
 
-    /// What was kept. Invalid UTF-8 reads as U+FFFD; a cut never splits a character.
+    /// What was kept, never more than the limit. Invalid UTF-8 reads as U+FFFD; a cut never splits
+    /// a character.
     pub fn captured(&self) -> (Cow<'_, str>, Truncation) {
-        let text = match std::str::from_utf8(&self.kept) {
-            Ok(text) => Cow::Borrowed(text),
+        let kept = match std::str::from_utf8(&self.kept) {
+            Ok(text) => return (Cow::Borrowed(text), self.truncation),
+            // The cut went through a character.
             Err(error) if error.error_len().is_none() && self.truncation.is_cut() => {
-                let whole = self.kept.get(..error.valid_up_to()).unwrap_or_default();
-                String::from_utf8_lossy(whole)
+                self.kept.get(..error.valid_up_to()).unwrap_or_default()
             }
-            Err(_) => String::from_utf8_lossy(&self.kept),
+            Err(_) => &self.kept,
         };
-        (text, self.truncation)
+        let mut text = String::from_utf8_lossy(kept).into_owned();
+        if text.len() <= self.limit {
+            return (Cow::Owned(text), self.truncation);
+        }
+        // A replacement character is longer than the byte it stands for.
+        text.truncate(text.floor_char_boundary(self.limit));
+        (Cow::Owned(text), Truncation::Cut)
     }
 
     fn keep(&mut self, bytes: &[u8]) {
