@@ -13,6 +13,8 @@ use crate::{
 use gnomon_observe::{FieldRef, Role};
 use std::{collections::HashMap, fmt::Write, sync::Arc};
 
+/// How many search ids a rule may have, its condition included.
+const MAX_IDS: usize = 256;
 /// How many needles make an automaton worth its memory.
 const AUTOMATON_FROM: usize = 4;
 
@@ -21,6 +23,9 @@ pub(crate) fn read(node: &Node, report: &mut Report<'_>, items: &mut Items) -> O
     let Kind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`detection` must be a mapping of search ids and a `condition`, not {}", node.what()));
     };
+    if entries.len() > MAX_IDS {
+        return report.at(node.at, format!("more than {MAX_IDS} search ids; split the rule"));
+    }
     let mut ids: Vec<Named> = Vec::new();
     let mut complete = true;
     for (key, value) in entries {

@@ -5,7 +5,7 @@ use crate::{
     truth::{self, Truth},
 };
 use gnomon_observe::{FieldRef, Observation, Phase};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Expr {
@@ -52,7 +52,11 @@ impl Expr {
             Expr::Keywords(_) => asks.keywords(),
             Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| expr.asks(asks)),
             Expr::Not(expr) => expr.asks(asks),
-            Expr::Named(expr) => expr.asks(asks),
+            Expr::Named(expr) => {
+                if asks.named.insert(Arc::as_ptr(expr) as usize) {
+                    expr.asks(asks);
+                }
+            }
         }
     }
 
@@ -104,12 +108,15 @@ pub(crate) struct Asks {
     pub(crate) fields: Vec<FieldRef>,
     pub(crate) phases: Phases,
     pub(crate) keywords: bool,
+    /// What has been noted already, so that long rules are read in one pass.
+    known: HashSet<FieldRef>,
+    named: HashSet<usize>,
 }
 
 impl Asks {
     fn field(&mut self, field: &FieldRef) {
         self.phases.insert(field.phase());
-        if !self.fields.contains(field) {
+        if self.known.insert(field.clone()) {
             self.fields.push(field.clone());
         }
     }
