@@ -12,6 +12,26 @@
 //! acknowledged. An event that was *not yet* acknowledged may be found in the file and not in the
 //! database; `event.id` tells such doubles apart.
 //!
+//! ```
+//! use gnomon_ledger::{Event, EventFilter, Ledger, LedgerOptions, Order, Reader, Recorded};
+//! use gnomon_observe::{Field, Observation};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let state = tempfile::tempdir()?;
+//! let path = state.path().join("ledger.sqlite");
+//! let (ledger, writer) = Ledger::open(LedgerOptions::new(&path)).await?;
+//! let mut seen = Observation::new();
+//! seen.set(Field::ServerAddress, "mcp.example.com");
+//! assert_eq!(ledger.record(Event::now(seen)), Recorded::Queued);
+//! ledger.flush().await?;
+//! let events = Reader::open(&path).await?.events(&EventFilter::default(), Order::NewestFirst).await?;
+//! assert!(events[0].json.contains("mcp.example.com"));
+//! writer.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! It judges nothing, knows no metrics library (it exposes counts) and no wire format but JSON.
 //! SQL stays inside `sqlite`, so that another database can join behind the same types.
 #![deny(missing_docs)]

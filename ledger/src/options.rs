@@ -15,7 +15,8 @@ pub enum JsonlTarget {
     /// Nowhere: the database only.
     #[default]
     None,
-    /// Appended to this file (mode 0640). It may be rotated by renaming or by truncating.
+    /// Appended to this file (mode 0640). It may be rotated by renaming or by truncating; how long
+    /// and how much of it is kept is the rotation's business, not ours.
     File(PathBuf),
     /// To standard output, for containers. Not fsynced: acknowledgement rests on the database.
     Stdout,
@@ -28,7 +29,8 @@ pub struct LedgerOptions {
     pub path: PathBuf,
     /// Where JSON lines go.
     pub jsonl: JsonlTarget,
-    /// How many events may wait for the writer; more are dropped and counted. Default 8,192.
+    /// How many events may wait for the writer; more are dropped and counted. Default 8,192. A
+    /// waiting event takes about a kilobyte beside its texts, which it shares with its maker.
     pub queue: NonZeroUsize,
     /// Size bound of the database file in bytes, default 2 GiB, at least [`MIN_DATABASE_BYTES`].
     /// Beyond it the oldest events are deleted. The write-ahead log stands beside it and has its

@@ -4,7 +4,7 @@
 
 use crate::{
     DropReason,
-    encode::{Encoder, now_ms},
+    encode::{Encoded, Encoder, now_ms},
     inventory::Deltas,
     jsonl::Jsonl,
     ledger::Progress,
@@ -18,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
+
+/// How often an idle ledger forgets what is too old. A busy one does so as it writes.
+const IDLE_RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 /// How often a failure that lasts is written to the log.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
@@ -52,8 +55,18 @@ impl Task {
         // Whatever ends this thread, recorders must learn that nothing is written any more.
         let _shut = ShutOnExit(self.queue.clone());
         let mut spare = Vec::new();
+        let mut forget = tokio::time::interval(IDLE_RETENTION_EVERY);
         loop {
-            self.queue.arrived().await;
+            tokio::select! {
+                biased;
+                () = self.queue.arrived() => {}
+                _ = forget.tick() => {
+                    if let Err(error) = self.store.forget(now_ms()).await {
+                        self.complain("retention", 0, &error.to_string());
+                    }
+                    continue;
+                }
+            }
             tokio::select! {
                 () = self.queue.hurried() => {}
                 () = tokio::time::sleep(self.commit_every) => {}
@@ -71,8 +84,7 @@ impl Task {
 
     async fn write(&mut self, mut events: &mut [crate::Event]) {
         while !events.is_empty() {
-            let encoded = self.encoder.encode(events);
-            let batch = encoded.batch;
+            let Encoded { batch, rest, too_large } = self.encoder.encode(events);
             let mut deltas = Deltas::default();
             for (n, event) in batch.events.iter().enumerate() {
                 deltas.add(n, &event.observation, event.at_ms);
@@ -85,19 +97,26 @@ impl Task {
                 (_, Err(error)) => (0, Some((DropReason::DatabaseFailed, error))),
                 (Err(error), Ok(())) => (0, Some((DropReason::JsonlFailed, error))),
             };
-            self.queue.count_lost(DropReason::TooLarge, encoded.too_large);
+            self.queue.count_lost(DropReason::TooLarge, too_large);
             if let Some((reason, error)) = failure {
                 self.queue.count_lost(reason, count);
-                if self.complaint.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
-                    self.complaint = Some(Instant::now());
-                    tracing::error!(reason = reason.as_str(), events = count, error, "events could not be written; trying on");
-                }
+                self.complain(reason.as_str(), count, &error);
             }
             self.report.send_modify(|now| {
-                now.settled += count + encoded.too_large;
+                now.settled += count + too_large;
                 now.acknowledged += acknowledged;
             });
-            events = encoded.rest;
+            events = rest;
+        }
+    }
+}
+
+impl Task {
+    /// Writes a failure to the log, but not every one of a failure that lasts.
+    fn complain(&mut self, reason: &str, events: u64, error: &str) {
+        if self.complaint.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            self.complaint = Some(Instant::now());
+            tracing::error!(reason, events, error, "the ledger could not be written; trying on");
         }
     }
 }

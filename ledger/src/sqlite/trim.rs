@@ -27,7 +27,7 @@ impl Store {
     pub(super) async fn make_room(&mut self, bytes: usize, now_ms: i64) -> Result<(), sqlx::Error> {
         if self.trimmed.retention.is_none_or(|last| last.elapsed() >= RETENTION_EVERY) {
             self.trimmed.retention = Some(Instant::now());
-            self.forget_before(now_ms.saturating_sub(self.retention_ms)).await?;
+            self.forget_step(now_ms).await?;
         }
         let needed = (bytes.saturating_mul(ROOM) / PAGE_BYTES as usize) as i64 + 32;
         for _ in 0..MAX_STEPS {
@@ -48,13 +48,17 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes what happened before, a step at a time.
-    async fn forget_before(&mut self, cutoff_ms: i64) -> Result<(), sqlx::Error> {
-        let oldest: Option<i64> = sqlx::query_scalar("SELECT ts FROM event ORDER BY seq LIMIT 1").fetch_optional(&mut self.conn).await?;
-        if oldest.is_some_and(|ts| ts < cutoff_ms) {
-            self.delete_oldest(Some(cutoff_ms)).await?;
-        }
+    /// Deletes all that is older than the retention.
+    pub(crate) async fn forget(&mut self, now_ms: i64) -> Result<(), sqlx::Error> {
+        while self.forget_step(now_ms).await? > 0 {}
         Ok(())
+    }
+
+    /// Deletes one step of what is older than the retention; says how many rows went.
+    async fn forget_step(&mut self, now_ms: i64) -> Result<u64, sqlx::Error> {
+        let cutoff_ms = now_ms.saturating_sub(self.retention_ms);
+        let oldest: Option<i64> = sqlx::query_scalar("SELECT ts FROM event ORDER BY seq LIMIT 1").fetch_optional(&mut self.conn).await?;
+        if oldest.is_some_and(|ts| ts < cutoff_ms) { self.delete_oldest(Some(cutoff_ms)).await } else { Ok(0) }
     }
 
     /// Deletes of the oldest rows those before the cutoff, and incidents that have no events left.

@@ -140,6 +140,28 @@ async fn events_are_forgotten_when_their_time_is_over() {
 }
 
 #[tokio::test]
+async fn an_idle_ledger_forgets_too() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    let long_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60);
+    for number in 0..10_000 {
+        let _ = ledger.record(Event::at(call("mcp.example.com", number), long_ago));
+        if number % 2_000 == 0 {
+            ledger.flush().await.unwrap();
+        }
+    }
+    writer.shutdown().await;
+    let kept = state.all().await.len();
+    assert!(kept > 4_096, "{kept} are left to forget");
+    // Opening is enough; nothing is recorded.
+    let (_ledger, writer) = state.open().await;
+    while !state.all().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    writer.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_slow_reader_does_not_hold_the_writer_up() {
     let state = State::new();
     let (ledger, writer) = state.open().await;
