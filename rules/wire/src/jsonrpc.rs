@@ -11,6 +11,7 @@
 
 mod collect;
 mod message;
+mod places;
 mod rescue;
 mod scanner;
 mod text;

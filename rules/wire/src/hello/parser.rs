@@ -21,6 +21,12 @@ pub struct HelloParser {
     outcome: Option<Result<HelloStatus, HelloError>>,
 }
 
+enum Header {
+    Tls,
+    /// The connection does not begin as TLS does.
+    OtherProtocol,
+}
+
 impl HelloParser {
     /// A parser at the start of a connection.
     pub fn new() -> Self {
@@ -48,10 +54,10 @@ impl HelloParser {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.left == 0 {
                 bytes = rest;
-                if !self.is_header(byte)? {
-                    return Ok(HelloStatus::NotTls);
+                match self.header_byte(byte)? {
+                    Header::Tls => continue,
+                    Header::OtherProtocol => return Ok(HelloStatus::NotTls),
                 }
-                continue;
             }
             let (taken, rest) = bytes.split_at(self.left.min(bytes.len()));
             bytes = rest;
@@ -65,8 +71,8 @@ impl HelloParser {
         Ok(HelloStatus::Incomplete)
     }
 
-    /// Takes one byte of a record header; `false` if the connection does not begin as TLS does.
-    fn is_header(&mut self, byte: u8) -> Result<bool, HelloError> {
+    /// Takes one byte of a record header.
+    fn header_byte(&mut self, byte: u8) -> Result<Header, HelloError> {
         let fits = match self.header.len() {
             0 => byte == HANDSHAKE,
             1 => byte == 3,
@@ -74,7 +80,7 @@ impl HelloParser {
             _ => true,
         };
         if !fits {
-            return if self.message.is_empty() { Ok(false) } else { Err(HelloError::Record) };
+            return if self.message.is_empty() { Ok(Header::OtherProtocol) } else { Err(HelloError::Record) };
         }
         self.header.push(byte);
         if let [.., high, low] = self.header.as_slice()
@@ -87,7 +93,7 @@ impl HelloParser {
             self.left = length;
             self.header.clear();
         }
-        Ok(true)
+        Ok(Header::Tls)
     }
 
     fn whole_message(&self) -> Result<Option<ClientHello>, HelloError> {

@@ -5,96 +5,12 @@
 
 use smol_str::SmolStr;
 
+use super::places::{Container, META_PREFIX, Place, STRICT, Slot, Word, deciding_in_params, deciding_top_level, result_key};
 use super::{
     ArgumentCapture, Id, Kind, Likeness, Limits, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message, ParamsShape, Presence,
     Scalar, Truncation, Version,
 };
 use crate::mcp;
-
-/// What a container is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Batch,
-    Message,
-    Params,
-    ParamsMeta,
-    ClientInfo,
-    MetaClientInfo,
-    Arguments,
-    Result,
-    ResultMeta,
-    ServerInfo,
-    Tools,
-    Tool,
-    SupportedVersions,
-    Error,
-    Other,
-}
-
-/// What the next value is. Those below [`STRICT`] must not stand twice in one message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Slot {
-    Jsonrpc,
-    Method,
-    Id,
-    Params,
-    Result,
-    Error,
-    Name,
-    Uri,
-    Meta,
-    ProtocolVersion,
-    ClientInfo,
-    ClientName,
-    ClientVersion,
-    Arguments,
-    Capabilities,
-    TaskId,
-    MetaProtocolVersion,
-    MetaClientInfo,
-    MetaClientName,
-    MetaClientVersion,
-    // From here on, repetition decides nothing.
-    None,
-    Top,
-    BatchItem,
-    VariantMethod,
-    ClientCapabilities,
-    ParamsId,
-    Leaf,
-    ResultProtocolVersion,
-    ServerInfo,
-    ServerName,
-    ServerVersion,
-    ResultCapabilities,
-    SupportedVersions,
-    SupportedVersion,
-    ResultMeta,
-    MetaServerInfo,
-    Tools,
-    Tool,
-    ToolName,
-    IsError,
-    ResultType,
-    ErrorCode,
-    ErrorMessage,
-}
-
-const STRICT: u8 = Slot::None as u8;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Container {
-    Object,
-    Array,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    True,
-    False,
-    Null,
-}
 
 /// Where a key in another case was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -104,10 +20,6 @@ enum Variant {
     Params,
     TopLevel,
 }
-
-const META_PREFIX: &str = "io.modelcontextprotocol/";
-const TOP_LEVEL: [&str; 6] = ["jsonrpc", "method", "id", "params", "result", "error"];
-const IN_PARAMS: [&str; 6] = ["name", "uri", "_meta", "protocolversion", "clientinfo", "arguments"];
 
 /// Takes the facts of one message after the other.
 #[derive(Debug)]
@@ -257,7 +169,7 @@ impl Collector {
                 Slot::ParamsId
             }
             (Place::Params, _) => {
-                if IN_PARAMS.iter().any(|name| same_but_case(key, name)) {
+                if deciding_in_params(key) {
                     self.variant = self.variant.max(Variant::Params);
                 }
                 Slot::None
@@ -301,11 +213,11 @@ impl Collector {
     }
 
     fn top_level_variant(&mut self, key: &str) -> Slot {
-        let Some(name) = TOP_LEVEL.iter().find(|name| same_but_case(key, name)) else {
+        let Some(name) = deciding_top_level(key) else {
             return Slot::None;
         };
         self.variant = Variant::TopLevel;
-        match *name {
+        match name {
             "jsonrpc" => self.liken(Likeness::JsonRpc),
             "method" => return Slot::VariantMethod,
             _ => {}
@@ -585,42 +497,4 @@ impl Collector {
             _ => {}
         }
     }
-}
-
-impl Word {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "true",
-            Self::False => "false",
-            Self::Null => "null",
-        }
-    }
-}
-
-fn result_key(key: &str) -> Slot {
-    match key {
-        "protocolVersion" => Slot::ResultProtocolVersion,
-        "serverInfo" => Slot::ServerInfo,
-        "capabilities" => Slot::ResultCapabilities,
-        "supportedVersions" => Slot::SupportedVersions,
-        "_meta" => Slot::ResultMeta,
-        "tools" => Slot::Tools,
-        "isError" => Slot::IsError,
-        "resultType" => Slot::ResultType,
-        _ => Slot::None,
-    }
-}
-
-/// Whether a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in
-/// lower case. Go also folds the long s and the Kelvin sign.
-fn same_but_case(key: &str, name: &str) -> bool {
-    let mut expected = name.chars();
-    key.chars().all(|c| {
-        let folded = match c {
-            '\u{17F}' => 's',
-            '\u{212A}' => 'k',
-            c => c.to_ascii_lowercase(),
-        };
-        expected.next() == Some(folded)
-    }) && expected.next().is_none()
 }

@@ -1,7 +1,8 @@
 //! The tokenizer: RFC 8259 as a push machine. Depth is a bounded stack, strings go past eight bytes
 //! at a time, and only what [`Collector`] asks for is decoded.
 
-use super::collect::{Collector, Container, Place, Slot, Word};
+use super::collect::Collector;
+use super::places::{Container, Place, Slot, Word};
 use super::rescue::{Found, Rescue};
 use super::text::{Text, Utf8, plain_run};
 use super::{Finish, Likeness, Limits, Malformed, Message, Shape, Truncation};

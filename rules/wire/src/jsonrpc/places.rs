@@ -1,0 +1,140 @@
+//! The map of a JSON-RPC message: its places, and what stands in them.
+
+/// What a container is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Batch,
+    Message,
+    Params,
+    ParamsMeta,
+    ClientInfo,
+    MetaClientInfo,
+    Arguments,
+    Result,
+    ResultMeta,
+    ServerInfo,
+    Tools,
+    Tool,
+    SupportedVersions,
+    Error,
+    Other,
+}
+
+/// What the next value is. Those below [`STRICT`] must not stand twice in one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Slot {
+    Jsonrpc,
+    Method,
+    Id,
+    Params,
+    Result,
+    Error,
+    Name,
+    Uri,
+    Meta,
+    ProtocolVersion,
+    ClientInfo,
+    ClientName,
+    ClientVersion,
+    Arguments,
+    Capabilities,
+    TaskId,
+    MetaProtocolVersion,
+    MetaClientInfo,
+    MetaClientName,
+    MetaClientVersion,
+    // From here on, repetition decides nothing.
+    None,
+    Top,
+    BatchItem,
+    VariantMethod,
+    ClientCapabilities,
+    ParamsId,
+    Leaf,
+    ResultProtocolVersion,
+    ServerInfo,
+    ServerName,
+    ServerVersion,
+    ResultCapabilities,
+    SupportedVersions,
+    SupportedVersion,
+    ResultMeta,
+    MetaServerInfo,
+    Tools,
+    Tool,
+    ToolName,
+    IsError,
+    ResultType,
+    ErrorCode,
+    ErrorMessage,
+}
+
+pub(super) const STRICT: u8 = Slot::None as u8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Container {
+    Object,
+    Array,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    True,
+    False,
+    Null,
+}
+
+/// What all keys of MCP in `_meta` begin with.
+pub(super) const META_PREFIX: &str = "io.modelcontextprotocol/";
+const TOP_LEVEL: [&str; 6] = ["jsonrpc", "method", "id", "params", "result", "error"];
+const IN_PARAMS: [&str; 6] = ["name", "uri", "_meta", "protocolversion", "clientinfo", "arguments"];
+
+impl Word {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "true",
+            Self::False => "false",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// What the value of this key of `result` is.
+pub(super) fn result_key(key: &str) -> Slot {
+    match key {
+        "protocolVersion" => Slot::ResultProtocolVersion,
+        "serverInfo" => Slot::ServerInfo,
+        "capabilities" => Slot::ResultCapabilities,
+        "supportedVersions" => Slot::SupportedVersions,
+        "_meta" => Slot::ResultMeta,
+        "tools" => Slot::Tools,
+        "isError" => Slot::IsError,
+        "resultType" => Slot::ResultType,
+        _ => Slot::None,
+    }
+}
+
+/// Whether a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in
+/// lower case. Go also folds the long s and the Kelvin sign.
+fn same_but_case(key: &str, name: &str) -> bool {
+    let mut expected = name.chars();
+    key.chars().all(|c| {
+        let folded = match c {
+            '\u{17F}' => 's',
+            '\u{212A}' => 'k',
+            c => c.to_ascii_lowercase(),
+        };
+        expected.next() == Some(folded)
+    }) && expected.next().is_none()
+}
+
+/// The deciding top-level key that a case-insensitive parser takes this one for.
+pub(super) fn deciding_top_level(key: &str) -> Option<&'static str> {
+    TOP_LEVEL.into_iter().find(|name| same_but_case(key, name))
+}
+
+/// Whether a case-insensitive parser takes this key of `params` for a deciding one.
+pub(super) fn deciding_in_params(key: &str) -> bool {
+    IN_PARAMS.into_iter().any(|name| same_but_case(key, name))
+}
