@@ -122,8 +122,13 @@ impl Exchange {
             }
         }
         let answer = rules.judge(&base, Phase::Head, &mut progress);
-        let (body, stop) = RequestBody::new(head.headers, rules.wanted(), &inspector.bounds);
         let json_expected = text_of(head.headers, header::CONTENT_TYPE.as_str()).is_some_and(|t| t.to_ascii_lowercase().contains("json"));
+        let (body, stop) = if may_carry_messages(head, json_expected, &findings) {
+            RequestBody::new(head.headers, rules.wanted(), &inspector.bounds)
+        } else {
+            let (body, _) = RequestBody::new(head.headers, rules.wanted(), &inspector.bounds);
+            (body, Some(Stop::Foreign))
+        };
         let mut exchange = Self {
             wants: wants(accept),
             json_expected,
@@ -250,6 +255,10 @@ impl Exchange {
     }
 
     fn judge_message(&mut self, message: &Message) {
+        // Any JSON object reads as a message; what has neither method nor result is some other API's.
+        if message.kind == Kind::Other && message.jsonrpc == gnomon_wire::jsonrpc::Version::Absent {
+            return;
+        }
         let batch = self.body.is_batch();
         self.form = if batch { Form::Batch } else { Form::Single };
         let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
@@ -259,7 +268,7 @@ impl Exchange {
         for name in mismatch.headers() {
             note(&mut seen, Field::Mismatch, name);
         }
-        seen.set(Field::Signatures, names(findings.signatures));
+        set_signatures(&mut seen, &findings);
         self.judge_call(seen, findings, Subject::Message(message.kind), message.id.clone(), message.method.clone());
     }
 
@@ -268,9 +277,7 @@ impl Exchange {
         let mut findings = self.base_findings;
         findings.signatures = without_body(findings.signatures);
         let mut seen = self.base.clone();
-        if !findings.signatures.is_empty() {
-            seen.set(Field::Signatures, names(findings.signatures));
-        }
+        set_signatures(&mut seen, &findings);
         self.judge_call(seen, findings, Subject::Exchange, None, None);
     }
 
@@ -337,7 +344,7 @@ impl Exchange {
             Some(reason) => {
                 let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
                 describe_malformed(&mut seen, &mut findings, reason);
-                seen.set(Field::Signatures, names(findings.signatures));
+                set_signatures(&mut seen, &findings);
                 if self.form == Form::Foreign {
                     self.form = Form::Unreadable;
                 }
@@ -423,6 +430,19 @@ impl Exchange {
         let reports = sightings(&self.rules, &progress, seen, findings, action, deciding);
         self.reports.extend(reports.into_iter().map(|report| Sighting { call, ..report }));
     }
+}
+
+fn set_signatures(seen: &mut Observation, findings: &Findings) {
+    if !findings.signatures.is_empty() {
+        seen.set(Field::Signatures, names(findings.signatures));
+    }
+}
+
+/// Whether the body may carry messages. MCP posts them; with another method only a body that calls
+/// itself JSON, or headers of MCP, make it worth reading: an upload of a transcript is no call.
+fn may_carry_messages(head: &Head<'_>, json: bool, findings: &Findings) -> bool {
+    let mcp_header = |s| matches!(s, Signature::H1 | Signature::H2 | Signature::H3);
+    head.method == Method::POST || json || findings.signatures.iter().any(mcp_header)
 }
 
 fn rule_words(rule: Option<&gnomon_engine::Rule>) -> SmolStr {

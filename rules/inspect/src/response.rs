@@ -199,6 +199,8 @@ impl Exchange {
         }
         let waits = self.calls.iter().any(|c| c.waits == Waits::ForAnswer);
         match (self.response.content, waits) {
+            // A server may send requests of its own on a stream, which rules may refuse.
+            (Content::Events, false) if self.may_refuse_messages() => ResponsePlan::FilterEvents,
             (_, false) => ResponsePlan::Stream,
             (Content::Json, true) => ResponsePlan::HoldBody,
             (Content::Events, true) => ResponsePlan::FilterEvents,
@@ -334,6 +336,11 @@ impl Exchange {
         self.response.session.as_deref()
     }
 
+    /// Whether any rule in force could refuse a message.
+    fn may_refuse_messages(&self) -> bool {
+        self.rules.rules().iter().any(|rule| rule.response.action.interferes())
+    }
+
     /// A server may answer before the request is over; then it is judged by what came.
     fn request_over_for_answer(&mut self) {
         if self.calls.is_empty() && !self.is_refused() {
@@ -398,8 +405,13 @@ impl Exchange {
             return None;
         }
         let mut progress = self.base_progress.clone();
-        let _ = self.rules.judge(&seen, Phase::Message, &mut progress);
-        let answer = self.rules.judge(&seen, Phase::Response, &mut progress);
+        let on_message = self.rules.judge(&seen, Phase::Message, &mut progress);
+        let on_answer = self.rules.judge(&seen, Phase::Response, &mut progress);
+        let refused = interfering(on_message).or(interfering(on_answer));
+        let (action, deciding) = match (refused, on_answer) {
+            (Some(verdict), _) | (None, Answer::Decided(verdict)) => (verdict.action, verdict.rule),
+            (None, Answer::Needs(_) | Answer::Undecidable(_)) => (Action::Allow, None),
+        };
         let call = Call {
             seen,
             progress,
@@ -408,12 +420,21 @@ impl Exchange {
             id: message.id.clone(),
             method: message.method.clone(),
             waits: Waits::No,
-            action: Action::Allow,
-            deciding: None,
+            action,
+            deciding,
         };
-        self.report(call, None);
-        let _ = answer;
-        None
+        match refused {
+            None => {
+                self.report(call, None);
+                None
+            }
+            // The client is not told: it never learns that it was asked.
+            Some(verdict) => {
+                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Notification };
+                self.calls.push(call);
+                Some((verdict, target))
+            }
+        }
     }
 
     /// Judges what waits for the answer by what is known now: no more will come.
