@@ -3,7 +3,10 @@
 //! This crate depends on clap and anyhow only, so that a chore is never the slow part of a build.
 
 mod bench;
+mod docs;
+mod fuzz;
 mod interop;
+mod skips;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -23,14 +26,23 @@ enum Chore {
     /// Measure the inline proxy beside its floor and a peer
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Print the reference pages from the program, or check that they are up to date
+    Docs(docs::Docs),
+    /// Run every fuzz target for a bounded time
+    Fuzz(fuzz::Fuzz),
     /// Drive real MCP clients and servers, git, curl and WebSocket through the proxy
     Interop(interop::Interop),
+    /// Check that what a run skipped may be skipped
+    Skips(skips::Skips),
 }
 
 fn main() -> Result<ExitCode> {
     match Args::parse().chore {
         Chore::Bench(bench) => bench.run(),
+        Chore::Docs(docs) => docs.run(),
+        Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Interop(interop) => interop.run(),
+        Chore::Skips(skips) => skips.run(),
     }
 }
 

@@ -1,0 +1,48 @@
+//! Reference pages: printed by the program itself, kept in `docs/reference`, checked for drift.
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use std::{fs, process::Command};
+
+/// Each page and the command that prints it.
+const PAGES: [(&str, &[&str]); 5] = [
+    ("docs/reference/fields.md", &["reference", "fields"]),
+    ("docs/reference/metrics.md", &["reference", "metrics"]),
+    ("docs/reference/config.md", &["reference", "config"]),
+    ("docs/reference/cli.md", &["reference", "cli"]),
+    ("docs/reference/event.schema.json", &["reference", "event-schema"]),
+];
+
+#[derive(Args)]
+pub struct Docs {
+    /// Write nothing; fail where a page differs from what the program prints
+    #[arg(long)]
+    check: bool,
+}
+
+impl Docs {
+    pub fn run(&self) -> Result<std::process::ExitCode> {
+        let gnomon = crate::build_gnomon()?;
+        let root = crate::root()?;
+        let mut stale = Vec::new();
+        for (page, command) in PAGES {
+            let output = Command::new(&gnomon).args(command).output().with_context(|| format!("gnomon {}", command.join(" ")))?;
+            ensure!(output.status.success(), "gnomon {} failed: {}", command.join(" "), String::from_utf8_lossy(&output.stderr));
+            let path = root.join(page);
+            if fs::read(&path).ok().as_deref() == Some(&output.stdout) {
+                continue;
+            }
+            if self.check {
+                stale.push(page);
+            } else {
+                fs::create_dir_all(path.parent().context("a page has a folder")?)?;
+                fs::write(&path, &output.stdout).with_context(|| format!("writing {page}"))?;
+                println!("wrote {page}");
+            }
+        }
+        if !stale.is_empty() {
+            bail!("out of date: {}; run `cargo xtask docs` and commit the result", stale.join(", "));
+        }
+        Ok(std::process::ExitCode::SUCCESS)
+    }
+}
