@@ -65,6 +65,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
             _ => None,
         });
         seen.set_some(Field::McpProtocolVersion, version);
+        // What the message says stands above what the session began with.
         seen.set_some(Field::McpClientName, message.client_name.clone().or_else(|| message.meta.client_name.clone()));
         seen.set_some(Field::McpClientVersion, message.client_version.clone().or_else(|| message.meta.client_version.clone()));
     }

@@ -498,6 +498,10 @@ fn head_findings(
     let path_and_query = head.query.map_or_else(|| SmolStr::new(head.path), |query| format_smolstr!("{}?{query}", head.path));
     findings.signatures = mcp::header_signatures(headers).union(mcp::path_signatures(head.method.as_str(), &path_and_query, accept));
     let endpoint = Endpoint::of(base);
+    if let Some(named) = text_of(head.headers, "mcp-session-id").and_then(|session| inspector.session(&endpoint.server, session)) {
+        base.set_some(Field::McpClientName, named.name);
+        base.set_some(Field::McpClientVersion, named.version);
+    }
     if inspector.remembers(&endpoint) {
         findings.spoke_before = SpokeBefore::Yes;
     }

@@ -26,7 +26,7 @@ pub struct Bounds {
     pub max_arguments: usize,
     /// Most messages of one body whose answers are awaited; further ones are reported at once.
     pub max_open_calls: usize,
-    /// Most endpoints remembered as having spoken MCP.
+    /// Most endpoints remembered as having spoken MCP, and most sessions whose client is remembered.
     pub memory: usize,
 }
 
@@ -66,6 +66,15 @@ pub struct Inspector {
     pub(crate) surroundings: Surroundings,
     pub(crate) bounds: Bounds,
     spoke_mcp: Cache<Endpoint, ()>,
+    sessions: Cache<(SmolStr, SmolStr), Named>,
+}
+
+/// How a client named itself when its session began (2025-11-25 and before: later requests of the
+/// session do not say it again).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Named {
+    pub name: Option<SmolStr>,
+    pub version: Option<SmolStr>,
 }
 
 /// A client and the endpoint it spoke to.
@@ -94,7 +103,7 @@ impl Inspector {
     /// An inspector with these rules.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, surroundings: Surroundings, bounds: Bounds) -> Self {
-        Self { rules: ArcSwap::new(rules), surroundings, bounds, spoke_mcp: Cache::new(bounds.memory) }
+        Self { rules: ArcSwap::new(rules), surroundings, bounds, spoke_mcp: Cache::new(bounds.memory), sessions: Cache::new(bounds.memory) }
     }
 
     /// The rules in force.
@@ -128,6 +137,16 @@ impl Inspector {
 
     pub(crate) fn remember(&self, endpoint: Endpoint) {
         self.spoke_mcp.insert(endpoint, ());
+    }
+
+    /// A session began at this server.
+    pub(crate) fn begin_session(&self, server: SmolStr, session: SmolStr, named: Named) {
+        self.sessions.insert((server, session), named);
+    }
+
+    /// Who began it.
+    pub(crate) fn session(&self, server: &str, session: &str) -> Option<Named> {
+        self.sessions.get(&(SmolStr::new(server), SmolStr::new(session)))
     }
 
     pub(crate) fn remembers(&self, endpoint: &Endpoint) -> bool {

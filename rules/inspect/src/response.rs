@@ -6,7 +6,7 @@ use crate::{
     answer::{Form, Target},
     call::{Call, Subject, Waits},
     exchange::{Exchange, same_id},
-    inspector::Endpoint,
+    inspector::{Endpoint, Named},
     request_body::codings,
     sighting::{Findings, MessageFinding},
 };
@@ -46,6 +46,8 @@ pub enum EventFlow {
 
 /// Most bytes of an `endpoint` event's data.
 const ENDPOINT_BYTES: usize = 2048;
+/// Longest session id that is remembered; those in use are UUIDs and tokens far shorter.
+const MAX_SESSION: usize = 512;
 
 /// The answer being read.
 pub(crate) struct ResponseBody {
@@ -171,7 +173,10 @@ impl Exchange {
     pub fn response_head(&mut self, status: u16, headers: &HeaderMap) -> ResponsePlan {
         self.request_over_for_answer();
         let challenge = headers.get_all(header::WWW_AUTHENTICATE).iter().find_map(|v| mcp::challenge_signature(v.to_str().ok()?));
-        let session = headers.contains_key("mcp-session-id");
+        let session = headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).filter(|s| s.len() <= MAX_SESSION);
+        if let Some(session) = session {
+            self.remember_session(session);
+        }
         let wanted = self.rules.wanted().response_headers.clone();
         for call in &mut self.calls {
             call.seen.set(Field::HttpStatus, u64::from(status));
@@ -181,7 +186,7 @@ impl Exchange {
             if let Some(signature) = challenge {
                 call.findings.response_signatures.insert(signature);
             }
-            if session {
+            if session.is_some() {
                 call.findings.response_signatures.insert(Signature::H2);
             }
             for name in &wanted {
@@ -334,6 +339,16 @@ impl Exchange {
     #[must_use]
     pub fn paired_path(&self) -> Option<&str> {
         self.response.session.as_deref()
+    }
+
+    /// The answer to `initialize` names the session; later requests do not name the client.
+    fn remember_session(&self, session: &str) {
+        let Some(call) = self.calls.iter().find(|c| c.method.as_deref() == Some("initialize")) else { return };
+        let text = |field| call.seen.text(field).map(SmolStr::new);
+        let named = Named { name: text(Field::McpClientName), version: text(Field::McpClientVersion) };
+        if named.name.is_some() {
+            self.inspector.begin_session(text(Field::ServerAddress).unwrap_or_default(), session.into(), named);
+        }
     }
 
     /// Whether any rule in force could refuse a message.
