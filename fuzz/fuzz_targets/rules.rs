@@ -29,7 +29,8 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let text = if choice % 2 == 0 { text.to_owned() } else { format!("{HEAD}{text}") };
-    let lines = text.lines().count() as u32 + 1;
+    // To YAML a carriage return alone ends a line, too.
+    let lines = text.bytes().filter(|b| matches!(b, b'\n' | b'\r')).count() as u32 + 1;
     let origin = if choice & 2 == 0 { Origin::Admin } else { Origin::Vendor };
     let set = match RuleSet::compile(&[Source { name: "r.yml".into(), text, origin }]) {
         Ok(set) => set,
@@ -40,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
         }
     };
     let seen = observation();
-    set.run_tests();
+    let _ = set.run_tests();
     let slow = set.one_shot(&seen);
     let mut progress = set.start();
     for phase in Phase::ALL {
