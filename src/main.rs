@@ -1,2 +1,105 @@
-//! The one command that people run.
-fn main() {}
+//! The one command that people run: which AI agents talk to which MCP servers, and what they may do.
+//!
+//! Wiring only: each file of `commands` declares the arguments of one subcommand and turns them into
+//! options of a library. What is done is done in the libraries.
+
+mod commands;
+mod complaint;
+mod config;
+mod line;
+mod options;
+mod replay;
+mod rule_files;
+mod serve;
+mod when;
+
+use clap::{Parser, Subcommand};
+use complaint::{Complaint, Fault};
+use std::{io, process::ExitCode};
+
+#[derive(Parser)]
+#[command(
+    name = "gnomon",
+    version,
+    about = "See which AI agents talk to which MCP servers, decide what they may do, and bring them to the sanctioned ones",
+    after_help = "Exit codes: 0 done, 1 gnomon or the system failed, 2 called wrongly, 3 bad input (configuration, rules, recording).\n\
+                  The log goes to standard error; RUST_LOG sets how much of it (warn, info, debug)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch this host: today the inline proxy, with one line for each detection
+    Run(commands::run::Run),
+    /// Run the inline proxy alone
+    Proxy(commands::proxy::Proxy),
+    /// Show what happened
+    Events(commands::events::Events),
+    /// Show the MCP servers that were seen
+    Inventory(commands::inventory::Inventory),
+    /// Judge recordings (HAR 1.2, or gnomon's own events) as if they were live
+    Replay(commands::replay::Replay),
+    /// Show, install and remove the certificate authority
+    #[command(subcommand)]
+    Ca(commands::ca::Ca),
+    /// Check and list rules
+    #[command(subcommand)]
+    Rules(commands::rules::Rules),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(commands::config::Config),
+    /// Write the reference pages
+    #[command(subcommand, hide = true)]
+    Reference(commands::reference::Reference),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let done = match cli.command {
+        Command::Run(run) => run.run(),
+        Command::Proxy(proxy) => proxy.run(),
+        Command::Events(events) => events.run(),
+        Command::Inventory(inventory) => inventory.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Ca(ca) => ca.run(),
+        Command::Rules(rules) => rules.run(),
+        Command::Config(config) => config.run(),
+        Command::Reference(reference) => reference.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => tell(&error),
+    }
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // Only a second subscriber could make this fail.
+    let _ = log.try_init();
+}
+
+/// Whoever reads our output has seen enough (`gnomon events | head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// What went wrong, why, and what to do next: one line each.
+fn tell(error: &anyhow::Error) -> ExitCode {
+    // Standard error may be gone too; the exit code still tells.
+    use io::Write;
+    let mut stderr = io::stderr().lock();
+    for (depth, cause) in error.chain().enumerate() {
+        let _ = if depth == 0 { writeln!(stderr, "gnomon: {cause}") } else { writeln!(stderr, "  because: {cause}") };
+    }
+    let complaint = error.downcast_ref::<Complaint>();
+    if let Some(next) = complaint.and_then(|complaint| complaint.next.as_ref()) {
+        let _ = writeln!(stderr, "  next: {next}");
+    }
+    complaint.map_or(Fault::Own, |complaint| complaint.fault).into()
+}

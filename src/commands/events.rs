@@ -1,0 +1,107 @@
+//! `gnomon events`: what happened, from the ledger, as lines for people or JSON lines.
+
+use crate::{
+    complaint::Complaint,
+    line,
+    options::{Format, FormatFlag, StateFlag},
+    when,
+};
+use anyhow::Result;
+use clap::Args;
+use gnomon_ledger::{EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
+use std::{
+    io::{self, BufWriter, Write},
+    time::SystemTime,
+};
+
+/// How many events are fetched at a time.
+const PAGE: usize = 1_000;
+
+#[derive(Args)]
+pub struct Events {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+    /// Go on with new events as they come
+    #[arg(long, short)]
+    follow: bool,
+    /// From then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    since: Option<SystemTime>,
+    /// Only the newest so many [default: all; with --follow and without --since: none]
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<usize>,
+    /// Only events whose field has this value, as gnomon.action=block; repeatable, all must hold
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = condition)]
+    conditions: Vec<(String, String)>,
+}
+
+impl Events {
+    pub fn run(self) -> Result<()> {
+        let path = self.state.ledger()?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let mut reader = Reader::open(&path).await?;
+            let filter =
+                EventFilter { since_ms: self.since.map(when::millis), where_: self.conditions, limit: PAGE, ..EventFilter::default() };
+            let format = self.format.format();
+            let last = match (self.limit, self.follow && self.since.is_none()) {
+                (Some(limit), _) => newest(&mut reader, &filter, limit, format).await?,
+                (None, true) => None,
+                (None, false) => all(&mut reader, &filter, format).await?,
+            };
+            if self.follow {
+                let mut follow = reader.follow(filter, last).await?;
+                loop {
+                    write(&follow.next().await?, format)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Everything from the oldest on, a page at a time; the number of the last.
+async fn all(reader: &mut Reader, filter: &EventFilter, format: Format) -> Result<Option<i64>> {
+    let mut filter = filter.clone();
+    loop {
+        let page = reader.events(&filter, Order::OldestFirst).await?;
+        write(&page, format)?;
+        filter.after = page.last().map(|event| event.seq).or(filter.after);
+        if page.len() < filter.limit {
+            return Ok(filter.after);
+        }
+    }
+}
+
+/// The newest `limit`, oldest of them first; the number of the last.
+async fn newest(reader: &mut Reader, filter: &EventFilter, limit: usize, format: Format) -> Result<Option<i64>> {
+    if limit > MAX_PAGE {
+        return Err(Complaint::usage(format!("--limit is at most {MAX_PAGE}"))
+            .next("leave it out to get all events, or use --since")
+            .into());
+    }
+    let filter = EventFilter { limit, ..filter.clone() };
+    let mut page = if limit == 0 { Vec::new() } else { reader.events(&filter, Order::NewestFirst).await? };
+    page.reverse();
+    write(&page, format)?;
+    Ok(page.last().map(|event| event.seq))
+}
+
+fn write(events: &[StoredEvent], format: Format) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for event in events {
+        match format {
+            Format::Json => writeln!(out, "{}", event.json)?,
+            Format::Text => writeln!(out, "{}", line::of_json(&event.json))?,
+        }
+    }
+    out.flush()
+}
+
+fn condition(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
+        _ => Err("write FIELD=VALUE, as gnomon.action=block".to_owned()),
+    }
+}

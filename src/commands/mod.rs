@@ -1,0 +1,11 @@
+//! One file per subcommand: its arguments, and their way into the libraries.
+
+pub mod ca;
+pub mod config;
+pub mod events;
+pub mod inventory;
+pub mod proxy;
+pub mod reference;
+pub mod replay;
+pub mod rules;
+pub mod run;

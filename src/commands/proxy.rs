@@ -1,0 +1,22 @@
+//! `gnomon proxy`: the inline proxy alone, for scripts and services. It prints where it is and then
+//! stays silent; events go to the ledger and where `--events` says.
+
+use crate::{
+    options::ServeFlags,
+    serve::{self, Narration},
+};
+use anyhow::Result;
+use clap::Args;
+
+#[derive(Args)]
+pub struct Proxy {
+    #[command(flatten)]
+    serve: ServeFlags,
+}
+
+impl Proxy {
+    pub fn run(self) -> Result<()> {
+        let (config, state_dir) = self.serve.settle()?;
+        serve::run(&config, &state_dir, Narration::Silent)
+    }
+}

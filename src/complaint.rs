@@ -1,0 +1,62 @@
+//! Failures that a person can mend: what is wrong, what to do next, and the exit code that says
+//! whose move it is.
+
+use std::process::ExitCode;
+use thiserror::Error;
+
+/// Whose fault it was, as scripts see it. The numbers are documented in `docs/exit-codes.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// gnomon or the system it runs on failed: exit code 1.
+    #[default]
+    Own,
+    /// The command was called wrongly: exit code 2, as clap has it.
+    Usage,
+    /// A file that was handed in (configuration, rules, recording) is bad: exit code 3.
+    Input,
+}
+
+impl From<Fault> for ExitCode {
+    fn from(fault: Fault) -> Self {
+        ExitCode::from(match fault {
+            Fault::Own => 1,
+            Fault::Usage => 2,
+            Fault::Input => 3,
+        })
+    }
+}
+
+/// A cause in one line, and the next step in another.
+#[derive(Debug, Error)]
+#[error("{cause}")]
+pub struct Complaint {
+    /// Whose fault it was.
+    pub fault: Fault,
+    /// What is wrong. It may hold several lines where several things are wrong.
+    pub cause: String,
+    /// What to do about it, where that is not plain from the cause.
+    pub next: Option<String>,
+}
+
+impl Complaint {
+    /// A file that was handed in is bad.
+    pub fn input(cause: impl ToString) -> Self {
+        Self { fault: Fault::Input, cause: cause.to_string(), next: None }
+    }
+
+    /// The command was called wrongly.
+    pub fn usage(cause: impl ToString) -> Self {
+        Self { fault: Fault::Usage, cause: cause.to_string(), next: None }
+    }
+
+    /// Something failed that is neither's fault.
+    pub fn own(cause: impl ToString) -> Self {
+        Self { fault: Fault::Own, cause: cause.to_string(), next: None }
+    }
+
+    /// And what to do about it.
+    pub fn next(mut self, step: impl Into<String>) -> Self {
+        self.next = Some(step.into());
+        self
+    }
+}

@@ -1,0 +1,173 @@
+//! The table of configuration keys: the JSON Schema and the reference page are read off it, and a
+//! test holds the parser to it.
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// One text.
+    Text,
+    /// A whole number within bounds, both included.
+    Number(u64, u64),
+    /// A list of texts.
+    Texts,
+    /// `builtin`, `none`, or a list of pack names.
+    Packs,
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Dotted; `[]` marks the entries of a list.
+    pub path: &'static str,
+    /// What it holds.
+    pub shape: Shape,
+    /// What holds without it, as the page shows it.
+    pub default: &'static str,
+    /// A value, as YAML in one line.
+    pub sample: &'static str,
+    /// What it does, units and bounds included.
+    pub doc: &'static str,
+}
+
+const fn key(path: &'static str, shape: Shape, default: &'static str, sample: &'static str, doc: &'static str) -> Key {
+    Key { path, shape, default, sample, doc }
+}
+
+/// Every key that this version knows.
+pub const KEYS: &[Key] = &[
+    key(
+        "proxy.listen",
+        Shape::Text,
+        "127.0.0.1:8443",
+        "127.0.0.1:8443",
+        "Address and port of the proxy. Anything but loopback needs `proxy.users`.",
+    ),
+    key(
+        "proxy.bypass",
+        Shape::Texts,
+        "none",
+        "['*.bank.example']",
+        "Servers whose TLS is never opened: `host`, `*.host` (names below it) or `host:port`. They are passed through byte for byte and not judged.",
+    ),
+    key(
+        "proxy.upstream_ca",
+        Shape::Texts,
+        "the system's roots",
+        "[corp-root.pem]",
+        "PEM files with further authorities to trust when servers are verified. Relative to this file.",
+    ),
+    key(
+        "proxy.resolve",
+        Shape::Texts,
+        "none",
+        "['mcp.example:443:127.0.0.1:8444']",
+        "`HOST:PORT:ADDR[:PORT]`: dial this address instead of resolving the name, as curl's `--resolve`.",
+    ),
+    key(
+        "proxy.users[].name",
+        Shape::Text,
+        "",
+        "ada",
+        "A user who may use the proxy (Basic authentication). It becomes `user.name` in events.",
+    ),
+    key(
+        "proxy.users[].password",
+        Shape::Text,
+        "",
+        "'env:ADA_PASSWORD'",
+        "Where the password is: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Never the password itself.",
+    ),
+    key(
+        "proxy.window_bytes",
+        Shape::Number(4096, 16 << 20),
+        "65536",
+        "65536",
+        "Most bytes of a body that are held back until a rule has decided, per request; bytes.",
+    ),
+    key(
+        "proxy.max_connections",
+        Shape::Number(1, 1 << 20),
+        "4096",
+        "4096",
+        "Most client connections at a time; further ones wait in the system's queue.",
+    ),
+    key(
+        "sanctioned",
+        Shape::Texts,
+        "none",
+        "[mcp.corp.example]",
+        "MCP servers that the organisation allows: `host`, `*.host` or `host:port`. They are `gnomon.sanctioned: true`.",
+    ),
+    key(
+        "rules.packs",
+        Shape::Packs,
+        "builtin",
+        "builtin",
+        "Rules that ship: `builtin` (those that are on by default), `none`, or a list of pack names.",
+    ),
+    key(
+        "rules.dirs",
+        Shape::Texts,
+        "none",
+        "[rules.d]",
+        "Folders with rules of your own: all `*.yml` and `*.yaml` below them. Relative to this file.",
+    ),
+    key(
+        "rules.hosts",
+        Shape::Texts,
+        "none",
+        "[hosts.csv]",
+        "CSV files (`host,kind`) that stand over the shipped catalogue of hosts. Relative to this file.",
+    ),
+    key(
+        "events.jsonl",
+        Shape::Text,
+        "off",
+        "events.jsonl",
+        "A file to which events are appended as JSON lines, `-` for standard output, or `off`. Rotate it with logrotate. Relative to this file.",
+    ),
+    key("events.retention.days", Shape::Number(1, 3650), "30", "30", "How long events stay in the ledger, days."),
+    key(
+        "events.retention.max_gib",
+        Shape::Number(1, 4096),
+        "2",
+        "2",
+        "Most GiB of the ledger's database; beyond it the oldest events go. Its write-ahead log comes on top, at most 64 MiB.",
+    ),
+    key(
+        "metrics.listen",
+        Shape::Text,
+        "127.0.0.1:9464",
+        "127.0.0.1:9464",
+        "Address and port of `/metrics` (Prometheus) and `/healthz`, or `off`.",
+    ),
+];
+
+/// Keys of parts that are not built yet, wherever they stand.
+pub const LATER: &[&str] = &["sensor", "servers", "portals", "fail", "otlp", "overrides"];
+
+/// The reference page, Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Configuration keys\n\n\
+         Generated from the table in `src/config/keys.rs`; edit it there. One YAML file, named by `--config`; every key may be left out. \
+         What stands on the command line wins. The guide is [configuration.md](../configuration.md).\n\n\
+         | key | default | what it does |\n|---|---|---|\n",
+    );
+    for key in KEYS {
+        let default = match key.default {
+            "" => "required".to_owned(),
+            words if words.contains(' ') || words == "none" => words.to_owned(),
+            value => format!("`{value}`"),
+        };
+        let bounds = match key.shape {
+            Shape::Number(low, high) => format!(" From {low} to {high}."),
+            _ => String::new(),
+        };
+        page.push_str(&format!("| `{}` | {default} | {}{bounds} |\n", key.path, key.doc.replace('|', "\\|")));
+    }
+    page.push_str("\nKeys that later versions will know and this one refuses: ");
+    page.push_str(&LATER.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "));
+    page.push_str(".\n");
+    page
+}

@@ -1,0 +1,371 @@
+//! The configuration: one YAML file, its defaults, and what the command line puts over it.
+//!
+//! Values are checked once, here, and become types; everything later takes them as given. Secrets
+//! stay references until the proxy starts, so that showing a configuration can never show one.
+
+pub mod keys;
+mod raw;
+pub mod schema;
+mod secret;
+mod show;
+
+pub use secret::SecretRef;
+
+use crate::complaint::Complaint;
+use gnomon_http::ResolveOverride;
+use gnomon_inspect::HostPatterns;
+use gnomon_packs::{Enablement, Pack, packs};
+use raw::Wrong;
+use serde_saphyr::{Location, Spanned};
+use std::{
+    fs::File,
+    io::{self, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Everything that can be configured, checked, with defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from, if any.
+    pub file: Option<PathBuf>,
+    pub proxy: Proxy,
+    /// As written; [`Config::sanctioned_hosts`] has them parsed.
+    pub sanctioned: Vec<String>,
+    pub rules: Rules,
+    pub events: Events,
+    pub metrics: Switch<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    pub listen: SocketAddr,
+    pub bypass: Vec<String>,
+    pub upstream_ca: Vec<PathBuf>,
+    pub resolve: Vec<Resolve>,
+    pub users: Vec<User>,
+    pub window_bytes: usize,
+    pub max_connections: usize,
+}
+
+/// An override of name resolution, and its spelling.
+#[derive(Clone, Debug)]
+pub struct Resolve {
+    pub spelling: String,
+    pub value: ResolveOverride,
+}
+
+impl FromStr for Resolve {
+    type Err = <ResolveOverride as FromStr>::Err;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { spelling: text.to_owned(), value: text.parse()? })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: String,
+    pub password: SecretRef,
+}
+
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub packs: Packs,
+    pub dirs: Vec<PathBuf>,
+    pub hosts: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Events {
+    pub jsonl: Jsonl,
+    pub days: u64,
+    pub max_gib: u64,
+}
+
+/// Where events go besides the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Jsonl {
+    Off,
+    Stdout,
+    File(PathBuf),
+}
+
+impl Jsonl {
+    /// `off`, `-`, or a path.
+    pub fn named(text: &str) -> Self {
+        match text {
+            "off" => Jsonl::Off,
+            "-" => Jsonl::Stdout,
+            path => Jsonl::File(path.into()),
+        }
+    }
+}
+
+/// Something that can be turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch<T> {
+    Off,
+    On(T),
+}
+
+impl<T: FromStr> FromStr for Switch<T> {
+    type Err = T::Err;
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "off" { Ok(Switch::Off) } else { text.parse().map(Switch::On) }
+    }
+}
+
+/// Which of the shipped packs are loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packs {
+    /// Those that are on by default.
+    Builtin,
+    /// No rule that ships.
+    None,
+    /// These.
+    Named(Vec<&'static str>),
+}
+
+impl Packs {
+    /// The packs meant, in the order they ship in.
+    pub fn chosen(&self) -> Vec<&'static Pack> {
+        let wanted = |pack: &&Pack| match self {
+            Packs::Builtin => pack.enabled_by_default == Enablement::Enabled,
+            Packs::None => false,
+            Packs::Named(names) => names.contains(&pack.name),
+        };
+        packs().iter().filter(wanted).collect()
+    }
+}
+
+impl FromStr for Packs {
+    type Err = String;
+    /// `builtin`, `none`, or pack names separated by commas; `builtin` may stand among them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "builtin" => return Ok(Packs::Builtin),
+            "none" => return Ok(Packs::None),
+            _ => {}
+        }
+        let mut names = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            match packs().iter().find(|pack| pack.name == name) {
+                Some(pack) => names.push(pack.name),
+                None if name == "builtin" => names.extend(Packs::Builtin.chosen().iter().map(|pack| pack.name)),
+                None => {
+                    let mut known: Vec<&str> = packs().iter().map(|pack| pack.name).collect();
+                    known.extend(["builtin", "none"]);
+                    return Err(format!("no rule pack is called `{name}`{}", raw::hint(name, &known)));
+                }
+            }
+        }
+        Ok(Packs::Named(names))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            file: None,
+            proxy: Proxy {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
+                bypass: Vec::new(),
+                upstream_ca: Vec::new(),
+                resolve: Vec::new(),
+                users: Vec::new(),
+                window_bytes: 64 << 10,
+                max_connections: 4096,
+            },
+            sanctioned: Vec::new(),
+            rules: Rules { packs: Packs::Builtin, dirs: Vec::new(), hosts: Vec::new() },
+            events: Events { jsonl: Jsonl::Off, days: 30, max_gib: 2 },
+            metrics: Switch::On(SocketAddr::from(([127, 0, 0, 1], 9464))),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, one `file:line:column: cause` per line.
+    pub fn load(path: &Path) -> Result<Self, Complaint> {
+        let text = read_bounded(path).map_err(|error| {
+            Complaint::input(format!("cannot read the configuration {}: {error}", path.display())).next("name another with --config")
+        })?;
+        let mut config = Self::parse(&text, path)?;
+        config.file = Some(path.to_owned());
+        Ok(config)
+    }
+
+    /// Reads the text of a configuration file that stands at `path`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Complaint> {
+        let file = raw::read(text).map_err(|wrong| complaint(path, &[wrong]))?;
+        let mut check = Check { dir: path.parent().unwrap_or(Path::new("")), wrong: Vec::new() };
+        let config = check.file(file);
+        if check.wrong.is_empty() { Ok(config) } else { Err(complaint(path, &check.wrong)) }
+    }
+
+    /// The servers that the organisation allows.
+    pub fn sanctioned_hosts(&self) -> HostPatterns {
+        patterns(&self.sanctioned)
+    }
+
+    /// The servers whose TLS is never opened.
+    pub fn bypass_hosts(&self) -> HostPatterns {
+        patterns(&self.proxy.bypass)
+    }
+}
+
+/// Checked when they were read, so none is left out here.
+fn patterns(texts: &[String]) -> HostPatterns {
+    HostPatterns::parse(texts.iter().map(String::as_str)).unwrap_or_default()
+}
+
+fn complaint(path: &Path, wrong: &[Wrong]) -> Complaint {
+    let line = |wrong: &Wrong| match &wrong.place {
+        Some(at) if *at != Location::UNKNOWN => format!("{}:{}:{}: {}", path.display(), at.line(), at.column(), wrong.cause),
+        _ => format!("{}: {}", path.display(), wrong.cause),
+    };
+    Complaint::input(wrong.iter().map(line).collect::<Vec<_>>().join("\n"))
+        .next("`gnomon config schema` and docs/reference/config.md name every key")
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(raw::MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > raw::MAX_BYTES {
+        return Err(io::Error::other(format!("it is longer than {} bytes", raw::MAX_BYTES)));
+    }
+    Ok(text)
+}
+
+/// Turns written values into checked ones and collects what is wrong with them.
+struct Check<'a> {
+    dir: &'a Path,
+    wrong: Vec<Wrong>,
+}
+
+impl Check<'_> {
+    fn file(&mut self, file: raw::File) -> Config {
+        let plain = Config::default();
+        let raw::File { proxy, sanctioned, rules, events, metrics } = file;
+        Config {
+            file: None,
+            proxy: Proxy {
+                listen: proxy
+                    .listen
+                    .and_then(|v| self.parsed(&v, "an address with a port, as 127.0.0.1:8443"))
+                    .unwrap_or(plain.proxy.listen),
+                bypass: self.hosts(proxy.bypass),
+                upstream_ca: self.paths(proxy.upstream_ca),
+                resolve: proxy.resolve.iter().filter_map(|v| self.parsed(v, "")).collect(),
+                users: self.users(proxy.users),
+                window_bytes: self.number(proxy.window_bytes, "proxy.window_bytes", plain.proxy.window_bytes),
+                max_connections: self.number(proxy.max_connections, "proxy.max_connections", plain.proxy.max_connections),
+            },
+            sanctioned: self.hosts(sanctioned),
+            rules: Rules {
+                packs: rules.packs.and_then(|v| self.packs(&v)).unwrap_or(plain.rules.packs),
+                dirs: self.paths(rules.dirs),
+                hosts: self.paths(rules.hosts),
+            },
+            events: Events {
+                jsonl: match events.jsonl.map(|v| Jsonl::named(&v.value)) {
+                    Some(Jsonl::File(path)) => Jsonl::File(self.dir.join(path)),
+                    Some(other) => other,
+                    None => plain.events.jsonl,
+                },
+                days: self.number(events.retention.days, "events.retention.days", plain.events.days),
+                max_gib: self.number(events.retention.max_gib, "events.retention.max_gib", plain.events.max_gib),
+            },
+            metrics: metrics
+                .listen
+                .and_then(|v| self.parsed(&v, "an address with a port, as 127.0.0.1:9464, or off"))
+                .unwrap_or(plain.metrics),
+        }
+    }
+
+    fn refuse(&mut self, place: Location, cause: String) {
+        self.wrong.push(Wrong { place: Some(place), cause });
+    }
+
+    /// `expected` is for types whose own error says too little.
+    fn parsed<T: FromStr<Err: ToString>>(&mut self, text: &Spanned<String>, expected: &str) -> Option<T> {
+        match text.value.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let cause = if expected.is_empty() { error.to_string() } else { format!("`{}` is not {expected}", text.value) };
+                self.refuse(text.referenced, cause);
+                None
+            }
+        }
+    }
+
+    fn hosts(&mut self, texts: Vec<Spanned<String>>) -> Vec<String> {
+        let mut hosts = Vec::with_capacity(texts.len());
+        for text in texts {
+            if self.parsed::<gnomon_inspect::HostPattern>(&text, "").is_some() {
+                hosts.push(text.value);
+            }
+        }
+        hosts
+    }
+
+    fn paths(&self, texts: Vec<String>) -> Vec<PathBuf> {
+        texts.into_iter().map(|text| self.dir.join(text)).collect()
+    }
+
+    fn packs(&mut self, names: &Spanned<raw::Names>) -> Option<Packs> {
+        match names.value.0.join(",").parse() {
+            Ok(packs) => Some(packs),
+            Err(_) if names.value.0.is_empty() => Some(Packs::None),
+            Err(cause) => {
+                self.refuse(names.referenced, cause);
+                None
+            }
+        }
+    }
+
+    fn users(&mut self, users: Vec<raw::User>) -> Vec<User> {
+        let mut known: Vec<User> = Vec::with_capacity(users.len());
+        for user in users {
+            let name = user.name.value;
+            // RFC 7617 section 2: a user-id holds no colon.
+            if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
+                self.refuse(user.name.referenced, format!("`{name}` cannot be a user's name: it must not be empty nor hold `:`"));
+            } else if known.iter().any(|other| other.name == name) {
+                self.refuse(user.name.referenced, format!("the user `{name}` stands here twice; remove one"));
+            }
+            match SecretRef::parse(&user.password.value, self.dir) {
+                Ok(password) => known.push(User { name, password }),
+                // The text may be the password itself: it is not repeated.
+                Err(cause) => self.refuse(user.password.referenced, cause.to_string()),
+            }
+        }
+        known
+    }
+
+    fn number<T: TryFrom<u64>>(&mut self, number: Option<Spanned<u64>>, path: &str, default: T) -> T {
+        let Some(number) = number else { return default };
+        let bounds = keys::KEYS.iter().find(|key| key.path == path).map(|key| key.shape);
+        let (low, high) = match bounds {
+            Some(keys::Shape::Number(low, high)) => (low, high),
+            _ => (0, u64::MAX),
+        };
+        match T::try_from(number.value) {
+            Ok(value) if (low..=high).contains(&number.value) => value,
+            _ => {
+                self.refuse(number.referenced, format!("{} is out of bounds; use {low} to {high}", number.value));
+                default
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

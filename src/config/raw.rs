@@ -1,0 +1,153 @@
+//! The configuration file as it is written: every value with its place, nothing checked but types
+//! and key names.
+
+use super::keys::LATER;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
+use serde_saphyr::{Error, Location, Spanned};
+use std::fmt;
+
+/// Longest configuration file, bytes.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    pub proxy: Proxy,
+    pub sanctioned: Vec<Spanned<String>>,
+    pub rules: Rules,
+    pub events: Events,
+    pub metrics: Metrics,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    pub listen: Option<Spanned<String>>,
+    pub bypass: Vec<Spanned<String>>,
+    pub upstream_ca: Vec<String>,
+    pub resolve: Vec<Spanned<String>>,
+    pub users: Vec<User>,
+    pub window_bytes: Option<Spanned<u64>>,
+    pub max_connections: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub name: Spanned<String>,
+    pub password: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {
+    pub packs: Option<Spanned<Names>>,
+    pub dirs: Vec<String>,
+    pub hosts: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Events {
+    pub jsonl: Option<Spanned<String>>,
+    pub retention: Retention,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub days: Option<Spanned<u64>>,
+    pub max_gib: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    pub listen: Option<Spanned<String>>,
+}
+
+/// One name, several separated by commas, or a list of them.
+#[derive(Debug)]
+pub struct Names(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Names;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`builtin`, `none` or a list of pack names")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Names, E> {
+                Ok(Names(vec![text.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// What is wrong at a place of the file.
+#[derive(Debug)]
+pub struct Wrong {
+    pub place: Option<Location>,
+    pub cause: String,
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// The first thing that is not YAML, not a known key, or of the wrong type.
+pub fn read(text: &str) -> Result<File, Wrong> {
+    // A file of nothing but comments is a configuration of nothing but defaults.
+    if text.lines().all(|line| matches!(line.trim_start().as_bytes().first(), None | Some(b'#'))) {
+        return Ok(File::default());
+    }
+    serde_saphyr::from_str(text).map_err(|error| {
+        let error = error.without_snippet();
+        Wrong { place: error.location(), cause: cause(error) }
+    })
+}
+
+fn cause(error: &Error) -> String {
+    match error {
+        Error::SerdeUnknownField { field, .. } if LATER.contains(&field.as_str()) => {
+            format!("`{field}` is not supported by this version yet; remove it")
+        }
+        Error::SerdeUnknownField { field, expected, .. } => format!("unknown key `{field}`{}", hint(field, expected)),
+        Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here; add it"),
+        Error::SerdeInvalidType { unexpected, expected, .. } => format!("found {unexpected}, expected {expected}"),
+        other => {
+            let text = other.to_string();
+            // The place stands in front already.
+            let text = text.lines().next().unwrap_or_default();
+            let text = text.split(" at line ").next().unwrap_or_default();
+            match text.strip_prefix("error: ").unwrap_or(text).split_once(": ") {
+                Some((head, rest)) if head.starts_with("line ") => rest.to_owned(),
+                _ => text.to_owned(),
+            }
+        }
+    }
+}
+
+/// `; did you mean …?` with the nearest of the known words, else all of them.
+pub fn hint(word: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(word, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((_, known)) => format!("; did you mean `{known}`?"),
+        None => format!("; known here: {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,78 @@
+//! The JSON Schema of the configuration, so that editors complete and check it.
+
+use super::keys::{KEYS, Key, Shape};
+use serde_json::{Value, json};
+
+/// JSON Schema, draft 2020-12.
+pub fn json_schema() -> Value {
+    let mut root = object();
+    root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    root["title"] = json!("gnomon configuration");
+    for key in KEYS {
+        place(&mut root, key);
+    }
+    root
+}
+
+fn object() -> Value {
+    json!({"type": "object", "additionalProperties": false, "properties": {}})
+}
+
+/// Puts a key where its path says, making the objects and lists on the way.
+fn place(root: &mut Value, key: &Key) {
+    let mut at = root;
+    let mut segments = key.path.split('.').peekable();
+    while let Some(segment) = segments.next() {
+        let (name, is_list) = match segment.strip_suffix("[]") {
+            Some(name) => (name, true),
+            None => (segment, false),
+        };
+        let Some(properties) = at["properties"].as_object_mut() else { return };
+        if segments.peek().is_none() {
+            properties.insert(name.to_owned(), leaf(key));
+            return;
+        }
+        at = properties.entry(name.to_owned()).or_insert_with(
+            || {
+                if is_list { json!({"type": "array", "items": object()}) } else { object() }
+            },
+        );
+        if is_list {
+            at = &mut at["items"];
+            // Whoever lists a user needs both of its keys.
+            require(at, segments.peek().copied());
+        }
+    }
+}
+
+fn require(object: &mut Value, name: Option<&str>) {
+    let Some((object, name)) = object.as_object_mut().zip(name) else { return };
+    let required = object.entry("required").or_insert_with(|| json!([]));
+    if let Some(list) = required.as_array_mut().filter(|list| !list.contains(&json!(name))) {
+        list.push(json!(name));
+    }
+}
+
+fn leaf(key: &Key) -> Value {
+    let mut schema = match key.shape {
+        Shape::Text => json!({"type": "string"}),
+        Shape::Number(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
+        Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
+    };
+    schema["description"] = key.doc.into();
+    let default = match key.shape {
+        Shape::Number(..) => key.default.parse::<u64>().map_or(Value::Null, Value::from),
+        Shape::Text | Shape::Packs if !key.default.is_empty() => key.default.into(),
+        Shape::Texts => json!([]),
+        Shape::Text | Shape::Packs => Value::Null,
+    };
+    if let Some(object) = schema.as_object_mut().filter(|_| !default.is_null()) {
+        object.insert("default".to_owned(), default);
+    }
+    schema
+}
+
+fn pack_names() -> Vec<&'static str> {
+    gnomon_packs::packs().iter().map(|pack| pack.name).collect()
+}

@@ -1,0 +1,46 @@
+//! A configuration as a file that would say the same.
+
+use super::{Config, Jsonl, Packs, Switch};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+impl Config {
+    /// The whole configuration, defaults included, in the shape of the file.
+    pub fn to_json(&self) -> Value {
+        let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        let users = self.proxy.users.iter().map(|user| json!({"name": user.name, "password": user.password.to_string()}));
+        json!({
+            "proxy": {
+                "listen": self.proxy.listen.to_string(),
+                "bypass": self.proxy.bypass,
+                "upstream_ca": paths(&self.proxy.upstream_ca),
+                "resolve": self.proxy.resolve.iter().map(|resolve| resolve.spelling.as_str()).collect::<Vec<_>>(),
+                "users": users.collect::<Vec<_>>(),
+                "window_bytes": self.proxy.window_bytes,
+                "max_connections": self.proxy.max_connections,
+            },
+            "sanctioned": self.sanctioned,
+            "rules": {
+                "packs": match &self.rules.packs {
+                    Packs::Builtin => json!("builtin"),
+                    Packs::None => json!("none"),
+                    Packs::Named(names) => json!(names),
+                },
+                "dirs": paths(&self.rules.dirs),
+                "hosts": paths(&self.rules.hosts),
+            },
+            "events": {
+                "jsonl": match &self.events.jsonl {
+                    Jsonl::Off => "off".to_owned(),
+                    Jsonl::Stdout => "-".to_owned(),
+                    Jsonl::File(path) => path.display().to_string(),
+                },
+                "retention": {"days": self.events.days, "max_gib": self.events.max_gib},
+            },
+            "metrics": {"listen": match self.metrics {
+                Switch::Off => "off".to_owned(),
+                Switch::On(address) => address.to_string(),
+            }},
+        })
+    }
+}

@@ -1,0 +1,131 @@
+use super::*;
+use keys::KEYS;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/gnomon/gnomon.yml")).map_err(|complaint| complaint.cause)
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).unwrap_err()
+}
+
+/// One line of YAML (flow style) that sets one key of the table.
+fn setting(path: &str, sample: &str) -> String {
+    match path.split_once("[].") {
+        // Both keys of a user belong together.
+        Some((list, _)) => setting(list, "[{name: ada, password: 'env:X'}]"),
+        None => path.rsplit('.').fold(sample.to_owned(), |value, name| format!("{{{name}: {value}}}")),
+    }
+}
+
+#[test]
+fn every_key_of_the_table_is_read_and_every_sample_is_valid() {
+    for key in KEYS {
+        let text = setting(key.path, key.sample);
+        parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+#[test]
+fn the_parser_knows_no_key_that_the_table_does_not() {
+    for section in ["", "proxy", "rules", "events", "events.retention", "metrics"] {
+        let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
+        let known: std::collections::BTreeSet<&str> = KEYS
+            .iter()
+            .filter_map(|key| key.path.strip_prefix(prefix.as_str()))
+            .map(|rest| rest.split(['.', '[']).next().unwrap_or(rest))
+            .collect();
+        let error = refusal(&setting(&format!("{prefix}qqq"), "1"));
+        let listed = error.rsplit("known here: ").next().unwrap();
+        assert_eq!(listed.split(", ").collect::<std::collections::BTreeSet<_>>(), known, "{section}");
+    }
+}
+
+#[test]
+fn nothing_but_comments_is_all_defaults() {
+    for text in ["", "\n", "# gnomon\n  # nothing yet\n", "proxy: {}\n"] {
+        let config = parse(text).unwrap();
+        assert_eq!(config.to_json(), Config::default().to_json(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_defaults_shown_are_those_of_the_table() {
+    let shown = Config::default().to_json();
+    for key in KEYS.iter().filter(|key| matches!(key.shape, keys::Shape::Number(..)) || key.default.contains(':') || key.default == "off") {
+        let value = key.path.split('.').fold(&shown, |at, name| &at[name]);
+        assert_eq!(value.as_str().map_or(value.to_string(), str::to_owned), key.default, "{}", key.path);
+    }
+}
+
+#[test]
+fn what_is_shown_reads_back_as_itself() {
+    let text = "proxy: {listen: '[::1]:1', users: [{name: ada, password: 'file:pw'}], resolve: ['a:1:127.0.0.1']}\n\
+                rules: {packs: [examples], dirs: [rules.d]}\nmetrics: {listen: off}\n";
+    let shown = parse(text).unwrap().to_json();
+    assert_eq!(shown["proxy"]["users"][0]["password"], "file:/etc/gnomon/pw");
+    assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_place_and_nearest_key() {
+    let error = refusal("proxy:\n  lisen: 127.0.0.1:1\n");
+    assert_eq!(error, "/etc/gnomon/gnomon.yml:2:3: unknown key `lisen`; did you mean `listen`?");
+}
+
+#[test]
+fn a_key_of_a_later_part_says_so_with_its_place() {
+    let error = refusal("metrics: {listen: off}\nportals: []\n");
+    assert_eq!(error, "/etc/gnomon/gnomon.yml:2:1: `portals` is not supported by this version yet; remove it");
+    assert!(refusal("events:\n  otlp: null\n").contains(":2:3: `otlp` is not supported"));
+}
+
+#[test]
+fn every_bad_value_is_told_with_its_place() {
+    let error = refusal("proxy:\n  listen: nowhere\n  window_bytes: 1\nsanctioned: ['https://x']\nrules: {packs: [exampels]}\n");
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines.len(), 4, "{error}");
+    assert!(lines[0].ends_with("gnomon.yml:2:11: `nowhere` is not an address with a port, as 127.0.0.1:8443"), "{error}");
+    assert!(lines[1].contains(":3:17: 1 is out of bounds; use 4096 to"), "{error}");
+    assert!(lines[2].contains(":4:14: `https://x` is not a host pattern"), "{error}");
+    assert!(lines[3].contains(":5:16: no rule pack is called `exampels`; did you mean `examples`?"), "{error}");
+}
+
+#[test]
+fn a_wrong_type_and_broken_yaml_are_told_with_their_place() {
+    assert!(refusal("proxy: [1]\n").contains("gnomon.yml:1:8: "));
+    assert!(refusal("proxy:\n  listen: [\n").contains("gnomon.yml:"), "{}", refusal("proxy:\n  listen: [\n"));
+    let error = refusal("proxy: {window_bytes: many}\n");
+    assert!(error.starts_with("/etc/gnomon/gnomon.yml:1:23: "), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+fn a_password_in_plain_text_is_refused_without_repeating_it() {
+    let error = refusal("proxy:\n  users:\n    - {name: ada, password: hunter2}\n");
+    assert!(error.contains("gnomon.yml:3:") && error.contains("file:/path") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_secret_is_the_first_line_of_its_file_and_never_part_of_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("pw"), "s3cret\nrest\n").unwrap();
+    let reference = SecretRef::parse("file:pw", dir.path()).unwrap();
+    assert_eq!(reference.fetch().unwrap(), "s3cret");
+    std::fs::write(dir.path().join("pw"), "").unwrap();
+    assert!(reference.fetch().unwrap_err().cause.contains("is empty"));
+    assert!(SecretRef::parse("env:GNOMON_NO_SUCH_VARIABLE", dir.path()).unwrap().fetch().is_err());
+}
+
+#[test]
+fn the_schema_has_a_property_for_every_key() {
+    let schema = schema::json_schema();
+    for key in KEYS {
+        let at = key.path.split('.').fold(&schema, |at, segment| match segment.strip_suffix("[]") {
+            Some(name) => &at["properties"][name]["items"],
+            None => &at["properties"][segment],
+        });
+        assert_eq!(at["description"], key.doc, "{}", key.path);
+    }
+    assert_eq!(schema["properties"]["proxy"]["properties"]["users"]["items"]["required"], serde_json::json!(["name", "password"]));
+}

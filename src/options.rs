@@ -1,0 +1,178 @@
+//! Flags that mean the same in every subcommand, and what holds without them.
+
+use crate::{
+    complaint::Complaint,
+    config::{Config, Jsonl, Packs, Resolve, Switch},
+};
+use clap::Args;
+use std::{env, fs, net::SocketAddr, path::PathBuf};
+
+/// Where root's configuration stands.
+const SYSTEM_CONFIG: &str = "/etc/gnomon/gnomon.yml";
+/// Where root's state is kept.
+const SYSTEM_STATE: &str = "/var/lib/gnomon";
+
+/// Which configuration.
+#[derive(Args, Debug, Default)]
+pub struct ConfigFlag {
+    /// The configuration file [default: /etc/gnomon/gnomon.yml for root, if it exists]
+    #[arg(long, env = "GNOMON_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFlag {
+    /// The configuration named, else root's, else the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read or something is wrong with it.
+    pub fn load(&self) -> Result<Config, Complaint> {
+        if let Some(path) = self.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            return Config::load(path);
+        }
+        let system = PathBuf::from(SYSTEM_CONFIG);
+        if is_root() && system.exists() { Config::load(&system) } else { Ok(Config::default()) }
+    }
+}
+
+/// Where CA, ledger and inventory are.
+#[derive(Args, Debug, Default)]
+pub struct StateFlag {
+    /// Where the certificate authority and the ledger are kept [default: /var/lib/gnomon for root, else ~/.local/state/gnomon]
+    #[arg(long, env = "GNOMON_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateFlag {
+    /// The folder named, else root's, else the user's own (XDG base directories).
+    ///
+    /// # Errors
+    /// When there is no home to put it in.
+    pub fn dir(&self) -> Result<PathBuf, Complaint> {
+        let set = |path: PathBuf| Some(path).filter(|path| !path.as_os_str().is_empty());
+        let variable = |name| env::var_os(name).map(PathBuf::from).and_then(set);
+        if let Some(dir) = self.state_dir.clone().and_then(set) {
+            return Ok(dir);
+        }
+        if is_root() {
+            return Ok(SYSTEM_STATE.into());
+        }
+        let base = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+        base.map(|base| base.join("gnomon")).ok_or_else(|| {
+            Complaint::usage("no place for the state: neither XDG_STATE_HOME nor HOME is set").next("name one with --state-dir")
+        })
+    }
+
+    /// The ledger's database in it.
+    ///
+    /// # Errors
+    /// As [`StateFlag::dir`].
+    pub fn ledger(&self) -> Result<PathBuf, Complaint> {
+        Ok(ledger_in(&self.dir()?))
+    }
+}
+
+/// The ledger's database in a state folder.
+pub fn ledger_in(state_dir: &std::path::Path) -> PathBuf {
+    state_dir.join("ledger.sqlite")
+}
+
+/// Which rules.
+#[derive(Args, Debug, Default)]
+pub struct RuleFlags {
+    /// A folder with rules of your own (*.yml, *.yaml, at any depth), or one such file; adds to the configuration's; repeatable
+    #[arg(long, value_name = "DIR")]
+    rules: Vec<PathBuf>,
+    /// Rules that ship: `builtin`, `none`, or pack names [default: builtin]
+    #[arg(long, value_name = "NAME,…", value_parser = str::parse::<Packs>)]
+    packs: Option<Packs>,
+}
+
+impl RuleFlags {
+    /// Puts the flags over the configuration.
+    pub fn apply(self, config: &mut Config) {
+        config.rules.dirs.extend(self.rules);
+        if let Some(packs) = self.packs {
+            config.rules.packs = packs;
+        }
+    }
+}
+
+/// What a running gnomon is told.
+#[derive(Args, Debug)]
+pub struct ServeFlags {
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    rules: RuleFlags,
+    /// Address and port of the proxy [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Address and port of /metrics and /healthz, or `off` [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDR", value_parser = str::parse::<Switch<SocketAddr>>)]
+    metrics: Option<Switch<SocketAddr>>,
+    /// Append events as JSON lines to this file, or to standard output with `-`
+    #[arg(long, value_name = "FILE")]
+    events: Option<String>,
+    /// A PEM file with further authorities to trust when servers are verified; repeatable
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Vec<PathBuf>,
+    /// Dial this address for that host and port: HOST:PORT:ADDR[:PORT]; repeatable
+    #[arg(long, value_name = "OVERRIDE", value_parser = str::parse::<Resolve>)]
+    resolve: Vec<Resolve>,
+}
+
+impl ServeFlags {
+    /// The configuration with these flags over it, and the state folder.
+    ///
+    /// # Errors
+    /// When the configuration is bad or there is no state folder.
+    pub fn settle(self) -> Result<(Config, PathBuf), Complaint> {
+        let mut config = self.config.load()?;
+        let state_dir = self.state.dir()?;
+        self.rules.apply(&mut config);
+        if let Some(listen) = self.listen {
+            config.proxy.listen = listen;
+        }
+        if let Some(metrics) = self.metrics {
+            config.metrics = metrics;
+        }
+        if let Some(events) = self.events {
+            config.events.jsonl = Jsonl::named(&events);
+        }
+        config.proxy.upstream_ca.extend(self.upstream_ca);
+        config.proxy.resolve.extend(self.resolve);
+        Ok((config, state_dir))
+    }
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `--json`.
+#[derive(Args, Debug, Default)]
+pub struct FormatFlag {
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl FormatFlag {
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::Text }
+    }
+}
+
+/// Whether the effective user is root, from procfs: the standard library cannot ask the kernel.
+fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    uids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}

@@ -1,0 +1,154 @@
+//! From configuration to a compiled set of rules: what ships (vendor), then the administrator's own.
+
+use crate::{complaint::Complaint, config};
+use gnomon_engine::{Origin, RuleSet, Source};
+use gnomon_packs::HostCatalogue;
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// Longest rule or catalogue file, bytes.
+const MAX_FILE: u64 = 4 << 20;
+/// How deep folders of rules may nest; a circle of links ends here.
+const MAX_DEPTH: usize = 16;
+/// Most files of rules.
+const MAX_FILES: usize = 20_000;
+
+/// Reads and compiles what the configuration names.
+///
+/// # Errors
+/// When a file cannot be read, or every error of every rule, one per line.
+pub fn load(rules: &config::Rules) -> Result<RuleSet, Complaint> {
+    compile(&sources(rules)?)
+}
+
+/// Compiles sources; the error lists everything that is wrong.
+///
+/// # Errors
+/// Every error of every rule, one per line.
+pub fn compile(sources: &[Source]) -> Result<RuleSet, Complaint> {
+    RuleSet::compile(sources).map_err(Complaint::input)
+}
+
+/// The sources that the configuration names, packs first.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn sources(rules: &config::Rules) -> Result<Vec<Source>, Complaint> {
+    let mut sources: Vec<Source> = Vec::new();
+    for pack in rules.packs.chosen() {
+        sources.extend(pack.files().map(|(name, text)| Source { name, text: text.to_owned(), origin: Origin::Vendor }));
+    }
+    sources.extend(own(&rules.dirs)?);
+    Ok(sources)
+}
+
+/// The administrator's rules in these folders and files.
+///
+/// # Errors
+/// When one cannot be read: a rule that is silently missing is a hole.
+pub fn own(paths: &[PathBuf]) -> Result<Vec<Source>, Complaint> {
+    let mut files = Vec::new();
+    for path in paths {
+        let before = files.len();
+        collect(path, 0, &mut files)?;
+        files[before..].sort_unstable();
+    }
+    // A folder named twice, or a folder within another, is loaded once.
+    let mut seen = std::collections::HashSet::new();
+    files.retain(|file| seen.insert(fs::canonicalize(file).unwrap_or_else(|_| file.clone())));
+    files.iter().map(|file| Ok(Source { name: file.display().to_string(), text: read(file)?, origin: Origin::Admin })).collect()
+}
+
+/// The shipped catalogue of hosts with the administrator's over it.
+///
+/// # Errors
+/// When a file cannot be read or one of its lines is wrong.
+pub fn catalogue(files: &[PathBuf]) -> Result<HostCatalogue, Complaint> {
+    let mut catalogue = HostCatalogue::shipped().map_err(Complaint::own)?;
+    for file in files {
+        let own = HostCatalogue::from_csv(&read(file)?).map_err(|error| Complaint::input(format!("{}: {error}", file.display())))?;
+        catalogue = catalogue.merge(own);
+    }
+    Ok(catalogue)
+}
+
+fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Complaint> {
+    let kind = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !kind.is_dir() {
+        files.push(path.to_owned());
+        if files.len() > MAX_FILES {
+            return Err(Complaint::input(format!("more than {MAX_FILES} rule files")).next("name a narrower folder"));
+        }
+        return Ok(());
+    }
+    if depth == MAX_DEPTH {
+        return Err(
+            Complaint::input(format!("{}: folders nest deeper than {MAX_DEPTH}", path.display())).next("is a link pointing upwards?")
+        );
+    }
+    for entry in fs::read_dir(path).map_err(|error| unreadable(path, &error))? {
+        let entry = entry.map_err(|error| unreadable(path, &error))?;
+        // Editors' leftovers, and the second copies that Kubernetes keeps behind `..data`.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
+        let is_rule = matches!(path.extension().and_then(OsStr::to_str), Some("yml" | "yaml"));
+        if is_rule || path.is_dir() {
+            collect(&path, depth + 1, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, Complaint> {
+    let mut text = String::new();
+    let length = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    match length {
+        Ok(length) if length as u64 > MAX_FILE => Err(Complaint::input(format!("{} is longer than {MAX_FILE} bytes", path.display()))),
+        Ok(_) => Ok(text),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Complaint {
+    Complaint::input(format!("cannot read {}: {error}", path.display()))
+        .next("name existing, readable files with --rules or in the section rules")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_read_at_any_depth_in_order_and_hidden_files_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("sub/..data")).unwrap();
+        for name in ["b.yml", "a.yaml", "sub/c.yml", "readme.md", ".hidden.yml", "sub/..data/c.yml"] {
+            fs::write(at(name), name).unwrap();
+        }
+        let twice = [dir.path().to_owned(), at("sub")];
+        let sources = own(&twice).unwrap();
+        let texts: Vec<&str> = sources.iter().map(|source| source.text.as_str()).collect();
+        assert_eq!(texts, ["a.yaml", "b.yml", "sub/c.yml"]);
+        assert!(sources.iter().all(|source| source.origin == Origin::Admin));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let error = own(&["/no/such/folder".into()]).unwrap_err();
+        assert!(error.cause.starts_with("cannot read /no/such/folder: "), "{error}");
+    }
+
+    #[test]
+    fn links_in_a_circle_end() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
+        assert!(own(&[dir.path().to_owned()]).unwrap_err().cause.contains("nest deeper"));
+    }
+}

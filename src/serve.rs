@@ -1,0 +1,276 @@
+//! A running gnomon: everything wired together, started in an order in which nothing is announced
+//! before it works, and stopped so that no acknowledged event is lost.
+
+use crate::{
+    complaint::Complaint,
+    config::{Config, Jsonl, Switch},
+    line,
+    options::ledger_in,
+    rule_files,
+};
+use anyhow::{Context, Result};
+use gnomon_http::{CertificateAuthority, Provenance};
+use gnomon_inspect::{Bounds, Inspector, Surroundings};
+use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Secret, serve_metrics};
+use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerOptions, Reader, Writer};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+/// Bytes of a GiB.
+const GIB: u64 = 1 << 30;
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+
+/// What is written to standard output while gnomon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Narration {
+    /// Nothing.
+    Silent,
+    /// A line for each detection.
+    Lines,
+    /// Each detection as JSON.
+    Json,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start, or what broke while it ran.
+pub fn run(config: &Config, state_dir: &Path, narration: Narration) -> Result<()> {
+    check_listener(config)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let Started { proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
+        let mut signals = Signals::new()?;
+        // To standard error: standard output is for events and detections.
+        write!(io::stderr(), "{announcement}").context("writing to standard error")?;
+        let stopped = |mut stopping: watch::Receiver<bool>| async move {
+            // A dropped sender stops too.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        };
+        let mut serving = tokio::spawn(proxy.run(stopped(stop.subscribe())));
+        let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
+        let mut narrating = tokio::spawn(narrate(ledger_in(state_dir), narration));
+        let broke = loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Asked::Reload => reload(config, &inspector, recorder.metrics()),
+                    Asked::Stop => break None,
+                },
+                ended = &mut serving => break Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
+                () = writer.ended() => break Some(Complaint::own("the ledger's writer ended; events can no longer be kept")),
+                ended = &mut narrating, if !narrating.is_finished() => {
+                    if let Ok(Err(error)) = ended {
+                        tracing::warn!("detections are no longer shown: {error:#}");
+                    }
+                }
+            }
+        };
+        tracing::info!("stopping: connections may finish");
+        let _ = stop.send(true);
+        if broke.is_none() {
+            tokio::select! {
+                _ = &mut serving => {}
+                // A second signal does not wait for connections; the ledger is flushed all the same.
+                () = signals.stop_again() => serving.abort(),
+            }
+        }
+        if let Some(scraping) = scraping {
+            scraping.abort();
+        }
+        writer.shutdown().await;
+        narrating.abort();
+        broke.map_or(Ok(()), |complaint| Err(complaint.into()))
+    })
+}
+
+/// Refuses to be an open proxy.
+///
+/// # Errors
+/// When anybody on the network could use it.
+pub fn check_listener(config: &Config) -> Result<(), Complaint> {
+    let listen = config.proxy.listen;
+    if listen.ip().is_loopback() || !config.proxy.users.is_empty() {
+        return Ok(());
+    }
+    Err(Complaint::input(format!(
+        "{listen} is reachable from other machines and proxy.users is empty: anybody could send traffic through this host"
+    ))
+    .next("listen on 127.0.0.1, or list users with passwords under proxy.users in the configuration"))
+}
+
+/// What is open and ready, but does not serve yet.
+struct Started {
+    proxy: Proxy,
+    metrics: Option<TcpListener>,
+    recorder: Arc<Recorder>,
+    inspector: Arc<Inspector>,
+    writer: Writer,
+    stop: watch::Sender<bool>,
+    announcement: String,
+}
+
+async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
+    let rules = Arc::new(rule_files::load(&config.rules)?);
+    let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
+    let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
+    let inspector = Arc::new(Inspector::new(rules.clone(), surroundings, bounds));
+    let users =
+        config.proxy.users.iter().map(|user| Ok(ProxyUser { name: user.name.clone(), password: Secret::new(user.password.fetch()?) }));
+    let users = users.collect::<Result<Vec<_>, Complaint>>()?;
+    let (ca, provenance) = CertificateAuthority::load_or_create(state_dir)?;
+    let fingerprint = ca.fingerprint_sha256();
+    let metrics = match config.metrics {
+        Switch::Off => None,
+        Switch::On(address) => Some(listen(address).await?),
+    };
+    let own_listeners = metrics.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let (ledger, writer) = Ledger::open(ledger_options(config, state_dir)).await?;
+    let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
+    let options = ProxyOptions {
+        listen: config.proxy.listen,
+        bypass: config.bypass_hosts(),
+        users,
+        upstream_ca: config.proxy.upstream_ca.clone(),
+        resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
+        own_listeners,
+        max_connections: config.proxy.max_connections,
+        ..ProxyOptions::default()
+    };
+    let proxy = Proxy::bind(options, inspector.clone(), recorder.clone(), Arc::new(ca)).await?;
+    let scrape = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+    let ca_file = state_dir.join("ca.pem");
+    let announcement = announce(proxy.local_addr(), scrape, &ca_file, (&fingerprint, provenance), rules.rules().len());
+    Ok(Started { proxy, metrics, recorder, inspector, writer, stop: watch::channel(false).0, announcement })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let complaint = Complaint::own(format!("cannot listen on {address} for metrics: {error}"));
+        let step = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program (perhaps another gnomon) has it: stop it, or choose another with --metrics, or --metrics off"
+            }
+            _ => "choose another address with --metrics, or --metrics off",
+        };
+        complaint.next(step).into()
+    })
+}
+
+fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
+    let mut options = LedgerOptions::new(ledger_in(state_dir));
+    options.jsonl = match &config.events.jsonl {
+        Jsonl::Off => JsonlTarget::None,
+        Jsonl::Stdout => JsonlTarget::Stdout,
+        Jsonl::File(path) => JsonlTarget::File(path.clone()),
+    };
+    options.retention = Duration::from_secs(config.events.days * DAY);
+    options.max_bytes = config.events.max_gib * GIB;
+    options
+}
+
+/// What a person needs to know to use it, and what it does not do.
+fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&str, Provenance), rules: usize) -> String {
+    let (fingerprint, provenance) = key;
+    let made = match provenance {
+        Provenance::Created => "made just now; no client trusts it yet",
+        Provenance::Loaded => "as before",
+    };
+    let ca = ca.display();
+    let scrape = metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
+    format!(
+        "gnomon {version}: inline proxy on {proxy}, {rules} rules\n\
+         \x20 CA        {ca} ({made}), SHA-256 {fingerprint}\n\
+         \x20 metrics   {scrape}\n\
+         \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} SSL_CERT_FILE={ca} COMMAND\n\
+         \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n\
+         \x20 scope     sees what clients send through this proxy, and nothing else on this host; nothing is redirected to it\n",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
+fn reload(config: &Config, inspector: &Inspector, metrics: &Metrics) {
+    // Whoever sent the signal looks at the log, so it says what came of it either way.
+    let told = match rule_files::load(&config.rules) {
+        Ok(rules) => {
+            metrics.rules_replaced(&rules);
+            let count = rules.rules().len();
+            inspector.replace_rules(Arc::new(rules));
+            format!("rules reloaded: {count} are in force; connections that are open keep theirs")
+        }
+        Err(complaint) => format!("rules not reloaded, those from before stay in force:\n{complaint}"),
+    };
+    let _ = writeln!(io::stderr(), "gnomon: {told}");
+}
+
+/// Shows detections as they become durable. It reads the ledger like anybody else, so a slow
+/// terminal holds nothing up.
+async fn narrate(ledger: PathBuf, narration: Narration) -> Result<()> {
+    if narration == Narration::Silent {
+        return Ok(());
+    }
+    let filter = EventFilter { kinds: vec!["alert".to_owned(), "signal".to_owned()], ..EventFilter::default() };
+    let mut follow = Reader::open(&ledger).await?.follow(filter, None).await?;
+    loop {
+        let events = follow.next().await?;
+        let mut out = io::stdout().lock();
+        for event in events {
+            match narration {
+                Narration::Json => writeln!(out, "{}", event.json)?,
+                Narration::Lines | Narration::Silent => writeln!(out, "{}", line::of_json(&event.json))?,
+            }
+        }
+        out.flush()?;
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+        }
+    }
+
+    async fn stop_again(&mut self) {
+        while let Asked::Reload = self.next().await {}
+    }
+}
+
+fn ending(ended: Result<(), tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(()) => "without being asked to".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,61 @@
+//! Moments as people write and read them. All in UTC: the log of an incident is read across zones.
+
+use std::time::{Duration, SystemTime};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
+/// A moment: `90s`, `15m`, `1h`, `7d` ago, or RFC 3339.
+pub fn parse(text: &str) -> Result<SystemTime, String> {
+    if let Some(ago) = ago(text) {
+        return SystemTime::now().checked_sub(ago).ok_or_else(|| format!("`{text}` ago is before time began"));
+    }
+    rfc3339(text).ok_or_else(|| format!("`{text}` is neither a span (90s, 15m, 1h, 7d) nor a moment (2026-11-20T09:00:00Z)"))
+}
+
+fn ago(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+/// An RFC 3339 moment.
+pub fn rfc3339(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn millis(when: SystemTime) -> i64 {
+    when.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// `2026-11-20 09:00:00`, UTC.
+pub fn show(millis: i64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    OffsetDateTime::from_unix_timestamp(millis.div_euclid(1000))
+        .ok()
+        .and_then(|at| at.format(format).ok())
+        .unwrap_or_else(|| "-".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_moments_are_read_and_nonsense_is_not() {
+        let at = parse("2026-11-20T10:00:00+01:00").unwrap();
+        assert_eq!(show(millis(at)), "2026-11-20 09:00:00");
+        let hour = SystemTime::now().duration_since(parse("1h").unwrap()).unwrap();
+        assert!((3600..3602).contains(&hour.as_secs()));
+        for bad in ["", "h", "1y", "-1h", "soon", "99999999999999999999d", "18446744073709551615w"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}
