@@ -8,7 +8,7 @@ import sys
 import time
 
 from .lab import HERE
-from .mcp_checks import await_fence
+from .mcp_checks import fence
 from .results import expect_equal
 
 MIB = 1 << 20
@@ -19,7 +19,7 @@ FIRST_EVENT_SECONDS = 0.8
 
 
 def run_all(lab, results):
-    offset = lab.events_size()
+    offset = fence(lab)
     for http in ("1.1", "2"):
         tag = f"h{http[0]}"
         if results.wanted(f"page-{tag}"):
@@ -36,8 +36,7 @@ def run_all(lab, results):
         _git(lab, results)
     if lab.proxied:
         with results.check("web: nothing of this was taken for MCP"):
-            # Events are written in order: once this call's is there, any earlier one would be too.
-            await_fence(lab, offset)
+            fence(lab)
             ports = (lab.ports["web"], lab.ports["ws"])
             wrong = [event for event in lab.events_from(offset) if event.get("server.port") in ports and event.get("mcp.method.name")]
             assert not wrong, f"{len(wrong)} events, the first: {wrong[0] if wrong else None}"
