@@ -141,7 +141,8 @@ impl Tunnel {
         // What the client names in its handshake is what the server will go by, so that is where the
         // connection goes: a name on the bypass list cannot be borrowed for another server.
         let name = hello.sni.clone().unwrap_or_else(|| self.host.clone());
-        if self.bypassed(&name) {
+        let refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
+        if self.shared.options.bypass.matches(&name, self.port) || (connection.is_bypassed() && !refused) {
             let reports = connection.report(Action::Allow, FlowOutcome::Bypassed.as_str(), Telling::IfMatched);
             let tunnel = Tunnel { host: name, ..self };
             tunnel.pass_reported(FlowOutcome::Bypassed, None, reports).await;
@@ -161,7 +162,6 @@ impl Tunnel {
             tunnel.pass_reported(FlowOutcome::Passthrough, None, reports).await;
             return;
         }
-        let refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
         let fallback = if offered.contains(&Alpn::Http11) || offered.is_empty() { Alpn::Http11 } else { Alpn::H2 };
         let (destination, problem) = if refused {
             // Nothing will be asked of the server, so it is not even dialled.
@@ -237,11 +237,6 @@ impl Tunnel {
             shared: self.shared.clone(),
         };
         serve_http(route, Peeked::new(self.seen, self.client), speaks).await;
-    }
-
-    /// Whether the connection is to be passed on unread.
-    fn bypassed(&self, name: &str) -> bool {
-        self.shared.options.bypass.matches(name, self.port)
     }
 
     async fn pass(self, outcome: FlowOutcome, server: Option<TcpStream>) {

@@ -82,6 +82,15 @@ fn response(node: &Node, report: &mut Report<'_>) -> Option<Response> {
         None => None,
         Some(node) => Some(message(node, report)?),
     };
+    if action == Action::Allow
+        && let Some(mode) = node.get("mode")
+    {
+        return match (mode.text(), node.get("to")) {
+            (Some("bypass"), None) => Some(Response { action, mode: Mode::Bypass, message, to: None }),
+            (Some("bypass"), Some(to)) => report.at(to.at, "`to` belongs to `action: redirect`; take it out"),
+            _ => report.at(mode.at, "the only mode of `allow` is `bypass`: the connection is passed on unread"),
+        };
+    }
     if action != Action::Redirect {
         let lost = ["mode", "to"].into_iter().find_map(|key| node.get(key).map(|node| (key, node)));
         return match lost {

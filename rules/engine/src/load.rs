@@ -1,7 +1,7 @@
 //! One YAML document to one rule: Sigma's own keys. The `gnomon` block is read in `extension`.
 
 use crate::{
-    Response, Rule, Source,
+    Mode, Response, Rule, Source,
     detection::{self, Items},
     error::{Report, hint, nearest},
     expr::{Asks, Expr},
@@ -134,17 +134,22 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
 
 /// An exemption that comes after the answer would come too late: the request was refused by then.
 fn allow_is_timely(response: &Response, asks: &Asks, document: &Node, report: &mut Report<'_>) -> Option<()> {
+    let at = document.get("gnomon").map_or(document.at, |node| node.at);
+    // What is passed on unread must be told from what is known before the first byte is read.
+    if response.mode == Mode::Bypass
+        && let Some(field) = asks.fields.iter().find(|field| field.phase() > Phase::Hello)
+    {
+        return report.at(
+            at,
+            format!("`mode: bypass` must be decidable at the ClientHello, but `{field}` is only known when the connection is read"),
+        );
+    }
     let late = asks.fields.iter().find(|field| field.phase() > Phase::Message);
     match late {
-        Some(field) if response.action == Action::Allow => {
-            let at = document.get("gnomon").map_or(document.at, |node| node.at);
-            report.at(
-                at,
-                format!(
-                    "`allow` must be decidable on the request, but `{field}` is only known with the answer; name what the request says"
-                ),
-            )
-        }
+        Some(field) if response.action == Action::Allow => report.at(
+            at,
+            format!("`allow` must be decidable on the request, but `{field}` is only known with the answer; name what the request says"),
+        ),
         _ => Some(()),
     }
 }

@@ -42,14 +42,17 @@ impl fmt::Display for RuleIndex {
     }
 }
 
-/// How a redirected client is told where to go.
+/// How an action is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// The message is refused in the protocol's own words, which name the place to go to.
+    /// The usual way; of a redirect: the message is refused in the protocol's own words, which name
+    /// the place to go to.
     #[default]
     Explain,
     /// HTTP 307 with a `Location`.
     Location,
+    /// Of `allow`: the connection is passed on unread. Decided at the ClientHello at the latest.
+    Bypass,
 }
 
 /// What to do about a match: `gnomon.response`.
@@ -57,7 +60,7 @@ pub enum Mode {
 pub struct Response {
     /// What to do.
     pub action: Action,
-    /// How to redirect; meaningful for [`Action::Redirect`] only.
+    /// How to redirect, or to allow.
     pub mode: Mode,
     /// Where to: the name of a portal or an http(s) URL. Always a URL with [`Mode::Location`].
     pub to: Option<SmolStr>,

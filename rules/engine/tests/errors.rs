@@ -127,6 +127,18 @@ fn an_exemption_that_would_come_with_the_answer_is_refused() {
 }
 
 #[test]
+fn a_bypass_is_told_by_the_client_hello() {
+    let rule = |field: &str| {
+        format!("{HEAD}detection: {{sel: {{{field}}}, condition: sel}}\ngnomon: {{response: {{action: allow, mode: bypass}}}}\n")
+    };
+    let late = RuleSet::compile(&[source("r.yml", &rule("url.path: /mcp"))]).unwrap_err().to_string();
+    says(&late, "must be decidable at the ClientHello, but `url.path`");
+    let set = RuleSet::compile(&[source("r.yml", &rule("server.address: bank.example"))]).unwrap();
+    assert_eq!(set.rules()[0].response.mode, gnomon_engine::Mode::Bypass);
+    says(&gnomon("response: {action: allow, mode: explain}"), "the only mode of `allow` is `bypass`");
+}
+
+#[test]
 fn an_example_with_an_unknown_field_or_type_is_refused() {
     says(&gnomon("tests: [{observe: {mcp.methd.name: x}, expect: match}]"), "did you mean `mcp.method.name`?");
     says(&gnomon("tests: [{observe: {server.port: https}, expect: match}]"), "must be of type Int");

@@ -1,7 +1,7 @@
 //! The first two phases: what is known of a connection before any request.
 
 use crate::{Inspector, Sighting, normal_host, sighting::Findings};
-use gnomon_engine::{Answer, Progress, RuleSet};
+use gnomon_engine::{Answer, Mode, Progress, RuleSet};
 use gnomon_observe::{Action, Class, Evidence, Field, Observation, Phase};
 use std::sync::Arc;
 
@@ -61,6 +61,16 @@ impl Connection {
         let _ = rules.judge(&self.seen, Phase::Connect, &mut progress);
         let _ = rules.judge(&self.seen, Phase::Hello, &mut progress);
         (rules, progress)
+    }
+
+    /// Whether a rule that is decided by now says that the connection is passed on unread. Rules that
+    /// would need to read it do not stand in the way; that is what a bypass is for.
+    #[must_use]
+    pub fn is_bypassed(&self) -> bool {
+        self.progress
+            .matched()
+            .filter_map(|index| self.rules.rule(index))
+            .any(|rule| rule.response.action == Action::Allow && rule.response.mode == Mode::Bypass)
     }
 
     /// The rules this connection was judged by.
