@@ -1,0 +1,11 @@
+//! gnomon seen from outside: real sockets, real TLS, an upstream that acts on the first complete
+//! JSON value. One test binary.
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod bodies;
+mod hold_back;
+mod mcp;
+mod passage;
+mod replay;
+mod support;

@@ -1,0 +1,163 @@
+//! A real MCP client and a real MCP server (the official SDK), both eras, with gnomon between them.
+
+use crate::support::{
+    HOST,
+    authority::{Authority, trusting},
+    gnomon::Gnomon,
+    rules::{MESSAGE, block, id, shipped},
+    soon,
+};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rmcp::{
+    ClientLifecycleMode, ClientServiceExt, ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock, Implementation,
+        ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+    },
+    service::{RequestContext, RoleClient, RunningService},
+    transport::{
+        StreamableHttpClientTransport,
+        streamable_http_client::StreamableHttpClientTransportConfig,
+        streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager},
+    },
+};
+use serde_json::{Value, json};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// A server with two tools that say their name.
+#[derive(Clone)]
+struct Tools;
+
+impl ServerHandler for Tools {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build()).with_server_info(Implementation::new("e2e-server", "1.2.0"))
+    }
+
+    async fn list_tools(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListToolsResult, ErrorData> {
+        let schema = json!({"type": "object"}).as_object().unwrap().clone();
+        let tool = |name: &'static str| Tool::new(name, "Says its name", schema.clone());
+        Ok(ListToolsResult::with_all_items(vec![tool("allowed_tool"), tool("blocked_tool")]))
+    }
+
+    async fn call_tool(&self, request: CallToolRequestParams, _: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
+        Ok(CallToolResult::success(vec![ContentBlock::text(format!("this is {}", request.name))]).into())
+    }
+}
+
+async fn serve(authority: &Authority, config: StreamableHttpServerConfig) -> SocketAddr {
+    let service: StreamableHttpService<Tools, LocalSessionManager> = StreamableHttpService::new(|| Ok(Tools), Arc::default(), config);
+    let acceptor = TlsAcceptor::from(authority.server(HOST, &["http/1.1"]));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let (acceptor, service) = (acceptor.clone(), service.clone());
+            tokio::spawn(async move {
+                let Ok(tls) = acceptor.accept(tcp).await else { return };
+                let answer = service_fn(move |request| {
+                    let service = service.clone();
+                    async move { Ok::<_, Infallible>(service.handle(request).await) }
+                });
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), answer).await;
+            });
+        }
+    });
+    address
+}
+
+type Client = RunningService<RoleClient, ClientConfig>;
+
+/// The era of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Era {
+    /// `initialize`, sessions, event streams.
+    Sessions,
+    /// `initialize`, answers as JSON.
+    Json,
+    /// `server/discover`, no sessions.
+    Stateless,
+}
+
+impl Era {
+    fn version(self) -> &'static str {
+        if self == Self::Stateless { "2026-07-28" } else { "2025-11-25" }
+    }
+
+    fn server(self) -> StreamableHttpServerConfig {
+        let sessions = self == Self::Sessions;
+        StreamableHttpServerConfig::default().with_legacy_session_mode(sessions).with_json_response(!sessions).with_allowed_hosts([HOST])
+    }
+
+    async fn connect(self, gnomon: &Gnomon) -> Client {
+        let proxy = reqwest::Proxy::all(format!("http://{}", gnomon.address)).unwrap();
+        let tls = trusting(&gnomon.root, &["http/1.1"]);
+        let http = reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured((*tls).clone()).build().unwrap();
+        let config = StreamableHttpClientTransportConfig::with_uri(format!("https://{HOST}/rpc"));
+        let transport = StreamableHttpClientTransport::with_client(http, config);
+        let client = ClientConfig::new(ClientCapabilities::default(), Implementation::new("e2e-client", "9.9"));
+        let lifecycle = match self {
+            Self::Stateless => ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] },
+            Self::Sessions | Self::Json => ClientLifecycleMode::Initialize,
+        };
+        let client = client.with_protocol_version(ProtocolVersion::V_2025_11_25);
+        soon("the session", client.serve_with_lifecycle(transport, lifecycle)).await.unwrap()
+    }
+}
+
+async fn call(client: &Client, tool: &'static str) -> CallToolResult {
+    soon(tool, client.call_tool(CallToolRequestParams::new(tool))).await.unwrap()
+}
+
+fn text(result: &CallToolResult) -> String {
+    serde_json::to_value(result).unwrap()["content"][0]["text"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_session_of_either_era_passes_unchanged_and_a_blocked_call_leaves_it_usable() {
+    for era in [Era::Sessions, Era::Json, Era::Stateless] {
+        let authority = Authority::new("the server's authority");
+        let address = serve(&authority, era.server()).await;
+        let rules = shipped().into_iter().chain([block(1, "gen_ai.tool.name: blocked_tool")]);
+        let gnomon = Gnomon::with().rules(rules).resolve(HOST, address).trust(authority.pem_file()).start().await;
+        let client = era.connect(&gnomon).await;
+        let tools = soon("the tools", client.list_tools(None)).await.unwrap();
+        assert_eq!(tools.tools.iter().map(|t| t.name.as_ref()).collect::<Vec<_>>(), ["allowed_tool", "blocked_tool"]);
+        let result = call(&client, "allowed_tool").await;
+        assert_eq!((result.is_error, text(&result).as_str()), (Some(false), "this is allowed_tool"), "{era:?}");
+        let refused = call(&client, "blocked_tool").await;
+        assert_eq!(refused.is_error, Some(true), "{era:?}");
+        assert!(text(&refused).contains(MESSAGE), "{era:?}: {}", text(&refused));
+        assert_eq!(text(&call(&client, "allowed_tool").await), "this is allowed_tool", "{era:?}");
+        soon("the end", client.cancel()).await.unwrap();
+        let events = gnomon.finish().await;
+        check_events(era, &events);
+    }
+}
+
+fn check_events(era: Era, events: &[Value]) {
+    let of = |method: &str| events.iter().filter(|e| e["mcp.method.name"] == method).collect::<Vec<_>>();
+    let first = if era == Era::Stateless { "server/discover" } else { "initialize" };
+    for method in [first, "tools/list", "tools/call"] {
+        assert!(!of(method).is_empty(), "{era:?} {method}: {events:#?}");
+    }
+    for seen in of(first).into_iter().chain(of("tools/list")).chain(of("tools/call")) {
+        assert_eq!(seen["mcp.protocol.version"], era.version(), "{seen:#}");
+        assert_eq!(seen["gnomon.confidence"], "confirmed");
+        assert!(seen["jsonrpc.request.id"].is_string());
+        assert_eq!((&seen["server.address"], &seen["url.path"]), (&json!(HOST), &json!("/rpc")));
+    }
+    let named = if era == Era::Stateless { of("tools/call") } else { of("initialize") };
+    assert!(named.iter().all(|e| e["mcp.client.name"] == "e2e-client" && e["mcp.client.version"] == "9.9"), "{named:#?}");
+    assert!(of(first).iter().any(|e| e["mcp.server.name"] == "e2e-server"), "{:#?}", of(first));
+    assert!(of("tools/list").iter().any(|e| e["gnomon.tools"] == json!(["allowed_tool", "blocked_tool"])));
+    let calls: Vec<_> = of("tools/call").iter().map(|e| (e["gen_ai.tool.name"].clone(), e["gnomon.action"].clone())).collect();
+    let blocked: Vec<_> = of("tools/call").into_iter().filter(|e| e["gen_ai.tool.name"] == "blocked_tool").collect();
+    assert!(blocked.iter().any(|e| e["rule.id"] == id(1) && e["gnomon.action"] == "block"), "{calls:?}");
+    assert_eq!(calls.iter().filter(|(tool, _)| tool == "allowed_tool").count(), 2, "{calls:?}");
+    if era == Era::Sessions {
+        assert!(of("tools/call").iter().all(|e| e["mcp.session.id"].is_string()));
+    }
+}

@@ -1,0 +1,195 @@
+//! gnomon in this process: rules, proxy, metrics and ledger, as the command would start them.
+
+use super::{HOST, soon, upstream::Upstream};
+use gnomon_engine::{RuleSet, Source};
+use gnomon_http::CertificateAuthority;
+use gnomon_inspect::{Bounds, HostPatterns, Inspector, Surroundings};
+use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Secret, serve_metrics};
+use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
+use rustls::pki_types::CertificateDer;
+use serde_json::Value;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+/// How to start one.
+#[derive(Default)]
+pub struct Setup {
+    rules: Vec<Source>,
+    bypass: Vec<&'static str>,
+    sanctioned: Vec<&'static str>,
+    users: Vec<(&'static str, &'static str)>,
+    resolve: Vec<String>,
+    roots: Vec<PathBuf>,
+    catalogue: gnomon_packs::HostCatalogue,
+}
+
+/// A running gnomon.
+pub struct Gnomon {
+    pub address: SocketAddr,
+    pub metrics_address: SocketAddr,
+    pub root: CertificateDer<'static>,
+    pub inspector: Arc<Inspector>,
+    ledger: Ledger,
+    writer: Writer,
+    recorder: Arc<Recorder>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    dir: TempDir,
+}
+
+impl Setup {
+    pub fn rules(mut self, rules: impl IntoIterator<Item = Source>) -> Self {
+        self.rules.extend(rules);
+        self
+    }
+
+    pub fn bypass(mut self, host: &'static str) -> Self {
+        self.bypass.push(host);
+        self
+    }
+
+    pub fn sanctioned(mut self, host: &'static str) -> Self {
+        self.sanctioned.push(host);
+        self
+    }
+
+    pub fn user(mut self, name: &'static str, password: &'static str) -> Self {
+        self.users.push((name, password));
+        self
+    }
+
+    /// `name` is found at `address`, whatever port of it is asked for among 80 and 443.
+    pub fn resolve(mut self, name: &str, address: SocketAddr) -> Self {
+        for port in [80, 443] {
+            self.resolve.push(format!("{name}:{port}:{}:{}", address.ip(), address.port()));
+        }
+        self
+    }
+
+    /// Knows the hosts that the shipped catalogue names; without it, none.
+    pub fn shipped_catalogue(mut self) -> Self {
+        self.catalogue = gnomon_packs::HostCatalogue::shipped().unwrap();
+        self
+    }
+
+    pub fn trust(mut self, pem_file: &Path) -> Self {
+        self.roots.push(pem_file.to_owned());
+        self
+    }
+
+    /// Before this upstream.
+    pub async fn before(self, upstream: &Upstream) -> Gnomon {
+        self.resolve(HOST, upstream.address).trust(upstream.authority.pem_file()).start().await
+    }
+
+    pub async fn start(self) -> Gnomon {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = RuleSet::compile(&self.rules).unwrap_or_else(|errors| panic!("{errors}"));
+        let sanctioned = HostPatterns::parse(self.sanctioned).unwrap();
+        let surroundings = Surroundings { sanctioned, catalogue: self.catalogue };
+        let metrics = Metrics::new(&rules, "test").unwrap();
+        let inspector = Arc::new(Inspector::new(Arc::new(rules), surroundings, Bounds::default()));
+        let mut options = LedgerOptions::new(dir.path().join("ledger.sqlite"));
+        options.jsonl = JsonlTarget::File(dir.path().join("events.jsonl"));
+        let (ledger, writer) = Ledger::open(options).await.unwrap();
+        let recorder = Arc::new(Recorder::new(ledger.clone(), metrics));
+        let (ca, _) = CertificateAuthority::load_or_create(dir.path()).unwrap();
+        let root = ca.certificate().der().clone();
+
+        let scraped = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let metrics_address = scraped.local_addr().unwrap();
+        let options = ProxyOptions {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            bypass: HostPatterns::parse(self.bypass).unwrap(),
+            users: self
+                .users
+                .into_iter()
+                .map(|(name, password)| ProxyUser { name: name.to_owned(), password: Secret::new(password.to_owned()) })
+                .collect(),
+            upstream_ca: self.roots,
+            resolve: self.resolve.iter().map(|r| r.parse().unwrap()).collect(),
+            own_listeners: vec![metrics_address],
+            drain: Duration::from_secs(3),
+            ..ProxyOptions::default()
+        };
+        let proxy = Proxy::bind(options, inspector.clone(), recorder.clone(), Arc::new(ca)).await.unwrap();
+        let address = proxy.local_addr();
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(proxy.run(until(stopping.clone())));
+        tasks.spawn(serve_metrics(scraped, recorder.clone(), until(stopping)));
+        Gnomon { address, metrics_address, root, inspector, ledger, writer, recorder, stop, tasks, dir }
+    }
+}
+
+async fn until(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+impl Gnomon {
+    pub fn with() -> Setup {
+        Setup::default()
+    }
+
+    /// The events that are on disk.
+    pub async fn events(&self) -> Vec<Value> {
+        self.ledger.flush().await.unwrap();
+        read(self.dir.path())
+    }
+
+    /// Waits until there are at least so many events.
+    pub async fn events_until(&self, count: usize) -> Vec<Value> {
+        soon(&format!("{count} events"), async {
+            loop {
+                let events = self.events().await;
+                if events.len() >= count {
+                    return events;
+                }
+                // The file has no bell: look again until the deadline.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// What it records with.
+    pub fn recorder(&self) -> Arc<Recorder> {
+        self.recorder.clone()
+    }
+
+    /// The metrics as Prometheus would read them.
+    pub fn metrics(&self) -> String {
+        self.recorder.metrics().render(&self.ledger.dropped())
+    }
+
+    /// Waits until a metric has this line.
+    pub async fn metrics_until(&self, line: &str) {
+        soon(line, async {
+            while !self.metrics().lines().any(|l| l == line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Stops everything and gives all events there ever were. Close clients first: what they left
+    /// open is waited for.
+    pub async fn finish(mut self) -> Vec<Value> {
+        let _ = self.stop.send(true);
+        soon("the proxy to end", async { while self.tasks.join_next().await.is_some() {} }).await;
+        drop((self.recorder, self.ledger));
+        soon("the ledger to end", self.writer.shutdown()).await;
+        read(self.dir.path())
+    }
+}
+
+fn read(dir: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
