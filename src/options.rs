@@ -16,7 +16,7 @@ const SYSTEM_STATE: &str = "/var/lib/gnomon";
 #[derive(Args, Debug, Default)]
 pub struct ConfigFlag {
     /// The configuration file [default: /etc/gnomon/gnomon.yml for root, if it exists]
-    #[arg(long, env = "GNOMON_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "GNOMON_CONFIG", hide_env_values = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -38,7 +38,7 @@ impl ConfigFlag {
 #[derive(Args, Debug, Default)]
 pub struct StateFlag {
     /// Where the certificate authority and the ledger are kept [default: /var/lib/gnomon for root, else ~/.local/state/gnomon]
-    #[arg(long, env = "GNOMON_STATE_DIR", value_name = "DIR")]
+    #[arg(long, env = "GNOMON_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 

@@ -48,6 +48,10 @@ pub enum Narration {
 /// Why it could not start, or what broke while it ran.
 pub fn run(config: &Config, state_dir: &Path, narration: Narration) -> Result<()> {
     check_listener(config)?;
+    // What is announced can be pasted elsewhere, so paths are whole.
+    let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+    // Two streams of lines in one output could not be told apart.
+    let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let Started { proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
         let mut signals = Signals::new()?;

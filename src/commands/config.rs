@@ -51,7 +51,7 @@ impl Config {
                 };
                 let rules = rule_files::load(&config.rules)?;
                 rule_files::catalogue(&config.rules.hosts)?;
-                for path in config.proxy.upstream_ca.iter().filter(|path| !path.is_file()) {
+                if let Some(path) = config.proxy.upstream_ca.iter().find(|path| !path.is_file()) {
                     return Err(Complaint::input(format!("proxy.upstream_ca: there is no file {}", path.display())).into());
                 }
                 for user in &config.proxy.users {

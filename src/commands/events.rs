@@ -9,6 +9,7 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use gnomon_ledger::{EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
+use gnomon_observe::FieldRef;
 use std::{
     io::{self, BufWriter, Write},
     time::SystemTime,
@@ -101,7 +102,10 @@ fn write(events: &[StoredEvent], format: Format) -> io::Result<()> {
 
 fn condition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
-        _ => Err("write FIELD=VALUE, as gnomon.action=block".to_owned()),
+        Some((field, value)) => match field.parse::<FieldRef>() {
+            Ok(_) => Ok((field.to_owned(), value.to_owned())),
+            Err(unknown) => Err(unknown.to_string()),
+        },
+        None => Err("write FIELD=VALUE, as gnomon.action=block".to_owned()),
     }
 }

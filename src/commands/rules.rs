@@ -99,17 +99,9 @@ fn check(set: &RuleSet) -> Result<(), Complaint> {
 }
 
 fn row(out: &mut impl Write, rule: &Rule) -> io::Result<()> {
-    let action = rule.response.action;
-    writeln!(
-        out,
-        "{}  {:<13}  {:<6}  {:<8}  {:<8}  {}",
-        rule.id,
-        rule.level,
-        rule.class,
-        action,
-        rule.phase,
-        crate::line::clean(&rule.title)
-    )
+    let words = (rule.level.as_str(), rule.class.as_str(), rule.response.action.as_str(), rule.phase.as_str());
+    let (level, class, action, phase) = words;
+    writeln!(out, "{}  {level:<13}  {class:<6}  {action:<8}  {phase:<8}  {}", rule.id, crate::line::clean(&rule.title))
 }
 
 fn json(rule: &Rule) -> serde_json::Value {

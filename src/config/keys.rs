@@ -152,7 +152,7 @@ pub fn reference() -> String {
         "# Configuration keys\n\n\
          Generated from the table in `src/config/keys.rs`; edit it there. One YAML file, named by `--config`; every key may be left out. \
          What stands on the command line wins. The guide is [configuration.md](../configuration.md).\n\n\
-         | key | default | what it does |\n|---|---|---|\n",
+         | key | default | for example | what it does |\n|---|---|---|---|\n",
     );
     for key in KEYS {
         let default = match key.default {
@@ -164,7 +164,7 @@ pub fn reference() -> String {
             Shape::Number(low, high) => format!(" From {low} to {high}."),
             _ => String::new(),
         };
-        page.push_str(&format!("| `{}` | {default} | {}{bounds} |\n", key.path, key.doc.replace('|', "\\|")));
+        page.push_str(&format!("| `{}` | {default} | `{}` | {}{bounds} |\n", key.path, key.sample, key.doc.replace('|', "\\|")));
     }
     page.push_str("\nKeys that later versions will know and this one refuses: ");
     page.push_str(&LATER.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "));

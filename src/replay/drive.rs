@@ -2,7 +2,9 @@
 //! hello, head, body in chunks up to the window, answer; and no further than the proxy would go.
 
 use super::entry;
+use gnomon_engine::Answer;
 use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Hello, HostPatterns, Inspector, ResponsePlan, Sighting, Telling};
+use gnomon_intercept::FlowOutcome;
 use gnomon_observe::{Action, Channel, Correlation, Field, Observation};
 use http::Version;
 use std::{net::IpAddr, sync::Arc};
@@ -23,9 +25,15 @@ pub fn judge(inspector: &Arc<Inspector>, bypass: &HostPatterns, recorded: &entry
     // A recording has no ClientHello, but a client that asks for a name by HTTPS names it there too.
     let is_name = recorded.host.parse::<IpAddr>().is_err();
     let sni = (recorded.channel == Channel::Https && is_name).then_some(recorded.host.as_str());
-    let _ = connection.hello(&recorded.host, recorded.port, &Hello { sni, random: None });
-    if recorded.channel == Channel::Https && bypass.matches(&recorded.host, recorded.port) {
-        return connection.report(Action::Allow, "bypassed", Telling::IfMatched);
+    let answer = connection.hello(&recorded.host, recorded.port, &Hello { sni, random: None });
+    let interferes = match answer {
+        Answer::Decided(verdict) => verdict.action.interferes(),
+        Answer::Undecidable(_) => true,
+        Answer::Needs(_) => false,
+    };
+    let is_bypassed = bypass.matches(&recorded.host, recorded.port) || (connection.is_bypassed() && !interferes);
+    if recorded.channel == Channel::Https && is_bypassed {
+        return connection.report(Action::Allow, FlowOutcome::Bypassed.as_str(), Telling::IfMatched);
     }
     let authority = match &recorded.named_host {
         Some(named) if *named != recorded.host => Authority::Differs,
