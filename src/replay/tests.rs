@@ -163,7 +163,12 @@ fn a_har_that_breaks_off_is_told_with_its_place_and_judged_until_there() {
 
 #[test]
 fn what_is_no_recording_is_refused_and_a_byte_order_mark_is_not() {
-    for (content, words) in [("{\"a\": 1}", "neither a HAR"), ("{\"log\": []}", "the object `log`"), ("hello", "cannot be read")] {
+    for (content, words) in [
+        ("{\"a\": 1}", "neither a HAR"),
+        ("{\"a\": 1}\n{\"a\": 2}\n", "neither a HAR"),
+        ("{\"log\": []}", "the object `log`"),
+        ("hello", "cannot be read"),
+    ] {
         let (_, _, done) = play(content.as_bytes(), "");
         let error = done.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
