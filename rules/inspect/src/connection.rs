@@ -98,6 +98,7 @@ impl Connection {
         let reports = crate::sighting::sightings(&self.rules, &self.progress, seen.clone(), findings, action, None);
         if reports.is_empty() && telling == Telling::Always {
             seen.set(Field::Action, action.as_str());
+            seen.set(Field::DetectionClass, Class::Health.as_str());
             return vec![Sighting { seen, rule: None, action, class: Class::Health, call: 0 }];
         }
         reports
