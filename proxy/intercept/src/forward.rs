@@ -15,7 +15,13 @@ use http::{Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use smol_str::SmolStr;
-use std::{collections::VecDeque, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Where the requests of a connection go.
 #[derive(Clone)]
@@ -52,18 +58,20 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         },
     );
     let watched = Watched::new(exchange, route.shared.recorder.clone(), started);
-    let held = match hold(&watched, body, route.shared.inspector.bounds().window).await {
-        Held::Open { ready, rest } => Upload::new(ready, rest, watched.clone()),
-        Held::Refused(refusal) => return refused(route, &watched, &parts.uri, &refusal),
+    let misdirected = authority == Authority::Differs && route.sni.is_some();
+    // What will not be sent is read all the same, as its event is to say what it was.
+    let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
+    let (ready, rest) = match hold(&watched, body, route.shared.inspector.bounds().window, until).await {
+        Held::Open { ready, rest } => (ready, rest),
+        Held::Refused { refusal, rest } => {
+            read_out(route, parts.version, rest);
+            return refused(route, &watched, &parts.uri, &refusal);
+        }
         Held::Broken => return reply::failure(StatusCode::BAD_REQUEST, "the request body ended early"),
     };
-    if authority == Authority::Differs && route.sni.is_some() {
-        watched.with(|e| e.failed("misdirected_request", "Host or :authority names another server than the TLS handshake"));
-        let text = "this connection is for another server name; open a new one (RFC 9110 section 15.5.20)";
-        return reply::failure(StatusCode::MISDIRECTED_REQUEST, text);
-    }
-    if let Some(problem) = &route.problem {
-        return unreachable(&watched, problem);
+    if until == Until::Over {
+        read_out(route, parts.version, rest);
+        return unsendable(route, &watched);
     }
     let upgrade_to = on_upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
     remove_hop_headers(&mut parts.headers);
@@ -73,17 +81,60 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         parts.headers.insert(header::UPGRADE, protocol);
     }
     parts.extensions.clear();
-    let uri = parts.uri.clone();
+    let (uri, version) = (parts.uri.clone(), parts.version);
+    let held = Upload::new(ready, rest, watched.clone());
     let upload = if held.is_end_stream() { Upload::empty() } else { held };
     let sent = route.shared.pools.send(&route.destination, Request::from_parts(parts, upload)).await;
     route.shared.recorder.metrics().answered(started.elapsed());
     match sent {
         Ok(response) => answer(route, watched, response, on_upgrade).await,
         Err(error) => match watched.take_refusal() {
-            Some(refusal) => refused(route, &watched, &uri, &refusal),
+            Some((refusal, rest)) => {
+                read_out(route, version, rest);
+                refused(route, &watched, &uri, &refusal)
+            }
             None => unreachable(&watched, &error),
         },
     }
+}
+
+/// The answer to a request that cannot be sent, whatever it says.
+fn unsendable(route: &Route, watched: &Watched) -> Response<Download> {
+    if let Some(problem) = &route.problem {
+        return unreachable(watched, problem);
+    }
+    watched.with(|e| e.failed("misdirected_request", "Host or :authority names another server than the TLS handshake"));
+    let text = "this connection is for another server name; open a new one (RFC 9110 section 15.5.20)";
+    reply::failure(StatusCode::MISDIRECTED_REQUEST, text)
+}
+
+/// Most bytes of a refused body that are still read.
+const READ_OUT: usize = 1 << 20;
+/// How long they may take.
+const READ_OUT_TIME: Duration = Duration::from_secs(5);
+
+/// Reads the rest of a body whose answer is given already. A client that is still sending when its
+/// connection is closed may lose the answer to a reset (RFC 9112 section 9.6), and the connection is
+/// worth keeping. HTTP/2 resets the one stream instead.
+fn read_out(route: &Route, version: Version, rest: Option<Incoming>) {
+    let Some(mut rest) = rest.filter(|rest| version < Version::HTTP_2 && !rest.is_end_stream()) else { return };
+    let mut stop = route.shared.stopping();
+    route.shared.spawn(async move {
+        let mut left = READ_OUT;
+        let read = async {
+            while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = read => {}
+            () = tokio::time::sleep(READ_OUT_TIME) => {}
+            _ = stop.wait_for(|stopping| *stopping) => {}
+        }
+    });
 }
 
 /// Whether the request is for the server that its connection is for. Without SNI there is nothing
@@ -109,21 +160,30 @@ fn host_of(value: &str) -> &str {
 /// What came of holding a request back.
 enum Held {
     Open { ready: VecDeque<Bytes>, rest: Option<Incoming> },
-    Refused(Box<Refusal>),
+    Refused { refusal: Box<Refusal>, rest: Option<Incoming> },
     Broken,
 }
 
+/// How long a body is read before anything is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Until the gate opens.
+    Decided,
+    /// Until it is over: it goes nowhere.
+    Over,
+}
+
 /// Reads the body as long as the gate says hold, up to the window.
-async fn hold(watched: &Watched, mut body: Incoming, window: usize) -> Held {
+async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until) -> Held {
     let mut ready = VecDeque::new();
     let mut size = 0;
+    let mut over = body.is_end_stream();
     let mut gate = if body.is_end_stream() { watched.with(Exchange::request_end) } else { watched.with(Exchange::gate) };
     loop {
         match gate {
-            Gate::Refuse(refusal) => return Held::Refused(refusal),
-            Gate::Stream => {
-                let rest = (!body.is_end_stream()).then_some(body);
-                return Held::Open { ready, rest };
+            Gate::Refuse(refusal) => return Held::Refused { refusal, rest: (!over).then_some(body) },
+            Gate::Stream if until == Until::Decided || over || size >= window => {
+                return Held::Open { ready, rest: (!over).then_some(body) };
             }
             Gate::Hold if size >= window => {
                 gate = watched.with(Exchange::window_full);
@@ -132,13 +192,17 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize) -> Held {
                     gate = Gate::Stream;
                 }
             }
-            Gate::Hold => match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-                None => gate = watched.with(Exchange::request_end),
+            Gate::Hold | Gate::Stream => match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                None => {
+                    over = true;
+                    gate = watched.with(Exchange::request_end);
+                }
                 Some(Err(_)) => return Held::Broken,
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     size += data.len();
                     gate = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
+                    over = body.is_end_stream();
                     ready.push_back(data);
                 }
             },

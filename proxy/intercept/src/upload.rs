@@ -27,7 +27,8 @@ pub(crate) struct Watched {
 
 struct State {
     exchange: Exchange,
-    refusal: Option<Box<Refusal>>,
+    /// Why the upload was broken off, and what the client had still to send.
+    refusal: Option<(Box<Refusal>, Option<Incoming>)>,
 }
 
 impl Watched {
@@ -46,12 +47,12 @@ impl Watched {
     }
 
     /// Remembers why the upload was broken off, for the answer.
-    fn refuse(&self, refusal: Box<Refusal>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some(refusal);
+    fn refuse(&self, refusal: Box<Refusal>, rest: Option<Incoming>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some((refusal, rest));
     }
 
-    /// Why the upload was broken off, if it was.
-    pub fn take_refusal(&self) -> Option<Box<Refusal>> {
+    /// Why the upload was broken off, if it was, and what the client has still to send.
+    pub fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Incoming>)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
     }
 }
@@ -85,9 +86,9 @@ impl Upload {
     }
 
     fn stop(&mut self, refusal: Box<Refusal>) -> BodyError {
-        self.rest = None;
+        let rest = self.rest.take();
         if let Some(watched) = &self.watched {
-            watched.refuse(refusal);
+            watched.refuse(refusal, rest);
         }
         Box::new(AbortBody::new())
     }
