@@ -272,8 +272,13 @@ impl Exchange {
         self.judge_call(seen, findings, Subject::Message(message.kind), message.id.clone(), message.method.clone());
     }
 
+    /// Whether neither a message nor the exchange as such was judged yet.
+    pub(crate) fn nothing_judged(&self) -> bool {
+        self.calls.is_empty() && self.targets.is_empty() && self.calls_reported == 0
+    }
+
     /// The body told nothing: the exchange as such is judged.
-    fn judge_exchange(&mut self) {
+    pub(crate) fn judge_exchange(&mut self) {
         let mut findings = self.base_findings;
         findings.signatures = without_body(findings.signatures);
         let mut seen = self.base.clone();

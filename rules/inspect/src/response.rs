@@ -195,6 +195,8 @@ impl Exchange {
                 }
             }
         }
+        // For calls that are still to come: the server answered before them.
+        self.base.set(Field::HttpStatus, u64::from(status));
         let content = content_of(headers);
         self.response.content = content;
         match codings(headers) {
@@ -328,6 +330,9 @@ impl Exchange {
 
     /// No answer came: `cause` says why.
     pub fn failed(&mut self, cause: &str, detail: &str) {
+        if self.nothing_judged() {
+            self.judge_exchange();
+        }
         for call in &mut self.calls {
             call.seen.set(Field::ErrorType, cause);
             call.seen.set(Field::Message, detail);
@@ -356,9 +361,12 @@ impl Exchange {
         self.rules.rules().iter().any(|rule| rule.response.action.interferes())
     }
 
-    /// A server may answer before the request is over; then it is judged by what came.
+    /// A server may answer before the request is over. Where a rule could refuse an answer for what it
+    /// says, the request is judged by what came of it, so that no answer passes unjudged; elsewhere
+    /// the request goes on and is judged as it comes.
     fn request_over_for_answer(&mut self) {
-        if self.calls.is_empty() && !self.is_refused() {
+        let answers_are_judged = self.rules.rules().iter().any(|r| r.phase == Phase::Response && r.response.action.interferes());
+        if answers_are_judged && self.calls.is_empty() && !self.is_refused() {
             let _ = self.request_end();
         }
     }
