@@ -7,5 +7,6 @@ mod bodies;
 mod hold_back;
 mod mcp;
 mod passage;
+mod quality;
 mod replay;
 mod support;
