@@ -75,7 +75,7 @@ impl Encoder {
             taken += 1;
         }
         let (stretch, rest) = events.split_at_mut(taken);
-        // serde_json writes UTF-8 only; were it not so, the batch would be empty lines, not a panic.
+        // Events are written as UTF-8 only; were it not so, the batch would be empty lines, not a panic.
         let text = std::str::from_utf8(&self.bytes).unwrap_or_default();
         Encoded { batch: Batch { events: &stretch[..kept], text, ends: &self.ends }, rest, too_large }
     }
@@ -101,7 +101,8 @@ impl Encoder {
 
     fn write_bounded(&mut self, seen: &Observation) -> bool {
         let start = self.bytes.len();
-        let fits = serde_json::to_writer(&mut self.bytes, seen).is_ok() && self.bytes.len() - start <= MAX_EVENT_BYTES;
+        seen.write_json(&mut self.bytes);
+        let fits = self.bytes.len() - start <= MAX_EVENT_BYTES;
         if fits {
             self.bytes.push(b'\n');
             self.ends.push(self.bytes.len());

@@ -27,8 +27,19 @@ impl Finisher {
     /// Turns the reports of one exchange into events. `when` is when they were seen, `duration` how
     /// long the exchange took so far.
     pub fn finish(&mut self, sightings: Vec<Sighting>, when: SystemTime, duration: Option<Duration>) -> Vec<Observation> {
-        let mut call: Option<(u32, SmolStr)> = None;
         let time = timestamp(when);
+        let mut events = self.relate(sightings, when, duration);
+        for seen in &mut events {
+            seen.set(Field::Timestamp, time.clone());
+            seen.set(Field::EventId, new_id());
+            seen.set(Field::Schema, SCHEMA_VERSION);
+        }
+        events
+    }
+
+    /// As [`Finisher::finish`], but for what the ledger fills in by itself: time, id, schema.
+    pub(crate) fn relate(&mut self, sightings: Vec<Sighting>, when: SystemTime, duration: Option<Duration>) -> Vec<Observation> {
+        let mut call: Option<(u32, SmolStr)> = None;
         let finish_one = |sighting: Sighting| {
             let id = match &call {
                 Some((number, id)) if *number == sighting.call => id.clone(),
@@ -50,10 +61,7 @@ impl Finisher {
                     }
                 }
             };
-            seen.set(Field::Timestamp, time.clone());
-            seen.set(Field::EventId, new_id());
             seen.set(Field::EventKind, kind);
-            seen.set(Field::Schema, SCHEMA_VERSION);
             seen.set(Field::ObservationId, id);
             seen.set_some(Field::DurationMs, duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
             seen

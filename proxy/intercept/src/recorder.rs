@@ -60,7 +60,7 @@ impl Recorder {
             last_call = Some(sighting.call);
         }
         let now = SystemTime::now();
-        let events: Vec<Observation> = self.finisher.lock().unwrap_or_else(PoisonError::into_inner).finish(sightings, now, duration);
+        let events: Vec<Observation> = self.finisher.lock().unwrap_or_else(PoisonError::into_inner).relate(sightings, now, duration);
         for event in events {
             self.metrics.event(&event);
             // A full queue is counted by the ledger; the proxy never waits for the disk.

@@ -120,25 +120,29 @@ pub(crate) fn sightings(
     if !matched.is_empty() {
         seen.set(Field::RulesMatched, matched.iter().map(|(_, rule)| rule.id.clone()).collect::<Vec<_>>());
     }
-    let mut classes: Vec<Class> = Vec::with_capacity(2);
-    let mut reports = Vec::with_capacity(1);
+    // One report per class, by the first of its rules. Most calls have one class: its report takes the
+    // observation, further ones take copies.
+    let mut firsts: Vec<(RuleIndex, &Rule)> = Vec::with_capacity(2);
     for (index, rule) in &matched {
-        if classes.contains(&rule.class) {
-            continue;
+        if firsts.iter().all(|(_, first)| first.class != rule.class) {
+            firsts.push((*index, rule));
         }
-        classes.push(rule.class);
-        let mut seen = seen.clone();
-        seen.set(Field::RuleId, rule.id.clone());
-        seen.set(Field::RuleName, rule.title.clone());
-        seen.set(Field::RuleLevel, rule.level.as_str());
-        seen.set(Field::DetectionClass, rule.class.as_str());
-        reports.push(Sighting { seen, rule: Some(*index), action, class: rule.class, call: 0 });
     }
-    if reports.is_empty() {
+    let Some(last) = firsts.pop() else {
         seen.set(Field::DetectionClass, Class::Mcp.as_str());
-        reports.push(Sighting { seen, rule: None, action, class: Class::Mcp, call: 0 });
-    }
+        return vec![Sighting { seen, rule: None, action, class: Class::Mcp, call: 0 }];
+    };
+    let mut reports: Vec<Sighting> = firsts.into_iter().map(|first| by_rule(seen.clone(), first, action)).collect();
+    reports.push(by_rule(seen, last, action));
     reports
+}
+
+fn by_rule(mut seen: Observation, (index, rule): (RuleIndex, &Rule), action: Action) -> Sighting {
+    seen.set(Field::RuleId, rule.id.clone());
+    seen.set(Field::RuleName, rule.title.clone());
+    seen.set(Field::RuleLevel, rule.level.as_str());
+    seen.set(Field::DetectionClass, rule.class.as_str());
+    Sighting { seen, rule: Some(index), action, class: rule.class, call: 0 }
 }
 
 /// Which of the matched rules stands for the report: the one that decided, then an

@@ -45,6 +45,8 @@ pub enum Retention {
 pub struct FieldInfo {
     /// The flat dotted name.
     pub name: &'static str,
+    /// The name as a JSON key, colon included: `"name":`.
+    pub json_key: &'static str,
     /// The type of its value.
     pub kind: Kind,
     /// The phase at whose end it is final: present or known absent.
@@ -88,7 +90,7 @@ macro_rules! fields {
 
         /// The table, in the order of [`Field`]'s variants, which is the order of keys in events.
         pub const FIELDS: &[FieldInfo] = &[$(FieldInfo {
-            name: $name, kind: Kind::$kind, phase: Phase::$phase, role: Role::$role,
+            name: $name, json_key: concat!("\"", $name, "\":"), kind: Kind::$kind, phase: Phase::$phase, role: Role::$role,
             retention: Retention::$retention, channels: $channels, sample: $sample, doc: $doc,
         }),+];
 

@@ -21,6 +21,7 @@
 #![deny(missing_docs)]
 
 mod field;
+mod json;
 mod judgement;
 mod observation;
 mod reference;

@@ -26,7 +26,7 @@ pub enum Lookup<'a> {
 
 /// Everything known about one thing seen. Access by [`Field`] is a table look-up; clones are cheap
 /// because text is shared.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Observation {
     index: [u8; FIELD_COUNT],
     values: Vec<Value>,
@@ -41,11 +41,29 @@ impl Default for Observation {
     }
 }
 
+/// Room for what an ordinary call adds to what is known of its connection.
+const ROOM: usize = 24;
+
+impl Clone for Observation {
+    /// A copy with room to grow: copies are made in order to add to them.
+    fn clone(&self) -> Self {
+        let mut values = Vec::with_capacity(self.values.len() + ROOM);
+        values.extend_from_slice(&self.values);
+        Self {
+            index: self.index,
+            values,
+            members: self.members.clone(),
+            unreadable: self.unreadable,
+            unreadable_families: self.unreadable_families,
+        }
+    }
+}
+
 impl Observation {
     /// Nothing known yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { index: [ABSENT; FIELD_COUNT], values: Vec::with_capacity(24), members: Vec::new(), unreadable: 0, unreadable_families: 0 }
+        Self { index: [ABSENT; FIELD_COUNT], values: Vec::with_capacity(ROOM), members: Vec::new(), unreadable: 0, unreadable_families: 0 }
     }
 
     /// Sets a field, replacing what it had.
@@ -138,6 +156,10 @@ impl Observation {
             _ => None,
         });
         fields.chain(self.members.iter().map(|(family, name, value)| (FieldRef::Member(*family, name.clone()), value)))
+    }
+
+    pub(crate) fn members(&self) -> &[(Family, SmolStr, Value)] {
+        &self.members
     }
 
     /// Whether anything in it could not be read.
@@ -260,7 +282,7 @@ impl Serialize for Observation {
 }
 
 /// Headers whose values are credentials: judged when a rule asks, never written.
-fn is_secret_header(name: &str) -> bool {
+pub(crate) fn is_secret_header(name: &str) -> bool {
     const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"];
     SECRET.contains(&name) || name.contains("token") || name.contains("secret")
 }
