@@ -6,6 +6,7 @@ mod bench;
 mod docs;
 mod fuzz;
 mod interop;
+mod quality;
 mod skips;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ enum Chore {
     Fuzz(fuzz::Fuzz),
     /// Drive real MCP clients and servers, git, curl and WebSocket through the proxy
     Interop(interop::Interop),
+    /// Measure what is recognised, missed and mistaken, over every corpus
+    Quality(quality::Quality),
     /// Check that what a run skipped may be skipped
     Skips(skips::Skips),
 }
@@ -42,6 +45,7 @@ fn main() -> Result<ExitCode> {
         Chore::Docs(docs) => docs.run(),
         Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Interop(interop) => interop.run(),
+        Chore::Quality(quality) => quality.run(),
         Chore::Skips(skips) => skips.run(),
     }
 }
