@@ -222,7 +222,7 @@ async fn an_answer_of_the_upstreams_own_reaches_the_client_as_it_is() {
     .await;
     let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
-    let answer = client.send(&[h1_post("/rpc", request(1, "initialize").to_string().as_bytes())]).await;
+    let answer = client.send(&[h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())]).await;
     assert_eq!((answer.status, answer.text().as_str(), answer.header("x-own")), (401, "no", Some("1")));
     assert!(answer.header("www-authenticate").unwrap().contains("resource_metadata"));
     client.close().await;

@@ -194,8 +194,8 @@ async fn of_a_batch_beyond_the_window_the_bad_element_is_never_complete() {
     let mut client = H1::connect(&gnomon).await;
     let filler = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "allowed_tool", "arguments": {"text": "x".repeat(100 << 10)}}});
     let body = json!([filler, call(2, "blocked_tool"), call(3, "allowed_tool")]).to_string();
-    let first = 101 << 10;
     let bytes = h1_post("/rpc", body.as_bytes());
+    let first = bytes.len() - json!([call(2, "blocked_tool"), call(3, "allowed_tool")]).to_string().len();
     client.write(&bytes[..first]).await;
     upstream.until("the first element", |all| all.first().is_some_and(|r| !r.executed.is_empty())).await;
     let _ = client.try_write(&bytes[first..]).await;
@@ -229,6 +229,7 @@ async fn an_early_answer_does_not_let_a_blocked_upload_finish() {
             assert_eq!(serde_json::from_slice::<Value>(&answer.body).unwrap(), json!({"early": true}));
             let _ = send.send_data(rest.to_vec().into(), true);
             drop(send);
+            upstream.until("the abort", |all| all[0].end.is_some()).await;
             client.close().await;
         }
         let events = gnomon.finish().await;
@@ -237,7 +238,9 @@ async fn an_early_answer_does_not_let_a_blocked_upload_finish() {
             assert!(all[0].executed.is_empty(), "{alpn:?}");
             assert_ne!(all[0].end, Some(End::Clean));
         });
-        assert_eq!(events.len(), 1, "{events:#?}");
+        // Over HTTP/1.1 an answer may end the request: then the message never came, and none is told of.
+        assert!(events.len() == 1 || alpn == H1 && events.is_empty(), "{events:#?}");
+        assert!(events.iter().all(|e| e["gnomon.action"] == "block" && e["gen_ai.tool.name"] == "blocked_tool"), "{events:#?}");
     }
 }
 
@@ -254,6 +257,7 @@ async fn an_early_answer_does_not_break_an_allowed_upload() {
     let answer = h2_answer(response).await.unwrap();
     assert_eq!(answer.status, 200);
     send.send_data(rest.to_vec().into(), true).unwrap();
+    drop(send);
     upstream.until("the end of the upload", |all| all[0].end.is_some()).await;
     upstream.requests(|all| assert!(all[0].end == Some(End::Clean) && all[0].raw == body.as_bytes()));
     client.close().await;

@@ -95,8 +95,9 @@ async fn a_client_that_refuses_our_authority_is_counted_and_told_of() {
 async fn an_upstream_whose_certificate_is_not_trusted_is_a_502_that_says_why() {
     let upstream = Upstream::start(H1).await;
     let stranger = Authority::new("somebody else");
-    let gnomon = Gnomon::with().resolve(HOST, upstream.address).trust(stranger.pem_file()).start().await;
-    let mut client = H1::connect(&gnomon).await;
+    let gnomon =
+        Gnomon::with().rules(crate::support::rules::shipped()).resolve(HOST, upstream.address).trust(stranger.pem_file()).start().await;
+    let mut client = H1::over(client::tls(&gnomon, HOST, &["h2", "http/1.1"]).await);
     let answer = client.send(&[h1_post("/rpc", call(1, "any_tool").to_string().as_bytes())]).await;
     assert_eq!((answer.status, answer.header("x-gnomon")), (502, Some("error")));
     assert!(answer.text().contains("certificate"), "{}", answer.text());
