@@ -25,7 +25,8 @@ impl Default for Statements {
     fn default() -> Self {
         let sql = SIZES.map(|rows| {
             let values = vec!["(?,?,?,?,?,?)"; rows].join(",");
-            format!("INSERT INTO event (ts, kind, rule, server, user, json) VALUES {values}").into()
+            // A failure ends the whole transaction anyway, so no statement journal is wanted.
+            format!("INSERT OR FAIL INTO event (ts, kind, rule, server, user, json) VALUES {values}").into()
         });
         Self { sql, kind: Memo::default(), rule: Memo::default(), server: Memo::default(), user: Memo::default() }
     }

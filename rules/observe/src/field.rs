@@ -212,6 +212,7 @@ fields! {
 impl Field {
     /// Its row of the table.
     #[must_use]
+    #[inline]
     pub const fn info(self) -> &'static FieldInfo {
         &FIELDS[self as usize]
     }

@@ -83,14 +83,12 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// RFC 8259 section 7: quote, backslash and control characters are escaped, nothing else.
 fn escape(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut clean = 0;
-    for (n, byte) in bytes.iter().enumerate() {
-        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[clean..n]);
-        clean = n + 1;
+    let mut rest = text.as_bytes();
+    loop {
+        let clean = clean_prefix(rest);
+        out.extend_from_slice(&rest[..clean]);
+        let Some(byte) = rest.get(clean) else { return };
+        rest = &rest[clean + 1..];
         let short = match byte {
             b'"' => b'"',
             b'\\' => b'\\',
@@ -109,7 +107,26 @@ fn escape(out: &mut Vec<u8>, text: &str) {
         };
         out.extend_from_slice(&[b'\\', short]);
     }
-    out.extend_from_slice(&bytes[clean..]);
+}
+
+/// How many bytes from the front need no escape. Eight at a time: texts are mostly clean.
+fn clean_prefix(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The classic zero-byte test: the high bit of each byte of `w` that is zero (and perhaps of later
+    // ones, which the byte-wise look below corrects).
+    let zeros = |w: u64| w.wrapping_sub(ONES) & !w & HIGH;
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let w = u64::from_le_bytes(*word);
+        let control = w.wrapping_sub(ONES * 0x20) & !w & HIGH;
+        if (control | zeros(w ^ (ONES * 0x22)) | zeros(w ^ (ONES * 0x5c))) != 0 {
+            break;
+        }
+        at += 8;
+    }
+    at + bytes[at..].iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').unwrap_or(bytes.len() - at)
 }
 
 #[cfg(test)]

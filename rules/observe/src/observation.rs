@@ -67,6 +67,7 @@ impl Observation {
     }
 
     /// Sets a field, replacing what it had.
+    #[inline]
     pub fn set(&mut self, field: Field, value: impl Into<Value>) {
         let value = value.into();
         let slot = &mut self.index[field as usize];
@@ -119,6 +120,7 @@ impl Observation {
 
     /// What is known of a field.
     #[must_use]
+    #[inline]
     pub fn get(&self, field: Field) -> Lookup<'_> {
         match self.values.get(self.index[field as usize] as usize) {
             Some(value) => Lookup::Value(value),
@@ -129,6 +131,7 @@ impl Observation {
 
     /// What is known of anything a rule can name.
     #[must_use]
+    #[inline]
     pub fn look_up(&self, field: &FieldRef) -> Lookup<'_> {
         match field {
             FieldRef::Field(field) => self.get(*field),
@@ -142,6 +145,7 @@ impl Observation {
 
     /// The text of a field, if it has one.
     #[must_use]
+    #[inline]
     pub fn text(&self, field: Field) -> Option<&str> {
         match self.get(field) {
             Lookup::Value(value) => value.as_str(),
