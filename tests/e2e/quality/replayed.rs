@@ -39,7 +39,7 @@ pub fn events(case: &Case, dir: &Path) -> Vec<Value> {
 
 fn entry(case: &Case) -> Value {
     // An absolute request target is a URL already.
-    let path = case.path.find("://").map_or(&*case.path, |scheme| &case.path[scheme + 3..].trim_start_matches(|c| c != '/'));
+    let path = case.path.find("://").map_or(&*case.path, |scheme| case.path[scheme + 3..].trim_start_matches(|c| c != '/'));
     let host = case.target();
     let host = host.trim_end_matches(":443");
     let version = if case.framing == Framing::Two { "HTTP/2" } else { "HTTP/1.1" };
