@@ -1,10 +1,11 @@
-//! Events to lines of JSON, each serialised once; file and database get the same bytes.
+//! Events to lines of JSON, each written once; file and database get the same bytes.
 
 use crate::{Event, MAX_EVENT_BYTES, event::millis, ids::Ids};
 use gnomon_observe::{Field, FieldRef, Lookup, Observation, SCHEMA_VERSION, Value};
-use smol_str::{SmolStr, ToSmolStr};
-use std::{fmt::Write, time::SystemTime};
+use smol_str::SmolStr;
+use std::{cell::RefCell, fmt::Write, time::SystemTime};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// The batch stops growing at this many bytes, so that one transaction stays small beside the
 /// database's size bound.
@@ -38,11 +39,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Turns events into batches; its buffers are used again and again.
+/// Puts events' lines into batches; its buffers are used again and again.
 #[derive(Default)]
 pub(crate) struct Encoder {
-    ids: Ids,
-    clock: Clock,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -57,7 +56,7 @@ pub(crate) struct Encoded<'a, 'e> {
 }
 
 impl Encoder {
-    /// Fills in what is absent and serialises a stretch from the front of `events`.
+    /// Takes a stretch from the front of `events`.
     pub(crate) fn encode<'a, 'e: 'a>(&'a mut self, events: &'e mut [Event]) -> Encoded<'a, 'e> {
         self.bytes.clear();
         self.ends.clear();
@@ -66,7 +65,7 @@ impl Encoder {
         // Events that cannot be written are swapped behind those that can: `kept` grows behind `taken`.
         let mut kept = 0;
         while taken < events.len() && kept < MAX_BATCH_EVENTS && self.bytes.len() < MAX_BATCH_BYTES {
-            if self.write_line(&mut events[taken]) {
+            if self.write_line(&events[taken]) {
                 events.swap(kept, taken);
                 kept += 1;
             } else {
@@ -80,37 +79,51 @@ impl Encoder {
         Encoded { batch: Batch { events: &stretch[..kept], text, ends: &self.ends }, rest, too_large }
     }
 
-    fn write_line(&mut self, event: &mut Event) -> bool {
-        let seen = &mut event.observation;
+    fn write_line(&mut self, event: &Event) -> bool {
+        if event.line.is_empty() {
+            return false;
+        }
+        self.bytes.extend_from_slice(&event.line);
+        self.bytes.push(b'\n');
+        self.ends.push(self.bytes.len());
+        true
+    }
+}
+
+thread_local! {
+    static STAMPS: RefCell<(Ids, Clock)> = RefCell::default();
+}
+
+/// Room for an ordinary event's line.
+const LINE_BYTES: usize = 2048;
+
+/// Fills in what is absent and writes the event's line; shortened if it is too long, empty if that
+/// does not help.
+pub(crate) fn line(seen: &mut Observation, at_ms: i64) -> Vec<u8> {
+    STAMPS.with_borrow_mut(|(ids, clock)| {
         if seen.get(Field::Timestamp) == Lookup::Absent {
-            seen.set(Field::Timestamp, self.clock.rfc3339(event.at_ms));
+            seen.set(Field::Timestamp, clock.rfc3339(at_ms));
         }
         if seen.get(Field::EventId) == Lookup::Absent {
-            seen.set(Field::EventId, self.ids.next(event.at_ms).as_hyphenated().to_smolstr());
+            let mut text = Uuid::encode_buffer();
+            seen.set(Field::EventId, SmolStr::new(ids.next(at_ms).as_hyphenated().encode_lower(&mut text)));
         }
-        if seen.get(Field::EventKind) == Lookup::Absent {
-            seen.set(Field::EventKind, "event");
-        }
-        seen.set(Field::Schema, SCHEMA_VERSION);
-        if self.write_bounded(&event.observation) {
-            return true;
-        }
-        event.observation = shortened(&event.observation);
-        self.write_bounded(&event.observation)
+    });
+    if seen.get(Field::EventKind) == Lookup::Absent {
+        seen.set(Field::EventKind, "event");
     }
-
-    fn write_bounded(&mut self, seen: &Observation) -> bool {
-        let start = self.bytes.len();
-        seen.write_json(&mut self.bytes);
-        let fits = self.bytes.len() - start <= MAX_EVENT_BYTES;
-        if fits {
-            self.bytes.push(b'\n');
-            self.ends.push(self.bytes.len());
-        } else {
-            self.bytes.truncate(start);
+    seen.set(Field::Schema, SCHEMA_VERSION);
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    seen.write_json(&mut line);
+    if line.len() > MAX_EVENT_BYTES {
+        *seen = shortened(seen);
+        line.clear();
+        seen.write_json(&mut line);
+        if line.len() > MAX_EVENT_BYTES {
+            line.clear();
         }
-        fits
     }
+    line
 }
 
 /// A copy whose texts and lists are cut, and which says so.
@@ -182,10 +195,11 @@ pub(crate) fn now_ms() -> i64 {
 mod tests {
     use super::*;
     use gnomon_observe::Family;
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn encode_one(seen: Observation) -> serde_json::Value {
         let mut encoder = Encoder::default();
-        let mut events = [Event { observation: seen, at_ms: 1_795_165_200_007 }];
+        let mut events = [Event::at(seen, UNIX_EPOCH + Duration::from_millis(1_795_165_200_007))];
         let encoded = encoder.encode(&mut events);
         assert_eq!((encoded.too_large, encoded.rest.len()), (0, 0));
         serde_json::from_str(encoded.batch.line(0)).unwrap()
@@ -230,7 +244,7 @@ mod tests {
             .map(|n| {
                 let mut seen = Observation::new();
                 seen.set(Field::Pid, n);
-                Event { observation: seen, at_ms: 0 }
+                Event::at(seen, UNIX_EPOCH)
             })
             .collect();
         let mut rest: &mut [Event] = &mut events;
