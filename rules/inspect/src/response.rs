@@ -172,6 +172,10 @@ impl Exchange {
     /// The answer's head.
     pub fn response_head(&mut self, status: u16, headers: &HeaderMap) -> ResponsePlan {
         self.request_over_for_answer();
+        // The server need not have waited for what it must not have.
+        if let Gate::Refuse(refusal) = self.gate() {
+            return ResponsePlan::Refuse(refusal);
+        }
         let challenge = headers.get_all(header::WWW_AUTHENTICATE).iter().find_map(|v| mcp::challenge_signature(v.to_str().ok()?));
         let session = headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).filter(|s| s.len() <= MAX_SESSION);
         if let Some(session) = session {
