@@ -4,6 +4,7 @@
 
 mod answers;
 mod bodies;
+mod evasions;
 mod hold_back;
 mod mcp;
 mod passage;

@@ -202,6 +202,22 @@ impl Upstream {
         Self { address, authority, log }
     }
 
+    /// Speaks HTTP/1.1 without TLS.
+    pub async fn without_tls(responder: impl Fn(&Received) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        let responder: Responder = Arc::new(move |received| responder(received).or_else(|| by_default(received)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let log = Arc::new(Log::default());
+        let shared = log.clone();
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let connection = shared.connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(upstream_h1::serve(tcp, connection, shared.clone(), responder.clone()));
+            }
+        });
+        Self { address, authority: Authority::new("nobody asks for it"), log }
+    }
+
     /// Looks at the requests so far.
     pub fn requests<R>(&self, look: impl FnOnce(&[Received]) -> R) -> R {
         self.log.look(look)
