@@ -38,6 +38,12 @@ impl Metrics {
             &["rule", "level", "class", "channel", "action"],
         )?;
         let messages = counter("gnomon_mcp_messages_total", "MCP messages from clients.", &["method", "channel", "sanctioned"])?;
+        // The messages that alerts ask for stand at 0 as well; others appear with their first.
+        for method in ["initialize", "server/discover", "tools/list", "tools/call"] {
+            for sanctioned in ["true", "false"] {
+                messages.with_label_values(&[method, Channel::Https.as_str(), sanctioned]);
+            }
+        }
         let flows = counter("gnomon_flows_total", "Client connections by how they ended.", &["outcome"])?;
         for outcome in FlowOutcome::ALL {
             flows.with_label_values(&[outcome.as_str()]);

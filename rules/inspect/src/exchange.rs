@@ -424,7 +424,8 @@ impl Exchange {
         if let Some(refusal) = refusal {
             seen.set(Field::Message, refusal.text.as_str());
         }
-        if findings.confidence().0 == Some(Confidence::Confirmed)
+        if findings.spoke_before == SpokeBefore::No
+            && findings.confidence().0 == Some(Confidence::Confirmed)
             && let Some(endpoint) = &self.response.endpoint
         {
             self.inspector.remember(endpoint.clone());
