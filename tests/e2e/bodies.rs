@@ -443,3 +443,20 @@ async fn two_refusals_of_one_client_server_and_rule_are_one_alert() {
     assert_eq!(kinds, [(&json!("alert"), &json!("server/discover")), (&json!("signal"), &json!("initialize"))]);
     assert_eq!(events[0]["gnomon.incident.id"], events[1]["gnomon.incident.id"]);
 }
+
+#[tokio::test]
+async fn the_shipped_rules_say_nothing_of_a_sanctioned_server_and_alert_on_any_other() {
+    for sanctioned in [true, false] {
+        let upstream = Upstream::start(H1).await;
+        let setup = Gnomon::with().rules(crate::support::rules::shipped());
+        let setup = if sanctioned { setup.sanctioned(HOST) } else { setup };
+        let gnomon = setup.before(&upstream).await;
+        let mut client = H1::connect(&gnomon).await;
+        assert_eq!(client.send(&[h1_post("/rpc", call(1, "any_tool").to_string().as_bytes())]).await.status, 200);
+        client.close().await;
+        let events = gnomon.finish().await;
+        assert_eq!(events.len(), 1, "{events:#?}");
+        let told = (&events[0]["event.kind"], &events[0]["gnomon.sanctioned"], events[0].get("rule.id").is_none());
+        assert_eq!(told, (&json!(if sanctioned { "event" } else { "alert" }), &json!(sanctioned), sanctioned));
+    }
+}

@@ -124,7 +124,7 @@ impl Ask {
 
 /// A client of either HTTP.
 enum Client {
-    One(H1<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>),
+    One(Box<H1<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>>),
     Two(H2),
 }
 
@@ -132,7 +132,7 @@ impl Client {
     async fn connect(gnomon: &Gnomon, wire: Wire) -> Self {
         match wire {
             Wire::OneFrame | Wire::ManyFrames => Self::Two(H2::connect(gnomon).await),
-            _ => Self::One(H1::connect(gnomon).await),
+            _ => Self::One(Box::new(H1::connect(gnomon).await)),
         }
     }
 
