@@ -1,6 +1,6 @@
 //! An event: an observation with its outcome, and the moment it happened.
 
-use crate::encode;
+use crate::{encode, inventory::READ};
 use gnomon_observe::Observation;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,7 @@ pub const MAX_EVENT_BYTES: usize = 256 << 10;
 /// (`cargo xtask bench intercept`, load ka32-mcp).
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// What the ledger itself reads of it.
     pub(crate) observation: Observation,
     pub(crate) at_ms: i64,
     /// The JSON line without its line feed; empty where it is too large even when shortened.
@@ -36,6 +37,7 @@ impl Event {
     pub fn at(mut observation: Observation, when: SystemTime) -> Self {
         let at_ms = millis(when);
         let line = encode::line(&mut observation, at_ms);
+        observation.keep_only(READ);
         Self { observation, at_ms, line }
     }
 }

@@ -66,6 +66,36 @@ pub struct ServerRecord {
     pub channel: Option<Channel>,
 }
 
+/// The fields that inventory, incidents and the ledger's columns are made of. Nothing else of an event
+/// is kept once its line is written.
+pub(crate) const READ: &[Field] = &[
+    Field::EventKind,
+    Field::IncidentId,
+    Field::Action,
+    Field::Confidence,
+    Field::RuleId,
+    Field::RuleName,
+    Field::RuleLevel,
+    Field::McpMethod,
+    Field::ToolName,
+    Field::Tools,
+    Field::McpProtocolVersion,
+    Field::McpClientName,
+    Field::McpServerName,
+    Field::McpServerVersion,
+    Field::ErrorType,
+    Field::ServerAddress,
+    Field::ServerPort,
+    Field::UrlPath,
+    Field::HttpStatus,
+    Field::UserAgent,
+    Field::Executable,
+    Field::UserName,
+    Field::Channel,
+    Field::Sanctioned,
+    Field::Catalogue,
+];
+
 /// What makes a server one server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServerKey {

@@ -68,6 +68,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             return refused(route, &watched, &parts.uri, &refusal);
         }
         Held::Broken => return reply::failure(StatusCode::BAD_REQUEST, "the request body ended early"),
+        Held::Stalled => return reply::failure(StatusCode::REQUEST_TIMEOUT, "the request body did not come"),
     };
     if until == Until::Over {
         read_out(route, parts.version, rest);
@@ -87,14 +88,24 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     let sent = route.shared.pools.send(&route.destination, Request::from_parts(parts, upload)).await;
     route.shared.recorder.metrics().answered(started.elapsed());
     match sent {
-        Ok(response) => answer(route, watched, response, on_upgrade).await,
-        Err(error) => match watched.take_refusal() {
-            Some((refusal, rest)) => {
-                read_out(route, version, rest);
-                refused(route, &watched, &uri, &refusal)
+        Ok(response) => {
+            watched.answered();
+            answer(route, watched, response, on_upgrade).await
+        }
+        Err(error) => {
+            if let Some(rest) = watched.take_unsent() {
+                // Its event is to say what it was, though it went nowhere.
+                let window = route.shared.inspector.bounds().window;
+                let _ = tokio::time::timeout(READ_OUT_TIME, hold(&watched, rest, window, Until::Over)).await;
             }
-            None => unreachable(&watched, &error),
-        },
+            match watched.take_refusal() {
+                Some((refusal, rest)) => {
+                    read_out(route, version, rest);
+                    refused(route, &watched, &uri, &refusal)
+                }
+                None => unreachable(&watched, &error),
+            }
+        }
     }
 }
 
@@ -122,7 +133,7 @@ fn read_out(route: &Route, version: Version, rest: Option<Incoming>) {
     route.shared.spawn(async move {
         let mut left = READ_OUT;
         let read = async {
-            while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {
+            while let Some(Ok(frame)) = next_frame(&mut rest).await {
                 left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
                 if left == 0 {
                     return;
@@ -161,7 +172,15 @@ fn host_of(value: &str) -> &str {
 enum Held {
     Open { ready: VecDeque<Bytes>, rest: Option<Incoming> },
     Refused { refusal: Box<Refusal>, rest: Option<Incoming> },
+    Stalled,
     Broken,
+}
+
+/// How long the next piece of a held body may take: a client that stalls must not keep its place.
+const BODY_STALL: Duration = Duration::from_secs(60);
+
+async fn next_frame(body: &mut Incoming) -> Option<Result<http_body::Frame<Bytes>, hyper::Error>> {
+    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
 /// How long a body is read before anything is done.
@@ -192,13 +211,14 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until
                     gate = Gate::Stream;
                 }
             }
-            Gate::Hold | Gate::Stream => match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-                None => {
+            Gate::Hold | Gate::Stream => match tokio::time::timeout(BODY_STALL, next_frame(&mut body)).await {
+                Err(_) => return Held::Stalled,
+                Ok(None) => {
                     over = true;
                     gate = watched.with(Exchange::request_end);
                 }
-                Some(Err(_)) => return Held::Broken,
-                Some(Ok(frame)) => {
+                Ok(Some(Err(_))) => return Held::Broken,
+                Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     size += data.len();
                     gate = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
@@ -289,7 +309,7 @@ async fn hold_answer(watched: &Watched, mut body: Incoming, window: usize) -> Re
     let mut ready = VecDeque::new();
     let mut size = 0;
     while size < window && !body.is_end_stream() {
-        match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match next_frame(&mut body).await {
             None => break,
             Some(Err(_)) => {
                 watched.with(|e| e.failed("upstream_aborted", "the server broke off its answer"));

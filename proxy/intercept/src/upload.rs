@@ -29,11 +29,20 @@ struct State {
     exchange: Exchange,
     /// Why the upload was broken off, and what the client had still to send.
     refusal: Option<(Box<Refusal>, Option<Incoming>)>,
+    sending: Sending,
+}
+
+/// Whether the request is still being sent.
+enum Sending {
+    /// It is, or failed: `Some` is what was not read of its body.
+    Yes(Option<Incoming>),
+    /// Its answer has begun.
+    Answered,
 }
 
 impl Watched {
     pub fn new(exchange: Exchange, recorder: Arc<Recorder>, started: Instant) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { exchange, refusal: None }), recorder, started })
+        Arc::new(Self { state: Mutex::new(State { exchange, refusal: None, sending: Sending::Yes(None) }), recorder, started })
     }
 
     /// Works on the exchange and records what became due.
@@ -49,6 +58,26 @@ impl Watched {
     /// Remembers why the upload was broken off, for the answer.
     fn refuse(&self, refusal: Box<Refusal>, rest: Option<Incoming>) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some((refusal, rest));
+    }
+
+    /// The answer has begun: what is left of the body belongs to nobody.
+    pub fn answered(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).sending = Sending::Answered;
+    }
+
+    /// What was not read of the body of a request that could not be sent.
+    pub fn take_unsent(&self) -> Option<Incoming> {
+        match &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).sending {
+            Sending::Yes(unsent) => unsent.take(),
+            Sending::Answered => None,
+        }
+    }
+
+    fn keep_unsent(&self, rest: Incoming) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Sending::Yes(unsent) = &mut state.sending {
+            *unsent = Some(rest);
+        }
     }
 
     /// Why the upload was broken off, if it was, and what the client has still to send.
@@ -91,6 +120,15 @@ impl Upload {
             watched.refuse(refusal, rest);
         }
         Box::new(AbortBody::new())
+    }
+}
+
+impl Drop for Upload {
+    /// A request that could not be sent is dropped with its body unread, which its event is to tell of.
+    fn drop(&mut self) {
+        if let (Some(rest), Some(watched)) = (self.rest.take(), &self.watched) {
+            watched.keep_unsent(rest);
+        }
     }
 }
 
