@@ -53,11 +53,9 @@ const MAX_SESSION: usize = 512;
 pub(crate) struct ResponseBody {
     content: Content,
     decoder: Option<Decoder>,
-    scanner: Scanner,
-    sse: SseParser,
+    /// Made when there is something to read: most answers have no body worth it.
+    reader: Option<Box<Reader>>,
     broken: bool,
-    /// Data of the current event, for the `endpoint` event of the legacy transport.
-    data: Vec<u8>,
     /// Raw bytes of the current event that were not forwarded.
     held: Vec<u8>,
     /// Part of the current event was forwarded already.
@@ -65,6 +63,14 @@ pub(crate) struct ResponseBody {
     pub session: Option<SmolStr>,
     pub bytes: u64,
     pub endpoint: Option<Endpoint>,
+}
+
+/// What reads an answer's text.
+struct Reader {
+    scanner: Scanner,
+    sse: SseParser,
+    /// Data of the current event, for the `endpoint` event of the legacy transport.
+    data: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +93,8 @@ impl ResponseBody {
         Self {
             content: Content::Opaque,
             decoder: None,
-            scanner: scanner(),
-            sse: SseParser::new(),
+            reader: None,
             broken: false,
-            data: Vec::new(),
             held: Vec::new(),
             spilled: false,
             session: None,
@@ -105,7 +109,9 @@ impl ResponseBody {
         if self.broken || self.content == Content::Opaque {
             return;
         }
-        let Self { decoder, scanner, sse, data, content, broken, .. } = self;
+        let Self { decoder, reader, content, broken, .. } = self;
+        let reader = reader.get_or_insert_with(|| Box::new(Reader { scanner: scanner(), sse: SseParser::new(), data: Vec::new() }));
+        let Reader { scanner, sse, data } = &mut **reader;
         let mut out = Vec::new();
         let mut plain_text = |plain: &[u8]| match content {
             Content::Json => {
@@ -300,10 +306,6 @@ impl Exchange {
 
     /// The answer is over. What is still held of an event stream is appended to `out`.
     pub fn response_end(&mut self, out: &mut Vec<u8>) -> Gate {
-        if self.response.content == Content::Json && !self.response.broken {
-            let mut messages = Vec::new();
-            let _ = self.response.scanner.finish(&mut messages);
-        }
         out.append(&mut self.response.held);
         if let Some(refusal) = self.judge_waiting() {
             return Gate::Refuse(Box::new(refusal));
