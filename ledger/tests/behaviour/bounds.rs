@@ -182,7 +182,7 @@ fn skipped(name: &str, why: &str) {
     eprintln!("SKIPPED {name}: {why}");
     if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
         use std::io::Write;
-        let mut list = std::fs::OpenOptions::new().append(true).open(list).unwrap();
+        let mut list = fs::OpenOptions::new().append(true).open(list).unwrap();
         writeln!(list, "SKIPPED {name}: {why}").unwrap();
     }
 }
