@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::{build_gnomon, cargo, pass_on, root, run, target_dir};
+use crate::{build_gnomon_to_ship, cargo, pass_on, root, run, target_dir};
 
 /// What can be measured.
 #[derive(Subcommand)]
@@ -57,7 +57,7 @@ impl Bench {
         let wants_gnomon = options.only.is_empty() || options.only.iter().any(|name| name == "gnomon");
         let gnomon = match &options.gnomon {
             Some(given) => given.clone(),
-            None if wants_gnomon => build_gnomon()?,
+            None if wants_gnomon => build_gnomon_to_ship()?,
             None => PathBuf::from("gnomon"),
         };
         let mut bench = Command::new(bench_target.join("release/intercept"));

@@ -68,6 +68,13 @@ fn build_gnomon() -> Result<PathBuf> {
     Ok(target.join("release/gnomon"))
 }
 
+/// Builds the product as packages ship it.
+fn build_gnomon_to_ship() -> Result<PathBuf> {
+    let target = target_dir()?;
+    run(cargo().current_dir(root()?).args(["build", "--profile", "dist", "-p", "gnomon", "--target-dir"]).arg(&target))?;
+    Ok(target.join("dist/gnomon"))
+}
+
 /// The cargo that runs this chore, without what `cargo run` tells a program about its own package:
 /// build scripts watch those variables and would rebuild half the world for them.
 fn cargo() -> Command {
