@@ -35,7 +35,12 @@ fuzz_target!(|input: &[u8]| {
     let (plain, end) = decode(codings, bytes, bytes.len().max(1));
     let (cut_plain, cut_end) = decode(codings, bytes, chunk_size(choice));
     assert!(plain.len() as u64 <= MAX_OUTPUT);
-    assert_eq!(end, cut_end);
+    let faults = |end: &Result<(), DecodeError>| matches!(end, Err(DecodeError::Corrupt | DecodeError::TrailingData));
+    if codings.len() > 1 && faults(&end) && faults(&cut_end) {
+        // Both codings of a stack are at fault: which is told first depends on where the chunks end.
+    } else {
+        assert_eq!(end, cut_end);
+    }
     match end {
         // A whole body and a prefix of one give the same however they were cut: decoders are eager.
         Ok(()) | Err(DecodeError::Truncated | DecodeError::OutputExceeded) => {
