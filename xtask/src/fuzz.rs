@@ -9,6 +9,10 @@ pub struct Fuzz {
     /// Seconds per target
     #[arg(long, default_value_t = 20)]
     seconds: u32,
+    /// Where the search begins: the same number searches the same way, so CI finds what a change broke
+    /// and not what luck brings; 0 begins elsewhere each time
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
     /// Only these targets
     targets: Vec<String>,
 }
@@ -41,7 +45,8 @@ impl Fuzz {
             if seeds.is_dir() {
                 command.arg(seeds);
             }
-            command.args(["--", "-rss_limit_mb=2048", "-timeout=10", "-verbosity=0"]).arg(format!("-max_total_time={}", self.seconds));
+            command.args(["--", "-rss_limit_mb=2048", "-timeout=10", "-verbosity=0"]);
+            command.args([format!("-max_total_time={}", self.seconds), format!("-seed={}", self.seed)]);
             crate::run(&mut command)?;
         }
         println!("{} targets, nothing found", targets.len());
