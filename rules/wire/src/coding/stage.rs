@@ -101,7 +101,8 @@ impl Stage {
             }
             self.next_member(input)?;
         }
-        if self.position == Position::Untouched {
+        let begins = self.position == Position::Untouched;
+        if begins {
             self.position = Position::Inside;
         }
         match &mut self.engine {
@@ -118,6 +119,10 @@ impl Stage {
             Engine::Gzip { inflate, .. } | Engine::Inflate(inflate) => inflate_step(inflate, input, &mut self.output, &mut self.position),
             Engine::Brotli(state) => brotli_step(state, input, &mut self.output, &mut self.position),
             Engine::Zstd(decoder) => {
+                // Given a whole frame at once, libzstd decodes it by another function, which refuses
+                // a few frames that the streaming one accepts. One byte first, and it always streams:
+                // how a body was cut must not decide what it is.
+                let input = if begins { &input[..input.len().min(1)] } else { input };
                 let status = decoder.run_on_buffers(input, &mut self.output).map_err(|_| DecodeError::Corrupt)?;
                 if status.remaining == 0 {
                     self.position = Position::Ended;

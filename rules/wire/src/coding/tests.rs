@@ -273,3 +273,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_zstd_frame_that_lies_about_its_size_is_the_same_whole_and_in_pieces() {
+    // One empty last block in a frame that promises 107 bytes.
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x6b, 0x01, 0x00, 0x00];
+    let end = |size: usize| {
+        let mut decoder = Decoder::new(&[Coding::Zstd], DecodeLimits::default());
+        frame.chunks(size).try_for_each(|chunk| decoder.feed(chunk, &mut |_| {})).and_then(|()| decoder.finish(&mut |_| {}))
+    };
+    assert_eq!(end(frame.len()), end(1));
+}
