@@ -190,7 +190,7 @@ impl Exchange {
             let mut messages = std::mem::take(&mut self.scratch);
             let stop = self.body.end(&mut messages);
             self.take_messages(&mut messages, stop);
-            if self.calls.is_empty() && self.targets.is_empty() {
+            if self.nothing_judged() {
                 self.judge_exchange();
             }
         }
@@ -320,14 +320,16 @@ impl Exchange {
             Subject::Message(kind) => kind,
             Subject::Exchange | Subject::Malformed => Kind::Other,
         };
-        self.targets.push(Target { id: id.clone(), method: method.clone(), kind });
+        // Kept only where a refusal can come of it, and as far as the window reaches: a batch may be long.
+        if self.forced.is_some() || self.waits_for_message || self.refused.is_some() {
+            self.targets.push(Target { id: id.clone(), method: method.clone(), kind });
+        }
         self.calls.push(Call { seen, progress, findings, subject, id, method, waits, action, deciding });
         // An answer is awaited for so many calls and no more; the first are reported as they are.
         if self.calls.len() > self.inspector.bounds.max_open_calls && self.refused.is_none() {
             let call = self.calls.remove(0);
             self.report(call, None);
         }
-        // Ids are kept for the answer to a refused batch, as far as the window reaches.
         if self.window_full && self.refused.is_none() {
             self.targets.clear();
         }
@@ -355,7 +357,7 @@ impl Exchange {
                 }
                 self.judge_call(seen, findings, Subject::Malformed, None, None);
             }
-            None if self.calls.is_empty() && self.targets.is_empty() => self.judge_exchange(),
+            None if self.nothing_judged() => self.judge_exchange(),
             None => {}
         }
     }
@@ -455,7 +457,8 @@ fn rule_words(rule: Option<&gnomon_engine::Rule>) -> SmolStr {
     rule.map_or(SmolStr::new_static("no rule"), |r| format_smolstr!("{} [rule {}]", r.title, r.id))
 }
 
-fn interfering(answer: Answer) -> Option<Verdict> {
+/// What must not pass, if this answer says so.
+pub(crate) fn interfering(answer: Answer) -> Option<Verdict> {
     match answer {
         Answer::Decided(verdict) if verdict.action.interferes() => Some(verdict),
         Answer::Undecidable(verdict) => Some(verdict),

@@ -5,7 +5,7 @@ use crate::{
     Gate, Refusal,
     answer::{Form, Target},
     call::{Call, Subject, Waits},
-    exchange::{Exchange, same_id},
+    exchange::{Exchange, interfering, same_id},
     inspector::{Endpoint, Named},
     request_body::codings,
     sighting::{Findings, MessageFinding},
@@ -14,7 +14,7 @@ use gnomon_engine::{Answer, Verdict};
 use gnomon_observe::{Action, Family, Field, Phase};
 use gnomon_wire::{
     coding::Decoder,
-    jsonrpc::{ArgumentCapture, Kind, Malformed, Message, Scanner},
+    jsonrpc::{ArgumentCapture, Kind, Likeness, Malformed, Message, Scanner},
     mcp::{self, Signature},
     sse::{Item, SseParser},
 };
@@ -83,6 +83,8 @@ enum Content {
 /// A step of reading an answer.
 enum Step {
     Message(Box<Message>),
+    /// Meant as a message, and two readers could take it for different ones.
+    Unreadable,
     Endpoint(String),
     /// The event is over at this offset of the chunk.
     EventEnd(usize),
@@ -117,6 +119,9 @@ impl ResponseBody {
             Content::Json => {
                 let read = scanner.feed(plain, &mut out);
                 steps.extend(out.drain(..).map(|m| Step::Message(Box::new(m))));
+                if read.is_err_and(|malformed| malformed != Malformed::NotJson) {
+                    steps.push(Step::Unreadable);
+                }
                 read
             }
             Content::Events => {
@@ -134,6 +139,9 @@ impl ResponseBody {
                         scanned = plain_text(plain);
                     }
                 });
+                if decoded.is_err() {
+                    steps.push(Step::Unreadable);
+                }
                 scanned.is_err() || decoded.is_err()
             }
         };
@@ -158,8 +166,11 @@ fn read_events(
             let room = ENDPOINT_BYTES.saturating_sub(data.len());
             data.extend_from_slice(&bytes[..bytes.len().min(room)]);
             // A malformed event stays failed until the next one begins.
-            let _ = scanner.feed(bytes, out);
+            let read = scanner.feed(bytes, out);
             steps.extend(out.drain(..).map(|m| Step::Message(Box::new(m))));
+            if read.is_err_and(|malformed| malformed != Malformed::NotJson) && scanner.likeness() > Likeness::None {
+                steps.push(Step::Unreadable);
+            }
         }
         Item::Dispatch { event, .. } => {
             if let Ok(text) = std::str::from_utf8(data)
@@ -212,7 +223,12 @@ impl Exchange {
         match codings(headers) {
             Ok(codings) if codings.is_empty() => {}
             Ok(codings) => self.response.decoder = Some(Decoder::new(&codings, self.inspector.bounds.decode)),
-            Err(_) => self.response.content = Content::Opaque,
+            Err(_) => {
+                self.response.content = Content::Opaque;
+                if content != Content::Opaque {
+                    self.answer_is_unreadable();
+                }
+            }
         }
         let waits = self.calls.iter().any(|c| c.waits == Waits::ForAnswer);
         match (self.response.content, waits) {
@@ -240,8 +256,15 @@ impl Exchange {
             {
                 return self.refuse_answer(verdict, target);
             }
-            if let Step::Endpoint(path) = step {
-                self.take_endpoint(path);
+            match step {
+                Step::Endpoint(path) => self.take_endpoint(path),
+                Step::Unreadable => {
+                    self.answer_is_unreadable();
+                    if let Some(refusal) = self.judge_waiting() {
+                        return Gate::Refuse(Box::new(refusal));
+                    }
+                }
+                Step::Message(_) | Step::EventEnd(_) => {}
             }
         }
         if self.calls.iter().any(|c| c.waits == Waits::ForAnswer) && self.response.content == Content::Json && !self.response.broken {
@@ -271,6 +294,15 @@ impl Exchange {
                     }
                 }
                 Step::Endpoint(path) => self.take_endpoint(path),
+                Step::Unreadable => {
+                    self.answer_is_unreadable();
+                    if let Some(refusal) = self.judge_waiting() {
+                        if coded || self.response.spilled {
+                            return EventFlow::Abort;
+                        }
+                        replacement = Some(refusal.targets.iter().filter_map(|t| refusal.event_for(t)).collect());
+                    }
+                }
                 Step::EventEnd(end) if !coded => {
                     match replacement.take() {
                         Some(event) => out.extend_from_slice(event.as_bytes()),
@@ -466,6 +498,18 @@ impl Exchange {
         }
     }
 
+    /// The answer cannot be read as one thing: no rule may conclude anything from what it lacks, and
+    /// one that would interfere refuses it.
+    fn answer_is_unreadable(&mut self) {
+        const SAID: [Field; 5] = [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures];
+        for call in self.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
+            for field in SAID {
+                call.seen.clear(field);
+                call.seen.set_unreadable(field);
+            }
+        }
+    }
+
     /// Judges what waits for the answer by what is known now: no more will come.
     fn judge_waiting(&mut self) -> Option<Refusal> {
         for index in 0..self.calls.len() {
@@ -494,14 +538,6 @@ impl Exchange {
             self.report(call, Some(&refusal));
         }
         Gate::Refuse(Box::new(refusal))
-    }
-}
-
-fn interfering(answer: Answer) -> Option<Verdict> {
-    match answer {
-        Answer::Decided(verdict) if verdict.action.interferes() => Some(verdict),
-        Answer::Undecidable(verdict) => Some(verdict),
-        Answer::Decided(_) | Answer::Needs(_) => None,
     }
 }
 

@@ -1,0 +1,102 @@
+//! Answers that a rule on the response refuses, and the ways a server may try to get one past it.
+#![allow(clippy::unwrap_used)]
+
+use gnomon_engine::{Origin, RuleSet, Source};
+use gnomon_inspect::{Authority, Bounds, Connection, EventFlow, Exchange, Gate, Head, Hello, Inspector, ResponsePlan, Surroundings};
+use gnomon_observe::{Field, Observation};
+use http::{HeaderMap, Method, Version};
+use std::sync::Arc;
+
+const RULE: &str = "
+title: No answers of the evil server
+id: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e22
+logsource: { product: mcp, category: mcp_traffic }
+detection:
+    server: { mcp.server.name: evil }
+    condition: server
+gnomon: { response: { action: block } }
+";
+
+/// An `initialize` that went up and waits for its answer.
+fn waiting() -> Exchange {
+    let source = Source { name: "r.yml".into(), text: RULE.into(), origin: Origin::Admin };
+    let rules = Arc::new(RuleSet::compile(&[source]).unwrap());
+    let inspector = Arc::new(Inspector::new(rules, Surroundings::default(), Bounds::default()));
+    let mut seen = Observation::new();
+    seen.set(Field::Channel, "https");
+    let (mut connection, _) = Connection::open(&inspector, seen);
+    let _ = connection.hello("mcp.example.com", 443, &Hello::default());
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let head = Head {
+        method: &Method::POST,
+        path: "/mcp",
+        query: None,
+        version: Version::HTTP_11,
+        headers: &headers,
+        alpn: None,
+        authority: Authority::Agrees,
+    };
+    let mut exchange = Exchange::begin(&connection, &head);
+    let body = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#;
+    exchange.request_bytes(body);
+    assert!(matches!(exchange.request_end(), Gate::Stream));
+    exchange
+}
+
+fn head(content_type: &str, coding: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", content_type.parse().unwrap());
+    if let Some(coding) = coding {
+        headers.insert("content-encoding", coding.parse().unwrap());
+    }
+    headers
+}
+
+fn answer(id: &str, name: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0",{id},"result":{{"protocolVersion":"2025-11-25","capabilities":{{}},"serverInfo":{{"name":"{name}","version":"1"}}}}}}"#
+    )
+}
+
+#[test]
+fn a_refused_answer_is_refused_and_another_passes() {
+    for (name, refused) in [("evil", true), ("good", false)] {
+        let mut exchange = waiting();
+        assert!(matches!(exchange.response_head(200, &head("application/json", None)), ResponsePlan::HoldBody));
+        let gate = exchange.response_bytes(answer("\"id\":1", name).as_bytes());
+        assert_eq!(matches!(gate, Gate::Refuse(_)), refused, "{name}");
+    }
+}
+
+#[test]
+fn an_answer_that_two_parsers_read_differently_is_refused() {
+    let mut exchange = waiting();
+    exchange.response_head(200, &head("application/json", None));
+    let gate = exchange.response_bytes(answer("\"id\":1,\"id\":1", "evil").as_bytes());
+    assert!(matches!(gate, Gate::Refuse(_)), "{gate:?}");
+}
+
+#[test]
+fn an_event_that_two_parsers_read_differently_is_replaced() {
+    let mut exchange = waiting();
+    assert!(matches!(exchange.response_head(200, &head("text/event-stream", None)), ResponsePlan::FilterEvents));
+    let event = format!("data: {}\n\n", answer("\"id\":1,\"id\":1", "evil"));
+    let mut out = Vec::new();
+    assert_eq!(exchange.filter_events(event.as_bytes(), &mut out), EventFlow::Continue);
+    let out = String::from_utf8(out).unwrap();
+    assert!(!out.contains("evil\"") && out.contains("\"error\""), "{out}");
+}
+
+#[test]
+fn an_answer_in_an_unknown_coding_is_refused() {
+    let mut exchange = waiting();
+    let plan = exchange.response_head(200, &head("application/json", Some("snappy")));
+    assert!(matches!(plan, ResponsePlan::Refuse(_)), "{plan:?}");
+}
+
+#[test]
+fn an_answer_that_is_no_message_passes() {
+    let mut exchange = waiting();
+    assert!(matches!(exchange.response_head(404, &head("text/html", None)), ResponsePlan::Stream));
+}
