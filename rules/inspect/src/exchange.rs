@@ -336,7 +336,6 @@ impl Exchange {
     }
 
     fn stop(&mut self, stop: Stop) {
-        self.body.state = State::Done;
         let reason = match stop {
             Stop::Foreign => None,
             Stop::Malformed(malformed) => {
@@ -347,6 +346,11 @@ impl Exchange {
                 (self.body.likeness() > Likeness::None || self.json_expected || self.expects_message()).then_some(reason)
             }
         };
+        if reason.is_none() && matches!(stop, Stop::Malformed(_)) && !self.request_over {
+            // Broken JSON that resembles nothing so far: it may yet, however it is cut.
+            return;
+        }
+        self.body.state = State::Done;
         match reason {
             Some(reason) => {
                 let (mut seen, mut findings) = (self.base.clone(), self.base_findings);

@@ -70,8 +70,10 @@ impl RequestBody {
                 let room = TEXT_BYTES.saturating_sub(text.len());
                 text.extend_from_slice(&plain[..plain.len().min(room)]);
             }
+            // After a fault the scanner goes on looking for what kind of body this is.
+            let read = scanner.feed(plain, out);
             if scanned.is_ok() {
-                scanned = scanner.feed(plain, out);
+                scanned = read;
             }
         };
         let decoded = match &mut self.decoder {
@@ -82,7 +84,9 @@ impl RequestBody {
             Some(decoder) => decoder.feed(raw, &mut read),
         };
         let stop = stop_of(scanned, decoded);
-        if stop.is_some() {
+        // A fault in the JSON is told again with each piece, until the caller says that it is enough: what
+        // the body is may show later than where it breaks.
+        if matches!(stop, Some(Stop::Foreign | Stop::Undecodable(_))) {
             self.state = State::Done;
         }
         stop

@@ -17,9 +17,22 @@ detection:
 gnomon: { response: { action: block } }
 ";
 
+/// A POST under a rule that blocks tool calls.
+fn blocking() -> Exchange {
+    post(&RULE.replace("mcp.server.name: evil", "mcp.method.name: tools/call"))
+}
+
 /// An `initialize` that went up and waits for its answer.
 fn waiting() -> Exchange {
-    let source = Source { name: "r.yml".into(), text: RULE.into(), origin: Origin::Admin };
+    let mut exchange = post(RULE);
+    let body = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#;
+    exchange.request_bytes(body);
+    assert!(matches!(exchange.request_end(), Gate::Stream));
+    exchange
+}
+
+fn post(rule: &str) -> Exchange {
+    let source = Source { name: "r.yml".into(), text: rule.into(), origin: Origin::Admin };
     let rules = Arc::new(RuleSet::compile(&[source]).unwrap());
     let inspector = Arc::new(Inspector::new(rules, Surroundings::default(), Bounds::default()));
     let mut seen = Observation::new();
@@ -37,11 +50,21 @@ fn waiting() -> Exchange {
         alpn: None,
         authority: Authority::Agrees,
     };
-    let mut exchange = Exchange::begin(&connection, &head);
-    let body = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#;
-    exchange.request_bytes(body);
+    Exchange::begin(&connection, &head)
+}
+
+#[test]
+fn a_body_that_breaks_before_it_shows_what_it_is_comes_out_alike_in_all_pieces() {
+    let body = br#"{ /* c */ "jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_file"}}"#;
+    for piece in [usize::MAX, 7, 1] {
+        let mut exchange = blocking();
+        let refused = body.chunks(piece).any(|chunk| matches!(exchange.request_bytes(chunk), Gate::Refuse(_)));
+        assert!(refused || matches!(exchange.request_end(), Gate::Refuse(_)), "pieces of {piece}");
+    }
+    // And one that never shows it is some other API's mistake.
+    let mut exchange = blocking();
+    exchange.request_bytes(br#"{ /* c */ "a": 1 }"#);
     assert!(matches!(exchange.request_end(), Gate::Stream));
-    exchange
 }
 
 fn head(content_type: &str, coding: Option<&str>) -> HeaderMap {
