@@ -206,7 +206,10 @@ impl H2 {
     pub async fn send(&mut self, request: Request<()>, frames: &[Vec<u8>]) -> Result<Answer, h2::Error> {
         let (response, mut body) = self.begin(request, if frames.is_empty() { Ends::WithHead } else { Ends::WithBody }).await;
         for (index, frame) in frames.iter().enumerate() {
-            body.send_data(frame.clone().into(), index + 1 == frames.len())?;
+            if body.send_data(frame.clone().into(), index + 1 == frames.len()).is_err() {
+                // Answered and reset before all was sent: the answer still counts (RFC 9113 section 8.1).
+                break;
+            }
             // Lets the connection write each frame by itself.
             tokio::task::yield_now().await;
         }
