@@ -2,13 +2,18 @@
 //!
 //! It reads plaintext records until one ClientHello is whole, however it is split over records and
 //! reads. It keeps what routing and JA4 fingerprints need, in wire order with GREASE (RFC 8701) in
-//! place. It does not speak TLS, and does not consume: the caller keeps the bytes to replay them.
+//! place, and makes the fingerprint ([`ClientHello::ja4`]). It does not speak TLS, and does not
+//! consume: the caller keeps the bytes to replay them.
 
+mod assembler;
+mod ja4;
 mod message;
 mod parser;
 
 use crate::jsonrpc::Presence;
 
+pub use assembler::{Assembler, Assembly, MAX_CAPTURE};
+pub use ja4::Transport;
 pub use parser::HelloParser;
 
 /// Most bytes of one ClientHello message; real ones are below 20 KiB.
@@ -29,8 +34,8 @@ pub enum HelloStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelloError {
-    /// Longer than [`MAX_HELLO`].
-    #[error("the ClientHello exceeds {MAX_HELLO} bytes")]
+    /// Longer than [`MAX_HELLO`], or what is captured of one ([`MAX_CAPTURE`]).
+    #[error("the ClientHello is too long")]
     TooLarge,
     /// A record of another type, empty or too long, before the ClientHello was whole.
     #[error("unexpected TLS record inside the ClientHello")]

@@ -10,7 +10,7 @@
 //! | [`mcp`] | messages, headers, paths | the signatures by which MCP is recognised |
 //! | [`sse`] | `text/event-stream` bytes | data bytes and event boundaries |
 //! | [`coding`] | `Content-Encoding` bytes | plain bytes, eagerly |
-//! | [`hello`] | the first bytes of a TLS connection | the ClientHello |
+//! | [`hello`] | the first bytes of a TLS connection | the ClientHello and its JA4 |
 //!
 //! What this crate deliberately does not do: keep whole bodies, judge anything, or repair input.
 //! The trade-off: a hand-written scanner is more code than `serde_json`, but it reads bodies of any

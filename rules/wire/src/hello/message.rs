@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::{ClientHello, HelloError};
 use crate::jsonrpc::Presence;
 
-const SERVER_NAME: u16 = 0;
+pub(super) const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;
 const SIGNATURE_ALGORITHMS: u16 = 13;
-const ALPN: u16 = 16;
+pub(super) const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xFE0D;
 

@@ -11,8 +11,10 @@ const MESSAGE_HEADER: usize = 4;
 const MAX_RECORD: usize = 1 << 14;
 
 /// The parser of one connection. Memory: the ClientHello, at most [`MAX_HELLO`] bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HelloParser {
+    /// Most bytes of the message, without its header.
+    limit: usize,
     /// The header of the record in progress.
     header: Vec<u8>,
     /// Bytes of the record in progress that are still to come.
@@ -27,10 +29,21 @@ enum Header {
     OtherProtocol,
 }
 
+impl Default for HelloParser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl HelloParser {
     /// A parser at the start of a connection.
     pub fn new() -> Self {
-        Self::default()
+        Self::limited(MAX_HELLO)
+    }
+
+    /// One that answers [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header says so.
+    pub(super) fn limited(limit: usize) -> Self {
+        Self { limit, header: Vec::new(), left: 0, message: Vec::new(), outcome: None }
     }
 
     /// Reads the next bytes. Bytes after the ClientHello are ignored; once the answer is not
@@ -104,7 +117,7 @@ impl HelloParser {
             return Ok(None);
         };
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        if length > MAX_HELLO {
+        if length > self.limit {
             return Err(HelloError::TooLarge);
         }
         body.get(..length).map(parse).transpose()

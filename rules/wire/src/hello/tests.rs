@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Bytes that real clients sent.
-fn real(client: &str) -> Vec<u8> {
+pub(super) fn real(client: &str) -> Vec<u8> {
     let line = include_str!("fixtures/hellos.txt").lines().find_map(|line| line.strip_prefix(client)?.strip_prefix(' ')).unwrap();
     let digit = |b: u8| char::from(b).to_digit(16).unwrap() as u8;
     line.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
@@ -18,7 +18,7 @@ fn push_all(bytes: &[u8], size: usize) -> Result<HelloStatus, HelloError> {
     status
 }
 
-fn complete(bytes: &[u8]) -> ClientHello {
+pub(super) fn complete(bytes: &[u8]) -> ClientHello {
     match push_all(bytes, bytes.len()) {
         Ok(HelloStatus::Complete(hello)) => *hello,
         other => panic!("not complete: {other:?}"),
@@ -26,7 +26,7 @@ fn complete(bytes: &[u8]) -> ClientHello {
 }
 
 /// A handshake message in records of `size` bytes.
-fn records(message: &[u8], size: usize) -> Vec<u8> {
+pub(super) fn records(message: &[u8], size: usize) -> Vec<u8> {
     message
         .chunks(size)
         .flat_map(|part| {
