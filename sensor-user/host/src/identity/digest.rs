@@ -1,0 +1,133 @@
+//! SHA-256 of executables, read once per file and not once per process.
+//!
+//! A file is known by device, inode, size, and the times of its last change of content and of inode.
+//! The latter cannot be set by whoever owns the file, so content cannot be exchanged behind a time
+//! that was put back.
+
+use std::fs::File;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::{Cache, GuardResult};
+use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
+use serde::{Serialize, Serializer};
+use sha2::Digest as _;
+
+use super::watch::{Late, Watch};
+use super::{Digest, Held};
+
+/// Most bytes of an executable that are digested unless configured otherwise: 512 MiB. The largest
+/// agents that are shipped as one file have 300 MB.
+pub const MAX_EXECUTABLE: u64 = 512 << 20;
+/// Digests that are remembered; about 150 bytes each.
+const REMEMBERED: usize = 4096;
+
+/// A SHA-256 digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sha256(pub [u8; 32]);
+
+impl std::fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A file and its content, as far as the inode tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FileKey {
+    device: (u32, u32),
+    inode: u64,
+    size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
+}
+
+impl FileKey {
+    pub(super) fn of(status: &Statx) -> Self {
+        Self {
+            device: (status.stx_dev_major, status.stx_dev_minor),
+            inode: status.stx_ino,
+            size: status.stx_size,
+            modified: (status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec),
+            changed: (status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec),
+        }
+    }
+}
+
+/// Digests, and the bounds within which they are made.
+#[derive(Debug)]
+pub(super) struct Digests {
+    cache: Cache<FileKey, Sha256>,
+    up_to: u64,
+    within: Duration,
+}
+
+impl Digests {
+    pub(super) fn new(up_to: u64, within: Duration) -> Self {
+        Self { cache: Cache::new(REMEMBERED), up_to, within }
+    }
+
+    /// The digest of the executable of a process, which is this file.
+    pub(super) fn of(&self, held: &Held, key: FileKey, watch: &Watch) -> Digest {
+        if key.size > self.up_to {
+            return Digest::TooLarge(key.size);
+        }
+        // One reader per file: a program that starts a hundred times at once is read once.
+        let guard = match self.cache.get_value_or_guard(&key, Some(self.within)) {
+            GuardResult::Value(digest) => return Digest::Sha256(digest),
+            GuardResult::Timeout => return Digest::TimedOut,
+            GuardResult::Guard(guard) => guard,
+        };
+        let (held, deadline) = (held.clone(), Instant::now() + self.within);
+        let outcome = match watch.run(self.within, move || read(&held, key, deadline)) {
+            Ok(outcome) => outcome,
+            Err(Late::TimedOut) => Digest::TimedOut,
+            Err(Late::Busy) => Digest::Busy,
+        };
+        // Failures are not remembered: the next read finds more of the file in memory.
+        if let Digest::Sha256(digest) = outcome {
+            // Refused only if the entry was removed meanwhile, which nobody does.
+            let _ = guard.insert(digest);
+        }
+        outcome
+    }
+}
+
+/// Opened through the process, so that it is the file which runs and not what its path leads to now.
+fn read(held: &Held, key: FileKey, deadline: Instant) -> Digest {
+    let Ok(file) = held.open_file("exe") else { return Digest::Unreadable };
+    let mut file = File::from(file);
+    let unchanged = |file: &File| {
+        statx(file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).is_ok_and(|now| FileKey::of(&now) == key)
+    };
+    if !unchanged(&file) {
+        return Digest::Changed;
+    }
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut total = 0;
+    loop {
+        if Instant::now() > deadline {
+            return Digest::TimedOut;
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                total += count as u64;
+                if total > key.size {
+                    return Digest::Changed;
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return Digest::Unreadable,
+        }
+    }
+    if total == key.size && unchanged(&file) { Digest::Sha256(Sha256(hasher.finalize().into())) } else { Digest::Changed }
+}

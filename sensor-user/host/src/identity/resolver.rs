@@ -1,0 +1,221 @@
+//! Reading an identity, in an order that notices what changes meanwhile.
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::accounts::Accounts;
+use super::digest::{Digests, MAX_EXECUTABLE};
+use super::held::{errno, is_gone};
+use super::stat::Stat;
+use super::status::{Ids, MAX_STATUS};
+use super::watch::{Late, Watch};
+use super::{Answer, BootTime, CommandLine, ExecEvidence, Executable, Generation, Held, Identity, ancestry, executable};
+use crate::place::{MAX_CGROUP_PATH, Place};
+
+/// Most bytes of a command line that are kept.
+pub const MAX_COMMAND_LINE: usize = 4096;
+/// Most arguments that are kept.
+pub const MAX_ARGUMENTS: usize = 64;
+/// Threads that are looked at for one that lives when the first has ended.
+const MAX_THREADS: usize = 64;
+/// Sixteen lines at most (twelve v1 controllers, named ones, v2), each with a path.
+const MAX_CGROUP: u64 = 16 * MAX_CGROUP_PATH as u64;
+
+/// Bounds of what is read.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Largest executable that is digested, in bytes.
+    pub digest_up_to: u64,
+    /// Longest that digesting may take.
+    pub digest_within: Duration,
+    /// Longest that reading a command line, or asking for names, may take.
+    pub slow_read: Duration,
+    /// Most threads that may be stuck in such reads.
+    pub stuck_reads: usize,
+}
+
+impl Default for Options {
+    /// 512 MiB, 2 s, 250 ms, 16.
+    fn default() -> Self {
+        Self { digest_up_to: MAX_EXECUTABLE, digest_within: Duration::from_secs(2), slow_read: Duration::from_millis(250), stuck_reads: 16 }
+    }
+}
+
+type Execs = dyn Fn(u32) -> Generation + Send + Sync;
+
+/// Tells who processes are. Shared by reference between threads; a thread may wait for at most
+/// the sum of the times in [`Options`].
+pub struct Resolver {
+    digests: Digests,
+    accounts: Accounts,
+    watch: Watch,
+    slow_read: Duration,
+    execs: Option<Box<Execs>>,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").field("digests", &self.digests).field("accounts", &self.accounts).finish_non_exhaustive()
+    }
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::new(&Options::default())
+    }
+}
+
+impl Resolver {
+    /// A resolver that knows nothing yet.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            digests: Digests::new(options.digest_up_to, options.digest_within),
+            accounts: Accounts::new(options.slow_read),
+            watch: Watch::new(options.stuck_reads),
+            slow_read: options.slow_read,
+            execs: None,
+        }
+    }
+
+    /// Asks `execs` when a process last called exec: the sensor's map of the kernel's exec
+    /// tracepoint, read at the moment of the call.
+    #[must_use]
+    pub fn with_execs(mut self, execs: impl Fn(u32) -> Generation + Send + Sync + 'static) -> Self {
+        self.execs = Some(Box::new(execs));
+        self
+    }
+
+    /// Who the process is that had this number, and was this program, when it connected.
+    ///
+    /// A process that started after `connected_at` is another one with the same number. Start times
+    /// have a resolution of 10 ms, so a number that is given out again within the very tick of the
+    /// connect would go unnoticed; the kernel gives numbers out in turn, so all others (32,768 at
+    /// least) would have to be used up in it.
+    pub fn identify(&self, pid: u32, connected_at: BootTime, generation: Generation) -> Answer {
+        self.read(pid, connected_at, generation).unwrap_or_else(|error| match error {
+            error if is_gone(error) => Answer::Gone,
+            Errno::ACCESS | Errno::PERM => Answer::Unreadable("not permitted"),
+            Errno::MFILE | Errno::NFILE => Answer::Unreadable("too many open files"),
+            Errno::NOMEM => Answer::Unreadable("out of memory"),
+            _ => Answer::Unreadable("unexpected answer of /proc"),
+        })
+    }
+
+    fn read(&self, pid: u32, connected_at: BootTime, generation: Generation) -> Result<Answer, Errno> {
+        let process = Held::open(pid)?;
+        let before = Stat::read(&process).map_err(|error| errno(&error))?;
+        if before.started_at > connected_at {
+            return Ok(Answer::Gone);
+        }
+        let held = if before.is_dead() { process.through_thread(living_thread(&process).ok_or(Errno::SRCH)?) } else { process.clone() };
+        // Of the leader's memory nothing is left when only other threads live.
+        let image = Stat::read(&held).map_err(|error| errno(&error))?.image;
+
+        let executable = executable::read(&held, &self.digests, &self.watch)?;
+        if matches!(executable, Some(Executable::File { .. })) && image.is_being_replaced() {
+            return Ok(Answer::Stale);
+        }
+        let command_line = self.command_line(&held);
+        let ids = held.read("status", MAX_STATUS).ok().and_then(|bytes| Ids::parse(&bytes));
+        let cgroup = held.read("cgroup", MAX_CGROUP).unwrap_or_default();
+        let ancestors = ancestry::read(&process, before);
+
+        // Last of all, so that what happened during the reads is noticed.
+        let after = Stat::read(&held).map_err(|error| errno(&error))?;
+        if after.is_dead() {
+            return Ok(Answer::Gone);
+        }
+        if after.image != image {
+            return Ok(Answer::Stale);
+        }
+        let Some(exec) = self.exec_evidence(pid, connected_at, generation) else { return Ok(Answer::Stale) };
+
+        Ok(Answer::Known(Box::new(Identity {
+            pid,
+            started_at: before.started_at,
+            exec,
+            executable: executable.unwrap_or(Executable::Kernel),
+            command_line,
+            credentials: ids.map(|ids| self.accounts.name(ids, &self.watch)),
+            ancestors,
+            place: Place::parse(&String::from_utf8_lossy(&cgroup)),
+        })))
+    }
+
+    /// `None` if the process has called exec since it connected.
+    fn exec_evidence(&self, pid: u32, connected_at: BootTime, then: Generation) -> Option<ExecEvidence> {
+        let now = self.execs.as_ref().map_or(Generation::UNKNOWN, |execs| execs(pid));
+        if now == Generation::UNKNOWN {
+            // Never recorded, or pushed out of the kernel's table by others.
+            return Some(ExecEvidence::Unverified);
+        }
+        let same = then == Generation::UNKNOWN || then == now;
+        (same && now.0 <= connected_at.0).then_some(ExecEvidence::Confirmed)
+    }
+
+    fn command_line(&self, held: &Held) -> CommandLine {
+        let held = held.clone();
+        match self.watch.run(self.slow_read, move || held.read("cmdline", MAX_COMMAND_LINE as u64 + 1)) {
+            Ok(Ok(bytes)) => arguments(bytes),
+            Ok(Err(_)) => CommandLine::Unreadable,
+            Err(Late::TimedOut | Late::Busy) => CommandLine::TimedOut,
+        }
+    }
+}
+
+fn living_thread(process: &Held) -> Option<u32> {
+    let living = |thread: &u32| Stat::read(&process.through_thread(*thread)).is_ok_and(|stat| !stat.is_dead());
+    process.threads(MAX_THREADS).into_iter().find(living)
+}
+
+/// Each argument ends with a NUL, unless the process wrote something else over them.
+fn arguments(mut bytes: Vec<u8>) -> CommandLine {
+    let mut cut = bytes.len() > MAX_COMMAND_LINE;
+    bytes.truncate(MAX_COMMAND_LINE);
+    if !cut && bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    if bytes.is_empty() {
+        return CommandLine::Whole(Vec::new());
+    }
+    let mut parts = bytes.split(|byte| *byte == 0);
+    let list: Vec<String> = parts.by_ref().take(MAX_ARGUMENTS).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+    cut |= parts.next().is_some();
+    if cut { CommandLine::Cut(list) } else { CommandLine::Whole(list) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_split_and_bounded() {
+        let whole = |list: &[&str]| CommandLine::Whole(list.iter().map(|text| (*text).to_owned()).collect());
+        assert_eq!(arguments(b"a\0b c\0\0".to_vec()), whole(&["a", "b c", ""]));
+        assert_eq!(arguments(b"nginx: master".to_vec()), whole(&["nginx: master"]));
+        assert_eq!(arguments(Vec::new()), whole(&[]));
+        assert_eq!(arguments(b"\xff\0".to_vec()), whole(&["\u{fffd}"]));
+        let CommandLine::Cut(list) = arguments(b"x\0".repeat(MAX_ARGUMENTS + 1)) else { panic!("not cut") };
+        assert_eq!(list.len(), MAX_ARGUMENTS);
+        let CommandLine::Cut(list) = arguments(vec![b'x'; MAX_COMMAND_LINE + 1]) else { panic!("not cut") };
+        assert_eq!(list[0].len(), MAX_COMMAND_LINE);
+        assert!(matches!(arguments(vec![b'x'; MAX_COMMAND_LINE]), CommandLine::Whole(_)));
+    }
+
+    #[test]
+    fn an_exec_after_the_connect_is_told_whatever_was_known_then() {
+        let evidence = |now: u64, then: u64| {
+            let resolver = Resolver::default().with_execs(move |_| Generation(now));
+            resolver.exec_evidence(1, BootTime(100), Generation(then))
+        };
+        assert_eq!(evidence(50, 50), Some(ExecEvidence::Confirmed));
+        assert_eq!(evidence(50, 0), Some(ExecEvidence::Confirmed), "the exec came before the connect");
+        assert_eq!(evidence(120, 50), None);
+        assert_eq!(evidence(120, 0), None);
+        assert_eq!(evidence(60, 50), None, "another exec than the one recorded");
+        assert_eq!(evidence(0, 50), Some(ExecEvidence::Unverified), "pushed out of the table");
+        assert_eq!(evidence(0, 0), Some(ExecEvidence::Unverified));
+        assert_eq!(Resolver::default().exec_evidence(1, BootTime(100), Generation(50)), Some(ExecEvidence::Unverified));
+    }
+}

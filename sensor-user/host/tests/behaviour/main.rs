@@ -1,0 +1,6 @@
+//! The host seen through real processes, real cgroups and real files. One test binary.
+#![allow(clippy::unwrap_used)]
+
+mod identity;
+mod privilege;
+mod support;

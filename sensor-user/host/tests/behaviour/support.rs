@@ -1,0 +1,93 @@
+//! Children that end with the test, and how a test says that it cannot run here.
+
+use std::io::Write as _;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A child that is killed and reaped when the test is over, however it ends.
+pub struct Kept(pub Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Deref for Kept {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Kept {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+pub fn start(command: &mut Command) -> Kept {
+    Kept(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+/// Says so where people and CI look: cargo swallows what a passing test prints.
+pub fn skipped(name: &str, why: &str) {
+    let line = format!("SKIPPED {name}: {why}");
+    println!("{line}");
+    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The first file of this name in PATH.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|directory| directory.join(name)).find(|path| path.is_file())
+}
+
+/// Waits for something that another process does, as long as a loaded machine may take.
+pub fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "it did not happen within 20 s");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A copy of sleep(1) under any name, started, and certainly running.
+pub fn sleeper(path: &Path) -> Kept {
+    std::fs::copy(std::fs::canonicalize(tool("sleep").unwrap()).unwrap(), path).unwrap();
+    // A fork of a parallel test may hold the copy open for writing for an instant (ETXTBSY).
+    let child = eventually(|| Command::new(path).arg("600").spawn().ok());
+    let child = Kept(child);
+    wait_for_exec(&child, path);
+    child
+}
+
+/// Until the program runs: its path shows a little before, while the kernel still loads it. Then its
+/// code has no address yet (field 26 of proc_pid_stat(5)).
+pub fn wait_for_exec(child: &Kept, executable: &Path) {
+    let executable = std::fs::canonicalize(executable).unwrap();
+    eventually(|| {
+        let shown = std::fs::read_link(format!("/proc/{}/exe", child.id())).ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+        let code = stat.rsplit_once(')')?.1.split_whitespace().nth(26 - 3)?.to_owned();
+        (shown == executable && code != "0").then_some(())
+    });
+}
+
+/// By another implementation than ours.
+pub fn sha256sum(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg("--").arg(path).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_start_matches('\\')[..64].to_owned()
+}
