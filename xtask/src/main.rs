@@ -4,6 +4,7 @@
 
 mod bench;
 mod docs;
+mod ebpf;
 mod fuzz;
 mod interop;
 mod quality;
@@ -29,6 +30,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Print the reference pages from the program, or check that they are up to date
     Docs(docs::Docs),
+    /// Build the kernel half's object reproducibly, or check that the committed one is current
+    Ebpf(ebpf::Ebpf),
     /// Run every fuzz target for a bounded time
     Fuzz(fuzz::Fuzz),
     /// Drive real MCP clients and servers, git, curl and WebSocket through the proxy
@@ -43,6 +46,7 @@ fn main() -> Result<ExitCode> {
     match Args::parse().chore {
         Chore::Bench(bench) => bench.run(),
         Chore::Docs(docs) => docs.run(),
+        Chore::Ebpf(ebpf) => ebpf.run(),
         Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Interop(interop) => interop.run(),
         Chore::Quality(quality) => quality.run(),

@@ -1,0 +1,327 @@
+//! `connect()`: tags the flow, and sends it to our listener where the scope says so and it is safe to.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_ktime_get_ns, bpf_sk_lookup_tcp,
+    bpf_sk_release,
+};
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+use gnomon_sensor_abi::{
+    AF_INET, AF_INET6, Address, Config, Connect, MAPPED, Outcome, Owner, Program, Reason, Scope, decision, fail, flag, kind, mode, quic,
+};
+
+use crate::maps::{CONFIG, EXECS, FLOWS, Flow, HEARTBEAT};
+use crate::report::{count, deliver, header};
+use crate::{load, scope, store};
+
+/// `SOCK_STREAM` and `SOCK_DGRAM`.
+const STREAM: u32 = 1;
+const DATAGRAM: u32 = 2;
+const IPPROTO_TCP: u32 = 6;
+/// A multipath socket; where it takes this road, it can be redirected like any other.
+const IPPROTO_MPTCP: u32 = 262;
+
+const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
+const LOOPBACK6: u32 = 1_u32.to_be();
+
+/// The port of HTTP/3, RFC 9114 3.1.2.
+pub const QUIC_PORT: u16 = 443;
+
+/// How old the proxy's heartbeat may be.
+const FRESH_NS: u64 = 1_000_000_000;
+
+/// "The namespace of the socket", and what a listener's state is called (`BPF_TCP_LISTEN`).
+const CURRENT_NETNS: u64 = u64::MAX;
+const LISTEN: u32 = 10;
+
+const LET_GO: i32 = 1;
+/// The caller gets `EPERM`.
+const REFUSE: i32 = 0;
+
+#[cgroup_sock_addr(connect4)]
+fn gn_connect4(ctx: SockAddrContext) -> i32 {
+    let sock = ctx.sock_addr;
+    let to = Address { words: [load!((*sock).user_ip4), 0, 0, 0], port: port(sock), family: AF_INET, reserved: 0 };
+    connect(&ctx, Program::Connect4, to)
+}
+
+#[cgroup_sock_addr(connect6)]
+fn gn_connect6(ctx: SockAddrContext) -> i32 {
+    connect(&ctx, Program::Connect6, destination6(&ctx))
+}
+
+#[inline(always)]
+pub fn port(sock: *mut bpf_sock_addr) -> u16 {
+    u16::from_be(load!((*sock).user_port) as u16)
+}
+
+#[inline(always)]
+pub fn destination6(ctx: &SockAddrContext) -> Address {
+    let sock = ctx.sock_addr;
+    let words = [load!((*sock).user_ip6[0]), load!((*sock).user_ip6[1]), load!((*sock).user_ip6[2]), load!((*sock).user_ip6[3])];
+    Address { words, port: port(sock), family: AF_INET6, reserved: 0 }
+}
+
+#[inline(always)]
+fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
+    count(program, Outcome::Attempted);
+    let sock = ctx.sock_addr;
+    let (class, protocol) = (load!((*sock).type_), load!((*sock).protocol));
+    let stream = class == STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+    if !stream && !(class == DATAGRAM && to.port == QUIC_PORT) {
+        count(program, Outcome::Filtered);
+        return LET_GO;
+    }
+    let Some(config) = CONFIG.get(0) else { return LET_GO };
+    let scope = scope::current(config);
+    if scope.mode == mode::OFF {
+        count(program, Outcome::Filtered);
+        return LET_GO;
+    }
+    if !stream {
+        return datagram(ctx, program, config, scope, to);
+    }
+    let wanted = scope.mode == mode::REDIRECT && scope::covers(scope, to.port);
+    if config.port != 0 && is_loopback(&to) && listener(ctx, &to, to.port, config.mark) == Listener::Ours {
+        count(program, Outcome::Filtered);
+        return LET_GO;
+    }
+
+    let redirected = if wanted { redirect(ctx, config, &to) } else { Redirect::No(None) };
+    let mut flow = Flow { owner: owner(ctx, scope, to), stage: 0, next_seq: 0, captured: 0, remaining: 0, head: [0; 8] };
+    let mut reason = match redirected {
+        Redirect::To(_) => {
+            flow.owner.flags = flag::REDIRECTED;
+            None
+        }
+        Redirect::No(reason) => reason,
+    };
+    let mut refused = reason.is_some() && scope.fail == fail::CLOSED;
+    let mut kept = false;
+    if !refused {
+        kept = FLOWS.insert(&flow.owner.cookie, &flow, 0).is_ok();
+        if !kept && wanted && reason.is_none() {
+            reason = Some(Reason::TableFull);
+            flow.owner.flags = 0;
+            refused = scope.fail == fail::CLOSED;
+        }
+    }
+    let decided = match (reason, redirected) {
+        (Some(reason), _) if refused => {
+            count(program, Outcome::FailClosed(reason));
+            decision::FAIL_CLOSED
+        }
+        (Some(reason), _) => {
+            count(program, Outcome::FailOpen(reason));
+            decision::FAIL_OPEN
+        }
+        (None, Redirect::To(way)) => {
+            rewrite(ctx, way, config.port);
+            count(program, Outcome::Redirected);
+            decision::REDIRECTED
+        }
+        (None, Redirect::No(_)) => decision::OBSERVED,
+    };
+    if kept || refused {
+        report(program, config, decided, reason, &flow.owner);
+    } else {
+        count(program, Outcome::TableFull);
+    }
+    if refused { REFUSE } else { LET_GO }
+}
+
+/// UDP to the port of HTTP/3: refused where connections are redirected, so that the client falls back to TCP.
+#[inline(always)]
+pub fn datagram(ctx: &SockAddrContext, program: Program, config: &Config, scope: &Scope, to: Address) -> i32 {
+    if scope.mode != mode::REDIRECT || scope.quic != quic::REFUSE {
+        count(program, Outcome::Filtered);
+        return LET_GO;
+    }
+    count(program, Outcome::QuicRefused);
+    let owner = owner(ctx, scope, to);
+    report(program, config, decision::QUIC_REFUSED, None, &owner);
+    REFUSE
+}
+
+#[inline(always)]
+fn report(program: Program, config: &Config, decision: u16, reason: Option<Reason>, owner: &Owner) {
+    let reason = match reason {
+        Some(reason) => reason as u16 + 1,
+        None => 0,
+    };
+    let record = Connect { header: header::<Connect>(kind::CONNECT, 0), decision, reason, reserved: 0, owner: *owner };
+    deliver(program, config, &record);
+}
+
+#[inline(always)]
+fn owner(ctx: &SockAddrContext, scope: &Scope, original: Address) -> Owner {
+    let task = bpf_get_current_pid_tgid();
+    let user = bpf_get_current_uid_gid();
+    let tgid = (task >> 32) as u32;
+    // SAFETY: helpers without pointers, or with the context that they take in this kind of program;
+    // the map's value is one word, read once.
+    unsafe {
+        Owner {
+            cookie: bpf_get_socket_cookie(ctx.as_ptr()),
+            netns: bpf_get_netns_cookie(ctx.as_ptr()),
+            cgroup: bpf_get_current_cgroup_id(),
+            connected_ns: bpf_ktime_get_boot_ns(),
+            generation_ns: EXECS.get(&tgid).copied().unwrap_or(0),
+            tgid,
+            tid: task as u32,
+            uid: user as u32,
+            gid: (user >> 32) as u32,
+            original,
+            scope: scope.id,
+            flags: 0,
+            comm: bpf_get_current_comm().unwrap_or([0; 16]),
+        }
+    }
+}
+
+/// Which of our listeners a connection goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// 127.0.0.1, from an IPv4 socket.
+    V4,
+    /// 127.0.0.1, from an IPv6 socket that asked for a mapped address.
+    Mapped,
+    /// ::1
+    V6,
+}
+
+#[derive(Clone, Copy)]
+enum Redirect {
+    To(Way),
+    /// Not at all; with a reason when it should have been.
+    No(Option<Reason>),
+}
+
+/// Whether a connection can be sent to us at this moment.
+#[inline(always)]
+fn redirect(ctx: &SockAddrContext, config: &Config, to: &Address) -> Redirect {
+    let sk = load!((*ctx.sock_addr).__bindgen_anon_1.sk);
+    if !sk.is_null() && load!((*sk).bound_dev_if) != 0 {
+        return Redirect::No(Some(Reason::BoundDevice));
+    }
+    let beat = match HEARTBEAT.get_ptr(0) {
+        Some(beat) => load!(*beat),
+        None => 0,
+    };
+    // Read after the beat, so that a beat in the meantime does not look as if it came from the future.
+    // SAFETY: a helper without pointers.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if beat == 0 || now.wrapping_sub(beat) >= FRESH_NS {
+        return Redirect::No(Some(Reason::StaleHeartbeat));
+    }
+    let way = match (to.family, is_mapped(to)) {
+        (AF_INET, _) => Way::V4,
+        (_, true) => Way::Mapped,
+        (_, false) => Way::V6,
+    };
+    let ours = match way {
+        Way::V6 => Address { words: [0, 0, 0, LOOPBACK6], port: config.port, family: AF_INET6, reserved: 0 },
+        Way::V4 | Way::Mapped => Address { words: [LOOPBACK4, 0, 0, 0], port: config.port, family: AF_INET, reserved: 0 },
+    };
+    match listener(ctx, &ours, config.port, config.mark) {
+        Listener::Ours => Redirect::To(way),
+        Listener::Foreign => Redirect::No(Some(Reason::ForeignListener)),
+        Listener::None => Redirect::No(Some(Reason::NoListener)),
+    }
+}
+
+#[inline(always)]
+fn rewrite(ctx: &SockAddrContext, way: Way, port: u16) {
+    let sock = ctx.sock_addr;
+    store!((*sock).user_port, u32::from(port.to_be()));
+    match way {
+        Way::V4 => store!((*sock).user_ip4, LOOPBACK4),
+        Way::V6 | Way::Mapped => {
+            let (third, last) = if way == Way::V6 { (0, LOOPBACK6) } else { (MAPPED, LOOPBACK4) };
+            store!((*sock).user_ip6[0], 0);
+            store!((*sock).user_ip6[1], 0);
+            store!((*sock).user_ip6[2], third);
+            store!((*sock).user_ip6[3], last);
+        }
+    }
+}
+
+#[inline(always)]
+pub fn is_mapped(address: &Address) -> bool {
+    address.family == AF_INET6 && address.words[0] == 0 && address.words[1] == 0 && address.words[2] == MAPPED
+}
+
+#[inline(always)]
+fn is_loopback(address: &Address) -> bool {
+    if address.family == AF_INET {
+        return is_loopback4(address.words[0]);
+    }
+    if is_mapped(address) {
+        return is_loopback4(address.words[3]);
+    }
+    address.words[0] == 0 && address.words[1] == 0 && address.words[2] == 0 && address.words[3] == LOOPBACK6
+}
+
+#[inline(always)]
+fn is_loopback4(word: u32) -> bool {
+    u32::from_be(word) >> 24 == 127
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    Ours,
+    Foreign,
+    None,
+}
+
+/// What `bpf_sk_lookup_tcp` takes: addresses and ports in network order.
+#[repr(C)]
+struct Tuple4 {
+    from: u32,
+    to: u32,
+    from_port: u16,
+    to_port: u16,
+}
+
+#[repr(C)]
+struct Tuple6 {
+    from: [u32; 4],
+    to: [u32; 4],
+    from_port: u16,
+    to_port: u16,
+}
+
+/// Who would get a connection to this address, in the network namespace of the socket. A listener is
+/// ours by its mark, which only a process with `CAP_NET_ADMIN` over that namespace can set.
+#[inline(always)]
+fn listener(ctx: &SockAddrContext, at: &Address, port: u16, mark: u32) -> Listener {
+    let sk = if at.family == AF_INET || is_mapped(at) {
+        let to = if at.family == AF_INET { at.words[0] } else { at.words[3] };
+        let mut tuple = Tuple4 { from: LOOPBACK4, to, from_port: 0, to_port: port.to_be() };
+        let size = size_of::<Tuple4>() as u32;
+        // SAFETY: the tuple is whole and of the size given; the context is what this helper takes here.
+        unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), (&raw mut tuple).cast(), size, CURRENT_NETNS, 0) }
+    } else {
+        let from = [0, 0, 0, LOOPBACK6];
+        let mut tuple = Tuple6 { from, to: at.words, from_port: 0, to_port: port.to_be() };
+        let size = size_of::<Tuple6>() as u32;
+        // SAFETY: as above.
+        unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), (&raw mut tuple).cast(), size, CURRENT_NETNS, 0) }
+    };
+    if sk.is_null() {
+        return Listener::None;
+    }
+    let (state, marked) = (load!((*sk).state), load!((*sk).mark));
+    // SAFETY: the socket is not null, and released once; the verifier insists on both.
+    unsafe { bpf_sk_release(sk.cast()) };
+    if state != LISTEN {
+        Listener::None
+    } else if marked == mark && mark != 0 {
+        Listener::Ours
+    } else {
+        Listener::Foreign
+    }
+}

@@ -1,0 +1,62 @@
+//! The maps. Sizes are defaults: the loader sets them from its options.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use gnomon_sensor_abi::{Config, Owner, PeerKey, Program, Scope, Tally};
+
+/// A tracked connection, by socket cookie: from `connect()` until the socket is closed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Flow {
+    pub owner: Owner,
+    /// Where the capture of the first bytes stands: a constant of [`crate::hello`].
+    pub stage: u32,
+    /// The sequence number of the next byte to capture.
+    pub next_seq: u32,
+    /// Bytes captured so far.
+    pub captured: u32,
+    /// Bytes still to capture; unknown (0) until the record's header is complete.
+    pub remaining: u32,
+    /// The first bytes, until the record's header is complete.
+    pub head: [u8; 8],
+}
+
+/// Not an LRU: a flow that is alive must not vanish because others come. A full table is counted.
+#[map]
+pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65536, 0);
+
+/// Owners by the proxy's view of the connection. Kept after the flow is over, as a client may close
+/// before the proxy accepts; so the oldest make way.
+#[map]
+pub static OWNERS: LruHashMap<PeerKey, Owner> = LruHashMap::with_max_entries(16384, 0);
+
+#[map]
+pub static SCOPES: HashMap<u64, Scope> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// `CLOCK_MONOTONIC` in nanoseconds, written by the proxy through shared memory.
+#[map]
+pub static HEARTBEAT: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// When a process last called `execve`, in nanoseconds since boot.
+#[map]
+pub static EXECS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+#[map]
+pub static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
+
+/// 1 where `getsockopt` programs can tell the network namespace (Linux 5.15), else 0 and owners are
+/// kept without it. Set by the loader.
+#[unsafe(no_mangle)]
+static NETNS_IN_SOCKOPT: u32 = 1;
+
+#[inline(always)]
+pub fn netns_in_sockopt() -> bool {
+    crate::load!(NETNS_IN_SOCKOPT) != 0
+}

@@ -1,0 +1,61 @@
+//! Counters, and records into the ring buffer.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use gnomon_sensor_abi::{Config, Header, Outcome, Program};
+
+use crate::maps::{EVENTS, TALLIES};
+
+/// Counts. Atomic, as a soft interrupt may run the same program in the middle of it on the same CPU.
+#[inline(always)]
+pub fn count(program: Program, outcome: Outcome) {
+    if let Some(tally) = TALLIES.get_ptr_mut(program as u32) {
+        // SAFETY: the pointer is this CPU's value, which lives as long as the map, and the index is
+        // within it. `lock +=` is the atomic addition that every kernel has; for this target the compiler
+        // offers no `fetch_add`, which newer kernels alone could run.
+        unsafe {
+            let slot = (&raw mut (*tally).counts).cast::<u64>().add(outcome.index());
+            asm!("lock *(u64 *)({slot} + 0) += {one}", slot = in(reg) slot, one = in(reg) 1_u64);
+        }
+    }
+}
+
+/// Whether the reader is to learn of a record at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// When enough has come together, or the reader's timer fires.
+    Batched,
+    /// Now.
+    Urgent,
+}
+
+/// The flags of a submission. Without `FORCE` the kernel wakes only a reader that has seen everything
+/// before, which it has not when the records before were batched.
+#[inline(always)]
+pub fn wake(config: &Config, urgency: Urgency) -> u64 {
+    if urgency == Urgency::Urgent || EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config.wake_bytes) {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}
+
+/// Puts one record of fixed size into the ring, and counts what became of it.
+#[inline(always)]
+pub fn deliver<T: Copy + 'static>(program: Program, config: &Config, record: &T) {
+    match EVENTS.reserve::<T>(0) {
+        Some(mut entry) => {
+            entry.write(*record);
+            entry.submit(wake(config, Urgency::Batched));
+            count(program, Outcome::Delivered);
+        }
+        None => count(program, Outcome::RingFull),
+    }
+}
+
+/// The header of a record of type `T`, with `extra` bytes after it.
+#[inline(always)]
+pub const fn header<T>(kind: u16, extra: u32) -> Header {
+    Header { kind, len: (size_of::<T>() as u32 + extra) as u16, reserved: 0 }
+}

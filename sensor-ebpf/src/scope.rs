@@ -1,0 +1,48 @@
+//! Which scope applies to the task that runs.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
+use gnomon_sensor_abi::{Config, Scope, ports};
+
+use crate::maps::SCOPES;
+
+/// How deep the tree of cgroups is searched; below that only the task's own cgroup counts.
+const DEPTH: i32 = 16;
+
+/// The scope of the deepest cgroup above the task that has one, else the default.
+#[inline(always)]
+pub fn current(config: &Config) -> &Scope {
+    let mut found = &config.default_scope;
+    for level in 0..DEPTH {
+        // SAFETY: a helper without pointers.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        if id == 0 {
+            return found;
+        }
+        if let Some(scope) = at(id) {
+            found = scope;
+        }
+    }
+    // SAFETY: a helper without pointers.
+    at(unsafe { bpf_get_current_cgroup_id() }).unwrap_or(found)
+}
+
+#[inline(always)]
+fn at(cgroup: u64) -> Option<&'static Scope> {
+    // SAFETY: the value lives as long as the map, in memory that is only reused after a grace period.
+    // It may be overwritten while it is read: then this one connection sees parts of both scopes.
+    unsafe { SCOPES.get(&cgroup) }
+}
+
+/// Whether the scope is about this port.
+#[inline(always)]
+pub fn covers(scope: &Scope, port: u16) -> bool {
+    if scope.port_rule == ports::ALL {
+        return true;
+    }
+    let mut hit = false;
+    for listed in &scope.ports {
+        hit |= *listed == port;
+    }
+    // Unused places are 0, and so is the port of a connect that the kernel will refuse.
+    hit && port != 0
+}

@@ -1,0 +1,262 @@
+//! `cargo xtask ebpf`: builds the kernel half's object reproducibly, or checks that the committed one is current.
+//!
+//! The object is committed, so that nobody needs this toolchain to build or test the product. It is
+//! built by the stable compiler named in `sensor-ebpf/toolchain`, with paths remapped, so that any
+//! two machines get the same bytes. The check compares hashes first and needs no toolchain then.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::{cargo, root, run, target_dir};
+
+/// What is built, below `sensor-ebpf`.
+const OBJECT: &str = "object/gnomon.bpf.o";
+const OBJECT_HASH: &str = "object/gnomon.bpf.o.sha256";
+/// The hash of each source, as `sha256sum` writes it.
+const SOURCES_HASH: &str = "object/sources.sha256";
+const TARGET: &str = "bpfel-unknown-none";
+/// Where Debian may have the sources of the standard library; the likeliest first.
+const SUITES: [&str; 5] = ["trixie-backports", "forky", "sid", "experimental", "trixie"];
+const REPAIR: &str = "run `cargo xtask ebpf` and commit sensor-ebpf/object";
+
+/// Options of the object's build.
+#[derive(Args)]
+pub struct Ebpf {
+    /// Change nothing; fail when the committed object is not what the sources give
+    #[arg(long)]
+    check: bool,
+    /// Build in two different directories and fail when the objects differ
+    #[arg(long, conflicts_with = "check")]
+    twice: bool,
+}
+
+impl Ebpf {
+    /// Builds or checks.
+    ///
+    /// # Errors
+    /// When the toolchain cannot be prepared, the build fails, or the object is out of date.
+    pub fn run(self) -> Result<ExitCode> {
+        let home = root()?.join("sensor-ebpf");
+        if self.check {
+            return check(&home);
+        }
+        let toolchain = Toolchain::prepare(&home)?;
+        let built = toolchain.build(&home, &target_dir()?.join("ebpf"))?;
+        if self.twice {
+            let copy = target_dir()?.join("ebpf-twice/a-copy-of-the-sources");
+            copy_sources(&home, &copy)?;
+            let second = toolchain.build(&copy, &target_dir()?.join("ebpf-twice/target"))?;
+            ensure!(fs::read(&built)? == fs::read(&second)?, "{} and {} differ", built.display(), second.display());
+            println!("the same in two directories");
+        }
+        fs::copy(&built, home.join(OBJECT)).with_context(|| format!("copying {}", built.display()))?;
+        fs::write(home.join(OBJECT_HASH), sha256(&home, &[OBJECT.into()])?)?;
+        fs::write(home.join(SOURCES_HASH), sha256(&home, &sources(&home)?)?)?;
+        println!("sensor-ebpf/{OBJECT}: {} bytes", fs::metadata(home.join(OBJECT))?.len());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whether the committed object belongs to the sources.
+fn check(home: &Path) -> Result<ExitCode> {
+    let object = sha256(home, &[OBJECT.into()]).with_context(|| REPAIR)?;
+    ensure!(read(&home.join(OBJECT_HASH))? == object, "sensor-ebpf/{OBJECT} is not the one that was hashed; {REPAIR}");
+    let sources = sha256(home, &sources(home)?)?;
+    if read(&home.join(SOURCES_HASH))? == sources {
+        println!("sensor-ebpf/{OBJECT} belongs to its sources");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("the sources of sensor-ebpf changed: rebuilding to compare");
+    let built = Toolchain::prepare(home)?.build(home, &target_dir()?.join("ebpf"))?;
+    let same = fs::read(&built)? == fs::read(home.join(OBJECT))?;
+    bail!("sensor-ebpf/{OBJECT} {}; {REPAIR}", if same { "is current, but the hashes of the sources are not" } else { "is out of date" })
+}
+
+/// The sources, relative to `home`, in order.
+fn sources(home: &Path) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock", "toolchain", "abi/Cargo.toml"].map(PathBuf::from).to_vec();
+    for folder in ["src", "abi/src"] {
+        for entry in fs::read_dir(home.join(folder)).with_context(|| format!("reading {folder}"))? {
+            found.push(Path::new(folder).join(entry?.file_name()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The lines that `sha256sum` prints for these files below `home`.
+fn sha256(home: &Path, files: &[PathBuf]) -> Result<String> {
+    output(Command::new("sha256sum").current_dir(home).arg("--").args(files))
+}
+
+/// Copies the sources to another folder, to build them there.
+fn copy_sources(home: &Path, to: &Path) -> Result<()> {
+    for source in sources(home)? {
+        let into = to.join(&source);
+        fs::create_dir_all(into.parent().context("a source without folder")?)?;
+        fs::copy(home.join(&source), into).with_context(|| format!("copying {}", source.display()))?;
+    }
+    Ok(())
+}
+
+/// What builds the object.
+struct Toolchain {
+    /// The compiler's folder, with the standard library's sources in it.
+    sysroot: PathBuf,
+    /// Where our bpf-linker is.
+    bin: PathBuf,
+}
+
+impl Toolchain {
+    /// Finds what is there and fetches what is missing.
+    fn prepare(home: &Path) -> Result<Self> {
+        let pins = read(&home.join("toolchain"))?;
+        let (rust, linker) = (pin(&pins, "rust")?, pin(&pins, "bpf-linker")?);
+        let place = target_dir()?.join("ebpf-toolchain");
+        fs::create_dir_all(&place)?;
+        let version = output(Command::new("rustc").arg("--version"))?;
+        ensure!(version.starts_with(&format!("rustc {rust} ")), "the object is built with rustc {rust}; this is {version}");
+        let sysroot = PathBuf::from(output(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
+        library_sources(&sysroot, &place, rust)?;
+        bpf_linker(&place, linker)?;
+        Ok(Self { sysroot, bin: place.join("bin") })
+    }
+
+    /// Builds the sources at `home` below `target`, and strips what a loader does not need.
+    fn build(&self, home: &Path, target: &Path) -> Result<PathBuf> {
+        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+        let cargo_home = cargo_home.context("neither CARGO_HOME nor a home directory")?;
+        let library = self.sysroot.join("lib/rustlib/src/rust");
+        let mut flags = vec!["-Cdebuginfo=2".into(), "-Clink-arg=--btf".into()];
+        for (from, to) in [(home, "/src"), (&*cargo_home, "/cargo"), (&*library, "/rust-src"), (target, "/target")] {
+            flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+        }
+        // The linker is found by name.
+        let path = std::env::join_paths(
+            std::iter::once(self.bin.clone()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+        )?;
+        let mut build = cargo();
+        build.current_dir(home).args(["build", "--release", "--locked", "--bin", "gnomon-bpf", "-Zbuild-std=core", "--target", TARGET]);
+        build.arg("--target-dir").arg(target).env("PATH", path).env_remove("RUSTFLAGS");
+        // What the compiler calls unstable is the target without a shipped core; the pin keeps it from changing.
+        build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        run(&mut build)?;
+        let stripped = target.join("gnomon.bpf.o");
+        let tools = self.sysroot.join("lib/rustlib").join(host()?).join("bin/rust-objcopy");
+        let mut strip = Command::new(tools);
+        strip.arg("--strip-debug").arg(target.join(TARGET).join("release/gnomon-bpf")).arg(&stripped);
+        run(strip.env("LD_LIBRARY_PATH", self.sysroot.join("lib")))?;
+        Ok(stripped)
+    }
+}
+
+/// The machine that builds, as rustc calls it.
+fn host() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
+}
+
+/// Installs bpf-linker below `place`, unless it is there.
+fn bpf_linker(place: &Path, version: &str) -> Result<()> {
+    let installed = output(Command::new(place.join("bin/bpf-linker")).arg("--version")).unwrap_or_default();
+    if installed.trim() == format!("bpf-linker {version}") {
+        return Ok(());
+    }
+    println!("installing bpf-linker {version}: some minutes, once");
+    run(cargo().args(["install", "bpf-linker", "--version", version, "--locked", "--quiet", "--root"]).arg(place))
+}
+
+/// Puts the standard library's sources where cargo looks for them, unless they are there: by rustup,
+/// else from a Debian package of the same version.
+fn library_sources(sysroot: &Path, place: &Path, version: &str) -> Result<()> {
+    let wanted = sysroot.join("lib/rustlib/src/rust");
+    if wanted.join("library/Cargo.lock").exists() {
+        return Ok(());
+    }
+    let rustup = Command::new("rustup").args(["component", "add", "rust-src"]).stderr(Stdio::null()).status();
+    if rustup.is_ok_and(|status| status.success()) && wanted.join("library/Cargo.lock").exists() {
+        return Ok(());
+    }
+    println!("rustup has no rust-src: looking for Debian's");
+    let package = debian_package(place, version)?;
+    let unpacked = place.join(format!("rust-src-{version}"));
+    run(Command::new("dpkg").arg("-x").arg(&package).arg(&unpacked))?;
+    fs::create_dir_all(wanted.parent().context("no folder for the sources")?)?;
+    // A link left behind by an earlier run whose files are gone.
+    let _ = fs::remove_file(&wanted);
+    std::os::unix::fs::symlink(unpacked.join(format!("usr/src/rustc-{version}")), &wanted)
+        .with_context(|| format!("linking {}", wanted.display()))?;
+    ensure!(wanted.join("library/Cargo.lock").exists(), "{} has no library", package.display());
+    Ok(())
+}
+
+/// Downloads the package `rust-src` of this version from whichever suite has it.
+fn debian_package(place: &Path, version: &str) -> Result<PathBuf> {
+    let mirror = debian_mirror()?;
+    for suite in SUITES {
+        // Lists of their own, so that the machine's are left alone.
+        let state = place.join(format!("apt-{suite}"));
+        for folder in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(state.join(folder))?;
+        }
+        let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        fs::write(state.join("sources.list"), format!("deb [signed-by={keyring}] {mirror} {suite} main\n"))?;
+        let apt = |program: &str| {
+            let mut apt = Command::new(program);
+            apt.current_dir(&state).arg("-qq");
+            for (key, value) in [("Dir::Etc::SourceList", "sources.list"), ("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")] {
+                apt.arg(format!("-o{key}={}", state.join(value).display()));
+            }
+            apt.arg("-oDir::Etc::SourceParts=/dev/null");
+            apt
+        };
+        if run(apt("apt-get").arg("update")).is_err() {
+            continue;
+        }
+        // "rust-src | 1.95.0+dfsg1-2 | mirror suite/main ..."
+        let listed = output(apt("apt-cache").args(["madison", "rust-src"])).unwrap_or_default();
+        let versions = listed.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim()));
+        let Some(found) = versions.into_iter().find(|found| found.starts_with(&format!("{version}+"))) else { continue };
+        run(apt("apt-get").arg("download").arg(format!("rust-src={found}")))?;
+        let mut files = fs::read_dir(&state)?.filter_map(|entry| Some(entry.ok()?.path()));
+        return files.find(|path| path.extension().is_some_and(|end| end == "deb")).context("apt-get downloaded nothing");
+    }
+    bail!("no Debian suite has rust-src {version}; `rustup component add rust-src` would do, too")
+}
+
+/// The Debian mirror that this machine uses.
+fn debian_mirror() -> Result<String> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(folder) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
+    }
+    files.retain(|file| file.extension().is_some_and(|end| end == "list" || end == "sources"));
+    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let words =
+        texts.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_whitespace);
+    let mut mirrors = words.filter(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"));
+    Ok(mirrors.next().context("no Debian mirror in /etc/apt")?.to_owned())
+}
+
+/// The value of `name = value` in a file of pins.
+fn pin<'a>(pins: &'a str, name: &str) -> Result<&'a str> {
+    let lines = pins.lines().filter_map(|line| line.split_once('='));
+    let mut found = lines.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
+    found.next().with_context(|| format!("sensor-ebpf/toolchain has no {name}"))
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("reading {}; {REPAIR}", file.display()))
+}
+
+/// What a command prints; anything but success is an error that names it.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("starting {:?}", command.get_program()))?;
+    ensure!(output.status.success(), "{command:?} ended with {}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
