@@ -1,0 +1,150 @@
+//! The socket in the file system that `gnomon exec` connects to.
+
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with};
+
+use crate::Error;
+use crate::channel::{Channel, Deadline};
+use crate::error::os;
+use crate::message::Message;
+use crate::packet::Attempt;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
+
+/// Who may connect, beyond the owner. What a connection may then do is decided by [`Channel::peer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// The socket's group (mode 0660).
+    Group,
+    /// Everybody (mode 0666).
+    Everybody,
+}
+
+/// A socket at a path. The path must be in a folder that only the owner can write to. Removed when dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    path: PathBuf,
+    /// Device and inode of the socket: what has been put there since is not ours to remove.
+    bound: (u64, u64),
+    /// Held as long as we listen, so that two that start at once do not replace each other's socket.
+    _lock: File,
+}
+
+impl Listener {
+    /// Listens at a path. A socket that nobody listens on any more is replaced; the file `PATH.lock` stays beside it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::NotASocket`], or what the operating system says.
+    pub fn bind(path: &Path, access: Access) -> Result<Self, Error> {
+        let lock = lock(path)?;
+        remove_stale(path)?;
+        let socket = unix_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        let address = SocketAddrUnix::new(path).map_err(os("use this path for a socket"))?;
+        bind(&socket, &address).map_err(os("make a socket at this path"))?;
+        let mode = match access {
+            Access::Group => 0o660,
+            Access::Everybody => 0o666,
+        };
+        // Nobody can connect before the call of listen, so there is no moment with another mode.
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(os("set the mode of the socket"))?;
+        let found = fs::symlink_metadata(path).map_err(os("look at the socket"))?;
+        listen(&socket, BACKLOG).map_err(os("listen"))?;
+        Ok(Self { socket, path: path.to_owned(), bound: (found.dev(), found.ino()), _lock: lock })
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the next connection.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], or what the operating system says.
+    pub fn accept<Tx: Message, Rx: Message>(&self, timeout: Duration) -> Result<Channel<Tx, Rx>, Error> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            if let Attempt::Done(channel) = self.attempt()? {
+                return Ok(channel);
+            }
+            deadline.wait(self.socket.as_fd(), PollFlags::IN)?;
+        }
+    }
+
+    pub(crate) fn attempt<Tx: Message, Rx: Message>(&self) -> Result<Attempt<Channel<Tx, Rx>>, Error> {
+        match retry_on_intr(|| accept_with(&self.socket, SocketFlags::CLOEXEC)) {
+            Ok(socket) => Ok(Attempt::Done(Channel::over(socket))),
+            Err(Errno::AGAIN) => Ok(Attempt::Blocked),
+            Err(error) => Err(os("accept a connection")(error)),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.bound) {
+            // What is left is found stale by the next that starts.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn unix_socket(flags: SocketFlags) -> Result<OwnedFd, Error> {
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(os("make a Unix socket"))
+}
+
+fn lock(path: &Path) -> Result<File, Error> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(name)
+        .map_err(os("make a lock beside the socket"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(os("lock the file beside the socket")(error)),
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), Error> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(os("look at the path of the socket")(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(Error::NotASocket { path: path.to_owned() });
+    }
+    let address = SocketAddrUnix::new(path).map_err(os("use this path for a socket"))?;
+    match connect(unix_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?, &address) {
+        Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(os("remove a socket that nobody listens on")(error)),
+            _ => Ok(()),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        // Somebody answers, has a full queue, or listens with a socket of another type.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(Error::InUse { path: path.to_owned() }),
+        Err(error) => Err(os("find out who uses the path of the socket")(error)),
+    }
+}

@@ -1,0 +1,102 @@
+//! Between `gnomon exec`, which any user may run, and a running gnomon.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Message, Version};
+use crate::bounds::{Long, Text};
+
+/// What `gnomon exec` says. Who says it is read off the socket ([`Channel::peer`](crate::Channel::peer)), never out of
+/// a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToGnomon {
+    /// Take me, and what I start, into a scope. The only message.
+    Join {
+        /// What the client speaks.
+        version: Version,
+        /// The program that will run, for display only.
+        argv0: Long,
+        /// Whether its connections go through the proxy.
+        redirect: Redirect,
+    },
+}
+
+/// Whether connections go through the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Redirect {
+    /// They do.
+    On,
+    /// They are tagged only.
+    Off,
+}
+
+/// What a running gnomon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToExec {
+    /// Nothing was changed. (First, as a client of another version must be able to read it.)
+    Denied {
+        /// What the running gnomon speaks.
+        version: Version,
+        /// The kind of reason.
+        why: Denial,
+        /// The reason in words.
+        detail: Text<1024>,
+        /// What the person can do about it.
+        next: Text<1024>,
+    },
+    /// The client is in its scope: what it executes now is as well.
+    Joined {
+        /// Path of the cgroup.
+        cgroup: Long,
+        /// The certificate authorities to trust.
+        bundle: Bundle,
+    },
+}
+
+/// Why a client may not join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Denial {
+    /// The versions do not understand each other.
+    Version,
+    /// The configuration does not let this user.
+    NotAllowed,
+    /// There is no kernel half that could tag or redirect.
+    NoSensor,
+    /// Who asks cannot be told for sure.
+    UnknownPeer,
+    /// Too many scopes.
+    Full,
+    /// The kernel refused.
+    Failed,
+}
+
+/// Our authority beside those that the host trusts, as PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bundle {
+    /// None is needed: nothing is intercepted.
+    None,
+    /// A file that everybody may read.
+    At(Long),
+    /// The attached descriptor.
+    Attached,
+}
+
+impl Message for ToGnomon {
+    const NAME: &'static str = "message to gnomon";
+    const VARIANTS: u32 = 1;
+
+    fn descriptors(&self) -> &'static [Kind] {
+        &[]
+    }
+}
+
+impl Message for ToExec {
+    const NAME: &'static str = "answer to gnomon exec";
+    const VARIANTS: u32 = 2;
+
+    fn descriptors(&self) -> &'static [Kind] {
+        match self {
+            Self::Joined { bundle: Bundle::Attached, .. } => &[Kind::File],
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Between the proxy, which asks, and the sensor, which may look and load.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Family, Found, Kind, Message, Version};
+use crate::bounds::{Label, List, Name};
+
+/// What the proxy says to the sensor. A `token` is the proxy's own: it comes back with the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSensor {
+    /// The first message. Answered with [`ToProxy::Welcome`], and that followed by [`ToProxy::Maps`].
+    Hello {
+        /// What the proxy speaks.
+        version: Version,
+    },
+    /// Who is this process? Answered with [`ToProxy::Process`].
+    Resolve {
+        /// Comes back with the answer.
+        token: u64,
+        /// The process that connected, in the sensor's process namespace.
+        pid: u32,
+        /// When it connected, in ns since boot: a process that started later is another one.
+        connected_boot_ns: u64,
+        /// When it had last called exec by then, in ns since boot; 0 where the kernel half does not know.
+        generation_boot_ns: u64,
+        /// Cookie of the socket.
+        cookie: u64,
+    },
+    /// Open marked listeners in the network namespace of a process. Answered with [`ToProxy::Listeners`].
+    ListenIn {
+        /// Comes back with the answer.
+        token: u64,
+        /// The namespace that is meant: the sensor compares, as the process may be another one by now.
+        netns_cookie: u64,
+        /// A process that is in it.
+        pid: u32,
+    },
+    /// Change what happens to the connections of a cgroup. Answered with [`ToProxy::Done`].
+    Scope {
+        /// Comes back with the answer.
+        token: u64,
+        /// The change.
+        change: ScopeChange,
+    },
+    /// What the kernel half can do here. Answered with [`ToProxy::Features`].
+    Features {
+        /// Comes back with the answer.
+        token: u64,
+    },
+    /// What the kernel half has counted. Answered with [`ToProxy::Counters`].
+    Counters {
+        /// Comes back with the answer.
+        token: u64,
+    },
+}
+
+/// A change of the scope map. Cgroups are named by id (`st_ino` of their folder), and a scope holds for all below.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScopeChange {
+    /// Adds a scope or changes it.
+    Set {
+        /// Id of the cgroup.
+        cgroup: u64,
+        /// What holds there.
+        settings: ScopeSettings,
+    },
+    /// Leaves the cgroup to the scope above it.
+    Remove {
+        /// Id of the cgroup.
+        cgroup: u64,
+    },
+    /// What holds where no scope matches.
+    Default {
+        /// What holds there.
+        settings: ScopeSettings,
+    },
+}
+
+/// What happens to the connections of a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeSettings {
+    /// Number of the scope, as the proxy counts.
+    pub id: u32,
+    /// Seen, sent through the proxy, or neither.
+    pub mode: Mode,
+    /// Destination ports that are redirected.
+    pub ports: Ports,
+    /// What happens to QUIC.
+    pub quic: Quic,
+    /// What happens while the proxy does not answer.
+    pub fail: Fail,
+}
+
+/// What the kernel half does to a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// Tags flows and touches nothing.
+    Observe,
+    /// Sends connections to the proxy.
+    Redirect,
+    /// Neither tags nor touches.
+    Off,
+}
+
+/// Destination ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ports {
+    /// Every one.
+    All,
+    /// These.
+    Listed(List<u16, 16>),
+}
+
+/// QUIC, which the proxy does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Quic {
+    /// Refused, so that clients fall back to TCP.
+    Refuse,
+    /// Passes unseen.
+    Leave,
+}
+
+/// What to do with a connection that should be redirected while no proxy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Fail {
+    /// It goes its own way, and is counted.
+    Open,
+    /// It is refused.
+    Closed,
+}
+
+/// What the sensor says to the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToProxy {
+    /// The first message.
+    Welcome {
+        /// What the sensor speaks.
+        version: Version,
+        /// What the kernel half can do here.
+        features: List<Feature, 64>,
+    },
+    /// Follows the welcome. Descriptors: the ring buffer of events (read-only) and the map of the heartbeat.
+    Maps {
+        /// Size of the ring's data in bytes.
+        ring_bytes: u32,
+    },
+    /// The answer to [`ToSensor::Resolve`].
+    Process {
+        /// Of the question.
+        token: u64,
+        /// What was found.
+        found: Found,
+    },
+    /// The answer to [`ToSensor::ListenIn`]. Descriptors: the listeners.
+    Listeners {
+        /// Of the question.
+        token: u64,
+        /// Namespace that they are in.
+        netns_cookie: u64,
+        /// Port on the loopback address, the same for both families.
+        port: u16,
+        /// Which there are.
+        families: Families,
+    },
+    /// The change is in force.
+    Done {
+        /// Of the request.
+        token: u64,
+    },
+    /// The answer to [`ToSensor::Features`].
+    Features {
+        /// Of the question.
+        token: u64,
+        /// What the kernel half can do here.
+        features: List<Feature, 64>,
+    },
+    /// The answer to [`ToSensor::Counters`].
+    Counters {
+        /// Of the question.
+        token: u64,
+        /// Program by program.
+        programs: List<Program, 64>,
+    },
+    /// The request was understood and is not done.
+    Refused {
+        /// Of the request.
+        token: u64,
+        /// The kind of reason.
+        why: Refusal,
+        /// The reason in words.
+        detail: Name,
+    },
+}
+
+/// Which listeners a namespace has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Families {
+    /// IPv4, then IPv6.
+    Both,
+    /// The namespace has no IPv6.
+    V4,
+}
+
+/// A feature of the kernel half.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Its name in metrics.
+    pub name: Label,
+    /// Whether it is there.
+    pub state: FeatureState,
+    /// Why not, or empty.
+    pub reason: Name,
+}
+
+/// Whether a feature is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FeatureState {
+    /// In use.
+    Ok,
+    /// The kernel has no such thing.
+    Unsupported,
+    /// The kernel has it and refused it.
+    Broken,
+    /// Not needed here.
+    NotApplicable,
+}
+
+/// What one program counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its name in metrics.
+    pub name: Label,
+    /// Outcome by outcome.
+    pub counts: List<Count, 32>,
+}
+
+/// How often one outcome was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Its name in metrics.
+    pub outcome: Label,
+    /// Since the program was loaded.
+    pub count: u64,
+}
+
+/// Why the sensor does not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Refusal {
+    /// There is no such cgroup, process or namespace any more.
+    Gone,
+    /// The process is in another namespace than the one named.
+    OtherNamespace,
+    /// The configuration of the sensor does not allow it.
+    NotAllowed,
+    /// A table is full.
+    Full,
+    /// This kernel cannot.
+    Unsupported,
+    /// The kernel refused.
+    Failed,
+}
+
+impl Message for ToSensor {
+    const NAME: &'static str = "message to the sensor";
+    const VARIANTS: u32 = 6;
+
+    fn descriptors(&self) -> &'static [Kind] {
+        &[]
+    }
+}
+
+impl Message for ToProxy {
+    const NAME: &'static str = "message to the proxy";
+    const VARIANTS: u32 = 8;
+
+    fn descriptors(&self) -> &'static [Kind] {
+        match self {
+            Self::Maps { .. } => &[Kind::Map, Kind::Map],
+            Self::Listeners { families: Families::Both, .. } => &[Kind::Listener(Family::V4), Kind::Listener(Family::V6)],
+            Self::Listeners { families: Families::V4, .. } => &[Kind::Listener(Family::V4)],
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One message in, one message out, without waiting. Waiting is the channels' business.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::cmsg_space;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketType, recvmsg, sendmsg, sockopt,
+};
+
+use crate::codec::{DecodeError, decode, encode};
+use crate::error::os;
+use crate::message::{Family, Kind, Message};
+use crate::{Error, MAX_DESCRIPTORS, MAX_MESSAGE};
+
+/// A message and the descriptors that belong to it: as many and of the kinds that [`Message::descriptors`] names,
+/// closed on exec.
+#[derive(Debug)]
+pub struct Received<M> {
+    /// The message.
+    pub message: M,
+    /// Its descriptors.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+impl<M: Message> Received<M> {
+    /// The descriptors, as many as the caller knows there are.
+    ///
+    /// # Errors
+    /// The message has another number of them.
+    pub fn take<const N: usize>(self) -> Result<[OwnedFd; N], Error> {
+        let got = self.descriptors.len();
+        self.descriptors.try_into().map_err(|_| Error::DescriptorCount { message: M::NAME, expected: N, got })
+    }
+}
+
+/// Whether a call that may not wait did its work.
+pub(crate) enum Attempt<T> {
+    Done(T),
+    /// It would have had to wait.
+    Blocked,
+}
+
+/// A message on its way: encoded once, tried as often as it takes.
+pub(crate) struct Outgoing<'fd> {
+    bytes: Vec<u8>,
+    descriptors: Vec<BorrowedFd<'fd>>,
+}
+
+impl<'fd> Outgoing<'fd> {
+    pub(crate) fn new<M: Message>(message: &M, descriptors: &[BorrowedFd<'fd>]) -> Result<Self, Error> {
+        check(message, descriptors)?;
+        Ok(Self { bytes: encode(message)?, descriptors: descriptors.to_vec() })
+    }
+
+    pub(crate) fn attempt(&self, socket: BorrowedFd<'_>) -> Result<Attempt<()>, Error> {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !self.descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&self.descriptors)) {
+            return Err(Error::DescriptorsLost);
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&self.bytes)], &mut control, flags)) {
+            Ok(_) => Ok(Attempt::Done(())),
+            Err(Errno::AGAIN) => Ok(Attempt::Blocked),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(Error::Closed),
+            Err(error) => Err(os("send a message")(error)),
+        }
+    }
+}
+
+/// Where messages arrive: room for the longest, used by one receiver at a time. Pages of it that no message reached
+/// cost nothing.
+#[derive(Debug)]
+pub(crate) struct Inbox(Mutex<Box<[u8]>>);
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(vec![0; MAX_MESSAGE].into_boxed_slice()))
+    }
+
+    /// Takes the next message, whole or not at all.
+    pub(crate) fn receive<M: Message>(&self, socket: BorrowedFd<'_>) -> Result<Attempt<Received<M>>, Error> {
+        // Nothing that a panic could have left half done is in there.
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC | RecvFlags::TRUNC;
+        let arrived = match retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)) {
+            Ok(arrived) => arrived,
+            Err(Errno::AGAIN) => return Ok(Attempt::Blocked),
+            Err(Errno::CONNRESET) => return Err(Error::Closed),
+            Err(error) => return Err(os("receive a message")(error)),
+        };
+        // From here on they are closed when they go out of scope, whatever else is wrong.
+        let descriptors: Vec<OwnedFd> = control
+            .drain()
+            .filter_map(|part| match part {
+                RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let bytes = match buffer.get(..arrived.bytes) {
+            Some([]) => return Err(Error::Closed),
+            Some(bytes) if !arrived.flags.contains(ReturnFlags::TRUNC) => bytes,
+            _ => return Err(DecodeError::TooLong(arrived.bytes).into()),
+        };
+        let message: M = decode(bytes)?;
+        if arrived.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(Error::DescriptorsLost);
+        }
+        check(&message, &descriptors)?;
+        Ok(Attempt::Done(Received { message, descriptors }))
+    }
+}
+
+/// Both ends look: the sender so that a mistake shows where it was made.
+fn check<M: Message>(message: &M, descriptors: &[impl AsFd]) -> Result<(), Error> {
+    let kinds = message.descriptors();
+    if kinds.len() != descriptors.len() {
+        return Err(Error::DescriptorCount { message: M::NAME, expected: kinds.len(), got: descriptors.len() });
+    }
+    for (position, (descriptor, expected)) in descriptors.iter().zip(kinds).enumerate() {
+        if !is(descriptor.as_fd(), *expected) {
+            return Err(Error::WrongDescriptor { message: M::NAME, position, expected: *expected });
+        }
+    }
+    Ok(())
+}
+
+fn is(descriptor: BorrowedFd<'_>, kind: Kind) -> bool {
+    match kind {
+        Kind::Map => true,
+        Kind::File => rustix::fs::fstat(descriptor)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile),
+        Kind::Listener(family) => {
+            let domain = match family {
+                Family::V4 => AddressFamily::INET,
+                Family::V6 => AddressFamily::INET6,
+            };
+            sockopt::socket_domain(descriptor) == Ok(domain)
+                && sockopt::socket_type(descriptor) == Ok(SocketType::STREAM)
+                && sockopt::socket_acceptconn(descriptor) == Ok(true)
+        }
+    }
+}

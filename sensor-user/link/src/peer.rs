@@ -1,0 +1,38 @@
+//! Who is at the other end, by the kernel's word (unix(7)).
+
+use std::num::NonZeroU32;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt};
+
+use crate::Error;
+use crate::error::os;
+
+/// The process that connected, as it was then: it may have handed the socket on since, or have ended.
+#[derive(Debug)]
+pub struct PeerCredentials {
+    /// Its number in our process namespace.
+    pub pid: NonZeroU32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+    /// The process itself, safe against reuse of its number (`SO_PEERPIDFD`, Linux 6.5). `None` on older kernels,
+    /// where whoever acts on the number must compare start times.
+    pub pidfd: Option<OwnedFd>,
+}
+
+pub(crate) fn of(socket: BorrowedFd<'_>) -> Result<PeerCredentials, Error> {
+    let credentials = getsockopt(&socket, sockopt::PeerCredentials).map_err(os("ask who the peer is"))?;
+    // A peer outside of our process namespace has the number 0.
+    let pid = u32::try_from(credentials.pid()).ok().and_then(NonZeroU32::new).ok_or(Error::UnseenPeer)?;
+    let pidfd = match getsockopt(&socket, sockopt::PeerPidfd) {
+        Ok(pidfd) => Some(pidfd),
+        Err(Errno::ENOPROTOOPT) => None,
+        // Reaped: older kernels answer with the first, newer with the second.
+        Err(Errno::EINVAL | Errno::ESRCH) => return Err(Error::PeerGone),
+        Err(error) => return Err(os("ask for the peer's process")(error)),
+    };
+    Ok(PeerCredentials { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd })
+}
