@@ -26,9 +26,9 @@ mod stat;
 mod status;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use accounts::MAX_GROUP_NAMES;
 pub use ancestry::MAX_ANCESTORS;
@@ -38,7 +38,7 @@ pub use status::MAX_GROUPS;
 
 use crate::place::Place;
 
-pub(crate) use held::Held;
+pub(crate) use held::{Held, errno, is_gone};
 
 /// A moment, in nanoseconds of CLOCK_BOOTTIME: since boot, suspension included. This is the clock of
 /// `bpf_ktime_get_boot_ns` and of field 22 of `/proc/PID/stat`.
@@ -115,6 +115,7 @@ pub enum Executable {
     /// A file.
     File {
         /// Its path, as seen in the process's own mount namespace.
+        #[serde(serialize_with = "lossy")]
         path: PathBuf,
         /// Whether that path still leads to it.
         backing: Backing,
@@ -208,7 +209,20 @@ pub struct Ancestor {
     /// Its number.
     pub pid: u32,
     /// Its executable; `None` for the kernel's threads and where it is not permitted.
+    #[serde(serialize_with = "lossy_option")]
     pub executable: Option<PathBuf>,
     /// When it was created.
     pub started_at: BootTime,
+}
+
+/// A path may hold any bytes, and a process must not become invisible by having one that is not UTF-8.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+fn lossy_option<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => lossy(path, serializer),
+        None => serializer.serialize_none(),
+    }
 }

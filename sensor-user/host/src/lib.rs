@@ -4,6 +4,8 @@
 //! - [`identity`] answers *who is this process*, from what the kernel says and not from a name the
 //!   process chose, and says so when the process is gone or has become another program since.
 //! - [`place`] reads containers and pods out of a cgroup path.
+//! - [`cgroup`] finds the cgroup v2 hierarchy and makes the scope that `gnomon exec` runs a program in.
+//! - [`trust`] merges certificate bundles and lists the variables that make each runtime use them.
 //!
 //! **The trade-off**: an identity is read from `/proc` anew for each question, through one held
 //! directory descriptor, and only digests of files and names of accounts are cached. That costs
@@ -15,5 +17,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod identity;
 pub mod place;
+pub mod trust;

@@ -1,6 +1,7 @@
 //! The host seen through real processes, real cgroups and real files. One test binary.
 #![allow(clippy::unwrap_used)]
 
+mod cgroup;
 mod identity;
 mod privilege;
 mod support;

@@ -1,0 +1,225 @@
+//! The cgroup v2 hierarchy: where it is mounted, which cgroup a process is in, and making one of our
+//! own for a program to run in.
+//!
+//! A program that `gnomon exec` runs gets a cgroup *below* the one its caller is in, so that limits
+//! and accounting stay what they were, and the kernel half can tell everything it starts by one
+//! ancestor. No controller is switched on, which is why this also works where processes live in
+//! inner cgroups, and on hybrid hosts, where v2 is mounted beside the controllers of v1.
+//!
+//! It does not delegate, limit or freeze, and never touches a cgroup it did not make: what is left
+//! of one whose maker was killed is removed by [`Hierarchy::sweep`], by name and only if empty.
+
+mod mount;
+mod scope;
+mod walk;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use serde::Serialize;
+
+pub use mount::Layout;
+pub use scope::{Removal, Scope};
+pub use walk::{MAX_CGROUPS, MAX_DEPTH};
+
+use crate::identity::{Held, errno, is_gone};
+use crate::place::{MAX_CGROUP_PATH, Place};
+
+/// The number by which the kernel knows a cgroup: what `bpf_get_current_cgroup_id` returns.
+///
+/// On 64-bit kernels this is the inode number of its directory (kernfs uses one number for both
+/// since Linux 5.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct CgroupId(pub u64);
+
+/// Why something about cgroups could not be done. Each text names the next step where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// There is no cgroup v2.
+    #[error("cgroup v2 is not mounted; boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none DIRECTORY")]
+    NotMounted,
+    /// The process is in a cgroup that lies outside of what is mounted or visible here.
+    #[error("cgroup {0} cannot be reached from here: the mount or the cgroup namespace does not include it")]
+    OutOfReach(String),
+    /// The process has ended.
+    #[error("process {0} is gone")]
+    ProcessGone(u32),
+    /// The caller may not do it.
+    #[error("{action} {path}: not permitted; this needs root, or a cgroup that was delegated to this user")]
+    NotPermitted {
+        /// What was tried.
+        action: &'static str,
+        /// Below the mount.
+        path: String,
+    },
+    /// Any other answer of the system.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl CgroupError {
+    fn new(action: &'static str, path: impl Into<String>, error: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.into(), error.into());
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::NotPermitted { action, path },
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
+/// The cgroup v2 hierarchy of this host, or what this mount namespace shows of it.
+#[derive(Debug, Clone)]
+pub struct Hierarchy {
+    mount: PathBuf,
+    /// What of the hierarchy is mounted there, as a path in it: `/` unless a container was given a part.
+    root: String,
+    layout: Layout,
+    directory: Arc<OwnedFd>,
+}
+
+/// A cgroup, held open: a later one of the same name is another.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    path: String,
+    id: CgroupId,
+    directory: Arc<OwnedFd>,
+}
+
+impl Hierarchy {
+    /// Finds the mount to use. Where there are several, one that shows the whole hierarchy and can be
+    /// written to is preferred.
+    ///
+    /// # Errors
+    /// [`CgroupError::NotMounted`], or that `/proc/self/mountinfo` cannot be read.
+    pub fn find() -> Result<Self, CgroupError> {
+        mount::find()
+    }
+
+    /// Where it is mounted.
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Whether v1 is there as well.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The top of what is mounted.
+    ///
+    /// # Errors
+    /// That it cannot be looked at.
+    pub fn top(&self) -> Result<Cgroup, CgroupError> {
+        Cgroup::open(self.directory.as_fd(), ".", self.root.clone())
+    }
+
+    /// The cgroup of a process, by its number in this pid namespace.
+    ///
+    /// # Errors
+    /// The process is gone, or its cgroup out of reach.
+    pub fn of(&self, pid: u32) -> Result<Cgroup, CgroupError> {
+        let text = Held::open(pid)
+            .map_err(io::Error::from)
+            .and_then(|held| held.read("cgroup", 16 * MAX_CGROUP_PATH as u64))
+            .map_err(|error| read_error(pid, error))?;
+        self.at(&Place::parse(&String::from_utf8_lossy(&text)).cgroup)
+    }
+
+    /// The cgroup of the calling process.
+    ///
+    /// # Errors
+    /// It is out of reach.
+    pub fn current(&self) -> Result<Cgroup, CgroupError> {
+        self.of(std::process::id())
+    }
+
+    /// The cgroup with this path, as `/proc/PID/cgroup` writes it: it begins with `/` and is relative
+    /// to the reader's cgroup namespace.
+    ///
+    /// # Errors
+    /// There is none, or it is out of reach.
+    pub fn at(&self, path: &str) -> Result<Cgroup, CgroupError> {
+        let out_of_reach = || CgroupError::OutOfReach(path.to_owned());
+        let below = if self.root == "/" { path } else { path.strip_prefix(&self.root).ok_or_else(out_of_reach)? };
+        if !path.starts_with('/') || !(below.is_empty() || below.starts_with('/')) || below.split('/').any(|part| part == "..") {
+            return Err(out_of_reach());
+        }
+        let below = below.trim_start_matches('/');
+        Cgroup::open(self.directory.as_fd(), if below.is_empty() { "." } else { below }, path.to_owned())
+    }
+}
+
+impl Cgroup {
+    fn open(directory: BorrowedFd<'_>, below: &str, path: String) -> Result<Self, CgroupError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let opened =
+            rustix::fs::openat(directory, below, flags, Mode::empty()).map_err(|error| CgroupError::new("opening", &path, error))?;
+        let status =
+            statx(&opened, "", AtFlags::EMPTY_PATH, StatxFlags::INO).map_err(|error| CgroupError::new("looking at", &path, error))?;
+        Ok(Self { path, id: CgroupId(status.stx_ino), directory: Arc::new(opened) })
+    }
+
+    /// Its path in the hierarchy, beginning with `/`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The kernel's number of it.
+    pub fn id(&self) -> CgroupId {
+        self.id
+    }
+
+    /// Its directory: what programs are attached to.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Makes a cgroup of our own below this one.
+    ///
+    /// # Errors
+    /// Not permitted, or the kernel's limits on depth and number are reached.
+    pub fn scope(&self) -> Result<Scope, CgroupError> {
+        scope::make(self)
+    }
+}
+
+fn read_error(pid: u32, error: io::Error) -> CgroupError {
+    if is_gone(errno(&error)) {
+        return CgroupError::ProcessGone(pid);
+    }
+    CgroupError::new("reading", format!("/proc/{pid}/cgroup"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_outside_of_the_mount_or_the_namespace_is_out_of_reach() {
+        let Ok(directory) = rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else { panic!("no root") };
+        let hierarchy = |root: &str| Hierarchy {
+            mount: "/".into(),
+            root: root.into(),
+            layout: Layout::Pure,
+            directory: Arc::new(directory.try_clone().unwrap()),
+        };
+        for (root, path) in
+            [("/", "/../x"), ("/", "relative"), ("/", ""), ("/docker/x", "/docker/xy"), ("/docker/x", "/"), ("/docker/x", "/docker/x/../y")]
+        {
+            assert!(matches!(hierarchy(root).at(path), Err(CgroupError::OutOfReach(_))), "{root} {path}");
+        }
+        let top = hierarchy("/docker/x").at("/docker/x").unwrap();
+        assert_eq!((top.path(), top.id()), ("/docker/x", hierarchy("/").at("/").unwrap().id()));
+        assert!(hierarchy("/docker/x").at("/docker/x/proc").is_ok());
+    }
+}

@@ -1,0 +1,123 @@
+//! Walking the tree of cgroups, bounded in depth and number.
+
+use std::ops::ControlFlow;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
+
+use super::{Cgroup, CgroupError, CgroupId, Hierarchy, Removal, scope};
+
+/// Most cgroups that one search looks at.
+pub const MAX_CGROUPS: usize = 65_536;
+/// Deepest nesting that is searched. A descriptor is open for each level.
+pub const MAX_DEPTH: usize = 64;
+
+impl Hierarchy {
+    /// The cgroup that the kernel knows by this number, found by looking for it: `None` if there is
+    /// none, or not within [`MAX_CGROUPS`] and [`MAX_DEPTH`].
+    ///
+    /// # Errors
+    /// The hierarchy cannot be read.
+    pub fn find_id(&self, id: CgroupId) -> Result<Option<Cgroup>, CgroupError> {
+        let top = self.top()?;
+        if top.id == id {
+            return Ok(Some(top));
+        }
+        let mut found = None;
+        let mut left = MAX_CGROUPS;
+        let _ = visit(&top, MAX_DEPTH, &mut left, &mut |parent, entry| {
+            if entry.id != id {
+                return ControlFlow::Continue(());
+            }
+            found = Cgroup::open(parent.directory(), &entry.name, entry.path).ok().filter(|cgroup| cgroup.id == id);
+            ControlFlow::Break(())
+        });
+        Ok(found)
+    }
+
+    /// Removes the empty scopes of makers that are no more, and says how many: what a kill -9 leaves.
+    /// Makers in other pid namespaces are taken for dead, which is harmless unless one is just between
+    /// making a scope and joining it.
+    ///
+    /// # Errors
+    /// The hierarchy cannot be read.
+    pub fn sweep(&self) -> Result<usize, CgroupError> {
+        let top = self.top()?;
+        let mut removed = 0;
+        let mut left = MAX_CGROUPS;
+        let _ = visit(&top, MAX_DEPTH, &mut left, &mut |parent, entry| {
+            let dead = scope::maker(&entry.name).is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists());
+            if dead && scope::remove(parent, &entry.name).is_ok_and(|removal| removal == Removal::Removed) {
+                removed += 1;
+            }
+            ControlFlow::Continue(())
+        });
+        Ok(removed)
+    }
+}
+
+struct Entry {
+    name: String,
+    path: String,
+    id: CgroupId,
+}
+
+type Visitor<'a> = dyn FnMut(&Cgroup, Entry) -> ControlFlow<()> + 'a;
+
+/// Parents before their children. What vanishes meanwhile, or may not be read, is passed over.
+fn visit(parent: &Cgroup, depth: usize, left: &mut usize, visitor: &mut Visitor<'_>) -> ControlFlow<()> {
+    for (name, id) in children(parent.directory()) {
+        if *left == 0 {
+            return ControlFlow::Break(());
+        }
+        *left -= 1;
+        let path = format!("{}/{name}", parent.path.trim_end_matches('/'));
+        visitor(parent, Entry { name: name.clone(), path: path.clone(), id })?;
+        if depth > 0
+            && let Ok(child) = Cgroup::open(parent.directory(), &name, path)
+        {
+            visit(&child, depth - 1, left, visitor)?;
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Removes what is empty below a cgroup, deepest first.
+pub(super) fn remove_empty_below(parent: BorrowedFd<'_>, name: &str) {
+    let mut left = MAX_CGROUPS;
+    if let Some(directory) = directory(parent, name) {
+        empty(&directory, MAX_DEPTH, &mut left);
+    }
+}
+
+fn empty(directory: &OwnedFd, depth: usize, left: &mut usize) {
+    use std::os::fd::AsFd as _;
+    for (name, _) in children(directory.as_fd()) {
+        if *left == 0 || depth == 0 {
+            return;
+        }
+        *left -= 1;
+        if let Some(child) = self::directory(directory.as_fd(), &name) {
+            empty(&child, depth - 1, left);
+        }
+        // One that is in use stays, and with it those above.
+        let _ = unlinkat(directory, &*name, AtFlags::REMOVEDIR);
+    }
+}
+
+fn directory(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
+    openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok()
+}
+
+/// Names and numbers of the cgroups right below: kernfs gives both, so none has to be opened for it.
+fn children(directory: BorrowedFd<'_>) -> Vec<(String, CgroupId)> {
+    let Ok(entries) = Dir::read_from(directory) else { return Vec::new() };
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | ".."))?;
+            (entry.file_type() == FileType::Directory).then(|| (name.to_owned(), CgroupId(entry.ino())))
+        })
+        .take(MAX_CGROUPS)
+        .collect()
+}

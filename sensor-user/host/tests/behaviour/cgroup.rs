@@ -1,0 +1,123 @@
+//! Cgroups, made below the one that the tests run in and removed again.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use gnomon_host::cgroup::{CgroupError, Hierarchy, Removal, Scope};
+use gnomon_host::identity::{Answer, BootTime, Generation, Resolver};
+
+use crate::support::{eventually, skipped, start};
+
+/// `None`, and said so, where cgroups cannot be made.
+fn scope(name: &str) -> Option<(Hierarchy, Scope)> {
+    let hierarchy = match Hierarchy::find() {
+        Ok(hierarchy) => hierarchy,
+        Err(error) => {
+            skipped(name, &error.to_string());
+            return None;
+        }
+    };
+    match hierarchy.current().and_then(|cgroup| cgroup.scope()) {
+        Ok(scope) => Some((hierarchy, scope)),
+        Err(error) => {
+            skipped(name, &error.to_string());
+            None
+        }
+    }
+}
+
+#[test]
+fn a_process_that_joined_is_in_the_scope_with_what_it_starts() {
+    let Some((hierarchy, scope)) = scope("joining_a_scope") else { return };
+    let mut child = start(Command::new("sh").args(["-c", "read line; exec 3<&0; cat <&3 & echo $!; wait"]));
+    scope.join(child.id()).unwrap();
+    assert_eq!(hierarchy.of(child.id()).unwrap().id(), scope.id());
+
+    child.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.0.stdout.as_mut().unwrap()), &mut line).unwrap();
+    assert_eq!(hierarchy.of(line.trim().parse().unwrap()).unwrap().path(), scope.cgroup().path());
+
+    let Answer::Known(identity) = eventually(|| {
+        let answer = Resolver::default().identify(child.id(), BootTime::now(), Generation::UNKNOWN);
+        (answer != Answer::Stale).then_some(answer)
+    }) else {
+        panic!("not known")
+    };
+    assert_eq!(identity.place.cgroup, scope.cgroup().path());
+    assert_eq!(scope.remove().unwrap(), Removal::InUse);
+    // The other one reads the same pipe, and ends with it.
+    drop(child.0.stdin.take());
+    child.wait().unwrap();
+    eventually(|| (scope.remove().unwrap() == Removal::Removed).then_some(()));
+    assert!(matches!(hierarchy.at(scope.cgroup().path()), Err(CgroupError::Io { .. })));
+}
+
+#[test]
+fn a_scope_lies_below_the_callers_cgroup_and_is_gone_when_dropped() {
+    let Some((hierarchy, scope)) = scope("scope_below_caller") else { return };
+    let current = hierarchy.current().unwrap();
+    let path = scope.cgroup().path().to_owned();
+    assert!(path.starts_with(current.path()) && path != current.path());
+    assert_ne!(scope.id(), current.id());
+    let directory = hierarchy.mount().join(path.trim_start_matches('/'));
+    assert!(directory.is_dir());
+    drop(scope);
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_cgroup_is_found_by_its_number() {
+    let Some((hierarchy, scope)) = scope("cgroup_by_number") else { return };
+    let nested = scope.cgroup().scope().unwrap();
+    let found = hierarchy.find_id(nested.id()).unwrap().unwrap();
+    assert_eq!(found.path(), nested.cgroup().path());
+    let top = hierarchy.top().unwrap();
+    assert_eq!(hierarchy.find_id(top.id()).unwrap().unwrap().path(), top.path());
+    let id = nested.id();
+    drop(nested);
+    assert!(hierarchy.find_id(id).unwrap().is_none());
+}
+
+#[test]
+fn empty_cgroups_that_a_program_made_below_go_with_the_scope() {
+    let Some((hierarchy, scope)) = scope("nested_cgroups") else { return };
+    let directory = hierarchy.mount().join(scope.cgroup().path().trim_start_matches('/'));
+    std::fs::create_dir_all(directory.join("a/b/c")).unwrap();
+    std::fs::create_dir(directory.join("d")).unwrap();
+    assert_eq!(scope.remove().unwrap(), Removal::Removed);
+    assert_eq!(scope.remove().unwrap(), Removal::Removed, "once more does no harm");
+}
+
+#[test]
+fn a_process_moves_itself_by_a_file_that_it_was_given() {
+    let Some((hierarchy, scope)) = scope("joining_by_file") else { return };
+    let file = scope.joining().unwrap();
+    let mut child = crate::support::Kept(
+        Command::new("sh").args(["-c", "echo 0 && read line"]).stdin(std::process::Stdio::piped()).stdout(file).spawn().unwrap(),
+    );
+    eventually(|| (hierarchy.of(child.id()).unwrap().id() == scope.id()).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_process_that_is_gone_cannot_join() {
+    let Some((_, scope)) = scope("gone_cannot_join") else { return };
+    let mut child = start(&mut Command::new("true"));
+    child.wait().unwrap();
+    assert!(matches!(scope.join(child.id()), Err(CgroupError::ProcessGone(pid)) if pid == child.id()));
+}
+
+#[test]
+fn what_a_killed_maker_left_is_swept_and_what_is_in_use_or_of_others_is_not() {
+    let Some((hierarchy, scope)) = scope("sweeping") else { return };
+    let directory = hierarchy.mount().join(scope.cgroup().path().trim_start_matches('/'));
+    // No process has this number: pid_max is at most 2^22.
+    let left = directory.join("gnomon-exec-4194305-0");
+    let other = directory.join("somebody");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::create_dir(&other).unwrap();
+    assert!(hierarchy.sweep().unwrap() >= 1);
+    assert!(!left.exists() && other.exists() && directory.exists());
+}
