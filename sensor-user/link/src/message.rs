@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
-pub use identity::{Ancestor, Executable, Found, Group, Identity, Image};
+pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, Standing};
 pub use sensor::{
     Count, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic, Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor,
 };

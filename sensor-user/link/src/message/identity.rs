@@ -1,8 +1,11 @@
 //! Who a process is, as the sensor read it.
+//!
+//! What could not be read is told apart from what is not there: a rule that interferes must not take the one for the
+//! other.
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::{List, Long, Name};
+use crate::bounds::{Label, List, Long, Name};
 
 /// What there is to say of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +14,10 @@ pub enum Found {
     Identity(Box<Identity>),
     /// It had ended before it could be read.
     Gone,
-    /// It runs another program by now, or the number is another process's.
+    /// It has called exec since it connected: what could be read is not what connected.
     Stale,
+    /// The system would not say, for this reason.
+    Unreadable(Name),
 }
 
 /// A process. What was longer than its bound is cut.
@@ -22,37 +27,49 @@ pub struct Identity {
     pub pid: u32,
     /// When it started, in ns since boot.
     pub started_boot_ns: u64,
+    /// Whether it is known to be the program that connected.
+    pub generation: GenerationEvidence,
     /// The program that it runs.
     pub executable: Executable,
-    /// Its arguments, separated by spaces.
-    pub command_line: Long,
+    /// Its arguments.
+    pub command_line: CommandLine,
+    /// Whose it is; `None` where that could not be read.
+    pub credentials: Option<Credentials>,
     /// Its parent, the parent of that, and so on.
     pub ancestors: List<Ancestor, 8>,
-    /// Effective user.
-    pub uid: u32,
-    /// Effective group.
-    pub gid: u32,
-    /// The name of the user, where it has one.
-    pub user: Option<Name>,
-    /// Supplementary groups.
-    pub groups: List<Group, 64>,
-    /// Path of its cgroup below the cgroup2 mount.
+    /// Path of its cgroup below the cgroup2 mount; empty where it has none.
     pub cgroup: Long,
-    /// The container that the cgroup's path names.
-    pub container: Option<Name>,
+    /// The containers that the cgroup's path names, outermost first.
+    pub containers: List<Container, 4>,
     /// The Kubernetes pod (its uid) that the cgroup's path names.
     pub pod: Option<Name>,
 }
 
-/// The file that a process runs.
+/// Whether a process is known not to have called exec since it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GenerationEvidence {
+    /// The kernel half saw none.
+    Confirmed,
+    /// The kernel half cannot tell.
+    Unverified,
+}
+
+/// What a process runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Executable {
-    /// Its path, as the process's namespace has it.
-    pub path: Long,
-    /// Whether that path still names it.
-    pub image: Image,
-    /// SHA-256 of its content; `None` where it could not be read within bounds.
-    pub sha256: Option<[u8; 32]>,
+pub enum Executable {
+    /// A file.
+    File {
+        /// Its path, as the process's namespace has it.
+        path: Long,
+        /// Whether that path still names it.
+        image: Image,
+        /// SHA-256 of its content; `None` where it could not be read within bounds.
+        sha256: Option<[u8; 32]>,
+    },
+    /// A thread of the kernel.
+    Kernel,
+    /// The sensor may not read it.
+    Hidden,
 }
 
 /// Where an executable is.
@@ -66,20 +83,59 @@ pub enum Image {
     Memory,
 }
 
+/// The arguments of a process, separated by spaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandLine {
+    /// All of them.
+    Whole(Long),
+    /// Their beginning.
+    Cut(Long),
+    /// They could not be read.
+    Unreadable,
+}
+
+/// Users and groups of a process, as the host numbers and names them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The real user: who started it.
+    pub uid: u32,
+    /// The user whose rights it has.
+    pub effective_uid: u32,
+    /// Name of the real user, where it has one.
+    pub user: Option<Name>,
+    /// The real group.
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: List<u32, 64>,
+    /// Names of the groups that have one, the real one among them.
+    pub group_names: List<Name, 64>,
+}
+
 /// A process above another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ancestor {
     /// Its number.
     pub pid: u32,
-    /// Path of what it runs; empty where it could not be read.
-    pub executable: Long,
+    /// Path of what it runs; `None` for threads of the kernel and where it could not be read.
+    pub executable: Option<Long>,
 }
 
-/// A group that a process is in.
+/// A container, as a cgroup's path names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// Its number.
-    pub gid: u32,
-    /// Its name, where it has one.
-    pub name: Option<Name>,
+pub struct Container {
+    /// Its id, or its name where the runtime has no ids.
+    pub id: Name,
+    /// The runtime that names cgroups like this.
+    pub runtime: Label,
+    /// Who could have made that name.
+    pub standing: Standing,
+}
+
+/// Who could have made a cgroup of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// Root, or a service that root gave a subtree to.
+    System,
+    /// The user of this number: it is that user's claim.
+    Claimed(u32),
 }

@@ -1,1 +1,47 @@
+//! Both ends over real sockets, and other processes where the kernel's word about them matters.
 
+#![allow(clippy::unwrap_used)]
+
+mod asynchronous;
+mod descriptors;
+mod hostile;
+mod listening;
+mod messages;
+mod peers;
+mod roles;
+mod strategies;
+mod versions;
+
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Sends what no channel would.
+fn send_raw(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(32))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// Something to pass on.
+fn null() -> OwnedFd {
+    std::fs::File::open("/dev/null").unwrap().into()
+}
+
+/// Says so loudly, and to CI, which fails on a skip that is not allowed.
+fn skipped(name: &str, why: &str) {
+    eprintln!("SKIPPED {name}: {why}");
+    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
+        let mut list = std::fs::OpenOptions::new().append(true).open(list).unwrap();
+        writeln!(list, "SKIPPED {name}: {why}").unwrap();
+    }
+}

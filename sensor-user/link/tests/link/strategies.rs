@@ -1,0 +1,142 @@
+//! Any message of each direction.
+
+use gnomon_link::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+fn text<const N: usize>() -> impl Strategy<Value = Text<N>> {
+    prop_oneof![
+        "[ -~]{0,20}".prop_map(|text| Text::cut(&text)),
+        vec(any::<char>(), 0..30).prop_map(|text| Text::cut(&text.into_iter().collect::<String>())),
+        Just(Text::cut(&"é".repeat(N))),
+    ]
+}
+
+fn list<T: std::fmt::Debug + Clone, const N: usize>(entry: impl Strategy<Value = T>) -> impl Strategy<Value = List<T, N>> {
+    vec(entry, 0..4).prop_map(List::cut)
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    any::<u16>().prop_map(|minor| Version { major: VERSION.major, minor })
+}
+
+fn features() -> impl Strategy<Value = List<Feature, 64>> {
+    let states = vec![FeatureState::Ok, FeatureState::Unsupported, FeatureState::Broken, FeatureState::NotApplicable];
+    list((text(), select(states), text()).prop_map(|(name, state, reason)| Feature { name, state, reason }))
+}
+
+fn settings() -> impl Strategy<Value = ScopeSettings> {
+    let ports = prop_oneof![Just(Ports::All), list(any::<u16>()).prop_map(Ports::Listed)];
+    let mode = select(vec![Mode::Observe, Mode::Redirect, Mode::Off]);
+    let quic = select(vec![Quic::Refuse, Quic::Leave]);
+    let fail = select(vec![Fail::Open, Fail::Closed]);
+    (any::<u32>(), mode, ports, quic, fail).prop_map(|(id, mode, ports, quic, fail)| ScopeSettings { id, mode, ports, quic, fail })
+}
+
+pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
+    let n = any::<u64>;
+    let change = prop_oneof![
+        (n(), settings()).prop_map(|(cgroup, settings)| ScopeChange::Set { cgroup, settings }),
+        n().prop_map(|cgroup| ScopeChange::Remove { cgroup }),
+        settings().prop_map(|settings| ScopeChange::Default { settings }),
+    ];
+    prop_oneof![
+        version().prop_map(|version| ToSensor::Hello { version }),
+        (n(), any::<u32>(), n(), n(), n()).prop_map(|(token, pid, connected_boot_ns, generation_boot_ns, cookie)| ToSensor::Resolve {
+            token,
+            pid,
+            connected_boot_ns,
+            generation_boot_ns,
+            cookie
+        }),
+        (n(), n(), any::<u32>()).prop_map(|(token, netns_cookie, pid)| ToSensor::ListenIn { token, netns_cookie, pid }),
+        (n(), change).prop_map(|(token, change)| ToSensor::Scope { token, change }),
+        n().prop_map(|token| ToSensor::Features { token }),
+        n().prop_map(|token| ToSensor::Counters { token }),
+    ]
+}
+
+fn executable() -> impl Strategy<Value = Executable> {
+    let image = select(vec![Image::OnDisk, Image::Deleted, Image::Memory]);
+    prop_oneof![
+        (text(), image, option::of(any::<[u8; 32]>())).prop_map(|(path, image, sha256)| Executable::File { path, image, sha256 }),
+        Just(Executable::Kernel),
+        Just(Executable::Hidden),
+    ]
+}
+
+fn credentials() -> impl Strategy<Value = Credentials> {
+    let ids = any::<(u32, u32, u32)>();
+    (ids, option::of(text()), list(any::<u32>()), list(text())).prop_map(|((uid, effective_uid, gid), user, groups, group_names)| {
+        Credentials { uid, effective_uid, user, gid, groups, group_names }
+    })
+}
+
+fn identity() -> impl Strategy<Value = Identity> {
+    let generation = select(vec![GenerationEvidence::Confirmed, GenerationEvidence::Unverified]);
+    let command_line = prop_oneof![text().prop_map(CommandLine::Whole), text().prop_map(CommandLine::Cut), Just(CommandLine::Unreadable)];
+    let ancestors = list((any::<u32>(), option::of(text())).prop_map(|(pid, executable)| Ancestor { pid, executable }));
+    let standing = prop_oneof![Just(Standing::System), any::<u32>().prop_map(Standing::Claimed)];
+    let containers = list((text(), text(), standing).prop_map(|(id, runtime, standing)| Container { id, runtime, standing }));
+    let place = (text(), containers, option::of(text()));
+    (any::<(u32, u64)>(), generation, executable(), command_line, option::of(credentials()), ancestors, place).prop_map(
+        |((pid, started_boot_ns), generation, executable, command_line, credentials, ancestors, (cgroup, containers, pod))| Identity {
+            pid,
+            started_boot_ns,
+            generation,
+            executable,
+            command_line,
+            credentials,
+            ancestors,
+            cgroup,
+            containers,
+            pod,
+        },
+    )
+}
+
+pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
+    let n = any::<u64>;
+    let found = prop_oneof![
+        identity().prop_map(|found| Found::Identity(Box::new(found))),
+        Just(Found::Gone),
+        Just(Found::Stale),
+        text().prop_map(Found::Unreadable)
+    ];
+    let counts = list((text(), n()).prop_map(|(outcome, count)| Count { outcome, count }));
+    let programs = list((text(), counts).prop_map(|(name, counts)| Program { name, counts }));
+    let why =
+        select(vec![Refusal::Gone, Refusal::OtherNamespace, Refusal::NotAllowed, Refusal::Full, Refusal::Unsupported, Refusal::Failed]);
+    let families = select(vec![Families::Both, Families::V4]);
+    prop_oneof![
+        (version(), features()).prop_map(|(version, features)| ToProxy::Welcome { version, features }),
+        any::<u32>().prop_map(|ring_bytes| ToProxy::Maps { ring_bytes }),
+        (n(), found).prop_map(|(token, found)| ToProxy::Process { token, found }),
+        (n(), n(), any::<u16>(), families).prop_map(|(token, netns_cookie, port, families)| ToProxy::Listeners {
+            token,
+            netns_cookie,
+            port,
+            families
+        }),
+        n().prop_map(|token| ToProxy::Done { token }),
+        (n(), features()).prop_map(|(token, features)| ToProxy::Features { token, features }),
+        (n(), programs).prop_map(|(token, programs)| ToProxy::Counters { token, programs }),
+        (n(), why, text()).prop_map(|(token, why, detail)| ToProxy::Refused { token, why, detail }),
+    ]
+}
+
+pub fn to_gnomon() -> impl Strategy<Value = ToGnomon> {
+    let redirect = select(vec![Redirect::On, Redirect::Off]);
+    (version(), text(), redirect).prop_map(|(version, argv0, redirect)| ToGnomon::Join { version, argv0, redirect })
+}
+
+pub fn to_exec() -> impl Strategy<Value = ToExec> {
+    let bundle = prop_oneof![Just(Bundle::None), text().prop_map(Bundle::At), Just(Bundle::Attached)];
+    let why = select(vec![Denial::Version, Denial::NotAllowed, Denial::NoSensor, Denial::UnknownPeer, Denial::Full, Denial::Failed]);
+    prop_oneof![
+        (version(), why, text(), text()).prop_map(|(version, why, detail, next)| ToExec::Denied { version, why, detail, next }),
+        (text(), bundle).prop_map(|(cgroup, bundle)| ToExec::Joined { cgroup, bundle }),
+    ]
+}
