@@ -1,0 +1,48 @@
+//! What can go wrong between us and the kernel.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why something could not be done. What is merely missing in a kernel is a [`crate::Status`] instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object could not be loaded: mostly a missing capability (`CAP_BPF`, `CAP_NET_ADMIN`, `CAP_PERFMON`).
+    #[error("loading the kernel half: {0}")]
+    Load(#[from] Box<aya::EbpfError>),
+    /// A map refused a value.
+    #[error("map {name}: {source}")]
+    Map {
+        /// Which map.
+        name: &'static str,
+        /// What the kernel said.
+        source: aya::maps::MapError,
+    },
+    /// The object has no such map: it is not the one that this program was built for.
+    #[error("the object has no map {0}")]
+    NoMap(&'static str),
+    /// A cgroup's folder could not be opened.
+    #[error("cgroup {}: {source}", path.display())]
+    Cgroup {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The ring buffer's size is not a power of two of at least a page.
+    #[error("{0} bytes: a ring buffer's size is a power of two, and at least a page")]
+    RingSize(u32),
+    /// Another call to the system failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl From<aya::EbpfError> for Error {
+    fn from(error: aya::EbpfError) -> Self {
+        Self::Load(Box::new(error))
+    }
+}

@@ -1,0 +1,131 @@
+//! What this kernel can do, found by trying.
+
+use std::path::Path;
+
+use aya::programs::ProgramError;
+use gnomon_sensor_abi::Program;
+
+use crate::Error;
+use crate::sensor::{Options, Sensor};
+
+/// Whether something works here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It does.
+    Ok,
+    /// This kernel does not have it.
+    Unsupported(String),
+    /// The kernel has it, but it failed: mostly a missing capability.
+    Broken(String),
+    /// There is nothing to do, as what it builds upon is missing.
+    NotApplicable,
+}
+
+/// Something that the sensor can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// A cgroup2 hierarchy at the place given.
+    Cgroup2,
+    /// The maps: ring buffer, shared memory, tables.
+    Maps,
+    /// One of the programs.
+    Program(Program),
+    /// Owners told apart by network namespace for sure (Linux 5.15).
+    NamespacedOwners,
+}
+
+impl Feature {
+    /// The name in metrics and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup2 => "cgroup2",
+            Self::Maps => "maps",
+            Self::Program(program) => program.name(),
+            Self::NamespacedOwners => "namespaced_owners",
+        }
+    }
+}
+
+/// What works here. What is missing is named and never fatal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features(Vec<(Feature, Status)>);
+
+impl Features {
+    /// Tries everything on this kernel, without attaching anything.
+    #[must_use]
+    pub fn probe(cgroup: &Path) -> Self {
+        let mut found = vec![(Feature::Cgroup2, cgroup2(cgroup))];
+        let options = Options { ring_bytes: 1 << 16, flows: 1024, owners: 1024, ..Options::new(cgroup, cgroup) };
+        let mut sensor = match Sensor::load(&options) {
+            Ok(sensor) => sensor,
+            Err(error) => {
+                found.push((Feature::Maps, Status::Broken(error.to_string())));
+                found.extend(Program::ALL.map(|program| (Feature::Program(program), Status::NotApplicable)));
+                return Self(found);
+            }
+        };
+        found.push((Feature::Maps, Status::Ok));
+        let owners = if sensor.knows_namespaces() {
+            Status::Ok
+        } else {
+            Status::Unsupported("getsockopt programs cannot tell network namespaces apart".into())
+        };
+        for program in Program::ALL {
+            found.push((Feature::Program(program), sensor.verify(program)));
+        }
+        found.push((Feature::NamespacedOwners, owners));
+        Self(found)
+    }
+
+    /// Each feature and its status.
+    pub fn iter(&self) -> impl Iterator<Item = &(Feature, Status)> {
+        self.0.iter()
+    }
+
+    /// The status of one.
+    #[must_use]
+    pub fn status(&self, feature: Feature) -> &Status {
+        self.0.iter().find(|(found, _)| *found == feature).map_or(&Status::NotApplicable, |(_, status)| status)
+    }
+}
+
+/// Whether cgroup2 is mounted there.
+fn cgroup2(path: &Path) -> Status {
+    if path.join("cgroup.procs").exists() {
+        Status::Ok
+    } else {
+        Status::Unsupported(format!("{} is not a cgroup of a cgroup2 hierarchy", path.display()))
+    }
+}
+
+/// Tells what a kernel lacks from what it refuses.
+pub(crate) fn status(error: &ProgramError) -> Status {
+    let text = match error {
+        // The verifier's log is for us, not for the reader; its last line says what it was about.
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let said = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed ")).unwrap_or_default();
+            let helper = ["unknown func ", "invalid func ", "cannot use helper "].iter().any(|refusal| log.contains(refusal));
+            let lacking = helper || (log.trim().is_empty() && io_error.raw_os_error() == Some(libc::EINVAL));
+            let text = format!("{io_error}: {said}");
+            return if lacking { Status::Unsupported(text) } else { Status::Broken(text) };
+        }
+        other => other.to_string(),
+    };
+    let system = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::TracePointError(aya::programs::trace_point::TracePointError::FileError { io_error, .. }) => io_error.raw_os_error(),
+        _ => None,
+    };
+    match system {
+        Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENOSYS) => Status::Unsupported(text),
+        _ => Status::Broken(text),
+    }
+}
+
+impl From<&Error> for Status {
+    fn from(error: &Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}

@@ -1,0 +1,55 @@
+//! The sign of life without which the kernel half redirects nothing.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::memory::{Access, Shared, page};
+
+/// How often to beat: four chances before the kernel half gives up.
+pub const PERIOD: Duration = Duration::from_millis(250);
+/// How old the last beat may be; a constant of the kernel half.
+pub const STALE: Duration = Duration::from_secs(1);
+
+/// Writes the time into memory that the kernel half reads. Needs the map's descriptor and no privilege.
+///
+/// Beat from a thread of its own that also checks whether the proxy gets on, as a beat promises that a
+/// redirected connection will be accepted.
+#[derive(Debug)]
+pub struct Heartbeat {
+    memory: Shared,
+}
+
+impl Heartbeat {
+    /// Maps the heartbeat; `map` comes from [`crate::Sensor::heartbeat`].
+    ///
+    /// # Errors
+    /// What `mmap(2)` says.
+    pub fn from_fd(map: OwnedFd) -> io::Result<Self> {
+        // The memory outlives the descriptor.
+        Ok(Self { memory: Shared::map(map.as_fd(), 0, page(), Access::Write)? })
+    }
+
+    /// Says that the proxy is alive now.
+    pub fn beat(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        // Not negative since boot, and below 2^64 for 584 years.
+        let now = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0);
+        self.write(now);
+    }
+
+    /// Says that the proxy stops: from now on nothing more is redirected.
+    pub fn stop(&self) {
+        self.write(0);
+    }
+
+    fn write(&self, value: u64) {
+        // SAFETY: a mapped page, aligned as pages are, that lives as long as `self`; everyone else, the
+        // kernel half included, accesses this word as a whole.
+        let word = unsafe { AtomicU64::from_ptr(self.memory.start().as_ptr().cast()) };
+        word.store(value, Ordering::Release);
+    }
+}

@@ -1,0 +1,53 @@
+//! The privileged half of the sensor: it loads and attaches the kernel half, tells it what to do, and
+//! reads what it reports.
+//!
+//! | part | for whom |
+//! |---|---|
+//! | [`Sensor`], [`Features`], [`Scopes`], [`Counters`] | the privileged process, which alone calls `bpf(2)` |
+//! | [`listen`] | the privileged process: listeners that the kernel half knows as ours |
+//! | [`Ring`], [`Heartbeat`], [`owner_of`] | the unprivileged proxy: shared memory and one socket option, no `bpf(2)` |
+//!
+//! What it deliberately does not do: pin anything (all that is attached goes when the process goes, however it goes),
+//! parse what programs send (the bytes of a ClientHello are passed on as they are), or look up who a process is.
+//! The trade-off: a restart of the privileged process is a gap in what is seen, but never an outage.
+//!
+//! ```no_run
+//! use gnomon_sensor::{CgroupId, Mode, Options, Ring, Scope, Sensor};
+//!
+//! let options = Options::new("/sys/fs/cgroup", "/sys/fs/cgroup/system.slice/gnomon.service");
+//! let mut sensor = Sensor::load(&options)?;
+//! for (program, status) in sensor.attach_all() {
+//!     println!("{}: {status:?}", program.name());
+//! }
+//! sensor.scopes().set(CgroupId::of("/sys/fs/cgroup/system.slice/gnomon.service")?, Scope { id: 0, mode: Mode::Off })?;
+//! let mut ring = Ring::from_fd(sensor.ring()?, options.ring_bytes)?;
+//! ring.wait(std::time::Duration::from_millis(50))?;
+//! ring.drain(|record| println!("{record:?}"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod counters;
+mod error;
+mod features;
+mod heartbeat;
+pub mod listen;
+mod memory;
+mod object;
+mod owner;
+mod record;
+mod ring;
+mod scope;
+mod sensor;
+
+pub use counters::Counters;
+pub use error::Error;
+pub use features::{Feature, Features, Status};
+pub use gnomon_sensor_abi::{Outcome, Program, Reason};
+pub use heartbeat::{Heartbeat, PERIOD, STALE};
+pub use owner::{Comm, Owner, Road, owner_of};
+pub use record::{Close, Connect, Decision, End, Hello, Malformed, Record};
+pub use ring::Ring;
+pub use scope::{CgroupId, Fail, Mode, PortList, Ports, Quic, Redirect, Scope, Scopes, TooManyPorts};
+pub use sensor::{Options, Sensor};

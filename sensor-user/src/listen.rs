@@ -1,0 +1,100 @@
+//! Listeners that the kernel half knows as ours: by their mark, in any network namespace.
+//!
+//! A connection is redirected within its own network namespace, so each namespace that is to be redirected needs a
+//! listener there. It is opened by a thread that enters the namespace and ends; the descriptor works anywhere.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::Error;
+
+/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How often another port is tried when one that was free for IPv4 is taken for IPv6.
+const TRIES: u32 = 16;
+
+/// Listeners on the loopback addresses of one namespace, on one port.
+#[derive(Debug)]
+pub struct Listeners {
+    /// On 127.0.0.1.
+    pub v4: TcpListener,
+    /// On ::1, unless the namespace has no IPv6.
+    pub v6: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// The port of both.
+    ///
+    /// # Errors
+    /// What `getsockname(2)` says.
+    pub fn port(&self) -> io::Result<u16> {
+        Ok(self.v4.local_addr()?.port())
+    }
+}
+
+/// Opens listeners in a network namespace (`None`: ours), marked so that the kernel half knows them. Port 0 is any
+/// port that is free for both families. They block; a runtime has to change that.
+///
+/// Marking needs `CAP_NET_ADMIN` over the namespace, entering another one `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// When the namespace cannot be entered, the mark not be set, or the port is taken.
+pub fn in_namespace(netns: Option<BorrowedFd<'_>>, mark: NonZeroU32, port: u16) -> Result<Listeners, Error> {
+    let Some(netns) = netns else { return pair(mark, port) };
+    // A thread's namespace cannot be relied on to be changed back; so the thread is thrown away.
+    thread::scope(|scope| {
+        let opened = scope.spawn(|| {
+            move_into_link_name_space(netns, Some(LinkNameSpaceType::Network)).map_err(|e| failed("entering the namespace", e))?;
+            pair(mark, port)
+        });
+        opened.join().unwrap_or_else(|_| Err(failed("opening listeners", io::Error::other("the thread panicked"))))
+    })
+}
+
+fn pair(mark: NonZeroU32, port: u16) -> Result<Listeners, Error> {
+    let mut tries = 0;
+    loop {
+        let v4 = open(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), mark).map_err(|e| failed("listening on 127.0.0.1", e))?;
+        let chosen = v4.local_addr().map_err(|e| failed("listening on 127.0.0.1", e))?.port();
+        match open(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), chosen), mark) {
+            Ok(v6) => return Ok(Listeners { v4, v6: Some(v6) }),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+                return Ok(Listeners { v4, v6: None });
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 && tries < TRIES => tries += 1,
+            Err(error) => return Err(failed("listening on ::1", error)),
+        }
+    }
+}
+
+fn open(at: SocketAddr, mark: NonZeroU32) -> io::Result<TcpListener> {
+    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Old connections of a predecessor must not keep the port; another listener still does.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    set_mark(&socket, mark)?;
+    bind(&socket, &at)?;
+    listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+fn set_mark(socket: &OwnedFd, mark: NonZeroU32) -> io::Result<()> {
+    let value = mark.get();
+    let size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel reads `size` bytes of a value that lives until the call returns.
+    let status = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, (&raw const value).cast(), size) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn failed(what: &'static str, source: impl Into<io::Error>) -> Error {
+    Error::System { what, source: source.into() }
+}

@@ -1,0 +1,177 @@
+//! What is to happen to the connections of which cgroup.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, MapData, MapError};
+use gnomon_sensor_abi::{self as abi, Config, fail, mode, ports, quic};
+
+use crate::Error;
+
+/// What to do with UDP to port 443.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quic {
+    /// Refuse it, so that clients fall back to TCP, which can be looked into.
+    Refuse,
+    /// Leave it.
+    Leave,
+}
+
+/// What to do with a connection that should be redirected and cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// Let it go direct.
+    Open,
+    /// Refuse it with `EPERM`.
+    Closed,
+}
+
+/// At most sixteen ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortList([u16; 16]);
+
+/// More than sixteen ports, or port 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a scope lists at most 16 ports, none of them 0")]
+pub struct TooManyPorts;
+
+impl TryFrom<&[u16]> for PortList {
+    type Error = TooManyPorts;
+
+    fn try_from(ports: &[u16]) -> Result<Self, TooManyPorts> {
+        let mut list = [0; 16];
+        list.get_mut(..ports.len()).ok_or(TooManyPorts)?.copy_from_slice(ports);
+        if ports.contains(&0) { Err(TooManyPorts) } else { Ok(Self(list)) }
+    }
+}
+
+/// Which ports a redirect is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// All: what is not TLS or HTTP will be spliced by the proxy.
+    All,
+    /// Those listed.
+    Listed(PortList),
+}
+
+/// How a scope redirects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// To which ports connections are redirected.
+    pub ports: Ports,
+    /// What happens to QUIC.
+    pub quic: Quic,
+    /// What happens when redirecting is impossible.
+    pub fail: Fail,
+}
+
+/// What a scope does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Tag flows, touch nothing.
+    Observe,
+    /// Send connections to our listener.
+    Redirect(Redirect),
+    /// Do not look: for gnomon's own processes, and for people who opted out.
+    Off,
+}
+
+/// What is to happen to the connections of a cgroup and those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// A number of the caller's, given back in [`crate::Owner::scope`].
+    pub id: u32,
+    /// What it does.
+    pub mode: Mode,
+}
+
+impl Scope {
+    pub(crate) fn raw(self) -> abi::Scope {
+        let mut raw =
+            abi::Scope { mode: mode::OBSERVE, quic: quic::LEAVE, fail: fail::OPEN, port_rule: ports::ALL, id: self.id, ports: [0; 16] };
+        match self.mode {
+            Mode::Observe => {}
+            Mode::Off => raw.mode = mode::OFF,
+            Mode::Redirect(redirect) => {
+                raw.mode = mode::REDIRECT;
+                if redirect.quic == Quic::Refuse {
+                    raw.quic = quic::REFUSE;
+                }
+                if redirect.fail == Fail::Closed {
+                    raw.fail = fail::CLOSED;
+                }
+                if let Ports::Listed(PortList(list)) = redirect.ports {
+                    raw.port_rule = ports::LISTED;
+                    raw.ports = list;
+                }
+            }
+        }
+        raw
+    }
+}
+
+/// The id of a cgroup: the inode number of its folder in cgroup2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CgroupId(pub u64);
+
+impl CgroupId {
+    /// The id of the cgroup with this folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be looked at.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let found = fs::metadata(path).map_err(|source| Error::Cgroup { path: path.to_owned(), source })?;
+        Ok(Self(found.ino()))
+    }
+}
+
+/// The scopes, at most 4096. A connection belongs to that of the deepest cgroup above it, else to the default.
+pub struct Scopes<'a> {
+    pub(crate) scopes: HashMap<&'a mut MapData, u64, abi::Scope>,
+    pub(crate) config: Array<&'a mut MapData, Config>,
+}
+
+impl Scopes<'_> {
+    /// Sets the scope of a cgroup and those below it that have none of their own. It applies to
+    /// connections made from now on.
+    ///
+    /// # Errors
+    /// When the table is full.
+    pub fn set(&mut self, cgroup: CgroupId, scope: Scope) -> Result<(), Error> {
+        self.scopes.insert(cgroup.0, scope.raw(), 0).map_err(|source| Error::Map { name: "SCOPES", source })
+    }
+
+    /// Removes the scope of a cgroup. That there is none is no error.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), Error> {
+        match self.scopes.remove(&cgroup.0) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(source) => Err(Error::Map { name: "SCOPES", source }),
+        }
+    }
+
+    /// Leaves a cgroup's connections alone: for gnomon's own processes, whose upstream connections would come back to
+    /// them.
+    ///
+    /// # Errors
+    /// When the table is full.
+    pub fn exclude(&mut self, cgroup: CgroupId) -> Result<(), Error> {
+        self.set(cgroup, Scope { id: 0, mode: Mode::Off })
+    }
+
+    /// Sets what applies to cgroups without a scope.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_default(&mut self, scope: Scope) -> Result<(), Error> {
+        let failed = |source| Error::Map { name: "CONFIG", source };
+        let mut config = self.config.get(&0, 0).map_err(failed)?;
+        config.default_scope = scope.raw();
+        self.config.set(0, config, 0).map_err(failed)
+    }
+}
