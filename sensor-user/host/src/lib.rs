@@ -6,6 +6,7 @@
 //! - [`place`] reads containers and pods out of a cgroup path.
 //! - [`cgroup`] finds the cgroup v2 hierarchy and makes the scope that `gnomon exec` runs a program in.
 //! - [`trust`] merges certificate bundles and lists the variables that make each runtime use them.
+//! - [`doctor`] looks at everything gnomon needs and says what to do about what is missing.
 //!
 //! **The trade-off**: an identity is read from `/proc` anew for each question, through one held
 //! directory descriptor, and only digests of files and names of accounts are cached. That costs
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
+pub mod doctor;
 pub mod identity;
 pub mod place;
 pub mod trust;

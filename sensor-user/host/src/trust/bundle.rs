@@ -1,11 +1,13 @@
 //! Bundles of certificates in PEM (RFC 7468).
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use pem::{EncodeConfig, LineEnding, Pem};
+use rustix::fs::OFlags;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -39,6 +41,9 @@ pub enum TrustError {
         /// The system's answer.
         source: io::Error,
     },
+    /// It is a directory, a pipe or a device.
+    #[error("{} is not a regular file", .0.display())]
+    NotAFile(PathBuf),
     /// The file is longer than [`MAX_BUNDLE`].
     #[error("{} has more than {MAX_BUNDLE} bytes: that is no bundle of certificates", .0.display())]
     TooLarge(PathBuf),
@@ -64,13 +69,21 @@ pub fn system_bundle(root: &Path) -> Option<PathBuf> {
 /// The certificates of a PEM file. What else is in it is passed over, broken sections too: one bad
 /// entry must not take all others from a program.
 ///
+/// Files that a person named are to be read with that person's rights: this is not a place to ask
+/// root what is in them.
+///
 /// # Errors
-/// The file cannot be read, is too long, or holds none.
+/// The file cannot be read, is not a regular one, is too long, or holds none.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let failed = |source| TrustError::Io { path: path.to_owned(), source };
+    // A pipe in its place must not keep us waiting for a writer.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(TrustError::NotAFile(path.to_owned()));
+    }
     let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BUNDLE + 1).read_to_end(&mut text))
-        .map_err(|source| TrustError::Io { path: path.to_owned(), source })?;
+    file.take(MAX_BUNDLE + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_BUNDLE {
         return Err(TrustError::TooLarge(path.to_owned()));
     }
@@ -134,7 +147,11 @@ mod tests {
         std::fs::write(&path, "nothing").unwrap();
         assert!(read_certificates(&path).unwrap_err().to_string().contains("empty.pem"));
         assert!(matches!(read_certificates(&directory.path().join("none")), Err(TrustError::Io { .. })));
-        assert!(matches!(read_certificates(Path::new("/dev/zero")), Err(TrustError::TooLarge(_))));
+        for path in ["/dev/zero", "/"] {
+            assert!(matches!(read_certificates(Path::new(path)), Err(TrustError::NotAFile(_))), "{path}");
+        }
+        std::fs::File::create(&path).unwrap().set_len(MAX_BUNDLE + 1).unwrap();
+        assert!(matches!(read_certificates(&path), Err(TrustError::TooLarge(_))));
     }
 
     proptest::proptest! {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cgroup;
+mod doctor;
 mod identity;
 mod privilege;
 mod support;

@@ -1,0 +1,182 @@
+//! Whether this host is fit for gnomon, and what to do where it is not.
+//!
+//! Each [`Check`] says what was seen, and what to do next unless all is well. Features of the kernel
+//! are not judged by its version: the sensor tries them and hands the outcome in
+//! ([`Options::features`]), as are the answers that only bpf(2) can give. Nothing here changes the
+//! host, uses the network or runs a program it finds; it takes two seconds at the very most, and a
+//! few milliseconds on most hosts.
+
+mod cgroups;
+mod clock;
+mod kernel;
+mod ports;
+mod process;
+mod runtimes;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use process::{CAPABILITIES, Capability, Need};
+
+/// No file of `/proc` and `/sys` that is read for a single value is longer.
+const MAX_VALUE: u64 = 64 << 10;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is called in JSON and in scripts; stable.
+    pub id: String,
+    /// What it is, for people.
+    pub title: &'static str,
+    /// Whether all is well.
+    pub state: State,
+    /// What was seen.
+    pub seen: String,
+    /// What to do, unless all is well.
+    pub next: Option<String>,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// As it should be.
+    Ok,
+    /// There is nothing to judge here, or it could not be looked at.
+    NotApplicable,
+    /// gnomon works, but sees or does less.
+    Warn,
+    /// gnomon, or its kernel half, does not work.
+    Fail,
+}
+
+/// A feature of the kernel, as the sensor found it by trying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// What the sensor calls it.
+    pub name: String,
+    /// How trying it ended.
+    pub state: State,
+    /// Why; what is lost without it.
+    pub reason: String,
+}
+
+/// A program that is attached to the cgroup where ours go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// Where: `connect4`, `egress` and so on.
+    pub hook: String,
+    /// Its name in the kernel; ours begin with `gn_`.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+}
+
+/// A port that gnomon listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// For what: `proxy`, `metrics`.
+    pub name: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// What to look at. The default is this host and nothing that others know of it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the sensor found by trying; none if it was not asked.
+    pub features: Vec<Feature>,
+    /// Whether bpf(2) answers, or its error; `None` if nobody tried.
+    pub bpf: Option<Result<(), String>>,
+    /// What is attached to the root of cgroup v2, or why that could not be asked; `None` if nobody did.
+    pub attached: Option<Result<Vec<Attached>, String>>,
+    /// Our authority's certificate, if there is one by now.
+    pub authority: Option<PathBuf>,
+    /// Where gnomon is configured to listen.
+    pub ports: Vec<Port>,
+    /// The environment that programs get.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where the files of the host are, but for `/proc` and `/sys`: `/`.
+    pub root: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            features: Vec::new(),
+            bpf: None,
+            attached: None,
+            authority: None,
+            ports: Vec::new(),
+            environment: std::env::vars_os().collect(),
+            root: PathBuf::from("/"),
+        }
+    }
+}
+
+impl Options {
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.environment.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_os_str())
+    }
+
+    /// Where a path of the host is.
+    fn below_root(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
+    }
+}
+
+/// Looks at everything, in the order in which people should read it.
+pub fn examine(options: &Options) -> Vec<Check> {
+    let mut checks = kernel::examine(options);
+    checks.extend(options.features.iter().map(feature));
+    checks.extend(cgroups::examine(options));
+    checks.extend(process::examine(options));
+    checks.extend(clock::examine());
+    checks.extend(ports::examine(options));
+    checks.extend(runtimes::examine(options));
+    checks
+}
+
+/// The worst of them; [`State::NotApplicable`] counts as well.
+pub fn worst(checks: &[Check]) -> State {
+    match checks.iter().map(|check| check.state).max() {
+        None | Some(State::NotApplicable) => State::Ok,
+        Some(state) => state,
+    }
+}
+
+fn feature(feature: &Feature) -> Check {
+    let next = (feature.state >= State::Warn).then(|| "gnomon runs without it; docs/sensor.md says what is not seen then".to_owned());
+    Check { id: format!("feature.{}", feature.name), title: "kernel feature", state: feature.state, seen: feature.reason.clone(), next }
+}
+
+impl Check {
+    fn new(id: impl Into<String>, title: &'static str, state: State, seen: impl Into<String>) -> Self {
+        Self { id: id.into(), title, state, seen: seen.into(), next: None }
+    }
+
+    fn ok(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
+        Self::new(id, title, State::Ok, seen)
+    }
+
+    fn not_applicable(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
+        Self::new(id, title, State::NotApplicable, seen)
+    }
+
+    fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+/// A file of one value, trimmed.
+fn value(path: &str) -> io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_VALUE).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).trim().to_owned())
+}

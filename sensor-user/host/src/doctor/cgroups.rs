@@ -1,0 +1,77 @@
+//! Cgroups: the hierarchy that programs are attached to, and who else is there.
+
+use super::{Attached, Check, Options, State};
+use crate::cgroup::{Hierarchy, Layout};
+
+/// What names of our own programs begin with.
+const OURS: &str = "gn_";
+
+pub(super) fn examine(options: &Options) -> Vec<Check> {
+    vec![layout(), attached(options)]
+}
+
+fn layout() -> Check {
+    let (id, title) = ("cgroup.layout", "cgroup v2");
+    match Hierarchy::find() {
+        Ok(hierarchy) => {
+            let place = hierarchy.mount().display();
+            match hierarchy.layout() {
+                Layout::Pure => Check::ok(id, title, format!("at {place}")),
+                Layout::Hybrid => Check::ok(id, title, format!("at {place}, beside controllers of v1")),
+            }
+        }
+        Err(error) => Check::new(id, title, State::Fail, error.to_string())
+            .next("boot with systemd.unified_cgroup_hierarchy=1; in a container, give it the host's /sys/fs/cgroup"),
+    }
+}
+
+fn attached(options: &Options) -> Check {
+    let (id, title) = ("cgroup.programs", "other programs at the same place");
+    let list = match &options.attached {
+        None => return Check::not_applicable(id, title, "not asked").next("sudo gnomon doctor, or: sudo bpftool cgroup tree"),
+        Some(Err(error)) => {
+            return Check::not_applicable(id, title, error.clone()).next("sudo gnomon doctor, or: sudo bpftool cgroup tree");
+        }
+        Some(Ok(list)) => list,
+    };
+    let others: Vec<&Attached> = list.iter().filter(|program| !program.name.starts_with(OURS)).collect();
+    if others.is_empty() {
+        return Check::ok(id, title, format!("none; {} of ours", list.len()));
+    }
+    let names: Vec<String> =
+        others.iter().take(32).map(|program| format!("{} ({}, id {})", program.name, program.hook, program.id)).collect();
+    let seen = names.join(", ");
+    // Only those that rewrite or refuse connections can get in our way, and we in theirs.
+    if others.iter().any(|program| is_address_hook(&program.hook)) {
+        return Check::new(id, title, State::Warn, seen).next(
+            "programs run in the order they were attached and see each other's addresses: try `gnomon exec -- curl` to a host that matters",
+        );
+    }
+    Check::ok(id, title, seen)
+}
+
+fn is_address_hook(hook: &str) -> bool {
+    ["connect", "sendmsg", "getpeername"].iter().any(|part| hook.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(list: &[(&str, &str)]) -> Check {
+        let list = list.iter().map(|(hook, name)| Attached { hook: (*hook).into(), name: (*name).into(), id: 7 }).collect();
+        attached(&Options { attached: Some(Ok(list)), ..Options::default() })
+    }
+
+    #[test]
+    fn programs_of_others_are_named_and_only_those_on_addresses_warned_of() {
+        assert_eq!(with(&[]).state, State::Ok);
+        assert_eq!(with(&[("connect4", "gn_connect4")]).state, State::Ok);
+        let firewall = with(&[("egress", "sd_fw_egress")]);
+        assert!(firewall.state == State::Ok && firewall.seen.contains("sd_fw_egress"));
+        let cilium = with(&[("connect4", "gn_connect4"), ("connect4", "cil_sock4_connect")]);
+        assert!(cilium.state == State::Warn && cilium.next.is_some());
+        assert!(cilium.seen.contains("cil_sock4_connect") && !cilium.seen.contains("gn_connect4"));
+        assert_eq!(attached(&Options::default()).state, State::NotApplicable);
+    }
+}

@@ -1,0 +1,116 @@
+//! Ports: free, ours, or somebody else's.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
+
+use super::{Check, Options, Port, State};
+
+/// Looking for the holder of a port goes through the descriptors of all processes.
+const SEARCH: Duration = Duration::from_millis(800);
+/// Busy hosts have some ten thousand sockets, of 150 bytes each.
+const MAX_TABLE: u64 = 16 << 20;
+/// TCP_LISTEN, as `/proc/net/tcp` writes it.
+const LISTEN: &str = "0A";
+
+pub(super) fn examine(options: &Options) -> Vec<Check> {
+    let deadline = Instant::now() + SEARCH;
+    options.ports.iter().map(|port| examine_one(port, deadline)).collect()
+}
+
+fn examine_one(port: &Port, deadline: Instant) -> Check {
+    let (id, title, address) = (format!("port.{}", port.name), "port to listen on", port.address);
+    // Bound and released at once: the only answer that takes everything into account.
+    match TcpListener::bind(address) {
+        Ok(_) => Check::ok(id, title, format!("{address} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => match holder(address.port(), deadline) {
+            Holder::Ours(pid) => Check::ok(id, title, format!("{address} is held by gnomon itself, process {pid}")),
+            Holder::Other(pid, program) => Check::new(id, title, State::Fail, format!("{address} is held by process {pid}, {program}"))
+                .next(format!("stop it, or configure another address for {}", port.name)),
+            Holder::Unknown => Check::new(id, title, State::Fail, format!("{address} is in use; by whom cannot be seen from here"))
+                .next(format!("sudo gnomon doctor, or: sudo ss -ltnp 'sport = :{}'", address.port())),
+        },
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Check::new(id, title, State::Fail, format!("{address}: not permitted"))
+                .next("choose a port from 1024 on, or give gnomon CAP_NET_BIND_SERVICE")
+        }
+        Err(error) => Check::new(id, title, State::Fail, format!("{address}: {error}")).next(format!(
+            "configure an address of this host for {}: {}",
+            port.name,
+            SocketAddr::from(([127, 0, 0, 1], address.port()))
+        )),
+    }
+}
+
+enum Holder {
+    Ours(u32),
+    Other(u32, String),
+    Unknown,
+}
+
+fn holder(port: u16, deadline: Instant) -> Holder {
+    let sockets: Vec<String> =
+        ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().flat_map(|table| listeners(&read(table), port)).collect();
+    let Some(pid) = owner(&sockets, deadline) else { return Holder::Unknown };
+    // The same file, not the same name.
+    let file = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).ok().map(|status| (status.dev(), status.ino()));
+    if file("self").is_some() && file(&pid.to_string()) == file("self") {
+        return Holder::Ours(pid);
+    }
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).map_or("unknown program".to_owned(), |path| path.display().to_string());
+    Holder::Other(pid, program)
+}
+
+fn read(table: &str) -> String {
+    let mut text = Vec::new();
+    if let Ok(file) = File::open(table) {
+        // What could not be read is not found.
+        drop(file.take(MAX_TABLE).read_to_end(&mut text));
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// What the descriptors of sockets that listen on this port lead to (proc_pid_net(5)).
+fn listeners(table: &str, port: u16) -> Vec<String> {
+    let suffix = format!(":{port:04X}");
+    let row = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, state) = (fields.next()?, fields.nth(1)?);
+        (local.ends_with(&suffix) && state == LISTEN).then(|| Some(format!("socket:[{}]", fields.nth(5)?)))?
+    };
+    table.lines().filter_map(row).collect()
+}
+
+fn owner(sockets: &[String], deadline: Instant) -> Option<u32> {
+    for process in std::fs::read_dir("/proc").ok()? {
+        if Instant::now() > deadline {
+            return None;
+        }
+        let Some(pid) = process.ok()?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        for descriptor in descriptors.flatten() {
+            let leads_to = std::fs::read_link(descriptor.path()).unwrap_or_default();
+            if sockets.iter().any(|socket| leads_to.as_os_str() == socket.as_str()) {
+                return Some(pid);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listening_sockets_are_found_in_the_kernels_table() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             0: 0100007F:20FB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0000000000000000 100 0 0 10 0\n\
+             1: 0100007F:20FB 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 4343 1 0000000000000000 20 4 30 10 -1\n\
+             2: junk\n";
+        assert_eq!(listeners(table, 8443), ["socket:[4242]"]);
+        assert_eq!(listeners(table, 8444), [""; 0]);
+    }
+}
