@@ -5,4 +5,5 @@ mod cgroup;
 mod doctor;
 mod identity;
 mod privilege;
+mod reuse;
 mod support;
