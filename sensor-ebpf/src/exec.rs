@@ -1,16 +1,18 @@
 //! `execve`: since when a process runs the program that it runs.
+//!
+//! A raw tracepoint, as that needs neither tracefs nor the right to read it.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
 use gnomon_sensor_abi::{Outcome, Program};
 
 use crate::maps::EXECS;
 use crate::report::count;
 
-#[tracepoint]
-fn gn_exec(_: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn gn_exec(_: RawTracePointContext) -> i32 {
     count(Program::Exec, Outcome::Attempted);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: a helper without pointers.

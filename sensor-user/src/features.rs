@@ -115,7 +115,6 @@ pub(crate) fn status(error: &ProgramError) -> Status {
     };
     let system = match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        ProgramError::TracePointError(aya::programs::trace_point::TracePointError::FileError { io_error, .. }) => io_error.raw_os_error(),
         _ => None,
     };
     match system {

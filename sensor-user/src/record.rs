@@ -48,7 +48,7 @@ pub enum End {
 pub struct Close {
     /// The socket's cookie.
     pub cookie: u64,
-    /// Bytes of payload received.
+    /// Bytes received; the peer's FIN counts as one.
     pub received: u64,
     /// Bytes sent and acknowledged; the SYN and the FIN count as one each.
     pub sent: u64,

@@ -135,3 +135,73 @@ impl AsFd for Ring {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file that looks like a ring buffer of one page; its data are not mapped twice, but all zero the second time.
+    fn imitation(consumed: u64, produced: u64, data: &[u8]) -> Ring {
+        let file = File::from(rustix::fs::memfd_create("ring", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        let page = page() as u64;
+        file.set_len(4 * page).unwrap();
+        file.write_all_at(&consumed.to_ne_bytes(), 0).unwrap();
+        file.write_all_at(&produced.to_ne_bytes(), page).unwrap();
+        file.write_all_at(data, 2 * page).unwrap();
+        Ring::from_fd(file.into(), u32::try_from(page).unwrap()).unwrap()
+    }
+
+    fn found(ring: &mut Ring) -> Vec<Result<String, Malformed>> {
+        let mut all = Vec::new();
+        ring.drain(|record| all.push(record.map(|record| format!("{record:?}"))));
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn no_memory_makes_the_reader_panic_or_go_round_for_ever(
+            consumed in 0_u64..10_000, ahead in 0_u64..10_000, data in proptest::collection::vec(any::<u8>(), 0..4096),
+        ) {
+            let mut ring = imitation(consumed, consumed.wrapping_add(ahead), &data);
+            prop_assert!(found(&mut ring).len() <= 512);
+        }
+
+        #[test]
+        fn lengths_that_look_right_do_not_either(words in proptest::collection::vec(0_u32..200, 0..1024)) {
+            let data: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            prop_assert!(found(&mut imitation(0, 4096, &data)).len() <= 512);
+        }
+    }
+
+    #[test]
+    fn what_is_being_written_is_waited_for_and_what_was_discarded_is_passed_over() {
+        let mut data = Vec::new();
+        for header in [8 | DISCARDED, 8, 8 | BUSY] {
+            data.extend_from_slice(&u64::from(header).to_ne_bytes());
+            data.extend_from_slice(&[9, 0, 8, 0, 0, 0, 0, 0]);
+        }
+        let mut ring = imitation(0, 48, &data);
+        assert_eq!(found(&mut ring), [Err(Malformed::Kind(9))]);
+        assert_eq!(ring.consumed().load(Ordering::Relaxed), 32, "it stands before what is being written");
+    }
+
+    #[test]
+    fn a_record_longer_than_what_was_written_is_an_inconsistency_and_is_left_behind() {
+        let mut ring = imitation(0, 16, &200_u64.to_ne_bytes());
+        assert_eq!(found(&mut ring), [Err(Malformed::Ring)]);
+        assert_eq!(found(&mut ring), []);
+    }
+
+    #[test]
+    fn a_size_that_no_ring_buffer_has_is_refused() {
+        for size in [0, 1, 4095, 4097, 12288] {
+            let file = File::from(rustix::fs::memfd_create("ring", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+            assert!(Ring::from_fd(file.into(), size).is_err(), "{size}");
+        }
+    }
+}

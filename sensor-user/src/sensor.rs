@@ -34,7 +34,8 @@ pub struct Options {
     pub port: u16,
     /// The ring buffer's size in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
-    /// The reader is woken when this many bytes wait, or something urgent. It should also look every 50 ms.
+    /// The reader is woken when this many bytes wait (at most a quarter of the ring), or something urgent. It should
+    /// also look every 50 ms.
     pub wake_bytes: u32,
     /// How many connections are tracked at a time; more are counted as `TableFull`.
     pub flows: u32,
@@ -104,7 +105,8 @@ impl Sensor {
             mark: options.mark.get(),
             port: options.port,
             reserved: 0,
-            wake_bytes: options.wake_bytes,
+            // Later than that a reader has no time left to come.
+            wake_bytes: options.wake_bytes.min(options.ring_bytes / 4),
             default_scope: options.default_scope.raw(),
         };
         let mut map: Array<_, Config> = typed("CONFIG", bpf.map_mut("CONFIG").ok_or(Error::NoMap("CONFIG"))?)?;
@@ -147,7 +149,7 @@ impl Sensor {
             Loaded::CgroupSockopt(found) => found.load()?,
             Loaded::CgroupSkb(found) => found.load()?,
             Loaded::SockOps(found) => found.load()?,
-            Loaded::TracePoint(found) => found.load()?,
+            Loaded::RawTracePoint(found) => found.load()?,
             _ => return Err(ProgramError::UnexpectedProgramType),
         }
         self.verified.insert(program);
@@ -163,7 +165,7 @@ impl Sensor {
             Loaded::CgroupSockopt(found) => found.attach(&self.proxy_cgroup, mode).map(|_| ())?,
             Loaded::CgroupSkb(found) => found.attach(&self.cgroup, CgroupSkbAttachType::Egress, mode).map(|_| ())?,
             Loaded::SockOps(found) => found.attach(&self.cgroup, mode).map(|_| ())?,
-            Loaded::TracePoint(found) => found.attach("sched", "sched_process_exec").map(|_| ())?,
+            Loaded::RawTracePoint(found) => found.attach("sched_process_exec").map(|_| ())?,
             _ => return Err(ProgramError::UnexpectedProgramType),
         }
         Ok(())

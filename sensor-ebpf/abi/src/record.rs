@@ -73,7 +73,7 @@ pub struct Close {
     pub header: Header,
     /// The socket's cookie.
     pub cookie: u64,
-    /// Bytes of payload received.
+    /// Bytes received; the peer's FIN counts as one.
     pub received: u64,
     /// Bytes sent that the peer acknowledged; the SYN and the FIN count as one each.
     pub sent: u64,

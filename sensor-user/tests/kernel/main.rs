@@ -1,1 +1,15 @@
-fn main() {}
+//! The kernel half on the real kernel: root, cgroup2 and loopback only.
+//!
+//! Everything happens below one cgroup that this process makes and removes. Programs are attached to
+//! a cgroup per test, never to the root. What needs a process of its own (to be killed, to be in a cgroup, to be
+//! the client) is this same program in another role: see `support::roles`.
+
+#![allow(clippy::unwrap_used)]
+
+mod accounting;
+mod failing;
+mod flows;
+mod hellos;
+mod namespaces;
+mod redirecting;
+mod support;

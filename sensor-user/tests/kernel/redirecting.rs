@@ -1,0 +1,277 @@
+//! Redirects: who goes where, and what both ends are told.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use gnomon_sensor::{CgroupId, Decision, Fail, Mode, Outcome, PortList, Ports, Program, Quic, Reason, Redirect, Road, Scope};
+
+use crate::support::{Client, Proxy, Stage, Upstream, needs, redirect, skip, until};
+
+const EPERM: &str = "error 1";
+
+/// Connects to `asked`, where `served` is served, and checks everything that both ends are told.
+fn goes_to_the_proxy(name: &str, served: &str, asked: impl Fn(u16) -> SocketAddr) {
+    if !needs(name) {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start(served));
+    let mut stage = Stage::new(name, proxy.port, |_| {});
+    stage.scope(redirect(Fail::Closed));
+    let mut client = Client::start(&stage.client_cgroup());
+    let asked = asked(upstream.at.port());
+
+    assert_eq!(client.ask(&format!("tcp {asked}")), format!("proxy {asked}"), "the greeting, and what getpeername() says");
+    let local: SocketAddr = client.ask("local").parse().unwrap();
+    let came = proxy.came();
+    let [(peer, Some(owner), original)] = &came[..] else { panic!("{came:?}") };
+    assert_eq!(peer.port(), local.port());
+    assert_eq!(owner.original, asked);
+    assert_eq!(owner.pid, client.pid());
+    assert_eq!((owner.uid, owner.gid), (0, 0));
+    assert_eq!(owner.cgroup, CgroupId::of(stage.client_cgroup()).unwrap().0);
+    assert_eq!((owner.scope, owner.road), (7, Road::Redirected));
+    assert_ne!(owner.netns, 0);
+    assert!(owner.generation.is_some(), "the client was executed while the sensor was attached");
+    assert!(owner.connected.as_nanos() > u128::from(owner.generation.unwrap().get()));
+    let unmapped = SocketAddr::new(asked.ip().to_canonical(), asked.port());
+    assert_eq!(*original, Some(unmapped), "SO_ORIGINAL_DST");
+
+    let connects = stage.connects();
+    assert_eq!(connects.len(), 1);
+    assert_eq!(connects[0].decision, Decision::Redirected);
+    assert_eq!(connects[0].owner, *owner);
+}
+
+#[test]
+fn an_ipv4_connection_goes_to_the_proxy_and_neither_end_is_told_otherwise() {
+    goes_to_the_proxy("redirect-v4", "127.0.0.2:0", |port| SocketAddr::new([127, 0, 0, 2].into(), port));
+}
+
+#[test]
+fn an_ipv6_connection_goes_to_the_proxy() {
+    goes_to_the_proxy("redirect-v6", "[::1]:0", |port| format!("[::1]:{port}").parse().unwrap());
+}
+
+#[test]
+fn an_ipv4_address_on_an_ipv6_socket_goes_to_the_proxy() {
+    goes_to_the_proxy("redirect-mapped", "127.0.0.2:0", |port| format!("[::ffff:127.0.0.2]:{port}").parse().unwrap());
+}
+
+#[test]
+fn nothing_is_touched_without_a_scope_and_everything_is_seen() {
+    if !needs("observe") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("observe", proxy.port, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    assert_eq!(client.ask(&format!("tcp {}", upstream.at)), format!("upstream {}", upstream.at));
+    let connects = stage.connects();
+    assert_eq!(connects.len(), 1);
+    assert_eq!((connects[0].decision, connects[0].owner.road, connects[0].owner.scope), (Decision::Observed, Road::Direct, 0));
+}
+
+#[test]
+fn the_deepest_scope_above_a_process_decides() {
+    if !needs("deepest") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("deepest", proxy.port, |_| {});
+    let order = format!("tcp {}", upstream.at);
+    let outer = CgroupId::of(&stage.cgroup).unwrap();
+    let mut client = Client::start(&stage.client_cgroup());
+    stage.sensor.scopes().unwrap().set(outer, Scope { id: 1, mode: redirect(Fail::Open) }).unwrap();
+    stage.heartbeat.beat();
+    assert!(client.ask(&order).starts_with("proxy"), "an ancestor's scope");
+    stage.scope(Mode::Off);
+    assert!(client.ask(&order).starts_with("upstream"), "the process' own");
+    let inner = CgroupId::of(stage.client_cgroup()).unwrap();
+    stage.sensor.scopes().unwrap().remove(inner).unwrap();
+    stage.sensor.scopes().unwrap().remove(inner).unwrap();
+    stage.heartbeat.beat();
+    assert!(client.ask(&order).starts_with("proxy"));
+    stage.sensor.scopes().unwrap().remove(outer).unwrap();
+    assert!(client.ask(&order).starts_with("upstream"));
+    stage.sensor.scopes().unwrap().set_default(Scope { id: 2, mode: redirect(Fail::Open) }).unwrap();
+    stage.heartbeat.beat();
+    assert!(client.ask(&order).starts_with("proxy"), "the default");
+    assert_eq!(stage.connects().len(), 4, "what is off is not seen");
+}
+
+#[test]
+fn only_the_ports_of_a_scope_are_redirected() {
+    if !needs("ports") {
+        return;
+    }
+    let (proxy, listed, other) = (Proxy::start(), Upstream::start("127.0.0.2:0"), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("ports", proxy.port, |_| {});
+    let ports = Ports::Listed(PortList::try_from(&[443, listed.at.port()][..]).unwrap());
+    stage.scope(Mode::Redirect(Redirect { ports, quic: Quic::Leave, fail: Fail::Open }));
+    let mut client = Client::start(&stage.client_cgroup());
+    assert!(client.ask(&format!("tcp {}", listed.at)).starts_with("proxy"));
+    assert!(client.ask(&format!("tcp {}", other.at)).starts_with("upstream"));
+}
+
+#[test]
+fn a_connection_to_our_own_listener_is_left_alone() {
+    if !needs("own-listener") {
+        return;
+    }
+    let proxy = Proxy::start();
+    let mut stage = Stage::new("own-listener", proxy.port, |_| {});
+    stage.scope(redirect(Fail::Closed));
+    let mut client = Client::start(&stage.client_cgroup());
+    let to = format!("127.0.0.1:{}", proxy.port);
+    assert_eq!(client.ask(&format!("tcp {to}")), format!("proxy {to}"));
+    assert!(stage.connects().is_empty());
+    let counters = stage.sensor.counters().unwrap();
+    assert_eq!(counters.get(Program::Connect4, Outcome::Filtered), 1);
+    assert_eq!(proxy.came()[0].1, None, "nobody was redirected, so nobody is the owner");
+}
+
+/// Connects where it cannot be redirected, and checks the way, the record and the counter.
+fn cannot_be_redirected(name: &str, reason: Reason, prepare: impl Fn(&mut Stage, &mut Client), order: &str) {
+    let upstream = Upstream::start("127.0.0.2:0");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut stage = Stage::new(name, port, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    let order = order.replace("ADDRESS", &upstream.at.to_string());
+    for (fail, decision) in [(Fail::Open, Decision::FailOpen(reason)), (Fail::Closed, Decision::FailClosed(reason))] {
+        stage.scope(redirect(fail));
+        prepare(&mut stage, &mut client);
+        let answer = client.ask(&order);
+        match fail {
+            Fail::Open => assert!(answer.starts_with("upstream"), "{answer}"),
+            Fail::Closed => assert_eq!(answer, EPERM),
+        }
+        let counters = stage.sensor.counters().unwrap();
+        let outcome = if fail == Fail::Open { Outcome::FailOpen(reason) } else { Outcome::FailClosed(reason) };
+        assert_eq!(counters.get(Program::Connect4, outcome), 1, "{outcome:?}");
+        assert_eq!(stage.connects().last().unwrap().decision, decision);
+        assert_eq!(stage.connects().last().unwrap().owner.road, Road::Direct);
+    }
+}
+
+#[test]
+fn without_a_listener_the_scope_decides() {
+    if needs("no-listener") {
+        cannot_be_redirected("no-listener", Reason::NoListener, |_, _| {}, "tcp ADDRESS");
+    }
+}
+
+#[test]
+fn without_a_heartbeat_the_scope_decides() {
+    if needs("no-heartbeat") {
+        cannot_be_redirected("no-heartbeat", Reason::StaleHeartbeat, |stage, _| stage.heartbeat.stop(), "tcp ADDRESS");
+    }
+}
+
+#[test]
+fn a_socket_bound_to_a_device_is_not_redirected() {
+    if needs("bound-device") {
+        cannot_be_redirected("bound-device", Reason::BoundDevice, |_, _| {}, "device lo ADDRESS");
+    }
+}
+
+#[test]
+fn who_squats_on_the_port_gets_nothing() {
+    if !needs("squatter") {
+        return;
+    }
+    let upstream = Upstream::start("127.0.0.2:0");
+    let squatters = [Upstream::start("127.0.0.1:0"), Upstream::start("0.0.0.0:0")];
+    for (index, squatter) in squatters.iter().enumerate() {
+        let mut stage = Stage::new(&format!("squatter-{index}"), squatter.at.port(), |_| {});
+        stage.scope(redirect(Fail::Open));
+        let mut client = Client::start(&stage.client_cgroup());
+        assert_eq!(client.ask(&format!("tcp {}", upstream.at)), format!("upstream {}", upstream.at));
+        let reason = Reason::ForeignListener;
+        assert_eq!(stage.connects()[0].decision, Decision::FailOpen(reason));
+        assert_eq!(stage.sensor.counters().unwrap().get(Program::Connect4, Outcome::FailOpen(reason)), 1);
+    }
+}
+
+#[test]
+fn a_full_flow_table_is_a_reason_not_to_redirect_and_is_counted() {
+    if !needs("table-full") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("table-full", proxy.port, |options| options.flows = 1);
+    stage.scope(redirect(Fail::Open));
+    // Each keeps its connection open; a hash table of the kernel may hold a few more than it was made for.
+    let mut clients: Vec<Client> = (0..24).map(|_| Client::start(&stage.client_cgroup())).collect();
+    let mut direct = 0;
+    for client in &mut clients {
+        stage.heartbeat.beat();
+        if client.ask(&format!("tcp {}", upstream.at)).starts_with("upstream") {
+            direct += 1;
+        }
+    }
+    let counters = stage.sensor.counters().unwrap();
+    assert!(direct > 0, "the table was never full");
+    assert_eq!(counters.get(Program::Connect4, Outcome::FailOpen(Reason::TableFull)), direct);
+    assert_eq!(counters.get(Program::Connect4, Outcome::TableFull), direct);
+    assert_eq!(counters.unaccounted(Program::Connect4), 0);
+}
+
+#[test]
+fn quic_is_refused_where_connections_are_redirected_and_other_datagrams_pass() {
+    if !needs("quic") {
+        return;
+    }
+    let mut stage = Stage::new("quic", 0, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    let receiver = UdpSocket::bind("127.0.0.2:0").unwrap();
+    let other = receiver.local_addr().unwrap();
+    for to in ["127.0.0.2:443", "[::1]:443"] {
+        assert_eq!(client.ask(&format!("udp-connect {to}")), "done", "while only observed");
+    }
+    stage.scope(redirect(Fail::Open));
+    for to in ["127.0.0.2:443", "[::1]:443"] {
+        assert_eq!(client.ask(&format!("udp-connect {to}")), EPERM, "connect {to}");
+        assert_eq!(client.ask(&format!("udp-send {to}")), EPERM, "sendto {to}");
+    }
+    assert_eq!(client.ask(&format!("udp-connect {other}")), "done");
+    assert_eq!(client.ask(&format!("udp-send {other}")), "done");
+    let refused: Vec<_> = stage.connects().into_iter().map(|connect| connect.decision).collect();
+    assert_eq!(refused, [Decision::QuicRefused; 4]);
+    let counters = stage.sensor.counters().unwrap();
+    for program in [Program::Connect4, Program::Connect6, Program::Sendmsg4, Program::Sendmsg6] {
+        assert_eq!(counters.get(program, Outcome::QuicRefused), 1, "{}", program.name());
+        assert_eq!(counters.unaccounted(program), 0, "{}", program.name());
+    }
+}
+
+#[test]
+fn data_with_the_syn_goes_to_the_proxy_too() {
+    if !needs("fast-open") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("fast-open", proxy.port, |_| {});
+    stage.scope(redirect(Fail::Closed));
+    let mut client = Client::start(&stage.client_cgroup());
+    match client.ask(&format!("fast-open {} early", upstream.at)) {
+        answer if answer == format!("error {}", libc::EOPNOTSUPP) => skip("fast-open", "net.ipv4.tcp_fastopen is off for clients"),
+        answer => assert_eq!(answer, format!("proxy {}", upstream.at)),
+    }
+}
+
+#[test]
+fn a_multipath_connection_goes_to_the_proxy() {
+    if !needs("multipath") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("multipath", proxy.port, |_| {});
+    stage.scope(redirect(Fail::Closed));
+    let mut client = Client::start(&stage.client_cgroup());
+    let answer = client.ask(&format!("multipath {}", upstream.at));
+    if answer == format!("error {}", libc::EPROTONOSUPPORT) || answer == format!("error {}", libc::ENOPROTOOPT) {
+        return skip("multipath", "this kernel has no multipath TCP");
+    }
+    assert!(answer.starts_with("proxy"), "{answer}");
+    until("the proxy's view", || proxy.came().len() == 1);
+    assert_eq!(proxy.came()[0].1.as_ref().unwrap().original, upstream.at);
+}

@@ -1,0 +1,10 @@
+//! A stage for each test: a cgroup, a sensor on it, a client in it, a proxy outside.
+
+pub mod client;
+pub mod proxy;
+pub mod roles;
+mod stage;
+
+pub use client::Client;
+pub use proxy::{Proxy, Upstream};
+pub use stage::{Seen, Stage, home, needs, redirect, skip, until};
