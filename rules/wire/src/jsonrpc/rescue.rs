@@ -1,7 +1,7 @@
-//! Looks for the text `jsonrpc` in what follows a syntax error.
+//! Looks for the text `jsonrpc` in what follows a fault.
 //!
-//! A lenient server may read past a comment or a single-quoted key that strict JSON forbids. After
-//! such an error the structure is lost, so this is a plain search: the word, followed by a quote or
+//! A lenient server may read past a comment or a single-quoted key that strict JSON forbids, or take
+//! every document of a row of them. After the fault the structure is lost, so this is a plain search: the word, followed by a quote or
 //! a colon, NUL bytes skipped for UTF-16 and UTF-32. It makes a broken body suspicious, no more.
 
 const NEEDLE: &[u8] = b"jsonrpc";

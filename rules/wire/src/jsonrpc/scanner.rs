@@ -169,12 +169,8 @@ impl Scanner {
 
     fn fail(&mut self, malformed: Malformed) -> Malformed {
         self.failed = Some(malformed);
-        let structure_lost = match malformed {
-            Malformed::Utf16 => true,
-            Malformed::Syntax | Malformed::NumberInvalid | Malformed::DepthExceeded => self.progress == Progress::Inside,
-            _ => false,
-        };
-        self.rescue = structure_lost.then(Rescue::default);
+        // A lenient server may read past the fault, or read every document of a row of them.
+        self.rescue = (malformed != Malformed::NotJson).then(Rescue::default);
         malformed
     }
 

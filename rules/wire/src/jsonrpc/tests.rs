@@ -275,6 +275,21 @@ fn a_second_document_is_trailing_data_after_the_first_message() {
 }
 
 #[test]
+fn json_rpc_behind_a_first_document_of_another_kind_is_suspicious_however_it_is_cut() {
+    for first in ["{}", "[]", "[1,2]\n", "{\"a\":\"\u{1}\"}", "{\"a\":01}", "[[1],[2]]"] {
+        let body = format!("{first}{CALL}");
+        assert_eq!(malformed(&body).1, Likeness::JsonRpc, "{body}");
+        let mut scanner = Scanner::new(Limits::default());
+        for byte in body.as_bytes() {
+            let _ = scanner.feed(std::slice::from_ref(byte), &mut Vec::new());
+        }
+        assert_eq!(scanner.likeness(), Likeness::JsonRpc, "{body}");
+    }
+    let escaped = r#"{"log":1}{"text":"{\"jsonrpc\":\"2.0\"}"}"#;
+    assert_eq!(malformed(escaped).1, Likeness::None, "a log line that quotes JSON-RPC is not JSON-RPC");
+}
+
+#[test]
 fn repeated_deciding_keys_are_malformed_even_when_escaped() {
     for body in [
         r#"{"method":"ping","method":"tools/call"}"#,
