@@ -1,17 +1,11 @@
 //! Events to lines of JSON, each written once; file and database get the same bytes.
 
-use crate::{Event, MAX_EVENT_BYTES, event::millis, ids::Ids};
+use crate::{MAX_EVENT_BYTES, event::millis, ids::Ids};
 use gnomon_observe::{Field, FieldRef, Lookup, Observation, SCHEMA_VERSION, Value};
 use smol_str::SmolStr;
 use std::{cell::RefCell, fmt::Write, time::SystemTime};
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-/// The batch stops growing at this many bytes, so that one transaction stays small beside the
-/// database's size bound.
-const MAX_BATCH_BYTES: usize = 1 << 20;
-/// … and at this many events.
-const MAX_BATCH_EVENTS: usize = 4096;
 
 /// In an event that is too long, texts are cut to this many bytes …
 const CUT_TEXT: usize = 512;
@@ -21,86 +15,27 @@ const CUT_ENTRY: usize = 128;
 /// … and headers to this many.
 const CUT_MEMBERS: usize = 64;
 
-/// Some events and their lines, in the same order.
-pub(crate) struct Batch<'a> {
-    pub(crate) events: &'a [Event],
-    /// All lines, each ended by a line feed.
-    pub(crate) text: &'a str,
-    /// Where each line ends, its line feed included.
-    ends: &'a [usize],
-}
-
-impl<'a> Batch<'a> {
-    /// The line of event `n`, without its line feed; empty if there is none.
-    pub(crate) fn line(&self, n: usize) -> &'a str {
-        let start = n.checked_sub(1).and_then(|p| self.ends.get(p)).copied().unwrap_or(0);
-        let end = self.ends.get(n).map_or(start, |end| end - 1);
-        self.text.get(start..end).unwrap_or_default()
-    }
-}
-
-/// Puts events' lines into batches; its buffers are used again and again.
 #[derive(Default)]
-pub(crate) struct Encoder {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-/// What one call of [`Encoder::encode`] made.
-pub(crate) struct Encoded<'a, 'e> {
-    pub(crate) batch: Batch<'a>,
-    /// The events that did not fit into the batch.
-    pub(crate) rest: &'e mut [Event],
-    /// Events of the batch's stretch that cannot be written: too large even when shortened.
-    pub(crate) too_large: u64,
-}
-
-impl Encoder {
-    /// Takes a stretch from the front of `events`.
-    pub(crate) fn encode<'a, 'e: 'a>(&'a mut self, events: &'e mut [Event]) -> Encoded<'a, 'e> {
-        self.bytes.clear();
-        self.ends.clear();
-        let mut too_large = 0;
-        let mut taken = 0;
-        // Events that cannot be written are swapped behind those that can: `kept` grows behind `taken`.
-        let mut kept = 0;
-        while taken < events.len() && kept < MAX_BATCH_EVENTS && self.bytes.len() < MAX_BATCH_BYTES {
-            if self.write_line(&events[taken]) {
-                events.swap(kept, taken);
-                kept += 1;
-            } else {
-                too_large += 1;
-            }
-            taken += 1;
-        }
-        let (stretch, rest) = events.split_at_mut(taken);
-        // Events are written as UTF-8 only; were it not so, the batch would be empty lines, not a panic.
-        let text = std::str::from_utf8(&self.bytes).unwrap_or_default();
-        Encoded { batch: Batch { events: &stretch[..kept], text, ends: &self.ends }, rest, too_large }
-    }
-
-    fn write_line(&mut self, event: &Event) -> bool {
-        if event.line.is_empty() {
-            return false;
-        }
-        self.bytes.extend_from_slice(&event.line);
-        self.bytes.push(b'\n');
-        self.ends.push(self.bytes.len());
-        true
-    }
+struct Scratch {
+    ids: Ids,
+    clock: Clock,
+    line: Vec<u8>,
 }
 
 thread_local! {
-    static STAMPS: RefCell<(Ids, Clock)> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Room for an ordinary event's line.
-const LINE_BYTES: usize = 2048;
+/// What is kept of a thread's line buffer after a long event.
+const SCRATCH_BYTES: usize = 16 << 10;
 
-/// Fills in what is absent and writes the event's line; shortened if it is too long, empty if that
-/// does not help.
-pub(crate) fn line(seen: &mut Observation, at_ms: i64) -> Vec<u8> {
-    STAMPS.with_borrow_mut(|(ids, clock)| {
+/// Fills in what is absent, writes the event's line with its line feed and hands it to `take`.
+/// An event that is too long is shortened; `None` if that does not help.
+///
+/// Whoever makes an event has it in its cache: another thread would spend more on fetching it than on
+/// writing it (`cargo xtask bench intercept`, load ka32-mcp).
+pub(crate) fn with_line<T>(seen: &mut Observation, at_ms: i64, take: impl FnOnce(&Observation, &[u8]) -> T) -> Option<T> {
+    SCRATCH.with_borrow_mut(|Scratch { ids, clock, line }| {
         if seen.get(Field::Timestamp) == Lookup::Absent {
             seen.set(Field::Timestamp, clock.rfc3339(at_ms));
         }
@@ -108,22 +43,25 @@ pub(crate) fn line(seen: &mut Observation, at_ms: i64) -> Vec<u8> {
             let mut text = Uuid::encode_buffer();
             seen.set(Field::EventId, SmolStr::new(ids.next(at_ms).as_hyphenated().encode_lower(&mut text)));
         }
-    });
-    if seen.get(Field::EventKind) == Lookup::Absent {
-        seen.set(Field::EventKind, "event");
-    }
-    seen.set(Field::Schema, SCHEMA_VERSION);
-    let mut line = Vec::with_capacity(LINE_BYTES);
-    seen.write_json(&mut line);
-    if line.len() > MAX_EVENT_BYTES {
-        *seen = shortened(seen);
-        line.clear();
-        seen.write_json(&mut line);
-        if line.len() > MAX_EVENT_BYTES {
-            line.clear();
+        if seen.get(Field::EventKind) == Lookup::Absent {
+            seen.set(Field::EventKind, "event");
         }
-    }
-    line
+        seen.set(Field::Schema, SCHEMA_VERSION);
+        line.clear();
+        seen.write_json(line);
+        if line.len() > MAX_EVENT_BYTES {
+            *seen = shortened(seen);
+            line.clear();
+            seen.write_json(line);
+        }
+        let taken = (line.len() <= MAX_EVENT_BYTES).then(|| {
+            line.push(b'\n');
+            take(seen, line)
+        });
+        line.clear();
+        line.shrink_to(SCRATCH_BYTES);
+        taken
+    })
 }
 
 /// A copy whose texts and lists are cut, and which says so.
@@ -162,16 +100,22 @@ fn cut_text(text: &SmolStr, bytes: usize) -> SmolStr {
     if text.len() <= bytes { text.clone() } else { SmolStr::new(&text[..text.floor_char_boundary(bytes)]) }
 }
 
-/// Times as text. Events come many to the second, so the part down to the second is kept.
+/// Times as text. Events come many to the second and several to the millisecond, so both are kept.
 #[derive(Default)]
 struct Clock {
     second: Option<i64>,
     prefix: String,
+    last: Option<(i64, SmolStr)>,
 }
 
 impl Clock {
     /// RFC 3339 with milliseconds, UTC.
     fn rfc3339(&mut self, at_ms: i64) -> SmolStr {
+        if let Some((last_ms, text)) = &self.last
+            && *last_ms == at_ms
+        {
+            return text.clone();
+        }
         let second = at_ms.div_euclid(1000);
         if self.second != Some(second) {
             let date = OffsetDateTime::from_unix_timestamp(second).unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -182,7 +126,9 @@ impl Clock {
             let _ = write!(self.prefix, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{sec:02}");
             self.second = Some(second);
         }
-        smol_str::format_smolstr!("{}.{:03}Z", self.prefix, at_ms.rem_euclid(1000))
+        let text = smol_str::format_smolstr!("{}.{:03}Z", self.prefix, at_ms.rem_euclid(1000));
+        self.last = Some((at_ms, text.clone()));
+        text
     }
 }
 
@@ -195,14 +141,11 @@ pub(crate) fn now_ms() -> i64 {
 mod tests {
     use super::*;
     use gnomon_observe::Family;
-    use std::time::{Duration, UNIX_EPOCH};
 
-    fn encode_one(seen: Observation) -> serde_json::Value {
-        let mut encoder = Encoder::default();
-        let mut events = [Event::at(seen, UNIX_EPOCH + Duration::from_millis(1_795_165_200_007))];
-        let encoded = encoder.encode(&mut events);
-        assert_eq!((encoded.too_large, encoded.rest.len()), (0, 0));
-        serde_json::from_str(encoded.batch.line(0)).unwrap()
+    fn encode_one(mut seen: Observation) -> serde_json::Value {
+        let line = with_line(&mut seen, 1_795_165_200_007, |_, line| line.to_vec()).unwrap();
+        assert_eq!(line.last(), Some(&b'\n'));
+        serde_json::from_slice(&line).unwrap()
     }
 
     #[test]
@@ -235,31 +178,5 @@ mod tests {
         assert_eq!(json["gnomon.truncated"], serde_json::json!(["event"]));
         assert_eq!(json["server.address"], "mcp.example.com");
         assert!(json["url.path"].as_str().unwrap().len() <= CUT_TEXT);
-    }
-
-    #[test]
-    fn lines_and_events_keep_their_order_across_batches() {
-        let mut encoder = Encoder::default();
-        let mut events: Vec<Event> = (0..MAX_BATCH_EVENTS as i64 + 3)
-            .map(|n| {
-                let mut seen = Observation::new();
-                seen.set(Field::Pid, n);
-                Event::at(seen, UNIX_EPOCH)
-            })
-            .collect();
-        let mut rest: &mut [Event] = &mut events;
-        let mut next = 0;
-        while !rest.is_empty() {
-            let encoded = encoder.encode(rest);
-            assert_eq!(encoded.batch.text.lines().count(), encoded.batch.events.len());
-            for n in 0..encoded.batch.events.len() {
-                let json: serde_json::Value = serde_json::from_str(encoded.batch.line(n)).unwrap();
-                assert_eq!(json["process.pid"], next);
-                next += 1;
-            }
-            let done = encoded.batch.events.len();
-            rest = &mut rest[done..];
-        }
-        assert_eq!(next, MAX_BATCH_EVENTS as i64 + 3);
     }
 }

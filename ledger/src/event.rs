@@ -1,6 +1,5 @@
 //! An event: an observation with its outcome, and the moment it happened.
 
-use crate::{encode, inventory::READ};
 use gnomon_observe::Observation;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,17 +11,10 @@ pub const MAX_EVENT_BYTES: usize = 256 << 10;
 ///
 /// What is absent is filled in: `@timestamp` (from the moment given here), `event.id` (a new UUID
 /// version 7), `event.kind` (`event`) and `gnomon.schema`.
-///
-/// Its line is written here and not by the ledger's thread: whoever makes an event has it in its
-/// cache, and another core would spend more on fetching it than on writing it
-/// (`cargo xtask bench intercept`, load ka32-mcp).
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// What the ledger itself reads of it.
     pub(crate) observation: Observation,
     pub(crate) at_ms: i64,
-    /// The JSON line without its line feed; empty where it is too large even when shortened.
-    pub(crate) line: Vec<u8>,
 }
 
 impl Event {
@@ -34,11 +26,8 @@ impl Event {
 
     /// Something that happened at that moment: for replay. Kept to the millisecond.
     #[must_use]
-    pub fn at(mut observation: Observation, when: SystemTime) -> Self {
-        let at_ms = millis(when);
-        let line = encode::line(&mut observation, at_ms);
-        observation.keep_only(READ);
-        Self { observation, at_ms, line }
+    pub fn at(observation: Observation, when: SystemTime) -> Self {
+        Self { observation, at_ms: millis(when) }
     }
 }
 

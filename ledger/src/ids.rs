@@ -1,14 +1,24 @@
 //! UUIDs version 7 (RFC 9562 section 5.7) for a given time. Random bytes are drawn from the
 //! system for many at once: a system call per event would cost more than the event's other fields.
 
+use crate::event::millis;
+use smol_str::SmolStr;
+use std::time::SystemTime;
 use uuid::{Builder, Uuid};
 
 const RANDOM_PER_ID: usize = 10;
 const POOL: usize = RANDOM_PER_ID * 128;
 
-pub(crate) struct Ids {
+/// Makes ids; each maker draws its own random bytes.
+pub struct Ids {
     pool: Box<[u8; POOL]>,
     used: usize,
+}
+
+impl std::fmt::Debug for Ids {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ids").finish_non_exhaustive()
+    }
 }
 
 impl Default for Ids {
@@ -18,6 +28,12 @@ impl Default for Ids {
 }
 
 impl Ids {
+    /// The text of a new id that carries this time.
+    pub fn text(&mut self, at: SystemTime) -> SmolStr {
+        let mut buffer = Uuid::encode_buffer();
+        SmolStr::new(self.next(millis(at)).as_hyphenated().encode_lower(&mut buffer))
+    }
+
     /// A new id that carries this time, milliseconds since the Unix epoch.
     pub(crate) fn next(&mut self, at_ms: i64) -> Uuid {
         let at_ms = u64::try_from(at_ms).unwrap_or(0);

@@ -1,13 +1,12 @@
 //! Whether a detection is new or a repeat. In memory and bounded; nothing is remembered across a
 //! restart, so the first detection after one is a first again.
 
-use quick_cache::unsync::Cache;
-use smol_str::{SmolStr, ToSmolStr};
+use quick_cache::{Equivalent, unsync::Cache};
+use smol_str::SmolStr;
 use std::{
     fmt,
     time::{Duration, SystemTime},
 };
-use uuid::Uuid;
 
 use crate::{event::millis, ids::Ids};
 
@@ -19,21 +18,21 @@ pub const INCIDENT_WINDOW: Duration = Duration::from_secs(10);
 /// their next detection is a first again: too many alerts, never too few.
 pub const INCIDENT_CAPACITY: usize = 4096;
 
-/// Names an incident; a UUID version 7 made from its first detection's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IncidentId(Uuid);
+/// Names an incident; the text of a UUID version 7 made from its first detection's time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IncidentId(SmolStr);
 
 impl IncidentId {
-    /// As it stands in `gnomon.incident.id`.
+    /// As it stands in `gnomon.incident.id`; copies share the text.
     #[must_use]
-    pub fn text(self) -> SmolStr {
-        self.0.as_hyphenated().to_smolstr()
+    pub fn text(&self) -> SmolStr {
+        self.0.clone()
     }
 }
 
 impl fmt::Display for IncidentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_hyphenated().fmt(f)
+        self.0.fmt(f)
     }
 }
 
@@ -63,6 +62,20 @@ struct Key {
     client: SmolStr,
     server: SmolStr,
     rule: SmolStr,
+}
+
+/// A [`Key`] that borrows its texts, for looking up.
+#[derive(PartialEq, Eq, Hash)]
+struct KeyRef<'a> {
+    client: &'a str,
+    server: &'a str,
+    rule: &'a str,
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        (self.client, self.server, self.rule) == (key.client.as_str(), key.server.as_str(), key.rule.as_str())
+    }
 }
 
 struct Last {
@@ -99,15 +112,15 @@ impl Incidents {
     /// recorded; detections need not come in order of time.
     pub fn assign(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> (IncidentId, Standing) {
         let at_ms = millis(at);
-        let key = Key { client: client.into(), server: server.into(), rule: rule.into() };
-        if let Some(mut last) = self.open.get_mut(&key)
+        if let Some(mut last) = self.open.get_mut(&KeyRef { client, server, rule })
             && u128::from(last.at_ms.abs_diff(at_ms)) <= INCIDENT_WINDOW.as_millis()
         {
             last.at_ms = last.at_ms.max(at_ms);
-            return (last.id, Standing::Repeat);
+            return (last.id.clone(), Standing::Repeat);
         }
-        let id = IncidentId(self.ids.next(at_ms));
-        self.open.insert(key, Last { id, at_ms });
+        let id = IncidentId(self.ids.text(at));
+        let key = Key { client: client.into(), server: server.into(), rule: rule.into() };
+        self.open.insert(key, Last { id: id.clone(), at_ms });
         (id, Standing::First)
     }
 }
@@ -116,6 +129,7 @@ impl Incidents {
 mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
+    use uuid::Uuid;
 
     fn at(ms: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + ms)
@@ -126,9 +140,9 @@ mod tests {
         let mut incidents = Incidents::default();
         let (first, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(0));
         assert_eq!(standing, Standing::First);
-        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(9_000)), (first, Standing::Repeat));
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(9_000)), (first.clone(), Standing::Repeat));
         // The window counts from the last detection, not from the first.
-        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(19_000)), (first, Standing::Repeat));
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(19_000)), (first.clone(), Standing::Repeat));
         let (second, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(29_001));
         assert_eq!(standing, Standing::First);
         assert_ne!(first, second);
@@ -150,8 +164,8 @@ mod tests {
     fn detections_out_of_order_still_belong_together() {
         let mut incidents = Incidents::default();
         let (first, _) = incidents.assign("a", "b", "c", at(5_000));
-        assert_eq!(incidents.assign("a", "b", "c", at(0)), (first, Standing::Repeat));
-        assert_eq!(incidents.assign("a", "b", "c", at(15_000)), (first, Standing::Repeat));
+        assert_eq!(incidents.assign("a", "b", "c", at(0)), (first.clone(), Standing::Repeat));
+        assert_eq!(incidents.assign("a", "b", "c", at(15_000)), (first.clone(), Standing::Repeat));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The inventory: which MCP servers were seen, by whom they were used, what they offer. Aggregated
-//! per batch in memory, so that the database sees one change per touched server, not per event.
+//! per group in memory, so that the database sees one change per touched server, not per event.
 //!
 //! Everything in it is claimed by strangers, so everything is bounded.
 
 use gnomon_observe::{Channel, Confidence, Field, Lookup, Observation, Value};
+use hashbrown::{Equivalent, HashMap, HashSet};
 use serde::Serialize;
 use smol_str::SmolStr;
-use std::collections::{HashMap, HashSet};
 
 /// How many servers are kept; beyond it those with the least confidence, longest unseen, make room.
 pub const MAX_SERVERS: usize = 16_384;
@@ -66,36 +66,6 @@ pub struct ServerRecord {
     pub channel: Option<Channel>,
 }
 
-/// The fields that inventory, incidents and the ledger's columns are made of. Nothing else of an event
-/// is kept once its line is written.
-pub(crate) const READ: &[Field] = &[
-    Field::EventKind,
-    Field::IncidentId,
-    Field::Action,
-    Field::Confidence,
-    Field::RuleId,
-    Field::RuleName,
-    Field::RuleLevel,
-    Field::McpMethod,
-    Field::ToolName,
-    Field::Tools,
-    Field::McpProtocolVersion,
-    Field::McpClientName,
-    Field::McpServerName,
-    Field::McpServerVersion,
-    Field::ErrorType,
-    Field::ServerAddress,
-    Field::ServerPort,
-    Field::UrlPath,
-    Field::HttpStatus,
-    Field::UserAgent,
-    Field::Executable,
-    Field::UserName,
-    Field::Channel,
-    Field::Sanctioned,
-    Field::Catalogue,
-];
-
 /// What makes a server one server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServerKey {
@@ -105,7 +75,7 @@ pub(crate) struct ServerKey {
     pub(crate) path: SmolStr,
 }
 
-/// What a batch of events says of one server.
+/// What a group of events says of one server.
 #[derive(Debug, Default)]
 pub(crate) struct ServerDelta {
     pub(crate) first_ms: i64,
@@ -122,18 +92,44 @@ pub(crate) struct ServerDelta {
     pub(crate) protocols: HashSet<SmolStr>,
 }
 
-/// What a batch of events says of one incident.
+/// What a group of events says of one incident.
 #[derive(Debug)]
 pub(crate) struct IncidentDelta {
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
     pub(crate) count: i64,
-    /// Places of its first and last event in the batch.
+    /// Places of its first and last event in the group.
     pub(crate) first: usize,
     pub(crate) last: usize,
+    pub(crate) about: About,
 }
 
-/// What a batch of events changes besides adding rows.
+/// What an incident is about, as its first event tells.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) rule: Option<SmolStr>,
+    pub(crate) rule_name: Option<SmolStr>,
+    pub(crate) level: Option<SmolStr>,
+    pub(crate) action: Option<SmolStr>,
+    pub(crate) client: Option<SmolStr>,
+    pub(crate) server: Option<SmolStr>,
+}
+
+impl About {
+    fn of(seen: &Observation) -> Self {
+        let plain = |field| seen.text(field).map(SmolStr::new);
+        Self {
+            rule: plain(Field::RuleId),
+            rule_name: plain(Field::RuleName),
+            level: plain(Field::RuleLevel),
+            action: plain(Field::Action),
+            client: client_name(seen).map(SmolStr::from),
+            server: plain(Field::ServerAddress),
+        }
+    }
+}
+
+/// What a group of events changes besides adding rows.
 #[derive(Debug, Default)]
 pub(crate) struct Deltas {
     pub(crate) servers: HashMap<ServerKey, ServerDelta>,
@@ -141,20 +137,36 @@ pub(crate) struct Deltas {
 }
 
 impl Deltas {
-    /// Adds what the event at place `n` of the batch says.
+    /// Adds what the event at place `n` of the group says. What is known already costs look-ups and no
+    /// allocation: this runs where events are recorded.
     pub(crate) fn add(&mut self, n: usize, seen: &Observation, at_ms: i64) {
         if let Some(id) = text(seen, Field::IncidentId) {
-            let delta = self.incidents.entry(id).or_insert(IncidentDelta { first_ms: at_ms, last_ms: at_ms, count: 0, first: n, last: n });
+            let delta = match self.incidents.get_mut(id) {
+                Some(delta) => delta,
+                None => self.incidents.entry(id.into()).or_insert_with(|| IncidentDelta {
+                    first_ms: at_ms,
+                    last_ms: at_ms,
+                    count: 0,
+                    first: n,
+                    last: n,
+                    about: About::of(seen),
+                }),
+            };
             delta.first_ms = delta.first_ms.min(at_ms);
             delta.last_ms = delta.last_ms.max(at_ms);
             delta.count += 1;
             delta.last = n;
         }
-        if let Some(key) = server_key(seen) {
-            self.servers
-                .entry(key)
-                .or_insert_with(|| ServerDelta { first_ms: at_ms, last_ms: at_ms, ..Default::default() })
-                .add(seen, at_ms);
+        if let Some(key) = KeyRef::of(seen) {
+            let delta = match self.servers.get_mut(&key) {
+                Some(delta) => delta,
+                None => self.servers.entry(key.to_key()).or_insert_with(|| ServerDelta {
+                    first_ms: at_ms,
+                    last_ms: at_ms,
+                    ..Default::default()
+                }),
+            };
+            delta.add(seen, at_ms);
         }
     }
 }
@@ -169,8 +181,10 @@ impl ServerDelta {
             self.sanctioned = Some(*sanctioned);
         }
         let keep = |kept: &mut Option<SmolStr>, field| {
-            if let Some(text) = text(seen, field) {
-                *kept = Some(text);
+            if let Some(text) = text(seen, field)
+                && kept.as_deref() != Some(text)
+            {
+                *kept = Some(text.into());
             }
         };
         keep(&mut self.catalogue, Field::Catalogue);
@@ -192,46 +206,64 @@ impl ServerDelta {
     }
 }
 
-/// The server an event tells of, if it tells of an MCP server.
-fn server_key(seen: &Observation) -> Option<ServerKey> {
-    let address = text(seen, Field::ServerAddress)?;
-    let speaks = seen.get(Field::McpMethod) != Lookup::Absent || seen.get(Field::Tools) != Lookup::Absent;
-    let confidence = seen.text(Field::Confidence).and_then(|word| word.parse::<Confidence>().ok());
-    if !speaks && confidence.is_none() {
-        return None;
+/// A [`ServerKey`] that borrows its texts, for looking up.
+#[derive(PartialEq, Eq, Hash)]
+struct KeyRef<'a> {
+    address: &'a str,
+    port: i64,
+    path: &'a str,
+}
+
+impl<'a> KeyRef<'a> {
+    /// The server an event tells of, if it tells of an MCP server.
+    fn of(seen: &'a Observation) -> Option<Self> {
+        let address = text(seen, Field::ServerAddress)?;
+        let speaks = seen.get(Field::McpMethod) != Lookup::Absent || seen.get(Field::Tools) != Lookup::Absent;
+        let confidence = seen.text(Field::Confidence).and_then(|word| word.parse::<Confidence>().ok());
+        if !speaks && confidence.is_none() {
+            return None;
+        }
+        let port = match seen.get(Field::ServerPort) {
+            Lookup::Value(Value::Int(port)) => i64::from(u16::try_from(*port).unwrap_or(0)),
+            _ => 0,
+        };
+        // A path is an endpoint only where something spoke MCP; a suspected host has many paths.
+        let endpoint = speaks || confidence >= Some(Confidence::Probable);
+        let path = if endpoint { text(seen, Field::UrlPath).unwrap_or_default() } else { "" };
+        Some(Self { address, port, path })
     }
-    let port = match seen.get(Field::ServerPort) {
-        Lookup::Value(Value::Int(port)) => i64::from(u16::try_from(*port).unwrap_or(0)),
-        _ => 0,
-    };
-    // A path is an endpoint only where something spoke MCP; a suspected host has many paths.
-    let endpoint = speaks || confidence >= Some(Confidence::Probable);
-    let path = if endpoint { text(seen, Field::UrlPath).unwrap_or_default() } else { SmolStr::default() };
-    Some(ServerKey { address, port, path })
+
+    fn to_key(&self) -> ServerKey {
+        ServerKey { address: self.address.into(), port: self.port, path: self.path.into() }
+    }
+}
+
+impl Equivalent<ServerKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &ServerKey) -> bool {
+        (self.address, self.port, self.path) == (key.address.as_str(), key.port, key.path.as_str())
+    }
 }
 
 /// What to call the client: its own name, else its program, else its `User-Agent`.
-pub(crate) fn client_name(seen: &Observation) -> Option<SmolStr> {
+pub(crate) fn client_name(seen: &Observation) -> Option<&str> {
     text(seen, Field::McpClientName)
         .or_else(|| text(seen, Field::Executable))
-        .or_else(|| seen.text(Field::UserAgent).and_then(|agent| agent.split([' ', '/']).next()).map(|name| cut(&name.into())))
+        .or_else(|| seen.text(Field::UserAgent).and_then(|agent| agent.split([' ', '/']).next()).map(cut))
 }
 
-fn text(seen: &Observation, field: Field) -> Option<SmolStr> {
-    match seen.get(field) {
-        Lookup::Value(Value::Str(text)) if !text.is_empty() => Some(cut(text)),
-        _ => None,
-    }
+fn text(seen: &Observation, field: Field) -> Option<&str> {
+    seen.text(field).filter(|text| !text.is_empty()).map(cut)
 }
 
-fn insert(set: &mut HashSet<SmolStr>, bound: usize, name: Option<SmolStr>) {
+fn insert(set: &mut HashSet<SmolStr>, bound: usize, name: Option<&str>) {
     if let Some(name) = name
         && set.len() < bound
+        && !set.contains(name)
     {
-        set.insert(name);
+        set.insert(name.into());
     }
 }
 
-fn cut(text: &SmolStr) -> SmolStr {
-    if text.len() <= MAX_NAME { text.clone() } else { SmolStr::new(&text[..text.floor_char_boundary(MAX_NAME)]) }
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_NAME)]
 }

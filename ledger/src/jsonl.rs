@@ -29,13 +29,13 @@ impl Jsonl {
     }
 
     /// Writes whole lines and waits until they are on disk (for standard output: handed over).
-    pub(crate) fn append(&mut self, lines: &str) -> io::Result<()> {
+    pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
             Jsonl::None => Ok(()),
             Jsonl::File(file) => file.append(lines),
             Jsonl::Stdout => {
                 let mut out = io::stdout().lock();
-                out.write_all(lines.as_bytes())?;
+                out.write_all(lines)?;
                 out.flush()
             }
         }
@@ -63,7 +63,7 @@ impl LineFile {
         Ok(Self { path: path.to_owned(), open: Some(open(path)?) })
     }
 
-    fn append(&mut self, lines: &str) -> io::Result<()> {
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.was_rotated() {
             self.open = None;
         }
@@ -89,12 +89,12 @@ impl LineFile {
 }
 
 impl Open {
-    fn append(&mut self, lines: &str) -> io::Result<()> {
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if !self.regular {
-            return self.file.write_all(lines.as_bytes());
+            return self.file.write_all(lines);
         }
         let before = self.file.metadata()?.len();
-        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
         if written.is_err() {
             // If this fails too, the repair at the next opening cuts the torn line.
             let _ = self.file.set_len(before);
@@ -148,7 +148,7 @@ mod tests {
         for (found, left) in [("{\"a\":1}\n{\"b\":", "{\"a\":1}\n"), ("{\"a\"", ""), ("", ""), ("{}\n", "{}\n")] {
             fs::write(&path, found).unwrap();
             let mut file = LineFile::open(&path).unwrap();
-            file.append("{\"c\":3}\n").unwrap();
+            file.append(b"{\"c\":3}\n").unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{left}{{\"c\":3}}\n"));
         }
     }
@@ -159,7 +159,7 @@ mod tests {
         let path = file_in(&dir);
         let foreign = "x".repeat(MAX_EVENT_BYTES * 2);
         fs::write(&path, &foreign).unwrap();
-        LineFile::open(&path).unwrap().append("{}\n").unwrap();
+        LineFile::open(&path).unwrap().append(b"{}\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{foreign}\n{{}}\n"));
     }
 
@@ -168,16 +168,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = file_in(&dir);
         let mut file = LineFile::open(&path).unwrap();
-        file.append("1\n").unwrap();
+        file.append(b"1\n").unwrap();
         fs::rename(&path, dir.path().join("events.jsonl.1")).unwrap();
-        file.append("2\n").unwrap();
+        file.append(b"2\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
         fs::remove_file(&path).unwrap();
-        file.append("3\n").unwrap();
+        file.append(b"3\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
         // logrotate's copytruncate
         fs::write(&path, "").unwrap();
-        file.append("4\n").unwrap();
+        file.append(b"4\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "4\n");
         assert_eq!(fs::read_to_string(dir.path().join("events.jsonl.1")).unwrap(), "1\n");
     }
@@ -185,8 +185,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error_and_never_a_panic() {
         let mut file = LineFile::open(Path::new("/dev/full")).unwrap();
-        assert_eq!(file.append("{}\n").unwrap_err().kind(), ErrorKind::StorageFull);
-        assert!(file.append("{}\n").is_err());
+        assert_eq!(file.append(b"{}\n").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert!(file.append(b"{}\n").is_err());
     }
 
     #[test]

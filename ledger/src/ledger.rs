@@ -68,7 +68,8 @@ impl Ledger {
         Ok((Ledger { queue: queue.clone(), progress: progress.clone() }, Writer { queue, progress }))
     }
 
-    /// Hands an event to the writer. Never blocks and does no formatting; a lost event is counted.
+    /// Writes the event's line and leaves it to the writer. Never waits for the disk; a lost event is
+    /// counted.
     pub fn record(&self, event: Event) -> Recorded {
         self.queue.push(event)
     }

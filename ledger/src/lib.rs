@@ -1,8 +1,7 @@
 //! What happened, durably: events, the inventory of servers, incidents.
 //!
-//! [`Ledger::record`] takes an event and never blocks; one writer thread serialises each event
-//! once and puts the same bytes into the JSON-lines file and the SQLite database, many events per
-//! transaction. [`Reader`] answers questions about the past over its own read-only connection and
+//! [`Ledger::record`] writes an event's line, once, and never waits for the disk; one writer thread puts
+//! the same bytes into the JSON-lines file and the SQLite database, many events per transaction. [`Reader`] answers questions about the past over its own read-only connection and
 //! never holds the writer up. [`Incidents`] says whether a detection is new or a repeat.
 //!
 //! **The trade-off**: an event is *acknowledged* only when it is in the file and in the database's
@@ -39,6 +38,7 @@
 mod encode;
 mod error;
 mod event;
+mod group;
 mod ids;
 mod incidents;
 mod inventory;
@@ -53,6 +53,7 @@ mod writer;
 
 pub use error::{LedgerError, ReadError};
 pub use event::{Event, MAX_EVENT_BYTES};
+pub use ids::Ids;
 pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, Standing};
 pub use inventory::{MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerRecord, ServerStatus};
 pub use ledger::{Closed, Ledger, Writer};

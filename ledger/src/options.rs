@@ -29,8 +29,8 @@ pub struct LedgerOptions {
     pub path: PathBuf,
     /// Where JSON lines go.
     pub jsonl: JsonlTarget,
-    /// How many events may wait for the writer; more are dropped and counted. Default 8,192. A
-    /// waiting event takes about a kilobyte beside its texts, which it shares with its maker.
+    /// How many events may wait for the writer; more are dropped and counted. Default 8,192. Their
+    /// lines are bounded too, to 64 MiB.
     pub queue: NonZeroUsize,
     /// Size bound of the database file in bytes, default 2 GiB, at least [`MIN_DATABASE_BYTES`].
     /// Beyond it the oldest events are deleted. The write-ahead log stands beside it and has its

@@ -1,8 +1,10 @@
 //! The bounded queue between many recorders and the one writer. A push is a short lock; the writer
-//! takes everything at once by swapping vectors, so the queue costs no allocation per event.
+//! takes whole groups and gives them back empty, so the queue costs no allocation per event.
 
-use crate::Event;
+use crate::{Event, encode, group::Group};
+use gnomon_observe::Observation;
 use std::{
+    collections::VecDeque,
     mem,
     num::NonZeroUsize,
     sync::{
@@ -15,7 +17,7 @@ use tokio::sync::Notify;
 /// Why an event is not in the ledger. The words are label values of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// The queue was full: the writer or its disk is too slow.
+    /// The queue was full (events or bytes): the writer or its disk is too slow.
     QueueFull,
     /// The event was larger than [`crate::MAX_EVENT_BYTES`] even after shortening.
     TooLarge,
@@ -82,15 +84,61 @@ enum Door {
     Shut,
 }
 
+/// How many bytes of lines may wait for the writer, whatever the number of events: clients decide how
+/// long an event gets.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// Empty groups that are kept for use.
+const SPARES: usize = 2;
+
 struct Inner {
-    events: Vec<Event>,
+    /// Groups that take no more events.
+    full: VecDeque<Group>,
+    open: Group,
+    spares: Vec<Group>,
+    events: usize,
+    bytes: usize,
     accepted: u64,
     door: Door,
 }
 
+/// What an added event makes of the queue.
+struct Waiting {
+    /// It is the only one.
+    first: bool,
+    /// With it the queue became half full.
+    half: bool,
+}
+
+impl Inner {
+    fn add(&mut self, capacity: usize, seen: &Observation, at_ms: i64, line: &[u8]) -> Result<Waiting, DropReason> {
+        if self.door == Door::Shut {
+            return Err(DropReason::Closed);
+        }
+        if self.events >= capacity || self.bytes + line.len() > MAX_WAITING_BYTES {
+            return Err(DropReason::QueueFull);
+        }
+        let half = |inner: &Self| inner.events >= capacity.div_ceil(2) || inner.bytes >= MAX_WAITING_BYTES / 2;
+        let was_half = half(self);
+        self.open.push(seen, at_ms, line);
+        self.events += 1;
+        self.bytes += line.len();
+        self.accepted += 1;
+        if self.open.is_full() {
+            self.close_group();
+        }
+        Ok(Waiting { first: self.events == 1, half: !was_half && half(self) })
+    }
+
+    fn close_group(&mut self) {
+        let next = self.spares.pop().unwrap_or_default();
+        self.full.push_back(mem::replace(&mut self.open, next));
+    }
+}
+
 /// What the writer took.
 pub(crate) struct Taken {
-    pub(crate) events: Vec<Event>,
+    pub(crate) groups: VecDeque<Group>,
     /// No event will follow.
     pub(crate) last: bool,
 }
@@ -108,7 +156,15 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(capacity: NonZeroUsize) -> Self {
         Self {
-            inner: Mutex::new(Inner { events: Vec::new(), accepted: 0, door: Door::Open }),
+            inner: Mutex::new(Inner {
+                full: VecDeque::new(),
+                open: Group::default(),
+                spares: Vec::new(),
+                events: 0,
+                bytes: 0,
+                accepted: 0,
+                door: Door::Open,
+            }),
             capacity: capacity.get(),
             dropped: Default::default(),
             arrived: Notify::new(),
@@ -116,34 +172,29 @@ impl Queue {
         }
     }
 
-    // A panic cannot leave the vector half changed, so a poisoned lock is still good.
+    // A panic can at worst leave an event half added to a group, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn push(&self, event: Event) -> Recorded {
-        let waiting = {
-            let mut inner = self.lock();
-            if inner.door == Door::Shut {
-                drop(inner);
-                return self.lose(DropReason::Closed);
+        let Event { mut observation, at_ms } = event;
+        // The line is written before the lock is taken.
+        let added = encode::with_line(&mut observation, at_ms, |seen, line| self.lock().add(self.capacity, seen, at_ms, line));
+        match added {
+            Some(Ok(Waiting { first, half })) => {
+                // Two wake-ups per group, not one per event.
+                if first {
+                    self.arrived.notify_one();
+                }
+                if half {
+                    self.hurry.notify_one();
+                }
+                Recorded::Queued
             }
-            if inner.events.len() >= self.capacity {
-                drop(inner);
-                return self.lose(DropReason::QueueFull);
-            }
-            inner.events.push(event);
-            inner.accepted += 1;
-            inner.events.len()
-        };
-        // Two wake-ups per group, not one per event.
-        if waiting == 1 {
-            self.arrived.notify_one();
+            Some(Err(reason)) => self.lose(reason),
+            None => self.lose(DropReason::TooLarge),
         }
-        if waiting == self.capacity.div_ceil(2) {
-            self.hurry.notify_one();
-        }
-        Recorded::Queued
     }
 
     fn lose(&self, reason: DropReason) -> Recorded {
@@ -165,7 +216,7 @@ impl Queue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().events.len()
+        self.lock().events
     }
 
     /// Lets nothing more in; what is in stays for the writer.
@@ -185,7 +236,7 @@ impl Queue {
         loop {
             {
                 let inner = self.lock();
-                if !inner.events.is_empty() || inner.door == Door::Shut {
+                if inner.events > 0 || inner.door == Door::Shut {
                     return;
                 }
             }
@@ -198,11 +249,22 @@ impl Queue {
         self.hurry.notified().await;
     }
 
-    /// Takes everything, leaving `spare` (emptied) for the next events.
-    pub(crate) fn take(&self, mut spare: Vec<Event>) -> Taken {
-        spare.clear();
+    /// Takes everything.
+    pub(crate) fn take(&self) -> Taken {
         let mut inner = self.lock();
-        mem::swap(&mut inner.events, &mut spare);
-        Taken { events: spare, last: inner.door == Door::Shut }
+        if !inner.open.rows.is_empty() {
+            inner.close_group();
+        }
+        (inner.events, inner.bytes) = (0, 0);
+        Taken { groups: mem::take(&mut inner.full), last: inner.door == Door::Shut }
+    }
+
+    /// Gives a group back for further use.
+    pub(crate) fn give_back(&self, mut group: Group) {
+        group.clear();
+        let mut inner = self.lock();
+        if inner.spares.len() < SPARES {
+            inner.spares.push(group);
+        }
     }
 }

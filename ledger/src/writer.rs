@@ -1,16 +1,16 @@
-//! The one writer: takes what is queued, serialises it, appends it to the file and the database,
-//! says how far it has come. It never gives up: what cannot be written is counted, and the next
+//! The one writer: takes what is queued, appends it to the file and the database, says how far it
+//! has come. It never gives up: what cannot be written is counted, and the next
 //! batch is tried again.
 
 use crate::{
     DropReason,
-    encode::{Encoded, Encoder, now_ms},
-    inventory::Deltas,
+    encode::now_ms,
+    group::Group,
     jsonl::Jsonl,
     ledger::Progress,
     lock::WriterLock,
     options::MAX_COMMIT_EVERY,
-    queue::Queue,
+    queue::{Queue, Taken},
     sqlite::Store,
 };
 use std::{
@@ -31,7 +31,6 @@ pub(crate) struct Task {
     jsonl: Jsonl,
     report: watch::Sender<Progress>,
     commit_every: Duration,
-    encoder: Encoder,
     complaint: Option<Instant>,
     // Last, so that it is released after the database is closed.
     lock: WriterLock,
@@ -47,14 +46,13 @@ impl Task {
         lock: WriterLock,
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
-        Self { queue, store, jsonl, report, commit_every, encoder: Encoder::default(), complaint: None, lock }
+        Self { queue, store, jsonl, report, commit_every, complaint: None, lock }
     }
 
     /// Runs until the queue is shut and empty.
     pub(crate) async fn run(mut self) {
         // Whatever ends this thread, recorders must learn that nothing is written any more.
         let _shut = ShutOnExit(self.queue.clone());
-        let mut spare = Vec::new();
         let mut forget = tokio::time::interval(IDLE_RETENTION_EVERY);
         loop {
             tokio::select! {
@@ -71,10 +69,13 @@ impl Task {
                 () = self.queue.hurried() => {}
                 () = tokio::time::sleep(self.commit_every) => {}
             }
-            let taken = self.queue.take(std::mem::take(&mut spare));
-            spare = taken.events;
-            self.write(&mut spare).await;
-            if taken.last && self.queue.len() == 0 {
+            // What comes while this is written waits its turn: one commit after the other would cost more
+            // than all events together.
+            let Taken { groups, last } = self.queue.take();
+            for group in groups {
+                self.write(group).await;
+            }
+            if last {
                 break;
             }
         }
@@ -82,32 +83,24 @@ impl Task {
         drop(self.lock);
     }
 
-    async fn write(&mut self, mut events: &mut [crate::Event]) {
-        while !events.is_empty() {
-            let Encoded { batch, rest, too_large } = self.encoder.encode(events);
-            let mut deltas = Deltas::default();
-            for (n, event) in batch.events.iter().enumerate() {
-                deltas.add(n, &event.observation, event.at_ms);
-            }
-            let lines = self.jsonl.append(batch.text).map_err(|e| e.to_string());
-            let rows = self.store.append(&batch, &deltas, now_ms()).await.map_err(|e| e.to_string());
-            let count = batch.events.len() as u64;
-            let (acknowledged, failure) = match (lines, rows) {
-                (Ok(()), Ok(())) => (count, None),
-                (_, Err(error)) => (0, Some((DropReason::DatabaseFailed, error))),
-                (Err(error), Ok(())) => (0, Some((DropReason::JsonlFailed, error))),
-            };
-            self.queue.count_lost(DropReason::TooLarge, too_large);
-            if let Some((reason, error)) = failure {
-                self.queue.count_lost(reason, count);
-                self.complain(reason.as_str(), count, &error);
-            }
-            self.report.send_modify(|now| {
-                now.settled += count + too_large;
-                now.acknowledged += acknowledged;
-            });
-            events = rest;
+    async fn write(&mut self, group: Group) {
+        let lines = self.jsonl.append(group.lines()).map_err(|e| e.to_string());
+        let rows = self.store.append(&group, now_ms()).await.map_err(|e| e.to_string());
+        let count = group.rows.len() as u64;
+        let (acknowledged, failure) = match (lines, rows) {
+            (Ok(()), Ok(())) => (count, None),
+            (_, Err(error)) => (0, Some((DropReason::DatabaseFailed, error))),
+            (Err(error), Ok(())) => (0, Some((DropReason::JsonlFailed, error))),
+        };
+        if let Some((reason, error)) = failure {
+            self.queue.count_lost(reason, count);
+            self.complain(reason.as_str(), count, &error);
         }
+        self.report.send_modify(|now| {
+            now.settled += count;
+            now.acknowledged += acknowledged;
+        });
+        self.queue.give_back(group);
     }
 }
 

@@ -1,16 +1,13 @@
 //! Adding events: many rows per statement, because a statement per event would cost more than the
 //! rows themselves.
 
-use crate::{
-    encode::Batch,
-    inventory::{Deltas, client_name},
-};
-use gnomon_observe::Field;
+use crate::{group::Group, inventory::Deltas};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use std::sync::Arc;
 
-/// Rows per statement, largest first; each size is prepared once.
-const SIZES: [usize; 3] = [256, 16, 1];
+/// Rows per statement, largest first; each size is prepared once. Every statement is a round trip to the
+/// thread that the driver keeps for the database.
+const SIZES: [usize; 6] = [1024, 256, 64, 16, 4, 1];
 
 /// The text of the insert of each size, and the texts bound last.
 pub(super) struct Statements {
@@ -48,7 +45,7 @@ impl Memo {
     }
 }
 
-/// The numbers that the rows of a batch were given: those of a statement follow each other.
+/// The numbers that the rows of a group were given: those of a statement follow each other.
 pub(super) struct Seqs(Vec<(usize, i64)>);
 
 impl Seqs {
@@ -60,22 +57,21 @@ impl Seqs {
 }
 
 /// Adds the events' rows.
-pub(super) async fn events(conn: &mut SqliteConnection, statements: &mut Statements, batch: &Batch<'_>) -> Result<Seqs, sqlx::Error> {
-    let mut seqs = Vec::with_capacity(batch.events.len() / SIZES[0] + 16);
+pub(super) async fn events(conn: &mut SqliteConnection, statements: &mut Statements, group: &Group) -> Result<Seqs, sqlx::Error> {
+    let mut seqs = Vec::with_capacity(group.rows.len() / SIZES[0] + 16);
     let mut next = 0;
     for (rows, sql) in SIZES.into_iter().zip(&statements.sql) {
-        while batch.events.len() - next >= rows {
+        while group.rows.len() - next >= rows {
             let mut insert = sqlx::query(AssertSqlSafe(sql.clone()));
             for n in next..next + rows {
-                let event = &batch.events[n];
-                let seen = &event.observation;
+                let row = &group.rows[n];
                 insert = insert
-                    .bind(event.at_ms)
-                    .bind(statements.kind.share(Some(seen.text(Field::EventKind).unwrap_or("event"))))
-                    .bind(statements.rule.share(seen.text(Field::RuleId)))
-                    .bind(statements.server.share(seen.text(Field::ServerAddress)))
-                    .bind(statements.user.share(seen.text(Field::UserName)))
-                    .bind(batch.line(n));
+                    .bind(row.at_ms)
+                    .bind(statements.kind.share(Some(&row.kind)))
+                    .bind(statements.rule.share(row.rule.as_deref()))
+                    .bind(statements.server.share(row.server.as_deref()))
+                    .bind(statements.user.share(row.user.as_deref()))
+                    .bind(group.line(n));
             }
             let last = insert.execute(&mut *conn).await?.last_insert_rowid();
             seqs.push((next, last - (rows as i64 - 1)));
@@ -85,10 +81,10 @@ pub(super) async fn events(conn: &mut SqliteConnection, statements: &mut Stateme
     Ok(Seqs(seqs))
 }
 
-/// Opens and continues the incidents that the batch's detections belong to.
-pub(super) async fn incidents(conn: &mut SqliteConnection, batch: &Batch<'_>, deltas: &Deltas, seqs: &Seqs) -> Result<(), sqlx::Error> {
+/// Opens and continues the incidents that the group's detections belong to.
+pub(super) async fn incidents(conn: &mut SqliteConnection, deltas: &Deltas, seqs: &Seqs) -> Result<(), sqlx::Error> {
     for (id, delta) in &deltas.incidents {
-        let seen = &batch.events[delta.first].observation;
+        let about = &delta.about;
         sqlx::query(
             "INSERT INTO incident (id, rule, rule_name, level, action, client, server, first_ts, last_ts, events, first_seq, last_seq)
              VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
@@ -96,12 +92,12 @@ pub(super) async fn incidents(conn: &mut SqliteConnection, batch: &Batch<'_>, de
                events = events + excluded.events, last_seq = excluded.last_seq",
         )
         .bind(id.as_str())
-        .bind(seen.text(Field::RuleId).unwrap_or_default())
-        .bind(seen.text(Field::RuleName))
-        .bind(seen.text(Field::RuleLevel))
-        .bind(seen.text(Field::Action))
-        .bind(client_name(seen).map(String::from))
-        .bind(seen.text(Field::ServerAddress))
+        .bind(about.rule.as_deref().unwrap_or_default())
+        .bind(about.rule_name.as_deref())
+        .bind(about.level.as_deref())
+        .bind(about.action.as_deref())
+        .bind(about.client.as_deref())
+        .bind(about.server.as_deref())
         .bind(delta.first_ms)
         .bind(delta.last_ms)
         .bind(delta.count)

@@ -1,10 +1,10 @@
-//! Changing the inventory: one update per touched server and batch.
+//! Changing the inventory: one update per touched server and group.
 
 use crate::inventory::{Deltas, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerDelta, ServerKey};
 use gnomon_observe::Confidence;
+use hashbrown::HashSet;
 use smol_str::SmolStr;
 use sqlx::SqliteConnection;
-use std::collections::HashSet;
 
 /// What `server_name.what` says.
 pub(super) const CLIENT: &str = "client";
@@ -20,7 +20,7 @@ pub(super) async fn count(conn: &mut SqliteConnection) -> Result<usize, sqlx::Er
     Ok(usize::try_from(servers).unwrap_or(0))
 }
 
-/// Applies a batch's changes; returns how many servers there are then.
+/// Applies a group's changes; returns how many servers there are then.
 pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut servers: usize) -> Result<usize, sqlx::Error> {
     for (key, delta) in &deltas.servers {
         let id = match update(conn, key, delta).await? {

@@ -8,7 +8,7 @@ mod trim;
 
 pub(crate) use query::Rows;
 
-use crate::{LedgerError, encode::Batch, inventory::Deltas, options::MIN_DATABASE_BYTES};
+use crate::{LedgerError, group::Group, options::MIN_DATABASE_BYTES};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -81,15 +81,15 @@ impl Store {
         })
     }
 
-    /// Adds a batch and what it changes in one transaction, durable on return. All or nothing.
-    pub(crate) async fn append(&mut self, batch: &Batch<'_>, deltas: &Deltas, now_ms: i64) -> Result<(), sqlx::Error> {
+    /// Adds a group and what it changes in one transaction, durable on return. All or nothing.
+    pub(crate) async fn append(&mut self, group: &Group, now_ms: i64) -> Result<(), sqlx::Error> {
         self.bound_log().await?;
-        self.make_room(batch.text.len(), now_ms).await?;
+        self.make_room(group.bytes(), now_ms).await?;
         let servers = self.servers;
         let mut tx = self.conn.begin().await?;
-        let first_seqs = append::events(&mut tx, &mut self.statements, batch).await?;
-        append::incidents(&mut tx, batch, deltas, &first_seqs).await?;
-        let servers = inventory::apply(&mut tx, deltas, servers).await?;
+        let seqs = append::events(&mut tx, &mut self.statements, group).await?;
+        append::incidents(&mut tx, &group.deltas, &seqs).await?;
+        let servers = inventory::apply(&mut tx, &group.deltas, servers).await?;
         tx.commit().await?;
         self.servers = servers;
         Ok(())

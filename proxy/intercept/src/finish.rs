@@ -2,7 +2,7 @@
 //! source, so that live traffic and replay differ in nothing else.
 
 use gnomon_inspect::Sighting;
-use gnomon_ledger::{Incidents, Standing};
+use gnomon_ledger::{Ids, Incidents};
 use gnomon_observe::{Action, Field, Observation, SCHEMA_VERSION};
 use smol_str::{SmolStr, ToSmolStr};
 use std::time::{Duration, SystemTime};
@@ -15,6 +15,7 @@ const MILLIS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[d
 #[derive(Debug, Default)]
 pub struct Finisher {
     incidents: Incidents,
+    ids: Ids,
 }
 
 impl Finisher {
@@ -26,27 +27,29 @@ impl Finisher {
 
     /// Turns the reports of one exchange into events. `when` is when they were seen, `duration` how
     /// long the exchange took so far.
-    pub fn finish(&mut self, sightings: Vec<Sighting>, when: SystemTime, duration: Option<Duration>) -> Vec<Observation> {
+    pub fn finish(&mut self, mut sightings: Vec<Sighting>, when: SystemTime, duration: Option<Duration>) -> Vec<Observation> {
         let time = timestamp(when);
-        let mut events = self.relate(sightings, when, duration);
-        for seen in &mut events {
+        self.relate(&mut sightings, when, duration);
+        let stamp = |sighting: Sighting| {
+            let mut seen = sighting.seen;
             seen.set(Field::Timestamp, time.clone());
-            seen.set(Field::EventId, new_id());
+            seen.set(Field::EventId, self.ids.text(when));
             seen.set(Field::Schema, SCHEMA_VERSION);
-        }
-        events
+            seen
+        };
+        sightings.into_iter().map(stamp).collect()
     }
 
     /// As [`Finisher::finish`], but for what the ledger fills in by itself: time, id, schema.
-    pub(crate) fn relate(&mut self, sightings: Vec<Sighting>, when: SystemTime, duration: Option<Duration>) -> Vec<Observation> {
+    pub(crate) fn relate(&mut self, sightings: &mut [Sighting], when: SystemTime, duration: Option<Duration>) {
         let mut call: Option<(u32, SmolStr)> = None;
-        let finish_one = |sighting: Sighting| {
+        for sighting in sightings {
             let id = match &call {
                 Some((number, id)) if *number == sighting.call => id.clone(),
-                _ => new_id(),
+                _ => self.ids.text(when),
             };
             call = Some((sighting.call, id.clone()));
-            let mut seen = sighting.seen;
+            let seen = &mut sighting.seen;
             let kind = match (sighting.rule, sighting.action) {
                 (None, _) | (Some(_), Action::Allow) => "event",
                 (Some(_), _) => {
@@ -55,18 +58,13 @@ impl Finisher {
                     let rule = seen.text(Field::RuleId).unwrap_or_default();
                     let (incident, standing) = self.incidents.assign(client, server, rule, when);
                     seen.set(Field::IncidentId, incident.text());
-                    match standing {
-                        Standing::First => "alert",
-                        Standing::Repeat => "signal",
-                    }
+                    standing.kind()
                 }
             };
             seen.set(Field::EventKind, kind);
             seen.set(Field::ObservationId, id);
             seen.set_some(Field::DurationMs, duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
-            seen
-        };
-        sightings.into_iter().map(finish_one).collect()
+        }
     }
 }
 

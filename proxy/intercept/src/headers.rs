@@ -2,19 +2,15 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-const HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+const HOP: [&str; 8] =
+    ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "transfer-encoding", "upgrade"];
 
 /// Takes them out. `TE: trailers` is put back, as gRPC needs it to pass.
 pub(crate) fn remove_hop_headers(headers: &mut HeaderMap) {
+    // Most messages have none, and reading the names once is cheaper than looking up each.
+    if !headers.keys().any(|name| HOP.contains(&name.as_str())) {
+        return;
+    }
     let trailers = headers.get(header::TE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -28,7 +24,7 @@ pub(crate) fn remove_hop_headers(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP {
+    for name in HOP {
         headers.remove(name);
     }
     if trailers {

@@ -3,7 +3,6 @@
 use crate::{Finisher, FlowOutcome, Metrics};
 use gnomon_inspect::Sighting;
 use gnomon_ledger::{Event, Ledger};
-use gnomon_observe::Observation;
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -51,20 +50,18 @@ impl Recorder {
         }
     }
 
-    fn write(&self, sightings: Vec<Sighting>, duration: Option<Duration>) {
-        let mut last_call = None;
-        for sighting in &sightings {
-            if last_call != Some(sighting.call) {
-                self.metrics.message(&sighting.seen);
-            }
-            last_call = Some(sighting.call);
-        }
+    fn write(&self, mut sightings: Vec<Sighting>, duration: Option<Duration>) {
         let now = SystemTime::now();
-        let events: Vec<Observation> = self.finisher.lock().unwrap_or_else(PoisonError::into_inner).relate(sightings, now, duration);
-        for event in events {
-            self.metrics.event(&event);
+        self.finisher.lock().unwrap_or_else(PoisonError::into_inner).relate(&mut sightings, now, duration);
+        let mut last_call = None;
+        for Sighting { seen, call, .. } in sightings {
+            if last_call != Some(call) {
+                self.metrics.message(&seen);
+            }
+            last_call = Some(call);
+            self.metrics.event(&seen);
             // A full queue is counted by the ledger; the proxy never waits for the disk.
-            let _ = self.ledger.record(Event::at(event, now));
+            let _ = self.ledger.record(Event::at(seen, now));
         }
     }
 }

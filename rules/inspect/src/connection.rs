@@ -1,9 +1,10 @@
 //! The first two phases: what is known of a connection before any request.
 
-use crate::{Inspector, Sighting, normal_host, sighting::Findings};
+use crate::{Inspector, Sighting, inspector::Endpoint, normal_host, sighting::Findings};
 use gnomon_engine::{Answer, Mode, Progress, RuleSet};
-use gnomon_observe::{Action, Class, Evidence, Field, Observation, Phase};
-use std::sync::Arc;
+use gnomon_observe::{Action, Channel, Class, Evidence, Field, Observation, Phase};
+use smol_str::{SmolStr, format_smolstr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the ClientHello said, as far as it is judged.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,17 @@ pub struct Connection {
     rules: Arc<RuleSet>,
     progress: Progress,
     pub(crate) host_points_to_mcp: bool,
+    /// The last path asked for: requests of a connection mostly share theirs.
+    place: Arc<Mutex<Option<Place>>>,
+}
+
+/// A path on the connection's server, and what follows from the two.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub path: SmolStr,
+    /// For `url.full`.
+    pub full: SmolStr,
+    pub endpoint: Arc<Endpoint>,
 }
 
 impl Connection {
@@ -32,12 +44,13 @@ impl Connection {
         let rules = inspector.rules();
         let mut progress = rules.start();
         let answer = rules.judge(&seen, Phase::Connect, &mut progress);
-        (Self { inspector: inspector.clone(), seen, rules, progress, host_points_to_mcp: false }, answer)
+        (Self { inspector: inspector.clone(), seen, rules, progress, host_points_to_mcp: false, place: Arc::default() }, answer)
     }
 
     /// Judges the server's name. `target` is what the client asked the proxy for; an SNI stands
     /// above it, as that is what the server will go by.
     pub fn hello(&mut self, target: &str, port: u16, hello: &Hello<'_>) -> Answer {
+        self.place = Arc::default();
         let server = normal_host(hello.sni.unwrap_or(target));
         let entry = self.inspector.surroundings.catalogue.lookup(&server);
         self.seen.set_some(Field::Catalogue, entry.map(|e| e.kind.as_str()));
@@ -61,6 +74,23 @@ impl Connection {
         let _ = rules.judge(&self.seen, Phase::Connect, &mut progress);
         let _ = rules.judge(&self.seen, Phase::Hello, &mut progress);
         (rules, progress)
+    }
+
+    pub(crate) fn place(&self, path: &str) -> Place {
+        let mut last = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(place) if place.path == path => place.clone(),
+            _ => last.insert(self.make_place(path)).clone(),
+        }
+    }
+
+    fn make_place(&self, path: &str) -> Place {
+        let endpoint = Endpoint::of(&self.seen, path);
+        let Endpoint { server, port, .. } = &endpoint;
+        let (scheme, usual) = if self.seen.text(Field::Channel) == Some(Channel::Http.as_str()) { ("http", 80) } else { ("https", 443) };
+        let authority = if server.contains(':') { format_smolstr!("[{server}]") } else { server.clone() };
+        let full = if *port == usual { format!("{scheme}://{authority}{path}") } else { format!("{scheme}://{authority}:{port}{path}") };
+        Place { path: path.into(), full: full.into(), endpoint: Arc::new(endpoint) }
     }
 
     /// Whether a rule that is decided by now says that the connection is passed on unread. Rules that

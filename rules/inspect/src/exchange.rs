@@ -4,18 +4,20 @@ use crate::{
     Connection, Inspector, Sighting,
     answer::{Form, Refusal, Target, Wants},
     call::{Call, Subject, Waits, describe, describe_malformed, id_text, names, note, without_body},
+    connection::Place,
     inspector::Endpoint,
+    named::{Named, lossy, text},
     request_body::{RequestBody, State, Stop},
     response::ResponseBody,
     sighting::{Findings, SpokeBefore, sightings},
 };
 use gnomon_engine::{Answer, Mode, Progress, RuleSet, Verdict};
-use gnomon_observe::{Action, Channel, Confidence, Evidence, Family, Field, Observation, Phase};
+use gnomon_observe::{Action, Confidence, Evidence, Family, Field, Observation, Phase};
 use gnomon_wire::{
     jsonrpc::{Kind, Likeness, Malformed, Message},
     mcp::{self, Signature},
 };
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, Method, Version};
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::Arc;
 
@@ -105,15 +107,14 @@ impl Exchange {
         let inspector = connection.inspector.clone();
         let (rules, mut progress) = connection.standing();
         let mut base = connection.seen.clone();
-        let accept = text_of(head.headers, header::ACCEPT.as_str());
-        let (findings, endpoint) = head_findings(connection, &inspector, head, accept, &mut base);
+        let named = Named::among(head.headers);
+        let accept = text(named.accept);
+        let (findings, endpoint) = head_findings(connection, &inspector, head, &named, &mut base);
         let mirrored = Mirrored {
-            method: one(head.headers, "mcp-method"),
-            name: one(head.headers, "mcp-name"),
-            version: one(head.headers, "mcp-protocol-version"),
-            repeated: ["mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"]
-                .iter()
-                .any(|name| head.headers.get_all(*name).iter().nth(1).is_some()),
+            method: lossy(named.mcp_method),
+            name: lossy(named.mcp_name),
+            version: lossy(named.mcp_version),
+            repeated: named.mcp_repeated,
             authority_differs: head.authority == Authority::Differs,
         };
         for name in &rules.wanted().request_headers {
@@ -122,7 +123,7 @@ impl Exchange {
             }
         }
         let answer = rules.judge(&base, Phase::Head, &mut progress);
-        let json_expected = text_of(head.headers, header::CONTENT_TYPE.as_str()).is_some_and(|t| t.to_ascii_lowercase().contains("json"));
+        let json_expected = text(named.content_type).is_some_and(|t| t.to_ascii_lowercase().contains("json"));
         let (body, stop) = if may_carry_messages(head, json_expected, &findings) {
             RequestBody::new(head.headers, rules.wanted(), &inspector.bounds)
         } else {
@@ -152,7 +153,7 @@ impl Exchange {
             response: ResponseBody::new(endpoint),
             reports: Vec::new(),
             calls_reported: 0,
-            scratch: Vec::new(),
+            scratch: Vec::with_capacity(1),
         };
         if let Some(stop) = stop {
             exchange.stop(stop);
@@ -430,11 +431,8 @@ impl Exchange {
         if let Some(refusal) = refusal {
             seen.set(Field::Message, refusal.text.as_str());
         }
-        if findings.spoke_before == SpokeBefore::No
-            && findings.confidence().0 == Some(Confidence::Confirmed)
-            && let Some(endpoint) = &self.response.endpoint
-        {
-            self.inspector.remember(endpoint.clone());
+        if findings.spoke_before == SpokeBefore::No && findings.confidence().0 == Some(Confidence::Confirmed) {
+            self.inspector.remember((*self.response.endpoint).clone());
         }
         let deciding = deciding.filter(|_| action.interferes() || action == Action::Allow);
         let call = self.calls_reported;
@@ -482,43 +480,34 @@ fn head_findings(
     connection: &Connection,
     inspector: &Inspector,
     head: &Head<'_>,
-    accept: Option<&str>,
+    named: &Named<'_>,
     base: &mut Observation,
-) -> (Findings, Option<Endpoint>) {
+) -> (Findings, Arc<Endpoint>) {
     let mut findings = Findings::default();
     if connection.host_points_to_mcp {
         findings.evidence.insert(Evidence::Host);
     }
     base.set(Field::HttpMethod, head.method.as_str());
-    base.set(Field::UrlPath, head.path);
+    let Place { path, full, endpoint } = connection.place(head.path);
+    base.set(Field::UrlPath, path);
+    base.set(Field::UrlFull, full);
     base.set(Field::HttpVersion, version_text(head.version));
     base.set_some(Field::Alpn, head.alpn);
-    base.set_some(Field::UserAgent, text_of(head.headers, header::USER_AGENT.as_str()));
-    base.set_some(Field::McpSessionId, text_of(head.headers, "mcp-session-id"));
-    base.set_some(Field::McpProtocolVersion, text_of(head.headers, "mcp-protocol-version"));
-    let server = SmolStr::new(base.text(Field::ServerAddress).unwrap_or_default());
-    let port = match base.get(Field::ServerPort) {
-        gnomon_observe::Lookup::Value(value) => value.as_int().unwrap_or_default(),
-        _ => 0,
-    };
-    let (scheme, usual) = if base.text(Field::Channel) == Some(Channel::Http.as_str()) { ("http", 80) } else { ("https", 443) };
-    let authority = if server.contains(':') { format_smolstr!("[{server}]") } else { server.clone() };
-    let full =
-        if port == usual { format!("{scheme}://{authority}{}", head.path) } else { format!("{scheme}://{authority}:{port}{}", head.path) };
-    base.set(Field::UrlFull, full);
-
+    base.set_some(Field::UserAgent, text(named.user_agent));
+    base.set_some(Field::McpSessionId, text(named.mcp_session));
+    base.set_some(Field::McpProtocolVersion, text(named.mcp_version));
     let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let path_and_query = head.query.map_or_else(|| SmolStr::new(head.path), |query| format_smolstr!("{}?{query}", head.path));
-    findings.signatures = mcp::header_signatures(headers).union(mcp::path_signatures(head.method.as_str(), &path_and_query, accept));
-    let endpoint = Endpoint::of(base);
-    if let Some(named) = text_of(head.headers, "mcp-session-id").and_then(|session| inspector.session(&endpoint.server, session)) {
+    findings.signatures =
+        mcp::header_signatures(headers).union(mcp::path_signatures(head.method.as_str(), &path_and_query, text(named.accept)));
+    if let Some(named) = text(named.mcp_session).and_then(|session| inspector.session(&endpoint.server, session)) {
         base.set_some(Field::McpClientName, named.name);
         base.set_some(Field::McpClientVersion, named.version);
     }
     if inspector.remembers(&endpoint) {
         findings.spoke_before = SpokeBefore::Yes;
     }
-    (findings, Some(endpoint))
+    (findings, endpoint)
 }
 
 fn version_text(version: Version) -> &'static str {
@@ -529,14 +518,6 @@ fn version_text(version: Version) -> &'static str {
         Version::HTTP_3 => "3",
         _ => "1.1",
     }
-}
-
-fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn one(headers: &HeaderMap, name: &str) -> Option<SmolStr> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into())
 }
 
 /// The id as the client wrote it, for matching answers.

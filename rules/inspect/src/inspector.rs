@@ -77,7 +77,7 @@ pub(crate) struct Named {
     pub version: Option<SmolStr>,
 }
 
-/// A client and the endpoint it spoke to.
+/// A client and the endpoint it spoke to; the client is the user where one is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint {
     pub client: SmolStr,
@@ -87,15 +87,15 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of an observation; the client is the user where one is known.
-    pub fn of(seen: &Observation) -> Self {
-        let text = |field| SmolStr::new(seen.text(field).unwrap_or_default());
+    /// This path on an observation's server, asked for by its client.
+    pub fn of(seen: &Observation, path: &str) -> Self {
         let client = seen.text(Field::UserName).or_else(|| seen.text(Field::SourceAddress)).unwrap_or_default();
         let port = match seen.get(Field::ServerPort) {
             Lookup::Value(value) => value.as_int().unwrap_or_default(),
             Lookup::Absent | Lookup::Unreadable => 0,
         };
-        Self { client: client.into(), server: text(Field::ServerAddress), port, path: text(Field::UrlPath) }
+        let server = seen.text(Field::ServerAddress).unwrap_or_default();
+        Self { client: client.into(), server: server.into(), port, path: path.into() }
     }
 }
 

@@ -19,6 +19,7 @@ mod connection;
 mod exchange;
 mod hosts;
 mod inspector;
+mod named;
 mod recorded;
 mod request_body;
 mod response;

@@ -63,7 +63,7 @@ pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<
         findings.message = MessageFinding::Mcp;
     }
 
-    let endpoint = Endpoint::of(&seen);
+    let endpoint = Endpoint::of(&seen, seen.text(Field::UrlPath).unwrap_or_default());
     if inspector.remembers(&endpoint) {
         findings.spoke_before = SpokeBefore::Yes;
     }

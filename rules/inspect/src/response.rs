@@ -20,6 +20,7 @@ use gnomon_wire::{
 };
 use http::{HeaderMap, header};
 use smol_str::{SmolStr, ToSmolStr};
+use std::sync::Arc;
 
 /// How the caller must treat the answer's body.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ pub(crate) struct ResponseBody {
     spilled: bool,
     pub session: Option<SmolStr>,
     pub bytes: u64,
-    pub endpoint: Option<Endpoint>,
+    pub endpoint: Arc<Endpoint>,
 }
 
 /// What reads an answer's text.
@@ -91,7 +92,7 @@ enum Step {
 }
 
 impl ResponseBody {
-    pub fn new(endpoint: Option<Endpoint>) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
             content: Content::Opaque,
             decoder: None,
@@ -114,7 +115,7 @@ impl ResponseBody {
         let Self { decoder, reader, content, broken, .. } = self;
         let reader = reader.get_or_insert_with(|| Box::new(Reader { scanner: scanner(), sse: SseParser::new(), data: Vec::new() }));
         let Reader { scanner, sse, data } = &mut **reader;
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(1);
         let mut plain_text = |plain: &[u8]| match content {
             Content::Json => {
                 let read = scanner.feed(plain, &mut out);

@@ -63,11 +63,8 @@ impl Observation {
     /// Nothing known yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { values: Vec::with_capacity(ROOM), ..Self::new_without_room() }
-    }
-
-    fn new_without_room() -> Self {
-        Self { index: [ABSENT; FIELD_COUNT], values: Vec::new(), members: Vec::new(), unreadable: 0, unreadable_families: 0 }
+        let values = Vec::with_capacity(ROOM);
+        Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0 }
     }
 
     /// Sets a field, replacing what it had.
@@ -97,17 +94,6 @@ impl Observation {
         // The slot in `values` stays behind unused; an observation is short-lived.
         self.index[field as usize] = ABSENT;
         self.unreadable &= !(1 << field as u8);
-    }
-
-    /// Forgets everything but these fields.
-    pub fn keep_only(&mut self, fields: &[Field]) {
-        let mut kept = Self { values: Vec::with_capacity(fields.len()), ..Self::new_without_room() };
-        for field in fields {
-            if let Some(value) = self.values.get_mut(self.index[*field as usize] as usize) {
-                kept.set(*field, std::mem::replace(value, Value::Bool(false)));
-            }
-        }
-        *self = kept;
     }
 
     /// Sets a member of a family; a member set twice becomes a list.
@@ -318,17 +304,6 @@ mod tests {
         assert_eq!(seen.text(Field::UrlPath), Some("/b"));
         seen.clear(Field::UrlPath);
         assert_eq!(seen.get(Field::UrlPath), Lookup::Absent);
-    }
-
-    #[test]
-    fn what_is_not_kept_is_absent() {
-        let mut seen = Observation::new();
-        seen.set(Field::UrlPath, "/a");
-        seen.set(Field::Pid, 7i64);
-        seen.set_member(Family::RequestHeader, "accept", "a");
-        seen.keep_only(&[Field::Pid, Field::Sni]);
-        assert_eq!(serde_json::to_string(&seen).unwrap(), r#"{"process.pid":7}"#);
-        assert_eq!((seen.get(Field::UrlPath), seen.get(Field::Sni)), (Lookup::Absent, Lookup::Absent));
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! Events that are written together: their lines one behind the other, the columns beside them, and
+//! what they change in the inventory. Whoever records an event adds it; nothing of it is left to
+//! allocate or to free for the writer, and the file gets the lines without another copy.
+
+use crate::inventory::Deltas;
+use gnomon_observe::{Field, Lookup, Observation, Value};
+use smol_str::SmolStr;
+
+/// A group takes no more events once its lines have this many bytes, so that one transaction stays
+/// small beside the database's size bound …
+pub(crate) const MAX_GROUP_BYTES: usize = 2 << 20;
+/// … or once it has this many events.
+pub(crate) const MAX_GROUP_EVENTS: usize = 4096;
+
+/// The columns of one event.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Where its line ends in the text, line feed included.
+    end: usize,
+    pub(crate) at_ms: i64,
+    pub(crate) kind: SmolStr,
+    pub(crate) rule: Option<SmolStr>,
+    pub(crate) server: Option<SmolStr>,
+    pub(crate) user: Option<SmolStr>,
+}
+
+/// Some events, in the order in which they were recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    text: Vec<u8>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) deltas: Deltas,
+}
+
+impl Group {
+    /// Adds an event; `line` is its line with the line feed.
+    pub(crate) fn push(&mut self, seen: &Observation, at_ms: i64, line: &[u8]) {
+        self.deltas.add(self.rows.len(), seen, at_ms);
+        self.text.extend_from_slice(line);
+        let text = |field| match seen.get(field) {
+            Lookup::Value(Value::Str(text)) => Some(text.clone()),
+            _ => None,
+        };
+        self.rows.push(Row {
+            end: self.text.len(),
+            at_ms,
+            kind: text(Field::EventKind).unwrap_or(SmolStr::new_static("event")),
+            rule: text(Field::RuleId),
+            server: text(Field::ServerAddress),
+            user: text(Field::UserName),
+        });
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.text.len() >= MAX_GROUP_BYTES || self.rows.len() >= MAX_GROUP_EVENTS
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// All lines, each ended by a line feed.
+    pub(crate) fn lines(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The line of event `n`, without its line feed; empty if there is none.
+    pub(crate) fn line(&self, n: usize) -> &str {
+        let start = n.checked_sub(1).and_then(|p| self.rows.get(p)).map_or(0, |row| row.end);
+        let end = self.rows.get(n).map_or(start, |row| row.end - 1);
+        // Lines are written as UTF-8 only; were it not so, the row would be empty, not a panic.
+        self.text.get(start..end).and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default()
+    }
+
+    /// Empties it for further use; what an ordinary group needs stays allocated.
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(2 * MAX_GROUP_BYTES);
+        self.rows.clear();
+        self.deltas = Deltas::default();
+    }
+}
