@@ -91,7 +91,7 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     }
 
     let redirected = if wanted { redirect(ctx, config, &to) } else { Redirect::No(None) };
-    let mut flow = Flow { owner: owner(ctx, scope, to), stage: 0, next_seq: 0, captured: 0, remaining: 0, head: [0; 8] };
+    let mut flow = Flow { owner: owner(ctx, scope, to), stage: 0, next_seq: 0, captured: 0, remaining: 0, head: [0; 32] };
     let mut reason = match redirected {
         Redirect::To(_) => {
             flow.owner.flags = flag::REDIRECTED;

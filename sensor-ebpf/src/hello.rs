@@ -6,6 +6,7 @@
 //! here (this may be a soft interrupt): the socket's cookie does.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_load_bytes};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
@@ -90,37 +91,29 @@ fn pass(flow: &mut Flow) -> Option<()> {
 /// Learns from the first nine bytes, which may come in pieces, how long the hello is. False when it is none.
 #[inline(always)]
 fn measure(ctx: &SkBuffContext, flow: &mut Flow, segment: &Segment) -> Option<bool> {
-    let head: [u8; NEEDED as usize] = if flow.captured == 0 && segment.length >= NEEDED {
-        bytes::<{ NEEDED as usize }>(ctx, segment.payload)?
-    } else {
-        let mut head = [0_u8; NEEDED as usize];
-        let mut have = 0;
-        for place in 0..NEEDED {
-            let index = place as usize;
-            if place < flow.captured {
-                // The last of the nine is only needed once all are there.
-                if index < 8 {
-                    head[index] = flow.head[index];
-                }
-                have = place + 1;
-            } else if place - flow.captured < segment.length {
-                head[index] = bytes::<1>(ctx, segment.payload + (place - flow.captured))?[0];
-                if index < 8 {
-                    flow.head[index] = head[index];
-                }
-                have = place + 1;
-            }
-        }
-        if have < NEEDED {
-            return Some(true);
-        }
-        head
+    let missing = NEEDED.saturating_sub(flow.captured);
+    let more = if segment.length < missing { segment.length } else { missing };
+    // The masks change nothing: at most 8 bytes are there, and 1 to 9 are loaded. They spare the verifier the question.
+    let at = (load!(flow.captured) & 0xf) as usize;
+    let less = more.wrapping_sub(1);
+    let less = load!(less) & 0xf;
+    // SAFETY: 15 bytes into 32, at most 16 are written.
+    let status = unsafe {
+        let into = (&raw mut flow.head).cast::<u8>().add(at);
+        bpf_skb_load_bytes(ctx.as_ptr(), segment.payload, into.cast(), less + 1)
     };
-    let record = u32::from(u16::from_be_bytes([head[3], head[4]]));
-    if head[1] != 3 || head[5] != CLIENT_HELLO || record == 0 || record > RECORD_MAX {
+    if status != 0 {
+        return None;
+    }
+    if flow.captured + more < NEEDED {
+        return Some(true);
+    }
+    let head = &flow.head;
+    let record = u32::from(u16::from_be_bytes([load!(head[3]), load!(head[4])]));
+    if load!(head[1]) != 3 || load!(head[5]) != CLIENT_HELLO || record == 0 || record > RECORD_MAX {
         return Some(false);
     }
-    let message = 4 + u32::from_be_bytes([0, head[6], head[7], head[8]]);
+    let message = 4 + u32::from_be_bytes([0, load!(head[6]), load!(head[7]), load!(head[8])]);
     // A hello in several records has further headers in between; the reader sees where it ends.
     let total = if message > record { RECORD_HEADER + message + RECORDS_SLACK } else { RECORD_HEADER + record };
     flow.remaining = total.saturating_sub(flow.captured);
@@ -130,41 +123,35 @@ fn measure(ctx: &SkBuffContext, flow: &mut Flow, segment: &Segment) -> Option<bo
 /// Reports what this segment has of the hello, in as few parts as possible.
 #[inline(always)]
 fn capture(ctx: &SkBuffContext, config: &Config, cookie: u64, flow: &mut Flow, segment: &Segment) -> Option<()> {
+    let room = MOST.saturating_sub(flow.captured);
+    let wanted = if flow.remaining == 0 { segment.length } else { flow.remaining };
+    let mut left = if segment.length < wanted { segment.length } else { wanted };
+    if left > room {
+        left = room;
+    }
     let mut at = segment.payload;
-    let mut left = segment.length;
     for _ in 0..PARTS {
-        let wanted = if flow.remaining == 0 { left } else { flow.remaining };
-        let room = MOST.saturating_sub(flow.captured);
-        let mut length = if left < wanted { left } else { wanted };
-        if length > room {
-            length = room;
-        }
-        if length == 0 {
+        // Opaque, so that the verifier sees the same state in each round.
+        let length = load!(left);
+        if length <= LARGE as u32 {
             break;
         }
-        count(Program::Hello, Outcome::Attempted);
-        let sent = if length <= SMALL as u32 {
-            part::<SMALL>(ctx, config, cookie, flow, at, length)
-        } else if length <= MEDIUM as u32 {
-            part::<MEDIUM>(ctx, config, cookie, flow, at, length)
-        } else {
-            length = if length > LARGE as u32 { LARGE as u32 } else { length };
-            part::<LARGE>(ctx, config, cookie, flow, at, length)
-        };
-        if !sent {
-            // With a hole in it the hello is worth nothing.
-            flow.stage = DONE;
+        if !part::<LARGE>(ctx, config, cookie, flow, load!(at), LARGE as u32) {
             return None;
         }
-        flow.captured += length;
-        flow.remaining = flow.remaining.saturating_sub(length);
-        at += length;
-        left -= length;
-        flow.next_seq = flow.next_seq.wrapping_add(length);
-        if flow.captured >= NEEDED && (flow.remaining == 0 || flow.captured >= MOST) {
-            flow.stage = DONE;
-            break;
-        }
+        at += LARGE as u32;
+        left = length - LARGE as u32;
+    }
+    let (at, length) = (load!(at), load!(left));
+    if length == 0 {
+        return None;
+    }
+    if length <= SMALL as u32 {
+        part::<SMALL>(ctx, config, cookie, flow, at, length);
+    } else if length <= MEDIUM as u32 {
+        part::<MEDIUM>(ctx, config, cookie, flow, at, length);
+    } else {
+        part::<LARGE>(ctx, config, cookie, flow, at, length);
     }
     None
 }
@@ -176,49 +163,54 @@ struct Part<const N: usize> {
     bytes: [u8; N],
 }
 
-/// Puts one part into the ring. False when it could not.
+/// Reports one part and remembers how far that is. False when it could not: with a hole in it the hello is worth
+/// nothing, so that is the end of it.
 #[inline(always)]
-fn part<const N: usize>(ctx: &SkBuffContext, config: &Config, cookie: u64, flow: &Flow, at: u32, length: u32) -> bool {
+fn part<const N: usize>(ctx: &SkBuffContext, config: &Config, cookie: u64, flow: &mut Flow, at: u32, length: u32) -> bool {
+    count(Program::Hello, Outcome::Attempted);
     let Some(mut entry) = EVENTS.reserve::<Part<N>>(0) else {
         count(Program::Hello, Outcome::RingFull);
+        flow.stage = DONE;
         return false;
     };
     let part: *mut Part<N> = entry.as_mut_ptr();
-    let truncated = flow.remaining > length && flow.captured + length >= MOST;
+    let (captured, remaining) = (load!(flow.captured), load!(flow.remaining));
     // Until the header is complete, at least the rest of the header is to come.
-    let expected = if flow.remaining == 0 { NEEDED.saturating_sub(flow.captured) } else { flow.remaining };
+    let expected = if remaining == 0 { NEEDED.saturating_sub(captured) } else { remaining };
     let still = expected.saturating_sub(length);
+    let full = captured + length >= MOST;
     // Linux before 6.8 does not learn from `length != 0` that it is at least 1. So the bound is checked on
     // length - 1, which LLVM is kept from relating to length, and the 1 is added in the call.
     let less = length.wrapping_sub(1);
     let less = load!(less);
-    if less >= N as u32 {
-        entry.discard(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP));
-        count(Program::Hello, Outcome::Filtered);
-        return false;
-    }
-    // SAFETY: the record has been reserved with N bytes after the head, and `less + 1` is at most N.
-    let status = unsafe {
-        (*part).head = Hello {
-            header: header::<Hello>(kind::HELLO, length),
-            cookie,
-            offset: flow.captured,
-            remaining: still,
-            length,
-            truncated: u32::from(truncated),
+    let mut status = -1;
+    if less < N as u32 {
+        let truncated = u32::from(full && still > 0);
+        // SAFETY: the record has been reserved with N bytes after the head, and `less + 1` is at most N.
+        status = unsafe {
+            (*part).head =
+                Hello { header: header::<Hello>(kind::HELLO, length), cookie, offset: captured, remaining: still, length, truncated };
+            bpf_skb_load_bytes(ctx.as_ptr(), at, (&raw mut (*part).bytes).cast(), less + 1)
         };
-        bpf_skb_load_bytes(ctx.as_ptr(), at, (&raw mut (*part).bytes).cast(), less + 1)
-    };
+    }
     if status != 0 {
-        entry.discard(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP));
+        entry.discard(u64::from(BPF_RB_NO_WAKEUP));
         count(Program::Hello, Outcome::Filtered);
+        flow.stage = DONE;
         return false;
     }
-    let urgency = if flow.captured == 0 { Urgency::Urgent } else { Urgency::Batched };
-    entry.submit(wake(config, urgency));
+    entry.submit(wake(config, if captured == 0 { Urgency::Urgent } else { Urgency::Batched }));
     count(Program::Hello, Outcome::Delivered);
-    if truncated {
+    if full && still > 0 {
         count(Program::Hello, Outcome::Truncated);
+    }
+    flow.captured = captured + length;
+    flow.next_seq = flow.next_seq.wrapping_add(length);
+    if remaining != 0 {
+        flow.remaining = still;
+    }
+    if still == 0 || full {
+        flow.stage = DONE;
     }
     true
 }

@@ -18,8 +18,8 @@ pub struct Flow {
     pub captured: u32,
     /// Bytes still to capture; unknown (0) until the record's header is complete.
     pub remaining: u32,
-    /// The first bytes, until the record's header is complete.
-    pub head: [u8; 8],
+    /// The first bytes, until the record's header is complete; longer than that for the verifier's sake.
+    pub head: [u8; 32],
 }
 
 /// Not an LRU: a flow that is alive must not vanish because others come. A full table is counted.
@@ -50,6 +50,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
 #[map]
 pub static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
+
+/// When this CPU last woke the reader because of something urgent, `CLOCK_MONOTONIC` in nanoseconds.
+#[map]
+pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// 1 where `getsockopt` programs can tell the network namespace (Linux 5.15), else 0 and owners are
 /// kept without it. Set by the loader.

@@ -41,6 +41,7 @@ pub fn segment(ctx: &SkBuffContext) -> Option<Segment> {
     let length = load!((*ctx.skb.skb).len);
     let first = bytes::<1>(ctx, 0)?;
     let tcp = if first[0] >> 4 == 4 { after_ipv4(ctx)? } else { after_ipv6(ctx)? };
+    let tcp = load!(tcp);
     let head = bytes::<16>(ctx, tcp)?;
     let payload = tcp + u32::from(head[12] >> 4) * 4;
     if length <= payload {
@@ -49,7 +50,9 @@ pub fn segment(ctx: &SkBuffContext) -> Option<Segment> {
     // A SYN takes a sequence number itself; with TCP Fast Open it carries payload.
     let syn = u32::from(head[13] >> 1 & 1);
     let seq = u32::from_be_bytes([head[4], head[5], head[6], head[7]]).wrapping_add(syn);
-    Some(Segment { payload, length: length - payload, seq })
+    // Opaque: the verifier need not tell apart the ways that led here.
+    let segment = Segment { payload, length: length - payload, seq };
+    Some(Segment { payload: load!(segment.payload), length: load!(segment.length), seq: load!(segment.seq) })
 }
 
 #[inline(always)]
@@ -64,6 +67,8 @@ fn after_ipv6(ctx: &SkBuffContext) -> Option<u32> {
     let mut next = bytes::<8>(ctx, 0)?[6];
     let mut at = 40_u32;
     for _ in 0..EXTENSIONS {
+        // Opaque, so that the verifier sees the same state in each round however it came there.
+        (next, at) = (load!(next), load!(at));
         if next == IPPROTO_TCP {
             return Some(at);
         }

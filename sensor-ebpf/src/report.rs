@@ -3,9 +3,10 @@
 use core::arch::asm;
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use gnomon_sensor_abi::{Config, Header, Outcome, Program};
 
-use crate::maps::{EVENTS, TALLIES};
+use crate::maps::{EVENTS, TALLIES, WOKEN};
 
 /// Counts. Atomic, as a soft interrupt may run the same program in the middle of it on the same CPU.
 #[inline(always)]
@@ -26,19 +27,36 @@ pub fn count(program: Program, outcome: Outcome) {
 pub enum Urgency {
     /// When enough has come together, or the reader's timer fires.
     Batched,
-    /// Now.
+    /// Now, unless it has just been woken.
     Urgent,
 }
+
+/// How often each CPU wakes the reader for something urgent, at most. A wakeup costs about ten times what the rest of
+/// a record does; at rates where this bound matters, another one follows soon.
+const URGENT_NS: u64 = 2_000_000;
 
 /// The flags of a submission. Without `FORCE` the kernel wakes only a reader that has seen everything
 /// before, which it has not when the records before were batched.
 #[inline(always)]
 pub fn wake(config: &Config, urgency: Urgency) -> u64 {
-    if urgency == Urgency::Urgent || EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config.wake_bytes) {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
+    let now = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config.wake_bytes) || (urgency == Urgency::Urgent && due());
+    u64::from(if now { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+}
+
+/// Whether this CPU may wake the reader again.
+#[inline(always)]
+fn due() -> bool {
+    let Some(woken) = WOKEN.get_ptr_mut(0) else { return false };
+    // SAFETY: a helper without pointers.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: this CPU's word. A soft interrupt in between costs one wakeup too many.
+    unsafe {
+        if now.wrapping_sub(*woken) < URGENT_NS {
+            return false;
+        }
+        *woken = now;
     }
+    true
 }
 
 /// Puts one record of fixed size into the ring, and counts what became of it.

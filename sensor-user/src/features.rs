@@ -105,7 +105,10 @@ pub(crate) fn status(error: &ProgramError) -> Status {
         // The verifier's log is for us, not for the reader; its last line says what it was about.
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let said = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed ")).unwrap_or_default();
+            // Behind that come statistics.
+            let statistics = ["processed ", "verification time ", "stack depth "];
+            let telling = |line: &&str| !line.is_empty() && !statistics.iter().any(|begin| line.starts_with(begin));
+            let said = log.lines().rev().find(telling).unwrap_or_default();
             let helper = ["unknown func ", "invalid func ", "cannot use helper "].iter().any(|refusal| log.contains(refusal));
             let lacking = helper || (log.trim().is_empty() && io_error.raw_os_error() == Some(libc::EINVAL));
             let text = format!("{io_error}: {said}");

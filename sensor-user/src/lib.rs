@@ -12,14 +12,14 @@
 //! The trade-off: a restart of the privileged process is a gap in what is seen, but never an outage.
 //!
 //! ```no_run
-//! use gnomon_sensor::{CgroupId, Mode, Options, Ring, Scope, Sensor};
+//! use gnomon_sensor::{CgroupId, Options, Ring, Sensor};
 //!
 //! let options = Options::new("/sys/fs/cgroup", "/sys/fs/cgroup/system.slice/gnomon.service");
 //! let mut sensor = Sensor::load(&options)?;
 //! for (program, status) in sensor.attach_all() {
 //!     println!("{}: {status:?}", program.name());
 //! }
-//! sensor.scopes().set(CgroupId::of("/sys/fs/cgroup/system.slice/gnomon.service")?, Scope { id: 0, mode: Mode::Off })?;
+//! sensor.scopes()?.exclude(CgroupId::of("/sys/fs/cgroup/system.slice/gnomon.service")?)?;
 //! let mut ring = Ring::from_fd(sensor.ring()?, options.ring_bytes)?;
 //! ring.wait(std::time::Duration::from_millis(50))?;
 //! ring.drain(|record| println!("{record:?}"));

@@ -52,14 +52,14 @@ fn a_reader_that_keeps_up_loses_nothing() {
         return;
     }
     let upstream = Upstream::start("127.0.0.2:0");
-    let mut stage = Stage::new("no-overload", 0, |options| options.ring_bytes = 1 << 20);
+    let mut stage = Stage::new("no-overload", 0, |options| options.ring_bytes = 1 << 19);
     let mut client = Client::start(&stage.client_cgroup());
-    client.tell(&format!("many 10000 {}", upstream.at));
+    client.tell(&format!("many 4000 {}", upstream.at));
     until("all records", || {
         stage.ring.wait(std::time::Duration::from_millis(50)).unwrap();
-        stage.read().len() == 20_000
+        stage.read().len() == 8000
     });
-    assert!(client.answer().contains("upstream=10000"));
+    assert!(client.answer().contains("upstream=4000"));
     assert_eq!(stage.sensor.counters().unwrap().total(Outcome::RingFull), 0);
 }
 

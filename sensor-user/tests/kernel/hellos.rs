@@ -112,6 +112,39 @@ fn a_hello_in_several_records_is_captured_to_its_end_and_a_bit_beyond() {
 }
 
 #[test]
+fn of_a_hello_beyond_all_measure_the_first_sixteen_kibibytes_are_kept_and_that_is_said() {
+    if !needs("hello-huge") {
+        return;
+    }
+    let upstream = Upstream::start("127.0.0.2:0");
+    let mut stage = Stage::new("hello-huge", 0, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    client.ask(&format!("tcp {}", upstream.at));
+    // Too long for one record; what its header says does not matter here.
+    let mut huge = hello(16389);
+    huge[6..9].copy_from_slice(&[1, 0, 0]);
+    client.ask(&format!("send {} {}", hex(&huge), hex(&[0; 5000])));
+    let (whole, last, cut) = captured(&mut stage);
+    assert_eq!((whole.len(), cut), (16389, true));
+    assert!(last > 0);
+    assert_eq!(stage.sensor.counters().unwrap().get(Program::Hello, Outcome::Truncated), 1);
+}
+
+#[test]
+fn a_hello_behind_ipv6_extension_headers_is_captured() {
+    if !needs("hello-extensions") {
+        return;
+    }
+    let upstream = Upstream::start("[::1]:0");
+    let mut stage = Stage::new("hello-extensions", 0, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    assert!(client.ask(&format!("tcp {}", upstream.at)).starts_with("upstream"));
+    assert_eq!(client.ask("extensions"), "done");
+    client.ask(&format!("send {}", hex(&hello(517))));
+    assert!(captured(&mut stage).0 == hello(517));
+}
+
+#[test]
 fn what_is_no_hello_is_passed_over_for_good() {
     if !needs("hello-none") {
         return;

@@ -11,5 +11,6 @@ mod failing;
 mod flows;
 mod hellos;
 mod namespaces;
+mod privileges;
 mod redirecting;
 mod support;

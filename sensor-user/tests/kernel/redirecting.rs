@@ -160,6 +160,23 @@ fn without_a_listener_the_scope_decides() {
 }
 
 #[test]
+fn an_ipv6_connection_needs_an_ipv6_listener_and_a_mapped_one_does_not() {
+    if !needs("v4-only") {
+        return;
+    }
+    let (proxy, v6, v4) = (Proxy::start_v4(), Upstream::start("[::1]:0"), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("v4-only", proxy.port, |_| {});
+    stage.scope(redirect(Fail::Open));
+    let mut client = Client::start(&stage.client_cgroup());
+    assert_eq!(client.ask(&format!("tcp {}", v6.at)), format!("upstream {}", v6.at));
+    assert_eq!(stage.connects()[0].decision, Decision::FailOpen(Reason::NoListener));
+    let mapped = format!("[::ffff:127.0.0.2]:{}", v4.at.port());
+    assert_eq!(client.ask(&format!("tcp {mapped}")), format!("proxy {mapped}"));
+    stage.scope(redirect(Fail::Closed));
+    assert_eq!(client.ask(&format!("tcp {}", v6.at)), EPERM);
+}
+
+#[test]
 fn without_a_heartbeat_the_scope_decides() {
     if needs("no-heartbeat") {
         cannot_be_redirected("no-heartbeat", Reason::StaleHeartbeat, |stage, _| stage.heartbeat.stop(), "tcp ADDRESS");

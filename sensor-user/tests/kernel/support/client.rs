@@ -116,6 +116,14 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
             }
             Ok("done".into())
         }
+        // From now on hop-by-hop and destination options (of padding, RFC 8200 4.2) before each TCP header.
+        ["extensions"] => {
+            let stream = stream.as_ref().unwrap();
+            for name in [libc::IPV6_HOPOPTS, libc::IPV6_DSTOPTS] {
+                option(stream, libc::IPPROTO_IPV6, name, &[0, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
+            }
+            Ok("done".into())
+        }
         ["close"] => {
             *stream = None;
             Ok("done".into())
@@ -233,7 +241,7 @@ fn socket(to: SocketAddr, class: i32, protocol: i32) -> std::io::Result<OwnedFd>
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn option(socket: &OwnedFd, level: i32, name: i32, value: &[u8]) -> std::io::Result<()> {
+fn option(socket: &impl AsRawFd, level: i32, name: i32, value: &[u8]) -> std::io::Result<()> {
     // SAFETY: the value is as long as said.
     let status = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), size_of_val(value) as u32) };
     if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }

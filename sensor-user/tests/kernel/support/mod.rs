@@ -7,4 +7,4 @@ mod stage;
 
 pub use client::Client;
 pub use proxy::{Proxy, Upstream};
-pub use stage::{Seen, Stage, home, needs, redirect, skip, until};
+pub use stage::{Seen, Stage, home, mark, needs, redirect, skip, until};

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use gnomon_sensor::{Owner, listen, owner_of};
+use gnomon_sensor::listen::{self, Listeners};
+use gnomon_sensor::{Owner, owner_of};
 
 use super::stage::mark;
 
@@ -23,8 +24,18 @@ impl Proxy {
         Self::start_in(None, 0)
     }
 
+    /// One that listens on IPv4 only, as in a namespace without IPv6.
+    pub fn start_v4() -> Self {
+        let mut listeners = listen::in_namespace(None, mark(), 0).unwrap();
+        listeners.v6 = None;
+        Self::serving(listeners)
+    }
+
     pub fn start_in(netns: Option<BorrowedFd<'_>>, port: u16) -> Self {
-        let listeners = listen::in_namespace(netns, mark(), port).unwrap();
+        Self::serving(listen::in_namespace(netns, mark(), port).unwrap())
+    }
+
+    fn serving(listeners: Listeners) -> Self {
         let port = listeners.port().unwrap();
         let came = Arc::default();
         let mut stop = Vec::new();

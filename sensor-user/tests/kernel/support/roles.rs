@@ -1,12 +1,13 @@
 //! This program as another process.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use gnomon_sensor::{CgroupId, Fail, Heartbeat, Options, PERIOD, Program, Scope, Sensor, Status, listen};
+use gnomon_sensor::{CgroupId, Fail, Heartbeat, Options, PERIOD, Program, Ring, Scope, Sensor, Status, listen, owner_of};
 
 use super::{client, stage};
 
@@ -49,6 +50,7 @@ fn act() {
         Ok("client") => client::act(),
         Ok("loader") => load(),
         Ok("proxy") => serve(),
+        Ok("unprivileged") => unprivileged(),
         _ => {}
     }
 }
@@ -82,6 +84,29 @@ fn load() {
     let _ = std::io::stdin().read_line(&mut String::new());
     let _ = proxy.kill();
     let _ = proxy.wait();
+}
+
+/// What the proxy does, as nobody: reads the ring, beats, and asks who came. Its answers: "ready", then the pid of whoever
+/// came and the number of records read.
+fn unprivileged() {
+    // SAFETY: only changes what this process may do; it has one thread that matters.
+    let status = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) | libc::setresgid(65534, 65534, 65534) | libc::setresuid(65534, 65534, 65534)
+    };
+    assert_eq!(status, 0);
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    assert!(own.contains("CapEff:\t0000000000000000"), "{own}");
+    // SAFETY: inherited for this purpose, and used by nobody else in this process.
+    let [ring, heartbeat, listener] =
+        ["RING", "HEARTBEAT", "LISTENER"].map(|name| unsafe { OwnedFd::from_raw_fd(env(name).parse().unwrap()) });
+    let mut ring = Ring::from_fd(ring, env("RING_BYTES").parse().unwrap()).unwrap();
+    Heartbeat::from_fd(heartbeat).unwrap().beat();
+    println!("\n{SIGN}ready");
+    let (mut stream, _) = TcpListener::from(listener).accept().unwrap();
+    let owner = owner_of(stream.as_fd()).unwrap().unwrap();
+    std::io::Write::write_all(&mut stream, b"proxy\n").unwrap();
+    let read = ring.drain(|record| assert!(record.is_ok()));
+    println!("\n{SIGN}{} {read}", owner.pid);
 }
 
 /// The other half: listens, greets, and beats.
