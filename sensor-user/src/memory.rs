@@ -57,5 +57,9 @@ impl Drop for Shared {
 
 /// The size of a page.
 pub fn page() -> usize {
-    rustix::param::page_size()
+    // Not rustix's: on Linux before 6.4 that reads /proc/self/auxv, which a process that changed its user may not, and panics.
+    // SAFETY: reads a constant of the system.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    // It cannot fail, and no system has smaller pages.
+    usize::try_from(size).unwrap_or(4096)
 }

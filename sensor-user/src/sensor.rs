@@ -215,6 +215,13 @@ impl Sensor {
         Some((self.fdinfo(program, "run_time_ns")?, self.fdinfo(program, "run_cnt")?))
     }
 
+    /// How many instructions the verifier looked at, along all the ways through a program; none where the kernel does not say.
+    /// It gives up at a million.
+    #[must_use]
+    pub fn verified_instructions(&self, program: Program) -> Option<u64> {
+        self.fdinfo(program, "verified_insns")
+    }
+
     /// The kernel's id of a program, if it is loaded.
     #[must_use]
     pub fn id(&self, program: Program) -> Option<u32> {

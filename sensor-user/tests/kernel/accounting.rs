@@ -75,6 +75,19 @@ fn every_feature_works_on_the_kernel_that_runs_this() {
 }
 
 #[test]
+fn the_verifier_is_not_worked_hard() {
+    if !needs("verifier") {
+        return;
+    }
+    // A regression test: `gn_hello` once took more than the million that Linux 5.10 and 6.1 allow.
+    let stage = Stage::new("verifier", 0, |_| {});
+    for program in Program::ALL {
+        let looked_at = stage.sensor.verified_instructions(program).unwrap_or(0);
+        assert!(looked_at < 50_000, "{}: {looked_at} instructions", program.name());
+    }
+}
+
+#[test]
 fn what_is_no_cgroup_is_named_and_not_fatal() {
     let features = Features::probe(std::path::Path::new("/nonexistent"));
     assert!(features.iter().all(|(_, status)| !matches!(status, Status::Ok)));
