@@ -140,8 +140,7 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
         ["unshare"] => {
             // SAFETY: only this thread moves; it is the one that makes every socket of this process.
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET)? };
-            let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
-            assert!(up.success());
+            loopback_up()?;
             Ok(format!("/proc/{}/task/{}/ns/net", std::process::id(), rustix::thread::gettid().as_raw_nonzero()))
         }
         // Serves in this process' namespace.
@@ -161,6 +160,18 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
         }
         _ => panic!("no such order: {words:?}"),
     }
+}
+
+/// A new namespace's loopback device is down, netdevice(7).
+fn loopback_up() -> std::io::Result<()> {
+    let socket = socket(SocketAddr::from(([127, 0, 0, 1], 0)), libc::SOCK_DGRAM, 0)?;
+    // SAFETY: all zeros is a valid request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[..2].copy_from_slice(&[b'l'.cast_signed(), b'o'.cast_signed()]);
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: the kernel reads a request that lives until the call returns.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn many(count: usize, to: SocketAddr) -> String {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use gnomon_sensor::{CgroupId, Fail, Heartbeat, Mode, Options, Ports, Quic, Record, Redirect, Ring, Scope, Sensor, Status};
+use gnomon_sensor::{
+    CgroupId, Fail, Feature, Features, Heartbeat, Mode, Options, Ports, Quic, Record, Redirect, Ring, Scope, Sensor, Status,
+};
 
 /// Says that a test could not run, in the way that the whole project does.
 pub fn skip(name: &str, why: &str) {
@@ -25,11 +27,18 @@ pub fn needs(name: &str) -> bool {
         skip(name, "needs root");
         return false;
     }
-    if cgroup2().is_none() {
+    let Some(root) = cgroup2() else {
         skip(name, "no cgroup2 hierarchy is mounted");
         return false;
+    };
+    static MAPS: OnceLock<Status> = OnceLock::new();
+    match MAPS.get_or_init(|| Features::probe(&root).status(Feature::Maps).clone()) {
+        Status::Ok => true,
+        why => {
+            skip(name, &format!("bpf(2) does not work here: {why:?}"));
+            false
+        }
     }
-    true
 }
 
 fn cgroup2() -> Option<PathBuf> {
