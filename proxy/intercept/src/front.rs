@@ -1,7 +1,7 @@
 //! What clients say to the proxy itself: CONNECT, absolute-form requests, and mistakes.
 
 use crate::{
-    FlowOutcome,
+    FlowOutcome, Namespace, Owned,
     download::Download,
     forward::{Route, forward},
     proxy::Shared,
@@ -25,6 +25,8 @@ pub(crate) struct Asking {
     pub client: SocketAddr,
     /// The user, where the proxy knows one.
     pub user: Option<SmolStr>,
+    /// Whose connection it is, where the kernel half tells.
+    pub owned: Option<Arc<Owned>>,
 }
 
 impl Asking {
@@ -32,31 +34,63 @@ impl Asking {
     pub fn principal(&self) -> Arc<str> {
         match &self.user {
             Some(user) => Arc::from(user.as_str()),
-            None => Arc::from(self.client.ip().to_string()),
+            None => match self.owned.as_ref().and_then(|owned| owned.seen.text(Field::UserId)) {
+                Some(user) => Arc::from(format!("{} {user}", self.client.ip())),
+                None => Arc::from(self.client.ip().to_string()),
+            },
         }
     }
 
     /// What is known of the connection before it says anything.
     pub fn observe(&self, channel: Channel) -> Observation {
-        let mut seen = Observation::new();
+        let (mut seen, correlation) = match &self.owned {
+            Some(owned) => (owned.seen.clone(), Correlation::Owner),
+            None => (Observation::new(), Correlation::None),
+        };
         seen.set(Field::Channel, channel.as_str());
         seen.set(Field::Vantage, "proxy");
-        seen.set(Field::Correlation, Correlation::None.as_str());
+        seen.set(Field::Correlation, correlation.as_str());
         seen.set(Field::Transport, "tcp");
         seen.set(Field::SourceAddress, self.client.ip().to_canonical().to_string());
         seen.set(Field::SourcePort, self.client.port());
-        seen.set_some(Field::UserName, self.user.clone());
+        // The process's user cannot be forged; whoever it authenticated as comes second.
+        if seen.text(Field::UserName).is_none() {
+            seen.set_some(Field::UserName, self.user.clone());
+        }
+        if let Some(owned) = self.owned.as_ref().filter(|owned| owned.redirected) {
+            seen.set(Field::DestinationAddress, owned.original.ip().to_canonical().to_string());
+            seen.set(Field::DestinationPort, owned.original.port());
+        }
         seen
     }
 }
 
+/// Asks whose the connection is, and says that it is served.
+async fn owner(shared: &Shared, stream: &TcpStream) -> Option<Arc<Owned>> {
+    let owners = shared.owners()?;
+    let owned = owners.owner(stream).await?;
+    owners.served(owned.cookie);
+    Some(Arc::new(owned))
+}
+
+/// Serves one connection that the kernel redirected.
+pub(crate) async fn serve_redirected(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, namespace: Namespace) {
+    let _ = (owner(&shared, &stream).await, client, namespace);
+    shared.recorder.flow(FlowOutcome::Refused, Vec::new());
+}
+
 /// Serves one accepted connection.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr) {
+    let owned = owner(&shared, &stream).await;
+    serve_explicit(shared, stream, client, owned).await;
+}
+
+async fn serve_explicit(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, owned: Option<Arc<Owned>>) {
     let mut stop = shared.stopping();
     let timeout = shared.options.hello_timeout;
     let service = service_fn(move |request: Request<Incoming>| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(front(&shared, client, request).await) }
+        let (shared, owned) = (shared.clone(), owned.clone());
+        async move { Ok::<_, Infallible>(front(&shared, client, owned, request).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(std::time::Duration::from_secs(120))).half_close(true);
@@ -68,7 +102,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
     let _ = connection.await;
 }
 
-async fn front(shared: &Arc<Shared>, client: SocketAddr, request: Request<Incoming>) -> Response<Download> {
+async fn front(shared: &Arc<Shared>, client: SocketAddr, owned: Option<Arc<Owned>>, request: Request<Incoming>) -> Response<Download> {
     let user = match authenticate(shared, request.headers()) {
         Ok(user) => user,
         Err(()) => {
@@ -80,7 +114,7 @@ async fn front(shared: &Arc<Shared>, client: SocketAddr, request: Request<Incomi
             return response;
         }
     };
-    let asking = Asking { client, user };
+    let asking = Asking { client, user, owned };
     if request.method() == Method::CONNECT {
         return connect(shared, asking, request);
     }

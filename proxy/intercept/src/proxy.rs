@@ -1,6 +1,6 @@
 //! The listener and what all its connections share.
 
-use crate::{ProxyError, ProxyOptions, Recorder, front, paired::PairedStreams, upload::Upload};
+use crate::{Owners, ProxyError, ProxyOptions, Recorder, RedirectedListeners, front, paired::PairedStreams, upload::Upload};
 use gnomon_http::{
     AlpnCache, CertificateAuthority, DialOptions, Dialer, ForbiddenAddresses, LEAF_CAPACITY, LeafCache, PoolOptions, Pools, UpstreamTls,
 };
@@ -8,7 +8,7 @@ use gnomon_inspect::Inspector;
 use smol_str::SmolStr;
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -23,6 +23,8 @@ pub struct Proxy {
     listener: TcpListener,
     address: SocketAddr,
     shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    redirected: RedirectedListeners,
     stop: watch::Sender<bool>,
 }
 
@@ -37,11 +39,25 @@ pub(crate) struct Shared {
     pub paired: PairedStreams,
     /// Names this process in `Via`, to recognise its own requests.
     pub pseudonym: SmolStr,
+    /// Where the explicit proxy listens.
+    pub address: SocketAddr,
+    owners: OnceLock<Arc<dyn Owners>>,
     stopping: watch::Receiver<bool>,
     tasks: Mutex<JoinSet<()>>,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
+    /// Whoever knows whose connections are, if anybody does.
+    pub fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.owners.get()
+    }
+
     /// Becomes true when the proxy is to stop.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.clone()
@@ -91,10 +107,27 @@ impl Proxy {
             options,
             inspector,
             recorder,
+            address,
+            owners: OnceLock::new(),
             stopping,
             tasks: Mutex::new(JoinSet::new()),
         });
-        Ok(Self { listener, address, shared, stop })
+        let room = Arc::new(Semaphore::new(shared.options.max_connections));
+        let redirected = RedirectedListeners::new(&shared, room.clone());
+        Ok(Self { listener, address, shared, room, redirected, stop })
+    }
+
+    /// Asks `owners` whose each connection is. Only the first call counts.
+    #[must_use]
+    pub fn owners(self, owners: Arc<dyn Owners>) -> Self {
+        let _ = self.shared.owners.set(owners);
+        self
+    }
+
+    /// Takes listeners that the kernel redirects connections to, now and while the proxy runs.
+    #[must_use]
+    pub fn redirected(&self) -> RedirectedListeners {
+        self.redirected.clone()
     }
 
     /// Where it listens.
@@ -105,7 +138,7 @@ impl Proxy {
 
     /// Serves until `shutdown`, then lets connections finish for as long as the options say.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let room = Arc::new(Semaphore::new(self.shared.options.max_connections));
+        let room = self.room.clone();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = tokio::select! {

@@ -45,6 +45,11 @@ impl Recorder {
     /// Records how a connection ended.
     pub(crate) fn flow(&self, outcome: FlowOutcome, sightings: Vec<Sighting>) {
         self.metrics.flow(outcome);
+        self.report(sightings);
+    }
+
+    /// Records events that come from no HTTP exchange.
+    pub fn report(&self, sightings: Vec<Sighting>) {
         if !sightings.is_empty() {
             self.write(sightings, None);
         }

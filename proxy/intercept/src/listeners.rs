@@ -1,0 +1,125 @@
+//! Listeners that the kernel sends connections to. They come while the proxy runs, as further network
+//! namespaces appear, and go when a namespace is no longer watched: an open listener keeps its
+//! namespace alive.
+
+use crate::{front::serve_redirected, proxy::Shared};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use thiserror::Error;
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::AbortHandle};
+
+/// Most listeners at a time: two for each of a few hundred network namespaces.
+const LISTENERS: usize = 1024;
+
+/// Which network namespace a listener is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Namespace {
+    /// The one the proxy dials from: the program's addresses are the proxy's.
+    Own,
+    /// Another. Loopback there is another machine's, as far as the proxy is concerned.
+    Other,
+}
+
+/// A listener that was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey(u64);
+
+/// Why a listener was not added.
+#[derive(Debug, Error)]
+pub enum AddListenerError {
+    /// The proxy is stopping, or gone.
+    #[error("the proxy has stopped")]
+    Stopped,
+    /// There are as many as the proxy takes.
+    #[error("the proxy has {LISTENERS} listeners for redirected connections already")]
+    Full,
+    /// The runtime cannot use it.
+    #[error("this socket cannot be listened on: {0}")]
+    Socket(#[from] io::Error),
+}
+
+/// Gives the running proxy listeners for redirected connections. Clones give to the same proxy.
+#[derive(Clone, Debug)]
+pub struct RedirectedListeners {
+    shared: Weak<Shared>,
+    room: Arc<Semaphore>,
+    runtime: Handle,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    accepting: HashMap<ListenerKey, AbortHandle>,
+}
+
+impl RedirectedListeners {
+    /// Must be called within the runtime that the proxy runs in.
+    pub(crate) fn new(shared: &Arc<Shared>, room: Arc<Semaphore>) -> Self {
+        Self { shared: Arc::downgrade(shared), room, runtime: Handle::current(), open: Arc::default() }
+    }
+
+    /// Makes the proxy accept redirected connections from this listener too, at once. Only
+    /// connections whose owner is known, and which the kernel redirected, are served: others are
+    /// closed, so that the listener is no open relay. May be called from any thread.
+    ///
+    /// # Errors
+    /// See [`AddListenerError`]. The listener is closed then.
+    pub fn add(&self, listener: std::net::TcpListener, namespace: Namespace) -> Result<ListenerKey, AddListenerError> {
+        let shared = self.shared.upgrade().filter(|shared| !*shared.stopping().borrow()).ok_or(AddListenerError::Stopped)?;
+        listener.set_nonblocking(true)?;
+        let listener = {
+            let _within = self.runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.accepting.retain(|_, accepting| !accepting.is_finished());
+        if open.accepting.len() >= LISTENERS {
+            return Err(AddListenerError::Full);
+        }
+        let key = ListenerKey(open.next);
+        open.next += 1;
+        let accepting = self.runtime.spawn(accept(Arc::downgrade(&shared), self.room.clone(), listener, namespace));
+        open.accepting.insert(key, accepting.abort_handle());
+        Ok(key)
+    }
+
+    /// Closes a listener. Connections that came through it go on. Without effect if it is closed.
+    pub fn remove(&self, key: ListenerKey) {
+        if let Some(accepting) = self.open.lock().unwrap_or_else(PoisonError::into_inner).accepting.remove(&key) {
+            accepting.abort();
+        }
+    }
+}
+
+async fn accept(shared: Weak<Shared>, room: Arc<Semaphore>, listener: TcpListener, namespace: Namespace) {
+    let Some(mut stop) = shared.upgrade().map(|shared| shared.stopping()) else { return };
+    loop {
+        let accepted = tokio::select! {
+            // A dropped sender stops too.
+            _ = stop.wait_for(|stopping| *stopping) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                // Accepted first: a place must not be kept by a listener where nobody comes.
+                let Ok(permit) = room.clone().acquire_owned().await else { return };
+                let Some(shared) = shared.upgrade() else { return };
+                let _ = stream.set_nodelay(true);
+                let task = shared.clone();
+                shared.spawn(async move {
+                    serve_redirected(task, stream, client, namespace).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a redirected connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

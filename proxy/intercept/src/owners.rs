@@ -1,0 +1,33 @@
+//! Whose a connection is, as the kernel half tells it.
+//!
+//! The proxy asks once for each connection, right after `accept` and before a byte is read. It knows
+//! no process and no eBPF: whoever implements [`Owners`] does.
+
+use gnomon_observe::Observation;
+use std::{net::SocketAddr, pin::Pin};
+use tokio::net::TcpStream;
+
+/// Tells whose a connection is.
+pub trait Owners: Send + Sync + 'static {
+    /// Whose the accepted connection is: asked once, right after accept, before a byte is read.
+    /// `None`: not known. The connection waits for the answer, so it must come within milliseconds.
+    fn owner<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>>;
+
+    /// The proxy serves this connection: it did not go around it.
+    fn served(&self, cookie: u64);
+}
+
+/// A connection whose owner is known.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// The cookie of the program's socket; unique until the machine is restarted.
+    pub cookie: u64,
+    /// Where the program wanted to go.
+    pub original: SocketAddr,
+    /// It was sent here by the kernel instead of to `original`; otherwise the program itself chose
+    /// the proxy.
+    pub redirected: bool,
+    /// What is known of process, user and container (`process.*`, `user.*`, `container.id`,
+    /// `gnomon.flow.id` …): added to all that is reported of the connection.
+    pub seen: Observation,
+}
