@@ -17,6 +17,7 @@ pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
 pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, Standing};
 pub use sensor::{
     Count, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic, Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor,
+    UNASKED,
 };
 
 /// What this build speaks.

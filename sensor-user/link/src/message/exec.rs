@@ -43,7 +43,10 @@ pub enum ToExec {
         /// What the person can do about it.
         next: Text<1024>,
     },
-    /// The client is in its scope: what it executes now is as well.
+    /// The client has been moved into its scope: what it executes now is as well.
+    ///
+    /// The client is moved, and not given a descriptor to move itself with: the kernel judges a write to
+    /// `cgroup.procs` by who opened it, so whoever holds one that root opened can move anybody's processes.
     Joined {
         /// Path of the cgroup.
         cgroup: Long,

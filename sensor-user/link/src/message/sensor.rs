@@ -30,7 +30,8 @@ pub enum ToSensor {
     ListenIn {
         /// Comes back with the answer.
         token: u64,
-        /// The namespace that is meant: the sensor compares, as the process may be another one by now.
+        /// The namespace that is meant: the sensor compares, as the process may be another one by now. 0 is whichever
+        /// the process is in, for the proxy's own.
         netns_cookie: u64,
         /// A process that is in it.
         pid: u32,
@@ -52,7 +53,16 @@ pub enum ToSensor {
         /// Comes back with the answer.
         token: u64,
     },
+    /// The listeners of this namespace are accepted from: said after each [`ToProxy::Listeners`] that came unasked
+    /// ([`UNASKED`]), as the program that they are for waits for it.
+    Accepting {
+        /// The namespace of the listeners.
+        netns_cookie: u64,
+    },
 }
+
+/// The token of what the sensor says without having been asked. No request has it.
+pub const UNASKED: u64 = 0;
 
 /// A change of the scope map. Cgroups are named by id (`st_ino` of their folder), and a scope holds for all below.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,9 +161,10 @@ pub enum ToProxy {
         /// What was found.
         found: Found,
     },
-    /// The answer to [`ToSensor::ListenIn`]. Descriptors: the listeners.
+    /// The answer to [`ToSensor::ListenIn`], or, unasked, the listeners of a namespace that a program under
+    /// `gnomon exec` is in. Descriptors: the listeners.
     Listeners {
-        /// Of the question.
+        /// Of the question, or [`UNASKED`]: then answered with [`ToSensor::Accepting`].
         token: u64,
         /// Namespace that they are in.
         netns_cookie: u64,
@@ -262,7 +273,7 @@ pub enum Refusal {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 6;
+    const VARIANTS: u32 = 7;
 
     fn descriptors(&self) -> &'static [Kind] {
         &[]

@@ -55,6 +55,7 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
         (n(), change).prop_map(|(token, change)| ToSensor::Scope { token, change }),
         n().prop_map(|token| ToSensor::Features { token }),
         n().prop_map(|token| ToSensor::Counters { token }),
+        n().prop_map(|netns_cookie| ToSensor::Accepting { netns_cookie }),
     ]
 }
 
