@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -13,12 +14,13 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tower_service::Service;
 
 use crate::pool::PoolKey;
 use crate::upstream::UpstreamTlsError;
-use crate::{Alpn, Destination, Dialer, Scheme, SendError, UpstreamStream, UpstreamTls};
+use crate::{Alpn, Destination, DialError, Dialer, Scheme, SendError, UpstreamStream, UpstreamTls};
 
 /// How long a connection waits to be taken. The first request follows the client's handshake.
 const OFFER_TTL: Duration = Duration::from_secs(5);
@@ -30,6 +32,20 @@ const OFFERS: usize = 256;
 pub(crate) struct Reach {
     pub(crate) dialer: Dialer,
     pub(crate) tls: UpstreamTls,
+}
+
+impl Reach {
+    /// A connection to the destination's fixed address, else to its host.
+    pub(crate) async fn dial(&self, dest: &Destination) -> Result<TcpStream, DialError> {
+        self.dial_to(dest.address(), dest.host(), dest.port()).await
+    }
+
+    async fn dial_to(&self, address: Option<SocketAddr>, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        match address {
+            Some(address) => self.dialer.address(address).await,
+            None => self.dialer.tcp(host, port).await,
+        }
+    }
 }
 
 struct Offer {
@@ -59,7 +75,9 @@ impl HandOver {
         };
         {
             let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
-            offers.retain(|o| o.since.elapsed() < OFFER_TTL && !o.fits(dest.key(), dest.scheme(), dest.uri_authority()));
+            offers.retain(|o| {
+                o.since.elapsed() < OFFER_TTL && !(o.shaken() && offer.shaken() && o.fits(&offer.key, offer.scheme, &offer.authority))
+            });
             if offers.len() >= OFFERS {
                 offers.remove(0);
             }
@@ -85,6 +103,12 @@ impl HandOver {
 }
 
 impl Offer {
+    /// Whether the TLS handshake is done: it was made to ask the server, who need be asked only once.
+    /// A plain connection was opened because a client opened one, and each has its own.
+    fn shaken(&self) -> bool {
+        matches!(self.stream, UpstreamStream::Tls(_))
+    }
+
     fn fits(&self, key: &PoolKey, scheme: Scheme, authority: &Authority) -> bool {
         self.scheme == scheme && self.authority == *authority && self.key == *key
     }
@@ -101,7 +125,7 @@ fn is_open(stream: &UpstreamStream) -> bool {
     }
 }
 
-/// Makes the connections of one (protocol, principal) pool.
+/// Makes the connections of one pool.
 #[derive(Clone)]
 pub(crate) struct Connector {
     reach: Arc<Reach>,
@@ -117,24 +141,24 @@ impl Connector {
     async fn connect(self, uri: Uri) -> Result<PooledStream, SendError> {
         let scheme = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
         let authority = uri.authority().ok_or_else(|| SendError::Other("request without authority".to_owned()))?;
-        if let Some(stream) = self.hand_over.take(&self.key, scheme, authority) {
-            return Ok(PooledStream::new(stream));
-        }
         let host = authority.host();
-        let stream = match scheme {
-            Scheme::Http => UpstreamStream::Plain(self.reach.dialer.tcp(host, authority.port_u16().unwrap_or(80)).await?),
-            Scheme::Https => {
-                let tcp = self.reach.dialer.tcp(host, authority.port_u16().unwrap_or(443)).await?;
-                let stream = match self.reach.tls.connect(tcp, host, &[self.key.alpn]).await {
-                    Err(UpstreamTlsError::Protocol) => return Err(SendError::ProtocolChanged),
-                    other => other?,
-                };
-                if self.key.alpn == Alpn::H2 && stream.alpn() != Alpn::H2 {
-                    return Err(SendError::ProtocolChanged);
-                }
-                stream
+        let port = |default| authority.port_u16().unwrap_or(default);
+        let tcp = match (self.hand_over.take(&self.key, scheme, authority), scheme) {
+            (Some(UpstreamStream::Plain(tcp)), Scheme::Https) => tcp,
+            (Some(stream), _) => return Ok(PooledStream::new(stream)),
+            (None, Scheme::Https) => self.reach.dial_to(self.key.address, host, port(443)).await?,
+            (None, Scheme::Http) => {
+                let tcp = self.reach.dial_to(self.key.address, host, port(80)).await?;
+                return Ok(PooledStream::new(UpstreamStream::Plain(tcp)));
             }
         };
+        let stream = match self.reach.tls.connect(tcp, host, &[self.key.alpn]).await {
+            Err(UpstreamTlsError::Protocol) => return Err(SendError::ProtocolChanged),
+            other => other?,
+        };
+        if self.key.alpn == Alpn::H2 && stream.alpn() != Alpn::H2 {
+            return Err(SendError::ProtocolChanged);
+        }
         Ok(PooledStream::new(stream))
     }
 }

@@ -124,6 +124,15 @@ impl Dialer {
         self.tcp(&address.ip().to_string(), address.port()).await
     }
 
+    /// The addresses that [`tcp`](Self::tcp) would try, forbidden ones included.
+    ///
+    /// # Errors
+    /// [`DialError::Resolve`] and [`DialError::Timeout`].
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+        let limit = self.options.connect_timeout;
+        timeout(limit, self.resolve(host, port)).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
+    }
+
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
         let host = unbracketed(host);
         let fits = |o: &&ResolveOverride| o.port == port && o.host.eq_ignore_ascii_case(host);

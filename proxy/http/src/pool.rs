@@ -1,12 +1,12 @@
 //! Connections to upstreams, kept open and kept apart.
 //!
-//! One hyper-util client per (protocol, principal); each pools by (scheme, authority). Requests of
-//! different principals never share a connection, because an upstream may have authenticated the
-//! connection. A connection that was opened to ask for the upstream's protocol is handed over and
+//! One hyper-util client per (protocol, principal, fixed address); each pools by (scheme, authority).
+//! Requests of different principals never share a connection, because an upstream may have
+//! authenticated the connection. A connection that was opened to ask for the upstream's protocol is handed over and
 //! becomes the first pooled one.
 
 use std::convert::Infallible;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use quick_cache::sync::Cache;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
+use tokio::net::TcpStream;
 
 use crate::connector::{Connector, HandOver, Reach};
 use crate::dial::unbracketed;
@@ -55,6 +56,8 @@ impl Scheme {
 pub(crate) struct PoolKey {
     pub(crate) alpn: Alpn,
     pub(crate) principal: Arc<str>,
+    /// Where to connect, whatever the host resolves to.
+    pub(crate) address: Option<SocketAddr>,
 }
 
 /// Where a request goes, over which protocol, and on whose behalf: the pool key. Made once per
@@ -89,7 +92,7 @@ impl Destination {
         if host.is_empty() || unbracketed(authority.host()) != host || authority.as_str().contains('@') {
             return Err(invalid());
         }
-        Ok(Self { scheme, host: SmolStr::new(&host), port, authority, key: PoolKey { alpn, principal } })
+        Ok(Self { scheme, host: SmolStr::new(&host), port, authority, key: PoolKey { alpn, principal, address: None } })
     }
 
     /// The same destination over another protocol.
@@ -97,6 +100,21 @@ impl Destination {
     pub fn with_alpn(mut self, alpn: Alpn) -> Self {
         self.key.alpn = alpn;
         self
+    }
+
+    /// The same destination, but reached at this address whatever the host resolves to. The host is
+    /// what the server is asked and verified for; requests to different addresses of one host share
+    /// no connection.
+    #[must_use]
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.key.address = Some(address);
+        self
+    }
+
+    /// The fixed address, if there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.key.address
     }
 
     /// With or without TLS.
@@ -143,6 +161,14 @@ impl Destination {
         &self.authority
     }
 
+    /// Whose choice of protocol is remembered: servers at fixed addresses of one name may differ.
+    fn alpn_host(&self) -> SmolStr {
+        match self.key.address {
+            Some(address) => format_smolstr!("{}@{address}", self.host),
+            None => self.host.clone(),
+        }
+    }
+
     fn uri(&self, path: PathAndQuery) -> Result<Uri, SendError> {
         Uri::builder()
             .scheme(self.scheme.of_uri())
@@ -156,7 +182,8 @@ impl Destination {
 /// Bounds of the pools.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolOptions {
-    /// How many (protocol, principal) pairs have a pool; the least used goes first. 256 by default.
+    /// How many combinations of protocol, principal and fixed address have a pool; the least used goes
+    /// first. 1024 by default.
     pub pools: NonZeroUsize,
     /// How long an idle connection is kept. 30 s by default: less than common servers' own limits,
     /// so that we close first.
@@ -167,7 +194,7 @@ pub struct PoolOptions {
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { pools: NonZeroUsize::MIN.saturating_add(255), idle_timeout: Duration::from_secs(30), idle_per_destination: 32 }
+        Self { pools: NonZeroUsize::MIN.saturating_add(1023), idle_timeout: Duration::from_secs(30), idle_per_destination: 32 }
     }
 }
 
@@ -239,14 +266,15 @@ where
         self.client(dest).request(req).await.map_err(|error| {
             let error = SendError::read(&error);
             if error == SendError::ProtocolChanged {
-                self.alpn.forget(dest.host(), dest.port());
+                self.alpn.forget(&dest.alpn_host(), dest.port());
             }
             error
         })
     }
 
     /// Hands over a connection that is open already, so that the next connection to `dest` is this
-    /// one. Unused it is closed after a few seconds; at most one waits per destination. A connection
+    /// one. A plain one is shaken hands with when it is wanted, if `dest` asks for TLS. Unused it is
+    /// closed after a few seconds; of those with TLS at most one waits per destination. A connection
     /// that speaks another protocol than `dest` says is closed at once.
     pub fn offer(&self, dest: &Destination, stream: UpstreamStream) {
         if (stream.alpn() == Alpn::H2) == (dest.alpn() == Alpn::H2) || matches!(stream, UpstreamStream::Plain(_)) {
@@ -260,20 +288,47 @@ where
     /// # Errors
     /// [`SendError::Dial`] and [`SendError::Tls`].
     pub async fn negotiate(&self, dest: Destination, offered: &[Alpn]) -> Result<Destination, SendError> {
+        match self.known(&dest, offered) {
+            Some(alpn) => Ok(dest.with_alpn(alpn)),
+            None => {
+                let tcp = self.reach.dial(&dest).await?;
+                self.ask(dest, offered, tcp).await
+            }
+        }
+    }
+
+    /// As [`negotiate`](Self::negotiate), over a connection that is open already. It is kept for the
+    /// first request either way.
+    ///
+    /// # Errors
+    /// [`SendError::Tls`].
+    pub async fn negotiate_over(&self, dest: Destination, offered: &[Alpn], tcp: TcpStream) -> Result<Destination, SendError> {
+        match self.known(&dest, offered) {
+            Some(alpn) => {
+                let dest = dest.with_alpn(alpn);
+                self.offer(&dest, UpstreamStream::Plain(tcp));
+                Ok(dest)
+            }
+            None => self.ask(dest, offered, tcp).await,
+        }
+    }
+
+    /// The protocol, where there is nothing to ask.
+    fn known(&self, dest: &Destination, offered: &[Alpn]) -> Option<Alpn> {
         if dest.scheme() == Scheme::Http {
-            return Ok(dest);
+            return Some(dest.alpn());
         }
         if !(offered.contains(&Alpn::H2) && offered.contains(&Alpn::Http11)) {
-            // No choice, nothing to ask for.
-            return Ok(dest.with_alpn(offered.first().copied().unwrap_or(Alpn::None)));
+            // No choice.
+            return Some(offered.first().copied().unwrap_or(Alpn::None));
         }
-        if let Some(chosen) = self.alpn.get(dest.host(), dest.port()) {
-            return Ok(dest.with_alpn(chosen));
-        }
-        let tcp = self.reach.dialer.tcp(dest.host(), dest.port()).await?;
+        self.alpn.get(&dest.alpn_host(), dest.port())
+    }
+
+    async fn ask(&self, dest: Destination, offered: &[Alpn], tcp: TcpStream) -> Result<Destination, SendError> {
         let stream = self.reach.tls.connect(tcp, dest.host(), offered).await?;
         let chosen = stream.alpn();
-        self.alpn.learn(dest.host(), dest.port(), chosen);
+        self.alpn.learn(&dest.alpn_host(), dest.port(), chosen);
         let dest = dest.with_alpn(chosen);
         self.offer(&dest, stream);
         Ok(dest)

@@ -4,6 +4,7 @@
 mod aborts;
 mod authority;
 mod dialling;
+mod fixed;
 mod leaves;
 mod pooling;
 mod support;
