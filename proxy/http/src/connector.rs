@@ -110,7 +110,9 @@ impl Offer {
     }
 
     fn fits(&self, key: &PoolKey, scheme: Scheme, authority: &Authority) -> bool {
-        self.scheme == scheme && self.authority == *authority && self.key == *key
+        // What was not asked for a name yet, and is at the address that is wanted, fits each name.
+        let any_name = !self.shaken() && key.address.is_some();
+        self.scheme == scheme && self.key == *key && (any_name || self.authority == *authority)
     }
 }
 

@@ -169,10 +169,10 @@ impl Destination {
         }
     }
 
-    fn uri(&self, path: PathAndQuery) -> Result<Uri, SendError> {
+    fn uri(&self, authority: Authority, path: PathAndQuery) -> Result<Uri, SendError> {
         Uri::builder()
             .scheme(self.scheme.of_uri())
-            .authority(self.authority.clone())
+            .authority(authority)
             .path_and_query(path)
             .build()
             .map_err(|e| SendError::Other(e.to_string()))
@@ -240,8 +240,8 @@ where
     }
 
     /// Sends a request and waits for the response head; an HTTP/1.1 upgrade goes on with
-    /// `hyper::upgrade::on`. Of the URI only path and query count: the authority is the destination's,
-    /// and so is the version. A Host header goes upstream as it is over HTTP/1.1 and is left out over
+    /// `hyper::upgrade::on`. Of the URI only path and query count: the authority is the destination's
+    /// (but the request's own, if it has one, at a fixed address without TLS), and so is the version. A Host header goes upstream as it is over HTTP/1.1 and is left out over
     /// HTTP/2, where :authority takes its place (RFC 9113 section 8.3.1). Connection headers are the
     /// caller's to remove (RFC 9110 section 7.6.1).
     ///
@@ -251,7 +251,12 @@ where
     /// [`SendError`] tells apart what the caller must answer differently.
     pub async fn send(&self, dest: &Destination, mut req: Request<B>) -> Result<Response<Incoming>, SendError> {
         let path = req.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        *req.uri_mut() = dest.uri(path)?;
+        let authority = match req.uri().authority() {
+            // Without TLS nothing but the request says which of the servers at this address is meant.
+            Some(asked) if dest.scheme() == Scheme::Http && dest.address().is_some() => asked.clone(),
+            _ => dest.authority.clone(),
+        };
+        *req.uri_mut() = dest.uri(authority, path)?;
         if dest.alpn() == Alpn::H2 {
             *req.version_mut() = Version::HTTP_2;
             req.headers_mut().remove(header::HOST);

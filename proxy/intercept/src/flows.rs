@@ -13,6 +13,10 @@ pub enum FlowOutcome {
     Passthrough,
     /// Refused: not authenticated, own listener, metadata address, loop.
     Refused,
+    /// Came to a listener of redirected connections, and it is not known that it was redirected.
+    Unowned,
+    /// Wanted an address that means another machine to the proxy: loopback of another network namespace.
+    OutOfReach,
     /// The upstream could not be reached.
     Unreachable,
     /// The upstream's certificate was not accepted.
@@ -25,12 +29,14 @@ pub enum FlowOutcome {
 
 impl FlowOutcome {
     /// All outcomes.
-    pub const ALL: [FlowOutcome; 9] = [
+    pub const ALL: [FlowOutcome; 11] = [
         Self::Intercepted,
         Self::Plain,
         Self::Bypassed,
         Self::Passthrough,
         Self::Refused,
+        Self::Unowned,
+        Self::OutOfReach,
         Self::Unreachable,
         Self::UpstreamUnverified,
         Self::CaRejected,
@@ -46,6 +52,8 @@ impl FlowOutcome {
             Self::Bypassed => "bypassed",
             Self::Passthrough => "passthrough",
             Self::Refused => "refused",
+            Self::Unowned => "unowned",
+            Self::OutOfReach => "out_of_reach",
             Self::Unreachable => "unreachable",
             Self::UpstreamUnverified => "upstream_unverified",
             Self::CaRejected => "ca_rejected",

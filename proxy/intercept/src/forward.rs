@@ -160,7 +160,7 @@ fn authority(route: &Route, request: &Request<Incoming>) -> Authority {
 }
 
 /// The host of a `Host` header, without its port.
-fn host_of(value: &str) -> &str {
+pub(crate) fn host_of(value: &str) -> &str {
     match (value.rfind(':'), value.rfind(']')) {
         (Some(colon), Some(bracket)) if colon > bracket => &value[..colon],
         (Some(_), Some(_)) | (None, _) => value,

@@ -1,7 +1,7 @@
 //! What clients say to the proxy itself: CONNECT, absolute-form requests, and mistakes.
 
 use crate::{
-    FlowOutcome, Namespace, Owned,
+    FlowOutcome, Owned,
     download::Download,
     forward::{Route, forward},
     proxy::Shared,
@@ -65,27 +65,17 @@ impl Asking {
     }
 }
 
-/// Asks whose the connection is, and says that it is served.
-async fn owner(shared: &Shared, stream: &TcpStream) -> Option<Arc<Owned>> {
-    let owners = shared.owners()?;
-    let owned = owners.owner(stream).await?;
-    owners.served(owned.cookie);
-    Some(Arc::new(owned))
-}
-
-/// Serves one connection that the kernel redirected.
-pub(crate) async fn serve_redirected(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, namespace: Namespace) {
-    let _ = (owner(&shared, &stream).await, client, namespace);
-    shared.recorder.flow(FlowOutcome::Refused, Vec::new());
-}
-
 /// Serves one accepted connection.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr) {
-    let owned = owner(&shared, &stream).await;
-    serve_explicit(shared, stream, client, owned).await;
+    let owned = match shared.owners() {
+        Some(owners) => owners.owner(&stream).await.inspect(|owned| owners.served(owned.cookie)),
+        None => None,
+    };
+    serve_owned(shared, stream, client, owned.map(Arc::new)).await;
 }
 
-async fn serve_explicit(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, owned: Option<Arc<Owned>>) {
+/// The same, where it is known whose it is, or that it is not known.
+pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, owned: Option<Arc<Owned>>) {
     let mut stop = shared.stopping();
     let timeout = shared.options.hello_timeout;
     let service = service_fn(move |request: Request<Incoming>| {

@@ -28,6 +28,7 @@ mod paired;
 mod peek;
 mod proxy;
 mod recorder;
+mod redirected;
 mod reply;
 mod scrape;
 mod serve;

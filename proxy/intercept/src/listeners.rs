@@ -2,7 +2,7 @@
 //! namespaces appear, and go when a namespace is no longer watched: an open listener keeps its
 //! namespace alive.
 
-use crate::{front::serve_redirected, proxy::Shared};
+use crate::{proxy::Shared, redirected};
 use std::{
     collections::HashMap,
     io,
@@ -112,7 +112,7 @@ async fn accept(shared: Weak<Shared>, room: Arc<Semaphore>, listener: TcpListene
                 let _ = stream.set_nodelay(true);
                 let task = shared.clone();
                 shared.spawn(async move {
-                    serve_redirected(task, stream, client, namespace).await;
+                    redirected::serve(task, stream, client, namespace).await;
                     drop(permit);
                 });
             }

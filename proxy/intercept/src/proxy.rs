@@ -58,6 +58,12 @@ impl Shared {
         self.owners.get()
     }
 
+    /// Whether an address is the explicit proxy's, seen from its own network namespace.
+    pub fn is_own_proxy(&self, address: SocketAddr) -> bool {
+        let (own, asked) = (self.address.ip().to_canonical(), address.ip().to_canonical());
+        self.address.port() == address.port() && (own == asked || own.is_unspecified() && asked.is_loopback())
+    }
+
     /// Becomes true when the proxy is to stop.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.clone()

@@ -1,8 +1,9 @@
-//! Inside a CONNECT: what the client sends first decides between reading and passing on.
+//! Inside a CONNECT, or a connection that the kernel redirected: what the client sends first decides
+//! between reading and passing on.
 
 use crate::{
     FlowOutcome,
-    forward::{Route, flow_outcome},
+    forward::{Route, flow_outcome, host_of},
     front::Asking,
     peek::Peeked,
     proxy::Shared,
@@ -10,13 +11,13 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use gnomon_engine::Answer;
-use gnomon_http::{Alpn, Destination, LeafName, Scheme, SendError};
-use gnomon_inspect::{Connection, Hello, Telling};
+use gnomon_http::{Alpn, Destination, InvalidDestination, LeafName, Scheme, SendError, UpstreamStream};
+use gnomon_inspect::{Connection, Hello, Sighting, Telling, normal_host};
 use gnomon_observe::{Action, Channel};
 use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus};
 use rustls::AlertDescription;
 use smol_str::SmolStr;
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes},
     net::TcpStream,
@@ -28,6 +29,8 @@ use tokio_rustls::TlsAcceptor;
 const CLIENT_SPEAKS: Duration = Duration::from_millis(40);
 /// Most bytes read to see what a client speaks.
 const PEEK: usize = 80 << 10;
+/// How long it may take to find out whether a name is one of an address.
+const RESOLVE: Duration = Duration::from_secs(2);
 /// Bytes per direction of a connection that is passed on.
 const COPY: usize = 32 << 10;
 /// The client preface of HTTP/2 without TLS (RFC 9113 section 3.4).
@@ -40,7 +43,7 @@ enum First {
     /// Neither, or TLS that nobody could read.
     Other,
     /// Nothing yet, and the server spoke.
-    ServerSpoke(TcpStream),
+    ServerSpoke,
     /// Nothing yet, and the server cannot be reached.
     Unreachable(SendError),
     Gone,
@@ -49,37 +52,79 @@ enum First {
 struct Tunnel {
     shared: Arc<Shared>,
     asking: Asking,
+    /// The name or address that the client asked for.
     host: String,
     port: u16,
     client: TcpStream,
     seen: Bytes,
+    /// The address that a redirected program asked for: the connection goes there and nowhere else.
+    original: Option<SocketAddr>,
+    /// The connection to `host`, or to `original`, where it is open already.
+    server: Option<TcpStream>,
 }
 
 /// Serves one tunnel. `early` is what the client sent right behind its CONNECT.
 pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, port: u16, client: TcpStream, early: Bytes) {
-    let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early };
+    let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, original: None, server: None };
     let first = match timeout(tunnel.shared.options.hello_timeout, tunnel.peek()).await {
         Ok(Ok(first)) => first,
         Ok(Err(_)) | Err(_) => First::Gone,
     };
-    match first {
-        First::Tls(hello) => tunnel.tls(&hello).await,
-        First::Http(speaks) => tunnel.http(speaks).await,
-        First::Other => tunnel.pass(FlowOutcome::Passthrough, None).await,
-        First::ServerSpoke(server) => tunnel.pass(FlowOutcome::Passthrough, Some(server)).await,
-        First::Unreachable(error) => tunnel.shared.recorder.flow(flow_outcome(&error), Vec::new()),
-        First::Gone => tunnel.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
-    }
+    tunnel.take(first).await;
+}
+
+/// Serves a connection that the kernel redirected. `server` is the one that the program wanted, unless
+/// a rule refuses it whatever is said.
+pub(crate) async fn serve_original(
+    shared: Arc<Shared>,
+    asking: Asking,
+    original: SocketAddr,
+    client: TcpStream,
+    server: Option<TcpStream>,
+) {
+    let (host, port) = (original.ip().to_string(), original.port());
+    let mut tunnel = Tunnel { shared, asking, host, port, client, seen: Bytes::new(), original: Some(original), server };
+    let hello_timeout = tunnel.shared.options.hello_timeout;
+    // A program may keep a connection for as long as its server allows before it says anything.
+    let silence = if tunnel.server.is_some() { Duration::MAX } else { hello_timeout };
+    let mut stop = tunnel.shared.stopping();
+    let mut buffer = BytesMut::with_capacity(4096);
+    let spoke = tokio::select! {
+        spoke = timeout(silence, tunnel.first_byte(&mut buffer)) => spoke,
+        _ = stop.wait_for(|stopping| *stopping) => return,
+    };
+    tunnel.seen = buffer.freeze();
+    let first = match spoke {
+        // It may have nothing to say and still want to hear.
+        Ok(Ok(Spoke::Client(0))) => First::Other,
+        Ok(Ok(Spoke::Client(_))) => match timeout(hello_timeout, tunnel.peek()).await {
+            Ok(Ok(first)) => first,
+            Ok(Err(_)) | Err(_) => First::Gone,
+        },
+        Ok(Ok(Spoke::Server)) => First::ServerSpoke,
+        Ok(Ok(Spoke::Nobody(error))) => First::Unreachable(error),
+        Ok(Err(_)) | Err(_) => First::Gone,
+    };
+    tunnel.take(first).await;
 }
 
 impl Tunnel {
+    async fn take(self, first: First) {
+        match first {
+            First::Tls(hello) => self.tls(&hello).await,
+            First::Http(speaks) => self.http(speaks).await,
+            First::Other | First::ServerSpoke => self.pass(FlowOutcome::Passthrough).await,
+            First::Unreachable(error) => self.shared.recorder.flow(flow_outcome(&error), Vec::new()),
+            First::Gone => self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
+        }
+    }
+
     /// Reads until it is clear what the client speaks. A client that waits for the server is noticed
     /// by the server's first byte.
     async fn peek(&mut self) -> io::Result<First> {
         let mut buffer = BytesMut::from(&self.seen[..]);
         let mut hello = HelloParser::new();
         let mut parsed = 0;
-        let mut server: Option<TcpStream> = None;
         let first = loop {
             if !buffer.is_empty() {
                 let status = hello.push(&buffer[parsed..]);
@@ -88,6 +133,8 @@ impl Tunnel {
                     Ok(HelloStatus::Complete(hello)) => break First::Tls(hello),
                     Ok(HelloStatus::Incomplete) if buffer.len() < PEEK => {}
                     Ok(HelloStatus::NotTls) => match http_like(&buffer) {
+                        // Meant for another proxy, which would not understand it the way a server must.
+                        HttpLike::Yes(Speaks::Http1) if self.original.is_some() && !asks_the_server(&buffer) => break First::Other,
                         HttpLike::Yes(speaks) => break First::Http(speaks),
                         HttpLike::Maybe => {}
                         HttpLike::No => break First::Other,
@@ -97,12 +144,9 @@ impl Tunnel {
             }
             buffer.reserve(4096);
             let read = if buffer.is_empty() {
-                match self.first_byte(&mut buffer, &mut server).await? {
+                match self.first_byte(&mut buffer).await? {
                     Spoke::Client(read) => read,
-                    Spoke::Server => match server.take() {
-                        Some(server) => break First::ServerSpoke(server),
-                        None => break First::Gone,
-                    },
+                    Spoke::Server => break First::ServerSpoke,
                     Spoke::Nobody(error) => break First::Unreachable(error),
                 }
             } else {
@@ -116,25 +160,59 @@ impl Tunnel {
         Ok(first)
     }
 
-    async fn first_byte(&mut self, buffer: &mut BytesMut, server: &mut Option<TcpStream>) -> io::Result<Spoke> {
-        if server.is_none() {
+    async fn first_byte(&mut self, buffer: &mut BytesMut) -> io::Result<Spoke> {
+        if self.server.is_none() {
+            if self.original.is_some() {
+                return self.client.read_buf(buffer).await.map(Spoke::Client);
+            }
             tokio::select! {
                 read = self.client.read_buf(buffer) => return read.map(Spoke::Client),
                 () = sleep(CLIENT_SPEAKS) => {}
             }
             match self.shared.dialer.tcp(&self.host, self.port).await {
-                Ok(stream) => *server = Some(stream),
+                Ok(stream) => self.server = Some(stream),
                 Err(error) => return Ok(Spoke::Nobody(error.into())),
             }
         }
-        let Some(server) = server else { return Ok(Spoke::Server) };
+        let Some(server) = &self.server else { return Ok(Spoke::Server) };
         tokio::select! {
+            biased;
             read = self.client.read_buf(buffer) => read.map(Spoke::Client),
             readable = server.readable() => readable.map(|()| Spoke::Server),
         }
     }
 
-    async fn tls(self, hello: &ClientHello) {
+    /// The destination of what is read: by name, and at the address that the program chose.
+    fn destination(&self, scheme: Scheme, name: &str, alpn: Alpn) -> Result<Destination, InvalidDestination> {
+        let destination = Destination::new(scheme, name, self.port, alpn, self.asking.principal())?;
+        Ok(match self.original {
+            Some(original) => destination.at(original),
+            None => destination,
+        })
+    }
+
+    /// Passes on unread what is bypassed by this name. A name is no more than what the client says: it
+    /// must not buy the way to another server. Where it does not lead to the address that a program asked
+    /// for, the connection goes to where it does lead.
+    async fn bypass(mut self, name: &str, reports: Vec<Sighting>) {
+        let named = self.original.is_none_or(|original| name != original.ip().to_string());
+        if named && !self.leads_to_original(name).await {
+            (self.original, self.server) = (None, None);
+        }
+        self.host = name.to_owned();
+        self.pass_reported(FlowOutcome::Bypassed, reports).await;
+    }
+
+    /// Whether a name, as we resolve it, is one of the address that the program asked for.
+    async fn leads_to_original(&self, name: &str) -> bool {
+        let Some(original) = self.original else { return false };
+        match timeout(RESOLVE, self.shared.dialer.addresses(name, self.port)).await {
+            Ok(Ok(addresses)) => addresses.iter().any(|address| address.ip().to_canonical() == original.ip()),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    async fn tls(mut self, hello: &ClientHello) {
         let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Https));
         let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
         let answer = connection.hello(&self.host, self.port, &facts);
@@ -144,13 +222,10 @@ impl Tunnel {
         let refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
         if self.shared.options.bypass.matches(&name, self.port) || (connection.is_bypassed() && !refused) {
             let reports = connection.report(Action::Allow, FlowOutcome::Bypassed.as_str(), Telling::IfMatched);
-            let tunnel = Tunnel { host: name, ..self };
-            tunnel.pass_reported(FlowOutcome::Bypassed, None, reports).await;
+            self.bypass(&name, reports).await;
             return;
         }
-        let (Ok(leaf), Ok(destination)) =
-            (LeafName::parse(&name), Destination::new(Scheme::Https, &name, self.port, Alpn::None, self.asking.principal()))
-        else {
+        let (Ok(leaf), Ok(destination)) = (LeafName::parse(&name), self.destination(Scheme::Https, &name, Alpn::None)) else {
             self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
             return;
         };
@@ -158,8 +233,10 @@ impl Tunnel {
         if offered.is_empty() && !hello.alpn.is_empty() {
             // Neither HTTP/1.1 nor HTTP/2: not ours to read.
             let reports = connection.report(Action::Allow, FlowOutcome::Passthrough.as_str(), Telling::IfMatched);
-            let tunnel = Tunnel { host: name, ..self };
-            tunnel.pass_reported(FlowOutcome::Passthrough, None, reports).await;
+            if self.original.is_none() && name != self.host {
+                (self.host, self.server) = (name, None);
+            }
+            self.pass_reported(FlowOutcome::Passthrough, reports).await;
             return;
         }
         let fallback = if offered.contains(&Alpn::Http11) || offered.is_empty() { Alpn::Http11 } else { Alpn::H2 };
@@ -167,7 +244,12 @@ impl Tunnel {
             // Nothing will be asked of the server, so it is not even dialled.
             (destination.with_alpn(fallback), None)
         } else {
-            match self.shared.pools.negotiate(destination.clone(), &offered).await {
+            let pools = &self.shared.pools;
+            let negotiated = match self.server.take().filter(|_| self.original.is_some()) {
+                Some(server) => pools.negotiate_over(destination.clone(), &offered, server).await,
+                None => pools.negotiate(destination.clone(), &offered).await,
+            };
+            match negotiated {
                 Ok(destination) => (destination, None),
                 Err(error) => (destination.with_alpn(fallback), Some(error)),
             }
@@ -218,14 +300,21 @@ impl Tunnel {
     }
 
     /// HTTP without TLS inside the tunnel.
-    async fn http(self, speaks: Speaks) {
+    async fn http(mut self, speaks: Speaks) {
+        let name = match self.original {
+            Some(_) => self.name_in_host().await,
+            None => self.host.clone(),
+        };
         let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Http));
-        let _ = connection.hello(&self.host, self.port, &Hello::default());
+        let _ = connection.hello(&name, self.port, &Hello::default());
         let alpn = if speaks == Speaks::Http2 { Alpn::H2 } else { Alpn::Http11 };
-        let Ok(destination) = Destination::new(Scheme::Http, &self.host, self.port, alpn, self.asking.principal()) else {
+        let Ok(destination) = self.destination(Scheme::Http, &name, alpn) else {
             self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
             return;
         };
+        if let Some(server) = self.server.take() {
+            self.shared.pools.offer(&destination, UpstreamStream::Plain(server));
+        }
         self.shared.recorder.flow(FlowOutcome::Plain, Vec::new());
         let route = Route {
             connection,
@@ -239,7 +328,28 @@ impl Tunnel {
         serve_http(route, Peeked::new(self.seen, self.client), speaks).await;
     }
 
-    async fn pass(self, outcome: FlowOutcome, server: Option<TcpStream>) {
+    /// The name that a redirected request gives its server, if it is one of the address that the program
+    /// asked for; else the address. Nothing else vouches for a name without TLS.
+    async fn name_in_host(&mut self) -> String {
+        let mut buffer = BytesMut::from(&self.seen[..]);
+        let read = async {
+            while !head_is_over(&buffer) && buffer.len() < PEEK {
+                buffer.reserve(4096);
+                if !matches!(self.client.read_buf(&mut buffer).await, Ok(read) if read > 0) {
+                    break;
+                }
+            }
+        };
+        // What did not come in time is waited for by whoever serves the request.
+        let _ = timeout(self.shared.options.hello_timeout, read).await;
+        self.seen = buffer.freeze();
+        match host_in(&self.seen) {
+            Some(name) if name != self.host && self.leads_to_original(&name).await => name,
+            _ => self.host.clone(),
+        }
+    }
+
+    async fn pass(self, outcome: FlowOutcome) {
         let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Https));
         let answer = connection.hello(&self.host, self.port, &Hello::default());
         let refused = matches!(answer, Answer::Decided(v) if v.action.interferes());
@@ -248,16 +358,20 @@ impl Tunnel {
         let reports = connection.report(action, outcome.as_str(), Telling::IfMatched);
         if refused {
             self.shared.recorder.flow(outcome, reports);
+            if self.original.is_some() {
+                let _ = self.client.set_zero_linger();
+            }
             return;
         }
-        self.pass_reported(outcome, server, reports).await;
+        self.pass_reported(outcome, reports).await;
     }
 
     /// Copies bytes both ways, untouched.
-    async fn pass_reported(mut self, outcome: FlowOutcome, server: Option<TcpStream>, reports: Vec<gnomon_inspect::Sighting>) {
-        let server = match server {
-            Some(server) => Ok(server),
-            None => self.shared.dialer.tcp(&self.host, self.port).await,
+    async fn pass_reported(mut self, outcome: FlowOutcome, reports: Vec<Sighting>) {
+        let server = match (self.server.take(), self.original) {
+            (Some(server), _) => Ok(server),
+            (None, Some(original)) => self.shared.dialer.address(original).await,
+            (None, None) => self.shared.dialer.tcp(&self.host, self.port).await,
         };
         let mut server = match server {
             Ok(server) => server,
@@ -272,7 +386,10 @@ impl Tunnel {
         }
         let mut stop = self.shared.stopping();
         tokio::select! {
-            _ = copy_bidirectional_with_sizes(&mut self.client, &mut server, COPY, COPY) => {}
+            copied = copy_bidirectional_with_sizes(&mut self.client, &mut server, COPY, COPY) => if copied.is_err() {
+                // One side broke off: the other is to see that, and not an end.
+                let _ = (self.client.set_zero_linger(), server.set_zero_linger());
+            },
             _ = stop.wait_for(|stopping| *stopping) => {}
         }
     }
@@ -309,6 +426,29 @@ fn http_like(bytes: &[u8]) -> HttpLike {
         return if bytes.len() > end + 1 { http_like(&bytes[end + 1..]) } else { HttpLike::Maybe };
     }
     if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") { HttpLike::Yes(Speaks::Http1) } else { HttpLike::No }
+}
+
+/// Whether a request names a resource of the server it is sent to (RFC 9112 section 3.2), and not what a
+/// proxy is to fetch, or where it is to connect.
+fn asks_the_server(request: &[u8]) -> bool {
+    let line = request.trim_ascii_start().split(|b| *b == b'\n').next().unwrap_or_default();
+    let target = line.split(|b| *b == b' ').nth(1).unwrap_or_default();
+    target.starts_with(b"/") || target == b"*"
+}
+
+fn head_is_over(request: &[u8]) -> bool {
+    request.starts_with(H2_PREFACE)
+        || memchr::memmem::find(request, b"\r\n\r\n").is_some()
+        || memchr::memmem::find(request, b"\n\n").is_some()
+}
+
+/// The name in the first Host header, lower case and without its port.
+fn host_in(request: &[u8]) -> Option<String> {
+    let host = request.split(|b| *b == b'\n').skip(1).take_while(|line| !line.trim_ascii().is_empty()).find_map(|line| {
+        let colon = line.iter().position(|b| *b == b':')?;
+        line[..colon].eq_ignore_ascii_case(b"host").then(|| line[colon + 1..].trim_ascii())
+    })?;
+    Some(normal_host(host_of(std::str::from_utf8(host).ok()?)).to_string()).filter(|name| !name.is_empty())
 }
 
 /// A client that does not know our authority says so with one of these alerts (RFC 8446 section
