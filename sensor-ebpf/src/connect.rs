@@ -10,7 +10,8 @@ use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use gnomon_sensor_abi::{
-    AF_INET, AF_INET6, Address, Config, Connect, MAPPED, Outcome, Owner, Program, Reason, Scope, decision, fail, flag, kind, mode, quic,
+    AF_INET, AF_INET6, Address, Config, Connect, MAPPED, Outcome, Owner, Program, Reason, STALE_NS, Scope, decision, fail, flag, kind,
+    mode, quic,
 };
 
 use crate::maps::{CONFIG, EXECS, FLOWS, Flow, HEARTBEAT};
@@ -29,9 +30,6 @@ const LOOPBACK6: u32 = 1_u32.to_be();
 
 /// The port of HTTP/3, RFC 9114 3.1.2.
 pub const QUIC_PORT: u16 = 443;
-
-/// How old the proxy's heartbeat may be.
-const FRESH_NS: u64 = 1_000_000_000;
 
 /// "The namespace of the socket", and what a listener's state is called (`BPF_TCP_LISTEN`).
 const CURRENT_NETNS: u64 = u64::MAX;
@@ -84,11 +82,14 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     if !stream {
         return datagram(ctx, program, config, scope, to);
     }
-    let wanted = scope.mode == mode::REDIRECT && scope::covers(scope, to.port);
-    if config.port != 0 && is_loopback(&to) && listener(ctx, &to, to.port, config.mark) == Listener::Ours {
-        count(program, Outcome::Filtered);
-        return LET_GO;
+    let mut wanted = scope.mode == mode::REDIRECT && scope::covers(scope, to.port);
+    // Opaque, so that the verifier forgets how that came about.
+    wanted = load!(wanted);
+    // Who goes to our listener anyway is there already.
+    if wanted && is_loopback(&to) && listener(ctx, &to, to.port, config.mark) == Listener::Ours {
+        wanted = false;
     }
+    let wanted = load!(wanted);
 
     let redirected = if wanted { redirect(ctx, config, &to) } else { Redirect::No(None) };
     let mut flow = Flow { owner: owner(ctx, scope, to), stage: 0, next_seq: 0, captured: 0, remaining: 0, head: [0; 32] };
@@ -214,7 +215,7 @@ fn redirect(ctx: &SockAddrContext, config: &Config, to: &Address) -> Redirect {
     // Read after the beat, so that a beat in the meantime does not look as if it came from the future.
     // SAFETY: a helper without pointers.
     let now = unsafe { bpf_ktime_get_ns() };
-    if beat == 0 || now.wrapping_sub(beat) >= FRESH_NS {
+    if beat == 0 || now.wrapping_sub(beat) >= STALE_NS {
         return Redirect::No(Some(Reason::StaleHeartbeat));
     }
     let way = match (to.family, is_mapped(to)) {

@@ -1,13 +1,13 @@
 //! A flow's life: its local address before the SYN leaves, its end, and sockets that never got that far.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::{cgroup_sock, sock_ops};
 use aya_ebpf::programs::{SockContext, SockOpsContext};
 use gnomon_sensor_abi::{AF_INET, AF_INET6, Address, Close, MAPPED, Outcome, Owner, PeerKey, Program, end, flag, kind};
 
 use crate::load;
-use crate::maps::{CONFIG, FLOWS, OWNERS, netns_in_sockopt};
+use crate::maps::{CONFIG, FLOWS, Filed, OWNERS, netns_known};
 use crate::report::{count, deliver, header};
 
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: the source port is chosen, the SYN has not left.
@@ -59,36 +59,43 @@ fn local(ctx: &SockOpsContext) -> Address {
 fn connecting(ctx: &SockOpsContext, local: &Address, flags: u32) {
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    let Some(flow) = FLOWS.get_ptr_mut(&cookie) else { return };
+    let key = key(ctx, local);
+    let Some(flow) = FLOWS.get_ptr_mut(&cookie) else {
+        // Not tracked: whoever had this address before must not be taken for the owner.
+        let _ = OWNERS.remove(&key);
+        return;
+    };
     // SAFETY: the value lives as long as the map, and only this socket's programs, which the socket's
     // lock keeps apart, write to it.
     let flow = unsafe { &mut *flow };
     flow.owner.flags |= flag::SYN_SENT;
-    let mut key = PeerKey { netns: flow.owner.netns, words: local.words, port: u32::from(local.port), family: u32::from(local.family) };
-    if netns_in_sockopt() {
-        let _ = OWNERS.insert(&key, &flow.owner, 0);
-    } else {
-        key.netns = 0;
-        remember_unless_ambiguous(&key, &flow.owner);
-    }
     let _ = ctx.set_cb_flags((flags | STATE_FLAG) as i32);
+    if key.netns == 0 && is_ambiguous(&key, &flow.owner) {
+        let _ = OWNERS.remove(&key);
+        return;
+    }
+    let _ = OWNERS.insert(&key, &Filed { owner: flow.owner, ended_ns: 0 }, 0);
+}
+
+#[inline(always)]
+fn key(ctx: &SockOpsContext, local: &Address) -> PeerKey {
+    let mut key = PeerKey { netns: 0, words: local.words, port: u32::from(local.port), family: u32::from(local.family) };
+    if netns_known() {
+        // SAFETY: the context is what this helper takes in this kind of program. Where it does not take it,
+        // the loader has set the constant so that the verifier never comes here.
+        key.netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    }
+    key
 }
 
 /// Without the namespace in the key, two live flows of different namespaces may share it. Then nobody
 /// is the owner: no answer is better than a wrong one.
 #[inline(always)]
-fn remember_unless_ambiguous(key: &PeerKey, owner: &Owner) {
+fn is_ambiguous(key: &PeerKey, owner: &Owner) -> bool {
     // SAFETY: values live as long as their maps; both are read only.
     let other = unsafe { OWNERS.get(key) };
-    if let Some(other) = other
-        && other.netns != owner.netns
-        // SAFETY: as above.
-        && unsafe { FLOWS.get(&other.cookie) }.is_some()
-    {
-        let _ = OWNERS.remove(key);
-        return;
-    }
-    let _ = OWNERS.insert(key, owner, 0);
+    // SAFETY: as above.
+    other.is_some_and(|other| other.owner.netns != owner.netns && unsafe { FLOWS.get(&other.owner.cookie) }.is_some())
 }
 
 #[inline(always)]
@@ -96,6 +103,15 @@ fn closed(ctx: &SockOpsContext, local: Address, end: u32, received: u64, sent: u
     count(Program::SockOps, Outcome::Attempted);
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    let key = key(ctx, &local);
+    if let Some(filed) = OWNERS.get_ptr_mut(&key) {
+        // SAFETY: the value lives as long as the map; one word is written, by the flow that it belongs to.
+        unsafe {
+            if (*filed).owner.cookie == cookie {
+                (*filed).ended_ns = bpf_ktime_get_boot_ns();
+            }
+        }
+    }
     finish(Program::SockOps, cookie, local, end, received, sent);
 }
 

@@ -26,10 +26,19 @@ pub struct Flow {
 #[map]
 pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65536, 0);
 
-/// Owners by the proxy's view of the connection. Kept after the flow is over, as a client may close
-/// before the proxy accepts; so the oldest make way.
+/// An owner as the proxy may ask for it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Filed {
+    pub owner: Owner,
+    /// When the flow ended, in nanoseconds since boot; 0 while it lives.
+    pub ended_ns: u64,
+}
+
+/// Owners by the proxy's view of the connection. Kept a while after the flow is over, as a client may close
+/// before the proxy accepts; the oldest make way.
 #[map]
-pub static OWNERS: LruHashMap<PeerKey, Owner> = LruHashMap::with_max_entries(16384, 0);
+pub static OWNERS: LruHashMap<PeerKey, Filed> = LruHashMap::with_max_entries(16384, 0);
 
 #[map]
 pub static SCOPES: HashMap<u64, Scope> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
@@ -55,12 +64,12 @@ pub static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Program::
 #[map]
 pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// 1 where `getsockopt` programs can tell the network namespace (Linux 5.15), else 0 and owners are
-/// kept without it. Set by the loader.
+/// 1 where `getsockopt` and `sock_ops` programs can tell the network namespace (Linux 5.15), else 0 and
+/// owners are kept without it. Set by the loader.
 #[unsafe(no_mangle)]
-static NETNS_IN_SOCKOPT: u32 = 1;
+static NETNS_KNOWN: u32 = 1;
 
 #[inline(always)]
-pub fn netns_in_sockopt() -> bool {
-    crate::load!(NETNS_IN_SOCKOPT) != 0
+pub fn netns_known() -> bool {
+    crate::load!(NETNS_KNOWN) != 0
 }

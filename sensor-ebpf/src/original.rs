@@ -5,19 +5,23 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sockopt;
-use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::cgroup_sockopt;
 use aya_ebpf::programs::SockoptContext;
 use gnomon_sensor_abi::{AF_INET, AF_INET6, MAPPED, OWNER_LEVEL, OWNER_OPTION, Outcome, Owner, PeerKey, Program};
 
 use crate::load;
-use crate::maps::{OWNERS, netns_in_sockopt};
+use crate::maps::{OWNERS, netns_known};
 use crate::report::count;
 
 /// `SOL_IP`, `SOL_IPV6`; `SO_ORIGINAL_DST` has the same number on both.
 const SOL_IP: i32 = 0;
 const SOL_IPV6: i32 = 41;
 const SO_ORIGINAL_DST: i32 = 80;
+
+/// How long after the end of a flow its owner can still be asked for. Who reuses the port is noticed where we are
+/// attached ([`crate::flow`]); this bounds it for whoever is not below that cgroup.
+const KEPT_NS: u64 = 2_000_000_000;
 
 #[cgroup_sockopt(getsockopt)]
 fn gn_getsockopt(ctx: SockoptContext) -> i32 {
@@ -56,14 +60,17 @@ fn owner(ctx: &SockoptContext) -> Option<&'static Owner> {
             key.family = u32::from(AF_INET6);
         }
     }
-    if netns_in_sockopt() {
+    if netns_known() {
         // SAFETY: the context is what this helper takes in this kind of program. Where it does not take it,
         // the loader has set the constant so that the verifier never comes here.
         key.netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     }
     // SAFETY: the value lives as long as the map. Were it evicted and reused while it is copied, the
     // answer would be mixed: that takes as many connects as the table has places, within nanoseconds.
-    unsafe { OWNERS.get(&key) }
+    let filed = unsafe { OWNERS.get(&key) }?;
+    // SAFETY: a helper without pointers.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    (filed.ended_ns == 0 || now.wrapping_sub(filed.ended_ns) < KEPT_NS).then_some(&filed.owner)
 }
 
 /// Says that `length` bytes are the answer, and that there is no error.

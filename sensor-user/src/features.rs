@@ -69,7 +69,7 @@ impl Features {
         let owners = if sensor.knows_namespaces() {
             Status::Ok
         } else {
-            Status::Unsupported("getsockopt programs cannot tell network namespaces apart".into())
+            Status::Unsupported("getsockopt and sock_ops programs cannot tell network namespaces apart".into())
         };
         for program in Program::ALL {
             found.push((Feature::Program(program), sensor.verify(program)));

@@ -11,8 +11,8 @@ use crate::memory::{Access, Shared, page};
 
 /// How often to beat: four chances before the kernel half gives up.
 pub const PERIOD: Duration = Duration::from_millis(250);
-/// How old the last beat may be; a constant of the kernel half.
-pub const STALE: Duration = Duration::from_secs(1);
+/// How old the last beat may be.
+pub const STALE: Duration = Duration::from_nanos(gnomon_sensor_abi::STALE_NS);
 
 /// Writes the time into memory that the kernel half reads. Needs the map's descriptor and no privilege.
 ///

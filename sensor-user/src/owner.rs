@@ -103,8 +103,9 @@ pub(crate) fn address(raw: &abi::Address) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, raw.port))
 }
 
-/// Asks who is at the other end of an accepted connection. None when the kernel half does not know:
-/// the peer is on another machine, or connected before the sensor was attached.
+/// Asks who is at the other end of an accepted connection: at once, as the answer is kept for two seconds after
+/// the flow's end only. None when the kernel half does not know: the peer is on another machine, in a scope that is off, or
+/// connected before the sensor was attached.
 ///
 /// Needs no privilege, but the socket must be in the cgroup that [`crate::Options::proxy_cgroup`] named.
 ///

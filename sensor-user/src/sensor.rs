@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-/// Whether `getsockopt` programs can tell network namespaces.
+/// Whether the programs that file and find owners can tell network namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Namespaces {
     Known,
@@ -92,11 +92,13 @@ impl Sensor {
         let cgroup = open(&options.cgroup)?;
         let proxy_cgroup = open(&options.proxy_cgroup)?;
         unlock_memory();
-        let known = is_helper_supported(ProgramType::CgroupSockopt, BpfHelper::BPF_FUNC_get_netns_cookie).unwrap_or(false);
+        let known = [ProgramType::CgroupSockopt, ProgramType::SockOps]
+            .into_iter()
+            .all(|kind| is_helper_supported(kind, BpfHelper::BPF_FUNC_get_netns_cookie).unwrap_or(false));
         let namespaces = if known { Namespaces::Known } else { Namespaces::Unknown };
-        let netns_in_sockopt = u32::from(known);
+        let netns_known = u32::from(known);
         let mut bpf = EbpfLoader::new()
-            .override_global("NETNS_IN_SOCKOPT", &netns_in_sockopt, true)
+            .override_global("NETNS_KNOWN", &netns_known, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("FLOWS", options.flows.max(1))
             .map_max_entries("OWNERS", options.owners.max(1))

@@ -130,6 +130,61 @@ pub enum Outcome {
     FailClosed(Reason),
 }
 
+impl Outcome {
+    /// All, in order.
+    pub const ALL: [Self; 8 + 2 * REASONS] = {
+        let mut all = [Self::Attempted; 8 + 2 * REASONS];
+        let plain = [
+            Self::Attempted,
+            Self::Delivered,
+            Self::RingFull,
+            Self::TableFull,
+            Self::Filtered,
+            Self::Truncated,
+            Self::Redirected,
+            Self::QuicRefused,
+        ];
+        let mut at = 0;
+        while at < plain.len() {
+            all[at] = plain[at];
+            at += 1;
+        }
+        let mut reason = 0;
+        while reason < REASONS {
+            all[at + reason] = Self::FailOpen(Reason::ALL[reason]);
+            all[at + REASONS + reason] = Self::FailClosed(Reason::ALL[reason]);
+            reason += 1;
+        }
+        all
+    };
+
+    /// The name in metrics; [`Outcome::reason`] says more about two of them.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attempted => "attempted",
+            Self::Delivered => "delivered",
+            Self::RingFull => "dropped_ring_full",
+            Self::TableFull => "dropped_table_full",
+            Self::Filtered => "filtered",
+            Self::Truncated => "truncated",
+            Self::Redirected => "redirected",
+            Self::QuicRefused => "quic_refused",
+            Self::FailOpen(_) => "fail_open",
+            Self::FailClosed(_) => "fail_closed",
+        }
+    }
+
+    /// Why a connection was not redirected.
+    #[must_use]
+    pub const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::FailOpen(reason) | Self::FailClosed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
 /// How many counters each program has.
 pub const TALLY: usize = 24;
 

@@ -33,6 +33,9 @@ pub const OWNER_LEVEL: i32 = 0x676e;
 /// `optname` of that option.
 pub const OWNER_OPTION: i32 = 1;
 
+/// How old the proxy's heartbeat may be, in nanoseconds.
+pub const STALE_NS: u64 = 1_000_000_000;
+
 /// The last 96 bits of an IPv4 address mapped into IPv6 (RFC 4291 2.5.5.2), as a word in network order.
 pub const MAPPED: u32 = 0xffff_u32.to_be();
 

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use gnomon_sensor::{CgroupId, Decision, Fail, Mode, Outcome, PortList, Ports, Program, Quic, Reason, Redirect, Road, Scope};
 
-use crate::support::{Client, Proxy, Stage, Upstream, needs, redirect, skip, until};
+use crate::support::{Client, Proxy, Stage, Upstream, home, needs, redirect, skip, until};
 
 const EPERM: &str = "error 1";
 
@@ -123,10 +123,40 @@ fn a_connection_to_our_own_listener_is_left_alone() {
     let mut client = Client::start(&stage.client_cgroup());
     let to = format!("127.0.0.1:{}", proxy.port);
     assert_eq!(client.ask(&format!("tcp {to}")), format!("proxy {to}"));
-    assert!(stage.connects().is_empty());
-    let counters = stage.sensor.counters().unwrap();
-    assert_eq!(counters.get(Program::Connect4, Outcome::Filtered), 1);
-    assert_eq!(proxy.came()[0].1, None, "nobody was redirected, so nobody is the owner");
+    assert_eq!(stage.connects()[0].decision, Decision::Observed);
+    let owner = proxy.came()[0].1.clone().unwrap();
+    assert_eq!((owner.pid, owner.road, owner.original.to_string()), (client.pid(), Road::Direct, to));
+}
+
+#[test]
+fn who_reuses_a_port_is_not_taken_for_its_former_owner() {
+    if !needs("reused-port") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    let mut stage = Stage::new("reused-port", proxy.port, |_| {});
+    stage.scope(redirect(Fail::Closed));
+    let mut client = Client::start(&stage.client_cgroup());
+    // In no cgroup that the sensor is attached to.
+    let mut stranger = Client::start(&home().join("half"));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ours = format!("from {port} 127.0.0.1:{}", proxy.port);
+    let owner = |index: usize| proxy.came()[index].1.as_ref().map(|owner| owner.pid);
+
+    assert!(client.ask(&format!("from {port} {}", upstream.at)).starts_with("proxy"));
+    assert_eq!(client.ask("abort"), "done");
+    assert_eq!(owner(0), Some(client.pid()));
+    stage.scope(Mode::Off);
+    assert!(client.ask(&ours).starts_with("proxy"));
+    assert_eq!(client.ask("abort"), "done");
+    assert_eq!(owner(1), None, "it is not tracked any more, and the kernel half saw it connect");
+
+    stage.scope(redirect(Fail::Closed));
+    assert!(client.ask(&format!("from {port} {}", upstream.at)).starts_with("proxy"));
+    assert_eq!(client.ask("abort"), "done");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(stranger.ask(&ours).starts_with("proxy"));
+    assert_eq!(owner(3), None, "nobody saw it connect, but the former owner is gone for long enough");
 }
 
 /// Connects where it cannot be redirected, and checks the way, the record and the counter.

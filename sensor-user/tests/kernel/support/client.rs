@@ -71,6 +71,17 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
         // Connects and reads the greeting: who answered, and who the peer is said to be.
         ["tcp", to] => connected(stream, socket(address(to), libc::SOCK_STREAM, 0)?, address(to)),
         ["multipath", to] => connected(stream, socket(address(to), libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?, address(to)),
+        // From this port of 127.0.0.1.
+        ["from", port, to] => {
+            let socket = socket(address(to), libc::SOCK_STREAM, 0)?;
+            option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32.to_ne_bytes())?;
+            let (raw, length) = raw(SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())));
+            // SAFETY: an address of the length said.
+            if unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            connected(stream, socket, address(to))
+        }
         ["device", name, to] => {
             let socket = socket(address(to), libc::SOCK_STREAM, 0)?;
             option(&socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name.as_bytes())?;
@@ -122,6 +133,18 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
             for name in [libc::IPV6_HOPOPTS, libc::IPV6_DSTOPTS] {
                 option(stream, libc::IPPROTO_IPV6, name, &[0, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
             }
+            Ok("done".into())
+        }
+        // Closes so that the port is free at once: with a reset, socket(7).
+        ["abort"] => {
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            option(
+                stream.as_ref().unwrap(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                &[linger.l_onoff, linger.l_linger].map(i32::to_ne_bytes).concat(),
+            )?;
+            *stream = None;
             Ok("done".into())
         }
         ["close"] => {
