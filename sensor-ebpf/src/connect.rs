@@ -3,8 +3,7 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_ktime_get_ns, bpf_sk_lookup_tcp,
-    bpf_sk_release,
+    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_ktime_get_ns,
 };
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::macros::cgroup_sock_addr;
@@ -14,6 +13,7 @@ use gnomon_sensor_abi::{
     mode, quic,
 };
 
+use crate::listener::{LOOPBACK4, LOOPBACK6, Listener, is_loopback, is_mapped, listener};
 use crate::maps::{CONFIG, EXECS, FLOWS, Flow, HEARTBEAT};
 use crate::report::{count, deliver, header};
 use crate::{load, scope, store};
@@ -25,15 +25,8 @@ const IPPROTO_TCP: u32 = 6;
 /// A multipath socket; where it takes this road, it can be redirected like any other.
 const IPPROTO_MPTCP: u32 = 262;
 
-const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
-const LOOPBACK6: u32 = 1_u32.to_be();
-
 /// The port of HTTP/3, RFC 9114 3.1.2.
 pub const QUIC_PORT: u16 = 443;
-
-/// "The namespace of the socket", and what a listener's state is called (`BPF_TCP_LISTEN`).
-const CURRENT_NETNS: u64 = u64::MAX;
-const LISTEN: u32 = 10;
 
 const LET_GO: i32 = 1;
 /// The caller gets `EPERM`.
@@ -247,82 +240,5 @@ fn rewrite(ctx: &SockAddrContext, way: Way, port: u16) {
             store!((*sock).user_ip6[2], third);
             store!((*sock).user_ip6[3], last);
         }
-    }
-}
-
-#[inline(always)]
-pub fn is_mapped(address: &Address) -> bool {
-    address.family == AF_INET6 && address.words[0] == 0 && address.words[1] == 0 && address.words[2] == MAPPED
-}
-
-#[inline(always)]
-fn is_loopback(address: &Address) -> bool {
-    if address.family == AF_INET {
-        return is_loopback4(address.words[0]);
-    }
-    if is_mapped(address) {
-        return is_loopback4(address.words[3]);
-    }
-    address.words[0] == 0 && address.words[1] == 0 && address.words[2] == 0 && address.words[3] == LOOPBACK6
-}
-
-#[inline(always)]
-fn is_loopback4(word: u32) -> bool {
-    u32::from_be(word) >> 24 == 127
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Listener {
-    Ours,
-    Foreign,
-    None,
-}
-
-/// What `bpf_sk_lookup_tcp` takes: addresses and ports in network order.
-#[repr(C)]
-struct Tuple4 {
-    from: u32,
-    to: u32,
-    from_port: u16,
-    to_port: u16,
-}
-
-#[repr(C)]
-struct Tuple6 {
-    from: [u32; 4],
-    to: [u32; 4],
-    from_port: u16,
-    to_port: u16,
-}
-
-/// Who would get a connection to this address, in the network namespace of the socket. A listener is
-/// ours by its mark, which only a process with `CAP_NET_ADMIN` over that namespace can set.
-#[inline(always)]
-fn listener(ctx: &SockAddrContext, at: &Address, port: u16, mark: u32) -> Listener {
-    let sk = if at.family == AF_INET || is_mapped(at) {
-        let to = if at.family == AF_INET { at.words[0] } else { at.words[3] };
-        let mut tuple = Tuple4 { from: LOOPBACK4, to, from_port: 0, to_port: port.to_be() };
-        let size = size_of::<Tuple4>() as u32;
-        // SAFETY: the tuple is whole and of the size given; the context is what this helper takes here.
-        unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), (&raw mut tuple).cast(), size, CURRENT_NETNS, 0) }
-    } else {
-        let from = [0, 0, 0, LOOPBACK6];
-        let mut tuple = Tuple6 { from, to: at.words, from_port: 0, to_port: port.to_be() };
-        let size = size_of::<Tuple6>() as u32;
-        // SAFETY: as above.
-        unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), (&raw mut tuple).cast(), size, CURRENT_NETNS, 0) }
-    };
-    if sk.is_null() {
-        return Listener::None;
-    }
-    let (state, marked) = (load!((*sk).state), load!((*sk).mark));
-    // SAFETY: the socket is not null, and released once; the verifier insists on both.
-    unsafe { bpf_sk_release(sk.cast()) };
-    if state != LISTEN {
-        Listener::None
-    } else if marked == mark && mark != 0 {
-        Listener::Ours
-    } else {
-        Listener::Foreign
     }
 }

@@ -1,9 +1,8 @@
 //! The first bytes of a connection, where they are a TLS ClientHello.
 //!
 //! Egress sees segments before they are cut for the wire, mostly a whole hello at once. A program may
-//! cut it itself, down to a first write of one byte; each flow remembers what it still waits for. What is sent
-//! again has another sequence number than the one that is waited for, and is passed over. `current` says nothing
-//! here (this may be a soft interrupt): the socket's cookie does.
+//! cut it itself, down to a first write of one byte; each flow remembers what it still waits for, and passes over what is
+//! sent again. `current` says nothing here (this may be a soft interrupt): the socket's cookie does.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
@@ -58,7 +57,7 @@ fn look(ctx: &SkBuffContext) -> Option<()> {
     if flow.stage == DONE {
         return None;
     }
-    let segment = segment(ctx)?;
+    let mut segment = segment(ctx)?;
     let config = CONFIG.get(0)?;
     if flow.stage == WAITING {
         let first = bytes::<1>(ctx, segment.payload)?;
@@ -68,11 +67,14 @@ fn look(ctx: &SkBuffContext) -> Option<()> {
         flow.next_seq = segment.seq;
         flow.stage = CAPTURING;
     }
-    if segment.seq != flow.next_seq {
+    // What is sent again may have new bytes at its end. From the future nothing comes, as segments leave in order.
+    let seen = flow.next_seq.wrapping_sub(segment.seq);
+    if seen >= segment.length {
         count(Program::Hello, Outcome::Attempted);
         count(Program::Hello, Outcome::Filtered);
         return None;
     }
+    segment = Segment { payload: segment.payload + seen, length: segment.length - seen, seq: flow.next_seq };
     if flow.remaining == 0 && !measure(ctx, flow, &segment)? {
         return pass(flow);
     }

@@ -16,6 +16,7 @@ mod datagram;
 mod exec;
 mod flow;
 mod hello;
+mod listener;
 mod maps;
 mod original;
 mod packet;

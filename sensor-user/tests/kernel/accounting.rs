@@ -1,5 +1,7 @@
 //! Nothing is lost without being counted.
 
+use std::time::Duration;
+
 use gnomon_sensor::{Features, Outcome, Program, Status};
 
 use crate::support::{Client, Stage, Upstream, home, needs, until};
@@ -54,12 +56,15 @@ fn a_reader_that_keeps_up_loses_nothing() {
     let upstream = Upstream::start("127.0.0.2:0");
     let mut stage = Stage::new("no-overload", 0, |options| options.ring_bytes = 1 << 19);
     let mut client = Client::start(&stage.client_cgroup());
-    client.tell(&format!("many 4000 {}", upstream.at));
-    until("all records", || {
-        stage.ring.wait(std::time::Duration::from_millis(50)).unwrap();
-        stage.read().len() == 8000
-    });
-    assert!(client.answer().contains("upstream=4000"));
+    // Each round fits into the ring, all of them do not.
+    for round in 1..=8 {
+        client.tell(&format!("many 500 {}", upstream.at));
+        until("all records", || {
+            stage.ring.wait(Duration::from_millis(50)).unwrap();
+            stage.read().len() == 1000 * round
+        });
+        assert!(client.answer().contains("upstream=500"));
+    }
     assert_eq!(stage.sensor.counters().unwrap().total(Outcome::RingFull), 0);
 }
 
