@@ -1,0 +1,137 @@
+//! The socket of `gnomon exec`: programs of any user are let into a scope of their own, below the cgroup they are in.
+//!
+//! Who asks is read off the socket, never out of the message. The one who asks is moved by us and gets no descriptor to
+//! move itself with: with one, any process could be moved (see [`gnomon_link::ToExec::Joined`]).
+
+mod bundle;
+mod client;
+mod join;
+mod places;
+mod reaper;
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+
+use gnomon_host::cgroup::Hierarchy;
+use gnomon_host::identity::BootTime;
+use gnomon_link::{Access, GnomonEnd, Listener, SensorEnd};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::kernel::Kernel;
+use crate::namespaces::Namespaces;
+use crate::{ExecOptions, ServiceError, os};
+use join::Desk;
+use places::Places;
+
+/// What a join works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub kernel: &'a Kernel,
+    pub link: &'a SensorEnd,
+    pub namespaces: &'a Namespaces,
+    pub hierarchy: &'a Hierarchy,
+}
+
+/// The socket, before anybody is served.
+#[derive(Debug)]
+pub(crate) struct Door {
+    listener: Listener,
+    options: ExecOptions,
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DoorError {
+    #[error("the socket needs a folder")]
+    NoFolder,
+    #[error("others can write to {0}: they could put another socket there; choose another folder")]
+    Open(String),
+    #[error("{0}: {1}")]
+    Folder(String, io::Error),
+    #[error(transparent)]
+    Link(#[from] gnomon_link::Error),
+}
+
+impl Door {
+    /// Makes the socket, and its folder.
+    pub(crate) fn open(options: &ExecOptions) -> Result<Self, DoorError> {
+        let folder = options.socket.parent().filter(|folder| !folder.as_os_str().is_empty()).ok_or(DoorError::NoFolder)?;
+        check(folder)?;
+        Ok(Self { listener: Listener::bind(&options.socket, Access::Everybody)?, options: options.clone() })
+    }
+}
+
+fn check(folder: &Path) -> Result<(), DoorError> {
+    let failed = |error| DoorError::Folder(folder.display().to_string(), error);
+    match DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(folder).map_err(failed)?;
+    let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
+    if ours && found.mode() & 0o022 == 0 { Ok(()) } else { Err(DoorError::Open(folder.display().to_string())) }
+}
+
+/// Starts to serve, until `ending` hangs up.
+pub(crate) fn start<'scope, 'env>(
+    threads: &'scope Scope<'scope, 'env>,
+    door: Door,
+    around: Around<'env>,
+    ending: OwnedFd,
+) -> Result<(), ServiceError> {
+    let ending = Arc::new(ending);
+    let reaper = reaper::start(threads, around.kernel, ending.clone())?;
+    let places = Places::new(door.options.scopes_per_user);
+    let desk = Arc::new(Desk::new(door.options.clone(), around, reaper));
+    let body = move || accept(threads, &door.listener, &desk, &places, &ending);
+    Builder::new().name("exec".to_owned()).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;
+    Ok(())
+}
+
+fn accept<'scope, 'env>(
+    threads: &'scope Scope<'scope, 'env>,
+    listener: &Listener,
+    desk: &Arc<Desk<'env>>,
+    places: &Places,
+    ending: &OwnedFd,
+) {
+    loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(ending, PollFlags::IN)];
+        if poll(&mut fds, None).is_ok() && !fds[1].revents().is_empty() {
+            return;
+        }
+        let channel: GnomonEnd = match listener.accept(Duration::ZERO) {
+            Ok(channel) => channel,
+            Err(gnomon_link::Error::TimedOut) => continue,
+            Err(error) => {
+                tracing::warn!("gnomon exec: {error}");
+                // No descriptors are left, most likely: there are again when somebody has hung up.
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        let accepted = BootTime::now();
+        let peer = match channel.peer() {
+            Ok(peer) => peer,
+            Err(error) => {
+                desk.refuse(&channel, &join::Refusal::unknown(&error));
+                continue;
+            }
+        };
+        let Some(place) = places.take(peer.uid) else {
+            desk.refuse(&channel, &join::Refusal::full());
+            continue;
+        };
+        let at_desk = desk.clone();
+        let body = move || at_desk.serve(&channel, peer, accepted, place);
+        if let Err(error) = Builder::new().name("exec-join".to_owned()).spawn_scoped(threads, body) {
+            tracing::warn!("gnomon exec: no thread can be started: {error}");
+        }
+    }
+}

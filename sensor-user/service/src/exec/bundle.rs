@@ -1,0 +1,45 @@
+//! The certificates that a redirected program needs: those of the system, and our authority.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use gnomon_host::trust::{TrustError, merge, read_certificates, system_bundle};
+
+/// The file's name, beside the socket.
+const NAME: &str = "ca-bundle.pem";
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BundleError {
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("{0}: {1}")]
+    Write(PathBuf, io::Error),
+}
+
+/// Writes the bundle, if it is not there as it should be, for everybody to read. Its path.
+pub(super) fn publish(authority: &Path, folder: &Path) -> Result<PathBuf, BundleError> {
+    let ours = read_certificates(authority)?;
+    let roots = match system_bundle(Path::new("/")) {
+        Some(path) => read_certificates(&path)?,
+        None => Vec::new(),
+    };
+    let merged = merge(&roots, &[], &ours);
+    let path = folder.join(NAME);
+    if fs::read(&path).is_ok_and(|there| there == merged.pem.as_bytes()) {
+        return Ok(path);
+    }
+    // Whoever reads it meanwhile sees the old or the new one, and never half of one.
+    replace(folder, &path, merged.pem.as_bytes()).map_err(|error| BundleError::Write(path.clone(), error))?;
+    Ok(path)
+}
+
+fn replace(folder: &Path, path: &Path, pem: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(pem)?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! One client: who it is, what it wants, and its way into a scope.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use gnomon_host::cgroup::{CgroupError, Scope};
+use gnomon_host::identity::BootTime;
+use gnomon_link::{
+    Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, ToProxy, UNASKED,
+    VERSION,
+};
+use gnomon_sensor::{Fail, Mode, Ports, Quic};
+
+use super::client::Client;
+use super::places::Place;
+use super::reaper::{Live, Reaper};
+use super::{Around, bundle};
+use crate::namespaces::{ListenError, Namespace};
+use crate::{ExecOptions, PATIENCE};
+
+/// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
+const WAIT: Duration = Duration::from_secs(5);
+/// Scopes of ours are told from the proxy's by the highest bit of their number.
+const OURS: u32 = 1 << 31;
+
+/// Where clients are served.
+pub(super) struct Desk<'a> {
+    options: ExecOptions,
+    around: Around<'a>,
+    reaper: Reaper,
+    scopes: AtomicU32,
+    /// One writes the bundle at a time.
+    writing: Mutex<()>,
+}
+
+/// Why a client is not let in, and what it can do.
+pub(super) struct Refusal {
+    why: Denial,
+    detail: String,
+    next: String,
+}
+
+impl Refusal {
+    fn new(why: Denial, detail: impl ToString, next: &str) -> Self {
+        Self { why, detail: detail.to_string(), next: next.to_owned() }
+    }
+
+    /// Nobody knows who asks.
+    pub(super) fn unknown(reason: &impl ToString) -> Self {
+        Self::new(Denial::UnknownPeer, reason.to_string(), "run gnomon exec on the host, in a process namespace that gnomon can see")
+    }
+
+    /// There is no place.
+    pub(super) fn full() -> Self {
+        let next = "wait until a program of an earlier gnomon exec has ended";
+        Self::new(Denial::Full, "as many programs of this user run under gnomon exec as may", next)
+    }
+
+    fn failed(detail: impl ToString) -> Self {
+        Self::new(Denial::Failed, detail, "gnomon doctor looks at what the host lacks")
+    }
+}
+
+impl From<CgroupError> for Refusal {
+    fn from(error: CgroupError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<ListenError> for Refusal {
+    fn from(error: ListenError) -> Self {
+        match error {
+            ListenError::Gone => Self::unknown(&error),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(options: ExecOptions, around: Around<'a>, reaper: Reaper) -> Self {
+        Self { options, around, reaper, scopes: AtomicU32::new(0), writing: Mutex::new(()) }
+    }
+
+    /// Says no.
+    pub(super) fn refuse(&self, channel: &GnomonEnd, refusal: &Refusal) {
+        let Refusal { why, detail, next } = refusal;
+        let denied = ToExec::Denied { version: VERSION, why: *why, detail: Text::cut(detail), next: Text::cut(next) };
+        // A client that is gone needs no answer.
+        let _ = channel.send(&denied, &[], Duration::ZERO);
+    }
+
+    /// Serves one client from its first message to its answer.
+    pub(super) fn serve(&self, channel: &GnomonEnd, peer: PeerCredentials, accepted: BootTime, place: Place) {
+        let wanted = match channel.recv(WAIT) {
+            Ok(received) => received.message,
+            Err(Error::Decode(DecodeError::Version { .. })) => {
+                let next = "use the gnomon that is running, or restart it after an update";
+                return self.refuse(channel, &Refusal::new(Denial::Version, "this gnomon exec is of another version", next));
+            }
+            Err(error) => return tracing::debug!("gnomon exec: {error}"),
+        };
+        let ToGnomon::Join { argv0, redirect, .. } = wanted;
+        let joined = Client::new(peer, accepted)
+            .ok_or_else(|| Refusal::unknown(&"the process that asked is gone"))
+            .and_then(|client| self.join(&client, redirect, place).inspect(|_| tracing::info!(client.uid, %argv0, "joined")));
+        match joined {
+            Ok(answer) => {
+                // A client that is gone leaves an empty scope, which is seen to.
+                let _ = channel.send(&answer, &[], PATIENCE);
+            }
+            Err(refusal) => self.refuse(channel, &refusal),
+        }
+    }
+
+    fn join(&self, client: &Client, redirect: Redirect, place: Place) -> Result<ToExec, Refusal> {
+        let Around { kernel, hierarchy, .. } = self.around;
+        let current = hierarchy.of(client.pid)?;
+        let namespace = Namespace::of(client.pid)?;
+        // What was read so far was the client's, if it lives now.
+        if !client.is_alive() {
+            return Err(Refusal::unknown(&"the process that asked is gone"));
+        }
+        let (mode, bundle) = match redirect {
+            Redirect::Off => (Mode::Observe, Bundle::None),
+            Redirect::On => {
+                let bundle = self.bundle()?;
+                self.listen_for(&namespace)?;
+                (Mode::Redirect(gnomon_sensor::Redirect { ports: Ports::All, quic: Quic::Refuse, fail: Fail::Open }), bundle)
+            }
+        };
+        let scope = current.scope()?;
+        let id = OURS | self.scopes.fetch_add(1, Ordering::Relaxed);
+        kernel.set_scope(scope.id().0, gnomon_sensor::Scope { id, mode }).map_err(Refusal::failed)?;
+        match self.move_into(client, scope, place) {
+            Ok(path) => Ok(ToExec::Joined { cgroup: Long::cut(&path), bundle }),
+            Err((refusal, id)) => {
+                // The scope is gone; what remains in the table would only fill it.
+                let _ = kernel.forget_scope(id);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Moves the client and leaves the scope to the reaper. The path of its cgroup, or why not and its number.
+    fn move_into(&self, client: &Client, scope: Scope, place: Place) -> Result<String, (Refusal, u64)> {
+        let id = scope.id().0;
+        scope.join(client.pid).map_err(|error| (error.into(), id))?;
+        let path = scope.cgroup().path().to_owned();
+        place.joined();
+        let live = Live::new(scope, place).map_err(|error| (Refusal::failed(error), id))?;
+        self.reaper.watch(live);
+        Ok(path)
+    }
+
+    /// Makes sure that the proxy listens where the client is.
+    fn listen_for(&self, namespace: &Namespace) -> Result<(), Refusal> {
+        let Around { kernel, link, namespaces, .. } = self.around;
+        if kernel.redirect != FeatureState::Ok {
+            let next = "gnomon exec --proxy-env needs nothing of the kernel; gnomon doctor says what is missing";
+            return Err(Refusal::new(Denial::NoSensor, "this kernel cannot redirect", next));
+        }
+        if let Some(opened) = namespaces.missing_in(kernel, namespace)? {
+            let message =
+                ToProxy::Listeners { token: UNASKED, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
+            if let Err(error) = link.send(&message, &opened.descriptors(), PATIENCE) {
+                namespaces.forget(namespace);
+                return Err(Refusal::failed(error));
+            }
+        }
+        namespaces.wait_for(namespace, WAIT).map_err(|_| Refusal::failed("the proxy does not accept connections yet; try again"))
+    }
+
+    fn bundle(&self) -> Result<Bundle, Refusal> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = self.options.socket.parent().unwrap_or(Path::new("/"));
+        let path = bundle::publish(&self.options.authority, folder).map_err(Refusal::failed)?;
+        let path = path.to_str().ok_or_else(|| Refusal::failed("the path of the certificates is not UTF-8"))?;
+        Ok(Bundle::At(Long::new(path).map_err(Refusal::failed)?))
+    }
+}

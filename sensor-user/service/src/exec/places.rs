@@ -1,0 +1,98 @@
+//! How many scopes there may be: for one user, and in all.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Most scopes at a time: each is an entry of a table of 4096 in the kernel half.
+const MOST: usize = 1024;
+/// Most connections of one user that have not become a scope yet; each holds a thread for some seconds at most.
+const JOINING: usize = 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Joining,
+    Joined,
+}
+
+#[derive(Debug)]
+struct Taken {
+    number: u64,
+    uid: u32,
+    stage: Stage,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    taken: Vec<Taken>,
+}
+
+/// The places there are.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    for_one: usize,
+    table: Arc<Mutex<Table>>,
+}
+
+/// A place of one user; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Places,
+    number: u64,
+}
+
+impl Places {
+    pub(super) fn new(for_one: usize) -> Self {
+        Self { for_one, table: Arc::default() }
+    }
+
+    /// A place for this user; `None` if there is none.
+    pub(super) fn take(&self, uid: u32) -> Option<Place> {
+        let mut table = self.table();
+        let theirs = || table.taken.iter().filter(|taken| taken.uid == uid);
+        let joining = theirs().filter(|taken| taken.stage == Stage::Joining).count();
+        if table.taken.len() >= MOST || theirs().count() >= self.for_one || joining >= JOINING {
+            return None;
+        }
+        let number = table.next;
+        table.next += 1;
+        table.taken.push(Taken { number, uid, stage: Stage::Joining });
+        Some(Place { places: self.clone(), number })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// A scope is there now.
+    pub(super) fn joined(&self) {
+        for taken in self.places.table().taken.iter_mut().filter(|taken| taken.number == self.number) {
+            taken.stage = Stage::Joined;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.table().taken.retain(|taken| taken.number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_user_can_take_neither_all_scopes_nor_all_threads() {
+        let places = Places::new(10);
+        let mut held: Vec<Place> = (0..JOINING).map(|_| places.take(1).unwrap()).collect();
+        assert!(places.take(1).is_none(), "too many that have not joined");
+        held.iter().for_each(Place::joined);
+        held.extend([places.take(1).unwrap(), places.take(1).unwrap()]);
+        assert!(places.take(1).is_none(), "too many scopes");
+        assert!(places.take(2).is_some(), "another user is not concerned");
+        drop(held.pop());
+        assert!(places.take(1).is_some(), "a place that was given back");
+    }
+}

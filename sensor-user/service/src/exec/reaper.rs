@@ -1,0 +1,97 @@
+//! Scopes end when nothing runs in them any more: the kernel tells by `cgroup.events` (cgroups(7)).
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Builder, Scope as Threads};
+
+use gnomon_host::cgroup::{Removal, Scope};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::places::Place;
+use crate::kernel::Kernel;
+use crate::{ServiceError, os};
+
+/// A scope in which a program runs.
+#[derive(Debug)]
+pub(super) struct Live {
+    events: OwnedFd,
+    scope: Scope,
+    _place: Place,
+}
+
+impl Live {
+    pub(super) fn new(scope: Scope, place: Place) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let events = openat(scope.cgroup().directory(), "cgroup.events", flags, Mode::empty())?;
+        Ok(Self { events, scope, _place: place })
+    }
+
+    /// Reading also tells the kernel that we know of what has changed so far.
+    fn is_populated(&self) -> bool {
+        let mut text = [0; 256];
+        let length = rustix::io::pread(&self.events, &mut text, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
+        text.lines().any(|line| line == "populated 1")
+    }
+}
+
+/// Hands scopes to the thread that watches them.
+#[derive(Clone, Debug)]
+pub(super) struct Reaper {
+    scopes: Sender<Live>,
+    bell: Arc<OwnedFd>,
+}
+
+impl Reaper {
+    pub(super) fn watch(&self, live: Live) {
+        // Without the thread we are ending, and what is dropped here is swept by the next.
+        let _ = self.scopes.send(live);
+        let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Starts the thread, which ends when `ending` hangs up.
+pub(super) fn start<'scope, 'env>(
+    threads: &'scope Threads<'scope, 'env>,
+    kernel: &'env Kernel,
+    ending: Arc<OwnedFd>,
+) -> Result<Reaper, ServiceError> {
+    let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(os("make an eventfd"))?);
+    let (scopes, new) = channel();
+    let rung = bell.clone();
+    let body = move || reap(kernel, &new, &rung, &ending);
+    Builder::new().name("exec-reaper".to_owned()).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;
+    Ok(Reaper { scopes, bell })
+}
+
+fn reap(kernel: &Kernel, new: &Receiver<Live>, bell: &OwnedFd, ending: &OwnedFd) {
+    let mut live: Vec<Live> = Vec::new();
+    loop {
+        let watched = live.iter().map(|live| PollFd::from_borrowed_fd(live.events.as_fd(), PollFlags::PRI));
+        let own = [PollFd::new(ending, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
+        let mut fds: Vec<PollFd<'_>> = own.into_iter().chain(watched).collect();
+        if poll(&mut fds, None).is_ok() && fds.first().is_some_and(|ending| !ending.revents().is_empty()) {
+            return;
+        }
+        let _ = rustix::io::read(bell, &mut [0_u8; 8]);
+        live.extend(new.try_iter());
+        live.retain(|live| live.is_populated() || !is_removed(kernel, live));
+    }
+}
+
+fn is_removed(kernel: &Kernel, live: &Live) -> bool {
+    match live.scope.remove() {
+        // Something has come back in: the kernel will tell again.
+        Ok(Removal::InUse) => return false,
+        Ok(Removal::Removed) => {}
+        Err(error) => tracing::warn!("a scope of gnomon exec stays: {error}"),
+    }
+    // Numbers of cgroups are not given out again while the system runs; the table is what matters.
+    if let Err(error) = kernel.forget_scope(live.scope.id().0) {
+        tracing::warn!("a scope of gnomon exec stays in the table: {error}");
+    }
+    true
+}

@@ -1,0 +1,52 @@
+//! Who a process is, read by a few threads: each answer may take a while, and requests must not wait for each other.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, Scope};
+
+use gnomon_host::identity::{BootTime, Generation, Resolver};
+use gnomon_link::{SensorEnd, ToProxy};
+
+use crate::{PATIENCE, ServiceError, os, translate};
+
+/// Threads that read. They wait for disks more than they compute.
+const THREADS: usize = 4;
+/// Questions that wait; more are refused.
+const WAITING: usize = 256;
+
+/// One question of the proxy.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub token: u64,
+    pub pid: u32,
+    pub connected: BootTime,
+    pub generation: Generation,
+}
+
+/// Starts the threads, which end when the sender is dropped.
+pub(crate) fn start<'scope, 'env>(
+    threads: &'scope Scope<'scope, 'env>,
+    link: &'env SensorEnd,
+) -> Result<SyncSender<Question>, ServiceError> {
+    let (questions, waiting) = sync_channel(WAITING);
+    let shared = std::sync::Arc::new((Mutex::new(waiting), Resolver::default()));
+    for number in 0..THREADS {
+        let shared = shared.clone();
+        let body = move || answer(&shared.0, &shared.1, link);
+        Builder::new().name(format!("identities-{number}")).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;
+    }
+    Ok(questions)
+}
+
+fn answer(waiting: &Mutex<Receiver<Question>>, resolver: &Resolver, link: &SensorEnd) {
+    loop {
+        // Taken by one, answered without the lock.
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(question) = next else { return };
+        let found = translate::found(resolver.identify(question.pid, question.connected, question.generation));
+        if let Err(error) = link.send(&ToProxy::Process { token: question.token, found }, &[], PATIENCE) {
+            tracing::debug!("an answer was not taken: {error}");
+        }
+    }
+}

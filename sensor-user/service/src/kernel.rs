@@ -1,0 +1,184 @@
+//! The kernel half, attached, and what may be done to it from several threads.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
+use gnomon_sensor::{CgroupId, Feature, Options, Outcome, Program, Scope, Sensor, Status};
+
+use crate::{ServiceError, translate};
+
+/// The kernel half.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// `None` once detached.
+    sensor: Mutex<Option<Sensor>>,
+    features: List<gnomon_link::Feature, 64>,
+    own_cgroup: CgroupId,
+    /// The mark of our listeners.
+    pub(crate) mark: NonZeroU32,
+    /// Whether connections can be sent elsewhere at all.
+    pub(crate) redirect: FeatureState,
+}
+
+impl Kernel {
+    /// Loads everything and attaches what this kernel can do.
+    pub(crate) fn attach(cgroup: &Path, own_cgroup: &Path, ring_bytes: u32) -> Result<Self, ServiceError> {
+        let mark = random_mark()?;
+        let options = Options { mark, ring_bytes, ..Options::new(cgroup, own_cgroup) };
+        let mut sensor = Sensor::load(&options)?;
+        // Before anything is attached, so that not one connection of ours is seen.
+        let own_cgroup = CgroupId::of(own_cgroup)?;
+        sensor.scopes()?.exclude(own_cgroup)?;
+        let attached = sensor.attach_all();
+        if attached.iter().all(|(_, status)| *status != Status::Ok) {
+            let (program, reason) = attached.iter().map(|(program, status)| (program.name(), reason(status))).next().unwrap_or_default();
+            return Err(ServiceError::NothingAttached { program, reason });
+        }
+        for (program, status) in attached.iter().filter(|(_, status)| *status != Status::Ok) {
+            tracing::warn!("{} is not attached: {}", program.name(), reason(status));
+        }
+        let redirect = [Program::Connect4, Program::SockOps, Program::Sockopt];
+        let redirects = attached.iter().filter(|(program, _)| redirect.contains(program)).all(|(_, status)| *status == Status::Ok);
+        let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok)];
+        let found = attached.iter().map(|(program, status)| (program.name(), status.clone()));
+        Ok(Self {
+            features: List::cut(fixed.into_iter().chain(found).map(|(name, status)| feature(name, &status))),
+            sensor: Mutex::new(Some(sensor)),
+            own_cgroup,
+            mark,
+            redirect: if redirects { FeatureState::Ok } else { FeatureState::Broken },
+        })
+    }
+
+    /// What was attached, and why the rest was not.
+    pub(crate) fn features(&self) -> List<gnomon_link::Feature, 64> {
+        self.features.clone()
+    }
+
+    /// Detaches everything, whoever still holds this.
+    pub(crate) fn detach(&self) {
+        self.lock().take();
+    }
+
+    pub(crate) fn ring(&self) -> Result<OwnedFd, KernelError> {
+        self.with(|sensor| sensor.ring())
+    }
+
+    pub(crate) fn heartbeat(&self) -> Result<OwnedFd, KernelError> {
+        self.with(|sensor| sensor.heartbeat())
+    }
+
+    pub(crate) fn set_port(&self, port: u16) -> Result<(), KernelError> {
+        self.with(|sensor| sensor.set_port(port))
+    }
+
+    /// Sets the scope of a cgroup of our making.
+    pub(crate) fn set_scope(&self, cgroup: u64, scope: Scope) -> Result<(), KernelError> {
+        self.with(|sensor| sensor.scopes()?.set(CgroupId(cgroup), scope))
+    }
+
+    /// Forgets the scope of a cgroup.
+    pub(crate) fn forget_scope(&self, cgroup: u64) -> Result<(), KernelError> {
+        self.with(|sensor| sensor.scopes()?.remove(CgroupId(cgroup)))
+    }
+
+    /// What the proxy asks for.
+    pub(crate) fn change(&self, change: &ScopeChange) -> Result<(), ChangeError> {
+        match change {
+            // The connections that the proxy makes would come back to it.
+            ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if *cgroup == self.own_cgroup.0 => Err(ChangeError::Own),
+            ScopeChange::Set { cgroup, settings } => Ok(self.set_scope(*cgroup, translate::scope(settings)?)?),
+            ScopeChange::Remove { cgroup } => Ok(self.forget_scope(*cgroup)?),
+            ScopeChange::Default { settings } => {
+                let scope = translate::scope(settings)?;
+                Ok(self.with(|sensor| sensor.scopes()?.set_default(scope))?)
+            }
+        }
+    }
+
+    /// What was counted, outcome by outcome; of those with a reason, as `fail_open:stale_heartbeat`.
+    pub(crate) fn counters(&self) -> Result<List<gnomon_link::Program, 64>, KernelError> {
+        self.with(|sensor| {
+            let counters = sensor.counters()?;
+            Ok(List::cut(Program::ALL.map(|program| {
+                let counted = Outcome::ALL.map(|outcome| {
+                    let reason = outcome.reason().map(|reason| format!(":{}", reason.name())).unwrap_or_default();
+                    count(&format!("{}{reason}", outcome.name()), counters.get(program, outcome))
+                });
+                // Not run at all by the kernel, and so in no counter of the program's own.
+                let missed = sensor.missed(program).map(|missed| count("missed", missed));
+                gnomon_link::Program { name: Label::cut(program.name()), counts: List::cut(counted.into_iter().chain(missed)) }
+            })))
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Sensor) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
+        Ok(work(self.lock().as_mut().ok_or(KernelError::Detached)?)?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Sensor>> {
+        // What a panic could have left half done is in the kernel, and whole there.
+        self.sensor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count(name: &str, count: u64) -> Count {
+    Count { outcome: Label::cut(name), count }
+}
+
+/// Why the kernel half did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KernelError {
+    #[error("the sensor is ending")]
+    Detached,
+    #[error(transparent)]
+    Sensor(#[from] gnomon_sensor::Error),
+}
+
+impl From<KernelError> for ServiceError {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::Detached => crate::os("go on")(io::Error::other(error.to_string())),
+            KernelError::Sensor(error) => Self::Kernel(error),
+        }
+    }
+}
+
+/// Why a scope was not changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    #[error("this is the cgroup of gnomon itself")]
+    Own,
+    #[error(transparent)]
+    Ports(#[from] gnomon_sensor::TooManyPorts),
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// A secret, as whoever may set marks in a network namespace of their own could pass for us with it.
+fn random_mark() -> Result<NonZeroU32, ServiceError> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| crate::os("get a random number")(io::Error::other(error.to_string())))?;
+    Ok(NonZeroU32::new(u32::from_ne_bytes(bytes)).unwrap_or(NonZeroU32::MAX))
+}
+
+fn feature(name: &str, status: &Status) -> gnomon_link::Feature {
+    let state = match status {
+        Status::Ok => FeatureState::Ok,
+        Status::Unsupported(_) => FeatureState::Unsupported,
+        Status::Broken(_) => FeatureState::Broken,
+        Status::NotApplicable => FeatureState::NotApplicable,
+    };
+    gnomon_link::Feature { name: Label::cut(name), state, reason: Name::cut(&reason(status)) }
+}
+
+fn reason(status: &Status) -> String {
+    match status {
+        Status::Ok | Status::NotApplicable => String::new(),
+        Status::Unsupported(why) | Status::Broken(why) => why.clone(),
+    }
+}

@@ -1,0 +1,219 @@
+//! The sensor process: it keeps the kernel half attached, answers what the proxy asks, and lets programs of
+//! `gnomon exec` into scopes of their own.
+//!
+//! It is the one part of gnomon that has capabilities, and so it is small: plain threads, no runtime, and nothing that
+//! arrived over the network is read by it. What programs send goes from the kernel half to the proxy through shared
+//! memory, past this process.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `kernel` | loads, attaches, changes scopes, counts |
+//! | `privilege` | gives up the capabilities that are not needed once everything is attached |
+//! | `requests` | one request of the proxy, one answer |
+//! | `identities` | who is this process: a few threads, as reading may take a while |
+//! | `namespaces` | marked listeners, one pair in each network namespace |
+//! | `exec` | the socket of `gnomon exec` |
+//!
+//! What it deliberately does not do: restart the proxy, remember anything across restarts, or pin anything. The trade-off:
+//! when this process ends, however it ends, the kernel detaches everything and traffic goes its own way at once; what
+//! happens until a new one has attached is not seen.
+
+#![warn(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod exec;
+mod identities;
+mod kernel;
+mod namespaces;
+mod privilege;
+mod requests;
+mod translate;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gnomon_host::cgroup::{CgroupError, Hierarchy};
+use gnomon_link::SensorEnd;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
+
+use kernel::Kernel;
+use requests::Requests;
+
+/// Longest that one message may take to be sent: a proxy that reads nothing for that long loses the answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the sensor process is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The cgroup below which connections are seen; `None` is the top of the hierarchy, so all.
+    pub cgroup: Option<PathBuf>,
+    /// The cgroup of gnomon's own processes, this one among them. What they do is neither seen nor redirected.
+    pub own_cgroup: PathBuf,
+    /// The ring's size in bytes, a power of two.
+    pub ring_bytes: u32,
+    /// Whether programs can be let into scopes.
+    pub exec: Option<ExecOptions>,
+}
+
+impl Options {
+    /// The whole host, an 8 MiB ring, and nobody is let into scopes.
+    pub fn new(own_cgroup: impl Into<PathBuf>) -> Self {
+        Self { cgroup: None, own_cgroup: own_cgroup.into(), ring_bytes: 8 << 20, exec: None }
+    }
+}
+
+/// For `gnomon exec`.
+#[derive(Clone, Debug)]
+pub struct ExecOptions {
+    /// The socket. Its folder is made if it is missing; it holds the merged certificates as well, and belongs to
+    /// root alone.
+    pub socket: PathBuf,
+    /// Our certificate authority, PEM.
+    pub authority: PathBuf,
+    /// Most scopes at a time for one user.
+    pub scopes_per_user: usize,
+}
+
+impl ExecOptions {
+    /// 32 scopes for each user.
+    pub fn new(socket: impl Into<PathBuf>, authority: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), authority: authority.into(), scopes_per_user: 32 }
+    }
+}
+
+/// Why the sensor process ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The proxy is gone.
+    ProxyGone,
+    /// It was told to.
+    Asked,
+}
+
+/// Why there is no sensor.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// There is no usable cgroup v2.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupError),
+    /// The kernel half does not load.
+    #[error(transparent)]
+    Kernel(#[from] gnomon_sensor::Error),
+    /// No program could be attached: each for a reason, of which this is the first.
+    #[error("no program can be attached; {program}: {reason}")]
+    NothingAttached {
+        /// The program.
+        program: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The proxy and this do not understand each other.
+    #[error("the proxy cannot be talked to")]
+    Link(#[from] gnomon_link::Error),
+    /// The operating system refused.
+    #[error("cannot {action}")]
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// For `map_err`: names what was tried.
+pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> ServiceError {
+    move |error| ServiceError::Os { action, source: error.into() }
+}
+
+/// Attaches the kernel half, gives up what it needed for that, and serves until the proxy is gone or `stop` can be read.
+/// Nothing stays attached.
+///
+/// Capabilities are given up by the calling thread, for itself and all threads made here: call it where the process has
+/// no others.
+///
+/// # Errors
+/// [`ServiceError`]: nothing is attached then either.
+pub fn serve(link: &SensorEnd, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
+    let hierarchy = Hierarchy::find()?;
+    // What a killed predecessor left. It hinders nobody if this fails.
+    match hierarchy.sweep() {
+        Ok(0) => {}
+        Ok(count) => tracing::info!("removed {count} empty cgroups of earlier runs"),
+        Err(error) => tracing::warn!("cgroups of earlier runs were not looked for: {error}"),
+    }
+    let cgroup = options.cgroup.clone().unwrap_or_else(|| hierarchy.mount().to_owned());
+    let kernel = Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes)?;
+    let door = options.exec.as_ref().and_then(|exec| match exec::Door::open(exec) {
+        Ok(door) => Some(door),
+        Err(error) => {
+            tracing::warn!("gnomon exec cannot be joined: {error}");
+            None
+        }
+    });
+    privilege::keep_only(if door.is_some() { CAPABILITIES.union(NEEDED_FOR_EXEC) } else { CAPABILITIES })?;
+
+    if let Readable::Stop = wait(link.as_fd(), stop)? {
+        return Ok(Ended::Asked);
+    }
+    match link.welcome(kernel.features(), kernel.ring()?.as_fd(), options.ring_bytes, kernel.heartbeat()?.as_fd(), PATIENCE) {
+        Ok(version) => tracing::debug!("the proxy speaks {version}"),
+        Err(gnomon_link::Error::Closed) => return Ok(Ended::ProxyGone),
+        Err(error) => return Err(error.into()),
+    }
+    let namespaces = namespaces::Namespaces::new();
+    // Closed when the loop below ends, which wakes all threads that wait for it.
+    let (ending, over) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(os("make a pipe"))?;
+    std::thread::scope(|threads| {
+        let over = over;
+        if let Some(door) = door {
+            exec::start(threads, door, exec::Around { kernel: &kernel, link, namespaces: &namespaces, hierarchy: &hierarchy }, ending)?;
+        }
+        let questions = identities::start(threads, link)?;
+        let mut requests = Requests::new(link, &kernel, &namespaces, questions);
+        let ended = loop {
+            match wait(link.as_fd(), stop) {
+                Ok(Readable::Stop) => break Ok(Ended::Asked),
+                Ok(Readable::Link) => {}
+                Err(error) => break Err(error),
+            }
+            match requests.next() {
+                Ok(()) => {}
+                Err(gnomon_link::Error::Closed) => break Ok(Ended::ProxyGone),
+                Err(error) => break Err(error.into()),
+            }
+        };
+        // Before the threads end: a client that says nothing can hold one for some seconds.
+        kernel.detach();
+        drop(over);
+        ended
+    })
+}
+
+enum Readable {
+    Link,
+    Stop,
+}
+
+fn wait(link: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> Result<Readable, ServiceError> {
+    loop {
+        let mut fds = [PollFd::new(&link, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(os("wait for the proxy")(error)),
+            Ok(_) => {}
+        }
+        let [link, stop] = fds;
+        if !stop.revents().is_empty() {
+            return Ok(Readable::Stop);
+        }
+        if !link.revents().is_empty() {
+            return Ok(Readable::Link);
+        }
+    }
+}

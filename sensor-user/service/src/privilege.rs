@@ -1,0 +1,43 @@
+//! Giving up what is not needed any more (capabilities(7)).
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_no_new_privs,
+};
+
+use crate::{ServiceError, os};
+
+/// What is needed once everything is attached: to change and read maps (`BPF`; `PERFMON` too, as some kernels ask for it
+/// where programs read them), to mark listeners (`NET_ADMIN`), to read what belongs to others below `/proc`
+/// (`DAC_READ_SEARCH`, `SYS_PTRACE`), and to enter network namespaces (`SYS_ADMIN`). Found by trying one after the other.
+pub const CAPABILITIES: CapabilitySet = CapabilitySet::BPF
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_ADMIN);
+
+/// What `gnomon exec` needs in addition: a cgroup that was delegated to a user is that user's folder, and a scope is made
+/// in it.
+pub const NEEDED_FOR_EXEC: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
+
+/// Keeps these of the capabilities that this thread has, for itself and the threads and programs that it starts. No
+/// program that it executes can gain any.
+pub(crate) fn keep_only(needed: CapabilitySet) -> Result<(), ServiceError> {
+    let had = capabilities(None).map_err(os("ask for capabilities"))?;
+    set_no_new_privs(true).map_err(os("give up new privileges"))?;
+    if had.effective.contains(CapabilitySet::SETPCAP) {
+        for number in 0..u64::BITS {
+            let one = CapabilitySet::from_bits_retain(1 << number);
+            // Numbers that this kernel does not know are refused.
+            if !needed.contains(one) && remove_capability_from_bounding_set(one).is_err() {
+                break;
+            }
+        }
+    }
+    // Kernels without ambient capabilities have none to clear.
+    let _ = clear_ambient_capability_set();
+    let kept = had.permitted.intersection(needed);
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).map_err(os("give up capabilities"))
+}

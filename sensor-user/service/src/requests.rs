@@ -1,0 +1,121 @@
+//! What the proxy asks for: one request, one answer.
+
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use gnomon_host::identity::{BootTime, Generation};
+use gnomon_link::{Error, Name, Refusal, SensorEnd, ToProxy, ToSensor};
+
+use crate::PATIENCE;
+use crate::identities::Question;
+use crate::kernel::{ChangeError, Kernel};
+use crate::namespaces::{ListenError, Namespaces};
+
+pub(crate) struct Requests<'a> {
+    link: &'a SensorEnd,
+    kernel: &'a Kernel,
+    namespaces: &'a Namespaces,
+    questions: SyncSender<Question>,
+    /// Messages that were none.
+    bad: u64,
+}
+
+impl<'a> Requests<'a> {
+    pub(crate) fn new(link: &'a SensorEnd, kernel: &'a Kernel, namespaces: &'a Namespaces, questions: SyncSender<Question>) -> Self {
+        Self { link, kernel, namespaces, questions, bad: 0 }
+    }
+
+    /// Takes one request that is there, and answers it.
+    ///
+    /// # Errors
+    /// The proxy is gone, or the socket broken. A bad message is no error: the next may be a good one.
+    pub(crate) fn next(&mut self) -> Result<(), Error> {
+        match self.link.recv(Duration::ZERO) {
+            Ok(received) => self.answer(received.message),
+            Err(Error::TimedOut) => Ok(()),
+            Err(error @ (Error::Closed | Error::Os { .. })) => Err(error),
+            Err(error) => {
+                self.bad += 1;
+                // A proxy that has been taken over can send as many as it likes; the log is not for it to fill.
+                if self.bad.is_power_of_two() {
+                    tracing::warn!("refused {} bad messages of the proxy; the last: {error}", self.bad);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&self, request: ToSensor) -> Result<(), Error> {
+        match request {
+            ToSensor::Hello { .. } => {
+                tracing::warn!("the proxy said hello twice");
+                Ok(())
+            }
+            ToSensor::Resolve { token, pid, connected_boot_ns, generation_boot_ns, cookie: _ } => {
+                let question = Question { token, pid, connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
+                match self.questions.try_send(question) {
+                    Ok(()) => Ok(()),
+                    Err(TrySendError::Full(_)) => self.refuse(token, Refusal::Full, &"as many questions as may wait are waiting"),
+                    Err(TrySendError::Disconnected(_)) => self.refuse(token, Refusal::Failed, &"nobody reads identities any more"),
+                }
+            }
+            ToSensor::ListenIn { token, netns_cookie, pid } => self.listen(token, netns_cookie, pid),
+            ToSensor::Accepting { netns_cookie } => {
+                self.namespaces.accepting(netns_cookie);
+                Ok(())
+            }
+            ToSensor::Scope { token, change } => match self.kernel.change(&change) {
+                Ok(()) => self.send(&ToProxy::Done { token }),
+                Err(error) => {
+                    let why = match error {
+                        ChangeError::Own | ChangeError::Ports(_) => Refusal::NotAllowed,
+                        ChangeError::Kernel(_) => Refusal::Failed,
+                    };
+                    self.refuse(token, why, &error)
+                }
+            },
+            ToSensor::Features { token } => self.send(&ToProxy::Features { token, features: self.kernel.features() }),
+            ToSensor::Counters { token } => match self.kernel.counters() {
+                Ok(programs) => self.send(&ToProxy::Counters { token, programs }),
+                Err(error) => self.refuse(token, Refusal::Failed, &error),
+            },
+        }
+    }
+
+    fn listen(&self, token: u64, netns_cookie: u64, pid: u32) -> Result<(), Error> {
+        match self.namespaces.listen_in(self.kernel, pid, netns_cookie) {
+            Ok(opened) => {
+                let message = ToProxy::Listeners { token, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
+                self.link.send(&message, &opened.descriptors(), PATIENCE).or_else(lost)
+            }
+            Err(error) => {
+                let why = match error {
+                    ListenError::Gone => Refusal::Gone,
+                    ListenError::Other => Refusal::OtherNamespace,
+                    ListenError::Full => Refusal::Full,
+                    ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => Refusal::Failed,
+                };
+                self.refuse(token, why, &error)
+            }
+        }
+    }
+
+    fn refuse(&self, token: u64, why: Refusal, detail: &dyn ToString) -> Result<(), Error> {
+        self.send(&ToProxy::Refused { token, why, detail: Name::cut(&detail.to_string()) })
+    }
+
+    fn send(&self, message: &ToProxy) -> Result<(), Error> {
+        self.link.send(message, &[], PATIENCE).or_else(lost)
+    }
+}
+
+/// A proxy that does not read its answers misses them; one that is gone ends us.
+fn lost(error: Error) -> Result<(), Error> {
+    match error {
+        Error::Closed | Error::Os { .. } => Err(error),
+        error => {
+            tracing::warn!("an answer to the proxy is lost: {error}");
+            Ok(())
+        }
+    }
+}

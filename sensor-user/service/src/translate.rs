@@ -1,0 +1,141 @@
+//! From what the host and the kernel half say to what the protocol says, and back. What is too long is cut.
+
+use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
+use gnomon_host::place::{self, Runtime};
+use gnomon_link::{
+    Ancestor, CommandLine, Container, Credentials, Executable, Fail, Found, GenerationEvidence, Identity, Image, Label, List, Long, Mode,
+    Name, Ports, Quic, ScopeSettings, Standing,
+};
+use gnomon_sensor::{PortList, TooManyPorts};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// What was found out about a process.
+pub(crate) fn found(answer: Answer) -> Found {
+    match answer {
+        Answer::Known(known) => Found::Identity(Box::new(identity(*known))),
+        Answer::Gone => Found::Gone,
+        Answer::Stale => Found::Stale,
+        Answer::Unreadable(why) => Found::Unreadable(Name::cut(why)),
+    }
+}
+
+fn identity(known: identity::Identity) -> Identity {
+    Identity {
+        pid: known.pid,
+        started_boot_ns: known.started_at.0,
+        generation: match known.exec {
+            ExecEvidence::Confirmed => GenerationEvidence::Confirmed,
+            ExecEvidence::Unverified => GenerationEvidence::Unverified,
+        },
+        executable: executable(known.executable),
+        command_line: command_line(&known.command_line),
+        credentials: known.credentials.map(credentials),
+        ancestors: List::cut(known.ancestors.into_iter().map(|ancestor| Ancestor {
+            pid: ancestor.pid,
+            executable: ancestor.executable.map(|path| Long::lossy(path.as_os_str().as_bytes())),
+        })),
+        cgroup: Long::cut(&known.place.cgroup),
+        containers: List::cut(known.place.containers.iter().map(container)),
+        pod: known.place.pod.map(|pod| Name::cut(&pod.uid)),
+    }
+}
+
+fn executable(executable: identity::Executable) -> Executable {
+    match executable {
+        identity::Executable::File { path, backing, digest } => Executable::File {
+            path: Long::lossy(path.as_os_str().as_bytes()),
+            image: match backing {
+                Backing::Present => Image::OnDisk,
+                Backing::Deleted => Image::Deleted,
+                Backing::Memory => Image::Memory,
+            },
+            sha256: match digest {
+                Digest::Sha256(sum) => Some(sum.0),
+                Digest::TooLarge(_) | Digest::TimedOut | Digest::Busy | Digest::Changed | Digest::Unreadable => None,
+            },
+        },
+        identity::Executable::Kernel => Executable::Kernel,
+        identity::Executable::Hidden => Executable::Hidden,
+    }
+}
+
+fn command_line(arguments: &identity::CommandLine) -> CommandLine {
+    let joined = arguments.arguments().join(" ");
+    let text = Long::cut(&joined);
+    match arguments {
+        identity::CommandLine::Whole(_) if text.len() == joined.len() => CommandLine::Whole(text),
+        identity::CommandLine::Whole(_) | identity::CommandLine::Cut(_) => CommandLine::Cut(text),
+        identity::CommandLine::TimedOut | identity::CommandLine::Unreadable => CommandLine::Unreadable,
+    }
+}
+
+fn credentials(known: identity::Credentials) -> Credentials {
+    Credentials {
+        uid: known.uid,
+        effective_uid: known.effective_uid,
+        user: known.user.map(|user| Name::cut(&user)),
+        gid: known.gid,
+        groups: List::cut(known.groups),
+        group_names: List::cut(known.group_names.iter().map(|name| Name::cut(name))),
+    }
+}
+
+fn container(container: &place::Container) -> Container {
+    // As OpenTelemetry's `container.runtime.name` has them, where it has them.
+    let runtime = match container.runtime {
+        Runtime::Docker => "docker",
+        Runtime::Containerd => "containerd",
+        Runtime::CriO => "cri-o",
+        Runtime::Podman => "podman",
+        Runtime::Nspawn => "systemd-nspawn",
+        Runtime::Lxc => "lxc",
+        _ => "unknown",
+    };
+    let standing = match container.standing {
+        place::Standing::System => Standing::System,
+        place::Standing::Claimed(user) => Standing::Claimed(user),
+    };
+    Container { id: Name::cut(&container.id), runtime: Label::cut(runtime), standing }
+}
+
+/// What the proxy wants to happen to a scope.
+pub(crate) fn scope(settings: &ScopeSettings) -> Result<gnomon_sensor::Scope, TooManyPorts> {
+    let mode = match settings.mode {
+        Mode::Observe => gnomon_sensor::Mode::Observe,
+        Mode::Off => gnomon_sensor::Mode::Off,
+        Mode::Redirect => gnomon_sensor::Mode::Redirect(gnomon_sensor::Redirect {
+            ports: match &settings.ports {
+                Ports::All => gnomon_sensor::Ports::All,
+                Ports::Listed(list) => gnomon_sensor::Ports::Listed(PortList::try_from(&**list)?),
+            },
+            quic: match settings.quic {
+                Quic::Refuse => gnomon_sensor::Quic::Refuse,
+                Quic::Leave => gnomon_sensor::Quic::Leave,
+            },
+            fail: match settings.fail {
+                Fail::Open => gnomon_sensor::Fail::Open,
+                Fail::Closed => gnomon_sensor::Fail::Closed,
+            },
+        }),
+    };
+    Ok(gnomon_sensor::Scope { id: settings.id, mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_do_not_fit_are_cut_and_said_to_be() {
+        let words = |count| identity::CommandLine::Whole(vec!["word".to_owned(); count]);
+        assert_eq!(command_line(&words(2)), CommandLine::Whole(Long::cut("word word")));
+        assert!(matches!(command_line(&words(2000)), CommandLine::Cut(text) if text.len() == 4096));
+    }
+
+    #[test]
+    fn a_port_zero_is_refused_and_not_taken_for_all() {
+        let ports = Ports::Listed(List::cut([0]));
+        let settings = ScopeSettings { id: 1, mode: Mode::Redirect, ports, quic: Quic::Leave, fail: Fail::Open };
+        assert!(scope(&settings).is_err());
+    }
+}
