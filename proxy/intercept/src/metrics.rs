@@ -63,6 +63,12 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Where others register what they count, to be scraped with the rest.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Other rules are in force: their series stand at 0 from now on. Series of rules that are gone
     /// keep their counts.
     pub fn rules_replaced(&self, rules: &RuleSet) {

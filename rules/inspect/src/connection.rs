@@ -2,7 +2,7 @@
 
 use crate::{Inspector, Sighting, inspector::Endpoint, normal_host, sighting::Findings};
 use gnomon_engine::{Answer, Mode, Progress, RuleSet};
-use gnomon_observe::{Action, Channel, Class, Evidence, Field, Observation, Phase};
+use gnomon_observe::{Action, Channel, Class, Confidence, Evidence, Field, Lookup, Observation, Phase, Value};
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -126,12 +126,20 @@ impl Connection {
             findings.evidence.insert(Evidence::Host);
         }
         let reports = crate::sighting::sightings(&self.rules, &self.progress, seen.clone(), findings, action, None);
-        if reports.is_empty() && telling == Telling::Always {
-            seen.set(Field::Action, action.as_str());
-            seen.set(Field::DetectionClass, Class::Health.as_str());
-            return vec![Sighting { seen, rule: None, action, class: Class::Health, call: 0 }];
+        let suspected = self.host_points_to_mcp && !matches!(seen.get(Field::Sanctioned), Lookup::Value(Value::Bool(true)));
+        let class = match telling {
+            _ if !reports.is_empty() => return reports,
+            Telling::Always => Class::Health,
+            Telling::IfSuspected if suspected => Class::Mcp,
+            Telling::IfSuspected | Telling::IfMatched => return reports,
+        };
+        if class == Class::Mcp {
+            seen.set(Field::Confidence, Confidence::Suspected.as_str());
+            seen.set(Field::Evidence, vec![SmolStr::new_static(Evidence::Host.as_str())]);
         }
-        reports
+        seen.set(Field::Action, action.as_str());
+        seen.set(Field::DetectionClass, class.as_str());
+        vec![Sighting { seen, rule: None, action, class, call: 0 }]
     }
 }
 
@@ -140,6 +148,8 @@ impl Connection {
 pub enum Telling {
     /// Only if a rule matched.
     IfMatched,
+    /// If a rule matched, or the server's name alone points to MCP and nobody sanctioned it.
+    IfSuspected,
     /// In any case: an operator must know.
     Always,
 }

@@ -175,15 +175,19 @@ fields! {
     Pid "process.pid" Int Connect Evidence Stored HOST "4711" "Process id in the initial namespace.";
     Executable "process.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/node""# "The program's file.";
     ExecutableHash "process.executable.hash.sha256" Str Connect Evidence Stored HOST r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 of that file.";
+    Image "gnomon.process.image" Str Connect Evidence Stored HOST r#""on_disk""# "Where the running program's file is: on_disk, deleted (removed or replaced since it was started) or memory (it never was in a file system).";
     CommandLine "process.command_line" Str Connect Evidence Stored HOST r#""node agent.js""# "The command line, bounded.";
     ParentExecutable "process.parent.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/bash""# "The parent program's file.";
     Ancestors "process.ancestors" List Connect Evidence Stored HOST r#"["/usr/bin/bash","/usr/sbin/sshd"]"# "Program files of the ancestors, nearest first.";
     UserId "user.id" Str Connect Evidence Stored HOST r#""1000""# "Numeric user id.";
     UserName "user.name" Str Connect Evidence Stored HOST r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
     UserGroups "user.group.names" List Connect Evidence Stored HOST r#"["engineering"]"# "Groups of the user.";
-    ContainerId "container.id" Str Connect Evidence Stored HOST r#""1f2d3c4b5a69""# "Container id from the cgroup path.";
+    ContainerId "container.id" Str Connect Evidence Stored HOST r#""1f2d3c4b5a69""# "Container id from the cgroup path, where root or a service of root's made that cgroup: the outermost. What a user names below their own slice is not taken for one.";
     PodName "k8s.pod.name" Str Connect Evidence Stored HOST r#""agent-7c9""# "Kubernetes pod.";
     Namespace "k8s.namespace.name" Str Connect Evidence Stored HOST r#""research""# "Kubernetes namespace.";
+    PodUid "k8s.pod.uid" Str Connect Evidence Stored HOST r#""8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d""# "Kubernetes pod, by its uid from the cgroup path.";
+    Cgroup "gnomon.cgroup" Str Connect Evidence Stored HOST r#""/system.slice/cron.service""# "Path of the process's cgroup below the cgroup2 mount. Below a user's slice the user chooses the names.";
+    ProcessIdentity "gnomon.process.identity" Str Connect Evidence Stored HOST r#""confirmed""# "How well the process is known: `confirmed` as the program that connected, `unverified` where the kernel half cannot rule out another exec, or why it is not known: late, gone, stale, unreadable or busy.";
     HostName "host.name" Str Connect Evidence Stored ALL r#""build-17""# "The host that gnomon runs on.";
 
     // Packages.
@@ -198,7 +202,8 @@ fields! {
     Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "How the request was tied to its process: owner, client_random, tuple or none.";
     Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Where gnomon stood: flow, proxy, upstream, plaintext, stdio, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
-    FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "How a connection that was not read as HTTP ended: bypassed, passthrough, refused, ca_rejected, upstream_unverified …";
+    FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "How a connection that was not read as HTTP ended: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
+    BypassReason "gnomon.bypass.reason" Str Hello Evidence Stored WEB r#""stale_heartbeat""# "Why a connection that its scope sends through the proxy went around it: stale_heartbeat, no_listener, foreign_listener, bound_device, table_full, or not_redirected where the scope's ports leave it out.";
     ServerId "gnomon.server.id" Str Hello Evidence Stored ALL r#""docs""# "The registered server.";
     PortalId "gnomon.portal.id" Str Head Evidence Stored WEB r#""main""# "The portal that served it.";
     ToolsHash "gnomon.tools.hash" Str Response Evidence Stored RPC r#""e3b0c442""# "Digest of the server's tool list.";

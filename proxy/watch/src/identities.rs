@@ -1,0 +1,284 @@
+//! Who processes are: asked of the sensor once, remembered as long as it is certain.
+//!
+//! A process is known by its number, by when it last called exec, and by user, group and cgroup, all as the kernel
+//! recorded them at the connection: whoever changes one of these is asked about anew. Numbers are given out
+//! again, so an answer stands for a later connection only if the process that has the number *now* was
+//! started when the one in the answer was. Answers age as well: a process may get another parent.
+//!
+//! Questions are bounded, and shared fairly between users: nobody's flood of short processes makes others unknown.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gnomon_link::{Found, Identity, ToSensor, UNASKED};
+use gnomon_sensor::Owner;
+use quick_cache::unsync::Cache;
+use rustix::param::clock_ticks_per_second;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{mpsc, watch};
+
+/// How long an answer stands.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long the sensor may take: it digests a file within two seconds.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// Most questions at a time, and of one user's processes.
+const QUESTIONS: usize = 1024;
+const QUESTIONS_OF_ONE: usize = QUESTIONS / 4;
+
+/// Why it is not known who a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Unknown {
+    /// The answer did not come in time.
+    Late,
+    /// It had ended.
+    Gone,
+    /// It had become another program.
+    Stale,
+    /// The sensor could not read it.
+    Unreadable,
+    /// Too many questions.
+    Busy,
+}
+
+impl Unknown {
+    pub const ALL: [Self; 5] = [Self::Late, Self::Gone, Self::Stale, Self::Unreadable, Self::Busy];
+
+    /// The word in events and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Gone => "gone",
+            Self::Stale => "stale",
+            Self::Unreadable => "unreadable",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+/// Who a process is, or why that is not known.
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
+    Known(Arc<Identity>),
+    Unknown(Unknown),
+}
+
+/// What can be said at once.
+#[derive(Debug)]
+pub(crate) enum LookUp {
+    Ready(Who),
+    /// The sensor has been asked. Changes, or ends, when it has answered.
+    Pending(watch::Receiver<()>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    pid: u32,
+    generation: u64,
+    uid: u32,
+    gid: u32,
+    cgroup: u64,
+}
+
+impl Key {
+    fn of(owner: &Owner) -> Self {
+        let Owner { pid, uid, gid, cgroup, .. } = *owner;
+        Self { pid, generation: owner.generation.map_or(0, std::num::NonZero::get), uid, gid, cgroup }
+    }
+}
+
+/// A moment since boot, in nanoseconds.
+type BootNs = u64;
+
+#[derive(Clone)]
+struct Answer {
+    who: Who,
+    /// When it was asked: the process was there then.
+    asked: BootNs,
+    /// When the connection was made that it was asked for.
+    connected: BootNs,
+    at: Instant,
+}
+
+struct Question {
+    key: Key,
+    asked: BootNs,
+    connected: BootNs,
+    at: Instant,
+    answered: watch::Sender<()>,
+}
+
+struct State {
+    answers: Cache<Key, Answer>,
+    open: HashMap<Key, u64>,
+    questions: HashMap<u64, Question>,
+    by_user: HashMap<u32, usize>,
+    last_token: u64,
+    closed: bool,
+}
+
+/// When the process that has a number now was started; none where there is none, or that cannot be seen.
+pub(crate) type Started = fn(u32) -> Option<BootNs>;
+
+/// Asks and remembers. Shared between the proxy's tasks and the thread that reads records.
+pub(crate) struct Identities {
+    state: Mutex<State>,
+    ask: mpsc::Sender<ToSensor>,
+    started: Started,
+}
+
+impl std::fmt::Debug for Identities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identities").finish_non_exhaustive()
+    }
+}
+
+impl Identities {
+    pub fn new(capacity: usize, ask: mpsc::Sender<ToSensor>, started: Started) -> Self {
+        let state = State {
+            answers: Cache::new(capacity),
+            open: HashMap::new(),
+            questions: HashMap::new(),
+            by_user: HashMap::new(),
+            last_token: UNASKED,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), ask, started }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a question of another kind.
+    pub fn token(&self) -> u64 {
+        self.state().next_token()
+    }
+
+    /// Who made this connection; asks where that is not known for certain.
+    pub fn look_up(&self, owner: &Owner) -> LookUp {
+        let key = Key::of(owner);
+        let connected = nanoseconds(owner.connected);
+        let mut state = self.state();
+        if let Some(answer) = state.answers.get(&key)
+            && answer.stands_for(owner.pid, connected, self.started)
+        {
+            return LookUp::Ready(answer.who.clone());
+        }
+        if let Some(question) = state.open.get(&key).and_then(|token| state.questions.get(token)) {
+            return LookUp::Pending(question.answered.subscribe());
+        }
+        if state.closed {
+            return LookUp::Ready(Who::Unknown(Unknown::Late));
+        }
+        state.ask(key, connected, owner, &self.ask)
+    }
+
+    /// The sensor answered.
+    pub fn found(&self, token: u64, found: Found) -> Option<Who> {
+        let who = match found {
+            Found::Identity(identity) => Who::Known(Arc::from(identity)),
+            Found::Gone => Who::Unknown(Unknown::Gone),
+            Found::Stale => Who::Unknown(Unknown::Stale),
+            Found::Unreadable(_) => Who::Unknown(Unknown::Unreadable),
+        };
+        self.state().answer(token, who)
+    }
+
+    /// The sensor will not answer.
+    pub fn refused(&self, token: u64) -> Option<Who> {
+        self.state().answer(token, Who::Unknown(Unknown::Unreadable))
+    }
+
+    /// Gives up on questions that the sensor left open; says how many.
+    pub fn give_up_late(&self) -> usize {
+        let mut state = self.state();
+        let late: Vec<u64> = state.questions.iter().filter(|(_, q)| q.at.elapsed() > ANSWERED_WITHIN).map(|(token, _)| *token).collect();
+        late.into_iter().filter_map(|token| state.answer(token, Who::Unknown(Unknown::Late))).count()
+    }
+
+    /// There is no sensor any more.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.questions.clear();
+        state.open.clear();
+        state.by_user.clear();
+    }
+}
+
+impl State {
+    fn next_token(&mut self) -> u64 {
+        self.last_token = self.last_token.wrapping_add(1).max(UNASKED + 1);
+        self.last_token
+    }
+
+    fn ask(&mut self, key: Key, connected: BootNs, owner: &Owner, to: &mpsc::Sender<ToSensor>) -> LookUp {
+        let busy = LookUp::Ready(Who::Unknown(Unknown::Busy));
+        if self.questions.len() >= QUESTIONS || self.by_user.get(&key.uid).is_some_and(|open| *open >= QUESTIONS_OF_ONE) {
+            return busy;
+        }
+        let token = self.next_token();
+        // Before it is sent: the process is looked at after this moment.
+        let asked = now();
+        let (cookie, generation_boot_ns) = (owner.cookie, key.generation);
+        let question = ToSensor::Resolve { token, pid: key.pid, connected_boot_ns: connected, generation_boot_ns, cookie };
+        if to.try_send(question).is_err() {
+            return busy;
+        }
+        let (answered, pending) = watch::channel(());
+        self.questions.insert(token, Question { key, asked, connected, at: Instant::now(), answered });
+        self.open.insert(key, token);
+        *self.by_user.entry(key.uid).or_default() += 1;
+        LookUp::Pending(pending)
+    }
+
+    fn answer(&mut self, token: u64, who: Who) -> Option<Who> {
+        let Question { key, asked, connected, answered, .. } = self.questions.remove(&token)?;
+        self.open.remove(&key);
+        if let Some(open) = self.by_user.get_mut(&key.uid) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                self.by_user.remove(&key.uid);
+            }
+        }
+        self.answers.insert(key, Answer { who: who.clone(), asked, connected, at: Instant::now() });
+        let _ = answered.send(());
+        Some(who)
+    }
+}
+
+impl Answer {
+    /// Whether it is true of a connection made at that time by the process that had this number.
+    fn stands_for(&self, pid: u32, connected: BootNs, started: Started) -> bool {
+        match &self.who {
+            Who::Known(identity) => {
+                self.at.elapsed() < FRESH
+                    && identity.started_boot_ns <= connected
+                    // It was there when it was asked for; after that, another may have its number.
+                    && (connected <= self.asked || started(pid) == Some(identity.started_boot_ns))
+            }
+            // True of this connection and of those before it, as long as somebody may ask again.
+            Who::Unknown(_) => self.at.elapsed() < FRESH && connected <= self.connected,
+        }
+    }
+}
+
+pub(crate) fn nanoseconds(since_boot: Duration) -> BootNs {
+    u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn now() -> BootNs {
+    let now = clock_gettime(ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)), which everybody may read unless `/proc` is mounted otherwise.
+pub(crate) fn started(pid: u32) -> Option<BootNs> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything, brackets and spaces included; what follows does not.
+    let after_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(after_name + 1..)?).ok()?;
+    let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    ticks.checked_mul(1_000_000_000 / clock_ticks_per_second().max(1))
+}

@@ -1,0 +1,61 @@
+//! A watched flow, judged by the first two phases.
+
+use std::sync::Arc;
+
+use gnomon_engine::Answer;
+use gnomon_inspect::{Connection, Hello, Inspector, Telling};
+use gnomon_intercept::Recorder;
+use gnomon_observe::{Action, Channel, Class, Correlation, Field};
+use gnomon_wire::hello::Transport;
+
+use crate::fields::{FlowNames, observe};
+use crate::identities::Who;
+use crate::records::{Due, Said};
+
+/// Judges flows that the proxy does not see, and reports them.
+pub(crate) struct Judge {
+    pub inspector: Arc<Inspector>,
+    pub recorder: Arc<Recorder>,
+    pub names: FlowNames,
+}
+
+impl Judge {
+    /// Judges a flow, and reports it where a rule matches or the server's name points to MCP. Never interferes,
+    /// and never says that it did.
+    pub fn judge(&self, due: &Due, who: &Who) {
+        let address = due.owner.original.ip().to_canonical().to_string();
+        let port = due.owner.original.port();
+        let mut seen = observe(&due.owner, who, &self.names);
+        seen.set(Field::Channel, Channel::Https.as_str());
+        seen.set(Field::Vantage, "flow");
+        seen.set(Field::Correlation, Correlation::Owner.as_str());
+        seen.set(Field::Transport, "tcp");
+        seen.set(Field::DestinationAddress, address.as_str());
+        seen.set(Field::DestinationPort, port);
+        seen.set_some(Field::BypassReason, due.bypass.map(|bypass| bypass.as_str()));
+        let facts = match &due.said {
+            Said::Hello(hello) => {
+                seen.set(Field::Ja4, hello.ja4(Transport::Tcp));
+                Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) }
+            }
+            Said::Unreadable => {
+                [Field::Sni, Field::Ja4, Field::ClientRandom].into_iter().for_each(|field| seen.set_unreadable(field));
+                Hello::default()
+            }
+            Said::Nothing => Hello::default(),
+        };
+        let (mut connection, _) = Connection::open(&self.inspector, seen);
+        let action = match connection.hello(&address, port, &facts) {
+            Answer::Decided(verdict) if verdict.action == Action::Allow && verdict.rule.is_some() => Action::Allow,
+            // Whatever a rule would have done: it was too late for that.
+            _ => Action::Log,
+        };
+        let outcome = if due.bypass.is_some() { "around_proxy" } else { "observed" };
+        let mut sightings = connection.report(action, outcome, Telling::IfSuspected);
+        if let Some(bypass) = due.bypass {
+            let policy = sightings.iter_mut().filter(|sighting| sighting.class == Class::Policy);
+            policy.for_each(|sighting| sighting.seen.set(Field::Message, bypass.explain()));
+        }
+        self.recorder.report(sightings);
+    }
+}

@@ -1,0 +1,60 @@
+//! What the kernel half reports becomes events, and tells the proxy whose connections are.
+//!
+//! The sensor's records arrive through shared memory ([`gnomon_sensor::Ring`]): a program connects, says a TLS
+//! ClientHello, is done. [`Watch`] keeps a table of the flows that are open, asks the sensor who the processes are
+//! before anybody needs to know, and
+//!
+//! - answers the proxy ([`gnomon_intercept::Owners`]): whose a connection is, right after it was accepted;
+//! - judges each TLS flow that does not pass through the proxy by the rules of the first two phases, and
+//!   reports it where a rule matches or its name points to MCP;
+//! - reports flows that a scope should have sent through the proxy and that went around it;
+//! - keeps the heartbeat, without which the kernel half redirects nothing.
+//!
+//! What it deliberately does not do: interfere. A flow that is only watched is over before a rule could
+//! stop it, so its events say `log` whatever the rule asked for. It loads nothing, has no privilege, and
+//! never guesses who a process is: what the sensor does not confirm in time is reported as unreadable, so a rule that
+//! interferes and names the process takes the safe side.
+//!
+//! The trade-off: everything is bounded and nothing waits for this crate. Under a flood records are lost, and
+//! counted; the tables are shared fairly, so whoever floods loses its own flows first.
+//!
+//! What an attacker controls: the names of processes, command lines and of cgroups below its own, the bytes of hellos,
+//! and how often it connects. Not its process number, user, cgroup id or destination: those are the kernel's.
+//!
+//! ```no_run
+//! # async fn run(
+//! #     link: gnomon_link::ProxyEnd, inspector: std::sync::Arc<gnomon_inspect::Inspector>,
+//! #     recorder: std::sync::Arc<gnomon_intercept::Recorder>, proxy: gnomon_intercept::Proxy,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use gnomon_link::AsyncChannel;
+//! use gnomon_watch::{Watch, WatchOptions};
+//!
+//! let link = AsyncChannel::new(link)?;
+//! let watch = Watch::start(link, WatchOptions::default(), inspector, recorder.clone(), recorder.metrics().registry()).await?;
+//! watch.listen_here(&proxy.redirected()).await?;
+//! let proxy = proxy.owners(watch.clone());
+//! tokio::spawn(proxy.run(std::future::pending()));
+//! watch.ended().await;
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
+
+mod fair;
+mod fields;
+mod heart;
+mod identities;
+mod judge;
+mod metrics;
+mod options;
+mod records;
+mod session;
+mod speaking;
+mod watch;
+
+pub use metrics::WatchMetrics;
+pub use options::{WatchError, WatchOptions};
+pub use watch::Watch;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! What Prometheus scrapes of the kernel half. Label values come from closed sets: what the sensor says under a
+//! name that this build does not know is left out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gnomon_link::{Feature, FeatureState, GenerationEvidence, Program as Counted};
+use gnomon_sensor::{Close, Outcome, Program, Reason};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::identities::{Unknown, Who};
+
+/// Whether a flow spoke TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// Its ClientHello was read.
+    Yes,
+    /// It ended without one.
+    No,
+    /// It began as TLS does, and its ClientHello could not be read.
+    Unreadable,
+}
+
+impl Tls {
+    const ALL: [Self; 3] = [Self::Yes, Self::No, Self::Unreadable];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What was left out because a bound was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shed {
+    /// A flow was forgotten.
+    Flow,
+    /// A ClientHello was not put together.
+    Hello,
+    /// A flow was judged before it was known whose it is.
+    Waiting,
+    /// A record that the kernel half cannot have written.
+    Record,
+    /// A message of the sensor that could not be read.
+    Message,
+}
+
+impl Shed {
+    const ALL: [Self; 5] = [Self::Flow, Self::Hello, Self::Waiting, Self::Record, Self::Message];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Hello => "hello",
+            Self::Waiting => "waiting",
+            Self::Record => "record",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// States of a feature, as labels.
+const STATES: [(FeatureState, &str); 4] = [
+    (FeatureState::Ok, "ok"),
+    (FeatureState::Unsupported, "unsupported"),
+    (FeatureState::Broken, "broken"),
+    (FeatureState::NotApplicable, "not_applicable"),
+];
+
+/// Directions, as the program sees them.
+const SENT: &str = "sent";
+const RECEIVED: &str = "received";
+
+/// What the kernel counts of its own, beside the outcomes.
+const MISSED: &str = "missed";
+
+/// The metrics of the kernel half. Clones count into the same series.
+#[derive(Clone, Debug)]
+pub struct WatchMetrics {
+    events: IntCounterVec,
+    fail_open: IntCounterVec,
+    features: IntGaugeVec,
+    up: IntGauge,
+    flows: IntCounterVec,
+    identities: IntCounterVec,
+    shed: IntCounterVec,
+    bytes: IntCounterVec,
+    /// What the sensor had counted when it was last asked: it counts from its start, as Prometheus does not.
+    last: Arc<Mutex<HashMap<(&'static str, &'static str, &'static str), u64>>>,
+}
+
+impl WatchMetrics {
+    /// Makes the series. Where no sensor runs, `gnomon_sensor_up` is 0.
+    ///
+    /// # Errors
+    /// When they are there already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let events = counter(
+            "gnomon_sensor_events_total",
+            "What the programs of the kernel half did, and did not: attempted is delivered, dropped and filtered together.",
+            &["program", "outcome"],
+        )?;
+        let fail_open =
+            counter("gnomon_fail_open_total", "Connections that were to go through the proxy and went direct, by reason.", &["reason"])?;
+        let flows = counter("gnomon_flows_seen_total", "Flows that the kernel half saw, by whether they spoke TLS.", &["tls"])?;
+        let identities = counter("gnomon_identities_total", "Answers to the question who a process is.", &["outcome"])?;
+        let shed = counter("gnomon_watch_shed_total", "What was left out at a bound, or could not be read.", &["what"])?;
+        let bytes = counter("gnomon_flow_bytes_total", "Bytes of the flows that ended, as TCP acknowledged them.", &["direction"])?;
+        let up = IntGauge::new("gnomon_sensor_up", "1 while the kernel half reports.")?;
+        registry.register(Box::new(up.clone()))?;
+        let features = IntGaugeVec::new(
+            Opts::new("gnomon_sensor_feature", "1 for the state that a feature of the kernel half is in."),
+            &["feature", "state"],
+        )?;
+        registry.register(Box::new(features.clone()))?;
+        for program in Program::ALL {
+            events.with_label_values(&[program.name(), Outcome::Attempted.name()]);
+        }
+        for reason in Reason::ALL {
+            fail_open.with_label_values(&[reason.name()]);
+        }
+        for feature in known_features() {
+            features.with_label_values(&[feature, "ok"]);
+        }
+        for tls in Tls::ALL {
+            flows.with_label_values(&[tls.as_str()]);
+        }
+        for outcome in Unknown::ALL.map(Unknown::as_str).into_iter().chain(["confirmed", "unverified"]) {
+            identities.with_label_values(&[outcome]);
+        }
+        for direction in [SENT, RECEIVED] {
+            bytes.with_label_values(&[direction]);
+        }
+        for what in Shed::ALL {
+            shed.with_label_values(&[what.as_str()]);
+        }
+        Ok(Self { events, fail_open, features, up, flows, identities, shed, bytes, last: Arc::default() })
+    }
+
+    pub(crate) fn began(&self, features: &[Feature]) {
+        // A sensor counts from its start.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.features(features);
+        self.up.set(1);
+    }
+
+    pub(crate) fn ended(&self) {
+        self.up.set(0);
+    }
+
+    pub(crate) fn features(&self, features: &[Feature]) {
+        for feature in features {
+            let Some(name) = known_features().find(|known| *known == feature.name.as_str()) else { continue };
+            for (state, label) in STATES {
+                self.features.with_label_values(&[name, label]).set(i64::from(feature.state == state));
+            }
+        }
+    }
+
+    pub(crate) fn counted(&self, programs: &[Counted]) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        for program in programs {
+            let Some(name) = Program::ALL.map(Program::name).into_iter().find(|known| *known == program.name.as_str()) else { continue };
+            for count in program.counts.iter() {
+                let Some((outcome, reason)) = known_outcome(&count.outcome) else { continue };
+                let known = last.entry((name, outcome, reason.map_or("", Reason::name))).or_default();
+                // What counts backwards was started anew.
+                let more = count.count.checked_sub(*known).unwrap_or(count.count);
+                *known = count.count;
+                self.events.with_label_values(&[name, outcome]).inc_by(more);
+                if let Some(reason) = reason
+                    && outcome == Outcome::FailOpen(reason).name()
+                {
+                    self.fail_open.with_label_values(&[reason.name()]).inc_by(more);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn flow(&self, tls: Tls) {
+        self.flows.with_label_values(&[tls.as_str()]).inc();
+    }
+
+    pub(crate) fn identity(&self, who: &Who) {
+        let outcome = match who {
+            Who::Known(identity) if identity.generation == GenerationEvidence::Confirmed => "confirmed",
+            Who::Known(_) => "unverified",
+            Who::Unknown(why) => why.as_str(),
+        };
+        self.identities.with_label_values(&[outcome]).inc();
+    }
+
+    pub(crate) fn shed(&self, what: Shed, times: usize) {
+        self.shed.with_label_values(&[what.as_str()]).inc_by(u64::try_from(times).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn closed(&self, close: &Close) {
+        self.bytes.with_label_values(&[SENT]).inc_by(close.sent);
+        self.bytes.with_label_values(&[RECEIVED]).inc_by(close.received);
+    }
+}
+
+fn known_features() -> impl Iterator<Item = &'static str> {
+    ["cgroup2", "maps", "namespaced_owners"].into_iter().chain(Program::ALL.map(Program::name))
+}
+
+/// An outcome as the sensor names it: `delivered`, or `fail_open_no_listener` with its reason.
+fn known_outcome(name: &str) -> Option<(&'static str, Option<Reason>)> {
+    if name == MISSED {
+        return Some((MISSED, None));
+    }
+    Outcome::ALL.into_iter().find_map(|outcome| match outcome.reason() {
+        None => (name == outcome.name()).then_some((outcome.name(), None)),
+        Some(reason) => {
+            let rest = name.strip_prefix(outcome.name())?.strip_prefix(['_', ':', '/', '.'])?;
+            (rest == reason.name()).then_some((outcome.name(), Some(reason)))
+        }
+    })
+}

@@ -1,0 +1,84 @@
+//! What the watch is told, and why it may not start.
+
+use std::io;
+use std::time::Duration;
+
+/// Bounds of the watch.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// Most flows that are known at a time, about 300 bytes each. The oldest make way and are counted; one process has at
+    /// most an eighth and one user at most half of the places.
+    pub flows: usize,
+    /// Most ClientHellos that are put together at a time, at most 16 KiB each.
+    pub hellos: usize,
+    /// Most flows that wait to be judged until it is known who they are.
+    pub waiting: usize,
+    /// Most processes that are remembered, at most 16 KiB each and mostly one.
+    pub identities: usize,
+    /// How long an accepted connection waits until it is known who made it. Mostly that is known before, or
+    /// takes below a millisecond; only the first connection of a program that was never seen before waits longer,
+    /// as its file is digested. Then the connection goes on, and what is known of it says `late`.
+    pub identity_wait: Duration,
+    /// How long a watched flow waits for the same; nobody waits with it.
+    pub patience: Duration,
+    /// Our own process, whose flows are never reported. `None` where its number in the first process
+    /// namespace, by which the kernel half tells processes, is not known.
+    pub own_pid: Option<u32>,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            flows: 1 << 16,
+            hellos: 1024,
+            waiting: 4096,
+            identities: 4096,
+            identity_wait: Duration::from_millis(250),
+            patience: Duration::from_secs(3),
+            own_pid: own_pid(),
+        }
+    }
+}
+
+/// Our number in the first process namespace, if that is the one we are in: its inode is a constant of the kernel
+/// (`PROC_PID_INIT_INO`).
+fn own_pid() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    const FIRST: u64 = 0xEFFF_FFFC;
+    let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
+    (namespace.ino() == FIRST).then(std::process::id)
+}
+
+/// Why the watch does not start, or cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The sensor does not answer as it should.
+    #[error("the sensor does not answer: {0}")]
+    Link(#[from] gnomon_link::Error),
+    /// The sensor did not answer in time.
+    #[error("the sensor did not answer within {0:?}")]
+    Silent(Duration),
+    /// The sensor is gone.
+    #[error("the sensor is gone")]
+    Gone,
+    /// The sensor refuses.
+    #[error("the sensor refuses: {0}")]
+    Refused(String),
+    /// A map of the kernel half cannot be used.
+    #[error("cannot map the {what}: {source}")]
+    Map {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// The proxy does not take a listener.
+    #[error("the proxy takes no listener: {0}")]
+    Listener(#[from] gnomon_intercept::AddListenerError),
+    /// The metrics cannot be registered: they already are.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}

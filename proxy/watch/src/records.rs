@@ -1,0 +1,284 @@
+//! From the kernel half's records to flows that are due to be judged.
+//!
+//! No clock, no threads and no judge in here: whoever feeds records says what time it is and
+//! takes what is due. A flow that the kernel sent to the proxy, or that the proxy says it serves, is the
+//! proxy's to judge.
+
+use std::time::{Duration, Instant};
+
+use gnomon_sensor::{Close, Connect, Decision, End, Hello, Owner, Reason};
+use gnomon_wire::hello::{Assembler, Assembly, ClientHello};
+use quick_cache::unsync::Cache;
+
+use crate::WatchOptions;
+use crate::fair::{Fair, Holder};
+use crate::metrics::{Shed, Tls, WatchMetrics};
+
+/// How long a flow that went around the proxy may take to say its server's name.
+const SAYS_ITS_NAME: Duration = Duration::from_secs(2);
+/// Connections that the proxy accepted before their record was read.
+const SERVED_EARLY: usize = 8192;
+/// Scopes that are known to send connections through the proxy.
+const SCOPES: usize = 4096;
+
+/// Why a connection that its scope sends through the proxy went around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bypass {
+    /// It could not be redirected.
+    FailOpen(Reason),
+    /// The scope does not cover its port.
+    NotRedirected,
+}
+
+impl Bypass {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FailOpen(reason) => reason.name(),
+            Self::NotRedirected => "not_redirected",
+        }
+    }
+
+    /// The same for people.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::FailOpen(Reason::StaleHeartbeat) => "went around the proxy: it showed no life for a second",
+            Self::FailOpen(Reason::NoListener) => "went around the proxy: it does not listen in the program's network namespace",
+            Self::FailOpen(Reason::ForeignListener) => "went around the proxy: another program listens on the proxy's port there",
+            Self::FailOpen(Reason::BoundDevice) => "went around the proxy: the program bound its socket to a network device",
+            Self::FailOpen(Reason::TableFull) => "went around the proxy: the kernel's table of flows is full",
+            Self::NotRedirected => "went around the proxy: its scope does not redirect this port",
+        }
+    }
+}
+
+/// What a flow said first.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// Nothing, or nothing of TLS.
+    Nothing,
+    /// A ClientHello.
+    Hello(Box<ClientHello>),
+    /// What begins as one and could not be read.
+    Unreadable,
+}
+
+/// A flow to be judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Due {
+    pub owner: Owner,
+    pub bypass: Option<Bypass>,
+    pub said: Said,
+}
+
+/// Whether the flow's hello is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    NotBegun,
+    Begun,
+    Over,
+}
+
+/// Whose it is to judge a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judges {
+    Watch,
+    Proxy,
+}
+
+#[derive(Debug)]
+struct Flow {
+    owner: Owner,
+    bypass: Option<Bypass>,
+    reading: Reading,
+    judges: Judges,
+}
+
+/// A hello of which a part is there.
+#[derive(Debug)]
+struct Part {
+    assembler: Assembler,
+    /// Where the next part must begin.
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    due: Due,
+    until: Instant,
+}
+
+/// All flows that are open, as far as their number is bounded.
+#[derive(Debug)]
+pub(crate) struct Records {
+    flows: Fair<Flow>,
+    hellos: Fair<Part>,
+    waiting: Fair<Waiting>,
+    served_early: Cache<u64, ()>,
+    redirecting: Cache<u32, ()>,
+    own_pid: Option<u32>,
+    patience: Duration,
+    metrics: WatchMetrics,
+}
+
+impl Records {
+    pub fn new(options: &WatchOptions, metrics: WatchMetrics) -> Self {
+        Self {
+            flows: Fair::new(options.flows),
+            hellos: Fair::new(options.hellos),
+            waiting: Fair::new(options.waiting),
+            served_early: Cache::new(SERVED_EARLY),
+            redirecting: Cache::new(SCOPES),
+            own_pid: options.own_pid,
+            patience: options.patience,
+            metrics,
+        }
+    }
+
+    /// A connection begins; says whether its owner will be asked for.
+    pub fn connect(&mut self, connect: Connect, now: Instant) -> Option<Due> {
+        let Connect { owner, decision } = connect;
+        if decision != Decision::Observed {
+            self.redirecting.insert(owner.scope, ());
+        }
+        let (bypass, mut judges) = match decision {
+            // It does not take place.
+            Decision::FailClosed(_) | Decision::QuicRefused => return None,
+            Decision::Observed => (self.redirecting.get(&owner.scope).map(|()| Bypass::NotRedirected), Judges::Watch),
+            Decision::Redirected => (None, Judges::Proxy),
+            Decision::FailOpen(reason) => (Some(Bypass::FailOpen(reason)), Judges::Watch),
+        };
+        if self.own_pid == Some(owner.pid) {
+            return None;
+        }
+        if self.flows.get_mut(owner.cookie).is_some_and(|flow| flow.reading != Reading::NotBegun) {
+            // A second call of connect() on a socket that is connected changes nothing.
+            return None;
+        }
+        if self.served_early.remove(&owner.cookie).is_some() {
+            judges = Judges::Proxy;
+        }
+        let holder = holder(&owner);
+        let flow = Flow { owner: owner.clone(), bypass, reading: Reading::NotBegun, judges };
+        if self.flows.insert(owner.cookie, holder, flow).is_some() {
+            self.metrics.shed(Shed::Flow, 1);
+        }
+        if judges == Judges::Watch && matches!(bypass, Some(Bypass::FailOpen(_))) {
+            let due = Due { owner, bypass, said: Said::Nothing };
+            return self.wait_until(due, now + SAYS_ITS_NAME);
+        }
+        None
+    }
+
+    /// A part of what it says first. Hands out the flow when it is due to be judged.
+    pub fn hello(&mut self, hello: &Hello<'_>) -> Option<Due> {
+        let Some(flow) = self.flows.get_mut(hello.cookie) else {
+            self.metrics.shed(Shed::Hello, 1);
+            return None;
+        };
+        if flow.reading == Reading::Over {
+            return None;
+        }
+        if flow.judges == Judges::Proxy {
+            flow.reading = Reading::Over;
+            self.metrics.flow(Tls::Yes);
+            return None;
+        }
+        let mut part = match flow.reading {
+            Reading::NotBegun => Some(Part { assembler: Assembler::new(), next: 0 }),
+            // None: it made way for others' hellos.
+            Reading::Begun | Reading::Over => self.hellos.remove(hello.cookie),
+        };
+        let assembly = match &mut part {
+            Some(part) if part.next == hello.offset && !hello.truncated => part.assembler.push(hello.bytes),
+            // A part was lost, or the rest will never come.
+            _ => Assembly::TooLong,
+        };
+        let said = match (assembly, part) {
+            (Assembly::Need, Some(mut part)) if hello.remaining != 0 => {
+                flow.reading = Reading::Begun;
+                part.next = hello.offset.saturating_add(u32::try_from(hello.bytes.len()).unwrap_or(u32::MAX));
+                let holder = holder(&flow.owner);
+                if self.hellos.insert(hello.cookie, holder, part).is_some() {
+                    self.metrics.shed(Shed::Hello, 1);
+                }
+                return None;
+            }
+            (Assembly::Done(hello), _) => Said::Hello(hello),
+            (Assembly::NotTls, _) => Said::Nothing,
+            (Assembly::Need | Assembly::TooLong | Assembly::Broken(_), _) => Said::Unreadable,
+        };
+        flow.reading = Reading::Over;
+        self.metrics.flow(match said {
+            Said::Hello(_) => Tls::Yes,
+            Said::Nothing => Tls::No,
+            Said::Unreadable => Tls::Unreadable,
+        });
+        let due = Due { owner: flow.owner.clone(), bypass: flow.bypass, said };
+        if matches!(due.said, Said::Nothing) {
+            return None;
+        }
+        self.waiting.remove(hello.cookie);
+        Some(due)
+    }
+
+    /// A connection is over.
+    pub fn close(&mut self, close: &Close) -> Option<Due> {
+        self.metrics.closed(close);
+        self.served_early.remove(&close.cookie);
+        let flow = self.flows.remove(close.cookie)?;
+        self.hellos.remove(close.cookie);
+        match flow.reading {
+            Reading::NotBegun => self.metrics.flow(Tls::No),
+            Reading::Begun => self.metrics.flow(Tls::Unreadable),
+            Reading::Over => {}
+        }
+        // Whoever said its name waits on; of the others it is known now that they will not.
+        let waits_for_name = matches!(self.waiting.get_mut(close.cookie), Some(waiting) if matches!(waiting.due.said, Said::Nothing));
+        if !waits_for_name {
+            return None;
+        }
+        let due = self.waiting.remove(close.cookie).map(|waiting| waiting.due);
+        // What was never connected went around nothing.
+        due.filter(|_| close.end == End::Closed)
+    }
+
+    /// The proxy serves this connection.
+    pub fn served(&mut self, cookie: u64) {
+        self.waiting.remove(cookie);
+        match self.flows.get_mut(cookie) {
+            Some(flow) => flow.judges = Judges::Proxy,
+            None => self.served_early.insert(cookie, ()),
+        }
+    }
+
+    /// Keeps a flow until it is known whose it is. Hands out one that cannot wait any more, as others need its place.
+    pub fn wait(&mut self, due: Due, now: Instant) -> Option<Due> {
+        let until = now + self.patience;
+        self.wait_until(due, until)
+    }
+
+    fn wait_until(&mut self, due: Due, until: Instant) -> Option<Due> {
+        let (cookie, holder) = (due.owner.cookie, holder(&due.owner));
+        let out = self.waiting.insert(cookie, holder, Waiting { due, until });
+        self.metrics.shed(Shed::Waiting, usize::from(out.is_some()));
+        out.map(|waiting| waiting.due)
+    }
+
+    /// The flows that need not wait any longer, or cannot.
+    pub fn due(&mut self, now: Instant, mut is_known: impl FnMut(&Owner) -> bool) -> Vec<Due> {
+        let ready =
+            |waiting: &Waiting| now >= waiting.until || (!matches!(waiting.due.said, Said::Nothing) && is_known(&waiting.due.owner));
+        let keys = self.waiting.keys_where(ready);
+        keys.into_iter().filter_map(|key| Some(self.waiting.remove(key)?.due)).collect()
+    }
+
+    /// How many flows are known.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+}
+
+fn holder(owner: &Owner) -> Holder {
+    Holder { process: owner.pid, user: owner.uid }
+}

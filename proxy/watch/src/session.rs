@@ -1,0 +1,203 @@
+//! One sensor, from its welcome to its end: the thread that reads records, the heart, and what is known meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gnomon_intercept::{ListenerKey, RedirectedListeners};
+use gnomon_link::ToSensor;
+use gnomon_sensor::{Malformed, Owner, Record, Ring};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use crate::heart::Heart;
+use crate::identities::{Identities, LookUp, Unknown, Who};
+use crate::judge::Judge;
+use crate::metrics::{Shed, WatchMetrics};
+use crate::records::{Due, Records};
+use crate::speaking::Questions;
+
+/// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Where listeners go, and those that went there.
+#[derive(Debug, Default)]
+pub(crate) struct Listening {
+    pub to: Option<RedirectedListeners>,
+    /// The namespace that the proxy itself is in.
+    pub own: Option<u64>,
+    pub keys: Vec<ListenerKey>,
+}
+
+pub(crate) struct Session {
+    pub identities: Identities,
+    pub metrics: WatchMetrics,
+    pub questions: Questions,
+    /// What is said to the sensor.
+    pub ask: mpsc::Sender<ToSensor>,
+    pub listening: Mutex<Listening>,
+    judge: Arc<Judge>,
+    records: Mutex<Records>,
+    heart: Heart,
+    tasks: Mutex<Vec<AbortHandle>>,
+    ended: AtomicBool,
+    over: watch::Sender<bool>,
+}
+
+impl Session {
+    pub fn new(
+        identities: Identities,
+        ask: mpsc::Sender<ToSensor>,
+        records: Records,
+        judge: Arc<Judge>,
+        metrics: WatchMetrics,
+        heart: Heart,
+    ) -> Self {
+        Self {
+            identities,
+            metrics,
+            questions: Questions::default(),
+            ask,
+            listening: Mutex::default(),
+            judge,
+            records: Mutex::new(records),
+            heart,
+            tasks: Mutex::default(),
+            ended: AtomicBool::new(false),
+            over: watch::channel(false).0,
+        }
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the thread that reads records; it ends with the session.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn read(self: &Arc<Self>, mut ring: Ring) -> std::io::Result<()> {
+        let session = self.clone();
+        let read = move || {
+            while !session.has_ended() {
+                if let Err(error) = ring.wait(LOOK) {
+                    tracing::error!(%error, "the sensor's records cannot be read any more");
+                    session.end();
+                    return;
+                }
+                ring.drain(|record| session.take(record, Instant::now()));
+                session.look(Instant::now());
+            }
+        };
+        thread::Builder::new().name("gnomon-records".to_owned()).spawn(read).map(drop)
+    }
+
+    /// Takes one record of the kernel half.
+    pub fn take(&self, record: Result<Record<'_>, Malformed>, now: Instant) {
+        let due = match record {
+            Ok(Record::Connect(connect)) => {
+                // Asked ahead of need: whoever needs the answer mostly finds it.
+                let _ = self.identities.look_up(&connect.owner);
+                self.records().connect(connect, now)
+            }
+            Ok(Record::Hello(hello)) => {
+                let due = self.records().hello(&hello);
+                due.and_then(|due| match self.identities.look_up(&due.owner) {
+                    LookUp::Ready(_) => Some(due),
+                    LookUp::Pending(_) => self.records().wait(due, now),
+                })
+            }
+            Ok(Record::Close(close)) => self.records().close(&close),
+            Err(_) => {
+                self.metrics.shed(Shed::Record, 1);
+                None
+            }
+        };
+        if let Some(due) = due {
+            self.judge(&due);
+        }
+    }
+
+    /// Judges what need not wait any longer.
+    pub fn look(&self, now: Instant) {
+        let is_known = |owner: &Owner| matches!(self.identities.look_up(owner), LookUp::Ready(_));
+        let due = self.records().due(now, is_known);
+        due.iter().for_each(|due| self.judge(due));
+    }
+
+    fn judge(&self, due: &Due) {
+        let who = match self.identities.look_up(&due.owner) {
+            LookUp::Ready(who) => who,
+            LookUp::Pending(_) => Who::Unknown(Unknown::Late),
+        };
+        self.judge.judge(due, &who);
+    }
+
+    /// Who made a connection, if that is known within the time given.
+    pub async fn who(&self, owner: &Owner, within: Duration) -> Who {
+        let waiting = async {
+            loop {
+                match self.identities.look_up(owner) {
+                    LookUp::Ready(who) => return who,
+                    // An error means that the sensor is gone, which the next look tells as well.
+                    LookUp::Pending(mut answered) => {
+                        let _ = answered.changed().await;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(within, waiting).await.unwrap_or(Who::Unknown(Unknown::Late))
+    }
+
+    pub fn served(&self, cookie: u64) {
+        self.records().served(cookie);
+    }
+
+    /// Runs a task until the session ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = tokio::spawn(task).abort_handle();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_ended() {
+            handle.abort();
+        } else {
+            tasks.push(handle);
+        }
+    }
+
+    pub fn counting(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.heart.counting()
+    }
+
+    /// Nothing more is redirected.
+    pub fn let_go(&self) {
+        self.heart.stop();
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Ends it. Flows that are not judged by now are not.
+    pub fn end(&self) {
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.heart.stop();
+        self.identities.close();
+        self.questions.close();
+        self.metrics.ended();
+        for task in std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner)) {
+            task.abort();
+        }
+        let listening = std::mem::take(&mut *self.listening.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(to) = listening.to {
+            listening.keys.into_iter().for_each(|key| to.remove(key));
+        }
+        self.over.send_replace(true);
+    }
+
+    pub fn over(&self) -> watch::Receiver<bool> {
+        self.over.subscribe()
+    }
+}

@@ -1,0 +1,157 @@
+//! The conversation with the sensor.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gnomon_intercept::Namespace;
+use gnomon_link::{AsyncChannel, Error, ToProxy, ToSensor, UNASKED};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::WatchError;
+use crate::metrics::Shed;
+use crate::session::Session;
+
+pub(crate) type Link = AsyncChannel<ToSensor, ToProxy>;
+
+/// How often the kernel half's counters are asked for.
+const COUNTERS: Duration = Duration::from_secs(5);
+/// Messages in a row that cannot be read, after which there is no point in going on.
+const BAD_IN_A_ROW: u32 = 64;
+/// Most questions at a time that somebody waits for.
+const WAITED_FOR: usize = 64;
+
+/// Requests that somebody waits for: only those for listeners.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    open: Mutex<HashMap<u64, oneshot::Sender<Result<(), WatchError>>>>,
+}
+
+impl Questions {
+    pub fn wait_for(&self, token: u64) -> oneshot::Receiver<Result<(), WatchError>> {
+        let (tell, told) = oneshot::channel();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, waiting| !waiting.is_closed());
+        if open.len() < WAITED_FOR {
+            open.insert(token, tell);
+        }
+        told
+    }
+
+    fn answer(&self, token: u64, answer: Result<(), WatchError>) {
+        if let Some(tell) = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&token) {
+            let _ = tell.send(answer);
+        }
+    }
+
+    /// Nobody will answer any more.
+    pub fn close(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Says what is queued, until nobody listens.
+pub(crate) async fn speak(link: Arc<Link>, mut queue: mpsc::Receiver<ToSensor>, session: Arc<Session>) {
+    while let Some(message) = queue.recv().await {
+        if let Err(error) = link.send(&message, &[]).await {
+            match error {
+                Error::Encode(_) => tracing::error!(%error, "a message to the sensor was not sent"),
+                _ => return session.end(),
+            }
+        }
+    }
+}
+
+/// Asks for the counters again and again.
+pub(crate) async fn poll(queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
+    let mut every = tokio::time::interval(COUNTERS);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        for _ in 0..session.identities.give_up_late() {
+            session.metrics.identity(&crate::identities::Who::Unknown(crate::identities::Unknown::Late));
+        }
+        if queue.send(ToSensor::Counters { token: session.identities.token() }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Hears what the sensor says, until it is gone.
+pub(crate) async fn hear(link: Arc<Link>, queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
+    let mut bad = 0;
+    loop {
+        match link.recv().await {
+            Ok(received) => {
+                bad = 0;
+                if let Some(answer) = take(&session, received.message, received.descriptors)
+                    && queue.send(answer).await.is_err()
+                {
+                    break;
+                }
+            }
+            Err(Error::Closed) => break,
+            Err(error) => {
+                session.metrics.shed(Shed::Message, 1);
+                tracing::warn!(%error, "a message of the sensor was not understood");
+                bad += 1;
+                if bad == BAD_IN_A_ROW {
+                    break;
+                }
+            }
+        }
+    }
+    session.end();
+}
+
+/// Takes a message; hands out what is to be answered.
+fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Option<ToSensor> {
+    match message {
+        ToProxy::Process { token, found } => {
+            if let Some(who) = session.identities.found(token, found) {
+                session.metrics.identity(&who);
+            }
+        }
+        ToProxy::Refused { token, detail, .. } => match session.identities.refused(token) {
+            Some(who) => session.metrics.identity(&who),
+            None => session.questions.answer(token, Err(WatchError::Refused(detail.to_string()))),
+        },
+        ToProxy::Listeners { token, netns_cookie, .. } => {
+            let added = add(session, token, netns_cookie, descriptors);
+            if token != UNASKED {
+                session.questions.answer(token, added);
+                return None;
+            }
+            return match added {
+                Ok(()) => Some(ToSensor::Accepting { netns_cookie }),
+                Err(error) => {
+                    tracing::error!(%error, "listeners of another network namespace are not used");
+                    None
+                }
+            };
+        }
+        ToProxy::Counters { programs, .. } => session.metrics.counted(&programs),
+        ToProxy::Features { features, .. } => session.metrics.features(&features),
+        // Said once, and heard before.
+        ToProxy::Welcome { .. } | ToProxy::Maps { .. } => session.metrics.shed(Shed::Message, 1),
+        ToProxy::Done { .. } => {}
+    }
+    None
+}
+
+fn add(session: &Session, token: u64, netns: u64, listeners: Vec<OwnedFd>) -> Result<(), WatchError> {
+    let mut listening = session.listening.lock().unwrap_or_else(PoisonError::into_inner);
+    if token != UNASKED {
+        // It was asked for our own only.
+        listening.own = Some(netns);
+    }
+    let namespace = if listening.own == Some(netns) { Namespace::Own } else { Namespace::Other };
+    let Some(to) = listening.to.clone() else { return Err(WatchError::Gone) };
+    for listener in listeners {
+        let key = to.add(TcpListener::from(listener), namespace)?;
+        listening.keys.push(key);
+    }
+    Ok(())
+}

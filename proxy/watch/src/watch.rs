@@ -1,0 +1,206 @@
+//! What the rest of gnomon holds of the kernel half: one watch, and under it one sensor after the other.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use gnomon_inspect::Inspector;
+use gnomon_intercept::{Owned, Owners, Recorder, RedirectedListeners};
+use gnomon_link::ToSensor;
+use gnomon_sensor::{Heartbeat, Owner, Ring, Road, owner_of};
+use prometheus::Registry;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::fields::{FlowNames, observe};
+use crate::heart::Heart;
+use crate::identities::{Identities, started};
+use crate::judge::Judge;
+use crate::records::Records;
+use crate::session::Session;
+use crate::speaking::{Link, hear, poll, speak};
+use crate::{WatchError, WatchMetrics, WatchOptions};
+
+/// How long the sensor may take to welcome us, or to open listeners.
+const ANSWERS: Duration = Duration::from_secs(5);
+/// Messages that wait to be sent; with more, questions are not asked.
+const QUEUE: usize = 1024;
+
+/// Asks the kernel half whose a connection is.
+pub(crate) type OwnerOf = fn(BorrowedFd<'_>) -> io::Result<Option<Owner>>;
+
+/// Watches what the kernel half reports. It outlives a sensor: when that is gone, owners are unknown and
+/// nothing is seen until another one is [joined](Watch::join).
+pub struct Watch {
+    options: WatchOptions,
+    metrics: WatchMetrics,
+    judge: Arc<Judge>,
+    session: ArcSwapOption<Session>,
+    listeners: Mutex<Option<RedirectedListeners>>,
+    owner_of: OwnerOf,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// A watch without a sensor, which registers its metrics.
+    ///
+    /// # Errors
+    /// The registry has such metrics already.
+    pub fn new(
+        options: WatchOptions,
+        inspector: Arc<Inspector>,
+        recorder: Arc<Recorder>,
+        registry: &Registry,
+    ) -> Result<Arc<Self>, WatchError> {
+        Ok(Arc::new(Self::asking(options, inspector, recorder, WatchMetrics::register(registry)?, owner_of)))
+    }
+
+    pub(crate) fn asking(
+        options: WatchOptions,
+        inspector: Arc<Inspector>,
+        recorder: Arc<Recorder>,
+        metrics: WatchMetrics,
+        owner_of: OwnerOf,
+    ) -> Self {
+        let judge = Arc::new(Judge { inspector, recorder, names: FlowNames::new() });
+        Self { options, metrics, judge, session: ArcSwapOption::empty(), listeners: Mutex::default(), owner_of }
+    }
+
+    /// A watch that has joined its first sensor: [`Watch::new`] and [`Watch::join`].
+    ///
+    /// # Errors
+    /// As theirs.
+    pub async fn start(
+        link: Link,
+        options: WatchOptions,
+        inspector: Arc<Inspector>,
+        recorder: Arc<Recorder>,
+        registry: &Registry,
+    ) -> Result<Arc<Self>, WatchError> {
+        let watch = Self::new(options, inspector, recorder, registry)?;
+        watch.join(link).await?;
+        Ok(watch)
+    }
+
+    /// Joins a sensor, in place of the one before. Takes up to 5 s where the sensor does not answer; if
+    /// [`Watch::listen_here`] was called before, the new sensor is asked for listeners as well.
+    ///
+    /// # Errors
+    /// The sensor does not answer, speaks another version, or hands over maps that cannot be used. Then there is no sensor.
+    pub async fn join(&self, link: Link) -> Result<(), WatchError> {
+        if let Some(before) = self.session.swap(None) {
+            before.end();
+        }
+        let sensor = timeout(ANSWERS, link.greet()).await.map_err(|_| WatchError::Silent(ANSWERS))??;
+        let map = |what| move |source| WatchError::Map { what, source };
+        let ring = Ring::from_fd(sensor.ring, sensor.ring_bytes).map_err(map("ring buffer"))?;
+        let heartbeat = Heartbeat::from_fd(sensor.heartbeat).map_err(map("heartbeat"))?;
+        let (ask, queue) = mpsc::channel(QUEUE);
+        let session = Arc::new(Session::new(
+            Identities::new(self.options.identities, ask.clone(), started),
+            ask.clone(),
+            Records::new(&self.options, self.metrics.clone()),
+            self.judge.clone(),
+            self.metrics.clone(),
+            Heart::start(heartbeat).map_err(WatchError::Thread)?,
+        ));
+        session.read(ring).map_err(WatchError::Thread)?;
+        self.metrics.began(&sensor.features);
+        let link = Arc::new(link);
+        session.spawn(speak(link.clone(), queue, session.clone()));
+        session.spawn(hear(link, ask.clone(), session.clone()));
+        session.spawn(poll(ask, session.clone()));
+        session.spawn(session.counting());
+        self.session.store(Some(session.clone()));
+        let before = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match before {
+            Some(listeners) => listen(&session, listeners).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the sensor for listeners in our own network namespace and gives them to the proxy. Those of other
+    /// namespaces arrive unasked from then on, and are given to it as well.
+    ///
+    /// # Errors
+    /// There is no sensor, it refuses, or the proxy does not take the listeners. Nothing is redirected here then.
+    pub async fn listen_here(&self, listeners: &RedirectedListeners) -> Result<(), WatchError> {
+        *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = Some(listeners.clone());
+        let session = self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone)?;
+        listen(&session, listeners.clone()).await
+    }
+
+    /// Nothing more is redirected from now on: for the way out, before the proxy stops to accept.
+    pub fn let_go(&self) {
+        if let Some(session) = &*self.session.load() {
+            session.let_go();
+        }
+    }
+
+    /// Waits until there is no sensor (at once, if there is none). The proxy can go on without it.
+    pub async fn ended(&self) {
+        let Some(session) = self.session.load_full() else { return };
+        let mut over = session.over();
+        drop(session);
+        // A sender that is gone is over as well.
+        let _ = over.wait_for(|over| *over).await;
+    }
+
+    async fn whose(&self, stream: &TcpStream) -> Option<Owned> {
+        let session = self.session.load_full().filter(|session| !session.has_ended())?;
+        let owner = match (self.owner_of)(stream.as_fd()) {
+            Ok(owner) => owner?,
+            Err(error) => {
+                tracing::debug!(%error, "the kernel half does not say whose a connection is");
+                return None;
+            }
+        };
+        let who = session.who(&owner, self.options.identity_wait).await;
+        let seen = observe(&owner, &who, &self.judge.names);
+        let original = SocketAddr::new(owner.original.ip().to_canonical(), owner.original.port());
+        Some(Owned { cookie: owner.cookie, original, redirected: owner.road == Road::Redirected, seen })
+    }
+}
+
+impl Owners for Watch {
+    fn owner<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>> {
+        Box::pin(self.whose(stream))
+    }
+
+    fn served(&self, cookie: u64) {
+        if let Some(session) = &*self.session.load() {
+            session.served(cookie);
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.swap(None) {
+            session.end();
+        }
+    }
+}
+
+async fn listen(session: &Session, to: RedirectedListeners) -> Result<(), WatchError> {
+    session.listening.lock().unwrap_or_else(PoisonError::into_inner).to = Some(to);
+    let token = session.identities.token();
+    let answered = session.questions.wait_for(token);
+    // 0: whichever namespace this process is in.
+    let question = ToSensor::ListenIn { token, netns_cookie: 0, pid: std::process::id() };
+    session.ask.send(question).await.map_err(|_| WatchError::Gone)?;
+    match timeout(ANSWERS, answered).await {
+        Ok(answer) => answer.unwrap_or(Err(WatchError::Gone)),
+        Err(_) => Err(WatchError::Silent(ANSWERS)),
+    }
+}
