@@ -25,6 +25,7 @@ mod metrics;
 mod options;
 mod owners;
 mod paired;
+mod patience;
 mod peek;
 mod proxy;
 mod recorder;

@@ -3,6 +3,7 @@
 use crate::{
     download::Download,
     forward::{Route, forward},
+    patience::{Ended, HeadTimer, until_stopped},
     proxy::Shared,
 };
 use http::Response;
@@ -41,12 +42,12 @@ where
     match speaks {
         Speaks::Http1 => {
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(true);
+            builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).half_close(true);
             let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                _ = stop.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+            if until_stopped(connection.as_mut(), &mut stop).await == Ended::Connection {
+                return;
             }
+            connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
         Speaks::Http2 => {
@@ -58,10 +59,10 @@ where
                 .max_header_list_size(HEADER_LIST)
                 .keep_alive_interval(Some(Duration::from_secs(60)));
             let mut connection = pin!(builder.serve_connection(io, service));
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                _ = stop.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+            if until_stopped(connection.as_mut(), &mut stop).await == Ended::Connection {
+                return;
             }
+            connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
     }
