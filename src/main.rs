@@ -11,6 +11,7 @@ mod options;
 mod replay;
 mod rule_files;
 mod serve;
+mod supervise;
 mod when;
 
 use clap::{Parser, Subcommand};
@@ -37,7 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Watch this host: today the inline proxy, with one line for each detection
+    /// Watch this host, with one line for each detection; as root with the sensor in the kernel
     Run(commands::run::Run),
     /// Run the inline proxy alone
     Proxy(commands::proxy::Proxy),
@@ -56,6 +57,9 @@ enum Command {
     /// Check and show the configuration
     #[command(subcommand)]
     Config(commands::config::Config),
+    /// The privileged part of `gnomon run`
+    #[command(hide = true)]
+    Sensor(commands::sensor::Sensor),
     /// Write the reference pages
     #[command(subcommand, hide = true)]
     Reference(commands::reference::Reference),
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Command::Ca(ca) => ca.run(),
         Command::Rules(rules) => rules.run(),
         Command::Config(config) => config.run(),
+        Command::Sensor(sensor) => sensor.run(),
         Command::Reference(reference) => reference.run(),
     };
     match done {

@@ -9,3 +9,4 @@ pub mod reference;
 pub mod replay;
 pub mod rules;
 pub mod run;
+pub mod sensor;

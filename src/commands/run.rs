@@ -1,12 +1,17 @@
-//! `gnomon run`: watch this host, with one line for each detection. Today that is the inline proxy;
-//! the half in the kernel, which will see programs that do not use the proxy, is not built yet.
+//! `gnomon run`: watch this host, with one line for each detection. As root that is three processes, of which one has the
+//! kernel half (see `supervise`); otherwise it is the inline proxy, which sees the programs that use it.
 
 use crate::{
     options::{Format, FormatFlag, ServeFlags},
     serve::{self, Narration},
+    supervise::{self, Place, Plan, Serving},
 };
 use anyhow::Result;
 use clap::Args;
+use std::{env, path::PathBuf, process};
+
+/// Where `gnomon exec` looks for a running gnomon.
+const EXEC_SOCKET: &str = "/run/gnomon/exec.sock";
 
 #[derive(Args)]
 pub struct Run {
@@ -14,15 +19,42 @@ pub struct Run {
     serve: ServeFlags,
     #[command(flatten)]
     format: FormatFlag,
+    /// Which connections the kernel half sees: `host` (all), `off`, or those below the cgroup with this folder; needs root [default: host]
+    #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<Place>)]
+    sensor: Option<Place>,
+    /// The socket where `gnomon exec` joins; its folder must be root's alone
+    #[arg(long, value_name = "PATH", default_value = EXEC_SOCKET)]
+    exec_socket: PathBuf,
+    /// Said by the supervisor to the process that serves.
+    #[arg(long, hide = true, value_parser = str::parse::<Serving>)]
+    serving: Option<Serving>,
 }
 
 impl Run {
     pub fn run(self) -> Result<()> {
+        let link = match &self.serving {
+            Some(serving) => serving.take_up()?,
+            None if supervise::can_drop() => return self.supervise(),
+            None => None,
+        };
         let (config, state_dir) = self.serve.settle()?;
         let narration = match self.format.format() {
             Format::Text => Narration::Lines,
             Format::Json => Narration::Json,
         };
+        // Held as long as we serve: the sensor ends when this end is closed.
+        let _link = link;
         serve::run(&config, &state_dir, narration)
+    }
+
+    fn supervise(self) -> Result<()> {
+        let (_, state_dir) = self.serve.settle()?;
+        let arguments = env::args_os().skip(1).collect();
+        let plan = Plan { arguments, state_dir, sensor: self.sensor.unwrap_or_default(), exec_socket: self.exec_socket };
+        match supervise::run(&plan)? {
+            0 => Ok(()),
+            // The part has said why.
+            code => process::exit(code.into()),
+        }
     }
 }

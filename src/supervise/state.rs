@@ -1,0 +1,74 @@
+//! The state folder goes to the serving process: it alone writes there.
+
+use super::user::User;
+use crate::complaint::Complaint;
+use std::{
+    fs::{self, DirBuilder, Metadata},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, lchown},
+    path::Path,
+};
+
+/// What tells a state folder of ours.
+const OURS: [&str; 2] = ["ca.key", "ledger.sqlite"];
+
+/// Makes the folder if it is missing, and gives it and its files to the user if they are root's.
+///
+/// Nothing is given away that might not be ours: the folder must be new, or hold state of ours and be closed to others.
+///
+/// # Errors
+/// It is somebody else's, or cannot be reached by the user.
+pub fn hand_over(state_dir: &Path, user: &User) -> Result<(), Complaint> {
+    let shown = state_dir.display();
+    let failed = |error: io::Error| {
+        Complaint::own(format!("the state folder {shown} cannot be handed to {user}: {error}")).next("name another with --state-dir")
+    };
+    match DirBuilder::new().recursive(true).mode(0o755).create(state_dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let folder = fs::symlink_metadata(state_dir).map_err(failed)?;
+    if folder.uid() == 0 {
+        give(state_dir, &folder, user)?.map_err(failed)?;
+    } else if folder.uid() != user.uid {
+        let cause = format!("the state folder {shown} belongs to user {}, and gnomon serves as {user}", folder.uid());
+        return Err(Complaint::input(cause).next(format!("chown it to {}, or name another with --state-dir", user.name)));
+    }
+    match state_dir.ancestors().skip(1).find(|above| above.metadata().is_ok_and(|found| !can_pass(&found, user))) {
+        None => Ok(()),
+        Some(closed) => Err(Complaint::input(format!("{} is closed to {user}, as whom gnomon serves", closed.display()))
+            .next("name a state folder that this user can reach with --state-dir")),
+    }
+}
+
+/// The files first, so that the user is not among them while they change hands.
+fn give(state_dir: &Path, folder: &Metadata, user: &User) -> Result<io::Result<()>, Complaint> {
+    let entries: Vec<_> = match fs::read_dir(state_dir) {
+        Ok(entries) => entries.flatten().collect(),
+        Err(error) => return Ok(Err(error)),
+    };
+    let ours = entries.is_empty() || entries.iter().any(|entry| OURS.iter().any(|name| entry.file_name() == *name));
+    if !folder.is_dir() || !ours || folder.mode() & 0o022 != 0 {
+        let cause = format!("{} is root's and does not look like a state folder: it is not handed over", state_dir.display());
+        return Err(Complaint::input(cause).next("name an empty folder, or one that does not exist, with --state-dir"));
+    }
+    Ok(entries
+        .iter()
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        // A second name of a file may be anywhere.
+        .filter(|(_, found)| found.is_file() && found.uid() == 0 && found.nlink() == 1)
+        .try_for_each(|(path, _)| lchown(path, Some(user.uid), Some(user.gid)))
+        .and_then(|()| lchown(state_dir, Some(user.uid), Some(user.gid))))
+}
+
+/// Whether a folder may be passed through.
+fn can_pass(folder: &Metadata, user: &User) -> bool {
+    let bit = if folder.uid() == user.uid {
+        0o100
+    } else if folder.gid() == user.gid {
+        0o010
+    } else {
+        0o001
+    };
+    folder.mode() & bit != 0
+}
