@@ -9,5 +9,6 @@ mod hold_back;
 mod mcp;
 mod passage;
 mod quality;
+mod redirected;
 mod replay;
 mod support;

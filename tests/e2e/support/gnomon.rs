@@ -4,7 +4,7 @@ use super::{HOST, soon, upstream::Upstream};
 use gnomon_engine::{RuleSet, Source};
 use gnomon_http::CertificateAuthority;
 use gnomon_inspect::{Bounds, HostPatterns, Inspector, Surroundings};
-use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Secret, serve_metrics};
+use gnomon_intercept::{Metrics, Owners, Proxy, ProxyOptions, ProxyUser, Recorder, RedirectedListeners, Secret, serve_metrics};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
@@ -27,6 +27,7 @@ pub struct Setup {
     resolve: Vec<String>,
     roots: Vec<PathBuf>,
     catalogue: gnomon_packs::HostCatalogue,
+    owners: Option<Arc<dyn Owners>>,
 }
 
 /// A running gnomon.
@@ -35,6 +36,7 @@ pub struct Gnomon {
     pub metrics_address: SocketAddr,
     pub root: CertificateDer<'static>,
     pub inspector: Arc<Inspector>,
+    pub redirected: RedirectedListeners,
     ledger: Ledger,
     writer: Writer,
     recorder: Arc<Recorder>,
@@ -72,9 +74,21 @@ impl Setup {
         self
     }
 
+    /// `name` is found at `address`, if the port of that is asked for.
+    pub fn resolve_port(mut self, name: &str, address: SocketAddr) -> Self {
+        self.resolve.push(format!("{name}:{}:{}", address.port(), address.ip()));
+        self
+    }
+
     /// Knows the hosts that the shipped catalogue names; without it, none.
     pub fn shipped_catalogue(mut self) -> Self {
         self.catalogue = gnomon_packs::HostCatalogue::shipped().unwrap();
+        self
+    }
+
+    /// Asks these whose connections are.
+    pub fn owners(mut self, owners: Arc<dyn Owners>) -> Self {
+        self.owners = Some(owners);
         self
     }
 
@@ -119,12 +133,17 @@ impl Setup {
             ..ProxyOptions::default()
         };
         let proxy = Proxy::bind(options, inspector.clone(), recorder.clone(), Arc::new(ca)).await.unwrap();
+        let proxy = match self.owners {
+            Some(owners) => proxy.owners(owners),
+            None => proxy,
+        };
+        let redirected = proxy.redirected();
         let address = proxy.local_addr();
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.run(until(stopping.clone())));
         tasks.spawn(serve_metrics(scraped, recorder.clone(), until(stopping)));
-        Gnomon { address, metrics_address, root, inspector, ledger, writer, recorder, stop, tasks, dir }
+        Gnomon { address, metrics_address, root, inspector, redirected, ledger, writer, recorder, stop, tasks, dir }
     }
 }
 
