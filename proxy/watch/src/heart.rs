@@ -134,7 +134,7 @@ mod tests {
         });
         assert_eq!(told.try_recv(), Ok(Said::Beat));
         // Nobody drives the runtime any more.
-        std::thread::sleep(PATIENCE + PERIOD);
+        thread::sleep(PATIENCE + PERIOD);
         while told.try_recv().is_ok() {}
         assert_eq!(told.recv_timeout(Duration::from_millis(600)), Err(RecvTimeoutError::Timeout));
     }

@@ -134,7 +134,7 @@ impl Records {
         }
     }
 
-    /// A connection begins; says whether its owner will be asked for.
+    /// A connection begins. Hands out one that has to make way.
     pub fn connect(&mut self, connect: Connect, now: Instant) -> Option<Due> {
         let Connect { owner, decision } = connect;
         if decision != Decision::Observed {
@@ -270,12 +270,6 @@ impl Records {
             |waiting: &Waiting| now >= waiting.until || (!matches!(waiting.due.said, Said::Nothing) && is_known(&waiting.due.owner));
         let keys = self.waiting.keys_where(ready);
         keys.into_iter().filter_map(|key| Some(self.waiting.remove(key)?.due)).collect()
-    }
-
-    /// How many flows are known.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.flows.len()
     }
 }
 

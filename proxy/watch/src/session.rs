@@ -80,6 +80,7 @@ impl Session {
     pub fn read(self: &Arc<Self>, mut ring: Ring) -> std::io::Result<()> {
         let session = self.clone();
         let read = move || {
+            let mut looked = Instant::now();
             while !session.has_ended() {
                 if let Err(error) = ring.wait(LOOK) {
                     tracing::error!(%error, "the sensor's records cannot be read any more");
@@ -87,7 +88,11 @@ impl Session {
                     return;
                 }
                 ring.drain(|record| session.take(record, Instant::now()));
-                session.look(Instant::now());
+                // Woken at every hello under load, it looks at those that wait less often than that.
+                if looked.elapsed() >= LOOK / 2 {
+                    looked = Instant::now();
+                    session.look(looked);
+                }
             }
         };
         thread::Builder::new().name("gnomon-records".to_owned()).spawn(read).map(drop)

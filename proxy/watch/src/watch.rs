@@ -32,7 +32,7 @@ const ANSWERS: Duration = Duration::from_secs(5);
 const QUEUE: usize = 1024;
 
 /// Asks the kernel half whose a connection is.
-pub(crate) type OwnerOf = fn(BorrowedFd<'_>) -> io::Result<Option<Owner>>;
+pub(crate) type OwnerOf = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<Option<Owner>> + Send + Sync>;
 
 /// Watches what the kernel half reports. It outlives a sensor: when that is gone, owners are unknown and
 /// nothing is seen until another one is [joined](Watch::join).
@@ -40,7 +40,7 @@ pub struct Watch {
     options: WatchOptions,
     metrics: WatchMetrics,
     judge: Arc<Judge>,
-    session: ArcSwapOption<Session>,
+    pub(crate) session: ArcSwapOption<Session>,
     listeners: Mutex<Option<RedirectedListeners>>,
     owner_of: OwnerOf,
 }
@@ -62,7 +62,7 @@ impl Watch {
         recorder: Arc<Recorder>,
         registry: &Registry,
     ) -> Result<Arc<Self>, WatchError> {
-        Ok(Arc::new(Self::asking(options, inspector, recorder, WatchMetrics::register(registry)?, owner_of)))
+        Ok(Arc::new(Self::asking(options, inspector, recorder, WatchMetrics::register(registry)?, Box::new(owner_of))))
     }
 
     pub(crate) fn asking(
@@ -154,6 +154,11 @@ impl Watch {
         drop(session);
         // A sender that is gone is over as well.
         let _ = over.wait_for(|over| *over).await;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inspector(&self) -> Arc<Inspector> {
+        self.judge.inspector.clone()
     }
 
     async fn whose(&self, stream: &TcpStream) -> Option<Owned> {

@@ -1,1 +1,10 @@
-//! Tests.
+//! The watch against a sensor that is played: real link, real ledger, records as the kernel half writes them.
+#![allow(clippy::unwrap_used)]
+
+mod bypass;
+mod flows;
+mod identities;
+mod owners;
+mod raw;
+mod sensor;
+mod stage;

@@ -1,0 +1,165 @@
+//! The sensor itself: its ring, its heartbeat, its counters, its end.
+
+use std::net::TcpListener as Listener;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gnomon_http::CertificateAuthority;
+use gnomon_intercept::{Owners, Proxy, ProxyOptions};
+use gnomon_link::{Count, Families, Feature, FeatureState, Label, List, Name, Program, Refusal, ToProxy, ToSensor, UNASKED};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::raw::{Call, hello};
+use super::stage::{SOON, Sensor, Stage, known, silent};
+use crate::{Watch, WatchError};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_come_out_of_the_ring_and_what_is_none_is_counted() {
+    let stage = Stage::new(&[], known()).await;
+    stage.sensor.write(&[Call::new(1).bytes(), vec![9, 0, 8, 0, 0, 0, 0, 0], hello(1, "mcp.vendor.example")]);
+    stage.metric_becomes(r#"gnomon_flows_seen_total{tls="yes"}"#, 1).await;
+    assert_eq!(stage.metric(r#"gnomon_watch_shed_total{what="record"}"#), Some(1));
+    let start = Instant::now();
+    while stage.events().await.is_empty() {
+        assert!(start.elapsed() < SOON);
+    }
+    assert_eq!(stage.events().await[0]["user.name"], "ada");
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_beats_while_it_lives_and_stops_at_once_when_it_is_to_let_go() {
+    let stage = Stage::new(&[], silent).await;
+    let start = Instant::now();
+    while stage.sensor.beat() == 0 {
+        assert!(start.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stage.watch.let_go();
+    let start = Instant::now();
+    while stage.sensor.beat() != 0 {
+        assert!(start.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!stage.session().has_ended(), "it goes on watching");
+    stage.end().await;
+}
+
+fn program(name: &str, counts: &[(&str, u64)]) -> Program {
+    let counts = counts.iter().map(|(outcome, count)| Count { outcome: Label::cut(outcome), count: *count });
+    Program { name: Label::cut(name), counts: List::cut(counts) }
+}
+
+#[tokio::test]
+async fn counters_become_series_and_names_that_nobody_knows_do_not() {
+    let stage = Stage::new(&[], silent).await;
+    assert_eq!(stage.metric(r#"gnomon_fail_open_total{reason="no_listener"}"#), Some(0), "there before the first");
+    let say = |programs: Vec<Program>| {
+        let message = ToProxy::Counters { token: 1, programs: List::cut(programs) };
+        stage.sensor.end.send(&message, &[], SOON).unwrap();
+    };
+    say(vec![
+        program("gn_connect4", &[("attempted", 5), ("missed", 1), ("fail_open:no_listener", 2), ("a\"b", 9)]),
+        program("gn_other", &[("attempted", 5)]),
+    ]);
+    stage.metric_becomes(r#"gnomon_fail_open_total{reason="no_listener"}"#, 2).await;
+    say(vec![program("gn_connect4", &[("attempted", 8), ("fail_open:no_listener", 3)])]);
+    stage.metric_becomes(r#"gnomon_fail_open_total{reason="no_listener"}"#, 3).await;
+    assert_eq!(stage.metric(r#"gnomon_sensor_events_total{outcome="attempted",program="gn_connect4"}"#), Some(8));
+    assert_eq!(stage.metric(r#"gnomon_sensor_events_total{outcome="missed",program="gn_connect4"}"#), Some(1));
+    let text = stage.recorder.metrics().render(&gnomon_ledger::DropCounts::default());
+    assert!(!text.contains("gn_other") && !text.contains("a\\\"b"));
+    let features =
+        ["maps", "nonsense"].map(|name| Feature { name: Label::cut(name), state: FeatureState::Broken, reason: Name::default() });
+    stage.sensor.end.send(&ToProxy::Features { token: 2, features: List::cut(features) }, &[], SOON).unwrap();
+    stage.metric_becomes(r#"gnomon_sensor_feature{feature="maps",state="broken"}"#, 1).await;
+    assert_eq!(stage.metric(r#"gnomon_sensor_feature{feature="maps",state="ok"}"#), Some(0));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_sensor_is_told_and_another_one_can_be_joined() {
+    let mut stage = Stage::new(&[], known()).await;
+    assert_eq!(stage.metric("gnomon_sensor_up"), Some(1));
+    *stage.owner.lock().unwrap() = Some(Call::redirected(5).owner());
+    stage.sensor.hang_up();
+    tokio::time::timeout(SOON, stage.watch.ended()).await.unwrap();
+    assert_eq!(stage.metric("gnomon_sensor_up"), Some(0));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    assert!(stage.watch.owner(&stream).await.is_none());
+    stage.sensor = Sensor::join(&stage.watch, known()).await;
+    assert_eq!(stage.metric("gnomon_sensor_up"), Some(1));
+    assert!(stage.watch.owner(&stream).await.is_some());
+    stage.end().await;
+}
+
+async fn proxy(stage: &Stage, folder: &std::path::Path) -> Proxy {
+    let options = ProxyOptions { listen: "127.0.0.1:0".parse().unwrap(), ..ProxyOptions::default() };
+    let (ca, _) = CertificateAuthority::load_or_create(folder).unwrap();
+    Proxy::bind(options, stage.watch.inspector(), stage.recorder.clone(), Arc::new(ca)).await.unwrap()
+}
+
+#[tokio::test]
+async fn listeners_that_the_sensor_opens_are_the_proxys_and_those_that_come_unasked_are_confirmed() {
+    let ours = Listener::bind("127.0.0.1:0").unwrap();
+    let address = ours.local_addr().unwrap();
+    let ours = Mutex::new(Some(ours));
+    let script = move |message| match message {
+        ToSensor::ListenIn { token, netns_cookie: 0, pid } if pid == std::process::id() => {
+            let message = ToProxy::Listeners { token, netns_cookie: 1, port: address.port(), families: Families::V4 };
+            vec![(message, vec![ours.lock().unwrap().take().unwrap().into()])]
+        }
+        _ => Vec::new(),
+    };
+    let stage = Stage::new(&[], script).await;
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = proxy(&stage, folder.path()).await;
+    let redirected = proxy.redirected();
+    stage.watch.listen_here(&redirected).await.unwrap();
+    let proxy = proxy.owners(stage.watch.clone());
+    // An owner that is not known on such a listener is turned away: somebody accepted.
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let mut byte = [0; 1];
+    assert!(!matches!(tokio::time::timeout(SOON, client.read(&mut byte)).await.unwrap(), Ok(1)));
+    let theirs = Listener::bind("127.0.0.1:0").unwrap();
+    let unasked = ToProxy::Listeners { token: UNASKED, netns_cookie: 2, port: 1, families: Families::V4 };
+    stage.sensor.end.send(&unasked, &[std::os::fd::AsFd::as_fd(&theirs)], SOON).unwrap();
+    let asked = |asked: &ToSensor| *asked == ToSensor::Accepting { netns_cookie: 2 };
+    let start = Instant::now();
+    while !stage.sensor.asked.try_iter().any(|message| asked(&message)) {
+        assert!(start.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(proxy);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_sensor_that_refuses_to_listen_says_why_to_whoever_asked() {
+    let script = |message| match message {
+        ToSensor::ListenIn { token, .. } => {
+            vec![(ToProxy::Refused { token, why: Refusal::NotAllowed, detail: Name::cut("not configured") }, Vec::new())]
+        }
+        _ => Vec::new(),
+    };
+    let mut stage = Stage::new(&[], script).await;
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = proxy(&stage, folder.path()).await;
+    let answer = stage.watch.listen_here(&proxy.redirected()).await;
+    assert!(matches!(answer, Err(WatchError::Refused(why)) if why == "not configured"));
+    stage.sensor.hang_up();
+    tokio::time::timeout(SOON, stage.watch.ended()).await.unwrap();
+    assert!(matches!(stage.watch.listen_here(&proxy.redirected()).await, Err(WatchError::Gone)));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_registry_takes_one_watch() {
+    let stage = Stage::new(&[], silent).await;
+    let (inspector, recorder) = (stage.watch.inspector(), stage.recorder.clone());
+    let again = Watch::new(crate::WatchOptions::default(), inspector, recorder.clone(), recorder.metrics().registry());
+    assert!(matches!(again, Err(WatchError::Metrics(_))));
+    stage.end().await;
+}
