@@ -77,6 +77,9 @@ const RECEIVED: &str = "received";
 /// What the kernel counts of its own, beside the outcomes.
 const MISSED: &str = "missed";
 
+/// A counter of the kernel half: program, outcome, and the reason or nothing.
+type Counter = (&'static str, &'static str, &'static str);
+
 /// The metrics of the kernel half. Clones count into the same series.
 #[derive(Clone, Debug)]
 pub struct WatchMetrics {
@@ -89,7 +92,7 @@ pub struct WatchMetrics {
     shed: IntCounterVec,
     bytes: IntCounterVec,
     /// What the sensor had counted when it was last asked: it counts from its start, as Prometheus does not.
-    last: Arc<Mutex<HashMap<(&'static str, &'static str, &'static str), u64>>>,
+    last: Arc<Mutex<HashMap<Counter, u64>>>,
 }
 
 impl WatchMetrics {

@@ -96,7 +96,8 @@ impl Watch {
     /// [`Watch::listen_here`] was called before, the new sensor is asked for listeners as well.
     ///
     /// # Errors
-    /// The sensor does not answer, speaks another version, or hands over maps that cannot be used. Then there is no sensor.
+    /// The sensor does not answer, speaks another version, or hands over maps that cannot be used: then there is no sensor.
+    /// Or those of [`Watch::listen_here`]: then it watches, and nothing is redirected.
     pub async fn join(&self, link: Link) -> Result<(), WatchError> {
         if let Some(before) = self.session.swap(None) {
             before.end();
