@@ -12,6 +12,7 @@ mod replay;
 mod rule_files;
 mod serve;
 mod supervise;
+mod watching;
 mod when;
 
 use clap::{Parser, Subcommand};

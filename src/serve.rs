@@ -7,6 +7,8 @@ use crate::{
     line,
     options::ledger_in,
     rule_files,
+    supervise::Sensors,
+    watching::Watching,
 };
 use anyhow::{Context, Result};
 use gnomon_http::{CertificateAuthority, Provenance};
@@ -31,6 +33,13 @@ const GIB: u64 = 1 << 30;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
 
+/// What is seen without a sensor.
+const PROXY_ALONE: &str =
+    "  scope     sees what clients send through this proxy, and nothing else on this host; nothing is redirected to it\n";
+/// What is seen with one.
+const WITH_SENSOR: &str = "  scope     sees what clients send through this proxy, and which programs make TLS connections to which hosts;\n\
+                         \x20           `gnomon exec -- COMMAND` sends a program's connections through the proxy, and nothing else is redirected\n";
+
 /// What is written to standard output while gnomon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Narration {
@@ -42,11 +51,11 @@ pub enum Narration {
     Json,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. `sensors` is where links to sensors come from, if there are to be any.
 ///
 /// # Errors
 /// Why it could not start, or what broke while it ran.
-pub fn run(config: &Config, state_dir: &Path, narration: Narration) -> Result<()> {
+pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Option<Sensors>) -> Result<()> {
     check_listener(config)?;
     // What is announced can be pasted elsewhere, so paths are whole.
     let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
@@ -55,8 +64,15 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration) -> Result<()
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let Started { proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
         let mut signals = Signals::new()?;
+        let (proxy, watching, scope) = match sensors {
+            None => (proxy, None, PROXY_ALONE),
+            Some(sensors) => {
+                let (proxy, watching) = Watching::start(proxy, sensors, inspector.clone(), recorder.clone())?;
+                (proxy, Some(watching), WITH_SENSOR)
+            }
+        };
         // To standard error: standard output is for events and detections.
-        write!(io::stderr(), "{announcement}").context("writing to standard error")?;
+        write!(io::stderr(), "{announcement}{scope}").context("writing to standard error")?;
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
             // A dropped sender stops too.
             let _ = stopping.wait_for(|stop| *stop).await;
@@ -80,6 +96,9 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration) -> Result<()
             }
         };
         tracing::info!("stopping: connections may finish");
+        if let Some(watching) = &watching {
+            watching.let_go();
+        }
         let _ = stop.send(true);
         if broke.is_none() {
             tokio::select! {
@@ -196,8 +215,7 @@ fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&st
          \x20 CA        {ca} ({made}), SHA-256 {fingerprint}\n\
          \x20 metrics   {scrape}\n\
          \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} SSL_CERT_FILE={ca} COMMAND\n\
-         \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n\
-         \x20 scope     sees what clients send through this proxy, and nothing else on this host; nothing is redirected to it\n",
+         \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n",
         version = env!("CARGO_PKG_VERSION"),
     )
 }

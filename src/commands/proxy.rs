@@ -17,6 +17,6 @@ pub struct Proxy {
 impl Proxy {
     pub fn run(self) -> Result<()> {
         let (config, state_dir) = self.serve.settle()?;
-        serve::run(&config, &state_dir, Narration::Silent)
+        serve::run(&config, &state_dir, Narration::Silent, None)
     }
 }

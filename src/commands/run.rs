@@ -32,7 +32,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<()> {
-        let link = match &self.serving {
+        let sensors = match &self.serving {
             Some(serving) => serving.take_up()?,
             None if supervise::can_drop() => return self.supervise(),
             None => None,
@@ -42,9 +42,7 @@ impl Run {
             Format::Text => Narration::Lines,
             Format::Json => Narration::Json,
         };
-        // Held as long as we serve: the sensor ends when this end is closed.
-        let _link = link;
-        serve::run(&config, &state_dir, narration)
+        serve::run(&config, &state_dir, narration, sensors)
     }
 
     fn supervise(self) -> Result<()> {

@@ -1,37 +1,45 @@
 //! gnomon as root: three processes. This one only starts the other two and hands signals on; the *sensor* keeps the
 //! kernel half, and the *serving* process does everything else, as a user without rights.
 //!
-//! It is started before any thread and any runtime, and the parts are this same program again: each gets its end of the
-//! link as its standard input, which needs no number of a descriptor and no `unsafe` to take up.
+//! It is started before any thread and any runtime, and the parts are this same program again: each gets a socket as its
+//! standard input, which needs no number of a descriptor and no `unsafe` to take up.
 //!
-//! What it deliberately does not do: start a part again. A sensor that ends takes its programs out of the kernel with it,
-//! so traffic flows; the serving process goes on with what comes to the proxy, and says so. A serving process that ends
-//! ends everything, with its exit code: starting gnomon again is the business of whoever started it.
+//! A sensor that ends takes its programs out of the kernel with it, so traffic flows; the serving process goes on with
+//! what comes to the proxy, and a sensor that was killed is started again. One that says why it cannot work, or was told
+//! to end, is not. A serving process that ends ends everything, with its exit code: what it does deliberately not do is to
+//! start that again, which is the business of whoever started gnomon.
 
 mod cgroup;
+mod hand;
 mod part;
 mod privilege;
+mod sensors;
 mod state;
 mod user;
 
 use crate::complaint::Complaint;
 use anyhow::{Context, Result};
-use gnomon_link::{ProxyEnd, SensorEnd};
 use part::Part;
-use rustix::process::{Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, kill_process},
+};
+use sensors::SensorKeeper;
 use signal_hook::{
     consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
+    iterator::{backend::SignalDelivery, exfiltrator::SignalOnly},
 };
 use std::{
     ffi::OsString,
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    os::unix::net::UnixStream,
+    path::PathBuf,
     process::ExitStatus,
     str::FromStr,
     time::{Duration, Instant},
 };
 
+pub use hand::Sensors;
 pub use part::{Serving, sensor_end};
 pub use privilege::can_drop;
 
@@ -39,6 +47,9 @@ pub use privilege::can_drop;
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(3);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Signals, and a descriptor that can be read when there are some.
+type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 /// Where the kernel half looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,58 +96,51 @@ pub fn run(plan: &Plan) -> Result<u8> {
     let user = user::serving(&state_dir);
     state::hand_over(&state_dir, &user)?;
     // Before the first child, so that no signal is missed.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("listening for signals")?;
+    let (woken, wake) = UnixStream::pair().context("making a pipe for signals")?;
+    let mut signals =
+        Signals::with_pipe(woken, wake, SignalOnly, [SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("listening for signals")?;
     // Left when this ends, after the parts have.
     let own = match plan.sensor {
         Place::Off => None,
         _ => or_without("no cgroup can be made for gnomon itself", cgroup::Own::enter()),
     };
-    let (proxy_end, mut sensor) = match &own {
+    let (mut sensor, links) = match &own {
         None => (None, None),
         Some(own) => {
-            let (proxy_end, sensor_end) = ProxyEnd::pair().context("making the link between the parts")?;
-            let sensor = or_without("the sensor cannot be started", start_sensor(plan, own.path(), &state_dir, sensor_end));
-            (sensor.is_some().then_some(proxy_end), sensor)
+            let (giver, links) = hand::pair()?;
+            (Some(SensorKeeper::new(plan, own.path(), &state_dir, giver)), Some(links))
         }
     };
-    let mut serving = Part::serving(&plan.arguments, &user, proxy_end).map_err(|error| {
+    let mut serving = Part::serving(&plan.arguments, &user, links).map_err(|error| {
         Complaint::own(format!("the serving process cannot be started: {error}")).next("gnomon proxy runs in one process")
     })?;
-    let status = oversee(&mut signals, &mut serving, &mut sensor)?;
+    let status = oversee(&mut signals, &mut serving, sensor.as_mut())?;
     if let Some(sensor) = sensor {
-        stop(sensor);
+        sensor.stop();
     }
     Ok(code(status))
 }
 
-fn start_sensor(plan: &Plan, own_cgroup: &Path, state_dir: &Path, link: SensorEnd) -> Result<Part> {
-    let mut arguments: Vec<OsString> = vec!["sensor".into(), "--own-cgroup".into(), own_cgroup.into()];
-    if let Place::Below(folder) = &plan.sensor {
-        arguments.extend(["--cgroup".into(), folder.into()]);
-    }
-    arguments.extend(["--exec-socket".into(), (&plan.exec_socket).into(), "--authority".into(), state_dir.join("ca.pem").into()]);
-    Ok(Part::sensor(&arguments, link)?)
-}
-
-/// Hands signals on until the serving process ends.
-fn oversee(signals: &mut Signals, serving: &mut Part, sensor: &mut Option<Part>) -> Result<ExitStatus> {
+/// Hands signals on, and sees to the sensor, until the serving process ends.
+fn oversee(signals: &mut Signals, serving: &mut Part, mut sensor: Option<&mut SensorKeeper>) -> Result<ExitStatus> {
     loop {
         if let Some(status) = serving.ended()? {
             return Ok(status);
         }
-        if let Some(ended) = sensor.as_mut().and_then(|sensor| sensor.ended().ok().flatten()) {
-            *sensor = None;
-            // It ends well when the serving process hangs up, which is then about to end itself.
-            let followed = if ended.success() { within(FOLLOWS_WITHIN, || serving.ended())? } else { None };
-            if let Some(status) = followed {
-                return Ok(status);
+        let look_again = match &mut sensor {
+            None => None,
+            Some(sensor) => {
+                // It ends well when the serving process hangs up, which is then about to end itself.
+                if sensor.has_ended_well()
+                    && let Some(status) = within(FOLLOWS_WITHIN, || serving.ended())?
+                {
+                    return Ok(status);
+                }
+                sensor.see_to_it()
             }
-            say(format_args!(
-                "the sensor ended ({ended}): from now on nothing is seen but what comes to the proxy, and nothing is redirected; \
-                 start gnomon again to have it back"
-            ));
-        }
-        for signal in signals.wait() {
+        };
+        wait(signals, look_again);
+        for signal in signals.pending() {
             if let Some(signal) = Signal::from_named_raw(signal).filter(|signal| *signal != Signal::CHILD) {
                 // It may have ended just now, which the next round finds.
                 let _ = kill_process(serving.pid()?, signal);
@@ -145,12 +149,12 @@ fn oversee(signals: &mut Signals, serving: &mut Part, sensor: &mut Option<Part>)
     }
 }
 
-/// It ends by itself when its link is closed.
-fn stop(mut sensor: Part) {
-    if let Ok(None) = within(FOLLOWS_WITHIN, || sensor.ended()) {
-        say(format_args!("the sensor does not end by itself and is killed"));
-        sensor.kill();
-    }
+/// Until there are signals, or it is time to look again.
+fn wait(signals: &Signals, look_again: Option<Instant>) {
+    let left = look_again.map(|at| at.saturating_duration_since(Instant::now()));
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    // An interruption is a signal, and that is what is waited for.
+    let _ = poll(&mut [PollFd::new(signals.get_read(), PollFlags::IN)], left.as_ref());
 }
 
 /// Looks again and again, as the end of one child within a time has no event.

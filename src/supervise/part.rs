@@ -1,8 +1,8 @@
-//! One part: this program again, with its end of the link as standard input.
+//! One part: this program again, with its socket as standard input.
 
-use super::{privilege::become_user, user::User};
+use super::{hand::Sensors, privilege::become_user, user::User};
 use anyhow::{Context, Result, ensure};
-use gnomon_link::{ProxyEnd, SensorEnd};
+use gnomon_link::SensorEnd;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use std::{
     ffi::{CStr, OsString},
@@ -27,11 +27,11 @@ impl Part {
         Self::start(arguments.iter().cloned().chain(parent), link.into_socket().into())
     }
 
-    /// The process that serves: what we were called with, and who it is to become.
-    pub fn serving(arguments: &[OsString], user: &User, link: Option<ProxyEnd>) -> io::Result<Self> {
-        let serving =
-            Serving { user: user.clone(), parent: std::process::id(), link: if link.is_some() { Link::Stdin } else { Link::None } };
-        let input = link.map_or_else(Stdio::null, |link| link.into_socket().into());
+    /// The process that serves: what we were called with, who it is to become, and where it gets its links to sensors.
+    pub fn serving(arguments: &[OsString], user: &User, links: Option<OwnedFd>) -> io::Result<Self> {
+        let sensors = if links.is_some() { Given::Stdin } else { Given::None };
+        let serving = Serving { user: user.clone(), parent: std::process::id(), sensors };
+        let input = links.map_or_else(Stdio::null, Stdio::from);
         Self::start(arguments.iter().cloned().chain(["--serving".into(), serving.to_string().into()]), input)
     }
 
@@ -61,43 +61,43 @@ impl Part {
     }
 }
 
-/// Where the serving process finds its link to the sensor.
+/// Where the serving process gets its links to sensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
+enum Given {
     Stdin,
     None,
 }
 
-/// What the serving process is told by the one that started it: `UID:GID:PARENT:LINK:NAME`.
+/// What the serving process is told by the one that started it: `UID:GID:PARENT:SENSORS:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
     user: User,
     parent: u32,
-    link: Link,
+    sensors: Given,
 }
 
 impl Serving {
-    /// Becomes what it is to be. Its end of the link, if there is a sensor.
+    /// Becomes what it is to be. Where its links to sensors come from, if there are to be any.
     ///
     /// # Errors
     /// It cannot, or who started it is gone.
-    pub fn take_up(&self) -> Result<Option<ProxyEnd>> {
+    pub fn take_up(&self) -> Result<Option<Sensors>> {
         become_user(&self.user)?;
         settle(c"gnomon-serving", self.parent)?;
-        match self.link {
-            Link::None => Ok(None),
-            Link::Stdin => Ok(Some(ProxyEnd::from_socket(take_stdin()?)?)),
+        match self.sensors {
+            Given::None => Ok(None),
+            Given::Stdin => Ok(Some(Sensors::new(take_stdin()?))),
         }
     }
 }
 
 impl std::fmt::Display for Serving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let link = match self.link {
-            Link::Stdin => "stdin",
-            Link::None => "none",
+        let sensors = match self.sensors {
+            Given::Stdin => "stdin",
+            Given::None => "none",
         };
-        write!(f, "{}:{}:{}:{link}:{}", self.user.uid, self.user.gid, self.parent, self.user.name)
+        write!(f, "{}:{}:{}:{sensors}:{}", self.user.uid, self.user.gid, self.parent, self.user.name)
     }
 }
 
@@ -109,12 +109,12 @@ impl FromStr for Serving {
         let mut parts = text.splitn(5, ':');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong);
         let (uid, gid, parent) = (number()?, number()?, number()?);
-        let link = match parts.next() {
-            Some("stdin") => Link::Stdin,
-            Some("none") => Link::None,
+        let sensors = match parts.next() {
+            Some("stdin") => Given::Stdin,
+            Some("none") => Given::None,
             _ => return Err(wrong()),
         };
-        Ok(Self { user: User { name: parts.next().ok_or_else(wrong)?.to_owned(), uid, gid }, parent, link })
+        Ok(Self { user: User { name: parts.next().ok_or_else(wrong)?.to_owned(), uid, gid }, parent, sensors })
     }
 }
 
@@ -151,8 +151,8 @@ mod tests {
     #[test]
     fn what_the_serving_process_is_told_is_understood() {
         let user = User { name: "odd:name".to_owned(), uid: 65534, gid: 7 };
-        for link in [Link::Stdin, Link::None] {
-            let told = Serving { user: user.clone(), parent: 12, link };
+        for sensors in [Given::Stdin, Given::None] {
+            let told = Serving { user: user.clone(), parent: 12, sensors };
             assert_eq!(told.to_string().parse(), Ok(told));
         }
         for bad in ["", "1", "1:2:3", "1:2:3:maybe:x", "-1:2:3:none:x", "1:2:3:none"] {
