@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
 use gnomon_intercept::Metrics;
 use gnomon_ledger::DropCounts;
+use gnomon_watch::WatchMetrics;
 use std::{
     fmt::Write as _,
     io::{self, Write},
@@ -42,7 +43,9 @@ fn metrics() -> Result<String> {
     let mut config = crate::config::Config::default();
     RuleFlags::default().apply(&mut config);
     let rules = rule_files::load(&config.rules)?;
-    let text = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?.render(&DropCounts::default());
+    let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
+    WatchMetrics::register(metrics.registry())?;
+    let text = metrics.render(&DropCounts::default());
     let mut page = String::from(
         "# Metrics\n\n\
          Generated from the code. Served as Prometheus text at `/metrics`. Every series of a loaded rule stands at 0 before its first \
