@@ -190,11 +190,13 @@ impl Identities {
         self.state().answer(token, Who::Unknown(Unknown::Unreadable))
     }
 
-    /// Gives up on questions that the sensor left open; says how many.
-    pub fn give_up_late(&self) -> usize {
+    /// Gives up on questions that the sensor left open.
+    pub fn give_up_late(&self) {
         let mut state = self.state();
         let late: Vec<u64> = state.questions.iter().filter(|(_, q)| q.at.elapsed() > ANSWERED_WITHIN).map(|(token, _)| *token).collect();
-        late.into_iter().filter_map(|token| state.answer(token, Who::Unknown(Unknown::Late))).count()
+        for token in late {
+            state.answer(token, Who::Unknown(Unknown::Late));
+        }
     }
 
     /// There is no sensor any more.

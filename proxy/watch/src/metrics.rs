@@ -114,7 +114,11 @@ impl WatchMetrics {
         let fail_open =
             counter("gnomon_fail_open_total", "Connections that were to go through the proxy and went direct, by reason.", &["reason"])?;
         let flows = counter("gnomon_flows_seen_total", "Flows that the kernel half saw, by whether they spoke TLS.", &["tls"])?;
-        let identities = counter("gnomon_identities_total", "Answers to the question who a process is.", &["outcome"])?;
+        let identities = counter(
+            "gnomon_identities_total",
+            "Answers to the question who a process is, and connections that did not get one: late, busy.",
+            &["outcome"],
+        )?;
         let shed = counter("gnomon_watch_shed_total", "What was left out at a bound, or could not be read.", &["what"])?;
         let bytes = counter("gnomon_flow_bytes_total", "Bytes of the flows that ended, as TCP acknowledged them.", &["direction"])?;
         let up = IntGauge::new("gnomon_sensor_up", "1 while the kernel half reports.")?;

@@ -150,9 +150,10 @@ impl Records {
         if self.own_pid == Some(owner.pid) {
             return None;
         }
-        if self.flows.get_mut(owner.cookie).is_some_and(|flow| flow.reading != Reading::NotBegun) {
+        match self.flows.get_mut(owner.cookie) {
             // A second call of connect() on a socket that is connected changes nothing.
-            return None;
+            Some(flow) if flow.reading != Reading::NotBegun || flow.judges == Judges::Proxy => return None,
+            _ => {}
         }
         if self.served_early.remove(&owner.cookie).is_some() {
             judges = Judges::Proxy;

@@ -80,18 +80,19 @@ impl Session {
     pub fn read(self: &Arc<Self>, mut ring: Ring) -> std::io::Result<()> {
         let session = self.clone();
         let read = move || {
+            // However this ends: a heart that beats for records that nobody reads would be a lie.
+            let session = EndsWith(session);
             let mut looked = Instant::now();
-            while !session.has_ended() {
+            while !session.0.has_ended() {
                 if let Err(error) = ring.wait(LOOK) {
                     tracing::error!(%error, "the sensor's records cannot be read any more");
-                    session.end();
                     return;
                 }
-                ring.drain(|record| session.take(record, Instant::now()));
+                ring.drain(|record| session.0.take(record, Instant::now()));
                 // Woken at every hello under load, it looks at those that wait less often than that.
                 if looked.elapsed() >= LOOK / 2 {
                     looked = Instant::now();
-                    session.look(looked);
+                    session.0.look(looked);
                 }
             }
         };
@@ -136,6 +137,7 @@ impl Session {
             LookUp::Ready(who) => who,
             LookUp::Pending(_) => Who::Unknown(Unknown::Late),
         };
+        self.not_asked(&who);
         self.judge.judge(due, &who);
     }
 
@@ -152,7 +154,16 @@ impl Session {
                 }
             }
         };
-        tokio::time::timeout(within, waiting).await.unwrap_or(Who::Unknown(Unknown::Late))
+        let who = tokio::time::timeout(within, waiting).await.unwrap_or(Who::Unknown(Unknown::Late));
+        self.not_asked(&who);
+        who
+    }
+
+    /// Counts what the sensor's answers do not tell.
+    fn not_asked(&self, who: &Who) {
+        if matches!(who, Who::Unknown(Unknown::Late | Unknown::Busy)) {
+            self.metrics.identity(who);
+        }
     }
 
     pub fn served(&self, cookie: u64) {
@@ -204,5 +215,14 @@ impl Session {
 
     pub fn over(&self) -> watch::Receiver<bool> {
         self.over.subscribe()
+    }
+}
+
+/// Ends a session when the thread that reads for it does.
+struct EndsWith(Arc<Session>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

@@ -70,9 +70,7 @@ pub(crate) async fn poll(queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        for _ in 0..session.identities.give_up_late() {
-            session.metrics.identity(&crate::identities::Who::Unknown(crate::identities::Unknown::Late));
-        }
+        session.identities.give_up_late();
         if queue.send(ToSensor::Counters { token: session.identities.token() }).await.is_err() {
             return;
         }
