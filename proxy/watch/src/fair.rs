@@ -1,11 +1,13 @@
-//! A bounded map that is shared fairly: whoever has too much loses its own oldest entry, not others' ones.
+//! A bounded map that is shared fairly: when it is full, whoever has most loses its oldest entry.
 //!
-//! Keys are cookies of sockets, which are never given out twice. One process has at most an eighth of the
-//! places and one user at most half; a fork bomb therefore costs others at most half the room. The price is
-//! three queues with an entry for each key; entries of keys that are gone are swept out when they are the
-//! majority.
+//! A process that holds an eighth of the places makes way itself; otherwise the user who holds most does.
+//! A flood, even one of many processes, costs its own user's entries and not others'. As long as there is
+//! room nobody makes way: a program must not be able to hide one connection behind many.
+//!
+//! Keys are cookies of sockets, which are never given out twice. The price is two queues with an entry for each
+//! key; entries of keys that are gone are swept out when they are the majority.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Whose an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +19,10 @@ pub(crate) struct Holder {
 #[derive(Debug)]
 pub(crate) struct Fair<V> {
     entries: HashMap<u64, Entry<V>>,
-    all: Line,
     by_process: HashMap<u32, Line>,
     by_user: HashMap<u32, Line>,
+    /// How many entries users hold, ascending.
+    ranks: BTreeSet<(usize, u32)>,
     capacity: usize,
     serial: u64,
 }
@@ -68,8 +71,8 @@ fn is_live<V>(entries: &HashMap<u64, Entry<V>>, key: u64, serial: u64) -> bool {
 
 impl<V> Fair<V> {
     pub fn new(capacity: usize) -> Self {
-        let (by_process, by_user) = (HashMap::new(), HashMap::new());
-        Self { entries: HashMap::new(), all: Line::default(), by_process, by_user, capacity: capacity.max(1), serial: 0 }
+        let (by_process, by_user, ranks) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        Self { entries: HashMap::new(), by_process, by_user, ranks, capacity: capacity.max(1), serial: 0 }
     }
 
     /// Puts an entry in, as the youngest of its holder's, and hands out the one that made way.
@@ -79,22 +82,26 @@ impl<V> Fair<V> {
         self.serial += 1;
         let serial = self.serial;
         self.entries.insert(key, Entry { value, holder, serial });
-        self.all.push(key, serial);
         self.by_process.entry(holder.process).or_default().push(key, serial);
-        self.by_user.entry(holder.user).or_default().push(key, serial);
+        let line = self.by_user.entry(holder.user).or_default();
+        line.push(key, serial);
+        let live = line.live;
+        self.ranks.remove(&(live - 1, holder.user));
+        self.ranks.insert((live, holder.user));
         out
     }
 
     /// Who makes way for one more of this holder's.
     fn victim(&mut self, holder: Holder) -> Option<u64> {
-        let (process_share, user_share) = ((self.capacity / 8).max(1), (self.capacity / 2).max(1));
-        if let Some(line) = self.by_process.get_mut(&holder.process).filter(|line| line.live >= process_share) {
+        if self.entries.len() < self.capacity {
+            return None;
+        }
+        let share = (self.capacity / 8).max(1);
+        if let Some(line) = self.by_process.get_mut(&holder.process).filter(|line| line.live >= share) {
             return line.oldest(&self.entries);
         }
-        if let Some(line) = self.by_user.get_mut(&holder.user).filter(|line| line.live >= user_share) {
-            return line.oldest(&self.entries);
-        }
-        if self.entries.len() < self.capacity { None } else { self.all.oldest(&self.entries) }
+        let (_, user) = self.ranks.last()?;
+        self.by_user.get_mut(user)?.oldest(&self.entries)
     }
 
     pub fn get_mut(&mut self, key: u64) -> Option<&mut V> {
@@ -103,13 +110,18 @@ impl<V> Fair<V> {
 
     pub fn remove(&mut self, key: u64) -> Option<V> {
         let Entry { value, holder, .. } = self.entries.remove(&key)?;
-        self.all.one_less(&self.entries);
-        for (lines, id) in [(&mut self.by_process, holder.process), (&mut self.by_user, holder.user)] {
-            if let Some(line) = lines.get_mut(&id) {
-                line.one_less(&self.entries);
-                if line.live == 0 {
-                    lines.remove(&id);
-                }
+        if let Some(line) = self.by_process.get_mut(&holder.process) {
+            line.one_less(&self.entries);
+            if line.live == 0 {
+                self.by_process.remove(&holder.process);
+            }
+        }
+        if let Some(line) = self.by_user.get_mut(&holder.user) {
+            self.ranks.remove(&(line.live, holder.user));
+            line.one_less(&self.entries);
+            match line.live {
+                0 => drop(self.by_user.remove(&holder.user)),
+                live => drop(self.ranks.insert((live, holder.user))),
             }
         }
         Some(value)
@@ -135,35 +147,36 @@ mod tests {
     }
 
     #[test]
-    fn one_process_pushes_out_only_its_own() {
+    fn nobody_makes_way_while_there_is_room() {
         let mut fair = Fair::new(64);
-        for key in 0..8 {
-            assert!(fair.insert(key, of(1, 1000), key).is_none());
-        }
-        assert_eq!(fair.insert(99, of(2, 1000), 99), None);
-        assert_eq!(fair.insert(8, of(1, 1000), 8), Some(0), "its own oldest");
-        assert!(fair.get_mut(99).is_some());
+        assert!((0..64).all(|key| fair.insert(key, of(1, 1000), key).is_none()));
+        assert_eq!(fair.len(), 64);
     }
 
     #[test]
-    fn one_user_with_many_processes_gets_half_and_no_more() {
+    fn a_process_that_has_much_makes_way_itself() {
         let mut fair = Fair::new(64);
-        fair.insert(1_000, of(1, 0), 0);
-        for key in 0..500_u32 {
-            fair.insert(u64::from(key), of(10 + key, 1000), 0);
+        fair.insert(1_000, of(2, 1000), 1_000);
+        for key in 0..63 {
+            fair.insert(key, of(1, 1000), key);
         }
-        assert_eq!(fair.len(), 33);
+        assert_eq!(fair.insert(63, of(1, 1000), 63), Some(0), "its own oldest, though another's is older");
         assert!(fair.get_mut(1_000).is_some());
     }
 
     #[test]
-    fn a_full_map_loses_its_oldest() {
-        let mut fair = Fair::new(16);
-        for key in 0..16_u32 {
-            fair.insert(u64::from(key), of(key, key), key);
+    fn the_user_who_has_most_makes_way_for_others() {
+        let mut fair = Fair::new(64);
+        for key in 0..8_u32 {
+            fair.insert(u64::from(key), of(key, 0), key);
         }
-        assert_eq!(fair.insert(16, of(16, 16), 16), Some(0));
-        assert_eq!(fair.len(), 16);
+        for key in 8..500_u32 {
+            fair.insert(u64::from(key), of(key, 1000), key);
+        }
+        assert_eq!(fair.len(), 64);
+        assert!((0..8).all(|key| fair.get_mut(key).is_some()), "each flow of a process of its own, and none pushes out root's");
+        let out = fair.insert(1_000, of(9_999, 0), 0);
+        assert_eq!(out, Some(444), "the oldest of the one who has most");
     }
 
     #[test]
@@ -175,7 +188,7 @@ mod tests {
             assert!(fair.insert(5, of(1, 1), ()).is_none(), "put anew is no second place");
         }
         assert_eq!(fair.len(), 1);
-        assert!(fair.all.order.len() <= 64 && fair.by_process.len() == 1 && fair.by_user.len() == 1);
-        assert!(fair.by_process.values().all(|line| line.order.len() <= 64));
+        assert!(fair.by_process.len() == 1 && fair.by_user.len() == 1 && fair.ranks.len() == 1);
+        assert!(fair.by_process.values().chain(fair.by_user.values()).all(|line| line.order.len() <= 64));
     }
 }

@@ -16,7 +16,8 @@
 //! interferes and names the process takes the safe side.
 //!
 //! The trade-off: everything is bounded and nothing waits for this crate. Under a flood records are lost, and
-//! counted; the tables are shared fairly, so whoever floods loses its own flows first.
+//! counted; the tables are shared fairly, so whoever floods loses its own flows first. A hello whose flow is not known
+//! any more is not judged: nobody could be named.
 //!
 //! What an attacker controls: the names of processes, command lines and of cgroups below its own, the bytes of hellos,
 //! and how often it connects. Not its process number, user, cgroup id or destination: those are the kernel's.

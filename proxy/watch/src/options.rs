@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Bounds of the watch.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
-    /// Most flows that are known at a time, about 300 bytes each. The oldest make way and are counted; one process has at
-    /// most an eighth and one user at most half of the places.
+    /// Most flows that are known at a time, about 300 bytes each: as many as the kernel half tracks by default. Beyond
+    /// it a process that has an eighth of them, else the user who has most, loses its oldest, which is counted.
     pub flows: usize,
     /// Most ClientHellos that are put together at a time, at most 16 KiB each.
     pub hellos: usize,
