@@ -14,6 +14,12 @@ pub enum Fault {
     Usage,
     /// A file that was handed in (configuration, rules, recording) is bad: exit code 3.
     Input,
+    /// `gnomon exec` did not come to start its program: exit code 125, as of env(1) and timeout(1).
+    NotStarted,
+    /// The program of `gnomon exec` cannot be executed: exit code 126, as of shells.
+    NotExecutable,
+    /// There is no such program: exit code 127, as of shells.
+    NotFound,
 }
 
 impl From<Fault> for ExitCode {
@@ -22,6 +28,9 @@ impl From<Fault> for ExitCode {
             Fault::Own => 1,
             Fault::Usage => 2,
             Fault::Input => 3,
+            Fault::NotStarted => 125,
+            Fault::NotExecutable => 126,
+            Fault::NotFound => 127,
         })
     }
 }

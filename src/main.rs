@@ -6,6 +6,7 @@
 mod commands;
 mod complaint;
 mod config;
+mod exec;
 mod line;
 mod options;
 mod replay;
@@ -29,7 +30,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     name = "gnomon",
     version,
     about = "See which AI agents talk to which MCP servers, decide what they may do, and bring them to the sanctioned ones",
-    after_help = "Exit codes: 0 done, 1 gnomon or the system failed, 2 called wrongly, 3 bad input (configuration, rules, recording).\n\
+    after_help = "Exit codes: 0 done, 1 gnomon or the system failed, 2 called wrongly, 3 bad input (configuration, rules, recording);\n\
+                  gnomon exec: the program's own, or 125 gnomon failed, 126 not executable, 127 not found.\n\
                   The log goes to standard error; RUST_LOG sets how much of it (warn, info, debug)."
 )]
 struct Cli {
@@ -41,6 +43,8 @@ struct Cli {
 enum Command {
     /// Watch this host, with one line for each detection; as root with the sensor in the kernel
     Run(commands::run::Run),
+    /// Run one program with its connections read and judged
+    Exec(commands::exec::Exec),
     /// Run the inline proxy alone
     Proxy(commands::proxy::Proxy),
     /// Show what happened
@@ -61,6 +65,9 @@ enum Command {
     /// The privileged part of `gnomon run`
     #[command(hide = true)]
     Sensor(commands::sensor::Sensor),
+    /// Sees to the gnomon of one program
+    #[command(hide = true)]
+    ExecHost(commands::exec_host::ExecHost),
     /// Write the reference pages
     #[command(subcommand, hide = true)]
     Reference(commands::reference::Reference),
@@ -71,6 +78,8 @@ fn main() -> ExitCode {
     log_to_stderr();
     let done = match cli.command {
         Command::Run(run) => run.run(),
+        Command::Exec(exec) => exec.run(),
+        Command::ExecHost(host) => host.run(),
         Command::Proxy(proxy) => proxy.run(),
         Command::Events(events) => events.run(),
         Command::Inventory(inventory) => inventory.run(),

@@ -12,6 +12,11 @@ const SYSTEM_CONFIG: &str = "/etc/gnomon/gnomon.yml";
 /// Where root's state is kept.
 const SYSTEM_STATE: &str = "/var/lib/gnomon";
 
+/// Where the state of a gnomon that runs as root is.
+pub fn system_state() -> PathBuf {
+    SYSTEM_STATE.into()
+}
+
 /// Which configuration.
 #[derive(Args, Debug, Default)]
 pub struct ConfigFlag {
@@ -21,6 +26,11 @@ pub struct ConfigFlag {
 }
 
 impl ConfigFlag {
+    /// The flag as another process of ours is told it.
+    pub fn as_arguments(&self) -> Vec<std::ffi::OsString> {
+        self.config.iter().filter(|path| !path.as_os_str().is_empty()).flat_map(|path| ["--config".into(), path.into()]).collect()
+    }
+
     /// The configuration named, else root's, else the defaults.
     ///
     /// # Errors

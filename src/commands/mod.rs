@@ -3,6 +3,8 @@
 pub mod ca;
 pub mod config;
 pub mod events;
+pub mod exec;
+pub mod exec_host;
 pub mod inventory;
 pub mod proxy;
 pub mod reference;

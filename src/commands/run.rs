@@ -11,7 +11,7 @@ use clap::Args;
 use std::{env, path::PathBuf, process};
 
 /// Where `gnomon exec` looks for a running gnomon.
-const EXEC_SOCKET: &str = "/run/gnomon/exec.sock";
+pub const EXEC_SOCKET: &str = "/run/gnomon/exec.sock";
 
 #[derive(Args)]
 pub struct Run {

@@ -114,10 +114,15 @@ async fn front(shared: &Arc<Shared>, client: SocketAddr, owned: Option<Arc<Owned
             let scheme: String = scheme.chars().take(20).collect();
             reply::failure(StatusCode::BAD_REQUEST, &format!("cannot proxy {scheme}:// requests; use CONNECT for https"))
         }
-        _ => reply::failure(
-            StatusCode::BAD_REQUEST,
-            "this is an HTTP proxy, not a server; set HTTPS_PROXY and HTTP_PROXY to this address instead of opening it",
-        ),
+        _ => {
+            let text = "this is an HTTP proxy, not a server; set HTTPS_PROXY and HTTP_PROXY to this address instead of opening it";
+            let mut response = reply::failure(StatusCode::BAD_REQUEST, text);
+            // Whoever is to trust us can tell which of the authorities on this host is ours.
+            if let Ok(fingerprint) = HeaderValue::from_str(&shared.fingerprint) {
+                response.headers_mut().insert("x-gnomon-ca", fingerprint);
+            }
+            response
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub pseudonym: SmolStr,
     /// Where the explicit proxy listens.
     pub address: SocketAddr,
+    /// Of the certificate authority.
+    pub fingerprint: String,
     owners: OnceLock<Arc<dyn Owners>>,
     stopping: watch::Receiver<bool>,
     tasks: Mutex<JoinSet<()>>,
@@ -102,6 +104,7 @@ impl Proxy {
             forbidden: ForbiddenAddresses { own_listeners },
             ..DialOptions::default()
         });
+        let fingerprint = ca.fingerprint_sha256();
         let tls = UpstreamTls::new(&options.upstream_ca)?;
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -114,6 +117,7 @@ impl Proxy {
             inspector,
             recorder,
             address,
+            fingerprint,
             owners: OnceLock::new(),
             stopping,
             tasks: Mutex::new(JoinSet::new()),

@@ -156,6 +156,11 @@ impl Gnomon {
         Setup::default()
     }
 
+    /// Where its authority is.
+    pub fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The events that are on disk.
     pub async fn events(&self) -> Vec<Value> {
         self.ledger.flush().await.unwrap();

@@ -1,0 +1,104 @@
+//! Making the program trust our authority, and all it trusted before.
+
+use super::say;
+use crate::complaint::Complaint;
+use gnomon_host::trust::{Bundle, already_named, merge, read_certificates, system_bundle, variables};
+use sha2::{Digest as _, Sha256};
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+type Variables = Vec<(&'static str, OsString)>;
+
+/// The variables for a bundle that holds the system's roots and our authority already. Its own file is used unless the
+/// environment names others, which are added.
+pub fn bundled(bundle: &Path, home: Option<&Path>) -> Result<Variables, Complaint> {
+    let existing = already_trusted(bundle);
+    if existing.is_empty() {
+        return Ok(variables(bundle));
+    }
+    let all = read_certificates(bundle).map_err(Complaint::own)?;
+    Ok(variables(&write(&merge(&all, &existing, &[]), home)?))
+}
+
+/// The variables for our authority alone, beside the system's roots and what the environment names.
+pub fn beside_the_system(authority: &Path, home: Option<&Path>) -> Result<Variables, Complaint> {
+    let ours = read_certificates(authority).map_err(Complaint::own)?;
+    let roots = match system_bundle(Path::new("/")) {
+        Some(path) => read_certificates(&path).map_err(Complaint::own)?,
+        None => Vec::new(),
+    };
+    Ok(variables(&write(&merge(&roots, &already_trusted(authority), &ours), home)?))
+}
+
+/// A bundle that is only open to us, as a file.
+pub fn keep(bundle: &Path) -> Result<PathBuf, Complaint> {
+    write(&merge(&read_certificates(bundle).map_err(Complaint::own)?, &[], &[]), None)
+}
+
+/// The certificates of the files that the environment names. One that cannot be read is passed over: the program could
+/// not have read it either.
+fn already_trusted(but: &Path) -> Vec<rustls_pki_types::CertificateDer<'static>> {
+    let mut paths: Vec<PathBuf> = already_named(env::vars_os()).into_iter().map(|named| named.path).filter(|path| path != but).collect();
+    paths.sort();
+    paths.dedup();
+    let read = |path: PathBuf| read_certificates(&path).inspect_err(|error| say(format_args!("left out of the bundle: {error}"))).ok();
+    paths.into_iter().filter_map(read).flatten().collect()
+}
+
+/// Writes the bundle where its reader may read it, under a name made of its content: the same bundle is one file however
+/// often it is needed, and a program that runs keeps its own.
+fn write(bundle: &Bundle, home: Option<&Path>) -> Result<PathBuf, Complaint> {
+    let digest: String = Sha256::digest(&bundle.pem).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let mut reason = io::Error::from(io::ErrorKind::NotFound);
+    for folder in folders(home) {
+        match write_in(&folder, &format!("ca-{digest}.pem"), bundle.pem.as_bytes()) {
+            Ok(path) => return Ok(path),
+            Err(error) => reason = error,
+        }
+    }
+    Err(Complaint::own(format!("the bundle of certificates cannot be written: {reason}")).next("set XDG_CACHE_HOME to a folder of yours"))
+}
+
+/// Where a bundle may go, best first. What the environment says is about whoever runs this; `home` is of the person that a
+/// program is run as instead.
+fn folders(home: Option<&Path>) -> Vec<PathBuf> {
+    let set = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = match home {
+        Some(home) => Some(home.join(".cache")),
+        None => set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))),
+    };
+    let temporary = env::temp_dir().join(format!("gnomon-{}", rustix::process::geteuid().as_raw()));
+    cache.map(|cache| cache.join("gnomon")).into_iter().chain([temporary]).collect()
+}
+
+fn write_in(folder: &Path, name: &str, pem: &[u8]) -> io::Result<PathBuf> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        // Somebody else could put another authority into it.
+        return Err(io::Error::other(format!("{} is not this user's alone", folder.display())));
+    }
+    let path = folder.join(name);
+    if fs::read(&path).is_ok_and(|there| there == pem) {
+        return Ok(path);
+    }
+    let new = folder.join(format!("{name}.{}", std::process::id()));
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut file| file.write_all(pem));
+    match written.and_then(|()| fs::rename(&new, &path)) {
+        Ok(()) => Ok(path),
+        Err(error) => {
+            let _ = fs::remove_file(&new);
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A gnomon for one program: started when root asks and none runs, ended when nothing runs in the program's scope any more.
+//!
+//! The program takes the place of the process that was started, so somebody else must see to the end: the *host*, a
+//! process that is nobody's child, so that the program finds no child that it did not make.
+
+use super::say;
+use crate::complaint::Complaint;
+use anyhow::{Context as _, Result, bail};
+use gnomon_host::cgroup::{CgroupError, Hierarchy};
+use gnomon_link::ExecEnd;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Mode, OFlags, openat},
+    process::{Pid, Signal, kill_process, setsid},
+};
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{fs::DirBuilderExt as _, fs::FileExt as _, net::UnixStream, process::CommandExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How long a gnomon may take from its start until it can be joined.
+const READY: Duration = Duration::from_secs(15);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often a scope is looked at where the kernel does not say that it has changed.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// What the host says when it can be joined.
+const YES: u8 = b'y';
+
+/// The host, as the process sees it that becomes the program. Hanging up without [`Hosted::runs_in`] ends it.
+#[derive(Debug)]
+pub struct Hosted {
+    line: UnixStream,
+    socket: PathBuf,
+}
+
+impl Hosted {
+    /// Where its gnomon is joined.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Tells it the scope whose end is its own.
+    pub fn runs_in(mut self, cgroup: &str) -> Result<(), Complaint> {
+        writeln!(self.line, "{cgroup}").map_err(|error| Complaint::own(format!("the gnomon for this program is gone: {error}")))
+    }
+}
+
+/// Starts a host, and waits until its gnomon can be joined. `own` is what `gnomon run` is told.
+///
+/// # Errors
+/// It cannot be started; what it said was shown.
+pub fn start(own: &[OsString]) -> Result<Hosted, Complaint> {
+    let folder = PathBuf::from(format!("/run/gnomon-exec-{}", std::process::id()));
+    let (mut line, theirs) = UnixStream::pair().map_err(Complaint::own)?;
+    let started = itself(["exec-host".into(), "--folder".into(), folder.clone().into(), "--".into()].iter().chain(own))
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .status();
+    let failed = |cause: String| Complaint::own(cause).next("gnomon doctor says what is missing; --proxy-env needs nothing of the kernel");
+    match started {
+        Ok(status) if status.success() => {}
+        Ok(status) => return Err(failed(format!("no gnomon runs, and none can be started: {status}"))),
+        Err(error) => return Err(failed(format!("no gnomon runs, and none can be started: {error}"))),
+    }
+    let mut said = [0];
+    match line.read(&mut said) {
+        Ok(1) if said == [YES] => Ok(Hosted { line, socket: folder.join("exec.sock") }),
+        _ => Err(failed("no gnomon runs, and the one that was started for this program cannot be joined".to_owned())),
+    }
+}
+
+fn itself<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Command {
+    // The very file that runs, even if another has taken its place since.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("gnomon").args(arguments);
+    command
+}
+
+/// What the host is told.
+#[derive(Debug)]
+pub struct Host {
+    /// For its socket and its log; made, and removed at the end.
+    pub folder: PathBuf,
+    pub own: Vec<OsString>,
+    pub stage: Stage,
+}
+
+/// The host is started by a process that ends at once, so that it is nobody's child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// That process.
+    Starting,
+    /// The host itself.
+    Detached,
+}
+
+/// Is the host. Standard input is the line to whoever becomes the program.
+///
+/// # Errors
+/// Its gnomon cannot be started.
+pub fn host(host: &Host) -> Result<()> {
+    if host.stage == Stage::Starting {
+        let again = ["exec-host".into(), "--detached".into(), "--folder".into(), host.folder.clone().into(), "--".into()];
+        itself(again.iter().chain(&host.own)).spawn().context("starting the host")?;
+        return Ok(());
+    }
+    // The terminal's signals are for the program.
+    let _ = setsid();
+    let mut line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().context("taking the line")?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    DirBuilder::new().mode(0o755).create(&host.folder).with_context(|| format!("making {}", host.folder.display()))?;
+    let served = serve(host, &mut line);
+    let _ = fs::remove_dir_all(&host.folder);
+    served
+}
+
+fn serve(host: &Host, line: &mut UnixStream) -> Result<()> {
+    let socket = host.folder.join("exec.sock");
+    let log = File::options().read(true).write(true).create_new(true).open(host.folder.join("log")).context("making the log")?;
+    let mut gnomon = itself(&host.own)
+        .args(["--exec-socket".into(), OsString::from(&socket)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.try_clone()?)
+        .spawn()
+        .context("starting gnomon")?;
+    let over = until_it_is_over(&mut gnomon, &socket, &log, line);
+    stop(&mut gnomon);
+    over
+}
+
+fn until_it_is_over(gnomon: &mut Child, socket: &Path, log: &File, line: &mut UnixStream) -> Result<()> {
+    let start = Instant::now();
+    while ExecEnd::connect(socket, LOOK).is_err() {
+        let text = text_of(log);
+        let ended = gnomon.try_wait()?.is_some();
+        if ended || start.elapsed() > READY || text.contains("without the sensor") || text.contains("the sensor ended") {
+            let _ = io::stderr().write_all(text.as_bytes());
+            bail!("the gnomon for this program cannot be joined");
+        }
+        std::thread::sleep(LOOK);
+    }
+    line.write_all(&[YES])?;
+    // Whoever reads the program's standard error is not to wait for us.
+    rustix::stdio::dup2_stderr(File::options().write(true).open("/dev/null")?)?;
+    let mut cgroup = String::new();
+    BufReader::new(line).take(64 << 10).read_line(&mut cgroup)?;
+    match cgroup.strip_suffix('\n') {
+        Some(cgroup) => wait_for(cgroup),
+        // Whoever wanted to become the program did not.
+        None => Ok(()),
+    }
+}
+
+/// Waits until nothing runs in a cgroup.
+fn wait_for(cgroup: &str) -> Result<()> {
+    let events = match Hierarchy::find()?.at(cgroup) {
+        Ok(cgroup) => openat(cgroup.directory(), "cgroup.events", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()),
+        // It was short.
+        Err(CgroupError::Io { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(events) = events.map(File::from) else { return Ok(()) };
+    loop {
+        let mut text = [0; 256];
+        // An error: it was removed, as it was empty.
+        let Ok(read) = events.read_at(&mut text, 0) else { return Ok(()) };
+        if !String::from_utf8_lossy(&text[..read]).contains("populated 1") {
+            return Ok(());
+        }
+        let fd = events.as_fd();
+        let _ = poll(&mut [PollFd::new(&fd, PollFlags::PRI)], Some(&LOOK_AGAIN));
+    }
+}
+
+/// Asks it to end, so that what it has recorded is written, and waits for that.
+fn stop(gnomon: &mut Child) {
+    if let Some(pid) = i32::try_from(gnomon.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    if let Err(error) = gnomon.wait() {
+        say(format_args!("waiting for gnomon: {error}"));
+    }
+}
+
+fn text_of(log: &File) -> String {
+    let mut text = vec![0; 16 << 10];
+    let read = log.read_at(&mut text, 0).unwrap_or(0);
+    String::from_utf8_lossy(&text[..read]).into_owned()
+}

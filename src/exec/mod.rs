@@ -1,0 +1,175 @@
+//! `gnomon exec`: this process joins a running gnomon and then becomes the program. There is no process in between, so
+//! terminal, signals, job control and exit code are the program's own by construction.
+//!
+//! What it deliberately does not do: close descriptors. Ours are closed on exec, and those that the caller opened for the
+//! program are the program's.
+
+mod authority;
+mod hosting;
+mod person;
+mod proxy;
+
+pub use hosting::{Host, Stage, host};
+pub use person::Person;
+
+use crate::complaint::{Complaint, Fault};
+use gnomon_link::{Bundle, Error, ExecEnd, Long, Redirect, ToExec, ToGnomon, VERSION};
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, ErrorKind, Write as _},
+    net::SocketAddr,
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// How long a running gnomon may take to let us in: it opens listeners and waits for the proxy to accept from them.
+const JOIN: Duration = Duration::from_secs(15);
+/// How long it may take to be connected to.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Tells a program below of the socket, where that is not the usual one.
+pub const SOCKET_VARIABLE: &str = "GNOMON_EXEC_SOCKET";
+
+/// Whether the program is told of the proxy as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVariables {
+    /// It is, and what does not honour that is not seen unless the kernel redirects it.
+    Set,
+    /// It is not: the kernel half is enough.
+    Unset,
+}
+
+/// What to run, and how.
+#[derive(Debug)]
+pub struct Plan {
+    pub program: OsString,
+    pub arguments: Vec<OsString>,
+    pub redirect: Redirect,
+    pub variables: ProxyVariables,
+    /// Where a running gnomon is joined.
+    pub socket: PathBuf,
+    /// The proxy that variables point at.
+    pub proxy: SocketAddr,
+    /// Where the authority of that proxy may be.
+    pub authorities: Vec<PathBuf>,
+    /// What a gnomon of our own is started with, should none run and we be root.
+    pub own: Vec<OsString>,
+}
+
+/// Joins and becomes the program. Returns only if that fails.
+pub fn run(plan: &Plan) -> Complaint {
+    match prepare(plan) {
+        Ok(mut command) => not_executed(&plan.program, &command.exec()),
+        Err(complaint) => Complaint { fault: Fault::NotStarted, ..complaint },
+    }
+}
+
+fn prepare(plan: &Plan) -> Result<Command, Complaint> {
+    let person = Person::behind_sudo()?;
+    let told = match plan.variables {
+        ProxyVariables::Set => Some(proxy::check(plan.proxy, &plan.authorities)),
+        ProxyVariables::Unset => None,
+    };
+    let hosted = if rustix::process::geteuid().is_root() && told.is_none() && !answers(&plan.socket) {
+        Some(hosting::start(&plan.own)?)
+    } else {
+        None
+    };
+    // From here on with the person's rights: files are read and written, and scopes counted, as theirs.
+    if let Some(person) = &person {
+        person.take_up()?;
+    }
+    let mut command = Command::new(&plan.program);
+    command.args(&plan.arguments);
+    if let Some(person) = &person {
+        command.envs(person.variables());
+    }
+    let socket = hosted.as_ref().map_or(plan.socket.as_path(), |hosted| hosted.socket());
+    let joined = join(socket, &plan.program, plan.redirect);
+    let bundle = match joined {
+        Ok(Joined { cgroup, bundle }) => {
+            if let Some(hosted) = hosted {
+                command.env(SOCKET_VARIABLE, hosted.socket());
+                hosted.runs_in(&cgroup)?;
+            }
+            bundle
+        }
+        Err(complaint) => match &told {
+            Some(Ok(_)) => {
+                say(format_args!("{complaint}; only what honours the proxy variables is seen"));
+                None
+            }
+            Some(Err(_)) | None => return Err(complaint),
+        },
+    };
+    let home = person.as_ref().map(Person::home);
+    if let Some(told) = told {
+        let ours = told?;
+        if bundle.is_none() {
+            say(format_args!("connections are not redirected: only those of programs that honour HTTPS_PROXY are seen"));
+            command.envs(authority::beside_the_system(&ours, home)?);
+        }
+        command.envs(gnomon_host::trust::proxy_variables(plan.proxy));
+    }
+    if let Some(bundle) = bundle {
+        command.envs(authority::bundled(&bundle, home)?);
+    }
+    Ok(command)
+}
+
+/// What a gnomon that was joined says.
+struct Joined {
+    cgroup: String,
+    /// The certificates that the program needs; none where nothing is intercepted.
+    bundle: Option<PathBuf>,
+}
+
+fn answers(socket: &Path) -> bool {
+    ExecEnd::connect(socket, CONNECT).is_ok()
+}
+
+fn join(socket: &Path, program: &OsStr, redirect: Redirect) -> Result<Joined, Complaint> {
+    let shown = socket.display();
+    let failed = |error: Error| {
+        Complaint::own(format!("no running gnomon can be joined at {shown}: {error}"))
+            .next("start one with `sudo gnomon run`, or use --proxy-env with a `gnomon run` of your own")
+    };
+    let gnomon = ExecEnd::connect(socket, CONNECT).map_err(failed)?;
+    let wanted = ToGnomon::Join { version: VERSION, argv0: Long::cut(&program.to_string_lossy()), redirect };
+    gnomon.send(&wanted, &[], CONNECT).map_err(failed)?;
+    let received = gnomon.recv(JOIN).map_err(failed)?;
+    match received.message {
+        ToExec::Denied { detail, next, .. } => {
+            Err(Complaint::own(format!("the gnomon at {shown} does not let this program in: {detail}")).next(next.to_string()))
+        }
+        ToExec::Joined { cgroup, bundle } => {
+            let bundle = match bundle {
+                Bundle::None => None,
+                Bundle::At(path) => Some(PathBuf::from(path.to_string())),
+                // Read before this returns, while the descriptor is open.
+                Bundle::Attached => {
+                    let descriptor = received.descriptors.first().ok_or_else(|| Complaint::own("the bundle did not come"))?;
+                    Some(authority::keep(Path::new(&format!("/proc/self/fd/{}", descriptor.as_raw_fd())))?)
+                }
+            };
+            Ok(Joined { cgroup: cgroup.to_string(), bundle })
+        }
+    }
+}
+
+/// What shells say, with the codes that shells give (POSIX, 2.8.2 Exit Status for Commands).
+fn not_executed(program: &OsStr, error: &io::Error) -> Complaint {
+    let program = program.to_string_lossy();
+    let (fault, cause) = match error.kind() {
+        ErrorKind::NotFound => (Fault::NotFound, format!("{program}: not found")),
+        _ => (Fault::NotExecutable, format!("{program}: cannot be executed: {error}")),
+    };
+    Complaint { fault, ..Complaint::own(cause) }
+}
+
+fn say(what: std::fmt::Arguments<'_>) {
+    // Standard error may be closed; the program is run all the same.
+    let _ = writeln!(io::stderr(), "gnomon: {what}");
+}

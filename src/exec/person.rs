@@ -1,0 +1,54 @@
+//! Whom a program is run as: under sudo the person who called it, and not root.
+
+use crate::complaint::Complaint;
+use nix::unistd::{Uid, User, initgroups, setresgid, setresuid};
+use std::{
+    env,
+    ffi::{CString, OsString},
+    path::{Path, PathBuf},
+};
+
+/// The person behind sudo.
+#[derive(Debug)]
+pub struct Person(User);
+
+impl Person {
+    /// The person whom sudo names (sudo(8), `SUDO_UID`), if this is root and they are not. What sudo says is believed
+    /// because root's word is: whoever is root can become anybody.
+    ///
+    /// # Errors
+    /// The host knows no such user.
+    pub fn behind_sudo() -> Result<Option<Self>, Complaint> {
+        let named = env::var("SUDO_UID").ok().filter(|_| Uid::effective().is_root());
+        let Some(uid) = named.and_then(|uid| uid.parse().ok()).filter(|uid| *uid != 0) else { return Ok(None) };
+        match User::from_uid(Uid::from_raw(uid)) {
+            Ok(Some(user)) => Ok(Some(Self(user))),
+            Ok(None) => Err(Complaint::own(format!("sudo says that user {uid} called, whom this host does not know"))
+                .next("unset SUDO_UID to run the program as root")),
+            Err(error) => Err(Complaint::own(format!("looking for user {uid}: {error}"))),
+        }
+    }
+
+    /// Becomes the person, with their groups. For the process's only thread, and for good.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn take_up(&self) -> Result<(), Complaint> {
+        let failed = |error: nix::Error| Complaint::own(format!("cannot become {}: {error}", self.0.name));
+        let name = CString::new(self.0.name.as_bytes()).map_err(|_| Complaint::own("a user's name has a NUL"))?;
+        initgroups(&name, self.0.gid).map_err(failed)?;
+        setresgid(self.0.gid, self.0.gid, self.0.gid).map_err(failed)?;
+        setresuid(self.0.uid, self.0.uid, self.0.uid).map_err(failed)
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// What their environment says about them.
+    pub fn variables(&self) -> [(&'static str, OsString); 3] {
+        let name = || OsString::from(&self.0.name);
+        [("HOME", PathBuf::from(&self.0.dir).into()), ("USER", name()), ("LOGNAME", name())]
+    }
+}
