@@ -25,6 +25,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::kernel::Kernel;
 use crate::namespaces::Namespaces;
+use crate::pulse::Pulse;
 use crate::{ExecOptions, ServiceError, os};
 use join::Desk;
 use places::Places;
@@ -36,6 +37,7 @@ pub(crate) struct Around<'a> {
     pub link: &'a SensorEnd,
     pub namespaces: &'a Namespaces,
     pub hierarchy: &'a Hierarchy,
+    pub pulse: &'a Pulse,
 }
 
 /// The socket, before anybody is served.

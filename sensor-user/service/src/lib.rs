@@ -12,6 +12,7 @@
 //! | `requests` | one request of the proxy, one answer |
 //! | `identities` | who is this process: a few threads, as reading may take a while |
 //! | `namespaces` | marked listeners, one pair in each network namespace |
+//! | `pulse` | whether the proxy shows life |
 //! | `exec` | the socket of `gnomon exec` |
 //!
 //! What it deliberately does not do: restart the proxy, remember anything across restarts, or pin anything. The trade-off:
@@ -26,6 +27,7 @@ mod identities;
 mod kernel;
 mod namespaces;
 mod privilege;
+mod pulse;
 mod requests;
 mod translate;
 
@@ -167,12 +169,18 @@ pub fn serve(link: &SensorEnd, options: &Options, stop: BorrowedFd<'_>) -> Resul
         Err(error) => return Err(error.into()),
     }
     let namespaces = namespaces::Namespaces::new();
+    let pulse = pulse::Pulse::map(&kernel.heartbeat()?).map_err(os("map the heartbeat"))?;
     // Closed when the loop below ends, which wakes all threads that wait for it.
     let (ending, over) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(os("make a pipe"))?;
     std::thread::scope(|threads| {
         let over = over;
         if let Some(door) = door {
-            exec::start(threads, door, exec::Around { kernel: &kernel, link, namespaces: &namespaces, hierarchy: &hierarchy }, ending)?;
+            exec::start(
+                threads,
+                door,
+                exec::Around { kernel: &kernel, link, namespaces: &namespaces, hierarchy: &hierarchy, pulse: &pulse },
+                ending,
+            )?;
         }
         let questions = identities::start(threads, link)?;
         let mut requests = Requests::new(link, &kernel, &namespaces, questions);

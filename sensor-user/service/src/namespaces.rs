@@ -1,11 +1,12 @@
 //! Marked listeners: one pair in each network namespace, on one port everywhere, handed to the proxy.
 //!
-//! A listener keeps its namespace alive, so at most [`MOST`] namespaces are served while this process runs.
+//! They are kept here as well, for a proxy that asks when they were handed over unasked already. A listener keeps its
+//! namespace alive, so at most [`MOST`] namespaces are served while this process runs.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gnomon_link::Families;
@@ -86,7 +87,7 @@ enum Standing {
 #[derive(Debug)]
 struct Served {
     id: (u64, u64),
-    cookie: u64,
+    opened: Arc<Opened>,
     standing: Standing,
 }
 
@@ -110,20 +111,25 @@ impl Namespaces {
     }
 
     /// Opens listeners where a process is, as the proxy asks. `cookie` is the namespace it means, 0 whichever it is.
-    pub(crate) fn listen_in(&self, kernel: &Kernel, pid: u32, cookie: u64) -> Result<Opened, ListenError> {
+    pub(crate) fn listen_in(&self, kernel: &Kernel, pid: u32, cookie: u64) -> Result<Arc<Opened>, ListenError> {
         let namespace = Namespace::of(pid)?;
         let mut table = self.table();
-        let opened = table.open(kernel, &namespace)?;
+        let there = table.served.iter().find(|served| served.id == namespace.id).map(|served| served.opened.clone());
+        let opened = match there {
+            Some(opened) => opened,
+            None => table.open(kernel, &namespace)?,
+        };
         // Kernels that do not tell the cookie leave us with a number of our own, which nobody else can name.
         if cookie != 0 && opened.cookie != namespace.id.1 && opened.cookie != cookie {
             return Err(ListenError::Other);
         }
         table.serve(kernel, &namespace, &opened, Standing::Accepting)?;
+        self.changed.notify_all();
         Ok(opened)
     }
 
     /// Listeners for a namespace in which there are none yet; `None` if there are. They still have to be handed over.
-    pub(crate) fn missing_in(&self, kernel: &Kernel, namespace: &Namespace) -> Result<Option<Opened>, ListenError> {
+    pub(crate) fn missing_in(&self, kernel: &Kernel, namespace: &Namespace) -> Result<Option<Arc<Opened>>, ListenError> {
         let mut table = self.table();
         if table.served.iter().any(|served| served.id == namespace.id) {
             return Ok(None);
@@ -140,7 +146,7 @@ impl Namespaces {
 
     /// The proxy accepts from the listeners of this namespace.
     pub(crate) fn accepting(&self, cookie: u64) {
-        for served in self.table().served.iter_mut().filter(|served| served.cookie == cookie) {
+        for served in self.table().served.iter_mut().filter(|served| served.opened.cookie == cookie) {
             served.standing = Standing::Accepting;
         }
         self.changed.notify_all();
@@ -163,23 +169,23 @@ impl Namespaces {
 pub(crate) struct Silent;
 
 impl Table {
-    fn open(&self, kernel: &Kernel, namespace: &Namespace) -> Result<Opened, ListenError> {
+    fn open(&self, kernel: &Kernel, namespace: &Namespace) -> Result<Arc<Opened>, ListenError> {
         if self.served.len() >= MOST {
             return Err(ListenError::Full);
         }
         let listeners = listen::in_namespace(Some(namespace.file.as_fd()), kernel.mark, self.port)?;
         let port = listeners.port().map_err(|source| ListenError::Os { action: "ask for the port of a listener", source })?;
         let cookie = cookie(listeners.v4.as_fd()).unwrap_or(namespace.id.1);
-        Ok(Opened { listeners, cookie, port })
+        Ok(Arc::new(Opened { listeners, cookie, port }))
     }
 
-    fn serve(&mut self, kernel: &Kernel, namespace: &Namespace, opened: &Opened, standing: Standing) -> Result<(), ListenError> {
+    fn serve(&mut self, kernel: &Kernel, namespace: &Namespace, opened: &Arc<Opened>, standing: Standing) -> Result<(), ListenError> {
         if self.port == 0 {
             kernel.set_port(opened.port)?;
             self.port = opened.port;
         }
         self.served.retain(|served| served.id != namespace.id);
-        self.served.push(Served { id: namespace.id, cookie: opened.cookie, standing });
+        self.served.push(Served { id: namespace.id, opened: opened.clone(), standing });
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::{CgroupError, Scope};
 use gnomon_host::identity::BootTime;
@@ -23,6 +23,8 @@ use crate::{ExecOptions, PATIENCE};
 
 /// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
 const WAIT: Duration = Duration::from_secs(5);
+/// How often it is looked whether the proxy shows life: a beat rings no bell.
+const LOOK: Duration = Duration::from_millis(5);
 /// Scopes of ours are told from the proxy's by the highest bit of their number.
 const OURS: u32 = 1 << 31;
 
@@ -157,7 +159,7 @@ impl<'a> Desk<'a> {
 
     /// Makes sure that the proxy listens where the client is.
     fn listen_for(&self, namespace: &Namespace) -> Result<(), Refusal> {
-        let Around { kernel, link, namespaces, .. } = self.around;
+        let Around { kernel, link, namespaces, pulse, .. } = self.around;
         if kernel.redirect != FeatureState::Ok {
             let next = "gnomon exec --proxy-env needs nothing of the kernel; gnomon doctor says what is missing";
             return Err(Refusal::new(Denial::NoSensor, "this kernel cannot redirect", next));
@@ -170,7 +172,17 @@ impl<'a> Desk<'a> {
                 return Err(Refusal::failed(error));
             }
         }
-        namespaces.wait_for(namespace, WAIT).map_err(|_| Refusal::failed("the proxy does not accept connections yet; try again"))
+        let silent = || Refusal::failed("the proxy does not accept connections yet; try again");
+        namespaces.wait_for(namespace, WAIT).map_err(|_| silent())?;
+        // Its first beat may be yet to come, and until then the client would go its own way.
+        let start = Instant::now();
+        while !pulse.is_there() {
+            if start.elapsed() > WAIT {
+                return Err(silent());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     fn bundle(&self) -> Result<Bundle, Refusal> {
