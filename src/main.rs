@@ -47,6 +47,8 @@ enum Command {
     Exec(commands::exec::Exec),
     /// Run the inline proxy alone
     Proxy(commands::proxy::Proxy),
+    /// Look at this host: what gnomon can see and do here, and what to do about the rest
+    Doctor(commands::doctor::Doctor),
     /// Show what happened
     Events(commands::events::Events),
     /// Show the MCP servers that were seen
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::Exec(exec) => exec.run(),
         Command::ExecHost(host) => host.run(),
         Command::Proxy(proxy) => proxy.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Events(events) => events.run(),
         Command::Inventory(inventory) => inventory.run(),
         Command::Replay(replay) => replay.run(),

@@ -28,6 +28,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attached;
 mod counters;
 mod error;
 mod features;
@@ -41,6 +42,7 @@ mod ring;
 mod scope;
 mod sensor;
 
+pub use attached::{Attached, attached};
 pub use counters::Counters;
 pub use error::Error;
 pub use features::{Feature, Features, Status};

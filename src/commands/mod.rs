@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod config;
+pub mod doctor;
 pub mod events;
 pub mod exec;
 pub mod exec_host;

@@ -1,0 +1,99 @@
+//! Which programs are attached to a cgroup where ours go: others run there too (Cilium, Tetragon, systemd),
+//! and those of child cgroups see an address before ours do.
+
+use std::{collections::HashMap, io, os::fd::AsRawFd, path::Path};
+
+/// A program that is attached to a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Where: `connect4`, `egress` and so on.
+    pub hook: &'static str,
+    /// Its name in the kernel, at most 15 bytes; ours begin with `gn_`.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+}
+
+/// `BPF_PROG_QUERY` of `bpf(2)`.
+const PROG_QUERY: libc::c_long = 16;
+
+/// Programs per hook that are told; the kernel allows 64 (`BPF_CGROUP_MAX_PROGS`).
+const MOST: usize = 64;
+
+/// The hooks we use, and their neighbours, as `enum bpf_attach_type` numbers them.
+const HOOKS: [(&str, u32); 12] = [
+    ("ingress", 0),
+    ("egress", 1),
+    ("sock_create", 2),
+    ("sock_ops", 3),
+    ("connect4", 10),
+    ("connect6", 11),
+    ("sendmsg4", 14),
+    ("sendmsg6", 15),
+    ("getsockopt", 21),
+    ("setsockopt", 22),
+    ("getpeername4", 29),
+    ("getpeername6", 30),
+];
+
+/// The part of `union bpf_attr` that belongs to `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    reserved: u32,
+}
+
+/// What is attached to this very cgroup, hook by hook, in the order in which it runs. Hooks that the kernel
+/// does not know have none.
+///
+/// # Errors
+/// When the cgroup cannot be opened, or this process may not ask (`CAP_NET_ADMIN`, `CAP_SYS_ADMIN`).
+pub fn attached(cgroup: &Path) -> io::Result<Vec<Attached>> {
+    let folder = std::fs::File::open(cgroup)?;
+    let mut found = Vec::new();
+    for (hook, number) in HOOKS {
+        for id in query(&folder, number)? {
+            found.push(Attached { hook, name: String::new(), id });
+        }
+    }
+    // A program whose name cannot be read is told by its number.
+    let names: HashMap<u32, String> = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .map(|program| (program.id(), program.name_as_str().unwrap_or_default().to_owned()))
+        .collect();
+    for program in &mut found {
+        program.name = names.get(&program.id).cloned().unwrap_or_default();
+    }
+    Ok(found)
+}
+
+fn query(cgroup: &std::fs::File, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut ids = [0u32; MOST];
+    let mut query = Query {
+        // A descriptor is never negative here.
+        target_fd: u32::try_from(cgroup.as_raw_fd()).unwrap_or(u32::MAX),
+        attach_type,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: MOST as u32,
+        ..Query::default()
+    };
+    // SAFETY: `query` is the prefix of `union bpf_attr` that this command reads and writes, its size is
+    // given, and `prog_ids` points to room for `prog_cnt` numbers that outlives the call.
+    let asked = unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    if asked < 0 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::EINVAL) => Ok(Vec::new()),
+            // More programs than there is room for: the first are told.
+            Some(libc::ENOSPC) => Ok(ids.to_vec()),
+            _ => Err(error),
+        };
+    }
+    Ok(ids.into_iter().take(query.prog_cnt as usize).collect())
+}

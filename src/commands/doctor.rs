@@ -1,0 +1,91 @@
+//! `gnomon doctor`: what gnomon can see and do on this host, and what to do about the rest.
+
+use crate::{
+    complaint::Complaint,
+    config::Switch,
+    line::clean,
+    options::{ConfigFlag, Format, FormatFlag, StateFlag},
+};
+use anyhow::Result;
+use clap::Args;
+use gnomon_host::{
+    cgroup::Hierarchy,
+    doctor::{Attached, Check, Feature, Options, Port, State, examine, worst},
+};
+use gnomon_sensor::{Features, Status};
+use std::io::{self, BufWriter, Write};
+
+#[derive(Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+}
+
+impl Doctor {
+    pub fn run(self) -> Result<()> {
+        let config = self.config.load()?;
+        let mut options = Options { ports: vec![Port { name: "proxy", address: config.proxy.listen }], ..Options::default() };
+        if let Switch::On(address) = config.metrics {
+            options.ports.push(Port { name: "metrics", address });
+        }
+        // Without a place for the state there is no authority either.
+        options.authority = self.state.dir().ok().map(|dir| dir.join("ca.pem")).filter(|path| path.exists());
+        if let Ok(hierarchy) = Hierarchy::find() {
+            ask_the_kernel(&mut options, hierarchy.mount());
+        }
+        let checks = examine(&options);
+        let mut out = BufWriter::new(io::stdout().lock());
+        match self.format.format() {
+            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&checks)?)?,
+            Format::Text => list(&mut out, &checks)?,
+        }
+        out.flush()?;
+        if worst(&checks) == State::Fail {
+            return Err(Complaint::own("something on this host keeps gnomon from working as configured")
+                .next("see the lines marked `fail` above; each says what to do")
+                .into());
+        }
+        Ok(())
+    }
+}
+
+/// Asks what only bpf(2) tells. Nothing stays loaded or attached.
+fn ask_the_kernel(options: &mut Options, cgroup: &std::path::Path) {
+    let attached = gnomon_sensor::attached(cgroup);
+    options.bpf = Some(attached.as_ref().map(|_| ()).map_err(ToString::to_string));
+    let ours = |program: gnomon_sensor::Attached| Attached { hook: program.hook.to_owned(), name: program.name, id: program.id };
+    options.attached = Some(attached.map(|all| all.into_iter().map(ours).collect()).map_err(|error| error.to_string()));
+    options.features = Features::probe(cgroup)
+        .iter()
+        .map(|(feature, status)| {
+            let name = feature.name();
+            let (state, reason) = match status {
+                Status::Ok => (State::Ok, format!("{name} works")),
+                Status::Unsupported(why) => (State::Warn, format!("{name} is not in this kernel: {why}")),
+                Status::Broken(why) => (State::Warn, format!("{name} does not work: {why}")),
+                Status::NotApplicable => (State::NotApplicable, format!("{name} was not tried")),
+            };
+            Feature { name: name.to_owned(), state, reason }
+        })
+        .collect();
+}
+
+fn list(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
+    for check in checks {
+        let word = match check.state {
+            State::Ok => "ok",
+            State::NotApplicable => "-",
+            State::Warn => "warn",
+            State::Fail => "fail",
+        };
+        writeln!(out, "{word:<5} {}: {}", check.title, clean(&check.seen))?;
+        if let Some(next) = &check.next {
+            writeln!(out, "      next: {}", clean(next))?;
+        }
+    }
+    Ok(())
+}
