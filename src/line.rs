@@ -21,6 +21,8 @@ pub fn of(event: &Event) -> String {
         let _ = write!(line, " {part}");
     }
     let client = first(&["process.executable.path", "mcp.client.name", "user_agent.original", "source.address"]);
+    // A process that was gone before it could be asked still has its number.
+    let client = client.or_else(|| text("process.pid").map(|pid| format!("process {pid}")));
     let _ = write!(line, " {} → ", client.unwrap_or_else(|| "?".to_owned()));
     line.push_str(&first(&["server.address", "destination.address"]).unwrap_or_else(|| "?".to_owned()));
     match event.get("server.port").and_then(Value::as_i64) {

@@ -31,6 +31,7 @@
 mod attached;
 mod counters;
 mod error;
+mod execs;
 mod features;
 mod heartbeat;
 pub mod listen;
@@ -45,6 +46,7 @@ mod sensor;
 pub use attached::{Attached, attached};
 pub use counters::Counters;
 pub use error::Error;
+pub use execs::Execs;
 pub use features::{Feature, Features, Status};
 pub use gnomon_sensor_abi::{Outcome, Program, Reason};
 pub use heartbeat::{Heartbeat, PERIOD, STALE};

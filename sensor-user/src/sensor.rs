@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::features::{Status, status};
 use crate::memory::page;
 use crate::scope::{Mode, Scope, Scopes};
-use crate::{Counters, Error, object};
+use crate::{Counters, Error, Execs, object};
 
 /// What the sensor is told at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,8 +253,16 @@ impl Sensor {
         self.descriptor("HEARTBEAT")
     }
 
+    /// When processes last called exec, readable from any thread of this process.
+    ///
+    /// # Errors
+    /// When no further descriptor can be had, or the kernel refuses it.
+    pub fn execs(&self) -> Result<Execs, Error> {
+        Execs::from_fd(self.descriptor("EXECS")?)
+    }
+
     fn descriptor(&self, name: &'static str) -> Result<OwnedFd, Error> {
-        let (Map::RingBuf(data) | Map::Array(data)) = self.map(name)? else { return Err(Error::NoMap(name)) };
+        let (Map::RingBuf(data) | Map::Array(data) | Map::LruHashMap(data)) = self.map(name)? else { return Err(Error::NoMap(name)) };
         data.fd().as_fd().try_clone_to_owned().map_err(|source| Error::System { what: "duplicating a descriptor", source })
     }
 

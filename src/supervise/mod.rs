@@ -97,8 +97,7 @@ pub fn run(plan: &Plan) -> Result<u8> {
     state::hand_over(&state_dir, &user)?;
     // Before the first child, so that no signal is missed.
     let (woken, wake) = UnixStream::pair().context("making a pipe for signals")?;
-    let mut signals =
-        Signals::with_pipe(woken, wake, SignalOnly, [SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("listening for signals")?;
+    let mut signals = Signals::with_pipe(woken, wake, SignalOnly, [SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("listening for signals")?;
     // Left when this ends, after the parts have.
     let own = match plan.sensor {
         Place::Off => None,

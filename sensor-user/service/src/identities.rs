@@ -7,6 +7,7 @@ use std::thread::{Builder, Scope};
 
 use gnomon_host::identity::{BootTime, Generation, Resolver};
 use gnomon_link::{SensorEnd, ToProxy};
+use gnomon_sensor::Execs;
 
 use crate::{PATIENCE, ServiceError, os, translate};
 
@@ -24,13 +25,18 @@ pub(crate) struct Question {
     pub generation: Generation,
 }
 
-/// Starts the threads, which end when the sender is dropped.
+/// Starts the threads, which end when the sender is dropped. Without `execs` no identity can be confirmed.
 pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     link: &'env SensorEnd,
+    execs: Option<Execs>,
 ) -> Result<SyncSender<Question>, ServiceError> {
     let (questions, waiting) = sync_channel(WAITING);
-    let shared = std::sync::Arc::new((Mutex::new(waiting), Resolver::default()));
+    let resolver = match execs {
+        Some(execs) => Resolver::default().with_execs(move |pid| execs.last(pid).map_or(Generation::UNKNOWN, Generation)),
+        None => Resolver::default(),
+    };
+    let shared = std::sync::Arc::new((Mutex::new(waiting), resolver));
     for number in 0..THREADS {
         let shared = shared.clone();
         let body = move || answer(&shared.0, &shared.1, link);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
-use gnomon_sensor::{CgroupId, Feature, Options, Outcome, Program, Scope, Sensor, Status};
+use gnomon_sensor::{CgroupId, Execs, Feature, Options, Outcome, Program, Scope, Sensor, Status};
 
 use crate::{ServiceError, translate};
 
@@ -66,6 +66,10 @@ impl Kernel {
 
     pub(crate) fn ring(&self) -> Result<OwnedFd, KernelError> {
         self.with(|sensor| sensor.ring())
+    }
+
+    pub(crate) fn execs(&self) -> Result<Execs, KernelError> {
+        self.with(|sensor| sensor.execs())
     }
 
     pub(crate) fn heartbeat(&self) -> Result<OwnedFd, KernelError> {

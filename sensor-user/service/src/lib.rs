@@ -168,6 +168,7 @@ pub fn serve(link: &SensorEnd, options: &Options, stop: BorrowedFd<'_>) -> Resul
         Err(gnomon_link::Error::Closed) => return Ok(Ended::ProxyGone),
         Err(error) => return Err(error.into()),
     }
+    let execs = kernel.execs().inspect_err(|error| tracing::warn!("identities cannot be confirmed: {error}")).ok();
     let namespaces = namespaces::Namespaces::new();
     let pulse = pulse::Pulse::map(&kernel.heartbeat()?).map_err(os("map the heartbeat"))?;
     // Closed when the loop below ends, which wakes all threads that wait for it.
@@ -182,7 +183,7 @@ pub fn serve(link: &SensorEnd, options: &Options, stop: BorrowedFd<'_>) -> Resul
                 ending,
             )?;
         }
-        let questions = identities::start(threads, link)?;
+        let questions = identities::start(threads, link, execs)?;
         let mut requests = Requests::new(link, &kernel, &namespaces, questions);
         let ended = loop {
             match wait(link.as_fd(), stop) {

@@ -1,0 +1,26 @@
+//! When processes last called exec, as the kernel half remembers it.
+
+use std::os::fd::OwnedFd;
+
+use aya::maps::{HashMap, Map, MapData};
+
+use crate::Error;
+
+/// Looks processes up in the kernel half's memory of execs. Threads may share one.
+#[derive(Debug)]
+pub struct Execs(HashMap<MapData, u32, u64>);
+
+impl Execs {
+    pub(crate) fn from_fd(map: OwnedFd) -> Result<Self, Error> {
+        let failed = |source| Error::Map { name: "EXECS", source };
+        let data = MapData::from_fd(map).map_err(failed)?;
+        Ok(Self(HashMap::try_from(Map::LruHashMap(data)).map_err(failed)?))
+    }
+
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`) at which this process of the first PID namespace last called exec. None where
+    /// that was before the sensor started, was forgotten (the oldest make way), or the probe is missing.
+    #[must_use]
+    pub fn last(&self, pid: u32) -> Option<u64> {
+        self.0.get(&pid, 0).ok()
+    }
+}
