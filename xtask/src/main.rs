@@ -7,6 +7,7 @@ mod docs;
 mod ebpf;
 mod fuzz;
 mod interop;
+mod kernels;
 mod quality;
 mod skips;
 
@@ -25,7 +26,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Measure the inline proxy beside its floor and a peer
+    /// Measure what the inline proxy and the sensor cost
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Print the reference pages from the program, or check that they are up to date
@@ -36,6 +37,8 @@ enum Chore {
     Fuzz(fuzz::Fuzz),
     /// Drive real MCP clients and servers, git, curl and WebSocket through the proxy
     Interop(interop::Interop),
+    /// Run the sensor's kernel tests on other kernels, in emulated machines
+    Kernels(kernels::Kernels),
     /// Measure what is recognised, missed and mistaken, over every corpus
     Quality(quality::Quality),
     /// Check that what a run skipped may be skipped
@@ -49,6 +52,7 @@ fn main() -> Result<ExitCode> {
         Chore::Ebpf(ebpf) => ebpf.run(),
         Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Interop(interop) => interop.run(),
+        Chore::Kernels(kernels) => kernels.run(),
         Chore::Quality(quality) => quality.run(),
         Chore::Skips(skips) => skips.run(),
     }

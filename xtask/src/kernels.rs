@@ -1,0 +1,176 @@
+//! `cargo xtask kernels`: the sensor's kernel tests on the kernels that people have, in emulated machines.
+//!
+//! Debian's cloud kernels are downloaded as packages and unpacked, never installed; each boots with an initramfs of
+//! busybox, the test program `kernel` of gnomon-sensor and its libraries. What it deliberately does not do: test the
+//! rest of gnomon there, or cover other distributions' patches and other processors. The trade-off: plain emulation is
+//! slow (a test takes some ten times as long) but needs neither KVM nor a privilege, so that it runs wherever CI does.
+
+mod guest;
+mod image;
+mod package;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{cargo, root, target_dir};
+use report::Column;
+
+/// A kernel that is tested, and the suite of Debian that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kernel {
+    /// What `--only` calls it.
+    name: &'static str,
+    suite: &'static str,
+}
+
+/// The oldest kernel that is supported, the long-term ones since, and the newest release. Experimental's release
+/// candidates are left out: a fault there is not ours to find.
+const KERNELS: [Kernel; 4] = [
+    Kernel { name: "5.10", suite: "bullseye" },
+    Kernel { name: "6.1", suite: "bookworm" },
+    Kernel { name: "6.12", suite: "trixie" },
+    Kernel { name: "newest", suite: "sid" },
+];
+
+/// How many guests run at a time: each keeps one processor busy.
+const AT_ONCE: usize = 2;
+
+/// What has to be installed: the program, and Debian's package of it.
+const NEEDED: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("apt-get", "apt (the kernels are Debian's)"),
+    ("dpkg", "dpkg"),
+];
+
+/// Options of the kernel matrix.
+#[derive(Args)]
+pub struct Kernels {
+    /// Only these, comma-separated: 5.10, 6.1, 6.12, newest
+    #[arg(long, value_delimiter = ',', value_parser = named)]
+    only: Vec<Kernel>,
+}
+
+fn named(name: &str) -> Result<Kernel, String> {
+    let all = || KERNELS.map(|kernel| kernel.name).join(", ");
+    KERNELS.into_iter().find(|kernel| kernel.name == name).ok_or_else(|| format!("there are {}", all()))
+}
+
+impl Kernels {
+    /// Fetches, boots, and prints the table. Fails when a test or a feature does; exit code 2 says that a tool is missing.
+    ///
+    /// # Errors
+    /// When a kernel cannot be had, or something does not build or start.
+    pub fn run(self) -> Result<ExitCode> {
+        if let Some(missing) = missing() {
+            eprintln!("cargo xtask kernels needs {missing}");
+            return Ok(ExitCode::from(2));
+        }
+        let kernels = if self.only.is_empty() { KERNELS.to_vec() } else { self.only };
+        let home = target_dir()?.join("kernels");
+        let sources = kernels.iter().map(|kernel| package::fetch(&home, *kernel)).collect::<Result<Vec<_>>>()?;
+        let image = image::build(&home, &programs()?)?;
+        let columns = boot_all(&kernels, &sources, &image, &home)?;
+        print!("{}", report::table(&columns));
+        Ok(if columns.iter().all(Column::passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What has to be installed, as one line; none when all is there.
+fn missing() -> Option<String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Some("an x86-64 machine: the guests run its programs".into());
+    }
+    let found = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    };
+    let packages: Vec<&str> = NEEDED.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
+    (!packages.is_empty()).then(|| format!("these packages: {}", packages.join(" ")))
+}
+
+/// What runs in the guests.
+struct Programs {
+    /// The tests.
+    tests: PathBuf,
+    /// Prints what the kernel can do.
+    features: PathBuf,
+}
+
+fn programs() -> Result<Programs> {
+    let target = target_dir()?;
+    let mut tests = cargo();
+    tests.current_dir(root()?).args(["test", "--release", "-p", "gnomon-sensor", "--test", "kernel", "--no-run"]);
+    // Built in the same call, so that one set of features serves both.
+    tests.args(["--example", "features", "--message-format=json", "--target-dir"]).arg(&target);
+    let built = tests.stderr(Stdio::inherit()).output().context("starting cargo")?;
+    if !built.status.success() {
+        bail!("the sensor's tests do not build");
+    }
+    let messages = String::from_utf8(built.stdout).context("what cargo says")?;
+    let tests = messages.lines().filter_map(executable).map(PathBuf::from).find(|path| named_like(path, "kernel-"));
+    let features = target.join("release/examples/features");
+    Ok(Programs { tests: tests.context("cargo built no test program `kernel`")?, features })
+}
+
+fn named_like(path: &Path, begin: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(begin))
+}
+
+/// The program that a message of cargo is about. Paths with quotes in them are not understood.
+fn executable(message: &str) -> Option<&str> {
+    message.split_once(r#""executable":""#)?.1.split('"').next()
+}
+
+/// Boots every kernel, some at a time, and keeps their order.
+fn boot_all(kernels: &[Kernel], sources: &[PathBuf], image: &Path, home: &Path) -> Result<Vec<Column>> {
+    let started = Instant::now();
+    let waiting = Mutex::new(kernels.iter().zip(sources).enumerate());
+    let next = || waiting.lock().ok()?.next();
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((place, (kernel, source))) = next() {
+            let ending = guest::run(source, image, &home.join(format!("{}.log", kernel.name)))?;
+            eprintln!("{}: {} ({} s)", kernel.name, ending.in_a_word(), started.elapsed().as_secs());
+            done.push((place, Column { name: kernel.name, ending }));
+        }
+        Ok::<_, anyhow::Error>(done)
+    };
+    let mut columns = Vec::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            columns.extend(worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))??);
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    columns.sort_by_key(|(place, _)| *place);
+    Ok(columns.into_iter().map(|(_, column)| column).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_program_is_found_among_the_messages_of_cargo() {
+        assert_eq!(
+            executable(r#"{"reason":"compiler-artifact","executable":"/t/deps/kernel-0a","fresh":true}"#),
+            Some("/t/deps/kernel-0a")
+        );
+        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
+    }
+
+    #[test]
+    fn kernels_are_known_by_name_only() {
+        assert_eq!(named("6.1").map(|kernel| kernel.suite), Ok("bookworm"));
+        assert_eq!(named("6").map_err(|why| why.contains("6.12")), Err(true));
+    }
+}

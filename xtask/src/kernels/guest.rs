@@ -1,0 +1,124 @@
+//! One guest: booted, listened to, and ended.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::report::Report;
+
+/// No guest may run longer; on two processors that are not busy one takes less than a third of that.
+const LIMIT: Duration = Duration::from_secs(200);
+/// How often a guest whose kernel panicked is booted again. Under plain emulation some kernels do so at random, before
+/// our programs start too ("traps: PANIC: double fault"), while the same run passes the next time.
+const AGAIN: usize = 3;
+/// What such a panic leaves in the log.
+const PANIC: &str = "PANIC";
+/// More than any guest says; beyond it, it is taken for one that has gone mad.
+const MAX_LOG: usize = 4 << 20;
+
+/// How a guest's run ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It said all that it had to say.
+    Done(Report),
+    /// Its kernel panicked each time.
+    Panicked,
+    /// It fell silent before its last line: the last lines of its log.
+    Cut(String),
+}
+
+impl Ending {
+    /// For the line that tells how things go.
+    pub fn in_a_word(&self) -> String {
+        match self {
+            Self::Done(report) => report.counts(),
+            Self::Panicked => "its kernel panicked each time".into(),
+            Self::Cut(_) => "ended before its last line".into(),
+        }
+    }
+
+    fn of(log: &str) -> Self {
+        match Report::read(log) {
+            Some(report) => Self::Done(report),
+            None if log.contains(PANIC) => Self::Panicked,
+            None => {
+                let lines: Vec<&str> = log.lines().collect();
+                Self::Cut(lines[lines.len().saturating_sub(15)..].join("\n"))
+            }
+        }
+    }
+}
+
+/// Boots until it does not panic, a few times at most. What the guest said last is kept in `log`.
+pub fn run(kernel: &Path, image: &Path, log: &Path) -> Result<Ending> {
+    let mut ending = Ending::Panicked;
+    for attempt in 0..=AGAIN {
+        let said = boot(kernel, image, log)?;
+        ending = Ending::of(&said);
+        if ending != Ending::Panicked {
+            break;
+        }
+        eprintln!("{}: a panic in boot {} of at most {}", log.display(), attempt + 1, AGAIN + 1);
+    }
+    Ok(ending)
+}
+
+/// Ends the emulator however this ends.
+struct Emulator(Child);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Boots once and returns what the guest said, until it was off, or took too long.
+fn boot(kernel: &Path, image: &Path, log: &Path) -> Result<String> {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(["-accel", "tcg", "-cpu", "max", "-m", "768", "-smp", "1", "-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"]);
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(image);
+    // A panic ends the guest at once; mitigations protect nobody here and cost a third of the time.
+    command.args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut emulator = Emulator(command.spawn().context("starting qemu-system-x86_64")?);
+    let console = emulator.0.stdout.take().context("the guest's console")?;
+    let (to, from) = mpsc::channel();
+    // Ends when the emulator does.
+    std::thread::spawn(move || {
+        let mut console = BufReader::new(console.take(MAX_LOG as u64));
+        let mut line = Vec::new();
+        while console.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            if to.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    let started = Instant::now();
+    let mut file = File::create(log).with_context(|| format!("writing {}", log.display()))?;
+    let mut said = String::new();
+    while let Ok(line) = from.recv_timeout(LIMIT.saturating_sub(started.elapsed())) {
+        // With the time, so that one sees which test is slow.
+        writeln!(file, "{:6.1} {line}", started.elapsed().as_secs_f64())?;
+        said.push_str(&line);
+        said.push('\n');
+    }
+    Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_without_its_last_line_has_failed_and_one_that_panicked_may_try_again() {
+        assert!(matches!(Ending::of("GUEST kernel 6.1\nGUEST test a ... ok\n"), Ending::Cut(tail) if tail.contains("test a")));
+        assert_eq!(Ending::of("GUEST kernel 6.12\ntraps: PANIC: double fault\n"), Ending::Panicked);
+    }
+}

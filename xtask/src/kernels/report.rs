@@ -1,0 +1,210 @@
+//! What guests said, from lines to one table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::guest::Ending;
+
+/// What a guest said before it was done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// `uname -r`.
+    kernel: String,
+    /// Feature, one word of status, and why; in the order of the probe.
+    features: Vec<(String, String, String)>,
+    /// The line that counts the tests; empty when the test program did not come to its end.
+    result: String,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+    /// What failing tests printed.
+    said: String,
+}
+
+impl Report {
+    /// Reads a log; none when its last line is missing.
+    pub fn read(log: &str) -> Option<Self> {
+        let mut report = Self::default();
+        let mut done = false;
+        let mut speaking = false;
+        // A kernel's message may stand before ours in a line.
+        for line in log.lines().filter_map(|line| Some(line.split_once("GUEST ")?.1.trim_end())) {
+            let test = |end: &str| Some(line.strip_prefix("test ")?.strip_suffix(end)?.to_owned());
+            if let Some(kernel) = line.strip_prefix("kernel ") {
+                report.kernel = kernel.to_owned();
+            } else if let Some(feature) = line.strip_prefix("feature ") {
+                let mut words = feature.splitn(3, ' ').map(str::to_owned);
+                let mut word = || words.next().unwrap_or_default();
+                report.features.push((word(), word(), word()));
+            } else if let Some(result) = line.strip_prefix("test result: ") {
+                report.result = result.to_owned();
+                speaking = false;
+            } else if let Some(test) = test(" ... FAILED") {
+                report.failed.push(test);
+            } else if let Some(skip) = line.strip_prefix("SKIPPED ") {
+                report.skipped.push(skip.to_owned());
+            } else if line == "done" {
+                done = true;
+            }
+            speaking |= line.starts_with("---- ");
+            if speaking {
+                report.said.push_str(line);
+                report.said.push('\n');
+            }
+        }
+        done.then_some(report)
+    }
+
+    /// "43 passed, 0 failed, 2 skipped".
+    pub fn counts(&self) -> String {
+        let count = |what: &str| {
+            let mut words = self.result.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect::<Vec<_>>().into_iter().rev();
+            words.find(|word| *word == what).and(words.next()).unwrap_or("no")
+        };
+        if self.result.is_empty() {
+            return "the tests did not come to their end".into();
+        }
+        format!("{} passed, {} failed, {} skipped", count("passed"), count("failed"), self.skipped.len())
+    }
+
+    fn passed(&self) -> bool {
+        let fits = |(_, status, _): &(String, String, String)| status == "ok" || status == "unsupported";
+        self.result.starts_with("ok.") && self.failed.is_empty() && !self.features.is_empty() && self.features.iter().all(fits)
+    }
+}
+
+/// A kernel of the table.
+pub struct Column {
+    pub name: &'static str,
+    pub ending: Ending,
+}
+
+impl Column {
+    /// Whether every test passed, and every feature works or is one that this kernel does not have.
+    pub fn passed(&self) -> bool {
+        matches!(&self.ending, Ending::Done(report) if report.passed())
+    }
+
+    fn report(&self) -> Option<&Report> {
+        if let Ending::Done(report) = &self.ending { Some(report) } else { None }
+    }
+}
+
+/// Features and tests by kernel, and below it what needs words.
+pub fn table(columns: &[Column]) -> String {
+    let mut features: Vec<&str> = Vec::new();
+    for (name, ..) in columns.iter().filter_map(Column::report).flat_map(|report| &report.features) {
+        if !features.contains(&name.as_str()) {
+            features.push(name);
+        }
+    }
+    let row = |out: &mut String, head: &str, cell: &dyn Fn(&Column) -> String| {
+        let _ = write!(out, "| {head} |");
+        for column in columns {
+            let _ = write!(out, " {} |", cell(column));
+        }
+        out.push('\n');
+    };
+    let mut out = String::from("\n");
+    row(&mut out, "feature", &|column| column.report().map_or_else(|| column.name.into(), |report| report.kernel.clone()));
+    let _ = writeln!(out, "|---|{}", "---|".repeat(columns.len()));
+    for feature in features {
+        let status = |report: &Report| report.features.iter().find(|(name, ..)| name == feature).map(|(_, status, _)| status.clone());
+        row(&mut out, feature, &|column| column.report().and_then(status).unwrap_or_else(|| "–".into()));
+    }
+    row(&mut out, "tests", &|column| column.ending.in_a_word());
+    out.push_str(&remarks(columns));
+    for column in columns {
+        match &column.ending {
+            Ending::Done(report) if !report.passed() => {
+                let _ = writeln!(out, "\nFAIL {}: {}: {}\n{}", column.name, report.counts(), report.failed.join(", "), report.said);
+            }
+            Ending::Done(_) => {
+                let _ = writeln!(out, "PASS {}", column.name);
+            }
+            Ending::Panicked => {
+                let _ = writeln!(out, "\nFAIL {}: its kernel panicked each time", column.name);
+            }
+            Ending::Cut(tail) => {
+                let _ = writeln!(out, "\nFAIL {}: it ended before its last line:\n{tail}", column.name);
+            }
+        }
+    }
+    out
+}
+
+/// Why something is not there or was skipped; said once for all kernels that say the same.
+fn remarks(columns: &[Column]) -> String {
+    let mut kernels: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for column in columns {
+        let Some(report) = column.report() else { continue };
+        let lacking =
+            report.features.iter().filter(|(_, _, why)| !why.is_empty()).map(|(name, status, why)| format!("{name} {status}: {why}"));
+        for remark in lacking.chain(report.skipped.iter().map(|skip| format!("skipped {skip}"))) {
+            kernels.entry(remark).or_default().push(column.name);
+        }
+    }
+    let mut out = String::from("\n");
+    for (remark, kernels) in kernels {
+        let _ = writeln!(out, "{remark} ({})", kernels.join(", "));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const LOG: &str = "\
+SeaBIOS\n\
+GUEST kernel 5.10.0-32-cloud-amd64\n\
+GUEST feature maps ok \n\
+[    1.0] note GUEST feature namespaced_owners unsupported cannot tell\n\
+GUEST test a::b ... ok\n\
+GUEST test result: ok. 43 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 9s\n\
+GUEST SKIPPED hello-real: curl is not installed\n";
+
+    fn column(log: &str) -> Column {
+        Column { name: "5.10", ending: Report::read(log).map_or(Ending::Panicked, Ending::Done) }
+    }
+
+    #[test]
+    fn a_whole_log_passes_with_what_the_kernel_lacks_named() {
+        let column = column(&format!("{LOG}GUEST done\n"));
+        assert!(column.passed());
+        let table = table(&[column]);
+        assert!(table.contains("| namespaced_owners | unsupported |"), "{table}");
+        assert!(table.contains("| 43 passed, 0 failed, 1 skipped |"), "{table}");
+        assert!(table.contains("namespaced_owners unsupported: cannot tell (5.10)"), "{table}");
+        assert!(table.contains("skipped hello-real: curl is not installed (5.10)"), "{table}");
+    }
+
+    #[test]
+    fn a_log_without_its_last_line_is_no_report() {
+        assert_eq!(Report::read(LOG), None);
+    }
+
+    #[test]
+    fn a_test_program_that_crashed_is_a_failure() {
+        let log = LOG.replace("GUEST test result", "GUEST Segmentation fault") + "GUEST done\n";
+        assert!(!column(&log).passed());
+    }
+
+    #[test]
+    fn a_broken_feature_is_a_failure_although_all_tests_passed() {
+        let log = LOG.replace("maps ok", "maps broken EPERM") + "GUEST done\n";
+        assert!(!column(&log).passed());
+    }
+
+    #[test]
+    fn what_a_failing_test_said_is_shown() {
+        let log = LOG.replace("a::b ... ok", "a::b ... FAILED").replace(
+            "GUEST test result: ok. 43 passed; 0 failed",
+            "GUEST ---- a::b stdout ----\nGUEST left: 1\nGUEST test result: FAILED. 42 passed; 1 failed",
+        );
+        let column = column(&format!("{log}GUEST done\n"));
+        assert!(!column.passed());
+        let table = table(&[column]);
+        assert!(table.contains("FAIL 5.10: 42 passed, 1 failed, 1 skipped: a::b\n---- a::b stdout ----\nleft: 1\n"), "{table}");
+    }
+}
