@@ -60,7 +60,8 @@ fn executable(executable: identity::Executable) -> Executable {
 }
 
 fn command_line(arguments: &identity::CommandLine) -> CommandLine {
-    let joined = arguments.arguments().join(" ");
+    // What goes to the other process may end in events.
+    let joined = identity::conceal(arguments.arguments()).join(" ");
     let text = Long::cut(&joined);
     match arguments {
         identity::CommandLine::Whole(_) if text.len() == joined.len() => CommandLine::Whole(text),
