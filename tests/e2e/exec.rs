@@ -22,10 +22,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-const GNOMON: &str = env!("CARGO_BIN_EXE_gnomon");
+pub const GNOMON: &str = env!("CARGO_BIN_EXE_gnomon");
 
 /// Says loudly that a test was not run.
-fn skipped(test: &str, why: &str) {
+pub fn skipped(test: &str, why: &str) {
     let line = format!("SKIPPED {test}: {why}");
     println!("{line}");
     if let Some(list) = std::env::var_os("GNOMON_SKIPS") {

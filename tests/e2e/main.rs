@@ -5,6 +5,8 @@
 mod answers;
 mod bodies;
 mod evasions;
+mod exec;
+mod exec_kernel;
 mod hold_back;
 mod mcp;
 mod passage;

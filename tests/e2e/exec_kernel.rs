@@ -1,0 +1,166 @@
+//! `gnomon exec` on the real kernel: root without a running gnomon, so that both halves are started for one program. What
+//! is attached is attached to a cgroup of the test.
+
+use crate::{
+    exec::{GNOMON, skipped},
+    support::{DEADLINE, HOST, soon, upstream::Upstream},
+};
+use gnomon_host::cgroup::Hierarchy;
+use serde_json::{Value, json};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Instant,
+};
+use tempfile::TempDir;
+
+/// A cgroup below which the sensor looks, and a folder that everybody may enter. Both go with the test.
+struct Stage {
+    cgroup: PathBuf,
+    dir: TempDir,
+}
+
+static STAGES: AtomicU32 = AtomicU32::new(0);
+
+impl Stage {
+    /// None, said loudly, where there can be no kernel half.
+    fn new(test: &str) -> Option<Self> {
+        let why = if !rustix::process::geteuid().is_root() {
+            "needs root"
+        } else if Hierarchy::find().is_err() {
+            "no cgroup2 hierarchy is mounted"
+        } else if aya::programs::loaded_programs().next().is_some_and(|found| found.is_err()) {
+            "bpf(2) is not allowed"
+        } else {
+            let name = format!("gnomon-e2e-exec-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+            let cgroup = Hierarchy::find().unwrap().mount().join(name);
+            fs::create_dir(&cgroup).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+            // The person has no home, so a bundle of theirs is put here.
+            fs::create_dir(dir.path().join("tmp")).unwrap();
+            fs::set_permissions(dir.path().join("tmp"), Permissions::from_mode(0o1777)).unwrap();
+            return Some(Self { cgroup, dir });
+        };
+        skipped(test, why);
+        None
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// `gnomon exec` in the stage's cgroup, for the user nobody as sudo would have it.
+    fn start(&self, flags: &[&str], program: &[&str]) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&self.cgroup);
+        command.args([GNOMON, "exec", "--state-dir"]).arg(self.state()).args(flags).arg("--").args(program);
+        command.env("GNOMON_SENSOR", &self.cgroup).env("SUDO_UID", "65534").env("TMPDIR", self.dir.path().join("tmp")).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    async fn run(&self, flags: &[&str], program: &[&str]) -> (Output, PathBuf) {
+        let child = self.start(flags, program);
+        let folder = host_folder(&child);
+        (soon("the program", tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())).await.unwrap(), folder)
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let output = Command::new(GNOMON).args(["events", "--json", "--state-dir"]).arg(self.state()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Scopes that are empty are removed by gnomon, a moment after its program has ended.
+        let end = Instant::now() + DEADLINE;
+        while self.cgroup.exists() && remove(&self.cgroup).is_err() && Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+fn remove(cgroup: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(cgroup)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path())?;
+    }
+    fs::remove_dir(cgroup)
+}
+
+/// What is there as long as the gnomon of this program is.
+fn host_folder(child: &Child) -> PathBuf {
+    PathBuf::from(format!("/run/gnomon-exec-{}", child.id()))
+}
+
+async fn until_gone(folder: &Path) {
+    soon("gnomon to end with its program", async {
+        while folder.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person() {
+    let Some(stage) = Stage::new("alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person") else { return };
+    let upstream = Upstream::start(&["h2", "http/1.1"]).await;
+    let (root, config) = (stage.dir.path().join("root.pem"), stage.dir.path().join("gnomon.yml"));
+    fs::copy(upstream.authority.pem_file(), &root).unwrap();
+    fs::set_permissions(&root, Permissions::from_mode(0o644)).unwrap();
+    fs::write(&config, "proxy: { upstream_ca: [root.pem] }\n").unwrap();
+    let (port, call) = (upstream.address.port(), crate::support::request::call(1, "any_tool"));
+    // curl knows nothing of a proxy, and is given the server's address.
+    let script = format!(
+        "id -u; curl -sS --max-time 10 --resolve {HOST}:{port}:127.0.0.1 -H 'content-type: application/json' -d '{call}' https://{HOST}:{port}/rpc; exit 7"
+    );
+    let (output, folder) = stage.run(&["--config", config.to_str().unwrap()], &["sh", "-c", &script]).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.starts_with("65534\n") && said.contains("done by the upstream"), "{output:?}");
+    assert!(output.status.code() == Some(7) && output.stderr.is_empty(), "{output:?}");
+    until_gone(&folder).await;
+    let events = stage.events();
+    let event = events.iter().find(|event| event["gen_ai.tool.name"] == "any_tool").unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!((&event["gnomon.correlation"], &event["server.address"]), (&json!("owner"), &json!(HOST)), "{event:#}");
+    assert!(event["process.executable.path"].as_str().is_some_and(|path| path.ends_with("/curl")), "{event:#}");
+    assert_eq!((&event["user.id"], &event["destination.port"]), (&json!("65534"), &json!(port)), "{event:#}");
+}
+
+#[tokio::test]
+async fn a_program_below_joins_again_and_gnomon_stays_as_long_as_anything_runs() {
+    let Some(stage) = Stage::new("a_program_below_joins_again_and_gnomon_stays_as_long_as_anything_runs") else { return };
+    let script = format!("cat /proc/self/cgroup; {GNOMON} exec -- cat /proc/self/cgroup; sleep 0.7 >/dev/null 2>&1 &");
+    let (output, folder) = stage.run(&[], &["sh", "-c", &script]).await;
+    assert!(output.status.success() && folder.exists(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let depth = |line: &str| line.matches("/gnomon-exec-").count();
+    let mut depths: Vec<usize> = said.lines().filter(|line| line.starts_with("0::")).map(depth).collect();
+    depths.sort_unstable();
+    assert_eq!(depths, [1, 2], "{said}");
+    until_gone(&folder).await;
+}
+
+#[tokio::test]
+async fn servers_that_speak_first_and_servers_that_refuse_are_as_they_are_without_gnomon() {
+    let Some(stage) = Stage::new("servers_that_speak_first_and_servers_that_refuse_are_as_they_are_without_gnomon") else { return };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut server, _)) = listener.accept().await {
+            use tokio::io::AsyncWriteExt as _;
+            let _ = server.write_all(b"SSH-2.0-Fake_1.0\r\n").await;
+        }
+    });
+    // Port 1 is nobody's.
+    let script =
+        format!("curl -sS --max-time 5 telnet://127.0.0.1:{port} </dev/null; curl -sS --max-time 5 http://127.0.0.1:1/ 2>/dev/null");
+    let (output, folder) = stage.run(&[], &["sh", "-c", &script]).await;
+    assert!(String::from_utf8_lossy(&output.stdout).contains("SSH-2.0-Fake_1.0"), "{output:?}");
+    // 7: no connection; 56: it was reset, where curl had taken it for open already.
+    assert!(matches!(output.status.code(), Some(7 | 56)), "{output:?}");
+    until_gone(&folder).await;
+}
