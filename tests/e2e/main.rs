@@ -13,4 +13,6 @@ mod passage;
 mod quality;
 mod redirected;
 mod replay;
+mod sensor;
+mod sensor_stage;
 mod support;

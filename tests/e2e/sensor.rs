@@ -1,0 +1,166 @@
+//! gnomon as root: three processes with the rights they need, and what happens to the host's traffic when one of them is
+//! killed. The kernel half is attached to a cgroup of the test's own.
+
+use crate::sensor_stage::{Host, Joined, Road, children, kill, needs, programs, server, skip, status, until, until_gone};
+use rustix::process::Signal;
+use std::{
+    fs,
+    os::unix::{fs::chown, process::CommandExt},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_NET_ADMIN`, `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF`
+/// (linux/capability.h).
+const SENSOR: u64 = 1 << 1 | 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39;
+const NOBODY: u32 = 65534;
+
+fn sets(pid: u32) -> [u64; 5] {
+    ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|key| u64::from_str_radix(&status(pid, key).unwrap(), 16).unwrap())
+}
+
+#[test]
+fn each_process_has_the_user_and_the_capabilities_that_it_needs_and_no_others() {
+    if !needs("sensor processes") {
+        return;
+    }
+    let mut host = Host::start();
+    let serving = host.part("gnomon-serving");
+    let uid = status(serving, "Uid").unwrap();
+    assert!(uid.split_whitespace().all(|id| id != "0"), "{uid}");
+    assert_eq!(sets(serving), [0; 5]);
+    assert_eq!(status(serving, "NoNewPrivs").unwrap(), "1");
+    let sensor = host.part("gnomon-sensor");
+    assert_eq!(sets(sensor), [0, SENSOR, SENSOR, SENSOR, 0]);
+    assert_eq!(status(sensor, "NoNewPrivs").unwrap(), "1");
+    assert!(programs(sensor).len() >= 10 && programs(serving).is_empty());
+    assert_eq!(children(host.child.id()).len(), 2);
+    assert!(status(host.child.id(), "Threads").is_some_and(|threads| threads == "1"), "the supervisor does nothing by itself");
+}
+
+#[test]
+fn when_told_to_stop_nothing_stays() {
+    if !needs("sensor stop") {
+        return;
+    }
+    let mut host = Host::start();
+    let (sensor, serving) = (host.part("gnomon-sensor"), host.part("gnomon-serving"));
+    let attached = programs(sensor);
+    kill(host.child.id(), Signal::TERM);
+    assert!(host.ended().success(), "{}", host.log());
+    assert!(status(sensor, "Name").is_none() && status(serving, "Name").is_none());
+    until_gone(&attached);
+    assert!(!host.exec_socket().exists());
+    assert!(!host.log().contains("the sensor"), "nothing to tell: {}", host.log());
+}
+
+#[test]
+fn a_killed_sensor_takes_its_programs_along_and_another_takes_its_place() {
+    if !needs("sensor killed") {
+        return;
+    }
+    let upstream = server();
+    let mut host = Host::start();
+    host.cause_event("before_the_kill");
+    let mut program = Joined::start(&host.exec_socket(), &host.cgroup, 0);
+    assert_eq!(program.reaches(upstream), Road::ThroughProxy, "{}", program.said);
+    let sensor = host.part("gnomon-sensor");
+    let attached = programs(sensor);
+    kill(sensor, Signal::KILL);
+    let start = Instant::now();
+    assert_eq!(eventually_direct(&mut program, upstream), Road::Direct);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    until_gone(&attached);
+    assert!(host.log().contains("the sensor was killed"), "{}", host.log());
+    let next = until("another sensor", || Some(host.part("gnomon-sensor")).filter(|pid| *pid != sensor));
+    until("it to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+    assert!(programs(next).len() >= 10);
+    host.cause_event("after_the_kill");
+    assert!(host.events().contains("before_the_kill"));
+    let mut another = Joined::start(&host.exec_socket(), &host.cgroup, 0);
+    assert_eq!(another.reaches(upstream), Road::ThroughProxy, "{}", another.said);
+}
+
+#[test]
+fn a_killed_serving_process_ends_all_and_traffic_goes_its_own_way() {
+    if !needs("sensor serving killed") {
+        return;
+    }
+    let upstream = server();
+    let mut host = Host::start();
+    host.cause_event("before_the_kill");
+    let mut program = Joined::start(&host.exec_socket(), &host.cgroup, 0);
+    assert_eq!(program.reaches(upstream), Road::ThroughProxy, "{}", program.said);
+    let (sensor, serving) = (host.part("gnomon-sensor"), host.part("gnomon-serving"));
+    let attached = programs(sensor);
+    kill(serving, Signal::KILL);
+    let start = Instant::now();
+    assert_eq!(eventually_direct(&mut program, upstream), Road::Direct);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(host.ended().code(), Some(137));
+    until_gone(&attached);
+    assert!(status(sensor, "Name").is_none());
+    assert!(host.events().contains("before_the_kill"));
+}
+
+#[test]
+fn a_killed_supervisor_leaves_nothing_behind() {
+    if !needs("sensor supervisor killed") {
+        return;
+    }
+    let upstream = server();
+    let mut host = Host::start();
+    host.cause_event("before_the_kill");
+    let mut program = Joined::start(&host.exec_socket(), &host.cgroup, 0);
+    assert_eq!(program.reaches(upstream), Road::ThroughProxy, "{}", program.said);
+    let (sensor, serving) = (host.part("gnomon-sensor"), host.part("gnomon-serving"));
+    let attached = programs(sensor);
+    host.child.kill().unwrap();
+    let start = Instant::now();
+    assert_eq!(eventually_direct(&mut program, upstream), Road::Direct);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    until("both parts to end", || (status(sensor, "Name").is_none() && status(serving, "Name").is_none()).then_some(()));
+    until_gone(&attached);
+    assert!(host.events().contains("before_the_kill"));
+}
+
+#[test]
+fn a_sensor_that_cannot_work_says_why_and_the_proxy_serves_without_it() {
+    if !needs("sensor that cannot work") {
+        return;
+    }
+    let host = Host::start_with(&["--sensor", "/nonexistent/cgroup"]);
+    until("the reason", || host.log().contains("/nonexistent/cgroup").then_some(()));
+    host.cause_event("without_a_sensor");
+    until("it to be said", || host.log().contains("the sensor ended").then_some(()));
+    assert_eq!(children(host.child.id()).len(), 1, "it is not tried again");
+}
+
+#[test]
+fn without_root_it_is_one_process_and_no_sensor() {
+    if !needs("sensor without root") {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    chown(state.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let log = state.path().join("log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+    command.args(["run", "--listen", "127.0.0.1:0", "--metrics", "off", "--state-dir"]).arg(state.path());
+    command.uid(NOBODY).gid(NOBODY).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let mut child = match command.spawn() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return skip("sensor without root", "other users cannot reach the built command");
+        }
+        spawned => spawned.unwrap(),
+    };
+    let said = until("the announcement", || fs::read_to_string(&log).ok().filter(|said| said.contains("scope")));
+    let alone = children(child.id()).is_empty();
+    kill(child.id(), Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    assert!(alone && said.contains("nothing else on this host"), "{said}");
+}
+
+/// The road once it is another than that through the proxy: connections that were under way when it ended are refused.
+fn eventually_direct(program: &mut Joined, upstream: std::net::SocketAddr) -> Road {
+    until("a direct connection", || Some(program.reaches(upstream)).filter(|road| *road == Road::Direct))
+}

@@ -1,0 +1,324 @@
+//! gnomon as root, seen from outside: its processes, what they have attached, and a program that joins.
+
+use crate::support::DEADLINE;
+use gnomon_host::cgroup::Hierarchy;
+use gnomon_link::{ExecEnd, Redirect, Text, ToExec, ToGnomon, VERSION};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::{NamedTempFile, TempDir};
+
+/// Says that a test cannot run, where people and CI look.
+pub fn skip(name: &str, why: &str) {
+    let line = format!("SKIPPED {name}: {why}");
+    println!("{line}");
+    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+/// Whether gnomon can have a sensor here; says so if not.
+pub fn needs(name: &str) -> bool {
+    let why = if !rustix::process::geteuid().is_root() {
+        "needs root"
+    } else if Hierarchy::find().is_err() {
+        "no cgroup2 hierarchy is mounted"
+    } else if aya::programs::loaded_programs().next().is_some_and(|found| found.is_err()) {
+        "bpf(2) is not allowed"
+    } else {
+        return true;
+    };
+    skip(name, why);
+    false
+}
+
+/// Waits for something that other processes do.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {DEADLINE:?} for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running `gnomon run`. Whatever of it is left is ended with the test.
+pub struct Host {
+    pub child: Child,
+    pub proxy: SocketAddr,
+    pub metrics: SocketAddr,
+    pub state: TempDir,
+    pub cgroup: PathBuf,
+    log: NamedTempFile,
+    run: PathBuf,
+    mount: PathBuf,
+    parts: Vec<u32>,
+}
+
+static HOSTS: AtomicU32 = AtomicU32::new(0);
+
+impl Host {
+    pub fn start() -> Self {
+        let host = Self::start_with(&[]);
+        until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+        host
+    }
+
+    /// With other arguments at the end, which win.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mount = Hierarchy::find().unwrap().mount().to_owned();
+        let name = format!("gnomon-e2e-{}-{}", std::process::id(), HOSTS.fetch_add(1, Ordering::Relaxed));
+        let (cgroup, run) = (mount.join(&name), Path::new("/run").join(&name));
+        fs::create_dir(&cgroup).unwrap();
+        let (state, log) = (tempfile::tempdir().unwrap(), NamedTempFile::new().unwrap());
+        let [proxy, metrics] = [free_port(), free_port()];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+        command.arg("run").arg("--state-dir").arg(state.path());
+        command.args(["--listen", &proxy.to_string(), "--metrics", &metrics.to_string()]);
+        command.arg("--exec-socket").arg(run.join("exec.sock"));
+        if !arguments.contains(&"--sensor") {
+            command.arg("--sensor").arg(&cgroup);
+        }
+        let child = command.args(arguments).stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+        let mut host = Self { child, proxy, metrics, state, cgroup, log, run, mount, parts: Vec::new() };
+        until("gnomon to serve", || {
+            assert!(host.child.try_wait().unwrap().is_none(), "gnomon ended: {}", host.log());
+            TcpStream::connect(metrics).and_then(|_| TcpStream::connect(proxy)).ok()
+        });
+        host.parts = children(host.child.id());
+        host
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+
+    /// The part of this name, which may be a new one each time.
+    pub fn part(&mut self, name: &str) -> u32 {
+        let supervisor = self.child.id();
+        let pid = until(name, || children(supervisor).into_iter().find(|pid| status(*pid, "Name").as_deref() == Some(name)));
+        self.parts.push(pid);
+        pid
+    }
+
+    pub fn exec_socket(&self) -> PathBuf {
+        self.run.join("exec.sock")
+    }
+
+    pub fn scrape(&self) -> String {
+        let mut answer = String::new();
+        let Ok(mut stream) = TcpStream::connect(self.metrics) else { return answer };
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    /// Calls a tool of a server that is not there, through the proxy: an event all the same. Until it is acknowledged.
+    pub fn cause_event(&self, tool: &str) {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
+        let head = "POST http://127.0.0.2:1/mcp HTTP/1.1\r\nHost: 127.0.0.2:1\r\nContent-Type: application/json\r\nConnection: close\r\n";
+        let mut stream = TcpStream::connect(self.proxy).unwrap();
+        write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+        until("the event to be in the ledger", || self.events().contains(tool).then_some(()));
+    }
+
+    /// What is in the ledger, as `gnomon events` says.
+    pub fn events(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+        let output = command.args(["events", "--json", "--state-dir"]).arg(self.state.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Waits for it to end.
+    pub fn ended(&mut self) -> ExitStatus {
+        until("gnomon to end", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        kill(self.child.id(), rustix::process::Signal::TERM);
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.child.try_wait().unwrap().is_none() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for part in self.parts.iter().filter(|pid| status(**pid, "Name").is_some_and(|name| name.starts_with("gnomon-s"))) {
+            kill(*part, rustix::process::Signal::KILL);
+        }
+        let own = self.mount.join(format!("gnomon-exec-{}-0", self.child.id()));
+        for cgroup in [&own, &self.cgroup] {
+            let end = Instant::now() + Duration::from_secs(5);
+            while cgroup.exists() && remove(cgroup).is_err() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let _ = fs::remove_dir_all(&self.run);
+    }
+}
+
+/// A cgroup and those below it.
+fn remove(cgroup: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(cgroup)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(cgroup)
+}
+
+pub fn kill(pid: u32, signal: rustix::process::Signal) {
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal);
+}
+
+/// A line of `/proc/PID/status`; none if the process has ended, reaped or not.
+pub fn status(pid: u32, key: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |key: &str| Some(text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?.trim().to_owned());
+    field("State").filter(|state| !state.starts_with('Z'))?;
+    field(key)
+}
+
+pub fn children(parent: u32) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| status(*pid, "PPid") == Some(parent.to_string())).collect()
+}
+
+/// The programs that a process has in the kernel.
+pub fn programs(pid: u32) -> Vec<u32> {
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten();
+    let id = |text: String| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
+    let mut ids: Vec<u32> = files.filter_map(|entry| id(fs::read_to_string(entry.path()).ok()?)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Waits until none of these programs is in the kernel any more.
+pub fn until_gone(programs: &[u32]) {
+    until("the programs to be gone", || {
+        let loaded: Vec<u32> = aya::programs::loaded_programs().flatten().map(|found| found.id()).collect();
+        (!programs.iter().any(|id| loaded.contains(id))).then_some(())
+    });
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A server that speaks first: it says whose port it sees.
+pub fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = writeln!(stream, "{}", stream.peer_addr().unwrap().port());
+        }
+    });
+    address
+}
+
+/// A program that has joined a running gnomon: its connections are redirected.
+pub struct Joined {
+    child: Child,
+    answers: BufReader<std::process::ChildStdout>,
+    pub said: String,
+}
+
+/// What an answer begins with, as the test harness prints lines of its own.
+const SIGN: &str = "> ";
+
+impl Joined {
+    pub fn start(socket: &Path, cgroup: &Path, uid: u32) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "sensor_stage::act", "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env("GNOMON_TEST_SOCKET", socket).env("GNOMON_TEST_UID", uid.to_string()).process_group(0);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let mut joined = Self { child, answers, said: String::new() };
+        joined.said = joined.answer();
+        joined
+    }
+
+    /// Connects to the server. Whether the server saw the program itself.
+    pub fn reaches(&mut self, server: SocketAddr) -> Road {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{server}").unwrap();
+        match self.answer().as_str() {
+            "direct" => Road::Direct,
+            "other" => Road::ThroughProxy,
+            other => Road::None(other.to_owned()),
+        }
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert_ne!(self.answers.read_line(&mut line).unwrap(), 0, "the program is gone");
+            if let Some(answer) = line.strip_prefix(SIGN) {
+                return answer.trim().to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a connection went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Road {
+    Direct,
+    ThroughProxy,
+    None(String),
+}
+
+/// Not a test: what the joined program does.
+#[test]
+#[ignore = "a role, not a test"]
+fn act() {
+    let Some(socket) = std::env::var_os("GNOMON_TEST_SOCKET") else { return };
+    let uid: u32 = std::env::var("GNOMON_TEST_UID").unwrap().parse().unwrap();
+    if uid != 0 {
+        let uid = nix::unistd::Uid::from_raw(uid);
+        nix::unistd::setresuid(uid, uid, uid).unwrap();
+    }
+    let channel = ExecEnd::connect(Path::new(&socket), DEADLINE).unwrap();
+    channel.send(&ToGnomon::Join { version: VERSION, argv0: Text::cut("test"), redirect: Redirect::On }, &[], DEADLINE).unwrap();
+    match channel.recv(DEADLINE).unwrap().message {
+        ToExec::Joined { cgroup, bundle } => println!("\n{SIGN}joined {cgroup} {bundle:?}"),
+        ToExec::Denied { why, detail, .. } => println!("\n{SIGN}denied {why:?} {detail}"),
+    }
+    for line in std::io::stdin().lines() {
+        println!("\n{SIGN}{}", connect(line.unwrap().parse().unwrap()).unwrap_or_else(|error| error.to_string()));
+    }
+}
+
+fn connect(server: SocketAddr) -> std::io::Result<String> {
+    let stream = TcpStream::connect_timeout(&server, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    Ok(if line.trim() == stream.local_addr()?.port().to_string() { "direct" } else { "other" }.to_owned())
+}
