@@ -16,6 +16,7 @@
 
 mod download;
 mod finish;
+mod first_bytes;
 mod flows;
 mod forward;
 mod front;

@@ -3,7 +3,8 @@
 
 use crate::{
     FlowOutcome,
-    forward::{Route, flow_outcome, host_of},
+    first_bytes::{HttpLike, asks_the_server, head_is_over, host_in, http_like},
+    forward::{Route, flow_outcome},
     front::Asking,
     peek::Peeked,
     proxy::Shared,
@@ -12,7 +13,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use gnomon_engine::Answer;
 use gnomon_http::{Alpn, Destination, InvalidDestination, LeafName, Scheme, SendError, UpstreamStream};
-use gnomon_inspect::{Connection, Hello, Sighting, Telling, normal_host};
+use gnomon_inspect::{Connection, Hello, Sighting, Telling};
 use gnomon_observe::{Action, Channel};
 use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus};
 use rustls::AlertDescription;
@@ -33,8 +34,6 @@ const PEEK: usize = 80 << 10;
 const RESOLVE: Duration = Duration::from_secs(2);
 /// Bytes per direction of a connection that is passed on.
 const COPY: usize = 32 << 10;
-/// The client preface of HTTP/2 without TLS (RFC 9113 section 3.4).
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the client said first.
 enum First {
@@ -402,55 +401,6 @@ enum Spoke {
     Nobody(SendError),
 }
 
-enum HttpLike {
-    Yes(Speaks),
-    Maybe,
-    No,
-}
-
-/// Whether these first bytes are HTTP. Read until they match or first differ, so that a split
-/// request line is no way around.
-fn http_like(bytes: &[u8]) -> HttpLike {
-    let shared = bytes.len().min(H2_PREFACE.len());
-    if bytes[..shared] == H2_PREFACE[..shared] {
-        return if shared == H2_PREFACE.len() { HttpLike::Yes(Speaks::Http2) } else { HttpLike::Maybe };
-    }
-    const LONGEST_LINE: usize = 16 << 10;
-    let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
-        let begins = bytes.iter().take(24).all(|b| b.is_ascii_graphic() || *b == b' ' || *b == b'\r');
-        return if begins && bytes.len() < LONGEST_LINE { HttpLike::Maybe } else { HttpLike::No };
-    };
-    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
-    if line.is_empty() {
-        // An empty line before the request line is allowed (RFC 9112 section 2.2).
-        return if bytes.len() > end + 1 { http_like(&bytes[end + 1..]) } else { HttpLike::Maybe };
-    }
-    if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") { HttpLike::Yes(Speaks::Http1) } else { HttpLike::No }
-}
-
-/// Whether a request names a resource of the server it is sent to (RFC 9112 section 3.2), and not what a
-/// proxy is to fetch, or where it is to connect.
-fn asks_the_server(request: &[u8]) -> bool {
-    let line = request.trim_ascii_start().split(|b| *b == b'\n').next().unwrap_or_default();
-    let target = line.split(|b| *b == b' ').nth(1).unwrap_or_default();
-    target.starts_with(b"/") || target == b"*"
-}
-
-fn head_is_over(request: &[u8]) -> bool {
-    request.starts_with(H2_PREFACE)
-        || memchr::memmem::find(request, b"\r\n\r\n").is_some()
-        || memchr::memmem::find(request, b"\n\n").is_some()
-}
-
-/// The name in the first Host header, lower case and without its port.
-fn host_in(request: &[u8]) -> Option<String> {
-    let host = request.split(|b| *b == b'\n').skip(1).take_while(|line| !line.trim_ascii().is_empty()).find_map(|line| {
-        let colon = line.iter().position(|b| *b == b':')?;
-        line[..colon].eq_ignore_ascii_case(b"host").then(|| line[colon + 1..].trim_ascii())
-    })?;
-    Some(normal_host(host_of(std::str::from_utf8(host).ok()?)).to_string()).filter(|name| !name.is_empty())
-}
-
 /// A client that does not know our authority says so with one of these alerts (RFC 8446 section
 /// 6.2). `ech_required` is another matter: it means that the client wanted ECH, not that it pins.
 fn handshake_outcome(error: &io::Error) -> FlowOutcome {
@@ -464,39 +414,5 @@ fn handshake_outcome(error: &io::Error) -> FlowOutcome {
             | AlertDescription::CertificateRevoked,
         )) => FlowOutcome::CaRejected,
         _ => FlowOutcome::ClientFailed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kind(bytes: &[u8]) -> &'static str {
-        match http_like(bytes) {
-            HttpLike::Yes(Speaks::Http1) => "http1",
-            HttpLike::Yes(Speaks::Http2) => "http2",
-            HttpLike::Maybe => "maybe",
-            HttpLike::No => "no",
-        }
-    }
-
-    #[test]
-    fn every_prefix_of_a_request_line_stays_undecided_until_its_end() {
-        let line = b"POST /mcp HTTP/1.1\r\n";
-        for end in 1..line.len() {
-            assert_eq!(kind(&line[..end]), "maybe", "{end}");
-        }
-        assert_eq!(kind(line), "http1");
-        for end in 1..H2_PREFACE.len() {
-            assert_eq!(kind(&H2_PREFACE[..end]), "maybe", "{end}");
-        }
-        assert_eq!(kind(H2_PREFACE), "http2");
-    }
-
-    #[test]
-    fn other_protocols_are_not_taken_for_http() {
-        assert_eq!(kind(b"CONNECT {\"verbose\":false}\r\n"), "no");
-        assert_eq!(kind(b"SSH-2.0-OpenSSH_9.2\r\n"), "no");
-        assert_eq!(kind(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"), "no");
     }
 }
