@@ -12,6 +12,7 @@ use clap::ValueEnum;
 
 use crate::load::Route;
 use crate::pki::BenchPki;
+use crate::sensor::in_cgroup;
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
@@ -57,10 +58,19 @@ impl Process {
     /// # Errors
     /// When it cannot be started, ends early, or does not listen within 15 s.
     pub fn start(program: &Path, args: &[OsString], port: u16, dir: &Path) -> Result<Self> {
+        Self::start_in(None, program, args, port, dir)
+    }
+
+    /// The same, in a cgroup from its first instruction on.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_in(cgroup: Option<&Path>, program: &Path, args: &[OsString], port: u16, dir: &Path) -> Result<Self> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let log = dir.join(format!("{name}.log"));
         let output = File::create(&log)?;
-        let child = Command::new(program)
+        let mut command = cgroup.map_or_else(|| Command::new(program), |cgroup| in_cgroup(cgroup, program));
+        let child = command
             .args(args)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)

@@ -1,4 +1,5 @@
-//! What gnomon's inline proxy costs, measured beside a floor and a peer in one run.
+//! What gnomon's inline proxy costs, measured beside a floor and a peer in one run; and what its sensor costs, measured
+//! with it and without ([`sensor`]). Of the proxy:
 //!
 //! Absolute rates on a shared machine say little, so every judgement here is a *ratio* to
 //! `floor-http`, the least an HTTP-aware intercepting proxy can do, taken in the same round and
@@ -14,4 +15,5 @@ pub mod load;
 pub mod measure;
 pub mod pki;
 pub mod report;
+pub mod sensor;
 pub mod upstream;

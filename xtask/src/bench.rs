@@ -3,7 +3,7 @@
 //! The measuring itself lives in `bench/`, which has its own lockfile: rivals are dependencies
 //! there, and a newcomer who only builds gnomon should never compile them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -16,6 +16,8 @@ use crate::{build_gnomon_to_ship, cargo, pass_on, root, run, target_dir};
 pub enum Bench {
     /// The inline proxy: CPU per request, new connections, streaming, memory
     Intercept(Intercept),
+    /// The sensor: loads with and without it, kernel time per connection, owner lookups, memory. Needs root and cgroup2
+    Sensor(Sensor),
 }
 
 /// Options of the intercept bench; those left out take the bench's own defaults.
@@ -41,49 +43,83 @@ pub struct Intercept {
     gnomon: Option<PathBuf>,
 }
 
+/// Options of the sensor bench; those left out take the bench's own defaults.
+#[derive(Args)]
+pub struct Sensor {
+    /// How often the loads are run with the sensor and without it
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Length of a load, seconds
+    #[arg(long)]
+    secs: Option<f64>,
+    /// Measure this gnomon instead of building one
+    #[arg(long)]
+    gnomon: Option<PathBuf>,
+}
+
 impl Bench {
     /// Builds, measures, and passes the verdict of the gates on as the exit code.
     ///
     /// # Errors
     /// When something does not build or start.
     pub fn run(self) -> Result<ExitCode> {
-        let Self::Intercept(options) = self;
-        let bench_target = target_dir()?.join("bench");
-        run(cargo()
-            .args(["build", "--release", "--locked", "--bins", "--manifest-path"])
-            .arg(root()?.join("bench/Cargo.toml"))
-            .arg("--target-dir")
-            .arg(&bench_target))?;
-        let wants_gnomon = options.only.is_empty() || options.only.iter().any(|name| name == "gnomon");
-        let gnomon = match &options.gnomon {
-            Some(given) => given.clone(),
-            None if wants_gnomon => build_gnomon_to_ship()?,
-            None => PathBuf::from("gnomon"),
-        };
-        let mut bench = Command::new(bench_target.join("release/intercept"));
-        let flags = options.flags();
-        let given = options.gnomon.map(|path| format!(" --gnomon {}", path.display())).unwrap_or_default();
-        println!("command: cargo xtask bench intercept {}{given}", flags.join(" "));
-        let status = bench.arg("--gnomon").arg(gnomon).args(flags).status().context("starting the bench")?;
-        Ok(pass_on(status))
+        let programs = build_bench()?;
+        match self {
+            Self::Intercept(options) => {
+                let wants_gnomon = options.only.is_empty() || options.only.iter().any(|name| name == "gnomon");
+                let gnomon = match &options.gnomon {
+                    Some(given) => given.clone(),
+                    None if wants_gnomon => build_gnomon_to_ship()?,
+                    None => PathBuf::from("gnomon"),
+                };
+                hand_over(&programs, "intercept", &options.flags(), &gnomon)
+            }
+            Self::Sensor(options) => {
+                let gnomon = options.gnomon.clone().map_or_else(build_gnomon_to_ship, Ok)?;
+                hand_over(&programs, "sensor", &options.flags(), &gnomon)
+            }
+        }
     }
+}
+
+/// Builds the bench workspace; the answer is where its programs are.
+fn build_bench() -> Result<PathBuf> {
+    let target = target_dir()?.join("bench");
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--bins", "--manifest-path"]).arg(root()?.join("bench/Cargo.toml"));
+    run(build.arg("--target-dir").arg(&target))?;
+    Ok(target.join("release"))
+}
+
+/// Says what runs, so that whoever reads the numbers can repeat them, and runs it.
+fn hand_over(programs: &Path, bench: &str, flags: &[String], gnomon: &Path) -> Result<ExitCode> {
+    println!("command: cargo xtask bench {bench} {}", flags.join(" "));
+    println!("gnomon: {}", gnomon.display());
+    let status = Command::new(programs.join(bench)).arg("--gnomon").arg(gnomon).args(flags).status().context("starting the bench")?;
+    Ok(pass_on(status))
 }
 
 impl Intercept {
     fn flags(&self) -> Vec<String> {
-        let mut flags = Vec::new();
-        let mut flag = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                flags.extend([name.to_owned(), value]);
-            }
-        };
-        flag("--rounds", self.rounds.map(|rounds| rounds.to_string()));
-        flag("--secs", self.secs.map(|secs| secs.to_string()));
-        flag("--only", list(&self.only));
-        flag("--loads", list(&self.loads));
-        flag("--json", self.json.as_ref().map(|path| path.display().to_string()));
-        flags
+        flags([
+            ("--rounds", self.rounds.map(|rounds| rounds.to_string())),
+            ("--secs", self.secs.map(|secs| secs.to_string())),
+            ("--only", list(&self.only)),
+            ("--loads", list(&self.loads)),
+            ("--json", self.json.as_ref().map(|path| path.display().to_string())),
+        ])
     }
+}
+
+impl Sensor {
+    fn flags(&self) -> Vec<String> {
+        flags([("--rounds", self.rounds.map(|rounds| rounds.to_string())), ("--secs", self.secs.map(|secs| secs.to_string()))])
+    }
+}
+
+/// The flags that were given.
+fn flags<const N: usize>(all: [(&str, Option<String>); N]) -> Vec<String> {
+    all.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
 }
 
 fn list(names: &[String]) -> Option<String> {

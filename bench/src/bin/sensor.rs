@@ -1,0 +1,222 @@
+//! The sensor bench: the same loads with the sensor attached and without it, in turns; what its programs take of each
+//! connection; what asking for an owner takes; what it weighs. `cargo xtask bench sensor` builds everything and calls this.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use gnomon_bench::contender::{Process, free_port};
+use gnomon_bench::report::Spread;
+use gnomon_bench::sensor::{Bound, Cgroups, Gate, Loads, Order, Programs, RunTime, Sensor};
+use gnomon_bench::{measure, pki};
+use gnomon_sensor::owner_of;
+
+/// Connections whose kernel time is counted, each time.
+const COUNTED: u32 = 2000;
+/// How often it is counted.
+const COUNTS: usize = 5;
+/// Connections whose owner is asked for.
+const ASKED: u32 = 3000;
+/// How long the sensor is watched doing nothing.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// The programs that run for a connection; those of IPv6 as well, which these loads do not use.
+const OF_A_CONNECTION: [&str; 4] = ["gn_connect4", "gn_connect6", "gn_sockops", "gn_release"];
+/// The one that runs for each packet that a connection sends.
+const OF_A_PACKET: &str = "gn_hello";
+
+#[derive(Parser)]
+struct Args {
+    /// The gnomon binary to measure.
+    #[arg(long)]
+    gnomon: PathBuf,
+    /// How often the loads are run with the sensor and without it.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Length of a load, seconds.
+    #[arg(long, default_value_t = 0.7)]
+    secs: f64,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    ensure!((0.1..=30.0).contains(&args.secs), "--secs must lie between 0.1 and 30");
+    pki::install_provider();
+    println!("machine: {}", measure::machine());
+    // Made first, so that it is removed last.
+    let cgroups = Cgroups::enter()?;
+    let mut stage = Stage::set(&args, &cgroups)?;
+    let mut gates = stage.beside(args.rounds, Duration::from_secs_f64(args.secs))?;
+    gates.extend(stage.alone()?);
+    println!("\nmachine at the end: {}", measure::machine());
+    println!("\n## Gates\n");
+    for gate in &gates {
+        println!("{gate}");
+    }
+    Ok(if gates.iter().all(Gate::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a run needs. Upstream and loads are the same processes with and without the sensor.
+struct Stage<'a> {
+    gnomon: &'a Path,
+    cgroups: &'a Cgroups,
+    loads: Loads,
+    _upstream: Process,
+    _dir: tempfile::TempDir,
+}
+
+impl<'a> Stage<'a> {
+    fn set(args: &'a Args, cgroups: &'a Cgroups) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let pki = pki::write_bench_pki(dir.path())?;
+        let programs = std::env::current_exe()?;
+        let programs = programs.parent().context("the bench's own directory")?;
+        let (port, leaf) = (free_port()?, &pki.upstream_leaf);
+        let upstream_args =
+            ["--port".into(), port.to_string().into(), "--cert".into(), leaf.cert.clone().into(), "--key".into(), leaf.key.clone().into()];
+        // Observed as well: on a host that is observed as a whole, so are its servers.
+        let upstream = Process::start_in(Some(&cgroups.load()), &programs.join("upstream"), &upstream_args, port, dir.path())?;
+        let mut loads = Loads::start(&programs.join("sensor_load"), &cgroups.load(), port, &pki.upstream_ca.cert)?;
+        for order in [Order::Kept, Order::New] {
+            loads.run(order(Duration::from_millis(300))).context("the loads do not work")?;
+        }
+        Ok(Self { gnomon: &args.gnomon, cgroups, loads, _upstream: upstream, _dir: dir })
+    }
+
+    /// The same loads with and without the sensor, who is first changing from round to round.
+    fn beside(&mut self, rounds: u32, length: Duration) -> Result<Vec<Gate>> {
+        let (mut kept, mut new) = (Vec::new(), Vec::new());
+        println!("\n| round | kept/s without | with | × | handshakes/s without | with | × |\n|---|---|---|---|---|---|---|");
+        for round in 0..rounds {
+            let (without, with) = if round % 2 == 0 {
+                let without = self.rates(length)?;
+                (without, self.rates_observed(length)?)
+            } else {
+                let with = self.rates_observed(length)?;
+                (self.rates(length)?, with)
+            };
+            let ratio = [with[0] / without[0], with[1] / without[1]];
+            println!(
+                "| {} | {:.0} | {:.0} | {:.3} | {:.0} | {:.0} | {:.3} |",
+                round + 1,
+                without[0],
+                with[0],
+                ratio[0],
+                without[1],
+                with[1],
+                ratio[1]
+            );
+            kept.push(ratio[0]);
+            new.push(ratio[1]);
+        }
+        Ok(vec![
+            Gate { what: "keep-alive HTTPS requests/s, × without the sensor", bound: Bound::AtLeast(0.99), measured: Spread::of(kept) },
+            Gate { what: "TLS handshakes/s, × without the sensor", bound: Bound::AtLeast(0.98), measured: Spread::of(new) },
+        ])
+    }
+
+    fn rates(&mut self, length: Duration) -> Result<[f64; 2]> {
+        Ok([self.loads.run(Order::Kept(length))?.rate, self.loads.run(Order::New(length))?.rate])
+    }
+
+    fn rates_observed(&mut self, length: Duration) -> Result<[f64; 2]> {
+        let sensor = Sensor::start(self.gnomon, self.cgroups)?;
+        let rates = self.rates(length)?;
+        sensor.finish()?;
+        Ok(rates)
+    }
+
+    /// What needs no comparison.
+    fn alone(&mut self) -> Result<Vec<Gate>> {
+        let sensor = Sensor::start(self.gnomon, self.cgroups)?;
+        let connect = self.kernel_time(&sensor)?;
+        let asked = self.owners()?;
+        let before = measure::cpu_time(sensor.pid())?;
+        std::thread::sleep(IDLE);
+        let spent = measure::cpu_time(sensor.pid())?.saturating_sub(before);
+        let idle = 100.0 * spent.as_secs_f64() / IDLE.as_secs_f64();
+        let resident = measure::resident_mib(sensor.pid())?;
+        sensor.finish()?;
+        Ok(vec![
+            Gate { what: "kernel time of a connection, µs", bound: Bound::AtMost(3.0), measured: Spread::of(connect) },
+            Gate { what: "asking for an owner, p99 µs", bound: Bound::AtMost(20.0), measured: asked },
+            Gate { what: "resident memory of the sensor, MiB", bound: Bound::AtMost(15.0), measured: Spread::of(vec![resident]) },
+            Gate { what: "CPU of the idle sensor, % of a core", bound: Bound::AtMost(0.1), measured: Spread::of(vec![idle]) },
+        ])
+    }
+
+    /// Microseconds in the kernel half for a connection to a server elsewhere, each time it was counted.
+    fn kernel_time(&mut self, sensor: &Sensor) -> Result<Vec<f64>> {
+        let programs = Programs::count(sensor.pid())?;
+        let mut samples = Vec::new();
+        println!("\n| program | runs per connection | ns per run |\n|---|---|---|");
+        for count in 0..COUNTS {
+            let before = programs.run_times()?;
+            // We are outside of what is observed, as a server elsewhere would be.
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let port = listener.local_addr()?.port();
+            let server = std::thread::spawn(move || listener.incoming().take(COUNTED as usize).flatten().count());
+            self.loads.run(Order::Plain { count: COUNTED, port })?;
+            ensure!(server.join().is_ok_and(|served| served == COUNTED as usize), "connections went missing");
+            let after = programs.run_times()?;
+            let mut nanos = 0;
+            for name in OF_A_CONNECTION {
+                let spent = since(&before, &after, name)?;
+                nanos += spent.nanos;
+                if count == 0 && spent.runs > 0 {
+                    println!("{}", row(name, spent, u64::from(COUNTED)));
+                }
+            }
+            samples.push(nanos as f64 / f64::from(COUNTED) / 1e3);
+        }
+        let before = programs.run_times()?;
+        let done = self.loads.run(Order::New(Duration::from_secs(1)))?;
+        let packets = since(&before, &programs.run_times()?, OF_A_PACKET)?;
+        println!("{}", row(OF_A_PACKET, packets, done.count));
+        println!("\n{OF_A_PACKET} runs for packets: those of a handshake and one request here, both ends observed");
+        Ok(samples)
+    }
+
+    /// The 99th percentile of asking the kernel whose an accepted connection is.
+    fn owners(&mut self) -> Result<Option<Spread>> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let loader = self.loads.pid();
+        let server = std::thread::spawn(move || -> Result<Vec<f64>> {
+            let mut micros = Vec::new();
+            for stream in listener.incoming().take(ASKED as usize) {
+                let stream = stream?;
+                let started = Instant::now();
+                let owner = owner_of(stream.as_fd())?;
+                micros.push(started.elapsed().as_secs_f64() * 1e6);
+                ensure!(owner.is_some_and(|owner| owner.pid == loader), "the kernel does not know whose a connection is");
+            }
+            Ok(micros)
+        });
+        self.loads.run(Order::Plain { count: ASKED, port })?;
+        let mut micros = server.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
+        micros.sort_by(f64::total_cmp);
+        let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
+        println!("\nasking for an owner: p50 {:.1} µs, p90 {:.1} µs, p99 {:.1} µs", at(0.5), at(0.9), at(0.99));
+        Ok(Spread::of(vec![at(0.99)]))
+    }
+}
+
+type Times = BTreeMap<String, RunTime>;
+
+/// What a program spent between two counts.
+fn since(before: &Times, after: &Times, name: &str) -> Result<RunTime> {
+    let (before, after) = before.get(name).zip(after.get(name)).with_context(|| format!("the sensor has no {name}"))?;
+    Ok(RunTime { nanos: after.nanos - before.nanos, runs: after.runs - before.runs })
+}
+
+/// A line of the table.
+fn row(name: &str, spent: RunTime, connections: u64) -> String {
+    let (runs, connections) = (spent.runs as f64, connections.max(1) as f64);
+    format!("| {name} | {:.1} | {:.0} |", runs / connections, spent.nanos as f64 / runs.max(1.0))
+}

@@ -1,0 +1,70 @@
+//! Demands on what was measured.
+
+use std::fmt;
+
+use crate::report::Spread;
+
+/// What a gate demands of the median.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// Not above.
+    AtMost(f64),
+    /// Not below.
+    AtLeast(f64),
+}
+
+/// One demand, and what was measured; none where nothing was.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// What, with its unit.
+    pub what: &'static str,
+    /// The demand.
+    pub bound: Bound,
+    /// The samples.
+    pub measured: Option<Spread>,
+}
+
+impl Gate {
+    /// Whether it holds; what was not measured does not.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.measured.is_some_and(|spread| match self.bound {
+            Bound::AtMost(limit) => spread.median <= limit,
+            Bound::AtLeast(limit) => spread.median >= limit,
+        })
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, limit) = match self.bound {
+            Bound::AtMost(limit) => ('≤', limit),
+            Bound::AtLeast(limit) => ('≥', limit),
+        };
+        write!(f, "{} {} {sign} {limit}: ", if self.holds() { "PASS" } else { "FAIL" }, self.what)?;
+        match self.measured {
+            Some(spread) => write!(f, "{:.3} ({:.3}–{:.3})", spread.median, spread.min, spread.max),
+            None => write!(f, "not measured"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(bound: Bound, values: &[f64]) -> Gate {
+        Gate { what: "x", bound, measured: Spread::of(values.to_vec()) }
+    }
+
+    #[test]
+    fn a_gate_goes_by_the_median_and_shows_the_range() {
+        assert_eq!(gate(Bound::AtLeast(0.99), &[0.9, 1.0, 1.1]).to_string(), "PASS x ≥ 0.99: 1.000 (0.900–1.100)");
+        assert_eq!(gate(Bound::AtMost(3.0), &[3.5]).to_string(), "FAIL x ≤ 3: 3.500 (3.500–3.500)");
+    }
+
+    #[test]
+    fn what_was_not_measured_does_not_hold() {
+        assert_eq!(gate(Bound::AtMost(3.0), &[]).to_string(), "FAIL x ≤ 3: not measured");
+    }
+}

@@ -1,0 +1,17 @@
+//! What the sensor costs: a stage with cgroups of its own, the product's sensor process on it, and the kernel's count of
+//! how long each program ran.
+//!
+//! The bench stands in for the proxy: it holds the other end of the sensor's link and reads the ring buffer. What the
+//! proxy makes of the records (identities, rules, events) is therefore not in these numbers.
+
+mod cgroup;
+mod gate;
+mod loads;
+mod process;
+mod programs;
+
+pub use cgroup::Cgroups;
+pub use gate::{Bound, Gate};
+pub use loads::{Done, Loads, Order, in_cgroup};
+pub use process::Sensor;
+pub use programs::{Programs, RunTime};
