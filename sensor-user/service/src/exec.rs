@@ -9,6 +9,7 @@ mod join;
 mod places;
 mod reaper;
 
+use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,6 +30,9 @@ use crate::pulse::Pulse;
 use crate::{ExecOptions, ServiceError, os};
 use join::Desk;
 use places::Places;
+
+/// Connections that are held open after a refusal.
+const LINGERING: usize = 32;
 
 /// What a join works with.
 #[derive(Clone, Copy)]
@@ -103,6 +107,7 @@ fn accept<'scope, 'env>(
     places: &Places,
     ending: &OwnedFd,
 ) {
+    let mut refused = VecDeque::new();
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(ending, PollFlags::IN)];
         if poll(&mut fds, None).is_ok() && !fds[1].revents().is_empty() {
@@ -123,11 +128,13 @@ fn accept<'scope, 'env>(
             Ok(peer) => peer,
             Err(error) => {
                 desk.refuse(&channel, &join::Refusal::unknown(&error));
+                linger(&mut refused, channel);
                 continue;
             }
         };
         let Some(place) = places.take(peer.uid) else {
             desk.refuse(&channel, &join::Refusal::full());
+            linger(&mut refused, channel);
             continue;
         };
         let at_desk = desk.clone();
@@ -136,4 +143,13 @@ fn accept<'scope, 'env>(
             tracing::warn!("gnomon exec: no thread can be started: {error}");
         }
     }
+}
+
+/// Whoever is refused before it has spoken could not send what it has to say to a socket that is closed, and would not come
+/// to read why.
+fn linger(refused: &mut VecDeque<GnomonEnd>, channel: GnomonEnd) {
+    if refused.len() == LINGERING {
+        refused.pop_front();
+    }
+    refused.push_back(channel);
 }

@@ -1,0 +1,108 @@
+//! What the proxy asks for.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+
+use gnomon_host::cgroup::Hierarchy;
+use gnomon_host::identity::BootTime;
+use gnomon_link::{Executable, Fail, FeatureState, Found, List, Mode, Ports, Quic, Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor};
+use gnomon_sensord::Ended;
+
+use crate::stage::Stage;
+
+#[test]
+fn the_proxy_is_told_what_works_and_what_was_counted() {
+    let Some(stage) = Stage::new("features and counters") else { return };
+    assert!(stage.welcome.features.iter().any(|feature| &*feature.name == "gn_connect4" && feature.state == FeatureState::Ok));
+    assert_eq!(stage.welcome.ring_bytes, 1 << 16);
+    let ToProxy::Features { token: 3, features } = stage.ask(ToSensor::Features { token: 3 }).message else { panic!("no features") };
+    assert_eq!(features, stage.welcome.features);
+    let ToProxy::Counters { token: 4, programs } = stage.ask(ToSensor::Counters { token: 4 }).message else { panic!("no counters") };
+    let connect = programs.iter().find(|program| &*program.name == "gn_connect4").unwrap();
+    for outcome in ["attempted", "delivered", "fail_open:stale_heartbeat", "fail_closed:table_full"] {
+        assert!(connect.counts.iter().any(|count| &*count.outcome == outcome), "{outcome}");
+    }
+}
+
+#[test]
+fn the_proxy_is_told_who_a_process_is() {
+    let Some(stage) = Stage::new("identities") else { return };
+    let ask = |pid, connected| {
+        let question = ToSensor::Resolve { token: 9, pid, connected_boot_ns: connected, generation_boot_ns: 0, cookie: 1 };
+        match stage.ask(question).message {
+            ToProxy::Process { token: 9, found } => found,
+            other => panic!("{other:?}"),
+        }
+    };
+    let Found::Identity(identity) = ask(std::process::id(), BootTime::now().0) else { panic!("it is us") };
+    let this = std::env::current_exe().unwrap();
+    assert!(matches!(&identity.executable, Executable::File { path, sha256: Some(_), .. } if **path == *this.to_str().unwrap()));
+    assert_eq!(identity.credentials.unwrap().uid, 0);
+    assert_eq!(ask(std::process::id(), 1), Found::Gone, "a process that is younger than the connection is another");
+}
+
+#[test]
+fn a_bad_message_is_refused_and_the_next_is_answered() {
+    let Some(stage) = Stage::new("bad messages") else { return };
+    for bad in [&[0xFF; 40][..], &[0], &[0, 99, 0], &[3, 1, 0, 1, 1, 9, 9, 9, 9]] {
+        rustix::net::send(stage.proxy.as_fd(), bad, rustix::net::SendFlags::empty()).unwrap();
+    }
+    assert!(matches!(stage.ask(ToSensor::Features { token: 1 }).message, ToProxy::Features { token: 1, .. }));
+}
+
+#[test]
+fn scopes_are_changed_but_for_gnomon_s_own() {
+    let Some(stage) = Stage::new("scopes") else { return };
+    let hierarchy = Hierarchy::find().unwrap();
+    let id = |name: &str| {
+        let path = stage.cgroup.join(name);
+        hierarchy.at(&format!("/{}", path.strip_prefix(&stage.mount).unwrap().display())).unwrap().id().0
+    };
+    let settings = |ports: &[u16]| {
+        let ports = Ports::Listed(List::cut(ports.iter().copied()));
+        ScopeSettings { id: 5, mode: Mode::Redirect, ports, quic: Quic::Leave, fail: Fail::Open }
+    };
+    let change = |change| stage.ask(ToSensor::Scope { token: 2, change }).message;
+    assert_eq!(change(ScopeChange::Set { cgroup: id(""), settings: settings(&[443]) }), ToProxy::Done { token: 2 });
+    assert_eq!(change(ScopeChange::Remove { cgroup: id("") }), ToProxy::Done { token: 2 });
+    assert_eq!(change(ScopeChange::Default { settings: settings(&[]) }), ToProxy::Done { token: 2 });
+    let own = change(ScopeChange::Set { cgroup: id("own"), settings: settings(&[443]) });
+    assert!(matches!(own, ToProxy::Refused { token: 2, why: Refusal::NotAllowed, .. }), "{own:?}");
+    let zero = change(ScopeChange::Set { cgroup: id(""), settings: settings(&[0]) });
+    assert!(matches!(zero, ToProxy::Refused { why: Refusal::NotAllowed, .. }), "{zero:?}");
+}
+
+#[test]
+fn listeners_are_where_the_process_is_and_the_same_when_asked_for_again() {
+    let Some(stage) = Stage::new("listeners") else { return };
+    let ask = |netns_cookie, pid| stage.ask(ToSensor::ListenIn { token: 6, netns_cookie, pid });
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let received = ask(0, std::process::id());
+        let ToProxy::Listeners { token: 6, netns_cookie, port, .. } = received.message else { panic!("{:?}", received.message) };
+        for descriptor in received.descriptors {
+            assert_eq!(TcpListener::from(descriptor).local_addr().unwrap().port(), port);
+        }
+        asked.push((netns_cookie, port));
+    }
+    assert_eq!(asked[0], asked[1]);
+    let wrong = ask(asked[0].0 + 1, std::process::id()).message;
+    // Before Linux 5.14 nobody is told which namespace it is in.
+    let known = std::fs::metadata("/proc/self/ns/net").map(|found| std::os::unix::fs::MetadataExt::ino(&found)).unwrap() != asked[0].0;
+    assert!(!known || matches!(wrong, ToProxy::Refused { why: Refusal::OtherNamespace, .. }), "{wrong:?}");
+    let gone = ask(0, u32::MAX >> 1).message;
+    assert!(matches!(gone, ToProxy::Refused { why: Refusal::Gone, .. }), "{gone:?}");
+}
+
+#[test]
+fn it_ends_when_the_proxy_is_gone_and_when_it_is_told_to() {
+    let Some(mut stage) = Stage::new("ends when told") else { return };
+    stage.stop.write_all(b"x").unwrap();
+    assert_eq!(stage.ended(), Ended::Asked);
+    let Some(mut stage) = Stage::new("ends with the proxy") else { return };
+    let (another, _) = gnomon_link::ProxyEnd::pair().unwrap();
+    drop(std::mem::replace(&mut stage.proxy, another.into()));
+    assert_eq!(stage.ended(), Ended::ProxyGone);
+    assert!(!stage.folder.path().join("exec.sock").exists());
+}

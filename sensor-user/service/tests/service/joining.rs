@@ -1,0 +1,80 @@
+//! Programs of `gnomon exec`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use gnomon_link::Redirect;
+
+use crate::program::Program;
+use crate::stage::{Stage, until};
+
+const NOBODY: u32 = 65534;
+
+#[test]
+fn a_user_joins_from_a_cgroup_of_its_own_and_its_scope_goes_when_it_ends() {
+    let Some(stage) = Stage::new("joining from a delegated cgroup") else { return };
+    stage.beat();
+    let handed = stage.accept_listeners();
+    let socket = stage.folder.path().join("exec.sock");
+    // As a user's service manager has it: the folder and its files are the user's.
+    let delegated = stage.cgroup.join("delegated");
+    fs::create_dir(&delegated).unwrap();
+    for path in [delegated.clone(), delegated.join("cgroup.procs")] {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let program = Program::join(&socket, &delegated, NOBODY, Redirect::On);
+    let path = program.said.strip_prefix("joined ").unwrap_or_else(|| panic!("{}", program.said)).split(' ').next().unwrap();
+    assert_eq!(program.cgroup(), path);
+    assert!(path.contains("/delegated/gnomon-exec-"), "{path}");
+    let bundle = stage.folder.path().join("ca-bundle.pem");
+    assert!(program.said.contains(bundle.to_str().unwrap()), "{}", program.said);
+    assert_eq!(fs::metadata(&bundle).unwrap().permissions().mode() & 0o777, 0o644);
+    assert!(
+        fs::read_to_string(&bundle)
+            .unwrap()
+            .contains(fs::read_to_string(stage.folder.path().join("ca.pem")).unwrap().trim().lines().nth(1).unwrap())
+    );
+
+    let another = Program::join(&socket, &delegated, NOBODY, Redirect::On);
+    assert!(another.said.starts_with("joined"), "{}", another.said);
+    assert_eq!(handed.load(Ordering::Relaxed), 1, "both are in one network namespace");
+    let scope = stage.mount.join(path.trim_start_matches('/'));
+    assert!(scope.exists());
+    drop(program);
+    until("the scope to go", || (!scope.exists()).then_some(()));
+}
+
+#[test]
+fn a_scope_within_a_scope_is_below_it() {
+    let Some(stage) = Stage::new("a scope within a scope") else { return };
+    let socket = stage.folder.path().join("exec.sock");
+    let outer = Program::join(&socket, &stage.cgroup, 0, Redirect::Off);
+    assert!(outer.said.ends_with(" None"), "it needs neither proxy nor certificates: {}", outer.said);
+    let inner = Program::join(&socket, &stage.mount.join(outer.cgroup().trim_start_matches('/')), 0, Redirect::Off);
+    assert!(inner.cgroup().starts_with(&format!("{}/gnomon-exec-", outer.cgroup())), "{}", inner.cgroup());
+}
+
+#[test]
+fn a_user_has_so_many_scopes_and_no_more_until_one_ends() {
+    let Some(stage) = Stage::with("too many scopes", |exec| exec.scopes_per_user = 2) else { return };
+    let join = |uid| Program::join(&stage.folder.path().join("exec.sock"), &stage.cgroup, uid, Redirect::Off);
+    let first = join(0);
+    let _second = join(0);
+    assert!(join(0).said.starts_with("denied Full"));
+    assert!(join(NOBODY).said.starts_with("joined"), "another user is not concerned");
+    drop(first);
+    until("a place", || join(0).said.starts_with("joined").then_some(()));
+}
+
+#[test]
+fn while_the_proxy_says_nothing_nobody_is_redirected_and_nothing_is_changed() {
+    let Some(stage) = Stage::new("a silent proxy") else { return };
+    let start = Instant::now();
+    let program = Program::join(&stage.folder.path().join("exec.sock"), &stage.cgroup, 0, Redirect::On);
+    assert!(program.said.starts_with("denied Failed: the proxy does not accept"), "{}", program.said);
+    assert!(start.elapsed().as_secs() < 15, "it is told in time");
+    assert_eq!(stage.mount.join(program.cgroup().trim_start_matches('/')), stage.cgroup);
+    assert_eq!(fs::read_dir(&stage.cgroup).unwrap().flatten().filter(|entry| entry.path().is_dir()).count(), 1, "only our own");
+}

@@ -1,0 +1,159 @@
+//! A sensor at work in a thread, its cgroup, and the proxy's end of its link.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use gnomon_host::cgroup::Hierarchy;
+use gnomon_link::{Error, ProxyEnd, Received, Sensor, ToProxy, ToSensor, UNASKED};
+use gnomon_sensor::{Heartbeat, PERIOD};
+use gnomon_sensord::{Ended, ExecOptions, Options, ServiceError, serve};
+use tempfile::TempDir;
+
+/// Long, as the machine may be busy; nothing waits that long unless it fails.
+pub const SOON: Duration = Duration::from_secs(20);
+
+fn skip(name: &str, why: &str) {
+    let line = format!("SKIPPED {name}: {why}");
+    println!("{line}");
+    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+/// Waits for something that others do.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + SOON;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {SOON:?} for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+static STAGES: AtomicU32 = AtomicU32::new(0);
+
+pub struct Stage {
+    pub proxy: Arc<ProxyEnd>,
+    pub welcome: Sensor,
+    pub cgroup: PathBuf,
+    pub mount: PathBuf,
+    pub folder: TempDir,
+    pub stop: UnixStream,
+    serving: Option<JoinHandle<Result<Ended, ServiceError>>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Stage {
+    /// `None`, said aloud, where there can be no sensor.
+    pub fn new(name: &str) -> Option<Self> {
+        Self::with(name, |_| {})
+    }
+
+    pub fn with(name: &str, change: impl FnOnce(&mut ExecOptions)) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip(name, "needs root");
+            return None;
+        }
+        let Ok(hierarchy) = Hierarchy::find() else {
+            skip(name, "no cgroup2 hierarchy is mounted");
+            return None;
+        };
+        let mount = hierarchy.mount().to_owned();
+        let cgroup = mount.join(format!("gnomon-service-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&cgroup).unwrap();
+        fs::create_dir(cgroup.join("own")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // Programs of other users come to the socket in it.
+        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let authority = folder.path().join("ca.pem");
+        fs::write(&authority, rcgen::generate_simple_self_signed(["ours".to_owned()]).unwrap().cert.pem()).unwrap();
+        let mut exec = ExecOptions::new(folder.path().join("exec.sock"), authority);
+        change(&mut exec);
+        let mut options = Options::new(cgroup.join("own"));
+        options.cgroup = Some(cgroup.clone());
+        options.ring_bytes = 1 << 16;
+        options.exec = Some(exec);
+        let (proxy, sensor) = ProxyEnd::pair().unwrap();
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        let serving = Some(thread::spawn(move || serve(&sensor, &options, stopped.as_fd())));
+        let welcome = proxy.greet(SOON).unwrap();
+        Some(Self { proxy: Arc::new(proxy), welcome, cgroup, mount, folder, stop, serving, over: Arc::default() })
+    }
+
+    /// The proxy shows life from now on.
+    pub fn beat(&self) {
+        let heartbeat = Heartbeat::from_fd(self.welcome.heartbeat.try_clone().unwrap()).unwrap();
+        let over = self.over.clone();
+        thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                heartbeat.beat();
+                thread::sleep(PERIOD / 5);
+            }
+        });
+    }
+
+    /// The proxy takes what listeners come unasked, and says so. How many came.
+    pub fn accept_listeners(&self) -> Arc<AtomicU32> {
+        let (proxy, over, came) = (self.proxy.clone(), self.over.clone(), Arc::new(AtomicU32::new(0)));
+        let counted = came.clone();
+        thread::spawn(move || {
+            let mut listeners = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                match proxy.recv(Duration::from_millis(20)) {
+                    Ok(Received { message: ToProxy::Listeners { token: UNASKED, netns_cookie, .. }, descriptors }) => {
+                        listeners.extend(descriptors);
+                        counted.fetch_add(1, Ordering::Relaxed);
+                        proxy.send(&ToSensor::Accepting { netns_cookie }, &[], SOON).unwrap();
+                    }
+                    Err(Error::TimedOut) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        came
+    }
+
+    /// Asks, and gives the answer.
+    pub fn ask(&self, question: ToSensor) -> Received<ToProxy> {
+        self.proxy.send(&question, &[], SOON).unwrap();
+        self.proxy.recv(SOON).unwrap()
+    }
+
+    /// How the sensor ended.
+    pub fn ended(&mut self) -> Ended {
+        self.serving.take().unwrap().join().unwrap().unwrap()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.stop.write_all(b"x");
+        if let Some(serving) = self.serving.take() {
+            let _ = serving.join();
+        }
+        let end = Instant::now() + SOON;
+        while remove(&self.cgroup).is_err() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn remove(cgroup: &std::path::Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(cgroup)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(cgroup)
+}
