@@ -8,6 +8,7 @@ mod evasions;
 mod exec;
 mod exec_kernel;
 mod hold_back;
+mod joined;
 mod mcp;
 mod passage;
 mod quality;

@@ -177,10 +177,20 @@ impl Upstream {
 
     /// Answers by `responder`, and by [`by_default`] where that gives nothing.
     pub async fn answering(alpn: &[&str], responder: impl Fn(&Received) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        Self::at("127.0.0.1:0", super::HOST, alpn, responder).await
+    }
+
+    /// The same at another address, under another name.
+    pub async fn at(
+        address: &str,
+        name: &str,
+        alpn: &[&str],
+        responder: impl Fn(&Received) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
         let responder: Responder = Arc::new(move |received| responder(received).or_else(|| by_default(received)));
         let authority = Authority::new("the upstream's authority");
-        let acceptor = TlsAcceptor::from(authority.server(super::HOST, alpn));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let acceptor = TlsAcceptor::from(authority.server(name, alpn));
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Log::default());
         let shared = log.clone();

@@ -1,0 +1,305 @@
+//! Real programs on the real kernel, each as it is and under `gnomon exec`: what the sensor says of their connections,
+//! and whose calls the proxy says it read.
+
+use crate::{
+    sensor_stage::{Host, needs, skip, until},
+    support::{request::call, upstream::Upstream},
+};
+use serde_json::Value;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// A name that points to MCP, so that flows to it are told.
+const NAME: &str = "mcp.tools.example";
+
+/// Makes a call with Python's TLS; the address that `getpeername` says comes last.
+const PYTHON: &str = r#"
+import http.client, socket, ssl, sys, time
+ip, port, name, body = sys.argv[1:5]
+tls = ssl.create_default_context().wrap_socket(socket.create_connection((ip, int(port))), server_hostname=name)
+connection = http.client.HTTPConnection(name, int(port))
+connection.sock = tls
+connection.request("POST", "/rpc", body, {"content-type": "application/json"})
+print(connection.getresponse().read().decode(), tls.getpeername()[0])
+time.sleep(0.3)
+"#;
+
+/// The same, with the first byte of the ClientHello in a segment of its own, and the rest in three.
+const SPLIT: &str = r#"
+import socket, ssl, sys, time
+ip, port, name, body = sys.argv[1:5]
+raw = socket.create_connection((ip, int(port)))
+raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+inside, outside = ssl.MemoryBIO(), ssl.MemoryBIO()
+tls = ssl.create_default_context().wrap_bio(inside, outside, server_hostname=name)
+cuts = [1, 7, 100]
+def flush():
+    data = outside.read()
+    while cuts and len(data) > cuts[0]:
+        raw.sendall(data[:cuts[0]])
+        data = data[cuts.pop(0):]
+        time.sleep(0.03)
+    raw.sendall(data)
+def until(step):
+    while True:
+        try:
+            result = step()
+            flush()
+            return result
+        except ssl.SSLWantReadError:
+            flush()
+            inside.write(raw.recv(65536))
+until(tls.do_handshake)
+request = f"POST /rpc HTTP/1.1\r\nhost: {name}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}"
+until(lambda: tls.write(request.encode()))
+answer = b""
+while b"upstream" not in answer:
+    answer += until(lambda: tls.read(65536))
+print(answer.decode(), raw.getpeername()[0])
+time.sleep(0.3)
+"#;
+
+const NODE: &str = r#"
+const [ip, port, name, body] = process.argv.slice(1);
+const headers = { host: `${name}:${port}`, "content-type": "application/json", "content-length": body.length };
+const request = require("https").request({ host: ip, port, servername: name, path: "/rpc", method: "POST", headers }, answer => {
+  let text = "";
+  answer.on("data", data => (text += data));
+  answer.on("end", () => { console.log(text, request.socket.remoteAddress); setTimeout(() => {}, 300); });
+});
+request.end(body);
+"#;
+
+/// A program that makes one call, and what its file is called.
+struct Program {
+    command: &'static str,
+    arguments: fn(&Call) -> Vec<String>,
+    file: &'static str,
+}
+
+/// Which call.
+struct Call {
+    ip: String,
+    port: String,
+    body: String,
+}
+
+impl Call {
+    fn to(upstream: &Upstream, tool: &str) -> Self {
+        let (ip, port) = (upstream.address.ip().to_string(), upstream.address.port().to_string());
+        Self { ip, port, body: call(1, tool).to_string() }
+    }
+
+    fn script(&self, flag: &str, script: &str) -> Vec<String> {
+        [flag, script, &self.ip, &self.port, NAME, &self.body].map(str::to_owned).to_vec()
+    }
+
+    fn curl(&self, version: &str) -> Vec<String> {
+        let shown = if self.ip.contains(':') { format!("[{}]", self.ip) } else { self.ip.clone() };
+        let resolve = format!("{NAME}:{}:{shown}", self.port);
+        let url = format!("https://{NAME}:{}/rpc", self.port);
+        let written = " %{remote_ip}";
+        let fixed = ["-sS", version, "--resolve", &resolve, "-H", "content-type: application/json", "-d", &self.body, "-w", written, &url];
+        fixed.map(str::to_owned).to_vec()
+    }
+}
+
+const CURL: Program = Program { command: "curl", arguments: |call| call.curl("--http1.1"), file: "curl" };
+
+const PROGRAMS: [Program; 5] = [
+    CURL,
+    Program { command: "curl", arguments: |call| call.curl("--http2"), file: "curl" },
+    Program { command: "python3", arguments: |call| call.script("-c", PYTHON), file: "python" },
+    Program { command: "python3", arguments: |call| call.script("-c", SPLIT), file: "python" },
+    Program { command: "node", arguments: |call| call.script("-e", NODE), file: "node" },
+];
+
+/// How a program is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Direct,
+    UnderExec,
+}
+
+/// Starts a program in the sensor's cgroup, `before` in front of its command.
+fn start(host: &Host, way: Way, before: &[&str], trust: &Path, command: &[String]) -> Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&host.cgroup).args(before);
+    if way == Way::UnderExec {
+        shell.arg(env!("CARGO_BIN_EXE_gnomon")).arg("exec").arg("--exec-socket").arg(host.exec_socket()).arg("--");
+    }
+    for variable in ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
+        shell.env(variable, trust);
+    }
+    shell.args(command).stdin(Stdio::null()).output().unwrap()
+}
+
+fn run(host: &Host, way: Way, before: &[&str], upstream: &Upstream, program: &Program, tool: &str) -> String {
+    let call = Call::to(upstream, tool);
+    let command: Vec<String> = std::iter::once(program.command.to_owned()).chain((program.arguments)(&call)).collect();
+    let output = start(host, way, before, upstream.authority.pem_file(), &command);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("done by the upstream"), "{way:?} {}: {output:?}\n{}", program.command, host.log());
+    assert!(said.trim_end().ends_with(&call.ip), "it is told the address that it asked for: {said}");
+    said
+}
+
+fn events(host: &Host) -> Vec<Value> {
+    host.events().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn names(event: &Value, file: &str) -> bool {
+    event["process.executable.path"].as_str().is_some_and(|path| path.rsplit('/').next().unwrap_or_default().starts_with(file))
+}
+
+/// An upstream that the serving process may trust, and a host that does.
+async fn stage(address: &str) -> (Upstream, Host) {
+    let upstream = Upstream::at(address, NAME, &["h2", "http/1.1"], |_| None).await;
+    let pem = upstream.authority.pem_file();
+    fs::set_permissions(pem.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+    let host = Host::start_with(&["--upstream-ca", pem.to_str().unwrap()]);
+    until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+    (upstream, host)
+}
+
+/// Checks the event of a call that was read under exec.
+fn check_joined(event: &Value, file: &str) {
+    assert!(names(event, file), "{event:#}");
+    assert_eq!(event["gnomon.correlation"], "owner", "{event:#}");
+    assert_eq!(event["gnomon.vantage"], "proxy");
+    assert_eq!(event["mcp.method.name"], "tools/call");
+    assert_eq!(event["user.name"], "root");
+    assert_eq!(event["server.address"], NAME);
+    assert!(event["gnomon.cgroup"].as_str().is_some_and(|path| path.contains("gnomon-exec-")), "{event:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_programs_are_tagged_as_they_are_and_read_under_exec() {
+    let name = "real_programs_are_tagged_as_they_are_and_read_under_exec";
+    if !needs(name) {
+        return;
+    }
+    let (upstream, host) = stage("127.0.0.1:0").await;
+    for (number, program) in PROGRAMS.iter().enumerate() {
+        if Command::new(program.command).arg("--version").output().is_err() {
+            skip(name, &format!("no {}", program.command));
+            continue;
+        }
+        // A program that has ended before it was asked for is told without its file, so it may take a second try.
+        let before = events(&host).len();
+        until("the flow's event", || {
+            run(&host, Way::Direct, &[], &upstream, program, "direct_tool");
+            let seen = events(&host);
+            let event = seen.into_iter().skip(before).find(|event| names(event, program.file))?;
+            assert_eq!((&event["gnomon.vantage"], &event["tls.client.server_name"]), (&"flow".into(), &NAME.into()), "{event:#}");
+            assert_eq!(event["gnomon.confidence"], "suspected");
+            assert_eq!(event["gnomon.action"], "log", "observing refuses nothing");
+            assert!(event["tls.client.ja4"].as_str().is_some_and(|ja4| ja4.starts_with("t13d")), "{event:#}");
+            Some(())
+        });
+        let tool = format!("tool_{number}");
+        run(&host, Way::UnderExec, &[], &upstream, program, &tool);
+        let event = until("the call's event", || events(&host).into_iter().find(|event| event["gen_ai.tool.name"] == *tool));
+        check_joined(&event, program.file);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv6_is_read_like_ipv4() {
+    if !needs("ipv6_is_read_like_ipv4") {
+        return;
+    }
+    let (upstream, host) = stage("[::1]:0").await;
+    run(&host, Way::UnderExec, &[], &upstream, &CURL, "six");
+    let event = until("the call's event", || events(&host).into_iter().find(|event| event["gen_ai.tool.name"] == "six"));
+    check_joined(&event, "curl");
+    assert_eq!(event["destination.address"], "::1");
+}
+
+/// A network namespace with one way out; gone with the test.
+struct Namespace {
+    name: String,
+    outside: String,
+}
+
+impl Namespace {
+    fn new() -> Option<Self> {
+        let number = std::process::id() % 4096;
+        let namespace =
+            Self { name: format!("gne2e{number}"), outside: format!("10.213.{}.{}", number / 64, (number % 64) * 4 + 1) };
+        let inside = format!("10.213.{}.{}", number / 64, (number % 64) * 4 + 2);
+        let (near, far) = (format!("gn{number}a"), format!("gn{number}b"));
+        for command in [
+            format!("ip netns add {}", namespace.name),
+            format!("ip link add {near} type veth peer name {far}"),
+            format!("ip link set {far} netns {}", namespace.name),
+            format!("ip addr add {}/30 dev {near}", namespace.outside),
+            format!("ip link set {near} up"),
+            format!("ip -n {} addr add {inside}/30 dev {far}", namespace.name),
+            format!("ip -n {} link set {far} up", namespace.name),
+            format!("ip -n {} link set lo up", namespace.name),
+        ] {
+            let mut words = command.split(' ');
+            let done = Command::new(words.next().unwrap()).args(words).output().ok()?;
+            if !done.status.success() {
+                println!("{command}: {}", String::from_utf8_lossy(&done.stderr));
+                return None;
+            }
+        }
+        Some(namespace)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // The pair of devices goes with it.
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_in_another_network_namespace_is_read_too() {
+    let name = "a_program_in_another_network_namespace_is_read_too";
+    if !needs(name) {
+        return;
+    }
+    let Some(namespace) = Namespace::new() else {
+        return skip(name, "network namespaces cannot be made here (iproute2)");
+    };
+    let (upstream, host) = stage(&format!("{}:0", namespace.outside)).await;
+    run(&host, Way::UnderExec, &["ip", "netns", "exec", &namespace.name], &upstream, &CURL, "elsewhere");
+    let event = until("the call's event", || events(&host).into_iter().find(|event| event["gen_ai.tool.name"] == "elsewhere"));
+    check_joined(&event, "curl");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quic_is_refused_under_exec_so_that_clients_fall_back() {
+    if !needs("quic_is_refused_under_exec_so_that_clients_fall_back") {
+        return;
+    }
+    const DATAGRAMS: &str = r#"
+import socket
+def told(step):
+    try:
+        step()
+        return "sent"
+    except PermissionError:
+        return "refused"
+def connected(port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(("127.0.0.9", port))
+print(told(lambda: connected(443)),
+      told(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.9", 443))),
+      told(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.9", 5353))))
+"#;
+    let (upstream, host) = stage("127.0.0.1:0").await;
+    let command = ["python3", "-c", DATAGRAMS].map(str::to_owned);
+    for (way, expected) in [(Way::UnderExec, "refused refused sent"), (Way::Direct, "sent sent sent")] {
+        let output = start(&host, way, &[], upstream.authority.pem_file(), &command);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected, "{way:?} {output:?}");
+    }
+}
