@@ -229,8 +229,7 @@ struct Namespace {
 impl Namespace {
     fn new() -> Option<Self> {
         let number = std::process::id() % 4096;
-        let namespace =
-            Self { name: format!("gne2e{number}"), outside: format!("10.213.{}.{}", number / 64, (number % 64) * 4 + 1) };
+        let namespace = Self { name: format!("gne2e{number}"), outside: format!("10.213.{}.{}", number / 64, (number % 64) * 4 + 1) };
         let inside = format!("10.213.{}.{}", number / 64, (number % 64) * 4 + 2);
         let (near, far) = (format!("gn{number}a"), format!("gn{number}b"));
         for command in [
