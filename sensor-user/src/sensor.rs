@@ -98,6 +98,8 @@ impl Sensor {
         let namespaces = if known { Namespaces::Known } else { Namespaces::Unknown };
         let netns_known = u32::from(known);
         let mut bpf = EbpfLoader::new()
+            // Nothing of ours is relocated against the kernel's types, which take 20 MiB.
+            .btf(None)
             .override_global("NETNS_KNOWN", &netns_known, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("FLOWS", options.flows.max(1))
