@@ -20,7 +20,7 @@ const fn variable(name: &'static str, read_by: &'static str) -> CaVariable {
 /// All that are set for a program. Each is documented by the program that reads it; the first three
 /// were also tried with real agents. NODE_EXTRA_CA_CERTS adds to what Node trusts, most others
 /// replace, which is why they are all given a bundle of everything.
-pub const CA_VARIABLES: [CaVariable; 10] = [
+pub const CA_VARIABLES: [CaVariable; 11] = [
     variable("NODE_EXTRA_CA_CERTS", "Node.js, Claude Code, gemini-cli"),
     variable("SSL_CERT_FILE", "OpenSSL (Python's ssl, httpx), Go, rustls-native-certs, Codex, Claude Code"),
     variable("CODEX_CA_CERTIFICATE", "Codex"),
@@ -28,6 +28,8 @@ pub const CA_VARIABLES: [CaVariable; 10] = [
     variable("CURL_CA_BUNDLE", "curl, Python requests"),
     variable("GIT_SSL_CAINFO", "git"),
     variable("PIP_CERT", "pip"),
+    // npm's own setting stands above what Node is told, and many an .npmrc has it.
+    variable("npm_config_cafile", "npm, npx"),
     variable("CARGO_HTTP_CAINFO", "cargo"),
     variable("AWS_CA_BUNDLE", "AWS CLI and SDKs"),
     variable("DENO_CERT", "Deno"),
