@@ -1,8 +1,11 @@
 //! Redirects: who goes where, and what both ends are told.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use gnomon_sensor::{CgroupId, Decision, Fail, Mode, Outcome, PortList, Ports, Program, Quic, Reason, Redirect, Road, Scope};
+use gnomon_sensor::{
+    CgroupId, Decision, Fail, Heartbeat, Mode, Outcome, PERIOD, PortList, Ports, Program, Quic, Reason, Redirect, Road, Scope,
+};
 
 use crate::support::{Client, Proxy, Stage, Upstream, home, needs, redirect, skip, until};
 
@@ -249,12 +252,29 @@ fn a_full_flow_table_is_a_reason_not_to_redirect_and_is_counted() {
     // Each keeps its connection open; a hash table of the kernel may hold a few more than it was made for.
     let mut clients: Vec<Client> = (0..24).map(|_| Client::start(&stage.client_cgroup())).collect();
     let mut direct = 0;
-    for client in &mut clients {
-        stage.heartbeat.beat();
-        if client.ask(&format!("tcp {}", upstream.at)).starts_with("upstream") {
-            direct += 1;
+    // From a thread of its own, as a slow machine takes more than a second for one of them.
+    stage.heartbeat.beat();
+    let (memory, beating) = (stage.sensor.heartbeat().unwrap(), AtomicBool::new(true));
+    std::thread::scope(|threads| {
+        let beating = &beating;
+        threads.spawn(move || {
+            let heartbeat = Heartbeat::from_fd(memory).unwrap();
+            // Ends by itself should the test fail.
+            for _ in 0..200 {
+                heartbeat.beat();
+                std::thread::sleep(PERIOD);
+                if !beating.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        for client in &mut clients {
+            if client.ask(&format!("tcp {}", upstream.at)).starts_with("upstream") {
+                direct += 1;
+            }
         }
-    }
+        beating.store(false, Ordering::Relaxed);
+    });
     let counters = stage.sensor.counters().unwrap();
     assert!(direct > 0, "the table was never full");
     assert_eq!(counters.get(Program::Connect4, Outcome::FailOpen(Reason::TableFull)), direct);
