@@ -20,14 +20,11 @@ use std::{
 #[derive(Debug)]
 pub struct Part(Child);
 
-/// Loading takes 20 MiB that the sensor never needs again: its allocator gives memory back at once.
-const FRUGAL: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_PAGE_FULL_RETAIN", "0")];
-
 impl Part {
     /// The sensor.
     pub fn sensor(arguments: &[OsString], link: SensorEnd) -> io::Result<Self> {
         let parent = ["--parent".into(), std::process::id().to_string().into()];
-        Self::start(arguments.iter().cloned().chain(parent), link.into_socket().into(), &FRUGAL)
+        Self::start(arguments.iter().cloned().chain(parent), link.into_socket().into())
     }
 
     /// The process that serves: what we were called with, who it is to become, and where it gets its links to sensors.
@@ -35,13 +32,13 @@ impl Part {
         let sensors = if links.is_some() { Given::Stdin } else { Given::None };
         let serving = Serving { user: user.clone(), parent: std::process::id(), sensors };
         let input = links.map_or_else(Stdio::null, Stdio::from);
-        Self::start(arguments.iter().cloned().chain(["--serving".into(), serving.to_string().into()]), input, &[])
+        Self::start(arguments.iter().cloned().chain(["--serving".into(), serving.to_string().into()]), input)
     }
 
-    fn start(arguments: impl Iterator<Item = OsString>, input: Stdio, environment: &[(&str, &str)]) -> io::Result<Self> {
+    fn start(arguments: impl Iterator<Item = OsString>, input: Stdio) -> io::Result<Self> {
         // The very file that runs, even if another has taken its place since.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("gnomon").args(arguments).stdin(input).envs(environment.iter().copied());
+        command.arg0("gnomon").args(arguments).stdin(input);
         // The terminal's signals are for us, to be handed on once.
         command.process_group(0);
         command.spawn().map(Self)

@@ -52,6 +52,9 @@ pub struct Sensor {
     /// Length of a load, seconds
     #[arg(long)]
     secs: Option<f64>,
+    /// Observe the loads' server as well
+    #[arg(long)]
+    both_ends: bool,
     /// Measure this gnomon instead of building one
     #[arg(long)]
     gnomon: Option<PathBuf>,
@@ -113,7 +116,10 @@ impl Intercept {
 
 impl Sensor {
     fn flags(&self) -> Vec<String> {
-        flags([("--rounds", self.rounds.map(|rounds| rounds.to_string())), ("--secs", self.secs.map(|secs| secs.to_string()))])
+        let mut given =
+            flags([("--rounds", self.rounds.map(|rounds| rounds.to_string())), ("--secs", self.secs.map(|secs| secs.to_string()))]);
+        given.extend(self.both_ends.then(|| "--both-ends".to_owned()));
+        given
     }
 }
 

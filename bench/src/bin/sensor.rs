@@ -43,6 +43,9 @@ struct Args {
     /// Length of a load, seconds.
     #[arg(long, default_value_t = 0.7)]
     secs: f64,
+    /// Observe the loads' server as well, as on a host that talks to itself: its packets are looked at too.
+    #[arg(long)]
+    both_ends: bool,
 }
 
 fn main() -> Result<ExitCode> {
@@ -68,6 +71,7 @@ struct Stage<'a> {
     gnomon: &'a Path,
     cgroups: &'a Cgroups,
     loads: Loads,
+    observed: &'static str,
     _upstream: Process,
     _dir: tempfile::TempDir,
 }
@@ -81,13 +85,15 @@ impl<'a> Stage<'a> {
         let (port, leaf) = (free_port()?, &pki.upstream_leaf);
         let upstream_args =
             ["--port".into(), port.to_string().into(), "--cert".into(), leaf.cert.clone().into(), "--key".into(), leaf.key.clone().into()];
-        // Observed as well: on a host that is observed as a whole, so are its servers.
-        let upstream = Process::start_in(Some(&cgroups.load()), &programs.join("upstream"), &upstream_args, port, dir.path())?;
+        // The sensor is about connections that leave; their servers are elsewhere.
+        let home = if args.both_ends { cgroups.load() } else { cgroups.own() };
+        let upstream = Process::start_in(Some(&home), &programs.join("upstream"), &upstream_args, port, dir.path())?;
         let mut loads = Loads::start(&programs.join("sensor_load"), &cgroups.load(), port, &pki.upstream_ca.cert)?;
         for order in [Order::Kept, Order::New] {
             loads.run(order(Duration::from_millis(300))).context("the loads do not work")?;
         }
-        Ok(Self { gnomon: &args.gnomon, cgroups, loads, _upstream: upstream, _dir: dir })
+        let observed = if args.both_ends { "both ends observed" } else { "the client observed" };
+        Ok(Self { gnomon: &args.gnomon, cgroups, loads, observed, _upstream: upstream, _dir: dir })
     }
 
     /// The same loads with and without the sensor, who is first changing from round to round.
@@ -184,7 +190,7 @@ impl<'a> Stage<'a> {
             let packets = since(&before, &programs.run_times()?, OF_A_PACKET)?;
             let micros = packets.nanos as f64 / done.count.max(1) as f64 / 1e3;
             println!("{}", row(OF_A_PACKET, packets, done.count));
-            remarks.push(format!("{OF_A_PACKET}: {micros:.2} µs per {per}, both ends observed"));
+            remarks.push(format!("{OF_A_PACKET}: {micros:.2} µs per {per}, {}", self.observed));
         }
         println!("\n{}", remarks.join("\n"));
         Ok(samples)
