@@ -162,6 +162,9 @@ async fn exit_codes_are_the_programs_own_or_those_of_shells() {
     let refused = bench.run(&[file.to_str().unwrap()]).await;
     assert!(refused.status.code() == Some(126) && text(&refused.stderr).contains("cannot be executed"), "{refused:?}");
     assert_eq!(bench.run(&["sh", "-c", "kill -TERM $$"]).await.status.signal(), Some(15));
+    // A flag that is none of ours is a mistake, not a program.
+    let wrong = Command::new(GNOMON).args(["exec", "--no-such-flag", "true"]).output().unwrap();
+    assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("--no-such-flag"), "{wrong:?}");
 }
 
 #[tokio::test]
