@@ -150,6 +150,11 @@ impl<'a> Desk<'a> {
     fn move_into(&self, client: &Client, scope: Scope, place: Place) -> Result<String, (Refusal, u64)> {
         let id = scope.id().0;
         scope.join(client.pid).map_err(|error| (error.into(), id))?;
+        // It was moved by its number. If it lives now, that was its own all the time; if not, whoever has it since is in a
+        // cgroup that means nothing once the scope is forgotten.
+        if !client.is_alive() {
+            return Err((Refusal::unknown(&"the process that asked is gone"), id));
+        }
         let path = scope.cgroup().path().to_owned();
         place.joined();
         let live = Live::new(scope, place).map_err(|error| (Refusal::failed(error), id))?;
