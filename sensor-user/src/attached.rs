@@ -21,7 +21,7 @@ const PROG_QUERY: libc::c_long = 16;
 const MOST: usize = 64;
 
 /// The hooks we use, and their neighbours, as `enum bpf_attach_type` numbers them.
-const HOOKS: [(&str, u32); 12] = [
+const HOOKS: [(&str, u32); 13] = [
     ("ingress", 0),
     ("egress", 1),
     ("sock_create", 2),
@@ -34,6 +34,7 @@ const HOOKS: [(&str, u32); 12] = [
     ("setsockopt", 22),
     ("getpeername4", 29),
     ("getpeername6", 30),
+    ("sock_release", 34),
 ];
 
 /// The part of `union bpf_attr` that belongs to `BPF_PROG_QUERY`.

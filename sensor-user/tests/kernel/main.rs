@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accounting;
+mod attaching;
 mod failing;
 mod flows;
 mod hellos;
