@@ -1,5 +1,6 @@
 //! `gnomon exec` from outside: what the program that it becomes finds around it.
 
+use crate::sensor_stage::skip;
 use crate::support::{
     HOST,
     gnomon::{Gnomon, Setup},
@@ -23,16 +24,6 @@ use std::{
 use tempfile::TempDir;
 
 pub const GNOMON: &str = env!("CARGO_BIN_EXE_gnomon");
-
-/// Says loudly that a test was not run.
-pub fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED {test}: {why}");
-    println!("{line}");
-    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
-        let mut list = fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-        writeln!(list, "{line}").unwrap();
-    }
-}
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -136,7 +127,7 @@ async fn the_program_is_told_of_proxy_and_authority_and_keeps_what_it_had() {
 #[tokio::test]
 async fn a_real_client_under_exec_is_read() {
     if Command::new("curl").arg("--version").output().is_err() {
-        return skipped("a_real_client_under_exec_is_read", "no curl");
+        return skip("a_real_client_under_exec_is_read", "no curl");
     }
     let upstream = Upstream::start(&["h2", "http/1.1"]).await;
     let setup = Gnomon::with().rules(shipped()).resolve(HOST, upstream.address).trust(upstream.authority.pem_file());
@@ -193,7 +184,7 @@ async fn the_program_is_the_process_that_was_started_with_its_descriptors_and_te
     assert_eq!(fs::read_to_string(file).unwrap(), "kept\n");
 
     if Command::new("script").arg("--version").output().is_err() {
-        return skipped("the_program_is_the_process_that_was_started_with_its_descriptors_and_terminal", "no script(1) for a terminal");
+        return skip("the_program_is_the_process_that_was_started_with_its_descriptors_and_terminal", "no script(1) for a terminal");
     }
     let line = format!("{GNOMON} exec {flags} -- sh -c 'test -t 0 && test -t 1 && tty && ps -o stat= -p $$'");
     let mut script = Command::new("script");
@@ -275,7 +266,7 @@ async fn a_refusal_is_shown_with_its_next_step_and_ends_in_125() {
 #[tokio::test]
 async fn under_sudo_the_program_runs_as_the_person() {
     if !is_root() {
-        return skipped("under_sudo_the_program_runs_as_the_person", "needs root");
+        return skip("under_sudo_the_program_runs_as_the_person", "needs root");
     }
     let (bench, asked) = Bench::joined(joined(Bundle::None));
     fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();

@@ -2,7 +2,8 @@
 //! is attached is attached to a cgroup of the test.
 
 use crate::{
-    exec::{GNOMON, skipped},
+    exec::GNOMON,
+    sensor_stage::needs,
     support::{DEADLINE, HOST, soon, upstream::Upstream},
 };
 use gnomon_host::cgroup::Hierarchy;
@@ -28,25 +29,18 @@ static STAGES: AtomicU32 = AtomicU32::new(0);
 impl Stage {
     /// None, said loudly, where there can be no kernel half.
     fn new(test: &str) -> Option<Self> {
-        let why = if !rustix::process::geteuid().is_root() {
-            "needs root"
-        } else if Hierarchy::find().is_err() {
-            "no cgroup2 hierarchy is mounted"
-        } else if aya::programs::loaded_programs().next().is_some_and(|found| found.is_err()) {
-            "bpf(2) is not allowed"
-        } else {
-            let name = format!("gnomon-e2e-exec-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
-            let cgroup = Hierarchy::find().unwrap().mount().join(name);
-            fs::create_dir(&cgroup).unwrap();
-            let dir = tempfile::tempdir().unwrap();
-            fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-            // The person has no home, so a bundle of theirs is put here.
-            fs::create_dir(dir.path().join("tmp")).unwrap();
-            fs::set_permissions(dir.path().join("tmp"), Permissions::from_mode(0o1777)).unwrap();
-            return Some(Self { cgroup, dir });
-        };
-        skipped(test, why);
-        None
+        if !needs(test) {
+            return None;
+        }
+        let name = format!("gnomon-e2e-exec-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+        let cgroup = Hierarchy::find().unwrap().mount().join(name);
+        fs::create_dir(&cgroup).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        // The person has no home, so a bundle of theirs is put here.
+        fs::create_dir(dir.path().join("tmp")).unwrap();
+        fs::set_permissions(dir.path().join("tmp"), Permissions::from_mode(0o1777)).unwrap();
+        Some(Self { cgroup, dir })
     }
 
     fn state(&self) -> PathBuf {

@@ -170,6 +170,7 @@ async fn stage(address: &str) -> (Upstream, Host) {
 fn check_joined(event: &Value, file: &str) {
     assert!(names(event, file), "{event:#}");
     assert_eq!(event["gnomon.correlation"], "owner", "{event:#}");
+    assert_eq!(event["gnomon.process.identity"], "confirmed", "it became this program after the sensor began: {event:#}");
     assert_eq!(event["gnomon.vantage"], "proxy");
     assert_eq!(event["mcp.method.name"], "tools/call");
     assert_eq!(event["user.name"], "root");
