@@ -20,8 +20,9 @@ use clap::{Parser, Subcommand};
 use complaint::{Complaint, Fault};
 use std::{io, process::ExitCode};
 
-/// Events are made on one thread and freed on the ledger's: an allocator that hands memory back
-/// across threads without a lock is a quarter of a request's CPU (`cargo xtask bench intercept`).
+/// A connection's tasks run on whichever thread is free, so memory is often freed on another than it was made on. This
+/// allocator hands it back without a lock; the C library's cost a request a quarter more CPU when they were compared
+/// (`cargo xtask bench intercept`, when events were still freed on the ledger's thread).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
