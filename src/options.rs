@@ -36,11 +36,13 @@ impl ConfigFlag {
     /// # Errors
     /// When the file cannot be read or something is wrong with it.
     pub fn load(&self) -> Result<Config, Complaint> {
-        if let Some(path) = self.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            return Config::load(path);
-        }
-        let system = PathBuf::from(SYSTEM_CONFIG);
-        if is_root() && system.exists() { Config::load(&system) } else { Ok(Config::default()) }
+        self.file().map_or_else(|| Ok(Config::default()), |path| Config::load(&path))
+    }
+
+    /// The file named, else root's, if there is one.
+    fn file(&self) -> Option<PathBuf> {
+        let named = self.config.clone().filter(|path| !path.as_os_str().is_empty());
+        named.or_else(|| Some(PathBuf::from(SYSTEM_CONFIG)).filter(|system| is_root() && system.exists()))
     }
 }
 
@@ -134,6 +136,16 @@ pub struct ServeFlags {
 }
 
 impl ServeFlags {
+    /// What root's defaults stand for, in the variables that say the same to a process that is not root any more.
+    ///
+    /// # Errors
+    /// There is no state folder.
+    pub fn settled_environment(&self) -> Result<Vec<(&'static str, PathBuf)>, Complaint> {
+        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let config = self.config.file().map(|file| ("GNOMON_CONFIG", whole(file)));
+        Ok(config.into_iter().chain([("GNOMON_STATE_DIR", whole(self.state.dir()?))]).collect())
+    }
+
     /// The configuration with these flags over it, and the state folder.
     ///
     /// # Errors

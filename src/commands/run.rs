@@ -46,9 +46,10 @@ impl Run {
     }
 
     fn supervise(self) -> Result<()> {
+        let environment = self.serve.settled_environment()?;
         let (_, state_dir) = self.serve.settle()?;
         let arguments = env::args_os().skip(1).collect();
-        let plan = Plan { arguments, state_dir, sensor: self.sensor.unwrap_or_default(), exec_socket: self.exec_socket };
+        let plan = Plan { arguments, environment, state_dir, sensor: self.sensor.unwrap_or_default(), exec_socket: self.exec_socket };
         match supervise::run(&plan)? {
             0 => Ok(()),
             // The part has said why.

@@ -81,6 +81,8 @@ impl FromStr for Place {
 pub struct Plan {
     /// The arguments of this process, which the serving process gets as well.
     pub arguments: Vec<OsString>,
+    /// What the serving process, which is not root, would take for something else.
+    pub environment: Vec<(&'static str, PathBuf)>,
     pub state_dir: PathBuf,
     pub sensor: Place,
     /// Where `gnomon exec` joins.
@@ -110,7 +112,7 @@ pub fn run(plan: &Plan) -> Result<u8> {
             (Some(SensorKeeper::new(plan, own.path(), &state_dir, giver)), Some(links))
         }
     };
-    let mut serving = Part::serving(&plan.arguments, &user, links).map_err(|error| {
+    let mut serving = Part::serving(&plan.arguments, &plan.environment, &user, links).map_err(|error| {
         Complaint::own(format!("the serving process cannot be started: {error}")).next("gnomon proxy runs in one process")
     })?;
     let status = oversee(&mut signals, &mut serving, sensor.as_mut())?;

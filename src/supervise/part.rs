@@ -12,6 +12,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     str::FromStr,
 };
@@ -24,21 +25,26 @@ impl Part {
     /// The sensor.
     pub fn sensor(arguments: &[OsString], link: SensorEnd) -> io::Result<Self> {
         let parent = ["--parent".into(), std::process::id().to_string().into()];
-        Self::start(arguments.iter().cloned().chain(parent), link.into_socket().into())
+        Self::start(arguments.iter().cloned().chain(parent), link.into_socket().into(), &[])
     }
 
     /// The process that serves: what we were called with, who it is to become, and where it gets its links to sensors.
-    pub fn serving(arguments: &[OsString], user: &User, links: Option<OwnedFd>) -> io::Result<Self> {
+    pub fn serving(
+        arguments: &[OsString],
+        environment: &[(&'static str, PathBuf)],
+        user: &User,
+        links: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         let sensors = if links.is_some() { Given::Stdin } else { Given::None };
         let serving = Serving { user: user.clone(), parent: std::process::id(), sensors };
         let input = links.map_or_else(Stdio::null, Stdio::from);
-        Self::start(arguments.iter().cloned().chain(["--serving".into(), serving.to_string().into()]), input)
+        Self::start(arguments.iter().cloned().chain(["--serving".into(), serving.to_string().into()]), input, environment)
     }
 
-    fn start(arguments: impl Iterator<Item = OsString>, input: Stdio) -> io::Result<Self> {
+    fn start(arguments: impl Iterator<Item = OsString>, input: Stdio, environment: &[(&'static str, PathBuf)]) -> io::Result<Self> {
         // The very file that runs, even if another has taken its place since.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("gnomon").args(arguments).stdin(input);
+        command.arg0("gnomon").args(arguments).stdin(input).envs(environment.iter().map(|(name, value)| (name, value)));
         // The terminal's signals are for us, to be handed on once.
         command.process_group(0);
         command.spawn().map(Self)
