@@ -1,6 +1,5 @@
 //! Why the ledger could not be opened or read, each with the next step.
 
-use gnomon_observe::UnknownField;
 use std::{io, path::PathBuf};
 use thiserror::Error;
 
@@ -82,9 +81,6 @@ pub enum ReadError {
         /// The version known here.
         known: i64,
     },
-    /// A filter names a field that does not exist.
-    #[error(transparent)]
-    Field(#[from] UnknownField),
     /// A stored row makes no sense.
     #[error("the ledger's table {table} has a value in {column} that makes no sense (row {row})")]
     BadRow {

@@ -35,6 +35,7 @@
 //! SQL stays inside `sqlite`, so that another database can join behind the same types.
 #![deny(missing_docs)]
 
+mod condition;
 mod encode;
 mod error;
 mod event;
@@ -51,6 +52,7 @@ mod reader;
 mod sqlite;
 mod writer;
 
+pub use condition::{Comparison, Condition, ConditionError};
 pub use error::{LedgerError, ReadError};
 pub use event::{Event, MAX_EVENT_BYTES};
 pub use ids::Ids;

@@ -1,8 +1,7 @@
 //! Questions about the past, over a read-only connection of their own. Pages are short
 //! transactions, so that a slow reader never keeps the write-ahead log from being folded.
 
-use crate::{ReadError, inventory::ServerRecord, sqlite::Rows};
-use gnomon_observe::FieldRef;
+use crate::{Condition, ReadError, inventory::ServerRecord, sqlite::Rows};
 use serde::Serialize;
 use std::{path::Path, time::Duration};
 
@@ -19,9 +18,10 @@ pub struct EventFilter {
     pub since_ms: Option<i64>,
     /// Before this moment, likewise.
     pub until_ms: Option<i64>,
-    /// Fields that must have this value, all of them; of a list, one entry must. Numbers and truths
-    /// are compared as written in JSON.
-    pub where_: Vec<(String, String)>,
+    /// What must hold of fields, all of it.
+    pub conditions: Vec<Condition>,
+    /// This rule, by id or name, must have matched.
+    pub rule: Option<String>,
     /// `event.kind` must be one of these; none means any.
     pub kinds: Vec<String>,
     /// The page starts behind this event, in the order asked for: its `seq` is the last page's last.
@@ -32,7 +32,7 @@ pub struct EventFilter {
 
 impl Default for EventFilter {
     fn default() -> Self {
-        Self { since_ms: None, until_ms: None, where_: Vec::new(), kinds: Vec::new(), after: None, limit: 1_000 }
+        Self { since_ms: None, until_ms: None, conditions: Vec::new(), rule: None, kinds: Vec::new(), after: None, limit: 1_000 }
     }
 }
 
@@ -107,9 +107,8 @@ impl Reader {
     /// A page of events. The next page has the last one's `seq` as [`EventFilter::after`].
     ///
     /// # Errors
-    /// When the filter names an unknown field, or the database cannot be read.
+    /// When the database cannot be read.
     pub async fn events(&mut self, filter: &EventFilter, order: Order) -> Result<Vec<StoredEvent>, ReadError> {
-        check(filter)?;
         self.rows.events(filter, order, i64::MAX).await
     }
 
@@ -117,9 +116,8 @@ impl Reader {
     /// next one. Of the filter, `after` is not used and `limit` is the page's.
     ///
     /// # Errors
-    /// When the filter names an unknown field, or the database cannot be read.
+    /// When the database cannot be read.
     pub async fn follow(mut self, filter: EventFilter, after_seq: Option<i64>) -> Result<Follow, ReadError> {
-        check(&filter)?;
         let after = match after_seq {
             Some(seq) => seq,
             None => self.rows.last_seq().await?,
@@ -171,11 +169,4 @@ impl Follow {
             tokio::time::sleep(POLL).await;
         }
     }
-}
-
-fn check(filter: &EventFilter) -> Result<(), ReadError> {
-    for (name, _) in &filter.where_ {
-        name.parse::<FieldRef>()?;
-    }
-    Ok(())
 }

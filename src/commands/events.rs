@@ -8,8 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use gnomon_ledger::{EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
-use gnomon_observe::FieldRef;
+use gnomon_ledger::{Condition, EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
 use std::{
     io::{self, BufWriter, Write},
     time::SystemTime,
@@ -30,12 +29,19 @@ pub struct Events {
     /// From then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     since: Option<SystemTime>,
+    /// Before then, written likewise
+    #[arg(long, value_name = "WHEN", value_parser = when::parse, conflicts_with = "follow")]
+    until: Option<SystemTime>,
     /// Only the newest so many [default: all; with --follow and without --since: none]
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<usize>,
-    /// Only events whose field has this value, as gnomon.action=block; repeatable, all must hold
-    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = condition)]
-    conditions: Vec<(String, String)>,
+    /// Only events whose field has this value, as gnomon.action=block; also !=, * for any text, and <, <=, >, >= for numbers;
+    /// repeatable, all must hold
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = str::parse::<Condition>)]
+    conditions: Vec<Condition>,
+    /// Only events that this rule matched, by its id or title
+    #[arg(long, value_name = "RULE")]
+    rule: Option<String>,
 }
 
 impl Events {
@@ -43,8 +49,14 @@ impl Events {
         let path = self.state.ledger()?;
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
             let mut reader = Reader::open(&path).await?;
-            let filter =
-                EventFilter { since_ms: self.since.map(when::millis), where_: self.conditions, limit: PAGE, ..EventFilter::default() };
+            let filter = EventFilter {
+                since_ms: self.since.map(when::millis),
+                until_ms: self.until.map(when::millis),
+                conditions: self.conditions,
+                rule: self.rule,
+                limit: PAGE,
+                ..EventFilter::default()
+            };
             let format = self.format.format();
             let last = match (self.limit, self.follow && self.since.is_none()) {
                 (Some(limit), _) => newest(&mut reader, &filter, limit, format).await?,
@@ -98,14 +110,4 @@ fn write(events: &[StoredEvent], format: Format) -> io::Result<()> {
         }
     }
     out.flush()
-}
-
-fn condition(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((field, value)) => match field.parse::<FieldRef>() {
-            Ok(_) => Ok((field.to_owned(), value.to_owned())),
-            Err(unknown) => Err(unknown.to_string()),
-        },
-        None => Err("write FIELD=VALUE, as gnomon.action=block".to_owned()),
-    }
 }

@@ -1,6 +1,7 @@
 //! The ledger in SQLite: the only place that knows SQL.
 
 mod append;
+mod conditions;
 mod inventory;
 mod query;
 mod schema;

@@ -1,12 +1,12 @@
 //! Reading: pages of events, the inventory, incidents.
 
-use super::{inventory, schema};
+use super::{conditions, inventory, schema};
 use crate::{
     ReadError,
     inventory::{ServerRecord, ServerStatus},
     reader::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent},
 };
-use gnomon_observe::{Confidence, Field};
+use gnomon_observe::Confidence;
 use sqlx::{
     ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteRow},
@@ -78,17 +78,11 @@ impl Rows {
             }
             sql.push(")");
         }
-        for (name, value) in &filter.where_ {
-            match column(name) {
-                Some(column) => {
-                    sql.push(" AND ").push(column).push(" = ").push_bind(value.clone());
-                }
-                None => {
-                    // One element per scalar, one per entry of a list.
-                    sql.push(" AND EXISTS (SELECT 1 FROM json_each(event.json, ").push_bind(json_path(name));
-                    sql.push(") WHERE iif(type IN ('true', 'false'), type, CAST(value AS TEXT)) = ").push_bind(value.clone()).push(")");
-                }
-            }
+        for condition in &filter.conditions {
+            conditions::push(&mut sql, condition);
+        }
+        if let Some(rule) = &filter.rule {
+            conditions::push_rule(&mut sql, rule);
         }
         sql.push(if order == Order::OldestFirst { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " });
         sql.push_bind(filter.limit.min(MAX_PAGE) as i64);
@@ -112,22 +106,6 @@ impl Rows {
             sqlx::query("SELECT * FROM incident ORDER BY last_seq DESC LIMIT ?").bind(limit as i64).fetch_all(&mut self.conn).await?;
         rows.iter().map(incident).collect()
     }
-}
-
-/// Fields that have a column of their own.
-fn column(name: &str) -> Option<&'static str> {
-    Some(match name.parse::<Field>().ok()? {
-        Field::EventKind => "kind",
-        Field::RuleId => "rule",
-        Field::ServerAddress => "server",
-        Field::UserName => "user",
-        _ => return None,
-    })
-}
-
-/// The path of a top-level key; the key is quoted, since it holds dots.
-fn json_path(name: &str) -> String {
-    format!("$.\"{}\"", name.replace('"', ""))
 }
 
 fn server(row: &SqliteRow, names: &mut HashMap<(i64, String), Vec<String>>) -> Result<ServerRecord, ReadError> {

@@ -1,0 +1,234 @@
+//! What is asked of a field: `server.address=*.example.com`, `http.response.status_code>=400`.
+//!
+//! Parsed once, with errors that name the mistake: a filter that is silently empty would read as
+//! "nothing happened". SQL is made of it in `sqlite`.
+
+use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, Kind, Level, Retention, UnknownField};
+use std::str::FromStr;
+use thiserror::Error;
+
+/// How a field's value stands to the one asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It is that value; of a list, one entry is.
+    Is,
+    /// It is not, or is absent; of a list, no entry is.
+    IsNot,
+    /// It is below that number.
+    Below,
+    /// It is that number or below.
+    AtMost,
+    /// It is above that number.
+    Above,
+    /// It is that number or above.
+    AtLeast,
+}
+
+/// Longer ones first: `>=` begins with `>`.
+const SIGNS: [(&str, Comparison); 6] = [
+    ("!=", Comparison::IsNot),
+    (">=", Comparison::AtLeast),
+    ("<=", Comparison::AtMost),
+    ("=", Comparison::Is),
+    (">", Comparison::Above),
+    ("<", Comparison::Below),
+];
+
+/// One condition on an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    field: FieldRef,
+    comparison: Comparison,
+    wanted: Wanted,
+}
+
+/// What is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Exactly this text, as JSON writes it where it is no text.
+    Exact(String),
+    /// A pattern of SQLite's GLOB.
+    Glob(String),
+    Number(i64),
+}
+
+/// Why a condition makes no sense.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum ConditionError {
+    /// There is no comparison in it.
+    #[error("`{0}` is no condition; write FIELD=VALUE, as gnomon.action=block (also !=, and for numbers <, <=, >, >=)")]
+    NoComparison(String),
+    /// There is no such field.
+    #[error(transparent)]
+    Field(#[from] UnknownField),
+    /// Events do not carry the field.
+    #[error("`{0}` is judged and never stored, so no event can be found by it")]
+    NotStored(FieldRef),
+    /// The field has no order.
+    #[error("`{0}` is no number, so it cannot be above or below anything; use = or !=, with * for any text")]
+    NotANumber(FieldRef),
+    /// Events are found by their time in another way.
+    #[error("use --since and --until for times")]
+    Time,
+    /// The value is of another kind than the field.
+    #[error("`{field}` is {expected}, and `{value}` is not")]
+    Value {
+        /// The field.
+        field: FieldRef,
+        /// What its values are.
+        expected: &'static str,
+        /// What was written.
+        value: String,
+    },
+    /// The value is none of those that the field can have.
+    #[error("{0}")]
+    Word(String),
+}
+
+impl Condition {
+    /// That the field is exactly this text; a `*` in it is only a `*`.
+    #[must_use]
+    pub fn is(field: Field, value: impl Into<String>) -> Self {
+        Self { field: FieldRef::Field(field), comparison: Comparison::Is, wanted: Wanted::Exact(value.into()) }
+    }
+
+    /// The field asked for.
+    #[must_use]
+    pub fn field(&self) -> &FieldRef {
+        &self.field
+    }
+
+    pub(crate) fn comparison(&self) -> Comparison {
+        self.comparison
+    }
+
+    pub(crate) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+}
+
+impl FromStr for Condition {
+    type Err = ConditionError;
+
+    fn from_str(text: &str) -> Result<Self, ConditionError> {
+        let at = text.find(['=', '<', '>']).map(|at| if text[..at].ends_with('!') { at - 1 } else { at });
+        let found = at.and_then(|at| SIGNS.iter().find(|(sign, _)| text[at..].starts_with(sign)).map(|found| (at, *found)));
+        let Some((at, (sign, comparison))) = found else { return Err(ConditionError::NoComparison(text.to_owned())) };
+        let field: FieldRef = text[..at].trim().parse()?;
+        let value = &text[at + sign.len()..];
+        let kind = match &field {
+            FieldRef::Field(field) if field.info().retention == Retention::Transient => None,
+            FieldRef::Field(field) => Some(field.info().kind),
+            FieldRef::Member(gnomon_observe::Family::Argument, _) => None,
+            FieldRef::Member(..) => Some(Kind::Str),
+        };
+        let Some(kind) = kind else { return Err(ConditionError::NotStored(field)) };
+        let expected = |field, expected| ConditionError::Value { field, expected, value: value.to_owned() };
+        if !matches!(comparison, Comparison::Is | Comparison::IsNot) {
+            if field == FieldRef::Field(Field::Timestamp) {
+                return Err(ConditionError::Time);
+            }
+            if kind != Kind::Int {
+                return Err(ConditionError::NotANumber(field));
+            }
+            let number = value.parse().map_err(|_| expected(field.clone(), "a whole number"))?;
+            return Ok(Self { field, comparison, wanted: Wanted::Number(number) });
+        }
+        if let Some(pattern) = glob(value) {
+            return Ok(Self { field, comparison, wanted: Wanted::Glob(pattern) });
+        }
+        let value = plain(value);
+        match kind {
+            Kind::Int if value.parse::<i64>().is_err() => Err(expected(field, "a whole number")),
+            Kind::Bool if value.parse::<bool>().is_err() => Err(expected(field, "true or false")),
+            Kind::Int | Kind::Bool => Ok(Self { field, comparison, wanted: Wanted::Exact(value) }),
+            Kind::Str | Kind::List => {
+                known_word(&field, &value).map_err(ConditionError::Word)?;
+                Ok(Self { field, comparison, wanted: Wanted::Exact(value) })
+            }
+        }
+    }
+}
+
+/// Refuses what a field of few words can never be: an empty answer would read as "nothing happened".
+fn known_word(field: &FieldRef, value: &str) -> Result<(), String> {
+    let FieldRef::Field(field) = field else { return Ok(()) };
+    let wrong = match field {
+        Field::Action => value.parse::<Action>().err(),
+        Field::Confidence => value.parse::<Confidence>().err(),
+        Field::DetectionClass => value.parse::<Class>().err(),
+        Field::RuleLevel => value.parse::<Level>().err(),
+        Field::Channel => value.parse::<Channel>().err(),
+        Field::Correlation => value.parse::<Correlation>().err(),
+        _ => None,
+    };
+    wrong.map_or(Ok(()), |unknown| Err(unknown.to_string()))
+}
+
+/// The pattern of a value with a `*` in it, none where every `*` is written `\*`. SQLite's other
+/// wildcards are put in brackets, where they stand for themselves.
+fn glob(value: &str) -> Option<String> {
+    let (mut pattern, mut wild) = (String::with_capacity(value.len() + 8), false);
+    let mut chars = value.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if chars.next_if_eq(&'*').is_some() => pattern.push_str("[*]"),
+            '*' => {
+                wild = true;
+                pattern.push('*');
+            }
+            '?' | '[' => pattern.extend(['[', c, ']']),
+            other => pattern.push(other),
+        }
+    }
+    wild.then_some(pattern)
+}
+
+/// A value without wildcards, as it is meant.
+fn plain(value: &str) -> String {
+    value.replace("\\*", "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        text.parse::<Condition>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_first_sign_divides_and_values_may_hold_others() {
+        for (text, comparison, wanted) in [
+            ("server.address=a=b", Comparison::Is, Wanted::Exact("a=b".to_owned())),
+            ("server.address!=a>b", Comparison::IsNot, Wanted::Exact("a>b".to_owned())),
+            ("server.address=", Comparison::Is, Wanted::Exact(String::new())),
+            ("http.response.status_code>=400", Comparison::AtLeast, Wanted::Number(400)),
+            ("http.response.status_code<400", Comparison::Below, Wanted::Number(400)),
+            ("http.response.status_code=200", Comparison::Is, Wanted::Exact("200".to_owned())),
+            ("gnomon.sanctioned!=true", Comparison::IsNot, Wanted::Exact("true".to_owned())),
+            ("gen_ai.tool.name=a\\*b", Comparison::Is, Wanted::Exact("a*b".to_owned())),
+            ("gen_ai.tool.name=a\\**", Comparison::Is, Wanted::Glob("a[*]*".to_owned())),
+            ("url.path=/[x]?*", Comparison::Is, Wanted::Glob("/[[]x][?]*".to_owned())),
+            ("http.response.status_code=4*", Comparison::Is, Wanted::Glob("4*".to_owned())),
+            ("http.request.header.X-A=1", Comparison::Is, Wanted::Exact("1".to_owned())),
+        ] {
+            let condition: Condition = text.parse().unwrap();
+            assert_eq!((condition.comparison, &condition.wanted), (comparison, &wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_match_is_refused_with_the_reason() {
+        assert_eq!(error("server.adress=x"), "unknown field `server.adress`; did you mean `server.address`?");
+        assert!(error("server.address").starts_with("`server.address` is no condition; write FIELD=VALUE"));
+        assert!(error("").contains("no condition"));
+        assert_eq!(error("gnomon.action=blocked"), "`blocked` is not a known action; use one of: allow, log, redact, redirect, block");
+        assert_eq!(error("gnomon.sanctioned=yes"), "`gnomon.sanctioned` is true or false, and `yes` is not");
+        assert_eq!(error("server.port=https"), "`server.port` is a whole number, and `https` is not");
+        assert!(error("server.address>a").contains("is no number"));
+        assert!(error("@timestamp>2026").contains("--since"));
+        assert!(error("gen_ai.tool.call.arguments.path=/etc").contains("never stored"));
+        assert!(error("http.request.body.text=a").contains("never stored"));
+    }
+}
