@@ -10,6 +10,7 @@ mod exec;
 mod line;
 mod options;
 mod replay;
+mod rule_changes;
 mod rule_files;
 mod serve;
 mod supervise;

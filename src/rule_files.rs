@@ -53,14 +53,31 @@ pub fn sources(rules: &config::Rules) -> Result<Vec<Source>, Complaint> {
 pub fn own(paths: &[PathBuf]) -> Result<Vec<Source>, Complaint> {
     let mut files = Vec::new();
     for path in paths {
-        let before = files.len();
-        collect(path, 0, &mut files)?;
-        files[before..].sort_unstable();
+        files.extend(listed(path)?);
+        if files.len() > MAX_FILES {
+            return Err(too_many());
+        }
     }
     // A folder named twice, or a folder within another, is loaded once.
     let mut seen = std::collections::HashSet::new();
     files.retain(|file| seen.insert(fs::canonicalize(file).unwrap_or_else(|_| file.clone())));
     files.iter().map(|file| Ok(Source { name: file.display().to_string(), text: read(file)?, origin: Origin::Admin })).collect()
+}
+
+/// The files of rules in a folder, sorted, or the file itself.
+///
+/// # Errors
+/// When a folder cannot be read, or there are too many.
+pub fn listed(path: &Path) -> Result<Vec<PathBuf>, Complaint> {
+    let mut files = Vec::new();
+    collect(path, 0, &mut files)?;
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// What to look at to learn that rules are others than before.
+pub fn watched(rules: &config::Rules) -> Vec<PathBuf> {
+    rules.dirs.clone()
 }
 
 /// The shipped catalogue of hosts with the administrator's over it.
@@ -81,7 +98,7 @@ fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Co
     if !kind.is_dir() {
         files.push(path.to_owned());
         if files.len() > MAX_FILES {
-            return Err(Complaint::input(format!("more than {MAX_FILES} rule files")).next("name a narrower folder"));
+            return Err(too_many());
         }
         return Ok(());
     }
@@ -103,6 +120,10 @@ fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Co
         }
     }
     Ok(())
+}
+
+fn too_many() -> Complaint {
+    Complaint::input(format!("more than {MAX_FILES} rule files")).next("name a narrower folder")
 }
 
 fn read(path: &Path) -> Result<String, Complaint> {

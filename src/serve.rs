@@ -6,6 +6,7 @@ use crate::{
     config::{Config, Jsonl, Switch},
     line,
     options::ledger_in,
+    rule_changes::RuleChanges,
     rule_files,
     supervise::Sensors,
     watching::Watching,
@@ -13,7 +14,7 @@ use crate::{
 use anyhow::{Context, Result};
 use gnomon_http::{CertificateAuthority, Provenance};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
-use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Secret, serve_metrics};
+use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
 use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerOptions, Reader, Writer};
 use std::{
     io::{self, Write},
@@ -62,6 +63,8 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Opt
     // Two streams of lines in one output could not be told apart.
     let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        // Before the rules are read, so that no change is missed.
+        let mut changes = RuleChanges::of(&config.rules);
         let Started { proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
         let mut signals = Signals::new()?;
         let (proxy, watching, scope) = match sensors {
@@ -86,6 +89,7 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Opt
                     Asked::Reload => reload(config, &inspector, recorder.metrics()),
                     Asked::Stop => break None,
                 },
+                () = changes.next() => reload(config, &inspector, recorder.metrics()),
                 ended = &mut serving => break Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
                 () = writer.ended() => break Some(Complaint::own("the ledger's writer ended; events can no longer be kept")),
                 ended = &mut narrating, if !narrating.is_finished() => {
@@ -222,15 +226,19 @@ fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&st
 
 /// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
 fn reload(config: &Config, inspector: &Inspector, metrics: &Metrics) {
-    // Whoever sent the signal looks at the log, so it says what came of it either way.
+    // Whoever sent the signal or wrote the file looks at the log, so it says what came of it either way.
     let told = match rule_files::load(&config.rules) {
         Ok(rules) => {
             metrics.rules_replaced(&rules);
+            metrics.rules_reloaded(Reload::Success);
             let count = rules.rules().len();
             inspector.replace_rules(Arc::new(rules));
             format!("rules reloaded: {count} are in force; connections that are open keep theirs")
         }
-        Err(complaint) => format!("rules not reloaded, those from before stay in force:\n{complaint}"),
+        Err(complaint) => {
+            metrics.rules_reloaded(Reload::Failure);
+            format!("rules not reloaded, those from before stay in force:\n{complaint}")
+        }
     };
     let _ = writeln!(io::stderr(), "gnomon: {told}");
 }

@@ -13,6 +13,7 @@ mod mcp;
 mod passage;
 mod quality;
 mod redirected;
+mod reload;
 mod replay;
 mod sensor;
 mod sensor_stage;

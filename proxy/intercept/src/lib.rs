@@ -41,7 +41,7 @@ mod upload;
 pub use finish::Finisher;
 pub use flows::FlowOutcome;
 pub use listeners::{AddListenerError, ListenerKey, Namespace, RedirectedListeners};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Reload};
 pub use options::{ProxyError, ProxyOptions, ProxyUser, Secret};
 pub use owners::{Owned, Owners};
 pub use proxy::Proxy;

@@ -6,7 +6,27 @@ use gnomon_engine::RuleSet;
 use gnomon_ledger::DropCounts;
 use gnomon_observe::{Action, Channel, Field, Lookup, Observation, Value};
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+/// What came of reading the rules again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// They are in force.
+    Success,
+    /// They are bad, and those from before stay.
+    Failure,
+}
+
+impl Reload {
+    const ALL: [Self; 2] = [Self::Success, Self::Failure];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+}
 
 /// The metrics of one gnomon.
 #[derive(Debug)]
@@ -17,6 +37,8 @@ pub struct Metrics {
     flows: IntCounterVec,
     duration: Histogram,
     rules: IntGauge,
+    reloads: IntCounterVec,
+    reloaded: IntGauge,
 }
 
 impl Metrics {
@@ -55,10 +77,20 @@ impl Metrics {
         registry.register(Box::new(duration.clone()))?;
         let loaded = IntGauge::new("gnomon_rules_loaded", "Rules in force.")?;
         registry.register(Box::new(loaded.clone()))?;
+        let reloads = counter("gnomon_rules_reload_total", "Times that the rules were read again while running.", &["outcome"])?;
+        for outcome in Reload::ALL {
+            reloads.with_label_values(&[outcome.as_str()]);
+        }
+        let reloaded = IntGauge::new(
+            "gnomon_rules_last_reload_success_timestamp_seconds",
+            "When rules were last put in force, at the start included, in seconds since 1970.",
+        )?;
+        registry.register(Box::new(reloaded.clone()))?;
         let build = IntGaugeVec::new(Opts::new("gnomon_build_info", "1, labelled with the version."), &["version"])?;
         build.with_label_values(&[version]).set(1);
         registry.register(Box::new(build))?;
-        let metrics = Self { registry, detections, messages, flows, duration, rules: loaded };
+        let metrics = Self { registry, detections, messages, flows, duration, rules: loaded, reloads, reloaded };
+        metrics.put_in_force();
         metrics.rules_replaced(rules);
         Ok(metrics)
     }
@@ -79,6 +111,19 @@ impl Metrics {
                 self.detections.with_label_values(&labels);
             }
         }
+    }
+
+    /// The rules were read again.
+    pub fn rules_reloaded(&self, outcome: Reload) {
+        self.reloads.with_label_values(&[outcome.as_str()]).inc();
+        if outcome == Reload::Success {
+            self.put_in_force();
+        }
+    }
+
+    fn put_in_force(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.reloaded.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn flow(&self, outcome: FlowOutcome) {
