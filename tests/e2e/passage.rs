@@ -44,6 +44,18 @@ async fn a_protocol_in_which_the_server_speaks_first_passes() {
 }
 
 #[tokio::test]
+async fn a_rule_on_the_tls_library_counts_for_what_is_read() {
+    let upstream = Upstream::start(H1).await;
+    // TLS 1.3, a server name, HTTP/1.1 first: what JA4 begins with.
+    let rules = [block(1, "tls.client.ja4|re: '^t13d[0-9]{4}h1_[0-9a-f]{12}_[0-9a-f]{12}$', gen_ai.tool.name: any_tool")];
+    let gnomon = Gnomon::with().rules(rules).before(&upstream).await;
+    let mut client = H1::connect(&gnomon).await;
+    let answer = client.send(&[h1_post("/rpc", call(1, "any_tool").to_string().as_bytes())]).await;
+    assert_eq!(answer.json()["result"]["isError"], json!(true), "{answer:?}");
+    assert!(upstream.paths().is_empty());
+}
+
+#[tokio::test]
 async fn a_bypassed_server_shows_its_own_certificate_and_is_still_told_of() {
     let upstream = Upstream::start(H1).await;
     let rules =

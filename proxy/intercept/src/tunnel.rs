@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use gnomon_engine::Answer;
 use gnomon_http::{Alpn, Destination, InvalidDestination, LeafName, Scheme, SendError, UpstreamStream};
 use gnomon_inspect::{Connection, Hello, Sighting, Telling};
-use gnomon_observe::{Action, Channel};
-use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus};
+use gnomon_observe::{Action, Channel, Field};
+use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus, Transport};
 use rustls::AlertDescription;
 use smol_str::SmolStr;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -212,7 +212,9 @@ impl Tunnel {
     }
 
     async fn tls(mut self, hello: &ClientHello) {
-        let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Https));
+        let mut seen = self.asking.observe(Channel::Https);
+        seen.set(Field::Ja4, hello.ja4(Transport::Tcp));
+        let (mut connection, _) = Connection::open(&self.shared.inspector, seen);
         let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
         let answer = connection.hello(&self.host, self.port, &facts);
         // What the client names in its handshake is what the server will go by, so that is where the
