@@ -14,7 +14,7 @@ use std::{
 };
 
 /// A name that points to MCP, so that flows to it are told.
-const NAME: &str = "mcp.tools.example";
+pub const NAME: &str = "mcp.tools.example";
 
 /// Makes a call with Python's TLS; the address that `getpeername` says comes last.
 const PYTHON: &str = r#"
@@ -120,13 +120,18 @@ const PROGRAMS: [Program; 5] = [
 
 /// How a program is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Direct,
     UnderExec,
 }
 
 /// Starts a program in the sensor's cgroup, `before` in front of its command.
-fn start(host: &Host, way: Way, before: &[&str], trust: &Path, command: &[String]) -> Output {
+pub fn start(host: &Host, way: Way, before: &[&str], trust: &Path, command: &[String]) -> Output {
+    command_in(host, way, before, trust, command).output().unwrap()
+}
+
+/// The same, not yet started.
+pub fn command_in(host: &Host, way: Way, before: &[&str], trust: &Path, command: &[String]) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&host.cgroup).args(before);
     if way == Way::UnderExec {
@@ -135,7 +140,8 @@ fn start(host: &Host, way: Way, before: &[&str], trust: &Path, command: &[String
     for variable in ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
         shell.env(variable, trust);
     }
-    shell.args(command).stdin(Stdio::null()).output().unwrap()
+    shell.args(command).stdin(Stdio::null());
+    shell
 }
 
 fn run(host: &Host, way: Way, before: &[&str], upstream: &Upstream, program: &Program, tool: &str) -> String {
@@ -148,26 +154,31 @@ fn run(host: &Host, way: Way, before: &[&str], upstream: &Upstream, program: &Pr
     said
 }
 
-fn events(host: &Host) -> Vec<Value> {
+pub fn events(host: &Host) -> Vec<Value> {
     host.events().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn names(event: &Value, file: &str) -> bool {
+pub fn names(event: &Value, file: &str) -> bool {
     event["process.executable.path"].as_str().is_some_and(|path| path.rsplit('/').next().unwrap_or_default().starts_with(file))
 }
 
 /// An upstream that the serving process may trust, and a host that does.
 async fn stage(address: &str) -> (Upstream, Host) {
     let upstream = Upstream::at(address, NAME, &["h2", "http/1.1"], |_| None).await;
-    let pem = upstream.authority.pem_file();
-    fs::set_permissions(pem.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
-    let host = Host::start_with(&["--upstream-ca", pem.to_str().unwrap()]);
-    until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+    let host = trusting(upstream.authority.pem_file(), &[]);
     (upstream, host)
 }
 
+/// A host whose serving process trusts this authority for upstreams.
+pub fn trusting(pem: &Path, arguments: &[&str]) -> Host {
+    fs::set_permissions(pem.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+    let host = Host::start_with(&[&["--upstream-ca", pem.to_str().unwrap()], arguments].concat());
+    until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+    host
+}
+
 /// Checks the event of a call that was read under exec.
-fn check_joined(event: &Value, file: &str) {
+pub fn check_joined(event: &Value, file: &str) {
     assert!(names(event, file), "{event:#}");
     assert_eq!(event["gnomon.correlation"], "owner", "{event:#}");
     assert_eq!(event["gnomon.process.identity"], "confirmed", "it became this program after the sensor began: {event:#}");

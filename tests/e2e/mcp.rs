@@ -7,8 +7,11 @@ use crate::support::{
     rules::{MESSAGE, block, id, shipped},
     soon,
 };
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rmcp::{
     ClientLifecycleMode, ClientServiceExt, ErrorData, RoleServer, ServerHandler,
     model::{
@@ -47,9 +50,10 @@ impl ServerHandler for Tools {
     }
 }
 
-async fn serve(authority: &Authority, config: StreamableHttpServerConfig) -> SocketAddr {
+/// The server, under this name.
+pub async fn serve(authority: &Authority, name: &str, alpn: &[&str], config: StreamableHttpServerConfig) -> SocketAddr {
     let service: StreamableHttpService<Tools, LocalSessionManager> = StreamableHttpService::new(|| Ok(Tools), Arc::default(), config);
-    let acceptor = TlsAcceptor::from(authority.server(HOST, &["http/1.1"]));
+    let acceptor = TlsAcceptor::from(authority.server(name, alpn));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -61,7 +65,11 @@ async fn serve(authority: &Authority, config: StreamableHttpServerConfig) -> Soc
                     let service = service.clone();
                     async move { Ok::<_, Infallible>(service.handle(request).await) }
                 });
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), answer).await;
+                if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tls), answer).await;
+                } else {
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(tls), answer).await;
+                }
             });
         }
     });
@@ -94,7 +102,7 @@ impl Era {
     async fn connect(self, gnomon: &Gnomon) -> Client {
         let proxy = reqwest::Proxy::all(format!("http://{}", gnomon.address)).unwrap();
         let tls = trusting(&gnomon.root, &["http/1.1"]);
-        let http = reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured((*tls).clone()).build().unwrap();
+        let http = reqwest::Client::builder().proxy(proxy).http1_only().tls_backend_preconfigured((*tls).clone()).build().unwrap();
         let config = StreamableHttpClientTransportConfig::with_uri(format!("https://{HOST}/rpc"));
         let transport = StreamableHttpClientTransport::with_client(http, config);
         let client = ClientConfig::new(ClientCapabilities::default(), Implementation::new("e2e-client", "9.9"));
@@ -119,7 +127,7 @@ fn text(result: &CallToolResult) -> String {
 async fn a_session_of_either_era_passes_unchanged_and_a_blocked_call_leaves_it_usable() {
     for era in [Era::Sessions, Era::Json, Era::Stateless] {
         let authority = Authority::new("the server's authority");
-        let address = serve(&authority, era.server()).await;
+        let address = serve(&authority, HOST, &["http/1.1"], era.server()).await;
         let rules = shipped().into_iter().chain([block(1, "gen_ai.tool.name: blocked_tool")]);
         let gnomon = Gnomon::with().rules(rules).resolve(HOST, address).trust(authority.pem_file()).start().await;
         let client = era.connect(&gnomon).await;
