@@ -163,6 +163,7 @@ async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
     let own_listeners = metrics.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let (ledger, writer) = Ledger::open(ledger_options(config, state_dir)).await?;
     let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
+    recorder.metrics().ca_not_after(ca.certificate().not_after().unix_timestamp());
     let options = ProxyOptions {
         listen: config.proxy.listen,
         bypass: config.bypass_hosts(),

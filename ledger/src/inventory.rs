@@ -172,6 +172,11 @@ impl Deltas {
 }
 
 impl ServerDelta {
+    /// What the last of the events that said so makes of it; shadow where none did, as in the database.
+    pub(crate) fn status(&self) -> ServerStatus {
+        if self.sanctioned == Some(true) { ServerStatus::Sanctioned } else { ServerStatus::Shadow }
+    }
+
     fn add(&mut self, seen: &Observation, at_ms: i64) {
         self.first_ms = self.first_ms.min(at_ms);
         self.last_ms = self.last_ms.max(at_ms);

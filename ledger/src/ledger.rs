@@ -1,8 +1,8 @@
 //! The two ends of the ledger: a handle that everyone clones, and the writer that the command owns.
 
 use crate::{
-    DropCounts, Event, LedgerError, LedgerOptions, Recorded, jsonl::Jsonl, lock::WriterLock, options::JsonlTarget, queue::Queue,
-    sqlite::Store, writer,
+    DropCounts, Event, FirstSeen, LedgerCounts, LedgerError, LedgerOptions, Recorded, jsonl::Jsonl, lock::WriterLock, options::JsonlTarget,
+    queue::Queue, sqlite::Store, writer,
 };
 use std::{path::Path, sync::Arc, thread};
 use thiserror::Error;
@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     pub(crate) settled: u64,
     /// Events that are durable.
     pub(crate) acknowledged: u64,
+    /// What they added to the inventory.
+    pub(crate) first_seen: FirstSeen,
 }
 
 /// A handle for recording; clones are cheap and share one queue.
@@ -92,6 +94,13 @@ impl Ledger {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.progress.borrow().acknowledged
+    }
+
+    /// All that it counts, as it stands now.
+    #[must_use]
+    pub fn counts(&self) -> LedgerCounts {
+        let Progress { acknowledged, first_seen, .. } = *self.progress.borrow();
+        LedgerCounts { acknowledged, dropped: self.dropped(), first_seen, queued: self.queued(), capacity: self.queue.capacity() }
     }
 
     /// Waits until every event recorded before is acknowledged or counted as lost.

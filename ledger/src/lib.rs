@@ -36,6 +36,7 @@
 #![deny(missing_docs)]
 
 mod condition;
+mod counts;
 mod encode;
 mod error;
 mod event;
@@ -53,6 +54,7 @@ mod sqlite;
 mod writer;
 
 pub use condition::{Comparison, Condition, ConditionError};
+pub use counts::{FirstSeen, LedgerCounts};
 pub use error::{LedgerError, ReadError};
 pub use event::{Event, MAX_EVENT_BYTES};
 pub use ids::Ids;

@@ -219,6 +219,10 @@ impl Queue {
         self.lock().events
     }
 
+    pub(crate) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Lets nothing more in; what is in stays for the writer.
     pub(crate) fn shut(&self) {
         self.lock().door = Door::Shut;

@@ -3,7 +3,7 @@
 //! batch is tried again.
 
 use crate::{
-    DropReason,
+    DropReason, FirstSeen,
     encode::now_ms,
     group::Group,
     jsonl::Jsonl,
@@ -87,10 +87,10 @@ impl Task {
         let lines = self.jsonl.append(group.lines()).map_err(|e| e.to_string());
         let rows = self.store.append(&group, now_ms()).await.map_err(|e| e.to_string());
         let count = group.rows.len() as u64;
-        let (acknowledged, failure) = match (lines, rows) {
-            (Ok(()), Ok(())) => (count, None),
-            (_, Err(error)) => (0, Some((DropReason::DatabaseFailed, error))),
-            (Err(error), Ok(())) => (0, Some((DropReason::JsonlFailed, error))),
+        let (acknowledged, first_seen, failure) = match (lines, rows) {
+            (Ok(()), Ok(first_seen)) => (count, first_seen, None),
+            (_, Err(error)) => (0, FirstSeen::default(), Some((DropReason::DatabaseFailed, error))),
+            (Err(error), Ok(first_seen)) => (0, first_seen, Some((DropReason::JsonlFailed, error))),
         };
         if let Some((reason, error)) = failure {
             self.queue.count_lost(reason, count);
@@ -99,6 +99,7 @@ impl Task {
         self.report.send_modify(|now| {
             now.settled += count;
             now.acknowledged += acknowledged;
+            now.first_seen += first_seen;
         });
         self.queue.give_back(group);
     }

@@ -4,7 +4,7 @@ use crate::{config::keys, options::RuleFlags, rule_files};
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
 use gnomon_intercept::Metrics;
-use gnomon_ledger::DropCounts;
+use gnomon_ledger::LedgerCounts;
 use gnomon_watch::WatchMetrics;
 use std::{
     fmt::Write as _,
@@ -45,7 +45,7 @@ fn metrics() -> Result<String> {
     let rules = rule_files::load(&config.rules)?;
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
     WatchMetrics::register(metrics.registry())?;
-    let text = metrics.render(&DropCounts::default());
+    let text = metrics.render(&LedgerCounts::default());
     let mut page = String::from(
         "# Metrics\n\n\
          Generated from the code. Served as Prometheus text at `/metrics`. Every series of a loaded rule stands at 0 before its first \

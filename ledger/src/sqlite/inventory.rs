@@ -1,5 +1,6 @@
 //! Changing the inventory: one update per touched server and group.
 
+use crate::FirstSeen;
 use crate::inventory::{Deltas, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerDelta, ServerKey};
 use gnomon_observe::Confidence;
 use hashbrown::HashSet;
@@ -20,8 +21,16 @@ pub(super) async fn count(conn: &mut SqliteConnection) -> Result<usize, sqlx::Er
     Ok(usize::try_from(servers).unwrap_or(0))
 }
 
-/// Applies a group's changes; returns how many servers there are then.
-pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut servers: usize) -> Result<usize, sqlx::Error> {
+/// What a group's changes made of the inventory.
+pub(super) struct Applied {
+    /// How many servers there are now.
+    pub(super) servers: usize,
+    pub(super) first_seen: FirstSeen,
+}
+
+/// Applies a group's changes.
+pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut servers: usize) -> Result<Applied, sqlx::Error> {
+    let mut first_seen = FirstSeen::default();
     for (key, delta) in &deltas.servers {
         let id = match update(conn, key, delta).await? {
             Some(id) => id,
@@ -40,6 +49,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
                             servers = evict(conn).await?;
                         }
                         servers += 1;
+                        first_seen.add(delta.status());
                         insert(conn, &key, delta).await?
                     }
                 }
@@ -49,7 +59,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
         add_names(conn, id, TOOL, &delta.tools, MAX_TOOLS).await?;
         add_names(conn, id, PROTOCOL, &delta.protocols, MAX_PROTOCOLS).await?;
     }
-    Ok(servers)
+    Ok(Applied { servers, first_seen })
 }
 
 /// How confidence is stored: -1 for none, then in the enum's order.

@@ -9,7 +9,8 @@ mod trim;
 
 pub(crate) use query::Rows;
 
-use crate::{LedgerError, group::Group, options::MIN_DATABASE_BYTES};
+use crate::{FirstSeen, LedgerError, group::Group, options::MIN_DATABASE_BYTES};
+use inventory::Applied;
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -82,18 +83,19 @@ impl Store {
         })
     }
 
-    /// Adds a group and what it changes in one transaction, durable on return. All or nothing.
-    pub(crate) async fn append(&mut self, group: &Group, now_ms: i64) -> Result<(), sqlx::Error> {
+    /// Adds a group and what it changes in one transaction, durable on return. All or nothing. Says which
+    /// servers are new.
+    pub(crate) async fn append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, sqlx::Error> {
         self.bound_log().await?;
         self.make_room(group.bytes(), now_ms).await?;
         let servers = self.servers;
         let mut tx = self.conn.begin().await?;
         let seqs = append::events(&mut tx, &mut self.statements, group).await?;
         append::incidents(&mut tx, &group.deltas, &seqs).await?;
-        let servers = inventory::apply(&mut tx, &group.deltas, servers).await?;
+        let Applied { servers, first_seen } = inventory::apply(&mut tx, &group.deltas, servers).await?;
         tx.commit().await?;
         self.servers = servers;
-        Ok(())
+        Ok(first_seen)
     }
 
     /// Folds the log into the database once it is long, and refuses to let it grow for ever.

@@ -1,7 +1,7 @@
 //! What is asked is answered: filters, pages, following, inventory, incidents.
 
 use super::*;
-use gnomon_ledger::{Incidents, MAX_CLIENTS, MAX_PATHS_PER_HOST, ServerStatus, Standing};
+use gnomon_ledger::{FirstSeen, Incidents, MAX_CLIENTS, MAX_PATHS_PER_HOST, ServerStatus, Standing};
 use gnomon_observe::{Channel, Confidence};
 use smol_str::SmolStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -181,6 +181,8 @@ async fn the_inventory_sums_up_what_events_say_of_a_server() {
     web.set(Field::ServerAddress, "www.example.com");
     let _ = ledger.record(Event::at(web, at(50)));
     writer.shutdown().await;
+    // As many as there are entries, however often each was seen.
+    assert_eq!(ledger.counts().first_seen, FirstSeen { sanctioned: 1, shadow: 2 });
 
     let servers = state.reader().await.inventory().await.unwrap();
     let shown: Vec<_> = servers.iter().map(|s| (s.address.as_str(), s.path.as_str(), s.status, s.calls)).collect();

@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod download;
+mod exposition;
 mod finish;
 mod first_bytes;
 mod flows;

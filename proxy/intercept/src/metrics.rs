@@ -1,11 +1,11 @@
 //! What Prometheus scrapes. Every label value comes from a closed set or from the loaded rules, so
 //! a client cannot grow a series.
 
-use crate::FlowOutcome;
-use gnomon_engine::RuleSet;
-use gnomon_ledger::DropCounts;
+use crate::{FlowOutcome, exposition};
+use gnomon_engine::{Origin, RuleSet};
+use gnomon_ledger::LedgerCounts;
 use gnomon_observe::{Action, Channel, Field, Lookup, Observation, Value};
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::time::{Duration, SystemTime};
 
 /// What came of reading the rules again.
@@ -39,6 +39,9 @@ pub struct Metrics {
     rules: IntGauge,
     reloads: IntCounterVec,
     reloaded: IntGauge,
+    reload_succeeded: IntGauge,
+    rule_info: IntGaugeVec,
+    ca_not_after: IntGauge,
 }
 
 impl Metrics {
@@ -89,7 +92,36 @@ impl Metrics {
         let build = IntGaugeVec::new(Opts::new("gnomon_build_info", "1, labelled with the version."), &["version"])?;
         build.with_label_values(&[version]).set(1);
         registry.register(Box::new(build))?;
-        let metrics = Self { registry, detections, messages, flows, duration, rules: loaded, reloads, reloaded };
+        // The name that Prometheus gives it: what was counted by a process this young happened just now.
+        let started = Gauge::new("process_start_time_seconds", "When gnomon started, seconds since the Unix epoch.")?;
+        started.set(now().as_secs_f64());
+        registry.register(Box::new(started))?;
+        let rule_info = IntGaugeVec::new(
+            Opts::new("gnomon_rule_info", "1 for each rule in force, with its title and the pack it shipped in, or `own`."),
+            &["rule", "title", "pack"],
+        )?;
+        registry.register(Box::new(rule_info.clone()))?;
+        let ca_not_after = IntGauge::new(
+            "gnomon_ca_not_after_timestamp_seconds",
+            "When the certificate authority that clients trust expires, seconds since the Unix epoch.",
+        )?;
+        registry.register(Box::new(ca_not_after.clone()))?;
+        let reload_succeeded =
+            IntGauge::new("gnomon_rules_last_reload_successful", "1 while the rules in force are those on disk, as last read.")?;
+        registry.register(Box::new(reload_succeeded.clone()))?;
+        let metrics = Self {
+            registry,
+            detections,
+            messages,
+            flows,
+            duration,
+            rules: loaded,
+            reloads,
+            reloaded,
+            reload_succeeded,
+            rule_info,
+            ca_not_after,
+        };
         metrics.put_in_force();
         metrics.rules_replaced(rules);
         Ok(metrics)
@@ -105,10 +137,19 @@ impl Metrics {
     /// keep their counts.
     pub fn rules_replaced(&self, rules: &RuleSet) {
         self.rules.set(i64::try_from(rules.rules().len()).unwrap_or(i64::MAX));
+        self.rule_info.reset();
         for rule in rules.rules() {
+            let pack = match rule.origin {
+                Origin::Vendor => rule.file.split('/').next().unwrap_or_default(),
+                Origin::Admin => "own",
+            };
+            self.rule_info.with_label_values(&[rule.id.as_str(), rule.title.as_str(), pack]).set(1);
             for channel in [Channel::Https, Channel::Http] {
-                let labels = [rule.id.as_str(), rule.level.as_str(), rule.class.as_str(), channel.as_str(), rule.response.action.as_str()];
-                self.detections.with_label_values(&labels);
+                // A rule that interferes only logs where it is too late: in a flow that is watched.
+                for action in [rule.response.action, Action::Log] {
+                    let labels = [rule.id.as_str(), rule.level.as_str(), rule.class.as_str(), channel.as_str(), action.as_str()];
+                    self.detections.with_label_values(&labels);
+                }
             }
         }
     }
@@ -116,14 +157,20 @@ impl Metrics {
     /// The rules were read again.
     pub fn rules_reloaded(&self, outcome: Reload) {
         self.reloads.with_label_values(&[outcome.as_str()]).inc();
-        if outcome == Reload::Success {
-            self.put_in_force();
+        match outcome {
+            Reload::Success => self.put_in_force(),
+            Reload::Failure => self.reload_succeeded.set(0),
         }
     }
 
     fn put_in_force(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.reloaded.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        self.reload_succeeded.set(1);
+        self.reloaded.set(i64::try_from(now().as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// The certificate authority in use ends then, seconds since the Unix epoch.
+    pub fn ca_not_after(&self, unix_seconds: i64) {
+        self.ca_not_after.set(unix_seconds);
     }
 
     pub(crate) fn flow(&self, outcome: FlowOutcome) {
@@ -154,18 +201,19 @@ impl Metrics {
         self.messages.with_label_values(&[method, seen.text(Field::Channel).unwrap_or(""), sanctioned]).inc();
     }
 
-    /// The text exposition format, with what the ledger dropped so far.
+    /// The text exposition format, with what the ledger counts.
     #[must_use]
-    pub fn render(&self, dropped: &DropCounts) -> String {
+    pub fn render(&self, ledger: &LedgerCounts) -> String {
         let mut text = Vec::new();
         // Writing to memory fails only for metrics without a name or value, which there are none of.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         let mut text = String::from_utf8_lossy(&text).into_owned();
-        // The ledger's writer counts these; the crate has no counter that can be set to a count.
-        text.push_str("# HELP gnomon_events_dropped_total Events that were not written.\n# TYPE gnomon_events_dropped_total counter\n");
-        for (reason, count) in dropped.iter() {
-            text.push_str(&format!("gnomon_events_dropped_total{{reason=\"{}\"}} {count}\n", reason.as_str()));
-        }
+        exposition::ledger(&mut text, ledger);
         text
     }
+}
+
+/// Since the Unix epoch.
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

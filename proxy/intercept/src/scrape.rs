@@ -45,7 +45,7 @@ pub async fn serve_metrics(listener: TcpListener, recorder: Arc<Recorder>, shutd
 fn scrape(recorder: &Recorder, request: &Request<Incoming>) -> Response<Download> {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            let text = recorder.metrics().render(&recorder.ledger().dropped());
+            let text = recorder.metrics().render(&recorder.ledger().counts());
             let mut response = reply::text(StatusCode::OK, text);
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
             response

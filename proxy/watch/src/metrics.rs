@@ -129,7 +129,10 @@ impl WatchMetrics {
         )?;
         registry.register(Box::new(features.clone()))?;
         for program in Program::ALL {
-            events.with_label_values(&[program.name(), Outcome::Attempted.name()]);
+            // What alerts ask for stands at 0 as well.
+            for outcome in [Outcome::Attempted.name(), Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED] {
+                events.with_label_values(&[program.name(), outcome]);
+            }
         }
         for reason in Reason::ALL {
             fail_open.with_label_values(&[reason.name()]);

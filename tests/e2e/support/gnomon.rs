@@ -189,7 +189,7 @@ impl Gnomon {
 
     /// The metrics as Prometheus would read them.
     pub fn metrics(&self) -> String {
-        self.recorder.metrics().render(&self.ledger.dropped())
+        self.recorder.metrics().render(&self.ledger.counts())
     }
 
     /// Waits until a metric has this line.

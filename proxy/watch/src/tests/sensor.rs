@@ -68,7 +68,7 @@ async fn counters_become_series_and_names_that_nobody_knows_do_not() {
     stage.metric_becomes(r#"gnomon_fail_open_total{reason="no_listener"}"#, 3).await;
     assert_eq!(stage.metric(r#"gnomon_sensor_events_total{outcome="attempted",program="gn_connect4"}"#), Some(8));
     assert_eq!(stage.metric(r#"gnomon_sensor_events_total{outcome="missed",program="gn_connect4"}"#), Some(1));
-    let text = stage.recorder.metrics().render(&gnomon_ledger::DropCounts::default());
+    let text = stage.recorder.metrics().render(&gnomon_ledger::LedgerCounts::default());
     assert!(!text.contains("gn_other") && !text.contains("a\\\"b"));
     let features =
         ["maps", "nonsense"].map(|name| Feature { name: Label::cut(name), state: FeatureState::Broken, reason: Name::default() });

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Recorder};
-use gnomon_ledger::{DropCounts, JsonlTarget, Ledger, LedgerOptions, Writer};
+use gnomon_ledger::{JsonlTarget, Ledger, LedgerCounts, LedgerOptions, Writer};
 use gnomon_link::{
     Ancestor, AsyncChannel, Channel, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, List,
     Name, SensorEnd, Standing, Text, ToProxy, ToSensor,
@@ -109,7 +109,7 @@ impl Stage {
     }
 
     pub fn metric(&self, series: &str) -> Option<u64> {
-        let text = self.recorder.metrics().render(&DropCounts::default());
+        let text = self.recorder.metrics().render(&LedgerCounts::default());
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 

@@ -1,0 +1,32 @@
+//! What the ledger counts, in the text format of Prometheus. The ledger knows no metrics library, and the library
+//! has no counter that can be set to a count, so these lines are written here.
+
+use gnomon_ledger::LedgerCounts;
+use std::fmt::Write;
+
+/// Adds the ledger's metrics.
+pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {
+    let LedgerCounts { acknowledged, dropped, first_seen, queued, capacity } = *counts;
+    let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
+        // Writing to memory does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    };
+    let label = |name: &str, value: &str| format!("{{{name}=\"{value}\"}}");
+    let alone = |value: u64| [(String::new(), value)];
+    let size = |events: usize| u64::try_from(events).unwrap_or(u64::MAX);
+    let reasons: Vec<_> = dropped.iter().map(|(reason, count)| (label("reason", reason.as_str()), count)).collect();
+    let servers = [(label("status", "sanctioned"), first_seen.sanctioned), (label("status", "shadow"), first_seen.shadow)];
+    metric("gnomon_events_dropped_total", "counter", "Events that were not written.", &reasons);
+    metric("gnomon_events_written_total", "counter", "Events that are durable.", &alone(acknowledged));
+    metric("gnomon_ledger_queue_capacity_events", "gauge", "How many events may wait to be written.", &alone(size(capacity)));
+    metric("gnomon_ledger_queue_events", "gauge", "Events that wait to be written.", &alone(size(queued)));
+    metric(
+        "gnomon_servers_first_seen_total",
+        "counter",
+        "Entries that were new to the inventory, by whether the organisation allows the server.",
+        &servers,
+    );
+}
