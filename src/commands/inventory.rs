@@ -8,7 +8,10 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use gnomon_ledger::{Reader, ServerRecord, ServerStatus};
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    time::SystemTime,
+};
 
 /// How many tool names a line shows.
 const SHOWN_TOOLS: usize = 6;
@@ -19,6 +22,9 @@ pub struct Inventory {
     state: StateFlag,
     #[command(flatten)]
     format: FormatFlag,
+    /// Only servers first seen from then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    since: Option<SystemTime>,
 }
 
 impl Inventory {
@@ -26,6 +32,8 @@ impl Inventory {
         let path = self.state.ledger()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut servers = runtime.block_on(async { Reader::open(&path).await?.inventory().await })?;
+        let since = self.since.map(when::millis);
+        servers.retain(|server| since.is_none_or(|since| server.first_seen_ms >= since));
         servers.sort_by_key(|server| server.status == ServerStatus::Sanctioned);
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
