@@ -4,6 +4,7 @@
 
 mod answers;
 mod bodies;
+mod defaults;
 mod evasions;
 mod exec;
 mod exec_kernel;
