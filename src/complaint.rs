@@ -1,7 +1,8 @@
 //! Failures that a person can mend: what is wrong, what to do next, and the exit code that says
 //! whose move it is.
 
-use std::process::ExitCode;
+use crate::denied;
+use std::{io, path::Path, process::ExitCode};
 use thiserror::Error;
 
 /// Whose fault it was, as scripts see it. The numbers are documented in `docs/exit-codes.md`.
@@ -51,6 +52,11 @@ impl Complaint {
     /// A file that was handed in is bad.
     pub fn input(cause: impl ToString) -> Self {
         Self { fault: Fault::Input, cause: cause.to_string(), next: None }
+    }
+
+    /// A file or folder that was named cannot be read. `next` is what to do where no command of root's would help.
+    pub fn unreadable(what: impl std::fmt::Display, path: &Path, error: &io::Error, next: &str) -> Self {
+        Self::input(format!("cannot read {what}: {error}")).next(denied::command_for(path, error).unwrap_or_else(|| next.to_owned()))
     }
 
     /// The command was called wrongly.

@@ -6,6 +6,7 @@
 mod commands;
 mod complaint;
 mod config;
+mod denied;
 mod exec;
 mod line;
 mod options;

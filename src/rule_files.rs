@@ -137,8 +137,8 @@ fn read(path: &Path) -> Result<String, Complaint> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Complaint {
-    Complaint::input(format!("cannot read {}: {error}", path.display()))
-        .next("name existing, readable files with --rules or in the section rules")
+    let next = "name existing, readable files with --rules or in the section rules";
+    Complaint::unreadable(path.display(), path, error, next)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
 use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerOptions, Reader, Writer};
 use std::{
+    fs::File,
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -156,6 +157,10 @@ async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
     let users = users.collect::<Result<Vec<_>, Complaint>>()?;
     let (ca, provenance) = CertificateAuthority::load_or_create(state_dir)?;
     let fingerprint = ca.fingerprint_sha256();
+    for path in &config.proxy.upstream_ca {
+        let next = "name existing, readable files in proxy.upstream_ca";
+        File::open(path).map_err(|error| Complaint::unreadable(path.display(), path, &error, next))?;
+    }
     let metrics = match config.metrics {
         Switch::Off => None,
         Switch::On(address) => Some(listen(address).await?),
@@ -238,7 +243,8 @@ fn reload(config: &Config, inspector: &Inspector, metrics: &Metrics) {
         }
         Err(complaint) => {
             metrics.rules_reloaded(Reload::Failure);
-            format!("rules not reloaded, those from before stay in force:\n{complaint}")
+            let next = complaint.next.as_ref().map(|next| format!("\n  next: {next}")).unwrap_or_default();
+            format!("rules not reloaded, those from before stay in force:\n{complaint}{next}")
         }
     };
     let _ = writeln!(io::stderr(), "gnomon: {told}");

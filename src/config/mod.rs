@@ -192,7 +192,7 @@ impl Config {
     /// Everything that is wrong with it, one `file:line:column: cause` per line.
     pub fn load(path: &Path) -> Result<Self, Complaint> {
         let text = read_bounded(path).map_err(|error| {
-            Complaint::input(format!("cannot read the configuration {}: {error}", path.display())).next("name another with --config")
+            Complaint::unreadable(format_args!("the configuration {}", path.display()), path, &error, "name another with --config")
         })?;
         let mut config = Self::parse(&text, path)?;
         config.file = Some(path.to_owned());

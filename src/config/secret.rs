@@ -1,6 +1,6 @@
 //! Secrets by reference: the configuration says where a secret is, never what it is.
 
-use crate::complaint::Complaint;
+use crate::{complaint::Complaint, denied};
 use std::{
     env, fmt,
     fs::File,
@@ -48,7 +48,10 @@ impl SecretRef {
     /// When it is not there, is empty, or cannot be read.
     pub fn fetch(&self) -> Result<String, Complaint> {
         let secret = match self {
-            Self::File(path) => first_line(path).map_err(|error| error.to_string()),
+            Self::File(path) => first_line(path).map_err(|error| match denied::command_for(path, &error) {
+                Some(command) => format!("{error}; {command}"),
+                None => error.to_string(),
+            }),
             Self::Env(name) => env::var(name).map_err(|_| "the variable is not set, or not UTF-8".to_owned()),
             Self::Credential(name) => match env::var_os("CREDENTIALS_DIRECTORY") {
                 Some(dir) => first_line(&Path::new(&dir).join(name)).map_err(|error| error.to_string()),

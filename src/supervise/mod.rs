@@ -40,7 +40,7 @@ use std::{
 };
 
 pub use hand::Sensors;
-pub use part::{Serving, sensor_end};
+pub use part::{Serving, became, sensor_end};
 pub use privilege::can_drop;
 
 /// How long one part may take to end when the other has.

@@ -15,6 +15,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     str::FromStr,
+    sync::OnceLock,
 };
 
 /// A part that runs.
@@ -82,6 +83,14 @@ pub struct Serving {
     sensors: Given,
 }
 
+/// Whom this process became.
+static BECAME: OnceLock<User> = OnceLock::new();
+
+/// The user that this process became for good, if it is the one that serves.
+pub fn became() -> Option<&'static User> {
+    BECAME.get()
+}
+
 impl Serving {
     /// Becomes what it is to be. Where its links to sensors come from, if there are to be any.
     ///
@@ -89,6 +98,7 @@ impl Serving {
     /// It cannot, or who started it is gone.
     pub fn take_up(&self) -> Result<Option<Sensors>> {
         become_user(&self.user)?;
+        let _ = BECAME.set(self.user.clone());
         settle(c"gnomon-serving", self.parent)?;
         match self.sensors {
             Given::None => Ok(None),

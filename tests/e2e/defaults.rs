@@ -213,7 +213,7 @@ fn with_nothing_said_events_exec_and_doctor_find_the_gnomon_of_root() {
 /// A rule that blocks calls of this tool, written by a shell.
 fn block(tool: &str) -> String {
     let rule = crate::support::rules::block(1, &format!("gen_ai.tool.name: {tool}")).text;
-    format!("cat >/etc/gnomon/rules.d/own.yml <<'END'\n{rule}\nEND\n")
+    format!("cat >/etc/gnomon/own.new <<'END'\n{rule}\nEND\nmv /etc/gnomon/own.new /etc/gnomon/rules.d/own.yml\n")
 }
 
 #[test]
@@ -259,12 +259,11 @@ fn with_the_group_of_gnomon_on_them_configuration_and_rules_are_read_and_reloade
     let refused = |tool: &str| String::from_utf8_lossy(&host.call(server, tool).stdout).contains("\"isError\":true");
     assert!(refused("first_tool") && !refused("second_tool"));
     // A file that only root can read: the old rules stay, and the log says what to do.
-    assert!(host.run(&["sh", "-ec", &format!("umask 077; rm /etc/gnomon/rules.d/own.yml; {}", block("second_tool"))]).status.success());
+    assert!(host.run(&["sh", "-ec", &format!("umask 077; {}", block("second_tool"))]).status.success());
     kill(host.child.id(), Signal::HUP);
     until("the refusal", || host.log().contains("chgrp gnomon /etc/gnomon/rules.d/own.yml && chmod g+r").then_some(()));
     assert!(refused("first_tool") && !refused("second_tool"), "{}", host.log());
     assert!(host.run(&["sh", "-ec", "chgrp gnomon /etc/gnomon/rules.d/own.yml && chmod g+r /etc/gnomon/rules.d/own.yml"]).status.success());
     kill(host.child.id(), Signal::HUP);
-    until("the reload", || host.log().contains("rules reloaded").then_some(()));
-    assert!(!refused("first_tool") && refused("second_tool"), "{}", host.log());
+    until("the reload", || (!refused("first_tool") && refused("second_tool")).then_some(()));
 }
