@@ -13,7 +13,8 @@ use gnomon_sensor_abi::{
     mode, quic,
 };
 
-use crate::listener::{LOOPBACK4, LOOPBACK6, Listener, is_loopback, is_mapped, listener};
+use crate::exempt::is_exempt;
+use crate::listener::{LOOPBACK4, LOOPBACK6, Listener, is_mapped, listener, loopback};
 use crate::maps::{CONFIG, EXECS, FLOWS, Flow, HEARTBEAT};
 use crate::report::{count, deliver, header};
 use crate::{load, scope, store};
@@ -79,12 +80,17 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     // Opaque, so that the verifier forgets how that came about.
     wanted = load!(wanted);
     // Who goes to our listener anyway is there already.
-    if wanted && is_loopback(&to) && listener(ctx, &to, to.port, config.mark) == Listener::Ours {
+    if wanted
+        && let Some(here) = loopback(&to)
+        && listener(ctx, &here, to.port, config.mark) == Listener::Ours
+    {
         wanted = false;
     }
+    let exempt = wanted && is_exempt(&to);
     let wanted = load!(wanted);
+    let exempt = load!(exempt);
 
-    let redirected = if wanted { redirect(ctx, config, &to) } else { Redirect::No(None) };
+    let redirected = if wanted && !exempt { redirect(ctx, config, &to) } else { Redirect::No(None) };
     let mut flow = Flow { owner: owner(ctx, scope, to), stage: 0, next_seq: 0, captured: 0, remaining: 0, head: [0; 32] };
     let mut reason = match redirected {
         Redirect::To(_) => {
@@ -97,7 +103,7 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     let mut kept = false;
     if !refused {
         kept = FLOWS.insert(&flow.owner.cookie, &flow, 0).is_ok();
-        if !kept && wanted && reason.is_none() {
+        if !kept && wanted && !exempt && reason.is_none() {
             reason = Some(Reason::TableFull);
             flow.owner.flags = 0;
             refused = scope.fail == fail::CLOSED;
@@ -116,6 +122,10 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
             rewrite(ctx, way, config.port);
             count(program, Outcome::Redirected);
             decision::REDIRECTED
+        }
+        (None, Redirect::No(_)) if exempt => {
+            count(program, Outcome::Exempt);
+            decision::EXEMPT
         }
         (None, Redirect::No(_)) => decision::OBSERVED,
     };

@@ -20,20 +20,33 @@ pub fn is_mapped(address: &Address) -> bool {
     address.family == AF_INET6 && address.words[0] == 0 && address.words[1] == 0 && address.words[2] == MAPPED
 }
 
+/// The loopback address that a connection to this one goes to, if it goes to one: itself, or 127.0.0.1 and ::1 for the
+/// unspecified addresses, as the kernel has it (ip(7)).
 #[inline(always)]
-pub fn is_loopback(address: &Address) -> bool {
+pub fn loopback(address: &Address) -> Option<Address> {
+    let mut to = *address;
     if address.family == AF_INET {
-        return is_loopback4(address.words[0]);
+        to.words[0] = loopback4(address.words[0])?;
+    } else if is_mapped(address) {
+        to.words[3] = loopback4(address.words[3])?;
+    } else {
+        let last = address.words[3];
+        let prefix = address.words[0] | address.words[1] | address.words[2];
+        if prefix != 0 || (last != 0 && last != LOOPBACK6) {
+            return None;
+        }
+        to.words[3] = LOOPBACK6;
     }
-    if is_mapped(address) {
-        return is_loopback4(address.words[3]);
-    }
-    address.words[0] == 0 && address.words[1] == 0 && address.words[2] == 0 && address.words[3] == LOOPBACK6
+    Some(to)
 }
 
 #[inline(always)]
-fn is_loopback4(word: u32) -> bool {
-    u32::from_be(word) >> 24 == 127
+fn loopback4(word: u32) -> Option<u32> {
+    match word {
+        0 => Some(LOOPBACK4),
+        word if u32::from_be(word) >> 24 == 127 => Some(word),
+        _ => None,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

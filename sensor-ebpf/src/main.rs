@@ -14,6 +14,7 @@
 mod connect;
 mod datagram;
 mod exec;
+mod exempt;
 mod flow;
 mod hello;
 mod listener;

@@ -21,6 +21,8 @@ pub enum Decision {
     FailClosed(Reason),
     /// A datagram to port 443, refused.
     QuicRefused,
+    /// Let go direct in a scope that redirects, as the proxy does not dial such addresses.
+    Exempt,
 }
 
 /// `connect()` was called, or a datagram was refused.
@@ -140,6 +142,7 @@ impl Connect {
             decision::FAIL_OPEN => Decision::FailOpen(reason()?),
             decision::FAIL_CLOSED => Decision::FailClosed(reason()?),
             decision::QUIC_REFUSED => Decision::QuicRefused,
+            decision::EXEMPT => Decision::Exempt,
             _ => return Err(Malformed::Field("decision")),
         };
         Ok(Self { owner: Owner::new(&raw.owner).ok_or(Malformed::Field("original"))?, decision })

@@ -28,6 +28,8 @@ pub(crate) enum Bypass {
     FailOpen(Reason),
     /// The scope does not cover its port.
     NotRedirected,
+    /// The proxy does not dial such addresses.
+    Exempt,
 }
 
 impl Bypass {
@@ -35,6 +37,7 @@ impl Bypass {
         match self {
             Self::FailOpen(reason) => reason.name(),
             Self::NotRedirected => "not_redirected",
+            Self::Exempt => "exempt",
         }
     }
 
@@ -47,6 +50,7 @@ impl Bypass {
             Self::FailOpen(Reason::BoundDevice) => "went around the proxy: the program bound its socket to a network device",
             Self::FailOpen(Reason::TableFull) => "went around the proxy: the kernel's table of flows is full",
             Self::NotRedirected => "went around the proxy: its scope does not redirect this port",
+            Self::Exempt => "went around the proxy: link-local, metadata, multicast and broadcast addresses are not redirected",
         }
     }
 }
@@ -146,6 +150,7 @@ impl Records {
             Decision::Observed => (self.redirecting.get(&owner.scope).map(|()| Bypass::NotRedirected), Judges::Watch),
             Decision::Redirected => (None, Judges::Proxy),
             Decision::FailOpen(reason) => (Some(Bypass::FailOpen(reason)), Judges::Watch),
+            Decision::Exempt => (Some(Bypass::Exempt), Judges::Watch),
         };
         if self.own_pid == Some(owner.pid) {
             return None;

@@ -124,6 +124,9 @@ pub enum Outcome {
     Redirected,
     /// A datagram to port 443 was refused.
     QuicRefused,
+    /// The connection was left alone in a scope that redirects, as the proxy does not dial such addresses: link-local,
+    /// cloud metadata, multicast, broadcast.
+    Exempt,
     /// The connection went direct instead of to our listener.
     FailOpen(Reason),
     /// The connection was refused instead of going to our listener.
@@ -132,8 +135,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in order.
-    pub const ALL: [Self; 8 + 2 * REASONS] = {
-        let mut all = [Self::Attempted; 8 + 2 * REASONS];
+    pub const ALL: [Self; 9 + 2 * REASONS] = {
+        let mut all = [Self::Attempted; 9 + 2 * REASONS];
         let plain = [
             Self::Attempted,
             Self::Delivered,
@@ -143,6 +146,7 @@ impl Outcome {
             Self::Truncated,
             Self::Redirected,
             Self::QuicRefused,
+            Self::Exempt,
         ];
         let mut at = 0;
         while at < plain.len() {
@@ -170,6 +174,7 @@ impl Outcome {
             Self::Truncated => "truncated",
             Self::Redirected => "redirected",
             Self::QuicRefused => "quic_refused",
+            Self::Exempt => "exempt",
             Self::FailOpen(_) => "fail_open",
             Self::FailClosed(_) => "fail_closed",
         }
@@ -204,11 +209,12 @@ impl Outcome {
             Self::QuicRefused => 7,
             Self::FailOpen(reason) => 8 + reason as usize,
             Self::FailClosed(reason) => 8 + REASONS + reason as usize,
+            Self::Exempt => 8 + 2 * REASONS,
         }
     }
 }
 
-const _: () = assert!(8 + 2 * REASONS <= TALLY);
+const _: () = assert!(9 + 2 * REASONS <= TALLY);
 
 /// One program's counters on one CPU.
 #[repr(C)]

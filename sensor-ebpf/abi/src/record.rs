@@ -24,6 +24,8 @@ pub mod decision {
     pub const FAIL_CLOSED: u16 = 3;
     /// A datagram to port 443, refused.
     pub const QUIC_REFUSED: u16 = 4;
+    /// Let go direct, as the proxy does not dial such addresses.
+    pub const EXEMPT: u16 = 5;
 }
 
 /// Values of [`Close::end`].

@@ -132,6 +132,54 @@ fn a_connection_to_our_own_listener_is_left_alone() {
 }
 
 #[test]
+fn the_unspecified_address_is_loopback_for_who_goes_to_our_listener_too() {
+    if !needs("own-listener-unspecified") {
+        return;
+    }
+    let proxy = Proxy::start();
+    let mut stage = Stage::new("own-listener-unspecified", proxy.port, |_| {});
+    stage.scope(redirect(Fail::Closed));
+    let mut client = Client::start(&stage.client_cgroup());
+    for host in ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "[::1]"] {
+        let answer = client.ask(&format!("tcp {host}:{}", proxy.port));
+        assert!(answer.starts_with("proxy"), "{host}: {answer}");
+        assert_eq!(stage.connects().last().unwrap().decision, Decision::Observed, "{host}: it would go in a circle");
+    }
+}
+
+#[test]
+fn addresses_that_the_proxy_does_not_dial_are_left_alone_and_counted() {
+    if !needs("exempt") {
+        return;
+    }
+    let mut stage = Stage::new("exempt", 1, |_| {});
+    stage.scope(redirect(Fail::Closed));
+    let mut client = Client::start(&stage.client_cgroup());
+    // Where there is no such network, and no listener of ours.
+    assert!(client.ask("unshare").starts_with("/proc/"));
+    let v4 = ["169.254.169.254", "169.254.0.1", "100.100.100.200", "168.63.129.16", "224.0.0.1", "239.255.255.255", "255.255.255.255"];
+    let v6 = ["[fe80::1]", "[febf::1]", "[ff02::1]", "[fd00:ec2::254]", "[fd20:ce::254]", "[::ffff:169.254.169.254]", "[::ffff:224.0.0.1]"];
+    for host in v4.iter().chain(&v6) {
+        let answer = client.ask(&format!("tcp {host}:80"));
+        assert!(answer.starts_with("error") && answer != EPERM, "{host}: {answer}");
+        let connect = stage.connects().last().unwrap().clone();
+        assert_eq!((connect.decision, connect.owner.road), (Decision::Exempt, Road::Direct), "{host}");
+    }
+    let others = ["169.253.0.1", "169.255.0.1", "100.100.100.201", "223.255.255.255", "240.0.0.1", "0.0.0.0"];
+    for host in others.iter().chain(&["[fec0::1]", "[fe7f::1]", "[fd00:ec2::255]", "[::ffff:10.0.0.1]", "[::]"]) {
+        assert_eq!(client.ask(&format!("tcp {host}:80")), EPERM, "{host}");
+    }
+    let counters = stage.sensor.counters().unwrap();
+    for (program, exempt) in [(Program::Connect4, v4.len()), (Program::Connect6, v6.len())] {
+        assert_eq!(counters.get(program, Outcome::Exempt), exempt as u64, "{}", program.name());
+        assert_eq!(counters.unaccounted(program), 0, "{}", program.name());
+    }
+    stage.scope(Mode::Observe);
+    assert_ne!(client.ask("tcp 169.254.169.254:80"), EPERM);
+    assert_eq!(stage.connects().last().unwrap().decision, Decision::Observed);
+}
+
+#[test]
 fn who_reuses_a_port_is_not_taken_for_its_former_owner() {
     if !needs("reused-port") {
         return;
