@@ -58,7 +58,8 @@ pub fn of_json(json: &str) -> String {
     serde_json::from_str::<Event>(json).map_or_else(|_| clean(json), |event| of(&event))
 }
 
-fn plain(value: &Value) -> String {
+/// A value for people: lists as words with commas.
+pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => clean(text),
         Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(","),

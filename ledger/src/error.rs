@@ -1,5 +1,6 @@
 //! Why the ledger could not be opened or read, each with the next step.
 
+use crate::MIN_ID_PREFIX;
 use std::{io, path::PathBuf};
 use thiserror::Error;
 
@@ -80,6 +81,14 @@ pub enum ReadError {
         found: i64,
         /// The version known here.
         known: i64,
+    },
+    /// What was asked for is no id.
+    #[error(
+        "`{text}` is no id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"
+    )]
+    NotAnId {
+        /// What was written.
+        text: String,
     },
     /// A stored row makes no sense.
     #[error("the ledger's table {table} has a value in {column} that makes no sense (row {row})")]

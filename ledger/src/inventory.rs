@@ -66,6 +66,29 @@ pub struct ServerRecord {
     pub channel: Option<Channel>,
 }
 
+/// Where an event's server stands in the inventory.
+pub(crate) struct ServerAt {
+    address: String,
+    port: Option<u16>,
+    path: String,
+}
+
+impl ServerAt {
+    pub(crate) fn of(json: &str) -> Option<Self> {
+        let event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
+        let text = |name: &str| event.get(name).and_then(serde_json::Value::as_str).map(|text| cut(text).to_owned());
+        let port = event.get("server.port").and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
+        Some(Self { address: text("server.address")?, port: port.filter(|port| *port != 0), path: text("url.path").unwrap_or_default() })
+    }
+
+    /// Its entry: that of its path, else that of paths which are not told apart.
+    pub(crate) fn find(&self, servers: Vec<ServerRecord>) -> Option<ServerRecord> {
+        let mut here: Vec<_> = servers.into_iter().filter(|s| s.address == self.address && s.port == self.port).collect();
+        let at = here.iter().position(|s| s.path == self.path).or_else(|| here.iter().position(|s| s.path.is_empty()))?;
+        Some(here.swap_remove(at))
+    }
+}
+
 /// What makes a server one server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServerKey {

@@ -37,6 +37,7 @@
 
 mod condition;
 mod counts;
+mod daily;
 mod encode;
 mod error;
 mod event;
@@ -51,10 +52,12 @@ mod options;
 mod queue;
 mod reader;
 mod sqlite;
+mod story;
 mod writer;
 
 pub use condition::{Comparison, Condition, ConditionError};
 pub use counts::{FirstSeen, LedgerCounts};
+pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleCount};
 pub use error::{LedgerError, ReadError};
 pub use event::{Event, MAX_EVENT_BYTES};
 pub use ids::Ids;
@@ -63,4 +66,5 @@ pub use inventory::{MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS,
 pub use ledger::{Closed, Ledger, Writer};
 pub use options::{JsonlTarget, LedgerOptions, MAX_COMMIT_EVERY, MIN_DATABASE_BYTES};
 pub use queue::{DropCounts, DropReason, Recorded};
-pub use reader::{EventFilter, Follow, IncidentRecord, MAX_PAGE, Order, Reader, StoredEvent};
+pub use reader::{EventFilter, Follow, Found, IncidentRecord, MAX_PAGE, Order, Reader, StoredEvent};
+pub use story::{MIN_ID_PREFIX, More, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story};

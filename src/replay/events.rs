@@ -56,6 +56,8 @@ pub fn replay(replay: &mut Replay<'_>, file: &str, mut reader: impl BufRead, bud
             Err((column, cause)) => {
                 replay.summary.bad(format!("{file}:{number}:{column}: not an event: {cause}; the line was skipped"));
             }
+            // What became of a call is no call.
+            Ok(event) if event.seen.text(Field::EventKind) == Some("outcome") => {}
             Ok(event) if event.call.as_ref().is_some_and(|call| recent.contains(call)) => {}
             Ok(event) => {
                 if let Some(call) = event.call {

@@ -140,11 +140,44 @@ async fn a_call_whose_answer_is_long_in_coming_is_reported_before_it_comes() {
     // Nothing is sent, and yet the alert comes.
     let events = gnomon.events_until(1).await;
     assert_eq!((&events[0]["gen_ai.tool.name"], &events[0]["event.kind"]), (&json!("slow_tool"), &json!("alert")));
+    assert_eq!(events[0]["gnomon.pending"], true);
     feed.send(event(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#)).unwrap();
     drop(feed);
     while client.chunk().await.unwrap().is_some() {}
     client.close().await;
-    assert_eq!(gnomon.finish().await.len(), 1, "and it comes once");
+    let events = gnomon.finish().await;
+    assert_eq!(events.len(), 2, "it comes once, and then what came of it: {events:#?}");
+    let outcome = &events[1];
+    assert_eq!((&outcome["event.kind"], outcome.get("error.type")), (&json!("outcome"), None));
+    assert_eq!(outcome["gnomon.observation.id"], events[0]["gnomon.observation.id"]);
+    assert_eq!((&outcome["http.response.status_code"], &outcome["server.address"]), (&json!(200), &json!(HOST)));
+    assert!(outcome["http.response.body.size"].as_u64() > Some(0));
+}
+
+#[tokio::test]
+async fn what_goes_on_after_the_event_is_told_at_its_end_and_what_does_not_is_not() {
+    for (more, expected) in [(100, 1), (10_000, 2)] {
+        let (upstream, feed) = streaming(H1).await;
+        let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
+        let mut client = H1::connect(&gnomon).await;
+        client.write(&h1_post("/rpc", call(1, "read_file").to_string().as_bytes())).await;
+        client.head().await.unwrap();
+        feed.send(event(r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true,"content":[]}}"#)).unwrap();
+        client.chunk().await.unwrap();
+        let events = gnomon.events_until(1).await;
+        assert_eq!((&events[0]["error.type"], events[0].get("gnomon.pending")), (&json!("tool_error"), None));
+        feed.send(event(&"x".repeat(more))).unwrap();
+        drop(feed);
+        while client.chunk().await.unwrap().is_some() {}
+        client.close().await;
+        let events = gnomon.finish().await;
+        assert_eq!(events.len(), expected, "{events:#?}");
+        if let Some(outcome) = events.get(1) {
+            assert_eq!(outcome["event.kind"], "outcome");
+            assert!(outcome["http.response.body.size"].as_u64() > Some(10_000));
+            assert!(outcome["gnomon.duration_ms"].is_u64());
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@ mod conditions;
 mod inventory;
 mod query;
 mod schema;
+mod story;
 mod trim;
 
 pub(crate) use query::Rows;
+pub(crate) use story::Around;
 
 use crate::{FirstSeen, LedgerError, group::Group, options::MIN_DATABASE_BYTES};
 use inventory::Applied;

@@ -15,7 +15,7 @@ use std::{collections::HashMap, io::ErrorKind, path::Path, time::Duration};
 
 /// A read-only connection.
 pub(crate) struct Rows {
-    conn: SqliteConnection,
+    pub(super) conn: SqliteConnection,
 }
 
 impl Rows {
@@ -59,16 +59,18 @@ impl Rows {
 
     /// A page of events up to number `last`.
     pub(crate) async fn events(&mut self, filter: &EventFilter, order: Order, last: i64) -> Result<Vec<StoredEvent>, ReadError> {
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT seq, json FROM event WHERE seq <= ");
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT seq, ts, json FROM event WHERE seq <= ");
         sql.push_bind(last);
         if let Some(after) = filter.after {
             sql.push(if order == Order::OldestFirst { " AND seq > " } else { " AND seq < " }).push_bind(after);
         }
         if let Some(since) = filter.since_ms {
-            sql.push(" AND ts >= ").push_bind(since);
+            let begin = self.begin_at(since).await?;
+            sql.push(" AND seq >= ").push_bind(begin).push(" AND ts >= ").push_bind(since);
         }
         if let Some(until) = filter.until_ms {
-            sql.push(" AND ts < ").push_bind(until);
+            let end = self.end_at(until).await?;
+            sql.push(" AND seq < ").push_bind(end).push(" AND ts < ").push_bind(until);
         }
         if !filter.kinds.is_empty() {
             sql.push(" AND kind IN (");
@@ -86,8 +88,8 @@ impl Rows {
         }
         sql.push(if order == Order::OldestFirst { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " });
         sql.push_bind(filter.limit.min(MAX_PAGE) as i64);
-        let rows: Vec<(i64, String)> = sql.build_query_as().fetch_all(&mut self.conn).await?;
-        Ok(rows.into_iter().map(|(seq, json)| StoredEvent { seq, json }).collect())
+        let rows: Vec<(i64, i64, String)> = sql.build_query_as().fetch_all(&mut self.conn).await?;
+        Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
     pub(crate) async fn inventory(&mut self) -> Result<Vec<ServerRecord>, ReadError> {

@@ -5,6 +5,7 @@
 mod bounds;
 mod durability;
 mod questions;
+mod stories;
 
 use gnomon_ledger::{Event, EventFilter, JsonlTarget, Ledger, LedgerOptions, Order, Reader, Recorded, StoredEvent, Writer};
 use gnomon_observe::{Field, Observation};

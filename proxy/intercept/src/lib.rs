@@ -14,6 +14,7 @@
 //! through us; nobody but loopback or an authenticated user is served.
 #![deny(missing_docs)]
 
+mod aftermath;
 mod download;
 mod exposition;
 mod finish;

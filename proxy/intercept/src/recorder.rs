@@ -3,6 +3,8 @@
 use crate::{Finisher, FlowOutcome, Metrics};
 use gnomon_inspect::Sighting;
 use gnomon_ledger::{Event, Ledger};
+use gnomon_observe::{Field, Lookup, Observation, Value};
+use smol_str::SmolStr;
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -34,12 +36,20 @@ impl Recorder {
         &self.ledger
     }
 
-    /// Records the reports of one exchange that began at `started`.
-    pub(crate) fn record(&self, sightings: Vec<Sighting>, started: Instant) {
+    /// Records the reports of one exchange that began at `started`; gives the numbers and names of its calls.
+    pub(crate) fn record(&self, sightings: Vec<Sighting>, started: Instant) -> Vec<(u32, SmolStr)> {
         if sightings.is_empty() {
-            return;
+            return Vec::new();
         }
-        self.write(sightings, Some(started.elapsed()));
+        self.write(sightings, Some(started.elapsed()))
+    }
+
+    /// Records what became of calls of an exchange that began at `started`, after their events.
+    pub(crate) fn outcomes(&self, outcomes: Vec<Observation>, started: Instant) {
+        for mut seen in outcomes {
+            seen.set(Field::DurationMs, u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let _ = self.ledger.record(Event::now(seen));
+        }
     }
 
     /// Records how a connection ended.
@@ -51,22 +61,27 @@ impl Recorder {
     /// Records events that come from no HTTP exchange.
     pub fn report(&self, sightings: Vec<Sighting>) {
         if !sightings.is_empty() {
-            self.write(sightings, None);
+            let _ = self.write(sightings, None);
         }
     }
 
-    fn write(&self, mut sightings: Vec<Sighting>, duration: Option<Duration>) {
+    fn write(&self, mut sightings: Vec<Sighting>, duration: Option<Duration>) -> Vec<(u32, SmolStr)> {
         let now = SystemTime::now();
         self.finisher.lock().unwrap_or_else(PoisonError::into_inner).relate(&mut sightings, now, duration);
         let mut last_call = None;
+        let mut calls = Vec::with_capacity(1);
         for Sighting { seen, call, .. } in sightings {
             if last_call != Some(call) {
                 self.metrics.message(&seen);
+                if let Lookup::Value(Value::Str(id)) = seen.get(Field::ObservationId) {
+                    calls.push((call, id.clone()));
+                }
             }
             last_call = Some(call);
             self.metrics.event(&seen);
             // A full queue is counted by the ledger; the proxy never waits for the disk.
             let _ = self.ledger.record(Event::at(seen, now));
         }
+        calls
     }
 }

@@ -1,6 +1,6 @@
 //! The request body on its way up: judged chunk by chunk before each chunk leaves.
 
-use crate::recorder::Recorder;
+use crate::{aftermath::Told, recorder::Recorder};
 use bytes::Bytes;
 use gnomon_http::AbortBody;
 use gnomon_inspect::{Exchange, Gate, Refusal, Sighting};
@@ -30,6 +30,7 @@ struct State {
     /// Why the upload was broken off, and what the client had still to send.
     refusal: Option<(Box<Refusal>, Option<Incoming>)>,
     sending: Sending,
+    told: Told,
 }
 
 /// Whether the request is still being sent.
@@ -42,7 +43,11 @@ enum Sending {
 
 impl Watched {
     pub fn new(exchange: Exchange, recorder: Arc<Recorder>, started: Instant) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { exchange, refusal: None, sending: Sending::Yes(None) }), recorder, started })
+        Arc::new(Self {
+            state: Mutex::new(State { exchange, refusal: None, sending: Sending::Yes(None), told: Told::default() }),
+            recorder,
+            started,
+        })
     }
 
     /// Works on the exchange and records what became due.
@@ -50,8 +55,13 @@ impl Watched {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut state.exchange);
         let due: Vec<Sighting> = state.exchange.reports().collect();
+        if due.is_empty() {
+            return result;
+        }
+        let so_far = state.exchange.outcome();
         drop(state);
-        self.recorder.record(due, self.started);
+        let calls = self.recorder.record(due, self.started);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).told.add(calls, &so_far);
         result
     }
 
@@ -91,7 +101,9 @@ impl Drop for Watched {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.exchange.flush();
         let due: Vec<Sighting> = state.exchange.reports().collect();
+        // These are told at the end, so nothing is left to tell of them.
         self.recorder.record(due, self.started);
+        self.recorder.outcomes(state.told.owed(&state.exchange), self.started);
     }
 }
 

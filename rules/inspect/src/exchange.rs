@@ -7,6 +7,7 @@ use crate::{
     connection::Place,
     inspector::Endpoint,
     named::{Named, lossy, text},
+    outcome::Pending,
     request_body::{RequestBody, State, Stop},
     response::ResponseBody,
     sighting::{Findings, SpokeBefore, sightings},
@@ -72,7 +73,7 @@ pub struct Exchange {
     wants: Wants,
     json_expected: bool,
     is_get: bool,
-    body: RequestBody,
+    pub(crate) body: RequestBody,
     /// An interfering verdict from before the message: the message is read only to answer well.
     forced: Option<Verdict>,
     /// Whether an interfering rule waits for the message.
@@ -86,8 +87,12 @@ pub struct Exchange {
     pub(crate) calls: Vec<Call>,
     pub(crate) response: ResponseBody,
     pub(crate) reports: Vec<Sighting>,
-    calls_reported: u32,
+    pub(crate) calls_reported: u32,
     scratch: Vec<Message>,
+    /// Why no answer came or none was finished, with the detail.
+    pub(crate) failure: Option<(SmolStr, SmolStr)>,
+    /// Calls that were reported before their answers came.
+    pub(crate) pending: Vec<Pending>,
 }
 
 /// Headers of 2026-07-28 that mirror the body.
@@ -154,6 +159,8 @@ impl Exchange {
             reports: Vec::new(),
             calls_reported: 0,
             scratch: Vec::with_capacity(1),
+            failure: None,
+            pending: Vec::new(),
         };
         if let Some(stop) = stop {
             exchange.stop(stop);

@@ -361,7 +361,15 @@ impl Exchange {
     /// Reports calls whose answer is long in coming, so that an alert does not wait for it. Calls
     /// that a rule still judges are kept.
     pub fn flush_overdue(&mut self) {
-        let (waiting, due) = std::mem::take(&mut self.calls).into_iter().partition(|c| c.waits == Waits::ForAnswer);
+        let (waiting, mut due): (Vec<Call>, Vec<Call>) =
+            std::mem::take(&mut self.calls).into_iter().partition(|c| c.waits == Waits::ForAnswer);
+        for (number, call) in (self.calls_reported..).zip(&mut due) {
+            // What nobody answers does not wait for an answer.
+            if call.id.is_some() {
+                call.seen.set(Field::Pending, true);
+                self.await_answer(number, call.id.clone());
+            }
+        }
         self.calls = due;
         self.flush();
         self.calls = waiting;
@@ -369,6 +377,7 @@ impl Exchange {
 
     /// No answer came: `cause` says why.
     pub fn failed(&mut self, cause: &str, detail: &str) {
+        self.failure = Some((cause.into(), detail.into()));
         if self.nothing_judged() {
             self.judge_exchange();
         }
@@ -432,7 +441,11 @@ impl Exchange {
         let index = self.calls.iter().position(|c| same_id(c.id.as_ref(), message.id.as_ref())).or(match self.calls.len() {
             1 if self.calls[0].id.is_none() || message.kind == Kind::Error => Some(0),
             _ => None,
-        })?;
+        });
+        let Some(index) = index else {
+            self.take_late_answer(message);
+            return None;
+        };
         let mut call = self.calls.remove(index);
         read_result(&mut call, message);
         let answer = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);

@@ -106,7 +106,7 @@ fields! {
     // What and when.
     Timestamp "@timestamp" Str Connect Outcome Stored ALL r#""2026-11-20T09:00:00.000Z""# "When it was seen, RFC 3339 with milliseconds, UTC.";
     EventId "event.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11""# "Names this event, a UUID version 7.";
-    EventKind "event.kind" Str Response Outcome Stored ALL r#""alert""# "`alert` for the first detection of an incident, `signal` for its later ones, `event` where no rule matched.";
+    EventKind "event.kind" Str Response Outcome Stored ALL r#""alert""# "`alert` for the first detection of an incident, `signal` for its later ones, `event` where no rule matched, `outcome` for what became of a call after its event was written.";
     Schema "gnomon.schema" Int Connect Outcome Stored ALL "1" "The version of this event format. A field may be added without raising it; a change of meaning raises it.";
     ObservationId "gnomon.observation.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b10""# "Names the call, however often it was sighted.";
     IncidentId "gnomon.incident.id" Str Response Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b0f""# "Names the incident: detections of one client, server and rule within 10 s of each other.";
@@ -209,6 +209,7 @@ fields! {
     ToolsHash "gnomon.tools.hash" Str Response Evidence Stored RPC r#""e3b0c442""# "Digest of the server's tool list.";
     DlpFindings "gnomon.dlp.findings" List Response Evidence Stored RPC r#"["aws_access_key"]"# "Names of data patterns found.";
     ExecutionId "gnomon.execution.id" Str Message Evidence Stored RPC r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b13""# "The Code Mode execution that made the call.";
+    Pending "gnomon.pending" Bool Response Outcome Stored RPC "true" "The answer was long in coming and had not come when this was written; an event of kind `outcome` tells the rest.";
     DurationMs "gnomon.duration_ms" Int Response Outcome Stored RPC "12" "From the request's head to the answer's end, milliseconds.";
     ReplayFile "gnomon.replay.file" Str Connect Outcome Stored ALL r#""monday.har""# "The recording this was replayed from.";
     ReplayIndex "gnomon.replay.index" Int Connect Outcome Stored ALL "0" "Its entry in that recording, from 0.";

@@ -1,4 +1,10 @@
-//! `gnomon events`: what happened, from the ledger, as lines for people or JSON lines.
+//! `gnomon events`: what happened, from the ledger, as lines for people or JSON lines; one detection's
+//! story; detections by the day.
+
+mod incidents;
+mod show;
+mod story;
+mod telling;
 
 use crate::{
     complaint::Complaint,
@@ -7,10 +13,11 @@ use crate::{
     when,
 };
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use gnomon_ledger::{Condition, EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
 use std::{
     io::{self, BufWriter, Write},
+    path::Path,
     time::SystemTime,
 };
 
@@ -18,7 +25,22 @@ use std::{
 const PAGE: usize = 1_000;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Events {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell the whole story of one detection, or of an incident
+    Show(show::Show),
+}
+
+#[derive(Args)]
+struct List {
     #[command(flatten)]
     state: StateFlag,
     #[command(flatten)]
@@ -26,6 +48,9 @@ pub struct Events {
     /// Go on with new events as they come
     #[arg(long, short)]
     follow: bool,
+    /// Detections grouped by user, server and day, the latest first
+    #[arg(long, conflicts_with = "follow")]
+    incidents: bool,
     /// From then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     since: Option<SystemTime>,
@@ -46,31 +71,44 @@ pub struct Events {
 
 impl Events {
     pub fn run(self) -> Result<()> {
-        let path = self.state.ledger()?;
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-            let mut reader = Reader::open(&path).await?;
-            let filter = EventFilter {
-                since_ms: self.since.map(when::millis),
-                until_ms: self.until.map(when::millis),
-                conditions: self.conditions,
-                rule: self.rule,
-                limit: PAGE,
-                ..EventFilter::default()
-            };
-            let format = self.format.format();
-            let last = match (self.limit, self.follow && self.since.is_none()) {
-                (Some(limit), _) => newest(&mut reader, &filter, limit, format).await?,
-                (None, true) => None,
-                (None, false) => all(&mut reader, &filter, format).await?,
-            };
-            if self.follow {
-                let mut follow = reader.follow(filter, last).await?;
-                loop {
-                    write(&follow.next().await?, format)?;
-                }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        match self.command {
+            Some(Command::Show(show)) => runtime.block_on(show.run()),
+            None => {
+                let path = self.list.state.ledger()?;
+                runtime.block_on(self.list.run(&path))
             }
-            Ok(())
-        })
+        }
+    }
+}
+
+impl List {
+    async fn run(self, ledger: &Path) -> Result<()> {
+        let mut reader = Reader::open(ledger).await?;
+        let filter = EventFilter {
+            since_ms: self.since.map(when::millis),
+            until_ms: self.until.map(when::millis),
+            conditions: self.conditions,
+            rule: self.rule,
+            limit: PAGE,
+            ..EventFilter::default()
+        };
+        let format = self.format.format();
+        if self.incidents {
+            return incidents::list(&mut reader, &filter, self.limit, format).await;
+        }
+        let last = match (self.limit, self.follow && self.since.is_none()) {
+            (Some(limit), _) => newest(&mut reader, &filter, limit, format).await?,
+            (None, true) => None,
+            (None, false) => all(&mut reader, &filter, format).await?,
+        };
+        if self.follow {
+            let mut follow = reader.follow(filter, last).await?;
+            loop {
+                write(&follow.next().await?, format)?;
+            }
+        }
+        Ok(())
     }
 }
 

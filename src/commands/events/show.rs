@@ -1,0 +1,72 @@
+//! `gnomon events show ID`.
+
+use super::{
+    incidents::{self, SHOWN_DETECTIONS},
+    story,
+    telling::Telling,
+};
+use crate::{
+    complaint::Complaint,
+    options::{ConfigFlag, Format, FormatFlag, StateFlag},
+    rule_files,
+};
+use anyhow::Result;
+use clap::Args;
+use gnomon_ledger::{Found, ReadError, Reader, StoredEvent};
+use std::io::{self, BufWriter, Write};
+
+#[derive(Args)]
+pub struct Show {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+    /// The event's id, a burst's (gnomon.incident.id) or a daily incident's (--incidents); the start of it will do
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+impl Show {
+    pub async fn run(self) -> Result<()> {
+        let mut reader = Reader::open(&self.state.ledger()?).await?;
+        let format = self.format.format();
+        let found = reader.find(&self.id).await.map_err(|error| match error {
+            ReadError::NotAnId { .. } => anyhow::Error::from(Complaint::usage(error)),
+            other => other.into(),
+        })?;
+        match found {
+            Found::Event(event) => self.tell(&mut reader, event, format).await,
+            Found::Burst(first) => self.tell(&mut reader, first, format).await,
+            Found::Daily(incident) => {
+                let detections = reader.detections_of(&incident, SHOWN_DETECTIONS).await?;
+                let mut out = BufWriter::new(io::stdout().lock());
+                match format {
+                    Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&incident)?)?,
+                    Format::Text => incidents::tell(&mut out, &incident, &detections)?,
+                }
+                Ok(out.flush()?)
+            }
+            Found::Several(ids) => {
+                Err(Complaint::usage(format!("several ids begin with `{}`: {}", self.id, ids.join(", "))).next("write more of it").into())
+            }
+            Found::Nothing => Err(Complaint::usage(format!("nothing in the ledger has the id `{}`", self.id))
+                .next("it may be older than events.retention keeps, or in another --state-dir")
+                .into()),
+        }
+    }
+
+    async fn tell(&self, reader: &mut Reader, event: StoredEvent, format: Format) -> Result<()> {
+        let story = reader.story(event).await?;
+        // The rules may have changed since, or not be readable by whoever asks: then their words are left out.
+        let rules = self.config.load().ok().and_then(|config| rule_files::load(&config.rules).ok());
+        let telling = Telling::new(&story, rules.as_ref())?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        match format {
+            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&telling.to_json())?)?,
+            Format::Text => story::write(&mut out, &telling)?,
+        }
+        Ok(out.flush()?)
+    }
+}

@@ -1,0 +1,190 @@
+//! A story as text: who, where, what, why, what came of it, what happened around it, what to do.
+
+use super::telling::{Telling, word};
+use crate::{
+    line::{Event, clean, of_json, plain},
+    when,
+};
+use gnomon_ledger::{More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus};
+use std::io::{self, Write};
+
+/// A section's lines, each a name and what is known; what is not known leaves no line.
+struct Section<'a, W> {
+    out: &'a mut W,
+    event: &'a Event,
+}
+
+impl<W: Write> Section<'_, W> {
+    fn head(&mut self, name: &str) -> io::Result<()> {
+        writeln!(self.out, "\n{name}")
+    }
+
+    fn line(&mut self, name: &str, parts: &[Option<String>]) -> io::Result<()> {
+        let text: Vec<&str> = parts.iter().flatten().map(String::as_str).filter(|part| !part.is_empty()).collect();
+        if text.is_empty() { Ok(()) } else { writeln!(self.out, "  {name:<11} {}", text.join(" ")) }
+    }
+
+    /// The field's value, for the terminal.
+    fn get(&self, name: &str) -> Option<String> {
+        self.event.get(name).map(plain).filter(|text| !text.is_empty())
+    }
+
+    /// The value with words around it.
+    fn with(&self, before: &str, name: &str, after: &str) -> Option<String> {
+        self.get(name).map(|text| format!("{before}{text}{after}"))
+    }
+}
+
+pub fn write(out: &mut impl Write, telling: &Telling<'_>) -> io::Result<()> {
+    let event = &telling.event;
+    let mut s = Section { out, event };
+    head(&mut s)?;
+    who(&mut s)?;
+    whither(&mut s, telling)?;
+    what(&mut s)?;
+    why(&mut s, telling)?;
+    aftermath(&mut s, telling)?;
+    around(&mut s, telling)?;
+    if !telling.next.is_empty() {
+        s.head("Next")?;
+        let width = telling.next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
+        for (command, why) in &telling.next {
+            writeln!(s.out, "  {command:<width$}  # {why}")?;
+        }
+    }
+    Ok(())
+}
+
+fn head<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
+    let title = s.get("rule.name").or_else(|| s.get("gnomon.flow.outcome")).unwrap_or_else(|| "no rule matched".to_owned());
+    writeln!(s.out, "{title}")?;
+    let words = ["rule.level", "gnomon.detection.class", "gnomon.confidence", "gnomon.action"].map(|name| s.get(name));
+    writeln!(s.out, "{}", words.into_iter().flatten().collect::<Vec<_>>().join(" · "))?;
+    let time = s.get("@timestamp").unwrap_or_default().replacen('T', " ", 1).replace('Z', " UTC");
+    let burst = s.with(", burst ", "gnomon.incident.id", "").unwrap_or_default();
+    writeln!(s.out, "{time}, event {}{burst}", s.get("event.id").unwrap_or_default())
+}
+
+fn who<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
+    s.head("Who")?;
+    s.line("user", &[s.get("user.name"), s.with("(", "user.id", ")"), s.with("in ", "user.group.names", "")])?;
+    s.line("program", &[s.get("process.executable.path"), s.with("pid ", "process.pid", ""), s.with("(", "gnomon.process.identity", ")")])?;
+    s.line("file", &[s.get("gnomon.process.image"), s.with("SHA-256 ", "process.executable.hash.sha256", "")])?;
+    s.line("command", &[s.get("process.command_line")])?;
+    s.line(
+        "started by",
+        &[s.get("process.ancestors").map(|list| list.replace(',', " ← ")).or_else(|| s.get("process.parent.executable.path"))],
+    )?;
+    s.line("container", &[s.get("container.id"), s.with("pod ", "k8s.pod.name", ""), s.with("pod uid ", "k8s.pod.uid", "")])?;
+    s.line("cgroup", &[s.get("gnomon.cgroup")])?;
+    s.line("calls itself", &[s.get("mcp.client.name"), s.get("mcp.client.version"), s.with("(", "user_agent.original", ")")])?;
+    s.line("from", &[s.get("source.address"), s.with("port ", "source.port", ""), s.with("on ", "host.name", "")])
+}
+
+fn whither<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    s.head("Where")?;
+    let sanctioned = s.get("gnomon.sanctioned").map(|truth| if truth == "true" { "sanctioned" } else { "not sanctioned" }.to_owned());
+    let port = s.get("server.port").map(|port| format!("port {port}"));
+    s.line("server", &[s.get("server.address").or_else(|| s.get("destination.address")), port, sanctioned])?;
+    s.line(
+        "known as",
+        &[
+            s.get("gnomon.server.catalogue"),
+            s.with("review ", "gnomon.server.review", ""),
+            s.get("mcp.server.name"),
+            s.get("mcp.server.version"),
+        ],
+    )?;
+    if let Some(known) = &telling.story.server {
+        let status = match known.status {
+            ServerStatus::Sanctioned => "sanctioned",
+            ServerStatus::Shadow => "shadow",
+        };
+        let text = format!("{status}, {} calls since {} UTC", known.calls, when::show(known.first_seen_ms));
+        s.line("inventory", &[Some(text)])?;
+    }
+    s.line(
+        "TLS",
+        &[s.with("SNI ", "tls.client.server_name", ""), s.with("ALPN ", "tls.next_protocol", ""), s.with("JA4 ", "tls.client.ja4", "")],
+    )?;
+    s.line("address", &[s.get("destination.address"), s.with("port ", "destination.port", ""), s.get("network.transport")])?;
+    s.line(
+        "connection",
+        &[
+            s.get("gnomon.flow.id"),
+            s.with("tied to its process by: ", "gnomon.correlation", ""),
+            s.with("seen at the ", "gnomon.vantage", ""),
+        ],
+    )
+}
+
+fn what<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
+    s.head("What")?;
+    let name = s.get("gen_ai.tool.name").or_else(|| s.get("gen_ai.prompt.name")).or_else(|| s.get("mcp.resource.uri"));
+    s.line("call", &[s.get("mcp.method.name").or_else(|| s.get("rpc.method")), name, s.with("(id ", "jsonrpc.request.id", ")")])?;
+    s.line("request", &[s.get("http.request.method"), s.get("url.full").or_else(|| s.get("url.path"))])?;
+    s.line("session", &[s.get("mcp.session.id"), s.with("protocol ", "mcp.protocol.version", "")])?;
+    s.line("model", &[s.get("gen_ai.request.model")])?;
+    s.line("contradicts", &[s.get("gnomon.mismatch")])?;
+    s.line("unreadable", &[s.get("gnomon.malformed"), s.with("too long: ", "gnomon.truncated", "")])?;
+    s.line("bypassed", &[s.get("gnomon.bypass.reason")])
+}
+
+fn why<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    s.head("Why")?;
+    s.line("rule", &[s.get("rule.name"), s.with("[", "rule.id", "]")])?;
+    s.line("", &[telling.description.as_deref().map(clean)])?;
+    let decided = s.get("rule.id");
+    let others = s
+        .get("gnomon.rules.matched")
+        .map(|list| list.split(',').filter(|id| Some(*id) != decided.as_deref()).collect::<Vec<_>>().join(", "));
+    s.line("also matched", &[others])?;
+    s.line(
+        "evidence",
+        &[
+            s.get("gnomon.evidence").map(|list| list.replace(',', ", ")),
+            s.with("signatures ", "gnomon.signatures", ""),
+            s.with("answer ", "gnomon.response.signatures", ""),
+        ],
+    )?;
+    s.line("data", &[s.get("gnomon.dlp.findings")])
+}
+
+fn aftermath<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    let came = &telling.aftermath;
+    s.head("What came of it")?;
+    s.line("outcome", &[Some(clean(&came.words))])?;
+    s.line("told", &[s.get("message")])?;
+    let out = came.bytes_out.map(|bytes| format!("{bytes} bytes out"));
+    let back = came.bytes_in.map(|bytes| format!("{bytes} bytes in"));
+    let time = came.duration_ms.map(|ms| format!("{ms} ms"));
+    let sizes: Vec<String> = [out, back, time].into_iter().flatten().collect();
+    s.line("sizes", &[Some(sizes.join(", "))])?;
+    s.line("JSON-RPC", &[s.with("error ", "rpc.response.status_code", "")])?;
+    for other in &telling.story.sightings {
+        writeln!(s.out, "  also seen   {}", of_json(&other.json))?;
+    }
+    Ok(())
+}
+
+fn around<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    let story = telling.story;
+    let mut list = |name: &str, related: &[Related]| -> io::Result<()> {
+        if related.is_empty() {
+            return Ok(());
+        }
+        writeln!(s.out, "\n{name}")?;
+        related.iter().try_for_each(|r| writeln!(s.out, "  {:<8} {}", r.relation.as_str(), of_json(&r.event.json)))
+    };
+    list(&format!("In the {} s before, by the same connection, session or process", STORY_BEFORE_MS / 1000), &story.before)?;
+    list(&format!("In the {} min after", STORY_AFTER_MS / 60_000), &story.after)?;
+    if story.more == More::Yes {
+        let by = telling.event.get("process.pid").map(|pid| format!("process.pid={pid}"));
+        let by = by.or_else(|| Some(format!("gnomon.flow.id={}", telling.event.get("gnomon.flow.id")?.as_str()?)));
+        let by = by.or_else(|| Some(format!("mcp.session.id={}", telling.event.get("mcp.session.id")?.as_str()?)));
+        if let Some(by) = by {
+            writeln!(s.out, "  and more: gnomon events --where {}", word(&by))?;
+        }
+    }
+    Ok(())
+}

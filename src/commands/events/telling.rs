@@ -1,0 +1,174 @@
+//! What a story says, before it is laid out: what came of the call, why the rules matched, what to do next.
+
+use crate::line::Event;
+use anyhow::{Context, Result};
+use gnomon_engine::RuleSet;
+use gnomon_ledger::{More, Story};
+use serde_json::{Value, json};
+
+/// A story made ready for people and programs.
+pub struct Telling<'a> {
+    pub story: &'a Story,
+    pub event: Event,
+    pub aftermath: Aftermath,
+    /// What the rule that decided says of itself, if it is still loaded.
+    pub description: Option<String>,
+    /// Commands that go on from here, and what each is for.
+    pub next: Vec<(String, &'static str)>,
+}
+
+/// What came of the call.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Aftermath {
+    /// In one sentence.
+    pub words: String,
+    /// Whether the call did what it was meant to; unknown where its answer was not seen.
+    pub success: Option<bool>,
+    pub status: Option<i64>,
+    pub error: Option<String>,
+    pub bytes_out: Option<u64>,
+    pub bytes_in: Option<u64>,
+    pub duration_ms: Option<u64>,
+}
+
+impl<'a> Telling<'a> {
+    pub fn new(story: &'a Story, rules: Option<&RuleSet>) -> Result<Self> {
+        let event: Event = serde_json::from_str(&story.event.json).context("the stored event is no JSON object")?;
+        let outcome: Option<Event> = story.outcome.as_ref().and_then(|outcome| serde_json::from_str(&outcome.json).ok());
+        let rule = event.get("rule.id").and_then(Value::as_str);
+        let description = rules
+            .and_then(|rules| rules.rules().iter().find(|loaded| Some(loaded.id.as_str()) == rule))
+            .and_then(|rule| rule.description.as_deref())
+            .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let aftermath = Aftermath::of(&event, outcome.as_ref());
+        let next = next(&event);
+        Ok(Self { story, event, aftermath, description, next })
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        let line = |event: &gnomon_ledger::StoredEvent| serde_json::from_str::<Value>(&event.json).unwrap_or(Value::Null);
+        let related = |related: &[gnomon_ledger::Related]| -> Vec<Value> {
+            related.iter().map(|r| json!({"relation": r.relation.as_str(), "event": line(&r.event)})).collect()
+        };
+        let Aftermath { words, success, status, error, bytes_out, bytes_in, duration_ms } = &self.aftermath;
+        json!({
+            "event": self.event,
+            "rule_description": self.description,
+            "aftermath": {
+                "summary": words, "success": success, "status": status, "error": error,
+                "bytes_out": bytes_out, "bytes_in": bytes_in, "duration_ms": duration_ms,
+            },
+            "sightings": self.story.sightings.iter().map(line).collect::<Vec<_>>(),
+            "outcome": self.story.outcome.as_ref().map(line),
+            "before": related(&self.story.before),
+            "after": related(&self.story.after),
+            "more": self.story.more == More::Yes,
+            "server": self.story.server,
+            "next": self.next.iter().map(|(command, why)| json!({"command": command, "why": why})).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Aftermath {
+    /// From the event, and from what was written when the call was over.
+    fn of(event: &Event, outcome: Option<&Event>) -> Self {
+        let get = |name: &str| outcome.and_then(|outcome| outcome.get(name)).or_else(|| event.get(name));
+        let number = |name: &str| get(name).and_then(Value::as_u64);
+        let text = |name: &str| get(name).and_then(Value::as_str);
+        let status = get("http.response.status_code").and_then(Value::as_i64);
+        let error = text("error.type").map(str::to_owned);
+        let action = event.get("gnomon.action").and_then(Value::as_str).unwrap_or("log");
+        let flow = event.get("gnomon.flow.outcome").and_then(Value::as_str);
+        let stopped = matches!(action, "block" | "redirect");
+        let pending = outcome.is_none() && event.get("gnomon.pending").and_then(Value::as_bool) == Some(true);
+        let (words, success) = match (stopped, flow, status, &error) {
+            (true, _, None, _) => ("refused; the call was not completed at the server".to_owned(), Some(false)),
+            (true, _, Some(status), _) => {
+                (format!("the server answered (HTTP {status}); its answer was withheld from the client"), Some(false))
+            }
+            (false, Some(outcome), ..) => (format!("the connection was not read: {outcome}"), None),
+            (false, None, Some(status), _) if pending => (format!("the answer has begun (HTTP {status}) and not come"), None),
+            (false, None, Some(status), Some(error)) => (format!("failed: {error} (HTTP {status})"), Some(false)),
+            (false, None, None, Some(error)) => (format!("failed: {error}"), Some(false)),
+            (false, None, Some(status), None) => (format!("succeeded (HTTP {status})"), Some(status < 400)),
+            (false, None, None, None) => ("no answer was seen, or not yet".to_owned(), None),
+        };
+        Self {
+            words,
+            success,
+            status,
+            error,
+            bytes_out: number("http.request.body.size"),
+            bytes_in: number("http.response.body.size"),
+            duration_ms: number("gnomon.duration_ms"),
+        }
+    }
+}
+
+fn next(event: &Event) -> Vec<(String, &'static str)> {
+    let text = |name: &str| event.get(name).and_then(Value::as_str);
+    let mut next = Vec::new();
+    if let Some(server) = text("server.address") {
+        let command = word(&format!("server.address={server}"));
+        next.push((format!("gnomon events --incidents --since 7d --where {command}"), "who else uses this server"));
+    }
+    if let Some(user) = text("user.name") {
+        let command = word(&format!("user.name={user}"));
+        next.push((format!("gnomon events --incidents --since 7d --where {command}"), "what else this user's programs did"));
+    }
+    next
+}
+
+/// Text as one word of a shell, whatever strangers put into it.
+pub fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '=' | '@' | ',' | '+');
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
+        return text.to_owned();
+    }
+    // Control characters cannot be pasted safely; nothing has such a name but an attack on this line.
+    let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    format!("'{}'", crate::line::clean(&text).replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(event: Value, outcome: Value) -> Aftermath {
+        Aftermath::of(event.as_object().unwrap(), outcome.as_object())
+    }
+
+    #[test]
+    fn what_came_of_a_call_is_told_from_the_latest_word_on_it() {
+        let blocked = of(json!({"gnomon.action": "block", "http.request.body.size": 118}), Value::Null);
+        assert_eq!((blocked.success, blocked.bytes_out), (Some(false), Some(118)));
+        let withheld = of(json!({"gnomon.action": "block", "http.response.status_code": 200}), Value::Null);
+        assert!(withheld.words.contains("withheld"));
+        let good = of(json!({"gnomon.action": "log", "http.response.status_code": 200}), Value::Null);
+        assert_eq!((good.success, good.words.as_str()), (Some(true), "succeeded (HTTP 200)"));
+        let tool = of(json!({"http.response.status_code": 200, "error.type": "tool_error"}), Value::Null);
+        assert_eq!(tool.success, Some(false));
+        let unread = of(json!({"gnomon.flow.outcome": "observed"}), Value::Null);
+        assert_eq!(unread.success, None);
+        let later = of(
+            json!({"gnomon.action": "log", "http.response.body.size": 1}),
+            json!({"http.response.status_code": 200, "http.response.body.size": 9000, "error.type": "upstream_aborted"}),
+        );
+        assert_eq!((later.success, later.bytes_in, later.status), (Some(false), Some(9000), Some(200)));
+        assert_eq!(of(json!({}), Value::Null).success, None);
+        let pending = json!({"http.response.status_code": 200, "gnomon.pending": true});
+        assert_eq!(of(pending.clone(), Value::Null).success, None);
+        assert_eq!(of(pending, json!({"http.response.status_code": 200})).success, Some(true));
+    }
+
+    #[test]
+    fn names_that_strangers_chose_stay_one_word_of_the_shell() {
+        assert_eq!(word("mcp.example.com"), "mcp.example.com");
+        assert_eq!(word("a; rm -rf /"), "'a; rm -rf /'");
+        assert_eq!(word("it's $(x)"), "'it'\\''s $(x)'");
+        assert_eq!(word("-rf"), "'-rf'");
+        assert_eq!(word(""), "''");
+        assert_eq!(word("a\nb\u{1b}[2J"), "'a?b?[2J'");
+    }
+}
