@@ -29,12 +29,16 @@ fn gn_sockops(ctx: SockOpsContext) -> u32 {
     }
     // Every field is loaded here and only here: the verifier refuses loads that LLVM has merged from several branches.
     let (before, after) = (load!((*ops).__bindgen_anon_1.args[0]), load!((*ops).__bindgen_anon_1.args[1]));
+    // And most of the rest are states on the way to the last one.
+    if op == STATE && after != CLOSED {
+        return 1;
+    }
     let (received, sent) = (load!((*ops).bytes_received), load!((*ops).bytes_acked));
     let flags = load!((*ops).bpf_sock_ops_cb_flags);
     let local = local(&ctx);
     if op == CONNECTING {
         connecting(&ctx, &local, flags);
-    } else if after == CLOSED {
+    } else {
         closed(&ctx, local, if before == SYN_SENT { end::REFUSED } else { end::CLOSED }, received, sent);
     }
     1

@@ -201,7 +201,7 @@ fn part<const N: usize>(ctx: &SkBuffContext, config: &Config, cookie: u64, flow:
         flow.stage = DONE;
         return false;
     }
-    entry.submit(wake(config, if captured == 0 { Urgency::Urgent } else { Urgency::Batched }));
+    entry.submit(wake(config, if captured == 0 { Urgency::Urgent(flow.owner.tgid) } else { Urgency::Batched }));
     count(Program::Hello, Outcome::Delivered);
     if full && still > 0 {
         count(Program::Hello, Outcome::Truncated);

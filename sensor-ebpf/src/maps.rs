@@ -60,9 +60,18 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
 
-/// When this CPU last woke the reader because of something urgent, `CLOCK_MONOTONIC` in nanoseconds.
+/// When and for which process this CPU last woke the reader because of something urgent.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Woken {
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    pub at_ns: u64,
+    pub process: u32,
+    pub reserved: u32,
+}
+
 #[map]
-pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub static WOKEN: PerCpuArray<Woken> = PerCpuArray::with_max_entries(1, 0);
 
 /// 1 where `getsockopt` and `sock_ops` programs can tell the network namespace (Linux 5.15), else 0 and
 /// owners are kept without it. Set by the loader.

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use gnomon_sensor_abi::{Config, Header, Outcome, Program};
 
-use crate::maps::{EVENTS, TALLIES, WOKEN};
+use crate::maps::{EVENTS, TALLIES, WOKEN, Woken};
 
 /// Counts. Atomic, as a soft interrupt may run the same program in the middle of it on the same CPU.
 #[inline(always)]
@@ -27,34 +27,41 @@ pub fn count(program: Program, outcome: Outcome) {
 pub enum Urgency {
     /// When enough has come together, or the reader's timer fires.
     Batched,
-    /// Now, unless it has just been woken.
-    Urgent,
+    /// Now, as the process with this number may end soon and then cannot be looked at; unless the reader has just been woken.
+    Urgent(u32),
 }
 
 /// How often each CPU wakes the reader for something urgent, at most. A wakeup costs about ten times what the rest of
 /// a record does; at rates where this bound matters, another one follows soon.
 const URGENT_NS: u64 = 2_000_000;
+/// The same for the process that it was woken for the last time, which it knows already.
+const AGAIN_NS: u64 = 25_000_000;
 
 /// The flags of a submission. Without `FORCE` the kernel wakes only a reader that has seen everything
 /// before, which it has not when the records before were batched.
 #[inline(always)]
 pub fn wake(config: &Config, urgency: Urgency) -> u64 {
-    let now = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config.wake_bytes) || (urgency == Urgency::Urgent && due());
+    let urgent = match urgency {
+        Urgency::Batched => false,
+        Urgency::Urgent(process) => due(process),
+    };
+    let now = urgent || EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config.wake_bytes);
     u64::from(if now { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }
 
-/// Whether this CPU may wake the reader again.
+/// Whether this CPU may wake the reader again, for this process.
 #[inline(always)]
-fn due() -> bool {
+fn due(process: u32) -> bool {
     let Some(woken) = WOKEN.get_ptr_mut(0) else { return false };
     // SAFETY: a helper without pointers.
     let now = unsafe { bpf_ktime_get_ns() };
-    // SAFETY: this CPU's word. A soft interrupt in between costs one wakeup too many.
+    // SAFETY: this CPU's value. A soft interrupt in between costs one wakeup too many.
     unsafe {
-        if now.wrapping_sub(*woken) < URGENT_NS {
+        let pause = if (*woken).process == process { AGAIN_NS } else { URGENT_NS };
+        if now.wrapping_sub((*woken).at_ns) < pause {
             return false;
         }
-        *woken = now;
+        *woken = Woken { at_ns: now, process, reserved: 0 };
     }
     true
 }

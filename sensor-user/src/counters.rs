@@ -13,7 +13,7 @@ pub struct Counters {
 
 impl Counters {
     /// Reads the counters.
-    pub(crate) fn read(map: &PerCpuArray<&MapData, Tally>) -> Result<Self, Error> {
+    pub(crate) fn read(map: &PerCpuArray<MapData, Tally>) -> Result<Self, Error> {
         let mut programs = [[0_u64; TALLY]; Program::ALL.len()];
         for (sums, program) in programs.iter_mut().zip(Program::ALL) {
             let cpus = map.get(&(program as u32), 0).map_err(|source| Error::Map { name: "TALLIES", source })?;

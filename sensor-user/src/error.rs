@@ -20,6 +20,9 @@ pub enum Error {
     /// The object has no such map: it is not the one that this program was built for.
     #[error("the object has no map {0}")]
     NoMap(&'static str),
+    /// A program was handed over that this build does not know: it is not the one that loaded.
+    #[error("the kernel half has no program number {0}")]
+    NoProgram(usize),
     /// A cgroup's folder could not be opened.
     #[error("cgroup {}: {source}", path.display())]
     Cgroup {

@@ -1,12 +1,13 @@
 //! What this kernel can do, found by trying.
 
+use std::io;
 use std::path::Path;
 
 use aya::programs::ProgramError;
 use gnomon_sensor_abi::Program;
 
 use crate::Error;
-use crate::sensor::{Options, Sensor};
+use crate::loader::{Loader, Options};
 
 /// Whether something works here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +58,8 @@ impl Features {
     pub fn probe(cgroup: &Path) -> Self {
         let mut found = vec![(Feature::Cgroup2, cgroup2(cgroup))];
         let options = Options { ring_bytes: 1 << 16, flows: 1024, owners: 1024, ..Options::new(cgroup, cgroup) };
-        let mut sensor = match Sensor::load(&options) {
-            Ok(sensor) => sensor,
+        let mut loader = match Loader::new(&options) {
+            Ok(loader) => loader,
             Err(error) => {
                 found.push((Feature::Maps, Status::Broken(error.to_string())));
                 found.extend(Program::ALL.map(|program| (Feature::Program(program), Status::NotApplicable)));
@@ -66,13 +67,13 @@ impl Features {
             }
         };
         found.push((Feature::Maps, Status::Ok));
-        let owners = if sensor.knows_namespaces() {
+        let owners = if loader.knows_namespaces() {
             Status::Ok
         } else {
             Status::Unsupported("getsockopt and sock_ops programs cannot tell network namespaces apart".into())
         };
         for program in Program::ALL {
-            found.push((Feature::Program(program), sensor.verify(program)));
+            found.push((Feature::Program(program), loader.verify(program)));
         }
         found.push((Feature::NamespacedOwners, owners));
         Self(found)
@@ -116,11 +117,15 @@ pub(crate) fn status(error: &ProgramError) -> Status {
         }
         other => other.to_string(),
     };
-    let system = match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    };
-    match system {
+    match error {
+        ProgramError::SyscallError(error) => system(&error.io_error, text),
+        _ => Status::Broken(text),
+    }
+}
+
+/// The same for a call to the system that failed.
+pub(crate) fn system(error: &io::Error, text: String) -> Status {
+    match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENOSYS) => Status::Unsupported(text),
         _ => Status::Broken(text),
     }

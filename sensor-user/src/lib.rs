@@ -3,6 +3,7 @@
 //!
 //! | part | for whom |
 //! |---|---|
+//! | [`Loader`] | the privileged process while it starts: it needs 20 MiB, and leaves a [`Sensor`] |
 //! | [`Sensor`], [`Features`], [`Scopes`], [`Counters`] | the privileged process, which alone calls `bpf(2)` |
 //! | [`listen`] | the privileged process: listeners that the kernel half knows as ours |
 //! | [`Ring`], [`Heartbeat`], [`owner_of`] | the unprivileged proxy: shared memory and one socket option, no `bpf(2)` |
@@ -12,14 +13,15 @@
 //! The trade-off: a restart of the privileged process is a gap in what is seen, but never an outage.
 //!
 //! ```no_run
-//! use gnomon_sensor::{CgroupId, Options, Ring, Sensor};
+//! use gnomon_sensor::{CgroupId, Loader, Options, Ring};
 //!
 //! let options = Options::new("/sys/fs/cgroup", "/sys/fs/cgroup/system.slice/gnomon.service");
-//! let mut sensor = Sensor::load(&options)?;
-//! for (program, status) in sensor.attach_all() {
+//! let mut loader = Loader::new(&options)?;
+//! loader.sensor().scopes()?.exclude(CgroupId::of("/sys/fs/cgroup/system.slice/gnomon.service")?)?;
+//! for (program, status) in loader.attach_all() {
 //!     println!("{}: {status:?}", program.name());
 //! }
-//! sensor.scopes()?.exclude(CgroupId::of("/sys/fs/cgroup/system.slice/gnomon.service")?)?;
+//! let sensor = loader.finish();
 //! let mut ring = Ring::from_fd(sensor.ring()?, options.ring_bytes)?;
 //! ring.wait(std::time::Duration::from_millis(50))?;
 //! ring.drain(|record| println!("{record:?}"));
@@ -28,6 +30,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attach;
 mod attached;
 mod counters;
 mod error;
@@ -35,6 +38,7 @@ mod execs;
 mod features;
 mod heartbeat;
 pub mod listen;
+mod loader;
 mod memory;
 mod object;
 mod owner;
@@ -50,8 +54,9 @@ pub use execs::Execs;
 pub use features::{Feature, Features, Status};
 pub use gnomon_sensor_abi::{Outcome, Program, Reason};
 pub use heartbeat::{Heartbeat, PERIOD, STALE};
+pub use loader::{Loader, Options};
 pub use owner::{Comm, Owner, Road, owner_of};
 pub use record::{Close, Connect, Decision, End, Hello, Malformed, Record};
 pub use ring::Ring;
 pub use scope::{CgroupId, Fail, Mode, PortList, Ports, Quic, Redirect, Scope, Scopes, TooManyPorts};
-pub use sensor::{Options, Sensor};
+pub use sensor::{HandedOver, Sensor};

@@ -128,12 +128,12 @@ impl CgroupId {
 }
 
 /// The scopes, at most 4096. A connection belongs to that of the deepest cgroup above it, else to the default.
-pub struct Scopes<'a> {
-    pub(crate) scopes: HashMap<&'a mut MapData, u64, abi::Scope>,
-    pub(crate) config: Array<&'a mut MapData, Config>,
+pub struct Scopes {
+    pub(crate) scopes: HashMap<MapData, u64, abi::Scope>,
+    pub(crate) config: Array<MapData, Config>,
 }
 
-impl Scopes<'_> {
+impl Scopes {
     /// Sets the scope of a cgroup and those below it that have none of their own. It applies to
     /// connections made from now on.
     ///

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
-use gnomon_sensor::{CgroupId, Execs, Feature, Options, Outcome, Program, Scope, Sensor, Status};
+use gnomon_sensor::{CgroupId, Execs, Feature, HandedOver, Loader, Options, Outcome, Program, Scope, Sensor, Status};
+use serde::{Deserialize, Serialize};
 
 use crate::{ServiceError, translate};
 
@@ -16,12 +17,23 @@ use crate::{ServiceError, translate};
 pub(crate) struct Kernel {
     /// `None` once detached.
     sensor: Mutex<Option<Sensor>>,
+    about: About,
+}
+
+/// What is known of it once it is attached.
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
     features: List<gnomon_link::Feature, 64>,
-    own_cgroup: CgroupId,
-    /// The mark of our listeners.
-    pub(crate) mark: NonZeroU32,
-    /// Whether connections can be sent elsewhere at all.
-    pub(crate) redirect: FeatureState,
+    own_cgroup: u64,
+    mark: NonZeroU32,
+    redirect: FeatureState,
+}
+
+/// A kernel half on its way through exec(2).
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    sensor: HandedOver,
+    about: About,
 }
 
 impl Kernel {
@@ -29,11 +41,11 @@ impl Kernel {
     pub(crate) fn attach(cgroup: &Path, own_cgroup: &Path, ring_bytes: u32) -> Result<Self, ServiceError> {
         let mark = random_mark()?;
         let options = Options { mark, ring_bytes, ..Options::new(cgroup, own_cgroup) };
-        let mut sensor = Sensor::load(&options)?;
+        let mut loader = Loader::new(&options)?;
         // Before anything is attached, so that not one connection of ours is seen.
         let own_cgroup = CgroupId::of(own_cgroup)?;
-        sensor.scopes()?.exclude(own_cgroup)?;
-        let attached = sensor.attach_all();
+        loader.sensor().scopes()?.exclude(own_cgroup)?;
+        let attached = loader.attach_all();
         if attached.iter().all(|(_, status)| *status != Status::Ok) {
             let (program, reason) = attached.iter().map(|(program, status)| (program.name(), reason(status))).next().unwrap_or_default();
             return Err(ServiceError::NothingAttached { program, reason });
@@ -45,18 +57,44 @@ impl Kernel {
         let redirects = attached.iter().filter(|(program, _)| redirect.contains(program)).all(|(_, status)| *status == Status::Ok);
         let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok)];
         let found = attached.iter().map(|(program, status)| (program.name(), status.clone()));
-        Ok(Self {
+        let about = About {
             features: List::cut(fixed.into_iter().chain(found).map(|(name, status)| feature(name, &status))),
-            sensor: Mutex::new(Some(sensor)),
-            own_cgroup,
+            own_cgroup: own_cgroup.0,
             mark,
             redirect: if redirects { FeatureState::Ok } else { FeatureState::Broken },
-        })
+        };
+        Ok(Self { sensor: Mutex::new(Some(loader.finish())), about })
+    }
+
+    /// Keeps everything attached across exec(2).
+    pub(crate) fn hand_over(self) -> Result<Handed, KernelError> {
+        let sensor = self.sensor.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(KernelError::Detached)?;
+        Ok(Handed { sensor: sensor.hand_over()?, about: self.about })
+    }
+
+    /// Takes over what this process kept attached when it was another program.
+    ///
+    /// # Safety
+    /// As [`Sensor::take_over`].
+    pub(crate) unsafe fn take_over(handed: Handed) -> Result<Self, KernelError> {
+        // SAFETY: the caller's promise.
+        let sensor = unsafe { Sensor::take_over(handed.sensor)? };
+        Ok(Self { sensor: Mutex::new(Some(sensor)), about: handed.about })
+    }
+
+    /// The mark of our listeners.
+    pub(crate) fn mark(&self) -> NonZeroU32 {
+        self.about.mark
+    }
+
+    /// Whether connections can be sent elsewhere at all.
+    pub(crate) fn redirect(&self) -> FeatureState {
+        self.about.redirect
     }
 
     /// What was attached, and why the rest was not.
     pub(crate) fn features(&self) -> List<gnomon_link::Feature, 64> {
-        self.features.clone()
+        self.about.features.clone()
     }
 
     /// Detaches everything, whoever still holds this.
@@ -94,7 +132,7 @@ impl Kernel {
     pub(crate) fn change(&self, change: &ScopeChange) -> Result<(), ChangeError> {
         match change {
             // The connections that the proxy makes would come back to it.
-            ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if *cgroup == self.own_cgroup.0 => Err(ChangeError::Own),
+            ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if *cgroup == self.about.own_cgroup => Err(ChangeError::Own),
             ScopeChange::Set { cgroup, settings } => Ok(self.set_scope(*cgroup, translate::scope(settings)?)?),
             ScopeChange::Remove { cgroup } => Ok(self.forget_scope(*cgroup)?),
             ScopeChange::Default { settings } => {

@@ -7,6 +7,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | `attached` | what was loaded, on its way into the small process that serves |
 //! | `kernel` | loads, attaches, changes scopes, counts |
 //! | `privilege` | gives up the capabilities that are not needed once everything is attached |
 //! | `requests` | one request of the proxy, one answer |
@@ -22,6 +23,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attached;
 mod exec;
 mod identities;
 mod kernel;
@@ -41,9 +43,9 @@ use gnomon_link::SensorEnd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+pub use attached::Attached;
 pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
 
-use kernel::Kernel;
 use requests::Requests;
 
 /// Longest that one message may take to be sent: a proxy that reads nothing for that long loses the answer.
@@ -133,15 +135,15 @@ pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> 
     move |error| ServiceError::Os { action, source: error.into() }
 }
 
-/// Attaches the kernel half, gives up what it needed for that, and serves until the proxy is gone or `stop` can be read.
-/// Nothing stays attached.
+/// Gives up what it took to attach the kernel half, and serves until the proxy is gone or `stop` can be read. Nothing stays
+/// attached.
 ///
 /// Capabilities are given up by the calling thread, for itself and all threads made here: call it where the process has
 /// no others.
 ///
 /// # Errors
 /// [`ServiceError`]: nothing is attached then either.
-pub fn serve(link: &SensorEnd, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
+pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
     let hierarchy = Hierarchy::find()?;
     // What a killed predecessor left. It hinders nobody if this fails.
     match hierarchy.sweep() {
@@ -149,8 +151,6 @@ pub fn serve(link: &SensorEnd, options: &Options, stop: BorrowedFd<'_>) -> Resul
         Ok(count) => tracing::info!("removed {count} empty cgroups of earlier runs"),
         Err(error) => tracing::warn!("cgroups of earlier runs were not looked for: {error}"),
     }
-    let cgroup = options.cgroup.clone().unwrap_or_else(|| hierarchy.mount().to_owned());
-    let kernel = Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes)?;
     let door = options.exec.as_ref().and_then(|exec| match exec::Door::open(exec) {
         Ok(door) => Some(door),
         Err(error) => {

@@ -173,7 +173,7 @@ impl Table {
         if self.served.len() >= MOST {
             return Err(ListenError::Full);
         }
-        let listeners = listen::in_namespace(Some(namespace.file.as_fd()), kernel.mark, self.port)?;
+        let listeners = listen::in_namespace(Some(namespace.file.as_fd()), kernel.mark(), self.port)?;
         let port = listeners.port().map_err(|source| ListenError::Os { action: "ask for the port of a listener", source })?;
         let cookie = cookie(listeners.v4.as_fd()).unwrap_or(namespace.id.1);
         Ok(Arc::new(Opened { listeners, cookie, port }))

@@ -165,7 +165,7 @@ impl<'a> Desk<'a> {
     /// Makes sure that the proxy listens where the client is.
     fn listen_for(&self, namespace: &Namespace) -> Result<(), Refusal> {
         let Around { kernel, link, namespaces, pulse, .. } = self.around;
-        if kernel.redirect != FeatureState::Ok {
+        if kernel.redirect() != FeatureState::Ok {
             let next = "gnomon exec --proxy-env needs nothing of the kernel; gnomon doctor says what is missing";
             return Err(Refusal::new(Denial::NoSensor, "this kernel cannot redirect", next));
         }

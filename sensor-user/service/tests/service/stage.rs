@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_link::{Error, ProxyEnd, Received, Sensor, ToProxy, ToSensor, UNASKED};
 use gnomon_sensor::{Heartbeat, PERIOD};
-use gnomon_sensord::{Ended, ExecOptions, Options, ServiceError, serve};
+use gnomon_sensord::{Attached, Ended, ExecOptions, Options, ServiceError, serve};
 use tempfile::TempDir;
 
 /// Long, as the machine may be busy; nothing waits that long unless it fails.
@@ -85,7 +85,7 @@ impl Stage {
         options.exec = Some(exec);
         let (proxy, sensor) = ProxyEnd::pair().unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();
-        let serving = Some(thread::spawn(move || serve(&sensor, &options, stopped.as_fd())));
+        let serving = Some(thread::spawn(move || serve(&sensor, Attached::attach(&options)?, &options, stopped.as_fd())));
         let welcome = proxy.greet(SOON).unwrap();
         Some(Self { proxy: Arc::new(proxy), welcome, cgroup, mount, folder, stop, serving, over: Arc::default() })
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use gnomon_sensor::{CgroupId, Fail, Heartbeat, Options, PERIOD, Program, Ring, Scope, Sensor, Status, listen, owner_of};
+use gnomon_sensor::{CgroupId, Fail, Heartbeat, Loader, Options, PERIOD, Program, Ring, Scope, Status, listen, owner_of};
 
 use super::{client, stage};
 
@@ -66,10 +66,11 @@ fn load() {
     let mut options = Options::new(&cgroup, env("HALF"));
     options.mark = env("MARK").parse().unwrap();
     options.port = env("PORT").parse().unwrap();
-    let mut sensor = Sensor::load(&options).unwrap();
-    for (program, status) in sensor.attach_all() {
+    let mut loader = Loader::new(&options).unwrap();
+    for (program, status) in loader.attach_all() {
         assert_eq!(status, Status::Ok, "{}", program.name());
     }
+    let mut sensor = loader.finish();
     let client = CgroupId::of(Path::new(&cgroup).join("client")).unwrap();
     sensor.scopes().unwrap().set(client, Scope { id: 7, mode: stage::redirect(Fail::Open) }).unwrap();
     let heartbeat = sensor.heartbeat().unwrap();

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use gnomon_sensor::{
-    CgroupId, Fail, Feature, Features, Heartbeat, Mode, Options, Ports, Quic, Record, Redirect, Ring, Scope, Sensor, Status,
+    CgroupId, Fail, Feature, Features, Heartbeat, Loader, Mode, Options, Ports, Quic, Record, Redirect, Ring, Scope, Sensor, Status,
 };
 
 /// Says that a test could not run, in the way that the whole project does.
@@ -146,10 +146,11 @@ impl Stage {
         options.port = port;
         options.mark = mark();
         change(&mut options);
-        let mut sensor = Sensor::load(&options).unwrap();
-        for (program, status) in sensor.attach_all() {
+        let mut loader = Loader::new(&options).unwrap();
+        for (program, status) in loader.attach_all() {
             assert_eq!(status, Status::Ok, "{}", program.name());
         }
+        let sensor = loader.finish();
         let ring = Ring::from_fd(sensor.ring().unwrap(), options.ring_bytes).unwrap();
         let heartbeat = Heartbeat::from_fd(sensor.heartbeat().unwrap()).unwrap();
         heartbeat.beat();
