@@ -15,7 +15,7 @@ use gnomon_sensor_abi::{
 
 use crate::exempt::is_exempt;
 use crate::listener::{LOOPBACK4, LOOPBACK6, Listener, is_mapped, listener, loopback};
-use crate::maps::{CONFIG, EXECS, FLOWS, Flow, HEARTBEAT};
+use crate::maps::{CONFIG, EXECS, FLOWS, Flow, HEARTBEAT, SETTLED, SETTLED_PLACES};
 use crate::report::{count, deliver, header};
 use crate::{load, scope, store};
 
@@ -103,6 +103,10 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     let mut kept = false;
     if !refused {
         kept = FLOWS.insert(&flow.owner.cookie, &flow, 0).is_ok();
+        // A socket that was disconnected keeps its cookie, and begins anew.
+        if let Some(settled) = SETTLED.get_ptr_mut(flow.owner.cookie as u32 & (SETTLED_PLACES - 1)) {
+            store!(*settled, 0);
+        }
         if !kept && wanted && !exempt && reason.is_none() {
             reason = Some(Reason::TableFull);
             flow.owner.flags = 0;

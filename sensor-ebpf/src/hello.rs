@@ -11,10 +11,10 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use gnomon_sensor_abi::{Config, Hello, Outcome, Program, kind};
 
-use crate::load;
-use crate::maps::{CONFIG, EVENTS, FLOWS, Flow};
+use crate::maps::{CONFIG, EVENTS, FLOWS, Flow, SETTLED, SETTLED_PLACES};
 use crate::packet::{Segment, bytes, segment};
 use crate::report::{Urgency, count, header, wake};
+use crate::{load, store};
 
 /// Values of [`Flow::stage`].
 const WAITING: u32 = 0;
@@ -51,10 +51,19 @@ fn gn_hello(ctx: SkBuffContext) -> i32 {
 fn look(ctx: &SkBuffContext) -> Option<()> {
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    let flow = FLOWS.get_ptr_mut(&cookie)?;
+    let settled = SETTLED.get_ptr_mut((cookie as u32) & (SETTLED_PLACES - 1))?;
+    if load!(*settled) == cookie {
+        return None;
+    }
+    let Some(flow) = FLOWS.get_ptr_mut(&cookie) else {
+        // Not tracked, until it connects.
+        store!(*settled, cookie);
+        return None;
+    };
     // SAFETY: the value lives as long as the map; segments of one socket leave under its lock.
     let flow = unsafe { &mut *flow };
     if flow.stage == DONE {
+        store!(*settled, cookie);
         return None;
     }
     let mut segment = segment(ctx)?;

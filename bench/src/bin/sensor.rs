@@ -66,13 +66,26 @@ fn main() -> Result<ExitCode> {
     Ok(if gates.iter().all(Gate::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What was done in a second: of the clock, and of the processors, which other work on the machine disturbs less.
+#[derive(Clone, Copy)]
+struct Rate {
+    per_second: f64,
+    per_cpu_second: f64,
+}
+
+impl Rate {
+    fn over(self, other: Self) -> Self {
+        Self { per_second: self.per_second / other.per_second, per_cpu_second: self.per_cpu_second / other.per_cpu_second }
+    }
+}
+
 /// What a run needs. Upstream and loads are the same processes with and without the sensor.
 struct Stage<'a> {
     gnomon: &'a Path,
     cgroups: &'a Cgroups,
     loads: Loads,
     observed: &'static str,
-    _upstream: Process,
+    upstream: Process,
     _dir: tempfile::TempDir,
 }
 
@@ -93,49 +106,66 @@ impl<'a> Stage<'a> {
             loads.run(order(Duration::from_millis(300))).context("the loads do not work")?;
         }
         let observed = if args.both_ends { "both ends observed" } else { "the client observed" };
-        Ok(Self { gnomon: &args.gnomon, cgroups, loads, observed, _upstream: upstream, _dir: dir })
+        Ok(Self { gnomon: &args.gnomon, cgroups, loads, observed, upstream, _dir: dir })
     }
 
     /// The same loads with and without the sensor, who is first changing from round to round.
     fn beside(&mut self, rounds: u32, length: Duration) -> Result<Vec<Gate>> {
-        let (mut kept, mut new) = (Vec::new(), Vec::new());
-        println!("\n| round | kept/s without | with | × | handshakes/s without | with | × |\n|---|---|---|---|---|---|---|");
+        let [mut kept, mut new, mut kept_cpu, mut new_cpu] = [const { Vec::new() }; 4];
+        println!("\n| round | kept/s without | with | × | per CPU s × | handshakes/s without | with | × | per CPU s × |");
+        println!("|---|---|---|---|---|---|---|---|---|");
         for round in 0..rounds {
             let (without, with) = if round % 2 == 0 {
-                let without = self.rates(length)?;
+                let without = self.rates(length, None)?;
                 (without, self.rates_observed(length)?)
             } else {
                 let with = self.rates_observed(length)?;
-                (self.rates(length)?, with)
+                (self.rates(length, None)?, with)
             };
-            let ratio = [with[0] / without[0], with[1] / without[1]];
+            let [ratio_kept, ratio_new] = [with[0].over(without[0]), with[1].over(without[1])];
             println!(
-                "| {} | {:.0} | {:.0} | {:.3} | {:.0} | {:.0} | {:.3} |",
+                "| {} | {:.0} | {:.0} | {:.3} | {:.3} | {:.0} | {:.0} | {:.3} | {:.3} |",
                 round + 1,
-                without[0],
-                with[0],
-                ratio[0],
-                without[1],
-                with[1],
-                ratio[1]
+                without[0].per_second,
+                with[0].per_second,
+                ratio_kept.per_second,
+                ratio_kept.per_cpu_second,
+                without[1].per_second,
+                with[1].per_second,
+                ratio_new.per_second,
+                ratio_new.per_cpu_second,
             );
-            kept.push(ratio[0]);
-            new.push(ratio[1]);
+            kept.push(ratio_kept.per_second);
+            new.push(ratio_new.per_second);
+            kept_cpu.push(ratio_kept.per_cpu_second);
+            new_cpu.push(ratio_new.per_cpu_second);
         }
+        let gate = |what, bound, samples| Gate { what, bound: Bound::AtLeast(bound), measured: Spread::of(samples) };
         Ok(vec![
-            Gate { what: "keep-alive HTTPS requests/s, × without the sensor", bound: Bound::AtLeast(0.99), measured: Spread::of(kept) },
-            Gate { what: "TLS handshakes/s, × without the sensor", bound: Bound::AtLeast(0.98), measured: Spread::of(new) },
+            gate("keep-alive HTTPS requests/s, × without the sensor", 0.99, kept),
+            gate("keep-alive HTTPS requests per CPU second, × without the sensor", 0.99, kept_cpu),
+            gate("TLS handshakes/s, × without the sensor", 0.98, new),
+            gate("TLS handshakes per CPU second, × without the sensor", 0.98, new_cpu),
         ])
     }
 
-    fn rates(&mut self, length: Duration) -> Result<[f64; 2]> {
+    /// Both loads, with the CPU time of everyone who takes part: client, server, sensor, and us, who read the ring.
+    fn rates(&mut self, length: Duration, sensor: Option<&Sensor>) -> Result<[Rate; 2]> {
         std::thread::sleep(SETTLED);
-        Ok([self.loads.run(Order::Kept(length))?.rate, self.loads.run(Order::New(length))?.rate])
+        let pids = [Some(self.loads.pid()), Some(self.upstream.pid()), Some(std::process::id()), sensor.map(Sensor::pid)];
+        let spent = || -> Result<Duration> { pids.into_iter().flatten().map(measure::cpu_time).sum() };
+        let mut rate = |order| -> Result<Rate> {
+            let before = spent()?;
+            let done = self.loads.run(order)?;
+            let cpu = spent()?.saturating_sub(before).as_secs_f64();
+            Ok(Rate { per_second: done.rate, per_cpu_second: done.count as f64 / cpu.max(f64::EPSILON) })
+        };
+        Ok([rate(Order::Kept(length))?, rate(Order::New(length))?])
     }
 
-    fn rates_observed(&mut self, length: Duration) -> Result<[f64; 2]> {
+    fn rates_observed(&mut self, length: Duration) -> Result<[Rate; 2]> {
         let sensor = Sensor::start(self.gnomon, self.cgroups)?;
-        let rates = self.rates(length)?;
+        let rates = self.rates(length, Some(&sensor))?;
         sensor.finish()?;
         Ok(rates)
     }

@@ -38,6 +38,24 @@ fn captured(stage: &mut Stage) -> (Vec<u8>, u32, bool) {
 }
 
 #[test]
+fn a_socket_that_connects_again_is_looked_at_again() {
+    if !needs("hello-again") {
+        return;
+    }
+    let upstream = Upstream::start("127.0.0.2:0");
+    let mut stage = Stage::new("hello-again", 0, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    client.ask(&format!("tcp {}", upstream.at));
+    // Of what is no hello nothing more is wanted, and so it is remembered.
+    client.ask(&format!("send {0} {0} {0}", hex(b"harmless")));
+    assert!(captured(&mut stage).0.is_empty());
+    client.ask(&format!("again {}", upstream.at));
+    let hello = hello(517);
+    client.ask(&format!("send {} {}", hex(&hello), hex(b"application data")));
+    assert!(captured(&mut stage).0 == hello, "the same socket, another flow");
+}
+
+#[test]
 fn a_hello_is_captured_however_it_is_cut() {
     if !needs("hello-cuts") {
         return;

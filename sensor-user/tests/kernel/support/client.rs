@@ -87,6 +87,17 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
             option(&socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name.as_bytes())?;
             connected(stream, socket, address(to))
         }
+        // Disconnects the socket and connects the same one again.
+        ["again", to] => {
+            let socket = OwnedFd::from(stream.take().unwrap());
+            // SAFETY: all zeros is a valid address, of the family that says so, connect(2).
+            let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+            // SAFETY: an address of the length said.
+            if unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, size_of_val(&nowhere) as u32) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            connected(stream, socket, address(to))
+        }
         // Data with the SYN.
         ["fast-open", to, data] => {
             let socket = socket(address(to), libc::SOCK_STREAM, 0)?;
