@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::debian::{Suite, output};
 use crate::{cargo, root, run, target_dir};
 
 /// What is built, below `sensor-ebpf`.
@@ -183,64 +184,26 @@ fn library_sources(sysroot: &Path, place: &Path, version: &str) -> Result<()> {
         return Ok(());
     }
     println!("rustup has no rust-src: looking for Debian's");
-    let package = debian_package(place, version)?;
     let unpacked = place.join(format!("rust-src-{version}"));
-    run(Command::new("dpkg").arg("-x").arg(&package).arg(&unpacked))?;
+    debian_sources(place, version, &unpacked)?;
     fs::create_dir_all(wanted.parent().context("no folder for the sources")?)?;
     // A link left behind by an earlier run whose files are gone.
     let _ = fs::remove_file(&wanted);
     std::os::unix::fs::symlink(unpacked.join(format!("usr/src/rustc-{version}")), &wanted)
         .with_context(|| format!("linking {}", wanted.display()))?;
-    ensure!(wanted.join("library/Cargo.lock").exists(), "{} has no library", package.display());
+    ensure!(wanted.join("library/Cargo.lock").exists(), "{} has no library", unpacked.display());
     Ok(())
 }
 
-/// Downloads the package `rust-src` of this version from whichever suite has it.
-fn debian_package(place: &Path, version: &str) -> Result<PathBuf> {
-    let mirror = debian_mirror()?;
-    for suite in SUITES {
-        // Lists of their own, so that the machine's are left alone.
-        let state = place.join(format!("apt-{suite}"));
-        for folder in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(state.join(folder))?;
+/// Unpacks the package `rust-src` of this version from whichever suite has it.
+fn debian_sources(place: &Path, version: &str, into: &Path) -> Result<()> {
+    for name in SUITES {
+        let Ok(suite) = Suite::open(&place.join(format!("apt-{name}")), name) else { continue };
+        if let Some(found) = suite.version("rust-src", &format!("{version}+"))? {
+            return suite.unpack(&format!("rust-src={found}"), into);
         }
-        let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        fs::write(state.join("sources.list"), format!("deb [signed-by={keyring}] {mirror} {suite} main\n"))?;
-        let apt = |program: &str| {
-            let mut apt = Command::new(program);
-            apt.current_dir(&state).arg("-qq");
-            for (key, value) in [("Dir::Etc::SourceList", "sources.list"), ("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")] {
-                apt.arg(format!("-o{key}={}", state.join(value).display()));
-            }
-            apt.arg("-oDir::Etc::SourceParts=/dev/null");
-            apt
-        };
-        if run(apt("apt-get").arg("update")).is_err() {
-            continue;
-        }
-        // "rust-src | 1.95.0+dfsg1-2 | mirror suite/main ..."
-        let listed = output(apt("apt-cache").args(["madison", "rust-src"])).unwrap_or_default();
-        let versions = listed.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim()));
-        let Some(found) = versions.into_iter().find(|found| found.starts_with(&format!("{version}+"))) else { continue };
-        run(apt("apt-get").arg("download").arg(format!("rust-src={found}")))?;
-        let mut files = fs::read_dir(&state)?.filter_map(|entry| Some(entry.ok()?.path()));
-        return files.find(|path| path.extension().is_some_and(|end| end == "deb")).context("apt-get downloaded nothing");
     }
     bail!("no Debian suite has rust-src {version}; `rustup component add rust-src` would do, too")
-}
-
-/// The Debian mirror that this machine uses.
-fn debian_mirror() -> Result<String> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(folder) = fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
-    }
-    files.retain(|file| file.extension().is_some_and(|end| end == "list" || end == "sources"));
-    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
-    let words =
-        texts.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_whitespace);
-    let mut mirrors = words.filter(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"));
-    Ok(mirrors.next().context("no Debian mirror in /etc/apt")?.to_owned())
 }
 
 /// The value of `name = value` in a file of pins.
@@ -252,11 +215,4 @@ fn pin<'a>(pins: &'a str, name: &str) -> Result<&'a str> {
 
 fn read(file: &Path) -> Result<String> {
     fs::read_to_string(file).with_context(|| format!("reading {}; {REPAIR}", file.display()))
-}
-
-/// What a command prints; anything but success is an error that names it.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("starting {:?}", command.get_program()))?;
-    ensure!(output.status.success(), "{command:?} ended with {}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
 }

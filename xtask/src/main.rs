@@ -3,6 +3,7 @@
 //! This crate depends on clap and anyhow only, so that a chore is never the slow part of a build.
 
 mod bench;
+mod debian;
 mod docs;
 mod ebpf;
 mod fuzz;
