@@ -67,11 +67,7 @@ impl Features {
             }
         };
         found.push((Feature::Maps, Status::Ok));
-        let owners = if loader.knows_namespaces() {
-            Status::Ok
-        } else {
-            Status::Unsupported("getsockopt and sock_ops programs cannot tell network namespaces apart".into())
-        };
+        let owners = loader.namespaced_owners();
         for program in Program::ALL {
             found.push((Feature::Program(program), loader.verify(program)));
         }

@@ -161,8 +161,13 @@ impl Loader {
         }
     }
 
-    pub(crate) fn knows_namespaces(&self) -> bool {
-        self.namespaces == Namespaces::Known
+    /// Whether owners are told apart by network namespace for sure: [`Feature::NamespacedOwners`](crate::Feature).
+    #[must_use]
+    pub fn namespaced_owners(&self) -> Status {
+        match self.namespaces {
+            Namespaces::Known => Status::Ok,
+            Namespaces::Unknown => Status::Unsupported("getsockopt and sock_ops programs cannot tell network namespaces apart".into()),
+        }
     }
 
     fn load(&mut self, program: Program) -> Result<OwnedFd, ProgramError> {

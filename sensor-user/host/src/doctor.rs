@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use process::{CAPABILITIES, Capability, Need};
+pub use process::{CAPABILITIES, Capability, Need, missing_capabilities};
 
 /// No file of `/proc` and `/sys` that is read for a single value is longer.
 const MAX_VALUE: u64 = 64 << 10;

@@ -15,7 +15,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Handed, Kernel};
-use crate::{Options, ServiceError, os};
+use crate::{Options, ServiceError, os, privilege};
 
 /// Most bytes of the memory file; a description takes some hundred.
 const MOST: u64 = 64 << 10;
@@ -40,11 +40,12 @@ impl Attached {
     /// # Errors
     /// [`ServiceError`]: nothing is attached then.
     pub fn attach(options: &Options) -> Result<Self, ServiceError> {
+        let lacking = privilege::lacking()?;
         let cgroup = match &options.cgroup {
             Some(cgroup) => cgroup.clone(),
             None => Hierarchy::find()?.mount().to_owned(),
         };
-        Ok(Self(Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes)?))
+        Ok(Self(Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes, &lacking)?))
     }
 
     /// Keeps everything attached across exec(2). The value is what [`Self::VARIABLE`] has to tell the next program.

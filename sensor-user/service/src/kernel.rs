@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
 use gnomon_sensor::{CgroupId, Execs, Feature, HandedOver, Loader, Options, Outcome, Program, Scope, Sensor, Status};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub(crate) struct Handed {
 
 impl Kernel {
     /// Loads everything and attaches what this kernel can do.
-    pub(crate) fn attach(cgroup: &Path, own_cgroup: &Path, ring_bytes: u32) -> Result<Self, ServiceError> {
+    pub(crate) fn attach(cgroup: &Path, own_cgroup: &Path, ring_bytes: u32, lacking: &[&Capability]) -> Result<Self, ServiceError> {
         let mark = random_mark()?;
         let options = Options { mark, ring_bytes, ..Options::new(cgroup, own_cgroup) };
         let mut loader = Loader::new(&options)?;
@@ -55,10 +56,17 @@ impl Kernel {
         }
         let redirect = [Program::Connect4, Program::SockOps, Program::Sockopt];
         let redirects = attached.iter().filter(|(program, _)| redirect.contains(program)).all(|(_, status)| *status == Status::Ok);
-        let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok)];
-        let found = attached.iter().map(|(program, status)| (program.name(), status.clone()));
+        let owners = (Feature::NamespacedOwners.name(), loader.namespaced_owners());
+        let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok), owners];
+        let programs = attached.iter().map(|(program, status)| (program.name(), status.clone()));
+        let found = fixed.into_iter().chain(programs).map(|(name, status)| feature(name, &status));
+        let optional = CAPABILITIES.iter().filter(|capability| capability.need == Need::Optional).map(|capability| {
+            let lacks = lacking.iter().any(|lacking| lacking.bit == capability.bit);
+            let status = if lacks { Status::Broken(format!("without {capability}")) } else { Status::Ok };
+            feature(&capability.name.to_ascii_lowercase(), &status)
+        });
         let about = About {
-            features: List::cut(fixed.into_iter().chain(found).map(|(name, status)| feature(name, &status))),
+            features: List::cut(found.chain(optional)),
             own_cgroup: own_cgroup.0,
             mark,
             redirect: if redirects { FeatureState::Ok } else { FeatureState::Broken },

@@ -116,6 +116,12 @@ pub enum ServiceError {
         /// Why not.
         reason: String,
     },
+    /// Without these capabilities nothing can be loaded or attached.
+    #[error("the sensor needs {missing}: run it as root, or give its user these as ambient capabilities (in a unit: AmbientCapabilities=)")]
+    Capabilities {
+        /// Their names, each with what it is for.
+        missing: String,
+    },
     /// The proxy and this do not understand each other.
     #[error("the proxy cannot be talked to")]
     Link(#[from] gnomon_link::Error),

@@ -1,5 +1,6 @@
 //! Giving up what is not needed any more (capabilities(7)).
 
+use gnomon_host::doctor::{Capability, Need, missing_capabilities};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
     set_no_new_privs,
@@ -20,6 +21,24 @@ pub const CAPABILITIES: CapabilitySet = CapabilitySet::BPF
 /// What `gnomon exec` needs in addition: a cgroup that was delegated to a user is that user's folder, and a scope is made
 /// in it.
 pub const NEEDED_FOR_EXEC: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
+
+/// What this thread can do without, and does not have. Each is told of in the log, and in the sensor's features.
+///
+/// # Errors
+/// [`ServiceError::Capabilities`]: something is missing that it cannot do without.
+pub(crate) fn lacking() -> Result<Vec<&'static Capability>, ServiceError> {
+    // Where /proc does not say, the kernel will.
+    let (required, optional): (Vec<_>, Vec<_>) =
+        missing_capabilities().unwrap_or_default().into_iter().partition(|capability| capability.need == Need::Required);
+    if !required.is_empty() {
+        let missing = required.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(ServiceError::Capabilities { missing });
+    }
+    for capability in &optional {
+        tracing::warn!("the sensor goes without {capability}");
+    }
+    Ok(optional)
+}
 
 /// Keeps these of the capabilities that this thread has, for itself and the threads and programs that it starts. No
 /// program that it executes can gain any.

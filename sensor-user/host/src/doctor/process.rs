@@ -33,14 +33,34 @@ const SYS_ADMIN: u8 = 21;
 
 /// What the sensor uses. Found by loading each program, and identifying a process of another user,
 /// with one capability after the other; setns(2) for the last.
-pub const CAPABILITIES: [Capability; 6] = [
+pub const CAPABILITIES: [Capability; 7] = [
     Capability { bit: 39, name: "CAP_BPF", needed_for: "loading programs and making maps", need: Need::Required },
     Capability { bit: 12, name: "CAP_NET_ADMIN", needed_for: "attaching to cgroups, marking listeners", need: Need::Required },
     Capability { bit: 38, name: "CAP_PERFMON", needed_for: "programs on connect and egress", need: Need::Required },
     Capability { bit: 2, name: "CAP_DAC_READ_SEARCH", needed_for: "noticing exec (tracefs is root's)", need: Need::Optional },
     Capability { bit: SYS_PTRACE, name: "CAP_SYS_PTRACE", needed_for: "executables of other users' processes", need: Need::Optional },
     Capability { bit: SYS_ADMIN, name: "CAP_SYS_ADMIN", needed_for: "listeners in other network namespaces", need: Need::Optional },
+    Capability {
+        bit: 1,
+        name: "CAP_DAC_OVERRIDE",
+        needed_for: "gnomon exec below cgroups that belong to other users",
+        need: Need::Optional,
+    },
 ];
+
+impl std::fmt::Display for Capability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.name, self.needed_for)
+    }
+}
+
+/// What of [`CAPABILITIES`] this process does not have. `None` where `/proc` does not say what it has.
+#[must_use]
+pub fn missing_capabilities() -> Option<Vec<&'static Capability>> {
+    let status = value("/proc/thread-self/status").ok()?;
+    let effective = u64::from_str_radix(field(&status, "CapEff:")?, 16).ok()?;
+    Some(CAPABILITIES.iter().filter(|capability| !has(effective, capability.bit)).collect())
+}
 
 /// Enough for the ring and all maps, in bytes.
 const MEMLOCK: u64 = 64 << 20;
@@ -73,7 +93,7 @@ fn capabilities(effective: u64) -> Check {
         return Check::ok(id, title, "all that are needed");
     }
     let state = if missing.iter().any(|capability| capability.need == Need::Required) { State::Fail } else { State::Warn };
-    let list: Vec<String> = missing.iter().map(|capability| format!("{} ({})", capability.name, capability.needed_for)).collect();
+    let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let names: Vec<&str> = missing.iter().map(|capability| capability.name).collect();
     Check::new(id, title, state, format!("without {}", list.join(", ")))
         .next(format!("run as root: sudo gnomon doctor; in a unit: AmbientCapabilities={}; in a container: add them", names.join(" ")))

@@ -5,5 +5,6 @@
 
 mod asking;
 mod joining;
+mod ordinary;
 mod program;
 mod stage;

@@ -19,8 +19,17 @@ pub struct Program {
 impl Program {
     /// Joins as this user, from this cgroup.
     pub fn join(socket: &Path, cgroup: &Path, uid: u32, redirect: Redirect) -> Self {
+        Self::start(&[], socket, cgroup, uid, redirect)
+    }
+
+    /// Joins as root from a network namespace of its own.
+    pub fn join_elsewhere(socket: &Path, cgroup: &Path) -> Self {
+        Self::start(&["unshare", "--net"], socket, cgroup, 0, Redirect::On)
+    }
+
+    fn start(before: &[&str], socket: &Path, cgroup: &Path, uid: u32, redirect: Redirect) -> Self {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).arg(std::env::current_exe().unwrap());
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).args(before).arg(std::env::current_exe().unwrap());
         command.args(["--exact", "program::act", "--ignored", "--nocapture", "--test-threads=1"]);
         let redirect = if redirect == Redirect::On { "on" } else { "off" };
         command.env("GNOMON_TEST_SOCKET", socket).env("GNOMON_TEST_UID", uid.to_string()).env("GNOMON_TEST_REDIRECT", redirect);
@@ -28,6 +37,27 @@ impl Program {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let said = lines.find_map(|line| line.strip_prefix(SIGN).map(str::to_owned)).unwrap();
         Self { child, said }
+    }
+
+    /// Stays in a network namespace of its own and joins nothing.
+    pub fn join_nowhere() -> Self {
+        let mut child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo up; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        Self { child, said }
+    }
+
+    /// Joins as root from the network namespace of a process.
+    pub fn join_in(pid: u32, socket: &Path, cgroup: &Path) -> Self {
+        Self::start(&["nsenter", &format!("--net=/proc/{pid}/ns/net")], socket, cgroup, 0, Redirect::On)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its cgroup, as the kernel says.

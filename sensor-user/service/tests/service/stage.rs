@@ -28,6 +28,19 @@ fn skip(name: &str, why: &str) {
     }
 }
 
+/// Whether there can be a sensor; says so if not.
+pub fn possible(name: &str) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        skip(name, "needs root");
+        return false;
+    }
+    if Hierarchy::find().is_err() {
+        skip(name, "no cgroup2 hierarchy is mounted");
+        return false;
+    }
+    true
+}
+
 /// Waits for something that others do.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + SOON;
@@ -60,14 +73,10 @@ impl Stage {
     }
 
     pub fn with(name: &str, change: impl FnOnce(&mut ExecOptions)) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            skip(name, "needs root");
+        if !possible(name) {
             return None;
         }
-        let Ok(hierarchy) = Hierarchy::find() else {
-            skip(name, "no cgroup2 hierarchy is mounted");
-            return None;
-        };
+        let hierarchy = Hierarchy::find().unwrap();
         let mount = hierarchy.mount().to_owned();
         let cgroup = mount.join(format!("gnomon-service-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&cgroup).unwrap();
@@ -111,6 +120,8 @@ impl Stage {
             while !over.load(Ordering::Relaxed) {
                 match proxy.recv(Duration::from_millis(20)) {
                     Ok(Received { message: ToProxy::Listeners { token: UNASKED, netns_cookie, .. }, descriptors }) => {
+                        // As the proxy does with those that were ended.
+                        listeners.retain(|listener| rustix::net::sockopt::socket_acceptconn(listener) == Ok(true));
                         listeners.extend(descriptors);
                         counted.fetch_add(1, Ordering::Relaxed);
                         proxy.send(&ToSensor::Accepting { netns_cookie }, &[], SOON).unwrap();
@@ -149,7 +160,7 @@ impl Drop for Stage {
     }
 }
 
-fn remove(cgroup: &std::path::Path) -> std::io::Result<()> {
+pub fn remove(cgroup: &std::path::Path) -> std::io::Result<()> {
     for entry in fs::read_dir(cgroup)?.flatten() {
         if entry.file_type()?.is_dir() {
             remove(&entry.path())?;
