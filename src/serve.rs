@@ -177,6 +177,7 @@ async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
         resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
         own_listeners,
         max_connections: config.proxy.max_connections,
+        max_connections_per_user: config.max_connections_per_user(),
         ..ProxyOptions::default()
     };
     let proxy = Proxy::bind(options, inspector.clone(), recorder.clone(), Arc::new(ca)).await?;

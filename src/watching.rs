@@ -33,7 +33,7 @@ impl Watching {
         let wait = move || while sensors.next().is_some_and(|next| link.blocking_send(next).is_ok()) {};
         thread::Builder::new().name("gnomon-sensors".to_owned()).spawn(wait).context("starting a thread")?;
         let joining = tokio::spawn(join(watch.clone(), listeners, links));
-        Ok((proxy.owners(watch.clone()), Self { watch, joining }))
+        Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining }))
     }
 
     /// For the way out: nothing more is redirected, and no other sensor is joined.

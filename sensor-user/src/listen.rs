@@ -1,4 +1,4 @@
-//! Listeners that the kernel half knows as ours: by their mark, in any network namespace.
+//! Sockets in network namespaces: listeners that the kernel half knows as ours by their mark, and such to connect with.
 //!
 //! A connection is redirected within its own network namespace, so each namespace that is to be redirected needs a
 //! listener there. It is opened by a thread that enters the namespace and ends; the descriptor works anywhere.
@@ -46,14 +46,31 @@ impl Listeners {
 /// # Errors
 /// When the namespace cannot be entered, the mark not be set, or the port is taken.
 pub fn in_namespace(netns: Option<BorrowedFd<'_>>, mark: NonZeroU32, port: u16) -> Result<Listeners, Error> {
-    let Some(netns) = netns else { return pair(mark, port) };
-    // A thread's namespace cannot be relied on to be changed back; so the thread is thrown away.
+    match netns {
+        Some(netns) => within(netns, || pair(mark, port)),
+        None => pair(mark, port),
+    }
+}
+
+/// Opens a TCP socket in a network namespace, to connect with from wherever the descriptor goes. It does not block.
+///
+/// # Errors
+/// When the namespace cannot be entered, or has no such family.
+pub fn socket_in(netns: BorrowedFd<'_>, family: AddressFamily) -> Result<OwnedFd, Error> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    within(netns, || socket_with(family, SocketType::STREAM, flags, None).map_err(|e| failed("opening a socket", e)))
+}
+
+/// Does something in a network namespace. A thread's namespace cannot be relied on to be changed back; so the thread is
+/// thrown away.
+fn within<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let entered = || {
+        move_into_link_name_space(netns, Some(LinkNameSpaceType::Network)).map_err(|e| failed("entering the namespace", e))?;
+        work()
+    };
     thread::scope(|scope| {
-        let opened = scope.spawn(|| {
-            move_into_link_name_space(netns, Some(LinkNameSpaceType::Network)).map_err(|e| failed("entering the namespace", e))?;
-            pair(mark, port)
-        });
-        opened.join().unwrap_or_else(|_| Err(failed("opening listeners", io::Error::other("the thread panicked"))))
+        let thread = thread::Builder::new().spawn_scoped(scope, entered).map_err(|e| failed("starting a thread", e))?;
+        thread.join().unwrap_or_else(|_| Err(failed("entering the namespace", io::Error::other("the thread panicked"))))
     })
 }
 

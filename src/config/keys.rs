@@ -92,6 +92,13 @@ pub const KEYS: &[Key] = &[
         "Most client connections at a time; further ones wait in the system's queue.",
     ),
     key(
+        "proxy.max_connections_per_user",
+        Shape::Number(1, 1 << 20),
+        "1024",
+        "1024",
+        "Most redirected connections of one user (uid) at a time, so that the programs of one leave room for others; further ones are reset and counted as `over_share` in `gnomon_flows_total`. Unless it is set, a quarter of `proxy.max_connections`.",
+    ),
+    key(
         "sanctioned",
         Shape::Texts,
         "none",

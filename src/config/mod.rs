@@ -47,6 +47,8 @@ pub struct Proxy {
     pub users: Vec<User>,
     pub window_bytes: usize,
     pub max_connections: usize,
+    /// A quarter of the connections, unless said otherwise.
+    pub max_connections_per_user: Option<usize>,
 }
 
 /// An override of name resolution, and its spelling.
@@ -176,6 +178,7 @@ impl Default for Config {
                 users: Vec::new(),
                 window_bytes: 64 << 10,
                 max_connections: 4096,
+                max_connections_per_user: None,
             },
             sanctioned: Vec::new(),
             rules: Rules { packs: Packs::Builtin, dirs: Vec::new(), hosts: Vec::new() },
@@ -208,6 +211,11 @@ impl Config {
         let mut check = Check { dir: path.parent().unwrap_or(Path::new("")), wrong: Vec::new() };
         let config = check.file(file);
         if check.wrong.is_empty() { Ok(config) } else { Err(complaint(path, &check.wrong)) }
+    }
+
+    /// Most redirected connections of one user.
+    pub fn max_connections_per_user(&self) -> usize {
+        self.proxy.max_connections_per_user.unwrap_or((self.proxy.max_connections / 4).max(1))
     }
 
     /// The servers that the organisation allows.
@@ -267,6 +275,9 @@ impl Check<'_> {
                 users: self.users(proxy.users),
                 window_bytes: self.number(proxy.window_bytes, "proxy.window_bytes", plain.proxy.window_bytes),
                 max_connections: self.number(proxy.max_connections, "proxy.max_connections", plain.proxy.max_connections),
+                max_connections_per_user: proxy
+                    .max_connections_per_user
+                    .map(|most| self.number(Some(most), "proxy.max_connections_per_user", plain.proxy.max_connections)),
             },
             sanctioned: self.hosts(sanctioned),
             rules: Rules {

@@ -32,6 +32,7 @@ pub struct Proxy {
     pub users: Vec<User>,
     pub window_bytes: Option<Spanned<u64>>,
     pub max_connections: Option<Spanned<u64>>,
+    pub max_connections_per_user: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]

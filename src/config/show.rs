@@ -18,6 +18,7 @@ impl Config {
                 "users": users.collect::<Vec<_>>(),
                 "window_bytes": self.proxy.window_bytes,
                 "max_connections": self.proxy.max_connections,
+                "max_connections_per_user": self.max_connections_per_user(),
             },
             "sanctioned": self.sanctioned,
             "rules": {

@@ -6,19 +6,16 @@
 
 use crate::{
     exec::GNOMON,
-    sensor_stage::{kill, needs, skip, status, until},
+    sensor_stage::{kill, listen_in, needs, skip, status, until},
 };
 use gnomon_host::cgroup::Hierarchy;
-use rustix::{
-    process::Signal,
-    thread::{LinkNameSpaceType, move_into_link_name_space},
-};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
     fs::{self, File, Permissions},
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
-    os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -114,12 +111,7 @@ impl NewHost {
 
     /// A server on a loopback address of that host, which says the same to whatever it is asked.
     fn server(&self) -> SocketAddr {
-        let namespace = File::open(format!("/proc/{}/ns/net", self.child.id())).unwrap();
-        let open = move || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            TcpListener::bind("127.0.0.2:0").unwrap()
-        };
-        let listener = thread::spawn(open).join().unwrap();
+        let listener = listen_in(Path::new(&format!("/proc/{}/ns/net", self.child.id())), "127.0.0.2:0");
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {

@@ -12,6 +12,7 @@ mod hold_back;
 mod joined;
 mod joined_sdk;
 mod mcp;
+mod namespaces;
 mod passage;
 mod quality;
 mod redirected;

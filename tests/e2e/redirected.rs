@@ -10,6 +10,7 @@ use crate::support::{
     soon,
     upstream::{Answer, Upstream},
 };
+use gnomon_http::{IpFamily, NetNs, Sockets};
 use gnomon_intercept::{Namespace, Owned, Owners};
 use gnomon_observe::{Field, Observation};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 const H1: &[&str] = &["http/1.1"];
@@ -50,6 +51,25 @@ impl Owners for Kernel {
     }
 }
 
+/// Opens sockets for other namespaces in ours, and remembers for which.
+#[derive(Default)]
+struct Opened(Mutex<Vec<(NetNs, IpFamily)>>);
+
+impl Sockets for Opened {
+    fn open(&self, netns: NetNs, family: IpFamily) -> Pin<Box<dyn Future<Output = std::io::Result<TcpSocket>> + Send + '_>> {
+        self.0.lock().unwrap().push((netns, family));
+        Box::pin(std::future::ready(if family == IpFamily::V4 { TcpSocket::new_v4() } else { TcpSocket::new_v6() }))
+    }
+}
+
+/// The users of the tests.
+const ADA: u32 = 1000;
+const BOB: u32 = 1001;
+
+fn owned(cookie: u64, original: SocketAddr, uid: u32) -> Owned {
+    Owned { cookie, original, redirected: true, uid, cgroup: 1, seen: ada() }
+}
+
 fn ada() -> Observation {
     let mut seen = Observation::new();
     seen.set(Field::Pid, 4711_i64);
@@ -68,8 +88,15 @@ impl Kernel {
 
     fn road_in(&self, gnomon: &Gnomon, original: SocketAddr, namespace: Namespace) -> SocketAddr {
         let address = listen(gnomon, namespace);
-        self.roads.lock().unwrap().insert(address, Owned { cookie: 7, original, redirected: true, seen: ada() });
+        self.roads.lock().unwrap().insert(address, owned(7, original, ADA));
         address
+    }
+
+    /// A connection of this user, who asked for `original`.
+    async fn connect_as(&self, gnomon: &Gnomon, original: SocketAddr, uid: u32) -> TcpStream {
+        let address = listen(gnomon, Namespace::Own);
+        self.roads.lock().unwrap().insert(address, owned(7, original, uid));
+        TcpStream::connect(address).await.unwrap()
     }
 
     async fn connect(&self, gnomon: &Gnomon, original: SocketAddr) -> TcpStream {
@@ -257,7 +284,7 @@ async fn a_listener_of_redirected_connections_is_no_open_relay() {
     // Nobody knows whose the first is; the second went to the listener by itself.
     let unknown = listen(&gnomon, Namespace::Own);
     let direct = listen(&gnomon, Namespace::Own);
-    kernel.roads.lock().unwrap().insert(direct, Owned { cookie: 8, original: upstream.address, redirected: false, seen: ada() });
+    kernel.roads.lock().unwrap().insert(direct, Owned { redirected: false, ..owned(8, upstream.address, ADA) });
     for (number, address) in [unknown, direct].into_iter().enumerate() {
         let mut stream = TcpStream::connect(address).await.unwrap();
         assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
@@ -339,6 +366,7 @@ async fn what_is_meant_for_another_proxy_is_passed_on_as_it_is() {
         soon("the echo", stream.read_exact(&mut echo)).await.unwrap();
         assert_eq!(echo, request.as_bytes());
     }
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"other_proxy\"} 2").await;
 }
 
 #[tokio::test]
@@ -357,10 +385,32 @@ async fn a_redirected_program_that_asks_for_the_proxy_is_served_by_it() {
 }
 
 #[tokio::test]
-async fn loopback_of_another_network_namespace_is_refused_and_told_of() {
+async fn what_comes_from_another_network_namespace_goes_on_from_there() {
+    let (upstream, opened) = (Upstream::start(BOTH).await, Arc::new(Opened::default()));
+    let (gnomon, kernel) = gnomon(Gnomon::with().sockets(opened.clone()), &upstream).await;
+    let there = Namespace::Other(NetNs(9));
+    // Twice, as what was learnt of a server in one namespace says nothing of another.
+    for namespace in [there, Namespace::Own] {
+        let stream = TcpStream::connect(kernel.road_in(&gnomon, upstream.address, namespace)).await.unwrap();
+        let mut client = H2::over(handshake(stream, &gnomon.root, HOST, BOTH).await.unwrap()).await;
+        let message = call(1, "any_tool").to_string().into_bytes();
+        assert!(client.send(h2_post("/rpc", crate::support::coding::Coding::Identity), &[message]).await.is_ok());
+        client.close().await;
+    }
+    assert_eq!(upstream.requests(|all| all.iter().map(|request| request.connection).max()), Some(1), "each has its own connection");
+    assert_eq!(*opened.0.lock().unwrap(), [(NetNs(9), IpFamily::V4)]);
+    // A server that refuses there is a reset, as it is here.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut stream = TcpStream::connect(kernel.road_in(&gnomon, nobody, there)).await.unwrap();
+    assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(opened.0.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn where_nobody_opens_sockets_another_network_namespace_is_refused_and_told_of() {
     let upstream = Upstream::start(H1).await;
     let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
-    let road = kernel.road_in(&gnomon, upstream.address, Namespace::Other);
+    let road = kernel.road_in(&gnomon, upstream.address, Namespace::Other(NetNs(9)));
     let mut stream = TcpStream::connect(road).await.unwrap();
     assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
     let events = gnomon.events_until(1).await;
@@ -373,11 +423,156 @@ async fn a_listener_that_was_removed_is_closed_and_its_connections_go_on() {
     let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    kernel.roads.lock().unwrap().insert(address, Owned { cookie: 9, original: upstream.address, redirected: true, seen: ada() });
+    kernel.roads.lock().unwrap().insert(address, owned(9, upstream.address, ADA));
     let key = gnomon.redirected.add(listener, Namespace::Own).unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     let mut client = H1::over(handshake(stream, &gnomon.root, HOST, H1).await.unwrap());
     gnomon.redirected.remove(key);
     soon("the listener to close", async { while TcpStream::connect(address).await.is_ok() {} }).await;
     assert_eq!(client.send(&[h1_post("/rpc", b"{}")]).await.status, 202);
+}
+
+#[tokio::test]
+async fn one_user_s_connections_leave_room_for_others() {
+    // It accepts, and says nothing.
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().per_user(2), &upstream).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let client = kernel.connect_as(&gnomon, address, ADA).await;
+        held.push((client, soon("the connection", server.accept()).await.unwrap()));
+    }
+    let mut refused = kernel.connect_as(&gnomon, address, ADA).await;
+    assert_eq!(end(&mut refused).await, Err(ErrorKind::ConnectionReset));
+    let other = kernel.connect_as(&gnomon, address, BOB).await;
+    held.push((other, soon("another user's connection", server.accept()).await.unwrap()));
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 1").await;
+    // A place comes back with the end of a connection.
+    held.remove(0);
+    soon("a place", async {
+        loop {
+            let (mut again, mut byte) = (kernel.connect_as(&gnomon, address, ADA).await, [0]);
+            tokio::select! {
+                accepted = server.accept() => return accepted.unwrap(),
+                end = again.read(&mut byte) => assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_post_is_answered_on_the_event_stream_of_its_own_user_and_on_no_other() {
+    let (feeds, answers): (Vec<_>, Vec<_>) = (0..2).map(|_| Answer::events()).map(|(answer, feed)| (feed, answer)).unzip();
+    let answers = Mutex::new(answers);
+    let upstream = Upstream::answering(H1, move |received| {
+        received.end?;
+        if received.path == "/sse" { Some(answers.lock().unwrap().remove(0)) } else { Some(Answer::status(202)) }
+    })
+    .await;
+    let rules = [block(1, "gen_ai.tool.name: blocked_tool")];
+    let (gnomon, kernel) = gnomon(Gnomon::with().rules(rules), &upstream).await;
+    // The server gives both the same path, which is all that a stream is known by but for whose it is.
+    let endpoint = b"event: endpoint\ndata: /messages?sessionId=0123456789abcdef\n\n".to_vec();
+    let mut listeners = Vec::new();
+    for (user, feed) in [ADA, BOB].into_iter().zip(&feeds) {
+        let stream = handshake(kernel.connect_as(&gnomon, upstream.address, user).await, &gnomon.root, HOST, H1).await.unwrap();
+        let mut listener = H1::over(stream);
+        listener.write(&h1_head("GET", "/sse", "accept: text/event-stream\r\n")).await;
+        assert_eq!(listener.head().await.unwrap().status, 200);
+        feed.send(endpoint.clone()).unwrap();
+        assert_eq!(listener.chunk().await.unwrap(), Some(endpoint.clone()));
+        listeners.push(listener);
+    }
+    let stream = handshake(kernel.connect_as(&gnomon, upstream.address, ADA).await, &gnomon.root, HOST, H1).await.unwrap();
+    let message = call(7, "blocked_tool").to_string();
+    let mut poster = H1::over(stream);
+    assert_eq!(poster.send(&[h1_post("/messages?sessionId=0123456789abcdef", message.as_bytes())]).await.status, 202);
+    let told = listeners[0].chunk().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&told).contains("\"id\":7"), "{}", String::from_utf8_lossy(&told));
+    let others = b"data: for Bob\n\n".to_vec();
+    feeds[1].send(others.clone()).unwrap();
+    assert_eq!(listeners[1].chunk().await.unwrap(), Some(others), "nothing came before it");
+}
+
+/// A corporate proxy: it wants a password, and connects all to one server. How often it was asked with the password.
+async fn corporate_proxy(server: SocketAddr) -> (SocketAddr, Arc<AtomicU64>) {
+    let (listener, asked) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(AtomicU64::new(0)));
+    let (address, counted) = (listener.local_addr().unwrap(), asked.clone());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                loop {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let Ok(byte) = client.read_u8().await else { return };
+                        head.push(byte);
+                    }
+                    let head = String::from_utf8(head).unwrap();
+                    assert!(head.starts_with(&format!("CONNECT {HOST}:443 HTTP/1.1\r\n")), "{head}");
+                    if head.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n") {
+                        break;
+                    }
+                    let page = "HTTP/1.1 407 Who are you\r\nProxy-Authenticate: Basic\r\nContent-Length: 4\r\n\r\nno!\n";
+                    client.write_all(page.as_bytes()).await.unwrap();
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                client.write_all(b"HTTP/1.1 200 Go ahead\r\nVia: corporate\r\n\r\n").await.unwrap();
+                let mut server = TcpStream::connect(server).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, asked)
+}
+
+/// Reads up to what is given.
+async fn until_said(stream: &mut TcpStream, end: &str) -> String {
+    let mut said = Vec::new();
+    while !said.ends_with(end.as_bytes()) {
+        said.push(soon("what the other proxy says", stream.read_u8()).await.unwrap());
+    }
+    String::from_utf8(said).unwrap()
+}
+
+#[tokio::test]
+async fn what_goes_through_a_corporate_proxy_is_read_and_its_answers_come_as_they_are() {
+    let upstream = Upstream::start(BOTH).await;
+    let (corporate, asked) = corporate_proxy(upstream.address).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]), &upstream).await;
+    let mut stream = kernel.connect(&gnomon, corporate).await;
+    let request = |further: &str| format!("CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n{further}\r\n");
+    stream.write_all(request("").as_bytes()).await.unwrap();
+    assert!(until_said(&mut stream, "no!\n").await.starts_with("HTTP/1.1 407 Who are you\r\n"));
+    stream.write_all(request("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n").as_bytes()).await.unwrap();
+    assert_eq!(until_said(&mut stream, "\r\n\r\n").await, "HTTP/1.1 200 Go ahead\r\nVia: corporate\r\n\r\n");
+    let mut client = H2::over(handshake(stream, &gnomon.root, HOST, BOTH).await.unwrap()).await;
+    for (tool, passes) in [("blocked_tool", false), ("any_tool", true)] {
+        let message = call(1, tool).to_string().into_bytes();
+        let answer = client.send(h2_post("/rpc", crate::support::coding::Coding::Identity), &[message]).await.unwrap();
+        assert_eq!(answer.json()["result"]["isError"] == json!(true), !passes, "{}", answer.text());
+    }
+    client.close().await;
+    assert!(matches!(&upstream.executed()[..], [only] if only.contains("any_tool")), "{:?}", upstream.executed());
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "the tunnel that the program opened is used");
+    let events = gnomon.finish().await;
+    let blocked = events.iter().find(|event| event["gnomon.action"] == "block").unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!((&blocked["server.address"], &blocked["destination.port"]), (&json!(HOST), &json!(corporate.port())));
+}
+
+#[tokio::test]
+async fn a_name_on_the_bypass_list_behind_a_corporate_proxy_is_passed_on_only_if_it_was_asked_for() {
+    let upstream = Upstream::start(H1).await;
+    let (corporate, _) = corporate_proxy(upstream.address).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().bypass("bank.example"), &upstream).await;
+    let mut stream = kernel.connect(&gnomon, corporate).await;
+    let request = format!("CONNECT {HOST}:443 HTTP/1.1\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    until_said(&mut stream, "\r\n\r\n").await;
+    // The name is borrowed: it is intercepted, so the certificate is ours.
+    assert!(handshake(stream, &gnomon.root, "bank.example", H1).await.is_ok());
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"bypassed\"} 0").await;
 }

@@ -3,11 +3,12 @@
 use crate::support::DEADLINE;
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_link::{ExecEnd, Redirect, Text, ToExec, ToGnomon, VERSION};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::process::CommandExt,
+    os::{fd::AsFd as _, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -222,9 +223,71 @@ fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// A network namespace with loopback, as long as this lives.
+pub struct Netns(Child);
+
+impl Netns {
+    pub fn new() -> Self {
+        let mut command = Command::new("unshare");
+        // It reads until we hang up.
+        command.args(["--net", "sh", "-c", "ip link set lo up && echo up && exec cat"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        Self(child)
+    }
+
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.0.id()).into()
+    }
+
+    /// Runs a program in it.
+    pub fn run(&self, program: &[&str]) {
+        let output = Command::new("nsenter").arg(format!("--net={}", self.path().display())).args(program).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Connects it to another: this has 192.0.2.1, the other 192.0.2.2.
+    pub fn connect(&self, other: &Self) {
+        self.run(&["ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", &other.0.id().to_string()]);
+        for (side, device, address) in [(self, "near", "192.0.2.1/24"), (other, "far", "192.0.2.2/24")] {
+            side.run(&["ip", "address", "add", address, "dev", device]);
+            side.run(&["ip", "link", "set", device, "up"]);
+        }
+    }
+
+    /// A listener in it.
+    pub fn listen(&self, at: &str) -> TcpListener {
+        listen_in(&self.path(), at)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A listener in a network namespace.
+pub fn listen_in(netns: &Path, at: &str) -> TcpListener {
+    let namespace = fs::File::open(netns).unwrap();
+    let open = move || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        TcpListener::bind(at).unwrap()
+    };
+    // A thread's namespace is its own, and goes with it.
+    thread::scope(|scope| scope.spawn(open).join().unwrap())
+}
+
 /// A server that speaks first: it says whose port it sees.
 pub fn server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+    serve(TcpListener::bind("127.0.0.2:0").unwrap())
+}
+
+/// The same with this listener.
+pub fn serve(listener: TcpListener) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -246,8 +309,17 @@ const SIGN: &str = "> ";
 
 impl Joined {
     pub fn start(socket: &Path, cgroup: &Path, uid: u32) -> Self {
+        Self::start_in(socket, cgroup, uid, None)
+    }
+
+    /// In another network namespace.
+    pub fn start_in(socket: &Path, cgroup: &Path, uid: u32, netns: Option<&Netns>) -> Self {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).arg(std::env::current_exe().unwrap());
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup);
+        if let Some(netns) = netns {
+            command.arg("nsenter").arg(format!("--net={}", netns.path().display()));
+        }
+        command.arg(std::env::current_exe().unwrap());
         command.args(["--exact", "sensor_stage::act", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env("GNOMON_TEST_SOCKET", socket).env("GNOMON_TEST_UID", uid.to_string()).process_group(0);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -37,13 +36,16 @@ pub(crate) struct Reach {
 impl Reach {
     /// A connection to the destination's fixed address, else to its host.
     pub(crate) async fn dial(&self, dest: &Destination) -> Result<TcpStream, DialError> {
-        self.dial_to(dest.address(), dest.host(), dest.port()).await
+        self.dial_to(dest.key(), dest.host(), dest.port()).await
     }
 
-    async fn dial_to(&self, address: Option<SocketAddr>, host: &str, port: u16) -> Result<TcpStream, DialError> {
-        match address {
-            Some(address) => self.dialer.address(address).await,
-            None => self.dialer.tcp(host, port).await,
+    async fn dial_to(&self, key: &PoolKey, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        let dialer = self.dialer.within(key.netns);
+        let Some(address) = key.address else { return dialer.tcp(host, port).await };
+        let tcp = dialer.address(address).await?;
+        match &key.through {
+            Some(head) => dialer.through(tcp, address, head).await,
+            None => Ok(tcp),
         }
     }
 }
@@ -148,9 +150,9 @@ impl Connector {
         let tcp = match (self.hand_over.take(&self.key, scheme, authority), scheme) {
             (Some(UpstreamStream::Plain(tcp)), Scheme::Https) => tcp,
             (Some(stream), _) => return Ok(PooledStream::new(stream)),
-            (None, Scheme::Https) => self.reach.dial_to(self.key.address, host, port(443)).await?,
+            (None, Scheme::Https) => self.reach.dial_to(&self.key, host, port(443)).await?,
             (None, Scheme::Http) => {
-                let tcp = self.reach.dial_to(self.key.address, host, port(80)).await?;
+                let tcp = self.reach.dial_to(&self.key, host, port(80)).await?;
                 return Ok(PooledStream::new(UpstreamStream::Plain(tcp)));
             }
         };

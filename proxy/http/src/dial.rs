@@ -6,16 +6,16 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use smol_str::SmolStr;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::{ForbiddenAddresses, ForbiddenReason, ResolveOverride};
+use crate::{ConnectHead, ConnectOutcome, ForbiddenAddresses, ForbiddenReason, IpFamily, NetNs, ResolveOverride, Sockets};
 
 /// How long an attempt has before the next address is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -48,6 +48,21 @@ impl Default for DialOptions {
 pub struct Dialer {
     options: Arc<DialOptions>,
     lookups: Arc<Semaphore>,
+    from: Place,
+}
+
+/// Where connections are made from.
+#[derive(Clone, Default)]
+struct Place {
+    /// None: our own namespace.
+    netns: Option<NetNs>,
+    sockets: Arc<OnceLock<Arc<dyn Sockets>>>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("netns", &self.netns).finish_non_exhaustive()
+    }
 }
 
 /// Why there is no connection. The texts are fit for a client's eyes.
@@ -84,6 +99,22 @@ pub enum DialError {
         /// Why.
         reason: ForbiddenReason,
     },
+    /// Nobody opens sockets for us in that network namespace.
+    #[error("cannot connect to {address} from the program's network namespace: {cause}")]
+    OutOfReach {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// Why not.
+        cause: String,
+    },
+    /// Another proxy on the way does not open a tunnel.
+    #[error("the proxy {address} opens no tunnel: {cause}")]
+    Proxy {
+        /// The proxy.
+        address: SocketAddr,
+        /// Its status, or what went wrong with it.
+        cause: String,
+    },
     /// The network says no.
     #[error("cannot connect to {address}: {cause}")]
     Unreachable {
@@ -98,7 +129,18 @@ impl Dialer {
     /// A dialer with these options.
     #[must_use]
     pub fn new(options: DialOptions) -> Self {
-        Self { options: Arc::new(options), lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+        Self { options: Arc::new(options), lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)), from: Place::default() }
+    }
+
+    /// Has sockets of other network namespaces opened there, for all clones. Only the first call counts.
+    pub fn open_with(&self, sockets: Arc<dyn Sockets>) {
+        let _ = self.from.sockets.set(sockets);
+    }
+
+    /// A dialer like this one that connects from there; `None` is our own network namespace. Names are resolved as ever.
+    #[must_use]
+    pub fn within(&self, netns: Option<NetNs>) -> Self {
+        Self { from: Place { netns, ..self.from.clone() }, ..self.clone() }
     }
 
     /// Connects to `host` (a name, an IPv4 address, or an IPv6 address with or without brackets).
@@ -111,7 +153,7 @@ impl Dialer {
         let attempt = async {
             let addresses = self.resolve(host, port).await?;
             let allowed = self.allowed(host, &addresses)?;
-            connect_any(&allowed).await
+            connect_any(&self.from, &allowed).await
         };
         timeout(limit, attempt).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
@@ -122,6 +164,19 @@ impl Dialer {
     /// As [`tcp`](Self::tcp).
     pub async fn address(&self, address: SocketAddr) -> Result<TcpStream, DialError> {
         self.tcp(&address.ip().to_string(), address.port()).await
+    }
+
+    /// Asks the proxy at the other end of a connection for a tunnel.
+    ///
+    /// # Errors
+    /// [`DialError::Proxy`].
+    pub async fn through(&self, mut tcp: TcpStream, address: SocketAddr, head: &ConnectHead) -> Result<TcpStream, DialError> {
+        let failed = |cause: String| DialError::Proxy { address, cause };
+        match head.ask(&mut tcp).await.map_err(|error| failed(error.to_string()))?.outcome {
+            ConnectOutcome::Open => Ok(tcp),
+            ConnectOutcome::Refused(status, _) => Err(failed(format!("status {status}"))),
+            ConnectOutcome::Unclear => Err(failed("its answer makes no sense".to_owned())),
+        }
     }
 
     /// The addresses that [`tcp`](Self::tcp) would try, forbidden ones included.
@@ -166,7 +221,9 @@ impl Dialer {
         let mut refused = None;
         let mut allowed = Vec::with_capacity(addresses.len());
         for &address in addresses {
-            match self.options.forbidden.check(address) {
+            // Loopback of another network namespace leads to none of our listeners.
+            let elsewhere = self.from.netns.is_some() && address.ip().to_canonical().is_loopback();
+            match self.options.forbidden.check(address).filter(|reason| !elsewhere || *reason != ForbiddenReason::OwnListener) {
                 Some(reason) => _ = refused.get_or_insert((address, reason)),
                 None => allowed.push(address),
             }
@@ -183,15 +240,15 @@ pub(crate) fn unbracketed(host: &str) -> &str {
     host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
 }
 
-async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
+async fn connect_any(from: &Place, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     let (first, others) = match addresses {
         [] => return Err(DialError::Resolve { host: SmolStr::default(), cause: "it has no address".to_owned() }),
-        [only] => return connect_one(*only).await,
+        [only] => return connect_one(from.clone(), *only).await,
         [first, others @ ..] => (*first, others),
     };
     // Dropping the set aborts the attempts that lost.
     let mut attempts = JoinSet::new();
-    attempts.spawn(connect_one(first));
+    attempts.spawn(connect_one(from.clone(), first));
     let mut others = others.iter().copied();
     let mut failure = None;
     loop {
@@ -205,7 +262,7 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
             Some(Err(_)) | None => {}
         }
         match others.next() {
-            Some(next) => _ = attempts.spawn(connect_one(next)),
+            Some(next) => _ = attempts.spawn(connect_one(from.clone(), next)),
             None if attempts.is_empty() => {
                 return Err(failure.unwrap_or(DialError::Unreachable { address: first, cause: "no attempt finished".to_owned() }));
             }
@@ -214,9 +271,16 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     }
 }
 
-async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
+async fn connect_one(from: Place, address: SocketAddr) -> Result<TcpStream, DialError> {
+    let socket = match from.netns {
+        None => None,
+        Some(netns) => Some(from.socket(netns, address).await?),
+    };
     let connected = async {
-        let stream = TcpStream::connect(address).await?;
+        let stream = match socket {
+            None => TcpStream::connect(address).await?,
+            Some(socket) => socket.connect(address).await?,
+        };
         // Without it Nagle and delayed ACKs stall small requests by 40 ms.
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -225,4 +289,13 @@ async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
         ErrorKind::ConnectionRefused => DialError::Refused(address),
         _ => DialError::Unreachable { address, cause: e.to_string() },
     })
+}
+
+impl Place {
+    async fn socket(&self, netns: NetNs, address: SocketAddr) -> Result<TcpSocket, DialError> {
+        let out_of_reach = |cause: String| DialError::OutOfReach { address, cause };
+        let family = if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 };
+        let sockets = self.sockets.get().ok_or_else(|| out_of_reach("there is no sensor".to_owned()))?;
+        sockets.open(netns, family).await.map_err(|error| out_of_reach(error.to_string()))
+    }
 }

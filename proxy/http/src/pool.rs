@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 
 use crate::connector::{Connector, HandOver, Reach};
 use crate::dial::unbracketed;
-use crate::{Alpn, AlpnCache, Dialer, SendError, UpstreamStream, UpstreamTls};
+use crate::{Alpn, AlpnCache, ConnectHead, Dialer, NetNs, SendError, UpstreamStream, UpstreamTls};
 
 /// With or without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +58,10 @@ pub(crate) struct PoolKey {
     pub(crate) principal: Arc<str>,
     /// Where to connect, whatever the host resolves to.
     pub(crate) address: Option<SocketAddr>,
+    /// Where to connect from; `None` is our own network namespace.
+    pub(crate) netns: Option<NetNs>,
+    /// What the proxy at `address` is asked for a tunnel with.
+    pub(crate) through: Option<ConnectHead>,
 }
 
 /// Where a request goes, over which protocol, and on whose behalf: the pool key. Made once per
@@ -92,7 +96,13 @@ impl Destination {
         if host.is_empty() || unbracketed(authority.host()) != host || authority.as_str().contains('@') {
             return Err(invalid());
         }
-        Ok(Self { scheme, host: SmolStr::new(&host), port, authority, key: PoolKey { alpn, principal, address: None } })
+        Ok(Self {
+            scheme,
+            host: SmolStr::new(&host),
+            port,
+            authority,
+            key: PoolKey { alpn, principal, address: None, netns: None, through: None },
+        })
     }
 
     /// The same destination over another protocol.
@@ -108,6 +118,20 @@ impl Destination {
     #[must_use]
     pub fn at(mut self, address: SocketAddr) -> Self {
         self.key.address = Some(address);
+        self
+    }
+
+    /// The same destination, but reached from that network namespace; `None` is our own.
+    #[must_use]
+    pub fn within(mut self, netns: Option<NetNs>) -> Self {
+        self.key.netns = netns;
+        self
+    }
+
+    /// The same destination, but behind a proxy at the fixed address, which is asked for a tunnel.
+    #[must_use]
+    pub fn through(mut self, head: Option<ConnectHead>) -> Self {
+        self.key.through = head;
         self
     }
 
@@ -163,9 +187,11 @@ impl Destination {
 
     /// Whose choice of protocol is remembered: servers at fixed addresses of one name may differ.
     fn alpn_host(&self) -> SmolStr {
-        match self.key.address {
-            Some(address) => format_smolstr!("{}@{address}", self.host),
-            None => self.host.clone(),
+        match (self.key.address, self.key.netns) {
+            (Some(address), None) => format_smolstr!("{}@{address}", self.host),
+            (Some(address), Some(NetNs(netns))) => format_smolstr!("{}@{address}%{netns}", self.host),
+            (None, Some(NetNs(netns))) => format_smolstr!("{}%{netns}", self.host),
+            (None, None) => self.host.clone(),
         }
     }
 

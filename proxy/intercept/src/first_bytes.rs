@@ -42,6 +42,11 @@ pub(crate) fn asks_the_server(request: &[u8]) -> bool {
     target.starts_with(b"/") || target == b"*"
 }
 
+/// Whether a request asks a proxy for a tunnel (RFC 9110 section 9.3.6).
+pub(crate) fn asks_for_a_tunnel(request: &[u8]) -> bool {
+    request.trim_ascii_start().starts_with(b"CONNECT ")
+}
+
 /// Whether the head of a request is there whole; of HTTP/2 there is nothing to wait for.
 pub(crate) fn head_is_over(request: &[u8]) -> bool {
     request.starts_with(H2_PREFACE)

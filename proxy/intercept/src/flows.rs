@@ -11,12 +11,17 @@ pub enum FlowOutcome {
     Bypassed,
     /// Passed on unread because it is neither TLS nor HTTP.
     Passthrough,
+    /// Passed on unread because it is meant for another proxy: a request without TLS, or a tunnel that it did not open in a
+    /// way that could be followed.
+    OtherProxy,
     /// Refused: not authenticated, own listener, metadata address, loop.
     Refused,
     /// Came to a listener of redirected connections, and it is not known that it was redirected.
     Unowned,
-    /// Wanted an address that means another machine to the proxy: loopback of another network namespace.
+    /// Came from another network namespace, and nobody opened a socket there to go on with.
     OutOfReach,
+    /// Refused: the user has as many redirected connections as one may.
+    OverShare,
     /// The upstream could not be reached.
     Unreachable,
     /// The upstream's certificate was not accepted.
@@ -29,14 +34,16 @@ pub enum FlowOutcome {
 
 impl FlowOutcome {
     /// All outcomes.
-    pub const ALL: [FlowOutcome; 11] = [
+    pub const ALL: [FlowOutcome; 13] = [
         Self::Intercepted,
         Self::Plain,
         Self::Bypassed,
         Self::Passthrough,
+        Self::OtherProxy,
         Self::Refused,
         Self::Unowned,
         Self::OutOfReach,
+        Self::OverShare,
         Self::Unreachable,
         Self::UpstreamUnverified,
         Self::CaRejected,
@@ -51,9 +58,11 @@ impl FlowOutcome {
             Self::Plain => "plain",
             Self::Bypassed => "bypassed",
             Self::Passthrough => "passthrough",
+            Self::OtherProxy => "other_proxy",
             Self::Refused => "refused",
             Self::Unowned => "unowned",
             Self::OutOfReach => "out_of_reach",
+            Self::OverShare => "over_share",
             Self::Unreachable => "unreachable",
             Self::UpstreamUnverified => "upstream_unverified",
             Self::CaRejected => "ca_rejected",

@@ -17,7 +17,6 @@ use hyper::body::Incoming;
 use smol_str::SmolStr;
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -29,7 +28,6 @@ pub(crate) struct Route {
     pub shared: Arc<Shared>,
     pub connection: Connection,
     pub destination: Destination,
-    pub client: SocketAddr,
     /// The server name of the ClientHello.
     pub sni: Option<SmolStr>,
     /// What ALPN chose between client and proxy.
@@ -236,7 +234,7 @@ fn refused(route: &Route, watched: &Watched, uri: &http::Uri, refusal: &Refusal)
     if paired && refusal.location.is_none() {
         let events: String = refusal.targets.iter().filter_map(|t| refusal.event_for(t)).collect();
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let sent = route.shared.paired.answer(route.client.ip(), route.destination.authority(), path, Bytes::from(events));
+        let sent = route.shared.paired.answer(route.destination.principal(), route.destination.authority(), path, Bytes::from(events));
         if sent.is_ok() {
             return reply::text(StatusCode::ACCEPTED, "Accepted");
         }
@@ -262,6 +260,7 @@ fn unreachable(watched: &Watched, error: &SendError) -> Response<Download> {
 pub(crate) fn flow_outcome(error: &SendError) -> FlowOutcome {
     match error {
         SendError::Dial(gnomon_http::DialError::Forbidden { .. }) => FlowOutcome::Refused,
+        SendError::Dial(gnomon_http::DialError::OutOfReach { .. }) => FlowOutcome::OutOfReach,
         SendError::Tls(_) => FlowOutcome::UpstreamUnverified,
         _ => FlowOutcome::Unreachable,
     }
@@ -287,7 +286,7 @@ async fn answer(
     let events = parts.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
     // Nothing of ours can be put into a compressed stream.
     let plain_events = events && !parts.headers.contains_key(header::CONTENT_ENCODING);
-    let pairing = || plain_events.then(|| route.shared.paired.open(route.client.ip(), route.destination.authority()));
+    let pairing = || plain_events.then(|| route.shared.paired.open(route.destination.principal(), route.destination.authority()));
     let download = match plan {
         ResponsePlan::Refuse(refusal) => return reply::refusal(&refusal),
         ResponsePlan::Stream => Download::passing(VecDeque::new(), body, watched, Mode::Watch, pairing()),

@@ -34,8 +34,9 @@ impl Asking {
     pub fn principal(&self) -> Arc<str> {
         match &self.user {
             Some(user) => Arc::from(user.as_str()),
-            None => match self.owned.as_ref().and_then(|owned| owned.seen.text(Field::UserId)) {
-                Some(user) => Arc::from(format!("{} {user}", self.client.ip())),
+            // All that is redirected comes from loopback; users are apart, and so are the containers of one.
+            None => match &self.owned {
+                Some(owned) => Arc::from(format!("{} {} {}", self.client.ip(), owned.uid, owned.cgroup)),
                 None => Arc::from(self.client.ip().to_string()),
             },
         }
@@ -189,6 +190,6 @@ async fn plain(shared: &Arc<Shared>, asking: &Asking, mut request: Request<Incom
         request.headers_mut().append(header::VIA, via);
     }
     shared.recorder.flow(FlowOutcome::Plain, Vec::new());
-    let route = Route { shared: shared.clone(), connection, destination, client: asking.client, sni: None, alpn: None, problem: None };
+    let route = Route { shared: shared.clone(), connection, destination, sni: None, alpn: None, problem: None };
     forward(&route, request).await
 }

@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod aftermath;
+mod chained;
 mod download;
 mod exposition;
 mod finish;
@@ -36,6 +37,7 @@ mod redirected;
 mod reply;
 mod scrape;
 mod serve;
+mod shares;
 mod tunnel;
 mod upgrade;
 mod upload;

@@ -3,6 +3,7 @@
 //! namespace alive.
 
 use crate::{proxy::Shared, redirected};
+use gnomon_http::NetNs;
 use std::{
     collections::HashMap,
     io,
@@ -20,8 +21,8 @@ const LISTENERS: usize = 1024;
 pub enum Namespace {
     /// The one the proxy dials from: the program's addresses are the proxy's.
     Own,
-    /// Another. Loopback there is another machine's, as far as the proxy is concerned.
-    Other,
+    /// Another: what comes from there goes on from there.
+    Other(NetNs),
 }
 
 /// A listener that was added.
@@ -88,6 +89,12 @@ impl RedirectedListeners {
         Ok(key)
     }
 
+    /// Whether a listener is accepted from. It is not once whoever opened it has ended it (shutdown(2)).
+    pub fn is_open(&self, key: ListenerKey) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.accepting.get(&key).is_some_and(|accepting| !accepting.is_finished())
+    }
+
     /// Closes a listener. Connections that came through it go on. Without effect if it is closed.
     pub fn remove(&self, key: ListenerKey) {
         if let Some(accepting) = self.open.lock().unwrap_or_else(PoisonError::into_inner).accepting.remove(&key) {
@@ -116,6 +123,8 @@ async fn accept(shared: Weak<Shared>, room: Arc<Semaphore>, listener: TcpListene
                     drop(permit);
                 });
             }
+            // Whoever opened it has ended it: nobody is redirected to it any more.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a redirected connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -22,6 +22,8 @@ pub struct ProxyOptions {
     pub own_listeners: Vec<SocketAddr>,
     /// Most client connections at a time; further ones wait to be accepted.
     pub max_connections: usize,
+    /// Most redirected connections of one user at a time; further ones are refused.
+    pub max_connections_per_user: usize,
     /// How long a client may take to send its ClientHello or request head.
     pub hello_timeout: Duration,
     /// How long connections may finish after a stop was asked for.
@@ -38,6 +40,7 @@ impl Default for ProxyOptions {
             resolve: Vec::new(),
             own_listeners: Vec::new(),
             max_connections: 4096,
+            max_connections_per_user: 1024,
             hello_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
         }

@@ -27,6 +27,10 @@ pub struct Owned {
     /// It was sent here by the kernel instead of to `original`; otherwise the program itself chose
     /// the proxy.
     pub redirected: bool,
+    /// The user that connected, in the first user namespace.
+    pub uid: u32,
+    /// The cgroup that the program was in, by the kernel's number.
+    pub cgroup: u64,
     /// What is known of process, user and container (`process.*`, `user.*`, `container.id`,
     /// `gnomon.flow.id` …): added to all that is reported of the connection.
     pub seen: Observation,

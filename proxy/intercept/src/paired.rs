@@ -6,7 +6,6 @@ use bytes::Bytes;
 use quick_cache::sync::Cache;
 use smol_str::{SmolStr, format_smolstr};
 use std::{
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -17,7 +16,7 @@ const STREAMS: usize = 4096;
 /// Most answers waiting on one stream.
 const WAITING: usize = 64;
 
-/// Open event streams by client and the URL their POSTs go to.
+/// Open event streams by whose they are and the URL their POSTs go to.
 #[derive(Clone)]
 pub(crate) struct PairedStreams(Arc<Cache<SmolStr, mpsc::Sender<Bytes>>>);
 
@@ -27,11 +26,11 @@ impl PairedStreams {
     }
 
     /// The stream's side, made when an event stream begins.
-    pub fn open(&self, client: IpAddr, authority: &str) -> Pairing {
+    pub fn open(&self, principal: &str, authority: &str) -> Pairing {
         let (send, events) = mpsc::channel(WAITING);
         Pairing {
             streams: self.clone(),
-            prefix: format_smolstr!("{client} {authority}"),
+            prefix: format_smolstr!("{principal}\n{authority}"),
             send: Some(send),
             key: None,
             events,
@@ -40,8 +39,8 @@ impl PairedStreams {
     }
 
     /// Puts an event on the stream that belongs to this POST. Gives it back if there is none.
-    pub fn answer(&self, client: IpAddr, authority: &str, path_and_query: &str, event: Bytes) -> Result<(), Bytes> {
-        match self.0.get(&key(&format_smolstr!("{client} {authority}"), path_and_query)) {
+    pub fn answer(&self, principal: &str, authority: &str, path_and_query: &str, event: Bytes) -> Result<(), Bytes> {
+        match self.0.get(&key(&format_smolstr!("{principal}\n{authority}"), path_and_query)) {
             Some(stream) => stream.try_send(event).map_err(|e| match e {
                 mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event) => event,
             }),

@@ -1,8 +1,11 @@
 //! The listener and what all its connections share.
 
-use crate::{Owners, ProxyError, ProxyOptions, Recorder, RedirectedListeners, front, paired::PairedStreams, upload::Upload};
+use crate::{
+    Owners, ProxyError, ProxyOptions, Recorder, RedirectedListeners, front, paired::PairedStreams, shares::Shares, upload::Upload,
+};
 use gnomon_http::{
-    AlpnCache, CertificateAuthority, DialOptions, Dialer, ForbiddenAddresses, LEAF_CAPACITY, LeafCache, PoolOptions, Pools, UpstreamTls,
+    AlpnCache, CertificateAuthority, DialOptions, Dialer, ForbiddenAddresses, LEAF_CAPACITY, LeafCache, PoolOptions, Pools, Sockets,
+    UpstreamTls,
 };
 use gnomon_inspect::Inspector;
 use smol_str::SmolStr;
@@ -37,6 +40,8 @@ pub(crate) struct Shared {
     pub pools: Pools<Upload>,
     pub dialer: Dialer,
     pub paired: PairedStreams,
+    /// Of redirected connections.
+    pub shares: Arc<Shares>,
     /// Names this process in `Via`, to recognise its own requests.
     pub pseudonym: SmolStr,
     /// Where the explicit proxy listens.
@@ -112,6 +117,7 @@ impl Proxy {
             leaves: LeafCache::new(ca, LEAF_CAPACITY),
             dialer,
             paired: PairedStreams::new(),
+            shares: Shares::new(options.max_connections_per_user),
             pseudonym: SmolStr::new(format!("gnomon-{}", &crate::finish::new_id()[24..])),
             options,
             inspector,
@@ -131,6 +137,13 @@ impl Proxy {
     #[must_use]
     pub fn owners(self, owners: Arc<dyn Owners>) -> Self {
         let _ = self.shared.owners.set(owners);
+        self
+    }
+
+    /// Has `sockets` open those that connect from other network namespaces. Only the first call counts.
+    #[must_use]
+    pub fn sockets(self, sockets: Arc<dyn Sockets>) -> Self {
+        self.shared.dialer.open_with(sockets);
         self
     }
 

@@ -4,11 +4,11 @@
 //! at the address that the program chose: a server that refuses is a reset, and one that speaks first
 //! is heard at once. From then on it is a tunnel like another.
 //!
-//! The trade-off: the proxy dials from its own network namespace. Addresses that mean something else
-//! there (loopback of a container) are refused with an event, as the alternative would be to connect
-//! the program to a stranger.
+//! A program in another network namespace is connected from there, with sockets that the sensor opens: its
+//! loopback, routes and filters are not ours. Where there is no such socket, the connection is refused with an event,
+//! as the alternative would be to connect the program to a stranger.
 
-use crate::{FlowOutcome, Namespace, Owned, forward::flow_outcome, front, front::Asking, proxy::Shared, tunnel};
+use crate::{FlowOutcome, Namespace, Owned, forward::flow_outcome, front, front::Asking, proxy::Shared, tunnel, tunnel::Original};
 use gnomon_engine::Answer;
 use gnomon_inspect::{Connection, Hello, Telling};
 use gnomon_observe::{Action, Channel};
@@ -32,7 +32,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
         return;
     };
     owners.served(owned.cookie);
+    let Some(_place) = shared.shares.take(owned.uid) else {
+        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+        reset(client);
+        return;
+    };
     let original = meant(owned.original);
+    let netns = match namespace {
+        Namespace::Own => None,
+        Namespace::Other(netns) => Some(netns),
+    };
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
         // A program in a redirected scope that was told of the proxy as well.
         let owned = Owned { redirected: false, ..owned };
@@ -45,25 +54,23 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
         let _ = connection.hello(&original.ip().to_string(), original.port(), &Hello::default());
         shared.recorder.flow(outcome, connection.report(Action::Allow, outcome.as_str(), telling));
     };
-    if namespace == Namespace::Other && original.ip().is_loopback() {
-        refused(FlowOutcome::OutOfReach, Telling::Always);
-        reset(client);
-        return;
-    }
     if matches!(answer, Answer::Decided(verdict) if verdict.action.interferes()) {
         // Not even dialled; what the program says is read, so that it is answered in its own terms.
-        tunnel::serve_original(shared, asking, original, client, None).await;
+        tunnel::serve_original(shared, asking, Original { address: original, netns }, client, None).await;
         return;
     }
     let mut stop = shared.stopping();
+    let dialer = shared.dialer.within(netns);
     let dialled = tokio::select! {
-        dialled = shared.dialer.address(original) => dialled,
+        dialled = dialer.address(original) => dialled,
         _ = stop.wait_for(|stopping| *stopping) => return reset(client),
     };
     match dialled {
-        Ok(server) => tunnel::serve_original(shared, asking, original, client, Some(server)).await,
+        Ok(server) => tunnel::serve_original(shared, asking, Original { address: original, netns }, client, Some(server)).await,
         Err(error) => {
-            refused(flow_outcome(&error.into()), Telling::IfMatched);
+            let outcome = flow_outcome(&error.into());
+            let telling = if outcome == FlowOutcome::OutOfReach { Telling::Always } else { Telling::IfMatched };
+            refused(outcome, telling);
             reset(client);
         }
     }

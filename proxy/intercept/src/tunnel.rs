@@ -2,8 +2,8 @@
 //! between reading and passing on.
 
 use crate::{
-    FlowOutcome,
-    first_bytes::{HttpLike, asks_the_server, head_is_over, host_in, http_like},
+    FlowOutcome, chained,
+    first_bytes::{HttpLike, asks_for_a_tunnel, asks_the_server, head_is_over, host_in, http_like},
     forward::{Route, flow_outcome},
     front::Asking,
     peek::Peeked,
@@ -12,7 +12,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use gnomon_engine::Answer;
-use gnomon_http::{Alpn, Destination, InvalidDestination, LeafName, Scheme, SendError, UpstreamStream};
+use gnomon_http::{Alpn, ConnectHead, Destination, DialError, InvalidDestination, LeafName, NetNs, Scheme, SendError, UpstreamStream};
 use gnomon_inspect::{Connection, Hello, Sighting, Telling};
 use gnomon_observe::{Action, Channel, Field};
 use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus, Transport};
@@ -39,6 +39,10 @@ const COPY: usize = 32 << 10;
 enum First {
     Tls(Box<ClientHello>),
     Http(Speaks),
+    /// A request for a tunnel, to another proxy.
+    Connect,
+    /// Another request to another proxy.
+    ForProxy,
     /// Neither, or TLS that nobody could read.
     Other,
     /// Nothing yet, and the server spoke.
@@ -48,23 +52,36 @@ enum First {
     Gone,
 }
 
-struct Tunnel {
-    shared: Arc<Shared>,
+/// Where a redirected program wanted to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Original {
+    pub address: SocketAddr,
+    /// The network namespace of the program, unless it is the proxy's.
+    pub netns: Option<NetNs>,
+}
+
+pub(crate) struct Tunnel {
+    pub(crate) shared: Arc<Shared>,
     asking: Asking,
     /// The name or address that the client asked for.
     host: String,
     port: u16,
-    client: TcpStream,
-    seen: Bytes,
+    pub(crate) client: TcpStream,
+    /// What the client said that is not passed on yet.
+    pub(crate) seen: Bytes,
     /// The address that a redirected program asked for: the connection goes there and nowhere else.
     original: Option<SocketAddr>,
+    /// Where connections are made from.
+    netns: Option<NetNs>,
+    /// How the proxy at `original` was asked for the tunnel to `host`, if there is one.
+    through: Option<ConnectHead>,
     /// The connection to `host`, or to `original`, where it is open already.
-    server: Option<TcpStream>,
+    pub(crate) server: Option<TcpStream>,
 }
 
 /// Serves one tunnel. `early` is what the client sent right behind its CONNECT.
 pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, port: u16, client: TcpStream, early: Bytes) {
-    let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, original: None, server: None };
+    let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, original: None, netns: None, through: None, server: None };
     let first = match timeout(tunnel.shared.options.hello_timeout, tunnel.peek()).await {
         Ok(Ok(first)) => first,
         Ok(Err(_)) | Err(_) => First::Gone,
@@ -74,44 +91,57 @@ pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, por
 
 /// Serves a connection that the kernel redirected. `server` is the one that the program wanted, unless
 /// a rule refuses it whatever is said.
-pub(crate) async fn serve_original(
-    shared: Arc<Shared>,
-    asking: Asking,
-    original: SocketAddr,
-    client: TcpStream,
-    server: Option<TcpStream>,
-) {
-    let (host, port) = (original.ip().to_string(), original.port());
-    let mut tunnel = Tunnel { shared, asking, host, port, client, seen: Bytes::new(), original: Some(original), server };
-    let hello_timeout = tunnel.shared.options.hello_timeout;
-    // A program may keep a connection for as long as its server allows before it says anything.
-    let silence = if tunnel.server.is_some() { Duration::MAX } else { hello_timeout };
-    let mut stop = tunnel.shared.stopping();
-    let mut buffer = BytesMut::with_capacity(4096);
-    let spoke = tokio::select! {
-        spoke = timeout(silence, tunnel.first_byte(&mut buffer)) => spoke,
-        _ = stop.wait_for(|stopping| *stopping) => return,
-    };
-    tunnel.seen = buffer.freeze();
-    let first = match spoke {
-        // It may have nothing to say and still want to hear.
-        Ok(Ok(Spoke::Client(0))) => First::Other,
-        Ok(Ok(Spoke::Client(_))) => match timeout(hello_timeout, tunnel.peek()).await {
-            Ok(Ok(first)) => first,
-            Ok(Err(_)) | Err(_) => First::Gone,
-        },
-        Ok(Ok(Spoke::Server)) => First::ServerSpoke,
-        Ok(Ok(Spoke::Nobody(error))) => First::Unreachable(error),
-        Ok(Err(_)) | Err(_) => First::Gone,
-    };
-    tunnel.take(first).await;
+pub(crate) async fn serve_original(shared: Arc<Shared>, asking: Asking, original: Original, client: TcpStream, server: Option<TcpStream>) {
+    let Original { address, netns } = original;
+    let (host, port) = (address.ip().to_string(), address.port());
+    let seen = Bytes::new();
+    Tunnel { shared, asking, host, port, client, seen, original: Some(address), netns, through: None, server }.begin().await;
 }
 
 impl Tunnel {
+    /// What is inside of the tunnel that the proxy at `original` opened.
+    pub(crate) fn within(self, head: ConnectHead, host: String, port: u16) -> Self {
+        Self { host, port, through: Some(head), ..self }
+    }
+
+    /// Serves it from the client's first byte on, or the server's.
+    pub(crate) async fn begin(mut self) {
+        let tunnel = &mut self;
+        let hello_timeout = tunnel.shared.options.hello_timeout;
+        // A program may keep a connection for as long as its server allows before it says anything.
+        let silence = if tunnel.server.is_some() { Duration::MAX } else { hello_timeout };
+        let mut stop = tunnel.shared.stopping();
+        let spoke = if tunnel.seen.is_empty() {
+            let mut buffer = BytesMut::with_capacity(4096);
+            let spoke = tokio::select! {
+                spoke = timeout(silence, tunnel.first_byte(&mut buffer)) => spoke,
+                _ = stop.wait_for(|stopping| *stopping) => return,
+            };
+            tunnel.seen = buffer.freeze();
+            spoke
+        } else {
+            Ok(Ok(Spoke::Client(tunnel.seen.len())))
+        };
+        let first = match spoke {
+            // It may have nothing to say and still want to hear.
+            Ok(Ok(Spoke::Client(0))) => First::Other,
+            Ok(Ok(Spoke::Client(_))) => match timeout(hello_timeout, tunnel.peek()).await {
+                Ok(Ok(first)) => first,
+                Ok(Err(_)) | Err(_) => First::Gone,
+            },
+            Ok(Ok(Spoke::Server)) => First::ServerSpoke,
+            Ok(Ok(Spoke::Nobody(error))) => First::Unreachable(error),
+            Ok(Err(_)) | Err(_) => First::Gone,
+        };
+        self.take(first).await;
+    }
+
     async fn take(self, first: First) {
         match first {
             First::Tls(hello) => self.tls(&hello).await,
             First::Http(speaks) => self.http(speaks).await,
+            First::Connect => chained::serve(self).await,
+            First::ForProxy => self.pass(FlowOutcome::OtherProxy).await,
             First::Other | First::ServerSpoke => self.pass(FlowOutcome::Passthrough).await,
             First::Unreachable(error) => self.shared.recorder.flow(flow_outcome(&error), Vec::new()),
             First::Gone => self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
@@ -133,7 +163,9 @@ impl Tunnel {
                     Ok(HelloStatus::Incomplete) if buffer.len() < PEEK => {}
                     Ok(HelloStatus::NotTls) => match http_like(&buffer) {
                         // Meant for another proxy, which would not understand it the way a server must.
-                        HttpLike::Yes(Speaks::Http1) if self.original.is_some() && !asks_the_server(&buffer) => break First::Other,
+                        HttpLike::Yes(Speaks::Http1) if self.original.is_some() && !asks_the_server(&buffer) => {
+                            break if self.through.is_none() && asks_for_a_tunnel(&buffer) { First::Connect } else { First::ForProxy };
+                        }
                         HttpLike::Yes(speaks) => break First::Http(speaks),
                         HttpLike::Maybe => {}
                         HttpLike::No => break First::Other,
@@ -174,18 +206,20 @@ impl Tunnel {
             }
         }
         let Some(server) = &self.server else { return Ok(Spoke::Server) };
+        let mut byte = [0];
         tokio::select! {
             biased;
             read = self.client.read_buf(buffer) => read.map(Spoke::Client),
-            readable = server.readable() => readable.map(|()| Spoke::Server),
+            // Looked at, as what was read before may have left it marked as readable. An end and an error count too.
+            _ = server.peek(&mut byte) => Ok(Spoke::Server),
         }
     }
 
     /// The destination of what is read: by name, and at the address that the program chose.
     fn destination(&self, scheme: Scheme, name: &str, alpn: Alpn) -> Result<Destination, InvalidDestination> {
-        let destination = Destination::new(scheme, name, self.port, alpn, self.asking.principal())?;
+        let destination = Destination::new(scheme, name, self.port, alpn, self.asking.principal())?.within(self.netns);
         Ok(match self.original {
-            Some(original) => destination.at(original),
+            Some(original) => destination.at(original).through(self.through.clone()),
             None => destination,
         })
     }
@@ -195,7 +229,7 @@ impl Tunnel {
     /// for, the connection goes to where it does lead.
     async fn bypass(mut self, name: &str, reports: Vec<Sighting>) {
         let named = self.original.is_none_or(|original| name != original.ip().to_string());
-        if named && !self.leads_to_original(name).await {
+        if named && self.through.is_none() && !self.leads_to_original(name).await {
             (self.original, self.server) = (None, None);
         }
         self.host = name.to_owned();
@@ -221,7 +255,9 @@ impl Tunnel {
         // connection goes: a name on the bypass list cannot be borrowed for another server.
         let name = hello.sni.clone().unwrap_or_else(|| self.host.clone());
         let refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
-        if self.shared.options.bypass.matches(&name, self.port) || (connection.is_bypassed() && !refused) {
+        // Behind another proxy nobody vouches for a name but the one that it was asked for.
+        let vouched = self.through.is_none() || name == self.host;
+        if vouched && (self.shared.options.bypass.matches(&name, self.port) || (connection.is_bypassed() && !refused)) {
             let reports = connection.report(Action::Allow, FlowOutcome::Bypassed.as_str(), Telling::IfMatched);
             self.bypass(&name, reports).await;
             return;
@@ -287,7 +323,6 @@ impl Tunnel {
         let route = Route {
             connection,
             destination,
-            client: self.asking.client,
             sni: hello.sni.as_deref().map(SmolStr::new),
             alpn: match chosen {
                 Alpn::H2 => Some("h2"),
@@ -302,9 +337,11 @@ impl Tunnel {
 
     /// HTTP without TLS inside the tunnel.
     async fn http(mut self, speaks: Speaks) {
-        let name = match self.original {
-            Some(_) => self.name_in_host().await,
-            None => self.host.clone(),
+        let name = match (self.original, &self.through) {
+            // Whoever says to be a proxy can say to have reached any name.
+            (Some(original), Some(_)) => original.ip().to_string(),
+            (Some(_), None) => self.name_in_host().await,
+            (None, _) => self.host.clone(),
         };
         let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Http));
         let _ = connection.hello(&name, self.port, &Hello::default());
@@ -317,15 +354,7 @@ impl Tunnel {
             self.shared.pools.offer(&destination, UpstreamStream::Plain(server));
         }
         self.shared.recorder.flow(FlowOutcome::Plain, Vec::new());
-        let route = Route {
-            connection,
-            destination,
-            client: self.asking.client,
-            sni: None,
-            alpn: None,
-            problem: None,
-            shared: self.shared.clone(),
-        };
+        let route = Route { connection, destination, sni: None, alpn: None, problem: None, shared: self.shared.clone() };
         serve_http(route, Peeked::new(self.seen, self.client), speaks).await;
     }
 
@@ -350,7 +379,7 @@ impl Tunnel {
         }
     }
 
-    async fn pass(self, outcome: FlowOutcome) {
+    pub(crate) async fn pass(self, outcome: FlowOutcome) {
         let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Https));
         let answer = connection.hello(&self.host, self.port, &Hello::default());
         let refused = matches!(answer, Answer::Decided(v) if v.action.interferes());
@@ -367,12 +396,22 @@ impl Tunnel {
         self.pass_reported(outcome, reports).await;
     }
 
+    /// A connection to where the program wanted to go, or through that proxy.
+    async fn dial(&self, original: SocketAddr) -> Result<TcpStream, DialError> {
+        let dialer = self.shared.dialer.within(self.netns);
+        let tcp = dialer.address(original).await?;
+        match &self.through {
+            Some(head) => dialer.through(tcp, original, head).await,
+            None => Ok(tcp),
+        }
+    }
+
     /// Copies bytes both ways, untouched.
     async fn pass_reported(mut self, outcome: FlowOutcome, reports: Vec<Sighting>) {
         let server = match (self.server.take(), self.original) {
             (Some(server), _) => Ok(server),
-            (None, Some(original)) => self.shared.dialer.address(original).await,
-            (None, None) => self.shared.dialer.tcp(&self.host, self.port).await,
+            (None, Some(original)) => self.dial(original).await,
+            (None, None) => self.shared.dialer.within(self.netns).tcp(&self.host, self.port).await,
         };
         let mut server = match server {
             Ok(server) => server,

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gnomon_http::NetNs;
 use gnomon_intercept::Namespace;
 use gnomon_link::{AsyncChannel, Error, ToProxy, ToSensor, UNASKED};
 use tokio::sync::{mpsc, oneshot};
@@ -20,17 +21,20 @@ pub(crate) type Link = AsyncChannel<ToSensor, ToProxy>;
 const COUNTERS: Duration = Duration::from_secs(5);
 /// Messages in a row that cannot be read, after which there is no point in going on.
 const BAD_IN_A_ROW: u32 = 64;
-/// Most questions at a time that somebody waits for.
-const WAITED_FOR: usize = 64;
+/// Most questions at a time that somebody waits for: each connection that begins in another namespace asks one.
+const WAITED_FOR: usize = 1024;
 
-/// Requests that somebody waits for: only those for listeners.
+/// What comes with an answer.
+pub(crate) type Answer = Result<Vec<OwnedFd>, WatchError>;
+
+/// Requests that somebody waits for: those for listeners and sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
-    open: Mutex<HashMap<u64, oneshot::Sender<Result<(), WatchError>>>>,
+    open: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
 }
 
 impl Questions {
-    pub fn wait_for(&self, token: u64) -> oneshot::Receiver<Result<(), WatchError>> {
+    pub fn wait_for(&self, token: u64) -> oneshot::Receiver<Answer> {
         let (tell, told) = oneshot::channel();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, waiting| !waiting.is_closed());
@@ -40,7 +44,7 @@ impl Questions {
         told
     }
 
-    fn answer(&self, token: u64, answer: Result<(), WatchError>) {
+    fn answer(&self, token: u64, answer: Answer) {
         if let Some(tell) = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&token) {
             let _ = tell.send(answer);
         }
@@ -119,7 +123,7 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
         ToProxy::Listeners { token, netns_cookie, .. } => {
             let added = add(session, token, netns_cookie, descriptors);
             if token != UNASKED {
-                session.questions.answer(token, added);
+                session.questions.answer(token, added.map(|()| Vec::new()));
                 return None;
             }
             return match added {
@@ -130,6 +134,7 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
                 }
             };
         }
+        ToProxy::Socket { token, .. } => session.questions.answer(token, Ok(descriptors)),
         ToProxy::Counters { programs, .. } => session.metrics.counted(&programs),
         ToProxy::Features { features, .. } => session.metrics.features(&features),
         // Said once, and heard before.
@@ -145,8 +150,10 @@ fn add(session: &Session, token: u64, netns: u64, listeners: Vec<OwnedFd>) -> Re
         // It was asked for our own only.
         listening.own = Some(netns);
     }
-    let namespace = if listening.own == Some(netns) { Namespace::Own } else { Namespace::Other };
+    let namespace = if listening.own == Some(netns) { Namespace::Own } else { Namespace::Other(NetNs(netns)) };
     let Some(to) = listening.to.clone() else { return Err(WatchError::Gone) };
+    // Those of namespaces that came and went.
+    listening.keys.retain(|key| to.is_open(*key));
     for listener in listeners {
         let key = to.add(TcpListener::from(listener), namespace)?;
         listening.keys.push(key);

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use gnomon_http::{IpFamily, NetNs, Sockets};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Owned, Owners, Recorder, RedirectedListeners};
-use gnomon_link::ToSensor;
+use gnomon_link::{Family, ToSensor};
 use gnomon_sensor::{Heartbeat, Owner, Ring, Road, owner_of};
 use prometheus::Registry;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -23,7 +24,7 @@ use crate::identities::{Identities, started};
 use crate::judge::Judge;
 use crate::records::Records;
 use crate::session::Session;
-use crate::speaking::{Link, hear, poll, speak};
+use crate::speaking::{Answer, Link, hear, poll, speak};
 use crate::{WatchError, WatchMetrics, WatchOptions};
 
 /// How long the sensor may take to welcome us, or to open listeners.
@@ -174,7 +175,8 @@ impl Watch {
         let who = session.who(&owner, self.options.identity_wait).await;
         let seen = observe(&owner, &who, &self.judge.names);
         let original = SocketAddr::new(owner.original.ip().to_canonical(), owner.original.port());
-        Some(Owned { cookie: owner.cookie, original, redirected: owner.road == Road::Redirected, seen })
+        let redirected = owner.road == Road::Redirected;
+        Some(Owned { cookie: owner.cookie, original, redirected, uid: owner.uid, cgroup: owner.cgroup, seen })
     }
 }
 
@@ -190,6 +192,25 @@ impl Owners for Watch {
     }
 }
 
+impl Sockets for Watch {
+    fn open(&self, netns: NetNs, family: IpFamily) -> Pin<Box<dyn Future<Output = io::Result<TcpSocket>> + Send + '_>> {
+        Box::pin(async move {
+            let session =
+                self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone).map_err(io::Error::other)?;
+            let family = match family {
+                IpFamily::V4 => Family::V4,
+                IpFamily::V6 => Family::V6,
+            };
+            let question = |token| ToSensor::OpenSocket { token, netns_cookie: netns.0, family };
+            let opened = ask(&session, question).await.map_err(io::Error::other)?;
+            let socket = opened.into_iter().next().ok_or_else(|| io::Error::other("the sensor sent no socket"))?;
+            let socket = std::net::TcpStream::from(socket);
+            socket.set_nonblocking(true)?;
+            Ok(TcpSocket::from_std_stream(socket))
+        })
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(session) = self.session.swap(None) {
@@ -200,11 +221,15 @@ impl Drop for Watch {
 
 async fn listen(session: &Session, to: RedirectedListeners) -> Result<(), WatchError> {
     session.listening.lock().unwrap_or_else(PoisonError::into_inner).to = Some(to);
+    // 0: whichever namespace this process is in.
+    ask(session, |token| ToSensor::ListenIn { token, netns_cookie: 0, pid: std::process::id() }).await.map(drop)
+}
+
+/// Asks the sensor, and waits for what it hands over.
+async fn ask(session: &Session, question: impl FnOnce(u64) -> ToSensor) -> Answer {
     let token = session.identities.token();
     let answered = session.questions.wait_for(token);
-    // 0: whichever namespace this process is in.
-    let question = ToSensor::ListenIn { token, netns_cookie: 0, pid: std::process::id() };
-    session.ask.send(question).await.map_err(|_| WatchError::Gone)?;
+    session.ask.send(question(token)).await.map_err(|_| WatchError::Gone)?;
     match timeout(ANSWERS, answered).await {
         Ok(answer) => answer.unwrap_or(Err(WatchError::Gone)),
         Err(_) => Err(WatchError::Silent(ANSWERS)),

@@ -21,7 +21,7 @@ pub use sensor::{
 };
 
 /// What this build speaks.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 1, minor: 1 };
 
 /// The version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl fmt::Display for Version {
 }
 
 /// A family of Internet addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4.
     V4,
@@ -52,6 +52,8 @@ pub enum Family {
 pub enum Kind {
     /// A TCP socket that listens.
     Listener(Family),
+    /// A TCP socket that is neither connected nor listens.
+    Socket(Family),
     /// A regular file or memory file.
     File,
     /// A BPF map: whoever maps it into memory finds out.

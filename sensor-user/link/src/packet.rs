@@ -9,7 +9,7 @@ use rustix::cmsg_space;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketType, recvmsg, sendmsg, sockopt,
+    SocketType, getpeername, recvmsg, sendmsg, sockopt,
 };
 
 use crate::codec::{DecodeError, decode, encode};
@@ -138,14 +138,19 @@ fn is(descriptor: BorrowedFd<'_>, kind: Kind) -> bool {
         Kind::Map => true,
         Kind::File => rustix::fs::fstat(descriptor)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile),
-        Kind::Listener(family) => {
-            let domain = match family {
-                Family::V4 => AddressFamily::INET,
-                Family::V6 => AddressFamily::INET6,
-            };
-            sockopt::socket_domain(descriptor) == Ok(domain)
-                && sockopt::socket_type(descriptor) == Ok(SocketType::STREAM)
-                && sockopt::socket_acceptconn(descriptor) == Ok(true)
+        Kind::Listener(family) => is_stream(descriptor, family) && sockopt::socket_acceptconn(descriptor) == Ok(true),
+        Kind::Socket(family) => {
+            is_stream(descriptor, family)
+                && sockopt::socket_acceptconn(descriptor) == Ok(false)
+                && getpeername(descriptor).is_err_and(|error| error == Errno::NOTCONN)
         }
     }
+}
+
+fn is_stream(descriptor: BorrowedFd<'_>, family: Family) -> bool {
+    let domain = match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    };
+    sockopt::socket_domain(descriptor) == Ok(domain) && sockopt::socket_type(descriptor) == Ok(SocketType::STREAM)
 }

@@ -1,18 +1,23 @@
-//! Marked listeners: one pair in each network namespace, on one port everywhere, handed to the proxy.
+//! Marked listeners: one pair in each network namespace, on one port everywhere, handed to the proxy; and sockets there
+//! for the proxy to connect with.
 //!
 //! They are kept here as well, for a proxy that asks when they were handed over unasked already. A listener keeps its
-//! namespace alive, so at most [`MOST`] namespaces are served while this process runs.
+//! namespace alive, so those that were opened for programs of `gnomon exec` are closed when the last scope that was
+//! joined from there has ended; at most [`MOST`] namespaces are served at a time. A program that enters a namespace later
+//! than it joined, and that no scope is left in, goes its own way there, which is counted as `no_listener`.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gnomon_link::Families;
+use gnomon_link::{Families, Family, SensorEnd, ToProxy, UNASKED};
 use gnomon_sensor::listen::{self, Listeners};
 use rustix::fs::fstat;
+use rustix::net::{AddressFamily, Shutdown, shutdown};
 
+use crate::PATIENCE;
 use crate::kernel::{Kernel, KernelError};
 
 /// Most namespaces that are served.
@@ -21,7 +26,7 @@ pub(crate) const MOST: usize = 256;
 /// Why there are no listeners.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    #[error("the process is gone")]
+    #[error("the process or the network namespace is gone")]
     Gone,
     #[error("the process is in another network namespace than the one named")]
     Other,
@@ -54,6 +59,38 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// Nobody can connect to them any more.
+    fn end(&self) {
+        for listener in self.descriptors() {
+            // One that does not listen any more is as good.
+            let _ = shutdown(listener, Shutdown::Both);
+        }
+    }
+}
+
+/// Keeps the listeners of a namespace, for one scope.
+#[derive(Debug)]
+pub(crate) struct Lease<'a> {
+    namespaces: &'a Namespaces,
+    id: (u64, u64),
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.namespaces.release(self.id);
+    }
+}
+
+/// Why there is no lease.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the proxy does not take listeners: {0}")]
+    Link(#[from] gnomon_link::Error),
+}
+
 /// A network namespace, held open.
 #[derive(Debug)]
 pub(crate) struct Namespace {
@@ -75,6 +112,15 @@ impl Namespace {
     }
 }
 
+/// How long listeners stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    /// The proxy asked for them.
+    ForGood,
+    /// For so many scopes.
+    Leased(usize),
+}
+
 /// Whether the proxy accepts from a namespace's listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -87,8 +133,11 @@ enum Standing {
 #[derive(Debug)]
 struct Served {
     id: (u64, u64),
+    /// To enter it again.
+    file: File,
     opened: Arc<Opened>,
     standing: Standing,
+    stay: Stay,
 }
 
 #[derive(Debug, Default)]
@@ -123,25 +172,54 @@ impl Namespaces {
         if cookie != 0 && opened.cookie != namespace.id.1 && opened.cookie != cookie {
             return Err(ListenError::Other);
         }
-        table.serve(kernel, &namespace, &opened, Standing::Accepting)?;
+        table.serve(kernel, &namespace, &opened, (Standing::Accepting, Stay::ForGood))?;
         self.changed.notify_all();
         Ok(opened)
     }
 
-    /// Listeners for a namespace in which there are none yet; `None` if there are. They still have to be handed over.
-    pub(crate) fn missing_in(&self, kernel: &Kernel, namespace: &Namespace) -> Result<Option<Arc<Opened>>, ListenError> {
-        let mut table = self.table();
-        if table.served.iter().any(|served| served.id == namespace.id) {
-            return Ok(None);
+    /// Listeners for a scope that is joined from this namespace: handed to the proxy if they are new, and kept until the
+    /// lease is dropped.
+    pub(crate) fn lease(&self, kernel: &Kernel, link: &SensorEnd, namespace: &Namespace) -> Result<Lease<'_>, LeaseError> {
+        let new = {
+            let mut table = self.table();
+            match table.served.iter_mut().find(|served| served.id == namespace.id) {
+                Some(served) => {
+                    if let Stay::Leased(scopes) = &mut served.stay {
+                        *scopes += 1;
+                    }
+                    None
+                }
+                None => {
+                    let opened = table.open(kernel, namespace)?;
+                    table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::Leased(1)))?;
+                    Some(opened)
+                }
+            }
+        };
+        let lease = Lease { namespaces: self, id: namespace.id };
+        if let Some(opened) = new {
+            let (cookie, port, families) = (opened.cookie, opened.port, opened.families());
+            let message = ToProxy::Listeners { token: UNASKED, netns_cookie: cookie, port, families };
+            link.send(&message, &opened.descriptors(), PATIENCE)?;
         }
-        let opened = table.open(kernel, namespace)?;
-        table.serve(kernel, namespace, &opened, Standing::Handed)?;
-        Ok(Some(opened))
+        Ok(lease)
     }
 
-    /// The listeners could not be handed over, and are closed.
-    pub(crate) fn forget(&self, namespace: &Namespace) {
-        self.table().served.retain(|served| served.id != namespace.id);
+    /// A scope is over.
+    fn release(&self, id: (u64, u64)) {
+        let mut table = self.table();
+        let Some(place) = table.served.iter().position(|served| served.id == id) else { return };
+        let Some(served) = table.served.get_mut(place) else { return };
+        match &mut served.stay {
+            Stay::ForGood => {}
+            Stay::Leased(scopes) if *scopes > 1 => *scopes -= 1,
+            Stay::Leased(_) => {
+                // The proxy has them as well, so closing is not enough: this ends the listening itself (tcp(7)), which the
+                // proxy takes as the end. Before the place is free, as the next one may open the same port there.
+                served.opened.end();
+                table.served.swap_remove(place);
+            }
+        }
     }
 
     /// The proxy accepts from the listeners of this namespace.
@@ -150,6 +228,18 @@ impl Namespaces {
             served.standing = Standing::Accepting;
         }
         self.changed.notify_all();
+    }
+
+    /// Opens a socket to connect with in a namespace that has listeners of ours, and only there: what was not redirected
+    /// need not go on.
+    pub(crate) fn socket_in(&self, cookie: u64, family: Family) -> Result<OwnedFd, ListenError> {
+        let found = self.table().served.iter().find(|served| served.opened.cookie == cookie).map(|served| served.file.try_clone());
+        let file = found.ok_or(ListenError::Gone)?.map_err(|source| ListenError::Os { action: "enter a network namespace", source })?;
+        let family = match family {
+            Family::V4 => AddressFamily::INET,
+            Family::V6 => AddressFamily::INET6,
+        };
+        Ok(listen::socket_in(file.as_fd(), family)?)
     }
 
     /// Waits until the proxy accepts from a namespace's listeners. Whether it does.
@@ -179,13 +269,20 @@ impl Table {
         Ok(Arc::new(Opened { listeners, cookie, port }))
     }
 
-    fn serve(&mut self, kernel: &Kernel, namespace: &Namespace, opened: &Arc<Opened>, standing: Standing) -> Result<(), ListenError> {
+    fn serve(
+        &mut self,
+        kernel: &Kernel,
+        namespace: &Namespace,
+        opened: &Arc<Opened>,
+        (standing, stay): (Standing, Stay),
+    ) -> Result<(), ListenError> {
         if self.port == 0 {
             kernel.set_port(opened.port)?;
             self.port = opened.port;
         }
         self.served.retain(|served| served.id != namespace.id);
-        self.served.push(Served { id: namespace.id, opened: opened.clone(), standing });
+        let file = namespace.file.try_clone().map_err(|source| ListenError::Os { action: "keep a network namespace", source })?;
+        self.served.push(Served { id: namespace.id, file, opened: opened.clone(), standing, stay });
         Ok(())
     }
 }

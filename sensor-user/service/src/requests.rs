@@ -1,5 +1,6 @@
 //! What the proxy asks for: one request, one answer.
 
+use std::os::fd::AsFd as _;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
@@ -74,6 +75,10 @@ impl<'a> Requests<'a> {
                     self.refuse(token, why, &error)
                 }
             },
+            ToSensor::OpenSocket { token, netns_cookie, family } => match self.namespaces.socket_in(netns_cookie, family) {
+                Ok(socket) => self.link.send(&ToProxy::Socket { token, family }, &[socket.as_fd()], PATIENCE).or_else(lost),
+                Err(error) => self.refuse(token, refusal(&error), &error),
+            },
             ToSensor::Features { token } => self.send(&ToProxy::Features { token, features: self.kernel.features() }),
             ToSensor::Counters { token } => match self.kernel.counters() {
                 Ok(programs) => self.send(&ToProxy::Counters { token, programs }),
@@ -88,15 +93,7 @@ impl<'a> Requests<'a> {
                 let message = ToProxy::Listeners { token, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
                 self.link.send(&message, &opened.descriptors(), PATIENCE).or_else(lost)
             }
-            Err(error) => {
-                let why = match error {
-                    ListenError::Gone => Refusal::Gone,
-                    ListenError::Other => Refusal::OtherNamespace,
-                    ListenError::Full => Refusal::Full,
-                    ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => Refusal::Failed,
-                };
-                self.refuse(token, why, &error)
-            }
+            Err(error) => self.refuse(token, refusal(&error), &error),
         }
     }
 
@@ -106,6 +103,15 @@ impl<'a> Requests<'a> {
 
     fn send(&self, message: &ToProxy) -> Result<(), Error> {
         self.link.send(message, &[], PATIENCE).or_else(lost)
+    }
+}
+
+fn refusal(error: &ListenError) -> Refusal {
+    match error {
+        ListenError::Gone => Refusal::Gone,
+        ListenError::Other => Refusal::OtherNamespace,
+        ListenError::Full => Refusal::Full,
+        ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => Refusal::Failed,
     }
 }
 

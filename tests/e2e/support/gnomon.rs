@@ -2,7 +2,7 @@
 
 use super::{HOST, soon, upstream::Upstream};
 use gnomon_engine::{RuleSet, Source};
-use gnomon_http::CertificateAuthority;
+use gnomon_http::{CertificateAuthority, Sockets};
 use gnomon_inspect::{Bounds, HostPatterns, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Owners, Proxy, ProxyOptions, ProxyUser, Recorder, RedirectedListeners, Secret, serve_metrics};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
@@ -28,6 +28,8 @@ pub struct Setup {
     roots: Vec<PathBuf>,
     catalogue: gnomon_packs::HostCatalogue,
     owners: Option<Arc<dyn Owners>>,
+    sockets: Option<Arc<dyn Sockets>>,
+    per_user: Option<usize>,
 }
 
 /// A running gnomon.
@@ -92,6 +94,18 @@ impl Setup {
         self
     }
 
+    /// Has these open sockets in other network namespaces.
+    pub fn sockets(mut self, sockets: Arc<dyn Sockets>) -> Self {
+        self.sockets = Some(sockets);
+        self
+    }
+
+    /// Most redirected connections of one user.
+    pub fn per_user(mut self, most: usize) -> Self {
+        self.per_user = Some(most);
+        self
+    }
+
     pub fn trust(mut self, pem_file: &Path) -> Self {
         self.roots.push(pem_file.to_owned());
         self
@@ -126,6 +140,7 @@ impl Setup {
                 .into_iter()
                 .map(|(name, password)| ProxyUser { name: name.to_owned(), password: Secret::new(password.to_owned()) })
                 .collect(),
+            max_connections_per_user: self.per_user.unwrap_or(1024),
             upstream_ca: self.roots,
             resolve: self.resolve.iter().map(|r| r.parse().unwrap()).collect(),
             own_listeners: vec![metrics_address],
@@ -135,6 +150,10 @@ impl Setup {
         let proxy = Proxy::bind(options, inspector.clone(), recorder.clone(), Arc::new(ca)).await.unwrap();
         let proxy = match self.owners {
             Some(owners) => proxy.owners(owners),
+            None => proxy,
+        };
+        let proxy = match self.sockets {
+            Some(sockets) => proxy.sockets(sockets),
             None => proxy,
         };
         let redirected = proxy.redirected();

@@ -59,6 +59,16 @@ pub enum ToSensor {
         /// The namespace of the listeners.
         netns_cookie: u64,
     },
+    /// Open a socket to connect with in a network namespace that has listeners of ours: what was redirected there is to go
+    /// on from there. Answered with [`ToProxy::Socket`]. Since 1.1.
+    OpenSocket {
+        /// Comes back with the answer.
+        token: u64,
+        /// The namespace, as [`ToProxy::Listeners`] named it.
+        netns_cookie: u64,
+        /// Of the address to connect to.
+        family: Family,
+    },
 }
 
 /// The token of what the sensor says without having been asked. No request has it.
@@ -201,6 +211,13 @@ pub enum ToProxy {
         /// The reason in words.
         detail: Name,
     },
+    /// The answer to [`ToSensor::OpenSocket`]. Descriptor: the socket. Since 1.1.
+    Socket {
+        /// Of the request.
+        token: u64,
+        /// As asked for.
+        family: Family,
+    },
 }
 
 /// Which listeners a namespace has.
@@ -273,7 +290,7 @@ pub enum Refusal {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 7;
+    const VARIANTS: u32 = 8;
 
     fn descriptors(&self) -> &'static [Kind] {
         &[]
@@ -282,13 +299,15 @@ impl Message for ToSensor {
 
 impl Message for ToProxy {
     const NAME: &'static str = "message to the proxy";
-    const VARIANTS: u32 = 8;
+    const VARIANTS: u32 = 9;
 
     fn descriptors(&self) -> &'static [Kind] {
         match self {
             Self::Maps { .. } => &[Kind::Map, Kind::Map],
             Self::Listeners { families: Families::Both, .. } => &[Kind::Listener(Family::V4), Kind::Listener(Family::V6)],
             Self::Listeners { families: Families::V4, .. } => &[Kind::Listener(Family::V4)],
+            Self::Socket { family: Family::V4, .. } => &[Kind::Socket(Family::V4)],
+            Self::Socket { family: Family::V6, .. } => &[Kind::Socket(Family::V6)],
             _ => &[],
         }
     }

@@ -35,6 +35,10 @@ fn settings() -> impl Strategy<Value = ScopeSettings> {
     (any::<u32>(), mode, ports, quic, fail).prop_map(|(id, mode, ports, quic, fail)| ScopeSettings { id, mode, ports, quic, fail })
 }
 
+fn family() -> impl Strategy<Value = Family> {
+    select(vec![Family::V4, Family::V6])
+}
+
 pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
     let n = any::<u64>;
     let change = prop_oneof![
@@ -56,6 +60,7 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
         n().prop_map(|token| ToSensor::Features { token }),
         n().prop_map(|token| ToSensor::Counters { token }),
         n().prop_map(|netns_cookie| ToSensor::Accepting { netns_cookie }),
+        (n(), n(), family()).prop_map(|(token, netns_cookie, family)| ToSensor::OpenSocket { token, netns_cookie, family }),
     ]
 }
 
@@ -122,6 +127,7 @@ pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
             families
         }),
         n().prop_map(|token| ToProxy::Done { token }),
+        (n(), family()).prop_map(|(token, family)| ToProxy::Socket { token, family }),
         (n(), features()).prop_map(|(token, features)| ToProxy::Features { token, features }),
         (n(), programs).prop_map(|(token, programs)| ToProxy::Counters { token, programs }),
         (n(), why, text()).prop_map(|(token, why, detail)| ToProxy::Refused { token, why, detail }),

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use gnomon_host::cgroup::{CgroupError, Scope};
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
-    Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, ToProxy, UNASKED,
-    VERSION,
+    Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
 };
 use gnomon_sensor::{Fail, Mode, Ports, Quic};
 
@@ -18,7 +17,7 @@ use super::client::Client;
 use super::places::Place;
 use super::reaper::{Live, Reaper};
 use super::{Around, bundle};
-use crate::namespaces::{ListenError, Namespace};
+use crate::namespaces::{Lease, LeaseError, ListenError, Namespace};
 use crate::{ExecOptions, PATIENCE};
 
 /// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
@@ -32,7 +31,7 @@ const OURS: u32 = 1 << 31;
 pub(super) struct Desk<'a> {
     options: ExecOptions,
     around: Around<'a>,
-    reaper: Reaper,
+    reaper: Reaper<'a>,
     scopes: AtomicU32,
     /// One writes the bundle at a time.
     writing: Mutex<()>,
@@ -81,8 +80,17 @@ impl From<ListenError> for Refusal {
     }
 }
 
+impl From<LeaseError> for Refusal {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Listen(error) => error.into(),
+            LeaseError::Link(_) => Self::failed(error),
+        }
+    }
+}
+
 impl<'a> Desk<'a> {
-    pub(super) fn new(options: ExecOptions, around: Around<'a>, reaper: Reaper) -> Self {
+    pub(super) fn new(options: ExecOptions, around: Around<'a>, reaper: Reaper<'a>) -> Self {
         Self { options, around, reaper, scopes: AtomicU32::new(0), writing: Mutex::new(()) }
     }
 
@@ -125,18 +133,19 @@ impl<'a> Desk<'a> {
         if !client.is_alive() {
             return Err(Refusal::unknown(&"the process that asked is gone"));
         }
-        let (mode, bundle) = match redirect {
-            Redirect::Off => (Mode::Observe, Bundle::None),
+        let (mode, bundle, lease) = match redirect {
+            Redirect::Off => (Mode::Observe, Bundle::None, None),
             Redirect::On => {
                 let bundle = self.bundle()?;
-                self.listen_for(&namespace)?;
-                (Mode::Redirect(gnomon_sensor::Redirect { ports: Ports::All, quic: Quic::Refuse, fail: Fail::Open }), bundle)
+                let lease = self.listen_for(&namespace)?;
+                let mode = Mode::Redirect(gnomon_sensor::Redirect { ports: Ports::All, quic: Quic::Refuse, fail: Fail::Open });
+                (mode, bundle, Some(lease))
             }
         };
         let scope = current.scope()?;
         let id = OURS | self.scopes.fetch_add(1, Ordering::Relaxed);
         kernel.set_scope(scope.id().0, gnomon_sensor::Scope { id, mode }).map_err(Refusal::failed)?;
-        match self.move_into(client, scope, place) {
+        match self.move_into(client, scope, place, lease) {
             Ok(path) => Ok(ToExec::Joined { cgroup: Long::cut(&path), bundle }),
             Err((refusal, id)) => {
                 // The scope is gone; what remains in the table would only fill it.
@@ -147,7 +156,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Moves the client and leaves the scope to the reaper. The path of its cgroup, or why not and its number.
-    fn move_into(&self, client: &Client, scope: Scope, place: Place) -> Result<String, (Refusal, u64)> {
+    fn move_into(&self, client: &Client, scope: Scope, place: Place, lease: Option<Lease<'a>>) -> Result<String, (Refusal, u64)> {
         let id = scope.id().0;
         scope.join(client.pid).map_err(|error| (error.into(), id))?;
         // It was moved by its number. If it lives now, that was its own all the time; if not, whoever has it since is in a
@@ -157,26 +166,19 @@ impl<'a> Desk<'a> {
         }
         let path = scope.cgroup().path().to_owned();
         place.joined();
-        let live = Live::new(scope, place).map_err(|error| (Refusal::failed(error), id))?;
+        let live = Live::new(scope, place, lease).map_err(|error| (Refusal::failed(error), id))?;
         self.reaper.watch(live);
         Ok(path)
     }
 
-    /// Makes sure that the proxy listens where the client is.
-    fn listen_for(&self, namespace: &Namespace) -> Result<(), Refusal> {
+    /// Makes sure that the proxy listens where the client is, as long as the lease lives.
+    fn listen_for(&self, namespace: &Namespace) -> Result<Lease<'a>, Refusal> {
         let Around { kernel, link, namespaces, pulse, .. } = self.around;
         if kernel.redirect() != FeatureState::Ok {
             let next = "gnomon exec --proxy-env needs nothing of the kernel; gnomon doctor says what is missing";
             return Err(Refusal::new(Denial::NoSensor, "this kernel cannot redirect", next));
         }
-        if let Some(opened) = namespaces.missing_in(kernel, namespace)? {
-            let message =
-                ToProxy::Listeners { token: UNASKED, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
-            if let Err(error) = link.send(&message, &opened.descriptors(), PATIENCE) {
-                namespaces.forget(namespace);
-                return Err(Refusal::failed(error));
-            }
-        }
+        let lease = namespaces.lease(kernel, link, namespace)?;
         let silent = || Refusal::failed("the proxy does not accept connections yet; try again");
         namespaces.wait_for(namespace, WAIT).map_err(|_| silent())?;
         // Its first beat may be yet to come, and until then the client would go its own way.
@@ -187,7 +189,7 @@ impl<'a> Desk<'a> {
             }
             std::thread::sleep(LOOK);
         }
-        Ok(())
+        Ok(lease)
     }
 
     fn bundle(&self) -> Result<Bundle, Refusal> {

@@ -12,21 +12,24 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::places::Place;
 use crate::kernel::Kernel;
+use crate::namespaces::Lease;
 use crate::{ServiceError, os};
 
 /// A scope in which a program runs.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct Live<'a> {
     events: OwnedFd,
     scope: Scope,
     _place: Place,
+    /// Of the listeners where it was joined from; none where nothing is redirected.
+    _lease: Option<Lease<'a>>,
 }
 
-impl Live {
-    pub(super) fn new(scope: Scope, place: Place) -> io::Result<Self> {
+impl<'a> Live<'a> {
+    pub(super) fn new(scope: Scope, place: Place, lease: Option<Lease<'a>>) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let events = openat(scope.cgroup().directory(), "cgroup.events", flags, Mode::empty())?;
-        Ok(Self { events, scope, _place: place })
+        Ok(Self { events, scope, _place: place, _lease: lease })
     }
 
     /// Reading also tells the kernel that we know of what has changed so far.
@@ -40,13 +43,13 @@ impl Live {
 
 /// Hands scopes to the thread that watches them.
 #[derive(Clone, Debug)]
-pub(super) struct Reaper {
-    scopes: Sender<Live>,
+pub(super) struct Reaper<'a> {
+    scopes: Sender<Live<'a>>,
     bell: Arc<OwnedFd>,
 }
 
-impl Reaper {
-    pub(super) fn watch(&self, live: Live) {
+impl<'a> Reaper<'a> {
+    pub(super) fn watch(&self, live: Live<'a>) {
         // Without the thread we are ending, and what is dropped here is swept by the next.
         let _ = self.scopes.send(live);
         let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
@@ -58,7 +61,7 @@ pub(super) fn start<'scope, 'env>(
     threads: &'scope Threads<'scope, 'env>,
     kernel: &'env Kernel,
     ending: Arc<OwnedFd>,
-) -> Result<Reaper, ServiceError> {
+) -> Result<Reaper<'env>, ServiceError> {
     let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(os("make an eventfd"))?);
     let (scopes, new) = channel();
     let rung = bell.clone();
@@ -67,8 +70,8 @@ pub(super) fn start<'scope, 'env>(
     Ok(Reaper { scopes, bell })
 }
 
-fn reap(kernel: &Kernel, new: &Receiver<Live>, bell: &OwnedFd, ending: &OwnedFd) {
-    let mut live: Vec<Live> = Vec::new();
+fn reap(kernel: &Kernel, new: &Receiver<Live<'_>>, bell: &OwnedFd, ending: &OwnedFd) {
+    let mut live: Vec<Live<'_>> = Vec::new();
     loop {
         let watched = live.iter().map(|live| PollFd::from_borrowed_fd(live.events.as_fd(), PollFlags::PRI));
         let own = [PollFd::new(ending, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
@@ -82,7 +85,7 @@ fn reap(kernel: &Kernel, new: &Receiver<Live>, bell: &OwnedFd, ending: &OwnedFd)
     }
 }
 
-fn is_removed(kernel: &Kernel, live: &Live) -> bool {
+fn is_removed(kernel: &Kernel, live: &Live<'_>) -> bool {
     match live.scope.remove() {
         // Something has come back in: the kernel will tell again.
         Ok(Removal::InUse) => return false,

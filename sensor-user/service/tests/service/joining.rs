@@ -78,3 +78,48 @@ fn while_the_proxy_says_nothing_nobody_is_redirected_and_nothing_is_changed() {
     assert_eq!(stage.mount.join(program.cgroup().trim_start_matches('/')), stage.cgroup);
     assert_eq!(fs::read_dir(&stage.cgroup).unwrap().flatten().filter(|entry| entry.path().is_dir()).count(), 1, "only our own");
 }
+
+#[test]
+fn listeners_of_a_namespace_go_with_its_last_scope_and_more_than_the_bound_come_and_go() {
+    let Some(stage) = Stage::new("namespaces that come and go") else { return };
+    stage.beat();
+    let handed = stage.accept_listeners();
+    let socket = stage.folder.path().join("exec.sock");
+    // One that stays, so that its listeners do.
+    let staying = Program::join_elsewhere(&socket, &stage.cgroup);
+    assert!(staying.said.starts_with("joined"), "{}", staying.said);
+    // The bound is 256 namespaces at a time.
+    for round in 0..270 {
+        let program = Program::join_elsewhere(&socket, &stage.cgroup);
+        assert!(program.said.starts_with("joined"), "{round}: {}", program.said);
+        let path = stage.mount.join(program.cgroup().trim_start_matches('/'));
+        drop(program);
+        until("the scope to go", || (!path.exists()).then_some(()));
+    }
+    assert_eq!(handed.load(Ordering::Relaxed), 271);
+    let namespace = format!("--net=/proc/{}/ns/net", staying.pid());
+    let listens = || {
+        let output = std::process::Command::new("nsenter").arg(&namespace).args(["cat", "/proc/net/tcp"]).output().unwrap();
+        // 0A: it listens (include/net/tcp_states.h).
+        String::from_utf8(output.stdout).unwrap().lines().filter(|line| line.split_whitespace().nth(3) == Some("0A")).count()
+    };
+    assert_eq!(listens(), 1, "its scope lives");
+}
+
+#[test]
+fn a_namespace_that_is_joined_again_gets_listeners_again() {
+    let Some(stage) = Stage::new("a namespace joined again") else { return };
+    stage.beat();
+    let handed = stage.accept_listeners();
+    let socket = stage.folder.path().join("exec.sock");
+    // Keeps the namespace, and has no scope.
+    let keeper = Program::join_nowhere();
+    for round in 1..=3 {
+        let program = Program::join_in(keeper.pid(), &socket, &stage.cgroup);
+        assert!(program.said.starts_with("joined"), "{}", program.said);
+        assert_eq!(handed.load(Ordering::Relaxed), round);
+        let path = stage.mount.join(program.cgroup().trim_start_matches('/'));
+        drop(program);
+        until("the scope to go", || (!path.exists()).then_some(()));
+    }
+}
