@@ -14,6 +14,7 @@ mod joined_sdk;
 mod mcp;
 mod namespaces;
 mod passage;
+mod programs;
 mod quality;
 mod redirected;
 mod reload;

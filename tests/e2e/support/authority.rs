@@ -1,6 +1,6 @@
 //! A private certificate authority: the upstream's certificates, and what clients trust.
 
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -45,10 +45,20 @@ impl Authority {
         &self.pem_file
     }
 
+    /// A certificate for this name and its key, PEM.
+    pub fn issue(&self, name: &str) -> (String, String) {
+        let (certificate, key) = self.leaf(name);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn leaf(&self, name: &str) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        (CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
     /// A server with a certificate of this authority.
     pub fn server(&self, name: &str, alpn: &[&str]) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let (certificate, key) = self.leaf(name);
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()

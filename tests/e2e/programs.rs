@@ -1,0 +1,135 @@
+//! Programs that people use, each as it is, tagged only, and redirected: a scenario in `programs/` does what a person would
+//! and looks at what came of it, the same each way. Real servers, on loopback; a program that is missing is a skip.
+
+use crate::{
+    exec::GNOMON,
+    joined::trusting,
+    sensor_stage::{Host, needs, skip},
+    support::authority::Authority,
+};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// Seconds that a scenario may take, one way. Some of them make a database.
+const PATIENCE: &str = "180";
+/// The exit code of a scenario whose program is missing.
+const MISSING: i32 = 77;
+
+/// How a scenario's programs are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Direct,
+    TaggedOnly,
+    Redirected,
+}
+
+/// Whether a scenario's programs make connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Network {
+    Used,
+    Unused,
+}
+
+impl Way {
+    /// The words in front of a program.
+    fn words(self, host: &Host) -> String {
+        let socket = host.exec_socket();
+        let exec = |flags: &str| format!("{GNOMON} exec --exec-socket {} {flags} --", socket.display());
+        match self {
+            Self::Direct => String::new(),
+            Self::TaggedOnly => exec("--no-redirect"),
+            Self::Redirected => exec(""),
+        }
+    }
+}
+
+/// Runs a scenario each way, and checks that it was the proxy that its connections went through, or was not.
+async fn scenario(test: &str, name: &str, network: Network) {
+    if !needs(test) {
+        return;
+    }
+    let authority = Authority::new("the servers' authority");
+    let host = trusting(authority.pem_file(), &[]);
+    for way in [Way::Direct, Way::TaggedOnly, Way::Redirected] {
+        let before = flows(&host);
+        let output = run(&host, &authority, way, name);
+        let said = String::from_utf8_lossy(&output.stdout);
+        if output.status.code() == Some(MISSING) {
+            return skip(test, said.lines().last().unwrap_or("a program is missing"));
+        }
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}, {way:?}: {}\n{said}{complaints}\n{}", output.status, host.log());
+        let through = flows(&host) > before;
+        assert_eq!(through, way == Way::Redirected && network == Network::Used, "{name}, {way:?}: through the proxy?");
+    }
+}
+
+fn run(host: &Host, authority: &Authority, way: Way, name: &str) -> Output {
+    let work = tempfile::tempdir().unwrap();
+    fs::set_permissions(work.path(), Permissions::from_mode(0o755)).unwrap();
+    let (certificate, key) = authority.issue("localhost");
+    fs::write(work.path().join("cert.pem"), certificate).unwrap();
+    fs::write(work.path().join("key.pem"), key).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/programs").join(name);
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&host.cgroup);
+    command.args(["timeout", "-k", "5", PATIENCE, "bash"]).arg(script.with_extension("sh"));
+    command.env("UNDER", way.words(host)).env("WORK", work.path()).env("CA", authority.pem_file());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// Connections that the proxy has had, however they ended.
+fn flows(host: &Host) -> u64 {
+    let metrics = host.scrape();
+    let counts = metrics.lines().filter_map(|line| line.strip_prefix("gnomon_flows_total{")?.split_once("} ")?.1.parse::<u64>().ok());
+    counts.sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_python_and_node_fetch() {
+    scenario("curl_python_and_node_fetch", "web", Network::Used).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_pushes_and_clones_over_https_and_ssh() {
+    scenario("git_pushes_and_clones_over_https_and_ssh", "git", Network::Used).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pip_and_npm_fetch_and_install() {
+    scenario("pip_and_npm_fetch_and_install", "packages", Network::Used).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_scp_and_sftp_work_with_and_without_a_terminal() {
+    scenario("ssh_scp_and_sftp_work_with_and_without_a_terminal", "ssh", Network::Used).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_editor_and_job_control_work_at_a_terminal() {
+    scenario("an_editor_and_job_control_work_at_a_terminal", "terminal", Network::Unused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_signals_and_what_is_left_behind_are_the_programs_own() {
+    scenario("exit_codes_signals_and_what_is_left_behind_are_the_programs_own", "processes", Network::Used).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_is_spoken_with_and_without_tls() {
+    scenario("postgresql_is_spoken_with_and_without_tls", "postgres", Network::Used).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysqls_protocol_is_spoken_with_and_without_tls() {
+    scenario("mysqls_protocol_is_spoken_with_and_without_tls", "mysql", Network::Used).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_is_seen_to_refuse() {
+    scenario("a_server_that_refuses_is_seen_to_refuse", "refused", Network::Used).await;
+}
