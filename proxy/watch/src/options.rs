@@ -17,7 +17,9 @@ pub struct WatchOptions {
     pub identities: usize,
     /// How long an accepted connection waits until it is known who made it. Mostly that is known before, or
     /// takes below a millisecond; only the first connection of a program that was never seen before waits longer,
-    /// as its file is digested. Then the connection goes on, and what is known of it says `late`.
+    /// as its file is digested: agents come as one file of 300 MB, which takes a fifth of a second, or ten times that
+    /// from a slow or busy disk. So it is longer than the sensor tries, or an agent's first calls would be nobody's.
+    /// Then the connection goes on, and what is known of it says `late`.
     pub identity_wait: Duration,
     /// How long a watched flow waits for the same; nobody waits with it.
     pub patience: Duration,
@@ -33,7 +35,7 @@ impl Default for WatchOptions {
             hellos: 1024,
             waiting: 4096,
             identities: 4096,
-            identity_wait: Duration::from_millis(250),
+            identity_wait: Duration::from_millis(2500),
             patience: Duration::from_secs(3),
             own_pid: own_pid(),
         }
