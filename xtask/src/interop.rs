@@ -1,4 +1,6 @@
-//! `cargo xtask interop`: real clients and servers through the proxy.
+//! `cargo xtask interop`: real clients and servers through the proxy, or real agents under `gnomon exec`.
+
+mod agents;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,9 @@ pub struct Interop {
     /// Drive this gnomon instead of building one
     #[arg(long, conflicts_with = "direct")]
     gnomon: Option<PathBuf>,
+    /// Run the big agents under `gnomon exec` instead, offline: 740 MB are installed, and root is needed
+    #[arg(long, conflicts_with = "direct")]
+    agents: bool,
 }
 
 impl Interop {
@@ -37,6 +42,9 @@ impl Interop {
             None => Some(build_gnomon()?),
         };
         fs::create_dir_all(&work)?;
+        if let Some(gnomon) = gnomon.as_ref().filter(|_| self.agents) {
+            return agents::run_checks(gnomon, &scripts.join("agents"), &work.join("agents"), self.only.as_deref());
+        }
         let python = work.join("venv/bin/python");
         if !python.exists() {
             run(Command::new("python3").args(["-m", "venv"]).arg(work.join("venv")))?;
