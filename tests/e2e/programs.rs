@@ -56,19 +56,20 @@ async fn scenario(test: &str, name: &str, network: Network) {
     let host = trusting(authority.pem_file(), &[]);
     for way in [Way::Direct, Way::TaggedOnly, Way::Redirected] {
         let before = flows(&host);
-        let output = run(&host, &authority, way, name);
+        let (output, trace) = run(&host, &authority, way, name);
         let said = String::from_utf8_lossy(&output.stdout);
         if output.status.code() == Some(MISSING) {
             return skip(test, said.lines().last().unwrap_or("a program is missing"));
         }
         let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name}, {way:?}: {}\n{said}{complaints}\n{}", output.status, host.log());
+        assert!(output.status.success(), "{name}, {way:?}: {}\n{trace}{said}{complaints}\n{}", output.status, host.log());
         let through = flows(&host) > before;
         assert_eq!(through, way == Way::Redirected && network == Network::Used, "{name}, {way:?}: through the proxy?");
     }
 }
 
-fn run(host: &Host, authority: &Authority, way: Way, name: &str) -> Output {
+/// What a scenario said, and what it did.
+fn run(host: &Host, authority: &Authority, way: Way, name: &str) -> (Output, String) {
     let work = tempfile::tempdir().unwrap();
     fs::set_permissions(work.path(), Permissions::from_mode(0o755)).unwrap();
     let (certificate, key) = authority.issue("localhost");
@@ -79,7 +80,8 @@ fn run(host: &Host, authority: &Authority, way: Way, name: &str) -> Output {
     command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&host.cgroup);
     command.args(["timeout", "-k", "5", PATIENCE, "bash"]).arg(script.with_extension("sh"));
     command.env("UNDER", way.words(host)).env("WORK", work.path()).env("CA", authority.pem_file());
-    command.stdin(Stdio::null()).output().unwrap()
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    (output, fs::read_to_string(work.path().join("trace")).unwrap_or_default())
 }
 
 /// Connections that the proxy has had, however they ended.

@@ -16,6 +16,11 @@ for variable in SSL_CERT_FILE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO 
     export "$variable=$CA"
 done
 
+# What was done, and at which second: told by the test where a scenario fails.
+exec 9>"$WORK/trace"
+BASH_XTRACEFD=9 PS4='+ ${SECONDS}s '
+set -x
+
 need() {
     for program in "$@"; do
         command -v "$program" >/dev/null 2>&1 || { echo "no $program"; exit 77; }
@@ -24,7 +29,7 @@ need() {
 
 # Starts a server of the scenario, ended with it. It is not under gnomon: only programs are.
 servers=()
-serve() { "$@" >>"$WORK/server.log" 2>&1 & servers+=("$!"); }
+serve() { "$@" >>"$WORK/server.log" 2>&1 9>&- & servers+=("$!"); }
 finish() {
     local code=$?
     if [ ${#servers[@]} -gt 0 ]; then

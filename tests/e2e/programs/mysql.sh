@@ -1,12 +1,13 @@
 . "$(dirname "$0")/lib.sh"
 PATH="$PATH:/usr/sbin"
 need mariadb mariadbd mariadb-install-db setpriv
-as() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; else "$@"; fi; }
+as=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+[ "$(id -u)" = 0 ] || as=(env)
 PORT=$(free_port)
 mkdir "$WORK/db" && cp "$WORK/cert.pem" "$WORK/key.pem" "$WORK/db" && chmod 600 "$WORK/db/key.pem"
 [ "$(id -u)" != 0 ] || chown -R nobody "$WORK/db"
-as mariadb-install-db --no-defaults --datadir="$WORK/db/data" --auth-root-authentication-method=normal --skip-test-db >>"$WORK/server.log" 2>&1
-serve as mariadbd --no-defaults --datadir="$WORK/db/data" --port="$PORT" --bind-address=127.0.0.1 --socket="$WORK/db/socket" \
+"${as[@]}" mariadb-install-db --no-defaults --datadir="$WORK/db/data" --auth-root-authentication-method=normal --skip-test-db >>"$WORK/server.log" 2>&1
+serve "${as[@]}" mariadbd --no-defaults --datadir="$WORK/db/data" --port="$PORT" --bind-address=127.0.0.1 --socket="$WORK/db/socket" \
     --pid-file="$WORK/db/pid" --ssl-cert="$WORK/db/cert.pem" --ssl-key="$WORK/db/key.pem"
 ask=(mariadb --no-defaults --protocol=tcp --host=localhost --port="$PORT" --user=root --batch --skip-column-names)
 until_ok "${ask[@]}" --skip-ssl -e 'select 1'

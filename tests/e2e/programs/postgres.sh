@@ -2,12 +2,13 @@
 PATH="$PATH:$(printf '%s:' /usr/lib/postgresql/*/bin)"
 need psql initdb postgres setpriv
 # The server refuses to run as root.
-as() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; else "$@"; fi; }
+as=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+[ "$(id -u)" = 0 ] || as=(env)
 PORT=$(free_port)
 mkdir "$WORK/db" && cp "$WORK/cert.pem" "$WORK/key.pem" "$WORK/db" && chmod 600 "$WORK/db/key.pem"
 [ "$(id -u)" != 0 ] || chown -R nobody "$WORK/db"
-as initdb -D "$WORK/db/data" -A trust -U ada --no-sync --no-locale -E UTF8 >/dev/null
-serve as postgres -D "$WORK/db/data" -p "$PORT" -k "" -c listen_addresses=127.0.0.1 -c fsync=off -c ssl=on \
+"${as[@]}" initdb -D "$WORK/db/data" -A trust -U ada --no-sync --no-locale -E UTF8 >/dev/null
+serve "${as[@]}" postgres -D "$WORK/db/data" -p "$PORT" -k "" -c listen_addresses=127.0.0.1 -c fsync=off -c ssl=on \
     -c "ssl_cert_file=$WORK/db/cert.pem" -c "ssl_key_file=$WORK/db/key.pem"
 ask() { psql -X -At "host=localhost port=$PORT user=ada dbname=postgres connect_timeout=10 $1" "${@:2}"; }
 until_ok ask sslmode=disable -c 'select 1'
