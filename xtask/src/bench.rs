@@ -18,6 +18,8 @@ pub enum Bench {
     Intercept(Intercept),
     /// The sensor: loads with and without it, kernel time per connection, owner lookups, memory. Needs root and cgroup2
     Sensor(Sensor),
+    /// What redirecting adds until a program hears a server that speaks first. Needs root and cgroup2
+    ServerFirst(ServerFirst),
 }
 
 /// Options of the intercept bench; those left out take the bench's own defaults.
@@ -60,6 +62,17 @@ pub struct Sensor {
     gnomon: Option<PathBuf>,
 }
 
+/// Options of the bench of servers that speak first.
+#[derive(Args)]
+pub struct ServerFirst {
+    /// How often each way has its turn of ten connections
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Measure this gnomon instead of building one
+    #[arg(long)]
+    gnomon: Option<PathBuf>,
+}
+
 impl Bench {
     /// Builds, measures, and passes the verdict of the gates on as the exit code.
     ///
@@ -80,6 +93,10 @@ impl Bench {
             Self::Sensor(options) => {
                 let gnomon = options.gnomon.clone().map_or_else(build_gnomon_to_ship, Ok)?;
                 hand_over(&programs, "sensor", &options.flags(), &gnomon)
+            }
+            Self::ServerFirst(options) => {
+                let gnomon = options.gnomon.map_or_else(build_gnomon_to_ship, Ok)?;
+                hand_over(&programs, "server_first", &flags([("--rounds", options.rounds.map(|rounds| rounds.to_string()))]), &gnomon)
             }
         }
     }
