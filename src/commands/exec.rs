@@ -40,9 +40,10 @@ impl Exec {
             Some(proxy) => proxy,
             None => self.config.load()?.proxy.listen,
         };
-        let state_dir = self.state.dir()?;
-        let mut own: Vec<OsString> = ["run", "--listen", "127.0.0.1:0", "--metrics", "off", "--state-dir"].map(Into::into).into();
-        own.push(state_dir.clone().into());
+        // Who joins a running gnomon needs no place for a state: a service may have no home.
+        let state_dir = self.state.dir().ok();
+        let mut own: Vec<OsString> = ["run", "--listen", "127.0.0.1:0", "--metrics", "off"].map(Into::into).into();
+        own.extend(state_dir.iter().flat_map(|dir| ["--state-dir".into(), dir.into()]));
         own.extend(self.config.as_arguments());
         let mut command = self.command.into_iter();
         let plan = Plan {
@@ -52,7 +53,7 @@ impl Exec {
             variables: if self.proxy_env { ProxyVariables::Set } else { ProxyVariables::Unset },
             socket: self.exec_socket,
             proxy,
-            authorities: vec![state_dir, system_state()],
+            authorities: state_dir.into_iter().chain([system_state()]).collect(),
             own,
         };
         Err(exec::run(&plan).into())

@@ -8,6 +8,8 @@ pub enum Shape {
     Text,
     /// A whole number within bounds, both included.
     Number(u64, u64),
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// A list of texts.
     Texts,
     /// `builtin`, `none`, or a list of pack names.
@@ -106,6 +108,13 @@ pub const KEYS: &[Key] = &[
         "MCP servers that the organisation allows: `host`, `*.host` or `host:port`. They are `gnomon.sanctioned: true`.",
     ),
     key(
+        "rules.mode",
+        Shape::Word(&["enforce", "shadow"]),
+        "enforce",
+        "shadow",
+        "Whether what rules refuse is refused (`enforce`), or everything passes and events say in `gnomon.would` what would have happened (`shadow`).",
+    ),
+    key(
         "rules.packs",
         Shape::Packs,
         "builtin",
@@ -148,6 +157,13 @@ pub const KEYS: &[Key] = &[
         "127.0.0.1:9464",
         "Address and port of `/metrics` (Prometheus) and `/healthz`, or `off`.",
     ),
+    key(
+        "contact",
+        Shape::Text,
+        "none",
+        "'security@corp.example'",
+        "Whom people of this machine ask about gnomon: `gnomon status` shows it.",
+    ),
 ];
 
 /// Keys of parts that are not built yet, wherever they stand.
@@ -169,6 +185,7 @@ pub fn reference() -> String {
         };
         let bounds = match key.shape {
             Shape::Number(low, high) => format!(" From {low} to {high}."),
+            Shape::Word(words) => format!(" One of: `{}`.", words.join("`, `")),
             _ => String::new(),
         };
         page.push_str(&format!("| `{}` | {default} | `{}` | {}{bounds} |\n", key.path, key.sample, key.doc.replace('|', "\\|")));

@@ -13,7 +13,7 @@ pub use secret::SecretRef;
 
 use crate::complaint::Complaint;
 use gnomon_http::ResolveOverride;
-use gnomon_inspect::HostPatterns;
+use gnomon_inspect::{Enforcement, HostPatterns};
 use gnomon_packs::{Enablement, Pack, packs};
 use raw::Wrong;
 use serde_saphyr::{Location, Spanned};
@@ -36,6 +36,8 @@ pub struct Config {
     pub rules: Rules,
     pub events: Events,
     pub metrics: Switch<SocketAddr>,
+    /// Whom people ask.
+    pub contact: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +75,7 @@ pub struct User {
 
 #[derive(Clone, Debug)]
 pub struct Rules {
+    pub mode: Enforcement,
     pub packs: Packs,
     pub dirs: Vec<PathBuf>,
     pub hosts: Vec<PathBuf>,
@@ -181,9 +184,10 @@ impl Default for Config {
                 max_connections_per_user: None,
             },
             sanctioned: Vec::new(),
-            rules: Rules { packs: Packs::Builtin, dirs: Vec::new(), hosts: Vec::new() },
+            rules: Rules { mode: Enforcement::Enforce, packs: Packs::Builtin, dirs: Vec::new(), hosts: Vec::new() },
             events: Events { jsonl: Jsonl::Off, days: 30, max_gib: 2 },
             metrics: Switch::On(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            contact: None,
         }
     }
 }
@@ -261,7 +265,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn file(&mut self, file: raw::File) -> Config {
         let plain = Config::default();
-        let raw::File { proxy, sanctioned, rules, events, metrics } = file;
+        let raw::File { proxy, sanctioned, rules, events, metrics, contact } = file;
         Config {
             file: None,
             proxy: Proxy {
@@ -281,6 +285,7 @@ impl Check<'_> {
             },
             sanctioned: self.hosts(sanctioned),
             rules: Rules {
+                mode: rules.mode.and_then(|v| self.mode(&v)).unwrap_or(plain.rules.mode),
                 packs: rules.packs.and_then(|v| self.packs(&v)).unwrap_or(plain.rules.packs),
                 dirs: self.paths(rules.dirs),
                 hosts: self.paths(rules.hosts),
@@ -298,6 +303,7 @@ impl Check<'_> {
                 .listen
                 .and_then(|v| self.parsed(&v, "an address with a port, as 127.0.0.1:9464, or off"))
                 .unwrap_or(plain.metrics),
+            contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
         }
     }
 
@@ -329,6 +335,18 @@ impl Check<'_> {
 
     fn paths(&self, texts: Vec<String>) -> Vec<PathBuf> {
         texts.into_iter().map(|text| self.dir.join(text)).collect()
+    }
+
+    fn mode(&mut self, word: &Spanned<String>) -> Option<Enforcement> {
+        match word.value.as_str() {
+            "enforce" => Some(Enforcement::Enforce),
+            "shadow" => Some(Enforcement::Shadow),
+            other => {
+                let cause = format!("`{other}` is no mode of rules{}", raw::hint(other, &["enforce", "shadow"]));
+                self.refuse(word.referenced, cause);
+                None
+            }
+        }
     }
 
     fn packs(&mut self, names: &Spanned<raw::Names>) -> Option<Packs> {

@@ -20,6 +20,7 @@ pub struct File {
     pub rules: Rules,
     pub events: Events,
     pub metrics: Metrics,
+    pub contact: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,6 +46,7 @@ pub struct User {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
+    pub mode: Option<Spanned<String>>,
     pub packs: Option<Spanned<Names>>,
     pub dirs: Vec<String>,
     pub hosts: Vec<String>,

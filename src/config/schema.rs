@@ -57,15 +57,16 @@ fn leaf(key: &Key) -> Value {
     let mut schema = match key.shape {
         Shape::Text => json!({"type": "string"}),
         Shape::Number(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
+        Shape::Word(words) => json!({"enum": words}),
         Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
     schema["description"] = key.doc.into();
     let default = match key.shape {
         Shape::Number(..) => key.default.parse::<u64>().map_or(Value::Null, Value::from),
-        Shape::Text | Shape::Packs if !key.default.is_empty() => key.default.into(),
+        Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
         Shape::Texts => json!([]),
-        Shape::Text | Shape::Packs => Value::Null,
+        Shape::Text | Shape::Word(_) | Shape::Packs => Value::Null,
     };
     if let Some(object) = schema.as_object_mut().filter(|_| !default.is_null()) {
         object.insert("default".to_owned(), default);

@@ -1,6 +1,7 @@
 //! A configuration as a file that would say the same.
 
 use super::{Config, Jsonl, Packs, Switch};
+use gnomon_inspect::Enforcement;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -22,6 +23,10 @@ impl Config {
             },
             "sanctioned": self.sanctioned,
             "rules": {
+                "mode": match self.rules.mode {
+                    Enforcement::Enforce => "enforce",
+                    Enforcement::Shadow => "shadow",
+                },
                 "packs": match &self.rules.packs {
                     Packs::Builtin => json!("builtin"),
                     Packs::None => json!("none"),
@@ -42,6 +47,7 @@ impl Config {
                 Switch::Off => "off".to_owned(),
                 Switch::On(address) => address.to_string(),
             }},
+            "contact": self.contact,
         })
     }
 }

@@ -9,6 +9,8 @@ pub enum FlowOutcome {
     Plain,
     /// Passed on unread because the configuration or a rule says so.
     Bypassed,
+    /// Passed on unread because the kill switch disarmed gnomon.
+    Disarmed,
     /// Passed on unread because it is neither TLS nor HTTP.
     Passthrough,
     /// Passed on unread because it is meant for another proxy: a request without TLS, or a tunnel that it did not open in a
@@ -34,10 +36,11 @@ pub enum FlowOutcome {
 
 impl FlowOutcome {
     /// All outcomes.
-    pub const ALL: [FlowOutcome; 13] = [
+    pub const ALL: [FlowOutcome; 14] = [
         Self::Intercepted,
         Self::Plain,
         Self::Bypassed,
+        Self::Disarmed,
         Self::Passthrough,
         Self::OtherProxy,
         Self::Refused,
@@ -57,6 +60,7 @@ impl FlowOutcome {
             Self::Intercepted => "intercepted",
             Self::Plain => "plain",
             Self::Bypassed => "bypassed",
+            Self::Disarmed => "disarmed",
             Self::Passthrough => "passthrough",
             Self::OtherProxy => "other_proxy",
             Self::Refused => "refused",

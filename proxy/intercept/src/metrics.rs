@@ -42,6 +42,7 @@ pub struct Metrics {
     reload_succeeded: IntGauge,
     rule_info: IntGaugeVec,
     ca_not_after: IntGauge,
+    armed: IntGauge,
 }
 
 impl Metrics {
@@ -89,6 +90,9 @@ impl Metrics {
             "When rules were last put in force, at the start included, in seconds since 1970.",
         )?;
         registry.register(Box::new(reloaded.clone()))?;
+        let armed = IntGauge::new("gnomon_armed", "1 while gnomon may interfere, 0 while the kill switch keeps it from that.")?;
+        armed.set(1);
+        registry.register(Box::new(armed.clone()))?;
         let build = IntGaugeVec::new(Opts::new("gnomon_build_info", "1, labelled with the version."), &["version"])?;
         build.with_label_values(&[version]).set(1);
         registry.register(Box::new(build))?;
@@ -121,6 +125,7 @@ impl Metrics {
             reload_succeeded,
             rule_info,
             ca_not_after,
+            armed,
         };
         metrics.put_in_force();
         metrics.rules_replaced(rules);
@@ -188,6 +193,16 @@ impl Metrics {
             let action = seen.text(Field::Action).unwrap_or(Action::Log.as_str());
             self.detections.with_label_values(&[rule, text(Field::RuleLevel), text(Field::DetectionClass), channel, action]).inc();
         }
+    }
+
+    /// gnomon may interfere again.
+    pub fn armed(&self) {
+        self.armed.set(1);
+    }
+
+    /// The kill switch keeps gnomon from interfering.
+    pub fn disarmed(&self) {
+        self.armed.set(0);
     }
 
     /// Counts an MCP message once, however many reports it has.

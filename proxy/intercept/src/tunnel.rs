@@ -138,6 +138,9 @@ impl Tunnel {
 
     async fn take(self, first: First) {
         match first {
+            First::Tls(_) | First::Http(_) if !self.shared.inspector.is_armed() => {
+                self.pass_reported(FlowOutcome::Disarmed, Vec::new()).await;
+            }
             First::Tls(hello) => self.tls(&hello).await,
             First::Http(speaks) => self.http(speaks).await,
             First::Connect => chained::serve(self).await,

@@ -1,6 +1,12 @@
 //! The first two phases: what is known of a connection before any request.
 
-use crate::{Inspector, Sighting, inspector::Endpoint, normal_host, sighting::Findings};
+use crate::{
+    Enforcement, Inspector, Sighting,
+    inspector::Endpoint,
+    normal_host,
+    shadow::{tempered, would},
+    sighting::Findings,
+};
 use gnomon_engine::{Answer, Mode, Progress, RuleSet};
 use gnomon_observe::{Action, Channel, Class, Confidence, Evidence, Field, Lookup, Observation, Phase, Value};
 use smol_str::{SmolStr, format_smolstr};
@@ -23,6 +29,7 @@ pub struct Connection {
     pub(crate) seen: Observation,
     rules: Arc<RuleSet>,
     progress: Progress,
+    enforcement: Enforcement,
     pub(crate) host_points_to_mcp: bool,
     /// The last path asked for: requests of a connection mostly share theirs.
     place: Arc<Mutex<Option<Place>>>,
@@ -41,10 +48,29 @@ impl Connection {
     /// Judges what is known when the connection is made: addresses, port, process, user.
     #[must_use]
     pub fn open(inspector: &Arc<Inspector>, seen: Observation) -> (Self, Answer) {
+        Self::open_under(inspector, seen, Enforcement::Enforce)
+    }
+
+    /// The same for a connection whose verdicts are carried out or not.
+    #[must_use]
+    pub fn open_under(inspector: &Arc<Inspector>, seen: Observation, enforcement: Enforcement) -> (Self, Answer) {
         let rules = inspector.rules();
         let mut progress = rules.start();
         let answer = rules.judge(&seen, Phase::Connect, &mut progress);
-        (Self { inspector: inspector.clone(), seen, rules, progress, host_points_to_mcp: false, place: Arc::default() }, answer)
+        let connection =
+            Self { inspector: inspector.clone(), seen, rules, progress, enforcement, host_points_to_mcp: false, place: Arc::default() };
+        let answer = tempered(answer, connection.enforcement());
+        (connection, answer)
+    }
+
+    /// Whether verdicts are carried out at this moment.
+    pub(crate) fn enforcement(&self) -> Enforcement {
+        self.inspector.enforcement(self.enforcement)
+    }
+
+    /// What the connection was opened under.
+    pub(crate) fn own_enforcement(&self) -> Enforcement {
+        self.enforcement
     }
 
     /// Judges the server's name. `target` is what the client asked the proxy for; an SNI stands
@@ -60,7 +86,8 @@ impl Connection {
         self.host_points_to_mcp = self.inspector.host_points_to_mcp(&server);
         self.seen.set(Field::ServerAddress, server);
         self.seen.set(Field::ServerPort, port);
-        self.rules.judge(&self.seen, Phase::Hello, &mut self.progress)
+        let answer = self.rules.judge(&self.seen, Phase::Hello, &mut self.progress);
+        tempered(answer, self.enforcement())
     }
 
     /// The rules in force now, and how far they are decided by what this connection knows. A
@@ -125,7 +152,13 @@ impl Connection {
         if self.host_points_to_mcp {
             findings.evidence.insert(Evidence::Host);
         }
-        let reports = crate::sighting::sightings(&self.rules, &self.progress, seen.clone(), findings, action, None);
+        let would = match (self.enforcement(), action.interferes()) {
+            (Enforcement::Shadow, false) => would(&self.rules, &self.progress),
+            (Enforcement::Shadow | Enforcement::Enforce, _) => None,
+        };
+        seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
+        let deciding = would.map(|(_, rule)| rule);
+        let reports = crate::sighting::sightings(&self.rules, &self.progress, seen.clone(), findings, action, deciding);
         let suspected = self.host_points_to_mcp && !matches!(seen.get(Field::Sanctioned), Lookup::Value(Value::Bool(true)));
         let class = match telling {
             _ if !reports.is_empty() => return reports,

@@ -1,7 +1,7 @@
 //! One request and its answer: the request side. See [`crate::response`] for the answer.
 
 use crate::{
-    Connection, Inspector, Sighting,
+    Connection, Enforcement, Inspector, Sighting,
     answer::{Form, Refusal, Target, Wants},
     call::{Call, Subject, Waits, describe, describe_malformed, id_text, names, note, without_body},
     connection::Place,
@@ -10,6 +10,7 @@ use crate::{
     outcome::Pending,
     request_body::{RequestBody, State, Stop},
     response::ResponseBody,
+    shadow::{tempered, would},
     sighting::{Findings, SpokeBefore, sightings},
 };
 use gnomon_engine::{Answer, Mode, Progress, RuleSet, Verdict};
@@ -69,6 +70,7 @@ pub struct Exchange {
     pub(crate) base: Observation,
     pub(crate) base_progress: Progress,
     pub(crate) base_findings: Findings,
+    enforcement: Enforcement,
     mirrored: Mirrored,
     wants: Wants,
     json_expected: bool,
@@ -127,7 +129,7 @@ impl Exchange {
                 base.set_member(Family::RequestHeader, name.clone(), String::from_utf8_lossy(value.as_bytes()).into_owned());
             }
         }
-        let answer = rules.judge(&base, Phase::Head, &mut progress);
+        let answer = tempered(rules.judge(&base, Phase::Head, &mut progress), connection.enforcement());
         let json_expected = text(named.content_type).is_some_and(|t| t.to_ascii_lowercase().contains("json"));
         let (body, stop) = if may_carry_messages(head, json_expected, &findings) {
             RequestBody::new(head.headers, rules.wanted(), &inspector.bounds)
@@ -141,6 +143,7 @@ impl Exchange {
             is_get: head.method == Method::GET,
             forced: interfering(answer),
             waits_for_message: matches!(answer, Answer::Needs(Phase::Message | Phase::Hello | Phase::Head)),
+            enforcement: connection.own_enforcement(),
             inspector,
             rules,
             base,
@@ -280,6 +283,16 @@ impl Exchange {
         self.judge_call(seen, findings, Subject::Message(message.kind), message.id.clone(), message.method.clone());
     }
 
+    /// Judges by the rules, as far as verdicts are carried out at this moment.
+    pub(crate) fn judge(&self, seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
+        tempered(self.rules.judge(seen, phase, progress), self.enforcement())
+    }
+
+    /// Whether verdicts are carried out at this moment.
+    pub(crate) fn enforcement(&self) -> Enforcement {
+        self.inspector.enforcement(self.enforcement)
+    }
+
     /// Whether neither a message nor the exchange as such was judged yet.
     pub(crate) fn nothing_judged(&self) -> bool {
         self.calls.is_empty() && self.targets.is_empty() && self.calls_reported == 0
@@ -312,7 +325,7 @@ impl Exchange {
             seen.set(Field::BodyText, String::from_utf8_lossy(text).into_owned());
         }
         let mut progress = self.base_progress.clone();
-        let answer = self.rules.judge(&seen, Phase::Message, &mut progress);
+        let answer = self.judge(&seen, Phase::Message, &mut progress);
         let (mut waits, mut action, mut deciding) = (Waits::No, Action::Allow, None);
         match (self.forced, answer) {
             (Some(verdict), _) | (None, Answer::Undecidable(verdict)) => {
@@ -441,7 +454,12 @@ impl Exchange {
         if findings.spoke_before == SpokeBefore::No && findings.confidence().0 == Some(Confidence::Confirmed) {
             self.inspector.remember((*self.response.endpoint).clone());
         }
-        let deciding = deciding.filter(|_| action.interferes() || action == Action::Allow);
+        let would = match (self.enforcement(), refusal) {
+            (Enforcement::Shadow, None) => would(&self.rules, &progress),
+            (Enforcement::Shadow | Enforcement::Enforce, _) => None,
+        };
+        seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
+        let deciding = would.map(|(_, rule)| rule).or(deciding.filter(|_| action.interferes() || action == Action::Allow));
         let call = self.calls_reported;
         self.calls_reported = call.saturating_add(1);
         let reports = sightings(&self.rules, &progress, seen, findings, action, deciding);

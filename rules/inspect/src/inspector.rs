@@ -9,7 +9,10 @@ use gnomon_packs::{HostCatalogue, Kind};
 use gnomon_wire::{coding::DecodeLimits, jsonrpc};
 use quick_cache::sync::Cache;
 use smol_str::SmolStr;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Bounds of one exchange. Every number is in the configuration reference.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,16 @@ impl Bounds {
     }
 }
 
+/// Whether verdicts are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// What a rule refuses is refused.
+    #[default]
+    Enforce,
+    /// Everything passes, and is written down with what would have happened to it (`gnomon.would`).
+    Shadow,
+}
+
 /// What is known of servers before any traffic.
 #[derive(Default)]
 pub struct Surroundings {
@@ -67,6 +80,8 @@ pub struct Inspector {
     pub(crate) bounds: Bounds,
     spoke_mcp: Cache<Endpoint, ()>,
     sessions: Cache<(SmolStr, SmolStr), Named>,
+    enforcement: Enforcement,
+    disarmed: AtomicBool,
 }
 
 /// How a client named itself when its session began (2025-11-25 and before: later requests of the
@@ -103,7 +118,42 @@ impl Inspector {
     /// An inspector with these rules.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, surroundings: Surroundings, bounds: Bounds) -> Self {
-        Self { rules: ArcSwap::new(rules), surroundings, bounds, spoke_mcp: Cache::new(bounds.memory), sessions: Cache::new(bounds.memory) }
+        Self {
+            rules: ArcSwap::new(rules),
+            surroundings,
+            bounds,
+            spoke_mcp: Cache::new(bounds.memory),
+            sessions: Cache::new(bounds.memory),
+            enforcement: Enforcement::Enforce,
+            disarmed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether verdicts are carried out at all, whatever a connection says.
+    #[must_use]
+    pub fn enforcing(self, enforcement: Enforcement) -> Self {
+        Self { enforcement, ..self }
+    }
+
+    /// The kill switch: from now on nothing is refused, not even what was held before. Verdicts that were given stay.
+    pub fn disarm(&self) {
+        self.disarmed.store(true, Ordering::Release);
+    }
+
+    /// Takes back [`Inspector::disarm`].
+    pub fn arm(&self) {
+        self.disarmed.store(false, Ordering::Release);
+    }
+
+    /// Whether anything may be interfered with.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        !self.disarmed.load(Ordering::Acquire)
+    }
+
+    /// What holds for a connection that asks for `own` enforcement.
+    pub(crate) fn enforcement(&self, own: Enforcement) -> Enforcement {
+        if self.is_armed() && self.enforcement == Enforcement::Enforce { own } else { Enforcement::Shadow }
     }
 
     /// The rules in force.

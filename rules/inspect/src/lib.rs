@@ -24,13 +24,14 @@ mod outcome;
 mod recorded;
 mod request_body;
 mod response;
+mod shadow;
 mod sighting;
 
 pub use answer::{Refusal, Reply, Target};
 pub use connection::{Connection, Hello, Telling};
 pub use exchange::{Authority, Exchange, Gate, Head};
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
-pub use inspector::{Bounds, Inspector, Surroundings};
+pub use inspector::{Bounds, Enforcement, Inspector, Surroundings};
 pub use outcome::{LateAnswer, Outcome};
 pub use recorded::judge_recorded;
 pub use response::{EventFlow, ResponsePlan};

@@ -2,12 +2,13 @@
 //! rule asks for that, and only watched otherwise.
 
 use crate::{
-    Gate, Refusal,
+    Enforcement, Gate, Refusal,
     answer::{Form, Target},
     call::{Call, Subject, Waits},
     exchange::{Exchange, interfering, same_id},
     inspector::{Endpoint, Named},
     request_body::codings,
+    shadow::tempered,
     sighting::{Findings, MessageFinding},
 };
 use gnomon_engine::{Answer, Verdict};
@@ -406,7 +407,7 @@ impl Exchange {
 
     /// Whether any rule in force could refuse a message.
     fn may_refuse_messages(&self) -> bool {
-        self.rules.rules().iter().any(|rule| rule.response.action.interferes())
+        self.enforcement() == Enforcement::Enforce && self.rules.rules().iter().any(|rule| rule.response.action.interferes())
     }
 
     /// A server may answer before the request is over. Where a rule could refuse an answer for what it
@@ -448,7 +449,7 @@ impl Exchange {
         };
         let mut call = self.calls.remove(index);
         read_result(&mut call, message);
-        let answer = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+        let answer = self.judge(&call.seen, Phase::Response, &mut call.progress);
         match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
             Some(verdict) => {
                 let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
@@ -480,8 +481,8 @@ impl Exchange {
             return None;
         }
         let mut progress = self.base_progress.clone();
-        let on_message = self.rules.judge(&seen, Phase::Message, &mut progress);
-        let on_answer = self.rules.judge(&seen, Phase::Response, &mut progress);
+        let on_message = self.judge(&seen, Phase::Message, &mut progress);
+        let on_answer = self.judge(&seen, Phase::Response, &mut progress);
         let refused = interfering(on_message).or(interfering(on_answer));
         let (action, deciding) = match (refused, on_answer) {
             (Some(verdict), _) | (None, Answer::Decided(verdict)) => (verdict.action, verdict.rule),
@@ -526,12 +527,13 @@ impl Exchange {
 
     /// Judges what waits for the answer by what is known now: no more will come.
     fn judge_waiting(&mut self) -> Option<Refusal> {
+        let enforcement = self.enforcement();
         for index in 0..self.calls.len() {
             let call = &mut self.calls[index];
             if call.waits == Waits::No {
                 continue;
             }
-            let answer = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+            let answer = tempered(self.rules.judge(&call.seen, Phase::Response, &mut call.progress), enforcement);
             call.waits = Waits::No;
             if let Some(verdict) = interfering(answer) {
                 let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };

@@ -1,0 +1,29 @@
+//! Verdicts that are not carried out: rules are judged as ever, everything passes, and the event says what would have
+//! happened. So a rule can be tried on live traffic, and one switch can stop all interference at once.
+
+use crate::inspector::Enforcement;
+use gnomon_engine::{Answer, Origin, Progress, Rule, RuleIndex, RuleSet, Verdict};
+use gnomon_observe::Action;
+
+/// What becomes of an answer of the judge.
+pub(crate) fn tempered(answer: Answer, enforcement: Enforcement) -> Answer {
+    let passes = |verdict: Verdict| Verdict { action: Action::Log, ..verdict };
+    match (enforcement, answer) {
+        (Enforcement::Enforce, answer) => answer,
+        (Enforcement::Shadow, Answer::Decided(verdict)) if verdict.action.interferes() => Answer::Decided(passes(verdict)),
+        (Enforcement::Shadow, Answer::Decided(verdict)) => Answer::Decided(verdict),
+        // What is not decided is not waited for: nothing that is still unknown could change what happens.
+        (Enforcement::Shadow, Answer::Needs(_)) => Answer::Decided(Verdict { action: Action::Allow, rule: None }),
+        (Enforcement::Shadow, Answer::Undecidable(verdict)) => Answer::Decided(Verdict { rule: None, ..passes(verdict) }),
+    }
+}
+
+/// What the rules that match would have done: the strictest, of equals the first in the set. Requests that would have been
+/// refused because they could not be read are not among them, as no rule matched.
+pub(crate) fn would(rules: &RuleSet, progress: &Progress) -> Option<(Action, RuleIndex)> {
+    let matched = || progress.matched().filter_map(|index| Some((index, rules.rule(index)?)));
+    let admins = |rule: &Rule| rule.origin == Origin::Admin;
+    let exempt = matched().any(|(_, rule)| admins(rule) && rule.response.action == Action::Allow);
+    let interfering = matched().filter(|(_, rule)| rule.response.action.interferes() && (admins(rule) || !exempt));
+    interfering.map(|(index, rule)| (rule.response.action, index)).reduce(|best, next| if next.0 > best.0 { next } else { best })
+}
