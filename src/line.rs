@@ -17,6 +17,11 @@ pub fn of(event: &Event) -> String {
     let time = text("@timestamp").unwrap_or_default();
     let time = time.split('.').next().unwrap_or_default().replacen('T', " ", 1);
     let _ = write!(line, "{} {}", time.trim_end_matches('Z'), text("gnomon.action").unwrap_or_else(|| "-".to_owned()));
+    if let Some(health) = text("gnomon.health") {
+        let reason = text("message").map(|reason| format!(": {reason}")).unwrap_or_default();
+        let _ = write!(line, " gnomon {health}{reason}");
+        return line;
+    }
     for part in [text("gnomon.confidence"), text("user.name")].into_iter().flatten() {
         let _ = write!(line, " {part}");
     }

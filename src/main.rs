@@ -3,6 +3,7 @@
 //! Wiring only: each file of `commands` declares the arguments of one subcommand and turns them into
 //! options of a library. What is done is done in the libraries.
 
+mod arming;
 mod commands;
 mod complaint;
 mod config;
@@ -14,6 +15,7 @@ mod replay;
 mod rule_changes;
 mod rule_files;
 mod serve;
+mod service;
 mod supervise;
 mod watching;
 mod when;
@@ -52,6 +54,12 @@ enum Command {
     Proxy(commands::proxy::Proxy),
     /// Look at this host: what gnomon can see and do here, and what to do about the rest
     Doctor(commands::doctor::Doctor),
+    /// Say what is watched on this machine, and whom to ask
+    Status(commands::status::Status),
+    /// Stop all interference at once: nothing is redirected or refused (needs root)
+    Disarm(commands::disarm::Disarm),
+    /// Take back what `gnomon disarm` did (needs root)
+    Arm(commands::disarm::Arm),
     /// Show what happened
     Events(commands::events::Events),
     /// Show the MCP servers that were seen
@@ -87,6 +95,9 @@ fn main() -> ExitCode {
         Command::ExecHost(host) => host.run(),
         Command::Proxy(proxy) => proxy.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Status(status) => status.run(),
+        Command::Disarm(disarm) => disarm.run(),
+        Command::Arm(arm) => arm.run(),
         Command::Events(events) => events.run(),
         Command::Inventory(inventory) => inventory.run(),
         Command::Replay(replay) => replay.run(),

@@ -5,6 +5,7 @@ use crate::{
     config::{Config, Jsonl, Packs, Resolve, Switch},
 };
 use clap::Args;
+use gnomon_host::switch::Switch as KillSwitch;
 use std::{env, fs, net::SocketAddr, path::PathBuf};
 
 /// Where root's configuration stands.
@@ -37,6 +38,12 @@ impl ConfigFlag {
     /// When the file cannot be read or something is wrong with it.
     pub fn load(&self) -> Result<Config, Complaint> {
         self.file().map_or_else(|| Ok(Config::default()), |path| Config::load(&path))
+    }
+
+    /// The file named, else the one that the gnomon of this system reads, if there is one.
+    pub fn of_the_system(&self) -> Option<PathBuf> {
+        let named = self.config.clone().filter(|path| !path.as_os_str().is_empty());
+        named.or_else(|| Some(PathBuf::from(SYSTEM_CONFIG)).filter(|system| system.exists()))
     }
 
     /// The file named, else root's, if there is one.
@@ -109,6 +116,20 @@ impl RuleFlags {
     }
 }
 
+/// Where the kill switch is.
+#[derive(Args, Debug)]
+pub struct SwitchFlag {
+    /// The kill switch: while this file is there, gnomon interferes with nothing
+    #[arg(long, env = "GNOMON_DISARM_FILE", hide_env_values = true, value_name = "FILE", default_value = KillSwitch::DEFAULT)]
+    disarm_file: PathBuf,
+}
+
+impl SwitchFlag {
+    pub fn switch(&self) -> KillSwitch {
+        KillSwitch::at(std::path::absolute(&self.disarm_file).unwrap_or_else(|_| self.disarm_file.clone()))
+    }
+}
+
 /// What a running gnomon is told.
 #[derive(Args, Debug)]
 pub struct ServeFlags {
@@ -118,6 +139,8 @@ pub struct ServeFlags {
     state: StateFlag,
     #[command(flatten)]
     rules: RuleFlags,
+    #[command(flatten)]
+    switch: SwitchFlag,
     /// Address and port of the proxy [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -136,6 +159,11 @@ pub struct ServeFlags {
 }
 
 impl ServeFlags {
+    /// The kill switch that is obeyed.
+    pub fn switch(&self) -> KillSwitch {
+        self.switch.switch()
+    }
+
     /// What root's defaults stand for, in the variables that say the same to a process that is not root any more.
     ///
     /// # Errors

@@ -2,16 +2,17 @@
 //! before it works, and stopped so that no acknowledged event is lost.
 
 use crate::{
+    arming,
     complaint::Complaint,
     config::{Config, Jsonl, Switch},
     line,
     options::ledger_in,
     rule_changes::RuleChanges,
-    rule_files,
-    supervise::Sensors,
-    watching::Watching,
+    rule_files, service,
+    watching::{Sensors, Watching},
 };
 use anyhow::{Context, Result};
+use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_http::{CertificateAuthority, Provenance};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
@@ -53,11 +54,11 @@ pub enum Narration {
     Json,
 }
 
-/// Runs until SIGTERM or SIGINT. `sensors` is where links to sensors come from, if there are to be any.
+/// Runs until SIGTERM or SIGINT. `switch` disarms it. `sensors` is where links to sensors come from, if there are to be any.
 ///
 /// # Errors
 /// Why it could not start, or what broke while it ran.
-pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Option<Sensors>) -> Result<()> {
+pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Narration, sensors: Option<Sensors>) -> Result<()> {
     check_listener(config)?;
     // What is announced can be pasted elsewhere, so paths are whole.
     let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
@@ -67,6 +68,8 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Opt
         // Before the rules are read, so that no change is missed.
         let mut changes = RuleChanges::of(&config.rules);
         let Started { proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
+        // Before anything is served.
+        let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
         let mut signals = Signals::new()?;
         let (proxy, watching, scope) = match sensors {
             None => (proxy, None, PROXY_ALONE),
@@ -75,6 +78,7 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Opt
                 (proxy, Some(watching), WITH_SENSOR)
             }
         };
+        let _vouching = service::vouch(tokio::runtime::Handle::current())?;
         // To standard error: standard output is for events and detections.
         write!(io::stderr(), "{announcement}{scope}").context("writing to standard error")?;
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
@@ -84,6 +88,7 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Opt
         let mut serving = tokio::spawn(proxy.run(stopped(stop.subscribe())));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
         let mut narrating = tokio::spawn(narrate(ledger_in(state_dir), narration));
+        service::ready();
         let broke = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -101,6 +106,7 @@ pub fn run(config: &Config, state_dir: &Path, narration: Narration, sensors: Opt
             }
         };
         tracing::info!("stopping: connections may finish");
+        service::stopping();
         if let Some(watching) = &watching {
             watching.let_go();
         }
@@ -151,7 +157,7 @@ async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
     let rules = Arc::new(rule_files::load(&config.rules)?);
     let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
     let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
-    let inspector = Arc::new(Inspector::new(rules.clone(), surroundings, bounds));
+    let inspector = Arc::new(Inspector::new(rules.clone(), surroundings, bounds).enforcing(config.rules.mode));
     let users =
         config.proxy.users.iter().map(|user| Ok(ProxyUser { name: user.name.clone(), password: Secret::new(user.password.fetch()?) }));
     let users = users.collect::<Result<Vec<_>, Complaint>>()?;

@@ -1,18 +1,35 @@
-//! The sensors of a running gnomon, one after the other, as the supervisor hands over links to them. The proxy goes on
-//! without any.
+//! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
+//! socket as a service of their own. The proxy goes on without any.
 
-use crate::supervise::Sensors;
-use anyhow::{Context, Result};
+use crate::supervise::Handed;
+use anyhow::{Context, Result, ensure};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, Recorder, RedirectedListeners};
 use gnomon_link::{AsyncChannel, ProxyEnd};
 use gnomon_watch::{Watch, WatchError, WatchOptions};
 use std::{
     io::{self, Write as _},
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
+    time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
+
+/// How long a connection to a sensor that listens may take.
+const CONNECTS: Duration = Duration::from_secs(1);
+/// The first pause before the next attempt; each one after that is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where links to sensors come from.
+pub enum Sensors {
+    /// From the supervisor.
+    Handed(Handed),
+    /// From the socket at this path.
+    Listening(PathBuf),
+}
 
 /// What watches the sensors.
 pub struct Watching {
@@ -28,11 +45,16 @@ impl Watching {
     pub fn start(proxy: Proxy, sensors: Sensors, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Result<(Proxy, Self)> {
         let watch = Watch::new(WatchOptions::default(), inspector, recorder.clone(), recorder.metrics().registry())?;
         let listeners = proxy.redirected();
-        let (link, links) = mpsc::channel(1);
-        // It waits in a system call until the supervisor has ended, or for the next link.
-        let wait = move || while sensors.next().is_some_and(|next| link.blocking_send(next).is_ok()) {};
-        thread::Builder::new().name("gnomon-sensors".to_owned()).spawn(wait).context("starting a thread")?;
-        let joining = tokio::spawn(join(watch.clone(), listeners, links));
+        let joining = match sensors {
+            Sensors::Handed(sensors) => {
+                let (link, links) = mpsc::channel(1);
+                // It waits in a system call until the supervisor has ended, or for the next link.
+                let wait = move || while sensors.next().is_some_and(|next| link.blocking_send(next).is_ok()) {};
+                thread::Builder::new().name("gnomon-sensors".to_owned()).spawn(wait).context("starting a thread")?;
+                tokio::spawn(join(watch.clone(), listeners, links))
+            }
+            Sensors::Listening(socket) => tokio::spawn(join_again_and_again(watch.clone(), listeners, socket)),
+        };
         Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining }))
     }
 
@@ -47,17 +69,70 @@ async fn join(watch: Arc<Watch>, listeners: RedirectedListeners, mut links: mpsc
     // There is none to ask yet; each one that is joined will be.
     let _ = watch.listen_here(&listeners).await;
     while let Some(link) = links.recv().await {
-        let joined = match AsyncChannel::new(link) {
-            Ok(link) => watch.join(link).await,
-            Err(error) => Err(error.into()),
-        };
-        match joined {
-            Ok(()) => tracing::info!("joined a sensor"),
-            // A sensor that cannot work says why itself, and hangs up.
-            Err(WatchError::Gone | WatchError::Link(gnomon_link::Error::Closed)) => {}
-            Err(error) => say(format_args!("the sensor is not of full use: {error}")),
+        join_one(&watch, link).await;
+    }
+}
+
+/// Whether the sensor was of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joined {
+    Yes,
+    No,
+}
+
+async fn join_one(watch: &Watch, link: ProxyEnd) -> Joined {
+    let joined = match AsyncChannel::new(link) {
+        Ok(link) => watch.join(link).await,
+        Err(error) => Err(error.into()),
+    };
+    match joined {
+        Ok(()) => {
+            tracing::info!("joined a sensor");
+            Joined::Yes
+        }
+        // A sensor that cannot work says why itself, and hangs up.
+        Err(WatchError::Gone | WatchError::Link(gnomon_link::Error::Closed)) => Joined::No,
+        Err(error) => {
+            say(format_args!("the sensor is not of full use: {error}"));
+            Joined::Yes
         }
     }
+}
+
+/// Connects to the sensor whenever it is there and the one before is gone.
+async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners, socket: PathBuf) {
+    let _ = watch.listen_here(&listeners).await;
+    let mut pause = FIRST_PAUSE;
+    let mut told = false;
+    loop {
+        let path = socket.clone();
+        // It waits in a system call, for a second at most.
+        let connected = tokio::task::spawn_blocking(move || connect(&path)).await;
+        match connected.context("connecting").and_then(|connected| connected) {
+            Ok(link) => {
+                told = false;
+                if join_one(&watch, link).await == Joined::Yes {
+                    pause = FIRST_PAUSE;
+                }
+                watch.ended().await;
+            }
+            Err(error) if !told => {
+                told = true;
+                say(format_args!("no sensor on {}: {error:#}; until there is one, only what comes to the proxy is seen", socket.display()));
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Only root's sensor is believed: what it says is what events say of processes.
+fn connect(socket: &Path) -> Result<ProxyEnd> {
+    let link = ProxyEnd::connect(socket, CONNECTS)?;
+    let peer = link.peer()?;
+    ensure!(peer.uid == 0, "whoever listens there is user {} and not root", peer.uid);
+    Ok(link)
 }
 
 fn say(what: std::fmt::Arguments<'_>) {

@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod config;
+pub mod disarm;
 pub mod doctor;
 pub mod events;
 pub mod exec;
@@ -13,3 +14,4 @@ pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod sensor;
+pub mod status;

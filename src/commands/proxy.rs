@@ -16,7 +16,8 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn run(self) -> Result<()> {
+        let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
-        serve::run(&config, &state_dir, Narration::Silent, None)
+        serve::run(&config, &state_dir, switch, Narration::Silent, None)
     }
 }

@@ -9,6 +9,7 @@ use gnomon_watch::WatchMetrics;
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    path::PathBuf,
 };
 
 #[derive(Subcommand)]
@@ -23,6 +24,16 @@ pub enum Reference {
     Cli,
     /// The JSON Schema of one event
     EventSchema,
+    /// Completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Manual pages, one for each command, into a folder
+    Man {
+        /// The folder, which must exist
+        dir: PathBuf,
+    },
 }
 
 impl Reference {
@@ -32,6 +43,11 @@ impl Reference {
             Self::Metrics => metrics()?,
             Self::Config => keys::reference(),
             Self::Cli => cli(),
+            Self::Completions { shell } => {
+                clap_complete::generate(shell, &mut crate::Cli::command(), "gnomon", &mut io::stdout().lock());
+                return Ok(());
+            }
+            Self::Man { dir } => return Ok(clap_mangen::generate_to(crate::Cli::command(), dir)?),
             Self::EventSchema => format!("{}\n", serde_json::to_string_pretty(&gnomon_observe::json_schema())?),
         };
         Ok(io::stdout().lock().write_all(page.as_bytes())?)

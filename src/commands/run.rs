@@ -5,6 +5,7 @@ use crate::{
     options::{Format, FormatFlag, ServeFlags},
     serve::{self, Narration},
     supervise::{self, Place, Plan, Serving},
+    watching::Sensors,
 };
 use anyhow::Result;
 use clap::Args;
@@ -25,6 +26,9 @@ pub struct Run {
     /// The socket where `gnomon exec` joins; its folder must be root's alone
     #[arg(long, value_name = "PATH", default_value = EXEC_SOCKET)]
     exec_socket: PathBuf,
+    /// Serve alone, and join the sensor that listens on this socket as a service of its own
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["sensor", "serving"])]
+    sensor_socket: Option<PathBuf>,
     /// Said by the supervisor to the process that serves.
     #[arg(long, hide = true, value_parser = str::parse::<Serving>)]
     serving: Option<Serving>,
@@ -33,23 +37,27 @@ pub struct Run {
 impl Run {
     pub fn run(self) -> Result<()> {
         let sensors = match &self.serving {
-            Some(serving) => serving.take_up()?,
+            Some(serving) => serving.take_up()?.map(Sensors::Handed),
+            None if self.sensor_socket.is_some() => self.sensor_socket.clone().map(Sensors::Listening),
             None if supervise::can_drop() => return self.supervise(),
             None => None,
         };
+        let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
         let narration = match self.format.format() {
             Format::Text => Narration::Lines,
             Format::Json => Narration::Json,
         };
-        serve::run(&config, &state_dir, narration, sensors)
+        serve::run(&config, &state_dir, switch, narration, sensors)
     }
 
     fn supervise(self) -> Result<()> {
         let environment = self.serve.settled_environment()?;
+        let switch = self.serve.switch();
         let (_, state_dir) = self.serve.settle()?;
         let arguments = env::args_os().skip(1).collect();
-        let plan = Plan { arguments, environment, state_dir, sensor: self.sensor.unwrap_or_default(), exec_socket: self.exec_socket };
+        let plan =
+            Plan { arguments, environment, state_dir, sensor: self.sensor.unwrap_or_default(), exec_socket: self.exec_socket, switch };
         match supervise::run(&plan)? {
             0 => Ok(()),
             // The part has said why.

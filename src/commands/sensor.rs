@@ -1,20 +1,24 @@
-//! `gnomon sensor`: the privileged part of `gnomon run`, which starts it. Not for people.
+//! `gnomon sensor`: the privileged part of gnomon. Either `gnomon run` starts it and hands it its end of a link, or it is a
+//! service of its own that serving processes connect to, and starts such a sensor for each. Not for people.
 
-use crate::supervise;
+use crate::{complaint::Complaint, options::SwitchFlag, service, supervise};
 use anyhow::{Context, Result};
 use clap::Args;
-use gnomon_sensord::{Attached, Ended, ExecOptions, Options, serve};
+use gnomon_host::cgroup::Hierarchy;
+use gnomon_sensord::{Alive, Attached, Ended, ExecOptions, Options, Peer, Standing, serve};
+use nix::unistd::User;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     low_level::pipe,
 };
 use std::{
     env,
+    ffi::OsString,
     os::{
         fd::AsFd as _,
         unix::{net::UnixStream, process::CommandExt as _},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -23,7 +27,7 @@ pub struct Sensor {
     /// The cgroup below which connections are seen [default: all]
     #[arg(long)]
     cgroup: Option<PathBuf>,
-    /// The cgroup of gnomon's own processes
+    /// The cgroup of gnomon's own processes; a name without a slash is one at the top of the hierarchy, such as a slice
     #[arg(long)]
     own_cgroup: PathBuf,
     /// Where `gnomon exec` joins
@@ -32,9 +36,17 @@ pub struct Sensor {
     /// Our certificate authority, PEM
     #[arg(long)]
     authority: Option<PathBuf>,
-    /// The process that started this one
-    #[arg(long)]
-    parent: u32,
+    #[command(flatten)]
+    switch: SwitchFlag,
+    /// The process that started this one, and handed it its link as standard input
+    #[arg(long, required_unless_present = "listen", conflicts_with = "listen")]
+    parent: Option<u32>,
+    /// Listen there for serving processes instead
+    #[arg(long, value_name = "PATH", requires = "peer")]
+    listen: Option<PathBuf>,
+    /// The user as whom the serving process runs
+    #[arg(long, value_name = "USER")]
+    peer: Option<String>,
 }
 
 /// The sensor's allocator is to give memory back at once. It reads this when the process starts.
@@ -42,33 +54,74 @@ const FRUGAL: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_PAG
 
 impl Sensor {
     pub fn run(self) -> Result<()> {
-        let Ok(handed) = env::var(Attached::VARIABLE) else { return self.attach() };
-        let attached = Attached::take_over(&handed).context("there is no sensor")?;
-        let link = supervise::sensor_end(self.parent)?;
-        let (stop, signalled) = UnixStream::pair().context("making a pipe for signals")?;
-        for signal in [SIGTERM, SIGINT] {
-            pipe::register(signal, signalled.try_clone()?).context("listening for signals")?;
+        match (self.parent, &self.listen, &self.peer) {
+            (Some(parent), _, _) => match env::var(Attached::VARIABLE) {
+                Ok(handed) => self.serve(parent, &handed),
+                Err(_) => self.attach(),
+            },
+            (None, Some(socket), Some(peer)) => self.stand(socket, peer),
+            _ => Err(Complaint::usage("either --parent, or --listen with --peer").into()),
         }
-        match serve(&link, attached, &self.options(), stop.as_fd()).context("there is no sensor")? {
+    }
+
+    fn serve(&self, parent: u32, handed: &str) -> Result<()> {
+        let attached = Attached::take_over(handed).context("there is no sensor")?;
+        let link = supervise::sensor_end(parent)?;
+        match serve(&link, attached, &self.options()?, stop()?.as_fd()).context("there is no sensor")? {
             Ended::ProxyGone | Ended::Asked => Ok(()),
         }
     }
 
     /// Attaches, and goes on as a process that never loaded anything, in a third of the memory.
     fn attach(&self) -> Result<()> {
-        let attached = Attached::attach(&self.options()).context("there is no sensor")?;
+        let attached = Attached::attach(&self.options()?).context("there is no sensor")?;
         let handed = attached.hand_over().context("there is no sensor")?;
         let mut again = Command::new("/proc/self/exe");
         let error = again.arg0("gnomon").args(env::args_os().skip(1)).envs(FRUGAL).env(Attached::VARIABLE, handed).exec();
         Err(error).context("starting again without what loading took")
     }
 
-    fn options(&self) -> Options {
+    /// A sensor for each serving process that connects, and none while there is none.
+    fn stand(&self, socket: &Path, peer: &str) -> Result<()> {
+        let found = User::from_name(peer).ok().flatten();
+        let uid = found.ok_or_else(|| Complaint::usage(format!("there is no user `{peer}`")))?.uid.as_raw();
+        let (options, stop) = (self.options()?, stop()?);
+        let standing = Standing::listen(socket, &options.own_cgroup, Peer { uid }).context("the sensor cannot listen")?;
+        service::ready();
+        let mut arguments: Vec<OsString> = vec!["sensor".into(), "--own-cgroup".into(), options.own_cgroup.into()];
+        arguments.extend(options.cgroup.into_iter().flat_map(|cgroup| ["--cgroup".into(), cgroup.into()]));
+        if let Some(exec) = options.exec {
+            arguments.extend(["--exec-socket".into(), exec.socket.into(), "--authority".into(), exec.authority.into()]);
+        }
+        arguments.extend(["--disarm-file".into(), options.switch.path().into()]);
+        while let Some(link) = standing.next(stop.as_fd(), options.alive).context("nobody can be waited for")? {
+            supervise::keep_one(&arguments, link, stop.as_fd())?;
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> Result<Options> {
+        let own = if self.own_cgroup.components().count() == 1 && self.own_cgroup.is_relative() {
+            Hierarchy::find()?.mount().join(&self.own_cgroup)
+        } else {
+            self.own_cgroup.clone()
+        };
         let exec = self.exec_socket.clone().zip(self.authority.clone());
-        Options {
+        Ok(Options {
             cgroup: self.cgroup.clone(),
             exec: exec.map(|(socket, authority)| ExecOptions::new(socket, authority)),
-            ..Options::new(&self.own_cgroup)
-        }
+            switch: self.switch.switch(),
+            alive: service::watchdog().map(|every| Alive { every, tell: service::alive }),
+            ..Options::new(own)
+        })
     }
+}
+
+/// Can be read when a signal asks to stop.
+fn stop() -> Result<UnixStream> {
+    let (stop, signalled) = UnixStream::pair().context("making a pipe for signals")?;
+    for signal in [SIGTERM, SIGINT] {
+        pipe::register(signal, signalled.try_clone()?).context("listening for signals")?;
+    }
+    Ok(stop)
 }

@@ -23,7 +23,7 @@ pub struct Giver(OwnedFd);
 
 /// The serving process's end.
 #[derive(Debug)]
-pub struct Sensors(OwnedFd);
+pub struct Handed(OwnedFd);
 
 /// Both ends, closed on exec.
 pub fn pair() -> Result<(Giver, OwnedFd)> {
@@ -49,7 +49,7 @@ impl Giver {
     }
 }
 
-impl Sensors {
+impl Handed {
     pub fn new(socket: OwnedFd) -> Self {
         Self(socket)
     }
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn links_are_handed_over_until_the_giver_is_gone() {
         let (giver, theirs) = pair().unwrap();
-        let sensors = Sensors::new(theirs);
+        let sensors = Handed::new(theirs);
         for token in [1, 2] {
             let (proxy, sensor) = ProxyEnd::pair().unwrap();
             giver.give(proxy).unwrap();

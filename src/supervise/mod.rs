@@ -19,6 +19,7 @@ mod user;
 
 use crate::complaint::Complaint;
 use anyhow::{Context, Result};
+use gnomon_host::switch::Switch;
 use part::Part;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -39,9 +40,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use hand::Sensors;
+pub use hand::Handed;
 pub use part::{Serving, became, sensor_end};
 pub use privilege::can_drop;
+pub use sensors::keep_one;
 
 /// How long one part may take to end when the other has.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(3);
@@ -87,6 +89,8 @@ pub struct Plan {
     pub sensor: Place,
     /// Where `gnomon exec` joins.
     pub exec_socket: PathBuf,
+    /// The kill switch, which each part obeys by itself.
+    pub switch: Switch,
 }
 
 /// Runs until the serving process has ended. Its exit code.

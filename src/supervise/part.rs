@@ -1,6 +1,6 @@
 //! One part: this program again, with its socket as standard input.
 
-use super::{hand::Sensors, privilege::become_user, user::User};
+use super::{hand::Handed, privilege::become_user, user::User};
 use anyhow::{Context, Result, ensure};
 use gnomon_link::SensorEnd;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
@@ -48,6 +48,8 @@ impl Part {
         command.arg0("gnomon").args(arguments).stdin(input).envs(environment.iter().map(|(name, value)| (name, value)));
         // The terminal's signals are for us, to be handed on once.
         command.process_group(0);
+        // A watchdog that asks whoever was started as a service asks the parts as well.
+        command.env_remove("WATCHDOG_PID");
         command.spawn().map(Self)
     }
 
@@ -96,13 +98,13 @@ impl Serving {
     ///
     /// # Errors
     /// It cannot, or who started it is gone.
-    pub fn take_up(&self) -> Result<Option<Sensors>> {
+    pub fn take_up(&self) -> Result<Option<Handed>> {
         become_user(&self.user)?;
         let _ = BECAME.set(self.user.clone());
         settle(c"gnomon-serving", self.parent)?;
         match self.sensors {
             Given::None => Ok(None),
-            Given::Stdin => Ok(Some(Sensors::new(take_stdin()?))),
+            Given::Stdin => Ok(Some(Handed::new(take_stdin()?))),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Keeps a sensor: starts it, and starts it again after it was killed, more and more slowly.
 
 use super::{FOLLOWS_WITHIN, Place, Plan, hand::Giver, part::Part, say, within};
-use anyhow::Result;
-use gnomon_link::ProxyEnd;
+use anyhow::{Context as _, Result, bail};
+use gnomon_link::{ProxyEnd, SensorEnd};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, kill_process},
+};
 use std::{
     ffi::OsString,
-    os::unix::process::ExitStatusExt as _,
+    os::{fd::BorrowedFd, unix::process::ExitStatusExt as _},
     path::Path,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -17,6 +21,40 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A sensor that ran for so long was in order, and the pauses begin anew.
 const IN_ORDER: Duration = Duration::from_secs(60);
+
+/// Starts a sensor for one link, and waits for its end. While it runs, it is the one who tells a watchdog that it gets on:
+/// what inherits the environment of a service is asked as well, but for the number of the process.
+///
+/// # Errors
+/// It cannot be started, or said that it cannot work. That it was killed is no error.
+pub fn keep_one(arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>) -> Result<()> {
+    let mut sensor = Part::sensor(arguments, link).context("the sensor cannot be started")?;
+    let status = loop {
+        if let Some(status) = sensor.ended()? {
+            break status;
+        }
+        let wait = Timespec::try_from(LOOK_AFTER_IT).ok();
+        let mut stopping = [PollFd::new(&stop, PollFlags::IN)];
+        if poll(&mut stopping, wait.as_ref()).is_ok() && !stopping[0].revents().is_empty() {
+            let _ = kill_process(sensor.pid()?, Signal::TERM);
+            if within(FOLLOWS_WITHIN, || sensor.ended())?.is_none() {
+                sensor.kill();
+            }
+            return Ok(());
+        }
+    };
+    // A crash of ours has the code 101.
+    if status.success() || status.signal().is_some() || status.code() == Some(101) {
+        if !status.success() {
+            say(format_args!("the sensor was killed ({status}): there is none until the serving process connects again"));
+        }
+        return Ok(());
+    }
+    bail!("the sensor ended ({status})")
+}
+
+/// How often it is looked whether a sensor has ended that nobody keeps.
+const LOOK_AFTER_IT: Duration = Duration::from_millis(200);
 
 enum State {
     Running {
@@ -46,6 +84,7 @@ impl SensorKeeper {
             arguments.extend(["--cgroup".into(), folder.into()]);
         }
         arguments.extend(["--exec-socket".into(), (&plan.exec_socket).into(), "--authority".into(), state_dir.join("ca.pem").into()]);
+        arguments.extend(["--disarm-file".into(), plan.switch.path().into()]);
         Self { arguments, giver, pause: FIRST_PAUSE, state: State::Pausing(Instant::now()) }
     }
 

@@ -5,6 +5,7 @@
 mod answers;
 mod bodies;
 mod defaults;
+mod disarm;
 mod evasions;
 mod exec;
 mod exec_kernel;

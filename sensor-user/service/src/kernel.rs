@@ -11,13 +11,28 @@ use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
 use gnomon_sensor::{CgroupId, Execs, Feature, HandedOver, Loader, Options, Outcome, Program, Scope, Sensor, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::scopes::{Teeth, Wanted};
 use crate::{ServiceError, translate};
+
+/// What one thread at a time may touch.
+#[derive(Debug)]
+struct Held {
+    sensor: Sensor,
+    wanted: Wanted,
+}
+
+impl Held {
+    /// Nothing has been asked for yet but to observe.
+    fn new(sensor: Sensor) -> Self {
+        Self { sensor, wanted: Wanted::new() }
+    }
+}
 
 /// The kernel half.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     /// `None` once detached.
-    sensor: Mutex<Option<Sensor>>,
+    held: Mutex<Option<Held>>,
     about: About,
 }
 
@@ -71,13 +86,13 @@ impl Kernel {
             mark,
             redirect: if redirects { FeatureState::Ok } else { FeatureState::Broken },
         };
-        Ok(Self { sensor: Mutex::new(Some(loader.finish())), about })
+        Ok(Self { held: Mutex::new(Some(Held::new(loader.finish()))), about })
     }
 
     /// Keeps everything attached across exec(2).
     pub(crate) fn hand_over(self) -> Result<Handed, KernelError> {
-        let sensor = self.sensor.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(KernelError::Detached)?;
-        Ok(Handed { sensor: sensor.hand_over()?, about: self.about })
+        let held = self.held.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(KernelError::Detached)?;
+        Ok(Handed { sensor: held.sensor.hand_over()?, about: self.about })
     }
 
     /// Takes over what this process kept attached when it was another program.
@@ -87,7 +102,7 @@ impl Kernel {
     pub(crate) unsafe fn take_over(handed: Handed) -> Result<Self, KernelError> {
         // SAFETY: the caller's promise.
         let sensor = unsafe { Sensor::take_over(handed.sensor)? };
-        Ok(Self { sensor: Mutex::new(Some(sensor)), about: handed.about })
+        Ok(Self { held: Mutex::new(Some(Held::new(sensor))), about: handed.about })
     }
 
     /// The mark of our listeners.
@@ -128,12 +143,22 @@ impl Kernel {
 
     /// Sets the scope of a cgroup of our making.
     pub(crate) fn set_scope(&self, cgroup: u64, scope: Scope) -> Result<(), KernelError> {
-        self.with(|sensor| sensor.scopes()?.set(CgroupId(cgroup), scope))
+        self.with_scopes(|sensor, wanted| wanted.set(sensor, cgroup, scope))
     }
 
     /// Forgets the scope of a cgroup.
     pub(crate) fn forget_scope(&self, cgroup: u64) -> Result<(), KernelError> {
-        self.with(|sensor| sensor.scopes()?.remove(CgroupId(cgroup)))
+        self.with_scopes(|sensor, wanted| wanted.forget(sensor, cgroup))
+    }
+
+    /// How many scopes send connections to the proxy at this moment.
+    pub(crate) fn redirecting(&self) -> usize {
+        self.lock().as_ref().map_or(0, |held| held.wanted.redirecting())
+    }
+
+    /// Lets scopes do what they are there for, or only observe.
+    pub(crate) fn turn(&self, teeth: Teeth) -> Result<(), KernelError> {
+        self.with_scopes(|sensor, wanted| wanted.turn(sensor, teeth))
     }
 
     /// What the proxy asks for.
@@ -145,7 +170,7 @@ impl Kernel {
             ScopeChange::Remove { cgroup } => Ok(self.forget_scope(*cgroup)?),
             ScopeChange::Default { settings } => {
                 let scope = translate::scope(settings)?;
-                Ok(self.with(|sensor| sensor.scopes()?.set_default(scope))?)
+                Ok(self.with_scopes(|sensor, wanted| wanted.set_default(sensor, scope))?)
             }
         }
     }
@@ -167,12 +192,18 @@ impl Kernel {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Sensor) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
-        Ok(work(self.lock().as_mut().ok_or(KernelError::Detached)?)?)
+        self.with_scopes(|sensor, _| work(sensor))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Sensor>> {
+    fn with_scopes<T>(&self, work: impl FnOnce(&mut Sensor, &mut Wanted) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
+        let mut held = self.lock();
+        let Held { sensor, wanted } = held.as_mut().ok_or(KernelError::Detached)?;
+        Ok(work(sensor, wanted)?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
         // What a panic could have left half done is in the kernel, and whole there.
-        self.sensor.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,11 +10,14 @@
 //! | `attached` | what was loaded, on its way into the small process that serves |
 //! | `kernel` | loads, attaches, changes scopes, counts |
 //! | `privilege` | gives up the capabilities that are not needed once everything is attached |
+//! | `scopes`, `disarming` | which scopes are wanted, and the kill switch that lets none of them interfere |
 //! | `requests` | one request of the proxy, one answer |
 //! | `identities` | who is this process: a few threads, as reading may take a while |
 //! | `namespaces` | marked listeners, one pair in each network namespace |
 //! | `pulse` | whether the proxy shows life |
+//! | `status` | what anybody on the host may know, in a file |
 //! | `exec` | the socket of `gnomon exec` |
+//! | `standing` | the socket of a sensor that is a service of its own |
 //!
 //! What it deliberately does not do: restart the proxy, remember anything across restarts, or pin anything. The trade-off:
 //! when this process ends, however it ends, the kernel detaches everything and traffic goes its own way at once; what
@@ -24,6 +27,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod attached;
+mod disarming;
 mod exec;
 mod identities;
 mod kernel;
@@ -31,6 +35,9 @@ mod namespaces;
 mod privilege;
 mod pulse;
 mod requests;
+mod scopes;
+mod standing;
+pub mod status;
 mod translate;
 
 use std::io;
@@ -39,12 +46,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gnomon_host::cgroup::{CgroupError, Hierarchy};
+use gnomon_host::switch::Switch;
 use gnomon_link::SensorEnd;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 pub use attached::Attached;
 pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
+pub use standing::{Peer, Standing};
 
 use requests::Requests;
 
@@ -62,12 +71,32 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Whether programs can be let into scopes.
     pub exec: Option<ExecOptions>,
+    /// The kill switch, which is looked for all the time.
+    pub switch: Switch,
+    /// Told now and then that this process gets on; nobody is told with `None`.
+    pub alive: Option<Alive>,
+}
+
+/// Somebody who wants to know that the process gets on, such as a watchdog.
+#[derive(Clone, Copy, Debug)]
+pub struct Alive {
+    /// How often, at least. One message to a proxy that does not read can hold it up for 5 s.
+    pub every: Duration,
+    /// How to tell.
+    pub tell: fn(),
 }
 
 impl Options {
     /// The whole host, an 8 MiB ring, and nobody is let into scopes.
     pub fn new(own_cgroup: impl Into<PathBuf>) -> Self {
-        Self { cgroup: None, own_cgroup: own_cgroup.into(), ring_bytes: 8 << 20, exec: None }
+        Self {
+            cgroup: None,
+            own_cgroup: own_cgroup.into(),
+            ring_bytes: 8 << 20,
+            exec: None,
+            switch: Switch::at(Switch::DEFAULT),
+            alive: None,
+        }
     }
 }
 
@@ -151,6 +180,7 @@ pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> 
 /// [`ServiceError`]: nothing is attached then either.
 pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
     let hierarchy = Hierarchy::find()?;
+    let cgroup = options.cgroup.clone().unwrap_or_else(|| hierarchy.mount().to_owned());
     // What a killed predecessor left. It hinders nobody if this fails.
     match hierarchy.sweep() {
         Ok(0) => {}
@@ -166,7 +196,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     });
     privilege::keep_only(if door.is_some() { CAPABILITIES.union(NEEDED_FOR_EXEC) } else { CAPABILITIES })?;
 
-    if let Readable::Stop = wait(link.as_fd(), stop)? {
+    if let Readable::Stop = wait(link.as_fd(), stop, options.alive)? {
         return Ok(Ended::Asked);
     }
     match link.welcome(kernel.features(), kernel.ring()?.as_fd(), options.ring_bytes, kernel.heartbeat()?.as_fd(), PATIENCE) {
@@ -181,6 +211,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     let (ending, over) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(os("make a pipe"))?;
     std::thread::scope(|threads| {
         let over = over;
+        disarming::start(threads, &kernel, options, &cgroup, ending.try_clone().map_err(os("watch for the end"))?)?;
         if let Some(door) = door {
             exec::start(
                 threads,
@@ -192,7 +223,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
         let questions = identities::start(threads, link, execs)?;
         let mut requests = Requests::new(link, &kernel, &namespaces, questions);
         let ended = loop {
-            match wait(link.as_fd(), stop) {
+            match wait(link.as_fd(), stop, options.alive) {
                 Ok(Readable::Stop) => break Ok(Ended::Asked),
                 Ok(Readable::Link) => {}
                 Err(error) => break Err(error),
@@ -210,15 +241,20 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     })
 }
 
-enum Readable {
+pub(crate) enum Readable {
     Link,
     Stop,
 }
 
-fn wait(link: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> Result<Readable, ServiceError> {
+/// Waits for the link, or whatever else stands for it, or until it is time to stop.
+pub(crate) fn wait(link: BorrowedFd<'_>, stop: BorrowedFd<'_>, alive: Option<Alive>) -> Result<Readable, ServiceError> {
+    let every = alive.and_then(|alive| Timespec::try_from(alive.every).ok());
     loop {
+        if let Some(alive) = alive {
+            (alive.tell)();
+        }
         let mut fds = [PollFd::new(&link, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
-        match poll(&mut fds, None) {
+        match poll(&mut fds, every.as_ref()) {
             Err(Errno::INTR) => continue,
             Err(error) => return Err(os("wait for the proxy")(error)),
             Ok(_) => {}

@@ -1,0 +1,166 @@
+//! The kill switch: a file. As long as it is there, gnomon interferes with nothing.
+//!
+//! A file, because whatever manages a fleet can drop one, it survives every restart, and each half can look for it by
+//! itself: a serving process that hangs cannot keep the sensor from obeying. It is looked for again and again
+//! ([`Switch::LOOK`]) and not watched: that works when its folder does not exist yet, and across mounts.
+//!
+//! It deliberately has no form that could be wrong: an empty file disarms.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Longest reason, bytes.
+const MAX_REASON: usize = 512;
+
+/// Where the file is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch(PathBuf);
+
+/// Whether gnomon may interfere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arming {
+    /// It may, where rules and scopes say so.
+    Armed,
+    /// It must not.
+    Disarmed(Disarmed),
+}
+
+impl Arming {
+    /// Whether gnomon may interfere.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        matches!(self, Self::Armed)
+    }
+}
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disarmed {
+    /// When it was written, where the file system tells.
+    pub since: Option<SystemTime>,
+    /// Its first line, without control characters, at most 512 bytes; empty where it says nothing.
+    pub reason: String,
+}
+
+impl Switch {
+    /// Where the file is by default.
+    pub const DEFAULT: &str = "/etc/gnomon/disarm";
+    /// How often it is to be looked for: what it asks for is to be done within a second.
+    pub const LOOK: Duration = Duration::from_millis(200);
+
+    /// A switch at a path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Looks. Anything at the path disarms, whatever it is and whether or not it can be read.
+    ///
+    /// # Errors
+    /// It cannot be told whether there is anything: the caller keeps to what it knew.
+    pub fn look(&self) -> io::Result<Arming> {
+        match fs::symlink_metadata(&self.0) {
+            Ok(found) => Ok(Arming::Disarmed(Disarmed { since: found.modified().ok(), reason: self.reason() })),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Arming::Armed),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Never waits: what is there may be a pipe.
+    fn reason(&self) -> String {
+        let mut text = Vec::new();
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let opened = OpenOptions::new().read(true).custom_flags(nonblocking).open(&self.0);
+        let _ = opened.and_then(|file| file.take(MAX_REASON as u64).read_to_end(&mut text));
+        first_line(&String::from_utf8_lossy(&text))
+    }
+
+    /// Disarms. What the file said before is replaced, and nobody reads half of it.
+    ///
+    /// # Errors
+    /// The file cannot be written, mostly as the caller is not root.
+    pub fn disarm(&self, reason: &str) -> io::Result<()> {
+        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).ok_or(ErrorKind::InvalidInput)?;
+        fs::create_dir_all(folder)?;
+        let mut spare = self.0.clone().into_os_string();
+        spare.push(format!(".{}", std::process::id()));
+        let written = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&spare).and_then(|mut file: File| {
+            writeln!(file, "{}", first_line(reason))?;
+            file.sync_all()
+        });
+        let done = written.and_then(|()| fs::rename(&spare, &self.0));
+        if done.is_err() {
+            let _ = fs::remove_file(&spare);
+        }
+        done
+    }
+
+    /// Arms. That the file is not there is no error.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn arm(&self) -> io::Result<()> {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is shown on terminals and written into events.
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut clean: String = line.chars().filter(|c| !c.is_control() && *c != '\u{fffd}').collect();
+    while clean.len() > MAX_REASON {
+        clean.pop();
+    }
+    clean.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_file_disarms_until_it_is_gone() {
+        let folder = folder();
+        let switch = Switch::at(folder.path().join("not/there/yet/disarm"));
+        assert!(switch.look().unwrap().is_armed());
+        switch.disarm("maintenance\nwindow\u{7}").unwrap();
+        let Arming::Disarmed(found) = switch.look().unwrap() else { panic!("armed") };
+        assert_eq!(found.reason, "maintenance");
+        switch.disarm("\u{1b}[31mmore").unwrap();
+        assert!(matches!(switch.look().unwrap(), Arming::Disarmed(found) if found.reason == "[31mmore"));
+        switch.arm().unwrap();
+        switch.arm().unwrap();
+        assert!(switch.look().unwrap().is_armed());
+    }
+
+    #[test]
+    fn whatever_is_there_disarms() {
+        let folder = folder();
+        let at = |name: &str| Switch::at(folder.path().join(name));
+        fs::write(folder.path().join("empty"), "").unwrap();
+        fs::write(folder.path().join("bytes"), [0xff; 4096]).unwrap();
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for name in ["empty", "bytes", "folder", "link", "pipe"] {
+            assert!(matches!(at(name).look().unwrap(), Arming::Disarmed(found) if found.reason.is_empty()), "{name}");
+        }
+        // Below a file there can be nothing.
+        assert!(at("empty/disarm").look().unwrap().is_armed());
+    }
+}

@@ -1,0 +1,157 @@
+//! What anybody on the host may know of a sensor that watches it: a file beside the socket of `gnomon exec`, which only
+//! root can write, so that who reads it can believe it.
+//!
+//! It says that and since when the host is watched, and whether anything is redirected; whom and what, it does not.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gnomon_host::identity::BootTime;
+use serde::{Deserialize, Serialize};
+
+/// The file's name.
+pub const NAME: &str = "status.json";
+/// Longest such file, bytes.
+const MAX: u64 = 16 << 10;
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of gnomon.
+    pub version: String,
+    /// The sensor process.
+    pub pid: u32,
+    /// When it began to watch, in seconds since 1970.
+    pub since: u64,
+    /// Where: the folder of the cgroup below which connections are seen.
+    pub cgroup: PathBuf,
+    /// What the kill switch says.
+    pub armed: bool,
+    /// Why not, and in whose words, when it is disarmed.
+    pub reason: Option<String>,
+    /// Since when, in seconds since 1970.
+    pub disarmed_since: Option<u64>,
+    /// How many scopes send connections through the proxy now: programs under `gnomon exec`, and configured ones.
+    pub redirecting: usize,
+}
+
+impl Status {
+    /// Of a sensor that starts now.
+    pub(crate) fn of(cgroup: &Path) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: seconds(SystemTime::now()),
+            cgroup: cgroup.to_owned(),
+            armed: true,
+            reason: None,
+            disarmed_since: None,
+            redirecting: 0,
+        }
+    }
+
+    /// Reads what the sensor in this folder says. `None` if none watches: there is no file, or who wrote it has ended.
+    ///
+    /// # Errors
+    /// There is a file that cannot be read, or that root did not write.
+    pub fn read(folder: &Path) -> io::Result<Option<Self>> {
+        let path = folder.join(NAME);
+        let found = match fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !found.is_file() || found.uid() != 0 || found.len() > MAX {
+            return Err(io::Error::other("it is not what a sensor of root's writes"));
+        }
+        let status: Self = serde_json::from_slice(&fs::read(&path)?)?;
+        Ok(Some(status).filter(Self::is_alive))
+    }
+
+    /// Whether the process that wrote it lives: its number may be another's by now, which then began later.
+    fn is_alive(&self) -> bool {
+        let Ok(text) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
+        // proc_pid_stat(5): what follows the name in parentheses; the 22nd field is the start in ticks since boot.
+        let ticks = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<u64>().ok());
+        let Some(ticks) = ticks else { return false };
+        let booted = seconds(SystemTime::now()).saturating_sub(BootTime::now().0 / 1_000_000_000);
+        booted + ticks / rustix::param::clock_ticks_per_second() <= self.since + 1
+    }
+}
+
+/// Since 1970; 0 before that.
+pub(crate) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The file, kept up to date, and removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Published {
+    path: PathBuf,
+    said: Option<Status>,
+}
+
+impl Published {
+    /// In this folder, which is root's alone.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self { path: folder.join(NAME), said: None }
+    }
+
+    /// Says this, if it is not what was said last.
+    pub(crate) fn say(&mut self, status: &Status) {
+        if self.said.as_ref() == Some(status) {
+            return;
+        }
+        self.said = Some(status.clone());
+        if let Err(error) = self.write(status) {
+            tracing::warn!("nobody is told the status: {}: {error}", self.path.display());
+        }
+    }
+
+    fn write(&self, status: &Status) -> io::Result<()> {
+        let folder = self.path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut file, status)?;
+        file.flush()?;
+        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if self.said.is_some() {
+            // What is left is known to be old by the process that it names.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_can_be_read_until_the_sensor_ends() {
+        if rustix::process::geteuid().as_raw() != 0 {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let status = Status::of(Path::new("/sys/fs/cgroup"));
+        assert_eq!(Status::read(folder.path()).unwrap(), None);
+        let mut published = Published::in_folder(folder.path());
+        published.say(&status);
+        assert_eq!(Status::read(folder.path()).unwrap(), Some(status.clone()));
+        // Its number is another process's now, which began later.
+        published.say(&Status { since: 1, ..status.clone() });
+        assert_eq!(Status::read(folder.path()).unwrap(), None);
+        published.say(&Status { pid: u32::MAX, ..status });
+        assert_eq!(Status::read(folder.path()).unwrap(), None);
+        drop(published);
+        assert!(!folder.path().join(NAME).exists());
+    }
+}

@@ -1,0 +1,113 @@
+//! `gnomon disarm` and `gnomon arm`: one switch for everything that could stand in somebody's way.
+
+use crate::{commands::run::EXEC_SOCKET, complaint::Complaint, exec::SOCKET_VARIABLE, options::SwitchFlag};
+use anyhow::Result;
+use clap::Args;
+use gnomon_sensord::status::Status;
+use nix::unistd::{Uid, User};
+use std::{
+    env,
+    io::{self, Write as _},
+    path::PathBuf,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How long the sensor may take to obey before it is said that it did not.
+const OBEYS: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Args)]
+pub struct Disarm {
+    /// Why, for whoever asks later: it is shown by `gnomon status` and stands in the event
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+pub struct Arm {
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+struct Place {
+    #[command(flatten)]
+    switch: SwitchFlag,
+    /// The socket of the running gnomon, beside which it says what holds
+    #[arg(long, env = SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH", default_value = EXEC_SOCKET)]
+    exec_socket: PathBuf,
+}
+
+impl Disarm {
+    pub fn run(self) -> Result<()> {
+        let switch = self.place.switch.switch();
+        let reason = match (self.reason.trim(), who()) {
+            ("", who) => format!("by {who}"),
+            (reason, who) => format!("{reason} (by {who})"),
+        };
+        switch.disarm(&reason).map_err(|error| failed("disarm", &switch, &error))?;
+        let path = switch.path().display();
+        writeln!(io::stdout(), "disarmed: {path} is there. Nothing is redirected or refused any more; `gnomon arm` takes it back")?;
+        confirm(&self.place, Wanted::Disarmed)
+    }
+}
+
+impl Arm {
+    pub fn run(self) -> Result<()> {
+        let switch = self.place.switch.switch();
+        switch.arm().map_err(|error| failed("arm", &switch, &error))?;
+        writeln!(io::stdout(), "armed: rules and scopes hold again")?;
+        confirm(&self.place, Wanted::Armed)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Armed,
+    Disarmed,
+}
+
+/// Whether the sensor that runs obeys; a switch that nobody has heard of is no switch.
+fn confirm(place: &Place, wanted: Wanted) -> Result<()> {
+    let Some(folder) = place.exec_socket.parent() else { return Ok(()) };
+    let start = Instant::now();
+    loop {
+        match Status::read(folder) {
+            Ok(Some(status)) if status.armed == (wanted == Wanted::Armed) => {
+                writeln!(io::stdout(), "the sensor obeys")?;
+                return Ok(());
+            }
+            Ok(None) => {
+                writeln!(io::stdout(), "no sensor runs here; one that starts will look")?;
+                return Ok(());
+            }
+            Ok(Some(_)) | Err(_) if start.elapsed() < OBEYS => sleep(LOOK),
+            Ok(Some(status)) => {
+                return Err(Complaint::own(format!("the sensor (process {}) did not obey within {OBEYS:?}", status.pid))
+                    .next("it may look for another file (--disarm-file); `systemctl stop gnomon-sensor` detaches everything")
+                    .into());
+            }
+            Err(error) => {
+                return Err(Complaint::own(format!("what the sensor says cannot be read: {error}")).into());
+            }
+        }
+    }
+}
+
+/// The person, also under sudo.
+fn who() -> String {
+    let name = || User::from_uid(Uid::current()).ok().flatten().map(|user| user.name);
+    env::var("SUDO_USER").ok().or_else(name).unwrap_or_else(|| Uid::current().to_string())
+}
+
+fn failed(verb: &str, switch: &gnomon_host::switch::Switch, error: &io::Error) -> Complaint {
+    let complaint = Complaint::own(format!("cannot {verb}: {}: {error}", switch.path().display()));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => complaint.next(format!("sudo gnomon {verb}")),
+        _ => complaint.next("whoever can write there can do it by hand: the file disarms, whatever is in it; without it gnomon is armed"),
+    }
+}

@@ -1,0 +1,147 @@
+//! `gnomon status`: what is watched on this machine, for whoever works on it. Needs no privilege; it reads the system's
+//! configuration and what the running sensor says of itself, and asks nobody.
+
+use crate::{
+    commands::run::EXEC_SOCKET,
+    complaint::Complaint,
+    config::Config,
+    exec::SOCKET_VARIABLE,
+    line::clean,
+    options::{ConfigFlag, Format, FormatFlag, SwitchFlag},
+};
+use anyhow::Result;
+use clap::Args;
+use gnomon_host::switch::Arming;
+use gnomon_inspect::Enforcement;
+use gnomon_sensord::status;
+use serde_json::{Value, json};
+use std::{
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+#[derive(Args)]
+pub struct Status {
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    switch: SwitchFlag,
+    /// The socket of the running gnomon, beside which it says what holds
+    #[arg(long, env = SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH", default_value = EXEC_SOCKET)]
+    exec_socket: PathBuf,
+    #[command(flatten)]
+    format: FormatFlag,
+}
+
+/// What is recorded, and what never is: the same on every machine, and tested elsewhere.
+const KEPT: &str = "who called which MCP server and tool, when, from which program; which programs connect to known hosts";
+const NEVER: &str = "bodies, arguments of tools, answers, passwords, tokens, cookies, queries of URLs";
+
+/// All that there is to say.
+struct Found {
+    running: Option<status::Status>,
+    arming: Arming,
+    config: Result<Config, Complaint>,
+}
+
+impl Status {
+    pub fn run(self) -> Result<()> {
+        let folder = self.exec_socket.parent().unwrap_or(&self.exec_socket);
+        let running = status::Status::read(folder);
+        let running = running.map_err(|error| Complaint::own(format!("what the sensor says cannot be read: {error}")))?;
+        let switch = self.switch.switch();
+        let arming = switch.look().map_err(|error| Complaint::own(format!("cannot look at {}: {error}", switch.path().display())))?;
+        let config = self.config.of_the_system().map_or_else(|| Ok(Config::default()), |path| Config::load(&path));
+        let found = Found { running, arming, config };
+        let mut out = BufWriter::new(io::stdout().lock());
+        match self.format.format() {
+            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&found.json())?)?,
+            Format::Text => found.write(&mut out)?,
+        }
+        Ok(out.flush()?)
+    }
+}
+
+impl Found {
+    fn json(&self) -> Value {
+        let config = self.config.as_ref().ok();
+        json!({
+            "watched": self.running.is_some(),
+            "sensor": self.running,
+            "armed": self.arming.is_armed(),
+            "disarmed_reason": match &self.arming {
+                Arming::Armed => None,
+                Arming::Disarmed(found) => Some(&found.reason),
+            },
+            "rules_mode": config.map(mode),
+            "proxy": config.map(|config| config.proxy.listen.to_string()),
+            "never_opened": config.map(|config| &config.proxy.bypass),
+            "kept": KEPT,
+            "kept_days": config.map(|config| config.events.days),
+            "never_kept": NEVER,
+            "contact": config.and_then(|config| config.contact.as_ref()),
+            "configuration_error": self.config.as_ref().err().map(ToString::to_string),
+        })
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        match &self.running {
+            Some(running) => {
+                writeln!(out, "gnomon {} watches this machine since {}", running.version, when(running.since))?;
+                let whole = running.cgroup.components().count() <= 5 && !running.cgroup.to_string_lossy().contains("slice");
+                let whose = if whole { "all programs".to_owned() } else { format!("programs in {}", running.cgroup.display()) };
+                writeln!(out, "  sees      TLS connections of {whose}: which program, which server name")?;
+                let programs = match running.redirecting {
+                    0 => "no program now".to_owned(),
+                    1 => "one program or group of programs now".to_owned(),
+                    count => format!("{count} programs or groups of programs now"),
+                };
+                writeln!(out, "  reads     what is sent through it: {programs}, and whoever uses its proxy")?;
+            }
+            None => writeln!(out, "no sensor watches this machine now")?,
+        }
+        match &self.config {
+            Ok(config) => {
+                writeln!(out, "  proxy     {}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
+                writeln!(out, "  rules     {}", mode_in_words(config))?;
+                writeln!(out, "  keeps     {KEPT}")?;
+                writeln!(out, "            for {} days, and at most {} GiB", config.events.days, config.events.max_gib)?;
+            }
+            Err(error) => writeln!(out, "  the configuration cannot be read, so what it says is not known: {}", clean(&error.to_string()))?,
+        }
+        writeln!(out, "  never     {NEVER}")?;
+        match &self.arming {
+            Arming::Armed => writeln!(out, "  switch    armed")?,
+            Arming::Disarmed(found) if found.reason.is_empty() => writeln!(out, "  switch    disarmed: nothing is redirected or refused")?,
+            Arming::Disarmed(found) => writeln!(out, "  switch    disarmed: nothing is redirected or refused; {}", clean(&found.reason))?,
+        }
+        let contact = self.config.as_ref().ok().and_then(|config| config.contact.as_deref());
+        writeln!(out, "  ask       {}", contact.map_or_else(|| "the administrator of this machine".to_owned(), clean))
+    }
+}
+
+fn mode(config: &Config) -> &'static str {
+    match config.rules.mode {
+        Enforcement::Enforce => "enforce",
+        Enforcement::Shadow => "shadow",
+    }
+}
+
+fn mode_in_words(config: &Config) -> &'static str {
+    match config.rules.mode {
+        Enforcement::Enforce => "what a rule refuses is refused; the answer says which rule",
+        Enforcement::Shadow => "only write down; nothing is refused",
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+/// In the time of this machine, where that can be told.
+fn when(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let time = time.map(|time| time.to_offset(UtcOffset::UTC)).and_then(|time| time.format(&Rfc3339).ok());
+    time.unwrap_or_else(|| seconds.to_string())
+}

@@ -1,0 +1,190 @@
+//! The kill switch: nothing is refused and nothing is redirected, whichever half hangs or is started again.
+
+use crate::{
+    sensor_stage::{Host, Joined, Road, kill, needs, server, until},
+    support::{
+        HOST,
+        client::{H1, handshake, tunnel},
+        gnomon::Gnomon,
+        request::{call, h1_post},
+        rules::block,
+        upstream::Upstream,
+    },
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+const ALPN: &[&str] = &["http/1.1"];
+
+fn blocked(id: u64) -> Vec<u8> {
+    h1_post("/rpc", call(id, "blocked_tool").to_string().as_bytes())
+}
+
+#[tokio::test]
+async fn disarmed_the_proxy_refuses_nothing_and_opens_no_new_connection() {
+    let upstream = Upstream::start(ALPN).await;
+    let gnomon = Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]).before(&upstream).await;
+    let mut kept = H1::connect(&gnomon).await;
+    let refused = |answer: Value| answer["result"]["isError"] == json!(true);
+    assert!(refused(kept.send(&[blocked(1)]).await.json()));
+    gnomon.inspector.disarm();
+    // A connection that is open stays read, and its calls pass.
+    let answer = kept.send(&[blocked(2)]).await.json();
+    assert_eq!(answer["result"]["content"][0]["text"], "done by the upstream");
+    // A new one is the server's own: our authority has no part in it.
+    let target = format!("{HOST}:443");
+    let stream = tunnel(gnomon.address, &target).await;
+    let stream = handshake(stream, upstream.authority.certificate(), HOST, ALPN).await.unwrap();
+    let mut direct = H1::over(stream);
+    assert_eq!(direct.send(&[blocked(3)]).await.json()["result"]["content"][0]["text"], "done by the upstream");
+    direct.close().await;
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"disarmed\"} 1").await;
+    gnomon.inspector.arm();
+    assert!(refused(kept.send(&[blocked(4)]).await.json()));
+    kept.close().await;
+    let events = gnomon.finish().await;
+    let told: Vec<_> = events.iter().map(|event| (event["gnomon.action"].as_str().unwrap(), event["gnomon.would"].as_str())).collect();
+    assert_eq!(told, [("block", None), ("log", Some("block")), ("block", None)], "{events:#?}");
+}
+
+#[tokio::test]
+async fn what_was_held_when_it_was_disarmed_passes() {
+    let upstream = Upstream::start(ALPN).await;
+    let gnomon = Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]).before(&upstream).await;
+    let mut client = H1::connect(&gnomon).await;
+    let request = blocked(1);
+    let (first, rest) = request.split_at(request.len() - 10);
+    client.write(first).await;
+    gnomon.inspector.disarm();
+    client.write(rest).await;
+    assert_eq!(client.answer().await.json()["result"]["content"][0]["text"], "done by the upstream");
+    client.close().await;
+    drop(gnomon.finish().await);
+}
+
+/// A running gnomon with a switch of its own.
+struct Stage {
+    host: Host,
+    switch: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let switch = folder.path().join("disarm");
+        let host = Host::start_with(&["--disarm-file", switch.to_str().unwrap()]);
+        until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+        Self { host, switch, _folder: folder }
+    }
+
+    fn gnomon(&self, arguments: &[&str]) -> Output {
+        run(&self.switch, &self.host.exec_socket(), arguments)
+    }
+
+    fn turn(&self, arguments: &[&str]) {
+        let output = self.gnomon(arguments);
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("the sensor obeys"), "{output:?}");
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_slice(&self.gnomon(&["status", "--json"]).stdout).unwrap()
+    }
+
+    /// A program of its own that is in a scope which redirects.
+    fn program(&self) -> Joined {
+        let joined = Joined::start(&self.host.exec_socket(), &self.host.cgroup, 0);
+        assert!(joined.said.starts_with("joined"), "{}", joined.said);
+        joined
+    }
+}
+
+fn run(switch: &Path, socket: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+    command.args(arguments).arg("--disarm-file").arg(switch).arg("--exec-socket").arg(socket);
+    command.output().unwrap()
+}
+
+#[test]
+fn disarmed_connections_go_direct_and_everybody_is_told() {
+    if !needs("disarmed_connections_go_direct_and_everybody_is_told") {
+        return;
+    }
+    let (stage, server) = (Stage::start(), server());
+    let mut program = stage.program();
+    assert_eq!(program.reaches(server), Road::ThroughProxy);
+    assert!(stage.host.scrape().contains("\ngnomon_armed 1\n"));
+
+    stage.turn(&["disarm", "--reason", "maintenance"]);
+    assert_eq!(program.reaches(server), Road::Direct);
+    // Also programs that come now: their scope waits for better times.
+    let mut late = stage.program();
+    assert_eq!(late.reaches(server), Road::Direct);
+    until("the gauge", || stage.host.scrape().contains("\ngnomon_armed 0\n").then_some(()));
+    until("the event", || {
+        let events = stage.host.events();
+        (events.contains(r#""gnomon.health":"disarmed""#) && events.contains("maintenance (by ")).then_some(())
+    });
+    let status = stage.status();
+    assert_eq!((&status["armed"], &status["watched"], &status["sensor"]["redirecting"]), (&json!(false), &json!(true), &json!(0)));
+    assert!(status["disarmed_reason"].as_str().is_some_and(|reason| reason.starts_with("maintenance (by ")), "{status:#}");
+
+    stage.turn(&["arm"]);
+    assert_eq!((program.reaches(server), late.reaches(server)), (Road::ThroughProxy, Road::ThroughProxy));
+    until("the gauge", || stage.host.scrape().contains("\ngnomon_armed 1\n").then_some(()));
+    assert_eq!(stage.status()["sensor"]["redirecting"], json!(2));
+}
+
+#[test]
+fn a_serving_half_that_hangs_keeps_the_sensor_from_nothing() {
+    if !needs("a_serving_half_that_hangs_keeps_the_sensor_from_nothing") {
+        return;
+    }
+    let (mut stage, server) = (Stage::start(), server());
+    let mut program = stage.program();
+    assert_eq!(program.reaches(server), Road::ThroughProxy);
+    let serving = stage.host.part("gnomon-serving");
+    kill(serving, Signal::STOP);
+    stage.turn(&["disarm"]);
+    assert_eq!(program.reaches(server), Road::Direct);
+    kill(serving, Signal::CONT);
+    until("the gauge", || stage.host.scrape().contains("\ngnomon_armed 0\n").then_some(()));
+    assert_eq!(program.reaches(server), Road::Direct);
+}
+
+#[test]
+fn a_file_that_somebody_dropped_outlives_the_sensor() {
+    if !needs("a_file_that_somebody_dropped_outlives_the_sensor") {
+        return;
+    }
+    let (mut stage, server) = (Stage::start(), server());
+    // As a tool that manages configuration would: an empty file.
+    std::fs::write(&stage.switch, "").unwrap();
+    until("the sensor to obey", || (stage.status()["sensor"]["armed"] == json!(false)).then_some(()));
+    let sensor = stage.host.part("gnomon-sensor");
+    kill(sensor, Signal::KILL);
+    until("another sensor", || stage.status()["sensor"]["pid"].as_u64().filter(|pid| *pid != u64::from(sensor)));
+    stage.host.part("gnomon-sensor");
+    until("the sensor to be joined", || stage.host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+    assert_eq!(stage.status()["sensor"]["armed"], json!(false));
+    let mut program = stage.program();
+    assert_eq!(program.reaches(server), Road::Direct);
+    stage.turn(&["arm"]);
+    assert_eq!(program.reaches(server), Road::ThroughProxy);
+}
+
+#[test]
+fn whoever_may_not_disarm_is_told_who_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(Path::new("/proc/disarm"), &folder.path().join("exec.sock"), &["disarm"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("next: "), "{output:?}");
+    // Without a sensor the switch is set all the same.
+    let switch = folder.path().join("disarm");
+    let output = run(&switch, &folder.path().join("exec.sock"), &["disarm"]);
+    assert!(output.status.success() && switch.exists(), "{output:?}");
+}
