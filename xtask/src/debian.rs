@@ -80,7 +80,7 @@ fn depends(listed: &str, begin: &str) -> Option<String> {
 }
 
 /// The Debian mirror that this machine uses, in whichever form its sources are written.
-fn mirror() -> Result<String> {
+pub fn mirror() -> Result<String> {
     let asked = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]))?;
     let mirror = asked.lines().find(|line| line.trim_end_matches('/').ends_with("/debian"));
     Ok(mirror.context("apt's sources name no Debian mirror")?.to_owned())

@@ -9,6 +9,7 @@ mod ebpf;
 mod fuzz;
 mod interop;
 mod kernels;
+mod package;
 mod quality;
 mod skips;
 
@@ -40,6 +41,8 @@ enum Chore {
     Interop(interop::Interop),
     /// Run the sensor's kernel tests on other kernels, in emulated machines
     Kernels(kernels::Kernels),
+    /// Build the Debian package and the tarball, and try them on Debian systems
+    Package(package::Package),
     /// Measure what is recognised, missed and mistaken, over every corpus
     Quality(quality::Quality),
     /// Check that what a run skipped may be skipped
@@ -54,6 +57,7 @@ fn main() -> Result<ExitCode> {
         Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Interop(interop) => interop.run(),
         Chore::Kernels(kernels) => kernels.run(),
+        Chore::Package(package) => package.run(),
         Chore::Quality(quality) => quality.run(),
         Chore::Skips(skips) => skips.run(),
     }

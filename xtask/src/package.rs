@@ -1,0 +1,106 @@
+//! `cargo xtask package`: what people install. A Debian package with systemd units for both halves, manual pages and
+//! completions; a tarball for other distributions; and the test that both keep what they promise.
+//!
+//! The package is laid out here and closed with `dpkg-deb`, rather than by cargo-deb: the maintainer scripts are ours in
+//! any case (purge must leave nothing behind), and a checkout then needs no further program to be built into a package.
+//! What it deliberately does not do: sign, publish, or build for another architecture.
+
+mod deb;
+mod guest;
+mod layout;
+mod root;
+mod snapshot;
+mod test;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::{build_gnomon, build_gnomon_to_ship, root as workspace, target_dir};
+
+/// Options of packaging.
+#[derive(Args)]
+pub struct Package {
+    /// `dist` is what is shipped; `release` is built already where tests ran, and takes seconds
+    #[arg(long, value_enum, default_value_t = Profile::Dist)]
+    profile: Profile,
+    /// Package this program instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    program: Option<PathBuf>,
+    /// The package's revision, which follows the version of gnomon
+    #[arg(long, default_value_t = 1)]
+    revision: u32,
+    /// Install, use, upgrade and purge it in throw-away Debian systems, with a systemd of their own; needs root
+    #[arg(long)]
+    test: bool,
+    /// Debian's releases to test on
+    #[arg(long, value_delimiter = ',', default_values = ["bookworm", "trixie"])]
+    on: Vec<String>,
+}
+
+/// How the program is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    Release,
+    Dist,
+}
+
+impl Package {
+    /// # Errors
+    /// Something does not build, or a promise of the package is not kept.
+    pub fn run(self) -> Result<ExitCode> {
+        let program = match (self.program, self.profile) {
+            (Some(program), _) => program,
+            (None, Profile::Release) => build_gnomon()?,
+            (None, Profile::Dist) => build_gnomon_to_ship()?,
+        };
+        let home = target_dir()?.join("package");
+        let deb = deb::build(&home, &program, self.revision)?;
+        println!("{}", deb.display());
+        if self.test {
+            let next = deb::build(&home, &program, self.revision + 1)?;
+            for suite in &self.on {
+                test::run(&home, suite, &deb, &next)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The version of gnomon, from the workspace.
+fn version() -> Result<String> {
+    let manifest = std::fs::read_to_string(workspace()?.join("Cargo.toml"))?;
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = \"")).context("Cargo.toml names no version")?;
+    Ok(line.trim_end_matches('"').to_owned())
+}
+
+/// When the sources were last changed, in seconds since 1970: the time of everything in a package, so that two builds of
+/// the same sources are the same.
+fn source_date() -> Result<u64> {
+    if let Some(date) = std::env::var_os("SOURCE_DATE_EPOCH") {
+        return date.to_string_lossy().parse().context("SOURCE_DATE_EPOCH is no number");
+    }
+    let git = Command::new("git").current_dir(workspace()?).args(["log", "-1", "--format=%ct"]).output();
+    let said = git.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    // A checkout without its history is as good as any other.
+    Ok(said.and_then(|date| date.parse().ok()).unwrap_or(0))
+}
+
+/// What a command prints; anything but success is an error that names it.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
+    let told = || String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?} ended with {}:\n{}", output.status, told());
+    String::from_utf8(output.stdout).context("a command's output is no text")
+}
+
+/// A folder that is new.
+fn fresh(folder: PathBuf) -> Result<PathBuf> {
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}

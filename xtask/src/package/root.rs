@@ -1,0 +1,54 @@
+//! The root file system of a Debian release, made once by mmdebstrap from the mirror that this machine uses, and unpacked
+//! anew for each run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::{fresh, output};
+use crate::debian::mirror;
+
+/// What the package needs, what the test calls, and a systemd that boots.
+const INCLUDE: &str = "systemd,systemd-sysv,dbus,ca-certificates,openssl,curl,iproute2,bpftool";
+
+/// A root that is removed when dropped.
+#[derive(Debug)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// Unpacks one, and makes the archive first where there is none.
+    ///
+    /// # Errors
+    /// The mirror does not answer, or has no such release.
+    pub fn unpack(home: &Path, suite: &str) -> Result<Self> {
+        let archive = home.join(format!("{suite}.tar"));
+        if !archive.exists() {
+            eprintln!("making a root file system of {suite}");
+            let made = archive.with_extension("part");
+            let mut mmdebstrap = Command::new("mmdebstrap");
+            mmdebstrap.args(["--quiet", "--variant=minbase", "--format=tar", "--include", INCLUDE, suite]).arg(&made).arg(mirror()?);
+            output(&mut mmdebstrap)?;
+            // Moved into place at the end: what is there is whole.
+            fs::rename(&made, &archive)?;
+        }
+        let folder = fresh(home.join(format!("root-{suite}-{}", std::process::id())))?;
+        let root = Self(folder);
+        output(Command::new("tar").arg("-C").arg(&root.0).args(["--exclude=./dev/*", "-xf"]).arg(&archive))
+            .with_context(|| format!("unpacking {}; remove it if it is broken", archive.display()))?;
+        Ok(root)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("{} stays: {error}", self.0.display());
+        }
+    }
+}

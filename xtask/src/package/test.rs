@@ -1,0 +1,148 @@
+//! What the package promises, tried on a Debian system that runs: it observes within a minute, either half restarts alone,
+//! an upgrade keeps the ledger, and purge leaves the host as it was.
+//!
+//! What it cannot show: the names of programs. The kernel half counts processes as the first process namespace does, and
+//! this system has one of its own, so events say that they do not know; `tests/e2e` looks at names.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::guest::Guest;
+use super::root::Root;
+use super::snapshot::Snapshot;
+
+/// What has to be installed: the program, and Debian's package of it.
+const NEEDED: [(&str, &str); 4] =
+    [("mmdebstrap", "mmdebstrap"), ("systemd-nspawn", "systemd-container"), ("nsenter", "util-linux"), ("unshare", "util-linux")];
+
+/// A TLS server that is nobody's MCP server but for its name, and a shell function that calls it.
+const SERVER: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=mcp.shadow.example \
+                      -addext subjectAltName=DNS:mcp.shadow.example -keyout /root/server.key -out /root/server.pem 2>/dev/null\n\
+                      systemd-run --quiet --unit=shadow-server openssl s_server -quiet -www -accept 127.0.0.1:4433 \
+                      -cert /root/server.pem -key /root/server.key";
+const CALL: &str =
+    "curl -sS --cacert /root/server.pem --resolve mcp.shadow.example:4433:127.0.0.1 -o /dev/null https://mcp.shadow.example:4433/mcp";
+
+const EVENTS: &str = "gnomon events --json --limit 1000 --state-dir /var/lib/gnomon";
+
+/// Runs all of it on one release.
+///
+/// # Errors
+/// The promise that was not kept.
+pub fn run(home: &Path, suite: &str, deb: &Path, next: &Path) -> Result<()> {
+    if let Some(why) = cannot() {
+        return skip(&format!("package-{suite}"), &why);
+    }
+    let root = Root::unpack(home, suite)?;
+    let guest = Guest::boot(root.path(), home)?;
+    let told = |what: &str| println!("{suite}: {what}");
+    guest.sh(SERVER)?;
+    guest.until(CALL)?;
+    let before = Snapshot::take(&guest)?;
+
+    guest.sh(&install(deb)?)?;
+    told("installed");
+    observes(&guest, "first").context("after the installation")?;
+    told("observes");
+    has_no_privilege(&guest)?;
+    either_restarts_alone(&guest)?;
+    told("either half restarts alone");
+    lets_people_run_programs_through_the_proxy(&guest)?;
+    told("gnomon exec joins it");
+
+    guest.sh("gnomon ca install --state-dir /var/lib/gnomon && echo '# kept' >> /etc/gnomon/gnomon.yml")?;
+    let kept = count(&guest)?;
+    guest.sh(&install(next)?)?;
+    observes(&guest, "upgraded").context("after the upgrade")?;
+    ensure!(count(&guest)? > kept, "the upgrade lost events");
+    guest.sh("grep -q '# kept' /etc/gnomon/gnomon.yml").context("the upgrade replaced a configuration that was changed")?;
+    told("upgraded, with its ledger");
+
+    guest.sh("apt-get purge -y gnomon")?;
+    guest.until("! systemctl is-active --quiet gnomon-sensor.service gnomon.service && ! ls -d /sys/fs/cgroup/gnomon.slice 2>/dev/null")?;
+    Snapshot::take(&guest)?.must_be(&before).context("after purge")?;
+    told("purged without a trace");
+    Ok(())
+}
+
+fn install(deb: &Path) -> Result<String> {
+    let name = deb.file_name().context("a package without a name")?.to_string_lossy();
+    Ok(format!("apt-get install -y /packages/{name}"))
+}
+
+/// One more call is an event.
+fn observes(guest: &Guest, path: &str) -> Result<()> {
+    guest.until("systemctl is-active --quiet gnomon.service gnomon-sensor.service")?;
+    let before = count(guest)?;
+    guest
+        .until(&format!("{CALL}/{path}\n[ \"$({EVENTS} | grep -cF mcp.shadow.example)\" -gt {before} ]"))
+        .context("a TLS connection is no event")?;
+    Ok(())
+}
+
+fn count(guest: &Guest) -> Result<usize> {
+    let said = guest.sh(&format!("{EVENTS} | grep -cF mcp.shadow.example || true"))?;
+    said.trim().parse().with_context(|| format!("`{said}` is no number"))
+}
+
+fn has_no_privilege(guest: &Guest) -> Result<()> {
+    let status = guest.sh("cat /proc/$(systemctl show -P MainPID gnomon.service)/status")?;
+    let has = |line: &str| status.lines().any(|found| found.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+    for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
+        ensure!(has(&format!("{set}: 0000000000000000")), "the serving half has capabilities:\n{status}");
+    }
+    ensure!(has("NoNewPrivs: 1") && !status.contains("Uid:\t0"), "the serving half can gain rights:\n{status}");
+    guest.sh("[ \"$(stat -c %a:%U /var/lib/gnomon/ca.key)\" = 600:gnomon ] && [ \"$(stat -c %U:%a /run/gnomon)\" = root:755 ]")?;
+    Ok(())
+}
+
+fn either_restarts_alone(guest: &Guest) -> Result<()> {
+    for (killed, other) in [("gnomon.service", "gnomon-sensor.service"), ("gnomon-sensor.service", "gnomon.service")] {
+        let pid = |unit: &str| guest.sh(&format!("systemctl show -P MainPID {unit}"));
+        let (one, untouched) = (pid(killed)?, pid(other)?);
+        guest.sh(&format!("systemctl kill -s SIGKILL {killed}"))?;
+        guest.until(&format!("p=$(systemctl show -P MainPID {killed}); [ \"$p\" != 0 ] && [ \"$p\" != {} ]", one.trim()))?;
+        observes(guest, "again").with_context(|| format!("after the end of {killed}"))?;
+        ensure!(pid(other)? == untouched, "{other} was restarted because {killed} ended");
+    }
+    Ok(())
+}
+
+/// An ordinary user's program, sent through the proxy by the kernel: its call is read, and the event names it.
+fn lets_people_run_programs_through_the_proxy(guest: &Guest) -> Result<()> {
+    guest.sh("cp /root/server.pem /etc/gnomon/server.pem && printf '  upstream_ca: [server.pem]\\n' >> /etc/gnomon/gnomon.yml && \
+         systemctl restart gnomon.service")?;
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let call = format!(
+        "setpriv --reuid=nobody --regid=nogroup --clear-groups gnomon exec -- curl -sS --resolve mcp.shadow.example:4433:127.0.0.1 \
+         -o /dev/null -H 'content-type: application/json' -d '{body}' https://mcp.shadow.example:4433/exec"
+    );
+    guest.until(&call)?;
+    guest.until(&format!(
+        "{EVENTS} | grep -F tools/list | grep -F '\"gnomon.confidence\":\"confirmed\"' | grep -qF '\"gnomon.correlation\":\"owner\"'"
+    ))?;
+    guest.sh("rm /etc/gnomon/server.pem && sed -i /upstream_ca/d /etc/gnomon/gnomon.yml && systemctl restart gnomon.service")?;
+    Ok(())
+}
+
+/// Why this machine cannot do it.
+fn cannot() -> Option<String> {
+    if std::fs::read_to_string("/proc/self/status").is_ok_and(|status| !status.contains("\nUid:\t0\t0")) {
+        return Some("needs root".to_owned());
+    }
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    NEEDED.iter().find(|(program, _)| !there(program)).map(|(program, package)| format!("needs {program}: apt-get install {package}"))
+}
+
+fn skip(name: &str, why: &str) -> Result<()> {
+    let line = format!("SKIPPED {name}: {why}");
+    println!("{line}");
+    if let Some(file) = std::env::var_os("GNOMON_SKIPS") {
+        writeln!(OpenOptions::new().append(true).create(true).open(file)?, "{line}")?;
+    }
+    Ok(())
+}
