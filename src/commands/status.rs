@@ -38,10 +38,30 @@ pub struct Status {
 const KEPT: &str = "who called which MCP server and tool, when, from which program; which programs connect to known hosts";
 const NEVER: &str = "bodies, arguments of tools, answers, passwords, tokens, cookies, queries of URLs";
 
+/// What holds of the kill switch.
+enum KillSwitch {
+    Armed,
+    Disarmed(String),
+    Unknown(io::Error),
+}
+
+impl KillSwitch {
+    /// What the sensor obeys, also where people may not look into the folder of the file.
+    fn of(running: Option<&status::Status>, looked: io::Result<Arming>) -> Self {
+        match (running, looked) {
+            (Some(running), _) if running.armed => Self::Armed,
+            (Some(running), _) => Self::Disarmed(running.reason.clone().unwrap_or_default()),
+            (None, Ok(Arming::Armed)) => Self::Armed,
+            (None, Ok(Arming::Disarmed(found))) => Self::Disarmed(found.reason),
+            (None, Err(error)) => Self::Unknown(error),
+        }
+    }
+}
+
 /// All that there is to say.
 struct Found {
     running: Option<status::Status>,
-    arming: Arming,
+    switch: KillSwitch,
     config: Result<Config, Complaint>,
 }
 
@@ -51,9 +71,9 @@ impl Status {
         let running = status::Status::read(folder);
         let running = running.map_err(|error| Complaint::own(format!("what the sensor says cannot be read: {error}")))?;
         let switch = self.switch.switch();
-        let arming = switch.look().map_err(|error| Complaint::own(format!("cannot look at {}: {error}", switch.path().display())))?;
+        let switch = KillSwitch::of(running.as_ref(), switch.look());
         let config = self.config.of_the_system().map_or_else(|| Ok(Config::default()), |path| Config::load(&path));
-        let found = Found { running, arming, config };
+        let found = Found { running, switch, config };
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&found.json())?)?,
@@ -69,10 +89,14 @@ impl Found {
         json!({
             "watched": self.running.is_some(),
             "sensor": self.running,
-            "armed": self.arming.is_armed(),
-            "disarmed_reason": match &self.arming {
-                Arming::Armed => None,
-                Arming::Disarmed(found) => Some(&found.reason),
+            "armed": match &self.switch {
+                KillSwitch::Armed => Some(true),
+                KillSwitch::Disarmed(_) => Some(false),
+                KillSwitch::Unknown(_) => None,
+            },
+            "disarmed_reason": match &self.switch {
+                KillSwitch::Disarmed(reason) => Some(reason),
+                KillSwitch::Armed | KillSwitch::Unknown(_) => None,
             },
             "rules_mode": config.map(mode),
             "proxy": config.map(|config| config.proxy.listen.to_string()),
@@ -111,10 +135,10 @@ impl Found {
             Err(error) => writeln!(out, "  the configuration cannot be read, so what it says is not known: {}", clean(&error.to_string()))?,
         }
         writeln!(out, "  never     {NEVER}")?;
-        match &self.arming {
-            Arming::Armed => writeln!(out, "  switch    armed")?,
-            Arming::Disarmed(found) if found.reason.is_empty() => writeln!(out, "  switch    disarmed: nothing is redirected or refused")?,
-            Arming::Disarmed(found) => writeln!(out, "  switch    disarmed: nothing is redirected or refused; {}", clean(&found.reason))?,
+        match &self.switch {
+            KillSwitch::Armed => writeln!(out, "  switch    armed")?,
+            KillSwitch::Disarmed(reason) => writeln!(out, "  switch    disarmed: nothing is redirected or refused; {}", clean(reason))?,
+            KillSwitch::Unknown(why) => writeln!(out, "  switch    cannot be looked at: {why}")?,
         }
         let contact = self.config.as_ref().ok().and_then(|config| config.contact.as_deref());
         writeln!(out, "  ask       {}", contact.map_or_else(|| "the administrator of this machine".to_owned(), clean))

@@ -65,7 +65,8 @@ impl Wanted {
 
     fn holds(&self, scope: Scope) -> Scope {
         match (self.teeth, scope.mode) {
-            (Teeth::Drawn, Mode::Redirect(_)) => Scope { mode: Mode::Observe, ..scope },
+            // Under the number of the default: what a scope of this number does not redirect would be taken for a way around it.
+            (Teeth::Drawn, Mode::Redirect(_)) => Scope { id: 0, mode: Mode::Observe },
             (Teeth::In, _) | (Teeth::Drawn, Mode::Observe | Mode::Off) => scope,
         }
     }
@@ -83,7 +84,7 @@ mod tests {
         let mut wanted = Wanted::new();
         assert_eq!(wanted.holds(scope(redirect)), scope(redirect));
         wanted.teeth = Teeth::Drawn;
-        assert_eq!(wanted.holds(scope(redirect)), scope(Mode::Observe));
+        assert_eq!(wanted.holds(scope(redirect)), Scope { id: 0, mode: Mode::Observe });
         assert_eq!(wanted.holds(scope(Mode::Off)), scope(Mode::Off));
     }
 }
