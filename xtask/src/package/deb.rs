@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use super::{fresh, layout, output, source_date, version};
 use crate::root as workspace;
 
-/// What the maintainer scripts call besides what every Debian system has.
-const DEPENDS: &str = "systemd | systemd-standalone-sysusers | systemd-sysusers, passwd, init-system-helpers";
+/// What the maintainer scripts call besides what is essential on Debian.
+const DEPENDS: &str = "systemd | systemd-standalone-sysusers | systemd-sysusers, passwd";
 
 /// Builds it. Two builds of the same sources by the same compiler are the same bytes.
 pub fn build(home: &Path, program: &Path, revision: u32) -> Result<PathBuf> {
