@@ -13,7 +13,7 @@ const PARTS: [(&str, &str); 9] = [
         "files",
         "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /packages -o -path /var/log \
          -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/lib/systemd -o -path /var/tmp \
-         -o -path /root \\) -prune -o -type f ! -path '/etc/*-' ! -name .pwd.lock ! -path /etc/ld.so.cache -printf '%m %u:%g ' -exec sha256sum {} \\; \
+         -o -path /root \\) -prune -o -type f ! -path '/etc/*-' ! -name .pwd.lock ! -path /etc/ld.so.cache -printf '%m %u:%g %p\\n' -exec sha256sum {} + \
          -o \\( -type d -o -type l \\) -printf '%y %m %u:%g %p %l\\n'",
     ),
     (
