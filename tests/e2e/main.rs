@@ -2,6 +2,7 @@
 //! JSON value. One test binary.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod answers;
 mod bodies;
 mod defaults;

@@ -1,0 +1,92 @@
+//! One event, one alert, one command that shows it.
+
+use super::prometheus::{Prometheus, Watched, has};
+use std::fs;
+
+#[test]
+fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
+    if !has("the_first_shadow_call_fires_and_its_command_prints_exactly_that_event", &["prometheus"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    assert_eq!(prometheus.names(), [""; 0]);
+    watched.call("read_file", "");
+
+    let alert = prometheus.fires("GnomonShadowMcpCall");
+    let printed = watched.printed(&alert);
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+    assert!(printed.contains("127.0.0.2") && printed.contains("tools/call read_file"), "{printed}");
+    assert!(alert["annotations"]["description"].as_str().unwrap().contains("\"MCP message to an unsanctioned server\""), "{alert}");
+
+    let first_seen = prometheus.fires("GnomonFirstSeenServer");
+    let printed = watched.printed(&first_seen);
+    assert!(printed.lines().count() == 2 && printed.contains("127.0.0.2:1/mcp"), "{printed}");
+    // It is one thing that happened, and these two say so.
+    assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonShadowMcpCall"]);
+}
+
+#[test]
+fn a_contradiction_between_header_and_body_fires_with_its_own_event() {
+    if !has("a_contradiction_between_header_and_body_fires_with_its_own_event", &["prometheus"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    watched.call("read_file", "");
+    watched.call("write_file", "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\nMcp-Name: write_file\r\n");
+
+    let alert = prometheus.fires("GnomonHeaderMismatch");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("write_file"), "{printed}");
+    prometheus.fires("GnomonShadowMcpCall");
+}
+
+/// A rule of an administrator.
+const OWN_RULE: &str = "\
+title: Deletes files
+id: 3f0c7a52-9d4e-4f0b-8a11-5b2e6c9d7e10
+status: test
+logsource: { product: mcp, category: mcp_traffic }
+detection:
+    call: { gen_ai.tool.name: delete_file }
+    condition: call
+level: critical
+gnomon: { class: policy }
+";
+
+#[test]
+fn a_rule_that_cannot_be_loaded_fires_until_it_can_and_then_fires_itself() {
+    if !has("a_rule_that_cannot_be_loaded_fires_until_it_can_and_then_fires_itself", &["prometheus"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    let file = watched.dir.path().join("rules/own.yml");
+    fs::write(&file, OWN_RULE.replace("gen_ai.tool.name", "gen_ai.tool.nmae")).unwrap();
+    let alert = prometheus.fires("GnomonRulesReloadFailed");
+    let told = watched.run(alert["annotations"]["command"].as_str().unwrap());
+    let told = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.contains("own.yml") && told.contains("gen_ai.tool.nmae"), "{told}");
+
+    fs::write(&file, OWN_RULE).unwrap();
+    prometheus.resolves("GnomonRulesReloadFailed");
+    watched.call("delete_file", "");
+    let alert = prometheus.fires("GnomonDetection");
+    assert_eq!(alert["labels"]["severity"], "critical");
+    assert!(alert["annotations"]["description"].as_str().unwrap().starts_with("Rule \"Deletes files\""), "{alert}");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("delete_file"), "{printed}");
+}
+
+#[test]
+fn a_proxy_that_is_gone_fires() {
+    if !has("a_proxy_that_is_gone_fires", &["prometheus"]) {
+        return;
+    }
+    let mut watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    watched.end();
+    let alert = prometheus.fires("GnomonProxyDown");
+    assert_eq!(alert["labels"]["severity"], "critical");
+}
