@@ -18,10 +18,33 @@ const MAX_IDS: usize = 256;
 /// How many needles make an automaton worth its memory.
 const AUTOMATON_FROM: usize = 4;
 
+/// The two blocks that hold search ids and a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// Of a rule.
+    Detection,
+    /// Of a filter document, which also names its rules here.
+    Filter,
+}
+
+impl Block {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Block::Detection => "detection",
+            Block::Filter => "filter",
+        }
+    }
+
+    /// Whether a key is no search id.
+    pub(crate) fn is_its_own(self, key: &str) -> bool {
+        key == "condition" || self == Block::Filter && key == "rules"
+    }
+}
+
 /// Reads the block. What is wrong goes to the report.
-pub(crate) fn read(node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
+pub(crate) fn read(block: Block, node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     let Kind::Map(entries) = &node.kind else {
-        return report.at(node.at, format!("`detection` must be a mapping of search ids and a `condition`, not {}", node.what()));
+        return report.at(node.at, format!("`{}` must be a mapping of search ids and a `condition`, not {}", block.name(), node.what()));
     };
     if entries.len() > MAX_IDS {
         return report.at(node.at, format!("more than {MAX_IDS} search ids; split the rule"));
@@ -30,7 +53,7 @@ pub(crate) fn read(node: &Node, report: &mut Report<'_>, items: &mut Items) -> O
     let mut complete = true;
     for (key, value) in entries {
         match key.name.as_str() {
-            "condition" => {}
+            key if block.is_its_own(key) => {}
             "timeframe" => complete &= report.at::<()>(key.at, "not supported yet: `timeframe`").is_some(),
             name => match search(value, report, items) {
                 Some(expr) => ids.push(Named { name: name.to_owned(), expr: Arc::new(expr), used: false }),
@@ -39,7 +62,8 @@ pub(crate) fn read(node: &Node, report: &mut Report<'_>, items: &mut Items) -> O
         }
     }
     let Some(condition) = node.get("condition") else {
-        return report.at(node.at, "`detection` has no `condition`; say how its search ids are combined, such as `condition: selection`");
+        let message = format!("`{}` has no `condition`; say how its search ids are combined, such as `condition: selection`", block.name());
+        return report.at(node.at, message);
     };
     if !complete {
         return None;
@@ -53,7 +77,7 @@ pub(crate) fn read(node: &Node, report: &mut Report<'_>, items: &mut Items) -> O
 }
 
 /// One condition, or a list of which any suffices.
-fn conditions(node: &Node, ids: &mut [Named], report: &mut Report<'_>) -> Option<Expr> {
+pub(crate) fn conditions(node: &Node, ids: &mut [Named], report: &mut Report<'_>) -> Option<Expr> {
     let list = match &node.kind {
         Kind::List(list) if !list.is_empty() => list.as_slice(),
         _ => std::slice::from_ref(node),
@@ -75,7 +99,7 @@ fn conditions(node: &Node, ids: &mut [Named], report: &mut Report<'_>) -> Option
 }
 
 /// A mapping (all of it), a list (any of it) or a keyword.
-fn search(node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
+pub(crate) fn search(node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     match &node.kind {
         Kind::Map(entries) if entries.is_empty() => report.at(node.at, "an empty mapping would match everything; name a field"),
         Kind::List(list) if list.is_empty() => report.at(node.at, "an empty list matches nothing; name a value"),
@@ -95,7 +119,7 @@ fn search(node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Exp
 }
 
 /// One `field|modifiers: values`.
-fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
+pub(crate) fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     let (name, modifiers) = match key.name.split_once('|') {
         Some((name, words)) => (name, Modifiers::parse(words, key.at.plus(name.chars().count() + 1), report)?),
         None => (key.name.as_str(), Modifiers::default()),

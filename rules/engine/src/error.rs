@@ -50,11 +50,13 @@ impl fmt::Display for LoadErrors {
 pub(crate) struct Report<'a> {
     pub(crate) file: &'a str,
     pub(crate) errors: Vec<LoadError>,
+    /// What is worth a look and no error.
+    pub(crate) warnings: Vec<LoadError>,
 }
 
 impl<'a> Report<'a> {
     pub(crate) fn new(file: &'a str) -> Self {
-        Self { file, errors: Vec::new() }
+        Self { file, errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// Notes an error; gives none, so that a reader can end with it.
@@ -63,6 +65,13 @@ impl<'a> Report<'a> {
             self.errors.push(LoadError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() });
         }
         None
+    }
+
+    /// Notes what is worth a look.
+    pub(crate) fn advise(&mut self, at: Place, message: impl Into<String>) {
+        if self.warnings.len() < MAX_ERRORS {
+            self.warnings.push(LoadError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() });
+        }
     }
 
     pub(crate) fn fault(&mut self, fault: Fault) {

@@ -1,13 +1,16 @@
 //! The `gnomon` block of a rule: what a match is about, what to do about it, and examples.
 
 use crate::{
-    Expectation, Mode, Response,
+    Activity, Expectation, Mode, Response,
     error::{Report, hint},
-    load::{text, word},
+    filter,
+    load::{text, texts, word},
+    overrides,
     yaml::{Key, Kind, Node, Plain},
 };
 use gnomon_observe::{Action, Class, Observation};
 use smol_str::SmolStr;
+use std::time::SystemTime;
 
 /// The longest message to a client, in characters: it is one line.
 const MAX_MESSAGE: usize = 500;
@@ -17,6 +20,19 @@ const MAX_MESSAGE: usize = 500;
 pub(crate) struct Extension {
     pub(crate) class: Class,
     pub(crate) response: Response,
+    pub(crate) activity: Activity,
+    pub(crate) owasp: Vec<SmolStr>,
+    pub(crate) atlas: Vec<SmolStr>,
+    pub(crate) examples: Vec<Example>,
+}
+
+/// The block of a filter document: who answers for the exception, why, and how long.
+#[derive(Debug, Default)]
+pub(crate) struct FilterExtension {
+    pub(crate) owner: Option<SmolStr>,
+    pub(crate) reason: Option<SmolStr>,
+    pub(crate) event: Option<SmolStr>,
+    pub(crate) expires: Option<SystemTime>,
     pub(crate) examples: Vec<Example>,
 }
 
@@ -28,14 +44,22 @@ pub(crate) struct Example {
     pub(crate) line: u32,
 }
 
-const KEYS: &[&str] = &["class", "response", "tests"];
+const KEYS: &[&str] = &["class", "enabled", "response", "owasp", "atlas", "tests"];
+const FILTER_KEYS: &[&str] = &["owner", "reason", "event", "expires", "tests"];
 const RESPONSE_KEYS: &[&str] = &["action", "mode", "to", "message"];
 const TEST_KEYS: &[&str] = &["observe", "expect"];
 const MODES: &[&str] = &["explain", "location"];
 
 /// Reads the block. What is wrong goes to the report.
 pub(crate) fn read(block: Option<&Node>, report: &mut Report<'_>) -> Extension {
-    let mut extension = Extension { class: Class::Mcp, response: Response::default(), examples: Vec::new() };
+    let mut extension = Extension {
+        class: Class::Mcp,
+        response: Response::default(),
+        activity: Activity::Active,
+        owasp: Vec::new(),
+        atlas: Vec::new(),
+        examples: Vec::new(),
+    };
     let Some(block) = block else { return extension };
     if known_entries(block, "gnomon", KEYS, report).is_none() {
         return extension;
@@ -46,19 +70,67 @@ pub(crate) fn read(block: Option<&Node>, report: &mut Report<'_>) -> Extension {
     if let Some(response) = block.get("response").and_then(|node| response(node, report)) {
         extension.response = response;
     }
-    if let Some(tests) = block.get("tests") {
-        match &tests.kind {
-            Kind::List(list) => extension.examples = list.iter().filter_map(|node| example(node, report)).collect(),
-            _ => {
-                report.at::<()>(tests.at, format!("`tests` must be a list, not {}", tests.what()));
-            }
-        }
+    if let Some(activity) = block.get("enabled").and_then(|node| overrides::activity(node, report)) {
+        extension.activity = activity;
     }
+    extension.owasp = ids(block.get("owasp"), "MCP01", is_owasp, report);
+    extension.atlas = ids(block.get("atlas"), "AML.T0051", is_atlas, report);
+    extension.examples = examples(block, report);
     extension
 }
 
+/// Reads the block of a filter document. What is wrong goes to the report.
+pub(crate) fn read_filter(block: Option<&Node>, report: &mut Report<'_>) -> FilterExtension {
+    let Some(block) = block else { return FilterExtension::default() };
+    if known_entries(block, "gnomon", FILTER_KEYS, report).is_none() {
+        return FilterExtension::default();
+    }
+    let mut line = |key: &str| block.get(key).and_then(|node| text(node, report));
+    let (owner, reason, event) = (line("owner"), line("reason"), line("event"));
+    let expires = block.get("expires").and_then(|node| match node.text().and_then(filter::moment) {
+        Some(end) => Some(end),
+        None => report.at(node.at, "`expires` is a day, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z"),
+    });
+    FilterExtension { owner, reason, event, expires, examples: examples(block, report) }
+}
+
+fn examples(block: &Node, report: &mut Report<'_>) -> Vec<Example> {
+    match block.get("tests").map(|tests| (tests, &tests.kind)) {
+        None => Vec::new(),
+        Some((_, Kind::List(list))) => list.iter().filter_map(|node| example(node, report)).collect(),
+        Some((tests, _)) => {
+            report.at::<()>(tests.at, format!("`tests` must be a list, not {}", tests.what()));
+            Vec::new()
+        }
+    }
+}
+
+/// Ids of a taxonomy.
+fn ids(node: Option<&Node>, sample: &str, is_id: fn(&str) -> bool, report: &mut Report<'_>) -> Vec<SmolStr> {
+    let ids = texts(node, report);
+    if let Some((node, id)) = node.zip(ids.iter().find(|id| !is_id(id))) {
+        report.at::<()>(node.at, format!("`{id}` is no such id; write it like {sample}"));
+    }
+    ids
+}
+
+/// The OWASP MCP Top 10 (2025): `MCP01` to `MCP10`.
+fn is_owasp(id: &str) -> bool {
+    id.strip_prefix("MCP").is_some_and(|n| n.len() == 2 && n.parse::<u8>().is_ok_and(|n| (1..=10).contains(&n)))
+}
+
+/// A technique of MITRE ATLAS: `AML.T0051`, `AML.T0084.001`.
+fn is_atlas(id: &str) -> bool {
+    let digits = |part: &str, count: usize| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
+    let Some(rest) = id.strip_prefix("AML.T") else { return false };
+    match rest.split_once('.') {
+        Some((technique, part)) => digits(technique, 4) && digits(part, 3),
+        None => digits(rest, 4),
+    }
+}
+
 /// The entries of a mapping, when each key is known.
-fn known_entries<'n>(node: &'n Node, name: &str, known: &[&str], report: &mut Report<'_>) -> Option<&'n [(Key, Node)]> {
+pub(crate) fn known_entries<'n>(node: &'n Node, name: &str, known: &[&str], report: &mut Report<'_>) -> Option<&'n [(Key, Node)]> {
     let Kind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`{name}` must be a mapping, not {}", node.what()));
     };
@@ -69,7 +141,7 @@ fn known_entries<'n>(node: &'n Node, name: &str, known: &[&str], report: &mut Re
     complete
 }
 
-fn response(node: &Node, report: &mut Report<'_>) -> Option<Response> {
+pub(crate) fn response(node: &Node, report: &mut Report<'_>) -> Option<Response> {
     known_entries(node, "response", RESPONSE_KEYS, report)?;
     let Some(action) = node.get("action") else {
         return report.at(node.at, "`response` has no `action`; use one of: allow, log, redirect, block");

@@ -15,6 +15,9 @@
 //! It does no I/O, speaks no HTTP, keeps no state between
 //! observations (no correlations), and does not allocate while judging.
 //!
+//! Files may hold Sigma *filter* documents too: exceptions, combined as pySigma does (rule **and** filter). Overrides
+//! ([`Adjustments`]) change level, response and activity of rules that somebody else wrote.
+//!
 //! # Sigma as it is read here
 //!
 //! Supported: detections (mappings, lists, keywords, `null`, numbers, truths), the wildcards `*`
@@ -75,15 +78,20 @@
 //! ```
 #![deny(missing_docs)]
 
+mod assemble;
 mod condition;
 mod detection;
 mod error;
+mod explain;
 mod expr;
 mod extension;
+mod filter;
 mod item;
 mod judge;
+mod lint;
 mod load;
 mod modifiers;
+mod overrides;
 mod pattern;
 mod progress;
 mod rule;
@@ -96,8 +104,11 @@ mod wanted;
 mod yaml;
 
 pub use error::{LoadError, LoadErrors};
+pub use explain::{Explained, Finding, explain};
+pub use filter::{Filter, Standing, Targets};
+pub use overrides::{Activity, Change};
 pub use progress::Progress;
 pub use rule::{Mode, Origin, Response, Rule, RuleIndex, Source};
-pub use set::RuleSet;
-pub use verdict::{Answer, Expectation, Outcome, TestResult, Verdict};
+pub use set::{Adjustments, Lint, RuleSet};
+pub use verdict::{Answer, Expectation, Outcome, Subject, TestResult, Verdict};
 pub use wanted::{Arguments, Wanted};

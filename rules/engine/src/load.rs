@@ -1,11 +1,12 @@
-//! One YAML document to one rule: Sigma's own keys. The `gnomon` block is read in `extension`.
+//! YAML documents to rules and filters: Sigma's own keys. The `gnomon` block is read in `extension`.
 
 use crate::{
-    Mode, Response, Rule, Source,
-    detection::{self, Items},
+    Activity, Mode, Response, Rule, Source,
+    detection::{self, Block, Items},
     error::{Report, hint, nearest},
     expr::{Asks, Expr},
     extension::{self, Example},
+    filter::{self, LoadedFilter},
     pattern::Budget,
     yaml::{self, Kind, Node, Place},
 };
@@ -14,7 +15,7 @@ use smol_str::SmolStr;
 use std::str::FromStr;
 
 /// The longest file, in bytes.
-const MAX_FILE: usize = 1 << 20;
+pub(crate) const MAX_FILE: usize = 1 << 20;
 /// The longest title, in characters (Sigma 2.1.0).
 const MAX_TITLE: usize = 256;
 
@@ -25,7 +26,15 @@ pub(crate) struct Loaded {
     pub(crate) expr: Expr,
     pub(crate) asks: Asks,
     pub(crate) examples: Vec<Example>,
+    pub(crate) activity: Activity,
     pub(crate) at: Place,
+}
+
+/// A document of a file. What the kinds have in common is that files may hold both.
+#[derive(Debug)]
+pub(crate) enum Document {
+    Rule(Box<Loaded>),
+    Filter(Box<LoadedFilter>),
 }
 
 const SIGMA_KEYS: &[&str] = &[
@@ -50,10 +59,28 @@ const SIGMA_KEYS: &[&str] = &[
     "scope",
     "gnomon",
 ];
+/// Sigma's, and the key of filters.
+const FILTER_KEYS: &[&str] = &[
+    "title",
+    "id",
+    "name",
+    "taxonomy",
+    "status",
+    "description",
+    "license",
+    "author",
+    "references",
+    "date",
+    "modified",
+    "logsource",
+    "filter",
+    "tags",
+    "gnomon",
+];
 const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
 
-/// All rules of a file. What is wrong goes to the report.
-pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) -> Vec<Loaded> {
+/// All rules and filters of a file. What is wrong goes to the report.
+pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) -> Vec<Document> {
     let start = Place { line: 1, column: 1 };
     if source.text.len() > MAX_FILE {
         report.at::<()>(start, format!("the file is larger than {MAX_FILE} bytes; split it"));
@@ -61,7 +88,8 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) 
     }
     let (documents, fault) = yaml::documents(&source.text);
     items.regexes = Budget::default();
-    let rules = documents.iter().filter_map(|document| rule(document, source, report, items)).collect();
+    let read = |document: &Node| self::document(document, source, report, items);
+    let read = documents.iter().filter_map(read).collect();
     match fault {
         Some(fault) => report.fault(fault),
         None if documents.is_empty() => {
@@ -69,37 +97,43 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) 
         }
         None => {}
     }
-    rules
+    read
 }
 
-fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<Loaded> {
+fn document(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<Document> {
     let Kind::Map(entries) = &document.kind else {
         return report.at(document.at, format!("a rule must be a mapping that begins with `title:`, not {}", document.what()));
     };
-    for (key, what) in [("correlation", "Sigma correlations"), ("filter", "Sigma filters"), ("action", "Sigma rule collections")] {
+    for (key, what) in [("correlation", "Sigma correlations"), ("action", "Sigma rule collections")] {
         if let Some((key, _)) = entries.iter().find(|(k, _)| k.name == key) {
             return report.at(key.at, format!("not supported yet: {what} (`{}`)", key.name));
         }
     }
-    let before = report.errors.len();
-    for (key, _) in entries.iter().filter(|(key, _)| !SIGMA_KEYS.contains(&key.name.as_str())) {
+    let is_filter = document.get("filter").is_some();
+    let known = if is_filter { FILTER_KEYS } else { SIGMA_KEYS };
+    for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
         // Sigma allows keys of others' making; a slip of the pen is not one.
-        if let Some(near) = nearest(&key.name, SIGMA_KEYS) {
+        if let Some(near) = nearest(&key.name, known) {
             report.at::<()>(key.at, format!("unknown key `{}`; did you mean `{near}`?", key.name));
         }
     }
+    if is_filter {
+        filter::read(document, source, report, items).map(|one| Document::Filter(Box::new(one)))
+    } else {
+        rule(document, source, report, items).map(|one| Document::Rule(Box::new(one)))
+    }
+}
+
+fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<Loaded> {
+    let before = report.errors.len();
     let title = required(document, "title", "a title, one line that says what it finds", report).and_then(|title| title_of(title, report));
     let id = required(document, "id", "an id, a UUID that never changes (uuidgen makes one)", report).and_then(|id| id_of(id, report));
     let level = document.get("level").and_then(|node| word::<Level>(node, report)).unwrap_or(Level::Medium);
-    if let Some(node) = document.get("status") {
-        let status = node.text().unwrap_or_default();
-        if !STATUSES.contains(&status) {
-            report.at::<()>(node.at, format!("`{status}` is not a status{}", hint(status, STATUSES)));
-        }
-    }
+    let status = document.get("status").and_then(|node| status(node, report));
+    let name = document.get("name").and_then(|node| text(node, report));
     logsource(document, report);
     let expr = match document.get("detection") {
-        Some(node) => detection::read(node, report, items),
+        Some(node) => detection::read(Block::Detection, node, report, items),
         None => report.at(document.at, "the rule has no `detection`; say what it looks for"),
     };
     let extension = extension::read(document.get("gnomon"), report);
@@ -113,10 +147,13 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
     let mut asks = Asks::default();
     expr.asks(&mut asks);
     let phase = asks.phases.last();
-    allow_is_timely(&extension.response, &asks, document, report)?;
+    let at = document.get("gnomon").map_or(document.at, |node| node.at);
+    allow_is_timely(&extension.response, &asks, at, report)?;
     let rule = Rule {
         id,
+        name,
         title,
+        status,
         description,
         references,
         tags,
@@ -126,15 +163,19 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
         response: extension.response,
         phase,
         fields: asks.fields.clone(),
+        owasp: extension.owasp,
+        atlas: extension.atlas,
+        filters: Vec::new(),
+        change: None,
         file: SmolStr::new(&source.name),
         line: document.at.line,
     };
-    Some(Loaded { rule, expr, asks, examples: extension.examples, at: document.get("id").map_or(document.at, |node| node.at) })
+    let at = document.get("id").map_or(document.at, |node| node.at);
+    Some(Loaded { rule, expr, asks, examples: extension.examples, activity: extension.activity, at })
 }
 
 /// An exemption that comes after the answer would come too late: the request was refused by then.
-fn allow_is_timely(response: &Response, asks: &Asks, document: &Node, report: &mut Report<'_>) -> Option<()> {
-    let at = document.get("gnomon").map_or(document.at, |node| node.at);
+pub(crate) fn allow_is_timely(response: &Response, asks: &Asks, at: Place, report: &mut Report<'_>) -> Option<()> {
     // What is passed on unread must be told from what is known before the first byte is read.
     if response.mode == Mode::Bypass
         && let Some(field) = asks.fields.iter().find(|field| field.phase() > Phase::Hello)
@@ -154,14 +195,22 @@ fn allow_is_timely(response: &Response, asks: &Asks, document: &Node, report: &m
     }
 }
 
-fn required<'n>(document: &'n Node, key: &str, what: &str, report: &mut Report<'_>) -> Option<&'n Node> {
+pub(crate) fn required<'n>(document: &'n Node, key: &str, what: &str, report: &mut Report<'_>) -> Option<&'n Node> {
     match document.get(key) {
         Some(node) => Some(node),
-        None => report.at(document.at, format!("the rule has no `{key}`; give it {what}")),
+        None => report.at(document.at, format!("there is no `{key}` here; give {what}")),
     }
 }
 
-fn title_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
+fn status(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
+    let status = node.text().unwrap_or_default();
+    if STATUSES.contains(&status) {
+        return Some(status.into());
+    }
+    report.at(node.at, format!("`{status}` is not a status{}", hint(status, STATUSES)))
+}
+
+pub(crate) fn title_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     let title = text(node, report)?;
     if title.trim().is_empty() || title.chars().count() > MAX_TITLE || title.contains(['\n', '\r']) {
         return report.at(node.at, format!("`title` must be one line of 1 to {MAX_TITLE} characters"));
@@ -169,7 +218,7 @@ fn title_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     Some(title)
 }
 
-fn id_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
+pub(crate) fn id_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     let id = text(node, report)?;
     let uuid = id.len() == 36
         && id.bytes().enumerate().all(|(n, b)| if matches!(n, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() });
@@ -179,10 +228,10 @@ fn id_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     Some(id.to_ascii_lowercase().into())
 }
 
-fn logsource(document: &Node, report: &mut Report<'_>) -> Option<()> {
+pub(crate) fn logsource(document: &Node, report: &mut Report<'_>) -> Option<()> {
     const ADVICE: &str = "write `logsource: {product: mcp, category: mcp_traffic}`";
     let Some(node) = document.get("logsource") else {
-        return report.at(document.at, format!("the rule has no `logsource`; {ADVICE}"));
+        return report.at(document.at, format!("there is no `logsource` here; {ADVICE}"));
     };
     let Kind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`logsource` must be a mapping; {ADVICE}"));
@@ -223,7 +272,7 @@ pub(crate) fn text(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     }
 }
 
-fn texts(node: Option<&Node>, report: &mut Report<'_>) -> Vec<SmolStr> {
+pub(crate) fn texts(node: Option<&Node>, report: &mut Report<'_>) -> Vec<SmolStr> {
     match node.map(|node| (node, &node.kind)) {
         None => Vec::new(),
         Some((_, Kind::List(list))) => list.iter().filter_map(|node| text(node, report)).collect(),

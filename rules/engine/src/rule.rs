@@ -1,5 +1,6 @@
 //! What a rule says of itself: name, level, origin, and what to do about a match.
 
+use crate::Change;
 use gnomon_observe::{Action, Class, FieldRef, Level, Phase};
 use smol_str::SmolStr;
 use std::fmt;
@@ -80,8 +81,12 @@ impl Default for Response {
 pub struct Rule {
     /// Its UUID, lower case, unique in the set.
     pub id: SmolStr,
+    /// A short name, by which filters and overrides may call it.
+    pub name: Option<SmolStr>,
     /// Its title.
     pub title: SmolStr,
+    /// How mature it is: stable, test, experimental, deprecated or unsupported.
+    pub status: Option<SmolStr>,
     /// What it looks for, and why.
     pub description: Option<SmolStr>,
     /// Where to read more.
@@ -96,10 +101,18 @@ pub struct Rule {
     pub origin: Origin,
     /// What to do about a match.
     pub response: Response,
-    /// The phase at which all its fields are final.
+    /// The phase at which all its fields and those of its filters are final.
     pub phase: Phase,
-    /// The fields it names, each once, in the order of first mention.
+    /// The fields it names, each once, in the order of first mention; those of filters not.
     pub fields: Vec<FieldRef>,
+    /// What it is about in the OWASP MCP Top 10.
+    pub owasp: Vec<SmolStr>,
+    /// What it is about in MITRE ATLAS.
+    pub atlas: Vec<SmolStr>,
+    /// The filters that narrow it, as places in [`RuleSet::filters`](crate::RuleSet::filters).
+    pub filters: Vec<usize>,
+    /// What the administrator changed of it.
+    pub change: Option<Change>,
     /// The file it was read from.
     pub file: SmolStr,
     /// The line of the file on which it begins, from 1.

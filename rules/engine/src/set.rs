@@ -2,89 +2,127 @@
 
 use crate::Expectation;
 use crate::{
-    Answer, LoadError, LoadErrors, Outcome, Progress, Rule, RuleIndex, Source, TestResult, Wanted,
-    detection::Items,
-    error::Report,
+    Answer, Filter, LoadError, LoadErrors, Outcome, Progress, Rule, RuleIndex, Source, Subject, TestResult, Wanted,
+    assemble::{self, Assembled},
+    expr::Expr,
     extension::Example,
-    judge::{self, Judged, Part},
-    load::{self, Loaded},
+    judge::{self, Judged},
     slow,
     truth::Truth,
 };
 use gnomon_observe::{Observation, Phase};
-use std::{collections::HashMap, sync::Arc};
+use std::{sync::Arc, time::SystemTime};
 
-/// How many rules a set may hold.
-const MAX_RULES: usize = 4096;
+/// What rules are compiled with besides their own text.
+#[derive(Clone, Debug)]
+pub struct Adjustments {
+    /// The overrides: `overrides.yml`.
+    pub overrides: Option<Source>,
+    /// Filters that end before this moment do nothing. By default none does.
+    pub now: SystemTime,
+    /// Whether to look for what is allowed and makes no sense.
+    pub lint: Lint,
+}
+
+/// Whether to look for what is allowed and makes no sense: it costs more than loading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lint {
+    /// No.
+    #[default]
+    Skip,
+    /// Yes; what is found is in [`RuleSet::warnings`].
+    Run,
+}
+
+impl Default for Adjustments {
+    fn default() -> Self {
+        Self { overrides: None, now: SystemTime::UNIX_EPOCH, lint: Lint::Skip }
+    }
+}
 
 /// Compiled rules. Immutable; clones share it.
 #[derive(Clone, Debug)]
 pub struct RuleSet(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    rules: Vec<Rule>,
-    judged: Vec<Judged>,
-    examples: Vec<Vec<Example>>,
-    wanted: Wanted,
+pub(crate) struct Inner {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) judged: Vec<Judged>,
+    /// Each rule's own condition, without filters, and its examples.
+    pub(crate) own: Vec<(Expr, Vec<Example>)>,
+    pub(crate) disabled: Vec<Rule>,
+    pub(crate) filters: Vec<Filter>,
+    /// Each filter's condition and its examples.
+    pub(crate) conditions: Vec<(Arc<Expr>, Vec<Example>)>,
+    pub(crate) wanted: Wanted,
+    pub(crate) warnings: Vec<LoadError>,
+    pub(crate) now: SystemTime,
 }
 
 impl RuleSet {
-    /// Reads and compiles rules: files of at most 1 MiB, at most 4,096 rules in all.
+    /// Reads and compiles rules and filters: files of at most 1 MiB, at most 4,096 rules in all.
     ///
     /// # Errors
     /// All errors of all sources, not only the first. Nothing is loaded then.
     pub fn compile(sources: &[Source]) -> Result<Self, LoadErrors> {
-        let mut errors = Vec::new();
-        let mut loaded = Vec::new();
-        let mut ids = HashMap::new();
-        let mut items = Items::default();
-        for source in sources {
-            let mut report = Report::new(&source.name);
-            for one in load::file(source, &mut report, &mut items) {
-                if let Some(first) = ids.insert(one.rule.id.clone(), format!("{}:{}", source.name, one.at.line)) {
-                    report.at::<()>(one.at, format!("the id {} is also used in {first}; give one of them a new UUID", one.rule.id));
-                }
-                loaded.push(one);
-            }
-            errors.append(&mut report.errors);
-        }
-        if loaded.len() > MAX_RULES {
-            let name = sources.last().map(|source| source.name.clone()).unwrap_or_default();
-            errors.push(LoadError { file: name, line: 1, column: 1, message: format!("more than {MAX_RULES} rules; load fewer packs") });
-        }
-        if errors.is_empty() { Ok(Self::of(loaded)) } else { Err(LoadErrors(errors)) }
+        Self::compile_with(sources, &Adjustments::default())
     }
 
-    fn of(loaded: Vec<Loaded>) -> Self {
-        let mut wanted = Wanted::default();
-        loaded.iter().for_each(|one| wanted.add(&one.asks));
-        let mut order: Vec<usize> = (0..loaded.len()).collect();
-        order.sort_by(|a, b| slow::rank(&loaded[*a].rule).cmp(&slow::rank(&loaded[*b].rule)));
-        let mut ranks = vec![0; loaded.len()];
-        for (rank, place) in order.into_iter().enumerate() {
-            ranks[place] = rank as u16;
-        }
-        let mut inner = Inner { rules: Vec::new(), judged: Vec::new(), examples: Vec::new(), wanted };
-        for (one, rank) in loaded.into_iter().zip(ranks) {
-            let phases = one.asks.phases;
-            inner.judged.push(Judged { expr: one.expr, phases, part: Part::of(&one.rule), rank });
-            inner.rules.push(one.rule);
-            inner.examples.push(one.examples);
-        }
-        Self(Arc::new(inner))
+    /// As [`RuleSet::compile`], with what the administrator changes of it and at this time.
+    ///
+    /// # Errors
+    /// As [`RuleSet::compile`]; those of the overrides as well.
+    pub fn compile_with(sources: &[Source], adjustments: &Adjustments) -> Result<Self, LoadErrors> {
+        let Assembled { inner, errors } = assemble::assemble(sources, adjustments);
+        if errors.is_empty() { Ok(Self(Arc::new(inner))) } else { Err(LoadErrors(errors)) }
     }
 
-    /// The rules, in the order of sources and documents.
+    /// The rules that are judged, in the order of sources and documents.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.0.rules
+    }
+
+    /// Rules that were loaded and are switched off.
+    #[must_use]
+    pub fn disabled(&self) -> &[Rule] {
+        &self.0.disabled
+    }
+
+    /// All filters, those that are expired or have no rule included.
+    #[must_use]
+    pub fn filters(&self) -> &[Filter] {
+        &self.0.filters
+    }
+
+    /// What is worth a look and no reason to refuse a rule.
+    #[must_use]
+    pub fn warnings(&self) -> &[LoadError] {
+        &self.0.warnings
+    }
+
+    /// When the next filter ends: compiled then, the set is another.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        let ends = self.0.filters.iter().filter_map(|filter| filter.expires);
+        ends.filter(|end| *end > self.0.now).min()
     }
 
     /// A rule of this set. An index of another set gives none or another rule.
     #[must_use]
     pub fn rule(&self, index: RuleIndex) -> Option<&Rule> {
         self.0.rules.get(index.get())
+    }
+
+    /// The rule with this id or name, or whose id begins so and no other's does; switched off or not.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Rule> {
+        let all = || self.0.rules.iter().chain(&self.0.disabled);
+        let exact = all().find(|rule| rule.id.eq_ignore_ascii_case(name) || rule.name.as_deref() == Some(name));
+        exact.or_else(|| {
+            let mut begun = all().filter(|rule| name.len() >= 4 && rule.id.starts_with(&name.to_ascii_lowercase()));
+            begun.next().filter(|_| begun.next().is_none())
+        })
     }
 
     /// What must be gathered for these rules.
@@ -121,23 +159,31 @@ impl RuleSet {
         indexed.map(|((index, rule), judged)| slow::Each { index, rule, expr: &judged.expr }).collect()
     }
 
-    /// Runs the examples that rules carry, each against its own rule alone.
+    /// Runs the examples that rules and filters carry, each against its own condition alone: what a filter excepts does
+    /// not break the tests of the rule. Rules that are switched off are not run.
     #[must_use]
     pub fn run_tests(&self) -> Vec<TestResult> {
         let mut results = Vec::new();
-        for (each, examples) in self.each().into_iter().zip(&self.0.examples) {
-            for (number, example) in examples.iter().enumerate() {
-                let matched = each.expr.judge(&example.seen, Phase::Response) == Truth::True;
-                results.push(TestResult {
-                    rule: each.index,
-                    number,
-                    file: each.rule.file.clone(),
-                    line: example.line,
-                    expected: example.expected,
-                    passed: matched == (example.expected == Expectation::Match),
-                });
-            }
+        for ((index, rule), (expr, examples)) in (0..).map(RuleIndex).zip(&self.0.rules).zip(&self.0.own) {
+            run(Subject::Rule(index), &rule.file, expr, examples, &mut results);
+        }
+        for ((place, filter), (expr, examples)) in self.0.filters.iter().enumerate().zip(&self.0.conditions) {
+            run(Subject::Filter(place), &filter.file, expr, examples, &mut results);
         }
         results
+    }
+}
+
+fn run(subject: Subject, file: &str, expr: &Expr, examples: &[Example], results: &mut Vec<TestResult>) {
+    for (number, example) in examples.iter().enumerate() {
+        let matched = expr.judge(&example.seen, Phase::Response) == Truth::True;
+        results.push(TestResult {
+            subject,
+            number,
+            file: file.into(),
+            line: example.line,
+            expected: example.expected,
+            passed: matched == (example.expected == Expectation::Match),
+        });
     }
 }

@@ -39,14 +39,23 @@ pub struct Outcome {
     pub phase: Phase,
 }
 
-/// How one embedded example of a rule came out.
+/// What carries examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A rule.
+    Rule(RuleIndex),
+    /// A filter, by its place in [`RuleSet::filters`](crate::RuleSet::filters): `no_match` is what it excepts.
+    Filter(usize),
+}
+
+/// How one embedded example of a rule or filter came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestResult {
-    /// The rule.
-    pub rule: RuleIndex,
+    /// Whose example it is.
+    pub subject: Subject,
     /// Which of its examples, from 0.
     pub number: usize,
-    /// The rule's file.
+    /// Its file.
     pub file: SmolStr,
     /// The line of the example, from 1.
     pub line: u32,

@@ -84,7 +84,6 @@ fn conditions_are_pointed_into() {
 fn what_sigma_has_besides_detections_is_not_supported_yet() {
     let compile = |text: &str| RuleSet::compile(&[source("r.yml", text)]).unwrap_err().to_string();
     says(&compile("title: x\ncorrelation: {type: event_count}\n"), "r.yml:2:1: not supported yet: Sigma correlations");
-    says(&compile("title: x\nfilter: {rules: []}\n"), "not supported yet: Sigma filters");
     says(&errors("detection: {sel: {server.port: 1}, timeframe: 5m, condition: sel}\n"), "not supported yet: `timeframe`");
 }
 

@@ -1,0 +1,226 @@
+//! From documents to a set: rules, the filters that narrow them, and what the administrator changed of them.
+
+use crate::{
+    Activity, Adjustments, Change, Filter, Lint, LoadError, Origin, Rule, Source, Standing, Targets, Wanted,
+    detection::Items,
+    error::{Report, nearest},
+    expr::Expr,
+    filter::LoadedFilter,
+    judge::{Judged, Part},
+    lint,
+    load::{self, Document, Loaded},
+    overrides::{self, Override},
+    set::Inner,
+    slow,
+};
+use gnomon_observe::{Action, Phase};
+use smol_str::SmolStr;
+use std::{collections::HashMap, sync::Arc};
+
+/// How many rules a set may hold, and how many filters.
+const MAX_RULES: usize = 4096;
+
+/// A set, which counts for nothing where there are errors.
+pub(crate) struct Assembled {
+    pub(crate) inner: Inner,
+    pub(crate) errors: Vec<LoadError>,
+}
+
+pub(crate) fn assemble(sources: &[Source], adjustments: &Adjustments) -> Assembled {
+    let mut told = Told::default();
+    let (mut loaded, mut filters) = read(sources, adjustments.lint, &mut told);
+    if let Some(source) = &adjustments.overrides {
+        let mut report = Report::new(&source.name);
+        for change in overrides::file(source, &mut report) {
+            apply(&change, &source.name, &mut loaded, &mut report);
+        }
+        told.take(report);
+    }
+    let narrowed = narrow(&mut loaded, &mut filters, adjustments, &mut told);
+    Assembled { inner: inner(loaded, filters, &narrowed, adjustments, told.warnings), errors: told.errors }
+}
+
+#[derive(Default)]
+struct Told {
+    errors: Vec<LoadError>,
+    warnings: Vec<LoadError>,
+}
+
+impl Told {
+    fn take(&mut self, report: Report<'_>) {
+        self.errors.extend(report.errors);
+        self.warnings.extend(report.warnings);
+    }
+
+    fn at(file: &str, line: u32, message: String) -> LoadError {
+        LoadError { file: file.to_owned(), line, column: 1, message }
+    }
+}
+
+fn read(sources: &[Source], lint: Lint, told: &mut Told) -> (Vec<Loaded>, Vec<LoadedFilter>) {
+    let (mut rules, mut filters): (Vec<Loaded>, Vec<LoadedFilter>) = (Vec::new(), Vec::new());
+    let mut ids = HashMap::new();
+    let mut items = Items::default();
+    for source in sources {
+        let mut report = Report::new(&source.name);
+        for document in load::file(source, &mut report, &mut items) {
+            let (id, at) = match &document {
+                Document::Rule(one) => (Some(&one.rule.id), one.at),
+                Document::Filter(one) => (one.filter.id.as_ref(), one.at),
+            };
+            if let Some(id) = id
+                && let Some(first) = ids.insert(id.clone(), format!("{}:{}", source.name, at.line))
+            {
+                report.at::<()>(at, format!("the id {id} is also used in {first}; give one of them a new UUID"));
+            }
+            match document {
+                Document::Rule(one) => {
+                    if lint == Lint::Run {
+                        lint::rule(&one, &source.text, &mut report);
+                    }
+                    rules.push(*one);
+                }
+                Document::Filter(one) => filters.push(*one),
+            }
+        }
+        told.take(report);
+    }
+    if rules.len() > MAX_RULES || filters.len() > MAX_RULES {
+        let name = sources.last().map(|source| source.name.clone()).unwrap_or_default();
+        told.errors.push(Told::at(&name, 1, format!("more than {MAX_RULES} rules or filters; load fewer packs")));
+    }
+    (rules, filters)
+}
+
+fn is_called(rule: &Rule, name: &str) -> bool {
+    rule.id.eq_ignore_ascii_case(name) || rule.name.as_deref() == Some(name)
+}
+
+/// Where no rule is called so: which one may be meant.
+fn meant(name: &str, rules: &[Loaded]) -> String {
+    let known: Vec<&str> =
+        rules.iter().flat_map(|one| [Some(&one.rule.id), one.rule.name.as_ref()]).flatten().map(SmolStr::as_str).collect();
+    match nearest(&name.to_ascii_lowercase(), &known) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => "; `gnomon rules list` names those that are".to_owned(),
+    }
+}
+
+fn apply(change: &Override, file: &str, rules: &mut [Loaded], report: &mut Report<'_>) {
+    let Some(place) = rules.iter().position(|one| is_called(&one.rule, &change.rule)) else {
+        let hint = meant(&change.rule, rules);
+        report.at::<()>(change.rule_at, format!("no rule `{}` is loaded{hint}", change.rule));
+        return;
+    };
+    let one = &mut rules[place];
+    if one.rule.change.is_some() {
+        report.at::<()>(change.at, format!("the rule `{}` is changed twice; merge the two", change.rule));
+        return;
+    }
+    let rule = &mut one.rule;
+    rule.change = Some(Change {
+        level: rule.level,
+        action: rule.response.action,
+        reason: change.reason.clone(),
+        file: file.into(),
+        line: change.at.line,
+    });
+    rule.level = change.level.unwrap_or(rule.level);
+    one.activity = change.activity.unwrap_or(one.activity);
+    if let Some(response) = &change.response {
+        if response.action == Action::Allow && rule.origin == Origin::Vendor {
+            report.at::<()>(change.at, "a shipped rule's `allow` sets nothing aside; write a rule of your own, or `enabled: false`");
+        }
+        rule.response = response.clone();
+        load::allow_is_timely(&rule.response, &one.asks, change.at, report);
+    }
+}
+
+/// Puts filters over the rules they are for; which filters each rule has.
+fn narrow(rules: &mut [Loaded], filters: &mut [LoadedFilter], adjustments: &Adjustments, told: &mut Told) -> Vec<Vec<usize>> {
+    let mut narrowed = vec![Vec::new(); rules.len()];
+    for (place, one) in filters.iter_mut().enumerate() {
+        let file = one.filter.file.clone();
+        let mut report = Report::new(&file);
+        if let Targets::Named(names) = &one.filter.targets {
+            for name in names.iter().filter(|name| !rules.iter().any(|rule| is_called(&rule.rule, name))) {
+                report.advise(one.at, format!("no rule `{name}` is loaded{}", meant(name, rules)));
+            }
+        }
+        let is_for = |rule: &Rule| match &one.filter.targets {
+            Targets::Any => true,
+            Targets::Named(names) => names.iter().any(|name| is_called(rule, name)),
+        };
+        let is_over = one.filter.is_over(adjustments.now);
+        let mut count = 0;
+        for (rule, filters) in rules.iter_mut().zip(&mut narrowed).filter(|(rule, _)| is_for(&rule.rule)) {
+            // What is over is still checked: its owner may prolong it.
+            load::allow_is_timely(&rule.rule.response, &one.asks, one.at, &mut report);
+            let late = one.asks.phases.last() > Phase::Message && rule.asks.phases.last() <= Phase::Message;
+            if late && rule.rule.response.action.interferes() {
+                let message = format!(
+                    "`{}` is decided on the request, but this filter needs the answer; name what the request says",
+                    rule.rule.title
+                );
+                report.at::<()>(one.at, message);
+            }
+            if !is_over {
+                filters.push(place);
+                count += 1;
+            }
+        }
+        one.filter.standing = match count {
+            _ if is_over => Standing::Expired,
+            0 => Standing::Idle,
+            count => Standing::Acts(count),
+        };
+        told.take(report);
+    }
+    narrowed
+}
+
+fn inner(
+    loaded: Vec<Loaded>,
+    filters: Vec<LoadedFilter>,
+    narrowed: &[Vec<usize>],
+    adjustments: &Adjustments,
+    warnings: Vec<LoadError>,
+) -> Inner {
+    let mut inner = Inner {
+        rules: Vec::new(),
+        judged: Vec::new(),
+        own: Vec::new(),
+        disabled: Vec::new(),
+        filters: Vec::new(),
+        conditions: Vec::new(),
+        wanted: Wanted::default(),
+        warnings,
+        now: adjustments.now,
+    };
+    for (mut one, places) in loaded.into_iter().zip(narrowed) {
+        one.rule.filters.clone_from(places);
+        let mut asks = one.asks;
+        let mut parts = vec![one.expr.clone()];
+        for filter in places.iter().filter_map(|place| filters.get(*place)) {
+            filter.expr.asks(&mut asks);
+            parts.push(Expr::Named(Arc::clone(&filter.expr)));
+        }
+        one.rule.phase = asks.phases.last();
+        if one.activity == Activity::Disabled {
+            inner.disabled.push(one.rule);
+            continue;
+        }
+        inner.wanted.add(&asks);
+        inner.judged.push(Judged { expr: Expr::all(parts), phases: asks.phases, part: Part::of(&one.rule), rank: 0 });
+        inner.rules.push(one.rule);
+        inner.own.push((one.expr, one.examples));
+    }
+    let mut order: Vec<usize> = (0..inner.rules.len()).collect();
+    order.sort_by(|a, b| slow::rank(&inner.rules[*a]).cmp(&slow::rank(&inner.rules[*b])));
+    for (rank, place) in order.into_iter().enumerate() {
+        inner.judged[place].rank = rank as u16;
+    }
+    let (listed, conditions): (Vec<Filter>, Vec<_>) = filters.into_iter().map(|one| (one.filter, (one.expr, one.examples))).unzip();
+    (inner.filters, inner.conditions) = (listed, conditions);
+    inner
+}

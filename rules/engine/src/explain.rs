@@ -1,0 +1,159 @@
+//! Why a rule matched an observation or did not: each part of its text with what was seen and what came of it.
+//!
+//! It reads the text again, part by part, by the reader that compiles rules, so that judging carries no labels.
+
+use crate::{
+    detection::{self, Block, Items},
+    error::Report,
+    expr::Expr,
+    truth::{self, Truth},
+    yaml::{self, Key, Kind, Node},
+};
+use gnomon_observe::{FieldRef, Lookup, Observation, Phase, Value};
+use std::fmt::Write;
+
+/// How a part came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// What it asks for was never seen, or could not be read.
+    Unknown,
+}
+
+impl Finding {
+    /// `true`, `false` or `unknown`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Finding::True => "true",
+            Finding::False => "false",
+            Finding::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Truth> for Finding {
+    fn from(truth: Truth) -> Self {
+        match truth {
+            Truth::True => Finding::True,
+            Truth::False => Finding::False,
+            Truth::Unknown => Finding::Unknown,
+        }
+    }
+}
+
+/// A part of a rule and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// As it is written: a condition, a search id, or `field|modifiers: value`.
+    pub part: String,
+    /// What was seen of its field; none for parts that have parts.
+    pub seen: Option<String>,
+    /// How it came out.
+    pub finding: Finding,
+    /// What it consists of.
+    pub parts: Vec<Explained>,
+}
+
+/// Explains the document that begins on this line of a rule file; none where no rule or filter that can be read begins there.
+#[must_use]
+pub fn explain(text: &str, line: u32, seen: &Observation) -> Option<Explained> {
+    let (documents, _) = yaml::documents(text);
+    let document = documents.iter().find(|document| document.at.line == line)?;
+    let (block, node) = match document.get("filter") {
+        Some(node) => (Block::Filter, node),
+        None => (Block::Detection, document.get("detection")?),
+    };
+    let mut reader = Reader { seen, report: Report::new(""), items: Items::default() };
+    let whole = detection::read(block, node, &mut reader.report, &mut reader.items)?;
+    let Kind::Map(entries) = &node.kind else { return None };
+    let parts = entries.iter().filter(|(key, _)| !block.is_its_own(&key.name)).map(|(key, value)| reader.search(key.name.clone(), value));
+    let parts = parts.collect();
+    Some(Explained {
+        part: node.get("condition").map(written).unwrap_or_default(),
+        seen: None,
+        finding: reader.judge(&whole).into(),
+        parts,
+    })
+}
+
+struct Reader<'a> {
+    seen: &'a Observation,
+    report: Report<'static>,
+    items: Items,
+}
+
+impl Reader<'_> {
+    fn judge(&self, expr: &Expr) -> Truth {
+        expr.judge(self.seen, Phase::Response)
+    }
+
+    fn search(&mut self, part: String, node: &Node) -> Explained {
+        let expr = detection::search(node, &mut self.report, &mut self.items);
+        let finding = expr.map_or(Truth::Unknown, |expr| self.judge(&expr)).into();
+        let parts = match &node.kind {
+            Kind::Map(entries) => entries.iter().map(|(key, value)| self.entry(key, value)).collect(),
+            Kind::List(list) if list.iter().any(|node| matches!(node.kind, Kind::Map(_))) => {
+                list.iter().enumerate().map(|(number, node)| self.search(format!("any of, {}", number + 1), node)).collect()
+            }
+            Kind::List(_) | Kind::Scalar(_) => {
+                let part = format!("keywords: {}", written(node));
+                vec![Explained { part, seen: None, finding, parts: Vec::new() }]
+            }
+        };
+        Explained { part, seen: None, finding, parts }
+    }
+
+    fn entry(&mut self, key: &Key, value: &Node) -> Explained {
+        let expr = detection::entry(key, value, &mut self.report, &mut self.items);
+        let finding = truth::all(expr.iter().map(|expr| self.judge(expr)));
+        let field = key.name.split('|').next().unwrap_or_default().parse::<FieldRef>().ok();
+        let seen = field.map(|field| match self.seen.look_up(&field) {
+            Lookup::Value(value) => shown(value),
+            Lookup::Absent => "absent".to_owned(),
+            Lookup::Unreadable => "could not be read".to_owned(),
+        });
+        Explained { part: format!("{}: {}", key.name, written(value)), seen, finding: finding.into(), parts: Vec::new() }
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("`{text}`"),
+        Value::Int(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::List(list) => format!("[{}]", list.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn written(node: &Node) -> String {
+    let mut text = String::new();
+    write(node, &mut text);
+    text
+}
+
+fn write(node: &Node, text: &mut String) {
+    // Formatting a String cannot fail.
+    let _ = match &node.kind {
+        Kind::Scalar(scalar) => write!(text, "{}", scalar.text),
+        Kind::List(list) => {
+            text.push('[');
+            for (n, node) in list.iter().enumerate() {
+                text.push_str(if n == 0 { "" } else { ", " });
+                write(node, text);
+            }
+            write!(text, "]")
+        }
+        Kind::Map(entries) => {
+            text.push('{');
+            for (n, (key, node)) in entries.iter().enumerate() {
+                let _ = write!(text, "{}{}: ", if n == 0 { "" } else { ", " }, key.name);
+                write(node, text);
+            }
+            write!(text, "}}")
+        }
+    };
+}

@@ -1,0 +1,206 @@
+//! What is allowed and makes no sense: rules that can never match, rules that match everything, parts that their channel
+//! can never fill.
+//!
+//! Only what is certain is told: items are taken for free truths, bound by what rules out each other for sure. Rules of many
+//! items are left alone, as all combinations are tried.
+
+use crate::{
+    error::Report,
+    expr::Expr,
+    item::{Item, Keywords, Number, Pattern, Sense, Test},
+    load::Loaded,
+    yaml::{self, Kind, Node, Place},
+};
+use gnomon_observe::{Channel, Field, FieldRef, Kind as FieldKind};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Most items of a rule whose combinations are tried.
+const MAX_ITEMS: usize = 12;
+
+/// Looks at a rule. What is found goes to the report's warnings.
+pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>) {
+    let mut facts = Facts::default();
+    facts.gather(&one.expr);
+    if facts.items.len() + facts.keywords.len() > MAX_ITEMS {
+        return;
+    }
+    let (documents, _) = yaml::documents(text);
+    let Some(detection) = documents.iter().find(|document| document.at.line == one.rule.line).and_then(|d| d.get("detection")) else {
+        return;
+    };
+    let at = detection.get("condition").map_or(detection.at, |condition| condition.at);
+    let (mut can_match, mut can_miss) = (false, false);
+    let mut pinned: BTreeSet<Channel> = BTreeSet::new();
+    for truths in 0..1u32 << (facts.items.len() + facts.keywords.len()) {
+        let Some(channels) = facts.possible(truths) else { continue };
+        if facts.judge(&one.expr, truths) {
+            can_match = true;
+            pinned.extend(channels);
+        } else {
+            can_miss = true;
+        }
+    }
+    if !can_match {
+        let dead = facts.items.iter().find(|item| channels(item).is_some_and(|channels| channels.is_empty()));
+        let why = dead.map_or_else(
+            || "its parts rule each other out, or no channel fills all of their fields".to_owned(),
+            |item| format!("`{}` has no such value", item.field),
+        );
+        report.advise(at, format!("the rule can never match: {why}"));
+    } else if !can_miss {
+        report.advise(at, "the rule matches everything; name what it looks for");
+    }
+    for item in facts.items.iter().filter(|_| can_match) {
+        if !item.field.channels().iter().any(|channel| pinned.contains(channel)) {
+            let on: Vec<&str> = pinned.iter().map(|channel| channel.as_str()).collect();
+            let message = format!("`{}` is never filled on channel {}, where this rule matches", item.field, on.join(", "));
+            report.advise(place_of(detection, &item.field).unwrap_or(at), message);
+        }
+    }
+}
+
+/// The questions that a rule asks, each once.
+#[derive(Default)]
+struct Facts<'e> {
+    items: Vec<&'e Arc<Item>>,
+    keywords: Vec<&'e Keywords>,
+}
+
+impl<'e> Facts<'e> {
+    fn gather(&mut self, expr: &'e Expr) {
+        match expr {
+            Expr::Item(item) if !self.items.iter().any(|known| Arc::ptr_eq(known, item)) => self.items.push(item),
+            Expr::Item(_) => {}
+            Expr::Keywords(keywords) => {
+                if !self.keywords.iter().any(|known| std::ptr::eq(*known, keywords)) {
+                    self.keywords.push(keywords);
+                }
+            }
+            Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| self.gather(expr)),
+            Expr::Not(expr) => self.gather(expr),
+            Expr::Named(expr) => self.gather(expr),
+        }
+    }
+
+    fn judge(&self, expr: &Expr, truths: u32) -> bool {
+        let is = |place: Option<usize>| place.is_some_and(|place| truths >> place & 1 == 1);
+        match expr {
+            Expr::Item(item) => is(self.items.iter().position(|known| Arc::ptr_eq(known, item))),
+            Expr::Keywords(keywords) => {
+                is(self.keywords.iter().position(|known| std::ptr::eq(*known, keywords)).map(|n| n + self.items.len()))
+            }
+            Expr::All(exprs) => exprs.iter().all(|expr| self.judge(expr, truths)),
+            Expr::Any(exprs) => exprs.iter().any(|expr| self.judge(expr, truths)),
+            Expr::Not(expr) => !self.judge(expr, truths),
+            Expr::Named(expr) => self.judge(expr, truths),
+        }
+    }
+
+    /// The channels on which items could come out so; none if they never can.
+    fn possible(&self, truths: u32) -> Option<Vec<Channel>> {
+        let mut channels: Vec<Channel> = Channel::ALL.to_vec();
+        for (place, item) in self.items.iter().enumerate() {
+            let holds = truths >> place & 1 == 1;
+            if holds && let Some(on) = self::channels(item) {
+                channels.retain(|channel| on.contains(channel));
+            }
+            let others = self.items.iter().enumerate().filter(|(other, _)| *other != place);
+            for (other, second) in others.filter(|(_, second)| second.field == item.field) {
+                if clash(item, holds, second, truths >> other & 1 == 1) {
+                    return None;
+                }
+            }
+        }
+        (!channels.is_empty()).then_some(channels)
+    }
+}
+
+/// Whether the value must be there for the item to hold.
+fn needs_value(item: &Item) -> bool {
+    match &item.test {
+        Test::Missing => false,
+        Test::Any(patterns) => item.sense == Sense::Denies || !patterns.iter().any(|pattern| matches!(pattern, Pattern::Null)),
+        Test::Present | Test::OneOf(_) | Test::AnyWithin(_) | Test::All(_) | Test::Like { .. } => true,
+    }
+}
+
+/// The channels on which it can hold; none where all can.
+fn channels(item: &Item) -> Option<Vec<Channel>> {
+    if !needs_value(item) {
+        return None;
+    }
+    let mut on: Vec<Channel> = item.field.channels().to_vec();
+    if let Some(values) = literals(item) {
+        if item.field == FieldRef::Field(Field::Channel) {
+            on.retain(|channel| values.contains(channel.as_str()));
+        }
+        let fits = |value: &String| match kind(&item.field) {
+            Some(FieldKind::Bool) => matches!(value.as_str(), "true" | "false" | "yes" | "no" | "1" | "0"),
+            Some(FieldKind::Int) => value.parse::<f64>().is_ok(),
+            _ => true,
+        };
+        if !values.iter().any(fits) {
+            on.clear();
+        }
+    }
+    Some(on)
+}
+
+/// Two items of one field that cannot come out so together.
+fn clash(first: &Item, holds: bool, second: &Item, second_holds: bool) -> bool {
+    if !holds {
+        return false;
+    }
+    match (&second.test, second_holds) {
+        (Test::Missing, true) if needs_value(first) => return true,
+        (Test::Present, false) if needs_value(first) => return true,
+        _ => {}
+    }
+    if matches!((&first.test, &second.test), (Test::Missing, Test::Missing)) && !second_holds {
+        return true;
+    }
+    let is_single = kind(&first.field).is_some_and(|kind| kind != FieldKind::List);
+    let (Some(values), Some(others)) = (literals(first), literals(second)) else { return false };
+    is_single && if second_holds { values.is_disjoint(&others) } else { values.is_subset(&others) }
+}
+
+fn kind(field: &FieldRef) -> Option<FieldKind> {
+    match field {
+        FieldRef::Field(field) => Some(field.info().kind),
+        // A header may stand several times.
+        FieldRef::Member(..) => None,
+    }
+}
+
+/// All values for which it holds, where they can be listed, in lower case.
+fn literals(item: &Item) -> Option<BTreeSet<String>> {
+    if item.sense == Sense::Denies {
+        return None;
+    }
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    match &item.test {
+        Test::OneOf(texts) => texts.iter().map(|bytes| text(bytes)).collect(),
+        Test::Any(patterns) => patterns
+            .iter()
+            .map(|pattern| match pattern {
+                Pattern::Text(pattern) => pattern.sole().and_then(text),
+                Pattern::Bool(truth) => Some(truth.to_string()),
+                Pattern::Number(Number::Int(number)) => Some(number.to_string()),
+                _ => None,
+            })
+            .collect(),
+        _ => None,
+    }
+}
+
+/// Where a field is named first.
+fn place_of(node: &Node, field: &FieldRef) -> Option<Place> {
+    match &node.kind {
+        Kind::Map(entries) => entries.iter().find_map(|(key, value)| {
+            let name = key.name.split('|').next().unwrap_or_default();
+            if name.parse::<FieldRef>().is_ok_and(|named| named == *field) { Some(key.at) } else { place_of(value, field) }
+        }),
+        Kind::List(list) => list.iter().find_map(|node| place_of(node, field)),
+        Kind::Scalar(_) => None,
+    }
+}

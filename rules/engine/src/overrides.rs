@@ -1,0 +1,119 @@
+//! `overrides.yml`: what an administrator changes of rules without editing them: level, response, whether they act at all.
+//! Each change says why.
+
+use crate::{
+    Response, Source,
+    error::Report,
+    extension,
+    load::{self, word},
+    yaml::{self, Kind, Node, Place, Plain},
+};
+use gnomon_observe::{Action, Level};
+use smol_str::SmolStr;
+
+/// How many rules may be changed.
+const MAX_OVERRIDES: usize = 4096;
+
+/// What was changed of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its own level.
+    pub level: Level,
+    /// Its own action.
+    pub action: Action,
+    /// Why it was changed.
+    pub reason: SmolStr,
+    /// Where.
+    pub file: SmolStr,
+    /// On which line, from 1.
+    pub line: u32,
+}
+
+/// Whether a rule acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// It is judged.
+    #[default]
+    Active,
+    /// It is loaded, so that mistakes are told, and not judged.
+    Disabled,
+}
+
+#[derive(Debug)]
+pub(crate) struct Override {
+    pub(crate) at: Place,
+    pub(crate) rule: SmolStr,
+    pub(crate) rule_at: Place,
+    pub(crate) level: Option<Level>,
+    pub(crate) activity: Option<Activity>,
+    pub(crate) response: Option<Response>,
+    pub(crate) reason: SmolStr,
+}
+
+const KEYS: &[&str] = &["rule", "level", "enabled", "response", "reason"];
+
+/// Reads the file. What is wrong goes to the report.
+pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
+    let start = Place { line: 1, column: 1 };
+    if source.text.len() > load::MAX_FILE {
+        report.at::<()>(start, format!("the file is larger than {} bytes", load::MAX_FILE));
+        return Vec::new();
+    }
+    let (documents, fault) = yaml::documents(&source.text);
+    if let Some(fault) = fault {
+        report.fault(fault);
+    }
+    let mut all = Vec::new();
+    for document in &documents {
+        match &document.kind {
+            Kind::List(list) => all.extend(list.iter().filter_map(|node| one(node, report))),
+            _ => {
+                report.at::<()>(document.at, format!("overrides are a list of `- rule: ID`, not {}", document.what()));
+            }
+        }
+    }
+    if all.len() > MAX_OVERRIDES {
+        report.at::<()>(start, format!("more than {MAX_OVERRIDES} overrides"));
+    }
+    all
+}
+
+fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
+    extension::known_entries(node, "override", KEYS, report)?;
+    let rule = load::required(node, "rule", "the id or name of a rule", report);
+    let reason = load::required(node, "reason", "a reason, for whoever reads it next year", report);
+    let (rule, reason) = (rule?, reason?);
+    let level = match node.get("level") {
+        Some(level) => Some(word::<Level>(level, report)?),
+        None => None,
+    };
+    let activity = match node.get("enabled") {
+        Some(node) => Some(activity(node, report)?),
+        None => None,
+    };
+    let response = match node.get("response") {
+        Some(node) => Some(extension::response(node, report)?),
+        None => None,
+    };
+    if level.is_none() && activity.is_none() && response.is_none() {
+        return report.at(node.at, "nothing is changed; give `level`, `response` or `enabled`");
+    }
+    Some(Override {
+        at: node.at,
+        rule: load::text(rule, report)?,
+        rule_at: rule.at,
+        level,
+        activity,
+        response,
+        reason: load::text(reason, report)?,
+    })
+}
+
+/// `enabled: true | false`.
+pub(crate) fn activity(node: &Node, report: &mut Report<'_>) -> Option<Activity> {
+    match &node.kind {
+        Kind::Scalar(scalar) if scalar.value == Plain::Bool(true) => Some(Activity::Active),
+        Kind::Scalar(scalar) if scalar.value == Plain::Bool(false) => Some(Activity::Disabled),
+        _ => report.at(node.at, "`enabled` takes true or false"),
+    }
+}
