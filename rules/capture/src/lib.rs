@@ -1,0 +1,23 @@
+//! Packet captures to exchanges.
+//!
+//! [`read`] takes a pcap or pcapng file, puts each TCP connection in order and hands out what can be judged: plaintext HTTP/1
+//! requests with their answers, and the ClientHello of TLS. What cannot be read (TLS itself, HTTP/2, segments that were not
+//! captured) is counted in [`Totals`] with its reason, so that silence never looks like peace.
+//!
+//! The trade-off: a connection is kept until it ends and then read as a whole, which is simple and costs memory up to
+//! [`Bounds`]; what exceeds them is cut and counted. There is no clock and no I/O but the reader.
+//!
+//! What an attacker controls: every byte. Overlapping segments are resolved by the first that came, as Linux does for what it
+//! has handed on; another system may have read something else.
+#![deny(missing_docs)]
+
+mod conversation;
+mod http;
+mod packet;
+mod reader;
+mod reassembly;
+
+pub use conversation::{Endpoints, Found, Unread};
+pub use http::{Message, Parsed, exchanges};
+pub use reader::{Bounds, CaptureError, Totals, read};
+pub use reassembly::{Gap, Reassembly};
