@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Proves that every shipped rule is valid Sigma and portable: the official linter finds no error and
-# no issue, and the official converters turn each rule into Splunk and Lucene queries.
+# no issue, the official converters turn each rule into Splunk, Lucene and Loki queries, and a filter is
+# combined with its rule as gnomon does it: both must hold.
 #
 #   tests/sigma/check.sh [FILE_OR_FOLDER ...]      default: all shipped packs
 #
@@ -46,34 +47,71 @@ prove_linter_refuses() {
 
 # All files in one call; only a failure is worth one call per file, to name the culprit.
 convert() {
-    local target=$1
+    local target=$1 pipeline=(--without-pipeline)
     shift
-    if "$venv/bin/sigma" convert -t "$target" --without-pipeline "$@" >/dev/null 2>&1; then
+    # Loki knows no truths.
+    [[ $target == loki ]] && pipeline=(-p "$root/deploy/sigma/loki.yml")
+    if "$venv/bin/sigma" convert -t "$target" "${pipeline[@]}" "$@" >/dev/null 2>&1; then
         echo "$target: $# rules converted"
         return
     fi
     local file output
     for file in "$@"; do
-        output=$("$venv/bin/sigma" convert -t "$target" --without-pipeline "$file" 2>&1) \
+        output=$("$venv/bin/sigma" convert -t "$target" "${pipeline[@]}" "$file" 2>&1) \
             || echo "$target: $file: ${output##*$'\n'}" >&2
     done
     return 1
 }
 
+# What pySigma makes of a rule with an exception; a document with our keys must pass its linter.
+prove_filters_combine() {
+    local folder query
+    folder=$(mktemp -d)
+    cp "$root/rules/packs/shadow-mcp/shadow_mcp_message.yml" "$folder/"
+    cat >"$folder/mf_not_ada.yml" <<'FILTER'
+title: Not ada
+id: 7a0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f4e10
+description: An exception that shows how filters combine.
+date: 2026-11-20
+logsource:
+    product: mcp
+    category: mcp_traffic
+filter:
+    rules:
+        - a06d0be7-29e6-427c-8e90-673c481c5fac
+    selection:
+        user.name: ada
+    condition: not selection
+gnomon:
+    owner: platform
+    reason: 'Approved'
+    expires: 2099-06-30
+FILTER
+    lint "$folder/mf_not_ada.yml" >/dev/null
+    query=$("$venv/bin/sigma" convert -t lucene --without-pipeline "$folder" 2>/dev/null)
+    rm -r "$folder"
+    if [[ $query != *"(_exists_:mcp.method.name AND (NOT gnomon.sanctioned:true)) AND (NOT user.name:ada)"* ]]; then
+        echo "pySigma combines rule and filter otherwise: $query" >&2
+        return 1
+    fi
+    echo "lucene: rule and filter combined"
+}
+
 main() {
     local places=("$@")
     if ((${#places[@]} == 0)); then
-        places=("$root/rules/packs/shadow-mcp" "$root/rules/packs/examples" "$root/rules/packs/baseline-cloudflare")
+        places=("$root/rules/packs")
     fi
-    local rules=() comparable=() file
+    local rules=() comparable=() present=() file
     mapfile -t rules < <(find "${places[@]}" -name '*.yml' | sort)
     if ((${#rules[@]} == 0)); then
         echo "no rule files in ${places[*]}" >&2
         return 1
     fi
-    # Lucene cannot compare two fields; Splunk covers those rules.
+    # Lucene cannot compare two fields, and Loki cannot ask for what is absent besides; Splunk covers those rules.
     for file in "${rules[@]}"; do
         grep -q '|fieldref' "$file" || comparable+=("$file")
+        grep -qE '\|fieldref|exists: false' "$file" || present+=("$file")
     done
 
     install_tools
@@ -81,6 +119,8 @@ main() {
     lint "${rules[@]}"
     convert splunk "${rules[@]}"
     convert lucene "${comparable[@]}"
+    convert loki "${present[@]}"
+    prove_filters_combine
 }
 
 main "$@"

@@ -28,3 +28,53 @@ fn every_shipped_rule_loads_and_its_examples_hold() {
     assert!(failed.is_empty(), "examples that do not hold:\n{}", failed.join("\n"));
     assert!(set.rules().iter().all(|rule| rule.line >= 1));
 }
+
+/// The lines of a search id in a shipped rule: four blanks before its name, eight before what it holds.
+fn without(text: &str, id: &str, always: bool) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if line == format!("    {id}:") {
+            // Nothing that a test names: absent from every example.
+            out.push_str(&format!("    {id}:\n        http.request.header.x-never-sent|exists: {}\n", !always));
+            inside = true;
+        } else if !(inside && line.starts_with("        ")) {
+            inside = false;
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+#[test]
+fn each_part_of_each_shipped_detection_is_needed_by_one_of_its_tests() {
+    for pack in ["detections", "user-agents", "llm-direct"] {
+        let mut found = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../packs").join(pack), &mut found);
+        assert!(found.len() >= 4, "{pack}");
+        for source in found {
+            let detection = source.text.split("\ndetection:\n").nth(1).unwrap().split("\n    condition:").next().unwrap();
+            let ids: Vec<_> = detection.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     ")).collect();
+            assert!(!ids.is_empty(), "{}", source.name);
+            for id in ids.iter().map(|line| line.trim().trim_end_matches(':')) {
+                for always in [true, false] {
+                    let text = without(&source.text, id, always);
+                    assert_ne!(text, source.text);
+                    let mutant = Source { text, ..source.clone() };
+                    let set = RuleSet::compile(&[mutant]).unwrap_or_else(|errors| panic!("{errors}"));
+                    assert!(set.run_tests().iter().any(|test| !test.passed), "{}: nothing fails without `{id}` ({always})", source.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_shipped_rule_is_warned_of() {
+    let mut found = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../packs"), &mut found);
+    let linted = gnomon_engine::Adjustments { lint: gnomon_engine::Lint::Run, ..Default::default() };
+    let set = RuleSet::compile_with(&found, &linted).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(set.warnings().is_empty(), "{:?}", set.warnings().iter().map(ToString::to_string).collect::<Vec<_>>());
+}

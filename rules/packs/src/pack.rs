@@ -5,11 +5,17 @@
 use include_dir::{Dir, include_dir};
 
 static SHADOW_MCP: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shadow-mcp");
+static DETECTIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/detections");
+static USER_AGENTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/user-agents");
+static LLM_DIRECT: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/llm-direct");
 static EXAMPLES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/examples");
 static BASELINE_CLOUDFLARE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/baseline-cloudflare");
 
-static PACKS: [Pack; 3] = [
+static PACKS: [Pack; 6] = [
     Pack { name: "shadow-mcp", enabled_by_default: Enablement::Enabled, dir: &SHADOW_MCP },
+    Pack { name: "detections", enabled_by_default: Enablement::Disabled, dir: &DETECTIONS },
+    Pack { name: "user-agents", enabled_by_default: Enablement::Disabled, dir: &USER_AGENTS },
+    Pack { name: "llm-direct", enabled_by_default: Enablement::Disabled, dir: &LLM_DIRECT },
     Pack { name: "examples", enabled_by_default: Enablement::Disabled, dir: &EXAMPLES },
     Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE },
 ];
@@ -94,7 +100,7 @@ mod tests {
         let mut embedded: Vec<_> = rules().into_iter().map(|(path, _)| path).collect();
         embedded.sort();
         assert_eq!(on_disk, embedded);
-        assert_eq!(embedded.len(), 33);
+        assert_eq!(embedded.len(), 77);
     }
 
     #[test]
@@ -108,6 +114,9 @@ mod tests {
             assert_eq!(text.matches("\ngnomon:\n").count(), 1, "{path}");
             assert!(text.matches("expect: match\n").count() >= 1, "{path}");
             assert!(text.matches("expect: no_match\n").count() >= 2, "{path}");
+            // What ships as a detection says which risks and techniques it is about.
+            let is_detection = ["detections/", "user-agents/", "llm-direct/"].iter().any(|pack| path.starts_with(pack));
+            assert!(!is_detection || text.contains("\n    owasp: [MCP") && text.contains("\n    atlas: [AML.T"), "{path}");
         }
     }
 
