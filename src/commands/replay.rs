@@ -3,13 +3,18 @@
 
 use crate::{
     complaint::Complaint,
+    config::Config,
     line,
-    options::{ConfigFlag, Format, FormatFlag, RuleFlags},
-    replay::{Replay as Player, Summary},
-    rule_files,
+    options::{ConfigFlag, Format, FormatFlag, RuleFlags, StateFlag},
+    replay::{
+        Replay as Player, Summary,
+        compare::{self, Outcomes},
+    },
+    rule_files::{self, RuleText},
 };
 use anyhow::Result;
 use clap::Args;
+use gnomon_engine::{Lint, RuleSet};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::Finisher;
 use gnomon_observe::{Field, Lookup, Observation};
@@ -24,13 +29,19 @@ pub struct Replay {
     #[command(flatten)]
     config: ConfigFlag,
     #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
     rules: RuleFlags,
     #[command(flatten)]
     format: FormatFlag,
     /// Show MCP calls that no rule matched, too
     #[arg(long)]
     all: bool,
-    /// Recordings: HAR 1.2, or events as JSON lines; `-` is standard input
+    /// Compare with the rules as they would be with this folder or file of rules (in place of those with the same ids);
+    /// repeatable
+    #[arg(long, value_name = "DIR")]
+    against: Vec<PathBuf>,
+    /// Recordings: HAR 1.2, events as JSON lines, pcap or pcapng; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
@@ -38,14 +49,26 @@ pub struct Replay {
 impl Replay {
     pub fn run(self) -> Result<()> {
         let mut config = self.config.load()?;
-        self.rules.apply(&mut config);
-        let rules = rule_files::load(&config.rules)?;
-        let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
-        let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
-        let inspector = Arc::new(Inspector::new(Arc::new(rules), surroundings, bounds));
+        self.rules.clone().apply(&mut config);
+        // Exceptions count here as they do live. Without a state folder there are none in it.
+        if let Ok(state_dir) = self.state.dir() {
+            config.rules.settle(&state_dir);
+        }
+        let text = RuleText::of(&config.rules)?;
+        let inspector = inspector(&config, text.compile(Lint::Skip)?)?;
+        if !self.against.is_empty() && self.files.iter().any(|file| file.as_os_str() == "-") {
+            return Err(Complaint::usage("standard input can be read once, and --against reads recordings twice")
+                .next("name a file")
+                .into());
+        }
+        let mut outcomes = Outcomes::default();
         let mut out = BufWriter::new(io::stdout().lock());
         let (format, all) = (self.format.format(), self.all);
+        let compares = !self.against.is_empty();
         let mut emit = |event: &Observation| -> Result<()> {
+            if compares {
+                outcomes.add(event);
+            }
             if !all && event.get(Field::RuleId) == Lookup::Absent {
                 return Ok(());
             }
@@ -69,6 +92,9 @@ impl Replay {
         out.flush()?;
         summary.write(&mut io::stderr().lock(), &inspector)?;
         played?;
+        if compares {
+            self.compare(&config, &text, (&outcomes, &inspector))?;
+        }
         match summary.bad_parts() {
             0 => Ok(()),
             bad => {
@@ -76,4 +102,30 @@ impl Replay {
             }
         }
     }
+    /// The same recordings by the other rules, silently.
+    fn compare(&self, config: &Config, text: &RuleText, before: (&Outcomes, &Arc<Inspector>)) -> Result<()> {
+        let other = inspector(config, text.with(&self.against)?.compile(Lint::Skip)?)?;
+        let mut outcomes = Outcomes::default();
+        let mut emit = |event: &Observation| -> Result<()> {
+            outcomes.add(event);
+            Ok(())
+        };
+        let mut player = Player {
+            inspector: &other,
+            bypass: config.bypass_hosts(),
+            finisher: Finisher::new(),
+            summary: Summary::default(),
+            emit: &mut emit,
+        };
+        self.files.iter().try_for_each(|file| player.file(file))?;
+        let name = self.against.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let (first, second) = (before.1.rules(), other.rules());
+        Ok(compare::write(&mut io::stderr().lock(), &name, (before.0, &first), (&outcomes, &second))?)
+    }
+}
+
+fn inspector(config: &Config, rules: RuleSet) -> Result<Arc<Inspector>, Complaint> {
+    let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
+    let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
+    Ok(Arc::new(Inspector::new(Arc::new(rules), surroundings, bounds)))
 }

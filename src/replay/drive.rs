@@ -2,10 +2,12 @@
 //! hello, head, body in chunks up to the window, answer; and no further than the proxy would go.
 
 use super::entry;
+use gnomon_capture::Endpoints;
 use gnomon_engine::Answer;
 use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Hello, HostPatterns, Inspector, ResponsePlan, Sighting, Telling};
 use gnomon_intercept::FlowOutcome;
 use gnomon_observe::{Action, Channel, Correlation, Field, Observation};
+use gnomon_wire::hello::{ClientHello, Transport};
 use http::Version;
 use std::{net::IpAddr, sync::Arc};
 
@@ -21,6 +23,8 @@ pub fn judge(inspector: &Arc<Inspector>, bypass: &HostPatterns, recorded: &entry
     seen.set(Field::Transport, "tcp");
     seen.set_some(Field::DestinationAddress, recorded.server_ip.map(|ip| ip.to_string()));
     seen.set_some(Field::DestinationPort, recorded.server_ip.map(|_| recorded.port));
+    seen.set_some(Field::SourceAddress, recorded.source.map(|source| source.ip().to_canonical().to_string()));
+    seen.set_some(Field::SourcePort, recorded.source.map(|source| source.port()));
     let (mut connection, _) = Connection::open(inspector, seen);
     // A recording has no ClientHello, but a client that asks for a name by HTTPS names it there too.
     let is_name = recorded.host.parse::<IpAddr>().is_err();
@@ -57,6 +61,29 @@ pub fn judge(inspector: &Arc<Inspector>, bypass: &HostPatterns, recorded: &entry
     }
     exchange.flush();
     exchange.reports().collect()
+}
+
+/// What the sensor would have reported of a TLS connection of which only the beginning can be read.
+pub fn judge_hello(inspector: &Arc<Inspector>, endpoints: &Endpoints, hello: &ClientHello) -> Vec<Sighting> {
+    let address = endpoints.server.ip().to_canonical().to_string();
+    let mut seen = Observation::new();
+    seen.set(Field::Channel, Channel::Https.as_str());
+    seen.set(Field::Vantage, "replay");
+    seen.set(Field::Correlation, Correlation::None.as_str());
+    seen.set(Field::Transport, "tcp");
+    seen.set(Field::DestinationAddress, address.as_str());
+    seen.set(Field::DestinationPort, endpoints.server.port());
+    seen.set(Field::SourceAddress, endpoints.client.ip().to_canonical().to_string());
+    seen.set(Field::SourcePort, endpoints.client.port());
+    seen.set(Field::Ja4, hello.ja4(Transport::Tcp));
+    let (mut connection, _) = Connection::open(inspector, seen);
+    let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
+    let action = match connection.hello(&address, endpoints.server.port(), &facts) {
+        Answer::Decided(verdict) => verdict.action,
+        Answer::Undecidable(verdict) => verdict.action,
+        Answer::Needs(_) => Action::Log,
+    };
+    connection.report(action, "observed", Telling::IfSuspected)
 }
 
 /// Whether the upstream would have seen the request.

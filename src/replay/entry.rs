@@ -5,7 +5,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_inspect::normal_host;
 use gnomon_observe::Channel;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
-use std::{borrow::Cow, net::IpAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Why an entry cannot be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,9 @@ pub struct Exchange<'a> {
     pub body: Option<Cow<'a, [u8]>>,
     pub answer: Option<Answer<'a>>,
     pub server_ip: Option<IpAddr>,
-    missing: Vec<Missing>,
+    /// The client, where it was recorded.
+    pub source: Option<SocketAddr>,
+    pub missing: Vec<Missing>,
 }
 
 /// The answer.
@@ -115,6 +120,7 @@ impl<'a> Exchange<'a> {
             body,
             answer,
             server_ip: entry.server_ip_address.as_deref().and_then(|ip| ip.trim_matches(['[', ']']).parse().ok()),
+            source: None,
             missing,
         })
     }

@@ -1,14 +1,16 @@
 //! Judging recordings by the code that judges live traffic.
 //!
 //! A recording is read one entry at a time and never kept: a HAR as a stream of its entries, an
-//! event log line by line. What differs from live traffic is what a recording cannot hold, and the
+//! event log line by line, a packet capture connection by connection. What differs from live traffic is what a recording cannot hold, and the
 //! summary says it.
 
+pub mod compare;
 mod drive;
 mod entry;
 mod events;
 mod har;
 mod metered;
+mod pcap;
 mod summary;
 
 pub use summary::Summary;
@@ -50,18 +52,19 @@ pub struct Recorded<'a> {
     pub duration: Option<Duration>,
 }
 
-/// The two kinds of recording.
+/// The kinds of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Har,
     Events,
+    Capture,
 }
 
 impl Replay<'_> {
     /// Judges one recording; `-` is standard input. The kind is told by its first bytes.
     ///
     /// # Errors
-    /// When it cannot be read, or is neither a HAR nor events. Entries that cannot be judged are no
+    /// When it cannot be read, or is neither a HAR nor events nor a capture. Entries that cannot be judged are no
     /// error; the summary counts them.
     pub fn file(&mut self, path: &Path) -> Result<()> {
         let name = path.display().to_string();
@@ -75,6 +78,7 @@ impl Replay<'_> {
         match kind_of(&mut reader).map_err(|error| Complaint::input(format!("cannot read {name}: {error}")))? {
             Kind::Har => har::replay(self, &name, reader, &budget),
             Kind::Events => events::replay(self, &name, reader, &budget),
+            Kind::Capture => pcap::replay(self, &name, reader, &budget),
         }
     }
 
@@ -96,6 +100,9 @@ impl Replay<'_> {
 fn kind_of(reader: &mut impl BufRead) -> io::Result<Kind> {
     // One read may give less than is there, but never nothing before the end.
     let start = reader.fill_buf()?;
+    if pcap::is_capture(start) {
+        return Ok(Kind::Capture);
+    }
     let mark = start.starts_with(b"\xef\xbb\xbf");
     let text = String::from_utf8_lossy(&start[..start.len().min(PEEK)]).into_owned();
     if mark {

@@ -28,7 +28,7 @@ fn play(content: &[u8], own_rules: &str) -> (Vec<Value>, String, Result<()>) {
     if !own_rules.is_empty() {
         sources.push(Source { name: "own.yml".into(), text: own_rules.into(), origin: Origin::Admin });
     }
-    let rules = Arc::new(rule_files::compile(&sources).unwrap());
+    let rules = Arc::new(gnomon_engine::RuleSet::compile(&sources).unwrap());
     let inspector = Arc::new(Inspector::new(rules, Surroundings::default(), Bounds::default()));
     let mut events = Vec::new();
     let mut emit = |event: &Observation| {
@@ -217,4 +217,86 @@ fn an_empty_file_is_an_empty_recording() {
     let (events, summary, done) = play(b"", "");
     done.unwrap();
     assert!(events.is_empty() && summary.starts_with("0 entries"), "{summary}");
+}
+
+/// Packets of raw IPv4 as a pcap: one connection to port 80, both directions whole.
+fn pcap(request: &[u8], answer: &[u8]) -> Vec<u8> {
+    let packet = |forth: bool, sequence: u32, flags: u8, payload: &[u8]| {
+        let (client, server) = (([10, 0, 0, 1], 50_000u16), ([203, 0, 113, 7], 80u16));
+        let (from, to) = if forth { (client, server) } else { (server, client) };
+        let mut bytes = vec![0x45, 0];
+        bytes.extend(u16::try_from(40 + payload.len()).unwrap().to_be_bytes());
+        bytes.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+        bytes.extend(from.0);
+        bytes.extend(to.0);
+        bytes.extend(from.1.to_be_bytes());
+        bytes.extend(to.1.to_be_bytes());
+        bytes.extend(sequence.to_be_bytes());
+        bytes.extend([0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        bytes.extend(payload);
+        bytes
+    };
+    let mut file = Vec::new();
+    for number in [0xa1b2_c3d4_u32, 4 << 16 | 2, 0, 0, 65_535, 101] {
+        file.extend(number.to_le_bytes());
+    }
+    for packet in [packet(true, 0, 2, b""), packet(false, 0, 18, b""), packet(true, 1, 16, request), packet(false, 1, 16, answer)] {
+        let length = u32::try_from(packet.len()).unwrap();
+        for number in [1_795_165_200, 250_000, length, length] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend(packet);
+    }
+    file
+}
+
+#[test]
+fn a_call_in_a_packet_capture_is_judged_and_what_tls_hides_is_said() {
+    let body = call("read_file");
+    let request =
+        format!("POST /mcp HTTP/1.1\r\nHost: x.example\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let (events, summary, done) = play(&pcap(request.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), BLOCK);
+    done.unwrap();
+    let [event] = events.as_slice() else { panic!("{events:?}") };
+    for (field, value) in [
+        ("gnomon.action", json!("block")),
+        ("gen_ai.tool.name", json!("read_file")),
+        ("server.address", json!("x.example")),
+        ("destination.address", json!("203.0.113.7")),
+        ("source.address", json!("10.0.0.1")),
+        ("gnomon.channel", json!("http")),
+        ("@timestamp", json!("2026-11-20T09:00:00.250Z")),
+    ] {
+        assert_eq!(event[field], value, "{field}");
+    }
+    assert!(summary.contains("4 packets, 1 TCP connections"), "{summary}");
+
+    let hello: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0];
+    let (_, summary, done) = play(&pcap(hello, b""), "");
+    done.unwrap();
+    assert!(summary.contains("TLS hid what 1 connections carried (8 bytes)"), "{summary}");
+    assert!(summary.contains("not judged: 1 because it is neither HTTP nor TLS, or cannot be read"), "{summary}");
+}
+
+#[test]
+fn two_sets_of_rules_are_compared_by_calls_people_and_rules() {
+    let compiled = |own: &str| {
+        let source = Source { name: "own.yml".into(), text: own.into(), origin: Origin::Admin };
+        gnomon_engine::RuleSet::compile(&[source]).unwrap()
+    };
+    let outcomes = |rules: &str| {
+        let (events, _, _) =
+            play(&har(&[post("https://x.example/mcp", &call("read_file")), post("https://x.example/mcp", &call("echo"))]), rules);
+        let mut outcomes = compare::Outcomes::default();
+        for event in &events {
+            outcomes.add(&Observation::from_json(event.as_object().unwrap()).unwrap());
+        }
+        outcomes
+    };
+    let other = BLOCK.replace("0b7d5f0e", "1b7d5f0e").replace("gen_ai.tool.name: read_file", "gen_ai.tool.name: echo");
+    let mut told = Vec::new();
+    compare::write(&mut told, "draft", (&outcomes(""), &compiled(&other)), (&outcomes(BLOCK), &compiled(BLOCK))).unwrap();
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.starts_with("against draft: would have blocked 1 call of 1 person (unknown 1); nothing less\n"), "{told}");
+    assert!(told.contains("+1  0b7d5f0e-9f0a-4c1b-8a77-0c7a5d1e2f33  No files\n"), "{told}");
 }
