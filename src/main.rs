@@ -14,8 +14,10 @@ mod options;
 mod replay;
 mod rule_changes;
 mod rule_files;
+mod scaffold;
 mod serve;
 mod service;
+mod stored;
 mod supervise;
 mod watching;
 mod when;
@@ -69,9 +71,11 @@ enum Command {
     /// Show, install and remove the certificate authority
     #[command(subcommand)]
     Ca(commands::ca::Ca),
-    /// Check and list rules
+    /// Check, show, explain and begin rules
     #[command(subcommand)]
     Rules(commands::rules::Rules),
+    /// Say of a detection what it was; a benign one becomes an exception
+    Triage(commands::triage::Triage),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(commands::config::Config),
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Ca(ca) => ca.run(),
         Command::Rules(rules) => rules.run(),
+        Command::Triage(triage) => triage.run(),
         Command::Config(config) => config.run(),
         Command::Sensor(sensor) => sensor.run(),
         Command::Reference(reference) => reference.run(),

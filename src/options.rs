@@ -96,7 +96,7 @@ pub fn ledger_in(state_dir: &std::path::Path) -> PathBuf {
 }
 
 /// Which rules.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct RuleFlags {
     /// A folder with rules of your own (*.yml, *.yaml, at any depth), or one such file; adds to the configuration's; repeatable
     #[arg(long, value_name = "DIR")]
@@ -182,6 +182,7 @@ impl ServeFlags {
         let mut config = self.config.load()?;
         let state_dir = self.state.dir()?;
         self.rules.apply(&mut config);
+        config.rules.settle(&state_dir);
         if let Some(listen) = self.listen {
             config.proxy.listen = listen;
         }

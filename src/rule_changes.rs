@@ -97,9 +97,12 @@ impl Notices {
         for path in paths {
             let (folder, mode) = if path.is_dir() {
                 (path.as_path(), RecursiveMode::Recursive)
-            } else {
+            } else if path.is_file() {
                 // A file is replaced by renaming, so its folder is watched.
                 (path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")), RecursiveMode::NonRecursive)
+            } else {
+                // What is not there yet is looked for.
+                continue;
             };
             if let Err(error) = watcher.watch(folder, mode) {
                 tracing::debug!("no notices from {}: {error}", folder.display());

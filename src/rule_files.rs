@@ -1,13 +1,14 @@
 //! From configuration to a compiled set of rules: what ships (vendor), then the administrator's own.
 
 use crate::{complaint::Complaint, config};
-use gnomon_engine::{Origin, RuleSet, Source};
+use gnomon_engine::{Adjustments, Lint, Origin, RuleSet, Source};
 use gnomon_packs::HostCatalogue;
 use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 /// Longest rule or catalogue file, bytes.
@@ -17,20 +18,64 @@ const MAX_DEPTH: usize = 16;
 /// Most files of rules.
 const MAX_FILES: usize = 20_000;
 
+/// Rules as they were read, so that they can be compiled again when an exception has ended, whatever became of the files.
+#[derive(Clone, Debug)]
+pub struct RuleText {
+    pub sources: Vec<Source>,
+    pub overrides: Option<Source>,
+}
+
+impl RuleText {
+    /// Reads what the configuration names.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn of(rules: &config::Rules) -> Result<Self, Complaint> {
+        Ok(Self { sources: sources(rules)?, overrides: overrides(rules)? })
+    }
+
+    /// As they would be with these folders and files of rules, in place of files that have a rule of the same id.
+    ///
+    /// # Errors
+    /// When a file cannot be read or a rule of it is bad.
+    pub fn with(&self, paths: &[PathBuf]) -> Result<Self, Complaint> {
+        let ids = |sources: &[Source]| -> Result<std::collections::HashSet<String>, Complaint> {
+            let set = RuleSet::compile(sources).map_err(Complaint::input)?;
+            Ok(set.rules().iter().chain(set.disabled()).map(|rule| rule.id.to_string()).collect())
+        };
+        let named = own(paths)?;
+        let new = ids(&named)?;
+        let mut sources = Vec::new();
+        for source in &self.sources {
+            if ids(std::slice::from_ref(source))?.is_disjoint(&new) {
+                sources.push(source.clone());
+            }
+        }
+        sources.extend(named);
+        Ok(Self { sources, overrides: self.overrides.clone() })
+    }
+
+    /// Compiles them as of now; the error lists everything that is wrong.
+    ///
+    /// # Errors
+    /// Every error of every rule, one per line.
+    pub fn compile(&self, lint: Lint) -> Result<RuleSet, Complaint> {
+        let adjustments = Adjustments { overrides: self.overrides.clone(), now: SystemTime::now(), lint };
+        RuleSet::compile_with(&self.sources, &adjustments).map_err(Complaint::input)
+    }
+}
+
 /// Reads and compiles what the configuration names.
 ///
 /// # Errors
 /// When a file cannot be read, or every error of every rule, one per line.
 pub fn load(rules: &config::Rules) -> Result<RuleSet, Complaint> {
-    compile(&sources(rules)?)
+    RuleText::of(rules)?.compile(Lint::Skip)
 }
 
-/// Compiles sources; the error lists everything that is wrong.
-///
-/// # Errors
-/// Every error of every rule, one per line.
-pub fn compile(sources: &[Source]) -> Result<RuleSet, Complaint> {
-    RuleSet::compile(sources).map_err(Complaint::input)
+fn overrides(rules: &config::Rules) -> Result<Option<Source>, Complaint> {
+    let Some(path) = &rules.overrides else { return Ok(None) };
+    Ok(Some(Source { name: path.display().to_string(), text: read(path)?, origin: Origin::Admin }))
 }
 
 /// The sources that the configuration names, packs first.
@@ -42,7 +87,7 @@ pub fn sources(rules: &config::Rules) -> Result<Vec<Source>, Complaint> {
     for pack in rules.packs.chosen() {
         sources.extend(pack.files().map(|(name, text)| Source { name, text: text.to_owned(), origin: Origin::Vendor }));
     }
-    sources.extend(own(&rules.dirs)?);
+    sources.extend(own(&places(rules))?);
     Ok(sources)
 }
 
@@ -75,9 +120,15 @@ pub fn listed(path: &Path) -> Result<Vec<PathBuf>, Complaint> {
     Ok(files)
 }
 
+/// The administrator's folders and files. One for exceptions need not be there: the first makes it.
+fn places(rules: &config::Rules) -> Vec<PathBuf> {
+    let triage = [&rules.triage, &rules.state_triage].into_iter().flatten().filter(|folder| folder.exists());
+    rules.dirs.iter().chain(triage).cloned().collect()
+}
+
 /// What to look at to learn that rules are others than before.
 pub fn watched(rules: &config::Rules) -> Vec<PathBuf> {
-    rules.dirs.clone()
+    rules.dirs.iter().chain(&rules.overrides).chain(&rules.triage).chain(&rules.state_triage).cloned().collect()
 }
 
 /// The shipped catalogue of hosts with the administrator's over it.

@@ -12,18 +12,19 @@ use crate::{
     watching::{Sensors, Watching},
 };
 use anyhow::{Context, Result};
+use gnomon_engine::Lint;
 use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_http::{CertificateAuthority, Provenance};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
 use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerOptions, Reader, Writer};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     net::TcpListener,
@@ -35,6 +36,9 @@ use tokio::{
 const GIB: u64 = 1 << 30;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
+
+/// How often the clock is looked at while an exception is to end.
+const CLOCK: Duration = Duration::from_secs(10);
 
 /// What is seen without a sensor.
 const PROXY_ALONE: &str =
@@ -65,9 +69,13 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
     // Two streams of lines in one output could not be told apart.
     let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        // There to be watched, so that the first exception acts at once. Where it cannot be made, it acts a little later.
+        if let Some(folder) = &config.rules.state_triage {
+            let _ = fs::create_dir_all(folder);
+        }
         // Before the rules are read, so that no change is missed.
         let mut changes = RuleChanges::of(&config.rules);
-        let Started { proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
+        let Started { mut read, proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
         // Before anything is served.
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
         let mut signals = Signals::new()?;
@@ -92,10 +100,11 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let broke = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Asked::Reload => reload(config, &inspector, recorder.metrics()),
+                    Asked::Reload => reload(config, &mut read, &inspector, recorder.metrics()),
                     Asked::Stop => break None,
                 },
-                () = changes.next() => reload(config, &inspector, recorder.metrics()),
+                () = changes.next() => reload(config, &mut read, &inspector, recorder.metrics()),
+                () = comes(inspector.rules().next_expiry()) => expire(&read, &inspector, recorder.metrics()),
                 ended = &mut serving => break Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
                 () = writer.ended() => break Some(Complaint::own("the ledger's writer ended; events can no longer be kept")),
                 ended = &mut narrating, if !narrating.is_finished() => {
@@ -144,6 +153,7 @@ pub fn check_listener(config: &Config) -> Result<(), Complaint> {
 
 /// What is open and ready, but does not serve yet.
 struct Started {
+    read: rule_files::RuleText,
     proxy: Proxy,
     metrics: Option<TcpListener>,
     recorder: Arc<Recorder>,
@@ -154,7 +164,8 @@ struct Started {
 }
 
 async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
-    let rules = Arc::new(rule_files::load(&config.rules)?);
+    let read = rule_files::RuleText::of(&config.rules)?;
+    let rules = Arc::new(read.compile(Lint::Skip)?);
     let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
     let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
     let inspector = Arc::new(Inspector::new(rules.clone(), surroundings, bounds).enforcing(config.rules.mode));
@@ -190,7 +201,7 @@ async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
     let scrape = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
     let ca_file = state_dir.join("ca.pem");
     let announcement = announce(proxy.local_addr(), scrape, &ca_file, (&fingerprint, provenance), rules.rules().len());
-    Ok(Started { proxy, metrics, recorder, inspector, writer, stop: watch::channel(false).0, announcement })
+    Ok(Started { read, proxy, metrics, recorder, inspector, writer, stop: watch::channel(false).0, announcement })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
@@ -238,15 +249,21 @@ fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&st
 }
 
 /// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
-fn reload(config: &Config, inspector: &Inspector, metrics: &Metrics) {
+fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) {
     // Whoever sent the signal or wrote the file looks at the log, so it says what came of it either way.
-    let told = match rule_files::load(&config.rules) {
-        Ok(rules) => {
+    let loaded = rule_files::RuleText::of(&config.rules).and_then(|now| now.compile(Lint::Skip).map(|rules| (now, rules)));
+    let told = match loaded {
+        Ok((now, rules)) => {
+            *read = now;
             metrics.rules_replaced(&rules);
             metrics.rules_reloaded(Reload::Success);
             let count = rules.rules().len();
             inspector.replace_rules(Arc::new(rules));
-            format!("rules reloaded: {count} are in force; connections that are open keep theirs")
+            let hint = match inspector.rules().warnings().len() {
+                0 => String::new(),
+                warnings => format!("; {warnings} warnings, which `gnomon rules check` shows"),
+            };
+            format!("rules reloaded: {count} are in force; connections that are open keep theirs{hint}")
         }
         Err(complaint) => {
             metrics.rules_reloaded(Reload::Failure);
@@ -255,6 +272,26 @@ fn reload(config: &Config, inspector: &Inspector, metrics: &Metrics) {
         }
     };
     let _ = writeln!(io::stderr(), "gnomon: {told}");
+}
+
+/// An exception has ended: the rules in force without it, also where their files are bad by now.
+fn expire(read: &rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) {
+    // They compiled before, and the clock makes no error.
+    let Ok(rules) = read.compile(Lint::Skip) else { return };
+    metrics.rules_replaced(&rules);
+    inspector.replace_rules(Arc::new(rules));
+    let _ = writeln!(io::stderr(), "gnomon: an exception has expired and no longer acts: `gnomon rules list --filters` shows them");
+}
+
+/// Until the clock shows this moment. It is looked at often, as clocks are put right.
+async fn comes(moment: Option<SystemTime>) {
+    let Some(moment) = moment else { return std::future::pending().await };
+    while let Ok(left) = moment.duration_since(SystemTime::now()) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(CLOCK)).await;
+    }
 }
 
 /// Shows detections as they become durable. It reads the ledger like anybody else, so a slow

@@ -53,6 +53,7 @@ mod queue;
 mod reader;
 mod sqlite;
 mod story;
+mod verdict;
 mod writer;
 
 pub use condition::{Comparison, Condition, ConditionError};
@@ -68,3 +69,4 @@ pub use options::{JsonlTarget, LedgerOptions, MAX_COMMIT_EVERY, MIN_DATABASE_BYT
 pub use queue::{DropCounts, DropReason, Recorded};
 pub use reader::{EventFilter, Follow, Found, IncidentRecord, MAX_PAGE, Order, Reader, StoredEvent};
 pub use story::{MIN_ID_PREFIX, More, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story};
+pub use verdict::{Verdict, VerdictKind, verdicts};

@@ -15,3 +15,4 @@ pub mod rules;
 pub mod run;
 pub mod sensor;
 pub mod status;
+pub mod triage;

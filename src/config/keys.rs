@@ -129,6 +129,20 @@ pub const KEYS: &[Key] = &[
         "Folders with rules of your own: all `*.yml` and `*.yaml` below them. Relative to this file.",
     ),
     key(
+        "rules.overrides",
+        Shape::Text,
+        "none",
+        "overrides.yml",
+        "A file that changes level, response or activity of rules: a list of `rule`, `level`, `response`, `enabled`, `reason`. Relative to this file.",
+    ),
+    key(
+        "rules.triage",
+        Shape::Text,
+        "first of rules.dirs, else triage.d in the state folder",
+        "rules.d/triage",
+        "The folder that `gnomon triage` writes exceptions into. What is in it is loaded. Relative to this file.",
+    ),
+    key(
         "rules.hosts",
         Shape::Texts,
         "none",
@@ -167,7 +181,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys of parts that are not built yet, wherever they stand.
-pub const LATER: &[&str] = &["sensor", "servers", "portals", "fail", "otlp", "overrides"];
+pub const LATER: &[&str] = &["sensor", "servers", "portals", "fail", "otlp"];
 
 /// The reference page, Markdown.
 pub fn reference() -> String {

@@ -79,6 +79,24 @@ pub struct Rules {
     pub packs: Packs,
     pub dirs: Vec<PathBuf>,
     pub hosts: Vec<PathBuf>,
+    pub overrides: Option<PathBuf>,
+    /// Where exceptions are written.
+    pub triage: Option<PathBuf>,
+    /// The state folder's own exceptions, loaded where there are any. No key: the state folder is not configured here.
+    pub state_triage: Option<PathBuf>,
+}
+
+impl Rules {
+    /// Takes in the exceptions of a state folder.
+    pub fn settle(&mut self, state_dir: &Path) {
+        self.state_triage = Some(state_dir.join("triage.d"));
+    }
+
+    /// The folder that exceptions are written into; none without a state folder.
+    pub fn triage_dir(&self) -> Option<&Path> {
+        let first = || self.dirs.iter().find(|path| path.is_dir());
+        self.triage.as_ref().or_else(first).or(self.state_triage.as_ref()).map(PathBuf::as_path)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -184,7 +202,15 @@ impl Default for Config {
                 max_connections_per_user: None,
             },
             sanctioned: Vec::new(),
-            rules: Rules { mode: Enforcement::Enforce, packs: Packs::Builtin, dirs: Vec::new(), hosts: Vec::new() },
+            rules: Rules {
+                mode: Enforcement::Enforce,
+                packs: Packs::Builtin,
+                dirs: Vec::new(),
+                hosts: Vec::new(),
+                overrides: None,
+                triage: None,
+                state_triage: None,
+            },
             events: Events { jsonl: Jsonl::Off, days: 30, max_gib: 2 },
             metrics: Switch::On(SocketAddr::from(([127, 0, 0, 1], 9464))),
             contact: None,
@@ -289,6 +315,9 @@ impl Check<'_> {
                 packs: rules.packs.and_then(|v| self.packs(&v)).unwrap_or(plain.rules.packs),
                 dirs: self.paths(rules.dirs),
                 hosts: self.paths(rules.hosts),
+                overrides: rules.overrides.map(|path| self.dir.join(path)),
+                triage: rules.triage.map(|path| self.dir.join(path)),
+                state_triage: None,
             },
             events: Events {
                 jsonl: match events.jsonl.map(|v| Jsonl::named(&v.value)) {

@@ -50,6 +50,8 @@ pub struct Rules {
     pub packs: Option<Spanned<Names>>,
     pub dirs: Vec<String>,
     pub hosts: Vec<String>,
+    pub overrides: Option<String>,
+    pub triage: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

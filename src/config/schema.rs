@@ -64,6 +64,8 @@ fn leaf(key: &Key) -> Value {
     schema["description"] = key.doc.into();
     let default = match key.shape {
         Shape::Number(..) => key.default.parse::<u64>().map_or(Value::Null, Value::from),
+        // Words for people are no value.
+        Shape::Text if key.default == "none" || key.default.contains(' ') => Value::Null,
         Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
         Shape::Texts => json!([]),
         Shape::Text | Shape::Word(_) | Shape::Packs => Value::Null,

@@ -34,6 +34,8 @@ impl Config {
                 },
                 "dirs": paths(&self.rules.dirs),
                 "hosts": paths(&self.rules.hosts),
+                "overrides": self.rules.overrides.as_ref().map(|path| path.display().to_string()),
+                "triage": self.rules.triage.as_ref().map(|path| path.display().to_string()),
             },
             "events": {
                 "jsonl": match &self.events.jsonl {

@@ -1,0 +1,149 @@
+//! `gnomon rules check` and `gnomon rules test`: what is wrong with rules, before they bite.
+
+use super::{Chosen, history};
+use crate::{
+    complaint::Complaint,
+    line::clean,
+    rule_files::{self, RuleText},
+    when,
+};
+use anyhow::Result;
+use clap::Args;
+use gnomon_engine::{Expectation, Lint, Origin, RuleSet, Subject, TestResult};
+use std::{
+    collections::HashSet,
+    io::{self, Write},
+    path::PathBuf,
+    time::SystemTime,
+};
+
+#[derive(Args)]
+pub struct Check {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// From when on recorded events are counted: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = when::parse, default_value = "7d")]
+    since: SystemTime,
+    /// Folders or files to check; without any, everything that would be loaded
+    #[arg(value_name = "DIR|FILE")]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Test {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Folders or files whose tests are run; without any, everything that would be loaded
+    #[arg(value_name = "DIR|FILE")]
+    paths: Vec<PathBuf>,
+}
+
+/// Rules that are looked at, among those that they act with.
+struct Looked {
+    set: RuleSet,
+    /// The files that were named; all, where none was.
+    files: Option<HashSet<String>>,
+}
+
+impl Looked {
+    fn at(chosen: &Chosen, paths: &[PathBuf], lint: Lint) -> Result<Self, Complaint> {
+        let config = chosen.settle()?;
+        if paths.is_empty() {
+            return Ok(Self { set: RuleText::of(&config.rules)?.compile(lint)?, files: None });
+        }
+        let named = rule_files::own(paths)?;
+        let files = Some(named.iter().map(|source| source.name.clone()).collect());
+        let alone = RuleText { sources: named.clone(), overrides: None };
+        let set = alone.compile(lint)?;
+        // Exceptions are of rules that stand elsewhere. Drafts of rules that are loaded already have the same ids: then they
+        // are looked at alone.
+        if set.filters().iter().any(|filter| matches!(filter.standing, gnomon_engine::Standing::Idle)) {
+            let mut all = RuleText::of(&config.rules)?;
+            let whole = |name: &str| std::fs::canonicalize(name).unwrap_or_else(|_| name.into());
+            let known: HashSet<PathBuf> = named.iter().map(|source| whole(&source.name)).collect();
+            all.sources.retain(|source| source.origin == Origin::Vendor || !known.contains(&whole(&source.name)));
+            all.sources.extend(named);
+            if let Ok(set) = all.compile(lint) {
+                return Ok(Self { set, files });
+            }
+        }
+        Ok(Self { set, files })
+    }
+
+    fn looks_at(&self, file: &str) -> bool {
+        self.files.as_ref().is_none_or(|files| files.contains(file))
+    }
+
+    fn results(&self) -> Vec<TestResult> {
+        self.set.run_tests().into_iter().filter(|result| self.looks_at(&result.file)).collect()
+    }
+
+    fn rules(&self) -> usize {
+        self.set.rules().iter().chain(self.set.disabled()).filter(|rule| self.looks_at(&rule.file)).count()
+    }
+
+    fn title(&self, subject: Subject) -> String {
+        let title = match subject {
+            Subject::Rule(index) => self.set.rule(index).map(|rule| &rule.title),
+            Subject::Filter(place) => self.set.filters().get(place).map(|filter| &filter.title),
+        };
+        title.map(|title| clean(title)).unwrap_or_default()
+    }
+
+    fn failed(&self, results: &[TestResult]) -> Result<(), Complaint> {
+        let failed: Vec<String> = results
+            .iter()
+            .filter(|result| !result.passed)
+            .map(|result| {
+                let (expected, found) = match result.expected {
+                    Expectation::Match => ("a match", "none"),
+                    Expectation::NoMatch => ("no match", "one"),
+                };
+                let title = self.title(result.subject);
+                format!("{}:{}:1: test {} of `{title}` expects {expected} and found {found}", result.file, result.line, result.number + 1)
+            })
+            .collect();
+        if failed.is_empty() { Ok(()) } else { Err(Complaint::input(failed.join("\n")).next("change the rule or its test")) }
+    }
+}
+
+impl Check {
+    pub fn run(self) -> Result<()> {
+        let looked = Looked::at(&self.chosen, &self.paths, Lint::Run)?;
+        let results = looked.results();
+        let mut out = io::stdout().lock();
+        for warning in looked.set.warnings().iter().filter(|warning| looked.looks_at(&warning.file)) {
+            writeln!(out, "warning: {warning}")?;
+        }
+        looked.failed(&results)?;
+        writeln!(out, "{} rules, {} tests: all as expected", looked.rules(), results.len())?;
+        let tested: HashSet<_> =
+            results.iter().map(|result| result.subject).filter(|subject| matches!(subject, Subject::Rule(_))).collect();
+        let active = looked.set.rules().iter().filter(|rule| looked.looks_at(&rule.file)).count();
+        if active > tested.len() {
+            writeln!(out, "{} rules carry no test; `gnomon.tests` in the rule is where they go", active - tested.len())?;
+        }
+        let own = looked.set.rules().iter().filter(|rule| rule.origin == Origin::Admin && looked.looks_at(&rule.file));
+        let own: Vec<_> = own.map(|rule| rule.id.clone()).collect();
+        drop(out);
+        history::tell(&self.chosen, &looked.set, &own, self.since)
+    }
+}
+
+impl Test {
+    pub fn run(self) -> Result<()> {
+        let looked = Looked::at(&self.chosen, &self.paths, Lint::Skip)?;
+        let results = looked.results();
+        let mut out = io::stdout().lock();
+        for result in &results {
+            let outcome = if result.passed { "ok    " } else { "FAILED" };
+            let expected = match result.expected {
+                Expectation::Match => "match",
+                Expectation::NoMatch => "no match",
+            };
+            writeln!(out, "{outcome}  {}:{}  {expected:<8}  {}", clean(&result.file), result.line, looked.title(result.subject))?;
+        }
+        looked.failed(&results)?;
+        Ok(writeln!(out, "{} tests: all as expected", results.len())?)
+    }
+}

@@ -1,0 +1,126 @@
+//! `gnomon rules`: everything that whoever writes rules does before they bite, and sees of those that do.
+
+mod check;
+mod explain;
+mod history;
+mod list;
+mod new;
+mod schema;
+mod show;
+
+use crate::{
+    complaint::Complaint,
+    config::Config,
+    options::{ConfigFlag, RuleFlags, StateFlag},
+    rule_files::RuleText,
+};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use gnomon_engine::{Activity, Lint, Rule, RuleSet};
+pub use new::matched;
+
+#[derive(Subcommand)]
+pub enum Rules {
+    /// Compile rules, run the tests they carry, look for what makes no sense, and count what they would have matched
+    Check(check::Check),
+    /// List the rules that would be loaded, or the exceptions
+    List(list::List),
+    /// Show one rule: what it asks for and when, its exceptions, what was changed of it
+    Show(show::Show),
+    /// Run the tests that rules and exceptions carry
+    Test(check::Test),
+    /// Say which part of a rule matched a recorded event, and which did not
+    Explain(explain::Explain),
+    /// Write the beginning of a rule, or of an exception, from a recorded event
+    New(new::New),
+    /// Print the JSON Schema of rule files, for editors
+    Schema,
+}
+
+/// Which rules, and where exceptions and events are.
+#[derive(Args)]
+pub struct Chosen {
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    rules: RuleFlags,
+}
+
+impl Chosen {
+    /// The configuration with the flags over it, and exceptions of the state folder, where there is one.
+    ///
+    /// # Errors
+    /// The configuration is bad.
+    pub fn settle(&self) -> Result<Config, Complaint> {
+        let mut config = self.config.load()?;
+        self.rules.clone().apply(&mut config);
+        if let Ok(state_dir) = self.state.dir() {
+            config.rules.settle(&state_dir);
+        }
+        Ok(config)
+    }
+
+    pub fn state(&self) -> &StateFlag {
+        &self.state
+    }
+}
+
+impl Rules {
+    pub fn run(self) -> Result<()> {
+        match self {
+            Self::Check(check) => check.run(),
+            Self::List(list) => list.run(),
+            Self::Show(show) => show.run(),
+            Self::Test(test) => test.run(),
+            Self::Explain(explain) => explain.run(),
+            Self::New(new) => new.run(),
+            Self::Schema => schema::print(),
+        }
+    }
+}
+
+/// Rules as they were read, and compiled.
+struct Loaded {
+    read: RuleText,
+    set: RuleSet,
+}
+
+impl Loaded {
+    fn of(config: &Config) -> Result<Self, Complaint> {
+        let read = RuleText::of(&config.rules)?;
+        let set = read.compile(Lint::Skip)?;
+        Ok(Self { read, set })
+    }
+
+    /// The rule that is meant.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    fn rule(&self, name: &str) -> Result<&Rule, Complaint> {
+        self.set.find(name).ok_or_else(|| {
+            let near = self
+                .set
+                .rules()
+                .iter()
+                .map(|rule| (strsim::jaro_winkler(&rule.title.to_lowercase(), &name.to_lowercase()), rule))
+                .filter(|(likeness, _)| *likeness > 0.75)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let next = near.map_or_else(
+                || "`gnomon rules list` names those that are".to_owned(),
+                |(_, rule)| format!("did you mean {} ({})?", rule.id, rule.title),
+            );
+            Complaint::usage(format!("no rule `{name}` is loaded, by id, by name or by the beginning of one id")).next(next)
+        })
+    }
+
+    /// The text of the file that a rule or filter was read from.
+    fn text(&self, file: &str) -> &str {
+        self.read.sources.iter().find(|source| source.name == file).map_or("", |source| source.text.as_str())
+    }
+
+    fn activity(&self, rule: &Rule) -> Activity {
+        if self.set.disabled().iter().any(|other| other.id == rule.id) { Activity::Disabled } else { Activity::Active }
+    }
+}

@@ -1,0 +1,113 @@
+//! `gnomon rules show`: one rule, as whoever must decide about it wants it.
+
+use super::{Chosen, Loaded, list};
+use crate::{
+    line::clean,
+    options::{Format, FormatFlag},
+    when,
+};
+use anyhow::Result;
+use clap::Args;
+use gnomon_engine::{Activity, Filter, Origin, Rule, Subject};
+use gnomon_observe::Retention;
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+#[derive(Args)]
+pub struct Show {
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    format: FormatFlag,
+    /// The rule's id, the beginning of it, or its name
+    #[arg(value_name = "RULE")]
+    rule: String,
+}
+
+impl Show {
+    pub fn run(self) -> Result<()> {
+        let loaded = Loaded::of(&self.chosen.settle()?)?;
+        let rule = loaded.rule(&self.rule)?;
+        let text = match self.format.format() {
+            Format::Json => format!("{}\n", serde_json::to_string_pretty(&list::json(&loaded, rule))?),
+            Format::Text => page(&loaded, rule),
+        };
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+}
+
+fn page(loaded: &Loaded, rule: &Rule) -> String {
+    let mut page = format!("{}\n", clean(&rule.title));
+    // Formatting a String cannot fail.
+    let mut line = |key: &str, value: &str| {
+        let _ = writeln!(page, "  {key:<12}{value}");
+    };
+    line("id", &rule.id);
+    if let Some(name) = &rule.name {
+        line("name", &clean(name));
+    }
+    let origin = match rule.origin {
+        Origin::Vendor => "ships with gnomon",
+        Origin::Admin => "your own",
+    };
+    line("file", &format!("{}:{} ({origin})", clean(&rule.file), rule.line));
+    let state = match loaded.activity(rule) {
+        Activity::Active => "active",
+        Activity::Disabled => "disabled",
+    };
+    line("state", &format!("{state}, {}", rule.status.as_deref().unwrap_or("no status")));
+    line("level", rule.level.as_str());
+    line("class", rule.class.as_str());
+    line("response", rule.response.action.as_str());
+    if let Some(message) = &rule.response.message {
+        line("", &clean(message));
+    }
+    if let Some(change) = &rule.change {
+        let was = format!("was {}, {}; {}:{}", change.level.as_str(), change.action.as_str(), clean(&change.file), change.line);
+        line("changed", &was);
+        line("", &clean(&change.reason));
+    }
+    line("decided at", rule.phase.as_str());
+    for field in &rule.fields {
+        let stored = match field {
+            gnomon_observe::FieldRef::Field(field) if field.info().retention == Retention::Stored => "",
+            gnomon_observe::FieldRef::Member(gnomon_observe::Family::RequestHeader | gnomon_observe::Family::ResponseHeader, _) => "",
+            _ => ", never stored",
+        };
+        line("", &format!("{field}: known at {}{stored}", field.phase().as_str()));
+    }
+    for (key, ids) in [("OWASP MCP", &rule.owasp), ("ATLAS", &rule.atlas), ("tags", &rule.tags)] {
+        if !ids.is_empty() {
+            line(key, &clean(&ids.join(", ")));
+        }
+    }
+    let results = loaded.set.run_tests();
+    let own = || {
+        results
+            .iter()
+            .filter(|result| matches!(result.subject, Subject::Rule(index) if loaded.set.rule(index).is_some_and(|r| r.id == rule.id)))
+    };
+    line("tests", &format!("{}, {} as expected", own().count(), own().filter(|result| result.passed).count()));
+    for reference in &rule.references {
+        line("see", &clean(reference));
+    }
+    let filters: Vec<&Filter> = rule.filters.iter().filter_map(|place| loaded.set.filters().get(*place)).collect();
+    line("exceptions", &if filters.is_empty() { "none".to_owned() } else { filters.len().to_string() });
+    for filter in filters {
+        let until = filter.expires.map_or_else(|| "for good".to_owned(), |end| format!("until {} UTC", when::show(when::millis(end))));
+        let owner = clean(filter.owner.as_deref().unwrap_or("nobody"));
+        line("", &format!("{} ({until}, by {owner}; {}:{})", clean(&filter.title), clean(&filter.file), filter.line));
+        if let Some(reason) = &filter.reason {
+            line("", &format!("  {}", clean(reason)));
+        }
+    }
+    if let Some(description) = &rule.description {
+        page.push('\n');
+        for text in description.lines() {
+            let _ = writeln!(page, "  {}", clean(text));
+        }
+    }
+    page
+}

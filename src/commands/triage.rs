@@ -1,0 +1,170 @@
+//! `gnomon triage`: an analyst's verdict on a detection. A benign one becomes an exception: a Sigma filter file, so that it
+//! can be seen, reviewed and taken elsewhere, and ends by itself.
+
+use crate::{
+    commands::rules::{Chosen, matched},
+    complaint::Complaint,
+    line::clean,
+    rule_files::RuleText,
+    scaffold::{Exception, NARROW},
+    stored::{self, Event},
+};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use gnomon_engine::{Lint, Origin, Source};
+use gnomon_ledger::{Verdict, VerdictKind};
+use std::{
+    env, fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+#[derive(Args)]
+pub struct Triage {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// The event's id, or the beginning of it
+    #[arg(value_name = "EVENT-ID")]
+    event: String,
+    /// What it was
+    #[arg(value_enum)]
+    verdict: Judged,
+    /// The day after which, or the moment at which, the exception ends: 2026-12-31, 2026-12-31T18:00:00Z
+    #[arg(long, value_name = "DATE", required_if_eq("verdict", "benign"))]
+    until: Option<String>,
+    /// Why, in one line
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who answers for it [default: whoever runs this]
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// Leave these out of what must be the same (user.name, server.address, gen_ai.tool.name)
+    #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
+    wider: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Judged {
+    /// No finding: the rules that matched make an exception of it
+    Benign,
+    /// A finding: noted beside the event
+    Confirmed,
+}
+
+impl Triage {
+    pub fn run(self) -> Result<()> {
+        let ledger = self.chosen.state().ledger()?;
+        let event = stored::event(&ledger, &self.event)?;
+        let owner = self.owner.clone().unwrap_or_else(whoever);
+        let written = match self.verdict {
+            Judged::Benign => Some(self.except(&event, &owner)?),
+            Judged::Confirmed => None,
+        };
+        let id = stored::text(&event, "event.id").unwrap_or_default();
+        let verdict = Verdict {
+            event: id.clone(),
+            kind: match self.verdict {
+                Judged::Benign => VerdictKind::Benign,
+                Judged::Confirmed => VerdictKind::Confirmed,
+            },
+            owner,
+            reason: self.reason.clone(),
+            until: self.until.clone(),
+            file: written.as_ref().map(|path| path.display().to_string()),
+        };
+        verdict.note(&ledger)?;
+        let mut out = io::stdout().lock();
+        match written {
+            Some(path) => {
+                writeln!(out, "{} written: a running gnomon takes it up within seconds", path.display())?;
+                writeln!(
+                    out,
+                    "what it excepts: {}",
+                    self.fields(&event)?.iter().map(|field| shown(&event, field)).collect::<Vec<_>>().join(", ")
+                )?;
+                writeln!(
+                    out,
+                    "until {}; see it with `gnomon rules list --filters`, end it by deleting the file",
+                    self.until.as_deref().unwrap_or("-")
+                )?;
+            }
+            None => writeln!(out, "{id} is noted as confirmed")?,
+        }
+        Ok(())
+    }
+
+    /// What must be the same.
+    fn fields(&self, event: &Event) -> Result<Vec<String>, Complaint> {
+        if let Some(unknown) = self.wider.iter().find(|field| !NARROW.contains(&field.as_str())) {
+            return Err(Complaint::usage(format!("`{unknown}` is not among what an exception is narrowed by"))
+                .next(format!("--wider takes {}; `gnomon rules new --exception` begins one to edit", NARROW.join(", "))));
+        }
+        let kept = NARROW.iter().filter(|field| event.contains_key(**field) && !self.wider.iter().any(|wider| wider == *field));
+        let fields: Vec<String> = kept.map(|field| (*field).to_owned()).collect();
+        if fields.is_empty() {
+            return Err(Complaint::usage("nothing would be left that must be the same: the rules would be off")
+                .next("leave out less with --wider, or switch a rule off in overrides.yml"));
+        }
+        Ok(fields)
+    }
+
+    fn except(&self, event: &Event, owner: &str) -> Result<PathBuf> {
+        let config = self.chosen.settle()?;
+        let (fields, rules) = (self.fields(event)?, matched(event)?);
+        let Some(folder) = config.rules.triage_dir() else {
+            return Err(Complaint::usage("there is no folder for exceptions").next("name one as rules.triage in the configuration").into());
+        };
+        let until = self.until.as_deref();
+        let exception = Exception { event, fields: &fields, rules: &rules, owner: Some(owner), reason: Some(&self.reason), until };
+        let id: String =
+            stored::text(event, "event.id").unwrap_or_default().chars().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect();
+        let path = folder.join(format!("mf_triage_{id}.yml"));
+        if path.exists() {
+            return Err(Complaint::usage(format!("{} is there already", path.display())).next("edit it, or delete it first").into());
+        }
+        let text = exception.text();
+        // Bad rules would keep the exception from acting, so all are compiled with it before it is written.
+        let mut read = RuleText::of(&config.rules)?;
+        read.sources.push(Source { name: path.display().to_string(), text: text.clone(), origin: Origin::Admin });
+        let set = read.compile(Lint::Skip)?;
+        let acts = set
+            .filters()
+            .iter()
+            .any(|filter| filter.file == path.display().to_string() && matches!(filter.standing, gnomon_engine::Standing::Acts(_)));
+        if !acts {
+            return Err(Complaint::usage("the exception would do nothing: its time is over, or none of its rules is loaded").into());
+        }
+        write(&path, &text)?;
+        Ok(path)
+    }
+}
+
+/// Whole or not at all, and for the serving process to read, which may be another user.
+fn write(path: &Path, text: &str) -> Result<(), Complaint> {
+    let failed = |error: io::Error| Complaint::own(format!("cannot write {}: {error}", path.display()));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if !folder.exists() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = folder.join(format!(".{name}.{}", std::process::id()));
+    let put = || {
+        fs::write(&draft, text)?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o644))?;
+        fs::rename(&draft, path)
+    };
+    put().map_err(|error| {
+        let _ = fs::remove_file(&draft);
+        failed(error)
+    })
+}
+
+fn whoever() -> String {
+    let name = |key| env::var(key).ok().filter(|name| !name.is_empty());
+    name("SUDO_USER").or_else(|| name("USER")).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn shown(event: &Event, field: &str) -> String {
+    format!("{field} = {}", clean(&stored::text(event, field).unwrap_or_default()))
+}

@@ -1,0 +1,92 @@
+//! Events of the ledger, for commands that start from one.
+
+use crate::complaint::Complaint;
+use anyhow::Result;
+use gnomon_ledger::{EventFilter, Order, Reader};
+use gnomon_observe::{FieldRef, Observation, Retention};
+use serde_json::{Map, Value};
+use std::{path::Path, time::SystemTime};
+
+/// The flat JSON object of an event.
+pub type Event = Map<String, Value>;
+
+/// How many events are fetched at a time.
+const PAGE: usize = 1_000;
+
+/// The event with this id, or whose id begins so and no other's does.
+///
+/// # Errors
+/// There is none, there are several, or the ledger cannot be read.
+pub fn event(ledger: &Path, id: &str) -> Result<Event> {
+    let known = |c: char| c.is_ascii_hexdigit() || c == '-';
+    if id.len() < 4 || !id.chars().all(known) {
+        return Err(Complaint::usage(format!("`{id}` is no event's id")).next("`gnomon events --json` has them as `event.id`").into());
+    }
+    let condition = if id.len() == 36 { format!("event.id={id}") } else { format!("event.id={id}*") };
+    let filter = EventFilter { conditions: vec![condition.parse()?], limit: 2, ..EventFilter::default() };
+    let found = runtime()?
+        .block_on(async { Reader::open(ledger).await?.events(&filter, Order::OldestFirst).await.map_err(anyhow::Error::from) })?;
+    match found.as_slice() {
+        [one] => Ok(serde_json::from_str(&one.json)?),
+        [] => Err(Complaint::usage(format!("no event `{id}` is in {}", ledger.display()))
+            .next("`gnomon events --json` has ids as `event.id`; --state-dir names another ledger")
+            .into()),
+        _ => Err(Complaint::usage(format!("several events begin with `{id}`")).next("write more of the id").into()),
+    }
+}
+
+/// Gives each event since then to `take`, oldest first, at most `limit`; how many there were.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut(Event)) -> Result<usize> {
+    runtime()?.block_on(async {
+        let mut reader = Reader::open(ledger).await?;
+        let mut filter = EventFilter { since_ms: Some(crate::when::millis(since)), limit: PAGE, ..EventFilter::default() };
+        let mut count = 0;
+        loop {
+            let page = reader.events(&filter, Order::OldestFirst).await?;
+            filter.after = page.last().map(|event| event.seq).or(filter.after);
+            for event in page.iter().take(limit - count) {
+                count += 1;
+                // What another version wrote may not be readable.
+                if let Ok(event) = serde_json::from_str(&event.json) {
+                    take(event);
+                }
+            }
+            if page.len() < PAGE || count >= limit {
+                return Ok(count);
+            }
+        }
+    })
+}
+
+/// The observation that an event was made of, as far as it was stored.
+///
+/// # Errors
+/// It has fields that this version does not know.
+pub fn observation(event: &Event) -> Result<Observation, Complaint> {
+    Observation::from_json(event).map_err(|error| Complaint::own(format!("the event cannot be read: {error}")))
+}
+
+/// Whether events never hold a field.
+pub fn is_never_stored(field: &FieldRef) -> bool {
+    match field {
+        FieldRef::Field(field) => field.info().retention == Retention::Transient,
+        FieldRef::Member(family, _) => *family == gnomon_observe::Family::Argument,
+    }
+}
+
+/// A text of an event; lists have their entries joined.
+pub fn text(event: &Event, field: &str) -> Option<String> {
+    match event.get(field)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(list) => Some(list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

@@ -1,0 +1,98 @@
+//! The work on rules as docs/rules.md walks it: the commands are taken from the page and run as written.
+
+use crate::{
+    exec::GNOMON,
+    sensor_stage::{Host, needs, until},
+};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+/// The shell blocks of a section of the page.
+fn walk(section: &str) -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")).unwrap();
+    let (_, rest) = page.split_once(&format!("## {section}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()).collect()
+}
+
+fn shell(host: &Host, script: &str) -> Output {
+    let folder = Path::new(GNOMON).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-euc", script]).env("PATH", path).env("GNOMON_STATE_DIR", host.state.path());
+    // No configuration of this host's may have a say.
+    let config = host.state.path().join("none.yml");
+    fs::write(&config, "").unwrap();
+    command.env("GNOMON_CONFIG", config).output().unwrap()
+}
+
+fn run(host: &Host, script: &str) -> String {
+    let output = shell(host, script);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{script}\n{out}\n{err}");
+    format!("{out}{err}")
+}
+
+/// The newest event of this tool.
+fn newest(host: &Host, tool: &str) -> serde_json::Value {
+    let events = host.events();
+    let line = events.lines().rfind(|line| line.contains(tool)).unwrap();
+    serde_json::from_str(line).unwrap()
+}
+
+#[test]
+fn ten_minutes_from_an_event_to_a_tested_exception() {
+    if !needs("ten_minutes_from_an_event_to_a_tested_exception") {
+        return;
+    }
+    let host = Host::start_with(&["--sensor", "off"]);
+    host.cause_event("search_docs");
+    let before = newest(&host, "search_docs");
+    assert!(before["rule.id"].is_string(), "{before}");
+    let said = run(&host, &walk("Ten minutes from an event to a tested exception"));
+    for words in ["true    mcp.method.name", "mf_triage_", "server.address = 127.0.0.2", "acts ", "tests: all as expected", "0 detections"]
+    {
+        assert!(said.contains(words), "expected `{words}` in:\n{said}");
+    }
+    // The running gnomon, another user, has taken it up.
+    let line = "gnomon_rules_reload_total{outcome=\"success\"} 1\n";
+    until(line, || host.scrape().contains(line).then_some(()));
+    let (first, second) = (host.events().lines().count(), "search_docs");
+    host.cause_event(second);
+    until("another event", || (host.events().lines().count() > first).then_some(()));
+    let after = newest(&host, "search_docs");
+    assert_eq!((&after["event.kind"], &after["rule.id"]), (&"event".into(), &serde_json::Value::Null), "{after}");
+    // Another tool of the same server is told as before.
+    host.cause_event("shell");
+    assert!(newest(&host, "shell")["rule.id"].is_string());
+}
+
+#[test]
+fn a_rule_begun_from_an_event_passes_its_check_and_says_what_it_would_have_matched() {
+    if !needs("a_rule_begun_from_an_event_passes_its_check_and_says_what_it_would_have_matched") {
+        return;
+    }
+    let host = Host::start_with(&["--sensor", "off"]);
+    host.cause_event("search_docs");
+    let id = newest(&host, "search_docs")["event.id"].as_str().unwrap().to_owned();
+    let folder = host.state.path().join("drafts");
+    fs::create_dir(&folder).unwrap();
+    let said = run(
+        &host,
+        &format!(
+            "cd {}; gnomon rules new --from {id} > rule.yml; gnomon rules new --from {id} --exception > exception.yml; \
+             gnomon rules check rule.yml; gnomon rules check exception.yml; gnomon rules test rule.yml exception.yml",
+            folder.display()
+        ),
+    );
+    assert!(said.contains("1 rules, 2 tests: all as expected"), "{said}");
+    assert!(said.contains("would have matched once in 7 days of recorded events") && said.contains("127.0.0.2 1"), "{said}");
+    assert!(!said.contains("warning"), "{said}");
+    let confirmed = run(&host, &format!("gnomon triage {id} confirmed --reason 'exfiltration' --owner soc"));
+    assert!(confirmed.contains("is noted as confirmed"), "{confirmed}");
+    let verdicts = fs::read_to_string(host.state.path().join("verdicts.jsonl")).unwrap();
+    assert!(verdicts.contains("\"kind\":\"confirmed\"") && verdicts.contains(&id), "{verdicts}");
+}
