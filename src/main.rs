@@ -7,6 +7,7 @@ mod arming;
 mod commands;
 mod complaint;
 mod config;
+mod demo;
 mod denied;
 mod exec;
 mod line;
@@ -52,6 +53,8 @@ enum Command {
     Run(commands::run::Run),
     /// Run one program with its connections read and judged
     Exec(commands::exec::Exec),
+    /// See what gnomon does, on a server and an agent of its own; nothing of this host or the network is touched
+    Demo(commands::demo::Demo),
     /// Run the inline proxy alone
     Proxy(commands::proxy::Proxy),
     /// Look at this host: what gnomon can see and do here, and what to do about the rest
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Exec(exec) => exec.run(),
         Command::ExecHost(host) => host.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Proxy(proxy) => proxy.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Status(status) => status.run(),

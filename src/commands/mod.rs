@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod config;
+pub mod demo;
 pub mod disarm;
 pub mod doctor;
 pub mod events;

@@ -6,6 +6,7 @@ mod alerts;
 mod answers;
 mod bodies;
 mod defaults;
+mod demo;
 mod detections;
 mod disarm;
 mod evasions;

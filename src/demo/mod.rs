@@ -1,0 +1,128 @@
+//! `gnomon demo`: what gnomon does, shown on a server and an agent of its own, with nothing of the network or the host.
+//!
+//! Everything is done by the commands that people use, started from here, on files in a folder that is removed at the end: so
+//! it shows the product and not a play of it. As root the kernel half takes part; otherwise the agent is told of the proxy.
+
+mod act;
+mod agent;
+mod server;
+
+pub use agent::run as agent;
+
+use act::{Road, Scene, Theatre, itself, said};
+use anyhow::{Context as _, Result, ensure};
+use server::{NAME, Server};
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
+};
+
+/// The alert rules that ship; the demonstration quotes the one that would fire.
+const ALERTS: &str = include_str!("../../deploy/prometheus/gnomon.rules.yml");
+/// The name of that alert.
+const ALERT: &str = "GnomonShadowMcpCall";
+
+/// Whether the last gnomon stays until it is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    Remove,
+    Stay,
+}
+
+/// Plays it.
+///
+/// # Errors
+/// Something did not happen as it should.
+pub fn run(afterwards: Afterwards) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("gnomon-demo-").tempdir().context("making a folder")?;
+    // The process that serves is another user where we are root.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let authority = folder.path().join("server");
+    fs::create_dir(&authority)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let server = runtime.block_on(Server::start(&authority))?;
+    let road = if rustix::process::geteuid().is_root() { Road::Kernel } else { Road::Variables };
+    let theatre = Theatre { folder: folder.path(), server: &server, road };
+
+    tell(&format!(
+        "An agent calls a tool of {NAME}, which nobody sanctioned. Server and agent are gnomon's own, on loopback.\n{}",
+        match road {
+            Road::Kernel => "As root: the kernel half redirects the agent's connections and says whose they are.",
+            Road::Variables => "Not as root: the agent is told of the proxy (sudo shows the kernel half as well).",
+        }
+    ))?;
+
+    heading("1. Observed: nothing is touched, and it is known")?;
+    let seen = theatre.play("observed", None)?;
+    show(&seen)?;
+    ensure!(seen.calls == 1 && seen.id.is_some(), "the call should have reached the server and been detected");
+
+    heading("2. Blocked, by a rule of twenty lines (rules/packs/examples/example_block_tool_calls.yml)")?;
+    let blocked = theatre.play("blocked", Some("example_block_tool_calls.yml"))?;
+    show(&blocked)?;
+    ensure!(blocked.calls == 0, "the call should not have reached the server");
+
+    heading("3. Redirected: the agent is told where to go (rules/packs/examples/example_redirect_explain.yml)")?;
+    let redirected = theatre.play("redirected", Some("example_redirect_explain.yml"))?;
+    show(&redirected)?;
+    ensure!(redirected.calls == 0, "the call should not have reached the server");
+
+    heading("The alert that Prometheus raises on the first call (deploy/prometheus/gnomon.rules.yml)")?;
+    let rule = seen.rule.as_deref().unwrap_or_default();
+    tell(&indented(&alert(rule)?))?;
+    heading("The story behind it: gnomon events show ID")?;
+    if let Some(id) = &seen.id {
+        let words: [OsString; 5] = ["events".into(), "show".into(), id.into(), "--state-dir".into(), seen.state.clone().into()];
+        tell(&indented(&said(&mut itself(words))?))?;
+    }
+    if afterwards == Afterwards::Stay {
+        let gnomon = theatre.stay("observed")?;
+        heading("It stays until you press Ctrl-C")?;
+        tell(&format!(
+            "metrics     http://{}/metrics\nproxy       {}\nevents      gnomon events --state-dir {}",
+            gnomon.metrics,
+            gnomon.proxy,
+            gnomon.state.display()
+        ))?;
+        gnomon.wait()?;
+    }
+    Ok(())
+}
+
+fn show(scene: &Scene) -> Result<()> {
+    tell("What the agent was told:")?;
+    tell(&indented(&scene.agent))?;
+    tell(&format!("The server's tool was called {}.", if scene.calls == 0 { "never".to_owned() } else { format!("{}×", scene.calls) }))?;
+    tell("What gnomon recorded:")?;
+    tell(&indented(&scene.events))
+}
+
+/// The alert of the rules file, with what Prometheus would put in for this host and rule. When it began is Prometheus's to
+/// say.
+fn alert(rule: &str) -> Result<String> {
+    let file: serde_json::Value = serde_saphyr::from_str(ALERTS).context("the alert rules that ship")?;
+    let groups = file["groups"].as_array().context("groups")?;
+    let mut rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
+    let alert = rules.find(|rule| rule["alert"] == ALERT).with_context(|| format!("there is no alert {ALERT}"))?;
+    let note = |name: &str| {
+        let text = alert["annotations"][name].as_str().unwrap_or_default();
+        text.replace("{{ $labels.instance }}", "this host").replace("{{ $labels.rule }}", rule)
+    };
+    let command = note("command");
+    let command = command.split(" --since").next().unwrap_or_default();
+    Ok(format!("{ALERT}: {}\ncommand: {command} --since 11m\nrunbook: {}", note("summary"), note("runbook")))
+}
+
+fn heading(text: &str) -> Result<()> {
+    tell(&format!("\n== {text}"))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("   {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn tell(text: &str) -> Result<()> {
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
