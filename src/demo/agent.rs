@@ -102,6 +102,7 @@ impl Connection {
             .header(header::USER_AGENT, "sample-agent/1.0")
             .body(Full::from(message.to_string()))?;
         let answer = self.sender.send_request(request).await?;
+        #[expect(clippy::disallowed_methods, reason = "bounded")]
         let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(anyhow::Error::from_boxed)?;
         serde_json::from_slice(&body.to_bytes()).context("the answer is no JSON")
     }

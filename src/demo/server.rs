@@ -71,6 +71,7 @@ async fn answer(request: Request<Incoming>, calls: &AtomicUsize) -> Result<Respo
     if request.method() != Method::POST {
         return empty(StatusCode::METHOD_NOT_ALLOWED);
     }
+    #[expect(clippy::disallowed_methods, reason = "bounded")]
     let Ok(body) = Limited::new(request.into_body(), MOST).collect().await else { return empty(StatusCode::PAYLOAD_TOO_LARGE) };
     let Ok(message) = serde_json::from_slice::<Value>(&body.to_bytes()) else { return empty(StatusCode::BAD_REQUEST) };
     let Some(id) = message.get("id") else { return empty(StatusCode::ACCEPTED) };
