@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod denied;
 mod exec;
+mod exporting;
 mod line;
 mod options;
 mod replay;

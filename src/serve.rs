@@ -5,6 +5,7 @@ use crate::{
     arming,
     complaint::Complaint,
     config::{Config, Jsonl, Switch},
+    exporting::Exports,
     line,
     options::ledger_in,
     rule_changes::RuleChanges,
@@ -79,6 +80,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         // Before anything is served.
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
         let mut signals = Signals::new()?;
+        let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let (proxy, watching, scope) = match sensors {
             None => (proxy, None, PROXY_ALONE),
             Some(sensors) => {
@@ -131,6 +133,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             scraping.abort();
         }
         writer.shutdown().await;
+        exports.stop().await;
         narrating.abort();
         broke.map_or(Ok(()), |complaint| Err(complaint.into()))
     })

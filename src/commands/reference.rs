@@ -3,6 +3,7 @@
 use crate::{config::keys, options::RuleFlags, rule_files};
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
+use gnomon_export::ExportMetrics;
 use gnomon_intercept::Metrics;
 use gnomon_ledger::LedgerCounts;
 use gnomon_watch::WatchMetrics;
@@ -61,6 +62,7 @@ fn metrics() -> Result<String> {
     let rules = rule_files::load(&config.rules)?;
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
     WatchMetrics::register(metrics.registry())?;
+    ExportMetrics::register(metrics.registry())?.show("otlp");
     let text = metrics.render(&LedgerCounts::default());
     let mut page = String::from(
         "# Metrics\n\n\

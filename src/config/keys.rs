@@ -156,6 +156,27 @@ pub const KEYS: &[Key] = &[
         "events.jsonl",
         "A file to which events are appended as JSON lines, `-` for standard output, or `off`. Rotate it with logrotate. Relative to this file.",
     ),
+    key(
+        "events.otlp.endpoint",
+        Shape::Text,
+        "off",
+        "'https://collector.example:4318'",
+        "The URL of an OpenTelemetry collector that every event is sent to as a log record (OTLP over HTTP, protobuf), or `off`. Without a path it is `/v1/logs`. With `http` everybody on the way can read events.",
+    ),
+    key(
+        "events.otlp.headers",
+        Shape::Texts,
+        "none",
+        "['Authorization=file:/etc/gnomon/otlp-authorization']",
+        "`NAME=SECRET` for each header of these requests, at most 16. The secret is the header's whole value, as `Bearer …`, and is named as passwords are: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd).",
+    ),
+    key(
+        "events.otlp.ca",
+        Shape::Texts,
+        "the system's roots",
+        "[corp-root.pem]",
+        "PEM files with further authorities to trust when the collector is verified. Relative to this file.",
+    ),
     key("events.retention.days", Shape::Number(1, 3650), "30", "30", "How long events stay in the ledger, days."),
     key(
         "events.retention.max_gib",
@@ -181,7 +202,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys of parts that are not built yet, wherever they stand.
-pub const LATER: &[&str] = &["sensor", "servers", "portals", "fail", "otlp"];
+pub const LATER: &[&str] = &["servers", "portals"];
 
 /// The reference page, Markdown.
 pub fn reference() -> String {

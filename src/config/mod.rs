@@ -3,12 +3,14 @@
 //! Values are checked once, here, and become types; everything later takes them as given. Secrets
 //! stay references until the proxy starts, so that showing a configuration can never show one.
 
+mod exports;
 pub mod keys;
 mod raw;
 pub mod schema;
 mod secret;
 mod show;
 
+pub use exports::Otlp;
 pub use secret::SecretRef;
 
 use crate::complaint::Complaint;
@@ -102,6 +104,8 @@ impl Rules {
 #[derive(Clone, Debug)]
 pub struct Events {
     pub jsonl: Jsonl,
+    /// The collector that events are sent to, if any.
+    pub otlp: Option<Otlp>,
     pub days: u64,
     pub max_gib: u64,
 }
@@ -211,7 +215,7 @@ impl Default for Config {
                 triage: None,
                 state_triage: None,
             },
-            events: Events { jsonl: Jsonl::Off, days: 30, max_gib: 2 },
+            events: Events { jsonl: Jsonl::Off, otlp: None, days: 30, max_gib: 2 },
             metrics: Switch::On(SocketAddr::from(([127, 0, 0, 1], 9464))),
             contact: None,
         }
@@ -325,6 +329,7 @@ impl Check<'_> {
                     Some(other) => other,
                     None => plain.events.jsonl,
                 },
+                otlp: self.otlp(events.otlp),
                 days: self.number(events.retention.days, "events.retention.days", plain.events.days),
                 max_gib: self.number(events.retention.max_gib, "events.retention.max_gib", plain.events.max_gib),
             },

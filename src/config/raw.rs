@@ -58,7 +58,16 @@ pub struct Rules {
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
     pub jsonl: Option<Spanned<String>>,
+    pub otlp: Otlp,
     pub retention: Retention,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    pub endpoint: Option<Spanned<String>>,
+    pub headers: Vec<Spanned<String>>,
+    pub ca: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

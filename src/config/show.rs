@@ -43,6 +43,14 @@ impl Config {
                     Jsonl::Stdout => "-".to_owned(),
                     Jsonl::File(path) => path.display().to_string(),
                 },
+                "otlp": match &self.events.otlp {
+                    None => json!({"endpoint": "off"}),
+                    Some(otlp) => json!({
+                        "endpoint": otlp.endpoint.to_string(),
+                        "headers": otlp.headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                        "ca": paths(&otlp.ca),
+                    }),
+                },
                 "retention": {"days": self.events.days, "max_gib": self.events.max_gib},
             },
             "metrics": {"listen": match self.metrics {

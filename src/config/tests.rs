@@ -28,7 +28,7 @@ fn every_key_of_the_table_is_read_and_every_sample_is_valid() {
 
 #[test]
 fn the_parser_knows_no_key_that_the_table_does_not() {
-    for section in ["", "proxy", "rules", "events", "events.retention", "metrics"] {
+    for section in ["", "proxy", "rules", "events", "events.otlp", "events.retention", "metrics"] {
         let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
         let known: std::collections::BTreeSet<&str> = KEYS
             .iter()
@@ -77,7 +77,33 @@ fn an_unknown_key_is_answered_with_place_and_nearest_key() {
 fn a_key_of_a_later_part_says_so_with_its_place() {
     let error = refusal("metrics: {listen: off}\nportals: []\n");
     assert_eq!(error, "/etc/gnomon/gnomon.yml:2:1: `portals` is not supported by this version yet; remove it");
-    assert!(refusal("events:\n  otlp: null\n").contains(":2:3: `otlp` is not supported"));
+}
+
+#[test]
+fn a_collector_is_told_apart_from_what_is_none_and_its_secrets_stay_secret() {
+    let text =
+        "events:\n  otlp: {endpoint: 'https://c.example', headers: ['authorization=file:token', 'X-Scope-OrgID=env:ORG'], ca: [a.pem]}\n";
+    let shown = parse(text).unwrap().to_json();
+    assert_eq!(
+        shown["events"]["otlp"],
+        serde_json::json!({"endpoint": "https://c.example/v1/logs",
+            "headers": ["authorization=file:/etc/gnomon/token", "x-scope-orgid=env:ORG"], "ca": ["/etc/gnomon/a.pem"]})
+    );
+    assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);
+    for (otlp, expected) in [
+        ("{endpoint: 'c.example:4318'}", ":1:27: `c.example:4318` is not the URL of a collector: write a URL"),
+        ("{endpoint: 'https://u:geheim@c.example'}", ":1:27: a user or password does not belong in the URL"),
+        ("{endpoint: 'https://c', headers: ['Authorization: Bearer geheim']}", ":1:50: write NAME=SECRET"),
+        ("{endpoint: 'https://c', headers: ['Authorization=geheim']}", ":1:50: write where the secret is"),
+        ("{endpoint: 'https://c', headers: ['content-type=env:X']}", ":1:50: gnomon sets `content-type` itself"),
+        ("{endpoint: 'http://c', headers: ['Authorization=env:X']}", ":1:27: the headers' secrets would be readable on the way"),
+        ("{headers: ['Authorization']}", ":1:27: write NAME=SECRET"),
+    ] {
+        let error = refusal(&format!("events: {{otlp: {otlp}}}\n"));
+        assert!(error.contains(expected) && !error.contains("geheim"), "{otlp}: {error}");
+    }
+    assert!(parse("events: {otlp: {endpoint: off}}\n").unwrap().events.otlp.is_none());
+    assert!(parse("events: {otlp: {endpoint: 'http://127.0.0.1:4318', headers: ['Authorization=env:X']}}\n").is_ok());
 }
 
 #[test]

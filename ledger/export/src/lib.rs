@@ -1,0 +1,32 @@
+//! Events leave the host: to an OpenTelemetry collector (OTLP logs over HTTP) and to a syslog server.
+//!
+//! **The ledger is the spool.** An [`Exporter`] reads acknowledged events from the ledger in the order of their numbers, over
+//! a read-only connection, and moves its [`Cursor`] only when the sink has accepted them. So nothing is buffered in memory,
+//! an outage delays no traffic and costs nothing until retention removes events that were not sent (they are counted as
+//! lost), and a restart goes on where it was.
+//!
+//! **The trade-off**: at least once. An event whose answer was lost is sent again; `event.id` tells doubles apart.
+//!
+//! It judges nothing and changes no field: the flat dotted names of events are the names at the receiver.
+#![deny(missing_docs)]
+
+mod backoff;
+mod counts;
+mod cursor;
+mod endpoint;
+mod exporter;
+mod otlp;
+mod sink;
+mod trust;
+
+pub use counts::ExportMetrics;
+pub use cursor::{Cursor, CursorError};
+pub use endpoint::{EndpointError, OtlpEndpoint};
+pub use exporter::{ExportError, Exporter, ExporterOptions};
+pub use otlp::{MAX_HEADERS, OtlpOptions, OtlpSink};
+pub use sink::{Delivery, SetupError, Sink};
+
+/// Most events of one batch.
+pub const MAX_BATCH: usize = 128;
+/// Most bytes of events' lines in one batch; one event that is longer goes alone.
+pub const MAX_BATCH_BYTES: usize = 1 << 20;

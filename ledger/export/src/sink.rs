@@ -1,0 +1,73 @@
+//! What receives events, and what it may answer.
+
+use crate::{OtlpSink, trust::TrustError};
+use gnomon_ledger::StoredEvent;
+use std::time::Duration;
+use thiserror::Error;
+
+/// A sink that cannot be set up.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// Its authorities cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A header's name or value is none.
+    #[error("`{0}` is not a header's name, or its value cannot stand in a header")]
+    Header(String),
+    /// TLS could not be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What came of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The sink has it, but for so many events, which it will never take.
+    Accepted {
+        /// How many it refused.
+        rejected: u64,
+    },
+    /// The sink refuses it for what is in it; sending the same again is of no use.
+    Refused {
+        /// What it said.
+        why: String,
+    },
+    /// It may or may not have arrived, or will be taken later: send it again.
+    Failed {
+        /// What went wrong.
+        why: String,
+        /// Not before this long.
+        after: Option<Duration>,
+    },
+}
+
+/// A receiver of events.
+#[derive(Debug)]
+pub enum Sink {
+    /// An OpenTelemetry collector.
+    Otlp(OtlpSink),
+}
+
+impl Sink {
+    /// The name in metrics, messages and the cursor file's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Otlp(_) => "otlp",
+        }
+    }
+
+    /// Whom it sends to, for messages.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match self {
+            Self::Otlp(sink) => sink.target(),
+        }
+    }
+
+    pub(crate) async fn deliver(&self, events: &[StoredEvent]) -> Delivery {
+        match self {
+            Self::Otlp(sink) => sink.deliver(events).await,
+        }
+    }
+}
