@@ -14,6 +14,7 @@ mod exporting;
 mod line;
 mod options;
 mod replay;
+mod reviewing;
 mod rule_changes;
 mod rule_files;
 mod scaffold;
@@ -70,6 +71,11 @@ enum Command {
     Events(commands::events::Events),
     /// Show the MCP servers that were seen
     Inventory(commands::inventory::Inventory),
+    /// Decide about MCP servers: look into them, approve, deny
+    #[command(subcommand)]
+    Review(commands::review::Review),
+    /// A week on one page: sanctioned and shadow use, what is new, what waits
+    Report(commands::report::Report),
     /// Judge recordings (HAR 1.2, or gnomon's own events) as if they were live
     Replay(commands::replay::Replay),
     /// Show, install and remove the certificate authority
@@ -109,6 +115,8 @@ fn main() -> ExitCode {
         Command::Arm(arm) => arm.run(),
         Command::Events(events) => events.run(),
         Command::Inventory(inventory) => inventory.run(),
+        Command::Review(review) => review.run(),
+        Command::Report(report) => report.run(),
         Command::Replay(replay) => replay.run(),
         Command::Ca(ca) => ca.run(),
         Command::Rules(rules) => rules.run(),

@@ -8,6 +8,7 @@ use crate::{
     exporting::Exports,
     line,
     options::ledger_in,
+    reviewing::Reviewing,
     rule_changes::RuleChanges,
     rule_files, service,
     watching::{Sensors, Watching},
@@ -16,9 +17,10 @@ use anyhow::{Context, Result};
 use gnomon_engine::Lint;
 use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_http::{CertificateAuthority, Provenance};
-use gnomon_inspect::{Bounds, Inspector, Surroundings};
+use gnomon_inspect::{Bounds, Inspector, Sighting, Surroundings};
 use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
 use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerOptions, Reader, Writer};
+use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -30,7 +32,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
 };
 
 /// Bytes of a GiB.
@@ -97,6 +99,9 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         };
         let mut serving = tokio::spawn(proxy.run(stopped(stop.subscribe())));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
+        let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone());
+        let reviewing = tokio::spawn(reviewing.run());
+        let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
         let mut narrating = tokio::spawn(narrate(ledger_in(state_dir), narration));
         service::ready();
         let broke = loop {
@@ -131,6 +136,10 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         }
         if let Some(scraping) = scraping {
             scraping.abort();
+        }
+        reviewing.abort();
+        if let Some(own) = own {
+            own.abort();
         }
         writer.shutdown().await;
         exports.stop().await;
@@ -294,6 +303,14 @@ async fn comes(moment: Option<SystemTime>) {
             return;
         }
         tokio::time::sleep(left.min(CLOCK)).await;
+    }
+}
+
+/// Records what the ledger detected by itself.
+async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<Recorder>) {
+    while let Some(seen) = detections.recv().await {
+        let class = UNUSUAL_VOLUME.class;
+        recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class, call: 0 }]);
     }
 }
 

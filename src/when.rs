@@ -25,6 +25,26 @@ fn ago(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
+/// A moment to come: `2027-05-31` (that day included, UTC), `90d` from now, or RFC 3339.
+pub fn until(text: &str) -> Result<SystemTime, String> {
+    let now = SystemTime::now();
+    let at = match (ago(text), day(text), rfc3339(text)) {
+        (Some(span), ..) => now.checked_add(span).ok_or_else(|| format!("`{text}` from now is beyond all calendars"))?,
+        (None, Some(day), _) => day,
+        (None, None, Some(moment)) => moment,
+        (None, None, None) => {
+            return Err(format!("`{text}` is neither a day (2027-05-31), a span (90d) nor a moment (2027-05-31T09:00:00Z)"));
+        }
+    };
+    if at <= now { Err(format!("`{text}` is over already")) } else { Ok(at) }
+}
+
+/// The end of a day, UTC.
+fn day(text: &str) -> Option<SystemTime> {
+    let date = time::Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?.next_day()?;
+    Some(SystemTime::from(date.midnight().assume_utc()))
+}
+
 /// An RFC 3339 moment.
 pub fn rfc3339(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
@@ -47,6 +67,16 @@ pub fn show(millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_come_is_a_day_a_span_or_a_moment_and_not_over() {
+        assert_eq!(show(millis(until("2999-12-31").unwrap())), "3000-01-01 00:00:00");
+        assert!(until("90d").unwrap() > SystemTime::now());
+        assert_eq!(show(millis(until("2999-01-01T10:00:00Z").unwrap())), "2999-01-01 10:00:00");
+        for bad in ["", "2020-01-01", "2999-02-30", "soon", "99999999999999w", "9999999999999999999d"] {
+            assert!(until(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn spans_and_moments_are_read_and_nonsense_is_not() {

@@ -3,7 +3,7 @@
 //! Parsed once, with errors that name the mistake: a filter that is silently empty would read as
 //! "nothing happened". SQL is made of it in `sqlite`.
 
-use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, Kind, Level, Retention, UnknownField};
+use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, Kind, Level, Retention, Review, UnknownField};
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -160,6 +160,7 @@ fn known_word(field: &FieldRef, value: &str) -> Result<(), String> {
         Field::RuleLevel => value.parse::<Level>().err(),
         Field::Channel => value.parse::<Channel>().err(),
         Field::Correlation => value.parse::<Correlation>().err(),
+        Field::ServerReview => value.parse::<Review>().err(),
         _ => None,
     };
     wrong.map_or(Ok(()), |unknown| Err(unknown.to_string()))

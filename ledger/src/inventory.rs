@@ -3,6 +3,7 @@
 //!
 //! Everything in it is claimed by strangers, so everything is bounded.
 
+use crate::volume::Volumes;
 use gnomon_observe::{Channel, Confidence, Field, Lookup, Observation, Value};
 use hashbrown::{Equivalent, HashMap, HashSet};
 use serde::Serialize;
@@ -64,6 +65,21 @@ pub struct ServerRecord {
     pub confidence: Option<Confidence>,
     /// How it is reached.
     pub channel: Option<Channel>,
+}
+
+/// A name that was first seen at a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewName {
+    /// The server's name or address.
+    pub address: String,
+    /// Its TCP port.
+    pub port: Option<u16>,
+    /// The path of its endpoint.
+    pub path: String,
+    /// The name.
+    pub name: String,
+    /// When it was first seen, milliseconds since the Unix epoch.
+    pub first_seen_ms: i64,
 }
 
 /// Where an event's server stands in the inventory.
@@ -157,12 +173,14 @@ impl About {
 pub(crate) struct Deltas {
     pub(crate) servers: HashMap<ServerKey, ServerDelta>,
     pub(crate) incidents: HashMap<SmolStr, IncidentDelta>,
+    pub(crate) volumes: Volumes,
 }
 
 impl Deltas {
     /// Adds what the event at place `n` of the group says. What is known already costs look-ups and no
     /// allocation: this runs where events are recorded.
     pub(crate) fn add(&mut self, n: usize, seen: &Observation, at_ms: i64) {
+        self.volumes.add(seen, at_ms);
         if let Some(id) = text(seen, Field::IncidentId) {
             let delta = match self.incidents.get_mut(id) {
                 Some(delta) => delta,

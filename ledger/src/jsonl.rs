@@ -1,4 +1,4 @@
-//! JSON lines: one line per event, appended, survives rotation and crashes.
+//! JSON lines: one line per event, appended, bounded in size and age, survives rotation by others and crashes.
 //!
 //! A line that a crash tore is an event that was never acknowledged: it is cut off when the file is
 //! opened next. A write that fails in the middle is taken back, so that a full disk leaves whole
@@ -10,7 +10,18 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
+
+/// The file and those it was before are at most so many: `events.jsonl`, `events.jsonl.1` … `events.jsonl.7`.
+const PARTS: u32 = 8;
+
+/// How much is kept in all files together, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) max_bytes: u64,
+    pub(crate) retention: Duration,
+}
 
 /// Where lines go.
 pub(crate) enum Jsonl {
@@ -20,12 +31,19 @@ pub(crate) enum Jsonl {
 }
 
 impl Jsonl {
-    pub(crate) fn open(target: &JsonlTarget) -> io::Result<Self> {
+    pub(crate) fn open(target: &JsonlTarget, keep: Keep) -> io::Result<Self> {
         Ok(match target {
             JsonlTarget::None => Jsonl::None,
             JsonlTarget::Stdout => Jsonl::Stdout,
-            JsonlTarget::File(path) => Jsonl::File(LineFile::open(path)?),
+            JsonlTarget::File(path) => Jsonl::File(LineFile::open(path, keep)?),
         })
+    }
+
+    /// Removes what is kept too long.
+    pub(crate) fn prune(&self) {
+        if let Jsonl::File(file) = self {
+            file.prune();
+        }
     }
 
     /// Writes whole lines and waits until they are on disk (for standard output: handed over).
@@ -48,6 +66,9 @@ pub(crate) struct LineFile {
     /// Absent after a failure that may have left a torn line; opened (and repaired) again by the
     /// next append.
     open: Option<Open>,
+    keep: Keep,
+    /// That it could not be rotated was told.
+    told: bool,
 }
 
 struct Open {
@@ -59,13 +80,26 @@ struct Open {
 }
 
 impl LineFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), open: Some(open(path)?) })
+    fn open(path: &Path, keep: Keep) -> io::Result<Self> {
+        let file = Self { path: path.to_owned(), open: Some(open(path)?), keep, told: false };
+        file.prune();
+        Ok(file)
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.was_rotated() {
             self.open = None;
+        }
+        if self.is_due(lines.len()) {
+            match self.rotate() {
+                Ok(()) => self.open = None,
+                // Its folder is somebody else's, who then sees to its size.
+                Err(error) if !self.told => {
+                    self.told = true;
+                    tracing::warn!(path = %self.path.display(), %error, "cannot rename the file of events, so it grows");
+                }
+                Err(_) => {}
+            }
         }
         let current = match &mut self.open {
             Some(current) => current,
@@ -76,6 +110,45 @@ impl LineFile {
             self.open = None;
         }
         written
+    }
+
+    /// Whether this part of the lines is full or old enough.
+    fn is_due(&self, more: usize) -> bool {
+        let Some(there) = self.open.as_ref().filter(|open| open.regular).and_then(|open| open.file.metadata().ok()) else { return false };
+        let full = there.len() > 0 && there.len() + more as u64 > self.keep.max_bytes / u64::from(PARTS);
+        let age = there.created().ok().and_then(|made| SystemTime::now().duration_since(made).ok());
+        full || (there.len() > 0 && age.is_some_and(|age| age > self.keep.retention / PARTS))
+    }
+
+    /// Renames this part and those before it; the oldest goes.
+    fn rotate(&self) -> io::Result<()> {
+        for number in (1..PARTS - 1).rev() {
+            match fs::rename(self.part(number), self.part(number + 1)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, self.part(1))?;
+        self.prune();
+        Ok(())
+    }
+
+    /// Removes parts whose last line is older than anything is kept.
+    fn prune(&self) {
+        for path in (1..PARTS).map(|number| self.part(number)) {
+            let written = fs::metadata(&path).and_then(|there| there.modified()).ok();
+            let age = written.and_then(|written| SystemTime::now().duration_since(written).ok());
+            if age.is_some_and(|age| age > self.keep.retention) {
+                // What cannot be removed now is tried again.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    fn part(&self, number: u32) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        name.into()
     }
 
     /// Whether the path now leads elsewhere: logrotate renamed or removed the file.
@@ -137,6 +210,8 @@ fn repair(mut file: &File, length: u64) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const KEEP: Keep = Keep { max_bytes: 1 << 30, retention: Duration::from_secs(86_400) };
+
     fn file_in(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("events.jsonl")
     }
@@ -147,7 +222,7 @@ mod tests {
         let path = file_in(&dir);
         for (found, left) in [("{\"a\":1}\n{\"b\":", "{\"a\":1}\n"), ("{\"a\"", ""), ("", ""), ("{}\n", "{}\n")] {
             fs::write(&path, found).unwrap();
-            let mut file = LineFile::open(&path).unwrap();
+            let mut file = LineFile::open(&path, KEEP).unwrap();
             file.append(b"{\"c\":3}\n").unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{left}{{\"c\":3}}\n"));
         }
@@ -159,7 +234,7 @@ mod tests {
         let path = file_in(&dir);
         let foreign = "x".repeat(MAX_EVENT_BYTES * 2);
         fs::write(&path, &foreign).unwrap();
-        LineFile::open(&path).unwrap().append(b"{}\n").unwrap();
+        LineFile::open(&path, KEEP).unwrap().append(b"{}\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{foreign}\n{{}}\n"));
     }
 
@@ -167,7 +242,7 @@ mod tests {
     fn a_renamed_removed_or_truncated_file_is_followed() {
         let dir = tempfile::tempdir().unwrap();
         let path = file_in(&dir);
-        let mut file = LineFile::open(&path).unwrap();
+        let mut file = LineFile::open(&path, KEEP).unwrap();
         file.append(b"1\n").unwrap();
         fs::rename(&path, dir.path().join("events.jsonl.1")).unwrap();
         file.append(b"2\n").unwrap();
@@ -184,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_error_and_never_a_panic() {
-        let mut file = LineFile::open(Path::new("/dev/full")).unwrap();
+        let mut file = LineFile::open(Path::new("/dev/full"), KEEP).unwrap();
         assert_eq!(file.append(b"{}\n").unwrap_err().kind(), ErrorKind::StorageFull);
         assert!(file.append(b"{}\n").is_err());
     }
@@ -192,7 +267,43 @@ mod tests {
     #[test]
     fn others_may_not_read_it() {
         let dir = tempfile::tempdir().unwrap();
-        LineFile::open(&file_in(&dir)).unwrap();
+        LineFile::open(&file_in(&dir), KEEP).unwrap();
         assert_eq!(fs::metadata(file_in(&dir)).unwrap().mode() & 0o137, 0);
+    }
+
+    #[test]
+    fn all_parts_together_stay_within_the_bound_and_keep_the_newest_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_in(&dir);
+        let keep = Keep { max_bytes: 16_000, ..KEEP };
+        let mut file = LineFile::open(&path, keep).unwrap();
+        for number in 0..400 {
+            file.append(format!("{number:099}\n").as_bytes()).unwrap();
+        }
+        let mut lines = String::new();
+        let mut bytes = 0;
+        for part in (1..20).rev().map(|number| file.part(number)).chain([path.clone()]) {
+            let text = fs::read_to_string(part).unwrap_or_default();
+            bytes += text.len();
+            lines.push_str(&text);
+        }
+        assert!(bytes <= 16_000 && bytes > 12_000, "{bytes}");
+        let numbers: Vec<usize> = lines.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(numbers.last(), Some(&399));
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "no gap");
+    }
+
+    #[test]
+    fn parts_that_are_too_old_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_in(&dir);
+        let old = dir.path().join("events.jsonl.3");
+        let foreign = dir.path().join("events.jsonl.3.gz");
+        for name in [&old, &foreign] {
+            fs::write(name, "{}\n").unwrap();
+            File::open(name).unwrap().set_modified(SystemTime::now() - Duration::from_secs(2 * 86_400)).unwrap();
+        }
+        LineFile::open(&path, KEEP).unwrap();
+        assert!(!old.exists() && foreign.exists());
     }
 }

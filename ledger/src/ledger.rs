@@ -1,12 +1,21 @@
 //! The two ends of the ledger: a handle that everyone clones, and the writer that the command owns.
 
 use crate::{
-    DropCounts, Event, FirstSeen, LedgerCounts, LedgerError, LedgerOptions, Recorded, jsonl::Jsonl, lock::WriterLock, options::JsonlTarget,
-    queue::Queue, sqlite::Store, writer,
+    DropCounts, Event, FirstSeen, LedgerCounts, LedgerError, LedgerOptions, Recorded,
+    jsonl::{Jsonl, Keep},
+    lock::WriterLock,
+    options::{JsonlTarget, MIN_DATABASE_BYTES},
+    queue::Queue,
+    sqlite::Store,
+    writer,
 };
+use gnomon_observe::Observation;
 use std::{path::Path, sync::Arc, thread};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+
+/// How many detections of the ledger's own may wait to be recorded.
+const UNUSUAL_WAITING: usize = 64;
 
 /// The writer has stopped, so nothing more can become durable.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -51,23 +60,26 @@ impl Ledger {
         };
         let lock = WriterLock::acquire(dir)?;
         let store = Store::open(&options.path, options.max_bytes, options.retention).await?;
-        let jsonl = Jsonl::open(&options.jsonl).map_err(|source| {
-            let path = match &options.jsonl {
-                JsonlTarget::File(path) => path.clone(),
-                JsonlTarget::None | JsonlTarget::Stdout => options.path.clone(),
-            };
-            LedgerError::NotWritable { path, source }
-        })?;
+        let jsonl =
+            Jsonl::open(&options.jsonl, Keep { max_bytes: options.max_bytes.max(MIN_DATABASE_BYTES), retention: options.retention })
+                .map_err(|source| {
+                    let path = match &options.jsonl {
+                        JsonlTarget::File(path) => path.clone(),
+                        JsonlTarget::None | JsonlTarget::Stdout => options.path.clone(),
+                    };
+                    LedgerError::NotWritable { path, source }
+                })?;
         let queue = Arc::new(Queue::new(options.queue));
         let (report, progress) = watch::channel(Progress::default());
-        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, lock);
+        let (tell, unusual) = mpsc::channel(UNUSUAL_WAITING);
+        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, tell, lock);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|source| LedgerError::Thread { source })?;
         thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || runtime.block_on(task.run()))
             .map_err(|source| LedgerError::Thread { source })?;
-        Ok((Ledger { queue: queue.clone(), progress: progress.clone() }, Writer { queue, progress }))
+        Ok((Ledger { queue: queue.clone(), progress: progress.clone() }, Writer { queue, progress, unusual: Some(unusual) }))
     }
 
     /// Writes the event's line and leaves it to the writer. Never waits for the disk; a lost event is
@@ -121,6 +133,7 @@ impl Ledger {
 pub struct Writer {
     queue: Arc<Queue>,
     progress: watch::Receiver<Progress>,
+    unusual: Option<mpsc::Receiver<Observation>>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -130,6 +143,12 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
+    /// Detections that the ledger makes of what it sums up: [`gnomon_observe::UNUSUAL_VOLUME`]. They are events like
+    /// others once somebody records them. To be taken once.
+    pub fn take_detections(&mut self) -> Option<mpsc::Receiver<Observation>> {
+        self.unusual.take()
+    }
+
     /// Lets nothing more in, writes and fsyncs what is queued, folds the write-ahead log into the
     /// database, closes it and releases the lock.
     pub async fn shutdown(mut self) {

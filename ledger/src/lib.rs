@@ -51,9 +51,12 @@ mod lock;
 mod options;
 mod queue;
 mod reader;
+mod reviews;
 mod sqlite;
 mod story;
+mod usage;
 mod verdict;
+mod volume;
 mod writer;
 
 pub use condition::{Comparison, Condition, ConditionError};
@@ -63,10 +66,16 @@ pub use error::{LedgerError, ReadError};
 pub use event::{Event, MAX_EVENT_BYTES};
 pub use ids::Ids;
 pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, Standing};
-pub use inventory::{MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerRecord, ServerStatus};
+pub use inventory::{MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus};
 pub use ledger::{Closed, Ledger, Writer};
 pub use options::{JsonlTarget, LedgerOptions, MAX_COMMIT_EVERY, MIN_DATABASE_BYTES};
 pub use queue::{DropCounts, DropReason, Recorded};
 pub use reader::{EventFilter, Follow, Found, IncidentRecord, MAX_PAGE, Order, Reader, StoredEvent};
+pub use reviews::{
+    DecidedBy, Decision, Journal, JournalError, MAX_JOURNAL_BYTES, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on,
+    journal_in,
+};
 pub use story::{MIN_ID_PREFIX, More, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story};
+pub use usage::{DayUsage, MAX_REPORT_NAMES, Tally, Usage};
 pub use verdict::{Verdict, VerdictKind, verdicts};
+pub use volume::{MAX_VOLUME_PAIRS, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS};

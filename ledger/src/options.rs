@@ -15,8 +15,8 @@ pub enum JsonlTarget {
     /// Nowhere: the database only.
     #[default]
     None,
-    /// Appended to this file (mode 0640). It may be rotated by renaming or by truncating; how long
-    /// and how much of it is kept is the rotation's business, not ours.
+    /// Appended to this file (mode 0640). It is rotated so that it and its predecessors, `.1` to `.7`, keep within
+    /// [`LedgerOptions::max_bytes`] and [`LedgerOptions::retention`]; others may rotate it too, by renaming or truncating.
     File(PathBuf),
     /// To standard output, for containers. Not fsynced: acknowledgement rests on the database.
     Stdout,

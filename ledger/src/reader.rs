@@ -4,9 +4,10 @@
 use crate::{
     Condition, DailyIncident, DailyIncidents, ReadError, Story,
     daily::{self, Summing},
-    inventory::{ServerAt, ServerRecord},
+    inventory::{NewName, ServerAt, ServerRecord},
     sqlite::{Around, Rows},
     story::{IdPrefix, Names},
+    usage::{self, Usage},
 };
 use serde::Serialize;
 use std::{path::Path, time::Duration};
@@ -266,6 +267,32 @@ impl Reader {
             }
             filter.after = last;
         }
+    }
+
+    /// What the days from midnight `from_ms` on come to.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn usage(&mut self, from_ms: i64, days: usize) -> Result<Usage, ReadError> {
+        let until = from_ms.saturating_add(days as i64 * 86_400_000);
+        let mut filter = EventFilter { since_ms: Some(from_ms), until_ms: Some(until), limit: MAX_PAGE, ..EventFilter::default() };
+        let mut summing = usage::Summing::new(from_ms, days);
+        loop {
+            let page = self.rows.events(&filter, Order::OldestFirst, i64::MAX).await?;
+            page.iter().for_each(|event| summing.add(event.at_ms, &event.json));
+            filter.after = page.last().map(|event| event.seq).or(filter.after);
+            if page.len() < MAX_PAGE {
+                return Ok(summing.finish());
+            }
+        }
+    }
+
+    /// Tools that were first seen in that time, the latest first, at most [`MAX_PAGE`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn new_tools(&mut self, since_ms: i64, until_ms: i64) -> Result<Vec<NewName>, ReadError> {
+        self.rows.new_tools(since_ms, until_ms, MAX_PAGE).await
     }
 
     /// The most recent incidents, newest first, at most `limit` and [`MAX_PAGE`].

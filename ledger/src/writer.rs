@@ -13,11 +13,12 @@ use crate::{
     queue::{Queue, Taken},
     sqlite::Store,
 };
+use gnomon_observe::Observation;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How often an idle ledger forgets what is too old. A busy one does so as it writes.
 const IDLE_RETENTION_EVERY: Duration = Duration::from_secs(600);
@@ -32,6 +33,7 @@ pub(crate) struct Task {
     report: watch::Sender<Progress>,
     commit_every: Duration,
     complaint: Option<Instant>,
+    unusual: mpsc::Sender<Observation>,
     // Last, so that it is released after the database is closed.
     lock: WriterLock,
 }
@@ -43,10 +45,11 @@ impl Task {
         jsonl: Jsonl,
         report: watch::Sender<Progress>,
         commit_every: Duration,
+        unusual: mpsc::Sender<Observation>,
         lock: WriterLock,
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
-        Self { queue, store, jsonl, report, commit_every, complaint: None, lock }
+        Self { queue, store, jsonl, report, commit_every, complaint: None, unusual, lock }
     }
 
     /// Runs until the queue is shut and empty.
@@ -59,6 +62,7 @@ impl Task {
                 biased;
                 () = self.queue.arrived() => {}
                 _ = forget.tick() => {
+                    self.jsonl.prune();
                     if let Err(error) = self.store.forget(now_ms()).await {
                         self.complain("retention", 0, &error.to_string());
                     }
@@ -101,6 +105,14 @@ impl Task {
             now.acknowledged += acknowledged;
             now.first_seen += first_seen;
         });
+        // What was written is acknowledged already; that nobody could look is worth a line and no more.
+        match self.store.look_at_volume(group.deltas.volumes.latest_hour()).await {
+            Ok(unusual) => unusual.iter().for_each(|hour| {
+                // Whoever listens is slower than one a day and user; if nobody does, nobody wants to know.
+                let _ = self.unusual.try_send(hour.describe());
+            }),
+            Err(error) => self.complain("volume", 0, &error.to_string()),
+        }
         self.queue.give_back(group);
     }
 }

@@ -12,6 +12,8 @@ pub mod inventory;
 pub mod proxy;
 pub mod reference;
 pub mod replay;
+pub mod report;
+pub mod review;
 pub mod rules;
 pub mod run;
 pub mod sensor;

@@ -154,7 +154,14 @@ pub const KEYS: &[Key] = &[
         Shape::Text,
         "off",
         "events.jsonl",
-        "A file to which events are appended as JSON lines, `-` for standard output, or `off`. Rotate it with logrotate. Relative to this file.",
+        "A file to which events are appended as JSON lines, `-` for standard output, or `off`. It is rotated within the bounds of `events.retention`. Relative to this file.",
+    ),
+    key(
+        "events.retention.days",
+        Shape::Number(1, 3650),
+        "30",
+        "30",
+        "How long events are kept, days: in the ledger and in the file of JSON lines.",
     ),
     key(
         "events.otlp.endpoint",
@@ -177,13 +184,12 @@ pub const KEYS: &[Key] = &[
         "[corp-root.pem]",
         "PEM files with further authorities to trust when the collector is verified. Relative to this file.",
     ),
-    key("events.retention.days", Shape::Number(1, 3650), "30", "30", "How long events stay in the ledger, days."),
     key(
         "events.retention.max_gib",
         Shape::Number(1, 4096),
         "2",
         "2",
-        "Most GiB of the ledger's database; beyond it the oldest events go. Its write-ahead log comes on top, at most 64 MiB.",
+        "Most GiB of the ledger's database, and of the file of JSON lines with those it was rotated to; beyond it the oldest events go. The database's write-ahead log comes on top, at most 64 MiB.",
     ),
     key(
         "metrics.listen",

@@ -55,9 +55,9 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
                 }
             }
         };
-        add_names(conn, id, CLIENT, &delta.clients, MAX_CLIENTS).await?;
-        add_names(conn, id, TOOL, &delta.tools, MAX_TOOLS).await?;
-        add_names(conn, id, PROTOCOL, &delta.protocols, MAX_PROTOCOLS).await?;
+        add_names(conn, id, CLIENT, &delta.clients, MAX_CLIENTS, delta.first_ms).await?;
+        add_names(conn, id, TOOL, &delta.tools, MAX_TOOLS, delta.first_ms).await?;
+        add_names(conn, id, PROTOCOL, &delta.protocols, MAX_PROTOCOLS, delta.first_ms).await?;
     }
     Ok(Applied { servers, first_seen })
 }
@@ -126,14 +126,15 @@ async fn add_names(
     what: &'static str,
     names: &HashSet<SmolStr>,
     bound: usize,
+    first_ms: i64,
 ) -> Result<(), sqlx::Error> {
     if names.is_empty() {
         return Ok(());
     }
     let names = serde_json::Value::from_iter(names.iter().map(SmolStr::as_str)).to_string();
     sqlx::query(
-        "INSERT INTO server_name (server, what, name)
-         SELECT ?1, ?2, value FROM json_each(?3)
+        "INSERT INTO server_name (server, what, name, first_ts)
+         SELECT ?1, ?2, value, ?5 FROM json_each(?3)
          WHERE value NOT IN (SELECT name FROM server_name WHERE server = ?1 AND what = ?2)
          LIMIT max(0, ?4 - (SELECT count(*) FROM server_name WHERE server = ?1 AND what = ?2))",
     )
@@ -141,6 +142,7 @@ async fn add_names(
     .bind(what)
     .bind(names)
     .bind(bound as i64)
+    .bind(first_ms)
     .execute(conn)
     .await?;
     Ok(())

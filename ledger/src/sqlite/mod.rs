@@ -7,6 +7,7 @@ mod query;
 mod schema;
 mod story;
 mod trim;
+mod volume;
 
 pub(crate) use query::Rows;
 pub(crate) use story::Around;
@@ -42,6 +43,7 @@ pub(crate) struct Store {
     servers: usize,
     statements: append::Statements,
     trimmed: trim::Schedule,
+    volume: volume::Watch,
 }
 
 impl Store {
@@ -82,6 +84,7 @@ impl Store {
             servers,
             statements: append::Statements::default(),
             trimmed: trim::Schedule::default(),
+            volume: volume::Watch::default(),
         })
     }
 
@@ -95,6 +98,7 @@ impl Store {
         let seqs = append::events(&mut tx, &mut self.statements, group).await?;
         append::incidents(&mut tx, &group.deltas, &seqs).await?;
         let Applied { servers, first_seen } = inventory::apply(&mut tx, &group.deltas, servers).await?;
+        volume::add(&mut tx, &group.deltas.volumes).await?;
         tx.commit().await?;
         self.servers = servers;
         Ok(first_seen)

@@ -3,7 +3,7 @@
 use super::{conditions, inventory, schema};
 use crate::{
     ReadError,
-    inventory::{ServerRecord, ServerStatus},
+    inventory::{NewName, ServerRecord, ServerStatus},
     reader::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent},
 };
 use gnomon_observe::Confidence;
@@ -101,6 +101,23 @@ impl Rows {
         }
         let rows = sqlx::query("SELECT * FROM server ORDER BY last_ts DESC, id").fetch_all(&mut self.conn).await?;
         rows.iter().map(|row| server(row, &mut names)).collect()
+    }
+
+    /// Tools first seen from `since_ms` on and before `until_ms`, the latest first.
+    pub(crate) async fn new_tools(&mut self, since_ms: i64, until_ms: i64, limit: usize) -> Result<Vec<NewName>, ReadError> {
+        let rows: Vec<(String, i64, String, String, i64)> = sqlx::query_as(
+            "SELECT address, port, path, server_name.name, server_name.first_ts FROM server_name JOIN server ON server.id = server_name.server
+             WHERE what = ? AND server_name.first_ts >= ? AND server_name.first_ts < ? ORDER BY server_name.first_ts DESC LIMIT ?",
+        )
+        .bind(inventory::TOOL)
+        .bind(since_ms)
+        .bind(until_ms)
+        .bind(limit as i64)
+        .fetch_all(&mut self.conn)
+        .await?;
+        let port = |port: i64| u16::try_from(port).ok().filter(|port| *port != 0);
+        let new = |(address, number, path, name, first_seen_ms)| NewName { address, port: port(number), path, name, first_seen_ms };
+        Ok(rows.into_iter().map(new).collect())
     }
 
     pub(crate) async fn incidents(&mut self, limit: usize) -> Result<Vec<IncidentRecord>, ReadError> {

@@ -58,6 +58,20 @@ const MIGRATIONS: &[&str] = &[
        name TEXT NOT NULL,
        PRIMARY KEY (server, what, name)
      ) STRICT, WITHOUT ROWID;",
+    // When a tool was first offered, for what is new; sums by the hour, for what is unusual. What was there
+    // before counts as old.
+    "ALTER TABLE server_name ADD COLUMN first_ts INTEGER NOT NULL DEFAULT 0;
+     CREATE TABLE volume (
+       known_by INTEGER NOT NULL,
+       user TEXT NOT NULL,
+       server TEXT NOT NULL,
+       hour INTEGER NOT NULL,
+       requests INTEGER NOT NULL,
+       bytes INTEGER NOT NULL,
+       told INTEGER NOT NULL,
+       PRIMARY KEY (known_by, user, server, hour)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX volume_hour ON volume (hour);",
 ];
 
 /// The schema this gnomon writes.
@@ -90,4 +104,25 @@ pub(crate) async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<
 /// The file's application id and schema version.
 pub(crate) async fn identity(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
     sqlx::query_as("SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").fetch_one(conn).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ledger_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_has() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;");
+        for sql in [MIGRATIONS[0].to_owned(), mark, "INSERT INTO server VALUES (1,'a',443,'',1,1,1,0,NULL,NULL,NULL,2,NULL)".to_owned()] {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+        }
+        sqlx::query("INSERT INTO server_name (server, what, name) VALUES (1, 'tool', 'old')").execute(&mut conn).await.unwrap();
+        migrate(&mut conn, Path::new("ledger.sqlite")).await.unwrap();
+        assert_eq!(identity(&mut conn).await.unwrap(), (APPLICATION_ID, VERSION));
+        let kept: (String, i64) = sqlx::query_as("SELECT name, first_ts FROM server_name").fetch_one(&mut conn).await.unwrap();
+        assert_eq!(kept, ("old".to_owned(), 0));
+        sqlx::query("SELECT * FROM volume").fetch_all(&mut conn).await.unwrap();
+        migrate(&mut conn, Path::new("ledger.sqlite")).await.unwrap();
+    }
 }

@@ -6,6 +6,7 @@ mod bounds;
 mod durability;
 mod questions;
 mod stories;
+mod volume;
 
 use gnomon_ledger::{Event, EventFilter, JsonlTarget, Ledger, LedgerOptions, Order, Reader, Recorded, StoredEvent, Writer};
 use gnomon_observe::{Field, Observation};

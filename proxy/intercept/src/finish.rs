@@ -50,7 +50,8 @@ impl Finisher {
             };
             call = Some((sighting.call, id.clone()));
             let seen = &mut sighting.seen;
-            let kind = match (sighting.rule, sighting.action) {
+            // Detections of gnomon's own have no rule that is loaded.
+            let kind = match (seen.text(Field::RuleId), sighting.action) {
                 (None, _) | (Some(_), Action::Allow) => "event",
                 (Some(_), _) => {
                     let client = seen.text(Field::UserName).or_else(|| seen.text(Field::SourceAddress)).unwrap_or_default();

@@ -4,7 +4,7 @@
 use crate::{FlowOutcome, exposition};
 use gnomon_engine::{Origin, RuleSet};
 use gnomon_ledger::LedgerCounts;
-use gnomon_observe::{Action, Channel, Field, Lookup, Observation, Value};
+use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::time::{Duration, SystemTime};
 
@@ -129,6 +129,10 @@ impl Metrics {
         };
         metrics.put_in_force();
         metrics.rules_replaced(rules);
+        for rule in OWN_RULES {
+            metrics.detections.with_label_values(&[rule.id, rule.level.as_str(), rule.class.as_str(), "", Action::Log.as_str()]);
+            metrics.rule_info.with_label_values(&[rule.id, rule.name, "own"]).set(1);
+        }
         Ok(metrics)
     }
 

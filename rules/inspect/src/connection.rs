@@ -1,7 +1,7 @@
 //! The first two phases: what is known of a connection before any request.
 
 use crate::{
-    Enforcement, Inspector, Sighting,
+    Enforcement, Inspector, Reviews, Sighting,
     inspector::Endpoint,
     normal_host,
     shadow::{tempered, would},
@@ -30,6 +30,7 @@ pub struct Connection {
     rules: Arc<RuleSet>,
     progress: Progress,
     enforcement: Enforcement,
+    reviews: Arc<Reviews>,
     pub(crate) host_points_to_mcp: bool,
     /// The last path asked for: requests of a connection mostly share theirs.
     place: Arc<Mutex<Option<Place>>>,
@@ -55,10 +56,19 @@ impl Connection {
     #[must_use]
     pub fn open_under(inspector: &Arc<Inspector>, seen: Observation, enforcement: Enforcement) -> (Self, Answer) {
         let rules = inspector.rules();
+        let reviews = inspector.reviews();
         let mut progress = rules.start();
         let answer = rules.judge(&seen, Phase::Connect, &mut progress);
-        let connection =
-            Self { inspector: inspector.clone(), seen, rules, progress, enforcement, host_points_to_mcp: false, place: Arc::default() };
+        let connection = Self {
+            inspector: inspector.clone(),
+            seen,
+            rules,
+            progress,
+            enforcement,
+            reviews,
+            host_points_to_mcp: false,
+            place: Arc::default(),
+        };
         let answer = tempered(answer, connection.enforcement());
         (connection, answer)
     }
@@ -80,7 +90,7 @@ impl Connection {
         let server = normal_host(hello.sni.unwrap_or(target));
         let entry = self.inspector.surroundings.catalogue.lookup(&server);
         self.seen.set_some(Field::Catalogue, entry.map(|e| e.kind.as_str()));
-        self.seen.set(Field::Sanctioned, self.inspector.surroundings.sanctioned.matches(&server, port));
+        self.inspector.describe_standing(&mut self.seen, &self.reviews, &server, port);
         self.seen.set_some(Field::Sni, hello.sni);
         self.seen.set_some(Field::ClientRandom, hello.random.map(|r| hex(r)));
         self.host_points_to_mcp = self.inspector.host_points_to_mcp(&server);
@@ -90,17 +100,22 @@ impl Connection {
         tempered(answer, self.enforcement())
     }
 
-    /// The rules in force now, and how far they are decided by what this connection knows. A
-    /// connection can outlive its rules: then its two phases are judged anew.
-    pub(crate) fn standing(&self) -> (Arc<RuleSet>, Progress) {
-        let rules = self.inspector.rules();
-        if Arc::ptr_eq(&rules, &self.rules) {
-            return (rules, self.progress.clone());
+    /// The rules in force now, what is known of the connection, and how far the rules are decided by that. A
+    /// connection can outlive its rules and what was decided about its server: then its two phases are
+    /// judged anew.
+    pub(crate) fn standing(&self) -> (Arc<RuleSet>, Observation, Progress) {
+        let (rules, reviews) = (self.inspector.rules(), self.inspector.reviews());
+        let mut seen = self.seen.clone();
+        if Arc::ptr_eq(&rules, &self.rules) && Arc::ptr_eq(&reviews, &self.reviews) {
+            return (rules, seen, self.progress.clone());
+        }
+        if let (Some(server), Lookup::Value(Value::Int(port))) = (self.seen.text(Field::ServerAddress), self.seen.get(Field::ServerPort)) {
+            self.inspector.describe_standing(&mut seen, &reviews, server, u16::try_from(*port).unwrap_or_default());
         }
         let mut progress = rules.start();
-        let _ = rules.judge(&self.seen, Phase::Connect, &mut progress);
-        let _ = rules.judge(&self.seen, Phase::Hello, &mut progress);
-        (rules, progress)
+        let _ = rules.judge(&seen, Phase::Connect, &mut progress);
+        let _ = rules.judge(&seen, Phase::Hello, &mut progress);
+        (rules, seen, progress)
     }
 
     pub(crate) fn place(&self, path: &str) -> Place {

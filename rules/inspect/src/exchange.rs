@@ -112,8 +112,7 @@ impl Exchange {
     #[must_use]
     pub fn begin(connection: &Connection, head: &Head<'_>) -> Self {
         let inspector = connection.inspector.clone();
-        let (rules, mut progress) = connection.standing();
-        let mut base = connection.seen.clone();
+        let (rules, mut base, mut progress) = connection.standing();
         let named = Named::among(head.headers);
         let accept = text(named.accept);
         let (findings, endpoint) = head_findings(connection, &inspector, head, &named, &mut base);

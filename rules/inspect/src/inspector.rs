@@ -1,10 +1,10 @@
 //! What all exchanges share: the rules in force, the surroundings, the bounds, and the memory of
 //! endpoints that spoke MCP before.
 
-use crate::{HostPatterns, normal_host};
+use crate::{HostPatterns, Reviews, normal_host, reviews};
 use arc_swap::ArcSwap;
 use gnomon_engine::RuleSet;
-use gnomon_observe::{Field, Lookup, Observation};
+use gnomon_observe::{Field, Lookup, Observation, Value};
 use gnomon_packs::{HostCatalogue, Kind};
 use gnomon_wire::{coding::DecodeLimits, jsonrpc};
 use quick_cache::sync::Cache;
@@ -77,6 +77,7 @@ pub struct Surroundings {
 pub struct Inspector {
     rules: ArcSwap<RuleSet>,
     pub(crate) surroundings: Surroundings,
+    reviews: ArcSwap<Reviews>,
     pub(crate) bounds: Bounds,
     spoke_mcp: Cache<Endpoint, ()>,
     sessions: Cache<(SmolStr, SmolStr), Named>,
@@ -121,6 +122,7 @@ impl Inspector {
         Self {
             rules: ArcSwap::new(rules),
             surroundings,
+            reviews: ArcSwap::default(),
             bounds,
             spoke_mcp: Cache::new(bounds.memory),
             sessions: Cache::new(bounds.memory),
@@ -173,10 +175,28 @@ impl Inspector {
         &self.bounds
     }
 
-    /// Whether the organisation named this server as allowed.
+    /// What people decided about servers, as it holds for requests that begin now.
+    pub(crate) fn reviews(&self) -> Arc<Reviews> {
+        self.reviews.load_full()
+    }
+
+    /// Puts other reviews in force for requests that begin from now on, on open connections too.
+    pub fn replace_reviews(&self, reviews: Arc<Reviews>) {
+        self.reviews.store(reviews);
+    }
+
+    /// Writes into an observation whether this server, its name already [`normal_host`], is sanctioned,
+    /// and what was decided about it.
+    pub(crate) fn describe_standing(&self, seen: &mut Observation, reviews: &Reviews, server: &str, port: u16) {
+        reviews::describe(seen, self.surroundings.sanctioned.matches(server, port), reviews.of(server, port));
+    }
+
+    /// Whether the organisation allows this server: by configuration or by approval.
     #[must_use]
     pub fn is_sanctioned(&self, host: &str, port: u16) -> bool {
-        self.surroundings.sanctioned.matches(&normal_host(host), port)
+        let mut seen = Observation::new();
+        self.describe_standing(&mut seen, &self.reviews.load(), &normal_host(host), port);
+        seen.get(Field::Sanctioned) == Lookup::Value(&Value::Bool(true))
     }
 
     /// Whether the name alone points to MCP: the catalogue says so, or a label is called so.

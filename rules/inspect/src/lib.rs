@@ -24,6 +24,7 @@ mod outcome;
 mod recorded;
 mod request_body;
 mod response;
+mod reviews;
 mod shadow;
 mod sighting;
 
@@ -35,4 +36,5 @@ pub use inspector::{Bounds, Enforcement, Inspector, Surroundings};
 pub use outcome::{LateAnswer, Outcome};
 pub use recorded::judge_recorded;
 pub use response::{EventFlow, ResponsePlan};
+pub use reviews::Reviews;
 pub use sighting::Sighting;

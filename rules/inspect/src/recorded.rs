@@ -44,7 +44,7 @@ pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<
         Lookup::Value(value) => value.as_int().and_then(|p| u16::try_from(p).ok()).unwrap_or_default(),
         _ => 0,
     };
-    seen.set(Field::Sanctioned, inspector.surroundings.sanctioned.matches(&server, port));
+    inspector.describe_standing(&mut seen, &inspector.reviews(), &server, port);
     let entry = inspector.surroundings.catalogue.lookup(&server);
     seen.clear(Field::Catalogue);
     seen.set_some(Field::Catalogue, entry.map(|e| e.kind.as_str()));

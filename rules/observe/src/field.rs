@@ -200,6 +200,7 @@ fields! {
     // Ours.
     Channel "gnomon.channel" Str Connect Evidence Stored ALL r#""https""# "Where it was seen: https, http, stdio, config or process.";
     Sanctioned "gnomon.sanctioned" Bool Hello Evidence Stored ALL "false" "Whether the organisation named this server as allowed.";
+    ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "What people decided about the server (`gnomon review`): in_review, approved, denied or expired; absent where nobody has looked at it.";
     Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "What the host catalogue says of the server: mcp, llm-api …";
     Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "How the request was tied to its process: owner, client_random, tuple or none.";
     Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Where gnomon stood: flow, proxy, upstream, plaintext, stdio, replay.";

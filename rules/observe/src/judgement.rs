@@ -190,6 +190,20 @@ vocabulary! {
     ]
 }
 
+vocabulary! {
+    /// What people decided about a server.
+    Review, "review state", [
+        /// Somebody looks into it.
+        InReview = "in_review",
+        /// It may be used until its approval expires.
+        Approved = "approved",
+        /// It may not be used.
+        Denied = "denied",
+        /// It might be used until its approval expired.
+        Expired = "expired",
+    ]
+}
+
 /// A set of [`Evidence`], ordered as the enum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EvidenceSet(u16);

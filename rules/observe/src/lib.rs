@@ -24,11 +24,13 @@ mod field;
 mod json;
 mod judgement;
 mod observation;
+mod own;
 mod reference;
 mod value;
 
 pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, Kind, Retention, Role, UnknownField};
-pub use judgement::{Action, Channel, Class, Confidence, Correlation, Evidence, EvidenceSet, Level, Phase, UnknownWord};
+pub use judgement::{Action, Channel, Class, Confidence, Correlation, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord};
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
+pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};
 pub use value::Value;

@@ -113,6 +113,12 @@ fn next(event: &Event) -> Vec<(String, &'static str)> {
         let command = word(&format!("server.address={server}"));
         next.push((format!("gnomon events --incidents --since 7d --where {command}"), "who else uses this server"));
     }
+    let shadow = event.get("gnomon.sanctioned").and_then(Value::as_bool) == Some(false);
+    if let Some(server) = text("server.address").filter(|_| shadow) {
+        let port = event.get("server.port").and_then(Value::as_u64).map(|port| format!(":{port}")).unwrap_or_default();
+        let host = if server.contains(':') { format!("[{server}]") } else { server.to_owned() };
+        next.push((format!("gnomon review show {}", word(&format!("{host}{port}"))), "what is known of the server, and who decided what"));
+    }
     if let Some(user) = text("user.name") {
         let command = word(&format!("user.name={user}"));
         next.push((format!("gnomon events --incidents --since 7d --where {command}"), "what else this user's programs did"));

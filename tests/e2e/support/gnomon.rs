@@ -30,6 +30,7 @@ pub struct Setup {
     owners: Option<Arc<dyn Owners>>,
     sockets: Option<Arc<dyn Sockets>>,
     per_user: Option<usize>,
+    state_in: Option<PathBuf>,
 }
 
 /// A running gnomon.
@@ -106,6 +107,12 @@ impl Setup {
         self
     }
 
+    /// Keeps its state in this folder.
+    pub fn state_in(mut self, folder: &Path) -> Self {
+        self.state_in = Some(folder.to_owned());
+        self
+    }
+
     pub fn trust(mut self, pem_file: &Path) -> Self {
         self.roots.push(pem_file.to_owned());
         self
@@ -117,7 +124,7 @@ impl Setup {
     }
 
     pub async fn start(self) -> Gnomon {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = self.state_in.map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
         let rules = RuleSet::compile(&self.rules).unwrap_or_else(|errors| panic!("{errors}"));
         let sanctioned = HostPatterns::parse(self.sanctioned).unwrap();
         let surroundings = Surroundings { sanctioned, catalogue: self.catalogue };

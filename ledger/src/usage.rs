@@ -1,0 +1,212 @@
+//! What a span of time comes to: calls by day, what was found, which models were asked, which connections
+//! were not read. Summed from the events that retention has kept.
+//!
+//! Names were chosen by strangers, so every list is bounded; what does not fit is counted as others.
+
+use gnomon_observe::{Class, Level};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// Most names of each list.
+pub const MAX_REPORT_NAMES: usize = 1_000;
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// Calls of one day, UTC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DayUsage {
+    /// Midnight before it, milliseconds since the Unix epoch.
+    pub day_ms: i64,
+    /// MCP messages to sanctioned servers.
+    pub sanctioned: u64,
+    /// MCP messages to others.
+    pub shadow: u64,
+    /// Calls that were refused or redirected.
+    pub stopped: u64,
+    /// Detections.
+    pub detections: u64,
+}
+
+/// Names and how often each was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// At most [`MAX_REPORT_NAMES`].
+    pub names: BTreeMap<String, u64>,
+    /// All that did not fit.
+    pub others: u64,
+}
+
+impl Tally {
+    fn add(&mut self, name: &str) {
+        let room = self.names.len() < MAX_REPORT_NAMES;
+        match self.names.get_mut(name) {
+            Some(count) => *count += 1,
+            None if room => {
+                self.names.insert(name.to_owned(), 1);
+            }
+            None => self.others += 1,
+        }
+    }
+
+    /// The most frequent first.
+    #[must_use]
+    pub fn by_count(&self) -> Vec<(&str, u64)> {
+        let mut sorted: Vec<_> = self.names.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        sorted.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        sorted
+    }
+}
+
+/// What a span of time comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Its days, oldest first.
+    pub days: Vec<DayUsage>,
+    /// Users who called MCP servers, and how often.
+    pub users: Tally,
+    /// Shadow servers, by their calls.
+    pub shadow_servers: Tally,
+    /// Models that were asked for.
+    pub models: Tally,
+    /// Connections that were not read as HTTP, by why: `gnomon.flow.outcome`, and the reason of a bypass.
+    pub unread: Tally,
+    /// Detections by class.
+    pub classes: BTreeMap<Class, u64>,
+    /// Detections by level.
+    pub levels: BTreeMap<Level, u64>,
+    /// Detections by rule title.
+    pub rules: Tally,
+}
+
+/// What is read of an event.
+#[derive(Deserialize)]
+struct Seen<'a> {
+    #[serde(rename = "event.kind", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.observation.id", borrow)]
+    call: Option<Cow<'a, str>>,
+    #[serde(rename = "mcp.method.name", borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.sanctioned")]
+    sanctioned: Option<bool>,
+    #[serde(rename = "gnomon.action", borrow)]
+    action: Option<Cow<'a, str>>,
+    #[serde(rename = "user.name", borrow)]
+    user_name: Option<Cow<'a, str>>,
+    #[serde(rename = "user.id", borrow)]
+    user_id: Option<Cow<'a, str>>,
+    #[serde(rename = "source.address", borrow)]
+    source: Option<Cow<'a, str>>,
+    #[serde(rename = "server.address", borrow)]
+    server: Option<Cow<'a, str>>,
+    #[serde(rename = "gen_ai.request.model", borrow)]
+    model: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.flow.outcome", borrow)]
+    flow: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.bypass.reason", borrow)]
+    bypass: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.detection.class", borrow)]
+    class: Option<Cow<'a, str>>,
+    #[serde(rename = "rule.level", borrow)]
+    level: Option<Cow<'a, str>>,
+    #[serde(rename = "rule.name", borrow)]
+    rule: Option<Cow<'a, str>>,
+}
+
+/// Sums events up, one after the other.
+#[derive(Debug)]
+pub(crate) struct Summing {
+    usage: Usage,
+    from_ms: i64,
+    last_call: Option<String>,
+}
+
+impl Summing {
+    /// For so many days from midnight `from_ms` on.
+    pub(crate) fn new(from_ms: i64, days: usize) -> Self {
+        let day = |n: usize| DayUsage { day_ms: from_ms + n as i64 * DAY_MS, ..DayUsage::default() };
+        Self { usage: Usage { days: (0..days).map(day).collect(), ..Usage::default() }, from_ms, last_call: None }
+    }
+
+    /// Adds an event; what is none, or of another time, is passed over.
+    pub(crate) fn add(&mut self, at_ms: i64, json: &str) {
+        let Ok(seen) = serde_json::from_str::<Seen<'_>>(json) else { return };
+        let place = usize::try_from((at_ms - self.from_ms).div_euclid(DAY_MS)).ok();
+        let Some(day) = place.and_then(|place| self.usage.days.get_mut(place)) else { return };
+        if matches!(seen.kind.as_deref(), Some("alert" | "signal")) {
+            day.detections += 1;
+            if let Some(class) = seen.class.as_deref().and_then(|word| word.parse().ok()) {
+                *self.usage.classes.entry(class).or_default() += 1;
+            }
+            if let Some(level) = seen.level.as_deref().and_then(|word| word.parse().ok()) {
+                *self.usage.levels.entry(level).or_default() += 1;
+            }
+            self.usage.rules.add(seen.rule.as_deref().unwrap_or("-"));
+        }
+        // A call that is several events is one call; they stand together.
+        if seen.call.is_some() && self.last_call.as_deref() == seen.call.as_deref() {
+            return;
+        }
+        self.last_call = seen.call.map(Cow::into_owned);
+        if seen.method.is_some() {
+            if seen.sanctioned == Some(true) {
+                day.sanctioned += 1;
+            } else {
+                day.shadow += 1;
+                self.usage.shadow_servers.add(seen.server.as_deref().unwrap_or("?"));
+            }
+            day.stopped += u64::from(matches!(seen.action.as_deref(), Some("block" | "redirect")));
+            let user = seen.user_name.as_deref().or(seen.user_id.as_deref()).or(seen.source.as_deref());
+            self.usage.users.add(user.unwrap_or("?"));
+        }
+        if let Some(model) = seen.model.as_deref() {
+            self.usage.models.add(model);
+        }
+        if let Some(flow) = seen.flow.as_deref() {
+            match seen.bypass.as_deref() {
+                Some(reason) => self.usage.unread.add(&format!("{flow}: {reason}")),
+                None => self.usage.unread.add(flow),
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> Usage {
+        self.usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_by_day_and_once_however_many_events_they_are() {
+        let mut summing = Summing::new(0, 2);
+        summing.add(0, r#"{"event.kind":"alert","gnomon.observation.id":"1","mcp.method.name":"tools/call","gnomon.action":"block","server.address":"a","gnomon.detection.class":"mcp","rule.level":"high","rule.name":"R"}"#);
+        summing.add(0, r#"{"event.kind":"alert","gnomon.observation.id":"1","mcp.method.name":"tools/call","gnomon.action":"block","server.address":"a","gnomon.detection.class":"dlp"}"#);
+        summing.add(
+            DAY_MS,
+            r#"{"event.kind":"event","gnomon.observation.id":"2","mcp.method.name":"ping","gnomon.sanctioned":true,"user.name":"ada"}"#,
+        );
+        summing.add(DAY_MS, r#"{"gnomon.flow.outcome":"around_proxy","gnomon.bypass.reason":"stale_heartbeat"}"#);
+        summing.add(DAY_MS, r#"{"gen_ai.request.model":"m"}"#);
+        summing.add(2 * DAY_MS, r#"{"mcp.method.name":"ping"}"#);
+        summing.add(-1, r#"{"mcp.method.name":"ping"}"#);
+        summing.add(0, "nonsense");
+        let usage = summing.finish();
+        let days: Vec<_> = usage.days.iter().map(|day| (day.sanctioned, day.shadow, day.stopped, day.detections)).collect();
+        assert_eq!(days, [(0, 1, 1, 2), (1, 0, 0, 0)]);
+        assert_eq!((usage.classes[&Class::Mcp], usage.classes[&Class::Dlp], usage.levels[&Level::High]), (1, 1, 1));
+        assert_eq!(usage.unread.by_count(), [("around_proxy: stale_heartbeat", 1)]);
+        assert_eq!((usage.models.by_count(), usage.shadow_servers.by_count()), (vec![("m", 1)], vec![("a", 1)]));
+    }
+
+    #[test]
+    fn a_flood_of_names_is_counted_and_not_kept() {
+        let mut tally = Tally::default();
+        for n in 0..MAX_REPORT_NAMES + 7 {
+            tally.add(&n.to_string());
+        }
+        assert_eq!((tally.names.len(), tally.others), (MAX_REPORT_NAMES, 7));
+    }
+}

@@ -1,0 +1,250 @@
+//! Unusual volume: what one user sent one server within an hour, against what is usual on this host.
+//!
+//! Sums by the hour are all that is kept, so a month of them is small. **Usual** is what 95 of 100 hours
+//! stay within, of the hours in which that user used that server at all; a quantile, because a mean would
+//! follow the very outliers it is to find. **Unusual** is more than four times that, and more than a floor
+//! below which nobody would look. A user and server younger than a week are held against all of the host; a
+//! host younger than a week has nothing to compare with and stays silent.
+
+use gnomon_observe::{Field, Lookup, Observation, UNUSUAL_VOLUME, Value};
+use hashbrown::{Equivalent, HashMap};
+use smol_str::SmolStr;
+use time::{OffsetDateTime, macros::format_description};
+
+/// How far back is usual, hours.
+pub const VOLUME_HISTORY_HOURS: i64 = 28 * 24;
+/// How much of it there must be, hours.
+pub const VOLUME_MIN_HISTORY_HOURS: i64 = 7 * 24;
+/// Most users and servers that are told apart per hour; the others are summed up together.
+pub const MAX_VOLUME_PAIRS: i64 = 256;
+/// In how many hours a user must have used a server for its own history to count.
+pub(crate) const MIN_ACTIVE_HOURS: usize = 7;
+/// Requests per hour that are never unusual.
+pub(crate) const FLOOR_REQUESTS: i64 = 100;
+/// Bytes out per hour that are never unusual.
+pub(crate) const FLOOR_BYTES: i64 = 1 << 20;
+/// Unusual is more than so many times the usual.
+const FACTOR: i64 = 4;
+/// Milliseconds of an hour.
+const HOUR_MS: i64 = 3_600_000;
+/// The longest name that is kept, bytes.
+const MAX_NAME: usize = 256;
+
+/// What a user is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KnownBy {
+    Name,
+    Number,
+    Address,
+}
+
+impl KnownBy {
+    const ALL: [KnownBy; 3] = [KnownBy::Name, KnownBy::Number, KnownBy::Address];
+
+    const fn field(self) -> Field {
+        match self {
+            KnownBy::Name => Field::UserName,
+            KnownBy::Number => Field::UserId,
+            KnownBy::Address => Field::SourceAddress,
+        }
+    }
+
+    /// As it is stored.
+    pub(crate) const fn number(self) -> i64 {
+        self as i64
+    }
+}
+
+/// Who sent whom something, in which hour.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct VolumeKey {
+    /// Hours since the Unix epoch.
+    pub(crate) hour: i64,
+    pub(crate) known_by: KnownBy,
+    pub(crate) user: SmolStr,
+    pub(crate) server: SmolStr,
+}
+
+/// A [`VolumeKey`] that borrows its texts, for looking up.
+#[derive(PartialEq, Eq, Hash)]
+struct KeyRef<'a> {
+    hour: i64,
+    known_by: KnownBy,
+    user: &'a str,
+    server: &'a str,
+}
+
+impl Equivalent<VolumeKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &VolumeKey) -> bool {
+        (self.hour, self.known_by, self.user, self.server) == (key.hour, key.known_by, key.user.as_str(), key.server.as_str())
+    }
+}
+
+/// How much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Volume {
+    pub(crate) requests: i64,
+    /// Of request bodies, as sent.
+    pub(crate) bytes: i64,
+}
+
+impl Volume {
+    /// Whether nobody would look.
+    pub(crate) const fn is_small(self) -> bool {
+        self.requests <= FLOOR_REQUESTS && self.bytes <= FLOOR_BYTES
+    }
+
+    /// Whether it is unusual where that much is usual.
+    pub(crate) const fn is_unusual(self, usual: Volume) -> bool {
+        (self.requests > FLOOR_REQUESTS && self.requests > FACTOR.saturating_mul(usual.requests))
+            || (self.bytes > FLOOR_BYTES && self.bytes > FACTOR.saturating_mul(usual.bytes))
+    }
+}
+
+/// What 95 of 100 hours stay within (nearest rank); nothing where there are none.
+pub(crate) fn usual(hours: &[Volume]) -> Volume {
+    let rank = |mut values: Vec<i64>| {
+        values.sort_unstable();
+        values.get((values.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
+    };
+    Volume { requests: rank(hours.iter().map(|hour| hour.requests).collect()), bytes: rank(hours.iter().map(|hour| hour.bytes).collect()) }
+}
+
+/// What a group of events adds.
+#[derive(Debug, Default)]
+pub(crate) struct Volumes {
+    pub(crate) sums: HashMap<VolumeKey, Volume>,
+    /// The call that was counted last: one call may be several events, which stand together.
+    last_call: Option<SmolStr>,
+}
+
+impl Volumes {
+    /// Counts an event, if it is of a request. What is known already costs look-ups and no allocation.
+    pub(crate) fn add(&mut self, seen: &Observation, at_ms: i64) {
+        if seen.text(Field::McpMethod).is_none() {
+            return;
+        }
+        let Some(server) = seen.text(Field::ServerAddress) else { return };
+        let user = KnownBy::ALL.iter().find_map(|known_by| Some((*known_by, seen.text(known_by.field())?)));
+        let Some((known_by, user)) = user else { return };
+        if let Lookup::Value(Value::Str(call)) = seen.get(Field::ObservationId) {
+            if self.last_call.as_ref() == Some(call) {
+                return;
+            }
+            self.last_call = Some(call.clone());
+        }
+        let bytes = match seen.get(Field::RequestSize) {
+            Lookup::Value(value) => value.as_int().unwrap_or_default().max(0),
+            Lookup::Absent | Lookup::Unreadable => 0,
+        };
+        let key = KeyRef { hour: hour_of(at_ms), known_by, user: cut(user), server: cut(server) };
+        let sum = match self.sums.get_mut(&key) {
+            Some(sum) => sum,
+            None => {
+                let key = VolumeKey { hour: key.hour, known_by, user: key.user.into(), server: key.server.into() };
+                self.sums.entry(key).or_default()
+            }
+        };
+        sum.requests += 1;
+        sum.bytes = sum.bytes.saturating_add(bytes);
+    }
+
+    /// The latest hour in it.
+    pub(crate) fn latest_hour(&self) -> Option<i64> {
+        self.sums.keys().map(|key| key.hour).max()
+    }
+}
+
+/// Hours since the Unix epoch.
+pub(crate) const fn hour_of(at_ms: i64) -> i64 {
+    at_ms.div_euclid(HOUR_MS)
+}
+
+/// An hour in which a user sent a server unusually much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unusual {
+    pub(crate) hour: i64,
+    pub(crate) known_by: i64,
+    pub(crate) user: String,
+    pub(crate) server: String,
+    pub(crate) found: Volume,
+    pub(crate) usual: Volume,
+}
+
+impl Unusual {
+    /// As a detection of gnomon's own.
+    pub(crate) fn describe(&self) -> Observation {
+        let mut seen = Observation::new();
+        if let Some(known_by) = KnownBy::ALL.iter().find(|known_by| known_by.number() == self.known_by) {
+            seen.set(known_by.field(), self.user.as_str());
+        }
+        if !self.server.is_empty() {
+            seen.set(Field::ServerAddress, self.server.as_str());
+        }
+        let (found, usual) = (self.found, self.usual);
+        seen.set(Field::RequestSize, found.bytes);
+        seen.set(
+            Field::Message,
+            format!(
+                "{} requests with {} bytes out in the hour from {} UTC; in 95 of 100 hours they are at most {} with {} bytes",
+                found.requests,
+                found.bytes,
+                clock(self.hour),
+                usual.requests,
+                usual.bytes
+            ),
+        );
+        UNUSUAL_VOLUME.stamp(&mut seen);
+        seen
+    }
+}
+
+fn clock(hour: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(hour.saturating_mul(HOUR_MS / 1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    at.format(format_description!("[year]-[month]-[day] [hour]:[minute]")).unwrap_or_default()
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_NAME)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_is_what_most_hours_stay_within_whatever_the_rest_does() {
+        let mut hours = vec![Volume { requests: 10, bytes: 1000 }; 96];
+        hours.extend([Volume { requests: 1_000_000, bytes: 1 << 40 }; 4]);
+        assert_eq!(usual(&hours), Volume { requests: 10, bytes: 1000 });
+        assert_eq!(usual(&[]), Volume::default());
+        assert_eq!(usual(&hours[..1]), hours[0]);
+    }
+
+    #[test]
+    fn little_is_never_unusual_and_much_is_where_little_was_usual() {
+        let usual = Volume { requests: 10, bytes: 1000 };
+        let much = |requests, bytes| Volume { requests, bytes }.is_unusual(usual);
+        assert!(!much(FLOOR_REQUESTS, FLOOR_BYTES) && Volume { requests: FLOOR_REQUESTS, bytes: FLOOR_BYTES }.is_small());
+        assert!(much(FLOOR_REQUESTS + 1, 0) && much(0, FLOOR_BYTES + 1));
+        assert!(!Volume { requests: 1000, bytes: 0 }.is_unusual(Volume { requests: 250, bytes: 0 }));
+    }
+
+    #[test]
+    fn a_call_that_is_several_events_counts_once() {
+        let mut volumes = Volumes::default();
+        let mut seen = Observation::new();
+        seen.set(Field::McpMethod, "tools/call");
+        seen.set(Field::ServerAddress, "a.example");
+        seen.set(Field::UserName, "ada");
+        seen.set(Field::RequestSize, 7_i64);
+        for call in ["1", "1", "2"] {
+            seen.set(Field::ObservationId, call);
+            volumes.add(&seen, HOUR_MS);
+        }
+        seen.clear(Field::McpMethod);
+        volumes.add(&seen, HOUR_MS);
+        assert_eq!(volumes.sums.values().collect::<Vec<_>>(), [&Volume { requests: 2, bytes: 14 }]);
+        assert_eq!(volumes.latest_hour(), Some(1));
+    }
+}

@@ -1,0 +1,55 @@
+//! Detections that gnomon makes by itself, of what no single event shows. They look like those of rules
+//! (`rule.id` and so on), so alerts, filters and incidents treat them alike.
+
+use crate::{Action, Class, Field, Level, Observation};
+
+/// A detection of gnomon's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnRule {
+    /// Its id, for ever.
+    pub id: &'static str,
+    /// Its title.
+    pub name: &'static str,
+    /// How serious it is.
+    pub level: Level,
+    /// What it is about.
+    pub class: Class,
+    /// What it says, and what to do.
+    pub doc: &'static str,
+}
+
+/// An approval ran out.
+pub const APPROVAL_EXPIRED: OwnRule = OwnRule {
+    id: "2a6f5d0e-6f0b-4b0d-9b6e-3d5c1c1f7a41",
+    name: "Approval of an MCP server expired",
+    level: Level::Medium,
+    class: Class::Policy,
+    doc: "The server was approved until now (`gnomon review`), and is not sanctioned any more. Look at it again: \
+          `gnomon review show SERVER`, then approve or deny.",
+};
+
+/// A user sent a server far more than is usual on this host.
+pub const UNUSUAL_VOLUME: OwnRule = OwnRule {
+    id: "7c0d4b0e-1f64-4a3d-8a55-0b1e6f2d9c38",
+    name: "Unusual volume to an MCP server",
+    level: Level::Medium,
+    class: Class::Policy,
+    doc: "One user's requests to one server, or their bytes, within an hour are more than four times what 95 of 100 hours of the last 28 days \
+          stay within, and more than 100 requests or 1 MiB. Nothing is judged before the host has a week of history. See what was sent: \
+          `gnomon events --where server.address=SERVER --since 2h`.",
+};
+
+/// All of them.
+pub const OWN_RULES: &[OwnRule] = &[APPROVAL_EXPIRED, UNUSUAL_VOLUME];
+
+impl OwnRule {
+    /// Says in an observation that this was detected. Nothing is stopped by it.
+    pub fn stamp(&self, seen: &mut Observation) {
+        seen.set(Field::RuleId, self.id);
+        seen.set(Field::RuleName, self.name);
+        seen.set(Field::RuleLevel, self.level.as_str());
+        seen.set(Field::DetectionClass, self.class.as_str());
+        seen.set(Field::RulesMatched, vec![self.id.into()]);
+        seen.set(Field::Action, Action::Log.as_str());
+    }
+}

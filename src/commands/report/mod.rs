@@ -1,0 +1,184 @@
+//! `gnomon report`: a week on one page, as text, HTML or JSON.
+
+mod html;
+mod text;
+
+use crate::{
+    complaint::Complaint,
+    options::{Format, FormatFlag, StateFlag, ledger_in},
+    when,
+};
+use anyhow::{Context, Result};
+use clap::Args;
+use gnomon_ledger::{DayUsage, Journal, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage, journal_in};
+use gnomon_observe::Review as State;
+use serde::Serialize;
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// Days of a week.
+const WEEK: usize = 7;
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+/// Most entries of each list on the page; JSON has them all.
+pub const SHOWN: usize = 20;
+
+#[derive(Args)]
+pub struct Report {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+    /// The last seven days, today included [default]
+    #[arg(long)]
+    week: bool,
+    /// The seven days that end with this one: a moment, or 7d ago
+    #[arg(long, value_name = "WHEN", value_parser = when::parse, conflicts_with = "week")]
+    until: Option<SystemTime>,
+    /// Write a page of HTML to this file, or to standard output with `-`
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    html: Option<PathBuf>,
+}
+
+/// What waits for people.
+#[derive(Debug, Default, Serialize)]
+pub struct Debt {
+    /// Shadow servers that nobody has looked at, the longest known first.
+    pub unreviewed: Vec<Waiting>,
+    /// Servers that somebody looks into.
+    pub in_review: Vec<Waiting>,
+    /// Servers whose approval ran out.
+    pub expired: Vec<Waiting>,
+}
+
+/// A server that waits for a decision.
+#[derive(Debug, Serialize)]
+pub struct Waiting {
+    pub server: ReviewedServer,
+    /// When it was first seen, or the review began, milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    pub calls: u64,
+    pub owner: Option<String>,
+}
+
+/// The page before it is laid out.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    pub from_ms: i64,
+    pub until_ms: i64,
+    pub made_ms: i64,
+    pub usage: Usage,
+    /// The seven days before, for the trend.
+    pub before: Vec<DayUsage>,
+    pub new_servers: Vec<ServerRecord>,
+    /// Tools that servers known before began to offer.
+    pub new_tools: Vec<NewName>,
+    pub debt: Debt,
+}
+
+impl Page {
+    /// MCP messages of the week: sanctioned, shadow.
+    pub fn calls(&self) -> (u64, u64) {
+        sum(&self.usage.days)
+    }
+
+    pub fn calls_before(&self) -> (u64, u64) {
+        sum(&self.before)
+    }
+}
+
+fn sum(days: &[DayUsage]) -> (u64, u64) {
+    (days.iter().map(|day| day.sanctioned).sum(), days.iter().map(|day| day.shadow).sum())
+}
+
+/// How many of a hundred calls went to shadow servers; none where there were no calls.
+pub fn shadow_percent((sanctioned, shadow): (u64, u64)) -> Option<u64> {
+    let all = sanctioned.saturating_add(shadow);
+    // One call in a thousand is not nothing: rounded up.
+    (all > 0).then(|| u64::try_from((u128::from(shadow) * 100).div_ceil(u128::from(all))).unwrap_or(100))
+}
+
+impl Report {
+    pub fn run(self) -> Result<()> {
+        let dir = self.state.dir()?;
+        let until = self.until.unwrap_or_else(SystemTime::now);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let page = runtime.block_on(gather(&dir, when::millis(until)))?;
+        match (&self.html, self.format.format()) {
+            (Some(file), _) => write_html(file, &html::render(&page)),
+            (None, Format::Json) => Ok(writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&page)?)?),
+            (None, Format::Text) => Ok(text::write(&mut io::stdout().lock(), &page)?),
+        }
+    }
+}
+
+fn write_html(file: &Path, page: &str) -> Result<()> {
+    if file == Path::new("-") {
+        return Ok(io::stdout().write_all(page.as_bytes())?);
+    }
+    // It names people: others on the host need not read it.
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(file);
+    let written = open.and_then(|mut file| file.write_all(page.as_bytes()));
+    written.map_err(|error| Complaint::usage(format!("cannot write {}: {error}", file.display())).next("name a file you may write").into())
+}
+
+async fn gather(state_dir: &Path, until_ms: i64) -> Result<Page> {
+    let mut reader = Reader::open(&ledger_in(state_dir)).await?;
+    let end_ms = (until_ms.div_euclid(DAY_MS) + 1) * DAY_MS;
+    let from_ms = end_ms - WEEK as i64 * DAY_MS;
+    let usage = reader.usage(from_ms, WEEK).await?;
+    let before = reader.usage(from_ms - WEEK as i64 * DAY_MS, WEEK).await?.days;
+    let servers = reader.inventory().await?;
+    let known = |name: &NewName| {
+        servers.iter().any(|s| (&s.address, s.port, &s.path) == (&name.address, name.port, &name.path) && s.first_seen_ms < from_ms)
+    };
+    let mut new_tools = reader.new_tools(from_ms, end_ms).await?;
+    new_tools.retain(known);
+    let journal = Journal::read(&journal_in(state_dir)).context("reading what was decided about servers")?;
+    let debt = debt(&servers, &journal, until_ms);
+    let new_servers = servers.into_iter().filter(|server| (from_ms..end_ms).contains(&server.first_seen_ms)).collect();
+    Ok(Page { from_ms, until_ms: end_ms, made_ms: when::millis(SystemTime::now()), usage, before, new_servers, new_tools, debt })
+}
+
+fn debt(servers: &[ServerRecord], journal: &Journal, now_ms: i64) -> Debt {
+    let mut debt = Debt::default();
+    for (server, decision) in journal.standing() {
+        let calls = servers.iter().filter(|s| s.address == server.host && s.port == Some(server.port)).map(|s| s.calls).sum();
+        let waiting = |since_ms| Waiting { server: server.clone(), since_ms, calls, owner: decision.owner.clone() };
+        match decision.state_at(now_ms) {
+            State::InReview => debt.in_review.push(waiting(decision.at_ms)),
+            State::Expired => debt.expired.push(waiting(decision.until_ms.unwrap_or(decision.at_ms))),
+            State::Approved | State::Denied => {}
+        }
+    }
+    for record in servers.iter().filter(|record| record.status == ServerStatus::Shadow) {
+        let server = ReviewedServer { host: record.address.clone(), port: record.port.unwrap_or_default() };
+        if journal.of(&server.host, server.port).is_some() {
+            continue;
+        }
+        match debt.unreviewed.iter_mut().find(|waiting| waiting.server == server) {
+            Some(waiting) => {
+                waiting.calls += record.calls;
+                waiting.since_ms = waiting.since_ms.min(record.first_seen_ms);
+            }
+            None => debt.unreviewed.push(Waiting { server, since_ms: record.first_seen_ms, calls: record.calls, owner: None }),
+        }
+    }
+    for list in [&mut debt.unreviewed, &mut debt.in_review, &mut debt.expired] {
+        list.sort_by_key(|waiting| waiting.since_ms);
+    }
+    debt
+}
+
+/// The day of a moment, as 2026-11-20.
+pub fn day(at_ms: i64) -> String {
+    when::show(at_ms).split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

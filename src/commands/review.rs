@@ -1,0 +1,349 @@
+//! `gnomon review`: what people decided about MCP servers, and the way there.
+
+use crate::{
+    complaint::Complaint,
+    line::clean,
+    options::{Format, FormatFlag, StateFlag, ledger_in},
+    when,
+};
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use gnomon_ledger::{DecidedBy, Decision, Journal, NamedServer, ReadError, Reader, ReviewedServer, ServerRecord, ServerStatus, journal_in};
+use gnomon_observe::Review as State;
+use nix::unistd::{Uid, User};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufWriter, Write},
+    path::Path,
+    time::SystemTime,
+};
+
+/// The port of a server of which nothing else is known.
+const HTTPS: u16 = 443;
+
+#[derive(Subcommand)]
+pub enum Review {
+    /// List servers and what was decided about them, those that wait for a decision first
+    List(List),
+    /// Show one server, and who decided what about it
+    Show(Show),
+    /// Say that somebody looks into a server
+    Start(Start),
+    /// Allow a server until a date: it is sanctioned until then
+    Approve(Approve),
+    /// Forbid a server: it is not sanctioned, and rules can refuse it
+    Deny(Deny),
+}
+
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+    /// Only servers in this state
+    #[arg(long = "in", value_name = "STATE")]
+    only: Option<Shown>,
+}
+
+#[derive(Args)]
+pub struct Show {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub struct Start {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    server: Server,
+    /// Who looks into it
+    #[arg(long, value_name = "NAME")]
+    owner: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Approve {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    server: Server,
+    /// Who answers for it
+    #[arg(long, value_name = "NAME")]
+    owner: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Until when: 2027-05-31 (that day included, UTC), 90d from now, or a moment
+    #[arg(long, value_name = "DATE", value_parser = when::until)]
+    until: SystemTime,
+}
+
+#[derive(Args)]
+pub struct Deny {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    server: Server,
+    /// Who answers for the decision
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// When to look again [default: never]
+    #[arg(long, value_name = "DATE", value_parser = when::until)]
+    until: Option<SystemTime>,
+}
+
+#[derive(Args)]
+struct Server {
+    /// HOST or HOST:PORT; without a port, the one that was seen, else 443
+    #[arg(value_name = "SERVER")]
+    server: NamedServer,
+}
+
+/// A state as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    Unreviewed,
+    InReview,
+    Approved,
+    Denied,
+    Expired,
+}
+
+impl Shown {
+    fn of(state: Option<State>) -> Self {
+        match state {
+            None => Shown::Unreviewed,
+            Some(State::InReview) => Shown::InReview,
+            Some(State::Approved) => Shown::Approved,
+            Some(State::Denied) => Shown::Denied,
+            Some(State::Expired) => Shown::Expired,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Shown::Unreviewed => "unreviewed",
+            Shown::InReview => "in_review",
+            Shown::Approved => "approved",
+            Shown::Denied => "denied",
+            Shown::Expired => "expired",
+        }
+    }
+
+    /// Those that wait for a decision first.
+    const fn rank(self) -> u8 {
+        match self {
+            Shown::Expired => 0,
+            Shown::Unreviewed => 1,
+            Shown::InReview => 2,
+            Shown::Denied => 3,
+            Shown::Approved => 4,
+        }
+    }
+}
+
+impl Review {
+    pub fn run(self) -> Result<()> {
+        match self {
+            Self::List(list) => list.run(),
+            Self::Show(show) => show.run(),
+            Self::Start(Start { state, server, owner, reason }) => decide(&state, &server, State::InReview, Some(owner), reason, None),
+            Self::Approve(Approve { state, server, owner, reason, until }) => {
+                decide(&state, &server, State::Approved, Some(owner), Some(reason), Some(until))
+            }
+            Self::Deny(Deny { state, server, owner, reason, until }) => decide(&state, &server, State::Denied, owner, Some(reason), until),
+        }
+    }
+}
+
+/// A server as far as it is known: by traffic, by decision, or both.
+struct Known {
+    server: ReviewedServer,
+    seen: Vec<ServerRecord>,
+    decision: Option<Decision>,
+    state: Shown,
+}
+
+impl Known {
+    fn calls(&self) -> u64 {
+        self.seen.iter().map(|seen| seen.calls).sum()
+    }
+
+    fn last_seen_ms(&self) -> Option<i64> {
+        self.seen.iter().map(|seen| seen.last_seen_ms).max()
+    }
+
+    fn is_sanctioned_by_traffic(&self) -> bool {
+        self.seen.iter().any(|seen| seen.status == ServerStatus::Sanctioned)
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "server": self.server, "state": self.state.word(), "decision": self.decision,
+            "calls": self.calls(), "last_seen_ms": self.last_seen_ms(), "endpoints": self.seen,
+        })
+    }
+}
+
+impl List {
+    fn run(self) -> Result<()> {
+        let dir = self.state.dir()?;
+        let journal = Journal::read(&journal_in(&dir))?;
+        let mut known = known(&journal, inventory(&dir)?);
+        // What configuration allows and nobody decided about waits for nobody.
+        known.retain(|known| known.state != Shown::Unreviewed || !known.is_sanctioned_by_traffic());
+        known.retain(|known| self.only.is_none_or(|only| known.state == only));
+        known.sort_by_key(|known| (known.state.rank(), std::cmp::Reverse(known.last_seen_ms())));
+        let mut out = BufWriter::new(io::stdout().lock());
+        match self.format.format() {
+            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&known.iter().map(Known::to_json).collect::<Vec<_>>())?)?,
+            Format::Text if known.is_empty() => writeln!(out, "no server waits for a review, and none was decided about")?,
+            Format::Text => known.iter().try_for_each(|known| row(&mut out, known))?,
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn row(out: &mut impl Write, known: &Known) -> io::Result<()> {
+    let decision = known.decision.as_ref();
+    let owner = decision.and_then(|decision| decision.owner.as_deref()).unwrap_or("-");
+    let until =
+        decision.and_then(|decision| decision.until_ms).map_or_else(String::new, |until| format!("  until {} UTC", when::show(until)));
+    let reason = decision.and_then(|decision| decision.reason.as_deref()).map(|reason| format!("  {}", clean(reason))).unwrap_or_default();
+    let seen =
+        known.last_seen_ms().map_or_else(|| "never seen".to_owned(), |last| format!("{} calls, last {}", known.calls(), when::show(last)));
+    writeln!(out, "{:<10}  {}  {seen}  {}{until}{reason}", known.state.word(), clean(&known.server.to_string()), clean(owner))
+}
+
+impl Show {
+    fn run(self) -> Result<()> {
+        let dir = self.state.dir()?;
+        let journal = Journal::read(&journal_in(&dir))?;
+        let seen = inventory(&dir)?;
+        let server = settle(&self.server.server, &seen)?;
+        let decisions: Vec<&Decision> = journal.decisions().iter().filter(|decision| decision.server == server).collect();
+        let Some(known) = known(&journal, seen).into_iter().find(|known| known.server == server) else {
+            return Err(Complaint::usage(format!("{server} was neither seen nor decided about"))
+                .next("`gnomon inventory` lists what was seen")
+                .into());
+        };
+        let mut out = BufWriter::new(io::stdout().lock());
+        match self.format.format() {
+            Format::Json => {
+                let mut json = known.to_json();
+                json["history"] = serde_json::to_value(&decisions)?;
+                writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?;
+            }
+            Format::Text => {
+                row(&mut out, &known)?;
+                for seen in &known.seen {
+                    let name = seen.name.as_deref().unwrap_or("-");
+                    let path = if seen.path.is_empty() { "(host)" } else { seen.path.as_str() };
+                    writeln!(out, "  endpoint {}  calls itself {}  tools: {}", clean(path), clean(name), clean(&seen.tools.join(", ")))?;
+                    writeln!(out, "  clients: {}", clean(&seen.clients.join(", ")))?;
+                }
+                for decision in decisions {
+                    writeln!(out, "  {}", told(decision))?;
+                }
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// `2026-11-20 09:00:00 ada: approved until 2027-05-31 00:00:00, owner team-x: needed for the build`
+fn told(decision: &Decision) -> String {
+    let by = decision.by.user.clone().unwrap_or_else(|| decision.by.login_uid.unwrap_or(decision.by.uid).to_string());
+    let until = decision.until_ms.map_or_else(String::new, |until| format!(" until {} UTC", when::show(until)));
+    let owner = decision.owner.as_deref().map_or_else(String::new, |owner| format!(", owner {owner}"));
+    let reason = decision.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    clean(&format!("{} {by}: {}{until}{owner}{reason}", when::show(decision.at_ms), decision.state))
+}
+
+fn decide(
+    state_flag: &StateFlag,
+    server: &Server,
+    state: State,
+    owner: Option<String>,
+    reason: Option<String>,
+    until: Option<SystemTime>,
+) -> Result<()> {
+    let dir = state_flag.dir()?;
+    let journal = journal_in(&dir);
+    // One that cannot be read would not be put in force.
+    Journal::read(&journal)?;
+    let server = settle(&server.server, &inventory(&dir)?)?;
+    let decision =
+        Decision { at_ms: when::millis(SystemTime::now()), by: caller(), server, state, owner, reason, until_ms: until.map(when::millis) };
+    Journal::add(&journal, &decision)?;
+    writeln!(io::stdout(), "{}: {}", decision.server, told(&decision))?;
+    Ok(())
+}
+
+/// The port, where it was left out.
+fn settle(named: &NamedServer, seen: &[ServerRecord]) -> Result<ReviewedServer, Complaint> {
+    let mut ports: Vec<u16> = seen.iter().filter(|seen| seen.address == named.host).filter_map(|seen| seen.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let port = match (named.port, ports.as_slice()) {
+        (Some(port), _) => port,
+        (None, []) => HTTPS,
+        (None, [port]) => *port,
+        (None, several) => {
+            let several = several.iter().map(|port| format!("{}:{port}", named.host)).collect::<Vec<_>>().join(", ");
+            return Err(Complaint::usage(format!("{} was seen at several ports: {several}", named.host)).next("name one of them"));
+        }
+    };
+    Ok(ReviewedServer { host: named.host.clone(), port })
+}
+
+/// What was seen; nothing where no gnomon ran yet.
+fn inventory(state_dir: &Path) -> Result<Vec<ServerRecord>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let read = runtime.block_on(async { Reader::open(&ledger_in(state_dir)).await?.inventory().await });
+    match read {
+        Ok(servers) => Ok(servers),
+        Err(ReadError::Missing { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn known(journal: &Journal, seen: Vec<ServerRecord>) -> Vec<Known> {
+    let now_ms = when::millis(SystemTime::now());
+    let mut by_server: BTreeMap<ReviewedServer, Vec<ServerRecord>> = BTreeMap::new();
+    for server in journal.standing().into_keys() {
+        by_server.entry(server.clone()).or_default();
+    }
+    for record in seen {
+        let server = ReviewedServer { host: record.address.clone(), port: record.port.unwrap_or_default() };
+        by_server.entry(server).or_default().push(record);
+    }
+    let judged = |(server, seen): (ReviewedServer, Vec<ServerRecord>)| {
+        let decision = journal.of(&server.host, server.port).cloned();
+        let state = Shown::of(decision.as_ref().map(|decision| decision.state_at(now_ms)));
+        Known { server, seen, decision, state }
+    };
+    by_server.into_iter().map(judged).collect()
+}
+
+/// Who calls, as far as the system knows: sudo does not change who logged in.
+fn caller() -> DecidedBy {
+    let uid = Uid::effective().as_raw();
+    // All bits set: nobody logged in, as for a service.
+    let login_uid = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
+    let user = User::from_uid(Uid::from_raw(login_uid.unwrap_or(uid))).ok().flatten().map(|user| user.name);
+    DecidedBy { user, login_uid, uid }
+}

@@ -1,0 +1,125 @@
+//! Puts people's decisions about servers in force while gnomon runs: reads the journal when it changes, and
+//! lets approvals run out at their time.
+//!
+//! Looks once a second, which costs one `stat`. A journal that cannot be read leaves what was decided
+//! before in force, and says so once.
+
+use crate::when;
+use gnomon_inspect::{Inspector, Reviews, Sighting};
+use gnomon_intercept::Recorder;
+use gnomon_ledger::{Condition, Decision, EventFilter, Journal, Order, Reader, conditions_on, journal_in};
+use gnomon_observe::{APPROVAL_EXPIRED, Action, Field, Observation, Review};
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Most expired approvals that are told of at once.
+const MAX_TOLD: usize = 256;
+
+/// Keeps reviews in force.
+pub struct Reviewing {
+    journal: PathBuf,
+    ledger: PathBuf,
+    inspector: Arc<Inspector>,
+    recorder: Arc<Recorder>,
+    /// What the journal was when it was read: device, inode, length, time of change.
+    read: Option<(u64, u64, u64, i64)>,
+    decisions: Vec<Decision>,
+    in_force: Reviews,
+    /// Approvals whose end was told.
+    told: HashSet<String>,
+}
+
+impl Reviewing {
+    /// Puts in force what was decided so far.
+    pub fn start(state_dir: &Path, ledger: PathBuf, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Self {
+        let journal = journal_in(state_dir);
+        let mut this = Self {
+            journal,
+            ledger,
+            inspector,
+            recorder,
+            read: None,
+            decisions: Vec::new(),
+            in_force: Reviews::default(),
+            told: HashSet::new(),
+        };
+        this.look(when::millis(SystemTime::now()));
+        this
+    }
+
+    /// Looks again and again.
+    pub async fn run(mut self) {
+        let mut every = tokio::time::interval(EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            let now_ms = when::millis(SystemTime::now());
+            for expired in self.look(now_ms) {
+                self.tell(&expired).await;
+            }
+        }
+    }
+
+    /// Reads the journal if it changed, and puts in force what holds now; gives the approvals that ran out and
+    /// were not told of.
+    fn look(&mut self, now_ms: i64) -> Vec<Decision> {
+        let there =
+            fs::metadata(&self.journal).ok().map(|there| (there.dev(), there.ino(), there.len(), there.mtime_nsec() ^ there.mtime()));
+        if there != self.read {
+            self.read = there;
+            match Journal::read(&self.journal) {
+                Ok(journal) => self.decisions = journal.standing().into_values().cloned().collect(),
+                Err(error) => tracing::error!(%error, "reviews of servers cannot be read; those from before stay in force"),
+            }
+        }
+        let now = self.decisions.iter().map(|decision| (decision.server.host.clone(), decision.server.port, decision.state_at(now_ms)));
+        let now: Reviews = now.collect();
+        if now != self.in_force {
+            self.inspector.replace_reviews(Arc::new(now.clone()));
+            self.in_force = now;
+        }
+        let expired = |decision: &&Decision| decision.state == Review::Approved && decision.state_at(now_ms) == Review::Expired;
+        let told = &self.told;
+        self.decisions.iter().filter(expired).filter(|decision| !told.contains(&name(decision))).take(MAX_TOLD).cloned().collect()
+    }
+
+    /// Writes the event, unless the ledger has it: gnomon may have been started again since.
+    async fn tell(&mut self, expired: &Decision) {
+        self.told.insert(name(expired));
+        let mut conditions = conditions_on(&expired.server);
+        conditions.push(Condition::is(Field::RuleId, APPROVAL_EXPIRED.id));
+        let filter = EventFilter { since_ms: expired.until_ms, conditions, limit: 1, ..EventFilter::default() };
+        let before = match Reader::open(&self.ledger).await {
+            Ok(mut reader) => reader.events(&filter, Order::OldestFirst).await,
+            Err(error) => Err(error),
+        };
+        match before {
+            Ok(found) if !found.is_empty() => return,
+            Ok(_) => {}
+            // Told twice is better than never.
+            Err(error) => tracing::warn!(%error, "cannot look whether the end of an approval was told"),
+        }
+        let mut seen = Observation::new();
+        seen.set(Field::ServerAddress, expired.server.host.as_str());
+        seen.set(Field::ServerPort, expired.server.port);
+        seen.set(Field::Sanctioned, self.inspector.is_sanctioned(&expired.server.host, expired.server.port));
+        seen.set(Field::ServerReview, Review::Expired.as_str());
+        let owner = expired.owner.as_deref().unwrap_or("nobody");
+        let until = when::show(expired.until_ms.unwrap_or_default());
+        seen.set(Field::Message, format!("the approval of {} ran out on {until} UTC; {owner} answers for it", expired.server));
+        APPROVAL_EXPIRED.stamp(&mut seen);
+        self.recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class: APPROVAL_EXPIRED.class, call: 0 }]);
+    }
+}
+
+fn name(decision: &Decision) -> String {
+    format!("{} {:?}", decision.server, decision.until_ms)
+}
