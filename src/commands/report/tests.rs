@@ -17,9 +17,24 @@ const HOSTILE: [&str; 9] = [
     "javascript:alert(1)",
 ];
 
+/// What the known server offers.
+fn listing(tool: &'static str) -> Observation {
+    let mut seen = Observation::new();
+    seen.set(Field::ServerAddress, "known.example");
+    seen.set(Field::ServerPort, 443_i64);
+    seen.set(Field::McpMethod, "tools/list");
+    seen.set(Field::Sanctioned, true);
+    seen.set(Field::Tools, vec![tool.into()]);
+    seen
+}
+
 /// A state folder with a week in it whose every name is hostile.
 async fn hostile_week(dir: &Path) {
     let (ledger, writer) = Ledger::open(LedgerOptions::new(ledger_in(dir))).await.unwrap();
+    // A server known before, which offers a new tool later.
+    let old = SystemTime::now() - Duration::from_secs(10 * 86_400);
+    let _ = ledger.record(Event::at(listing("old"), old));
+    ledger.flush().await.unwrap();
     let long = "x".repeat(100_000);
     for (n, name) in HOSTILE.iter().copied().chain([long.as_str()]).enumerate() {
         let mut seen = Observation::new();
@@ -44,18 +59,8 @@ async fn hostile_week(dir: &Path) {
         unread.set(Field::ServerAddress, format!("host-{n}.example"));
         let _ = ledger.record(Event::now(unread));
     }
-    // A server known before that offers a new tool.
-    let old = SystemTime::now() - Duration::from_secs(10 * 86_400);
-    for (when, tool) in [(old, "old"), (SystemTime::now(), "<script>new")] {
-        let mut seen = Observation::new();
-        seen.set(Field::ServerAddress, "known.example");
-        seen.set(Field::ServerPort, 443_i64);
-        seen.set(Field::McpMethod, "tools/list");
-        seen.set(Field::Sanctioned, true);
-        seen.set(Field::Tools, vec![tool.into()]);
-        let _ = ledger.record(Event::at(seen, when));
-        ledger.flush().await.unwrap();
-    }
+    ledger.flush().await.unwrap();
+    let _ = ledger.record(Event::now(listing("<script>new")));
     writer.shutdown().await;
 }
 
