@@ -106,7 +106,8 @@ impl Task {
             now.first_seen += first_seen;
         });
         // What was written is acknowledged already; that nobody could look is worth a line and no more.
-        match self.store.look_at_volume(group.deltas.volumes.latest_hour()).await {
+        let latest = group.deltas.volumes.latest_hour().filter(|_| acknowledged > 0);
+        match self.store.look_at_volume(latest).await {
             Ok(unusual) => unusual.iter().for_each(|hour| {
                 // Whoever listens is slower than one a day and user; if nobody does, nobody wants to know.
                 let _ = self.unusual.try_send(hour.describe());

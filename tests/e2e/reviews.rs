@@ -109,7 +109,7 @@ fn decisions_about_a_server_are_in_force_within_seconds_on_open_connections_and_
     // The analyst's way: what happened today, one incident, one story, the week.
     let incidents = said(&host, &["events", "--incidents"]);
     let id = incidents.lines().find(|line| line.contains("127.0.0.1 → 127.0.0.2")).unwrap().split(' ').next().unwrap();
-    assert!(said(&host, &["events", "show", id]).contains("MCP message to a server that was denied in review"));
+    assert!(said(&host, &["events", "show", id]).contains("Example - block servers that were denied in review"));
     let story = said(&host, &["events", "show", event["event.id"].as_str().unwrap()]);
     for word in ["tools/call denied", "refused; the call was not completed", "bytes out", "gnomon review show 127.0.0.2:1"] {
         assert!(story.contains(word), "{word}: {story}");

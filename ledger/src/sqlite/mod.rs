@@ -33,9 +33,20 @@ const WAL_FOLD_BYTES: u64 = 24 << 20;
 /// … and past this many (someone keeps a read transaction open) nothing more is written to it.
 const WAL_MAX_BYTES: u64 = 64 << 20;
 
+/// Whether the connection is what the driver takes it for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Sound,
+    /// Something failed. A transaction that could not be ended, as on a full disk, may still be open: what is written next
+    /// would be a part of it, look committed and never be.
+    Suspect,
+}
+
 /// The writing side.
 pub(crate) struct Store {
     conn: SqliteConnection,
+    options: SqliteConnectOptions,
+    standing: Standing,
     wal: PathBuf,
     max_pages: i64,
     retention_ms: i64,
@@ -78,6 +89,8 @@ impl Store {
         let servers = inventory::count(&mut conn).await.map_err(database)?;
         Ok(Self {
             conn,
+            options,
+            standing: Standing::Sound,
             wal: wal.into(),
             max_pages,
             retention_ms: i64::try_from(retention.as_millis()).unwrap_or(i64::MAX),
@@ -91,6 +104,27 @@ impl Store {
     /// Adds a group and what it changes in one transaction, durable on return. All or nothing. Says which
     /// servers are new.
     pub(crate) async fn append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, sqlx::Error> {
+        self.mend().await?;
+        let appended = self.try_append(group, now_ms).await;
+        if appended.is_err() {
+            self.standing = Standing::Suspect;
+        }
+        appended
+    }
+
+    /// Opens another connection where this one cannot be relied upon.
+    async fn mend(&mut self) -> Result<(), sqlx::Error> {
+        if self.standing == Standing::Suspect {
+            // The new one first: the last to close would fold the log, for which there may be no room.
+            let fresh = self.options.connect().await?;
+            // Whatever the old one says: its transaction ends with it.
+            let _ = std::mem::replace(&mut self.conn, fresh).close().await;
+            self.standing = Standing::Sound;
+        }
+        Ok(())
+    }
+
+    async fn try_append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, sqlx::Error> {
         self.bound_log().await?;
         self.make_room(group.bytes(), now_ms).await?;
         let servers = self.servers;

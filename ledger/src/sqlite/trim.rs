@@ -3,7 +3,7 @@
 //! Freed pages are used again by the next events, so a full ledger neither grows nor shrinks; only
 //! a database above its bound (the bound was lowered) gives pages back to the file system.
 
-use super::{PAGE_BYTES, Store};
+use super::{PAGE_BYTES, Standing, Store};
 use sqlx::Connection;
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,17 @@ impl Store {
 
     /// Deletes all that is older than the retention.
     pub(crate) async fn forget(&mut self, now_ms: i64) -> Result<(), sqlx::Error> {
-        while self.forget_step(now_ms).await? > 0 {}
-        Ok(())
+        self.mend().await?;
+        loop {
+            match self.forget_step(now_ms).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) => {
+                    self.standing = Standing::Suspect;
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Deletes one step of what is older than the retention; says how many rows went.

@@ -80,6 +80,10 @@ async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is
     record(&ledger, call("mcp.example.com", 1));
     ledger.flush().await.unwrap();
     assert_eq!(ledger.acknowledged(), 2);
+    // What is acknowledged is there for others to see, not only in a transaction that nobody ends.
+    let all = EventFilter { limit: 10_000, ..EventFilter::default() };
+    let seen = Reader::open(&database(mount.path())).await.unwrap().events(&all, Order::OldestFirst).await.unwrap();
+    assert_eq!(seen.len(), 2);
     writer.shutdown().await;
     let lines = fs::read_to_string(lines(mount.path())).unwrap();
     assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "a line is torn");

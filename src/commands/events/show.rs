@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use gnomon_ledger::{Found, ReadError, Reader, StoredEvent};
+use gnomon_ledger::{Found, ReadError, Reader, StoredEvent, verdicts};
 use std::io::{self, BufWriter, Write};
 
 #[derive(Args)]
@@ -61,7 +61,9 @@ impl Show {
         let story = reader.story(event).await?;
         // The rules may have changed since, or not be readable by whoever asks: then their words are left out.
         let rules = self.config.load().ok().and_then(|config| rule_files::load(&config.rules).ok());
-        let telling = Telling::new(&story, rules.as_ref())?;
+        // A file that cannot be read says nothing about the event.
+        let verdicts = verdicts(&self.state.ledger()?).unwrap_or_default();
+        let telling = Telling::new(&story, rules.as_ref(), verdicts)?;
         let mut out = BufWriter::new(io::stdout().lock());
         match format {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&telling.to_json())?)?,

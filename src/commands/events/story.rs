@@ -5,7 +5,7 @@ use crate::{
     line::{Event, clean, of_json, plain},
     when,
 };
-use gnomon_ledger::{More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus};
+use gnomon_ledger::{More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus, VerdictKind};
 use std::io::{self, Write};
 
 /// A section's lines, each a name and what is known; what is not known leaves no line.
@@ -39,6 +39,7 @@ pub fn write(out: &mut impl Write, telling: &Telling<'_>) -> io::Result<()> {
     let event = &telling.event;
     let mut s = Section { out, event };
     head(&mut s)?;
+    verdicts(&mut s, telling)?;
     who(&mut s)?;
     whither(&mut s, telling)?;
     what(&mut s)?;
@@ -63,6 +64,19 @@ fn head<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
     let time = s.get("@timestamp").unwrap_or_default().replacen('T', " ", 1).replace('Z', " UTC");
     let burst = s.with(", burst ", "gnomon.incident.id", "").unwrap_or_default();
     writeln!(s.out, "{time}, event {}{burst}", s.get("event.id").unwrap_or_default())
+}
+
+fn verdicts<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    for (at_ms, verdict) in &telling.verdicts {
+        let word = match verdict.kind {
+            VerdictKind::Benign => "benign",
+            VerdictKind::Confirmed => "confirmed",
+        };
+        let until = verdict.until.as_deref().map(|until| format!(" until {until}")).unwrap_or_default();
+        let text = format!("found {word}{until} by {} on {} UTC: {}", verdict.owner, when::show(*at_ms), verdict.reason);
+        writeln!(s.out, "{}", clean(&text))?;
+    }
+    Ok(())
 }
 
 fn who<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {

@@ -3,7 +3,8 @@
 use crate::line::Event;
 use anyhow::{Context, Result};
 use gnomon_engine::RuleSet;
-use gnomon_ledger::{More, Story};
+use gnomon_ledger::{More, Story, Verdict};
+use gnomon_observe::OWN_RULES;
 use serde_json::{Value, json};
 
 /// A story made ready for people and programs.
@@ -13,6 +14,8 @@ pub struct Telling<'a> {
     pub aftermath: Aftermath,
     /// What the rule that decided says of itself, if it is still loaded.
     pub description: Option<String>,
+    /// What people made of it, oldest first, with the time in milliseconds since the Unix epoch.
+    pub verdicts: Vec<(i64, Verdict)>,
     /// Commands that go on from here, and what each is for.
     pub next: Vec<(String, &'static str)>,
 }
@@ -32,7 +35,7 @@ pub struct Aftermath {
 }
 
 impl<'a> Telling<'a> {
-    pub fn new(story: &'a Story, rules: Option<&RuleSet>) -> Result<Self> {
+    pub fn new(story: &'a Story, rules: Option<&RuleSet>, mut verdicts: Vec<(i64, Verdict)>) -> Result<Self> {
         let event: Event = serde_json::from_str(&story.event.json).context("the stored event is no JSON object")?;
         let outcome: Option<Event> = story.outcome.as_ref().and_then(|outcome| serde_json::from_str(&outcome.json).ok());
         let rule = event.get("rule.id").and_then(Value::as_str);
@@ -42,7 +45,9 @@ impl<'a> Telling<'a> {
             .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
         let aftermath = Aftermath::of(&event, outcome.as_ref());
         let next = next(&event);
-        Ok(Self { story, event, aftermath, description, next })
+        let id = event.get("event.id").and_then(Value::as_str);
+        verdicts.retain(|(_, verdict)| Some(verdict.event.as_str()) == id);
+        Ok(Self { story, event, aftermath, description, verdicts, next })
     }
 
     /// For programs.
@@ -59,6 +64,7 @@ impl<'a> Telling<'a> {
                 "summary": words, "success": success, "status": status, "error": error,
                 "bytes_out": bytes_out, "bytes_in": bytes_in, "duration_ms": duration_ms,
             },
+            "verdicts": self.verdicts.iter().map(|(at_ms, verdict)| json!({"at_ms": at_ms, "verdict": verdict})).collect::<Vec<_>>(),
             "sightings": self.story.sightings.iter().map(line).collect::<Vec<_>>(),
             "outcome": self.story.outcome.as_ref().map(line),
             "before": related(&self.story.before),
@@ -109,6 +115,12 @@ impl Aftermath {
 fn next(event: &Event) -> Vec<(String, &'static str)> {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let mut next = Vec::new();
+    if let (Some(id), Some(rule)) = (text("event.id"), text("rule.id").filter(|id| OWN_RULES.iter().all(|own| own.id != *id))) {
+        let (id, rule) = (word(id), word(rule));
+        next.push((format!("gnomon rules explain {rule} {id}"), "which parts of the rule matched, and which did not"));
+        next.push((format!("gnomon triage {id} benign --until DATE --reason TEXT"), "except it until then"));
+        next.push((format!("gnomon triage {id} confirmed --reason TEXT"), "note that it is a finding"));
+    }
     if let Some(server) = text("server.address") {
         let command = word(&format!("server.address={server}"));
         next.push((format!("gnomon events --incidents --since 7d --where {command}"), "who else uses this server"));
