@@ -106,13 +106,11 @@ fn alert(rule: &str) -> Result<String> {
     let groups = file["groups"].as_array().context("groups")?;
     let mut rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
     let alert = rules.find(|rule| rule["alert"] == ALERT).with_context(|| format!("there is no alert {ALERT}"))?;
-    let note = |name: &str| {
-        let text = alert["annotations"][name].as_str().unwrap_or_default();
-        text.replace("{{ $labels.instance }}", "this host").replace("{{ $labels.rule }}", rule)
-    };
-    let command = note("command");
-    let command = command.split(" --since").next().unwrap_or_default();
-    Ok(format!("{ALERT}: {}\ncommand: {command} --since 11m\nrunbook: {}", note("summary"), note("runbook")))
+    let note = |name: &str| alert["annotations"][name].as_str().unwrap_or_default();
+    let summary = note("summary").replace("{{ $labels.instance }}", "this host");
+    // It asks for the rule's events since ten minutes before.
+    let command = note("command").split("{{").next().unwrap_or_default();
+    Ok(format!("{ALERT}: {summary}\ncommand: {command}{rule} --since 11m\nrunbook: {}", note("runbook")))
 }
 
 fn heading(text: &str) -> Result<()> {
