@@ -2,7 +2,7 @@
 
 use crate::{complaint::Complaint, config::Config, line, options::ledger_in};
 use anyhow::Result;
-use gnomon_export::{ExportMetrics, Exporter, ExporterOptions, OtlpOptions, OtlpSink, Sink};
+use gnomon_export::{ExportMetrics, Exporter, ExporterOptions, OtlpOptions, OtlpSink, Sink, SyslogOptions, SyslogSink};
 use prometheus::Registry;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ impl Exports {
     /// When a secret, an authority or a cursor cannot be read.
     pub fn start(config: &Config, state_dir: &Path, registry: &Registry) -> Result<Self> {
         let metrics = ExportMetrics::register(registry)?;
+        let from = ExporterOptions { ledger: ledger_in(state_dir), state: state_dir.to_owned() };
         let mut running = Vec::new();
         if let Some(otlp) = &config.events.otlp {
             let headers = otlp.headers.iter().map(|header| Ok((header.name.clone(), header.secret.fetch()?)));
@@ -29,9 +30,13 @@ impl Exports {
                 version: env!("CARGO_PKG_VERSION"),
                 describe: line::of_json,
             });
-            let sink = Sink::Otlp(sink.map_err(|error| Complaint::input(format!("events.otlp: {error}")))?);
-            let options = ExporterOptions { ledger: ledger_in(state_dir), state: state_dir.to_owned() };
-            running.push(Exporter::start(options, sink, &metrics)?);
+            let sink = Sink::Otlp(Box::new(sink.map_err(|error| Complaint::input(format!("events.otlp: {error}")))?));
+            running.push(Exporter::start(from.clone(), sink, &metrics)?);
+        }
+        if let Some(syslog) = &config.events.syslog {
+            let options = SyslogOptions { endpoint: syslog.endpoint.clone(), ca: syslog.ca.clone(), describe: line::of_json };
+            let sink = SyslogSink::new(options).map_err(|error| Complaint::input(format!("events.syslog: {error}")))?;
+            running.push(Exporter::start(from, Sink::Syslog(sink), &metrics)?);
         }
         Ok(Self { running })
     }

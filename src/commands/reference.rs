@@ -62,7 +62,9 @@ fn metrics() -> Result<String> {
     let rules = rule_files::load(&config.rules)?;
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
     WatchMetrics::register(metrics.registry())?;
-    ExportMetrics::register(metrics.registry())?.show("otlp");
+    let exports = ExportMetrics::register(metrics.registry())?;
+    exports.show("otlp");
+    exports.show("syslog");
     let text = metrics.render(&LedgerCounts::default());
     let mut page = String::from(
         "# Metrics\n\n\

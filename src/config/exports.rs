@@ -1,7 +1,7 @@
 //! Where events are sent besides this host's own files.
 
 use super::{Check, SecretRef, raw};
-use gnomon_export::{EndpointError, MAX_HEADERS, OtlpEndpoint};
+use gnomon_export::{EndpointError, MAX_HEADERS, OtlpEndpoint, SyslogEndpoint};
 use serde_saphyr::{Location, Spanned};
 use std::{fmt, path::PathBuf};
 
@@ -10,6 +10,13 @@ use std::{fmt, path::PathBuf};
 pub struct Otlp {
     pub endpoint: OtlpEndpoint,
     pub headers: Vec<NamedSecret>,
+    pub ca: Vec<PathBuf>,
+}
+
+/// A syslog server over TCP.
+#[derive(Clone, Debug)]
+pub struct Syslog {
+    pub endpoint: SyslogEndpoint,
     pub ca: Vec<PathBuf>,
 }
 
@@ -37,6 +44,14 @@ impl Check<'_> {
             self.refuse(text.referenced, "the headers' secrets would be readable on the way; use https".to_owned());
         }
         Some(Otlp { endpoint, headers, ca: self.paths(otlp.ca) })
+    }
+
+    pub(super) fn syslog(&mut self, syslog: raw::Syslog) -> Option<Syslog> {
+        let text = syslog.endpoint.filter(|text| text.value != "off")?;
+        match text.value.parse() {
+            Ok(endpoint) => Some(Syslog { endpoint, ca: self.paths(syslog.ca) }),
+            Err(error) => self.refused(text.referenced, format!("`{}` is not a syslog server: {error}", text.value)),
+        }
     }
 
     fn endpoint(&mut self, text: &Spanned<String>) -> Option<OtlpEndpoint> {

@@ -185,6 +185,20 @@ pub const KEYS: &[Key] = &[
         "PEM files with further authorities to trust when the collector is verified. Relative to this file.",
     ),
     key(
+        "events.syslog.endpoint",
+        Shape::Text,
+        "off",
+        "'tls://siem.example:6514'",
+        "A syslog server that every event is sent to (RFC 5424), as `tls://HOST:PORT` or `tcp://HOST:PORT`, or `off`. With `tcp` everybody on the way can read events.",
+    ),
+    key(
+        "events.syslog.ca",
+        Shape::Texts,
+        "the system's roots",
+        "[corp-root.pem]",
+        "PEM files with further authorities to trust when the syslog server is verified. Relative to this file.",
+    ),
+    key(
         "events.retention.max_gib",
         Shape::Number(1, 4096),
         "2",

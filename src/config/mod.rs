@@ -10,7 +10,7 @@ pub mod schema;
 mod secret;
 mod show;
 
-pub use exports::Otlp;
+pub use exports::{Otlp, Syslog};
 pub use secret::SecretRef;
 
 use crate::complaint::Complaint;
@@ -106,6 +106,8 @@ pub struct Events {
     pub jsonl: Jsonl,
     /// The collector that events are sent to, if any.
     pub otlp: Option<Otlp>,
+    /// The syslog server that events are sent to, if any.
+    pub syslog: Option<Syslog>,
     pub days: u64,
     pub max_gib: u64,
 }
@@ -215,7 +217,7 @@ impl Default for Config {
                 triage: None,
                 state_triage: None,
             },
-            events: Events { jsonl: Jsonl::Off, otlp: None, days: 30, max_gib: 2 },
+            events: Events { jsonl: Jsonl::Off, otlp: None, syslog: None, days: 30, max_gib: 2 },
             metrics: Switch::On(SocketAddr::from(([127, 0, 0, 1], 9464))),
             contact: None,
         }
@@ -330,6 +332,7 @@ impl Check<'_> {
                     None => plain.events.jsonl,
                 },
                 otlp: self.otlp(events.otlp),
+                syslog: self.syslog(events.syslog),
                 days: self.number(events.retention.days, "events.retention.days", plain.events.days),
                 max_gib: self.number(events.retention.max_gib, "events.retention.max_gib", plain.events.max_gib),
             },

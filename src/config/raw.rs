@@ -59,6 +59,7 @@ pub struct Rules {
 pub struct Events {
     pub jsonl: Option<Spanned<String>>,
     pub otlp: Otlp,
+    pub syslog: Syslog,
     pub retention: Retention,
 }
 
@@ -67,6 +68,13 @@ pub struct Events {
 pub struct Otlp {
     pub endpoint: Option<Spanned<String>>,
     pub headers: Vec<Spanned<String>>,
+    pub ca: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Syslog {
+    pub endpoint: Option<Spanned<String>>,
     pub ca: Vec<String>,
 }
 

@@ -51,6 +51,10 @@ impl Config {
                         "ca": paths(&otlp.ca),
                     }),
                 },
+                "syslog": match &self.events.syslog {
+                    None => json!({"endpoint": "off"}),
+                    Some(syslog) => json!({"endpoint": syslog.endpoint.to_string(), "ca": paths(&syslog.ca)}),
+                },
                 "retention": {"days": self.events.days, "max_gib": self.events.max_gib},
             },
             "metrics": {"listen": match self.metrics {

@@ -28,7 +28,7 @@ fn every_key_of_the_table_is_read_and_every_sample_is_valid() {
 
 #[test]
 fn the_parser_knows_no_key_that_the_table_does_not() {
-    for section in ["", "proxy", "rules", "events", "events.otlp", "events.retention", "metrics"] {
+    for section in ["", "proxy", "rules", "events", "events.otlp", "events.syslog", "events.retention", "metrics"] {
         let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
         let known: std::collections::BTreeSet<&str> = KEYS
             .iter()
@@ -104,6 +104,15 @@ fn a_collector_is_told_apart_from_what_is_none_and_its_secrets_stay_secret() {
     }
     assert!(parse("events: {otlp: {endpoint: off}}\n").unwrap().events.otlp.is_none());
     assert!(parse("events: {otlp: {endpoint: 'http://127.0.0.1:4318', headers: ['Authorization=env:X']}}\n").is_ok());
+}
+
+#[test]
+fn a_syslog_server_is_named_by_transport_and_host() {
+    let shown = parse("events: {syslog: {endpoint: 'tls://siem.example', ca: [a.pem]}}\n").unwrap().to_json();
+    assert_eq!(shown["events"]["syslog"], serde_json::json!({"endpoint": "tls://siem.example:6514", "ca": ["/etc/gnomon/a.pem"]}));
+    assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);
+    let error = refusal("events:\n  syslog: {endpoint: 'udp://siem.example'}\n");
+    assert!(error.contains(":2:22: `udp://siem.example` is not a syslog server: write tls://HOST:PORT"), "{error}");
 }
 
 #[test]

@@ -62,6 +62,68 @@ impl fmt::Display for OtlpEndpoint {
     }
 }
 
+/// Not the address of a syslog server.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("write tls://HOST:PORT or tcp://HOST:PORT, as tls://siem.example:6514")]
+pub struct SyslogEndpointError;
+
+/// A syslog server that takes TCP, with TLS or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyslogEndpoint {
+    tls: Tls,
+    host: String,
+    port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tls {
+    Yes,
+    No,
+}
+
+impl SyslogEndpoint {
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls == Tls::Yes
+    }
+
+    /// A name or an address, without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl FromStr for SyslogEndpoint {
+    type Err = SyslogEndpointError;
+
+    /// Without a port it is 6514 for TLS (RFC 5425) and 601 without (RFC 3195, as most receivers have it).
+    fn from_str(text: &str) -> Result<Self, SyslogEndpointError> {
+        let uri: Uri = text.parse().map_err(|_| SyslogEndpointError)?;
+        let (tls, usual) = match uri.scheme_str() {
+            Some("tls") => (Tls::Yes, 6514),
+            Some("tcp") => (Tls::No, 601),
+            _ => return Err(SyslogEndpointError),
+        };
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty());
+        let authority = authority.filter(|_| uri.path_and_query().is_none_or(|path| path == "/")).ok_or(SyslogEndpointError)?;
+        Ok(Self { tls, host: authority.host().trim_matches(['[', ']']).to_owned(), port: authority.port_u16().unwrap_or(usual) })
+    }
+}
+
+impl fmt::Display for SyslogEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls() { "tls" } else { "tcp" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +145,21 @@ mod tests {
             assert_eq!(text.parse::<OtlpEndpoint>(), Err(EndpointError::NotAUrl), "{text}");
         }
         assert_eq!("https://a:b@c.example".parse::<OtlpEndpoint>(), Err(EndpointError::UserInfo));
+    }
+
+    #[test]
+    fn a_syslog_server_is_named_by_transport_host_and_port() {
+        for (text, whole) in [
+            ("tls://siem.example", "tls://siem.example:6514"),
+            ("tcp://siem.example:514", "tcp://siem.example:514"),
+            ("tcp://[::1]", "tcp://[::1]:601"),
+        ] {
+            assert_eq!(text.parse::<SyslogEndpoint>().unwrap().to_string(), whole);
+        }
+        for text in ["", "siem.example:514", "udp://siem.example", "tls://", "tls://a@b", "tls://siem.example/path", "https://siem.example"]
+        {
+            assert_eq!(text.parse::<SyslogEndpoint>(), Err(SyslogEndpointError), "{text}");
+        }
     }
 
     #[test]

@@ -17,8 +17,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How often the ledger is looked at for new events.
-const POLL: Duration = Duration::from_secs(1);
 /// How long the last events may take when gnomon stops; what is not sent by then is sent after the next start.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -137,7 +135,7 @@ impl Export {
             };
             let wait = match pass {
                 Ok(Pass::Sent) => Duration::ZERO,
-                Ok(Pass::NothingNew) => POLL,
+                Ok(Pass::NothingNew) => self.sink.poll(),
                 Err(ref held) => {
                     self.counts.failures.inc();
                     let why = held.to_string();

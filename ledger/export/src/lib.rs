@@ -17,14 +17,16 @@ mod endpoint;
 mod exporter;
 mod otlp;
 mod sink;
+mod syslog;
 mod trust;
 
 pub use counts::ExportMetrics;
 pub use cursor::{Cursor, CursorError};
-pub use endpoint::{EndpointError, OtlpEndpoint};
+pub use endpoint::{EndpointError, OtlpEndpoint, SyslogEndpoint, SyslogEndpointError};
 pub use exporter::{ExportError, Exporter, ExporterOptions};
 pub use otlp::{MAX_HEADERS, OtlpOptions, OtlpSink};
 pub use sink::{Delivery, SetupError, Sink};
+pub use syslog::{SyslogOptions, SyslogSink};
 
 /// Most events of one batch.
 pub const MAX_BATCH: usize = 128;

@@ -1,6 +1,6 @@
 //! What receives events, and what it may answer.
 
-use crate::{OtlpSink, trust::TrustError};
+use crate::{OtlpSink, SyslogSink, trust::TrustError};
 use gnomon_ledger::StoredEvent;
 use std::time::Duration;
 use thiserror::Error;
@@ -14,6 +14,9 @@ pub enum SetupError {
     /// A header's name or value is none.
     #[error("`{0}` is not a header's name, or its value cannot stand in a header")]
     Header(String),
+    /// TLS cannot verify a server of such a name.
+    #[error("`{0}` is no name that TLS can verify")]
+    Name(String),
     /// TLS could not be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -45,7 +48,9 @@ pub enum Delivery {
 #[derive(Debug)]
 pub enum Sink {
     /// An OpenTelemetry collector.
-    Otlp(OtlpSink),
+    Otlp(Box<OtlpSink>),
+    /// A syslog server.
+    Syslog(SyslogSink),
 }
 
 impl Sink {
@@ -54,6 +59,7 @@ impl Sink {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Otlp(_) => "otlp",
+            Self::Syslog(_) => "syslog",
         }
     }
 
@@ -62,12 +68,22 @@ impl Sink {
     pub fn target(&self) -> String {
         match self {
             Self::Otlp(sink) => sink.target(),
+            Self::Syslog(sink) => sink.target(),
+        }
+    }
+
+    /// How often to look for new events. Each syslog batch has a connection of its own, so it waits for company.
+    pub(crate) const fn poll(&self) -> Duration {
+        match self {
+            Self::Otlp(_) => Duration::from_secs(1),
+            Self::Syslog(_) => Duration::from_secs(5),
         }
     }
 
     pub(crate) async fn deliver(&self, events: &[StoredEvent]) -> Delivery {
         match self {
             Self::Otlp(sink) => sink.deliver(events).await,
+            Self::Syslog(sink) => sink.deliver(events).await,
         }
     }
 }

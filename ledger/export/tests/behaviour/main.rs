@@ -16,6 +16,7 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod rsyslog;
 mod stories;
 
 /// A host with a ledger.
@@ -55,7 +56,7 @@ impl Host {
         let options =
             OtlpOptions { endpoint: url.parse().unwrap(), headers, ca, version: "0.0.0", describe: |json| json.chars().take(40).collect() };
         let options_of_export = ExporterOptions { ledger: self.dir.path().join("ledger.sqlite"), state: self.dir.path().to_owned() };
-        Exporter::start(options_of_export, Sink::Otlp(OtlpSink::new(options).unwrap()), &self.metrics).unwrap()
+        Exporter::start(options_of_export, Sink::Otlp(Box::new(OtlpSink::new(options).unwrap())), &self.metrics).unwrap()
     }
 
     /// The value of a series, `name{labels}` as exposed.

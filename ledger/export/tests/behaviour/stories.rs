@@ -165,15 +165,8 @@ async fn a_ledger_that_was_made_anew_is_sent_from_its_beginning() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_is_verified_and_headers_arrive() {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap())
-        .unwrap();
-    let collector = Collector::with_tls(TlsAcceptor::from(Arc::new(config))).await;
+    let (acceptor, root) = tls();
+    let collector = Collector::with_tls(acceptor).await;
     let host = Host::new().await;
     host.record(numbered(0..1)).await;
     let url = format!("https://localhost:{}", collector.address.port());
@@ -182,13 +175,26 @@ async fn tls_is_verified_and_headers_arrive() {
     stranger.stop().await;
     assert_eq!(collector.seen.lock().unwrap().requests, 0);
     let ca = host.dir.path().join("ca.pem");
-    fs::write(&ca, cert.pem()).unwrap();
+    fs::write(&ca, root).unwrap();
     let headers = vec![("Authorization".to_owned(), "Bearer secret".to_owned())];
     let export = host.export_with(&url, headers, vec![ca]);
     until("the event", || host.metric(DELIVERED) == 1).await;
     export.stop().await;
     assert_eq!(collector.seen.lock().unwrap().authorization, [Some("Bearer secret".to_owned())]);
     host.close().await;
+}
+
+/// A server's TLS for `localhost`, and the certificate to trust for it, PEM.
+pub fn tls() -> (TlsAcceptor, String) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap())
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), cert.pem())
 }
 
 /// Removes events as retention would, from outside.
