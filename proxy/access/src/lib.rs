@@ -1,0 +1,38 @@
+//! Who is asking, and what they may do.
+//!
+//! A [`Caller`] is what is proven of whoever asks; [`Asked`] is what they ask for; a [`Policy`] decides, and [`decide`] joins
+//! its decision with what the rules say. Nothing else lets anything pass: lists, calls and everything built on calls ask the
+//! same function, so that what is hidden is uncallable by every road.
+//!
+//! ```
+//! use gnomon_access::{Asked, Caller, Policy};
+//!
+//! let policy = Policy::parse("
+//!   - allow: { servers: [code], tools: ['read_*'], groups: [finance] }
+//!   - deny:  { tools: ['*_secret'], reason: 'ask the data office' }
+//! ".trim_start_matches('\n'), "policy.yml")?;
+//! let mut anna = Caller::anonymous("10.1.2.3".parse()?);
+//! anna.groups = vec!["finance"].into();
+//! assert!(policy.decide(&anna, &Asked::tool("main", "code", "read_file")).is_allow());
+//! assert!(!policy.decide(&anna, &Asked::tool("main", "code", "read_secret")).is_allow());
+//! println!("{}", policy.explain(&anna, &Asked::tool("main", "code", "push_commit")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(missing_docs)]
+
+mod arguments;
+mod asked;
+mod caller;
+mod glob;
+mod outcome;
+mod policy;
+mod uri;
+
+pub use arguments::{ArgumentsError, MAX_DEPTH, arguments};
+pub use asked::{Asked, Capability, Hints};
+pub use caller::{AuthMethod, Caller, Device, MAX_NAMES, Names, Peer, Process};
+pub use outcome::{Outcome, Refusal, decide};
+pub use policy::{
+    Decision, Explained, Explanation, Finding, LineRef, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT,
+    MAX_WHEN_VALUES, Policy, PolicyError, PolicySource, Problem,
+};

@@ -1,0 +1,45 @@
+//! The one policy function: what rules say and what policy says, together.
+
+use crate::{Decision, LineRef};
+use gnomon_observe::Action;
+
+/// Why something is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// By policy: this entry denies it, or none allows it.
+    Policy(Option<LineRef>),
+    /// By a rule; policy would have allowed it.
+    Rules,
+}
+
+/// What happens to a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// It passes.
+    Pass {
+        /// The entry that allowed it.
+        line: LineRef,
+    },
+    /// It passes with parts replaced.
+    Redact {
+        /// The entry that allowed it.
+        line: LineRef,
+    },
+    /// It is refused.
+    Refuse(Refusal),
+}
+
+/// What happens to a message, given the strictest action of the rules and what policy decided.
+///
+/// Nothing passes that policy does not allow: a rule's `allow` sets other rules aside, never policy. Whoever may not do a
+/// thing is refused by policy even where a rule would refuse it too, so that they learn nothing about rules. `redirect`
+/// refuses: this *is* the sanctioned way, and there is no other to point to.
+pub fn decide(rules: Action, access: Decision) -> Outcome {
+    match (access, rules) {
+        (Decision::Deny { line }, _) => Outcome::Refuse(Refusal::Policy(line)),
+        (Decision::Allow { line }, Action::Allow | Action::Log) => Outcome::Pass { line },
+        (Decision::Allow { line }, Action::Redact) => Outcome::Redact { line },
+        (Decision::Allow { .. }, Action::Redirect | Action::Block) => Outcome::Refuse(Refusal::Rules),
+    }
+}

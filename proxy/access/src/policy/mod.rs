@@ -1,0 +1,266 @@
+//! Who may do what: entries that allow and deny, nothing allowed unless one says so.
+//!
+//! **Deny wins over allow; a fact that is missing never makes an `allow` match and always makes a `deny` match.** Whoever
+//! hides a fact (no client certificate, a token without groups) so never gets further than whoever tells it. The price is
+//! that a `deny` hits callers of whom its fact is simply not known; `gnomon policy explain` says so.
+//!
+//! Judging is pure: no I/O, no clock, nothing remembered.
+
+mod compile;
+mod error;
+mod explain;
+mod source;
+mod truth;
+mod what;
+mod when;
+mod who;
+
+pub use compile::{MAX_ENTRIES, MAX_VALUES};
+pub use error::{PolicyError, Problem};
+pub(crate) use error::{Report, hint, unread};
+pub use explain::{Explained, Explanation, Finding};
+pub use source::PolicySource;
+pub use when::{MAX_TEXT as MAX_WHEN_TEXT, MAX_VALUES as MAX_WHEN_VALUES, MAX_WHEN};
+
+use crate::{Asked, Caller};
+use serde::Deserialize;
+use smol_str::SmolStr;
+use std::{fmt, sync::Arc};
+use truth::Truth;
+use what::{Effect, What};
+use when::When;
+use who::Condition;
+
+/// The longest policy file, bytes.
+pub const MAX_POLICY_BYTES: usize = 1 << 20;
+
+/// An entry of a policy, for events and people. Displays as `file:line:column`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineRef {
+    /// Which entry, from 0.
+    pub index: u32,
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// Its line, from 1.
+    pub line: u64,
+    /// Its column in characters, from 1.
+    pub column: u64,
+    /// The entry as one line of YAML, at most 240 characters.
+    pub text: Arc<str>,
+    /// Its `reason`: what the administrator wants people to be told.
+    pub reason: Option<SmolStr>,
+}
+
+impl fmt::Display for LineRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// What policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Decision {
+    /// It is allowed, by the first entry that does.
+    Allow {
+        /// That entry.
+        line: LineRef,
+    },
+    /// It is not.
+    Deny {
+        /// The entry that denies it; none where none allows it.
+        line: Option<LineRef>,
+    },
+}
+
+impl Decision {
+    /// Whether it is allowed.
+    #[must_use]
+    pub const fn is_allow(&self) -> bool {
+        matches!(self, Decision::Allow { .. })
+    }
+
+    /// The entry that decided.
+    #[must_use]
+    pub const fn line(&self) -> Option<&LineRef> {
+        match self {
+            Decision::Allow { line } => Some(line),
+            Decision::Deny { line } => line.as_ref(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    line: LineRef,
+    effect: Effect,
+    what: What,
+    who: Vec<Condition>,
+    when: Option<When>,
+}
+
+/// What is asked of `when`: whether it holds for these arguments, or whether it could for some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Call,
+    List,
+}
+
+impl Entry {
+    /// Whether it matches. A part that does not hold ends it; one that is missing only weakens it.
+    fn matches(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Truth {
+        let mut truth = self.what.server(asked).and(self.what.portal(asked));
+        if truth == Truth::False {
+            return Truth::False;
+        }
+        truth = truth.and(self.what.capability(asked, self.effect)).and(self.what.hints(asked));
+        for condition in &self.who {
+            if truth == Truth::False {
+                return Truth::False;
+            }
+            truth = truth.and(condition.holds(caller));
+        }
+        match (&self.when, truth) {
+            (None, _) | (_, Truth::False) => truth,
+            (Some(when), _) => truth.and(match (question, self.effect) {
+                (Question::Call, _) => when.judge(asked.arguments, caller).0,
+                // Some arguments may satisfy it, and some may not.
+                (Question::List, Effect::Allow) => Truth::True,
+                (Question::List, Effect::Deny) => Truth::False,
+            }),
+        }
+    }
+}
+
+/// A compiled policy.
+#[derive(Debug, Default)]
+pub struct Policy {
+    entries: Vec<Entry>,
+}
+
+/// A file may hold the list alone, or under `policy:`.
+#[derive(Deserialize)]
+struct Keyed {
+    policy: PolicySource,
+}
+
+impl Policy {
+    /// Reads a policy from YAML: a list of entries, or a mapping whose `policy` is one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with places.
+    pub fn parse(text: &str, file: &str) -> Result<Self, PolicyError> {
+        if text.len() > MAX_POLICY_BYTES {
+            let mut report = Report::new(file);
+            report.at::<()>(serde_saphyr::Location::UNKNOWN, format!("larger than {MAX_POLICY_BYTES} bytes"));
+            return report.finish(Self::default());
+        }
+        let keyed = text.lines().any(|line| line.starts_with("policy:"));
+        let source = if keyed {
+            serde_saphyr::from_str::<Keyed>(text).map(|keyed| keyed.policy)
+        } else {
+            serde_saphyr::from_str::<PolicySource>(text)
+        };
+        Self::compile(&source.map_err(|error| unread(file, &error))?, file)
+    }
+
+    /// Compiles the policy of a larger file, which has kept its places.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with places.
+    pub fn compile(source: &PolicySource, file: &str) -> Result<Self, PolicyError> {
+        let mut report = Report::new(file);
+        let entries = compile::entries(source, file, &mut report);
+        report.finish(Self { entries })
+    }
+
+    /// Whether this call may be made. `arguments` of `None` are no arguments.
+    pub fn decide(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.judge(caller, asked, Question::Call)
+    }
+
+    /// Whether a list may show this: `Allow` if some arguments would be allowed. What is not listed is not callable; what is
+    /// listed is judged again when it is called.
+    pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.judge(caller, asked, Question::List)
+    }
+
+    fn judge(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Decision {
+        let mut allowed = None;
+        for entry in &self.entries {
+            if entry.effect == Effect::Allow && allowed.is_some() {
+                continue;
+            }
+            match (entry.effect, entry.matches(caller, asked, question)) {
+                (Effect::Deny, Truth::True | Truth::Missing) => return Decision::Deny { line: Some(entry.line.clone()) },
+                (Effect::Allow, Truth::True) => allowed = Some(&entry.line),
+                _ => {}
+            }
+        }
+        match allowed {
+            Some(line) => Decision::Allow { line: line.clone() },
+            None => Decision::Deny { line: None },
+        }
+    }
+
+    /// Whether judging a call of this server needs its arguments: where it does not, nobody has to parse them.
+    #[must_use]
+    pub fn reads_arguments(&self, server: &str) -> bool {
+        let asked = Asked::tool("", server, "");
+        self.entries.iter().any(|entry| entry.when.is_some() && entry.what.server(&asked) != Truth::False)
+    }
+
+    /// The scopes that would turn a refusal into an `allow`, if that is all that is missing: for a step-up challenge
+    /// (RFC 6750 3.1 `insufficient_scope`).
+    #[must_use]
+    pub fn missing_scopes(&self, caller: &Caller, asked: &Asked<'_>) -> Option<Vec<SmolStr>> {
+        if self.decide(caller, asked).line().is_some() {
+            return None;
+        }
+        let candidates = self.entries.iter().filter(|entry| entry.effect == Effect::Allow);
+        let mut wanted = candidates
+            .filter_map(|entry| entry.who.iter().find_map(|one| if let Condition::Scopes(scopes) = one { Some(scopes) } else { None }));
+        wanted.find_map(|scopes| {
+            let mut stepped = caller.clone();
+            // One of them suffices, and the least is asked for.
+            let scope = scopes.first()?;
+            stepped.scopes = caller.scopes.iter().chain([scope]).cloned().collect();
+            self.decide(&stepped, asked).is_allow().then(|| vec![scope.clone()])
+        })
+    }
+
+    /// The servers that entries name without a pattern, each with its entry: a name that no server has is a mistake that
+    /// only whoever knows the servers can find.
+    pub fn named_servers(&self) -> impl Iterator<Item = (String, &LineRef)> {
+        self.entries.iter().flat_map(|entry| {
+            let globs = entry.what.servers.iter().flatten();
+            globs.filter_map(|glob| glob.literal()).map(|name| (name, &entry.line))
+        })
+    }
+
+    /// Mistakes in names of servers: entries that name one that is not among these.
+    #[must_use]
+    pub fn unknown_servers(&self, known: &[&str]) -> Vec<Problem> {
+        let unknown = self.named_servers().filter(|(name, _)| !known.contains(&name.as_str()));
+        unknown
+            .map(|(name, line)| Problem {
+                file: line.file.to_string(),
+                line: line.line,
+                column: line.column,
+                message: format!("no server is called `{name}`{}", hint(&name, known)),
+            })
+            .collect()
+    }
+
+    /// How many entries it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none: nobody may do anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
