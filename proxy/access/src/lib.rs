@@ -22,6 +22,7 @@
 
 mod arguments;
 mod asked;
+mod auth;
 mod caller;
 mod glob;
 mod outcome;
@@ -30,6 +31,12 @@ mod uri;
 
 pub use arguments::{ArgumentsError, MAX_DEPTH, arguments};
 pub use asked::{Asked, Capability, Hints};
+pub use auth::{
+    Algorithm, AuthConfig, AuthSource, Authenticator, CertificateClient, Challenge, ClaimNames, ClaimPath, Countries, CountriesError,
+    FRESH, Fetch, FetchError, Fetched, INTROSPECTED_FOR, Introspection, MAX_DATABASE, MAX_DOCUMENT, MAX_QUESTIONS, MAX_REMEMBERED,
+    MAX_SERVICE_TOKENS, MAX_TOKEN, NewToken, NoRandomness, OidcConfig, PAUSE, REMEMBERED_FOR, Rejection, STALE, Secrets, ServiceToken,
+    TOKEN_PREFIX, UnverifiedEmail, generate_token,
+};
 pub use caller::{AuthMethod, Caller, Device, MAX_NAMES, Names, Peer, Process};
 pub use outcome::{Outcome, Refusal, decide};
 pub use policy::{

@@ -7,6 +7,7 @@
 //! Judging is pure: no I/O, no clock, nothing remembered.
 
 mod compile;
+mod cost;
 mod error;
 mod explain;
 mod source;
@@ -15,6 +16,7 @@ mod what;
 mod when;
 mod who;
 
+pub(crate) use compile::sha256;
 pub use compile::{MAX_ENTRIES, MAX_VALUES};
 pub use error::{PolicyError, Problem};
 pub(crate) use error::{Report, hint, unread};
