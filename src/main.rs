@@ -18,6 +18,7 @@ mod reviewing;
 mod rule_changes;
 mod rule_files;
 mod scaffold;
+mod scoping;
 mod serve;
 mod service;
 mod stored;

@@ -48,7 +48,7 @@ const PROXY_ALONE: &str =
     "  scope     sees what clients send through this proxy, and nothing else on this host; nothing is redirected to it\n";
 /// What is seen with one.
 const WITH_SENSOR: &str = "  scope     sees what clients send through this proxy, and which programs make TLS connections to which hosts;\n\
-                         \x20           `gnomon exec -- COMMAND` sends a program's connections through the proxy, and nothing else is redirected\n";
+                         \x20           `gnomon exec -- COMMAND` sends a program's connections through the proxy; nothing else is redirected but by scopes\n";
 
 /// What is written to standard output while gnomon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,13 +86,13 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let (proxy, watching, scope) = match sensors {
             None => (proxy, None, PROXY_ALONE),
             Some(sensors) => {
-                let (proxy, watching) = Watching::start(proxy, sensors, inspector.clone(), recorder.clone())?;
+                let (proxy, watching) = Watching::start(proxy, sensors, &config.scopes, inspector.clone(), recorder.clone())?;
                 (proxy, Some(watching), WITH_SENSOR)
             }
         };
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;
         // To standard error: standard output is for events and detections.
-        write!(io::stderr(), "{announcement}{scope}").context("writing to standard error")?;
+        write!(io::stderr(), "{announcement}{scope}{}", scopes(config)).context("writing to standard error")?;
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
             // A dropped sender stops too.
             let _ = stopping.wait_for(|stop| *stop).await;
@@ -258,6 +258,11 @@ fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&st
          \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n",
         version = env!("CARGO_PKG_VERSION"),
     )
+}
+
+/// What the configuration says of scopes, a line each.
+fn scopes(config: &Config) -> String {
+    config.scopes.iter().map(|scope| format!("\x20           {} ({}): {}\n", scope.name, scope.matches, scope.mode.as_str())).collect()
 }
 
 /// Puts the rules as they stand on disk into force; the old ones stay when those are bad.

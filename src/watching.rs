@@ -1,7 +1,7 @@
 //! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
 //! socket as a service of their own. The proxy goes on without any.
 
-use crate::supervise::Handed;
+use crate::{config::scopes::Scope, scoping, supervise::Handed};
 use anyhow::{Context, Result, ensure};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, Recorder, RedirectedListeners};
@@ -35,6 +35,7 @@ pub enum Sensors {
 pub struct Watching {
     watch: Arc<Watch>,
     joining: JoinHandle<()>,
+    scoping: JoinHandle<()>,
 }
 
 impl Watching {
@@ -42,8 +43,15 @@ impl Watching {
     ///
     /// # Errors
     /// What it needs cannot be had.
-    pub fn start(proxy: Proxy, sensors: Sensors, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Result<(Proxy, Self)> {
-        let watch = Watch::new(WatchOptions::default(), inspector, recorder.clone(), recorder.metrics().registry())?;
+    pub fn start(
+        proxy: Proxy,
+        sensors: Sensors,
+        scopes: &[Scope],
+        inspector: Arc<Inspector>,
+        recorder: Arc<Recorder>,
+    ) -> Result<(Proxy, Self)> {
+        let options = WatchOptions { shadowed: scoping::shadowed(scopes), ..WatchOptions::default() };
+        let watch = Watch::new(options, inspector, recorder.clone(), recorder.metrics().registry())?;
         let listeners = proxy.redirected();
         let joining = match sensors {
             Sensors::Handed(sensors) => {
@@ -55,13 +63,15 @@ impl Watching {
             }
             Sensors::Listening(socket) => tokio::spawn(join_again_and_again(watch.clone(), listeners, socket)),
         };
-        Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining }))
+        let scoping = tokio::spawn(scoping::keep(watch.clone(), scopes.to_vec()));
+        Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining, scoping }))
     }
 
     /// For the way out: nothing more is redirected, and no other sensor is joined.
     pub fn let_go(&self) {
         self.watch.let_go();
         self.joining.abort();
+        self.scoping.abort();
     }
 }
 

@@ -99,6 +99,7 @@ impl Found {
                 KillSwitch::Armed | KillSwitch::Unknown(_) => None,
             },
             "rules_mode": config.map(mode),
+            "scopes": config.map(|config| config.to_json()["sensor"]["scopes"].clone()),
             "proxy": config.map(|config| config.proxy.listen.to_string()),
             "never_opened": config.map(|config| &config.proxy.bypass),
             "kept": KEPT,
@@ -129,6 +130,9 @@ impl Found {
             Ok(config) => {
                 writeln!(out, "  proxy     {}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
                 writeln!(out, "  rules     {}", mode_in_words(config))?;
+                for scope in &config.scopes {
+                    writeln!(out, "  scope     {} ({}): {}", clean(&scope.name), scope.matches, scope.mode.as_str())?;
+                }
                 writeln!(out, "  keeps     {KEPT}")?;
                 writeln!(out, "            for {} days, and at most {} GiB", config.events.days, config.events.max_gib)?;
             }

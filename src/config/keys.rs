@@ -10,6 +10,8 @@ pub enum Shape {
     Number(u64, u64),
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A list of ports.
+    Ports,
     /// A list of texts.
     Texts,
     /// `builtin`, `none`, or a list of pack names.
@@ -101,6 +103,56 @@ pub const KEYS: &[Key] = &[
         "Most redirected connections of one user (uid) at a time, so that the programs of one leave room for others; further ones are reset and counted as `over_share` in `gnomon_flows_total`. Unless it is set, a quarter of `proxy.max_connections`.",
     ),
     key(
+        "sensor.scopes[].name",
+        Shape::Text,
+        "",
+        "agents",
+        "A scope: cgroups whose connections are treated alike. Everything else is observed. Of scopes that match one cgroup the first holds, of nested cgroups the inner one's.",
+    ),
+    key(
+        "sensor.scopes[].match.cgroup",
+        Shape::Text,
+        "none",
+        "'/system.slice/docker-*.scope'",
+        "Cgroups by path, `*` for any part of one name, and all below them. One of the three ways to match.",
+    ),
+    key(
+        "sensor.scopes[].match.user",
+        Shape::Text,
+        "none",
+        "ada",
+        "What a user's sessions run, by name or number: the cgroup `/user.slice/user-UID.slice` that systemd-logind makes.",
+    ),
+    key(
+        "sensor.scopes[].match.unit",
+        Shape::Text,
+        "none",
+        "agent.service",
+        "A service or scope of the system: the cgroup `/system.slice/UNIT`.",
+    ),
+    key(
+        "sensor.scopes[].mode",
+        Shape::Word(super::scopes::MODES),
+        "observe",
+        "intercept",
+        "`off`: not looked at. `observe`: tagged. `intercept`: sent through the proxy and read, nothing is refused. `enforce`: sent through the proxy, and rules hold.",
+    ),
+    key("sensor.scopes[].ports", Shape::Ports, "443", "[443, 8443]", "Destination ports that are sent through the proxy, at most 16."),
+    key(
+        "sensor.scopes[].quic",
+        Shape::Word(super::scopes::QUICS),
+        "refuse",
+        "leave",
+        "HTTP/3 where connections are sent through the proxy: refused, so that clients fall back to TCP, or left unread.",
+    ),
+    key(
+        "sensor.scopes[].fail",
+        Shape::Word(super::scopes::FAILS),
+        "open",
+        "closed",
+        "A connection that cannot be sent through the proxy goes direct and is counted, or is refused.",
+    ),
+    key(
         "sanctioned",
         Shape::Texts,
         "none",
@@ -109,7 +161,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "rules.mode",
-        Shape::Word(&["enforce", "shadow"]),
+        Shape::Word(super::ENFORCEMENTS),
         "enforce",
         "shadow",
         "Whether what rules refuse is refused (`enforce`), or everything passes and events say in `gnomon.would` what would have happened (`shadow`).",
@@ -223,6 +275,9 @@ pub const KEYS: &[Key] = &[
 
 /// Keys of parts that are not built yet, wherever they stand.
 pub const LATER: &[&str] = &["servers", "portals"];
+
+/// Most ports of a scope.
+pub const MAX_PORTS: usize = 16;
 
 /// The reference page, Markdown.
 pub fn reference() -> String {

@@ -7,6 +7,7 @@ mod exports;
 pub mod keys;
 mod raw;
 pub mod schema;
+pub mod scopes;
 mod secret;
 mod show;
 
@@ -38,6 +39,7 @@ pub struct Config {
     pub rules: Rules,
     pub events: Events,
     pub metrics: Switch<SocketAddr>,
+    pub scopes: Vec<scopes::Scope>,
     /// Whom people ask.
     pub contact: Option<String>,
 }
@@ -219,6 +221,7 @@ impl Default for Config {
             },
             events: Events { jsonl: Jsonl::Off, otlp: None, syslog: None, days: 30, max_gib: 2 },
             metrics: Switch::On(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            scopes: Vec::new(),
             contact: None,
         }
     }
@@ -279,6 +282,17 @@ fn complaint(path: &Path, wrong: &[Wrong]) -> Complaint {
         .next("`gnomon config schema` and docs/reference/config.md name every key")
 }
 
+/// The words of `rules.mode`.
+pub const ENFORCEMENTS: &[&str] = &["enforce", "shadow"];
+
+fn enforcement(word: &str) -> Option<Enforcement> {
+    match word {
+        "enforce" => Some(Enforcement::Enforce),
+        "shadow" => Some(Enforcement::Shadow),
+        _ => None,
+    }
+}
+
 fn read_bounded(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(raw::MAX_BYTES + 1).read_to_string(&mut text)?;
@@ -297,7 +311,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn file(&mut self, file: raw::File) -> Config {
         let plain = Config::default();
-        let raw::File { proxy, sanctioned, rules, events, metrics, contact } = file;
+        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact } = file;
         Config {
             file: None,
             proxy: Proxy {
@@ -317,7 +331,7 @@ impl Check<'_> {
             },
             sanctioned: self.hosts(sanctioned),
             rules: Rules {
-                mode: rules.mode.and_then(|v| self.mode(&v)).unwrap_or(plain.rules.mode),
+                mode: self.word(rules.mode, enforcement, ENFORCEMENTS).unwrap_or(plain.rules.mode),
                 packs: rules.packs.and_then(|v| self.packs(&v)).unwrap_or(plain.rules.packs),
                 dirs: self.paths(rules.dirs),
                 hosts: self.paths(rules.hosts),
@@ -340,6 +354,7 @@ impl Check<'_> {
                 .listen
                 .and_then(|v| self.parsed(&v, "an address with a port, as 127.0.0.1:9464, or off"))
                 .unwrap_or(plain.metrics),
+            scopes: self.scopes(sensor.scopes),
             contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
         }
     }
@@ -372,18 +387,6 @@ impl Check<'_> {
 
     fn paths(&self, texts: Vec<String>) -> Vec<PathBuf> {
         texts.into_iter().map(|text| self.dir.join(text)).collect()
-    }
-
-    fn mode(&mut self, word: &Spanned<String>) -> Option<Enforcement> {
-        match word.value.as_str() {
-            "enforce" => Some(Enforcement::Enforce),
-            "shadow" => Some(Enforcement::Shadow),
-            other => {
-                let cause = format!("`{other}` is no mode of rules{}", raw::hint(other, &["enforce", "shadow"]));
-                self.refuse(word.referenced, cause);
-                None
-            }
-        }
     }
 
     fn packs(&mut self, names: &Spanned<raw::Names>) -> Option<Packs> {

@@ -20,7 +20,34 @@ pub struct File {
     pub rules: Rules,
     pub events: Events,
     pub metrics: Metrics,
+    pub sensor: Sensor,
     pub contact: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sensor {
+    pub scopes: Vec<Scope>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    pub name: Spanned<String>,
+    #[serde(rename = "match")]
+    pub matches: Match,
+    pub mode: Option<Spanned<String>>,
+    pub ports: Option<Spanned<Vec<u64>>>,
+    pub quic: Option<Spanned<String>>,
+    pub fail: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Match {
+    pub cgroup: Option<Spanned<String>>,
+    pub user: Option<Spanned<String>>,
+    pub unit: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

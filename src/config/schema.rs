@@ -40,7 +40,9 @@ fn place(root: &mut Value, key: &Key) {
         if is_list {
             at = &mut at["items"];
             // Whoever lists a user needs both of its keys.
-            require(at, segments.peek().copied());
+            if key.default.is_empty() {
+                require(at, segments.peek().copied());
+            }
         }
     }
 }
@@ -58,6 +60,9 @@ fn leaf(key: &Key) -> Value {
         Shape::Text => json!({"type": "string"}),
         Shape::Number(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
         Shape::Word(words) => json!({"enum": words}),
+        Shape::Ports => {
+            json!({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}, "minItems": 1, "maxItems": 16})
+        }
         Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
@@ -68,6 +73,7 @@ fn leaf(key: &Key) -> Value {
         Shape::Text if key.default == "none" || key.default.contains(' ') => Value::Null,
         Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
         Shape::Texts => json!([]),
+        Shape::Ports => json!([443]),
         Shape::Text | Shape::Word(_) | Shape::Packs => Value::Null,
     };
     if let Some(object) = schema.as_object_mut().filter(|_| !default.is_null()) {

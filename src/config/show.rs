@@ -1,6 +1,9 @@
 //! A configuration as a file that would say the same.
 
-use super::{Config, Jsonl, Packs, Switch};
+use super::{
+    Config, Jsonl, Packs, Switch,
+    scopes::{Match, Scope},
+};
 use gnomon_inspect::Enforcement;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -61,7 +64,24 @@ impl Config {
                 Switch::Off => "off".to_owned(),
                 Switch::On(address) => address.to_string(),
             }},
+            "sensor": {"scopes": self.scopes.iter().map(scope).collect::<Vec<_>>()},
             "contact": self.contact,
         })
     }
+}
+
+fn scope(scope: &Scope) -> Value {
+    let matches = match &scope.matches {
+        Match::Cgroup(pattern) => json!({"cgroup": pattern.to_string()}),
+        Match::User(user) => json!({"user": user}),
+        Match::Unit(unit) => json!({"unit": unit}),
+    };
+    json!({
+        "name": scope.name,
+        "match": matches,
+        "mode": scope.mode.as_str(),
+        "ports": scope.ports,
+        "quic": scope.quic.as_str(),
+        "fail": scope.fail.as_str(),
+    })
 }

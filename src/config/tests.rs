@@ -13,7 +13,13 @@ fn refusal(text: &str) -> String {
 fn setting(path: &str, sample: &str) -> String {
     match path.split_once("[].") {
         // Both keys of a user belong together.
-        Some((list, _)) => setting(list, "[{name: ada, password: 'env:X'}]"),
+        Some(("proxy.users", _)) => setting("proxy.users", "[{name: ada, password: 'env:X'}]"),
+        // A scope needs a name and one thing to match.
+        Some((list, "name")) => setting(list, &format!("[{{name: {sample}, match: {{unit: a.service}}}}]")),
+        Some((list, rest)) if rest.starts_with("match.") => {
+            setting(list, &format!("[{{name: x, {}}}]", setting(rest, sample).trim_matches(['{', '}']).to_owned() + "}"))
+        }
+        Some((list, rest)) => setting(list, &format!("[{{name: x, match: {{unit: a.service}}, {rest}: {sample}}}]")),
         None => path.rsplit('.').fold(sample.to_owned(), |value, name| format!("{{{name}: {value}}}")),
     }
 }
@@ -28,7 +34,7 @@ fn every_key_of_the_table_is_read_and_every_sample_is_valid() {
 
 #[test]
 fn the_parser_knows_no_key_that_the_table_does_not() {
-    for section in ["", "proxy", "rules", "events", "events.otlp", "events.syslog", "events.retention", "metrics"] {
+    for section in ["", "proxy", "rules", "events", "events.otlp", "events.syslog", "events.retention", "metrics", "sensor"] {
         let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
         let known: std::collections::BTreeSet<&str> = KEYS
             .iter()
@@ -163,4 +169,22 @@ fn the_schema_has_a_property_for_every_key() {
         assert_eq!(at["description"], key.doc, "{}", key.path);
     }
     assert_eq!(schema["properties"]["proxy"]["properties"]["users"]["items"]["required"], serde_json::json!(["name", "password"]));
+}
+
+#[test]
+fn scopes_are_read_and_their_mistakes_are_named() {
+    let config =
+        parse("sensor: {scopes: [{name: agents, match: {user: '1000'}, mode: intercept, ports: [443, 8443], fail: closed}]}").unwrap();
+    let scope = &config.scopes[0];
+    assert_eq!(scope.matches.pattern().unwrap().to_string(), "/user.slice/user-1000.slice");
+    assert_eq!((scope.mode, scope.ports.as_slice(), scope.fail), (scopes::Mode::Intercept, &[443, 8443][..], scopes::Fail::Closed));
+    let refused = |scope: &str| refusal(&format!("sensor: {{scopes: [{scope}]}}"));
+    assert!(refused("{name: a, match: {}}").contains("needs one of match.cgroup, match.user and match.unit"));
+    assert!(refused("{name: a, match: {unit: x.service, user: ada}}").contains("needs one of"));
+    assert!(refused("{name: a, match: {unit: x}}").contains("agent.service"));
+    assert!(refused("{name: a, match: {cgroup: '/'}}").contains("all cgroups"));
+    assert!(refused("{name: a, match: {user: ada}, mode: enforc}").contains("did you mean `enforce`?"));
+    assert!(refused("{name: a, match: {user: ada}, ports: [0]}").contains("from 1 to 16 ports"));
+    assert!(refused("{name: a, match: {user: ada}}, {name: a, match: {user: eve}}").contains("twice"));
+    assert!(refused("{name: a, match: {executable: /usr/bin/x}}").contains("unknown key `executable`"));
 }

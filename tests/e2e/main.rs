@@ -26,6 +26,7 @@ mod reload;
 mod replay;
 mod reviews;
 mod rule_work;
+mod scopes;
 mod sdk_program;
 mod sensor;
 mod sensor_stage;

@@ -11,6 +11,7 @@ use crate::support::{
     upstream::{Answer, Upstream},
 };
 use gnomon_http::{IpFamily, NetNs, Sockets};
+use gnomon_inspect::Enforcement;
 use gnomon_intercept::{Namespace, Owned, Owners};
 use gnomon_observe::{Field, Observation};
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ const ADA: u32 = 1000;
 const BOB: u32 = 1001;
 
 fn owned(cookie: u64, original: SocketAddr, uid: u32) -> Owned {
-    Owned { cookie, original, redirected: true, uid, cgroup: 1, seen: ada() }
+    Owned { cookie, original, redirected: true, uid, cgroup: 1, enforcement: Enforcement::Enforce, seen: ada() }
 }
 
 fn ada() -> Observation {

@@ -108,12 +108,22 @@ pub enum CaError {
     Random,
 }
 
+/// Whether another authority vouches for ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It stands by itself.
+    Root,
+    /// A fleet's authority issued it.
+    Intermediate,
+}
+
 /// The public half of the authority: what `gnomon ca` shows and installs.
 #[derive(Debug, Clone)]
 pub struct CaCertificate {
     pem: String,
     der: CertificateDer<'static>,
     subject: String,
+    standing: Standing,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
 }
@@ -140,8 +150,9 @@ impl CaCertificate {
             return Err(malformed("the certificate is not a certificate authority's".to_owned()));
         }
         let subject = x509.subject().to_string();
+        let standing = if x509.issuer() == x509.subject() { Standing::Root } else { Standing::Intermediate };
         let (not_before, not_after) = (x509.validity().not_before.to_datetime(), x509.validity().not_after.to_datetime());
-        Ok(Self { subject, not_before, not_after, pem, der })
+        Ok(Self { subject, standing, not_before, not_after, pem, der })
     }
 
     /// The certificate in PEM, to hand to clients.
@@ -154,6 +165,11 @@ impl CaCertificate {
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
+    }
+
+    /// What is sent beside a leaf: an intermediate authority's certificate, not a root's.
+    pub(crate) fn to_send(&self) -> Option<&CertificateDer<'static>> {
+        (self.standing == Standing::Intermediate).then_some(&self.der)
     }
 
     /// SHA-256 of the DER form, as colon-separated upper-case hex: what browsers and `openssl x509

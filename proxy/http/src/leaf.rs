@@ -153,7 +153,9 @@ impl LeafCache {
         let renew_at = params.not_after - LEAF_RENEWED_BEFORE;
         let key = self.ca.leaf_key();
         let certificate = params.signed_by(&key.pair, self.ca.issuer())?;
-        let certified = CertifiedKey::new(vec![certificate.der().clone()], Arc::clone(&key.signing));
+        // A client that trusts the authority above ours must be shown ours (RFC 8446 4.4.2); one that trusts ours has it.
+        let chain = std::iter::once(certificate.der().clone()).chain(self.ca.certificate().to_send().cloned());
+        let certified = CertifiedKey::new(chain.collect(), Arc::clone(&key.signing));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()

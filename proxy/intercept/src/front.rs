@@ -8,8 +8,9 @@ use crate::{
     reply, tunnel,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use gnomon_engine::Answer;
 use gnomon_http::{Alpn, Destination, Scheme};
-use gnomon_inspect::{Connection, Hello, normal_host};
+use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, normal_host};
 use gnomon_observe::{Channel, Correlation, Field, Observation};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
@@ -40,6 +41,12 @@ impl Asking {
                 None => Arc::from(self.client.ip().to_string()),
             },
         }
+    }
+
+    /// Opens the judged connection with what is known of it.
+    pub fn open(&self, inspector: &Arc<Inspector>, seen: Observation) -> (Connection, Answer) {
+        let enforcement = self.owned.as_ref().map_or(Enforcement::Enforce, |owned| owned.enforcement);
+        Connection::open_under(inspector, seen, enforcement)
     }
 
     /// What is known of the connection before it says anything.
@@ -184,7 +191,7 @@ async fn plain(shared: &Arc<Shared>, asking: &Asking, mut request: Request<Incom
         request.headers_mut().insert(header::HOST, value);
     }
     let via = format!("1.1 {}", shared.pseudonym);
-    let (mut connection, _) = Connection::open(&shared.inspector, asking.observe(Channel::Http));
+    let (mut connection, _) = asking.open(&shared.inspector, asking.observe(Channel::Http));
     let _ = connection.hello(&host, port, &Hello::default());
     if let Ok(via) = HeaderValue::from_str(&via) {
         request.headers_mut().append(header::VIA, via);

@@ -3,6 +3,7 @@
 //! The proxy asks once for each connection, right after `accept` and before a byte is read. It knows
 //! no process and no eBPF: whoever implements [`Owners`] does.
 
+use gnomon_inspect::Enforcement;
 use gnomon_observe::Observation;
 use std::{net::SocketAddr, pin::Pin};
 use tokio::net::TcpStream;
@@ -31,6 +32,8 @@ pub struct Owned {
     pub uid: u32,
     /// The cgroup that the program was in, by the kernel's number.
     pub cgroup: u64,
+    /// Whether verdicts on it are carried out.
+    pub enforcement: Enforcement,
     /// What is known of process, user and container (`process.*`, `user.*`, `container.id`,
     /// `gnomon.flow.id` …): added to all that is reported of the connection.
     pub seen: Observation,

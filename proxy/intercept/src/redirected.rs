@@ -10,7 +10,7 @@
 
 use crate::{FlowOutcome, Namespace, Owned, forward::flow_outcome, front, front::Asking, proxy::Shared, tunnel, tunnel::Original};
 use gnomon_engine::Answer;
-use gnomon_inspect::{Connection, Hello, Telling};
+use gnomon_inspect::{Hello, Telling};
 use gnomon_observe::{Action, Channel};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -49,7 +49,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
         return;
     }
     let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)) };
-    let (mut connection, answer) = Connection::open(&shared.inspector, asking.observe(Channel::Https));
+    let (mut connection, answer) = asking.open(&shared.inspector, asking.observe(Channel::Https));
     let mut refused = |outcome: FlowOutcome, telling| {
         let _ = connection.hello(&original.ip().to_string(), original.port(), &Hello::default());
         shared.recorder.flow(outcome, connection.report(Action::Allow, outcome.as_str(), telling));

@@ -13,7 +13,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use gnomon_engine::Answer;
 use gnomon_http::{Alpn, ConnectHead, Destination, DialError, InvalidDestination, LeafName, NetNs, Scheme, SendError, UpstreamStream};
-use gnomon_inspect::{Connection, Hello, Sighting, Telling};
+use gnomon_inspect::{Hello, Sighting, Telling};
 use gnomon_observe::{Action, Channel, Field};
 use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus, Transport};
 use rustls::AlertDescription;
@@ -251,7 +251,7 @@ impl Tunnel {
     async fn tls(mut self, hello: &ClientHello) {
         let mut seen = self.asking.observe(Channel::Https);
         seen.set(Field::Ja4, hello.ja4(Transport::Tcp));
-        let (mut connection, _) = Connection::open(&self.shared.inspector, seen);
+        let (mut connection, _) = self.asking.open(&self.shared.inspector, seen);
         let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
         let answer = connection.hello(&self.host, self.port, &facts);
         // What the client names in its handshake is what the server will go by, so that is where the
@@ -346,7 +346,7 @@ impl Tunnel {
             (Some(_), None) => self.name_in_host().await,
             (None, _) => self.host.clone(),
         };
-        let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Http));
+        let (mut connection, _) = self.asking.open(&self.shared.inspector, self.asking.observe(Channel::Http));
         let _ = connection.hello(&name, self.port, &Hello::default());
         let alpn = if speaks == Speaks::Http2 { Alpn::H2 } else { Alpn::Http11 };
         let Ok(destination) = self.destination(Scheme::Http, &name, alpn) else {
@@ -383,7 +383,7 @@ impl Tunnel {
     }
 
     pub(crate) async fn pass(self, outcome: FlowOutcome) {
-        let (mut connection, _) = Connection::open(&self.shared.inspector, self.asking.observe(Channel::Https));
+        let (mut connection, _) = self.asking.open(&self.shared.inspector, self.asking.observe(Channel::Https));
         let answer = connection.hello(&self.host, self.port, &Hello::default());
         let refused = matches!(answer, Answer::Decided(v) if v.action.interferes());
         let action = if refused { Action::Block } else { Action::Allow };

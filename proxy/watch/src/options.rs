@@ -26,6 +26,8 @@ pub struct WatchOptions {
     /// Our own process, whose flows are never reported. `None` where its number in the first process
     /// namespace, by which the kernel half tells processes, is not known.
     pub own_pid: Option<u32>,
+    /// Numbers of scopes whose connections are read and never refused, as the caller of [`crate::Watch::scope`] counts.
+    pub shadowed: Vec<u32>,
 }
 
 impl Default for WatchOptions {
@@ -38,6 +40,7 @@ impl Default for WatchOptions {
             identity_wait: Duration::from_millis(2500),
             patience: Duration::from_secs(3),
             own_pid: own_pid(),
+            shadowed: Vec::new(),
         }
     }
 }

@@ -27,7 +27,7 @@ const WAITED_FOR: usize = 1024;
 /// What comes with an answer.
 pub(crate) type Answer = Result<Vec<OwnedFd>, WatchError>;
 
-/// Requests that somebody waits for: those for listeners and sockets.
+/// Requests that somebody waits for: those for listeners, sockets and scopes.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     open: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
@@ -139,7 +139,7 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
         ToProxy::Features { features, .. } => session.metrics.features(&features),
         // Said once, and heard before.
         ToProxy::Welcome { .. } | ToProxy::Maps { .. } => session.metrics.shed(Shed::Message, 1),
-        ToProxy::Done { .. } => {}
+        ToProxy::Done { token } => session.questions.answer(token, Ok(Vec::new())),
     }
     None
 }

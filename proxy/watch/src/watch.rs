@@ -4,14 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use gnomon_http::{IpFamily, NetNs, Sockets};
-use gnomon_inspect::Inspector;
+use gnomon_inspect::{Enforcement, Inspector};
 use gnomon_intercept::{Owned, Owners, Recorder, RedirectedListeners};
-use gnomon_link::{Family, ToSensor};
+use gnomon_link::{Family, ScopeChange, ToSensor};
 use gnomon_sensor::{Heartbeat, Owner, Ring, Road, owner_of};
 use prometheus::Registry;
 use tokio::net::{TcpSocket, TcpStream};
@@ -44,6 +45,7 @@ pub struct Watch {
     pub(crate) session: ArcSwapOption<Session>,
     listeners: Mutex<Option<RedirectedListeners>>,
     owner_of: OwnerOf,
+    joined: AtomicU64,
 }
 
 impl std::fmt::Debug for Watch {
@@ -74,7 +76,7 @@ impl Watch {
         owner_of: OwnerOf,
     ) -> Self {
         let judge = Arc::new(Judge { inspector, recorder, names: FlowNames::new() });
-        Self { options, metrics, judge, session: ArcSwapOption::empty(), listeners: Mutex::default(), owner_of }
+        Self { options, metrics, judge, session: ArcSwapOption::empty(), listeners: Mutex::default(), owner_of, joined: AtomicU64::new(0) }
     }
 
     /// A watch that has joined its first sensor: [`Watch::new`] and [`Watch::join`].
@@ -124,6 +126,7 @@ impl Watch {
         session.spawn(poll(ask, session.clone()));
         session.spawn(session.counting());
         self.session.store(Some(session.clone()));
+        self.joined.fetch_add(1, Ordering::AcqRel);
         let before = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match before {
             Some(listeners) => listen(&session, listeners).await,
@@ -140,6 +143,22 @@ impl Watch {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = Some(listeners.clone());
         let session = self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone)?;
         listen(&session, listeners.clone()).await
+    }
+
+    /// Changes what happens to the connections of a cgroup, as long as this sensor runs: the next one knows nothing of it, and
+    /// [`Watch::joined`] tells that there is a next one.
+    ///
+    /// # Errors
+    /// There is no sensor, it refuses, or does not answer within 5 s.
+    pub async fn scope(&self, change: ScopeChange) -> Result<(), WatchError> {
+        let session = self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone)?;
+        ask(&session, |token| ToSensor::Scope { token, change }).await.map(drop)
+    }
+
+    /// How many sensors were joined so far.
+    #[must_use]
+    pub fn joined(&self) -> u64 {
+        self.joined.load(Ordering::Acquire)
     }
 
     /// Nothing more is redirected from now on: for the way out, before the proxy stops to accept.
@@ -176,7 +195,8 @@ impl Watch {
         let seen = observe(&owner, &who, &self.judge.names);
         let original = SocketAddr::new(owner.original.ip().to_canonical(), owner.original.port());
         let redirected = owner.road == Road::Redirected;
-        Some(Owned { cookie: owner.cookie, original, redirected, uid: owner.uid, cgroup: owner.cgroup, seen })
+        let enforcement = if self.options.shadowed.contains(&owner.scope) { Enforcement::Shadow } else { Enforcement::Enforce };
+        Some(Owned { cookie: owner.cookie, original, redirected, uid: owner.uid, cgroup: owner.cgroup, enforcement, seen })
     }
 }
 

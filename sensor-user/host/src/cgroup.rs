@@ -10,6 +10,7 @@
 //! of one whose maker was killed is removed by [`Hierarchy::sweep`], by name and only if empty.
 
 mod mount;
+mod pattern;
 mod scope;
 mod walk;
 
@@ -22,6 +23,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use serde::Serialize;
 
 pub use mount::Layout;
+pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES};
 pub use scope::{Removal, Scope};
 pub use walk::{MAX_CGROUPS, MAX_DEPTH};
 

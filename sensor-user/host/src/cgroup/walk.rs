@@ -110,7 +110,7 @@ fn directory(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
 }
 
 /// Names and numbers of the cgroups right below: kernfs gives both, so none has to be opened for it.
-fn children(directory: BorrowedFd<'_>) -> Vec<(String, CgroupId)> {
+pub(super) fn children(directory: BorrowedFd<'_>) -> Vec<(String, CgroupId)> {
     let Ok(entries) = Dir::read_from(directory) else { return Vec::new() };
     entries
         .filter_map(|entry| {

@@ -1,0 +1,128 @@
+//! Scopes of the configuration, kept in the kernel half: cgroups come and go, and so do sensors.
+//!
+//! Matching is done here and not by the sensor, which reads no configuration. A cgroup that appears is in its scope within
+//! [`LOOK`]; what it connects before that goes direct, and is observed as everything is.
+
+use crate::config::scopes::{Fail, Mode, Quic, Scope};
+use gnomon_host::cgroup::{CgroupError, Hierarchy};
+use gnomon_link::{self as link, List, ScopeChange, ScopeSettings};
+use gnomon_watch::{Watch, WatchError};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How often cgroups are looked for.
+pub const LOOK: Duration = Duration::from_millis(250);
+/// Most cgroups in scopes: the kernel half takes 4096, and `gnomon exec` needs some.
+const MOST: usize = 2048;
+
+/// The numbers of scopes in which nothing is refused.
+pub fn shadowed(scopes: &[Scope]) -> Vec<u32> {
+    numbered(scopes).filter(|(_, scope)| scope.mode == Mode::Intercept).map(|(number, _)| number).collect()
+}
+
+/// From 1, as 0 is whatever has no scope.
+fn numbered(scopes: &[Scope]) -> impl Iterator<Item = (u32, &Scope)> {
+    (1..).zip(scopes)
+}
+
+/// Keeps them until it is aborted.
+pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
+    if scopes.is_empty() {
+        return;
+    }
+    let scopes = Arc::new(scopes);
+    let (mut sensor, mut held) = (0, BTreeMap::new());
+    let mut said = None;
+    let mut every = tokio::time::interval(LOOK);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if watch.joined() != sensor {
+            // It knows nothing yet.
+            (sensor, held) = (watch.joined(), BTreeMap::new());
+        }
+        if sensor == 0 {
+            continue;
+        }
+        let asked = scopes.clone();
+        let wanted = match tokio::task::spawn_blocking(move || wanted(&asked)).await {
+            Ok(Ok(wanted)) => wanted,
+            Ok(Err(error)) => {
+                tell(&mut said, format!("scopes cannot be kept: {error}"));
+                continue;
+            }
+            // The runtime is ending.
+            Err(_) => return,
+        };
+        match change(&watch, &scopes, &mut held, &wanted).await {
+            Ok(()) => said = None,
+            // The next sensor is told everything.
+            Err(WatchError::Gone) => {}
+            Err(error) => tell(&mut said, format!("a scope is not in force: {error}")),
+        }
+    }
+}
+
+/// The same thing is said once.
+fn tell(said: &mut Option<String>, what: String) {
+    if said.as_ref() != Some(&what) {
+        let _ = writeln!(io::stderr(), "gnomon: {what}");
+        *said = Some(what);
+    }
+}
+
+/// Which cgroup is in which scope; of scopes that match one cgroup, the first.
+fn wanted(scopes: &[Scope]) -> Result<BTreeMap<u64, u32>, CgroupError> {
+    let hierarchy = Hierarchy::find()?;
+    let mut found = BTreeMap::new();
+    for (number, scope) in numbered(scopes) {
+        let Some(pattern) = scope.matches.pattern() else { continue };
+        for cgroup in hierarchy.matching(&pattern)? {
+            if found.len() < MOST {
+                found.entry(cgroup.0).or_insert(number);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn change(watch: &Watch, scopes: &[Scope], held: &mut BTreeMap<u64, u32>, wanted: &BTreeMap<u64, u32>) -> Result<(), WatchError> {
+    let gone: Vec<u64> = held.keys().filter(|cgroup| !wanted.contains_key(cgroup)).copied().collect();
+    for cgroup in gone {
+        watch.scope(ScopeChange::Remove { cgroup }).await?;
+        held.remove(&cgroup);
+    }
+    for (cgroup, number) in wanted {
+        if held.get(cgroup) == Some(number) {
+            continue;
+        }
+        let Some((_, scope)) = numbered(scopes).find(|(known, _)| known == number) else { continue };
+        watch.scope(ScopeChange::Set { cgroup: *cgroup, settings: settings(*number, scope) }).await?;
+        held.insert(*cgroup, *number);
+    }
+    Ok(())
+}
+
+fn settings(number: u32, scope: &Scope) -> ScopeSettings {
+    ScopeSettings {
+        id: number,
+        mode: match scope.mode {
+            Mode::Off => link::Mode::Off,
+            Mode::Observe => link::Mode::Observe,
+            Mode::Intercept | Mode::Enforce => link::Mode::Redirect,
+        },
+        ports: link::Ports::Listed(List::cut(scope.ports.iter().copied())),
+        quic: match scope.quic {
+            Quic::Refuse => link::Quic::Refuse,
+            Quic::Leave => link::Quic::Leave,
+        },
+        fail: match scope.fail {
+            Fail::Open => link::Fail::Open,
+            Fail::Closed => link::Fail::Closed,
+        },
+    }
+}

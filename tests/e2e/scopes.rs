@@ -1,0 +1,81 @@
+//! Scopes by configuration, on the real kernel: programs that know nothing of gnomon, in cgroups that the configuration names.
+
+use crate::{
+    sensor_stage::{Host, kill, needs, until},
+    support::{HOST, request::call, rules::block, upstream::Upstream},
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::{fs, path::Path, process::Command};
+
+/// Calls the tool from a cgroup, as curl does that trusts gnomon's authority and the server's.
+async fn call_from(cgroup: &Path, authorities: &Path, port: u16) -> Value {
+    let body = call(1, "blocked_tool").to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup);
+    command.args(["curl", "-sS", "--max-time", "10", "--resolve", &format!("{HOST}:{port}:127.0.0.1"), "--cacert"]).arg(authorities);
+    command.args(["-H", "content-type: application/json", "-d", &body, &format!("https://{HOST}:{port}/rpc")]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn redirecting(host: &Host) -> u64 {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+    let output = command.args(["status", "--json", "--exec-socket"]).arg(host.exec_socket()).output().unwrap();
+    serde_json::from_slice::<Value>(&output.stdout).unwrap()["sensor"]["redirecting"].as_u64().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_reads_first_and_refuses_when_it_is_told_to() {
+    if !needs("a_scope_reads_first_and_refuses_when_it_is_told_to") {
+        return;
+    }
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let port = upstream.address.port();
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root, rule) = (folder.path().join("gnomon.yml"), folder.path().join("root.pem"), folder.path().join("rule.yml"));
+    fs::copy(upstream.authority.pem_file(), &root).unwrap();
+    fs::write(&rule, &*block(1, "gen_ai.tool.name: blocked_tool").text).unwrap();
+    let scope = |name: &str, mode: &str| {
+        let cgroup = format!("/gnomon-e2e-{}-*/{name}", std::process::id());
+        format!("  - {{name: {name}, match: {{cgroup: '{cgroup}'}}, mode: {mode}, ports: [{port}]}}\n")
+    };
+    let scopes = scope("agents", "enforce") + &scope("trial", "intercept");
+    fs::write(&config, format!("proxy: {{upstream_ca: [root.pem]}}\nrules: {{dirs: [rule.yml]}}\nsensor:\n scopes:\n{scopes}")).unwrap();
+    for path in [folder.path(), &config, &root, &rule] {
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let mut host = Host::start_with(&["--config", config.to_str().unwrap()]);
+    let (agents, trial) = (host.cgroup.join("agents"), host.cgroup.join("trial"));
+    fs::create_dir(&agents).unwrap();
+    fs::create_dir(&trial).unwrap();
+    until("both scopes", || (redirecting(&host) == 2).then_some(()));
+    let authorities = folder.path().join("both.pem");
+    let ours = fs::read_to_string(host.state.path().join("ca.pem")).unwrap();
+    fs::write(&authorities, ours + &fs::read_to_string(&root).unwrap()).unwrap();
+
+    let passed = |answer: &Value| answer["result"]["content"][0]["text"] == "done by the upstream";
+    let answer = call_from(&trial, &authorities, port).await;
+    assert!(passed(&answer), "{answer:#}");
+    let answer = call_from(&agents, &authorities, port).await;
+    assert_eq!(answer["result"]["isError"], json!(true), "{answer:#}");
+    // Outside of both nothing is redirected.
+    let answer = call_from(&host.cgroup, &root, port).await;
+    assert!(passed(&answer), "{answer:#}");
+    until("both events", || {
+        let events = host.events();
+        let told = |action: &str| events.lines().any(|line| line.contains(action) && line.contains(r#""gnomon.correlation":"owner""#));
+        (told(r#""gnomon.would":"block""#) && told(r#""gnomon.action":"block""#)).then_some(())
+    });
+
+    // Another sensor is told of them as well.
+    let sensor = host.part("gnomon-sensor");
+    kill(sensor, Signal::KILL);
+    until("the end of the sensor", || (redirecting(&host) == 0).then_some(()));
+    until("both scopes again", || (redirecting(&host) == 2).then_some(()));
+    host.part("gnomon-sensor");
+    // A cgroup that is gone is in no scope any more.
+    fs::remove_dir(&trial).unwrap();
+    until("one scope", || (redirecting(&host) == 1).then_some(()));
+}
