@@ -7,9 +7,11 @@
 
 mod deb;
 mod guest;
+mod image;
 mod layout;
 mod root;
 mod snapshot;
+mod tarball;
 mod test;
 
 use std::path::PathBuf;
@@ -32,6 +34,12 @@ pub struct Package {
     /// The package's revision, which follows the version of gnomon
     #[arg(long, default_value_t = 1)]
     revision: u32,
+    /// The tarball for other distributions as well
+    #[arg(long)]
+    tarball: bool,
+    /// The container image as well; needs buildah, and the base image from its registry
+    #[arg(long)]
+    image: bool,
     /// Install, use, upgrade and purge it in throw-away Debian systems, with a systemd of their own; needs root
     #[arg(long)]
     test: bool,
@@ -59,6 +67,12 @@ impl Package {
         let home = target_dir()?.join("package");
         let deb = deb::build(&home, &program, self.revision)?;
         println!("{}", deb.display());
+        if self.tarball {
+            println!("{}", tarball::build(&home, &program)?.display());
+        }
+        if self.image {
+            println!("{}", image::build(&home, &deb)?.display());
+        }
         if self.test {
             let next = deb::build(&home, &program, self.revision + 1)?;
             for suite in &self.on {

@@ -65,7 +65,7 @@ fn changelog(version: &str) -> Result<String> {
 }
 
 /// The newest version of the C library that the program asks for.
-fn needed_libc(program: &Path) -> Result<String> {
+pub fn needed_libc(program: &Path) -> Result<String> {
     let symbols = output(Command::new("objdump").arg("-T").arg(program))?;
     let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
