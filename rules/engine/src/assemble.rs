@@ -9,7 +9,7 @@ use crate::{
     judge::{Judged, Part},
     lint,
     load::{self, Document, Loaded},
-    overrides::{self, Override},
+    overrides::{self, Override, Whom},
     set::Inner,
     slow,
 };
@@ -31,8 +31,11 @@ pub(crate) fn assemble(sources: &[Source], adjustments: &Adjustments) -> Assembl
     let (mut loaded, mut filters) = read(sources, adjustments.lint, &mut told);
     if let Some(source) = &adjustments.overrides {
         let mut report = Report::new(&source.name);
-        for change in overrides::file(source, &mut report) {
-            apply(&change, &source.name, &mut loaded, &mut report);
+        let (of_packs, of_rules): (Vec<_>, Vec<_>) =
+            overrides::file(source, &mut report).into_iter().partition(|change| matches!(change.whom, Whom::Pack(_)));
+        // What is said of a rule counts more than what is said of its pack.
+        for change in of_rules.iter().chain(&of_packs) {
+            apply(change, &source.name, &mut loaded, &mut report);
         }
         told.take(report);
     }
@@ -107,16 +110,40 @@ fn meant(name: &str, rules: &[Loaded]) -> String {
 }
 
 fn apply(change: &Override, file: &str, rules: &mut [Loaded], report: &mut Report<'_>) {
-    let Some(place) = rules.iter().position(|one| is_called(&one.rule, &change.rule)) else {
-        let hint = meant(&change.rule, rules);
-        report.at::<()>(change.rule_at, format!("no rule `{}` is loaded{hint}", change.rule));
-        return;
-    };
-    let one = &mut rules[place];
-    if one.rule.change.is_some() {
-        report.at::<()>(change.at, format!("the rule `{}` is changed twice; merge the two", change.rule));
-        return;
+    match &change.whom {
+        Whom::Rule(name) => {
+            let Some(place) = rules.iter().position(|one| is_called(&one.rule, name)) else {
+                let hint = meant(name, rules);
+                report.at::<()>(change.whom_at, format!("no rule `{name}` is loaded{hint}"));
+                return;
+            };
+            if rules[place].rule.change.is_some() {
+                report.at::<()>(change.at, format!("the rule `{name}` is changed twice; merge the two"));
+                return;
+            }
+            change_one(change, file, &mut rules[place], report);
+        }
+        Whom::Pack(name) => {
+            let mut of_pack = rules.iter_mut().filter(|one| one.rule.origin == Origin::Vendor && is_of_pack(&one.rule, name)).peekable();
+            if of_pack.peek().is_none() {
+                report.at::<()>(
+                    change.whom_at,
+                    format!("no rule of a pack `{name}` is loaded; `rules.packs` in the configuration names those that are"),
+                );
+            }
+            for one in of_pack.filter(|one| one.rule.change.is_none()) {
+                change_one(change, file, one, report);
+            }
+        }
     }
+}
+
+/// The files of a pack are named after it.
+fn is_of_pack(rule: &Rule, pack: &str) -> bool {
+    rule.file.strip_prefix(pack).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn change_one(change: &Override, file: &str, one: &mut Loaded, report: &mut Report<'_>) {
     let rule = &mut one.rule;
     rule.change = Some(Change {
         level: rule.level,
@@ -126,6 +153,7 @@ fn apply(change: &Override, file: &str, rules: &mut [Loaded], report: &mut Repor
         line: change.at.line,
     });
     rule.level = change.level.unwrap_or(rule.level);
+    rule.enforcement = change.enforcement.unwrap_or(rule.enforcement);
     one.activity = change.activity.unwrap_or(one.activity);
     if let Some(response) = &change.response {
         if response.action == Action::Allow && rule.origin == Origin::Vendor {

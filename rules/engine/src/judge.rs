@@ -38,7 +38,7 @@ pub(crate) enum Part {
 
 impl Part {
     pub(crate) fn of(rule: &Rule) -> Self {
-        match (rule.origin, rule.response.action) {
+        match (rule.origin, rule.acts()) {
             (Origin::Admin, Action::Allow) => Part::Exempts,
             (Origin::Admin, action) if action.interferes() => Part::Insists(action),
             (Origin::Vendor, action) if action.interferes() => Part::Proposes(action),

@@ -108,7 +108,7 @@ pub use explain::{Explained, Finding, explain};
 pub use filter::{Filter, Standing, Targets};
 pub use overrides::{Activity, Change};
 pub use progress::Progress;
-pub use rule::{Mode, Origin, Response, Rule, RuleIndex, Source};
+pub use rule::{Enforcement, Mode, Origin, Response, Rule, RuleIndex, Source};
 pub use set::{Adjustments, Lint, RuleSet};
 pub use verdict::{Answer, Expectation, Outcome, Subject, TestResult, Verdict};
 pub use wanted::{Arguments, Wanted};

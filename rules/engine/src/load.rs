@@ -1,7 +1,7 @@
 //! YAML documents to rules and filters: Sigma's own keys. The `gnomon` block is read in `extension`.
 
 use crate::{
-    Activity, Mode, Response, Rule, Source,
+    Activity, Enforcement, Mode, Response, Rule, Source,
     detection::{self, Block, Items},
     error::{Report, hint, nearest},
     expr::{Asks, Expr},
@@ -161,6 +161,7 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
         class: extension.class,
         origin: source.origin,
         response: extension.response,
+        enforcement: Enforcement::Enforce,
         phase,
         fields: asks.fields.clone(),
         owasp: extension.owasp,

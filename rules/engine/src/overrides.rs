@@ -1,9 +1,9 @@
-//! `overrides.yml`: what an administrator changes of rules without editing them: level, response, whether they act at all.
-//! Each change says why.
+//! `overrides.yml`: what an administrator changes of rules, or of a whole pack, without editing them: level, response, whether
+//! they are tried in shadow, whether they act at all. Each change says why.
 
 use crate::{
-    Response, Source,
-    error::Report,
+    Enforcement, Response, Source,
+    error::{Report, hint},
     extension,
     load::{self, word},
     yaml::{self, Kind, Node, Place, Plain},
@@ -39,18 +39,29 @@ pub enum Activity {
     Disabled,
 }
 
+/// Which rules are changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// One, by id or name.
+    Rule(SmolStr),
+    /// Those of a pack that ships, by its name, that have no change of their own.
+    Pack(SmolStr),
+}
+
 #[derive(Debug)]
 pub(crate) struct Override {
     pub(crate) at: Place,
-    pub(crate) rule: SmolStr,
-    pub(crate) rule_at: Place,
+    pub(crate) whom: Whom,
+    pub(crate) whom_at: Place,
+    pub(crate) enforcement: Option<Enforcement>,
     pub(crate) level: Option<Level>,
     pub(crate) activity: Option<Activity>,
     pub(crate) response: Option<Response>,
     pub(crate) reason: SmolStr,
 }
 
-const KEYS: &[&str] = &["rule", "level", "enabled", "response", "reason"];
+const KEYS: &[&str] = &["rule", "pack", "level", "enabled", "mode", "response", "reason"];
+const MODES: &[&str] = &["enforce", "shadow"];
 
 /// Reads the file. What is wrong goes to the report.
 pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
@@ -72,6 +83,13 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
             }
         }
     }
+    for (place, change) in all.iter().enumerate() {
+        if let Whom::Pack(name) = &change.whom
+            && all[..place].iter().any(|other: &Override| other.whom == change.whom)
+        {
+            report.at::<()>(change.at, format!("the pack `{name}` is changed twice; merge the two"));
+        }
+    }
     if all.len() > MAX_OVERRIDES {
         report.at::<()>(start, format!("more than {MAX_OVERRIDES} overrides"));
     }
@@ -80,9 +98,9 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
 
 fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
     extension::known_entries(node, "override", KEYS, report)?;
-    let rule = load::required(node, "rule", "the id or name of a rule", report);
+    let whom = whom(node, report);
     let reason = load::required(node, "reason", "a reason, for whoever reads it next year", report);
-    let (rule, reason) = (rule?, reason?);
+    let ((whom, whom_at), reason) = (whom?, reason?);
     let level = match node.get("level") {
         Some(level) => Some(word::<Level>(level, report)?),
         None => None,
@@ -91,22 +109,38 @@ fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
         Some(node) => Some(activity(node, report)?),
         None => None,
     };
+    let enforcement = match node.get("mode") {
+        Some(node) => Some(enforcement(node, report)?),
+        None => None,
+    };
     let response = match node.get("response") {
         Some(node) => Some(extension::response(node, report)?),
         None => None,
     };
-    if level.is_none() && activity.is_none() && response.is_none() {
-        return report.at(node.at, "nothing is changed; give `level`, `response` or `enabled`");
+    if level.is_none() && activity.is_none() && response.is_none() && enforcement.is_none() {
+        return report.at(node.at, "nothing is changed; give `level`, `response`, `mode` or `enabled`");
     }
-    Some(Override {
-        at: node.at,
-        rule: load::text(rule, report)?,
-        rule_at: rule.at,
-        level,
-        activity,
-        response,
-        reason: load::text(reason, report)?,
-    })
+    Some(Override { at: node.at, whom, whom_at, enforcement, level, activity, response, reason: load::text(reason, report)? })
+}
+
+fn whom(node: &Node, report: &mut Report<'_>) -> Option<(Whom, Place)> {
+    match (node.get("rule"), node.get("pack")) {
+        (None, Some(pack)) => Some((Whom::Pack(load::text(pack, report)?), pack.at)),
+        (Some(_), Some(pack)) => report.at(pack.at, "either `rule` or `pack`; write two overrides"),
+        (_, None) => {
+            let rule = load::required(node, "rule", "the id or name of a rule", report)?;
+            Some((Whom::Rule(load::text(rule, report)?), rule.at))
+        }
+    }
+}
+
+/// `mode: enforce | shadow`.
+fn enforcement(node: &Node, report: &mut Report<'_>) -> Option<Enforcement> {
+    match node.text() {
+        Some("enforce") => Some(Enforcement::Enforce),
+        Some("shadow") => Some(Enforcement::Shadow),
+        other => report.at(node.at, format!("`mode` takes enforce or shadow{}", hint(other.unwrap_or_default(), MODES))),
+    }
 }
 
 /// `enabled: true | false`.

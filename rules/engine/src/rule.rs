@@ -56,6 +56,16 @@ pub enum Mode {
     Bypass,
 }
 
+/// Whether verdicts are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// What a rule refuses is refused.
+    #[default]
+    Enforce,
+    /// It passes, and is written down with what would have happened to it (`gnomon.would`).
+    Shadow,
+}
+
 /// What to do about a match: `gnomon.response`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -101,6 +111,8 @@ pub struct Rule {
     pub origin: Origin,
     /// What to do about a match.
     pub response: Response,
+    /// Whether that is done.
+    pub enforcement: Enforcement,
     /// The phase at which all its fields and those of its filters are final.
     pub phase: Phase,
     /// The fields it names, each once, in the order of first mention; those of filters not.
@@ -117,4 +129,15 @@ pub struct Rule {
     pub file: SmolStr,
     /// The line of the file on which it begins, from 1.
     pub line: u32,
+}
+
+impl Rule {
+    /// What a match does to the bytes: the rule's action, or in shadow no more than a note. An `allow` in shadow exempts nobody.
+    #[must_use]
+    pub fn acts(&self) -> Action {
+        match self.enforcement {
+            Enforcement::Enforce => self.response.action,
+            Enforcement::Shadow => Action::Log,
+        }
+    }
 }

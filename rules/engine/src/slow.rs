@@ -26,10 +26,8 @@ pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Outcome {
 fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Outcome {
     let truth = |each: &Each<'_>| each.expr.judge(seen, phase);
     let matched: Vec<Each<'_>> = rules.iter().copied().filter(|each| truth(each) == Truth::True).collect();
-    let unreadable = rules
-        .iter()
-        .copied()
-        .filter(|each| truth(each) == Truth::Unknown && each.rule.phase <= phase && each.rule.response.action.interferes());
+    let unreadable =
+        rules.iter().copied().filter(|each| truth(each) == Truth::Unknown && each.rule.phase <= phase && each.rule.acts().interferes());
     let verdict = resolve(&matched);
     let feared: Vec<Each<'_>> = matched.iter().copied().chain(unreadable.clone()).collect();
     let answer = if effect(resolve(&feared)) == effect(verdict) { Answer::Decided(verdict) } else { Answer::Undecidable(resolve(&feared)) };
@@ -43,7 +41,7 @@ fn effect(verdict: Verdict) -> Option<Action> {
 
 /// Who wins among rules that match.
 pub(crate) fn resolve(matched: &[Each<'_>]) -> Verdict {
-    let action = |each: &Each<'_>| each.rule.response.action;
+    let action = |each: &Each<'_>| each.rule.acts();
     let exempt = matched.iter().any(|each| each.rule.origin == Origin::Admin && action(each) == Action::Allow);
     let stands = |each: &&Each<'_>| action(each).interferes() && (each.rule.origin == Origin::Admin || !exempt);
     if let Some(strictest) = matched.iter().filter(stands).map(action).max() {

@@ -1,7 +1,7 @@
 //! Filters, overrides, and what is said about rules: as an administrator meets them.
 #![allow(clippy::unwrap_used)]
 
-use gnomon_engine::{Adjustments, Finding, Lint, Origin, RuleSet, Source, Standing, explain};
+use gnomon_engine::{Adjustments, Answer, Enforcement, Finding, Lint, Origin, RuleSet, Source, Standing, explain};
 use gnomon_observe::{Action, Level, Observation};
 use proptest::prelude::*;
 use rsigma_eval::{Engine, event::JsonEvent};
@@ -116,6 +116,43 @@ fn an_override_changes_level_response_and_activity_and_says_why() {
     assert_eq!((off.rules().len(), off.disabled().len()), (0, 1));
     assert!(!matches(&off, &json!({"mcp.method.name": "tools/call"})));
     assert!(off.find("tool_calls").is_some() && off.find("5f0c").is_some());
+}
+
+#[test]
+fn a_rule_in_shadow_refuses_nothing_and_is_told_what_it_would_do() {
+    let text = "- rule: tool_calls\n  mode: shadow\n  response: {action: block}\n  reason: pilot\n";
+    let set = overridden(text).unwrap();
+    let rule = &set.rules()[0];
+    assert_eq!((rule.response.action, rule.enforcement, rule.acts()), (Action::Block, Enforcement::Shadow, Action::Log));
+    let seen = Observation::from_json(json!({"mcp.method.name": "tools/call"}).as_object().unwrap()).unwrap();
+    let outcome = set.one_shot(&seen);
+    assert!(matches!(outcome.answer, Answer::Decided(verdict) if verdict.action == Action::Log), "{outcome:?}");
+    let enforced = overridden(&text.replace("shadow", "enforce")).unwrap().one_shot(&seen);
+    assert!(matches!(enforced.answer, Answer::Decided(verdict) if verdict.action == Action::Block), "{enforced:?}");
+}
+
+#[test]
+fn a_pack_is_changed_as_a_whole_but_for_rules_that_have_a_change_of_their_own() {
+    let other = CALLS.replace("5f0c1b9e", "6f0c1b9e").replace("tool_calls", "other_calls");
+    let sources = [source("pilot/a.yml", CALLS, Origin::Vendor), source("pilot/b.yml", &other, Origin::Vendor)];
+    let changed = |text: &str| {
+        let overrides = Some(source("overrides.yml", text, Origin::Admin));
+        RuleSet::compile_with(&sources, &Adjustments { overrides, ..Adjustments::default() }).map_err(|errors| errors.to_string())
+    };
+    let of_pack = "- pack: pilot\n  mode: shadow\n  response: {action: block}\n  reason: pilot\n";
+    let set = changed(&format!("{of_pack}- rule: other_calls\n  level: low\n  reason: noise\n")).unwrap();
+    let state = |name: &str| set.find(name).map(|rule| (rule.response.action, rule.enforcement)).unwrap();
+    assert_eq!(state("tool_calls"), (Action::Block, Enforcement::Shadow));
+    assert_eq!(state("other_calls"), (Action::Log, Enforcement::Enforce));
+    for (text, words) in [
+        (of_pack.replace("pilot\n  mode", "pilo\n  mode"), "overrides.yml:1:9: no rule of a pack `pilo` is loaded"),
+        (of_pack.repeat(2), "overrides.yml:5:3: the pack `pilot` is changed twice"),
+        (of_pack.replace("mode: shadow", "mode: shade"), "`mode` takes enforce or shadow; did you mean `shadow`?"),
+        (of_pack.replace("- pack", "- rule: tool_calls\n  pack"), "either `rule` or `pack`"),
+    ] {
+        let error = changed(&text).unwrap_err();
+        assert!(error.contains(words), "expected `{words}` in: {error}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The fast judge, walked through the phases, ends where the slow truth is.
 #![allow(clippy::unwrap_used)]
 
-use gnomon_engine::{Answer, Origin, RuleSet, Source};
+use gnomon_engine::{Adjustments, Answer, Origin, RuleSet, Source};
 use gnomon_observe::{Action, Family, Field, Observation, Phase};
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -44,6 +44,7 @@ struct Spec {
     origin: Origin,
     action: Action,
     level: &'static str,
+    mode: &'static str,
 }
 
 fn cond() -> impl Strategy<Value = Cond> {
@@ -68,10 +69,11 @@ fn spec() -> impl Strategy<Value = Spec> {
     let origin = prop_oneof![Just(Origin::Vendor), Just(Origin::Admin)];
     let action = prop_oneof![Just(Action::Allow), Just(Action::Log), Just(Action::Redirect), Just(Action::Block)];
     let level = prop_oneof![Just("low"), Just("high")];
-    (cond(), origin, action, level).prop_map(|(cond, origin, action, level)| {
+    let mode = prop_oneof![3 => Just("enforce"), 1 => Just("shadow")];
+    (cond(), origin, action, level, mode).prop_map(|(cond, origin, action, level, mode)| {
         // An exemption must be decidable on the request.
         let action = if action == Action::Allow && asks_answer(&cond) { Action::Log } else { action };
-        Spec { cond, origin, action, level }
+        Spec { cond, origin, action, level, mode }
     })
 }
 
@@ -117,14 +119,31 @@ fn write_cond(cond: &Cond, ids: &mut String, count: &mut usize, out: &mut String
     }
 }
 
+fn id(n: usize) -> String {
+    format!("5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f{n:04x}")
+}
+
+/// The rules, each in its mode by an override.
+fn compile(specs: &[Spec]) -> RuleSet {
+    let sources: Vec<_> = specs.iter().enumerate().map(|(n, spec)| source(n, spec)).collect();
+    let mut text = String::new();
+    for (n, spec) in specs.iter().enumerate() {
+        writeln!(text, "- {{rule: {}, mode: {}, reason: x}}", id(n), spec.mode).unwrap();
+    }
+    let overrides = Some(Source { name: "overrides.yml".into(), text, origin: Origin::Admin });
+    RuleSet::compile_with(&sources, &Adjustments { overrides, ..Adjustments::default() }).unwrap_or_else(|e| panic!("{e}"))
+}
+
 fn source(n: usize, spec: &Spec) -> Source {
     let (mut ids, mut condition) = (String::new(), String::new());
     write_cond(&spec.cond, &mut ids, &mut 0, &mut condition);
     let to = if spec.action == Action::Redirect { ", to: main" } else { "" };
     let text = format!(
-        "title: R{n}\nid: 5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f{n:04x}\nlevel: {}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
+        "title: R{n}\nid: {}\nlevel: {}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
          detection:\n{ids}  condition: {condition}\ngnomon: {{response: {{action: {}{to}}}}}\n",
-        spec.level, spec.action
+        id(n),
+        spec.level,
+        spec.action
     );
     Source { name: format!("r{n}.yml"), text, origin: spec.origin }
 }
@@ -180,8 +199,7 @@ proptest! {
     fn walking_the_phases_ends_in_the_action_of_the_slow_truth(
         specs in prop::collection::vec(spec(), 1..7), seen in observation(), skip in any::<[bool; 3]>(),
     ) {
-        let sources: Vec<_> = specs.iter().enumerate().map(|(n, spec)| source(n, spec)).collect();
-        let set = RuleSet::compile(&sources).unwrap_or_else(|e| panic!("{e}"));
+        let set = compile(&specs);
         let slow = set.one_shot(&seen);
         let (walked, matched) = answers(&set, &seen, Phase::ALL);
         prop_assert_eq!(effect(walked), effect(slow.answer));
@@ -198,8 +216,7 @@ proptest! {
     fn an_early_decision_to_pass_is_never_taken_back(
         specs in prop::collection::vec(spec(), 1..7), seen in observation(),
     ) {
-        let sources: Vec<_> = specs.iter().enumerate().map(|(n, spec)| source(n, spec)).collect();
-        let set = RuleSet::compile(&sources).unwrap_or_else(|e| panic!("{e}"));
+        let set = compile(&specs);
         let mut progress = set.start();
         let mut passed = false;
         for phase in Phase::ALL {

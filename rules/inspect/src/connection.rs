@@ -142,7 +142,7 @@ impl Connection {
         self.progress
             .matched()
             .filter_map(|index| self.rules.rule(index))
-            .any(|rule| rule.response.action == Action::Allow && rule.response.mode == Mode::Bypass)
+            .any(|rule| rule.acts() == Action::Allow && rule.response.mode == Mode::Bypass)
     }
 
     /// The rules this connection was judged by.
@@ -167,10 +167,7 @@ impl Connection {
         if self.host_points_to_mcp {
             findings.evidence.insert(Evidence::Host);
         }
-        let would = match (self.enforcement(), action.interferes()) {
-            (Enforcement::Shadow, false) => would(&self.rules, &self.progress),
-            (Enforcement::Shadow | Enforcement::Enforce, _) => None,
-        };
+        let would = if action.interferes() { None } else { would(&self.rules, &self.progress, self.enforcement()) };
         seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
         let deciding = would.map(|(_, rule)| rule);
         let reports = crate::sighting::sightings(&self.rules, &self.progress, seen.clone(), findings, action, deciding);

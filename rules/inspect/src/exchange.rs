@@ -453,10 +453,7 @@ impl Exchange {
         if findings.spoke_before == SpokeBefore::No && findings.confidence().0 == Some(Confidence::Confirmed) {
             self.inspector.remember((*self.response.endpoint).clone());
         }
-        let would = match (self.enforcement(), refusal) {
-            (Enforcement::Shadow, None) => would(&self.rules, &progress),
-            (Enforcement::Shadow | Enforcement::Enforce, _) => None,
-        };
+        let would = if refusal.is_some() { None } else { would(&self.rules, &progress, self.enforcement()) };
         seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
         let deciding = would.map(|(_, rule)| rule).or(deciding.filter(|_| action.interferes() || action == Action::Allow));
         let call = self.calls_reported;

@@ -3,7 +3,7 @@
 
 use crate::{HostPatterns, Reviews, normal_host, reviews};
 use arc_swap::ArcSwap;
-use gnomon_engine::RuleSet;
+use gnomon_engine::{Enforcement, RuleSet};
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use gnomon_packs::{HostCatalogue, Kind};
 use gnomon_wire::{coding::DecodeLimits, jsonrpc};
@@ -51,16 +51,6 @@ impl Bounds {
     pub(crate) fn scanner(&self, arguments: jsonrpc::ArgumentCapture) -> jsonrpc::Limits {
         jsonrpc::Limits { max_depth: self.max_depth, max_capture: self.max_capture, arguments }
     }
-}
-
-/// Whether verdicts are carried out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Enforcement {
-    /// What a rule refuses is refused.
-    #[default]
-    Enforce,
-    /// Everything passes, and is written down with what would have happened to it (`gnomon.would`).
-    Shadow,
 }
 
 /// What is known of servers before any traffic.

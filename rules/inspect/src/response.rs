@@ -407,14 +407,14 @@ impl Exchange {
 
     /// Whether any rule in force could refuse a message.
     fn may_refuse_messages(&self) -> bool {
-        self.enforcement() == Enforcement::Enforce && self.rules.rules().iter().any(|rule| rule.response.action.interferes())
+        self.enforcement() == Enforcement::Enforce && self.rules.rules().iter().any(|rule| rule.acts().interferes())
     }
 
     /// A server may answer before the request is over. Where a rule could refuse an answer for what it
     /// says, the request is judged by what came of it, so that no answer passes unjudged; elsewhere
     /// the request goes on and is judged as it comes.
     fn request_over_for_answer(&mut self) {
-        let answers_are_judged = self.rules.rules().iter().any(|r| r.phase == Phase::Response && r.response.action.interferes());
+        let answers_are_judged = self.rules.rules().iter().any(|r| r.phase == Phase::Response && r.acts().interferes());
         if answers_are_judged && self.calls.is_empty() && !self.is_refused() {
             let _ = self.request_end();
         }

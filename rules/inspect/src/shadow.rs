@@ -1,8 +1,7 @@
 //! Verdicts that are not carried out: rules are judged as ever, everything passes, and the event says what would have
 //! happened. So a rule can be tried on live traffic, and one switch can stop all interference at once.
 
-use crate::inspector::Enforcement;
-use gnomon_engine::{Answer, Origin, Progress, Rule, RuleIndex, RuleSet, Verdict};
+use gnomon_engine::{Answer, Enforcement, Origin, Progress, Rule, RuleIndex, RuleSet, Verdict};
 use gnomon_observe::Action;
 
 /// What becomes of an answer of the judge.
@@ -18,12 +17,14 @@ pub(crate) fn tempered(answer: Answer, enforcement: Enforcement) -> Answer {
     }
 }
 
-/// What the rules that match would have done: the strictest, of equals the first in the set. Requests that would have been
-/// refused because they could not be read are not among them, as no rule matched.
-pub(crate) fn would(rules: &RuleSet, progress: &Progress) -> Option<(Action, RuleIndex)> {
+/// What the rules that match and are in shadow would have done to what passed: the strictest, of equals the first in the set.
+/// Requests that would have been refused because they could not be read are not among them, as no rule matched.
+pub(crate) fn would(rules: &RuleSet, progress: &Progress, enforcement: Enforcement) -> Option<(Action, RuleIndex)> {
     let matched = || progress.matched().filter_map(|index| Some((index, rules.rule(index)?)));
     let admins = |rule: &Rule| rule.origin == Origin::Admin;
-    let exempt = matched().any(|(_, rule)| admins(rule) && rule.response.action == Action::Allow);
-    let interfering = matched().filter(|(_, rule)| rule.response.action.interferes() && (admins(rule) || !exempt));
+    let exempt = matched().any(|(_, rule)| admins(rule) && rule.acts() == Action::Allow);
+    let in_shadow = |rule: &Rule| enforcement == Enforcement::Shadow || rule.enforcement == Enforcement::Shadow;
+    let stands = |rule: &Rule| admins(rule) || !exempt;
+    let interfering = matched().filter(|(_, rule)| rule.response.action.interferes() && in_shadow(rule) && stands(rule));
     interfering.map(|(index, rule)| (rule.response.action, index)).reduce(|best, next| if next.0 > best.0 { next } else { best })
 }

@@ -1,9 +1,9 @@
 //! Answers that a rule on the response refuses, and the ways a server may try to get one past it.
 #![allow(clippy::unwrap_used)]
 
-use gnomon_engine::{Origin, RuleSet, Source};
+use gnomon_engine::{Adjustments, Origin, RuleSet, Source};
 use gnomon_inspect::{Authority, Bounds, Connection, EventFlow, Exchange, Gate, Head, Hello, Inspector, ResponsePlan, Surroundings};
-use gnomon_observe::{Field, Observation};
+use gnomon_observe::{Action, Field, Observation};
 use http::{HeaderMap, Method, Version};
 use std::sync::Arc;
 
@@ -32,8 +32,13 @@ fn waiting() -> Exchange {
 }
 
 fn post(rule: &str) -> Exchange {
-    let source = Source { name: "r.yml".into(), text: rule.into(), origin: Origin::Admin };
-    let rules = Arc::new(RuleSet::compile(&[source]).unwrap());
+    post_under(rule, None)
+}
+
+fn post_under(rule: &str, overrides: Option<&str>) -> Exchange {
+    let source = |name: &str, text: &str| Source { name: name.into(), text: text.into(), origin: Origin::Admin };
+    let adjustments = Adjustments { overrides: overrides.map(|text| source("overrides.yml", text)), ..Adjustments::default() };
+    let rules = Arc::new(RuleSet::compile_with(&[source("r.yml", rule)], &adjustments).unwrap());
     let inspector = Arc::new(Inspector::new(rules, Surroundings::default(), Bounds::default()));
     let mut seen = Observation::new();
     seen.set(Field::Channel, "https");
@@ -65,6 +70,23 @@ fn a_body_that_breaks_before_it_shows_what_it_is_comes_out_alike_in_all_pieces()
     let mut exchange = blocking();
     exchange.request_bytes(br#"{ /* c */ "a": 1 }"#);
     assert!(matches!(exchange.request_end(), Gate::Stream));
+}
+
+#[test]
+fn a_rule_in_shadow_lets_pass_at_once_and_the_report_says_what_it_would_have_done() {
+    let rule = RULE.replace("mcp.server.name: evil", "mcp.method.name: tools/call");
+    let shadow = "- {rule: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e22, mode: shadow, reason: pilot}";
+    let mut exchange = post_under(&rule, Some(shadow));
+    let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_file"}}"#;
+    for chunk in body.chunks(9) {
+        assert!(matches!(exchange.request_bytes(chunk), Gate::Stream), "nothing is held for it");
+    }
+    assert!(matches!(exchange.request_end(), Gate::Stream));
+    exchange.flush();
+    let reports: Vec<_> = exchange.reports().collect();
+    let [report] = &reports[..] else { panic!("{reports:?}") };
+    assert_eq!((report.action, report.seen.text(Field::Would)), (Action::Log, Some("block")));
+    assert_eq!(report.seen.text(Field::RuleId), Some("0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e22"));
 }
 
 fn head(content_type: &str, coding: Option<&str>) -> HeaderMap {

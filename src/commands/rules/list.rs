@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use gnomon_engine::{Activity, Filter, Origin, Rule, RuleSet, Standing, Targets};
+use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, RuleSet, Standing, Targets};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 
@@ -55,6 +55,9 @@ fn row(out: &mut impl Write, loaded: &Loaded, rule: &Rule) -> io::Result<()> {
         notes.push("disabled".to_owned());
     } else if rule.change.is_some() {
         notes.push("changed".to_owned());
+    }
+    if rule.enforcement == Enforcement::Shadow {
+        notes.push("in shadow".to_owned());
     }
     match rule.filters.len() {
         0 => {}
@@ -107,6 +110,7 @@ pub fn json(loaded: &Loaded, rule: &Rule) -> Value {
         "enabled": loaded.activity(rule) == Activity::Active,
         "class": rule.class,
         "action": rule.response.action,
+        "mode": match rule.enforcement { Enforcement::Enforce => "enforce", Enforcement::Shadow => "shadow" },
         "phase": rule.phase,
         "origin": match rule.origin { Origin::Vendor => "vendor", Origin::Admin => "admin" },
         "fields": rule.fields.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use gnomon_engine::{Activity, Filter, Origin, Rule, Subject};
+use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, Subject};
 use gnomon_observe::Retention;
 use std::{
     fmt::Write as _,
@@ -60,7 +60,11 @@ fn page(loaded: &Loaded, rule: &Rule) -> String {
     line("state", &format!("{state}, {}", rule.status.as_deref().unwrap_or("no status")));
     line("level", rule.level.as_str());
     line("class", rule.class.as_str());
-    line("response", rule.response.action.as_str());
+    let done = match rule.enforcement {
+        Enforcement::Enforce => "",
+        Enforcement::Shadow => ", in shadow: it passes, and events say so in gnomon.would",
+    };
+    line("response", &format!("{}{done}", rule.response.action.as_str()));
     if let Some(message) = &rule.response.message {
         line("", &clean(message));
     }
