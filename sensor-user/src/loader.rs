@@ -191,7 +191,7 @@ impl Loader {
             Hook::Proxy(kind) => to_cgroup(loaded, self.proxy_cgroup.as_fd(), kind)?,
             Hook::Tracepoint(name) => to_tracepoint(loaded, name)?,
         };
-        self.sensor.hold(link);
+        self.sensor.hold(program, link);
         Ok(())
     }
 }

@@ -5,10 +5,12 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::sys::{Stats, enable_stats};
 use gnomon_sensor_abi::{Config, Program};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
+use crate::attach::{Hook, hook, to_cgroup};
 use crate::scope::Scopes;
 use crate::{Counters, Error, Execs};
 
@@ -46,17 +48,17 @@ pub struct Sensor {
     tables: Vec<OwnedFd>,
     /// Those that the kernel has accepted.
     programs: BTreeMap<Program, OwnedFd>,
-    /// What keeps them attached.
-    links: Vec<OwnedFd>,
+    /// What keeps each of them attached.
+    links: Vec<(Program, OwnedFd)>,
 }
 
 /// A [`Sensor`] on its way through exec(2): the numbers of its descriptors, which stay open. To be taken over once.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HandedOver {
     tables: Vec<RawFd>,
-    /// By the place in [`Program::ALL`].
+    /// By the place in [`Program::ALL`], as links are.
     programs: Vec<(usize, RawFd)>,
-    links: Vec<RawFd>,
+    links: Vec<(usize, RawFd)>,
 }
 
 impl Sensor {
@@ -71,7 +73,8 @@ impl Sensor {
     /// # Errors
     /// What the system says. Everything is detached then.
     pub fn hand_over(self) -> Result<HandedOver, Error> {
-        let all = self.tables.iter().chain(self.programs.values()).chain(&self.links);
+        let links = self.links.iter().map(|(_, link)| link);
+        let all = self.tables.iter().chain(self.programs.values()).chain(links);
         for descriptor in all {
             fcntl_setfd(descriptor, FdFlags::empty())
                 .map_err(|error| Error::System { what: "keeping a descriptor across exec", source: error.into() })?;
@@ -80,7 +83,7 @@ impl Sensor {
         Ok(HandedOver {
             tables: self.tables.into_iter().map(IntoRawFd::into_raw_fd).collect(),
             programs: self.programs.into_iter().map(|(program, fd)| (place(program), fd.into_raw_fd())).collect(),
-            links: self.links.into_iter().map(IntoRawFd::into_raw_fd).collect(),
+            links: self.links.into_iter().map(|(program, fd)| (place(program), fd.into_raw_fd())).collect(),
         })
     }
 
@@ -108,12 +111,13 @@ impl Sensor {
         if let Some(missing) = Table::ALL.get(tables.len()) {
             return Err(Error::NoMap(missing.name()));
         }
-        let mut programs = BTreeMap::new();
-        for (place, number) in handed.programs {
+        let of = |(place, number): (usize, RawFd)| -> Result<_, Error> {
             let program = *Program::ALL.get(place).ok_or(Error::NoProgram(place))?;
-            programs.insert(program, take(number)?);
-        }
-        Ok(Self { tables, programs, links: handed.links.into_iter().map(take).collect::<Result<_, _>>()? })
+            Ok((program, take(number)?))
+        };
+        let programs = handed.programs.into_iter().map(of).collect::<Result<_, _>>()?;
+        let links = handed.links.into_iter().map(of).collect::<Result<_, _>>()?;
+        Ok(Self { tables, programs, links })
     }
 
     /// The scopes.
@@ -158,6 +162,34 @@ impl Sensor {
     #[must_use]
     pub fn run_time(&self, program: Program) -> Option<(u64, u64)> {
         Some((self.fdinfo(program, "run_time_ns")?, self.fdinfo(program, "run_cnt")?))
+    }
+
+    /// Makes the kernel count run times (`BPF_ENABLE_STATS`, Linux 5.8) until the descriptor is closed: some 20 ns for each run
+    /// of any program of the host. Needs `CAP_SYS_ADMIN`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn count_run_time() -> Result<OwnedFd, Error> {
+        enable_stats(Stats::RunTime).map_err(|error| Error::System { what: "counting run times", source: error.io_error })
+    }
+
+    /// Detaches one program, which stays loaded. Whether it was attached.
+    pub fn detach(&mut self, program: Program) -> bool {
+        let before = self.links.len();
+        self.links.retain(|(other, _)| *other != program);
+        self.links.len() < before
+    }
+
+    /// Attaches a program to the cgroup below which connections are seen, after [`Sensor::detach`]. Whether it is one of those that
+    /// are attached there, and loaded.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach_again(&mut self, program: Program, seen: BorrowedFd<'_>) -> Result<bool, Error> {
+        let (Hook::Seen(kind), Some(loaded)) = (hook(program), self.program(program)) else { return Ok(false) };
+        let link = to_cgroup(loaded, seen, kind).map_err(|source| Error::System { what: "attaching a program again", source })?;
+        self.hold(program, link);
+        Ok(true)
     }
 
     /// How many instructions the verifier looked at, along all the ways through a program; none where the kernel does not say.
@@ -218,8 +250,8 @@ impl Sensor {
     }
 
     /// A program is attached as long as this is open.
-    pub(crate) fn hold(&mut self, link: OwnedFd) {
-        self.links.push(link);
+    pub(crate) fn hold(&mut self, program: Program, link: OwnedFd) {
+        self.links.push((program, link));
     }
 
     fn config(&self) -> Result<Array<MapData, Config>, Error> {

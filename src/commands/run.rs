@@ -54,10 +54,11 @@ impl Run {
     fn supervise(self) -> Result<()> {
         let environment = self.serve.settled_environment()?;
         let switch = self.serve.switch();
-        let (_, state_dir) = self.serve.settle()?;
+        let (config, state_dir) = self.serve.settle()?;
+        let max_cpu = config.max_cpu_percent;
         let arguments = env::args_os().skip(1).collect();
-        let plan =
-            Plan { arguments, environment, state_dir, sensor: self.sensor.unwrap_or_default(), exec_socket: self.exec_socket, switch };
+        let (sensor, exec_socket) = (self.sensor.unwrap_or_default(), self.exec_socket);
+        let plan = Plan { arguments, environment, state_dir, sensor, exec_socket, max_cpu, switch };
         match supervise::run(&plan)? {
             0 => Ok(()),
             // The part has said why.

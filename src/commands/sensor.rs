@@ -1,11 +1,16 @@
 //! `gnomon sensor`: the privileged part of gnomon. Either `gnomon run` starts it and hands it its end of a link, or it is a
 //! service of its own that serving processes connect to, and starts such a sensor for each. Not for people.
 
-use crate::{complaint::Complaint, options::SwitchFlag, service, supervise};
+use crate::{
+    complaint::Complaint,
+    config::Config,
+    options::{ConfigFlag, SwitchFlag},
+    service, supervise,
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use gnomon_host::cgroup::Hierarchy;
-use gnomon_sensord::{Alive, Attached, Ended, ExecOptions, Options, Peer, Standing, serve};
+use gnomon_sensord::{Alive, Attached, CostBound, Ended, ExecOptions, Options, Peer, Standing, serve};
 use nix::unistd::User;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -36,6 +41,11 @@ pub struct Sensor {
     /// Our certificate authority, PEM
     #[arg(long)]
     authority: Option<PathBuf>,
+    /// What may be taken of the processor, in percent of one core [default: sensor.max_cpu_percent of the configuration, of which nothing else is read]
+    #[arg(long, value_name = "PERCENT")]
+    max_cpu: Option<f64>,
+    #[command(flatten)]
+    config: ConfigFlag,
     #[command(flatten)]
     switch: SwitchFlag,
     /// The process that started this one, and handed it its link as standard input
@@ -94,10 +104,19 @@ impl Sensor {
             arguments.extend(["--exec-socket".into(), exec.socket.into(), "--authority".into(), exec.authority.into()]);
         }
         arguments.extend(["--disarm-file".into(), options.switch.path().into()]);
+        let fixed = arguments.len();
         while let Some(link) = standing.next(stop.as_fd(), options.alive).context("nobody can be waited for")? {
+            // As the configuration stands now, which is when the serving half has read it.
+            arguments.truncate(fixed);
+            arguments.extend(["--max-cpu".into(), self.max_cpu().to_string().into()]);
             supervise::keep_one(&arguments, link, stop.as_fd())?;
         }
         Ok(())
+    }
+
+    /// A configuration that is wrong stops the serving half, which says why, and not the sensor.
+    fn max_cpu(&self) -> f64 {
+        self.max_cpu.unwrap_or_else(|| self.config.load().unwrap_or_else(|_| Config::default()).max_cpu_percent.into())
     }
 
     fn options(&self) -> Result<Options> {
@@ -111,6 +130,7 @@ impl Sensor {
             cgroup: self.cgroup.clone(),
             exec: exec.map(|(socket, authority)| ExecOptions::new(socket, authority)),
             switch: self.switch.switch(),
+            cost: CostBound { percent: self.max_cpu.unwrap_or(CostBound::DEFAULT.percent), ..CostBound::DEFAULT },
             alive: service::watchdog().map(|every| Alive { every, tell: service::alive }),
             ..Options::new(own)
         })

@@ -153,6 +153,13 @@ pub const KEYS: &[Key] = &[
         "A connection that cannot be sent through the proxy goes direct and is counted, or is refused.",
     ),
     key(
+        "sensor.max_cpu_percent",
+        Shape::Number(1, 6400),
+        "25",
+        "25",
+        "What the sensor may take of the processor, in the kernel and by its own process, in percent of one core. Measured for one second in thirty; above it twice in a row, it does not look at packets for ten minutes: server names of connections that are not redirected are not seen then. Redirecting and refusing never end because of it.",
+    ),
+    key(
         "sanctioned",
         Shape::Texts,
         "none",

@@ -39,6 +39,8 @@ pub struct Config {
     pub rules: Rules,
     pub events: Events,
     pub metrics: Switch<SocketAddr>,
+    /// What the sensor may take of the processor, in percent of one core.
+    pub max_cpu_percent: u32,
     pub scopes: Vec<scopes::Scope>,
     /// Whom people ask.
     pub contact: Option<String>,
@@ -221,6 +223,7 @@ impl Default for Config {
             },
             events: Events { jsonl: Jsonl::Off, otlp: None, syslog: None, days: 30, max_gib: 2 },
             metrics: Switch::On(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            max_cpu_percent: 25,
             scopes: Vec::new(),
             contact: None,
         }
@@ -354,6 +357,7 @@ impl Check<'_> {
                 .listen
                 .and_then(|v| self.parsed(&v, "an address with a port, as 127.0.0.1:9464, or off"))
                 .unwrap_or(plain.metrics),
+            max_cpu_percent: self.number(sensor.max_cpu_percent, "sensor.max_cpu_percent", plain.max_cpu_percent),
             scopes: self.scopes(sensor.scopes),
             contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
         }

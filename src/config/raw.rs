@@ -27,6 +27,7 @@ pub struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sensor {
+    pub max_cpu_percent: Option<Spanned<u64>>,
     pub scopes: Vec<Scope>,
 }
 

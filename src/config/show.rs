@@ -64,7 +64,7 @@ impl Config {
                 Switch::Off => "off".to_owned(),
                 Switch::On(address) => address.to_string(),
             }},
-            "sensor": {"scopes": self.scopes.iter().map(scope).collect::<Vec<_>>()},
+            "sensor": {"max_cpu_percent": self.max_cpu_percent, "scopes": self.scopes.iter().map(scope).collect::<Vec<_>>()},
             "contact": self.contact,
         })
     }

@@ -89,6 +89,8 @@ pub struct Plan {
     pub sensor: Place,
     /// Where `gnomon exec` joins.
     pub exec_socket: PathBuf,
+    /// What the sensor may take of the processor, in percent of one core.
+    pub max_cpu: u32,
     /// The kill switch, which each part obeys by itself.
     pub switch: Switch,
 }

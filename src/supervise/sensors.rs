@@ -84,6 +84,7 @@ impl SensorKeeper {
             arguments.extend(["--cgroup".into(), folder.into()]);
         }
         arguments.extend(["--exec-socket".into(), (&plan.exec_socket).into(), "--authority".into(), state_dir.join("ca.pem").into()]);
+        arguments.extend(["--max-cpu".into(), plan.max_cpu.to_string().into()]);
         arguments.extend(["--disarm-file".into(), plan.switch.path().into()]);
         Self { arguments, giver, pause: FIRST_PAUSE, state: State::Pausing(Instant::now()) }
     }

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gnomon_link::{Feature, FeatureState, GenerationEvidence, Program as Counted};
+use gnomon_link::{COST, COST_KERNEL, COST_PROCESS, Feature, FeatureState, GenerationEvidence, Program as Counted};
 use gnomon_sensor::{Close, Outcome, Program, Reason};
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::identities::{Unknown, Who};
 
@@ -87,6 +87,8 @@ pub struct WatchMetrics {
     fail_open: IntCounterVec,
     features: IntGaugeVec,
     up: IntGauge,
+    cpu: GaugeVec,
+    reduced: IntCounter,
     flows: IntCounterVec,
     identities: IntCounterVec,
     shed: IntCounterVec,
@@ -128,6 +130,22 @@ impl WatchMetrics {
             &["feature", "state"],
         )?;
         registry.register(Box::new(features.clone()))?;
+        let cpu = GaugeVec::new(
+            Opts::new(
+                "gnomon_sensor_cpu_ratio",
+                "What the sensor took of one processor core when that was last measured, by part: its programs in the kernel, its process.",
+            ),
+            &["part"],
+        )?;
+        registry.register(Box::new(cpu.clone()))?;
+        for part in [COST_KERNEL, COST_PROCESS] {
+            cpu.with_label_values(&[part]);
+        }
+        let reduced = IntCounter::new(
+            "gnomon_sensor_reduced_total",
+            "Times that the sensor gave up a program to keep within its share of the processor.",
+        )?;
+        registry.register(Box::new(reduced.clone()))?;
         for program in Program::ALL {
             // What alerts ask for stands at 0 as well.
             for outcome in [Outcome::Attempted.name(), Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED] {
@@ -152,7 +170,7 @@ impl WatchMetrics {
         for what in Shed::ALL {
             shed.with_label_values(&[what.as_str()]);
         }
-        Ok(Self { events, fail_open, features, up, flows, identities, shed, bytes, last: Arc::default() })
+        Ok(Self { events, fail_open, features, up, cpu, reduced, flows, identities, shed, bytes, last: Arc::default() })
     }
 
     pub(crate) fn began(&self, features: &[Feature]) {
@@ -178,6 +196,10 @@ impl WatchMetrics {
     pub(crate) fn counted(&self, programs: &[Counted]) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         for program in programs {
+            if program.name.as_str() == COST {
+                self.cost(program);
+                continue;
+            }
             let Some(name) = Program::ALL.map(Program::name).into_iter().find(|known| *known == program.name.as_str()) else { continue };
             for count in program.counts.iter() {
                 let Some((outcome, reason)) = known_outcome(&count.outcome) else { continue };
@@ -193,6 +215,19 @@ impl WatchMetrics {
                 }
             }
         }
+    }
+
+    fn cost(&self, cost: &Counted) {
+        for count in cost.counts.iter() {
+            if let Some(part) = [COST_KERNEL, COST_PROCESS].into_iter().find(|part| *part == count.outcome.as_str()) {
+                self.cpu.with_label_values(&[part]).set(count.count as f64 / 1e6);
+            }
+        }
+    }
+
+    /// The sensor gave something up.
+    pub(crate) fn reduced(&self) {
+        self.reduced.inc();
     }
 
     pub(crate) fn flow(&self, tls: Tls) {
@@ -219,7 +254,7 @@ impl WatchMetrics {
 }
 
 fn known_features() -> impl Iterator<Item = &'static str> {
-    ["cgroup2", "maps", "namespaced_owners"].into_iter().chain(Program::ALL.map(Program::name))
+    ["cgroup2", "maps", "namespaced_owners", "cpu_bound"].into_iter().chain(Program::ALL.map(Program::name))
 }
 
 /// An outcome as the sensor names it: `delivered`, or `fail_open_no_listener` with its reason.

@@ -1,12 +1,15 @@
 //! One sensor, from its welcome to its end: the thread that reads records, the heart, and what is known meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gnomon_inspect::Sighting;
 use gnomon_intercept::{ListenerKey, RedirectedListeners};
-use gnomon_link::ToSensor;
+use gnomon_link::{Feature, FeatureState, ToSensor};
+use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_sensor::{Malformed, Owner, Record, Ring};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -37,6 +40,8 @@ pub(crate) struct Session {
     /// What is said to the sensor.
     pub ask: mpsc::Sender<ToSensor>,
     pub listening: Mutex<Listening>,
+    /// What the sensor said last that it can do.
+    features: Mutex<BTreeMap<String, FeatureState>>,
     judge: Arc<Judge>,
     records: Mutex<Records>,
     heart: Heart,
@@ -60,6 +65,7 @@ impl Session {
             questions: Questions::default(),
             ask,
             listening: Mutex::default(),
+            features: Mutex::default(),
             judge,
             records: Mutex::new(records),
             heart,
@@ -97,6 +103,40 @@ impl Session {
             }
         };
         thread::Builder::new().name("gnomon-records".to_owned()).spawn(read).map(drop)
+    }
+
+    /// What the sensor can do, as it says without having been asked: what it gave up while it ran, or has again, is an event, as
+    /// what is not seen any more is missed by nobody.
+    pub fn changed(&self, features: &[Feature]) {
+        let mut known = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        for feature in features {
+            let before = known.insert(feature.name.to_string(), feature.state);
+            let name = &*feature.name;
+            match (before, feature.state) {
+                (Some(FeatureState::Ok), FeatureState::Broken) => {
+                    self.metrics.reduced();
+                    self.tell("sensor_reduced", format!("{name}: {}", &*feature.reason));
+                }
+                (Some(FeatureState::Broken), FeatureState::Ok) => self.tell("sensor_whole", format!("{name}: attached again")),
+                _ => {}
+            }
+        }
+    }
+
+    /// What it could do when it began.
+    pub fn began(&self, features: &[Feature]) {
+        self.metrics.began(features);
+        let known = features.iter().map(|feature| (feature.name.to_string(), feature.state)).collect();
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn tell(&self, health: &'static str, message: String) {
+        let mut seen = Observation::new();
+        seen.set(Field::Health, health);
+        seen.set(Field::Action, Action::Log.as_str());
+        seen.set(Field::DetectionClass, Class::Health.as_str());
+        seen.set(Field::Message, message);
+        self.judge.recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class: Class::Health, call: 0 }]);
     }
 
     /// Takes one record of the kernel half.

@@ -136,7 +136,12 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
         }
         ToProxy::Socket { token, .. } => session.questions.answer(token, Ok(descriptors)),
         ToProxy::Counters { programs, .. } => session.metrics.counted(&programs),
-        ToProxy::Features { features, .. } => session.metrics.features(&features),
+        ToProxy::Features { token, features } => {
+            session.metrics.features(&features);
+            if token == UNASKED {
+                session.changed(&features);
+            }
+        }
         // Said once, and heard before.
         ToProxy::Welcome { .. } | ToProxy::Maps { .. } => session.metrics.shed(Shed::Message, 1),
         ToProxy::Done { token } => session.questions.answer(token, Ok(Vec::new())),

@@ -119,7 +119,7 @@ impl Watch {
             Heart::start(heartbeat).map_err(WatchError::Thread)?,
         ));
         session.read(ring).map_err(WatchError::Thread)?;
-        self.metrics.began(&sensor.features);
+        session.began(&sensor.features);
         let link = Arc::new(link);
         session.spawn(speak(link.clone(), queue, session.clone()));
         session.spawn(hear(link, ask.clone(), session.clone()));

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
 pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, Standing};
 pub use sensor::{
-    Count, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic, Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor,
-    UNASKED,
+    COST, COST_KERNEL, COST_PROCESS, Count, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic, Refusal, ScopeChange,
+    ScopeSettings, ToProxy, ToSensor, UNASKED,
 };
 
 /// What this build speaks.

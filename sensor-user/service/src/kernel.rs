@@ -1,16 +1,19 @@
 //! The kernel half, attached, and what may be done to it from several threads.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
 use gnomon_sensor::{CgroupId, Execs, Feature, HandedOver, Loader, Options, Outcome, Program, Scope, Sensor, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::cost::{CPU_BOUND, Taken};
 use crate::scopes::{Teeth, Wanted};
 use crate::{ServiceError, translate};
 
@@ -34,6 +37,15 @@ pub(crate) struct Kernel {
     /// `None` once detached.
     held: Mutex<Option<Held>>,
     about: About,
+    later: Mutex<Later>,
+}
+
+/// What became of it since it was attached.
+#[derive(Debug, Default)]
+struct Later {
+    /// Features that are not as they were, and why.
+    changed: BTreeMap<&'static str, (FeatureState, String)>,
+    taken: Taken,
 }
 
 /// What is known of it once it is attached.
@@ -72,7 +84,7 @@ impl Kernel {
         let redirect = [Program::Connect4, Program::SockOps, Program::Sockopt];
         let redirects = attached.iter().filter(|(program, _)| redirect.contains(program)).all(|(_, status)| *status == Status::Ok);
         let owners = (Feature::NamespacedOwners.name(), loader.namespaced_owners());
-        let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok), owners];
+        let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok), owners, (CPU_BOUND, Status::Ok)];
         let programs = attached.iter().map(|(program, status)| (program.name(), status.clone()));
         let found = fixed.into_iter().chain(programs).map(|(name, status)| feature(name, &status));
         let optional = CAPABILITIES.iter().filter(|capability| capability.need == Need::Optional).map(|capability| {
@@ -86,7 +98,7 @@ impl Kernel {
             mark,
             redirect: if redirects { FeatureState::Ok } else { FeatureState::Broken },
         };
-        Ok(Self { held: Mutex::new(Some(Held::new(loader.finish()))), about })
+        Ok(Self { held: Mutex::new(Some(Held::new(loader.finish()))), about, later: Mutex::default() })
     }
 
     /// Keeps everything attached across exec(2).
@@ -102,7 +114,7 @@ impl Kernel {
     pub(crate) unsafe fn take_over(handed: Handed) -> Result<Self, KernelError> {
         // SAFETY: the caller's promise.
         let sensor = unsafe { Sensor::take_over(handed.sensor)? };
-        Ok(Self { held: Mutex::new(Some(Held::new(sensor))), about: handed.about })
+        Ok(Self { held: Mutex::new(Some(Held::new(sensor))), about: handed.about, later: Mutex::default() })
     }
 
     /// The mark of our listeners.
@@ -117,7 +129,44 @@ impl Kernel {
 
     /// What was attached, and why the rest was not.
     pub(crate) fn features(&self) -> List<gnomon_link::Feature, 64> {
-        self.about.features.clone()
+        let later = self.later();
+        let now = |found: &gnomon_link::Feature| match later.changed.get(found.name.as_str()) {
+            Some((state, why)) => gnomon_link::Feature { name: found.name.clone(), state: *state, reason: Name::cut(why) },
+            None => found.clone(),
+        };
+        List::cut(self.about.features.iter().map(now))
+    }
+
+    /// What holds of a feature from now on.
+    pub(crate) fn say(&self, feature: &'static str, state: FeatureState, why: &str) {
+        self.later().changed.insert(feature, (state, why.to_owned()));
+    }
+
+    /// A feature is again as it was when everything was attached.
+    pub(crate) fn unsay(&self, feature: &str) {
+        self.later().changed.remove(feature);
+    }
+
+    /// What the sensor took of the processor when that was last measured.
+    pub(crate) fn took(&self, taken: Taken) {
+        self.later().taken = taken;
+    }
+
+    /// What all programs together took so far, as long as the kernel counted.
+    pub(crate) fn run_time(&self) -> Duration {
+        let lock = self.lock();
+        let spent = Program::ALL.into_iter().filter_map(|program| lock.as_ref()?.sensor.run_time(program)).map(|(spent, _)| spent);
+        Duration::from_nanos(spent.sum())
+    }
+
+    /// Detaches one program. Whether it was attached.
+    pub(crate) fn detach_one(&self, program: Program) -> Result<bool, KernelError> {
+        self.with(|sensor| Ok(sensor.detach(program)))
+    }
+
+    /// Attaches one program again, to the cgroup below which connections are seen.
+    pub(crate) fn attach_one(&self, program: Program, seen: BorrowedFd<'_>) -> Result<bool, KernelError> {
+        self.with(|sensor| sensor.attach_again(program, seen))
     }
 
     /// Detaches everything, whoever still holds this.
@@ -177,17 +226,25 @@ impl Kernel {
 
     /// What was counted, outcome by outcome; of those with a reason, as `fail_open:stale_heartbeat`.
     pub(crate) fn counters(&self) -> Result<List<gnomon_link::Program, 64>, KernelError> {
+        let Taken { kernel, process } = self.later().taken;
+        let counts = [count(gnomon_link::COST_KERNEL, kernel), count(gnomon_link::COST_PROCESS, process)];
+        let cost = gnomon_link::Program { name: Label::cut(gnomon_link::COST), counts: List::cut(counts) };
         self.with(|sensor| {
             let counters = sensor.counters()?;
-            Ok(List::cut(Program::ALL.map(|program| {
-                let counted = Outcome::ALL.map(|outcome| {
-                    let reason = outcome.reason().map(|reason| format!(":{}", reason.name())).unwrap_or_default();
-                    count(&format!("{}{reason}", outcome.name()), counters.get(program, outcome))
-                });
-                // Not run at all by the kernel, and so in no counter of the program's own.
-                let missed = sensor.missed(program).map(|missed| count("missed", missed));
-                gnomon_link::Program { name: Label::cut(program.name()), counts: List::cut(counted.into_iter().chain(missed)) }
-            })))
+            Ok(List::cut(
+                Program::ALL
+                    .map(|program| {
+                        let counted = Outcome::ALL.map(|outcome| {
+                            let reason = outcome.reason().map(|reason| format!(":{}", reason.name())).unwrap_or_default();
+                            count(&format!("{}{reason}", outcome.name()), counters.get(program, outcome))
+                        });
+                        // Not run at all by the kernel, and so in no counter of the program's own.
+                        let missed = sensor.missed(program).map(|missed| count("missed", missed));
+                        gnomon_link::Program { name: Label::cut(program.name()), counts: List::cut(counted.into_iter().chain(missed)) }
+                    })
+                    .into_iter()
+                    .chain([cost]),
+            ))
         })
     }
 
@@ -199,6 +256,10 @@ impl Kernel {
         let mut held = self.lock();
         let Held { sensor, wanted } = held.as_mut().ok_or(KernelError::Detached)?;
         Ok(work(sensor, wanted)?)
+    }
+
+    fn later(&self) -> MutexGuard<'_, Later> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Held>> {

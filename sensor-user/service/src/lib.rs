@@ -12,6 +12,7 @@
 //! | `privilege` | gives up the capabilities that are not needed once everything is attached |
 //! | `scopes`, `disarming` | which scopes are wanted, and the kill switch that lets none of them interfere |
 //! | `requests` | one request of the proxy, one answer |
+//! | `cost` | what the sensor takes of the processor, and a bound on it |
 //! | `identities` | who is this process: a few threads, as reading may take a while |
 //! | `namespaces` | marked listeners, one pair in each network namespace |
 //! | `pulse` | whether the proxy shows life |
@@ -27,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod attached;
+mod cost;
 mod disarming;
 mod exec;
 mod identities;
@@ -73,8 +75,30 @@ pub struct Options {
     pub exec: Option<ExecOptions>,
     /// The kill switch, which is looked for all the time.
     pub switch: Switch,
+    /// What may be taken of the processor.
+    pub cost: CostBound,
     /// Told now and then that this process gets on; nobody is told with `None`.
     pub alive: Option<Alive>,
+}
+
+/// What the sensor may take of the processor, in the kernel and by its own process, before the program that looks at packets is
+/// detached for a while.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostBound {
+    /// Percent of one core.
+    pub percent: f64,
+    /// The pause between two measurements.
+    pub every: Duration,
+    /// How long is measured.
+    pub over: Duration,
+    /// How long the program stays detached.
+    pub rest: Duration,
+}
+
+impl CostBound {
+    /// A quarter of a core, measured for one second in thirty; ten minutes without.
+    pub const DEFAULT: Self =
+        Self { percent: 25.0, every: Duration::from_secs(29), over: Duration::from_secs(1), rest: Duration::from_secs(600) };
 }
 
 /// Somebody who wants to know that the process gets on, such as a watchdog.
@@ -95,6 +119,7 @@ impl Options {
             ring_bytes: 8 << 20,
             exec: None,
             switch: Switch::at(Switch::DEFAULT),
+            cost: CostBound::DEFAULT,
             alive: None,
         }
     }
@@ -212,6 +237,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     std::thread::scope(|threads| {
         let over = over;
         disarming::start(threads, &kernel, options, &cgroup, ending.try_clone().map_err(os("watch for the end"))?)?;
+        cost::start(threads, &kernel, link, &cgroup, options.cost, ending.try_clone().map_err(os("watch for the end"))?)?;
         if let Some(door) = door {
             exec::start(
                 threads,

@@ -188,9 +188,9 @@ pub enum ToProxy {
         /// Of the request.
         token: u64,
     },
-    /// The answer to [`ToSensor::Features`].
+    /// The answer to [`ToSensor::Features`], or, unasked, what is different from then on.
     Features {
-        /// Of the question.
+        /// Of the question, or [`UNASKED`].
         token: u64,
         /// What the kernel half can do here.
         features: List<Feature, 64>,
@@ -252,6 +252,14 @@ pub enum FeatureState {
     /// Not needed here.
     NotApplicable,
 }
+
+/// Among [`ToProxy::Counters`] the name of no program: its counts are what the sensor took of one processor core when that was
+/// last measured, in millionths.
+pub const COST: &str = "cost";
+/// Of [`COST`]: by the programs of the kernel half.
+pub const COST_KERNEL: &str = "kernel";
+/// Of [`COST`]: by the sensor's process.
+pub const COST_PROCESS: &str = "process";
 
 /// What one program counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

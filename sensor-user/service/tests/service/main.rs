@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod asking;
+mod cost;
 mod joining;
 mod ordinary;
 mod program;

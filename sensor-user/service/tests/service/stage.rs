@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_link::{Error, ProxyEnd, Received, Sensor, ToProxy, ToSensor, UNASKED};
 use gnomon_sensor::{Heartbeat, PERIOD};
-use gnomon_sensord::{Attached, Ended, ExecOptions, Options, ServiceError, serve};
+use gnomon_sensord::{Attached, CostBound, Ended, ExecOptions, Options, ServiceError, serve};
 use tempfile::TempDir;
 
 /// Long, as the machine may be busy; nothing waits that long unless it fails.
@@ -73,6 +73,10 @@ impl Stage {
     }
 
     pub fn with(name: &str, change: impl FnOnce(&mut ExecOptions)) -> Option<Self> {
+        Self::bounded(name, CostBound::DEFAULT, change)
+    }
+
+    pub fn bounded(name: &str, cost: CostBound, change: impl FnOnce(&mut ExecOptions)) -> Option<Self> {
         if !possible(name) {
             return None;
         }
@@ -92,6 +96,7 @@ impl Stage {
         options.cgroup = Some(cgroup.clone());
         options.ring_bytes = 1 << 16;
         options.exec = Some(exec);
+        options.cost = cost;
         let (proxy, sensor) = ProxyEnd::pair().unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();
         let serving = Some(thread::spawn(move || serve(&sensor, Attached::attach(&options)?, &options, stopped.as_fd())));
