@@ -6,17 +6,19 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use gnomon_http::{CaCertificate, CertificateAuthority, InstallError, StoreStatus, TrustStore};
+use gnomon_http::{CaCertificate, CertificateAuthority, InstallError, Present, StoreStatus, TrustStore};
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 #[derive(Subcommand)]
 pub enum Ca {
     /// Write the certificate (PEM), making the authority first if there is none
     Export(Export),
+    /// Take an authority of your fleet's instead of one of this host's own: an intermediate, with its key
+    Import(Import),
     /// Make this system trust it (needs root)
     Install(Place),
     /// Make this system forget it (needs root)
@@ -32,6 +34,21 @@ pub struct Export {
     /// Write it to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Import {
+    #[command(flatten)]
+    state: StateFlag,
+    /// PEM: the authority's certificate, then those above it in order; the root may be left out
+    #[arg(value_name = "CHAIN")]
+    chain: PathBuf,
+    /// PEM: its private key, ECDSA (P-256, P-384), Ed25519 or RSA, not encrypted
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Put it in the place of the one that is there; clients that trust that one stop to work
+    #[arg(long)]
+    replace: bool,
 }
 
 #[derive(Args)]
@@ -57,8 +74,13 @@ impl Ca {
             Self::Export(Export { state, out: Some(path) }) => {
                 fs::write(&path, made(&state)?.pem()).with_context(|| format!("cannot write {}", path.display()))?;
             }
+            Self::Import(import) => import.run(&mut out)?,
             Self::Install(Place { state }) => {
                 let ca = made(&state)?;
+                if ca.is_intermediate() {
+                    let cause = format!("{} is an intermediate authority, which programs do not trust by itself", ca.subject());
+                    return Err(Complaint::own(cause).next("make this system trust the root that issued it").into());
+                }
                 store.install(&ca)?;
                 writeln!(out, "{} is trusted by this system now ({})", ca.subject(), store.certificate.display())?;
                 writeln!(
@@ -72,6 +94,21 @@ impl Ca {
             }
             Self::Status(Status { state, format }) => status(&mut out, &store, &state, format.format())?,
         }
+        Ok(())
+    }
+}
+
+impl Import {
+    fn run(self, out: &mut impl Write) -> Result<()> {
+        let read = |path: &Path| {
+            let again = "name a file that can be read";
+            fs::read_to_string(path).map_err(|error| Complaint::unreadable(path.display(), path, &error, again))
+        };
+        let present = if self.replace { Present::Replace } else { Present::Keep };
+        let ca = CertificateAuthority::import(&self.state.dir()?, &read(&self.chain)?, &read(&self.key)?, present)?;
+        writeln!(out, "{} is this gnomon's authority now, valid to {}", ca.subject(), ca.not_after().date())?;
+        let who = if ca.is_intermediate() { "the root that issued it" } else { "it" };
+        writeln!(out, "Clients must trust {who}. A gnomon that runs takes it at its next start: systemctl restart gnomon")?;
         Ok(())
     }
 }

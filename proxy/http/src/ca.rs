@@ -1,11 +1,12 @@
 //! The certificate authority whose leaves gnomon shows to clients, and its two files.
 //!
 //! `ca.pem` holds the certificate only, so it can be handed to anyone; `ca.key` never leaves the
-//! state directory and is never readable by others, not even for an instant.
+//! state directory and is never readable by others, not even for an instant. Behind an intermediate's certificate `ca.pem` may hold those
+//! above it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -19,6 +20,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::leaf::LeafKey;
 
+mod import;
+
+pub use import::Present;
+
 /// Ten years. The root sits in trust stores that people filled by hand, and replacing it means
 /// touching every one of them; removing it from there is the only revocation that clients honour,
 /// and that works at any age. What expires quickly are the leaves.
@@ -28,6 +33,8 @@ const CA_DAYS: i64 = 3653;
 const CA_BACKDATED: Duration = Duration::days(1);
 /// No file of ours is longer; anything else in its place is not ours.
 const MAX_FILE: u64 = 64 << 10;
+/// Most certificates above ours: real ones have one or two, and clients look at ten at most.
+const MAX_ABOVE: usize = 8;
 /// The upper bound of a CommonName (RFC 5280 appendix A, ub-common-name).
 const MAX_COMMON_NAME: usize = 64;
 
@@ -81,6 +88,12 @@ pub enum CaError {
         /// The key file.
         key: PathBuf,
     },
+    /// There is an authority, and nobody said that it may go.
+    #[error("{certificate} is there; --replace puts the new one in its place, and clients that trust the old one stop to work", certificate = .certificate.display())]
+    Present {
+        /// The certificate file.
+        certificate: PathBuf,
+    },
     /// The authority is past its end.
     #[error("{path} expired {on}; remove it and ca.key beside it to make a new authority", path = .path.display())]
     Expired {
@@ -124,6 +137,8 @@ pub struct CaCertificate {
     der: CertificateDer<'static>,
     subject: String,
     standing: Standing,
+    /// Those above it that are sent as well, in order: not the root, which clients have or do not trust.
+    above: Vec<CertificateDer<'static>>,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
 }
@@ -144,15 +159,22 @@ impl CaCertificate {
 
     fn parse(path: &Path, pem: String) -> Result<Self, CaError> {
         let malformed = |cause: String| CaError::Malformed { path: path.to_owned(), cause };
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| malformed(format!("no PEM certificate: {e}")))?;
+        let mut all = CertificateDer::pem_slice_iter(pem.as_bytes());
+        let unread = |e: &dyn std::fmt::Display| malformed(format!("no PEM certificate: {e}"));
+        let der = all.next().ok_or_else(|| unread(&"the file has none"))?.map_err(|e| unread(&e))?;
+        let above = all.collect::<Result<Vec<_>, _>>().map_err(|e| unread(&e))?;
         let (_, x509) = X509Certificate::from_der(&der).map_err(|e| malformed(format!("not a certificate: {e}")))?;
         if !x509.is_ca() {
             return Err(malformed("the certificate is not a certificate authority's".to_owned()));
         }
+        if x509.key_usage().ok().flatten().is_some_and(|usage| !usage.value.key_cert_sign()) {
+            return Err(malformed("the certificate's key usage does not allow to sign certificates".to_owned()));
+        }
+        let above = chained(&x509, above).map_err(malformed)?;
         let subject = x509.subject().to_string();
         let standing = if x509.issuer() == x509.subject() { Standing::Root } else { Standing::Intermediate };
         let (not_before, not_after) = (x509.validity().not_before.to_datetime(), x509.validity().not_after.to_datetime());
-        Ok(Self { subject, standing, not_before, not_after, pem, der })
+        Ok(Self { subject, standing, above, not_before, not_after, pem, der })
     }
 
     /// The certificate in PEM, to hand to clients.
@@ -167,9 +189,16 @@ impl CaCertificate {
         &self.der
     }
 
-    /// What is sent beside a leaf: an intermediate authority's certificate, not a root's.
-    pub(crate) fn to_send(&self) -> Option<&CertificateDer<'static>> {
-        (self.standing == Standing::Intermediate).then_some(&self.der)
+    /// What is sent beside a leaf: an intermediate authority's certificate and those between it and the root.
+    pub(crate) fn to_send(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        (self.standing == Standing::Intermediate).then_some(&self.der).into_iter().chain(&self.above)
+    }
+
+    fn must_be_valid(&self, path: &Path) -> Result<(), CaError> {
+        if self.not_after <= OffsetDateTime::now_utc() {
+            return Err(CaError::Expired { path: path.to_owned(), on: self.not_after.date() });
+        }
+        Ok(())
     }
 
     /// SHA-256 of the DER form, as colon-separated upper-case hex: what browsers and `openssl x509
@@ -224,13 +253,8 @@ impl CertificateAuthority {
     /// # Errors
     /// [`CaError`]; in particular when others can read the key.
     pub fn load_or_create(state_dir: &Path) -> Result<(Self, Provenance), CaError> {
-        // 0755: the certificate in it is public; the key has a mode of its own.
-        DirBuilder::new().recursive(true).mode(0o755).create(state_dir).map_err(io_error("creating", state_dir))?;
-        let lock_path = state_dir.join(LOCK_FILE);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(io_error("opening", &lock_path))?;
-        lock.lock().map_err(io_error("locking", &lock_path))?;
-        // Held until `lock` is dropped at the end.
+        prepare(state_dir)?;
+        let _lock = lock(state_dir)?;
         match CaCertificate::load(state_dir)? {
             Some(certificate) => Ok((Self::load_key(certificate, state_dir)?, Provenance::Loaded)),
             None => Ok((Self::create(state_dir)?, Provenance::Created)),
@@ -239,9 +263,7 @@ impl CertificateAuthority {
 
     fn load_key(certificate: CaCertificate, state_dir: &Path) -> Result<Self, CaError> {
         let (path, certificate_path) = (state_dir.join(KEY_FILE), state_dir.join(CERTIFICATE_FILE));
-        if certificate.not_after <= OffsetDateTime::now_utc() {
-            return Err(CaError::Expired { path: certificate_path, on: certificate.not_after.date() });
-        }
+        certificate.must_be_valid(&certificate_path)?;
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -254,13 +276,20 @@ impl CertificateAuthority {
         if mode & 0o077 != 0 {
             return Err(CaError::KeyExposed { path, mode });
         }
+        Self::pair(certificate, &read_text(file, &path)?, &certificate_path, &path)
+    }
+
+    /// A certificate with the key that belongs to it. The paths are for errors.
+    fn pair(certificate: CaCertificate, key: &str, certificate_path: &Path, path: &Path) -> Result<Self, CaError> {
         // The parser's error is not passed on: it might quote the key.
-        let key = KeyPair::from_pem(&read_text(file, &path)?)
-            .map_err(|_| CaError::Malformed { path: path.clone(), cause: "not a private key in PEM".to_owned() })?;
+        let key = KeyPair::from_pem(key).map_err(|_| CaError::Malformed {
+            path: path.to_owned(),
+            cause: "not a private key in PEM that can be used here".to_owned(),
+        })?;
         let is_pair =
             X509Certificate::from_der(&certificate.der).is_ok_and(|(_, x509)| x509.public_key().raw == key.subject_public_key_info());
         if !is_pair {
-            return Err(CaError::Mismatch { certificate: certificate_path, key: path });
+            return Err(CaError::Mismatch { certificate: certificate_path.to_owned(), key: path.to_owned() });
         }
         let issuer = Issuer::from_ca_cert_der(&certificate.der, key)?;
         Ok(Self { certificate, issuer, leaf_key: LeafKey::generate()? })
@@ -322,6 +351,30 @@ impl CertificateAuthority {
     }
 }
 
+/// The certificates above one, if each issued the one before it; the root is left out.
+fn chained(of: &X509Certificate<'_>, above: Vec<CertificateDer<'static>>) -> Result<Vec<CertificateDer<'static>>, String> {
+    if above.len() > MAX_ABOVE {
+        return Err(format!("more than {MAX_ABOVE} certificates above the authority's own"));
+    }
+    let mut kept = Vec::with_capacity(above.len());
+    let mut issuer = of.issuer().as_raw().to_vec();
+    for (place, der) in (2..).zip(above) {
+        let (_, x509) = X509Certificate::from_der(&der).map_err(|e| format!("certificate {place} is not one: {e}"))?;
+        if x509.subject().as_raw() != issuer {
+            return Err(format!(
+                "certificate {place} ({}) did not issue the one before it; order them from the authority's own up",
+                x509.subject()
+            ));
+        }
+        issuer = x509.issuer().as_raw().to_vec();
+        let is_root = x509.issuer() == x509.subject();
+        if !is_root {
+            kept.push(der);
+        }
+    }
+    Ok(kept)
+}
+
 fn ca_params() -> Result<CertificateParams, CaError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -366,7 +419,32 @@ fn read_text(file: File, path: &Path) -> Result<String, CaError> {
     Ok(text)
 }
 
-/// Makes a file appear whole and with its final mode: the temporary file is opened exclusively with
+/// The folder of the authority, made where it is not there.
+fn prepare(state_dir: &Path) -> Result<(), CaError> {
+    // 0755: the certificate in it is public; the key has a mode of its own.
+    DirBuilder::new().recursive(true).mode(0o755).create(state_dir).map_err(io_error("creating", state_dir))
+}
+
+/// Held until it is dropped.
+fn lock(state_dir: &Path) -> Result<File, CaError> {
+    let path = state_dir.join(LOCK_FILE);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let lock = lock.map_err(io_error("opening", &path))?;
+    belongs_with(&lock, state_dir).map_err(io_error("handing over", &path))?;
+    lock.lock().map_err(io_error("locking", &path))?;
+    Ok(lock)
+}
+
+/// What root writes into the folder of a service's user is that user's.
+fn belongs_with(file: &File, folder: &Path) -> io::Result<()> {
+    let (file_is, folder_is) = (file.metadata()?, fs::metadata(folder)?);
+    if file_is.uid() == folder_is.uid() {
+        return Ok(());
+    }
+    fchown(file, Some(folder_is.uid()), Some(folder_is.gid()))
+}
+
+/// Makes a file appear whole and with its final owner and mode: the temporary file is opened exclusively with
 /// that mode, synced, then renamed. Callers hold the lock, so a leftover temporary file is a crash's.
 fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<(), CaError> {
     let temporary = path.with_extension("new");
@@ -375,6 +453,9 @@ fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<(), CaError> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(io_error("creating", &temporary))?;
+    if let Some(folder) = path.parent() {
+        belongs_with(&file, folder).map_err(io_error("handing over", &temporary))?;
+    }
     file.write_all(content).and_then(|()| file.sync_all()).map_err(io_error("writing", &temporary))?;
     fs::rename(&temporary, path).map_err(io_error("creating", path))?;
     // The rename itself is on disk only once the directory is.

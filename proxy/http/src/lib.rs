@@ -43,7 +43,7 @@ mod upstream;
 
 pub use abort::AbortBody;
 pub use alpn::{ALPN_CAPACITY, ALPN_TTL, Alpn, AlpnCache};
-pub use ca::{CaCertificate, CaError, CertificateAuthority, Provenance};
+pub use ca::{CaCertificate, CaError, CertificateAuthority, Present, Provenance};
 pub use dial::{DialError, DialOptions, Dialer};
 pub use forbidden::{ForbiddenAddresses, ForbiddenReason};
 pub use install::{InstallError, StoreStatus, TrustStore};

@@ -70,44 +70,6 @@ async fn a_client_that_trusts_only_our_authority_accepts_every_kind_of_name() {
 }
 
 #[tokio::test]
-async fn an_intermediate_of_a_fleet_is_shown_to_clients_that_trust_the_fleets_root_and_its_name_constraints_hold() {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints};
-    let authority = |name: &str| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params
-    };
-    let root_key = KeyPair::generate().unwrap();
-    let root = authority("the fleet").self_signed(&root_key).unwrap();
-    let issuer = Issuer::from_ca_cert_der(root.der(), root_key).unwrap();
-    let mut params = authority("one host");
-    params.name_constraints =
-        Some(NameConstraints { permitted_subtrees: vec![GeneralSubtree::DnsName("mcp.example".into())], excluded_subtrees: vec![] });
-    let key = KeyPair::generate().unwrap();
-    let intermediate = params.signed_by(&key, &issuer).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("ca.pem"), intermediate.pem()).unwrap();
-    std::fs::write(dir.path().join("ca.key"), key.serialize_pem()).unwrap();
-    std::fs::set_permissions(dir.path().join("ca.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let ca = Arc::new(CertificateAuthority::load_or_create(dir.path()).unwrap().0);
-    let f = Fixture { leaves: LeafCache::new(Arc::clone(&ca), LEAF_CAPACITY), ca, _dir: dir };
-
-    let mut roots = RootCertStore::empty();
-    roots.add(root.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let client = Arc::new(client.with_root_certificates(roots).with_no_client_auth());
-    f.connect(&client, "tools.mcp.example", Alpn::None).await;
-    let (near, far) = tokio::io::duplex(64 << 10);
-    let config = f.leaves.server_config(&LeafName::parse("bank.example").unwrap(), Alpn::None).unwrap();
-    tokio::spawn(tokio_rustls::TlsAcceptor::from(config).accept(near));
-    let refused = TlsConnector::from(client).connect(ServerName::try_from("bank.example").unwrap(), far).await;
-    assert!(refused.is_err_and(|error| error.to_string().contains("NameConstraint")));
-}
-
-#[tokio::test]
 async fn later_connections_resume_but_send_no_early_data() {
     let f = fixture(LEAF_CAPACITY);
     for (versions, protocol) in

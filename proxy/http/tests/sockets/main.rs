@@ -5,6 +5,7 @@ mod aborts;
 mod authority;
 mod dialling;
 mod fixed;
+mod fleet;
 mod leaves;
 mod pooling;
 mod support;

@@ -1,0 +1,45 @@
+//! An authority that somebody else made: a fleet's intermediate for this host, with its key and the certificates above it.
+
+use std::path::Path;
+
+use super::{CERTIFICATE_FILE, CaCertificate, CaError, CertificateAuthority, KEY_FILE, Standing, lock, prepare, write_whole};
+
+/// What becomes of an authority that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Present {
+    /// It stays, and that is an error.
+    Keep,
+    /// Its files are replaced; clients that trust it trust the new one only if they trust what issued that.
+    Replace,
+}
+
+impl CertificateAuthority {
+    /// Puts an authority into the state directory: `chain` is its certificate first, then those above it in order (the root
+    /// may be left out), and `key` its private key, both in PEM. Both files belong to whom the directory belongs to.
+    ///
+    /// # Errors
+    /// [`CaError`]: the pair is none, has expired or may not sign; a certificate did not issue the one before it; or there is an
+    /// authority already.
+    pub fn import(state_dir: &Path, chain: &str, key: &str, present: Present) -> Result<CaCertificate, CaError> {
+        prepare(state_dir)?;
+        let _lock = lock(state_dir)?;
+        let (certificate_path, key_path) = (state_dir.join(CERTIFICATE_FILE), state_dir.join(KEY_FILE));
+        if present == Present::Keep && certificate_path.exists() {
+            return Err(CaError::Present { certificate: certificate_path });
+        }
+        let certificate = CaCertificate::parse(&certificate_path, chain.to_owned())?;
+        certificate.must_be_valid(&certificate_path)?;
+        let imported = Self::pair(certificate, key, &certificate_path, &key_path)?;
+        write_whole(&key_path, key.as_bytes(), 0o600)?;
+        write_whole(&certificate_path, chain.as_bytes(), 0o644)?;
+        Ok(imported.certificate)
+    }
+}
+
+impl CaCertificate {
+    /// Whether another authority issued it: then it is not for trust stores, its root is.
+    #[must_use]
+    pub fn is_intermediate(&self) -> bool {
+        self.standing == Standing::Intermediate
+    }
+}
