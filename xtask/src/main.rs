@@ -3,6 +3,7 @@
 //! This crate depends on clap and anyhow only, so that a chore is never the slow part of a build.
 
 mod bench;
+mod cross;
 mod debian;
 mod docs;
 mod ebpf;
@@ -31,6 +32,8 @@ enum Chore {
     /// Measure what the inline proxy and the sensor cost
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Check that everything compiles for arm64
+    Cross(cross::Cross),
     /// Print the reference pages from the program, or check that they are up to date
     Docs(docs::Docs),
     /// Build the kernel half's object reproducibly, or check that the committed one is current
@@ -52,6 +55,7 @@ enum Chore {
 fn main() -> Result<ExitCode> {
     match Args::parse().chore {
         Chore::Bench(bench) => bench.run(),
+        Chore::Cross(cross) => cross.run(),
         Chore::Docs(docs) => docs.run(),
         Chore::Ebpf(ebpf) => ebpf.run(),
         Chore::Fuzz(fuzz) => fuzz.run(),

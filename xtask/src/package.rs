@@ -37,9 +37,12 @@ pub struct Package {
     /// The tarball for other distributions as well
     #[arg(long)]
     tarball: bool,
-    /// The container image as well; needs buildah, and the base image from its registry
+    /// The container image as well; needs buildah, and the base image from its registry or --base
     #[arg(long)]
     image: bool,
+    /// A root file system of Debian's (tar) as the base of the image
+    #[arg(long, value_name = "FILE", requires = "image")]
+    base: Option<PathBuf>,
     /// Install, use, upgrade and purge it in throw-away Debian systems, with a systemd of their own; needs root
     #[arg(long)]
     test: bool,
@@ -67,13 +70,18 @@ impl Package {
         let home = target_dir()?.join("package");
         let deb = deb::build(&home, &program, self.revision)?;
         println!("{}", deb.display());
-        if self.tarball {
-            println!("{}", tarball::build(&home, &program)?.display());
-        }
-        if self.image {
-            println!("{}", image::build(&home, &deb)?.display());
+        let tarball = self.tarball.then(|| tarball::build(&home, &program)).transpose()?;
+        let image = self.image.then(|| image::build(&home, &deb, self.base.as_deref())).transpose()?;
+        for made in tarball.iter().chain(&image) {
+            println!("{}", made.display());
         }
         if self.test {
+            if let Some((tarball, oldest)) = tarball.as_deref().zip(self.on.first()) {
+                tarball::test(&home, oldest, tarball)?;
+            }
+            if let Some(image) = &image {
+                image::test(&home, image)?;
+            }
             let next = deb::build(&home, &program, self.revision + 1)?;
             for suite in &self.on {
                 test::run(&home, suite, &deb, &next)?;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::{deb::needed_libc, fresh, layout, output, source_date, version};
+use super::{deb::needed_libc, fresh, layout, output, root::Root, source_date, version};
 
 /// Builds it. Two builds of the same sources by the same compiler are the same bytes.
 pub fn build(home: &Path, program: &Path) -> Result<PathBuf> {
@@ -35,4 +35,22 @@ fn install(libc: &str) -> String {
          To remove it:  systemctl disable --now gnomon gnomon-sensor, then remove what `tar t` lists,\n\
          \x20              /var/lib/gnomon, and the user gnomon\n"
     )
+}
+
+/// The tarball works on a system of the oldest release that is supported, where nothing of it is installed.
+///
+/// # Errors
+/// It does not.
+pub fn test(home: &Path, suite: &str, tarball: &Path) -> Result<()> {
+    let root = Root::unpack(home, suite)?;
+    let place = root.path().join("opt/gnomon");
+    fs::create_dir_all(&place)?;
+    output(Command::new("tar").args(["--strip-components=1", "-C"]).arg(&place).arg("-xf").arg(tarball))?;
+    let inside = |arguments: &[&str]| output(Command::new("chroot").arg(root.path()).arg("/opt/gnomon/usr/bin/gnomon").args(arguments));
+    inside(&["--version"])?;
+    inside(&["rules", "check", "--config", "/opt/gnomon/etc/gnomon/gnomon.yml"])?;
+    let certificate = inside(&["ca", "export", "--state-dir", "/opt/state"])?;
+    ensure!(certificate.starts_with("-----BEGIN CERTIFICATE-----"), "no authority: {certificate}");
+    println!("{suite}: the tarball's program starts, checks its rules, makes its authority");
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -44,10 +45,11 @@ pub fn run(home: &Path, suite: &str, deb: &Path, next: &Path) -> Result<()> {
     guest.until(CALL)?;
     let before = Snapshot::take(&guest)?;
 
+    let began = Instant::now();
     guest.sh(&install(deb)?)?;
-    told("installed");
+    told(&format!("installed, in {:.1} s", began.elapsed().as_secs_f64()));
     observes(&guest, "first").context("after the installation")?;
-    told("observes");
+    told(&format!("observes: the first event is seen {:.1} s after `apt-get install` began", began.elapsed().as_secs_f64()));
     has_no_privilege(&guest)?;
     either_restarts_alone(&guest)?;
     told("either half restarts alone");
