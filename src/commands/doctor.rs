@@ -2,7 +2,7 @@
 
 use crate::{
     complaint::Complaint,
-    config::Switch,
+    config::{Switch, scopes::Scope},
     line::clean,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
 };
@@ -37,7 +37,8 @@ impl Doctor {
         if let Ok(hierarchy) = Hierarchy::find() {
             ask_the_kernel(&mut options, hierarchy.mount());
         }
-        let checks = examine(&options);
+        let mut checks = examine(&options);
+        checks.extend(config.scopes.iter().map(scope));
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&checks)?)?,
@@ -51,6 +52,25 @@ impl Doctor {
         }
         Ok(())
     }
+}
+
+/// Which cgroups a scope of the configuration is about at this moment.
+fn scope(scope: &Scope) -> Check {
+    let found = match scope.matches.pattern() {
+        None => Err("there is no such user".to_owned()),
+        Some(pattern) => Hierarchy::find().and_then(|hierarchy| hierarchy.matching(&pattern)).map_err(|error| error.to_string()),
+    };
+    let (state, found, next) = match found {
+        Ok(cgroups) if cgroups.is_empty() => {
+            let next = "start what runs there, or see systemd-cgls for how its cgroup is called";
+            (State::Warn, "no cgroup matches now".to_owned(), Some(next.to_owned()))
+        }
+        Ok(cgroups) if cgroups.len() == 1 => (State::Ok, "one cgroup matches".to_owned(), None),
+        Ok(cgroups) => (State::Ok, format!("{} cgroups match", cgroups.len()), None),
+        Err(why) => (State::Warn, why, None),
+    };
+    let seen = format!("{} ({}), {}: {found}", scope.name, scope.matches, scope.mode.as_str());
+    Check { id: format!("scope.{}", scope.name), title: "scope", state, seen, next }
 }
 
 /// Asks what only bpf(2) tells. Nothing stays loaded or attached.

@@ -51,6 +51,10 @@ async fn a_scope_reads_first_and_refuses_when_it_is_told_to() {
     fs::create_dir(&agents).unwrap();
     fs::create_dir(&trial).unwrap();
     until("both scopes", || (redirecting(&host) == 2).then_some(()));
+    let doctor = Command::new(env!("CARGO_BIN_EXE_gnomon")).args(["doctor", "--json", "--config"]).arg(&config).output().unwrap();
+    let checks: Vec<Value> = serde_json::from_slice(&doctor.stdout).unwrap();
+    let seen = |id: &str| checks.iter().find(|check| check["id"] == id).map(|check| check["seen"].as_str().unwrap_or_default());
+    assert!(seen("scope.agents").is_some_and(|seen| seen.ends_with("enforce: one cgroup matches")), "{checks:#?}");
     let authorities = folder.path().join("both.pem");
     let ours = fs::read_to_string(host.state.path().join("ca.pem")).unwrap();
     fs::write(&authorities, ours + &fs::read_to_string(&root).unwrap()).unwrap();
