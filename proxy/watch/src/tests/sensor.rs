@@ -79,6 +79,38 @@ async fn counters_become_series_and_names_that_nobody_knows_do_not() {
 }
 
 #[tokio::test]
+async fn what_the_sensor_gives_up_and_has_again_is_an_event_each() {
+    let stage = Stage::new(&[], silent).await;
+    assert_eq!(stage.metric("gnomon_sensor_reduced_total"), Some(0), "there before the first");
+    let say = |state, reason| {
+        let feature = Feature { name: Label::cut("gn_hello"), state, reason: Name::cut(reason) };
+        stage.sensor.end.send(&ToProxy::Features { token: UNASKED, features: List::cut([feature]) }, &[], SOON).unwrap();
+    };
+    for (state, reason) in
+        [(FeatureState::Ok, ""), (FeatureState::Broken, "too dear"), (FeatureState::Broken, "too dear"), (FeatureState::Ok, "")]
+    {
+        say(state, reason);
+    }
+    let start = Instant::now();
+    while stage.events().await.len() < 2 {
+        assert!(start.elapsed() < SOON);
+    }
+    let told: Vec<_> = stage.events().await.iter().map(|event| (event["gnomon.health"].clone(), event["message"].clone())).collect();
+    let wanted = [("sensor_reduced", "gn_hello: too dear"), ("sensor_whole", "gn_hello: attached again")];
+    assert_eq!(told, wanted.map(|(health, message)| (health.into(), message.into())));
+    assert_eq!(stage.metric("gnomon_sensor_reduced_total"), Some(1));
+    let cost = program(gnomon_link::COST, &[(gnomon_link::COST_KERNEL, 250_000), (gnomon_link::COST_PROCESS, 0)]);
+    stage.sensor.end.send(&ToProxy::Counters { token: 1, programs: List::cut([cost]) }, &[], SOON).unwrap();
+    let start = Instant::now();
+    let page = || stage.recorder.metrics().render(&gnomon_ledger::LedgerCounts::default());
+    while !page().lines().any(|line| line == r#"gnomon_sensor_cpu_ratio{part="kernel"} 0.25"#) {
+        assert!(start.elapsed() < SOON, "{}", page());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn the_end_of_the_sensor_is_told_and_another_one_can_be_joined() {
     let mut stage = Stage::new(&[], known()).await;
     assert_eq!(stage.metric("gnomon_sensor_up"), Some(1));
