@@ -55,6 +55,8 @@ pub fn run(home: &Path, suite: &str, deb: &Path, next: &Path) -> Result<()> {
     told("either half restarts alone");
     lets_people_run_programs_through_the_proxy(&guest)?;
     told("gnomon exec joins it");
+    reads_the_units_that_the_configuration_names(&guest)?;
+    told("a unit in a scope is read");
 
     guest.sh("gnomon ca install --state-dir /var/lib/gnomon && echo '# kept' >> /etc/gnomon/gnomon.yml")?;
     let kept = count(&guest)?;
@@ -128,6 +130,29 @@ fn lets_people_run_programs_through_the_proxy(guest: &Guest) -> Result<()> {
         "{EVENTS} | grep -F tools/list | grep -F '\"gnomon.confidence\":\"confirmed\"' | grep -qF '\"gnomon.correlation\":\"owner\"'"
     ))?;
     guest.sh("rm /etc/gnomon/server.pem && sed -i /upstream_ca/d /etc/gnomon/gnomon.yml && systemctl restart gnomon.service")?;
+    Ok(())
+}
+
+/// A service that knows nothing of gnomon, in a scope of the configuration: its call is read, and nothing else's.
+fn reads_the_units_that_the_configuration_names(guest: &Guest) -> Result<()> {
+    guest.sh(
+        "cp /root/server.pem /etc/gnomon/server.pem && cat >> /etc/gnomon/gnomon.yml <<'END'\n  upstream_ca: [server.pem]\n\
+         sensor: {scopes: [{name: agents, match: {unit: agent.service}, mode: intercept, ports: [4433]}]}\nEND\n\
+         cat /root/server.pem /var/lib/gnomon/ca.pem > /root/both.pem\n\
+         cat > /root/agent <<'END'\nwhile sleep 0.2; do curl -sS --cacert /root/both.pem --resolve mcp.shadow.example:4433:127.0.0.1 -o /dev/null \
+         -H 'content-type: application/json' -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/list\"}' \
+         https://mcp.shadow.example:4433/unit; done\nEND\n\
+         systemctl restart gnomon.service && systemd-run --quiet --unit=agent.service sh /root/agent",
+    )?;
+    guest
+        .until(&format!("{EVENTS} | grep -F resources/list | grep -F '\"gnomon.confidence\":\"confirmed\"' | grep -qF '\"gnomon.correlation\":\"owner\"'"))
+        .context("what a unit in a scope says is not read")?;
+    guest.sh("setpriv --reuid=nobody --regid=nogroup --clear-groups gnomon status | grep -qF 'agents (unit agent.service): intercept'")?;
+    guest.sh("gnomon doctor | grep -qF 'agents (unit agent.service), intercept: one cgroup matches'")?;
+    guest.sh(
+        "systemctl stop agent.service && rm /etc/gnomon/server.pem && sed -i -e /upstream_ca/d -e /^sensor:/d /etc/gnomon/gnomon.yml && \
+         systemctl restart gnomon.service",
+    )?;
     Ok(())
 }
 
