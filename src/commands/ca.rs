@@ -10,7 +10,7 @@ use gnomon_http::{CaCertificate, CertificateAuthority, InstallError, Present, St
 use std::{
     fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 #[derive(Subcommand)]
@@ -100,12 +100,8 @@ impl Ca {
 
 impl Import {
     fn run(self, out: &mut impl Write) -> Result<()> {
-        let read = |path: &Path| {
-            let again = "name a file that can be read";
-            fs::read_to_string(path).map_err(|error| Complaint::unreadable(path.display(), path, &error, again))
-        };
         let present = if self.replace { Present::Replace } else { Present::Keep };
-        let ca = CertificateAuthority::import(&self.state.dir()?, &read(&self.chain)?, &read(&self.key)?, present)?;
+        let ca = CertificateAuthority::import(&self.state.dir()?, &self.chain, &self.key, present)?;
         writeln!(out, "{} is this gnomon's authority now, valid to {}", ca.subject(), ca.not_after().date())?;
         let who = if ca.is_intermediate() { "the root that issued it" } else { "it" };
         writeln!(out, "Clients must trust {who}. A gnomon that runs takes it at its next start: systemctl restart gnomon")?;
@@ -133,6 +129,9 @@ fn status(out: &mut impl Write, store: &TrustStore, state: &StateFlag, format: F
         StoreStatus::Trusted => ("trusted", "this system trusts it"),
         StoreStatus::NotInBundle => ("not_in_bundle", "installed, but the system's bundle was not rebuilt; run: sudo gnomon ca install"),
         StoreStatus::OtherCertificate => ("other_certificate", "another gnomon's certificate is installed; run: sudo gnomon ca install"),
+        StoreStatus::Absent if certificate.is_intermediate() => {
+            ("intermediate", "an intermediate: this system must trust the root that issued it")
+        }
         StoreStatus::Absent => ("absent", "this system does not trust it; run: sudo gnomon ca install"),
     };
     let file = dir.join("ca.pem");

@@ -1,8 +1,11 @@
 //! An authority that somebody else made: a fleet's intermediate for this host, with its key and the certificates above it.
 
+use std::fs::File;
 use std::path::Path;
 
-use super::{CERTIFICATE_FILE, CaCertificate, CaError, CertificateAuthority, KEY_FILE, Standing, lock, prepare, write_whole};
+use super::{
+    CERTIFICATE_FILE, CaCertificate, CaError, CertificateAuthority, KEY_FILE, Standing, io_error, lock, prepare, read_text, write_whole,
+};
 
 /// What becomes of an authority that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,24 +17,27 @@ pub enum Present {
 }
 
 impl CertificateAuthority {
-    /// Puts an authority into the state directory: `chain` is its certificate first, then those above it in order (the root
-    /// may be left out), and `key` its private key, both in PEM. Both files belong to whom the directory belongs to.
+    /// Puts an authority into the state directory: the file `chain` has its certificate first, then those above it in order (the
+    /// root may be left out), and the file `key` its private key, both in PEM, of at most 64 KiB. What is written belongs to whom the
+    /// directory belongs to.
     ///
     /// # Errors
     /// [`CaError`]: the pair is none, has expired or may not sign; a certificate did not issue the one before it; or there is an
     /// authority already.
-    pub fn import(state_dir: &Path, chain: &str, key: &str, present: Present) -> Result<CaCertificate, CaError> {
+    pub fn import(state_dir: &Path, chain: &Path, key: &Path, present: Present) -> Result<CaCertificate, CaError> {
         prepare(state_dir)?;
         let _lock = lock(state_dir)?;
         let (certificate_path, key_path) = (state_dir.join(CERTIFICATE_FILE), state_dir.join(KEY_FILE));
         if present == Present::Keep && certificate_path.exists() {
             return Err(CaError::Present { certificate: certificate_path });
         }
-        let certificate = CaCertificate::parse(&certificate_path, chain.to_owned())?;
-        certificate.must_be_valid(&certificate_path)?;
-        let imported = Self::pair(certificate, key, &certificate_path, &key_path)?;
-        write_whole(&key_path, key.as_bytes(), 0o600)?;
-        write_whole(&certificate_path, chain.as_bytes(), 0o644)?;
+        let read = |path: &Path| read_text(File::open(path).map_err(io_error("opening", path))?, path);
+        let certificate = CaCertificate::parse(chain, read(chain)?)?;
+        certificate.must_be_valid(chain)?;
+        let pem = read(key)?;
+        let imported = Self::pair(certificate, &pem, chain, key)?;
+        write_whole(&key_path, pem.as_bytes(), 0o600)?;
+        write_whole(&certificate_path, imported.certificate.pem.as_bytes(), 0o644)?;
         Ok(imported.certificate)
     }
 }

@@ -47,15 +47,23 @@ impl Fleet {
         self.host.pem() + &self.between.pem() + &self.root.pem()
     }
 
-    fn import(&self, dir: &Path) -> Result<CaCertificate, CaError> {
-        CertificateAuthority::import(dir, &self.chain(), &self.key.serialize_pem(), Present::Keep)
+    fn import(&self, dir: &Path, present: Present) -> Result<CaCertificate, CaError> {
+        import(dir, &self.chain(), &self.key.serialize_pem(), present)
     }
+}
+
+fn import(dir: &Path, chain: &str, key: &str, present: Present) -> Result<CaCertificate, CaError> {
+    let from = tempfile::tempdir().unwrap();
+    let (chain_file, key_file) = (from.path().join("chain.pem"), from.path().join("key.pem"));
+    std::fs::write(&chain_file, chain).unwrap();
+    std::fs::write(&key_file, key).unwrap();
+    CertificateAuthority::import(dir, &chain_file, &key_file, present)
 }
 
 #[tokio::test]
 async fn clients_that_trust_the_fleets_root_believe_the_host_within_its_names_and_nowhere_else() {
     let (fleet, dir) = (Fleet::new(), tempfile::tempdir().unwrap());
-    assert!(fleet.import(dir.path()).unwrap().is_intermediate());
+    assert!(fleet.import(dir.path(), Present::Keep).unwrap().is_intermediate());
     let ca = Arc::new(CertificateAuthority::load_or_create(dir.path()).unwrap().0);
     let leaves = LeafCache::new(ca, LEAF_CAPACITY);
     let root = dir.path().join("root.pem");
@@ -112,7 +120,6 @@ fn openssl(root: &Path, name: &str, port: u16) -> Option<String> {
 #[test]
 fn what_is_no_authority_of_this_host_is_refused_and_leaves_nothing() {
     let (fleet, other, dir) = (Fleet::new(), Fleet::new(), tempfile::tempdir().unwrap());
-    let import = |chain: &str, key: &str| CertificateAuthority::import(dir.path(), chain, key, Present::Keep).unwrap_err().to_string();
     let (chain, key) = (fleet.chain(), fleet.key.serialize_pem());
     let leaf = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
     for (chain, key, words) in [
@@ -127,7 +134,7 @@ fn what_is_no_authority_of_this_host_is_refused_and_leaves_nothing() {
         (&leaf.cert.pem(), &leaf.signing_key.serialize_pem(), "not a certificate authority's"),
         (&String::new(), &key, "the file has none"),
     ] {
-        let said = import(chain, key);
+        let said = import(dir.path(), chain, key, Present::Keep).unwrap_err().to_string();
         assert!(said.contains(words), "expected `{words}` in: {said}");
         assert!(!dir.path().join("ca.pem").exists() && !dir.path().join("ca.key").exists());
     }
@@ -137,9 +144,9 @@ fn what_is_no_authority_of_this_host_is_refused_and_leaves_nothing() {
 fn an_authority_that_is_there_is_replaced_only_where_that_is_said() {
     let (fleet, dir) = (Fleet::new(), tempfile::tempdir().unwrap());
     let (before, _) = CertificateAuthority::load_or_create(dir.path()).unwrap();
-    assert!(fleet.import(dir.path()).unwrap_err().to_string().contains("--replace"));
+    assert!(fleet.import(dir.path(), Present::Keep).unwrap_err().to_string().contains("--replace"));
     assert_eq!(CaCertificate::load(dir.path()).unwrap().unwrap().fingerprint_sha256(), before.fingerprint_sha256());
-    CertificateAuthority::import(dir.path(), &fleet.chain(), &fleet.key.serialize_pem(), Present::Replace).unwrap();
+    fleet.import(dir.path(), Present::Replace).unwrap();
     let (after, _) = CertificateAuthority::load_or_create(dir.path()).unwrap();
     assert_eq!(after.subject(), "CN=one host");
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(dir.path().join("ca.key")).unwrap());
