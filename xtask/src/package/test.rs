@@ -139,7 +139,7 @@ fn reads_the_units_that_the_configuration_names(guest: &Guest) -> Result<()> {
         "cp /root/server.pem /etc/gnomon/server.pem && cat >> /etc/gnomon/gnomon.yml <<'END'\n  upstream_ca: [server.pem]\n\
          sensor: {scopes: [{name: agents, match: {unit: agent.service}, mode: intercept, ports: [4433]}]}\nEND\n\
          cat /root/server.pem /var/lib/gnomon/ca.pem > /root/both.pem\n\
-         cat > /root/agent <<'END'\nwhile sleep 0.2; do curl -sS --cacert /root/both.pem --resolve mcp.shadow.example:4433:127.0.0.1 -o /dev/null \
+         cat > /root/agent <<'END'\nwhile sleep 0.2; do curl -sS --max-time 3 --cacert /root/both.pem --resolve mcp.shadow.example:4433:127.0.0.1 -o /dev/null \
          -H 'content-type: application/json' -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/list\"}' \
          https://mcp.shadow.example:4433/unit; done\nEND\n\
          systemctl restart gnomon.service && systemd-run --quiet --unit=agent.service sh /root/agent",
