@@ -1,4 +1,5 @@
-//! The rules of the packs that are off by default: each is fired by its recorded exchange, and those on calls by no look-alike.
+//! The rules of the packs besides shadow-mcp: each is fired by its recorded exchange, and none by look-alikes or by
+//! clients that people use.
 
 use serde_json::{Value, json};
 use std::{
@@ -106,5 +107,28 @@ fn no_look_alike_fires_a_detection() {
     for (case, ids) in cases.iter().zip(found) {
         let names: Vec<String> = ids.iter().map(|id| name_of(id)).collect();
         assert!(names.is_empty(), "{}: {names:?}", case["name"]);
+    }
+}
+
+#[test]
+fn no_client_that_people_use_is_suspicious_by_its_name() {
+    let mut cases: Vec<Value> = ["real_clients_http.jsonl", "real_clients_auth.jsonl"].into_iter().flat_map(lines).collect();
+    cases.retain(|case| case["method"] == "POST");
+    let recorded = cases.len();
+    assert!(recorded > 50);
+    // Those that were not recorded with their own name.
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    for name in ["claude-code/2.1.197 (sdk-cli)", "codex-mcp-client/0.169.0", "Go-http-client/1.1", "Java-http-client/21.0.2", "rmcp/3.8"] {
+        cases.push(json!({
+            "method": "POST", "host": "a.example", "path": "/mcp", "body": call,
+            "headers": [["content-type", "application/json"], ["user-agent", name]],
+        }));
+    }
+    cases.push(json!({"method": "POST", "host": "a.example", "path": "/mcp", "body": call, "headers": []}));
+    let dir = tempfile::tempdir().unwrap();
+    let found = matched("user-agents", &har(dir.path(), &cases), cases.len());
+    for (case, ids) in cases.iter().zip(found) {
+        let names: Vec<String> = ids.iter().map(|id| name_of(id)).collect();
+        assert!(names.is_empty(), "{}: {names:?}", case["headers"]);
     }
 }

@@ -101,7 +101,10 @@ impl Metrics {
         started.set(now().as_secs_f64());
         registry.register(Box::new(started))?;
         let rule_info = IntGaugeVec::new(
-            Opts::new("gnomon_rule_info", "1 for each rule in force, with its title and the pack it shipped in, or `own`."),
+            Opts::new(
+                "gnomon_rule_info",
+                "1 for each rule in force, with its title and the pack it shipped in, `own`, or `gnomon` for what it detects by itself.",
+            ),
             &["rule", "title", "pack"],
         )?;
         registry.register(Box::new(rule_info.clone()))?;
@@ -131,7 +134,6 @@ impl Metrics {
         metrics.rules_replaced(rules);
         for rule in OWN_RULES {
             metrics.detections.with_label_values(&[rule.id, rule.level.as_str(), rule.class.as_str(), "", Action::Log.as_str()]);
-            metrics.rule_info.with_label_values(&[rule.id, rule.name, "own"]).set(1);
         }
         Ok(metrics)
     }
@@ -147,6 +149,9 @@ impl Metrics {
     pub fn rules_replaced(&self, rules: &RuleSet) {
         self.rules.set(i64::try_from(rules.rules().len()).unwrap_or(i64::MAX));
         self.rule_info.reset();
+        for rule in OWN_RULES {
+            self.rule_info.with_label_values(&[rule.id, rule.name, "gnomon"]).set(1);
+        }
         for rule in rules.rules() {
             let pack = match rule.origin {
                 Origin::Vendor => rule.file.split('/').next().unwrap_or_default(),

@@ -14,7 +14,7 @@ static BASELINE_CLOUDFLARE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/bas
 static PACKS: [Pack; 6] = [
     Pack { name: "shadow-mcp", enabled_by_default: Enablement::Enabled, dir: &SHADOW_MCP },
     Pack { name: "detections", enabled_by_default: Enablement::Disabled, dir: &DETECTIONS },
-    Pack { name: "user-agents", enabled_by_default: Enablement::Disabled, dir: &USER_AGENTS },
+    Pack { name: "user-agents", enabled_by_default: Enablement::Enabled, dir: &USER_AGENTS },
     Pack { name: "llm-direct", enabled_by_default: Enablement::Disabled, dir: &LLM_DIRECT },
     Pack { name: "examples", enabled_by_default: Enablement::Disabled, dir: &EXAMPLES },
     Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE },
@@ -79,9 +79,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_shadow_pack_is_on_without_being_asked_for() {
+    fn what_finds_shadow_use_and_clients_that_are_no_agents_is_on_without_being_asked_for() {
         let on = packs().iter().filter(|pack| pack.enabled_by_default == Enablement::Enabled);
-        assert_eq!(on.map(|pack| pack.name).collect::<Vec<_>>(), ["shadow-mcp"]);
+        assert_eq!(on.map(|pack| pack.name).collect::<Vec<_>>(), ["shadow-mcp", "user-agents"]);
     }
 
     #[test]

@@ -19,6 +19,12 @@ fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
     assert!(printed.contains("127.0.0.2") && printed.contains("tools/call read_file"), "{printed}");
     assert!(alert["annotations"]["description"].as_str().unwrap().contains("\"MCP message to an unsanctioned server\""), "{alert}");
 
+    // From there to the story: the line ends with the id.
+    let id = printed.split_whitespace().last().unwrap();
+    let story = String::from_utf8(watched.run(&format!("gnomon events show {id}")).stdout).unwrap();
+    assert!(story.contains("tools/call read_file") && story.contains("What came of it"), "{story}");
+    assert!(story.contains(&format!("gnomon triage {id} benign --until DATE --reason TEXT")), "{story}");
+
     let first_seen = prometheus.fires("GnomonFirstSeenServer");
     let printed = watched.printed(&first_seen);
     assert!(printed.lines().count() == 2 && printed.contains("127.0.0.2:1/mcp"), "{printed}");
@@ -39,6 +45,24 @@ fn a_contradiction_between_header_and_body_fires_with_its_own_event() {
     let alert = prometheus.fires("GnomonHeaderMismatch");
     let printed = watched.printed(&alert);
     assert!(printed.lines().count() == 1 && printed.contains("write_file"), "{printed}");
+    prometheus.fires("GnomonShadowMcpCall");
+}
+
+#[test]
+fn the_first_call_of_a_scanner_fires_with_its_own_event() {
+    if !has("the_first_call_of_a_scanner_fires_with_its_own_event", &["prometheus"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    watched.call("read_file", "User-Agent: python-httpx/0.28.1\r\n");
+    watched.call("write_file", "User-Agent: Nuclei - Open-source project (github.com/projectdiscovery/nuclei)\r\n");
+
+    let alert = prometheus.fires("GnomonSuspiciousUserAgent");
+    assert_eq!((&alert["labels"]["class"], &alert["labels"]["severity"]), (&"threat".into(), &"warning".into()));
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("write_file"), "{printed}");
+    assert!(printed.contains("MCP by a security scanner"), "{printed}");
     prometheus.fires("GnomonShadowMcpCall");
 }
 
