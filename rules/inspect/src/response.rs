@@ -8,7 +8,6 @@ use crate::{
     exchange::{Exchange, interfering, same_id},
     inspector::{Endpoint, Named},
     request_body::codings,
-    shadow::tempered,
     sighting::{Findings, MessageFinding},
 };
 use gnomon_engine::{Answer, Verdict};
@@ -353,7 +352,7 @@ impl Exchange {
         let read_response = self.rules.wanted().response;
         for mut call in std::mem::take(&mut self.calls) {
             if read_response {
-                let _ = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+                let _ = self.judge_answered(&mut call);
             }
             self.report(call, None);
         }
@@ -424,9 +423,16 @@ impl Exchange {
         self.response.session = Some(path.into());
         if let Some(mut call) = self.pop_exchange_call() {
             call.findings.response_signatures.insert(Signature::R2);
-            let _ = self.rules.judge(&call.seen, Phase::Response, &mut call.progress);
+            let _ = self.judge_answered(&mut call);
             self.report(call, None);
         }
+    }
+
+    /// Judges a call by all that is known of it. The request's size is final only here: its body may still have been on its
+    /// way when its message was judged.
+    fn judge_answered(&self, call: &mut Call) -> Answer {
+        call.seen.set(Field::RequestSize, self.body.bytes);
+        self.judge(&call.seen, Phase::Response, &mut call.progress)
     }
 
     fn pop_exchange_call(&mut self) -> Option<Call> {
@@ -449,7 +455,7 @@ impl Exchange {
         };
         let mut call = self.calls.remove(index);
         read_result(&mut call, message);
-        let answer = self.judge(&call.seen, Phase::Response, &mut call.progress);
+        let answer = self.judge_answered(&mut call);
         match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
             Some(verdict) => {
                 let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
@@ -527,22 +533,22 @@ impl Exchange {
 
     /// Judges what waits for the answer by what is known now: no more will come.
     fn judge_waiting(&mut self) -> Option<Refusal> {
-        let enforcement = self.enforcement();
-        for index in 0..self.calls.len() {
-            let call = &mut self.calls[index];
-            if call.waits == Waits::No {
-                continue;
-            }
-            let answer = tempered(self.rules.judge(&call.seen, Phase::Response, &mut call.progress), enforcement);
+        let mut calls = std::mem::take(&mut self.calls);
+        let mut refused = None;
+        for call in calls.iter_mut().filter(|call| call.waits == Waits::ForAnswer) {
             call.waits = Waits::No;
+            let answer = self.judge_answered(call);
             if let Some(verdict) = interfering(answer) {
-                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
-                if let Gate::Refuse(refusal) = self.refuse_answer(verdict, target) {
-                    return Some(*refusal);
-                }
+                refused = Some((verdict, Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request }));
+                break;
             }
         }
-        None
+        self.calls = calls;
+        let (verdict, target) = refused?;
+        match self.refuse_answer(verdict, target) {
+            Gate::Refuse(refusal) => Some(*refusal),
+            Gate::Stream | Gate::Hold => None,
+        }
     }
 
     fn refuse_answer(&mut self, verdict: Verdict, target: Target) -> Gate {

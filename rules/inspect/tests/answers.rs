@@ -145,3 +145,29 @@ fn an_answer_that_is_no_message_passes() {
     let mut exchange = waiting();
     assert!(matches!(exchange.response_head(404, &head("text/html", None)), ResponsePlan::Stream));
 }
+
+/// Whether a rule on the size of a `tools/call` matches a request whose body is this long, and whether its answer passes.
+fn of_a_size(bytes: usize, response: &str) -> (bool, Gate) {
+    let rule = RULE.replace("mcp.server.name: evil", "mcp.method.name: tools/call, http.request.body.size|gte: 4096");
+    let mut exchange = post(&rule.replace("gnomon: { response: { action: block } }", response));
+    let call = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"copy"}}"#;
+    // The message is complete before the body is.
+    exchange.request_bytes(call);
+    exchange.request_bytes(&b" ".repeat(bytes - call.len()));
+    exchange.request_end();
+    exchange.response_head(200, &head("application/json", None));
+    let gate = exchange.response_bytes(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    exchange.response_end(&mut Vec::new());
+    let matched = exchange.reports().any(|report| report.seen.text(Field::RuleId).is_some());
+    (matched, gate)
+}
+
+#[test]
+fn a_rule_on_the_size_of_a_request_sees_all_of_it() {
+    assert!(matches!(of_a_size(4096, ""), (true, Gate::Stream)));
+    assert!(matches!(of_a_size(4095, ""), (false, Gate::Stream)));
+    // One that refuses withholds the answer: the server has the request by then.
+    let block = "gnomon: { response: { action: block } }";
+    assert!(matches!(of_a_size(4096, block), (true, Gate::Refuse(_))));
+    assert!(matches!(of_a_size(4095, block), (false, Gate::Stream)));
+}

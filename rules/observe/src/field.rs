@@ -157,7 +157,7 @@ fields! {
     UrlFull "url.full" Str Head Evidence Stored SERVERS r#""https://mcp.example.com/mcp""# "The URL without user and query, which may carry secrets.";
     HttpMethod "http.request.method" Str Head Evidence Stored WEB r#""POST""# "The HTTP method.";
     HttpStatus "http.response.status_code" Int Response Evidence Stored WEB "200" "The HTTP status that the server gave; absent where it was never asked.";
-    RequestSize "http.request.body.size" Int Response Evidence Stored WEB "118" "Bytes of the request body as sent, so far as read.";
+    RequestSize "http.request.body.size" Int Response Evidence Stored WEB "118" "Bytes of the request body as sent, so far as read. Rules learn it with the answer, so one that refuses withholds that.";
     ResponseSize "http.response.body.size" Int Response Outcome Stored WEB "512" "Bytes of the answer's body as sent, so far as read.";
     UserAgent "user_agent.original" Str Head Evidence Stored WEB r#""codex-mcp-client/0.169.0""# "The `User-Agent` header.";
     HttpVersion "network.protocol.version" Str Head Evidence Stored WEB r#""2""# "The HTTP version of the client's request: 1.0, 1.1 or 2.";
