@@ -4,11 +4,12 @@
 //! Counted from the events themselves, so it says what retention has kept and needs no table. Every
 //! name in it was chosen by strangers, so every list is bounded.
 
+use crate::seen::Seen;
 use gnomon_observe::{Class, Confidence, Level};
 use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 /// Most daily incidents of one answer; detections of further ones are only counted.
@@ -83,60 +84,9 @@ pub struct DailyIncidents {
     pub left_out: u64,
 }
 
-/// What is read of an event.
-#[derive(Deserialize)]
-struct Detection<'a> {
-    #[serde(rename = "event.id", borrow)]
-    id: Option<Cow<'a, str>>,
-    #[serde(rename = "event.kind", borrow)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(rename = "user.name", borrow)]
-    user_name: Option<Cow<'a, str>>,
-    #[serde(rename = "user.id", borrow)]
-    user_id: Option<Cow<'a, str>>,
-    #[serde(rename = "source.address", borrow)]
-    source: Option<Cow<'a, str>>,
-    #[serde(rename = "server.address", borrow)]
-    server: Option<Cow<'a, str>>,
-    #[serde(rename = "destination.address", borrow)]
-    destination: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.action", borrow)]
-    action: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.confidence", borrow)]
-    confidence: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.detection.class", borrow)]
-    class: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.sanctioned")]
-    sanctioned: Option<bool>,
-    #[serde(rename = "rule.id", borrow)]
-    rule: Option<Cow<'a, str>>,
-    #[serde(rename = "rule.name", borrow)]
-    rule_name: Option<Cow<'a, str>>,
-    #[serde(rename = "rule.level", borrow)]
-    level: Option<Cow<'a, str>>,
-    #[serde(rename = "process.executable.path", borrow)]
-    program: Option<Cow<'a, str>>,
-    #[serde(rename = "mcp.client.name", borrow)]
-    client: Option<Cow<'a, str>>,
-    #[serde(rename = "gen_ai.tool.name", borrow)]
-    tool: Option<Cow<'a, str>>,
-    #[serde(rename = "http.request.body.size")]
-    bytes: Option<u64>,
-}
-
-impl Detection<'_> {
-    fn user(&self) -> Option<&str> {
-        self.user_name.as_deref().or(self.user_id.as_deref()).or(self.source.as_deref())
-    }
-
-    fn server(&self) -> Option<&str> {
-        self.server.as_deref().or(self.destination.as_deref())
-    }
-}
-
 /// The daily incident that a detection belongs to.
 pub(crate) fn id_of(at_ms: i64, json: &str) -> Option<String> {
-    let seen: Detection<'_> = serde_json::from_str(json).ok()?;
+    let seen = Seen::of(json)?;
     Some(id(&day(at_ms), seen.user(), seen.server()))
 }
 
@@ -150,7 +100,7 @@ pub(crate) struct Summing {
 impl Summing {
     /// Adds a detection that was recorded at that moment; what is no event is passed over.
     pub(crate) fn add(&mut self, at_ms: i64, json: &str) {
-        let Ok(seen) = serde_json::from_str::<Detection<'_>>(json) else { return };
+        let Some(seen) = Seen::of(json) else { return };
         let (user, server, day) = (seen.user(), seen.server(), day(at_ms));
         let id = id(&day, user, server);
         let room = self.by_id.len() < MAX_DAILY;
@@ -198,10 +148,10 @@ impl Summing {
 }
 
 impl DailyIncident {
-    fn add(&mut self, at_ms: i64, seen: &Detection<'_>) {
+    fn add(&mut self, at_ms: i64, seen: &Seen<'_>) {
         self.detections += 1;
         self.alerts += u64::from(seen.kind.as_deref() == Some("alert"));
-        self.stopped += u64::from(matches!(seen.action.as_deref(), Some("block" | "redirect" | "redact")));
+        self.stopped += u64::from(seen.is_stopped());
         if let Some(class) = seen.class.as_deref().and_then(|word| word.parse().ok()) {
             *self.classes.entry(class).or_default() += 1;
         }
@@ -218,7 +168,7 @@ impl DailyIncident {
             self.last_event = seen.id.as_deref().map(str::to_owned);
         }
         self.bytes_out = self.bytes_out.saturating_add(seen.bytes.unwrap_or(0));
-        note(&mut self.programs, seen.program.as_deref().or(seen.client.as_deref()));
+        note(&mut self.programs, seen.program());
         note(&mut self.tools, seen.tool.as_deref());
         if let Some(rule) = seen.rule.as_deref() {
             let room = self.rules.len() < MAX_DAILY_NAMES;

@@ -3,9 +3,10 @@
 //!
 //! Names were chosen by strangers, so every list is bounded; what does not fit is counted as others.
 
+use crate::seen::Seen;
 use gnomon_observe::{Class, Level};
-use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Most names of each list.
 pub const MAX_REPORT_NAMES: usize = 1_000;
@@ -21,7 +22,7 @@ pub struct DayUsage {
     pub sanctioned: u64,
     /// MCP messages to others.
     pub shadow: u64,
-    /// Calls that were refused or redirected.
+    /// Calls that were refused, redirected or changed.
     pub stopped: u64,
     /// Detections.
     pub detections: u64,
@@ -78,41 +79,6 @@ pub struct Usage {
     pub rules: Tally,
 }
 
-/// What is read of an event.
-#[derive(Deserialize)]
-struct Seen<'a> {
-    #[serde(rename = "event.kind", borrow)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.observation.id", borrow)]
-    call: Option<Cow<'a, str>>,
-    #[serde(rename = "mcp.method.name", borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.sanctioned")]
-    sanctioned: Option<bool>,
-    #[serde(rename = "gnomon.action", borrow)]
-    action: Option<Cow<'a, str>>,
-    #[serde(rename = "user.name", borrow)]
-    user_name: Option<Cow<'a, str>>,
-    #[serde(rename = "user.id", borrow)]
-    user_id: Option<Cow<'a, str>>,
-    #[serde(rename = "source.address", borrow)]
-    source: Option<Cow<'a, str>>,
-    #[serde(rename = "server.address", borrow)]
-    server: Option<Cow<'a, str>>,
-    #[serde(rename = "gen_ai.request.model", borrow)]
-    model: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.flow.outcome", borrow)]
-    flow: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.bypass.reason", borrow)]
-    bypass: Option<Cow<'a, str>>,
-    #[serde(rename = "gnomon.detection.class", borrow)]
-    class: Option<Cow<'a, str>>,
-    #[serde(rename = "rule.level", borrow)]
-    level: Option<Cow<'a, str>>,
-    #[serde(rename = "rule.name", borrow)]
-    rule: Option<Cow<'a, str>>,
-}
-
 /// Sums events up, one after the other.
 #[derive(Debug)]
 pub(crate) struct Summing {
@@ -130,10 +96,10 @@ impl Summing {
 
     /// Adds an event; what is none, or of another time, is passed over.
     pub(crate) fn add(&mut self, at_ms: i64, json: &str) {
-        let Ok(seen) = serde_json::from_str::<Seen<'_>>(json) else { return };
+        let Some(seen) = Seen::of(json) else { return };
         let place = usize::try_from((at_ms - self.from_ms).div_euclid(DAY_MS)).ok();
         let Some(day) = place.and_then(|place| self.usage.days.get_mut(place)) else { return };
-        if matches!(seen.kind.as_deref(), Some("alert" | "signal")) {
+        if seen.is_detection() {
             day.detections += 1;
             if let Some(class) = seen.class.as_deref().and_then(|word| word.parse().ok()) {
                 *self.usage.classes.entry(class).or_default() += 1;
@@ -141,23 +107,22 @@ impl Summing {
             if let Some(level) = seen.level.as_deref().and_then(|word| word.parse().ok()) {
                 *self.usage.levels.entry(level).or_default() += 1;
             }
-            self.usage.rules.add(seen.rule.as_deref().unwrap_or("-"));
+            self.usage.rules.add(seen.rule_name.as_deref().unwrap_or("-"));
         }
         // A call that is several events is one call; they stand together.
         if seen.call.is_some() && self.last_call.as_deref() == seen.call.as_deref() {
             return;
         }
-        self.last_call = seen.call.map(Cow::into_owned);
+        self.last_call = seen.call.as_deref().map(str::to_owned);
         if seen.method.is_some() {
             if seen.sanctioned == Some(true) {
                 day.sanctioned += 1;
             } else {
                 day.shadow += 1;
-                self.usage.shadow_servers.add(seen.server.as_deref().unwrap_or("?"));
+                self.usage.shadow_servers.add(seen.server().unwrap_or("?"));
             }
-            day.stopped += u64::from(matches!(seen.action.as_deref(), Some("block" | "redirect")));
-            let user = seen.user_name.as_deref().or(seen.user_id.as_deref()).or(seen.source.as_deref());
-            self.usage.users.add(user.unwrap_or("?"));
+            day.stopped += u64::from(seen.is_stopped());
+            self.usage.users.add(seen.user().unwrap_or("?"));
         }
         if let Some(model) = seen.model.as_deref() {
             self.usage.models.add(model);

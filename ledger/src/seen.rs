@@ -1,0 +1,90 @@
+//! What sums over events read of each: one type for all of them, so that they agree on who, where and what was done.
+
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// An event as it was written, read without a copy where nothing is escaped.
+#[derive(Deserialize)]
+pub(crate) struct Seen<'a> {
+    #[serde(rename = "event.id", borrow)]
+    pub id: Option<Cow<'a, str>>,
+    #[serde(rename = "event.kind", borrow)]
+    pub kind: Option<Cow<'a, str>>,
+    /// Events of one call share it.
+    #[serde(rename = "gnomon.observation.id", borrow)]
+    pub call: Option<Cow<'a, str>>,
+    #[serde(rename = "mcp.method.name", borrow)]
+    pub method: Option<Cow<'a, str>>,
+    #[serde(rename = "user.name", borrow)]
+    user_name: Option<Cow<'a, str>>,
+    #[serde(rename = "user.id", borrow)]
+    user_id: Option<Cow<'a, str>>,
+    #[serde(rename = "source.address", borrow)]
+    source: Option<Cow<'a, str>>,
+    #[serde(rename = "server.address", borrow)]
+    server: Option<Cow<'a, str>>,
+    #[serde(rename = "destination.address", borrow)]
+    destination: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.action", borrow)]
+    action: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.confidence", borrow)]
+    pub confidence: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.detection.class", borrow)]
+    pub class: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.sanctioned")]
+    pub sanctioned: Option<bool>,
+    #[serde(rename = "rule.id", borrow)]
+    pub rule: Option<Cow<'a, str>>,
+    #[serde(rename = "rule.name", borrow)]
+    pub rule_name: Option<Cow<'a, str>>,
+    #[serde(rename = "rule.level", borrow)]
+    pub level: Option<Cow<'a, str>>,
+    #[serde(rename = "process.executable.path", borrow)]
+    program: Option<Cow<'a, str>>,
+    #[serde(rename = "mcp.client.name", borrow)]
+    client: Option<Cow<'a, str>>,
+    #[serde(rename = "user_agent.original", borrow)]
+    user_agent: Option<Cow<'a, str>>,
+    #[serde(rename = "gen_ai.tool.name", borrow)]
+    pub tool: Option<Cow<'a, str>>,
+    #[serde(rename = "gen_ai.request.model", borrow)]
+    pub model: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.flow.outcome", borrow)]
+    pub flow: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.bypass.reason", borrow)]
+    pub bypass: Option<Cow<'a, str>>,
+    #[serde(rename = "http.request.body.size")]
+    pub bytes: Option<u64>,
+}
+
+impl<'a> Seen<'a> {
+    /// Of a line of JSON; none if it is no event.
+    pub(crate) fn of(json: &'a str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// The user's name, else number, else the client's address.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user_name.as_deref().or(self.user_id.as_deref()).or(self.source.as_deref())
+    }
+
+    /// The server's name, else address.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.server.as_deref().or(self.destination.as_deref())
+    }
+
+    /// The program, else what the client calls itself.
+    pub(crate) fn program(&self) -> Option<&str> {
+        self.program.as_deref().or(self.client.as_deref()).or(self.user_agent.as_deref())
+    }
+
+    /// Whether a rule matched.
+    pub(crate) fn is_detection(&self) -> bool {
+        matches!(self.kind.as_deref(), Some("alert" | "signal"))
+    }
+
+    /// Whether it was refused, redirected or changed.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.action.as_deref(), Some("block" | "redirect" | "redact"))
+    }
+}
