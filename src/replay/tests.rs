@@ -1,3 +1,6 @@
+#[path = "../../rules/capture/tests/packets/mod.rs"]
+mod packets;
+
 use super::*;
 use crate::{config, rule_files};
 use gnomon_engine::{Origin, Source};
@@ -219,35 +222,15 @@ fn an_empty_file_is_an_empty_recording() {
     assert!(events.is_empty() && summary.starts_with("0 entries"), "{summary}");
 }
 
-/// Packets of raw IPv4 as a pcap: one connection to port 80, both directions whole.
-fn pcap(request: &[u8], answer: &[u8]) -> Vec<u8> {
-    let packet = |forth: bool, sequence: u32, flags: u8, payload: &[u8]| {
-        let (client, server) = (([10, 0, 0, 1], 50_000u16), ([203, 0, 113, 7], 80u16));
-        let (from, to) = if forth { (client, server) } else { (server, client) };
-        let mut bytes = vec![0x45, 0];
-        bytes.extend(u16::try_from(40 + payload.len()).unwrap().to_be_bytes());
-        bytes.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-        bytes.extend(from.0);
-        bytes.extend(to.0);
-        bytes.extend(from.1.to_be_bytes());
-        bytes.extend(to.1.to_be_bytes());
-        bytes.extend(sequence.to_be_bytes());
-        bytes.extend([0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-        bytes.extend(payload);
-        bytes
-    };
-    let mut file = Vec::new();
-    for number in [0xa1b2_c3d4_u32, 4 << 16 | 2, 0, 0, 65_535, 101] {
-        file.extend(number.to_le_bytes());
-    }
-    for packet in [packet(true, 0, 2, b""), packet(false, 0, 18, b""), packet(true, 1, 16, request), packet(false, 1, 16, answer)] {
-        let length = u32::try_from(packet.len()).unwrap();
-        for number in [1_795_165_200, 250_000, length, length] {
-            file.extend(number.to_le_bytes());
-        }
-        file.extend(packet);
-    }
-    file
+/// A connection to port 80, each direction in one packet.
+fn capture(request: &[u8], answer: &[u8]) -> Vec<u8> {
+    use packets::{ACK, CLIENT, SERVER, SYN, packet};
+    packets::pcap(&[
+        packet(CLIENT, SERVER, 0, SYN, b""),
+        packet(SERVER, CLIENT, 0, SYN | ACK, b""),
+        packet(CLIENT, SERVER, 1, ACK, request),
+        packet(SERVER, CLIENT, 1, ACK, answer),
+    ])
 }
 
 #[test]
@@ -255,7 +238,7 @@ fn a_call_in_a_packet_capture_is_judged_and_what_tls_hides_is_said() {
     let body = call("read_file");
     let request =
         format!("POST /mcp HTTP/1.1\r\nHost: x.example\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let (events, summary, done) = play(&pcap(request.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), BLOCK);
+    let (events, summary, done) = play(&capture(request.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), BLOCK);
     done.unwrap();
     let [event] = events.as_slice() else { panic!("{events:?}") };
     for (field, value) in [
@@ -272,7 +255,7 @@ fn a_call_in_a_packet_capture_is_judged_and_what_tls_hides_is_said() {
     assert!(summary.contains("4 packets, 1 TCP connections"), "{summary}");
 
     let hello: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0];
-    let (_, summary, done) = play(&pcap(hello, b""), "");
+    let (_, summary, done) = play(&capture(hello, b""), "");
     done.unwrap();
     assert!(summary.contains("TLS hid what 1 connections carried (8 bytes)"), "{summary}");
     assert!(summary.contains("not judged: 1 because it is neither HTTP nor TLS, or cannot be read"), "{summary}");

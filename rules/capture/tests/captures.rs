@@ -1,92 +1,14 @@
 //! Captures as they come from the wire: in any order, in any pieces, and broken.
 #![allow(clippy::unwrap_used)]
 
+mod packets;
+
 use gnomon_capture::{Bounds, CaptureError, Found, Reassembly, Totals, Unread, exchanges, read};
+use packets::{ACK, CLIENT, SERVER, START, SYN, connection, packet, pcap, pcapng};
 use proptest::prelude::*;
 
-const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 50_000);
-const SERVER: ([u8; 4], u16) = ([203, 0, 113, 7], 80);
 const REQUEST: &[u8] = b"POST /mcp HTTP/1.1\r\nHost: mcp.example\r\nContent-Length: 5\r\n\r\nhello";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
-
-const SYN: u8 = 2;
-const ACK: u8 = 16;
-const FIN: u8 = 1;
-
-/// An IPv4 packet with a TCP segment, checksums left out.
-fn packet(from: ([u8; 4], u16), to: ([u8; 4], u16), sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x45, 0];
-    bytes.extend(u16::try_from(40 + payload.len()).unwrap().to_be_bytes());
-    bytes.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-    bytes.extend(from.0);
-    bytes.extend(to.0);
-    bytes.extend(from.1.to_be_bytes());
-    bytes.extend(to.1.to_be_bytes());
-    bytes.extend(sequence.to_be_bytes());
-    bytes.extend([0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    bytes.extend(payload);
-    bytes
-}
-
-/// Packets as a pcap of raw IP.
-fn pcap(packets: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for number in [0xa1b2_c3d4_u32, 4 << 16 | 2, 0, 0, 65_535, 101] {
-        file.extend(number.to_le_bytes());
-    }
-    file[4..8].copy_from_slice(&[2, 0, 4, 0]);
-    for (n, packet) in packets.iter().enumerate() {
-        let length = u32::try_from(packet.len()).unwrap();
-        for number in [1_800_000_000 + u32::try_from(n).unwrap(), 250_000, length, length] {
-            file.extend(number.to_le_bytes());
-        }
-        file.extend(packet);
-    }
-    file
-}
-
-/// The same as a pcapng.
-fn pcapng(packets: &[Vec<u8>]) -> Vec<u8> {
-    fn block(kind: u32, mut body: Vec<u8>, file: &mut Vec<u8>) {
-        body.resize(body.len().next_multiple_of(4), 0);
-        let length = u32::try_from(body.len() + 12).unwrap();
-        file.extend(kind.to_le_bytes());
-        file.extend(length.to_le_bytes());
-        file.extend(body);
-        file.extend(length.to_le_bytes());
-    }
-    let mut file = Vec::new();
-    let section = [0x1a2b_3c4d_u32.to_le_bytes(), [1, 0, 0, 0], [0xff; 4], [0xff; 4]].concat();
-    block(0x0a0d_0d0a, section, &mut file);
-    block(1, vec![101, 0, 0, 0, 0, 0, 1, 0], &mut file);
-    for packet in packets {
-        let length = u32::try_from(packet.len()).unwrap();
-        let mut body = Vec::new();
-        let micros = 1_800_000_000_250_000_u64;
-        for number in [0, (micros >> 32) as u32, micros as u32, length, length] {
-            body.extend(number.to_le_bytes());
-        }
-        body.extend(packet);
-        block(6, body, &mut file);
-    }
-    file
-}
-
-/// A whole connection; both sides begin just before their numbers wrap.
-fn connection(request: &[u8], answer: &[u8]) -> Vec<Vec<u8>> {
-    let (client, server) = (u32::MAX - 10, u32::MAX - 20);
-    let data = |from, to, start: u32, bytes: &[u8]| -> Vec<Vec<u8>> {
-        let at = |n: usize| start.wrapping_add(1).wrapping_add(u32::try_from(n * 7).unwrap());
-        bytes.chunks(7).enumerate().map(|(n, chunk)| packet(from, to, at(n), ACK, chunk)).collect()
-    };
-    let end = |start: u32, bytes: &[u8]| start.wrapping_add(1).wrapping_add(u32::try_from(bytes.len()).unwrap());
-    let mut packets = vec![packet(CLIENT, SERVER, client, SYN, b""), packet(SERVER, CLIENT, server, SYN | ACK, b"")];
-    packets.extend(data(CLIENT, SERVER, client, request));
-    packets.extend(data(SERVER, CLIENT, server, answer));
-    packets.push(packet(CLIENT, SERVER, end(client, request), FIN | ACK, b""));
-    packets.push(packet(SERVER, CLIENT, end(server, answer), FIN | ACK, b""));
-    packets
-}
 
 fn found(file: &[u8]) -> (Vec<Found>, Totals, Result<(), CaptureError>) {
     let mut all = Vec::new();
@@ -110,7 +32,10 @@ fn an_exchange_is_read_from_pcap_and_pcapng() {
         result.unwrap();
         assert_eq!((totals.connections, totals.packets, totals.tls), (1, packets.len() as u64, 0));
         let [Found::Exchange { endpoints, when, request, response: Some(response) }] = all.as_slice() else { panic!("{all:?}") };
-        assert_eq!((endpoints.server.to_string().as_str(), when.as_secs(), when.subsec_millis()), ("203.0.113.7:80", 1_800_000_000, 250));
+        assert_eq!(
+            (endpoints.server.to_string().as_str(), when.as_secs(), when.subsec_millis()),
+            ("203.0.113.7:80", u64::from(START), 250)
+        );
         assert_eq!((request.method.as_str(), request.target.as_str(), request.body.as_slice()), ("POST", "/mcp", b"hello".as_slice()));
         assert_eq!((response.status, response.body.as_slice()), (200, b"abcde".as_slice()));
     }
