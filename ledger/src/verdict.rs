@@ -5,7 +5,7 @@ use gnomon_observe::SCHEMA_VERSION;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -67,18 +67,23 @@ impl Verdict {
     }
 }
 
-/// All verdicts beside the database at `ledger`, oldest first, with their time in milliseconds since 1970. Lines that cannot
-/// be read are left out.
+/// The verdicts beside the database at `ledger`, oldest first, with their time in milliseconds since 1970; of a file longer
+/// than 8 MiB the newest. Lines that cannot be read are left out.
 ///
 /// # Errors
 /// The file is there and cannot be read.
 pub fn verdicts(ledger: &Path) -> io::Result<Vec<(i64, Verdict)>> {
-    let mut text = String::new();
-    match fs::File::open(beside(ledger)) {
-        Ok(file) => file.take(MAX_BYTES).read_to_string(&mut text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+    let mut file = match fs::File::open(beside(ledger)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
+    let older = file.metadata()?.len().saturating_sub(MAX_BYTES);
+    file.seek(SeekFrom::Start(older))?;
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text)?;
+    // Where it begins within a line, that line is one that cannot be read.
+    let text = String::from_utf8_lossy(&text);
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     Ok(lines.map(|line| (line.at_ms, line.verdict)).collect())
 }
@@ -109,5 +114,11 @@ mod tests {
         verdict("two").note(&ledger).unwrap();
         let found: Vec<_> = verdicts(&ledger).unwrap().into_iter().map(|(_, verdict)| verdict).collect();
         assert_eq!(found, [verdict("one"), verdict("two")]);
+        // Of more than is read, the newest count.
+        let filler = vec![b'\n'; usize::try_from(MAX_BYTES).unwrap()];
+        OpenOptions::new().append(true).open(beside(&ledger)).unwrap().write_all(&filler).unwrap();
+        verdict("three").note(&ledger).unwrap();
+        let found: Vec<_> = verdicts(&ledger).unwrap().into_iter().map(|(_, verdict)| verdict).collect();
+        assert_eq!(found, [verdict("three")]);
     }
 }

@@ -79,7 +79,8 @@ pub fn read<R: Read>(mut reader: R, bounds: Bounds, found: &mut dyn FnMut(Found)
     let mut table = Table { bounds, open: HashMap::new(), order: Vec::new(), kept: 0, totals: Totals::default(), found };
     let mut magic = [0; 4];
     let result = match reader.read_exact(&mut magic) {
-        Err(_) => Err(CaptureError::NotACapture),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(CaptureError::NotACapture),
+        Err(error) => Err(CaptureError::Io(error)),
         Ok(()) => {
             let whole = Full(magic.as_slice().chain(reader));
             // pcapng's section header block reads the same in both byte orders.
