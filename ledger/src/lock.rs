@@ -4,10 +4,30 @@
 use crate::LedgerError;
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
+
+const NAME: &str = "ledger.lock";
+
+/// Whether a process writes the ledger of this state folder at this moment. Only for waiting until it does not any more:
+/// a gnomon that starts in the moment of the question is turned away.
+///
+/// # Errors
+/// When the lock cannot be looked at. A folder without one is not written to.
+pub fn is_written(dir: &Path) -> io::Result<bool> {
+    let file = match File::open(dir.join(NAME)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
 
 /// Held as long as it lives.
 pub(crate) struct WriterLock {
@@ -17,7 +37,7 @@ pub(crate) struct WriterLock {
 impl WriterLock {
     /// Locks `dir/ledger.lock`.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, LedgerError> {
-        let path = dir.join("ledger.lock");
+        let path = dir.join(NAME);
         let not_writable = |source| LedgerError::NotWritable { path: path.clone(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(&path).map_err(not_writable)?;

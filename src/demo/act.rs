@@ -16,6 +16,10 @@ use std::{
 
 /// How long a gnomon may take until it serves.
 const READY: Duration = Duration::from_secs(15);
+/// How long the gnomon that `gnomon exec` started for the agent may take to end after it.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
+/// How often either is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 /// The pack that the rules come from.
 const PACK: &str = "examples";
 
@@ -56,7 +60,11 @@ impl Theatre<'_> {
         let (config, state) = self.set(name, rule)?;
         let before = self.server.calls();
         let agent = match self.road {
-            Road::Kernel => self.agent(&config, &state, &[])?,
+            Road::Kernel => {
+                let agent = self.agent(&config, &state, &[])?;
+                is_over(&state)?;
+                agent
+            }
             Road::Variables => {
                 let gnomon = Gnomon::start(&config, &state, "off")?;
                 let agent = self.agent(&config, &state, &["--proxy-env".into(), "--proxy".into(), gnomon.proxy.to_string().into()])?;
@@ -150,7 +158,7 @@ impl Gnomon {
                 bail!("gnomon ended by itself: {status}");
             }
             ensure!(start.elapsed() < READY, "gnomon does not serve at {proxy}");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK);
         }
         Ok(gnomon)
     }
@@ -177,6 +185,16 @@ impl Drop for Gnomon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits until the gnomon that ends with the agent, which is nobody's child, has written what it recorded.
+fn is_over(state: &Path) -> Result<()> {
+    let start = Instant::now();
+    while gnomon_ledger::is_written(state).context("looking at the ledger")? {
+        ensure!(start.elapsed() < ENDS_WITHIN, "the gnomon for the agent does not end");
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// This program again.

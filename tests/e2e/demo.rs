@@ -33,6 +33,11 @@ fn shows_everything(output: &Output) -> String {
         assert!(text.contains(expected), "{expected:?} is missing in\n{text}");
     }
     assert!(!text.contains("{{"), "a template shows in\n{text}");
+    // Every act shows what it recorded, however soon its gnomon ended.
+    for act in text.split("\n== ").filter(|act| act.starts_with(|c: char| c.is_ascii_digit())) {
+        let recorded = act.split_once("What gnomon recorded:").map_or("", |(_, events)| events.trim());
+        assert!(recorded.lines().any(|line| line.contains("tools/call save_note")), "an act shows no event:\n{act}");
+    }
     text
 }
 
@@ -43,7 +48,7 @@ fn the_demonstration_shows_every_step_and_leaves_nothing() {
     let root = rustix::process::geteuid().is_root();
     // Without privilege first: this is what a newcomer sees.
     let text = shows_everything(&demo(folder.path(), root.then_some(65534)));
-    assert!(text.contains("the agent is told of the proxy"), "{text}");
+    assert!(text.contains("The agent is told of the proxy."), "{text}");
     if needs("demo with the kernel half") {
         let text = shows_everything(&demo(folder.path(), None));
         assert!(text.contains("owner seen at the proxy"), "{text}");
