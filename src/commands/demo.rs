@@ -1,6 +1,6 @@
 //! `gnomon demo`: what gnomon does, shown on a server and an agent of its own.
 
-use crate::demo::{self, Afterwards};
+use crate::demo::{self, Afterwards, Road};
 use anyhow::Result;
 use clap::Args;
 use std::net::SocketAddr;
@@ -10,8 +10,11 @@ pub struct Demo {
     /// Leave the last gnomon running, with its metrics, until interrupted
     #[arg(long)]
     stay: bool,
+    /// Without the kernel half, as for anybody but root: the agent is told of the proxy
+    #[arg(long)]
+    proxy_env: bool,
     /// Be the agent, and call the sample server here.
-    #[arg(long, hide = true, value_name = "ADDR", conflicts_with = "stay")]
+    #[arg(long, hide = true, value_name = "ADDR", conflicts_with_all = ["stay", "proxy_env"])]
     agent: Option<SocketAddr>,
 }
 
@@ -19,7 +22,10 @@ impl Demo {
     pub fn run(self) -> Result<()> {
         match self.agent {
             Some(server) => demo::agent(server),
-            None => demo::run(if self.stay { Afterwards::Stay } else { Afterwards::Remove }),
+            None => {
+                let road = if rustix::process::geteuid().is_root() && !self.proxy_env { Road::Kernel } else { Road::Variables };
+                demo::run(road, if self.stay { Afterwards::Stay } else { Afterwards::Remove })
+            }
         }
     }
 }

@@ -9,7 +9,8 @@ mod server;
 
 pub use agent::run as agent;
 
-use act::{Road, Scene, Theatre, itself, said};
+pub use act::Road;
+use act::{Scene, Theatre, itself, said};
 use anyhow::{Context as _, Result, ensure};
 use server::{NAME, Server};
 use std::{
@@ -35,7 +36,7 @@ pub enum Afterwards {
 ///
 /// # Errors
 /// Something did not happen as it should.
-pub fn run(afterwards: Afterwards) -> Result<()> {
+pub fn run(road: Road, afterwards: Afterwards) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("gnomon-demo-").tempdir().context("making a folder")?;
     // The process that serves is another user where we are root.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -43,14 +44,13 @@ pub fn run(afterwards: Afterwards) -> Result<()> {
     fs::create_dir(&authority)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let server = runtime.block_on(Server::start(&authority))?;
-    let road = if rustix::process::geteuid().is_root() { Road::Kernel } else { Road::Variables };
     let theatre = Theatre { folder: folder.path(), server: &server, road };
 
     tell(&format!(
         "An agent calls a tool of {NAME}, which nobody sanctioned. Server and agent are gnomon's own, on loopback.\n{}",
         match road {
             Road::Kernel => "As root: the kernel half redirects the agent's connections and says whose they are.",
-            Road::Variables => "Not as root: the agent is told of the proxy (sudo shows the kernel half as well).",
+            Road::Variables => "The agent is told of the proxy. As root the kernel half would redirect it, and say whose it is.",
         }
     ))?;
 

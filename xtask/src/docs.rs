@@ -1,4 +1,6 @@
-//! Reference pages: printed by the program itself, kept in `docs/reference`, checked for drift.
+//! Reference pages and the recording: printed by the program itself, kept in `docs` and the README, checked for drift.
+
+mod recording;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -24,19 +26,25 @@ impl Docs {
     pub fn run(&self) -> Result<std::process::ExitCode> {
         let gnomon = crate::build_gnomon()?;
         let root = crate::root()?;
-        let mut stale = Vec::new();
+        let mut pages = Vec::new();
         for (page, command) in PAGES {
             let output = Command::new(&gnomon).args(command).output().with_context(|| format!("gnomon {}", command.join(" ")))?;
             ensure!(output.status.success(), "gnomon {} failed: {}", command.join(" "), String::from_utf8_lossy(&output.stderr));
+            pages.push((page, String::from_utf8(output.stdout).with_context(|| format!("{page} is no text"))?));
+        }
+        let readme = fs::read_to_string(root.join(recording::README)).context("reading the README")?;
+        pages.extend(recording::pages(&gnomon, &readme)?);
+        let mut stale = Vec::new();
+        for (page, text) in pages {
             let path = root.join(page);
-            if fs::read(&path).ok().as_deref() == Some(&output.stdout) {
+            if fs::read(&path).ok().as_deref() == Some(text.as_bytes()) {
                 continue;
             }
             if self.check {
                 stale.push(page);
             } else {
                 fs::create_dir_all(path.parent().context("a page has a folder")?)?;
-                fs::write(&path, &output.stdout).with_context(|| format!("writing {page}"))?;
+                fs::write(&path, text).with_context(|| format!("writing {page}"))?;
                 println!("wrote {page}");
             }
         }
