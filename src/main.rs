@@ -11,6 +11,7 @@ mod demo;
 mod denied;
 mod exec;
 mod exporting;
+mod judging;
 mod line;
 mod options;
 mod replay;

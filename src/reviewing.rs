@@ -4,7 +4,7 @@
 //! Looks once a second, which costs one `stat`. A journal that cannot be read leaves what was decided
 //! before in force, and says so once.
 
-use crate::when;
+use crate::{judging, when};
 use gnomon_inspect::{Inspector, Reviews, Sighting};
 use gnomon_intercept::Recorder;
 use gnomon_ledger::{Condition, Decision, EventFilter, Journal, Order, Reader, conditions_on, journal_in};
@@ -80,8 +80,7 @@ impl Reviewing {
                 Err(error) => tracing::error!(%error, "reviews of servers cannot be read; those from before stay in force"),
             }
         }
-        let now = self.decisions.iter().map(|decision| (decision.server.host.clone(), decision.server.port, decision.state_at(now_ms)));
-        let now: Reviews = now.collect();
+        let now = judging::reviews(&self.decisions, now_ms);
         if now != self.in_force {
             self.inspector.replace_reviews(Arc::new(now.clone()));
             self.in_force = now;

@@ -6,7 +6,7 @@ use crate::{
     complaint::Complaint,
     config::{Config, Jsonl, Switch},
     exporting::Exports,
-    line,
+    judging, line,
     options::ledger_in,
     reviewing::Reviewing,
     rule_changes::RuleChanges,
@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use gnomon_engine::Lint;
 use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_http::{CertificateAuthority, Provenance};
-use gnomon_inspect::{Bounds, Inspector, Sighting, Surroundings};
+use gnomon_inspect::{Inspector, Sighting};
 use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
 use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerOptions, Reader, Writer};
 use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
@@ -178,9 +178,7 @@ struct Started {
 async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
     let read = rule_files::RuleText::of(&config.rules)?;
     let rules = Arc::new(read.compile(Lint::Skip)?);
-    let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
-    let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
-    let inspector = Arc::new(Inspector::new(rules.clone(), surroundings, bounds).enforcing(config.rules.mode));
+    let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
     let users =
         config.proxy.users.iter().map(|user| Ok(ProxyUser { name: user.name.clone(), password: Secret::new(user.password.fetch()?) }));
     let users = users.collect::<Result<Vec<_>, Complaint>>()?;
@@ -333,7 +331,7 @@ async fn narrate(ledger: PathBuf, narration: Narration) -> Result<()> {
         for event in events {
             match narration {
                 Narration::Json => writeln!(out, "{}", event.json)?,
-                Narration::Lines | Narration::Silent => writeln!(out, "{}", line::of_json(&event.json))?,
+                Narration::Lines | Narration::Silent => writeln!(out, "{}", line::with_id(&event.json))?,
             }
         }
         out.flush()?;

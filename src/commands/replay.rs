@@ -3,19 +3,18 @@
 
 use crate::{
     complaint::Complaint,
-    config::Config,
-    line,
+    judging, line,
     options::{ConfigFlag, Format, FormatFlag, RuleFlags, StateFlag},
     replay::{
         Replay as Player, Summary,
         compare::{self, Outcomes},
     },
-    rule_files::{self, RuleText},
+    rule_files::RuleText,
 };
 use anyhow::Result;
 use clap::Args;
-use gnomon_engine::{Lint, RuleSet};
-use gnomon_inspect::{Bounds, Inspector, Surroundings};
+use gnomon_engine::Lint;
+use gnomon_inspect::{HostPatterns, Inspector};
 use gnomon_intercept::Finisher;
 use gnomon_observe::{Field, Lookup, Observation};
 use std::{
@@ -51,11 +50,12 @@ impl Replay {
         let mut config = self.config.load()?;
         self.rules.clone().apply(&mut config);
         // Exceptions count here as they do live. Without a state folder there are none in it.
-        if let Ok(state_dir) = self.state.dir() {
-            config.rules.settle(&state_dir);
+        let state_dir = self.state.dir().ok();
+        if let Some(state_dir) = &state_dir {
+            config.rules.settle(state_dir);
         }
         let text = RuleText::of(&config.rules)?;
-        let inspector = inspector(&config, text.compile(Lint::Skip)?)?;
+        let inspector = judging::of_recordings(&config, text.compile(Lint::Skip)?, state_dir.as_deref())?;
         if !self.against.is_empty() && self.files.iter().any(|file| file.as_os_str() == "-") {
             return Err(Complaint::usage("standard input can be read once, and --against reads recordings twice")
                 .next("name a file")
@@ -93,7 +93,9 @@ impl Replay {
         summary.write(&mut io::stderr().lock(), &inspector)?;
         played?;
         if compares {
-            self.compare(&config, &text, (&outcomes, &inspector))?;
+            let other = text.with(&self.against)?.compile(Lint::Skip)?;
+            let other = judging::of_recordings(&config, other, state_dir.as_deref())?;
+            self.compare(config.bypass_hosts(), (&outcomes, &inspector), &other)?;
         }
         match summary.bad_parts() {
             0 => Ok(()),
@@ -102,30 +104,18 @@ impl Replay {
             }
         }
     }
+
     /// The same recordings by the other rules, silently.
-    fn compare(&self, config: &Config, text: &RuleText, before: (&Outcomes, &Arc<Inspector>)) -> Result<()> {
-        let other = inspector(config, text.with(&self.against)?.compile(Lint::Skip)?)?;
+    fn compare(&self, bypass: HostPatterns, before: (&Outcomes, &Arc<Inspector>), other: &Arc<Inspector>) -> Result<()> {
         let mut outcomes = Outcomes::default();
         let mut emit = |event: &Observation| -> Result<()> {
             outcomes.add(event);
             Ok(())
         };
-        let mut player = Player {
-            inspector: &other,
-            bypass: config.bypass_hosts(),
-            finisher: Finisher::new(),
-            summary: Summary::default(),
-            emit: &mut emit,
-        };
+        let mut player = Player { inspector: other, bypass, finisher: Finisher::new(), summary: Summary::default(), emit: &mut emit };
         self.files.iter().try_for_each(|file| player.file(file))?;
         let name = self.against.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         let (first, second) = (before.1.rules(), other.rules());
         Ok(compare::write(&mut io::stderr().lock(), &name, (before.0, &first), (&outcomes, &second))?)
     }
-}
-
-fn inspector(config: &Config, rules: RuleSet) -> Result<Arc<Inspector>, Complaint> {
-    let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
-    let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
-    Ok(Arc::new(Inspector::new(Arc::new(rules), surroundings, bounds)))
 }

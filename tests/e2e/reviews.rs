@@ -85,6 +85,10 @@ fn decisions_about_a_server_are_in_force_within_seconds_on_open_connections_and_
     until("its event", || (last_event(&host)["gnomon.server.review"] == "approved").then_some(()));
     assert_eq!(last_event(&host)["gnomon.sanctioned"], true);
     assert!(last_event(&host).get("rule.id").is_none(), "what is approved is no detection");
+    // Nor is it one of a recording.
+    let recorded = rules.path().join("recorded.jsonl");
+    fs::write(&recorded, said(&host, &["events", "--json"])).unwrap();
+    assert_eq!(said(&host, &["replay", "--json", recorded.to_str().unwrap()]), "");
 
     said(&host, &["review", "approve", SERVER, "--owner", "team-x", "--reason", "a last time", "--until", "1s"]);
     let expired = until("the approval to run out", || {

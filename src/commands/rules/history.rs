@@ -4,10 +4,10 @@
 //! said beside the numbers.
 
 use super::Chosen;
-use crate::{line::clean, rule_files, stored};
+use crate::{judging, line::clean, stored};
 use anyhow::Result;
 use gnomon_engine::RuleSet;
-use gnomon_inspect::{Bounds, Inspector, Surroundings, judge_recorded};
+use gnomon_inspect::{Inspector, judge_recorded};
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
 use std::{
@@ -33,8 +33,7 @@ struct Matches {
 pub fn tell(chosen: &Chosen, set: &RuleSet, rules: &[SmolStr], since: SystemTime) -> Result<()> {
     let Some(ledger) = chosen.state().ledger().ok().filter(|path| path.exists() && !rules.is_empty()) else { return Ok(()) };
     let config = chosen.settle()?;
-    let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
-    let inspector = Arc::new(Inspector::new(Arc::new(set.clone()), surroundings, Bounds::default()));
+    let inspector = judging::of_recordings(&config, set.clone(), chosen.state().dir().ok().as_deref())?;
     let mut found: HashMap<SmolStr, Matches> = HashMap::new();
     let mut calls: HashSet<String> = HashSet::new();
     let count = stored::each(&ledger, since, MAX_EVENTS, |event| {
