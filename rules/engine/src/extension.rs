@@ -6,7 +6,7 @@ use crate::{
     filter,
     load::{text, texts, word},
     overrides,
-    yaml::{Key, Kind, Node, Plain},
+    yaml::{Key, Kind, Node, Place, Plain},
 };
 use gnomon_observe::{Action, Class, Observation};
 use smol_str::SmolStr;
@@ -41,7 +41,7 @@ pub(crate) struct FilterExtension {
 pub(crate) struct Example {
     pub(crate) seen: Observation,
     pub(crate) expected: Expectation,
-    pub(crate) line: u32,
+    pub(crate) at: Place,
 }
 
 const KEYS: &[&str] = &["class", "enabled", "response", "owasp", "atlas", "tests"];
@@ -248,7 +248,7 @@ fn example(node: &Node, report: &mut Report<'_>) -> Option<Example> {
             }
         }
     }
-    (report.errors.len() == before).then_some(Example { seen, expected, line: node.at.line })
+    (report.errors.len() == before).then_some(Example { seen, expected, at: node.at })
 }
 
 fn json(node: &Node) -> Option<serde_json::Value> {

@@ -181,7 +181,8 @@ fn run(subject: Subject, file: &str, expr: &Expr, examples: &[Example], results:
             subject,
             number,
             file: file.into(),
-            line: example.line,
+            line: example.at.line,
+            column: example.at.column,
             expected: example.expected,
             passed: matched == (example.expected == Expectation::Match),
         });

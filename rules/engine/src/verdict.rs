@@ -59,6 +59,8 @@ pub struct TestResult {
     pub file: SmolStr,
     /// The line of the example, from 1.
     pub line: u32,
+    /// Its column there, from 1.
+    pub column: u32,
     /// Whether a match was expected.
     pub expected: Expectation,
     /// Whether it came out so.

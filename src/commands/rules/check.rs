@@ -3,7 +3,7 @@
 use super::{Chosen, history};
 use crate::{
     complaint::Complaint,
-    line::clean,
+    line::{clean, counted},
     rule_files::{self, RuleText},
     when,
 };
@@ -78,8 +78,12 @@ impl Looked {
         self.set.run_tests().into_iter().filter(|result| self.looks_at(&result.file)).collect()
     }
 
-    fn rules(&self) -> usize {
-        self.set.rules().iter().chain(self.set.disabled()).filter(|rule| self.looks_at(&rule.file)).count()
+    fn rules(&self) -> u64 {
+        self.set.rules().iter().chain(self.set.disabled()).filter(|rule| self.looks_at(&rule.file)).count() as u64
+    }
+
+    fn filters(&self) -> u64 {
+        self.set.filters().iter().filter(|filter| self.looks_at(&filter.file)).count() as u64
     }
 
     fn title(&self, subject: Subject) -> String {
@@ -100,7 +104,8 @@ impl Looked {
                     Expectation::NoMatch => ("no match", "one"),
                 };
                 let title = self.title(result.subject);
-                format!("{}:{}:1: test {} of `{title}` expects {expected} and found {found}", result.file, result.line, result.number + 1)
+                let TestResult { file, line, column, number, .. } = result;
+                format!("{file}:{line}:{column}: test {} of `{title}` expects {expected} and found {found}", number + 1)
             })
             .collect();
         if failed.is_empty() { Ok(()) } else { Err(Complaint::input(failed.join("\n")).next("change the rule or its test")) }
@@ -116,12 +121,18 @@ impl Check {
             writeln!(out, "warning: {warning}")?;
         }
         looked.failed(&results)?;
-        writeln!(out, "{} rules, {} tests: all as expected", looked.rules(), results.len())?;
+        let exceptions = match looked.filters() {
+            0 => String::new(),
+            filters => format!("{}, ", counted(filters, "exception")),
+        };
+        let (rules, tests) = (counted(looked.rules(), "rule"), counted(results.len() as u64, "test"));
+        writeln!(out, "{rules}, {exceptions}{tests}: all as expected")?;
         let tested: HashSet<_> =
             results.iter().map(|result| result.subject).filter(|subject| matches!(subject, Subject::Rule(_))).collect();
         let active = looked.set.rules().iter().filter(|rule| looked.looks_at(&rule.file)).count();
         if active > tested.len() {
-            writeln!(out, "{} rules carry no test; `gnomon.tests` in the rule is where they go", active - tested.len())?;
+            let bare = counted((active - tested.len()) as u64, "rule");
+            writeln!(out, "without a test: {bare}; `gnomon.tests` in the rule is where they go")?;
         }
         let own = looked.set.rules().iter().filter(|rule| rule.origin == Origin::Admin && looked.looks_at(&rule.file));
         let own: Vec<_> = own.map(|rule| rule.id.clone()).collect();
@@ -141,9 +152,10 @@ impl Test {
                 Expectation::Match => "match",
                 Expectation::NoMatch => "no match",
             };
-            writeln!(out, "{outcome}  {}:{}  {expected:<8}  {}", clean(&result.file), result.line, looked.title(result.subject))?;
+            let TestResult { file, line, column, .. } = result;
+            writeln!(out, "{outcome}  {}:{line}:{column}  {expected:<8}  {}", clean(file), looked.title(result.subject))?;
         }
         looked.failed(&results)?;
-        Ok(writeln!(out, "{} tests: all as expected", results.len())?)
+        Ok(writeln!(out, "{}: all as expected", counted(results.len() as u64, "test"))?)
     }
 }
