@@ -63,6 +63,20 @@ pub fn of_json(json: &str) -> String {
     serde_json::from_str::<Event>(json).map_or_else(|_| clean(json), |event| of(&event))
 }
 
+/// The line of an event that is still JSON, with its id at the end: what `gnomon events show` takes.
+pub fn with_id(json: &str) -> String {
+    let Ok(event) = serde_json::from_str::<Event>(json) else { return clean(json) };
+    match event.get("event.id").map(plain).filter(|id| !id.is_empty()) {
+        Some(id) => format!("{}  {id}", of(&event)),
+        None => of(&event),
+    }
+}
+
+/// `1 call`, `2 calls`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A value for people: lists as words with commas.
 pub fn plain(value: &Value) -> String {
     match value {
@@ -87,11 +101,10 @@ mod tests {
     fn a_detection_reads_who_to_what_and_why() {
         let event = r#"{"@timestamp":"2026-11-20T09:00:00.123Z","gnomon.action":"block","gnomon.confidence":"confirmed","user.name":"ada",
             "process.executable.path":"/usr/bin/node","server.address":"mcp.example.com","server.port":443,"mcp.method.name":"tools/call",
-            "gen_ai.tool.name":"read_file","rule.name":"No files"}"#;
-        assert_eq!(
-            of_json(event),
-            "2026-11-20 09:00:00 block confirmed ada /usr/bin/node → mcp.example.com tools/call read_file  [No files]"
-        );
+            "gen_ai.tool.name":"read_file","rule.name":"No files","event.id":"019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11"}"#;
+        let line = "2026-11-20 09:00:00 block confirmed ada /usr/bin/node → mcp.example.com tools/call read_file  [No files]";
+        assert_eq!(of_json(event), line);
+        assert_eq!(with_id(event), format!("{line}  019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11"));
     }
 
     #[test]

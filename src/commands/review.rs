@@ -2,7 +2,7 @@
 
 use crate::{
     complaint::Complaint,
-    line::clean,
+    line::{clean, counted},
     options::{Format, FormatFlag, StateFlag, ledger_in},
     when,
 };
@@ -223,8 +223,9 @@ fn row(out: &mut impl Write, known: &Known) -> io::Result<()> {
     let until =
         decision.and_then(|decision| decision.until_ms).map_or_else(String::new, |until| format!("  until {} UTC", when::show(until)));
     let reason = decision.and_then(|decision| decision.reason.as_deref()).map(|reason| format!("  {}", clean(reason))).unwrap_or_default();
-    let seen =
-        known.last_seen_ms().map_or_else(|| "never seen".to_owned(), |last| format!("{} calls, last {}", known.calls(), when::show(last)));
+    let seen = known
+        .last_seen_ms()
+        .map_or_else(|| "never seen".to_owned(), |last| format!("{}, last {}", counted(known.calls(), "call"), when::show(last)));
     writeln!(out, "{:<10}  {}  {seen}  {}{until}{reason}", known.state.word(), clean(&known.server.to_string()), clean(owner))
 }
 
@@ -340,7 +341,7 @@ fn known(journal: &Journal, seen: Vec<ServerRecord>) -> Vec<Known> {
 }
 
 /// Who calls, as far as the system knows: sudo does not change who logged in.
-fn caller() -> DecidedBy {
+pub fn caller() -> DecidedBy {
     let uid = Uid::effective().as_raw();
     // All bits set: nobody logged in, as for a service.
     let login_uid = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);

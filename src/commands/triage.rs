@@ -2,7 +2,10 @@
 //! can be seen, reviewed and taken elsewhere, and ends by itself.
 
 use crate::{
-    commands::rules::{Chosen, matched},
+    commands::{
+        review::caller,
+        rules::{Chosen, matched},
+    },
     complaint::Complaint,
     line::clean,
     rule_files::RuleText,
@@ -14,7 +17,7 @@ use clap::{Args, ValueEnum};
 use gnomon_engine::{Lint, Origin, Source};
 use gnomon_ledger::{Verdict, VerdictKind};
 use std::{
-    env, fs,
+    fs,
     io::{self, Write},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -161,8 +164,8 @@ fn write(path: &Path, text: &str) -> Result<(), Complaint> {
 }
 
 fn whoever() -> String {
-    let name = |key| env::var(key).ok().filter(|name| !name.is_empty());
-    name("SUDO_USER").or_else(|| name("USER")).unwrap_or_else(|| "unknown".to_owned())
+    let caller = caller();
+    caller.user.unwrap_or_else(|| caller.login_uid.unwrap_or(caller.uid).to_string())
 }
 
 fn shown(event: &Event, field: &str) -> String {

@@ -1,6 +1,7 @@
 //! Two sets of rules on the same recordings: what would be stopped that was not, whose it is, and which rules make the
 //! difference.
 
+use crate::line::{clean, counted};
 use gnomon_engine::RuleSet;
 use gnomon_observe::{Action, Field, Lookup, Observation, Value};
 use std::{
@@ -68,7 +69,7 @@ pub fn write(out: &mut impl Write, name: &str, before: (&Outcomes, &RuleSet), af
     let mut rules: Vec<(i64, String, String)> = Vec::new();
     for id in before.0.rules.keys().chain(after.0.rules.keys()).collect::<BTreeSet<_>>() {
         let count = |of: &Outcomes| i64::try_from(of.rules.get(id).copied().unwrap_or(0)).unwrap_or(i64::MAX);
-        let title = after.1.find(id).or_else(|| before.1.find(id)).map(|rule| crate::line::clean(&rule.title)).unwrap_or_default();
+        let title = after.1.find(id).or_else(|| before.1.find(id)).map(|rule| clean(&rule.title)).unwrap_or_default();
         rules.push((count(after.0) - count(before.0), id.clone(), title));
     }
     rules.sort_by_key(|(change, id, _)| (-change.abs(), id.clone()));
@@ -89,11 +90,10 @@ fn stopped(calls: &[(Action, String)]) -> String {
     if calls.is_empty() {
         return "blocked nothing more".to_owned();
     }
-    let calls_of = |count: u64| if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
-    let what = actions.iter().map(|(verb, count)| format!("{verb} {}", calls_of(*count))).collect::<Vec<_>>().join(", ");
+    let what = actions.iter().map(|(verb, count)| format!("{verb} {}", counted(*count, "call"))).collect::<Vec<_>>().join(", ");
     let mut who: Vec<_> = people.iter().collect();
     who.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
-    let named: Vec<_> = who.iter().take(SHOWN).map(|(name, count)| format!("{} {count}", crate::line::clean(name))).collect();
+    let named: Vec<_> = who.iter().take(SHOWN).map(|(name, count)| format!("{} {count}", clean(name))).collect();
     let rest = if who.len() > SHOWN { ", …" } else { "" };
     let of = if who.len() == 1 { "1 person".to_owned() } else { format!("{} people", who.len()) };
     format!("{what} of {of} ({}{rest})", named.join(", "))

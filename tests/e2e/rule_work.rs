@@ -88,7 +88,7 @@ fn a_rule_begun_from_an_event_passes_its_check_and_says_what_it_would_have_match
             folder.display()
         ),
     );
-    assert!(said.contains("1 rules, 2 tests: all as expected"), "{said}");
+    assert!(said.contains("1 rule, 2 tests: all as expected"), "{said}");
     assert!(said.contains("would have matched once in 7 days of recorded events") && said.contains("127.0.0.2 1"), "{said}");
     assert!(!said.contains("warning"), "{said}");
     let confirmed = run(&host, &format!("gnomon triage {id} confirmed --reason 'exfiltration' --owner soc"));

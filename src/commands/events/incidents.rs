@@ -1,7 +1,7 @@
 //! Detections by user, server and day: a table for people, JSON lines for programs.
 
 use crate::{
-    line::{clean, of_json},
+    line::{clean, counted, with_id},
     options::Format,
     when,
 };
@@ -84,7 +84,7 @@ pub fn tell(out: &mut impl Write, incident: &DailyIncident, detections: &[Stored
     if !detections.is_empty() {
         writeln!(out, "\n  The first {}:", counted(detections.len() as u64, "detection"))?;
         for event in detections {
-            writeln!(out, "  {}", of_json(&event.json))?;
+            writeln!(out, "  {}", with_id(&event.json))?;
         }
     }
     if let Some(last) = &incident.last_event {
@@ -111,8 +111,4 @@ fn some<'a>(names: impl Iterator<Item = &'a str>, all: usize) -> String {
         text.push_str(&format!(", and {} more", all - SHOWN));
     }
     if text.is_empty() { "-".to_owned() } else { text }
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -144,7 +144,7 @@ fn write(events: &[StoredEvent], format: Format) -> io::Result<()> {
     for event in events {
         match format {
             Format::Json => writeln!(out, "{}", event.json)?,
-            Format::Text => writeln!(out, "{}", line::of_json(&event.json))?,
+            Format::Text => writeln!(out, "{}", line::with_id(&event.json))?,
         }
     }
     out.flush()

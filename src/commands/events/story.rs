@@ -2,7 +2,7 @@
 
 use super::telling::{Telling, word};
 use crate::{
-    line::{Event, clean, of_json, plain},
+    line::{Event, clean, counted, plain, with_id},
     when,
 };
 use gnomon_ledger::{More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus, VerdictKind};
@@ -114,22 +114,21 @@ fn whither<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Resul
             ServerStatus::Sanctioned => "sanctioned",
             ServerStatus::Shadow => "shadow",
         };
-        let text = format!("{status}, {} calls since {} UTC", known.calls, when::show(known.first_seen_ms));
+        let text = format!("{status}, {} since {} UTC", counted(known.calls, "call"), when::show(known.first_seen_ms));
         s.line("inventory", &[Some(text)])?;
     }
     s.line(
         "TLS",
         &[s.with("SNI ", "tls.client.server_name", ""), s.with("ALPN ", "tls.next_protocol", ""), s.with("JA4 ", "tls.client.ja4", "")],
     )?;
-    s.line("address", &[s.get("destination.address"), s.with("port ", "destination.port", ""), s.get("network.transport")])?;
-    s.line(
-        "connection",
-        &[
-            s.get("gnomon.flow.id"),
-            s.with("tied to its process by: ", "gnomon.correlation", ""),
-            s.with("seen at the ", "gnomon.vantage", ""),
-        ],
-    )
+    // A client that names the server to the proxy chose no address.
+    let transport = s.get("network.transport").filter(|_| s.get("destination.address").is_some());
+    s.line("address", &[s.get("destination.address"), s.with("port ", "destination.port", ""), transport])?;
+    let tied = s.get("gnomon.correlation").map(|by| match by.as_str() {
+        "none" => "not tied to a process,".to_owned(),
+        by => format!("tied to its process by: {by},"),
+    });
+    s.line("connection", &[s.get("gnomon.flow.id"), tied, s.with("seen at the ", "gnomon.vantage", "")])
 }
 
 fn what<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
@@ -148,11 +147,9 @@ fn why<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()
     s.head("Why")?;
     s.line("rule", &[s.get("rule.name"), s.with("[", "rule.id", "]")])?;
     s.line("", &[telling.description.as_deref().map(clean)])?;
-    let decided = s.get("rule.id");
-    let others = s
-        .get("gnomon.rules.matched")
-        .map(|list| list.split(',').filter(|id| Some(*id) != decided.as_deref()).collect::<Vec<_>>().join(", "));
-    s.line("also matched", &[others])?;
+    for (number, other) in telling.others.iter().enumerate() {
+        s.line(if number == 0 { "also matched" } else { "" }, &[Some(clean(other))])?;
+    }
     s.line(
         "evidence",
         &[
@@ -176,7 +173,7 @@ fn aftermath<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Res
     s.line("sizes", &[Some(sizes.join(", "))])?;
     s.line("JSON-RPC", &[s.with("error ", "rpc.response.status_code", "")])?;
     for other in &telling.story.sightings {
-        writeln!(s.out, "  also seen   {}", of_json(&other.json))?;
+        writeln!(s.out, "  also seen   {}", with_id(&other.json))?;
     }
     Ok(())
 }
@@ -188,7 +185,7 @@ fn around<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result
             return Ok(());
         }
         writeln!(s.out, "\n{name}")?;
-        related.iter().try_for_each(|r| writeln!(s.out, "  {:<8} {}", r.relation.as_str(), of_json(&r.event.json)))
+        related.iter().try_for_each(|r| writeln!(s.out, "  {:<8} {}", r.relation.as_str(), with_id(&r.event.json)))
     };
     list(&format!("In the {} s before, by the same connection, session or process", STORY_BEFORE_MS / 1000), &story.before)?;
     list(&format!("In the {} min after", STORY_AFTER_MS / 60_000), &story.after)?;

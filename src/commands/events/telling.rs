@@ -14,6 +14,8 @@ pub struct Telling<'a> {
     pub aftermath: Aftermath,
     /// What the rule that decided says of itself, if it is still loaded.
     pub description: Option<String>,
+    /// The other rules that matched, by title where they are still loaded.
+    pub others: Vec<String>,
     /// What people made of it, oldest first, with the time in milliseconds since the Unix epoch.
     pub verdicts: Vec<(i64, Verdict)>,
     /// Commands that go on from here, and what each is for.
@@ -39,15 +41,19 @@ impl<'a> Telling<'a> {
         let event: Event = serde_json::from_str(&story.event.json).context("the stored event is no JSON object")?;
         let outcome: Option<Event> = story.outcome.as_ref().and_then(|outcome| serde_json::from_str(&outcome.json).ok());
         let rule = event.get("rule.id").and_then(Value::as_str);
-        let description = rules
-            .and_then(|rules| rules.rules().iter().find(|loaded| Some(loaded.id.as_str()) == rule))
-            .and_then(|rule| rule.description.as_deref())
-            .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let description = rule.and_then(|id| described(id, rules)).map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let matched = event.get("gnomon.rules.matched").and_then(Value::as_array).into_iter().flatten();
+        let others = matched.filter_map(Value::as_str).filter(|id| Some(*id) != rule);
+        let others = others.map(|id| match rules.and_then(|rules| rules.find(id)) {
+            Some(rule) => format!("{} [{id}]", rule.title),
+            None => id.to_owned(),
+        });
+        let others = others.collect();
         let aftermath = Aftermath::of(&event, outcome.as_ref());
         let next = next(&event);
         let id = event.get("event.id").and_then(Value::as_str);
         verdicts.retain(|(_, verdict)| Some(verdict.event.as_str()) == id);
-        Ok(Self { story, event, aftermath, description, verdicts, next })
+        Ok(Self { story, event, aftermath, description, others, verdicts, next })
     }
 
     /// For programs.
@@ -74,6 +80,12 @@ impl<'a> Telling<'a> {
             "next": self.next.iter().map(|(command, why)| json!({"command": command, "why": why})).collect::<Vec<_>>(),
         })
     }
+}
+
+/// What a rule says of itself: one that is loaded, or a detection of gnomon's own.
+fn described<'r>(id: &str, rules: Option<&'r RuleSet>) -> Option<&'r str> {
+    let own = OWN_RULES.iter().find(|own| own.id == id).map(|own| own.doc);
+    own.or_else(|| rules?.find(id)?.description.as_deref())
 }
 
 impl Aftermath {

@@ -59,7 +59,7 @@ impl Explain {
 /// The rule, then each filter that narrows it: all of them must hold.
 fn parts(loaded: &Loaded, rule: &Rule, seen: &Observation) -> Vec<(String, Explained)> {
     let filters = rule.filters.iter().filter_map(|place| loaded.set.filters().get(*place));
-    let filters = filters.map(|filter| (format!("and {}: {} ({})", "exception", filter.title, filter.file), &filter.file, filter.line));
+    let filters = filters.map(|filter| (format!("and exception: {} ({})", filter.title, filter.file), &filter.file, filter.line));
     let documents = std::iter::once((rule.title.to_string(), &rule.file, rule.line)).chain(filters);
     documents.filter_map(|(name, file, line)| Some((name, explain(loaded.text(file), line, seen)?))).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{Chosen, Loaded};
 use crate::{
-    line::clean,
+    line::{clean, counted},
     options::{Format, FormatFlag},
     when,
 };
@@ -59,10 +59,8 @@ fn row(out: &mut impl Write, loaded: &Loaded, rule: &Rule) -> io::Result<()> {
     if rule.enforcement == Enforcement::Shadow {
         notes.push("in shadow".to_owned());
     }
-    match rule.filters.len() {
-        0 => {}
-        1 => notes.push("1 exception".to_owned()),
-        more => notes.push(format!("{more} exceptions")),
+    if !rule.filters.is_empty() {
+        notes.push(counted(rule.filters.len() as u64, "exception"));
     }
     let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
     let status = rule.status.as_deref().unwrap_or("-");
@@ -72,10 +70,11 @@ fn row(out: &mut impl Write, loaded: &Loaded, rule: &Rule) -> io::Result<()> {
 
 fn summary(out: &mut impl Write, set: &RuleSet) -> io::Result<()> {
     let expired = set.filters().iter().filter(|filter| filter.standing == Standing::Expired).count();
+    let all = counted(set.filters().len() as u64, "exception");
     match (set.filters().len(), expired) {
         (0, _) => Ok(()),
-        (count, 0) => writeln!(out, "{count} exceptions: gnomon rules list --filters"),
-        (count, expired) => writeln!(out, "{count} exceptions, {expired} of them expired: gnomon rules list --filters"),
+        (_, 0) => writeln!(out, "{all}: gnomon rules list --filters"),
+        (_, expired) => writeln!(out, "{all}, {expired} of them expired: gnomon rules list --filters"),
     }
 }
 
