@@ -3,7 +3,7 @@
 //! Every text goes through the template's escaping, and through [`clean`] first, since an escape sequence or a
 //! reordering mark is as hostile on a page as a tag.
 
-use super::{Page, SHOWN, Waiting, day, shadow_percent};
+use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
 use crate::{line::clean, when};
 use gnomon_ledger::{DayUsage, Tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -16,9 +16,11 @@ const STYLE: &str = "
 @media (prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--good:#3fb950;--bad:#f85149}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem;border-bottom:1px solid var(--line)}
-p.sub,caption,small{color:var(--soft)}table{border-collapse:collapse;width:100%}
-td,th{text-align:left;padding:.15rem .8rem .15rem 0;vertical-align:top;overflow-wrap:anywhere}td.n,th.n{text-align:right;white-space:nowrap}
-.big{font-size:1.3rem}.good{fill:var(--good)}.bad{fill:var(--bad)}svg text{fill:var(--soft);font-size:11px}
+p.sub,p.key,small{color:var(--soft)}table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.15rem .8rem .15rem 0;vertical-align:top;overflow-wrap:anywhere}td.n,th.n{text-align:right}th,td.n,td.d{white-space:nowrap}
+.big{font-size:1.3rem}.good{fill:var(--good);color:var(--good)}.bad{fill:var(--bad);color:var(--bad)}.key{margin:0}
+svg{max-width:100%;height:auto}svg text{fill:var(--soft);font-size:11px}
+@media (max-width:40rem){body{font-size:12px;margin:1rem auto}td,th{padding-right:.4rem}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#999}body{margin:0;max-width:none;font-size:11px}h2{break-after:avoid}tr{break-inside:avoid}}
 ";
 
@@ -32,11 +34,11 @@ pub fn render(page: &Page) -> String {
                 meta charset="utf-8";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "MCP use, " (span) }
+                title { "MCP use on " (clean(&page.host)) ", " (span) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { "MCP use on this host" }
+                h1 { "MCP use on " (clean(&page.host)) }
                 p.sub { (span) " (UTC), made " (when::show(page.made_ms)) " by gnomon " (env!("CARGO_PKG_VERSION")) }
                 h2 { "Sanctioned and shadow" }
                 p.big { (sanctioned) " messages to sanctioned servers, " (shadow) " to shadow servers" }
@@ -74,6 +76,7 @@ fn chart(days: &[DayUsage]) -> Markup {
     let most = days.iter().map(|day| day.sanctioned.max(day.shadow)).max().unwrap_or_default().max(1);
     let height = |count: u64| u64::try_from(u128::from(count) * 80 / u128::from(most)).unwrap_or(80);
     html! {
+        p.key { span.good { "■" } " sanctioned " span.bad { "■" } " shadow, messages by day" }
         svg viewBox="0 0 560 110" width="560" role="img" aria-label="Messages by day: sanctioned and shadow" {
             @for (n, day) in days.iter().enumerate() {
                 @let x = n * 80;
@@ -91,7 +94,7 @@ fn days(days: &[DayUsage]) -> Markup {
         table {
             tr { th { "Day" } th.n { "Sanctioned" } th.n { "Shadow" } th.n { "Stopped" } th.n { "Detections" } }
             @for d in days {
-                tr { td { (day(d.day_ms)) } td.n { (d.sanctioned) } td.n { (d.shadow) } td.n { (d.stopped) } td.n { (d.detections) } }
+                tr { td.d { (day(d.day_ms)) } td.n { (d.sanctioned) } td.n { (d.shadow) } td.n { (d.stopped) } td.n { (d.detections) } }
             }
         }
     }
@@ -126,10 +129,11 @@ fn new_servers(page: &Page) -> Markup {
     html! {
         @if page.new_servers.is_empty() { p { "None." } } @else {
             table {
-                tr { th { "Server" } th { "Calls itself" } th.n { "Calls" } th { "Tools" } }
+                tr { th { "Server" } th { "Status" } th { "Calls itself" } th.n { "Calls" } th { "Tools" } }
                 @for server in page.new_servers.iter().take(SHOWN) {
                     tr {
                         td { (clean(&server.address)) @if let Some(port) = server.port { ":" (port) } (clean(&server.path)) }
+                        td.d { (status(server)) }
                         td { (clean(server.name.as_deref().unwrap_or("-"))) }
                         td.n { (server.calls) }
                         td { (clean(&server.tools.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))) }
@@ -147,7 +151,7 @@ fn new_tools(page: &Page) -> Markup {
             table {
                 tr { th { "Server" } th { "Tool" } th { "First seen" } }
                 @for tool in page.new_tools.iter().take(SHOWN) {
-                    tr { td { (clean(&tool.address)) (clean(&tool.path)) } td { (clean(&tool.name)) } td { (when::show(tool.first_seen_ms)) } }
+                    tr { td { (clean(&tool.address)) (clean(&tool.path)) } td { (clean(&tool.name)) } td.d { (when::show(tool.first_seen_ms)) } }
                 }
             }
             (left_out(page.new_tools.len(), 0))
@@ -171,10 +175,10 @@ fn debt(page: &Page) -> Markup {
 fn row(state: &str, waiting: &Waiting) -> Markup {
     html! {
         tr {
-            td { (state) }
+            td.d { (state) }
             td { (clean(&waiting.server.to_string())) }
             td.n { (waiting.calls) }
-            td { (day(waiting.since_ms)) }
+            td.d { (day(waiting.since_ms)) }
             td { (clean(waiting.owner.as_deref().unwrap_or("-"))) }
         }
     }

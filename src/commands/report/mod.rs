@@ -69,6 +69,8 @@ pub struct Waiting {
 /// The page before it is laid out.
 #[derive(Debug, Serialize)]
 pub struct Page {
+    /// The name of the host whose ledger was read, as it calls itself.
+    pub host: String,
     pub from_ms: i64,
     pub until_ms: i64,
     pub made_ms: i64,
@@ -142,7 +144,8 @@ async fn gather(state_dir: &Path, until_ms: i64) -> Result<Page> {
     let journal = Journal::read(&journal_in(state_dir)).context("reading what was decided about servers")?;
     let debt = debt(&servers, &journal, until_ms);
     let new_servers = servers.into_iter().filter(|server| (from_ms..end_ms).contains(&server.first_seen_ms)).collect();
-    Ok(Page { from_ms, until_ms: end_ms, made_ms: when::millis(SystemTime::now()), usage, before, new_servers, new_tools, debt })
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(Page { host, from_ms, until_ms: end_ms, made_ms: when::millis(SystemTime::now()), usage, before, new_servers, new_tools, debt })
 }
 
 fn debt(servers: &[ServerRecord], journal: &Journal, now_ms: i64) -> Debt {
@@ -173,6 +176,14 @@ fn debt(servers: &[ServerRecord], journal: &Journal, now_ms: i64) -> Debt {
         list.sort_by_key(|waiting| waiting.since_ms);
     }
     debt
+}
+
+/// What the inventory says of a server.
+pub fn status(server: &ServerRecord) -> &'static str {
+    match server.status {
+        ServerStatus::Sanctioned => "sanctioned",
+        ServerStatus::Shadow => "shadow",
+    }
 }
 
 /// The day of a moment, as 2026-11-20.

@@ -1,12 +1,12 @@
 //! The week as text.
 
-use super::{Page, SHOWN, Waiting, day, shadow_percent};
-use crate::line::clean;
+use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
+use crate::line::{clean, counted};
 use gnomon_ledger::Tally;
 use std::io::{self, Write};
 
 pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
-    writeln!(out, "gnomon: {} to {} (UTC)", day(page.from_ms), day(page.until_ms - 1))?;
+    writeln!(out, "MCP use on {}, {} to {} (UTC)", clean(&page.host), day(page.from_ms), day(page.until_ms - 1))?;
     let (sanctioned, shadow) = page.calls();
     writeln!(out, "\nMCP messages: {sanctioned} to sanctioned servers, {shadow} to shadow servers{}", trend(page))?;
     for d in &page.usage.days {
@@ -27,7 +27,7 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     writeln!(out, "\nNew servers: {}", page.new_servers.len())?;
     for server in page.new_servers.iter().take(SHOWN) {
         let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
-        writeln!(out, "  {}{port}{}  {} calls", clean(&server.address), clean(&server.path), server.calls)?;
+        writeln!(out, "  {}{port}{}  {}, {}", clean(&server.address), clean(&server.path), counted(server.calls, "call"), status(server))?;
     }
     writeln!(out, "\nNew tools of servers known before: {}", page.new_tools.len())?;
     for tool in page.new_tools.iter().take(SHOWN) {
@@ -67,6 +67,6 @@ fn tally(out: &mut impl Write, tally: &Tally) -> io::Result<()> {
 fn waiting(out: &mut impl Write, state: &str, list: &[Waiting]) -> io::Result<()> {
     list.iter().take(SHOWN).try_for_each(|w| {
         let owner = w.owner.as_deref().map(|owner| format!(", {}", clean(owner))).unwrap_or_default();
-        writeln!(out, "  {state} since {}  {}  {} calls{owner}", day(w.since_ms), clean(&w.server.to_string()), w.calls)
+        writeln!(out, "  {state} since {}  {}  {}{owner}", day(w.since_ms), clean(&w.server.to_string()), counted(w.calls, "call"))
     })
 }
