@@ -51,7 +51,7 @@ fn the_demonstration_shows_every_step_and_leaves_nothing() {
     assert!(text.contains("The agent is told of the proxy."), "{text}");
     if needs("demo with the kernel half") {
         let text = shows_everything(&demo(folder.path(), None));
-        assert!(text.contains("owner seen at the proxy"), "{text}");
+        assert!(text.contains("owner, seen at the proxy"), "{text}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "its folder is removed");
 }
