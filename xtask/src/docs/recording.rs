@@ -44,7 +44,7 @@ fn excerpt(told: &str) -> String {
     let mut text = String::new();
     for section in sections.by_ref().filter(|section| section.starts_with(['1', '2']) || section.starts_with("The alert")) {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "== {}", section.trim_end());
+        let _ = writeln!(text, "== {}\n", section.trim_end());
     }
     text
 }
