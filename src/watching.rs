@@ -50,7 +50,8 @@ impl Watching {
         inspector: Arc<Inspector>,
         recorder: Arc<Recorder>,
     ) -> Result<(Proxy, Self)> {
-        let options = WatchOptions { shadowed: scoping::shadowed(scopes), ..WatchOptions::default() };
+        let shadowed = scoping::shadowed(scopes);
+        let options = WatchOptions { shadowed, explicit_port: proxy.local_addr().port(), ..WatchOptions::default() };
         let watch = Watch::new(options, inspector, recorder.clone(), recorder.metrics().registry())?;
         let listeners = proxy.redirected();
         let joining = match sensors {

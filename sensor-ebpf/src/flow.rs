@@ -7,7 +7,7 @@ use aya_ebpf::programs::{SockContext, SockOpsContext};
 use gnomon_sensor_abi::{AF_INET, AF_INET6, Address, Close, MAPPED, Outcome, Owner, PeerKey, Program, end, flag, kind};
 
 use crate::load;
-use crate::maps::{CONFIG, FLOWS, Filed, OWNERS, netns_known};
+use crate::maps::{CONFIG, FLOWS, Filed, Flow, OWNERS, netns_known};
 use crate::report::{count, deliver, header};
 
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: the source port is chosen, the SYN has not left.
@@ -35,9 +35,11 @@ fn gn_sockops(ctx: SockOpsContext) -> u32 {
     }
     let (received, sent) = (load!((*ops).bytes_received), load!((*ops).bytes_acked));
     let flags = load!((*ops).bpf_sock_ops_cb_flags);
+    // In the upper half, and in network order there.
+    let to = u32::from_be(load!((*ops).remote_port)) as u16;
     let local = local(&ctx);
     if op == CONNECTING {
-        connecting(&ctx, &local, flags);
+        connecting(&ctx, &local, to, flags);
     } else {
         closed(&ctx, local, if before == SYN_SENT { end::REFUSED } else { end::CLOSED }, received, sent);
     }
@@ -58,15 +60,17 @@ fn local(ctx: &SockOpsContext) -> Address {
     local
 }
 
-/// Files the owner under the address that the proxy will see, and asks to be told of the end.
+/// Asks to be told of the end, and files the owner under the address that the proxy will see, where it may ask.
 #[inline(always)]
-fn connecting(ctx: &SockOpsContext, local: &Address, flags: u32) {
+fn connecting(ctx: &SockOpsContext, local: &Address, to: u16, flags: u32) {
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    let key = key(ctx, local);
+    let asked_for = is_asked_for(to);
     let Some(flow) = FLOWS.get_ptr_mut(&cookie) else {
-        // Not tracked: whoever had this address before must not be taken for the owner.
-        let _ = OWNERS.remove(&key);
+        if asked_for {
+            // Not tracked: whoever had this address before must not be taken for the owner.
+            let _ = OWNERS.remove(&key(ctx, local));
+        }
         return;
     };
     // SAFETY: the value lives as long as the map, and only this socket's programs, which the socket's
@@ -74,11 +78,26 @@ fn connecting(ctx: &SockOpsContext, local: &Address, flags: u32) {
     let flow = unsafe { &mut *flow };
     flow.owner.flags |= flag::SYN_SENT;
     let _ = ctx.set_cb_flags((flags | STATE_FLAG) as i32);
-    if key.netns == 0 && is_ambiguous(&key, &flow.owner) {
-        let _ = OWNERS.remove(&key);
+    if asked_for {
+        file(&key(ctx, local), flow);
+    }
+}
+
+/// Whether the proxy may ask whose a connection to this port is. Whoever had the same local address before and is still
+/// filed was connected to such a port, so a connection to another one takes nothing from them.
+#[inline(always)]
+fn is_asked_for(port: u16) -> bool {
+    CONFIG.get(0).is_some_and(|config| config.explicit_port == 0 || port == config.explicit_port || port == config.port)
+}
+
+#[inline(always)]
+fn file(key: &PeerKey, flow: &mut Flow) {
+    if key.netns == 0 && is_ambiguous(key, &flow.owner) {
+        let _ = OWNERS.remove(key);
         return;
     }
-    let _ = OWNERS.insert(&key, &Filed { owner: flow.owner, ended_ns: 0 }, 0);
+    flow.owner.flags |= flag::FILED;
+    let _ = OWNERS.insert(key, &Filed { owner: flow.owner, ended_ns: 0 }, 0);
 }
 
 #[inline(always)]
@@ -107,8 +126,9 @@ fn closed(ctx: &SockOpsContext, local: Address, end: u32, received: u64, sent: u
     count(Program::SockOps, Outcome::Attempted);
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    let key = key(ctx, &local);
-    if let Some(filed) = OWNERS.get_ptr_mut(&key) {
+    // SAFETY: the value lives as long as the map, and one word of it is read.
+    let filed = unsafe { FLOWS.get(&cookie) }.is_some_and(|flow| flow.owner.flags & flag::FILED != 0);
+    if filed && let Some(filed) = OWNERS.get_ptr_mut(&key(ctx, &local)) {
         // SAFETY: the value lives as long as the map; one word is written, by the flow that it belongs to.
         unsafe {
             if (*filed).owner.cookie == cookie {

@@ -35,6 +35,8 @@ pub struct Options {
     pub mark: NonZeroU32,
     /// The port of our listeners, in every namespace; 0 while there is none.
     pub port: u16,
+    /// The port where programs ask the proxy themselves; 0 while it is not known.
+    pub explicit_port: u16,
     /// The ring buffer's size in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
     /// The reader is woken when this many bytes wait (at most a quarter of the ring), or something urgent. It should
@@ -56,6 +58,7 @@ impl Options {
             proxy_cgroup: proxy_cgroup.into(),
             mark: NonZeroU32::MIN,
             port: 0,
+            explicit_port: 0,
             ring_bytes: 8 << 20,
             wake_bytes: 256 << 10,
             flows: 1 << 16,
@@ -111,7 +114,7 @@ impl Loader {
         sensor.configure(Config {
             mark: options.mark.get(),
             port: options.port,
-            reserved: 0,
+            explicit_port: options.explicit_port,
             // Later than that a reader has no time left to come.
             wake_bytes: options.wake_bytes.min(options.ring_bytes / 4),
             default_scope: options.default_scope.raw(),

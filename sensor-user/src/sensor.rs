@@ -139,6 +139,17 @@ impl Sensor {
         self.configure(config)
     }
 
+    /// Tells the kernel half at which port programs ask the proxy themselves: of connections to other ports than this one
+    /// and our listeners', no owner is filed, which is a fifth of what a connection costs. 0: all are filed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_explicit_port(&mut self, port: u16) -> Result<(), Error> {
+        let mut config = self.config()?.get(&0, 0).map_err(failed(Table::Config))?;
+        config.explicit_port = port;
+        self.configure(config)
+    }
+
     pub(crate) fn configure(&mut self, config: Config) -> Result<(), Error> {
         self.config()?.set(0, config, 0).map_err(failed(Table::Config))
     }

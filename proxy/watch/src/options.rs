@@ -23,6 +23,9 @@ pub struct WatchOptions {
     pub identity_wait: Duration,
     /// How long a watched flow waits for the same; nobody waits with it.
     pub patience: Duration,
+    /// The port where programs ask the proxy themselves, which the kernel half is told, so that it files the owners of no
+    /// more connections than the proxy asks for. 0: of all.
+    pub explicit_port: u16,
     /// Our own process, whose flows are never reported. `None` where its number in the first process
     /// namespace, by which the kernel half tells processes, is not known.
     pub own_pid: Option<u32>,
@@ -39,6 +42,7 @@ impl Default for WatchOptions {
             identities: 4096,
             identity_wait: Duration::from_millis(2500),
             patience: Duration::from_secs(3),
+            explicit_port: 0,
             own_pid: own_pid(),
             shadowed: Vec::new(),
         }

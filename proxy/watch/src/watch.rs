@@ -125,6 +125,10 @@ impl Watch {
         session.spawn(hear(link, ask.clone(), session.clone()));
         session.spawn(poll(ask, session.clone()));
         session.spawn(session.counting());
+        // An older sensor files the owners of all connections.
+        if sensor.version.minor >= 2 {
+            let _ = session.ask.send(ToSensor::ExplicitPort { port: self.options.explicit_port }).await;
+        }
         self.session.store(Some(session.clone()));
         self.joined.fetch_add(1, Ordering::AcqRel);
         let before = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();

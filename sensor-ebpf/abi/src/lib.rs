@@ -91,6 +91,8 @@ pub mod flag {
     pub const REDIRECTED: u32 = 1;
     /// A SYN was about to leave. Kernel half only.
     pub const SYN_SENT: u32 = 2;
+    /// The owner was filed for the proxy to ask for. Kernel half only.
+    pub const FILED: u32 = 4;
 }
 
 /// How an owner is found from the proxy's end of a connection.

@@ -62,8 +62,9 @@ pub struct Config {
     pub mark: u32,
     /// Their port.
     pub port: u16,
-    /// 0.
-    pub reserved: u16,
+    /// The port where programs ask the proxy themselves: of other connections than those to these two ports it never
+    /// asks whose they are, so their owners are not filed. 0 where it is not known: then all are.
+    pub explicit_port: u16,
     /// The reader is woken when this many bytes wait.
     pub wake_bytes: u32,
     /// What applies to cgroups without a scope.

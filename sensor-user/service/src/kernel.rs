@@ -190,6 +190,10 @@ impl Kernel {
         self.with(|sensor| sensor.set_port(port))
     }
 
+    pub(crate) fn set_explicit_port(&self, port: u16) -> Result<(), KernelError> {
+        self.with(|sensor| sensor.set_explicit_port(port))
+    }
+
     /// Sets the scope of a cgroup of our making.
     pub(crate) fn set_scope(&self, cgroup: u64, scope: Scope) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.set(sensor, cgroup, scope))

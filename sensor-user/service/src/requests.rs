@@ -79,6 +79,12 @@ impl<'a> Requests<'a> {
                 Ok(socket) => self.link.send(&ToProxy::Socket { token, family }, &[socket.as_fd()], PATIENCE).or_else(lost),
                 Err(error) => self.refuse(token, refusal(&error), &error),
             },
+            ToSensor::ExplicitPort { port } => {
+                if let Err(error) = self.kernel.set_explicit_port(port) {
+                    tracing::warn!("the owners of all connections are filed, as the proxy's port was not taken: {error}");
+                }
+                Ok(())
+            }
             ToSensor::Features { token } => self.send(&ToProxy::Features { token, features: self.kernel.features() }),
             ToSensor::Counters { token } => match self.kernel.counters() {
                 Ok(programs) => self.send(&ToProxy::Counters { token, programs }),

@@ -12,6 +12,7 @@ mod failing;
 mod flows;
 mod hellos;
 mod namespaces;
+mod owners;
 mod privileges;
 mod redirecting;
 mod support;

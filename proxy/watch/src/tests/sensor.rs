@@ -188,6 +188,15 @@ async fn a_sensor_that_refuses_to_listen_says_why_to_whoever_asked() {
 }
 
 #[tokio::test]
+async fn a_sensor_is_told_where_programs_ask_the_proxy_themselves() {
+    let options = crate::WatchOptions { explicit_port: 8080, ..crate::WatchOptions::default() };
+    let stage = Stage::with(&[], options, silent).await;
+    let said = stage.sensor.asked.recv_timeout(SOON);
+    assert_eq!(said, Ok(ToSensor::ExplicitPort { port: 8080 }), "before anything else");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_registry_takes_one_watch() {
     let stage = Stage::new(&[], silent).await;
     let (inspector, recorder) = (stage.watch.inspector(), stage.recorder.clone());

@@ -69,6 +69,12 @@ pub enum ToSensor {
         /// Of the address to connect to.
         family: Family,
     },
+    /// Where programs ask the proxy themselves. Until this is said the kernel half files the owner of every connection, and
+    /// after it only of those that the proxy may ask for. Not answered. Since 1.2.
+    ExplicitPort {
+        /// Its port, in whichever namespaces it listens; 0: any.
+        port: u16,
+    },
 }
 
 /// The token of what the sensor says without having been asked. No request has it.
@@ -298,7 +304,7 @@ pub enum Refusal {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 8;
+    const VARIANTS: u32 = 9;
 
     fn descriptors(&self) -> &'static [Kind] {
         &[]

@@ -61,6 +61,7 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
         n().prop_map(|token| ToSensor::Counters { token }),
         n().prop_map(|netns_cookie| ToSensor::Accepting { netns_cookie }),
         (n(), n(), family()).prop_map(|(token, netns_cookie, family)| ToSensor::OpenSocket { token, netns_cookie, family }),
+        any::<u16>().prop_map(|port| ToSensor::ExplicitPort { port }),
     ]
 }
 
