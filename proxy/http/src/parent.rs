@@ -10,14 +10,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::Authority;
+use gnomon_wire::connect::{self, Outcome as ConnectOutcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Longest head of a request or of an answer, bytes.
-pub const MAX_CONNECT_HEAD: usize = 16 << 10;
-/// Most headers in one.
-const HEADERS: usize = 64;
+pub use gnomon_wire::connect::MAX_HEAD as MAX_CONNECT_HEAD;
+
 /// How long the other proxy may take: it connects to the server meanwhile.
 const ANSWERS: Duration = Duration::from_secs(60);
 
@@ -58,39 +56,16 @@ pub struct ConnectAnswer {
     pub outcome: ConnectOutcome,
 }
 
-/// What became of a request for a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectOutcome {
-    /// What follows is the tunnel.
-    Open,
-    /// No tunnel; so many bytes of a body follow, and another request may.
-    Refused(u16, u64),
-    /// No tunnel, or no HTTP; where the answer ends is not known.
-    Unclear,
-}
-
 impl ConnectHead {
     /// Reads a request for a tunnel at the beginning of `bytes`.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> ConnectRequest {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let mut request = httparse::Request::new(&mut headers);
-        let length = match request.parse(bytes) {
-            Ok(httparse::Status::Complete(length)) if length <= MAX_CONNECT_HEAD => length,
-            Ok(httparse::Status::Partial) if bytes.len() < MAX_CONNECT_HEAD => return ConnectRequest::Partial,
-            Ok(_) | Err(_) => return ConnectRequest::Other,
-        };
-        let has_body = request.headers.iter().any(|header| {
-            header.name.eq_ignore_ascii_case("transfer-encoding")
-                || (header.name.eq_ignore_ascii_case("content-length") && header.value != b"0")
-        });
-        let target = request.path.and_then(|path| path.parse::<Authority>().ok());
-        match (request.method, target.as_ref().and_then(|target| Some((target.host(), target.port_u16()?)))) {
-            (Some("CONNECT"), Some((host, port))) if !has_body && !host.is_empty() && port != 0 => {
-                let host = crate::dial::unbracketed(host).to_owned();
+        match connect::request(bytes) {
+            connect::Request::Whole { length, host, port } => {
                 ConnectRequest::Whole { head: Self(bytes.get(..length).unwrap_or_default().into()), host, port }
             }
-            _ => ConnectRequest::Other,
+            connect::Request::Partial => ConnectRequest::Partial,
+            connect::Request::Other => ConnectRequest::Other,
         }
     }
 
@@ -115,29 +90,9 @@ impl ConnectHead {
                 }
                 head.push(proxy.read_u8().await?);
             }
-            Ok(ConnectAnswer { outcome: outcome(&head), head })
+            Ok(ConnectAnswer { outcome: connect::answer(&head), head })
         };
         tokio::time::timeout(ANSWERS, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-fn outcome(head: &[u8]) -> ConnectOutcome {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut answer = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(_)) = answer.parse(head) else { return ConnectOutcome::Unclear };
-    let status = answer.code.unwrap_or(0);
-    let named = |name: &'static str| answer.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-    match status {
-        // Length and coding mean nothing here (RFC 9110 section 9.3.6).
-        200..=299 => ConnectOutcome::Open,
-        300..=599 if named("transfer-encoding").next().is_none() => {
-            let mut lengths = named("content-length").map(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok());
-            match (lengths.next(), lengths.next()) {
-                (Some(Some(length)), None) => ConnectOutcome::Refused(status, length),
-                _ => ConnectOutcome::Unclear,
-            }
-        }
-        _ => ConnectOutcome::Unclear,
     }
 }
 
@@ -146,48 +101,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_for_a_tunnel_is_known_at_its_end_and_not_before() {
-        let request = b"CONNECT tools.example:443 HTTP/1.1\r\nHost: tools.example:443\r\nProxy-Authorization: Basic eA==\r\n\r\n";
-        for end in 0..request.len() {
-            assert_eq!(ConnectHead::parse(&request[..end]), ConnectRequest::Partial, "{end}");
-        }
+    fn a_request_is_kept_as_it_was_written_and_its_credentials_are_never_shown() {
+        let request = b"CONNECT tools.example:443 HTTP/1.1\r\nProxy-Authorization: Basic eA==\r\n\r\n";
         let early = [&request[..], b"\x16\x03\x01"].concat();
         let ConnectRequest::Whole { head, host, port } = ConnectHead::parse(&early) else { panic!("it is whole") };
-        assert_eq!((host.as_str(), port, head.length()), ("tools.example", 443, request.len()));
+        assert_eq!((host.as_str(), port, &*head.0), ("tools.example", 443, &request[..]));
         assert!(!format!("{head:?}").contains("eA=="));
-        let v6 = b"CONNECT [2001:db8::1]:8443 HTTP/1.1\r\n\r\n";
-        assert!(matches!(ConnectHead::parse(v6), ConnectRequest::Whole { host, port: 8443, .. } if host == "2001:db8::1"));
-    }
-
-    #[test]
-    fn other_requests_bodies_and_endless_heads_are_none() {
-        let endless = [b"CONNECT a:1 HTTP/1.1\r\nx: ", &[b'x'; MAX_CONNECT_HEAD][..]].concat();
-        for other in [
-            &b"GET http://a.example/ HTTP/1.1\r\n\r\n"[..],
-            b"CONNECT a.example HTTP/1.1\r\n\r\n",
-            b"CONNECT a.example:0 HTTP/1.1\r\n\r\n",
-            b"CONNECT a.example:1 HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
-            b"CONNECT a.example:1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
-            b"\x16\x03\x01\x02\x00",
-            &endless,
-        ] {
-            assert_eq!(ConnectHead::parse(other), ConnectRequest::Other);
-        }
-    }
-
-    #[test]
-    fn where_an_answer_ends_is_known_or_said_to_be_unclear() {
-        for (head, expected) in [
-            ("HTTP/1.1 200 Connection established\r\n\r\n", ConnectOutcome::Open),
-            ("HTTP/1.0 200 OK\r\ncontent-length: 7\r\n\r\n", ConnectOutcome::Open),
-            ("HTTP/1.1 407 Who are you\r\ncontent-length: 7\r\n\r\n", ConnectOutcome::Refused(407, 7)),
-            ("HTTP/1.1 407 x\r\ncontent-length: 7\r\ncontent-length: 8\r\n\r\n", ConnectOutcome::Unclear),
-            ("HTTP/1.1 403 x\r\ntransfer-encoding: chunked\r\n\r\n", ConnectOutcome::Unclear),
-            ("HTTP/1.1 403 x\r\n\r\n", ConnectOutcome::Unclear),
-            ("HTTP/1.1 100 Continue\r\n\r\n", ConnectOutcome::Unclear),
-            ("SSH-2.0\n\n", ConnectOutcome::Unclear),
-        ] {
-            assert_eq!(outcome(head.as_bytes()), expected, "{head}");
-        }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`mcp`] | messages, headers, paths | the signatures by which MCP is recognised |
 //! | [`sse`] | `text/event-stream` bytes | data bytes and event boundaries |
 //! | [`coding`] | `Content-Encoding` bytes | plain bytes, eagerly |
+//! | [`connect`] | the head of a request for a tunnel, or of the answer | where to, and what follows |
 //! | [`hello`] | the first bytes of a TLS connection | the ClientHello and its JA4 |
 //!
 //! What this crate deliberately does not do: keep whole bodies, judge anything, or repair input.
@@ -31,6 +32,7 @@
 #![warn(missing_docs)]
 
 pub mod coding;
+pub mod connect;
 pub mod hello;
 pub mod jsonrpc;
 pub mod mcp;
