@@ -100,7 +100,7 @@ pub const KEYS: &[Key] = &[
         Shape::Number(1, 1 << 20),
         "1024",
         "1024",
-        "Most redirected connections of one user (uid) at a time, so that the programs of one leave room for others; further ones are reset and counted as `over_share` in `gnomon_flows_total`. Unless it is set, a quarter of `proxy.max_connections`.",
+        "Most connections of one user (uid) at a time, redirected or to the proxy itself as far as the sensor knows the user, so that the programs of one leave room for others; further ones are reset and counted as `over_share` in `gnomon_flows_total`. Unless it is set, a quarter of `proxy.max_connections`.",
     ),
     key(
         "sensor.scopes[].name",

@@ -465,6 +465,33 @@ async fn one_user_s_connections_leave_room_for_others() {
 }
 
 #[tokio::test]
+async fn who_asks_the_proxy_has_a_share_too_where_the_user_is_known_and_a_tunnel_keeps_its_place() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().per_user(1), &upstream).await;
+    kernel.roads.lock().unwrap().insert(gnomon.address, Owned { redirected: false, ..owned(8, gnomon.address, ADA) });
+    let mut tunnel = TcpStream::connect(gnomon.address).await.unwrap();
+    tunnel.write_all(format!("CONNECT {address} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    soon("an answer", tunnel.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let mut second = TcpStream::connect(gnomon.address).await.unwrap();
+    assert_eq!(end(&mut second).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(
+        end(&mut kernel.connect_as(&gnomon, address, ADA).await).await,
+        Err(ErrorKind::ConnectionReset),
+        "redirected ones count alike"
+    );
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 2").await;
+    kernel.roads.lock().unwrap().clear();
+    let mut unknown = TcpStream::connect(gnomon.address).await.unwrap();
+    unknown.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    soon("an answer", unknown.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 400", "whose it is nobody knows, so there is no share to be above");
+}
+
+#[tokio::test]
 async fn a_refused_post_is_answered_on_the_event_stream_of_its_own_user_and_on_no_other() {
     let (feeds, answers): (Vec<_>, Vec<_>) = (0..2).map(|_| Answer::events()).map(|(answer, feed)| (feed, answer)).unzip();
     let answers = Mutex::new(answers);

@@ -5,7 +5,9 @@ use crate::{
     download::Download,
     forward::{Route, forward},
     proxy::Shared,
-    reply, tunnel,
+    redirected, reply,
+    shares::Place,
+    tunnel,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
@@ -28,6 +30,8 @@ pub(crate) struct Asking {
     pub user: Option<SmolStr>,
     /// Whose connection it is, where the kernel half tells.
     pub owned: Option<Arc<Owned>>,
+    /// Theirs among those of all users; a tunnel keeps it to its end.
+    pub _place: Option<Arc<Place>>,
 }
 
 impl Asking {
@@ -79,16 +83,35 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         Some(owners) => owners.owner(&stream).await.inspect(|owned| owners.served(owned.cookie)),
         None => None,
     };
-    serve_owned(shared, stream, client, owned.map(Arc::new)).await;
+    let place = match &owned {
+        None => None,
+        Some(owned) => {
+            let Some(place) = shared.shares.take(owned.uid) else {
+                shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+                return redirected::reset(stream);
+            };
+            Some(Arc::new(place))
+        }
+    };
+    serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), place }).await;
+}
+
+/// Who connected, as far as that is known before they say anything.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub client: SocketAddr,
+    pub owned: Option<Arc<Owned>>,
+    /// Among the connections of this user.
+    pub place: Option<Arc<Place>>,
 }
 
 /// The same, where it is known whose it is, or that it is not known.
-pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, owned: Option<Arc<Owned>>) {
+pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: Caller) {
     let mut stop = shared.stopping();
     let timeout = shared.options.hello_timeout;
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, owned) = (shared.clone(), owned.clone());
-        async move { Ok::<_, Infallible>(front(&shared, client, owned, request).await) }
+        let (shared, caller) = (shared.clone(), caller.clone());
+        async move { Ok::<_, Infallible>(front(&shared, caller, request).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(std::time::Duration::from_secs(120))).half_close(true);
@@ -100,7 +123,7 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, client: 
     let _ = connection.await;
 }
 
-async fn front(shared: &Arc<Shared>, client: SocketAddr, owned: Option<Arc<Owned>>, request: Request<Incoming>) -> Response<Download> {
+async fn front(shared: &Arc<Shared>, caller: Caller, request: Request<Incoming>) -> Response<Download> {
     let user = match authenticate(shared, request.headers()) {
         Ok(user) => user,
         Err(()) => {
@@ -112,7 +135,7 @@ async fn front(shared: &Arc<Shared>, client: SocketAddr, owned: Option<Arc<Owned
             return response;
         }
     };
-    let asking = Asking { client, user, owned };
+    let asking = Asking { client: caller.client, user, owned: caller.owned, _place: caller.place };
     if request.method() == Method::CONNECT {
         return connect(shared, asking, request);
     }

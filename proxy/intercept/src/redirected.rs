@@ -8,7 +8,15 @@
 //! loopback, routes and filters are not ours. Where there is no such socket, the connection is refused with an event,
 //! as the alternative would be to connect the program to a stranger.
 
-use crate::{FlowOutcome, Namespace, Owned, forward::flow_outcome, front, front::Asking, proxy::Shared, tunnel, tunnel::Original};
+use crate::{
+    FlowOutcome, Namespace, Owned,
+    forward::flow_outcome,
+    front,
+    front::{Asking, Caller},
+    proxy::Shared,
+    tunnel,
+    tunnel::Original,
+};
 use gnomon_engine::Answer;
 use gnomon_inspect::{Hello, Telling};
 use gnomon_observe::{Action, Channel};
@@ -32,7 +40,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
         return;
     };
     owners.served(owned.cookie);
-    let Some(_place) = shared.shares.take(owned.uid) else {
+    let Some(place) = shared.shares.take(owned.uid).map(Arc::new) else {
         shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
         reset(client);
         return;
@@ -45,10 +53,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
         // A program in a redirected scope that was told of the proxy as well.
         let owned = Owned { redirected: false, ..owned };
-        front::serve_owned(shared, client, from, Some(Arc::new(owned))).await;
+        front::serve_owned(shared, client, Caller { client: from, owned: Some(Arc::new(owned)), place: Some(place) }).await;
         return;
     }
-    let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)) };
+    let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), _place: Some(place) };
     let (mut connection, answer) = asking.open(&shared.inspector, asking.observe(Channel::Https));
     let mut refused = |outcome: FlowOutcome, telling| {
         let _ = connection.hello(&original.ip().to_string(), original.port(), &Hello::default());
@@ -87,7 +95,7 @@ fn meant(original: SocketAddr) -> SocketAddr {
 }
 
 /// Closes with a reset and no end: as close to a refused connection as one that was accepted can come.
-fn reset(client: TcpStream) {
+pub(crate) fn reset(client: TcpStream) {
     let _ = client.set_zero_linger();
 }
 

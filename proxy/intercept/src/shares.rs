@@ -1,6 +1,6 @@
-//! How many redirected connections each user has: the programs of one must not take the places of all.
+//! How many connections each user has whom the kernel half knows: the programs of one must not take the places of all.
 //!
-//! A connection above the share is refused and does not wait, as it would wait in a place that others need.
+//! Redirected ones, and those of programs that ask the proxy themselves, count alike. A connection above the share is refused and does not wait, as it would wait in a place that others need.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -391,12 +391,16 @@ impl Tunnel {
         let reports = connection.report(action, outcome.as_str(), Telling::IfMatched);
         if refused {
             self.shared.recorder.flow(outcome, reports);
-            if self.original.is_some() {
-                let _ = self.client.set_zero_linger();
-            }
-            return;
+            return self.break_off();
         }
         self.pass_reported(outcome, reports).await;
+    }
+
+    /// A program that knows of no proxy sees a reset where its server cannot be had, as an end would be taken for an answer.
+    fn break_off(self) {
+        if self.original.is_some() {
+            let _ = self.client.set_zero_linger();
+        }
     }
 
     /// A connection to where the program wanted to go, or through that proxy.
@@ -420,12 +424,12 @@ impl Tunnel {
             Ok(server) => server,
             Err(error) => {
                 self.shared.recorder.flow(flow_outcome(&error.into()), reports);
-                return;
+                return self.break_off();
             }
         };
         self.shared.recorder.flow(outcome, reports);
         if server.write_all(&self.seen).await.is_err() {
-            return;
+            return self.break_off();
         }
         let mut stop = self.shared.stopping();
         tokio::select! {
