@@ -19,7 +19,7 @@ use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_http::{CertificateAuthority, Provenance};
 use gnomon_inspect::{Inspector, Sighting};
 use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
-use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerOptions, Reader, Writer};
+use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerError, LedgerOptions, Reader, Writer};
 use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
 use std::{
     fs::{self, File},
@@ -27,7 +27,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     net::TcpListener,
@@ -175,6 +175,28 @@ struct Started {
     announcement: String,
 }
 
+/// How long a gnomon that still writes to the ledger is waited for: one that is about to end takes a moment.
+const WRITES_STILL: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+async fn open_ledger(options: &LedgerOptions) -> Result<(Ledger, Writer), LedgerError> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        match Ledger::open(options.clone()).await {
+            Err(busy @ LedgerError::Busy { .. }) if began.elapsed() < WRITES_STILL => {
+                if !told {
+                    let _ = writeln!(io::stderr(), "gnomon: {busy}; waiting up to {} s for it to end", WRITES_STILL.as_secs());
+                    told = true;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
     let read = rule_files::RuleText::of(&config.rules)?;
     let rules = Arc::new(read.compile(Lint::Skip)?);
@@ -193,7 +215,7 @@ async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
         Switch::On(address) => Some(listen(address).await?),
     };
     let own_listeners = metrics.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let (ledger, writer) = Ledger::open(ledger_options(config, state_dir)).await?;
+    let (ledger, writer) = open_ledger(&ledger_options(config, state_dir)).await?;
     let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
     recorder.metrics().ca_not_after(ca.certificate().not_after().unix_timestamp());
     let options = ProxyOptions {

@@ -125,6 +125,17 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
 }
 
 #[tokio::test]
+async fn one_directly_after_another_waits_until_the_first_has_written_all() {
+    let Some(stage) = Stage::new("one_directly_after_another_waits_until_the_first_has_written_all") else { return };
+    for _ in 0..4 {
+        // The first gnomon still ends while the next one starts.
+        let (output, _) = stage.run(&[], &["echo", "ran"]).await;
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"ran\n"[..]), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_below_joins_again_and_gnomon_stays_as_long_as_anything_runs() {
     let Some(stage) = Stage::new("a_program_below_joins_again_and_gnomon_stays_as_long_as_anything_runs") else { return };
     let script = format!("cat /proc/self/cgroup; {GNOMON} exec -- cat /proc/self/cgroup; sleep 0.7 >/dev/null 2>&1 &");
