@@ -15,6 +15,7 @@ mod exec_kernel;
 mod full_disk;
 mod hold_back;
 mod joined;
+mod joined_proxy;
 mod joined_sdk;
 mod mcp;
 mod namespaces;

@@ -120,15 +120,15 @@ impl Watch {
         ));
         session.read(ring).map_err(WatchError::Thread)?;
         session.began(&sensor.features);
+        // An older sensor files the owners of all connections.
+        if sensor.version.minor >= 2 {
+            let _ = session.ask.send(ToSensor::ExplicitPort { port: self.options.explicit_port }).await;
+        }
         let link = Arc::new(link);
         session.spawn(speak(link.clone(), queue, session.clone()));
         session.spawn(hear(link, ask.clone(), session.clone()));
         session.spawn(poll(ask, session.clone()));
         session.spawn(session.counting());
-        // An older sensor files the owners of all connections.
-        if sensor.version.minor >= 2 {
-            let _ = session.ask.send(ToSensor::ExplicitPort { port: self.options.explicit_port }).await;
-        }
         self.session.store(Some(session.clone()));
         self.joined.fetch_add(1, Ordering::AcqRel);
         let before = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -187,7 +187,7 @@ async fn a_sensor_that_refuses_to_listen_says_why_to_whoever_asked() {
     stage.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sensor_is_told_where_programs_ask_the_proxy_themselves() {
     let options = crate::WatchOptions { explicit_port: 8080, ..crate::WatchOptions::default() };
     let stage = Stage::with(&[], options, silent).await;
