@@ -12,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use gnomon_bench::contender::{Process, free_port};
 use gnomon_bench::report::Spread;
-use gnomon_bench::sensor::{Bound, Cgroups, Gate, Loads, Order, Programs, RunTime, Sensor};
+use gnomon_bench::sensor::paired::{Median, ratio};
+use gnomon_bench::sensor::{Bound, Cgroups, Gate, Loads, Measured, Order, Programs, RunTime, Sensor};
 use gnomon_bench::{measure, pki};
 use gnomon_sensor::owner_of;
 
@@ -24,6 +25,8 @@ const COUNTS: usize = 5;
 const ASKED: u32 = 3000;
 /// How long before a load nothing was attached or detached, which patches the kernel's code and frees what it had.
 const SETTLED: Duration = Duration::from_millis(500);
+/// The explicit proxy's port while nobody asks it: that of nobody here.
+const ELSEWHERE: u16 = 1;
 /// How long the sensor is watched doing nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -41,7 +44,7 @@ struct Args {
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Length of a load, seconds.
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, default_value_t = 1.0)]
     secs: f64,
     /// Observe the loads' server as well, as on a host that talks to itself: its packets are looked at too.
     #[arg(long)]
@@ -73,9 +76,24 @@ struct Rate {
     per_cpu_second: f64,
 }
 
-impl Rate {
-    fn over(self, other: Self) -> Self {
-        Self { per_second: self.per_second / other.per_second, per_cpu_second: self.per_cpu_second / other.per_cpu_second }
+/// What is compared, of the kept and of the new connections of a block.
+const WHATS: [fn(&[Rate; 2]) -> f64; 4] =
+    [|rates| rates[0].per_second, |rates| rates[0].per_cpu_second, |rates| rates[1].per_second, |rates| rates[1].per_cpu_second];
+
+/// One quantity, round by round.
+#[derive(Default)]
+struct Turns {
+    ratios: Vec<f64>,
+    controls: Vec<f64>,
+}
+
+impl Turns {
+    fn last(&self) -> f64 {
+        self.ratios.last().copied().unwrap_or(f64::NAN)
+    }
+
+    fn measured(&self) -> Measured {
+        Measured::Paired { ratio: Median::of(&self.ratios), control: Median::of(&self.controls) }
     }
 }
 
@@ -109,44 +127,45 @@ impl<'a> Stage<'a> {
         Ok(Self { gnomon: &args.gnomon, cgroups, loads, observed, upstream, _dir: dir })
     }
 
-    /// The same loads with and without the sensor, who is first changing from round to round.
+    /// The same loads with and without the sensor. A round is two blocks with it between two without, and two more without
+    /// between two without, of which one is shared: the control.
     fn beside(&mut self, rounds: u32, length: Duration) -> Result<Vec<Gate>> {
-        let [mut kept, mut new, mut kept_cpu, mut new_cpu] = [const { Vec::new() }; 4];
+        let mut turns: [Turns; 4] = Default::default();
         println!("\n| round | kept/s without | with | × | per CPU s × | handshakes/s without | with | × | per CPU s × |");
         println!("|---|---|---|---|---|---|---|---|---|");
         for round in 0..rounds {
-            let (without, with) = if round % 2 == 0 {
-                let without = self.rates(length, None)?;
-                (without, self.rates_observed(length)?)
-            } else {
-                let with = self.rates_observed(length)?;
-                (self.rates(length, None)?, with)
-            };
-            let [ratio_kept, ratio_new] = [with[0].over(without[0]), with[1].over(without[1])];
+            let first = self.rates(length, None)?;
+            let with = self.rates_observed(length)?;
+            let [second, third, fourth, fifth] = [(); 4].map(|()| self.rates(length, None));
+            let [second, third, fourth, fifth] = [second?, third?, fourth?, fifth?];
+            for (turns, what) in turns.iter_mut().zip(WHATS) {
+                let [first, second, third, fourth, fifth] = [first, second, third, fourth, fifth].map(|rates| what(&rates));
+                turns.ratios.push(ratio(with.map(|rates| what(&rates)), [first, second]));
+                turns.controls.push(ratio([third, fourth], [second, fifth]));
+            }
+            let [kept, kept_cpu, new, new_cpu] = &turns;
             println!(
                 "| {} | {:.0} | {:.0} | {:.3} | {:.3} | {:.0} | {:.0} | {:.3} | {:.3} |",
                 round + 1,
-                without[0].per_second,
-                with[0].per_second,
-                ratio_kept.per_second,
-                ratio_kept.per_cpu_second,
-                without[1].per_second,
-                with[1].per_second,
-                ratio_new.per_second,
-                ratio_new.per_cpu_second,
+                (first[0].per_second + second[0].per_second) / 2.0,
+                (with[0][0].per_second + with[1][0].per_second) / 2.0,
+                kept.last(),
+                kept_cpu.last(),
+                (first[1].per_second + second[1].per_second) / 2.0,
+                (with[0][1].per_second + with[1][1].per_second) / 2.0,
+                new.last(),
+                new_cpu.last(),
             );
-            kept.push(ratio_kept.per_second);
-            new.push(ratio_new.per_second);
-            kept_cpu.push(ratio_kept.per_cpu_second);
-            new_cpu.push(ratio_new.per_cpu_second);
         }
-        let gate = |what, bound, samples| Gate { what, bound: Bound::AtLeast(bound), measured: Spread::of(samples) };
-        Ok(vec![
-            gate("keep-alive HTTPS requests/s, × without the sensor", 0.99, kept),
-            gate("keep-alive HTTPS requests per CPU second, × without the sensor", 0.99, kept_cpu),
-            gate("TLS handshakes/s, × without the sensor", 0.98, new),
-            gate("TLS handshakes per CPU second, × without the sensor", 0.98, new_cpu),
-        ])
+        let gates = [
+            ("keep-alive HTTPS requests/s, × without the sensor", 0.99),
+            ("keep-alive HTTPS requests per CPU second, × without the sensor", 0.99),
+            ("TLS handshakes/s, × without the sensor", 0.98),
+            ("TLS handshakes per CPU second, × without the sensor", 0.98),
+        ];
+        let gate =
+            |(turns, (what, bound)): (&Turns, (&'static str, f64))| Gate { what, bound: Bound::AtLeast(bound), measured: turns.measured() };
+        Ok(turns.iter().zip(gates).map(gate).collect())
     }
 
     /// Both loads, with the CPU time of everyone who takes part: client, server, sensor, and us, who read the ring.
@@ -163,29 +182,31 @@ impl<'a> Stage<'a> {
         Ok([rate(Order::Kept(length))?, rate(Order::New(length))?])
     }
 
-    fn rates_observed(&mut self, length: Duration) -> Result<[Rate; 2]> {
-        let sensor = Sensor::start(self.gnomon, self.cgroups)?;
-        let rates = self.rates(length, Some(&sensor))?;
+    fn rates_observed(&mut self, length: Duration) -> Result<[[Rate; 2]; 2]> {
+        let sensor = Sensor::start(self.gnomon, self.cgroups, ELSEWHERE)?;
+        let rates = [self.rates(length, Some(&sensor))?, self.rates(length, Some(&sensor))?];
         sensor.finish()?;
         Ok(rates)
     }
 
     /// What needs no comparison.
     fn alone(&mut self) -> Result<Vec<Gate>> {
-        let sensor = Sensor::start(self.gnomon, self.cgroups)?;
+        let asked = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let sensor = Sensor::start(self.gnomon, self.cgroups, asked.local_addr()?.port())?;
         let connect = self.kernel_time(&sensor)?;
-        let asked = self.owners()?;
+        let asked = self.owners(asked)?;
         let before = measure::cpu_time(sensor.pid())?;
         std::thread::sleep(IDLE);
         let spent = measure::cpu_time(sensor.pid())?.saturating_sub(before);
         let idle = 100.0 * spent.as_secs_f64() / IDLE.as_secs_f64();
         let resident = measure::resident_mib(sensor.pid())?;
         sensor.finish()?;
+        let gate = |what, limit, samples| Gate { what, bound: Bound::AtMost(limit), measured: Measured::Samples(Spread::of(samples)) };
         Ok(vec![
-            Gate { what: "kernel time of a connection, µs", bound: Bound::AtMost(3.0), measured: Spread::of(connect) },
-            Gate { what: "asking for an owner, p99 µs", bound: Bound::AtMost(20.0), measured: asked },
-            Gate { what: "resident memory of the sensor, MiB", bound: Bound::AtMost(15.0), measured: Spread::of(vec![resident]) },
-            Gate { what: "CPU of the idle sensor, % of a core", bound: Bound::AtMost(0.1), measured: Spread::of(vec![idle]) },
+            gate("kernel time of a connection, µs", 3.0, connect),
+            gate("asking for an owner, p99 µs", 20.0, vec![asked]),
+            gate("resident memory of the sensor, MiB", 15.0, vec![resident]),
+            gate("CPU of the idle sensor, % of a core", 0.1, vec![idle]),
         ])
     }
 
@@ -227,8 +248,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The 99th percentile of asking the kernel whose an accepted connection is.
-    fn owners(&mut self) -> Result<Option<Spread>> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    fn owners(&mut self, listener: TcpListener) -> Result<f64> {
         let port = listener.local_addr()?.port();
         let loader = self.loads.pid();
         let server = std::thread::spawn(move || -> Result<Vec<f64>> {
@@ -247,7 +267,7 @@ impl<'a> Stage<'a> {
         micros.sort_by(f64::total_cmp);
         let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
         println!("\nasking for an owner: p50 {:.1} µs, p90 {:.1} µs, p99 {:.1} µs", at(0.5), at(0.9), at(0.99));
-        Ok(Spread::of(vec![at(0.99)]))
+        Ok(at(0.99))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::paired::Median;
 use crate::report::Spread;
 
 /// What a gate demands of the median.
@@ -13,7 +14,21 @@ pub enum Bound {
     AtLeast(f64),
 }
 
-/// One demand, and what was measured; none where nothing was.
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub enum Measured {
+    /// Samples of one quantity: the median and the range.
+    Samples(Option<Spread>),
+    /// With the sensor against without, and nothing against nothing.
+    Paired {
+        /// What is judged.
+        ratio: Option<Median>,
+        /// How far the method is off.
+        control: Option<Median>,
+    },
+}
+
+/// One demand, and what was measured; nothing holds where nothing was.
 #[derive(Clone, Debug)]
 pub struct Gate {
     /// What, with its unit.
@@ -21,16 +36,20 @@ pub struct Gate {
     /// The demand.
     pub bound: Bound,
     /// The samples.
-    pub measured: Option<Spread>,
+    pub measured: Measured,
 }
 
 impl Gate {
     /// Whether it holds; what was not measured does not.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.measured.is_some_and(|spread| match self.bound {
-            Bound::AtMost(limit) => spread.median <= limit,
-            Bound::AtLeast(limit) => spread.median >= limit,
+        let median = match self.measured {
+            Measured::Samples(spread) => spread.map(|spread| spread.median),
+            Measured::Paired { ratio, .. } => ratio.map(|ratio| ratio.median),
+        };
+        median.is_some_and(|median| match self.bound {
+            Bound::AtMost(limit) => median <= limit,
+            Bound::AtLeast(limit) => median >= limit,
         })
     }
 }
@@ -43,8 +62,9 @@ impl fmt::Display for Gate {
         };
         write!(f, "{} {} {sign} {limit}: ", if self.holds() { "PASS" } else { "FAIL" }, self.what)?;
         match self.measured {
-            Some(spread) => write!(f, "{:.3} ({:.3}–{:.3})", spread.median, spread.min, spread.max),
-            None => write!(f, "not measured"),
+            Measured::Samples(Some(spread)) => write!(f, "{:.3} ({:.3}–{:.3})", spread.median, spread.min, spread.max),
+            Measured::Paired { ratio: Some(ratio), control: Some(control) } => write!(f, "{ratio}; nothing against nothing {control}"),
+            Measured::Samples(None) | Measured::Paired { .. } => write!(f, "not measured"),
         }
     }
 }
@@ -54,7 +74,7 @@ mod tests {
     use super::*;
 
     fn gate(bound: Bound, values: &[f64]) -> Gate {
-        Gate { what: "x", bound, measured: Spread::of(values.to_vec()) }
+        Gate { what: "x", bound, measured: Measured::Samples(Spread::of(values.to_vec())) }
     }
 
     #[test]
@@ -65,6 +85,9 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_does_not_hold() {
+        let paired = Measured::Paired { ratio: Median::of(&[0.98]), control: Median::of(&[1.0]) };
+        let shown = Gate { what: "x", bound: Bound::AtLeast(0.99), measured: paired }.to_string();
+        assert_eq!(shown, "FAIL x ≥ 0.99: 0.980 (0.980–0.980); nothing against nothing 1.000 (1.000–1.000)");
         assert_eq!(gate(Bound::AtMost(3.0), &[]).to_string(), "FAIL x ≤ 3: not measured");
     }
 }

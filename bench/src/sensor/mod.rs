@@ -7,11 +7,12 @@
 mod cgroup;
 mod gate;
 mod loads;
+pub mod paired;
 mod process;
 mod programs;
 
 pub use cgroup::Cgroups;
-pub use gate::{Bound, Gate};
+pub use gate::{Bound, Gate, Measured};
 pub use loads::{Done, Loads, Order, in_cgroup};
 pub use process::Sensor;
 pub use programs::{Programs, RunTime};

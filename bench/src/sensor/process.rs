@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use gnomon_link::{ProxyEnd, SensorEnd};
+use gnomon_link::{ProxyEnd, SensorEnd, ToSensor};
 use gnomon_sensor::Ring;
 
 use super::Cgroups;
@@ -33,7 +33,9 @@ impl Sensor {
     ///
     /// # Errors
     /// It does not start or does not greet within 15 s.
-    pub fn start(gnomon: &Path, cgroups: &Cgroups) -> Result<Self> {
+    ///
+    /// `explicit_port` is what the proxy would say is its own: of connections there and nowhere else owners are filed.
+    pub fn start(gnomon: &Path, cgroups: &Cgroups, explicit_port: u16) -> Result<Self> {
         let (link, theirs): (ProxyEnd, SensorEnd) = ProxyEnd::pair()?;
         let mut command = Command::new(gnomon);
         command.arg("sensor").arg("--cgroup").arg(cgroups.load()).arg("--own-cgroup").arg(cgroups.own());
@@ -42,6 +44,7 @@ impl Sensor {
         let (stop, records) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let mut sensor = Self { child, link: None, stop, reader: None, records };
         let greeted = link.greet(READY_WITHIN).context("the sensor does not greet")?;
+        link.send(&ToSensor::ExplicitPort { port: explicit_port }, &[], READY_WITHIN)?;
         sensor.link = Some(link);
         let mut ring = Ring::from_fd(greeted.ring, greeted.ring_bytes).context("mapping the ring buffer")?;
         let (stop, records) = (Arc::clone(&sensor.stop), Arc::clone(&sensor.records));
