@@ -1,6 +1,8 @@
-//! `cargo xtask interop`: real clients and servers through the proxy, or real agents under `gnomon exec`.
+//! `cargo xtask interop`: real clients and servers through the proxy, real agents under `gnomon exec`, or the portal
+//! under the official conformance suites.
 
 mod agents;
+mod portal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ pub struct Interop {
     /// Run the big agents under `gnomon exec` instead, offline: 740 MB are installed, and root is needed
     #[arg(long, conflicts_with = "direct")]
     agents: bool,
+    /// Judge the portal instead: conformance, both eras, servers that fail
+    #[arg(long, conflicts_with = "agents")]
+    portal: bool,
 }
 
 impl Interop {
@@ -42,6 +47,9 @@ impl Interop {
             None => Some(build_gnomon()?),
         };
         fs::create_dir_all(&work)?;
+        if self.portal {
+            return portal::run_checks(gnomon.as_deref(), &scripts.join("portal"), &work.join("portal"), self.only.as_deref());
+        }
         if let Some(gnomon) = gnomon.as_ref().filter(|_| self.agents) {
             return agents::run_checks(gnomon, &scripts.join("agents"), &work.join("agents"), self.only.as_deref());
         }

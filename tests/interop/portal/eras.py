@@ -1,0 +1,58 @@
+"""Every era of client with every era of server, alone and mixed: lists, calls and errors come through, or say why not."""
+
+import contextlib
+import sys
+
+import lab
+import mcp
+from upstream import ERAS, Upstream
+
+CLIENTS = ("2025-03-26", "2025-06-18", mcp.LEGACY, mcp.MODERN)
+
+
+@contextlib.contextmanager
+def fleet(*eras):
+    """A server of each era, by that name, and what a portal is told of them."""
+    running = [Upstream(era, era) for era in eras if era != "stdio"]
+    try:
+        reached = {upstream.name: upstream.url for upstream in running}
+        if "stdio" in eras:
+            reached["stdio"] = [sys.executable, str(lab.HERE / "stdio_server.py")]
+        yield running, reached
+    finally:
+        for upstream in running:
+            upstream.stop()
+
+
+def run_all(results, gnomon):
+    kinds = [*ERAS, "stdio"]
+    try:
+        with fleet("stdio") as (_, reached), lab.portal(gnomon, reached):
+            pass
+    except SystemExit as refused:
+        if "not supported" not in str(refused):
+            raise
+        results.skip("portal-stdio", "this gnomon runs no servers on standard input and output yet")
+        kinds = list(ERAS)
+    for server in kinds:
+        for client in CLIENTS:
+            results.check(f"eras: a client of {client} and a server that is {server}", lambda s=server, c=client: works(gnomon, [s], c))
+    for client in CLIENTS:
+        results.check(f"eras: a client of {client} and one server of each kind", lambda c=client: works(gnomon, kinds, c))
+
+
+def works(gnomon, servers, era):
+    with fleet(*servers) as (_, reached), lab.portal(gnomon, reached) as portal:
+        client = mcp.Client(portal.url, era)
+        client.open()
+        tools = set(client.tools())
+        wanted = {f"{server}_{tool}" for server in servers for tool in ("echo", "who")}
+        assert wanted <= tools, f"without {sorted(wanted - tools)}; {portal.said()}"
+        for server in servers:
+            assert client.call(f"{server}_who") == server
+            assert client.call(f"{server}_echo", text="grüße") == "grüße"
+        try:
+            said = client.call(f"{servers[0]}_nothing")
+        except mcp.RpcError:
+            return
+        raise AssertionError(f"a tool that is not there answered {said!r}")

@@ -1,0 +1,25 @@
+//! `cargo xtask interop --portal`: the portal under the official conformance suites, before servers of every era, and
+//! before servers that fail. The checks are in `tests/interop/portal`.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use super::install_node;
+use crate::pass_on;
+
+/// Installs the suites that the lock file pins, runs the checks, passes their verdict on.
+pub(super) fn run_checks(gnomon: Option<&Path>, scripts: &Path, work: &Path, only: Option<&str>) -> Result<ExitCode> {
+    install_node(scripts, work)?;
+    let mut checks = Command::new("python3");
+    checks.arg(scripts.join("run.py")).arg("--modules").arg(work.join("node_modules"));
+    match gnomon {
+        Some(binary) => checks.arg("--gnomon").arg(binary),
+        None => checks.arg("--direct"),
+    };
+    if let Some(only) = only {
+        checks.args(["--only", only]);
+    }
+    Ok(pass_on(checks.status().context("starting the checks of the portal")?))
+}
