@@ -1,0 +1,347 @@
+//! The handle that records, and the one writer behind it: chains what waits, commits it as a group, signs checkpoints.
+
+use crate::{
+    Checkpoint, Kind, Record, SigningKey,
+    chain::Head,
+    delivery::Delivery,
+    queue::{Pace, Queue, Recorded, Taken, Waiting},
+    sink::Sink,
+    store::{Columns, Entry, KeptCheckpoint, Store, StoreError},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use thiserror::Error;
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
+
+/// How often a conflict with another writer is tried again.
+const TRIES: usize = 5;
+/// How often a failure that lasts is written to the log.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// How the audit is kept.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// How long the first record of a group waits for more, unless somebody waits for it. Default 20 ms.
+    pub commit_every: Duration,
+    /// How often a checkpoint is made while there are new records. Default one minute: so much an attacker can take away
+    /// without a trace.
+    pub checkpoint_every: Duration,
+    /// How often one is made without, so that silence shows. Default one hour.
+    pub heartbeat: Duration,
+    /// How long records are kept; for ever without. Default a year.
+    pub retention: Option<Duration>,
+}
+
+impl Default for AuditOptions {
+    fn default() -> Self {
+        Self {
+            commit_every: Duration::from_millis(20),
+            checkpoint_every: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(3600),
+            retention: Some(Duration::from_secs(365 * 24 * 3600)),
+        }
+    }
+}
+
+/// What the audit did so far, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditCounts {
+    /// Records that are durable.
+    pub written: u64,
+    /// Records that are lost.
+    pub lost: u64,
+    /// Checkpoints that were made.
+    pub checkpoints: u64,
+    /// Attempts to send a checkpoint that failed.
+    pub send_failures: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    written: AtomicU64,
+    checkpoints: AtomicU64,
+    send_failures: Arc<AtomicU64>,
+}
+
+/// A record could not be made durable. What it was about must not go on where the audit is a condition.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the audit could not write the record")]
+pub struct NotWritten;
+
+/// Records. Cheap to clone.
+#[derive(Clone)]
+pub struct Audit {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+}
+
+/// The writer; the audit ends with it.
+pub struct Writer {
+    queue: Arc<Queue>,
+    task: JoinHandle<()>,
+}
+
+impl Audit {
+    /// Starts the writer on this runtime.
+    ///
+    /// # Errors
+    /// When the store does not say how far the chain goes.
+    pub async fn start(
+        mut store: Box<dyn Store>,
+        key: SigningKey,
+        sinks: Vec<Box<dyn Sink>>,
+        options: AuditOptions,
+    ) -> Result<(Self, Writer), StoreError> {
+        let head = store.head().await?;
+        let last = store.checkpoint_before(i64::MAX).await?;
+        let queue = Arc::new(Queue::default());
+        let counters = Arc::new(Counters::default());
+        let deliveries = sinks.into_iter().map(|sink| Delivery::start(sink, counters.send_failures.clone())).collect();
+        let number = last.as_ref().map_or(0, |last| last.number);
+        let checkpointed = last.map_or(0, |last| last.head.seq);
+        let task = Task {
+            queue: queue.clone(),
+            counters: counters.clone(),
+            store,
+            key,
+            deliveries,
+            options,
+            head,
+            number,
+            checkpointed,
+            made: None,
+            told_lost: 0,
+            complained: None,
+        };
+        let task = tokio::spawn(task.run());
+        Ok((Self { queue: queue.clone(), counters }, Writer { queue, task }))
+    }
+
+    /// Records an act. Never waits.
+    pub fn record(&self, record: Record) -> Recorded {
+        self.queue.push(waiting(record, None))
+    }
+
+    /// Records an act and waits until it is durable; its number.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn record_durably(&self, record: Record) -> Result<u64, NotWritten> {
+        let (done, written) = oneshot::channel();
+        match self.queue.push(waiting(record, Some(done))) {
+            Recorded::Queued => written.await.ok().and_then(Result::ok).ok_or(NotWritten),
+            Recorded::Lost => Err(NotWritten),
+        }
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn counts(&self) -> AuditCounts {
+        AuditCounts {
+            written: self.counters.written.load(Ordering::Relaxed),
+            lost: self.queue.lost(),
+            checkpoints: self.counters.checkpoints.load(Ordering::Relaxed),
+            send_failures: self.counters.send_failures.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Writer {
+    /// Writes what waits, makes a last checkpoint, and ends.
+    pub async fn shutdown(self) {
+        self.queue.shut();
+        let _ = self.task.await;
+    }
+}
+
+fn waiting(mut record: Record, done: Option<oneshot::Sender<Result<u64, ()>>>) -> Waiting {
+    let body = record.encode();
+    let text = |text: &Option<smol_str::SmolStr>| text.as_ref().map(ToString::to_string);
+    let columns = Columns {
+        at_ms: record.at_ms(),
+        kind: record.kind.as_str().to_owned(),
+        user: text(&record.user_name),
+        server: text(&record.server),
+    };
+    Waiting { body, columns, done }
+}
+
+struct Task {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    store: Box<dyn Store>,
+    key: SigningKey,
+    deliveries: Vec<Delivery>,
+    options: AuditOptions,
+    head: Head,
+    number: u64,
+    /// The record of the last checkpoint.
+    checkpointed: u64,
+    /// When that was made by this process.
+    made: Option<Instant>,
+    /// How many lost records the audit has told of.
+    told_lost: u64,
+    complained: Option<Instant>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut look = Instant::now() + self.options.checkpoint_every;
+        loop {
+            tokio::select! {
+                () = self.queue.arrived() => {}
+                () = sleep_until(look) => {}
+            }
+            if self.queue.pace() == Pace::Easy {
+                sleep(self.options.commit_every).await;
+            }
+            let Taken { waiting, shut } = self.queue.take();
+            self.write(waiting).await;
+            if shut {
+                break;
+            }
+            if Instant::now() >= look {
+                look = Instant::now() + self.options.checkpoint_every;
+                let silent = self.made.is_none_or(|made| made.elapsed() >= self.options.heartbeat);
+                if self.head.seq > self.checkpointed || silent {
+                    self.checkpoint().await;
+                    self.forget().await;
+                }
+            }
+        }
+        if self.head.seq > self.checkpointed {
+            self.checkpoint().await;
+        }
+        for delivery in self.deliveries {
+            delivery.end().await;
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::error!(cause = %error, "the audit's database could not be closed");
+        }
+    }
+
+    async fn write(&mut self, mut waiting: Vec<Waiting>) {
+        let lost = self.queue.lost();
+        if lost > self.told_lost {
+            let record = Record { kind: Kind::Lost, lost: Some(lost - self.told_lost), ..Record::at(SystemTime::now()) };
+            waiting.insert(0, self::waiting(record, None));
+        }
+        if waiting.is_empty() {
+            return;
+        }
+        let mut done = Vec::with_capacity(waiting.len());
+        let records = waiting.into_iter().map(|one| {
+            done.push(one.done);
+            (one.body, one.columns)
+        });
+        let records: Vec<_> = records.collect();
+        let count = records.len() as u64;
+        let first = match self.append(records).await {
+            Ok(first) => Some(first),
+            Err(error) => {
+                // Whoever was not told of the earlier ones will be of these, too.
+                self.queue.lose(count - u64::from(lost > self.told_lost));
+                self.complain("records", &error);
+                None
+            }
+        };
+        if first.is_some() {
+            self.told_lost = lost;
+            self.counters.written.fetch_add(count, Ordering::Relaxed);
+        }
+        for (n, done) in (0_u64..).zip(done) {
+            if let Some(done) = done {
+                let _ = done.send(first.map(|first| first + n).ok_or(()));
+            }
+        }
+    }
+
+    /// Chains records to the head and appends them; the number of the first.
+    async fn append(&mut self, records: Vec<(String, Columns)>) -> Result<u64, StoreError> {
+        let mut entries: Vec<Entry> = records.into_iter().map(|(body, columns)| Entry { head: self.head, body, columns }).collect();
+        let mut tries = 0;
+        loop {
+            let mut head = self.head;
+            for entry in &mut entries {
+                head = head.then(&entry.body);
+                entry.head = head;
+            }
+            if let Some(error) = self.store.append(&entries).await.err() {
+                // It may have been written all the same, or another writer was faster: the store knows.
+                let now = self.store.head().await?;
+                if now != head {
+                    tries += 1;
+                    self.head = now;
+                    if matches!(error, StoreError::Conflict) && tries < TRIES {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            }
+            let first = self.head.seq + 1;
+            self.head = head;
+            return Ok(first);
+        }
+    }
+
+    async fn checkpoint(&mut self) {
+        for _ in 0..TRIES {
+            let now = SystemTime::now();
+            let checkpoint = Checkpoint::sign(&self.key, self.store.chain(), self.number + 1, self.head, now);
+            let line: Arc<str> = checkpoint.line().into();
+            let kept = KeptCheckpoint { number: checkpoint.number, head: self.head, at_ms: milliseconds(now), line: line.to_string() };
+            match self.store.keep(&kept).await {
+                Ok(()) => {
+                    (self.number, self.checkpointed, self.made) = (checkpoint.number, self.head.seq, Some(Instant::now()));
+                    self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+                    self.deliveries.iter().for_each(|delivery| delivery.send(&line));
+                    return;
+                }
+                // Another writer used the number, which must not stand for two things.
+                Err(StoreError::Conflict) => match self.store.checkpoint_before(i64::MAX).await {
+                    Ok(last) => self.number = last.map_or(self.number, |last| last.number),
+                    Err(error) => return self.complain("a checkpoint", &error),
+                },
+                Err(error) => return self.complain("a checkpoint", &error),
+            }
+        }
+    }
+
+    /// Takes away what is older than retention, up to a checkpoint, so that the rest can still be verified.
+    async fn forget(&mut self) {
+        let Some(retention) = self.options.retention else { return };
+        let before = SystemTime::now().checked_sub(retention).map_or(0, milliseconds);
+        let forgotten = match self.store.checkpoint_before(before).await {
+            Ok(Some(checkpoint)) => match self.store.anchor().await {
+                Ok(anchor) if anchor.seq < checkpoint.head.seq => self.store.trim(checkpoint.head).await,
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            },
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = forgotten {
+            self.complain("retention", &error);
+        }
+    }
+
+    fn complain(&mut self, what: &str, error: &StoreError) {
+        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            self.complained = Some(Instant::now());
+            tracing::error!(what, cause = %error, "the audit could not be written; trying on");
+        }
+    }
+}
+
+fn milliseconds(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
+}

@@ -1,0 +1,102 @@
+//! The chain: each record's hash covers the one before it, its place, and its bytes as they are stored. Nothing is
+//! re-encoded to be verified.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use std::fmt;
+
+/// SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Hash {
+    /// From 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        unhex(text)?.try_into().ok().map(Hash)
+    }
+}
+
+/// Which chain this is: random, made with the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ChainId(pub [u8; 16]);
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl ChainId {
+    /// From 32 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        unhex(text)?.try_into().ok().map(ChainId)
+    }
+
+    /// What the first record's hash covers in place of a record before it.
+    #[must_use]
+    pub fn start(self) -> Head {
+        Head { seq: 0, hash: digest(&[b"gnomon-audit-1 start", &self.0]) }
+    }
+}
+
+/// How far a chain goes: the last record's number, from 1, and its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The number; 0 before the first record.
+    pub seq: u64,
+    /// The hash.
+    pub hash: Hash,
+}
+
+impl Head {
+    /// The head after a record with this body.
+    #[must_use]
+    pub fn then(self, body: &str) -> Head {
+        let seq = self.seq.saturating_add(1);
+        Head { seq, hash: digest(&[b"gnomon-audit-1 record", &self.hash.0, &seq.to_be_bytes(), body.as_bytes()]) }
+    }
+}
+
+/// The hash of parts, each behind its length, so that no two lists of parts are the same bytes.
+fn digest(parts: &[&[u8]]) -> Hash {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Hash(hash)
+}
+
+/// Lowercase hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || text.len() > 64 {
+        return None;
+    }
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+}

@@ -1,0 +1,58 @@
+//! Who did what through the portal, so that it stands up: append-only, hash-chained, signed.
+//!
+//! [`Audit`] records acts; one writer chains them ([`Head::then`]), commits them in groups and signs a [`Checkpoint`] every
+//! minute, which [`Sink`]s take to where whoever owns this host cannot change it. [`verify`] holds the records against such
+//! checkpoints and finds change, removal, reordering, truncation and wholesale rewriting.
+//!
+//! **What it cannot find**, by construction: what whoever is root here does between an act and the next checkpoint that
+//! leaves; acts that are never recorded, once the recording program itself is theirs; anything, for whoever also
+//! controls the receiver of checkpoints and has the key. Lost records are no secret: the chain says how many.
+//!
+//! ```
+//! use gnomon_audit::{Audit, AuditOptions, Checkpoint, Expect, Kind, Record, SigningKey, SqliteStore, verify};
+//! use std::time::SystemTime;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let state = tempfile::tempdir()?;
+//! let path = state.path().join("audit.sqlite");
+//! let key = SigningKey::open(&state.path().join("audit.key"))?;
+//! let public = key.public();
+//! let store = SqliteStore::open(&path, 1 << 30).await?;
+//! let away = gnomon_audit::FileSink::new(state.path().join("elsewhere.jsonl"));
+//! let (audit, writer) = Audit::start(Box::new(store), key, vec![Box::new(away)], AuditOptions::default()).await?;
+//! audit.record_durably(Record { kind: Kind::Login, user_name: Some("anna".into()), ..Record::at(SystemTime::now()) }).await?;
+//! writer.shutdown().await;
+//!
+//! let lines = std::fs::read_to_string(state.path().join("elsewhere.jsonl"))?;
+//! let checkpoints: Vec<Checkpoint> = lines.lines().map(Checkpoint::parse).collect::<Result<_, _>>()?;
+//! let report = verify(&mut SqliteStore::read(&path).await?, &checkpoints, &public, Expect::default()).await?;
+//! assert!(report.is_sound(), "{report}");
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
+
+mod audit;
+mod chain;
+mod checkpoint;
+mod delivery;
+mod key;
+mod queue;
+mod record;
+mod sink;
+mod sqlite;
+mod store;
+mod verify;
+
+pub use audit::{Audit, AuditCounts, AuditOptions, NotWritten, Writer};
+pub use chain::{ChainId, Hash, Head};
+pub use checkpoint::{Checkpoint, MAX_LINE, NotACheckpoint};
+pub use delivery::MAX_UNSENT;
+pub use key::{KeyError, PublicKey, SigningKey};
+pub use queue::{MAX_WAITING, MAX_WAITING_BYTES, Recorded};
+pub use record::{Kind, MAX_NAMES, MAX_RECORD, MAX_TEXT, Record, Status, session_digest};
+pub use sink::{FileSink, Sending, Sink, SinkError};
+pub use sqlite::SqliteStore;
+pub use store::{Columns, Entry, KeptCheckpoint, Store, StoreError, Stored};
+pub use verify::{Expect, Finding, MAX_FINDINGS, Report, verify};

@@ -1,0 +1,112 @@
+//! Records that wait to be written: bounded, and never waited for by whoever only records.
+
+use crate::store::Columns;
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::{Notify, oneshot};
+
+/// The most records that wait.
+pub const MAX_WAITING: usize = 8192;
+/// The most bytes of records that wait.
+pub const MAX_WAITING_BYTES: usize = 32 << 20;
+
+/// Whether a record was written.
+pub(crate) type Written = Result<u64, ()>;
+
+/// A record on its way.
+pub(crate) struct Waiting {
+    pub(crate) body: String,
+    pub(crate) columns: Columns,
+    /// Whoever waits for it to be durable.
+    pub(crate) done: Option<oneshot::Sender<Written>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: Vec<Waiting>,
+    bytes: usize,
+    hurry: bool,
+    shut: bool,
+}
+
+/// What a recorder is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Recorded {
+    /// It waits for the writer.
+    Queued,
+    /// It is lost: the queue is full, or the writer has ended. The audit will say how many were.
+    Lost,
+}
+
+/// What the writer finds.
+pub(crate) struct Taken {
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) shut: bool,
+}
+
+/// Whether somebody waits for what is in the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Hurried,
+    Easy,
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    arrived: Notify,
+    lost: AtomicU64,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, one: Waiting) -> Recorded {
+        let mut inner = self.lock();
+        if inner.shut || inner.waiting.len() >= MAX_WAITING || inner.bytes + one.body.len() > MAX_WAITING_BYTES {
+            drop(inner);
+            self.lose(1);
+            return Recorded::Lost;
+        }
+        inner.bytes += one.body.len();
+        inner.hurry |= one.done.is_some();
+        inner.waiting.push(one);
+        drop(inner);
+        self.arrived.notify_one();
+        Recorded::Queued
+    }
+
+    pub(crate) fn take(&self) -> Taken {
+        let mut inner = self.lock();
+        (inner.bytes, inner.hurry) = (0, false);
+        Taken { waiting: std::mem::take(&mut inner.waiting), shut: inner.shut }
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        let inner = self.lock();
+        if inner.hurry || inner.shut { Pace::Hurried } else { Pace::Easy }
+    }
+
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    pub(crate) fn shut(&self) {
+        self.lock().shut = true;
+        self.arrived.notify_one();
+    }
+
+    pub(crate) fn lose(&self, records: u64) {
+        self.lost.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// How many were lost in all.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,248 @@
+//! The audit in SQLite: the only place that knows SQL.
+
+use crate::{
+    chain::{ChainId, Hash, Head},
+    store::{Columns, Entry, KeptCheckpoint, Store, StoreError, Stored},
+};
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
+};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+
+/// "gnoA": marks the file as an audit, so that nothing else is written into or read as one.
+const APPLICATION_ID: i64 = 0x676e_6f41;
+const PAGE_BYTES: u64 = 16384;
+
+/// Records are never updated; what would is refused by the database itself, so that no mistake of ours can.
+const SCHEMA: &str = "
+    CREATE TABLE chain (id BLOB NOT NULL, anchor_seq INTEGER NOT NULL, anchor_hash BLOB NOT NULL) STRICT;
+    CREATE TABLE record (
+      seq INTEGER PRIMARY KEY,
+      hash BLOB NOT NULL,
+      at_ms INTEGER NOT NULL,
+      kind TEXT NOT NULL,
+      user TEXT,
+      server TEXT,
+      body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX record_user ON record (user, seq) WHERE user IS NOT NULL;
+    CREATE TRIGGER record_stays BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'records are never changed'); END;
+    CREATE TABLE checkpoint (
+      number INTEGER PRIMARY KEY,
+      seq INTEGER NOT NULL,
+      hash BLOB NOT NULL,
+      at_ms INTEGER NOT NULL,
+      line TEXT NOT NULL
+    ) STRICT;
+    PRAGMA application_id = 1735290689;
+    PRAGMA user_version = 1;";
+
+/// An audit in a file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    conn: SqliteConnection,
+    chain: ChainId,
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Conflict,
+        _ => StoreError::Database(error.to_string()),
+    }
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn head(row: &SqliteRow, seq: &str, hash: &str) -> Result<Head, StoreError> {
+    let bytes: Vec<u8> = row.try_get(hash).map_err(failed)?;
+    let hash = Hash::from_bytes(&bytes).ok_or_else(|| StoreError::Database("a hash has not 32 bytes".to_owned()))?;
+    let seq: i64 = row.try_get(seq).map_err(failed)?;
+    Ok(Head { seq: u64::try_from(seq).unwrap_or(0), hash })
+}
+
+impl SqliteStore {
+    /// Opens an audit (mode 0640), or begins one with this chain id where there is none. Beyond `max_bytes` nothing more is
+    /// taken, rather than anything lost in silence.
+    ///
+    /// # Errors
+    /// When the file cannot be used or is something else.
+    pub async fn open(path: &Path, max_bytes: u64) -> Result<Self, StoreError> {
+        let database = |error: std::io::Error| StoreError::Database(format!("{}: {error}", path.display()));
+        OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(database)?;
+        let options = Self::options(path).pragma("max_page_count", (max_bytes / PAGE_BYTES).max(64).to_string());
+        let mut conn = options.connect().await.map_err(failed)?;
+        let fresh: i64 = sqlx::query("SELECT count(*) AS n FROM sqlite_schema")
+            .fetch_one(&mut conn)
+            .await
+            .and_then(|row| row.try_get("n"))
+            .map_err(failed)?;
+        if fresh == 0 {
+            Self::begin(&mut conn).await?;
+        }
+        Self::ours(conn, path).await
+    }
+
+    /// Opens an audit to look at it: nothing is written.
+    ///
+    /// # Errors
+    /// When there is none, or the file is something else.
+    pub async fn read(path: &Path) -> Result<Self, StoreError> {
+        let conn = Self::options(path).read_only(true).create_if_missing(false).connect().await.map_err(failed)?;
+        Self::ours(conn, path).await
+    }
+
+    fn options(path: &Path) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(path)
+            .page_size(16384)
+            .journal_mode(SqliteJournalMode::Wal)
+            // In WAL mode only FULL syncs the log at every commit.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(2))
+            .pragma("cache_size", "-2048")
+            .optimize_on_close(false, None)
+            .disable_statement_logging()
+    }
+
+    async fn begin(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+        let mut id = [0; 16];
+        aws_lc_rs::rand::fill(&mut id).map_err(|_| StoreError::Database("the system gives no random bytes".to_owned()))?;
+        let start = ChainId(id).start();
+        let mut all = conn.begin().await.map_err(failed)?;
+        sqlx::raw_sql(SCHEMA).execute(&mut *all).await.map_err(failed)?;
+        let insert =
+            sqlx::query("INSERT INTO chain (id, anchor_seq, anchor_hash) VALUES (?, 0, ?)").bind(id.to_vec()).bind(start.hash.0.to_vec());
+        insert.execute(&mut *all).await.map_err(failed)?;
+        all.commit().await.map_err(failed)
+    }
+
+    async fn ours(mut conn: SqliteConnection, path: &Path) -> Result<Self, StoreError> {
+        let foreign = || StoreError::Foreign(path.display().to_string());
+        let row = sqlx::query("PRAGMA application_id").fetch_one(&mut conn).await.map_err(|_| foreign())?;
+        if row.try_get::<i64, _>(0).map_err(failed)? != APPLICATION_ID {
+            return Err(foreign());
+        }
+        let row = sqlx::query("SELECT id FROM chain").fetch_one(&mut conn).await.map_err(failed)?;
+        let id: Vec<u8> = row.try_get("id").map_err(failed)?;
+        Ok(Self { conn, chain: ChainId(id.try_into().map_err(|_| foreign())?) })
+    }
+}
+
+impl Store for SqliteStore {
+    fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    fn anchor(&mut self) -> Stored<'_, Head> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT anchor_seq, anchor_hash FROM chain").fetch_one(&mut self.conn).await.map_err(failed)?;
+            head(&row, "anchor_seq", "anchor_hash")
+        })
+    }
+
+    fn head(&mut self) -> Stored<'_, Head> {
+        Box::pin(async move {
+            let last = sqlx::query("SELECT seq, hash FROM record ORDER BY seq DESC LIMIT 1")
+                .fetch_optional(&mut self.conn)
+                .await
+                .map_err(failed)?;
+            match last {
+                Some(row) => head(&row, "seq", "hash"),
+                None => self.anchor().await,
+            }
+        })
+    }
+
+    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()> {
+        Box::pin(async move {
+            // Immediate: whoever writes at the same time waits here, not in the middle.
+            let mut all = self.conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+            for entry in entries {
+                sqlx::query("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES (?,?,?,?,?,?,?)")
+                    .bind(number(entry.head.seq))
+                    .bind(entry.head.hash.0.to_vec())
+                    .bind(entry.columns.at_ms)
+                    .bind(&entry.columns.kind)
+                    .bind(entry.columns.user.as_deref())
+                    .bind(entry.columns.server.as_deref())
+                    .bind(&entry.body)
+                    .execute(&mut *all)
+                    .await
+                    .map_err(failed)?;
+            }
+            all.commit().await.map_err(failed)
+        })
+    }
+
+    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>> {
+        Box::pin(async move {
+            let select = sqlx::query("SELECT seq, hash, at_ms, kind, user, server, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?");
+            let rows = select.bind(number(seq)).bind(limit).fetch_all(&mut self.conn).await.map_err(failed)?;
+            let entry = |row: &SqliteRow| {
+                let columns = Columns {
+                    at_ms: row.try_get("at_ms").map_err(failed)?,
+                    kind: row.try_get("kind").map_err(failed)?,
+                    user: row.try_get("user").map_err(failed)?,
+                    server: row.try_get("server").map_err(failed)?,
+                };
+                Ok(Entry { head: head(row, "seq", "hash")?, body: row.try_get("body").map_err(failed)?, columns })
+            };
+            rows.iter().map(entry).collect()
+        })
+    }
+
+    fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
+        Box::pin(async move {
+            sqlx::query("INSERT INTO checkpoint (number, seq, hash, at_ms, line) VALUES (?,?,?,?,?)")
+                .bind(number(checkpoint.number))
+                .bind(number(checkpoint.head.seq))
+                .bind(checkpoint.head.hash.0.to_vec())
+                .bind(checkpoint.at_ms)
+                .bind(&checkpoint.line)
+                .execute(&mut self.conn)
+                .await
+                .map_err(failed)?;
+            Ok(())
+        })
+    }
+
+    fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>> {
+        Box::pin(async move {
+            let select = sqlx::query("SELECT number, seq, hash, at_ms, line FROM checkpoint WHERE at_ms <= ? ORDER BY number DESC LIMIT 1");
+            let Some(row) = select.bind(at_ms).fetch_optional(&mut self.conn).await.map_err(failed)? else { return Ok(None) };
+            let number: i64 = row.try_get("number").map_err(failed)?;
+            Ok(Some(KeptCheckpoint {
+                number: u64::try_from(number).unwrap_or(0),
+                head: head(&row, "seq", "hash")?,
+                at_ms: row.try_get("at_ms").map_err(failed)?,
+                line: row.try_get("line").map_err(failed)?,
+            }))
+        })
+    }
+
+    fn checkpoints(&mut self) -> Stored<'_, Vec<String>> {
+        Box::pin(async move {
+            let rows = sqlx::query("SELECT line FROM checkpoint ORDER BY number").fetch_all(&mut self.conn).await.map_err(failed)?;
+            rows.iter().map(|row| row.try_get("line").map_err(failed)).collect()
+        })
+    }
+
+    fn trim(&mut self, upto: Head) -> Stored<'_, ()> {
+        Box::pin(async move {
+            let seq = number(upto.seq);
+            let mut all = self.conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+            sqlx::query("DELETE FROM record WHERE seq <= ?").bind(seq).execute(&mut *all).await.map_err(failed)?;
+            sqlx::query("DELETE FROM checkpoint WHERE seq < ?").bind(seq).execute(&mut *all).await.map_err(failed)?;
+            let anchor = sqlx::query("UPDATE chain SET anchor_seq = ?, anchor_hash = ?").bind(seq).bind(upto.hash.0.to_vec());
+            anchor.execute(&mut *all).await.map_err(failed)?;
+            all.commit().await.map_err(failed)
+        })
+    }
+
+    fn close(self: Box<Self>) -> Stored<'static, ()> {
+        Box::pin(async move { self.conn.close().await.map_err(failed) })
+    }
+}

@@ -1,0 +1,104 @@
+//! What the audit asks of a database: little, so that another one can take SQLite's place. Numbers are given by the writer;
+//! a store that already has one says so, and so two writers cannot fork the chain.
+
+use crate::chain::{ChainId, Hash, Head};
+use std::{future::Future, pin::Pin};
+use thiserror::Error;
+
+/// Something a store is still busy with.
+pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Why a store did not do it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A record of this number is there already: another writer was faster.
+    #[error("another writer was faster")]
+    Conflict,
+    /// The database failed.
+    #[error("the audit's database failed: {0}")]
+    Database(String),
+    /// The file is not an audit.
+    #[error("{0} is not a database of gnomon's audit")]
+    Foreign(String),
+}
+
+/// A record as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number and hash.
+    pub head: Head,
+    /// Its JSON, the bytes that the hash covers.
+    pub body: String,
+    /// For filters: copies of what the body says. `verify` compares them.
+    pub columns: Columns,
+}
+
+/// What of a record can be filtered by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+    /// `gnomon.audit.kind`.
+    pub kind: String,
+    /// `user.name`.
+    pub user: Option<String>,
+    /// `gnomon.server.id`.
+    pub server: Option<String>,
+}
+
+/// A checkpoint as it is kept beside the records, for people; what counts is the copy that left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptCheckpoint {
+    /// Its number.
+    pub number: u64,
+    /// How far the chain went.
+    pub head: Head,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Its line.
+    pub line: String,
+}
+
+/// Keeps records and checkpoints.
+pub trait Store: Send {
+    /// Which chain this is, as made with the database.
+    fn chain(&self) -> ChainId;
+    /// What the oldest record that is kept builds on: the chain's start, or where it was trimmed.
+    fn anchor(&mut self) -> Stored<'_, Head>;
+    /// How far the chain goes.
+    fn head(&mut self) -> Stored<'_, Head>;
+    /// Adds records, all or none, durable on return.
+    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()>;
+    /// Up to so many records after this number, in order.
+    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>>;
+    /// Keeps a checkpoint.
+    fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()>;
+    /// The newest checkpoint that is not younger than this.
+    fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>>;
+    /// The lines of all checkpoints that are kept, in order.
+    fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
+    /// Takes away records up to this head, which a checkpoint has, and the checkpoints before it.
+    fn trim(&mut self, upto: Head) -> Stored<'_, ()>;
+    /// Closes it; all that was added is in its file.
+    fn close(self: Box<Self>) -> Stored<'static, ()>;
+}
+
+impl Columns {
+    /// What the body says. `None` where it is no record.
+    pub(crate) fn of(body: &str) -> Option<Self> {
+        let record: crate::Record = serde_json::from_str(body).ok()?;
+        let text = |text: &Option<smol_str::SmolStr>| text.as_ref().map(ToString::to_string);
+        Some(Self {
+            at_ms: record.at_ms(),
+            kind: record.kind.as_str().to_owned(),
+            user: text(&record.user_name),
+            server: text(&record.server),
+        })
+    }
+}
+
+impl Hash {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Hash)
+    }
+}

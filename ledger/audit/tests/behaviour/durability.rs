@@ -1,0 +1,175 @@
+//! What is written when, and what happens when it cannot be.
+
+use crate::stage::{Stage, record, until};
+use gnomon_audit::{
+    Audit, AuditOptions, ChainId, Entry, Head, KeptCheckpoint, MAX_WAITING, NotWritten, Recorded, SqliteStore, Store, StoreError, Stored,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+#[tokio::test]
+async fn a_record_that_is_waited_for_is_in_the_file_when_the_wait_ends() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    for n in 1..=3 {
+        assert_eq!(audit.record_durably(record("anna", "x")).await, Ok(n));
+        assert_eq!(stage.entries().await.len() as u64, n);
+    }
+    writer.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_recorders_share_commits_and_none_is_lost() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|n| {
+            let audit = audit.clone();
+            tokio::spawn(async move {
+                for m in 0..50 {
+                    if m % 10 == 0 {
+                        audit.record_durably(record("anna", &format!("{n}"))).await.unwrap();
+                    } else {
+                        assert_eq!(audit.record(record("anna", &format!("{n}"))), Recorded::Queued);
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    writer.shutdown().await;
+    assert_eq!(audit.counts().written, 400);
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.records == 400, "{report}");
+}
+
+#[tokio::test]
+async fn what_comes_after_the_end_is_lost_and_counted() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    writer.shutdown().await;
+    assert_eq!(audit.record(record("anna", "x")), Recorded::Lost);
+    assert_eq!(audit.record_durably(record("anna", "x")).await, Err(NotWritten));
+    assert_eq!(audit.counts().lost, 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_loses_what_comes_and_the_chain_says_how_much() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    // Nothing is awaited here, so the writer has no turn.
+    let lost = (0..MAX_WAITING + 7).filter(|_| audit.record(record("anna", "x")) == Recorded::Lost).count();
+    assert_eq!(lost, 7);
+    writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound(), "{report}");
+    assert_eq!((report.lost, report.records), (7, MAX_WAITING as u64 + 1));
+}
+
+/// A store whose disk is full when somebody says so.
+struct Failing {
+    inner: SqliteStore,
+    full: Arc<AtomicBool>,
+}
+
+impl Store for Failing {
+    fn chain(&self) -> ChainId {
+        self.inner.chain()
+    }
+    fn anchor(&mut self) -> Stored<'_, Head> {
+        self.inner.anchor()
+    }
+    fn head(&mut self) -> Stored<'_, Head> {
+        self.inner.head()
+    }
+    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Database("disk full".to_owned())) });
+        }
+        self.inner.append(entries)
+    }
+    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>> {
+        self.inner.after(seq, limit)
+    }
+    fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
+        self.inner.keep(checkpoint)
+    }
+    fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>> {
+        self.inner.checkpoint_before(at_ms)
+    }
+    fn checkpoints(&mut self) -> Stored<'_, Vec<String>> {
+        self.inner.checkpoints()
+    }
+    fn trim(&mut self, upto: Head) -> Stored<'_, ()> {
+        self.inner.trim(upto)
+    }
+    fn close(self: Box<Self>) -> Stored<'static, ()> {
+        Box::new(self.inner).close()
+    }
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_records_fail_and_afterwards_the_chain_says_so() {
+    let stage = Stage::new();
+    let full = Arc::new(AtomicBool::new(false));
+    let inner = SqliteStore::open(&stage.path("audit.sqlite"), 1 << 30).await.unwrap();
+    let store = Failing { inner, full: full.clone() };
+    let away = gnomon_audit::FileSink::new(stage.path("away.jsonl"));
+    let (audit, writer) = Audit::start(Box::new(store), stage.key(), vec![Box::new(away)], AuditOptions::default()).await.unwrap();
+    audit.record_durably(record("anna", "before")).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    assert_eq!(audit.record_durably(record("anna", "during")).await, Err(NotWritten));
+    let _ = audit.record(record("anna", "during"));
+    until(|| audit.counts().lost == 2).await;
+    full.store(false, Ordering::SeqCst);
+    assert_eq!(audit.record_durably(record("anna", "after")).await, Ok(3), "behind the record of the loss");
+    writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.lost == 2, "{report}");
+}
+
+#[tokio::test]
+async fn two_writers_make_one_chain() {
+    let stage = Stage::new();
+    let ((one, first), (two, second)) = (stage.open(AuditOptions::default()).await, stage.open(AuditOptions::default()).await);
+    for n in 0..20 {
+        let audit = if n % 2 == 0 { &one } else { &two };
+        assert_eq!(audit.record_durably(record("anna", "x")).await, Ok(n + 1));
+    }
+    first.shutdown().await;
+    second.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.records == 20, "{report}");
+}
+
+#[tokio::test]
+async fn a_bound_on_the_file_refuses_rather_than_forgets() {
+    let stage = Stage::new();
+    let store = SqliteStore::open(&stage.path("audit.sqlite"), 1).await.unwrap();
+    let (audit, writer) =
+        Audit::start(Box::new(store), stage.key(), Vec::new(), AuditOptions { retention: None, ..AuditOptions::default() }).await.unwrap();
+    let mut big = record("anna", "x");
+    big.arguments = Some("y".repeat(60 << 10).into());
+    let mut written = 0;
+    while audit.record_durably(big.clone()).await.is_ok() {
+        written += 1;
+        assert!(written < 1000, "64 pages are a megabyte");
+    }
+    writer.shutdown().await;
+    // The record that says that one was lost may still have found room.
+    assert!((written..=written + 1).contains(&stage.entries().await.len()));
+}
+
+#[tokio::test]
+async fn another_programs_database_is_not_touched() {
+    let stage = Stage::new();
+    stage.play(1, 1).await;
+    stage.attack("PRAGMA application_id = 7").await;
+    assert!(matches!(SqliteStore::open(&stage.path("audit.sqlite"), 1 << 20).await, Err(StoreError::Foreign(_))));
+    assert!(SqliteStore::read(&stage.path("none.sqlite")).await.is_err());
+    assert!(!stage.path("none.sqlite").exists());
+}

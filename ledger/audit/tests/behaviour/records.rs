@@ -1,0 +1,77 @@
+//! Records and checkpoints as text.
+
+use crate::stage::{Stage, record};
+use gnomon_audit::AuditOptions;
+use gnomon_audit::{Checkpoint, Kind, MAX_RECORD, MAX_TEXT, NotACheckpoint, Record, Status, session_digest};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+#[tokio::test]
+async fn a_record_has_flat_names_and_leaves_out_what_is_not_known() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+    let act = Record {
+        kind: Kind::Call,
+        user_name: Some("anna".into()),
+        groups: vec!["finance".into()],
+        status: Some(Status::Refused),
+        duration_ms: Some(7),
+        ..Record::at(at)
+    };
+    audit.record_durably(act.clone()).await.unwrap();
+    writer.shutdown().await;
+    let entry = stage.entries().await.remove(0);
+    assert_eq!(
+        entry.body,
+        r#"{"@timestamp":"2023-11-14T22:13:20.123Z","gnomon.audit.kind":"call","user.name":"anna","user.group.names":["finance"],"gnomon.status":"refused","gnomon.duration_ms":7}"#
+    );
+    assert_eq!(serde_json::from_str::<Record>(&entry.body).unwrap(), act);
+    assert_eq!((entry.columns.at_ms, entry.columns.user.as_deref()), (1_700_000_000_123, Some("anna")));
+}
+
+#[tokio::test]
+async fn a_record_is_bounded_and_says_that_it_was_shortened() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    let mut act = record(&"ü".repeat(MAX_TEXT), "x");
+    act.arguments = Some(Value::from("a".repeat(MAX_RECORD)));
+    act.groups = vec!["\u{1}".repeat(1000).into(); 1000];
+    audit.record_durably(act).await.unwrap();
+    writer.shutdown().await;
+    let body = stage.entries().await.remove(0).body;
+    assert!(body.len() <= MAX_RECORD, "{}", body.len());
+    let read: Record = serde_json::from_str(&body).unwrap();
+    assert_eq!((read.shortened, read.arguments), (Some(true), None));
+    assert!(read.user_name.unwrap().ends_with('…'));
+    assert!(stage.verify().await.is_sound());
+}
+
+#[test]
+fn a_session_is_named_by_what_nobody_can_use() {
+    let digest = session_digest("secret-session");
+    assert_eq!(digest.len(), 24);
+    assert!(!digest.contains("secret") && digest != session_digest("other"));
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_read_as_it_was_written_also_behind_a_syslog_header() {
+    let stage = Stage::new();
+    stage.play(1, 1).await;
+    let checkpoint = stage.checkpoints().remove(0);
+    let line = checkpoint.line();
+    assert_eq!(Checkpoint::parse(&line), Ok(checkpoint.clone()));
+    assert_eq!(Checkpoint::parse(&format!("<134>1 2026-01-01T00:00:00Z host gnomon - - - {line}\n")), Ok(checkpoint));
+    for bad in ["", "{}", "{\"gnomon.audit.chain\":1}", "nothing", &line[..line.len() - 3]] {
+        assert_eq!(Checkpoint::parse(bad), Err(NotACheckpoint), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_line_is_read_or_refused(line in "\\PC{0,200}") {
+        let _ = Checkpoint::parse(&line);
+        let _ = Checkpoint::parse(&format!("{{\"gnomon.audit.chain\":\"{line}\",\"gnomon.audit.head\":\"ü\"}}"));
+    }
+}

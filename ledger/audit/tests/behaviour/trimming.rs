@@ -1,0 +1,41 @@
+//! Retention takes away the oldest records; the rest can still be verified.
+
+use crate::stage::{Stage, record, until};
+use gnomon_audit::{AuditOptions, Expect, Finding, SqliteStore, Store};
+use std::time::{Duration, SystemTime};
+
+#[tokio::test]
+async fn what_is_older_than_retention_goes_and_the_rest_stays_sound() {
+    let stage = Stage::new();
+    stage.play(2, 5).await;
+    let options = AuditOptions { checkpoint_every: Duration::from_millis(10), retention: Some(Duration::ZERO), ..AuditOptions::default() };
+    let (audit, writer) = stage.open(options).await;
+    audit.record_durably(record("anna", "x")).await.unwrap();
+    until(|| audit.counts().checkpoints >= 1).await;
+    writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound(), "{report}");
+    assert!(report.range.is_none_or(|(first, _)| first > 10), "{report}");
+}
+
+#[tokio::test]
+async fn taking_away_more_than_retention_promises_is_found() {
+    let stage = Stage::new();
+    stage.play(2, 5).await;
+    let checkpoints = stage.checkpoints();
+    // What an attacker does who knows how retention works.
+    SqliteStore::open(&stage.path("audit.sqlite"), 1 << 30).await.unwrap().trim(checkpoints[0].head).await.unwrap();
+    let a_day_ago = SystemTime::now() - Duration::from_secs(86400);
+    let report = stage.verify_with(&checkpoints, Expect { kept_since: Some(a_day_ago) }).await;
+    assert_eq!(report.findings, [Finding::TrimmedTooMuch { seq: 5, at: checkpoints[0].at.clone() }]);
+    assert!(stage.verify_with(&checkpoints, Expect { kept_since: Some(SystemTime::now() + Duration::from_secs(60)) }).await.is_sound());
+}
+
+#[tokio::test]
+async fn a_beginning_that_no_checkpoint_knows_is_found() {
+    let stage = Stage::new();
+    stage.play(2, 5).await;
+    let third = stage.entries().await[2].head;
+    SqliteStore::open(&stage.path("audit.sqlite"), 1 << 30).await.unwrap().trim(third).await.unwrap();
+    assert_eq!(stage.verify().await.findings, [Finding::Beginning { seq: 4 }]);
+}
