@@ -13,7 +13,7 @@ use clap::Parser;
 use gnomon_bench::contender::free_port;
 use gnomon_bench::measure;
 use gnomon_bench::report::Spread;
-use gnomon_bench::sensor::{Bound, Cgroups, Gate, in_cgroup};
+use gnomon_bench::sensor::{Bound, Cgroups, Gate, Measured, in_cgroup};
 
 /// Connections in a row, before the other way has its turn.
 const TURN: usize = 10;
@@ -84,7 +84,7 @@ fn measure_ways(gnomon: &Path, rounds: u32) -> Result<ExitCode> {
             with.extend(now_with);
         }
         println!("| {what} | {} | {} | {} |", shown(without), shown(with), shown(differences.clone()));
-        gates.push(Gate { what: added, bound: Bound::AtMost(50.0), measured: Spread::of(differences) });
+        gates.push(Gate { what: added, bound: Bound::AtMost(50.0), measured: Measured::Samples(Spread::of(differences)) });
     }
     drop((direct, redirected));
     gnomon_runs.finish(&cgroups)?;
