@@ -15,6 +15,8 @@ use crate::pki::BenchPki;
 use crate::sensor::in_cgroup;
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
+// Short, as one bench measures how long a start takes.
+const READY_POLL: Duration = Duration::from_micros(500);
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -97,7 +99,7 @@ impl Process {
             if Instant::now() > deadline {
                 bail!("nothing listens on port {port} after {READY_WITHIN:?}:\n{}", self.log_tail());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(READY_POLL);
         }
         Ok(())
     }

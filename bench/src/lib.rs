@@ -14,6 +14,7 @@ pub mod contender;
 pub mod load;
 pub mod measure;
 pub mod pki;
+pub mod portal;
 pub mod report;
 pub mod sensor;
 pub mod upstream;

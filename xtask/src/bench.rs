@@ -3,6 +3,8 @@
 //! The measuring itself lives in `bench/`, which has its own lockfile: rivals are dependencies
 //! there, and a newcomer who only builds gnomon should never compile them.
 
+mod portal;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -20,6 +22,8 @@ pub enum Bench {
     Sensor(Sensor),
     /// What redirecting adds until a program hears a server that speaks first. Needs root and cgroup2
     ServerFirst(ServerFirst),
+    /// The portal beside nginx and two peers: latency, CPU, throughput, memory, start. Needs nginx
+    Portal(portal::Portal),
 }
 
 /// Options of the intercept bench; those left out take the bench's own defaults.
@@ -97,6 +101,11 @@ impl Bench {
             Self::ServerFirst(options) => {
                 let gnomon = options.gnomon.map_or_else(build_gnomon_to_ship, Ok)?;
                 hand_over(&programs, "server_first", &flags([("--rounds", options.rounds.map(|rounds| rounds.to_string()))]), &gnomon)
+            }
+            Self::Portal(options) => {
+                let peers = options.install_peers(&target_dir()?.join("bench/peers"))?;
+                let gnomon = options.gnomon.clone().map_or_else(build_gnomon_to_ship, Ok)?;
+                hand_over(&programs, "portal", &[options.flags(), peers].concat(), &gnomon)
             }
         }
     }
