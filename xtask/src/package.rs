@@ -40,9 +40,9 @@ pub struct Package {
     /// The container image as well; needs buildah, and the base image from its registry or --base
     #[arg(long)]
     image: bool,
-    /// A root file system of Debian's (tar) as the base of the image
-    #[arg(long, value_name = "FILE", requires = "image")]
-    base: Option<PathBuf>,
+    /// A root file system of this release of Debian's as the base of the image, made here with mmdebstrap
+    #[arg(long, value_name = "RELEASE", requires = "image")]
+    base: Option<String>,
     /// Install, use, upgrade and purge it in throw-away Debian systems, with a systemd of their own; needs root
     #[arg(long)]
     test: bool,
@@ -71,7 +71,8 @@ impl Package {
         let deb = deb::build(&home, &program, self.revision)?;
         println!("{}", deb.display());
         let tarball = self.tarball.then(|| tarball::build(&home, &program)).transpose()?;
-        let image = self.image.then(|| image::build(&home, &deb, self.base.as_deref())).transpose()?;
+        let base = self.base.map(|suite| root::archive(&home, &suite)).transpose()?;
+        let image = self.image.then(|| image::build(&home, &deb, base.as_deref())).transpose()?;
         for made in tarball.iter().chain(&image) {
             println!("{}", made.display());
         }

@@ -23,16 +23,7 @@ impl Root {
     /// # Errors
     /// The mirror does not answer, or has no such release.
     pub fn unpack(home: &Path, suite: &str) -> Result<Self> {
-        let archive = home.join(format!("{suite}.tar"));
-        if !archive.exists() {
-            eprintln!("making a root file system of {suite}");
-            let made = archive.with_extension("part");
-            let mut mmdebstrap = Command::new("mmdebstrap");
-            mmdebstrap.args(["--quiet", "--variant=minbase", "--format=tar", "--include", INCLUDE, suite]).arg(&made).arg(mirror()?);
-            output(&mut mmdebstrap)?;
-            // Moved into place at the end: what is there is whole.
-            fs::rename(&made, &archive)?;
-        }
+        let archive = archive(home, suite)?;
         let folder = fresh(home.join(format!("root-{suite}-{}", std::process::id())))?;
         let root = Self(folder);
         output(Command::new("tar").arg("-C").arg(&root.0).args(["--exclude=./dev/*", "-xf"]).arg(&archive))
@@ -43,6 +34,24 @@ impl Root {
     pub fn path(&self) -> &Path {
         &self.0
     }
+}
+
+/// The archive of one, made where it is not there yet.
+///
+/// # Errors
+/// The mirror does not answer, or has no such release.
+pub fn archive(home: &Path, suite: &str) -> Result<PathBuf> {
+    let archive = home.join(format!("{suite}.tar"));
+    if !archive.exists() {
+        eprintln!("making a root file system of {suite}");
+        let made = archive.with_extension("part");
+        let mut mmdebstrap = Command::new("mmdebstrap");
+        mmdebstrap.args(["--quiet", "--variant=minbase", "--format=tar", "--include", INCLUDE, suite]).arg(&made).arg(mirror()?);
+        output(&mut mmdebstrap)?;
+        // Moved into place at the end: what is there is whole.
+        fs::rename(&made, &archive)?;
+    }
+    Ok(archive)
 }
 
 impl Drop for Root {
