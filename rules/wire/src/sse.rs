@@ -1,8 +1,7 @@
 //! A push parser for `text/event-stream` (WHATWG HTML, 9.2.6 "Interpreting an event stream").
 //!
 //! Data is handed on as it arrives, never collected: an event of any size costs a few hundred
-//! bytes. What it does not do: reconnection times, and remembering the id
-//! from one event to the next.
+//! bytes. What it does not do: remembering the id from one event to the next.
 
 /// Most bytes kept of an event name or id; longer ones are cut, and so equal no name we know.
 pub const MAX_FIELD: usize = 256;
@@ -29,15 +28,18 @@ pub enum Item<'a> {
         id: Option<&'a str>,
         /// Whether clients dispatch it.
         has_data: HasData,
+        /// The reconnection time, milliseconds, if this event set one.
+        retry: Option<u32>,
     },
 }
 
-/// The fields that matter (WHATWG HTML, 9.2.6); `retry` and unknown ones are skipped.
+/// The fields that matter (WHATWG HTML, 9.2.6); unknown ones are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     Data,
     Event,
     Id,
+    Retry,
     Skipped,
 }
 
@@ -66,6 +68,15 @@ pub struct SseParser {
     event: Vec<u8>,
     id: Option<Vec<u8>>,
     has_data: HasData,
+    retry: Retry,
+}
+
+/// A reconnection time being read: ASCII digits only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    Unset,
+    Millis(u32),
+    Invalid,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +101,7 @@ impl SseParser {
             event: Vec::new(),
             id: None,
             has_data: HasData::No,
+            retry: Retry::Unset,
         }
     }
 
@@ -165,6 +177,7 @@ impl SseParser {
                     Field::Data => sink(Item::Data(value), next),
                     Field::Event => extend(&mut self.event, value),
                     Field::Id => extend(self.id.get_or_insert_default(), value),
+                    Field::Retry => self.retry = self.retry.read(value),
                     Field::Skipped => {}
                 }
                 next
@@ -177,6 +190,7 @@ impl SseParser {
             b"data" => Field::Data,
             b"event" => Field::Event,
             b"id" => Field::Id,
+            b"retry" => Field::Retry,
             // Comments have an empty name.
             _ => Field::Skipped,
         }
@@ -194,6 +208,7 @@ impl SseParser {
             // The last one counts.
             Field::Event => self.event.clear(),
             Field::Id => self.id.get_or_insert_default().clear(),
+            Field::Retry => self.retry = Retry::Unset,
             Field::Skipped => {}
         }
     }
@@ -216,11 +231,26 @@ impl SseParser {
         // An id with NUL is ignored.
         let id = self.id.as_deref().filter(|id| !id.contains(&0));
         let id = id.map(String::from_utf8_lossy);
-        let item = Item::Dispatch { event: &event, id: id.as_deref(), has_data: self.has_data };
+        let retry = match self.retry {
+            Retry::Millis(millis) => Some(millis),
+            Retry::Unset | Retry::Invalid => None,
+        };
+        let item = Item::Dispatch { event: &event, id: id.as_deref(), has_data: self.has_data, retry };
         sink(item, after);
         self.event.clear();
         self.id = None;
         self.has_data = HasData::No;
+        self.retry = Retry::Unset;
+    }
+}
+
+impl Retry {
+    fn read(self, digits: &[u8]) -> Self {
+        digits.iter().fold(self, |read, byte| match (read, byte) {
+            (Self::Unset, b'0'..=b'9') => Self::Millis(u32::from(byte - b'0')),
+            (Self::Millis(millis), b'0'..=b'9') => Self::Millis(millis.saturating_mul(10).saturating_add(u32::from(byte - b'0'))),
+            (Self::Unset | Self::Millis(_) | Self::Invalid, _) => Self::Invalid,
+        })
     }
 }
 

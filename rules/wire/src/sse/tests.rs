@@ -19,7 +19,7 @@ fn read_chunks<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<Seen> {
             assert!(after <= chunk.len());
             match item {
                 Item::Data(bytes) => data.extend_from_slice(bytes),
-                Item::Dispatch { event, id, has_data } => {
+                Item::Dispatch { event, id, has_data, .. } => {
                     if !data.is_empty() {
                         let text = String::from_utf8_lossy(&data).into_owned();
                         seen.push(Seen::Data(text));
@@ -128,4 +128,21 @@ proptest! {
         let whole = read_chunks(std::iter::once(stream.as_bytes()));
         prop_assert_eq!(whole, read_chunks(stream.as_bytes().chunks(size)));
     }
+}
+
+#[test]
+fn a_reconnection_time_is_told_if_it_is_digits_only() {
+    let told = |stream: &str| {
+        let mut times = Vec::new();
+        SseParser::new().feed(stream.as_bytes(), &mut |item, _| {
+            if let Item::Dispatch { retry, .. } = item {
+                times.push(retry);
+            }
+        });
+        times
+    };
+    assert_eq!(told("retry: 1500\n\ndata: x\n\n"), [Some(1500), None]);
+    assert_eq!(told("retry: 15s\n\nretry: -1\n\nretry:\n\n"), [None; 3]);
+    assert_eq!(told("retry: 99999999999\n\n"), [Some(u32::MAX)]);
+    assert_eq!(told("retry: 5\nretry: 7\n\n"), [Some(7)]);
 }

@@ -1,0 +1,528 @@
+//! One request that a server is to answer: where it goes, and how it gets there from either era to either.
+
+use crate::{
+    caller::Caller,
+    catalogue::Kind,
+    era::meta,
+    members::Members,
+    parked::ParkedCall,
+    portal::{Portal, as_text, with_text},
+    rpc::{Id, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, quoted},
+    session::Session,
+    upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, modern::with_meta},
+    view::{Exposed, Prefix, may_come_of, split_name},
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+use std::{borrow::Cow, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// How often a server may ask for more before it must answer.
+const MAX_ROUNDS: usize = 10;
+/// How long a client may take to answer a question.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// What is said to the client before its answer.
+#[derive(Debug)]
+pub enum Emission {
+    /// A message.
+    Message(Bytes),
+    /// The stream can be taken up again from here.
+    Prime(Option<Duration>),
+    /// The connection ends, the stream goes on.
+    Pause,
+}
+
+/// Who called, in which era.
+#[derive(Clone)]
+pub enum From {
+    /// Within a session.
+    Session(Arc<Session>),
+    /// With everything in the request.
+    Stateless(Arc<Client>),
+}
+
+/// A request with its way to the client.
+pub struct Call {
+    pub caller: Arc<Caller>,
+    pub from: From,
+    pub emit: mpsc::Sender<Emission>,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Routed {
+    server: usize,
+    method: SmolStr,
+    params: Option<Bytes>,
+    /// What is called, where it is on a list.
+    exposed: Option<Arc<Exposed>>,
+    /// The name as the client wrote it.
+    name: SmolStr,
+    arguments: Value,
+}
+
+/// A request under way with a server of the older era: it is told when nobody waits any more.
+pub struct Under {
+    session: Arc<LegacySession>,
+    id: Option<Id>,
+}
+
+impl Under {
+    fn new(session: Arc<LegacySession>, id: Id) -> Self {
+        Self { session, id: Some(id) }
+    }
+
+    fn answered(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            let session = self.session.clone();
+            tokio::spawn(async move {
+                let params = format!("{{\"requestId\":{},\"reason\":\"the client has gone\"}}", id.json());
+                let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
+            });
+        }
+    }
+}
+
+/// How far a conversation went.
+enum Driven {
+    Answered(Outcome),
+    /// The server asks the client something.
+    Asked(Request, Conversation),
+}
+
+impl Portal {
+    /// Finds where a request goes.
+    ///
+    /// # Errors
+    /// What the client is told where it goes nowhere.
+    pub(crate) fn route(&self, caller: &Caller, method: &str, params: Option<&Bytes>) -> Result<Routed, RpcError> {
+        let members = Members::of(params).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
+        let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
+        let routed = |server, exposed, name: &str, params, arguments| Routed {
+            server,
+            method: SmolStr::new(method),
+            params: Some(params),
+            exposed,
+            name: SmolStr::new(name),
+            arguments,
+        };
+        match method {
+            "tools/call" | "prompts/get" => {
+                let kind = if method == "tools/call" { Kind::Tool } else { Kind::Prompt };
+                let name = members.text("name").ok_or_else(|| missing("name"))?;
+                let exposed = self.named(caller, kind, &name)?;
+                let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
+                let arguments = match members.get("arguments") {
+                    Some(json) if kind == Kind::Tool => serde_json::from_str(json).unwrap_or_default(),
+                    _ => Value::Null,
+                };
+                Ok(routed(exposed.server, Some(exposed), &name, params, arguments))
+            }
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+                let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
+                let (server, own) = self.resource(caller, &uri)?;
+                Ok(routed(server, None, &uri, members.with(&[("uri", Some(&quoted(&own)))]), Value::Null))
+            }
+            "completion/complete" => {
+                let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
+                let (server, changed) = match reference.text("type").as_deref() {
+                    Some("ref/prompt") => {
+                        let name = reference.text("name").ok_or_else(|| missing("name"))?;
+                        let exposed = self.named(caller, Kind::Prompt, &name)?;
+                        (exposed.server, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
+                    }
+                    Some("ref/resource") => {
+                        let uri = reference.text("uri").ok_or_else(|| missing("uri"))?;
+                        let (server, own) = self.resource(caller, &uri)?;
+                        (server, reference.with(&[("uri", Some(&quoted(&own)))]))
+                    }
+                    _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`")),
+                };
+                Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), Value::Null))
+            }
+            // A single server behind its own names may speak more than this portal knows.
+            _ if self.options.prefix == Prefix::Never && self.servers.len() == 1 => {
+                Ok(Routed { server: 0, method: SmolStr::new(method), params: params.cloned(), exposed: None, name: SmolStr::default(), arguments: Value::Null })
+            }
+            _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))),
+        }
+    }
+
+    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, RpcError> {
+        let what = if kind == Kind::Tool { "tool" } else { "prompt" };
+        if let Some(exposed) = self.view().named(kind, name).filter(|exposed| self.shows(caller, kind, exposed)) {
+            return Ok(exposed.clone());
+        }
+        // It may be a server's that was never there yet.
+        let server = split_name(kind, name).and_then(|(id, _)| self.servers.iter().find(|server| server.id == id));
+        match server.map(|server| server.check()) {
+            Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id)))),
+            _ => Err(RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)))),
+        }
+    }
+
+    /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
+    /// as long as it is clear which that is.
+    pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>), RpcError> {
+        let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
+        let view = self.view();
+        let shown = |kind, exposed: &&Arc<Exposed>| self.shows(caller, kind, exposed);
+        if let Some(exposed) = view.named(Kind::Resource, uri).filter(|exposed| shown(Kind::Resource, exposed)) {
+            return Ok((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
+        }
+        if self.options.prefix == Prefix::Always
+            && let Some((id, own)) = split_name(Kind::Resource, uri)
+            && let Some(server) = self.servers.iter().position(|server| server.id == id)
+        {
+            return Ok((server, Cow::Borrowed(own)));
+        }
+        let mut owners: Vec<usize> = Vec::new();
+        owners.extend(view.all(Kind::Resource).iter().filter(|e| e.entry.name == uri && shown(Kind::Resource, e)).map(|e| e.server));
+        if owners.is_empty() {
+            owners.extend(
+                view.all(Kind::Template).iter().filter(|e| may_come_of(&e.entry.name, uri) && shown(Kind::Template, e)).map(|e| e.server),
+            );
+        }
+        if owners.is_empty() {
+            owners.extend((0..self.servers.len()).filter(|index| {
+                let presence = self.servers[*index].presence();
+                presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
+            }));
+        }
+        owners.dedup();
+        match *owners {
+            [only] => Ok((only, Cow::Borrowed(uri))),
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Has a server answer.
+    pub(crate) async fn serve(&self, call: &Call, routed: Routed) -> Outcome {
+        let Some(server) = self.servers.get(routed.server) else {
+            return RpcError::new(INTERNAL_ERROR, "there is no such server").into();
+        };
+        if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
+            let none = Value::Object(serde_json::Map::new());
+            let arguments = if routed.arguments.is_null() { &none } else { &routed.arguments };
+            if let Err(error) = exposed.entry.check_arguments(arguments) {
+                // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
+                return failed_tool(&error.message);
+            }
+        }
+        let served = async {
+            server.check()?;
+            match &call.from {
+                From::Session(session) => self.in_session(call, session, &routed).await,
+                From::Stateless(client) => self.stateless(call, client, &routed).await,
+            }
+        };
+        match served.await {
+            Ok(outcome) => checked(&routed, outcome),
+            Err(UpstreamError::Refused(refusal)) if routed.method == "tools/call" => failed_tool(&refusal.text),
+            Err(error) => {
+                server.suspect(&error);
+                error.outcome(&server.id)
+            }
+        }
+    }
+
+    async fn in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed) -> Result<Outcome, UpstreamError> {
+        let server = &self.servers[routed.server];
+        if server.may_have_sessions() {
+            match self.legacy_in_session(call, session, routed).await {
+                // It turned out to be of the stateless era only.
+                Err(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)) if !server.may_have_sessions() => {}
+                other => return other,
+            }
+        }
+        let peer = server.modern().ok_or_else(|| UpstreamError::Unreachable { detail: "no connection yet".to_owned() })?;
+        self.modern_in_session(call, session, &peer, routed).await
+    }
+
+    /// Older era to older era.
+    async fn legacy_in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed) -> Result<Outcome, UpstreamError> {
+        let mut retried = false;
+        loop {
+            let upstream = session.server(&self.servers, routed.server).await?;
+            let id = upstream.id();
+            let under = Under::new(upstream.clone(), id.clone());
+            let answered = self.converse(call, session, &upstream, &id, routed).await;
+            match answered {
+                Err(UpstreamError::SessionGone) if !retried => {
+                    // The server was restarted, say: once more in a new session, without the client noticing.
+                    under.answered();
+                    session.forget(routed.server, &upstream).await;
+                    retried = true;
+                }
+                Err(error) => {
+                    if !matches!(error, UpstreamError::Timeout(_)) {
+                        under.answered();
+                    }
+                    return Err(error);
+                }
+                Ok(outcome) => {
+                    under.answered();
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+
+    /// One request within a session, with the server's questions passed to the client.
+    async fn converse(
+        &self,
+        call: &Call,
+        session: &Session,
+        upstream: &Arc<LegacySession>,
+        id: &Id,
+        routed: &Routed,
+    ) -> Result<Outcome, UpstreamError> {
+        let mut answer = upstream.request(id, &routed.method, routed.params.as_ref()).await?;
+        loop {
+            let (question, conversation) = match self.drive(call, answer, routed.server).await? {
+                Driven::Answered(outcome) => return Ok(outcome),
+                Driven::Asked(question, conversation) => (question, conversation),
+            };
+            match session.ask_for(upstream, &question) {
+                _ if question.method == "ping" => {
+                    upstream.respond(&question.id, &Outcome::Result(Bytes::from_static(b"{}"))).await?;
+                }
+                Ok(text) => {
+                    let _ = call.emit.send(Emission::Message(text)).await;
+                }
+                Err(error) => upstream.respond(&question.id, &error.into()).await?,
+            }
+            answer = Answer::Going(conversation);
+        }
+    }
+
+    /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
+    async fn modern_in_session(&self, call: &Call, session: &Arc<Session>, peer: &ModernPeer, routed: &Routed) -> Result<Outcome, UpstreamError> {
+        if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
+            return Err(UpstreamError::Untranslatable(
+                "this server tells of changed resources only to clients of the 2026-07-28 protocol".to_owned(),
+            ));
+        }
+        let level = session.log_level().map(|level| quoted(&level));
+        let mut extra: Vec<(String, String)> = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            let members = Members::of(routed.params.as_ref()).unwrap_or_default();
+            let changes: Vec<(&str, Option<&str>)> = extra.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
+            let params = members.with(&changes);
+            let members = Members::read(&params).unwrap_or_default();
+            let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
+            let params = with_meta(&members, &session.client, &further);
+            let answer = peer.request(&peer.id(), &routed.method, Some(&params), self.mirrored(routed)).await?;
+            let outcome = match self.drive(call, answer, routed.server).await? {
+                Driven::Answered(outcome) => outcome,
+                Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
+            };
+            let Outcome::Result(result) = &outcome else { return Ok(outcome) };
+            let Some(wanted) = wanted_input(result) else { return Ok(outcome) };
+            let mut answers = serde_json::Map::new();
+            for (key, request) in wanted.requests {
+                answers.insert(key, self.ask_in_session(call, session, &request).await?);
+            }
+            extra = vec![("inputResponses".to_owned(), Value::Object(answers).to_string())];
+            extra.extend(wanted.state.map(|state| ("requestState".to_owned(), state)));
+        }
+        Err(UpstreamError::Protocol(format!("it asked for more input {MAX_ROUNDS} times")))
+    }
+
+    /// Asks a client of the older era, and waits for its answer.
+    async fn ask_in_session(&self, call: &Call, session: &Session, request: &Value) -> Result<Value, UpstreamError> {
+        let method = request["method"].as_str().unwrap_or_default();
+        let params = request.get("params").map(Value::to_string);
+        let (text, answer) =
+            session.ask(method, params.as_deref().map(str::as_bytes)).map_err(|error| UpstreamError::Protocol(error.message))?;
+        let _ = call.emit.send(Emission::Message(text)).await;
+        match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
+            Ok(Ok(Outcome::Result(result))) => Ok(serde_json::from_slice(&result).unwrap_or_default()),
+            Ok(Ok(error @ Outcome::Error(_))) => Err(UpstreamError::Rpc(error)),
+            Ok(Err(_)) => Err(UpstreamError::Aborted),
+            Err(_) => Err(UpstreamError::Timeout(QUESTION_PATIENCE)),
+        }
+    }
+
+    async fn stateless(&self, call: &Call, client: &Client, routed: &Routed) -> Result<Outcome, UpstreamError> {
+        let server = &self.servers[routed.server];
+        match server.modern() {
+            Some(peer) => {
+                let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
+                match self.drive(call, answer, routed.server).await? {
+                    Driven::Answered(outcome) => Ok(outcome),
+                    Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
+                }
+            }
+            None => self.legacy_stateless(call, client, routed).await,
+        }
+    }
+
+    /// Stateless era to older era.
+    async fn legacy_stateless(&self, call: &Call, client: &Client, routed: &Routed) -> Result<Outcome, UpstreamError> {
+        let members = Members::of(routed.params.as_ref()).unwrap_or_default();
+        if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
+            return self.take_up(call, &members, &state, routed).await;
+        }
+        let plain = self.without_era(&members);
+        let server = &self.servers[routed.server];
+        let mut retried = false;
+        loop {
+            let session = self.shared.get(&call.caller.subject, server, client).await?;
+            let id = session.id();
+            let under = Under::new(session.clone(), id.clone());
+            let driven = async {
+                let answer = session.request(&id, &routed.method, Some(&plain)).await?;
+                self.drive(call, answer, routed.server).await
+            };
+            match driven.await {
+                Err(UpstreamError::SessionGone) if !retried => {
+                    under.answered();
+                    self.shared.forget(&session);
+                    retried = true;
+                }
+                Err(error) => return Err(error),
+                Ok(Driven::Answered(outcome)) => {
+                    under.answered();
+                    return Ok(complete(outcome));
+                }
+                Ok(Driven::Asked(question, conversation)) => return self.park(call, routed, question, conversation, session, under),
+            }
+        }
+    }
+
+    fn park(
+        &self,
+        call: &Call,
+        routed: &Routed,
+        question: Request,
+        conversation: Conversation,
+        session: Arc<LegacySession>,
+        under: Under,
+    ) -> Result<Outcome, UpstreamError> {
+        let mut asked = json!({"method": question.method});
+        if let Some(params) = question.params.as_ref().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
+            asked["params"] = params;
+        }
+        let parked = ParkedCall::new(call.caller.subject.clone(), routed.name.clone(), conversation, session, under, question.id);
+        let state = self.parked.keep(parked).ok_or_else(|| UpstreamError::Protocol("too many calls wait for input".to_owned()))?;
+        Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
+    }
+
+    async fn take_up(&self, call: &Call, members: &Members<'_>, state: &str, routed: &Routed) -> Result<Outcome, UpstreamError> {
+        let Some(parked) = self.parked.take(state, &call.caller.subject, &routed.name) else {
+            return Err(UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, "`requestState` is not known, or no longer").into()));
+        };
+        let responses = members.object("inputResponses").unwrap_or_default();
+        let outcome = match responses.get("question") {
+            Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),
+            None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
+        };
+        let ParkedCall { conversation, session, under, question, .. } = parked;
+        session.respond(&question, &outcome).await?;
+        match self.drive(call, Answer::Going(conversation), routed.server).await? {
+            Driven::Answered(outcome) => {
+                under.answered();
+                Ok(complete(outcome))
+            }
+            Driven::Asked(question, conversation) => self.park(call, routed, question, conversation, session, under),
+        }
+    }
+
+    /// The parameters without what only the stateless era says in them.
+    fn without_era(&self, members: &Members<'_>) -> Bytes {
+        let gone = [(meta::VERSION, None), (meta::CLIENT, None), (meta::CAPABILITIES, None), (meta::LOG_LEVEL, None)];
+        match members.object("_meta").map(|meta| meta.with(&gone)) {
+            Some(rest) if rest.len() > 2 => members.with(&[("_meta", Some(as_text(&rest)))]),
+            _ => members.with(&[("_meta", None)]),
+        }
+    }
+
+    /// The headers that mirror a call's arguments.
+    fn mirrored(&self, routed: &Routed) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(exposed) = &routed.exposed {
+            exposed.entry.mirrored().iter().for_each(|mirrored| mirrored.put(&mut headers, &routed.arguments));
+        }
+        headers
+    }
+
+    /// Passes on what the server says, until it answers or asks.
+    async fn drive(&self, call: &Call, answer: Answer, server: usize) -> Result<Driven, UpstreamError> {
+        let mut conversation = match answer {
+            Answer::Done(outcome) => return Ok(Driven::Answered(outcome)),
+            Answer::Going(conversation) => conversation,
+        };
+        loop {
+            let emission = match conversation.next().await? {
+                Said::Answer(outcome) => return Ok(Driven::Answered(outcome)),
+                Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
+                Said::Message(Message::Notification(notification)) => Emission::Message(self.servers[server].outward(&notification)),
+                Said::Message(Message::Response(_)) => continue,
+                Said::Primed { retry } => Emission::Prime(retry),
+                Said::Interrupted { .. } => Emission::Pause,
+            };
+            // Nobody listens any more: whoever drives this is dropped soon.
+            let _ = call.emit.send(emission).await;
+        }
+    }
+}
+
+/// What a server of the stateless era wants to know before it answers.
+struct Wanted {
+    requests: Vec<(String, Value)>,
+    /// JSON.
+    state: Option<String>,
+}
+
+fn wanted_input(result: &Bytes) -> Option<Wanted> {
+    let members = Members::read(result).ok()?;
+    if members.text("resultType").as_deref() != Some("input_required") {
+        return None;
+    }
+    let requests = members.get("inputRequests").and_then(|json| serde_json::from_str::<serde_json::Map<String, Value>>(json).ok());
+    Some(Wanted { requests: requests.unwrap_or_default().into_iter().collect(), state: members.get("requestState").map(str::to_owned) })
+}
+
+/// A result as the stateless era has it.
+fn complete(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Result(result) => Outcome::Result(with_text(&result, "resultType", "complete")),
+        error @ Outcome::Error(_) => error,
+    }
+}
+
+/// A tool's failure, as its result.
+pub(crate) fn failed_tool(text: &str) -> Outcome {
+    Outcome::of(&json!({"content": [{"type": "text", "text": text}], "isError": true, "resultType": "complete"}))
+}
+
+/// Holds a result against the tool's own output schema.
+fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
+    let (Some(exposed), Outcome::Result(result)) = (&routed.exposed, &outcome) else { return outcome };
+    if routed.method != "tools/call" || !exposed.entry.has_output_schema() {
+        return outcome;
+    }
+    let Ok(members) = Members::read(result) else { return outcome };
+    let structured = members.get("structuredContent").and_then(|json| serde_json::from_str::<Value>(json).ok());
+    match structured.and_then(|structured| exposed.entry.wrong_output(&structured)) {
+        Some(wrong) if members.flag("isError") != Some(true) => {
+            failed_tool(&format!("the result does not fit the tool's own output schema: {wrong}"))
+        }
+        _ => outcome,
+    }
+}
+
+/// A client's word in a message of ours.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(120).collect()
+}

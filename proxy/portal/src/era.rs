@@ -1,0 +1,82 @@
+//! Protocol revisions: with a handshake and sessions (up to 2025-11-25), and without (2026-07-28).
+
+use smol_str::SmolStr;
+
+/// The revisions that begin with `initialize`, the newest first.
+pub const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// The stateless revisions.
+pub const MODERN: [&str; 1] = ["2026-07-28"];
+
+/// How a peer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// `initialize`, sessions, requests of the server's own.
+    Legacy,
+    /// Stateless.
+    Modern,
+}
+
+impl Era {
+    /// As metrics and events name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+        }
+    }
+}
+
+/// The legacy revision to speak with a client that asks for `asked`.
+#[must_use]
+pub fn negotiated(asked: Option<&str>) -> SmolStr {
+    let spoken = asked.and_then(|asked| LEGACY.iter().find(|known| **known == asked));
+    SmolStr::new_static(spoken.unwrap_or(&LEGACY[0]))
+}
+
+/// Whether a legacy revision is spoken here.
+#[must_use]
+pub fn is_legacy(version: &str) -> bool {
+    LEGACY.contains(&version)
+}
+
+/// Whether a version is of the stateless era, known or not: those are dates from its first on.
+#[must_use]
+pub fn claims_modern(version: &str) -> bool {
+    MODERN.contains(&version) || !is_legacy(version) && version >= MODERN[0]
+}
+
+/// `_meta` keys of 2026-07-28.
+pub mod meta {
+    /// The revision.
+    pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// Name and version of the client.
+    pub const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+    /// What the client can do.
+    pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// How much the client wants to be told.
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// Which subscription a notification is for.
+    pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+    /// Name and version of the server.
+    pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_not_spoken_is_answered_with_the_newest_that_begins_alike() {
+        assert_eq!(negotiated(Some("2025-06-18")), "2025-06-18");
+        for asked in [None, Some("2026-07-28"), Some("1.0")] {
+            assert_eq!(negotiated(asked), "2025-11-25");
+        }
+    }
+
+    #[test]
+    fn later_dates_belong_to_the_stateless_era() {
+        assert!(claims_modern("2026-07-28") && claims_modern("2027-01-01"));
+        assert!(!claims_modern("2025-11-25") && !claims_modern("2025-12-01") && !claims_modern(""));
+    }
+}

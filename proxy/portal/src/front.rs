@@ -1,0 +1,370 @@
+//! The portal's endpoint: HTTP in, HTTP out.
+//!
+//! Both eras share one URL. Which one a request belongs to it says itself: the stateless era names its
+//! version in each request, and everything else is of the older one.
+//!
+//! What an attacker controls: every byte of a request. Its size is bounded, it is read to its end before
+//! anything happens, and web pages of other origins get nowhere (DNS rebinding).
+
+use crate::{
+    caller::Caller,
+    call::Emission,
+    era::{self, meta},
+    members::Members,
+    outflow::{Heard, Outflow, Stream},
+    portal::Portal,
+    rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
+    upstream::http::{METHOD, SESSION, VERSION},
+};
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN},
+};
+use http_body::Body;
+use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// How long the first word of an answer may take before the client is given a head and a stream.
+const SILENCE: Duration = Duration::from_millis(500);
+/// Most things that are said before anybody reads them.
+const EMISSIONS: usize = 64;
+/// How long a request's body may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a call goes on whose client may come back.
+pub(crate) const ABSENCE: Duration = Duration::from_secs(5 * 60);
+
+impl Portal {
+    /// Answers one request.
+    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: SocketAddr) -> Response<Outflow>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        if let Err(response) = self.admissible(&parts.headers) {
+            return response;
+        }
+        if parts.uri.path() != self.options.path {
+            return plain(StatusCode::NOT_FOUND, &format!("nothing is here; the portal is at {}", self.options.path));
+        }
+        // Access control comes with its own crate; until then portals are for loopback.
+        let _ = peer;
+        let caller = Arc::new(Caller { subject: "anonymous".into() });
+        let modern = parts.headers.get(VERSION).and_then(|v| v.to_str().ok()).is_some_and(era::claims_modern);
+        match parts.method {
+            Method::POST => {
+                let body = match read(body, self.options.max_request).await {
+                    Ok(body) => body,
+                    Err(response) => return response,
+                };
+                self.post(caller, &parts.headers, body).await
+            }
+            Method::GET if !modern => self.listen(&caller, &parts.headers).await,
+            Method::DELETE if !modern => self.end(&caller, &parts.headers).await,
+            _ => {
+                let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "messages are posted here");
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                response
+            }
+        }
+    }
+
+    /// Refuses what comes by another name or from a foreign web page (DNS rebinding; Streamable HTTP, Security Warning).
+    fn admissible(&self, headers: &HeaderMap) -> Result<(), Response<Outflow>> {
+        let host = headers.get(HOST).map(|v| v.to_str().unwrap_or_default());
+        if let Some(host) = host
+            && !self.is_own_host(without_port(host))
+        {
+            return Err(plain(StatusCode::FORBIDDEN, "this portal is not called by that host name; name it under `hosts`"));
+        }
+        if let Some(origin) = headers.get(ORIGIN) {
+            let origin = origin.to_str().unwrap_or_default();
+            let own = origin.split_once("://").is_some_and(|(_, host)| self.is_own_host(without_port(host)));
+            if !own && !self.options.origins.iter().any(|allowed| allowed == origin) {
+                return Err(plain(StatusCode::FORBIDDEN, "web pages of that origin may not call this portal; name it under `origins`"));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_own_host(&self, host: &str) -> bool {
+        matches!(host, "localhost" | "127.0.0.1" | "[::1]") || self.options.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
+    }
+
+    async fn post(self: &Arc<Self>, caller: Arc<Caller>, headers: &HeaderMap, body: Bytes) -> Response<Outflow> {
+        let json = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| {
+            v.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        });
+        if !json {
+            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, RpcError::new(INVALID_REQUEST, "Content-Type must be application/json"));
+        }
+        let accepts = Accepts::of(headers);
+        if accepts == Accepts::Neither {
+            let text = "Accept must allow application/json and text/event-stream";
+            return refused(StatusCode::NOT_ACCEPTABLE, None, RpcError::new(INVALID_REQUEST, text));
+        }
+        if let Some(elements) = Message::batch(&body) {
+            return self.batch(caller, headers, elements).await;
+        }
+        let message = match Message::read(&body) {
+            Ok(message) => message,
+            Err(error) => return refused(StatusCode::BAD_REQUEST, None, error),
+        };
+        if is_modern(headers, &message) {
+            return self.stateless_post(caller, headers, message, accepts).await;
+        }
+        self.session_post(caller, headers, message, accepts).await
+    }
+}
+
+/// Whether a message says that it is of the stateless era.
+fn is_modern(headers: &HeaderMap, message: &Message) -> bool {
+    if headers.contains_key(SESSION) {
+        return false;
+    }
+    let header = headers.get(VERSION).and_then(|v| v.to_str().ok());
+    if header.is_some_and(era::claims_modern) {
+        return true;
+    }
+    let Message::Request(request) = message else { return false };
+    if matches!(request.method.as_str(), "server/discover" | "subscriptions/listen") {
+        return true;
+    }
+    if request.method == "initialize" {
+        return false;
+    }
+    // Asked last, as it reads the parameters: a request without a session is an error in the older era.
+    header.is_none_or(|version| !era::is_legacy(version))
+        && Members::of(request.params.as_ref()).is_ok_and(|p| p.object("_meta").is_some_and(|m| m.get(meta::VERSION).is_some()))
+        || header.is_none() && headers.contains_key(METHOD)
+}
+
+/// What kinds of answer a client can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepts {
+    /// JSON and event streams.
+    Both,
+    /// JSON only.
+    Json,
+    /// Event streams only.
+    Events,
+    /// Nothing that could be given.
+    Neither,
+}
+
+impl Accepts {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).peekable();
+        if values.peek().is_none() {
+            return Self::Both;
+        }
+        let (mut json, mut events) = (false, false);
+        for kind in values.flat_map(|value| value.split(',')) {
+            match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+                "*/*" => (json, events) = (true, true),
+                "application/json" | "application/*" => json = true,
+                "text/event-stream" | "text/*" => events = true,
+                _ => {}
+            }
+        }
+        match (json, events) {
+            (true, true) => Self::Both,
+            (true, false) => Self::Json,
+            (false, true) => Self::Events,
+            (false, false) => Self::Neither,
+        }
+    }
+}
+
+/// Where the messages of one exchange go.
+pub(crate) enum Way {
+    /// The client has a session, so it may come back for them.
+    Session(Box<dyn FnOnce() -> (Arc<Stream>, Outflow) + Send>),
+    /// To this connection only.
+    Connection,
+}
+
+/// What becomes of an exchange: one document, or a stream that begins with what was said first.
+///
+/// `work` is given where to say things; it is dropped when nobody can hear of it any more.
+pub(crate) async fn respond<F>(
+    accepts: Accepts,
+    way: Way,
+    work: impl FnOnce(mpsc::Sender<Emission>) -> F,
+    finish: impl FnOnce(Outcome) -> Response<Outflow>,
+    encode: impl Fn(&Outcome) -> Bytes + Send + 'static,
+) -> Response<Outflow>
+where
+    F: Future<Output = Option<Outcome>> + Send + 'static,
+{
+    let (emit, mut emitted) = mpsc::channel(EMISSIONS);
+    let mut work = Box::pin(work(emit));
+    let first = match accepts {
+        Accepts::Events => None,
+        Accepts::Both => tokio::select! {
+            biased;
+            outcome = &mut work => return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish),
+            first = emitted.recv() => first,
+            () = tokio::time::sleep(SILENCE) => None,
+        },
+        Accepts::Json | Accepts::Neither => {
+            let drain = async {
+                while emitted.recv().await.is_some() {}
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                outcome = &mut work => return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish),
+                () = drain => None,
+            }
+        }
+    };
+    let (stream, outflow) = match way {
+        Way::Session(make) => make(),
+        Way::Connection => {
+            let (sender, outflow) = Outflow::events();
+            (Arc::new(Stream::new(0, sender)), outflow)
+        }
+    };
+    tokio::spawn(async move {
+        say(&stream, first, emitted, work, encode).await;
+        stream.finish();
+    });
+    streamed(outflow)
+}
+
+async fn say(
+    stream: &Stream,
+    first: Option<Emission>,
+    mut emitted: mpsc::Receiver<Emission>,
+    work: impl Future<Output = Option<Outcome>>,
+    encode: impl Fn(&Outcome) -> Bytes,
+) {
+    let mut work = pin!(work);
+    if let Some(first) = first
+        && emission(stream, first).await == Heard::No
+    {
+        return;
+    }
+    let mut absent_since = None;
+    loop {
+        let check = tokio::time::sleep(Duration::from_secs(5));
+        tokio::select! {
+            biased;
+            Some(said) = emitted.recv() => {
+                if emission(stream, said).await == Heard::No {
+                    return;
+                }
+            }
+            outcome = &mut work => {
+                while let Ok(said) = emitted.try_recv() {
+                    let _ = emission(stream, said).await;
+                }
+                if let Some(outcome) = outcome {
+                    let _ = stream.send(&encode(&outcome)).await;
+                }
+                return;
+            }
+            // Who has no way back is gone for good: dropping the work takes the request back upstream.
+            () = stream.left(), if !stream.is_resumable() => return,
+            () = check, if stream.is_resumable() => {
+                if stream.is_read() {
+                    absent_since = None;
+                } else {
+                    let since = *absent_since.get_or_insert_with(std::time::Instant::now);
+                    if since.elapsed() >= ABSENCE {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn emission(stream: &Stream, emission: Emission) -> Heard {
+    match emission {
+        Emission::Message(message) => stream.send(&message).await,
+        Emission::Prime(retry) => stream.prime(retry).await,
+        Emission::Pause => {
+            stream.pause();
+            Heard::Yes
+        }
+    }
+}
+
+async fn read<B: Body<Data = Bytes>>(body: B, most: usize) -> Result<Bytes, Response<Outflow>> {
+    let mut body = pin!(body);
+    let too_large = || {
+        let text = format!("a request may have at most {most} bytes");
+        refused(StatusCode::PAYLOAD_TOO_LARGE, None, RpcError::new(INVALID_REQUEST, text))
+    };
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large());
+    }
+    let whole = async {
+        let mut read: Option<Bytes> = None;
+        let mut rest = BytesMut::new();
+        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let frame = frame.map_err(|_| plain(StatusCode::BAD_REQUEST, "the request body ended early"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if read.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > most {
+                return Err(too_large());
+            }
+            match read.take() {
+                None if rest.is_empty() => read = Some(data),
+                None => rest.extend_from_slice(&data),
+                Some(first) => {
+                    rest.extend_from_slice(&first);
+                    rest.extend_from_slice(&data);
+                }
+            }
+        }
+        Ok(read.unwrap_or_else(|| rest.freeze()))
+    };
+    let late = |_| plain(StatusCode::REQUEST_TIMEOUT, "the request body did not come");
+    tokio::time::timeout(BODY_PATIENCE, whole).await.map_err(late)?
+}
+
+/// A host without its port.
+fn without_port(host: &str) -> &str {
+    match (host.rfind(':'), host.rfind(']')) {
+        (Some(colon), Some(bracket)) if colon < bracket => host,
+        (Some(colon), _) => &host[..colon],
+        (None, _) => host,
+    }
+}
+
+/// A response in words.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Outflow> {
+    if text.is_empty() {
+        return with(status, None, Outflow::empty());
+    }
+    with(status, Some("text/plain; charset=utf-8"), Bytes::from(format!("{text}\n")).into())
+}
+
+/// A JSON-RPC message as a response.
+pub(crate) fn document(status: StatusCode, message: Bytes) -> Response<Outflow> {
+    with(status, Some("application/json"), message.into())
+}
+
+/// An error that concerns the HTTP request.
+pub(crate) fn refused(status: StatusCode, id: Option<&rpc::Id>, error: RpcError) -> Response<Outflow> {
+    document(status, rpc::response(id, &error.into()))
+}
+
+/// A response that is a stream of events.
+pub(crate) fn streamed(outflow: Outflow) -> Response<Outflow> {
+    let mut response = with(StatusCode::OK, Some("text/event-stream"), outflow);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // For proxies that would otherwise collect it (2026-07-28, Streamable HTTP).
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn with(status: StatusCode, kind: Option<&'static str>, body: Outflow) -> Response<Outflow> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    if let Some(kind) = kind {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    response
+}

@@ -1,0 +1,287 @@
+//! Clients of the era with sessions (2025-03-26 to 2025-11-25).
+
+use crate::{
+    call::{Call, From},
+    caller::Caller,
+    catalogue::Kind,
+    era,
+    front::{Accepts, Way, document, plain, refused, respond, streamed},
+    members::Members,
+    outflow::{Outflow, event},
+    portal::Portal,
+    rpc::{self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError, quoted},
+    session::Session,
+    upstream::{
+        Change, Client,
+        http::{LAST_EVENT, SESSION, VERSION},
+    },
+    view::{Prefix, exposed_name},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::json;
+use smol_str::SmolStr;
+use std::sync::Arc;
+
+/// Most messages of a batch.
+const MAX_BATCH: usize = 64;
+
+impl Portal {
+    pub(crate) async fn session_post(
+        self: &Arc<Self>,
+        caller: Arc<Caller>,
+        headers: &HeaderMap,
+        message: Message,
+        accepts: Accepts,
+    ) -> Response<Outflow> {
+        if let Message::Request(request) = &message
+            && request.method == "initialize"
+        {
+            return self.initialize(&caller, request).await;
+        }
+        let id = match &message {
+            Message::Request(request) => Some(&request.id),
+            Message::Notification(_) | Message::Response(_) => None,
+        };
+        let session = match self.session(&caller, headers, id) {
+            Ok(session) => session,
+            Err(response) => return response,
+        };
+        match message {
+            Message::Request(request) => self.session_request(caller, session, request, accepts).await,
+            Message::Notification(notification) => {
+                self.session_notification(&session, notification).await;
+                plain(StatusCode::ACCEPTED, "")
+            }
+            Message::Response(response) => {
+                session.answered(response).await;
+                plain(StatusCode::ACCEPTED, "")
+            }
+        }
+    }
+
+    /// The session that a request names.
+    #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
+    fn session(&self, caller: &Caller, headers: &HeaderMap, id: Option<&Id>) -> Result<Arc<Session>, Response<Outflow>> {
+        let invalid = |status, text: &str| refused(status, id, RpcError::new(INVALID_REQUEST, text));
+        if let Some(version) = headers.get(VERSION)
+            && !version.to_str().is_ok_and(era::is_legacy)
+        {
+            let text = format!("this MCP-Protocol-Version is not spoken here; spoken are {}", era::LEGACY.join(", "));
+            return Err(invalid(StatusCode::BAD_REQUEST, &text));
+        }
+        let Some(name) = headers.get(SESSION) else {
+            return Err(invalid(StatusCode::BAD_REQUEST, "the header Mcp-Session-Id is missing; begin with `initialize`"));
+        };
+        let session = name.to_str().ok().and_then(|name| self.sessions.find(name, caller));
+        session.ok_or_else(|| invalid(StatusCode::NOT_FOUND, "the session is not known, or no longer; begin with `initialize`"))
+    }
+
+    async fn initialize(self: &Arc<Self>, caller: &Caller, request: &Request) -> Response<Outflow> {
+        let Ok(params) = Members::of(request.params.as_ref()) else {
+            return refused(StatusCode::OK, Some(&request.id), RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"));
+        };
+        let version = era::negotiated(params.text("protocolVersion").as_deref());
+        let object = |name: &str| Bytes::copy_from_slice(params.get(name).filter(|json| json.starts_with('{')).unwrap_or("{}").as_bytes());
+        let client = Client { info: object("clientInfo"), capabilities: object("capabilities"), version: version.clone() };
+        self.settled().await;
+        let session = match self.sessions.begin(caller, client) {
+            Ok(session) => session,
+            Err(error) => {
+                tracing::error!("no random numbers: {error}");
+                return plain(StatusCode::INTERNAL_SERVER_ERROR, "no session can be begun");
+            }
+        };
+        let mut result = json!({"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info()});
+        if let Some(instructions) = self.instructions() {
+            result["instructions"] = instructions.into();
+        }
+        let mut response = document(StatusCode::OK, rpc::response(Some(&request.id), &Outcome::of(&result)));
+        if let Ok(id) = HeaderValue::from_str(&session.id) {
+            response.headers_mut().insert(SESSION, id);
+        }
+        response
+    }
+
+    async fn session_request(self: &Arc<Self>, caller: Arc<Caller>, session: Arc<Session>, request: Request, accepts: Accepts) -> Response<Outflow> {
+        let id = request.id.clone();
+        let (for_stream, servers) = (session.clone(), self.servers.len());
+        let way = Way::Session(Box::new(move || for_stream.stream(servers)));
+        let portal = self.clone();
+        let encode_id = id.clone();
+        respond(
+            accepts,
+            way,
+            move |emit| async move {
+                let call = Call { caller, from: From::Session(session.clone()), emit };
+                portal.session_outcome(&call, &session, &request).await
+            },
+            move |outcome| document(StatusCode::OK, rpc::response(Some(&id), &outcome)),
+            move |outcome| rpc::response(Some(&encode_id), outcome),
+        )
+        .await
+    }
+
+    /// What comes of a request; none where the client took it back.
+    async fn session_outcome(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Option<Outcome> {
+        if let Some(kind) = Kind::listed_by(&request.method) {
+            return Some(Outcome::Result(self.list(&call.caller, kind).await));
+        }
+        match request.method.as_str() {
+            "ping" => Some(Outcome::Result(Bytes::from_static(b"{}"))),
+            "logging/setLevel" => Some(self.set_log_level(session, request).await),
+            _ => {
+                self.settled().await;
+                let routed = match self.route(&call.caller, &request.method, request.params.as_ref()) {
+                    Ok(routed) => routed,
+                    Err(error) => return Some(error.into()),
+                };
+                let cancelled = session.begin(self.servers.len(), &request.id);
+                let outcome = tokio::select! {
+                    outcome = self.serve(call, routed) => Some(outcome),
+                    () = cancelled.notified() => None,
+                };
+                session.end(&request.id);
+                outcome
+            }
+        }
+    }
+
+    async fn set_log_level(&self, session: &Arc<Session>, request: &Request) -> Outcome {
+        const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+        let level = Members::of(request.params.as_ref()).ok().and_then(|params| params.text("level"));
+        let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
+            return RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", "))).into();
+        };
+        session.set_log_level(self.servers.len(), &level);
+        for (_, server) in session.servers().await {
+            let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
+            if let Ok(answer) = server.request(&server.id(), "logging/setLevel", Some(&params)).await {
+                let _ = answer.outcome().await;
+            }
+        }
+        Outcome::Result(Bytes::from_static(b"{}"))
+    }
+
+    async fn session_notification(&self, session: &Session, notification: Notification) {
+        match notification.method.as_str() {
+            "notifications/cancelled" => {
+                let id = Members::of(notification.params.as_ref()).ok().and_then(|params| Id::of_json(params.get("requestId")?.as_bytes()));
+                if let Some(id) = id {
+                    session.cancel(&id);
+                }
+            }
+            // Servers' sessions begin when they are needed, and were told then.
+            "notifications/initialized" => {}
+            _ => {
+                for (_, server) in session.servers().await {
+                    let _ = server.notify(&notification.method, notification.params.as_deref()).await;
+                }
+            }
+        }
+    }
+
+    /// The stream of what is said by itself, or one that broke off.
+    pub(crate) async fn listen(self: &Arc<Self>, caller: &Caller, headers: &HeaderMap) -> Response<Outflow> {
+        if !matches!(Accepts::of(headers), Accepts::Both | Accepts::Events) {
+            return plain(StatusCode::NOT_ACCEPTABLE, "Accept must allow text/event-stream");
+        }
+        let session = match self.session(caller, headers, None) {
+            Ok(session) => session,
+            Err(response) => return response,
+        };
+        if let Some(last) = headers.get(LAST_EVENT) {
+            return match last.to_str().ok().and_then(|last| session.resume(last)) {
+                Some(outflow) => streamed(outflow),
+                None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
+            };
+        }
+        let (sender, outflow) = session.stand(&self.servers).await;
+        let mut changes = self.changes.subscribe();
+        tokio::spawn(async move {
+            loop {
+                let change = tokio::select! {
+                    change = changes.recv() => change,
+                    () = sender.closed() => return,
+                };
+                let method = match change {
+                    Ok((_, Change::List(kind))) => list_changed(kind),
+                    // Some were missed: better too many notices than too few.
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => list_changed(Kind::Tool),
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                    Ok((_, Change::Resource(_) | Change::Presence)) => continue,
+                };
+                if sender.send(event(None, None, &rpc::notification(method, None))).await.is_err() {
+                    return;
+                }
+            }
+        });
+        streamed(outflow)
+    }
+
+    pub(crate) async fn end(self: &Arc<Self>, caller: &Caller, headers: &HeaderMap) -> Response<Outflow> {
+        match self.session(caller, headers, None) {
+            Ok(session) => {
+                self.sessions.end(&session).await;
+                plain(StatusCode::OK, "")
+            }
+            Err(response) => response,
+        }
+    }
+
+    /// Several messages at once, as only 2025-03-26 has them.
+    pub(crate) async fn batch(self: &Arc<Self>, caller: Arc<Caller>, headers: &HeaderMap, elements: Vec<Bytes>) -> Response<Outflow> {
+        let invalid = |text: &str| refused(StatusCode::BAD_REQUEST, None, RpcError::new(INVALID_REQUEST, text));
+        let session = match self.session(&caller, headers, None) {
+            Ok(session) if session.client.version == "2025-03-26" => session,
+            Ok(_) | Err(_) => return invalid("batches belong to protocol version 2025-03-26 only"),
+        };
+        if elements.is_empty() || elements.len() > MAX_BATCH {
+            return invalid(&format!("a batch has between 1 and {MAX_BATCH} messages"));
+        }
+        let (emit, mut emitted) = tokio::sync::mpsc::channel(1);
+        // What is said meanwhile has no place in one document.
+        let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
+        let call = Call { caller, from: From::Session(session.clone()), emit };
+        let mut answers: Vec<Bytes> = Vec::new();
+        for element in elements {
+            match Message::read(&element) {
+                Ok(Message::Request(request)) => {
+                    if let Some(outcome) = self.session_outcome(&call, &session, &request).await {
+                        answers.push(rpc::response(Some(&request.id), &outcome));
+                    }
+                }
+                Ok(Message::Notification(notification)) => self.session_notification(&session, notification).await,
+                Ok(Message::Response(response)) => session.answered(response).await,
+                Err(error) => answers.push(rpc::response(None, &error.into())),
+            }
+        }
+        drain.abort();
+        if answers.is_empty() {
+            return plain(StatusCode::ACCEPTED, "");
+        }
+        document(StatusCode::OK, [b"[".as_slice(), &answers.join(&b","[..]), b"]"].concat().into())
+    }
+
+    /// A resource's URI as clients know it.
+    pub(crate) fn known_uri(&self, server: &str, uri: &str) -> SmolStr {
+        match self.options.prefix {
+            Prefix::Never => uri.into(),
+            Prefix::Always => exposed_name(Kind::Resource, server, uri),
+        }
+    }
+}
+
+/// What tells a client that a list changed.
+pub(crate) fn list_changed(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tool => "notifications/tools/list_changed",
+        Kind::Prompt => "notifications/prompts/list_changed",
+        Kind::Resource | Kind::Template => "notifications/resources/list_changed",
+    }
+}
+
+/// For methods that only exist in the other era.
+pub(crate) fn unknown_method(method: &str) -> RpcError {
+    RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", crate::call::shortened(method)))
+}

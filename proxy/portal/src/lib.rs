@@ -1,0 +1,40 @@
+//! The sanctioned portal: every MCP server that a caller may use, behind one URL.
+//!
+//! Clients and servers of both protocol eras meet here. A request is read as far as its envelope and the
+//! names in it, finds its server, and is passed on with its payload as it came; so is the answer. Where
+//! the two sides are of different eras, what one asks is put into the other's words, or refused with a
+//! reason.
+//!
+//! The bias: **one server's trouble is never another's**. Lists are answered from what was fetched last,
+//! calls to a server that is known to be gone fail at once, and clients are told what is missing.
+//!
+//! What an attacker controls: clients every byte of a request, servers every byte of an answer and when it
+//! comes. Sessions belong to the caller who began them, their ids say nothing, and every table, queue and
+//! message is bounded.
+#![deny(missing_docs)]
+
+mod call;
+mod caller;
+pub mod catalogue;
+pub mod era;
+mod front;
+mod legacy;
+pub mod members;
+mod mirror;
+mod modern;
+mod outflow;
+mod parked;
+mod portal;
+pub mod rpc;
+mod serve;
+mod session;
+mod shared;
+pub mod upstream;
+mod view;
+mod watched;
+
+pub use outflow::Outflow;
+pub use portal::{Portal, PortalOptions};
+pub use serve::{Listening, PortalError};
+pub use session::SessionLimits;
+pub use view::Prefix;

@@ -1,0 +1,188 @@
+//! One JSON object, member by member, its values as they came: how names are changed without touching
+//! anything else.
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+/// Most members of an object that is looked into.
+const MAX_MEMBERS: usize = 4096;
+
+/// The members of an object, in their order.
+#[derive(Debug, Default)]
+pub struct Members<'a>(Vec<(Key<'a>, &'a RawValue)>);
+
+#[derive(Debug, PartialEq, Eq, Hash, Clone)]
+struct Key<'a>(Cow<'a, str>);
+
+impl<'a> Members<'a> {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// When it is none, a member stands twice, or there are more than 4096.
+    pub fn read(text: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(text)
+    }
+
+    /// The members of an object that may be missing.
+    ///
+    /// # Errors
+    /// As [`Members::read`].
+    pub fn of(text: Option<&'a Bytes>) -> Result<Self, serde_json::Error> {
+        text.map_or_else(|| Ok(Self::default()), |text| Self::read(text))
+    }
+
+    /// The JSON text of a member; `null` is there.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(key, _)| key.0 == name).map(|(_, value)| value.get())
+    }
+
+    /// A member that is a text, decoded.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+        self.get(name).and_then(|json| serde_json::from_str::<Text<'_>>(json).ok()).map(|text| text.0)
+    }
+
+    /// A member that is a truth value.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        match self.get(name) {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A member that is an object.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Option<Members<'a>> {
+        self.get(name).and_then(|json| Self::read(json.as_bytes()).ok())
+    }
+
+    /// Its members' names and JSON texts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.0.iter().map(|(key, value)| (&*key.0, value.get()))
+    }
+
+    /// The object with these members changed: `Some` is put in place of the old value or at the end,
+    /// `None` is taken out.
+    #[must_use]
+    pub fn with(&self, changes: &[(&str, Option<&str>)]) -> Bytes {
+        let size: usize = self.0.iter().map(|(key, value)| key.0.len() + value.get().len() + 4).sum();
+        let mut text = Vec::with_capacity(size + changes.iter().map(|(k, v)| k.len() + v.map_or(0, str::len) + 4).sum::<usize>() + 2);
+        let put = |text: &mut Vec<u8>, key: &str, value: &str| {
+            text.push(if text.is_empty() { b'{' } else { b',' });
+            text.extend_from_slice(crate::rpc::quoted(key).as_bytes());
+            text.push(b':');
+            text.extend_from_slice(value.as_bytes());
+        };
+        for (key, value) in self.iter() {
+            match changes.iter().find(|(name, _)| *name == key) {
+                None => put(&mut text, key, value),
+                Some((_, Some(value))) => put(&mut text, key, value),
+                Some((_, None)) => {}
+            }
+        }
+        for (key, value) in changes {
+            if let (Some(value), None) = (value, self.get(key)) {
+                put(&mut text, key, value);
+            }
+        }
+        if text.is_empty() {
+            text.push(b'{');
+        }
+        text.push(b'}');
+        text.into()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl<'de> Visitor<'de> for Name {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, name: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(name)))
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Name)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members: Vec<(Key<'de>, &'de RawValue)> = Vec::new();
+                let mut many = HashSet::new();
+                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                    let twice = if members.len() < 16 {
+                        members.iter().any(|(other, _)| *other == key)
+                    } else {
+                        if many.is_empty() {
+                            many.extend(members.iter().map(|(key, _)| key.clone()));
+                        }
+                        !many.insert(key.clone())
+                    };
+                    if twice {
+                        return Err(de::Error::custom(format_args!("duplicate field `{}`", key.0)));
+                    }
+                    if members.len() == MAX_MEMBERS {
+                        return Err(de::Error::custom("more members than are looked at"));
+                    }
+                    members.push((key, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_member_leaves_the_others_as_they_came() {
+        let members = Members::read(br#"{ "name" : "a_b", "arguments": {"x" : 1e400} , "n\u0061": null}"#).unwrap();
+        let changed = members.with(&[("name", Some("\"b\"")), ("gone", None), ("new", Some("1"))]);
+        assert_eq!(changed, r#"{"name":"b","arguments":{"x" : 1e400},"na":null,"new":1}"#);
+        assert_eq!(members.text("name").as_deref(), Some("a_b"));
+        assert_eq!(Members::default().with(&[]), "{}");
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_is_refused_however_it_is_spelled() {
+        assert!(Members::read(br#"{"name":1,"n\u0061me":2}"#).is_err());
+        let mut many = (0..100).map(|n| format!("\"k{n}\":{n}")).collect::<Vec<_>>();
+        assert!(Members::read(format!("{{{}}}", many.join(",")).as_bytes()).is_ok());
+        many.push("\"k3\":0".to_owned());
+        assert!(Members::read(format!("{{{}}}", many.join(",")).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for text in ["", "[]", "null", "7", "\"x\"", "{"] {
+            assert!(Members::read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

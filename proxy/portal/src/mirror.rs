@@ -1,0 +1,172 @@
+//! Headers that mirror the body (MCP 2026-07-28, Streamable HTTP; SEP-2243): checked against the body where
+//! a client sends them, made from the body where we do.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use gnomon_wire::mcp::decode_header_value;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use smol_str::SmolStr;
+
+/// Most annotated properties of one tool.
+const MOST: usize = 64;
+/// Deepest annotated property.
+const DEEPEST: usize = 8;
+/// What `Mcp-Param-*` headers begin with.
+pub const PARAM_PREFIX: &str = "mcp-param-";
+
+/// A tool's argument that is mirrored in a header (`x-mcp-header`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirrored {
+    header: HeaderName,
+    path: Vec<SmolStr>,
+}
+
+/// What disagrees. The text is fit for the client's eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch(pub String);
+
+/// The key of a method's parameters that `Mcp-Name` mirrors.
+#[must_use]
+pub fn named_by(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// The only value of a header.
+///
+/// # Errors
+/// When it is sent twice or is no text.
+pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Mismatch> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => match value.to_str() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(Mismatch(format!("the header {name} is not plain text"))),
+        },
+        (Some(_), Some(_)) => Err(Mismatch(format!("the header {name} is sent twice"))),
+    }
+}
+
+/// A header that must be there and say the same as the body.
+///
+/// # Errors
+/// When it is missing, unreadable, or says something else.
+pub fn agrees(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<(), Mismatch> {
+    match only(headers, name)? {
+        None => Err(Mismatch(format!("the header {name} is missing"))),
+        Some(raw) if decode_header_value(raw).is_ok_and(|value| value == body) => Ok(()),
+        Some(_) => Err(Mismatch(format!("the header {name} does not say what the body says"))),
+    }
+}
+
+/// The mirrored arguments of a tool, by its input schema. Those that the specification does not allow are left out.
+#[must_use]
+pub fn annotations(schema: &Value) -> Vec<Mirrored> {
+    let mut found = Vec::new();
+    collect(schema, &mut Vec::new(), &mut found);
+    found
+}
+
+fn collect(schema: &Value, path: &mut Vec<SmolStr>, found: &mut Vec<Mirrored>) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    for (name, property) in properties {
+        if path.len() == DEEPEST || found.len() == MOST {
+            return;
+        }
+        path.push(SmolStr::new(name));
+        let primitive = matches!(property.get("type").and_then(Value::as_str), Some("string" | "integer" | "boolean"));
+        if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str).filter(|header| primitive && !header.is_empty())
+            && let Ok(header) = HeaderName::from_bytes(format!("{PARAM_PREFIX}{header}").as_bytes())
+            && found.iter().all(|other| other.header != header)
+        {
+            found.push(Mirrored { header, path: path.clone() });
+        }
+        collect(property, path, found);
+        path.pop();
+    }
+}
+
+impl Mirrored {
+    fn value(&self, arguments: &Value) -> Option<String> {
+        let value = self.path.iter().try_fold(arguments, |value, key| value.get(key.as_str()))?;
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    /// Whether the header says what the argument says, and is missing where that is.
+    ///
+    /// # Errors
+    /// When they disagree.
+    pub fn check(&self, headers: &HeaderMap, arguments: &Value) -> Result<(), Mismatch> {
+        match (only(headers, &self.header)?, self.value(arguments)) {
+            (None, None) => Ok(()),
+            (Some(_), None) => Err(Mismatch(format!("the header {} mirrors an argument that is not there", self.header))),
+            (_, Some(value)) => agrees(headers, &self.header, &value),
+        }
+    }
+
+    /// Puts the header for these arguments.
+    pub fn put(&self, headers: &mut HeaderMap, arguments: &Value) {
+        if let Some(value) = self.value(arguments).as_deref().and_then(encoded) {
+            headers.insert(self.header.clone(), value);
+        }
+    }
+}
+
+/// A text as a mirrored header's value: as it is where that survives the journey, else in Base64.
+#[must_use]
+pub fn encoded(text: &str) -> Option<HeaderValue> {
+    let outer = |c: Option<char>| matches!(c, Some(' ' | '\t'));
+    let plain = text.chars().all(|c| (' '..='~').contains(&c))
+        && !outer(text.chars().next())
+        && !outer(text.chars().next_back())
+        && !(text.starts_with("=?base64?") && text.ends_with("?="));
+    if plain {
+        HeaderValue::from_str(text).ok()
+    } else {
+        HeaderValue::from_str(&format!("=?base64?{}?=", STANDARD.encode(text))).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_we_write_reads_as_what_it_was() {
+        for text in ["plain", "", " padded ", "grüße", "=?base64?eA==?=", "a\nb"] {
+            let value = encoded(text).unwrap();
+            assert_eq!(decode_header_value(value.to_str().unwrap()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_mirrored_argument_must_be_said_alike_and_only_where_it_is_there() {
+        let schema = json!({"properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "inner": {"type": "object", "properties": {"n": {"type": "integer", "x-mcp-header": "N"}}},
+            "list": {"type": "array", "x-mcp-header": "List"},
+        }});
+        let mirrored = annotations(&schema);
+        assert_eq!(mirrored.len(), 2);
+        let arguments = json!({"region": "eu", "inner": {"n": 5}});
+        let mut headers = HeaderMap::new();
+        assert!(mirrored[0].check(&headers, &arguments).is_err());
+        mirrored.iter().for_each(|m| m.put(&mut headers, &arguments));
+        assert!(mirrored.iter().all(|m| m.check(&headers, &arguments).is_ok()));
+        assert!(mirrored[0].check(&headers, &json!({"region": "us"})).is_err());
+        assert!(mirrored[0].check(&headers, &json!({})).is_err());
+        headers.append("mcp-param-region", HeaderValue::from_static("eu"));
+        assert!(mirrored[0].check(&headers, &arguments).is_err());
+    }
+}

@@ -1,0 +1,248 @@
+//! Clients of the stateless era (2026-07-28): everything about a request is in the request.
+
+use crate::{
+    call::{Call, Emission, From},
+    caller::Caller,
+    catalogue::Kind,
+    era::{self, meta},
+    front::{Accepts, Way, document, plain, refused, respond},
+    legacy::{list_changed, unknown_method},
+    members::Members,
+    mirror::{self, Mismatch},
+    outflow::Outflow,
+    portal::{Portal, with_member, with_text},
+    rpc::{self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION},
+    upstream::{
+        Change, Client,
+        http::{METHOD, NAME, VERSION},
+    },
+};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+
+/// How long clients may keep a list, milliseconds.
+const LIST_TTL_MS: u64 = 60_000;
+/// Most resources that one subscription watches.
+const MAX_WATCHED: usize = 256;
+
+/// What a request of the stateless era says about itself, checked.
+struct Stated {
+    client: Arc<Client>,
+}
+
+impl Portal {
+    pub(crate) async fn stateless_post(
+        self: &Arc<Self>,
+        caller: Arc<Caller>,
+        headers: &HeaderMap,
+        message: Message,
+        accepts: Accepts,
+    ) -> Response<Outflow> {
+        let request = match message {
+            Message::Request(request) => request,
+            // Notifications are for stdio; over HTTP a request is taken back by closing it.
+            Message::Notification(_) => return plain(StatusCode::ACCEPTED, ""),
+            Message::Response(_) => {
+                let text = "answers are not posted in this protocol version: repeat the request with `inputResponses`";
+                return refused(StatusCode::BAD_REQUEST, None, RpcError::new(INVALID_REQUEST, text));
+            }
+        };
+        self.settled().await;
+        let stated = match self.stated(headers, &request) {
+            Ok(stated) => stated,
+            Err(error) => {
+                let status = if error.code == METHOD_NOT_FOUND { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
+                return refused(status, Some(&request.id), error);
+            }
+        };
+        let (id, encode_id) = (request.id.clone(), request.id.clone());
+        let portal = self.clone();
+        respond(
+            // A subscription is a stream from its first word on.
+            if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
+            Way::Connection,
+            move |emit| async move {
+                let call = Call { caller, from: From::Stateless(stated.client.clone()), emit };
+                Some(portal.stateless_outcome(&call, &stated, &request).await)
+            },
+            move |outcome| document(status(&outcome), rpc::response(Some(&id), &outcome)),
+            move |outcome| rpc::response(Some(&encode_id), outcome),
+        )
+        .await
+    }
+
+    /// Holds the headers against the body, and the body against the specification.
+    fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Stated, RpcError> {
+        let mismatch = |Mismatch(text): Mismatch| RpcError::new(HEADER_MISMATCH, text);
+        let params = Members::of(request.params.as_ref()).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
+        let meta = params.object("_meta").unwrap_or_default();
+        let header = mirror::only(headers, &VERSION).map_err(mismatch)?;
+        let version = meta.text(meta::VERSION);
+        if let (Some(header), Some(version)) = (header, &version)
+            && header != version
+        {
+            return Err(RpcError::new(HEADER_MISMATCH, "the header MCP-Protocol-Version does not say what the body says"));
+        }
+        for said in header.into_iter().chain(version.as_deref()) {
+            if !era::MODERN.contains(&said) {
+                let spoken: Vec<&str> = era::MODERN.into_iter().chain(era::LEGACY).collect();
+                let text = format!("protocol version {} is not spoken here", crate::call::shortened(said));
+                return Err(RpcError::new(UNSUPPORTED_VERSION, text).with(json!({"supported": spoken, "requested": said})));
+            }
+        }
+        let missing: Vec<&str> =
+            [meta::VERSION, meta::CLIENT, meta::CAPABILITIES].into_iter().filter(|key| !said(&meta, key)).collect();
+        if !missing.is_empty() {
+            let text = format!("`params._meta` lacks {}", missing.join(", "));
+            return Err(RpcError::new(INVALID_PARAMS, text));
+        }
+        if header.is_none() {
+            return Err(RpcError::new(HEADER_MISMATCH, "the header MCP-Protocol-Version is missing"));
+        }
+        mirror::agrees(headers, &METHOD, &request.method).map_err(mismatch)?;
+        if let Some(name) = mirror::named_by(&request.method).and_then(|key| params.text(key)) {
+            mirror::agrees(headers, &NAME, &name).map_err(mismatch)?;
+            if request.method == "tools/call"
+                && let Some(exposed) = self.view().named(Kind::Tool, &name)
+                && !exposed.entry.mirrored().is_empty()
+            {
+                let arguments: Value = params.get("arguments").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+                exposed.entry.mirrored().iter().try_for_each(|mirrored| mirrored.check(headers, &arguments)).map_err(mismatch)?;
+            }
+        }
+        let copied = |key: &str| Bytes::copy_from_slice(meta.get(key).unwrap_or("{}").as_bytes());
+        let client = Client { info: copied(meta::CLIENT), capabilities: copied(meta::CAPABILITIES), version: era::negotiated(None) };
+        Ok(Stated { client: Arc::new(client) })
+    }
+
+    async fn stateless_outcome(self: &Arc<Self>, call: &Call, _stated: &Stated, request: &Request) -> Outcome {
+        if let Some(kind) = Kind::listed_by(&request.method) {
+            let list = with_text(&self.list(&call.caller, kind).await, "resultType", "complete");
+            let list = with_member(&list, "ttlMs", &LIST_TTL_MS.to_string());
+            // What a caller sees is theirs alone.
+            return Outcome::Result(with_text(&list, "cacheScope", "private"));
+        }
+        match request.method.as_str() {
+            "server/discover" => self.discover(),
+            "subscriptions/listen" => self.subscribe(call, request).await,
+            "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
+                match self.route(&call.caller, &request.method, request.params.as_ref()) {
+                    Ok(routed) => {
+                        let outcome = self.serve(call, routed).await;
+                        if request.method == "resources/read" { self.private(outcome) } else { outcome }
+                    }
+                    // Since 2026-07-28 a resource that is not there is a wrong parameter.
+                    Err(error) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error }.into(),
+                    Err(error) => error.into(),
+                }
+            }
+            method => unknown_method(method).into(),
+        }
+    }
+
+    /// What was read with one caller's rights may not be kept for others.
+    fn private(&self, outcome: Outcome) -> Outcome {
+        let Outcome::Result(result) = outcome else { return outcome };
+        match Members::read(&result) {
+            Ok(members) if members.text("resultType").as_deref() != Some("input_required") => {
+                let ttl = members.get("ttlMs").unwrap_or("0");
+                Outcome::Result(members.with(&[("ttlMs", Some(ttl)), ("cacheScope", Some("\"private\""))]))
+            }
+            _ => Outcome::Result(result),
+        }
+    }
+
+    fn discover(&self) -> Outcome {
+        let versions: Vec<&str> = era::MODERN.into_iter().chain(era::LEGACY.into_iter().filter(|v| *v >= "2025-03-26")).collect();
+        let mut result = json!({
+            "resultType": "complete",
+            "supportedVersions": versions,
+            "capabilities": self.capabilities(),
+            "ttlMs": LIST_TTL_MS,
+            "cacheScope": "private",
+            "_meta": {meta::SERVER: self.info()},
+        });
+        if let Some(instructions) = self.instructions() {
+            result["instructions"] = instructions.into();
+        }
+        Outcome::of(&result)
+    }
+
+    /// Tells of changes until the client closes the stream.
+    async fn subscribe(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
+        let params: Value = request.params.as_ref().and_then(|params| serde_json::from_slice(params).ok()).unwrap_or_default();
+        let Some(wanted) = params.get("notifications").and_then(Value::as_object) else {
+            return RpcError::new(INVALID_PARAMS, "`notifications` is missing: what to be told of").into();
+        };
+        let mut changes = self.changes.subscribe();
+        let wants = |key: &str| wanted.get(key) == Some(&Value::Bool(true));
+        let mut granted = serde_json::Map::new();
+        for key in ["toolsListChanged", "promptsListChanged", "resourcesListChanged"] {
+            if wants(key) {
+                granted.insert(key.to_owned(), true.into());
+            }
+        }
+        let resources: Vec<SmolStr> = wanted
+            .get("resourceSubscriptions")
+            .and_then(Value::as_array)
+            .map(|uris| uris.iter().filter_map(Value::as_str).take(MAX_WATCHED).map(SmolStr::new).collect())
+            .unwrap_or_default();
+        if !resources.is_empty() {
+            granted.insert("resourceSubscriptions".to_owned(), json!(resources));
+        }
+        let _watching = self.watch(call, &resources).await;
+        let subscription: Value = serde_json::from_str(request.id.json()).unwrap_or_default();
+        let told = |method: &str, mut params: Value| {
+            params["_meta"] = json!({meta::SUBSCRIPTION: subscription});
+            Emission::Message(rpc::notification(method, Some(params.to_string().as_bytes())))
+        };
+        let acknowledged = told("notifications/subscriptions/acknowledged", json!({"notifications": granted}));
+        if call.emit.send(acknowledged).await.is_err() {
+            return Outcome::of(&json!({}));
+        }
+        loop {
+            let notice = match changes.recv().await {
+                Ok((_, Change::List(kind))) => {
+                    let key = match kind {
+                        Kind::Tool => "toolsListChanged",
+                        Kind::Prompt => "promptsListChanged",
+                        Kind::Resource | Kind::Template => "resourcesListChanged",
+                    };
+                    wants(key).then(|| told(list_changed(kind), json!({})))
+                }
+                Ok((server, Change::Resource(uri))) => {
+                    let known = self.known_uri(&server, &uri);
+                    resources.contains(&known).then(|| told("notifications/resources/updated", json!({"uri": known})))
+                }
+                Ok((_, Change::Presence)) => None,
+                Err(RecvError::Lagged(_)) => wants("toolsListChanged").then(|| told(list_changed(Kind::Tool), json!({}))),
+                Err(RecvError::Closed) => return Outcome::of(&json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: subscription}})),
+            };
+            if let Some(notice) = notice
+                && call.emit.send(notice).await.is_err()
+            {
+                return Outcome::of(&json!({}));
+            }
+        }
+    }
+}
+
+fn said(meta: &Members<'_>, key: &str) -> bool {
+    let opens = if key == meta::VERSION { '"' } else { '{' };
+    meta.get(key).is_some_and(|json| json.starts_with(opens))
+}
+
+/// The HTTP status of an answer (2026-07-28, Streamable HTTP).
+fn status(outcome: &Outcome) -> StatusCode {
+    match outcome.code() {
+        Some(code) if [rpc::HEADER_MISMATCH, rpc::MISSING_CAPABILITY, UNSUPPORTED_VERSION].map(i64::from).contains(&code) => {
+            StatusCode::BAD_REQUEST
+        }
+        Some(code) if code == i64::from(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    }
+}

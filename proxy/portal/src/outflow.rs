@@ -1,0 +1,284 @@
+//! Event streams to clients: what is said while a request is under way, and where a client can take a
+//! stream up again that broke off.
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior},
+};
+
+/// How often a silent stream shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Most events that wait for a client to read them.
+const QUEUE: usize = 64;
+/// Most events and bytes that are kept for a client that comes back.
+const KEPT_EVENTS: usize = 256;
+const KEPT_BYTES: usize = 1 << 20;
+
+/// The body of a response: a document, or a stream of events.
+pub enum Outflow {
+    /// All of it.
+    Whole(Option<Bytes>),
+    /// As it comes.
+    Events {
+        /// Events, encoded.
+        events: mpsc::Receiver<Bytes>,
+        /// Breaks silence.
+        alive: Box<Interval>,
+    },
+}
+
+impl Outflow {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::Whole(None)
+    }
+
+    /// A stream, and its other end.
+    #[must_use]
+    pub fn events() -> (mpsc::Sender<Bytes>, Self) {
+        let (sender, events) = mpsc::channel(QUEUE);
+        let mut alive = tokio::time::interval(KEEP_ALIVE);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        alive.reset();
+        (sender, Self::Events { events, alive: Box::new(alive) })
+    }
+}
+
+impl From<Bytes> for Outflow {
+    fn from(whole: Bytes) -> Self {
+        Self::Whole((!whole.is_empty()).then_some(whole))
+    }
+}
+
+impl Body for Outflow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Events { events, alive } => {
+                if let Poll::Ready(event) = events.poll_recv(cx) {
+                    alive.reset();
+                    return Poll::Ready(event.map(|event| Ok(Frame::data(event))));
+                }
+                match alive.poll_tick(cx) {
+                    Poll::Ready(_) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\n\n"))))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Whole(whole) => http_body::SizeHint::with_exact(whole.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Events { .. } => http_body::SizeHint::new(),
+        }
+    }
+}
+
+/// An event. JSON has no raw line breaks where it matters, but may be written over several lines.
+#[must_use]
+pub fn event(id: Option<&str>, retry: Option<Duration>, data: &[u8]) -> Bytes {
+    let mut text = BytesMut::with_capacity(data.len() + 64);
+    if let Some(id) = id {
+        text.extend_from_slice(format!("id: {id}\n").as_bytes());
+    }
+    if let Some(retry) = retry {
+        text.extend_from_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
+    }
+    for line in data.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty() || data.is_empty()) {
+        text.extend_from_slice(b"data: ");
+        text.extend_from_slice(line);
+        text.extend_from_slice(b"\n");
+    }
+    text.extend_from_slice(b"\n");
+    text.freeze()
+}
+
+/// A stream that a client can come back to.
+pub struct Stream {
+    /// Its name within the session.
+    pub name: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    live: Option<mpsc::Sender<Bytes>>,
+    kept: VecDeque<(u64, Bytes)>,
+    kept_bytes: usize,
+    next: u64,
+    resumable: bool,
+    over: bool,
+}
+
+/// Whether anybody gets what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The client, now or when it comes back.
+    Yes,
+    /// It is gone and has no way back.
+    No,
+}
+
+impl Stream {
+    /// A stream to whoever reads from the other end.
+    #[must_use]
+    pub fn new(name: u64, live: mpsc::Sender<Bytes>) -> Self {
+        Self { name, state: Mutex::new(State { live: Some(live), ..State::default() }) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the client that it can come back to this place.
+    pub async fn prime(&self, retry: Option<Duration>) -> Heard {
+        self.state().resumable = true;
+        self.put(retry, b"").await
+    }
+
+    /// Sends a message.
+    pub async fn send(&self, message: &[u8]) -> Heard {
+        self.put(None, message).await
+    }
+
+    async fn put(&self, retry: Option<Duration>, data: &[u8]) -> Heard {
+        let (live, encoded, resumable) = {
+            let mut state = self.state();
+            let id = state.resumable.then(|| format!("{}.{}", self.name, state.next));
+            let encoded = event(id.as_deref(), retry, data);
+            if state.resumable {
+                let number = state.next;
+                state.next += 1;
+                state.kept_bytes += encoded.len();
+                state.kept.push_back((number, encoded.clone()));
+                while state.kept.len() > KEPT_EVENTS || state.kept_bytes > KEPT_BYTES && state.kept.len() > 1 {
+                    if let Some((_, oldest)) = state.kept.pop_front() {
+                        state.kept_bytes -= oldest.len();
+                    }
+                }
+            }
+            (state.live.clone(), encoded, state.resumable)
+        };
+        let heard = match live {
+            None => false,
+            Some(live) => live.send(encoded).await.is_ok(),
+        };
+        if heard || resumable { Heard::Yes } else { Heard::No }
+    }
+
+    /// Ends the connection, but not the stream: the client is to come back.
+    pub fn pause(&self) {
+        self.state().live = None;
+    }
+
+    /// Nothing more will come.
+    pub fn finish(&self) {
+        let mut state = self.state();
+        state.live = None;
+        state.over = true;
+    }
+
+    /// Whether the client reads, or can come back.
+    pub fn is_wanted(&self) -> bool {
+        let state = self.state();
+        state.resumable || state.live.as_ref().is_some_and(|live| !live.is_closed())
+    }
+
+    /// Whether the client reads at this moment.
+    pub fn is_read(&self) -> bool {
+        self.state().live.as_ref().is_some_and(|live| !live.is_closed())
+    }
+
+    /// Whether all was said.
+    pub fn is_over(&self) -> bool {
+        self.state().over
+    }
+
+    /// Whether a client can come back to it.
+    pub fn is_resumable(&self) -> bool {
+        self.state().resumable
+    }
+
+    /// Until the client no longer reads from this connection.
+    pub async fn left(&self) {
+        let live = self.state().live.clone();
+        match live {
+            Some(live) => live.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A client comes back, having read up to the event `last`. What is sent from now on goes to it.
+    pub fn resume(&self, last: u64) -> Outflow {
+        let (sender, outflow) = Outflow::events();
+        let mut state = self.state();
+        for (_, event) in state.kept.iter().filter(|(number, _)| *number > last) {
+            // More than fits into the queue is lost to this client; it was away for too long.
+            let _ = sender.try_send(event.clone());
+        }
+        state.live = (!state.over).then_some(sender);
+        outflow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    async fn read(mut outflow: Outflow, count: usize) -> String {
+        let mut text = String::new();
+        for _ in 0..count {
+            let Some(Ok(frame)) = outflow.frame().await else { break };
+            text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_back_gets_what_it_missed() {
+        let (sender, outflow) = Outflow::events();
+        let stream = Stream::new(3, sender);
+        assert_eq!(stream.prime(Some(Duration::from_millis(500))).await, Heard::Yes);
+        assert_eq!(stream.send(b"{\"one\":1}").await, Heard::Yes);
+        stream.pause();
+        assert_eq!(read(outflow, 9).await, "id: 3.0\nretry: 500\ndata: \n\nid: 3.1\ndata: {\"one\":1}\n\n");
+        assert_eq!(stream.send(b"{\"two\":2}").await, Heard::Yes);
+        stream.finish();
+        assert_eq!(read(stream.resume(0), 9).await, "id: 3.1\ndata: {\"one\":1}\n\nid: 3.2\ndata: {\"two\":2}\n\n");
+    }
+
+    #[tokio::test]
+    async fn without_a_way_back_a_client_that_leaves_is_gone() {
+        let (sender, outflow) = Outflow::events();
+        let stream = Stream::new(1, sender);
+        assert_eq!(stream.send(b"{}").await, Heard::Yes);
+        drop(outflow);
+        assert_eq!(stream.send(b"{}").await, Heard::No);
+        assert!(!stream.is_wanted());
+    }
+
+    #[test]
+    fn json_over_several_lines_stays_one_event() {
+        assert_eq!(event(None, None, b"{\n\"a\":1\r\n}"), "data: {\ndata: \"a\":1\ndata: }\n\n");
+    }
+}

@@ -1,0 +1,243 @@
+//! One portal: its servers, what it shows of them, and its clients' sessions.
+
+use crate::{
+    caller::Caller,
+    catalogue::Kind,
+    members::Members,
+    parked::Parked,
+    rpc::quoted,
+    session::{SessionLimits, Sessions},
+    shared::SharedSessions,
+    upstream::{Change, Presence, Reach, Upstream, legacy::text},
+    view::{Exposed, Prefix, View},
+};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use serde_json::json;
+use smol_str::SmolStr;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::broadcast, task::JoinSet};
+
+/// How long clients wait for servers that nobody has heard of yet.
+const FIRST_PATIENCE: Duration = Duration::from_millis(800);
+/// Most changes that wait for a client to be told.
+const CHANGES: usize = 256;
+/// Longest instructions that are taken over from one server, bytes.
+const INSTRUCTIONS: usize = 4096;
+
+/// What a portal is made of.
+pub struct PortalOptions {
+    /// Its id.
+    pub id: SmolStr,
+    /// Its servers, in the order in which they are shown.
+    pub servers: Vec<(SmolStr, Reach)>,
+    /// How names are shown.
+    pub prefix: Prefix,
+    /// Bounds of sessions.
+    pub sessions: SessionLimits,
+    /// Most bytes of a request.
+    pub max_request: usize,
+    /// Hosts that clients may call it by, besides the loopback names; any port.
+    pub hosts: Vec<String>,
+    /// Web origins that may call it, besides its own hosts.
+    pub origins: Vec<String>,
+    /// The path of its endpoint.
+    pub path: String,
+}
+
+/// A portal.
+pub struct Portal {
+    pub(crate) options: PortalOptions,
+    pub(crate) servers: Vec<Arc<Upstream>>,
+    view: ArcSwap<View>,
+    pub(crate) sessions: Sessions,
+    pub(crate) shared: SharedSessions,
+    pub(crate) parked: Parked,
+    pub(crate) changes: broadcast::Sender<(SmolStr, Change)>,
+}
+
+impl Portal {
+    /// A portal that serves nobody yet.
+    #[must_use]
+    pub fn new(mut options: PortalOptions) -> Arc<Self> {
+        let (changes, _) = broadcast::channel(CHANGES);
+        let prefix = options.prefix;
+        let servers = std::mem::take(&mut options.servers);
+        let servers = servers.into_iter().map(|(id, reach)| Upstream::new(id, reach, prefix, changes.clone())).collect();
+        let sessions = Sessions::new(options.sessions);
+        Arc::new(Self {
+            options,
+            servers,
+            view: ArcSwap::default(),
+            sessions,
+            shared: SharedSessions::new(),
+            parked: Parked::new(),
+            changes,
+        })
+    }
+
+    /// What runs beside the requests: it ends when the set is dropped.
+    #[must_use]
+    pub fn tend(self: &Arc<Self>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for server in &self.servers {
+            tasks.spawn(server.clone().keep());
+        }
+        let portal = self.clone();
+        tasks.spawn(async move { portal.sessions.sweep().await });
+        let portal = self.clone();
+        tasks.spawn(async move { portal.shared.sweep().await });
+        tasks
+    }
+
+    /// Waits a little for servers that were never reached, so that the first client finds them.
+    pub(crate) async fn settled(&self) {
+        let unknown = self.servers.iter().filter(|server| matches!(server.presence(), Presence::Unknown));
+        let mut waiting = JoinSet::new();
+        for server in unknown.cloned() {
+            waiting.spawn(async move { server.settled(FIRST_PATIENCE).await });
+        }
+        while waiting.join_next().await.is_some() {}
+    }
+
+    /// What it shows now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        let view = self.view.load_full();
+        if view.is_current(&self.servers) {
+            return view;
+        }
+        let fresh = Arc::new(View::of(&self.servers, self.options.prefix));
+        self.view.store(fresh.clone());
+        fresh
+    }
+
+    /// Whether a caller may know of an entry.
+    pub(crate) fn shows(&self, _caller: &Caller, _kind: Kind, _exposed: &Exposed) -> bool {
+        true
+    }
+
+    /// The result of a list method, for this caller.
+    pub(crate) async fn list(&self, caller: &Caller, kind: Kind) -> Bytes {
+        self.settled().await;
+        let view = self.view();
+        let shown = view.all(kind).iter().filter(|exposed| self.shows(caller, kind, exposed));
+        let mut text = Vec::with_capacity(view.all(kind).iter().map(|exposed| exposed.text.len() + 1).sum::<usize>() + 256);
+        text.extend_from_slice(b"{\"");
+        text.extend_from_slice(kind.key().as_bytes());
+        text.extend_from_slice(b"\":[");
+        for (index, exposed) in shown.enumerate() {
+            if index > 0 {
+                text.push(b',');
+            }
+            text.extend_from_slice(&exposed.text);
+        }
+        text.push(b']');
+        if let Some(missing) = self.missing() {
+            text.extend_from_slice(format!(",\"_meta\":{{\"dev.gnomon/missing\":{missing}}}").as_bytes());
+        }
+        text.push(b'}');
+        text.into()
+    }
+
+    /// The servers that are not there, as JSON; none where all are.
+    fn missing(&self) -> Option<serde_json::Value> {
+        let missing: Vec<_> = self
+            .servers
+            .iter()
+            .filter_map(|server| match server.presence() {
+                Presence::Up { .. } => None,
+                Presence::Unknown => Some(json!({"server": server.id, "why": "it is being connected to", "stale": false})),
+                Presence::Down { why, face, .. } => {
+                    Some(json!({"server": server.id, "why": why.to_string(), "stale": face.is_some()}))
+                }
+            })
+            .collect();
+        (!missing.is_empty()).then_some(missing.into())
+    }
+
+    /// What the portal can do, as JSON: what any of its servers can.
+    pub(crate) fn capabilities(&self) -> serde_json::Value {
+        if let (Prefix::Never, [only]) = (self.options.prefix, &*self.servers)
+            && let Some(face) = only.presence().face()
+            && let Ok(own) = serde_json::from_slice(&face.capabilities)
+        {
+            return own;
+        }
+        let mut all = json!({"tools": {"listChanged": true}});
+        for server in &self.servers {
+            let presence = server.presence();
+            let Some(Ok(own)) = presence.face().map(|face| Members::read(&face.capabilities)) else { continue };
+            for name in ["prompts", "logging", "completions", "resources"] {
+                if let Some(json) = own.get(name) {
+                    let old = &mut all[name];
+                    match name {
+                        "prompts" => *old = json!({"listChanged": true}),
+                        "resources" => {
+                            let subscribe = old["subscribe"] == true || Members::read(json.as_bytes()).is_ok_and(|r| r.flag("subscribe") == Some(true));
+                            *old = json!({"listChanged": true, "subscribe": subscribe});
+                        }
+                        _ => *old = json!({}),
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Who the portal is, as JSON.
+    pub(crate) fn info(&self) -> serde_json::Value {
+        json!({"name": "gnomon", "title": format!("gnomon portal {}", self.options.id), "version": env!("CARGO_PKG_VERSION")})
+    }
+
+    /// How to use it: what the servers say, and which are missing.
+    pub(crate) fn instructions(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        for server in &self.servers {
+            let presence = server.presence();
+            if let Some(said) = presence.face().and_then(|face| face.instructions.as_deref()) {
+                let said: String = said.chars().take(INSTRUCTIONS).collect();
+                match self.options.prefix {
+                    Prefix::Never => parts.push(said),
+                    Prefix::Always => parts.push(format!("## Server {}\n{said}", server.id)),
+                }
+            }
+            if let Presence::Down { why, .. } = &presence {
+                parts.push(format!("Server {} is not available at the moment: {why}. Its tools may fail.", server.id));
+            }
+        }
+        (!parts.is_empty()).then(|| parts.join("\n\n"))
+    }
+
+    /// The list of servers as a tool's answer.
+    pub(crate) fn servers_told(&self) -> String {
+        let told: Vec<_> = self
+            .servers
+            .iter()
+            .map(|server| match server.presence() {
+                Presence::Up { .. } => json!({"server": server.id, "status": "ready"}),
+                Presence::Unknown => json!({"server": server.id, "status": "connecting"}),
+                Presence::Down { why, .. } => json!({"server": server.id, "status": "unavailable", "why": why.to_string()}),
+            })
+            .collect();
+        serde_json::Value::from(told).to_string()
+    }
+}
+
+/// A result with another member, unless it has it.
+pub(crate) fn with_member(result: &Bytes, name: &str, value: &str) -> Bytes {
+    match Members::read(result) {
+        Ok(members) if members.get(name).is_none() => members.with(&[(name, Some(value))]),
+        _ => result.clone(),
+    }
+}
+
+/// The same with a text as value.
+pub(crate) fn with_text(result: &Bytes, name: &str, value: &str) -> Bytes {
+    with_member(result, name, &quoted(value))
+}
+
+/// JSON that was UTF-8 when it was read.
+pub(crate) fn as_text(json: &[u8]) -> &str {
+    text(json)
+}

@@ -1,0 +1,456 @@
+//! Sessions of clients of the era that has them (2025-03-26 to 2025-11-25).
+//!
+//! A session's id is random, says nothing, and works only for the caller who began it. What a session
+//! needs on servers is opened when it is first needed, so a session that is never used costs a few
+//! hundred bytes.
+
+use crate::{
+    caller::Caller,
+    outflow::{Heard, Outflow, Stream, event},
+    rpc::{self, Id, Message, Outcome, Request, Response},
+    upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use smol_str::SmolStr;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::AbortHandle,
+};
+
+/// Most streams of a session that a client can come back to.
+const MAX_STREAMS: usize = 16;
+/// Most requests of servers that a client has not answered.
+const MAX_ASKED: usize = 64;
+
+/// How many sessions there may be, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLimits {
+    /// Most sessions; beyond it the one that was not used for the longest time goes.
+    pub most: usize,
+    /// How long an unused session is kept.
+    pub idle: Duration,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self { most: 100_000, idle: Duration::from_secs(24 * 60 * 60) }
+    }
+}
+
+/// One client's session.
+pub struct Session {
+    /// What the client calls it.
+    pub id: SmolStr,
+    owner: SmolStr,
+    /// Who it is.
+    pub client: Arc<Client>,
+    born: Instant,
+    /// Milliseconds after birth.
+    used: AtomicU64,
+    open: OnceLock<Box<Open>>,
+}
+
+struct Open {
+    servers: Box<[tokio::sync::Mutex<Option<Arc<LegacySession>>>]>,
+    listeners: Mutex<Vec<Option<AbortHandle>>>,
+    asked: Mutex<HashMap<Id, Asked>>,
+    under_way: Mutex<HashMap<Id, Arc<Notify>>>,
+    streams: Mutex<VecDeque<Arc<Stream>>>,
+    standing: Mutex<Option<mpsc::Sender<Bytes>>>,
+    log_level: Mutex<Option<SmolStr>>,
+    next: AtomicU64,
+}
+
+/// Who waits for a client's answer.
+enum Asked {
+    /// A server, which knows the request by this id.
+    Server(Arc<LegacySession>, Id),
+    /// We ourselves.
+    Us(oneshot::Sender<Outcome>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    fn new(owner: &Caller, client: Arc<Client>) -> Result<Self, getrandom::Error> {
+        let mut random = [0u8; 24];
+        getrandom::fill(&mut random)?;
+        Ok(Self {
+            id: SmolStr::new(URL_SAFE_NO_PAD.encode(random)),
+            owner: owner.subject.clone(),
+            client,
+            born: Instant::now(),
+            used: AtomicU64::new(0),
+            open: OnceLock::new(),
+        })
+    }
+
+    fn touch(&self) {
+        let age = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(age, Ordering::Relaxed);
+    }
+
+    fn idle(&self) -> Duration {
+        self.born.elapsed().saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed)))
+    }
+
+    fn open(&self, servers: usize) -> &Open {
+        self.open.get_or_init(|| {
+            Box::new(Open {
+                servers: (0..servers).map(|_| tokio::sync::Mutex::new(None)).collect(),
+                listeners: Mutex::new(vec![None; servers]),
+                asked: Mutex::default(),
+                under_way: Mutex::default(),
+                streams: Mutex::default(),
+                standing: Mutex::default(),
+                log_level: Mutex::default(),
+                next: AtomicU64::new(1),
+            })
+        })
+    }
+
+    fn opened(&self) -> Option<&Open> {
+        self.open.get().map(|open| &**open)
+    }
+
+    /// The session's own session with a server, opened if need be.
+    ///
+    /// # Errors
+    /// When the server refuses or is not there.
+    pub async fn server(self: &Arc<Self>, servers: &[Arc<Upstream>], index: usize) -> Result<Arc<LegacySession>, UpstreamError> {
+        let open = self.open(servers.len());
+        let Some((slot, upstream)) = open.servers.get(index).zip(servers.get(index)) else {
+            return Err(UpstreamError::Protocol("there is no such server".to_owned()));
+        };
+        let mut slot = slot.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
+            return Ok(session.clone());
+        }
+        upstream.check()?;
+        let session = upstream.open_session(&self.client).await?;
+        let level = lock(&open.log_level).clone();
+        if let Some(level) = level {
+            let params = Bytes::from(format!("{{\"level\":{}}}", rpc::quoted(&level)));
+            let _ = session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await;
+        }
+        *slot = Some(session.clone());
+        drop(slot);
+        if session.speaks() == Speaks::Always || lock(&open.standing).is_some() {
+            self.listen(index, upstream.clone(), session.clone());
+        }
+        Ok(session)
+    }
+
+    /// A server forgot this session: the next use opens another.
+    pub async fn forget(&self, index: usize, gone: &Arc<LegacySession>) {
+        let Some(slot) = self.opened().and_then(|open| open.servers.get(index)) else { return };
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_some_and(|session| Arc::ptr_eq(session, gone)) {
+            *slot = None;
+        }
+    }
+
+    /// The sessions that are open on servers.
+    pub async fn servers(&self) -> Vec<(usize, Arc<LegacySession>)> {
+        let mut sessions = Vec::new();
+        for (index, slot) in self.opened().map(|open| &*open.servers).unwrap_or_default().iter().enumerate() {
+            if let Some(session) = &*slot.lock().await {
+                sessions.push((index, session.clone()));
+            }
+        }
+        sessions
+    }
+
+    fn listen(self: &Arc<Self>, index: usize, upstream: Arc<Upstream>, session: Arc<LegacySession>) {
+        let Some(open) = self.opened() else { return };
+        let weak = Arc::downgrade(self);
+        let task = tokio::spawn(async move {
+            let Ok(mut listening) = session.listen().await else { return };
+            while let Some(message) = listening.next().await {
+                let Some(own) = weak.upgrade() else { return };
+                if let Message::Notification(notification) = &message
+                    && notification.method.ends_with("/list_changed")
+                {
+                    // The lists are the portal's; whoever holds one is told when it has changed.
+                    upstream.lists_changed();
+                    continue;
+                }
+                own.pass_on(&upstream, &session, message).await;
+            }
+        });
+        if let Some(place) = lock(&open.listeners).get_mut(index)
+            && let Some(old) = place.replace(task.abort_handle())
+        {
+            old.abort();
+        }
+    }
+
+    /// What a server said by itself, to wherever the client listens.
+    async fn pass_on(&self, upstream: &Upstream, session: &Arc<LegacySession>, message: Message) {
+        let text = match message {
+            Message::Request(request) if request.method == "ping" => {
+                let _ = session.respond(&request.id, &Outcome::Result(Bytes::from_static(b"{}"))).await;
+                return;
+            }
+            Message::Request(request) => match self.ask_for(session, &request) {
+                Ok(text) => text,
+                Err(error) => {
+                    let _ = session.respond(&request.id, &error.into()).await;
+                    return;
+                }
+            },
+            Message::Notification(notification) => upstream.outward(&notification),
+            Message::Response(_) => return,
+        };
+        if self.tell(&text).await == Heard::No {
+            tracing::debug!(server = %upstream.id, "nobody listens to what a server says");
+        }
+    }
+
+    /// Sends a message to the client on its standing stream, else on that of a request under way.
+    pub async fn tell(&self, message: &[u8]) -> Heard {
+        let Some(open) = self.opened() else { return Heard::No };
+        let standing = lock(&open.standing).clone();
+        if let Some(standing) = standing
+            && standing.send(event(None, None, message)).await.is_ok()
+        {
+            return Heard::Yes;
+        }
+        let stream = lock(&open.streams).iter().rev().find(|stream| !stream.is_over() && stream.is_wanted()).cloned();
+        match stream {
+            Some(stream) => stream.send(message).await,
+            None => Heard::No,
+        }
+    }
+
+    /// The text of a server's request as the client gets it; its answer will go to that server.
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub fn ask_for(&self, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
+        let id = self.remember(Asked::Server(server.clone(), request.id.clone()))?;
+        Ok(rpc::request(&id, &request.method, request.params.as_deref()))
+    }
+
+    /// The text of a request of our own, and where its answer will come.
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub fn ask(&self, method: &str, params: Option<&[u8]>) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
+        let (sender, answer) = oneshot::channel();
+        let id = self.remember(Asked::Us(sender))?;
+        Ok((rpc::request(&id, method, params), answer))
+    }
+
+    fn remember(&self, asked: Asked) -> Result<Id, rpc::RpcError> {
+        let busy = || rpc::RpcError::new(rpc::INTERNAL_ERROR, "the client has not answered earlier questions");
+        let open = self.opened().ok_or_else(busy)?;
+        let id = Id::number(open.next.fetch_add(1, Ordering::Relaxed));
+        let mut waiting = lock(&open.asked);
+        if waiting.len() >= MAX_ASKED {
+            return Err(busy());
+        }
+        waiting.insert(id.clone(), asked);
+        Ok(id)
+    }
+
+    /// The client's answer to a server's request, or to ours.
+    pub async fn answered(&self, response: Response) {
+        let asked = self.opened().zip(response.id).and_then(|(open, id)| lock(&open.asked).remove(&id));
+        match asked {
+            Some(Asked::Server(server, id)) => {
+                if let Err(error) = server.respond(&id, &response.outcome).await {
+                    tracing::debug!("an answer did not reach its server: {error}");
+                }
+            }
+            Some(Asked::Us(answer)) => {
+                let _ = answer.send(response.outcome);
+            }
+            None => {}
+        }
+    }
+
+    /// A request of the client's begins; the notice tells when the client takes it back.
+    pub fn begin(&self, servers: usize, id: &Id) -> Arc<Notify> {
+        let notice = Arc::new(Notify::new());
+        lock(&self.open(servers).under_way).insert(id.clone(), notice.clone());
+        notice
+    }
+
+    /// It is over.
+    pub fn end(&self, id: &Id) {
+        if let Some(open) = self.opened() {
+            lock(&open.under_way).remove(id);
+        }
+    }
+
+    /// The client takes a request back.
+    pub fn cancel(&self, id: &Id) {
+        if let Some(notice) = self.opened().and_then(|open| lock(&open.under_way).remove(id)) {
+            notice.notify_one();
+        }
+    }
+
+    /// A stream for the answer to one request.
+    pub fn stream(&self, servers: usize) -> (Arc<Stream>, Outflow) {
+        let open = self.open(servers);
+        let (sender, outflow) = Outflow::events();
+        let stream = Arc::new(Stream::new(open.next.fetch_add(1, Ordering::Relaxed), sender));
+        let mut streams = lock(&open.streams);
+        streams.retain(|stream| !stream.is_over() || stream.is_resumable());
+        if streams.len() >= MAX_STREAMS {
+            streams.pop_front();
+        }
+        streams.push_back(stream.clone());
+        (stream, outflow)
+    }
+
+    /// The stream that an event id belongs to, from there on.
+    #[must_use]
+    pub fn resume(&self, event_id: &str) -> Option<Outflow> {
+        let (name, last) = event_id.split_once('.')?;
+        let (name, last): (u64, u64) = (name.parse().ok()?, last.parse().ok()?);
+        let streams = lock(&self.opened()?.streams);
+        streams.iter().find(|stream| stream.name == name && stream.is_resumable()).map(|stream| stream.resume(last))
+    }
+
+    /// The stream of what is said by itself. A client that opens it anew takes it from whoever had it.
+    pub async fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>]) -> (mpsc::Sender<Bytes>, Outflow) {
+        let (sender, outflow) = Outflow::events();
+        *lock(&self.open(servers.len()).standing) = Some(sender.clone());
+        for (index, session) in self.servers().await {
+            if session.speaks() == Speaks::OnRequest
+                && let Some(upstream) = servers.get(index)
+            {
+                self.listen(index, upstream.clone(), session);
+            }
+        }
+        (sender, outflow)
+    }
+
+    /// The level from which on the client wants to be told.
+    pub fn set_log_level(&self, servers: usize, level: &str) {
+        *lock(&self.open(servers).log_level) = Some(SmolStr::new(level));
+    }
+
+    /// That level.
+    #[must_use]
+    pub fn log_level(&self) -> Option<SmolStr> {
+        self.opened().and_then(|open| lock(&open.log_level).clone())
+    }
+
+    async fn close(&self) {
+        for (_, session) in self.servers().await {
+            session.close().await;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        for listener in lock(&self.listeners).iter().flatten() {
+            listener.abort();
+        }
+    }
+}
+
+/// All sessions of a portal.
+pub struct Sessions {
+    table: Mutex<HashMap<SmolStr, Arc<Session>>>,
+    faces: Mutex<HashMap<Arc<Client>, ()>>,
+    limits: SessionLimits,
+}
+
+impl Sessions {
+    /// No sessions yet.
+    #[must_use]
+    pub fn new(limits: SessionLimits) -> Self {
+        Self { table: Mutex::default(), faces: Mutex::default(), limits }
+    }
+
+    /// Begins one.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn begin(&self, owner: &Caller, client: Client) -> Result<Arc<Session>, getrandom::Error> {
+        let session = Arc::new(Session::new(owner, self.face(client))?);
+        let mut table = lock(&self.table);
+        if table.len() >= self.limits.most {
+            let oldest = table.values().max_by_key(|session| session.idle()).map(|session| session.id.clone());
+            if let Some(oldest) = oldest.and_then(|id| table.remove(&id)) {
+                tokio::spawn(async move { oldest.close().await });
+            }
+        }
+        table.insert(session.id.clone(), session.clone());
+        Ok(session)
+    }
+
+    /// Thousands of sessions are begun by few programs: what those say of themselves is kept once.
+    fn face(&self, client: Client) -> Arc<Client> {
+        /// Most programs that are remembered.
+        const MOST: usize = 4096;
+        let mut faces = lock(&self.faces);
+        if let Some((known, ())) = faces.get_key_value(&client) {
+            return known.clone();
+        }
+        if faces.len() >= MOST {
+            faces.retain(|face, ()| Arc::strong_count(face) > 1);
+        }
+        let client = Arc::new(client);
+        faces.insert(client.clone(), ());
+        client
+    }
+
+    /// The session of that id, for the caller who began it and nobody else.
+    #[must_use]
+    pub fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
+        let session = lock(&self.table).get(id).filter(|session| session.owner == caller.subject).cloned()?;
+        session.touch();
+        Some(session)
+    }
+
+    /// Ends a session, on servers too.
+    pub async fn end(&self, session: &Session) {
+        let removed = lock(&self.table).remove(&session.id);
+        if let Some(removed) = removed {
+            removed.close().await;
+        }
+    }
+
+    /// Ends those that were not used for too long, for ever.
+    pub async fn sweep(&self) {
+        let pause = (self.limits.idle / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        loop {
+            tokio::time::sleep(pause).await;
+            let stale: Vec<_> = {
+                let mut table = lock(&self.table);
+                let stale: Vec<_> = table.values().filter(|session| session.idle() >= self.limits.idle).cloned().collect();
+                stale.iter().for_each(|session| drop(table.remove(&session.id)));
+                if !stale.is_empty() {
+                    table.shrink_to_fit();
+                }
+                stale
+            };
+            for session in stale {
+                session.close().await;
+            }
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.table).len()
+    }
+}

@@ -1,0 +1,185 @@
+//! What a server says until it has answered one request.
+
+use super::{LegacySession, UpstreamError, events::EventReader, http::Reply};
+use crate::rpc::{Id, Message, Outcome};
+use bytes::Bytes;
+use smol_str::SmolStr;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// How often a stream that broke off is taken up again without anything new coming of it.
+const ATTEMPTS: u32 = 5;
+/// How long to wait before that, where the server does not say.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest that a server may make us wait.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// The answer to a request, or the way there.
+pub enum Answer {
+    /// At once.
+    Done(Outcome),
+    /// The server has more to say first.
+    Going(Conversation),
+}
+
+/// One thing that is said before the answer, or the answer.
+#[derive(Debug)]
+pub enum Said {
+    /// A notification, or a request of the server's own.
+    Message(Message),
+    /// The answer. Nothing comes after it.
+    Answer(Outcome),
+    /// The stream can be taken up again from here on.
+    Primed {
+        /// How long to wait before doing so.
+        retry: Option<Duration>,
+    },
+    /// The server ended the stream to go on later; the next call waits for that.
+    Interrupted {
+        /// How long it asked to wait.
+        retry: Duration,
+    },
+}
+
+/// A request under way.
+pub struct Conversation {
+    id: Id,
+    source: Source,
+}
+
+enum Source {
+    Http(Box<Stream>),
+    Pipe(mpsc::Receiver<Said>),
+}
+
+struct Stream {
+    /// None while it is interrupted.
+    events: Option<EventReader>,
+    /// Who takes it up again.
+    session: Option<Arc<LegacySession>>,
+    last: Option<SmolStr>,
+    retry: Duration,
+    attempts: u32,
+}
+
+impl Answer {
+    /// Reads the answer to the request `id`. A stream of `session` is taken up again where it breaks off.
+    ///
+    /// # Errors
+    /// When it is no answer to that request.
+    pub fn read(reply: Reply, id: &Id, session: Option<Arc<LegacySession>>) -> Result<Self, UpstreamError> {
+        match reply {
+            Reply::Accepted => Err(UpstreamError::Protocol("it accepted a request as if it were a notification".to_owned())),
+            Reply::Json(text) => whole(&text, id).map(Self::Done),
+            Reply::Events(events) => {
+                let stream = Stream { events: Some(events), session, last: None, retry: RETRY, attempts: 0 };
+                Ok(Self::Going(Conversation { id: id.clone(), source: Source::Http(Box::new(stream)) }))
+            }
+        }
+    }
+
+    /// Waits for the end of it; what is said before is passed over.
+    ///
+    /// # Errors
+    /// As [`Conversation::next`].
+    pub async fn outcome(self) -> Result<Outcome, UpstreamError> {
+        match self {
+            Self::Done(outcome) => Ok(outcome),
+            Self::Going(mut conversation) => loop {
+                if let Said::Answer(outcome) = conversation.next().await? {
+                    return Ok(outcome);
+                }
+            },
+        }
+    }
+}
+
+fn whole(text: &Bytes, id: &Id) -> Result<Outcome, UpstreamError> {
+    match Message::read(text) {
+        Ok(Message::Response(response)) if response.id.as_ref().is_none_or(|other| other == id) => Ok(response.outcome),
+        Ok(Message::Response(_)) => Err(UpstreamError::Protocol("it answers another request".to_owned())),
+        Ok(_) => Err(UpstreamError::Protocol("it is no answer".to_owned())),
+        Err(error) => Err(UpstreamError::Protocol(error.message)),
+    }
+}
+
+impl Conversation {
+    /// Over a shared line, whose reader sends what concerns the request `id`.
+    #[must_use]
+    pub fn over_pipe(id: Id, said: mpsc::Receiver<Said>) -> Self {
+        Self { id, source: Source::Pipe(said) }
+    }
+
+    /// The id that the server knows the request by.
+    #[must_use]
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// What comes next. Not to be called after the answer.
+    ///
+    /// # Errors
+    /// When the server falls silent, breaks off, or breaks the protocol.
+    pub async fn next(&mut self) -> Result<Said, UpstreamError> {
+        match &mut self.source {
+            Source::Pipe(said) => said.recv().await.ok_or(UpstreamError::Aborted),
+            Source::Http(stream) => stream.next(&self.id).await,
+        }
+    }
+}
+
+impl Stream {
+    async fn next(&mut self, id: &Id) -> Result<Said, UpstreamError> {
+        loop {
+            let events = match &mut self.events {
+                Some(events) => events,
+                None => {
+                    let resumed = self.resume().await?;
+                    self.events.insert(resumed)
+                }
+            };
+            let event = match events.next().await {
+                Ok(Some(event)) => event,
+                Ok(None) | Err(UpstreamError::Aborted) => {
+                    self.events = None;
+                    if self.session.is_none() || self.last.is_none() || self.attempts >= ATTEMPTS {
+                        return Err(UpstreamError::Aborted);
+                    }
+                    return Ok(Said::Interrupted { retry: self.retry });
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(retry) = event.retry {
+                self.retry = retry.min(LONGEST_RETRY);
+            }
+            let resumable = event.id.is_some();
+            if resumable {
+                self.last = event.id;
+            }
+            let Some(data) = event.data.filter(|data| !data.is_empty()) else {
+                if resumable || event.retry.is_some() {
+                    return Ok(Said::Primed { retry: event.retry });
+                }
+                continue;
+            };
+            self.attempts = 0;
+            if !matches!(event.name.as_str(), "" | "message") {
+                continue;
+            }
+            match Message::read(&data) {
+                Ok(Message::Response(response)) if response.id.as_ref() == Some(id) => return Ok(Said::Answer(response.outcome)),
+                // Answers to other requests belong to other streams.
+                Ok(Message::Response(_)) => {}
+                Ok(message) => return Ok(Said::Message(message)),
+                Err(error) => return Err(UpstreamError::Protocol(error.message)),
+            }
+        }
+    }
+
+    async fn resume(&mut self) -> Result<EventReader, UpstreamError> {
+        let Some(session) = &self.session else { return Err(UpstreamError::Aborted) };
+        self.attempts += 1;
+        tokio::time::sleep(self.retry).await;
+        session.resume(self.last.as_deref()).await
+    }
+}

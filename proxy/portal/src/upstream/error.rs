@@ -1,0 +1,81 @@
+//! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
+
+use crate::rpc::{INTERNAL_ERROR, Outcome, RpcError};
+use gnomon_http::SendError;
+use gnomon_inspect::Refusal;
+use std::time::Duration;
+
+/// Why a server gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// Nobody listens there, or not for us.
+    #[error("it cannot be reached")]
+    Unreachable {
+        /// For the log only: it may name addresses.
+        detail: String,
+    },
+    /// It was found to be gone, and is not asked again before it is back.
+    #[error("it has been unreachable for {0:?}; it is tried again in the background")]
+    Down(Duration),
+    /// It took too long.
+    #[error("it gave no answer within {0:?}")]
+    Timeout(Duration),
+    /// It forgot the session.
+    #[error("it ended the session")]
+    SessionGone,
+    /// It wants other credentials than it got.
+    #[error("it refused the credentials that gnomon holds for it (HTTP {0})")]
+    Unauthorized(u16),
+    /// It answers something that is not MCP.
+    #[error("it answered HTTP {0}")]
+    Status(u16),
+    /// It breaks the protocol.
+    #[error("its answer cannot be used: {0}")]
+    Protocol(String),
+    /// It sent more than may be held.
+    #[error("its answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It broke off.
+    #[error("it broke off its answer")]
+    Aborted,
+    /// A rule refuses what was to be sent, or what came back.
+    #[error("{}", .0.text)]
+    Refused(Box<Refusal>),
+    /// The two protocol eras have no word for it in common.
+    #[error("{0}")]
+    Untranslatable(String),
+    /// It is an answer after all: an error of its own.
+    #[error("it answered with an error")]
+    Rpc(Outcome),
+}
+
+impl UpstreamError {
+    /// What the client is told; `server` is the id by which it knows it.
+    #[must_use]
+    pub fn outcome(&self, server: &str) -> Outcome {
+        match self {
+            Self::Rpc(outcome) => outcome.clone(),
+            Self::Untranslatable(why) => {
+                RpcError::new(crate::rpc::METHOD_NOT_FOUND, why.clone()).with(serde_json::json!({"server": server})).into()
+            }
+            Self::Refused(refusal) => RpcError::new(crate::rpc::INVALID_REQUEST, refusal.text.clone())
+                .with(serde_json::json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
+                .into(),
+            other => {
+                RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {other}")).with(serde_json::json!({"server": server})).into()
+            }
+        }
+    }
+
+    /// Whether it says that the server is not there, rather than something about this request.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Timeout(_) | Self::Down(_))
+    }
+}
+
+impl From<SendError> for UpstreamError {
+    fn from(error: SendError) -> Self {
+        Self::Unreachable { detail: error.to_string() }
+    }
+}

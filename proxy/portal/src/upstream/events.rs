@@ -1,0 +1,97 @@
+//! A server's event stream, one event at a time.
+
+use super::UpstreamError;
+use bytes::Bytes;
+use gnomon_wire::sse::{HasData, Item, SseParser};
+use http_body::Body;
+use hyper::body::Incoming;
+use smol_str::SmolStr;
+use std::{collections::VecDeque, future::poll_fn, pin::Pin, time::Duration};
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its name; empty is `message`.
+    pub name: SmolStr,
+    /// Where the stream can be taken up again.
+    pub id: Option<SmolStr>,
+    /// How long to wait before doing so.
+    pub retry: Option<Duration>,
+    /// What it says; none where it has no data at all.
+    pub data: Option<Bytes>,
+}
+
+/// Reads the events of an answer, each at most `limit` bytes long.
+pub struct EventReader {
+    body: Incoming,
+    parser: SseParser,
+    data: Vec<u8>,
+    ready: VecDeque<Event>,
+    limit: usize,
+    patience: Option<Duration>,
+}
+
+impl EventReader {
+    /// Reads `body`. With `patience` the stream may not be silent for longer; comments break silence.
+    #[must_use]
+    pub fn new(body: Incoming, limit: usize, patience: Option<Duration>) -> Self {
+        Self { body, parser: SseParser::new(), data: Vec::new(), ready: VecDeque::new(), limit, patience }
+    }
+
+    /// The next event; none at the stream's end.
+    ///
+    /// # Errors
+    /// When the stream breaks off or an event is too large.
+    pub async fn next(&mut self) -> Result<Option<Event>, UpstreamError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            let chunk = match self.patience {
+                None => self.chunk().await?,
+                Some(patience) => {
+                    tokio::time::timeout(patience, self.chunk()).await.map_err(|_| UpstreamError::Timeout(patience))??
+                }
+            };
+            let Some(chunk) = chunk else { return Ok(None) };
+            self.read(&chunk)?;
+        }
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        loop {
+            match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(UpstreamError::Aborted),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, chunk: &[u8]) -> Result<(), UpstreamError> {
+        let Self { parser, data, ready, limit, .. } = self;
+        let mut over = false;
+        parser.feed(chunk, &mut |item, _| match item {
+            Item::Data(bytes) => {
+                over |= data.len() + bytes.len() > *limit;
+                if !over {
+                    data.extend_from_slice(bytes);
+                }
+            }
+            Item::Dispatch { event, id, has_data, retry } => {
+                let data = std::mem::take(data);
+                ready.push_back(Event {
+                    name: SmolStr::new(event),
+                    id: id.map(SmolStr::new),
+                    retry: retry.map(|millis| Duration::from_millis(millis.into())),
+                    data: (has_data == HasData::Yes).then(|| data.into()),
+                });
+            }
+        });
+        if over { Err(UpstreamError::TooLarge(self.limit)) } else { Ok(()) }
+    }
+}

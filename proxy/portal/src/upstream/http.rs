@@ -1,0 +1,292 @@
+//! One server's MCP endpoint over HTTP: requests with its credentials, answers within bounds.
+
+use super::{UpstreamError, events::EventReader};
+use bytes::{Bytes, BytesMut};
+use gnomon_http::{Alpn, Destination, Pools, Scheme};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, CONTENT_TYPE, HOST},
+    uri::PathAndQuery,
+};
+use http_body::Body;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+
+/// Connections to servers.
+pub type ServerPools = Pools<Full<Bytes>>;
+
+/// The session of a legacy connection.
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The revision in use.
+pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// Mirrors `method`.
+pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// Mirrors `params.name` or `params.uri`.
+pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// Where a stream is taken up again.
+pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// Bounds of talking to a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long the head of an answer, or the next event, may take.
+    pub patience: Duration,
+    /// Most bytes of one message.
+    pub message: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(120), message: 16 << 20 }
+    }
+}
+
+/// Where a server is, and how to talk to it.
+#[derive(Clone)]
+pub struct Endpoint {
+    pools: Arc<ServerPools>,
+    destination: Destination,
+    path: PathAndQuery,
+    /// Never shown.
+    credentials: HeaderMap,
+    /// Its bounds.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("authority", &self.destination.authority()).finish_non_exhaustive()
+    }
+}
+
+/// The answer to a post.
+pub struct Posted {
+    /// What it says.
+    pub reply: Reply,
+    /// The session that it begins.
+    pub session: Option<HeaderValue>,
+}
+
+/// What an HTTP answer turned out to be.
+pub enum Reply {
+    /// Taken, and nothing to say.
+    Accepted,
+    /// One JSON document.
+    Json(Bytes),
+    /// An event stream.
+    Events(EventReader),
+}
+
+/// Why a URL cannot be a server's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// It is no URL.
+    #[error("not a URL")]
+    Syntax,
+    /// It is neither `http` nor `https`.
+    #[error("only http:// and https:// can be called")]
+    Scheme,
+    /// It carries a user name or password.
+    #[error("credentials do not belong into a URL; name them under `auth`")]
+    Credentials,
+}
+
+impl Endpoint {
+    /// The endpoint at `url`, called with these headers besides MCP's own.
+    ///
+    /// # Errors
+    /// [`InvalidUrl`].
+    pub fn new(pools: Arc<ServerPools>, server: &str, url: &str, credentials: HeaderMap, limits: Limits) -> Result<Self, InvalidUrl> {
+        let uri: Uri = url.parse().map_err(|_| InvalidUrl::Syntax)?;
+        let (scheme, port) = match uri.scheme_str() {
+            Some("https") => (Scheme::Https, 443),
+            Some("http") => (Scheme::Http, 80),
+            Some(_) => return Err(InvalidUrl::Scheme),
+            None => return Err(InvalidUrl::Syntax),
+        };
+        let authority = uri.authority().ok_or(InvalidUrl::Syntax)?;
+        if authority.as_str().contains('@') {
+            return Err(InvalidUrl::Credentials);
+        }
+        let destination =
+            Destination::new(scheme, authority.host(), authority.port_u16().unwrap_or(port), Alpn::Http11, format!("portal {server}").into())
+                .map_err(|_| InvalidUrl::Syntax)?;
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { pools, destination, path, credentials, limits })
+    }
+
+    /// The server's host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.destination.host()
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.destination.port()
+    }
+
+    /// The path that is called.
+    #[must_use]
+    pub fn path(&self) -> &PathAndQuery {
+        &self.path
+    }
+
+    /// With or without TLS.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.destination.scheme()
+    }
+
+    /// The same server at another path, as the legacy transport names one.
+    #[must_use]
+    pub fn at(&self, path: PathAndQuery) -> Self {
+        Self { path, ..self.clone() }
+    }
+
+    /// Posts one message.
+    ///
+    /// # Errors
+    /// When there is no answer, or none that MCP knows.
+    pub async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<Posted, UpstreamError> {
+        let with_session = headers.contains_key(SESSION);
+        let mut request = self.request(Method::POST, headers);
+        request.headers_mut().insert(CONTENT_TYPE, JSON);
+        request.headers_mut().insert(ACCEPT, BOTH);
+        let mut response = self.send(request.map(|()| Full::new(body))).await?;
+        let session = response.headers_mut().remove(SESSION);
+        let reply = match response.status() {
+            StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Reply::Accepted,
+            StatusCode::NOT_FOUND if with_session => return Err(UpstreamError::SessionGone),
+            status if status.is_success() => self.read(response).await?,
+            status => return Err(self.failure(status, response).await),
+        };
+        Ok(Posted { reply, session })
+    }
+
+    /// Opens the stream of what the server says by itself, or takes one up again.
+    ///
+    /// # Errors
+    /// When the server has none.
+    pub async fn listen(&self, mut headers: HeaderMap, after: Option<&str>) -> Result<EventReader, UpstreamError> {
+        if let Some(Ok(after)) = after.map(HeaderValue::from_str) {
+            headers.insert(LAST_EVENT, after);
+        }
+        let with_session = headers.contains_key(SESSION);
+        let mut request = self.request(Method::GET, headers);
+        request.headers_mut().insert(ACCEPT, EVENTS);
+        let response = self.send(request.map(|()| Full::default())).await?;
+        match (response.status(), kind(&response)) {
+            (StatusCode::NOT_FOUND, _) if with_session => Err(UpstreamError::SessionGone),
+            (status, Kind::Events) if status.is_success() => Ok(EventReader::new(response.into_body(), self.limits.message, None)),
+            (status, _) => Err(UpstreamError::Status(status.as_u16())),
+        }
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// When nobody answers; what is answered does not matter.
+    pub async fn delete(&self, headers: HeaderMap) -> Result<(), UpstreamError> {
+        let request = self.request(Method::DELETE, headers);
+        self.send(request.map(|()| Full::default())).await.map(drop)
+    }
+
+    fn request(&self, method: Method, mut headers: HeaderMap) -> Request<()> {
+        headers.extend(self.credentials.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from(self.path.clone());
+        *request.headers_mut() = headers;
+        if let Ok(host) = HeaderValue::from_str(self.destination.authority()) {
+            request.headers_mut().insert(HOST, host);
+        }
+        request
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, UpstreamError> {
+        let patience = self.limits.patience;
+        let answered = async {
+            match self.destination.scheme() {
+                Scheme::Http => self.pools.send(&self.destination, request).await,
+                Scheme::Https => {
+                    let destination = self.pools.negotiate(self.destination.clone(), &[Alpn::H2, Alpn::Http11]).await?;
+                    self.pools.send(&destination, request).await
+                }
+            }
+        };
+        Ok(tokio::time::timeout(patience, answered).await.map_err(|_| UpstreamError::Timeout(patience))??)
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<Reply, UpstreamError> {
+        match kind(&response) {
+            Kind::Events => Ok(Reply::Events(EventReader::new(response.into_body(), self.limits.message, Some(self.limits.patience)))),
+            Kind::Json => Ok(Reply::Json(self.whole(response.into_body(), self.limits.message).await?)),
+            Kind::Other => Err(UpstreamError::Protocol("it is neither JSON nor an event stream".to_owned())),
+        }
+    }
+
+    /// What an answer with an error status means: MCP's own errors come with one as well.
+    async fn failure(&self, status: StatusCode, response: Response<Incoming>) -> UpstreamError {
+        /// Longest error that is looked at.
+        const LONGEST: usize = 64 << 10;
+        if kind(&response) == Kind::Json
+            && let Ok(body) = self.whole(response.into_body(), LONGEST).await
+            && let Ok(crate::rpc::Message::Response(answer)) = crate::rpc::Message::read(&body)
+        {
+            return UpstreamError::Rpc(answer.outcome);
+        }
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => UpstreamError::Unauthorized(status.as_u16()),
+            _ => UpstreamError::Status(status.as_u16()),
+        }
+    }
+
+    async fn whole(&self, mut body: Incoming, most: usize) -> Result<Bytes, UpstreamError> {
+        let patience = self.limits.patience;
+        let read = async {
+            let mut first: Option<Bytes> = None;
+            let mut rest = BytesMut::new();
+            while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                let Ok(data) = frame.map_err(|_| UpstreamError::Aborted)?.into_data() else { continue };
+                if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > most {
+                    return Err(UpstreamError::TooLarge(most));
+                }
+                match &first {
+                    // Most answers come in one piece, which is then not copied.
+                    None if rest.is_empty() => first = Some(data),
+                    None => rest.extend_from_slice(&data),
+                    Some(piece) => {
+                        rest.extend_from_slice(piece);
+                        rest.extend_from_slice(&data);
+                        first = None;
+                    }
+                }
+            }
+            Ok(first.unwrap_or_else(|| rest.freeze()))
+        };
+        tokio::time::timeout(patience, read).await.map_err(|_| UpstreamError::Timeout(patience))?
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Events,
+    Other,
+}
+
+fn kind(response: &Response<Incoming>) -> Kind {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match value.split(';').next().unwrap_or_default().trim() {
+        kind if kind.eq_ignore_ascii_case("application/json") => Kind::Json,
+        kind if kind.eq_ignore_ascii_case("text/event-stream") => Kind::Events,
+        _ => Kind::Other,
+    }
+}

@@ -1,0 +1,250 @@
+//! One session with a server of the era that has them (2024-11-05 to 2025-11-25).
+
+use super::{
+    Answer, UpstreamError,
+    events::EventReader,
+    http::{Endpoint, Posted, SESSION, VERSION},
+    pipe::Pipe,
+};
+use crate::{
+    era,
+    members::Members,
+    rpc::{self, Id, Message, Outcome},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use smol_str::SmolStr;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::mpsc;
+
+/// Who opens a session, as the server is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// `clientInfo`, JSON.
+    pub info: Bytes,
+    /// `capabilities`, JSON.
+    pub capabilities: Bytes,
+    /// The revision that is asked for.
+    pub version: SmolStr,
+}
+
+/// What a server says of itself; JSON texts.
+#[derive(Clone, Debug, Default)]
+pub struct ServerFace {
+    /// Its capabilities.
+    pub capabilities: Bytes,
+    /// Name and version.
+    pub info: Option<Bytes>,
+    /// How to use it; text.
+    pub instructions: Option<String>,
+}
+
+/// How messages of a session travel.
+pub enum Line {
+    /// Each request by itself.
+    Http(Endpoint),
+    /// All on one line.
+    Pipe(Arc<Pipe>),
+}
+
+/// Whether a server must be asked for what it says by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// On a stream that is opened for it.
+    OnRequest,
+    /// All it says comes on one line.
+    Always,
+}
+
+/// An open session.
+pub struct LegacySession {
+    line: Line,
+    session: Option<HeaderValue>,
+    version: SmolStr,
+    next: AtomicU64,
+    /// What the server said of itself.
+    pub face: ServerFace,
+}
+
+impl LegacySession {
+    /// Opens a session: `initialize`, and `notifications/initialized`.
+    ///
+    /// # Errors
+    /// When the server does not answer, or speaks none of the revisions we know.
+    pub async fn open(line: Line, client: &Client) -> Result<Arc<Self>, UpstreamError> {
+        let params = Members::default().with(&[
+            ("protocolVersion", Some(&rpc::quoted(&client.version))),
+            ("capabilities", Some(text(&client.capabilities))),
+            ("clientInfo", Some(text(&client.info))),
+        ]);
+        let id = Id::number(0);
+        let (outcome, session) = match &line {
+            Line::Http(endpoint) => {
+                let Posted { reply, session } =
+                    endpoint.post(HeaderMap::new(), rpc::request(&id, "initialize", Some(&params))).await?;
+                (Answer::read(reply, &id, None)?.outcome().await?, session)
+            }
+            Line::Pipe(pipe) => (Answer::Going(pipe.request(&pipe.id(), "initialize", Some(&params)).await?).outcome().await?, None),
+        };
+        let Outcome::Result(result) = outcome else { return Err(UpstreamError::Rpc(outcome)) };
+        let broken = |error: serde_json::Error| UpstreamError::Protocol(error.to_string());
+        let members = Members::read(&result).map_err(broken)?;
+        let version = members.text("protocolVersion").unwrap_or_default();
+        if !era::is_legacy(&version) {
+            let shown: String = version.chars().filter(|c| !c.is_control()).take(40).collect();
+            return Err(UpstreamError::Protocol(format!("it chose protocol version `{shown}`")));
+        }
+        let copied = |name| members.get(name).map(|json| Bytes::copy_from_slice(json.as_bytes()));
+        let face = ServerFace {
+            capabilities: copied("capabilities").unwrap_or_else(|| Bytes::from_static(b"{}")),
+            info: copied("serverInfo"),
+            instructions: members.text("instructions").map(std::borrow::Cow::into_owned),
+        };
+        let opened = Arc::new(Self { line, session, version: SmolStr::new(version), next: AtomicU64::new(1), face });
+        opened.notify("notifications/initialized", None).await?;
+        Ok(opened)
+    }
+
+    /// An id that no other request of this session has.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        match &self.line {
+            Line::Http(_) => Id::number(self.next.fetch_add(1, Ordering::Relaxed)),
+            Line::Pipe(pipe) => pipe.id(),
+        }
+    }
+
+    /// Sends a request under an id of [`LegacySession::id`].
+    ///
+    /// # Errors
+    /// When it could not be sent or was not answered.
+    pub async fn request(self: &Arc<Self>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Answer, UpstreamError> {
+        match &self.line {
+            Line::Http(endpoint) => {
+                let posted = endpoint.post(self.headers(), rpc::request(id, method, params.map(|p| &**p))).await?;
+                Answer::read(posted.reply, id, Some(self.clone()))
+            }
+            Line::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?)),
+        }
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    pub async fn notify(&self, method: &str, params: Option<&[u8]>) -> Result<(), UpstreamError> {
+        self.send(rpc::notification(method, params)).await
+    }
+
+    /// Answers a request of the server's own.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
+        self.send(rpc::response(Some(id), outcome)).await
+    }
+
+    async fn send(&self, message: Bytes) -> Result<(), UpstreamError> {
+        match &self.line {
+            Line::Http(endpoint) => endpoint.post(self.headers(), message).await.map(drop),
+            Line::Pipe(pipe) => pipe.send(message).await,
+        }
+    }
+
+    /// What the server says unasked, until it has no more to say.
+    ///
+    /// # Errors
+    /// When the server offers no such stream.
+    pub async fn listen(self: &Arc<Self>) -> Result<Listening, UpstreamError> {
+        match &self.line {
+            Line::Http(endpoint) => Ok(Listening::Http(Box::new(endpoint.listen(self.headers(), None).await?))),
+            Line::Pipe(pipe) => {
+                pipe.listen().map(Listening::Pipe).ok_or_else(|| UpstreamError::Protocol("somebody listens already".to_owned()))
+            }
+        }
+    }
+
+    /// Takes up a stream after the event `last`.
+    ///
+    /// # Errors
+    /// When the server does not give it back.
+    pub async fn resume(&self, last: Option<&str>) -> Result<EventReader, UpstreamError> {
+        match &self.line {
+            Line::Http(endpoint) => endpoint.listen(self.headers(), last).await,
+            Line::Pipe(_) => Err(UpstreamError::Aborted),
+        }
+    }
+
+    /// Ends the session.
+    pub async fn close(&self) {
+        match &self.line {
+            Line::Http(endpoint) if self.session.is_some() => {
+                let _ = endpoint.delete(self.headers()).await;
+            }
+            Line::Http(_) => {}
+            Line::Pipe(pipe) => pipe.close(),
+        }
+    }
+
+    /// Whether it must be asked for what it says by itself.
+    #[must_use]
+    pub fn speaks(&self) -> Speaks {
+        match &self.line {
+            Line::Http(_) => Speaks::OnRequest,
+            Line::Pipe(_) => Speaks::Always,
+        }
+    }
+
+    /// Whether nothing can come of it any more, as far as is known here.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(&self.line, Line::Pipe(pipe) if pipe.is_closed())
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        if let Some(session) = &self.session {
+            headers.insert(SESSION, session.clone());
+        }
+        // Since 2025-06-18; earlier servers do not know it, and some refuse what they do not know.
+        if self.version.as_str() >= "2025-06-18"
+            && let Ok(version) = HeaderValue::from_str(&self.version)
+        {
+            headers.insert(VERSION, version);
+        }
+        headers
+    }
+}
+
+/// What a server says unasked.
+pub enum Listening {
+    /// On an event stream.
+    Http(Box<EventReader>),
+    /// On a shared line.
+    Pipe(mpsc::Receiver<Message>),
+}
+
+impl Listening {
+    /// The next message; none when there will be no more.
+    pub async fn next(&mut self) -> Option<Message> {
+        match self {
+            Self::Pipe(heard) => heard.recv().await,
+            Self::Http(events) => loop {
+                let event = events.next().await.ok()??;
+                if let Some(data) = event.data.filter(|data| !data.is_empty())
+                    && let Ok(message) = Message::read(&data)
+                {
+                    return Some(message);
+                }
+            },
+        }
+    }
+}
+
+/// JSON that was UTF-8 when it was read.
+pub(crate) fn text(json: &[u8]) -> &str {
+    std::str::from_utf8(json).unwrap_or("null")
+}

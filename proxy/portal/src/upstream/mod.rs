@@ -1,0 +1,245 @@
+//! One registered server: how it is reached, what it offers, whether it is there.
+//!
+//! A task of its own keeps a connection to it, fetches its lists, listens for changes, and looks for it
+//! when it is gone. So one server that is dead, slow or lying costs the others nothing: clients get the
+//! lists that were fetched last, and calls to a server that is known to be gone fail at once.
+
+pub mod conversation;
+mod error;
+pub mod events;
+pub mod http;
+pub mod legacy;
+pub mod modern;
+pub mod pipe;
+mod reach;
+mod sse;
+mod sync;
+
+pub use conversation::{Answer, Conversation, Said};
+pub use error::UpstreamError;
+pub use legacy::{Client, LegacySession, ServerFace, Speaks};
+pub use modern::ModernPeer;
+pub use reach::{Reach, Transport};
+pub use sync::Change;
+
+use crate::{
+    catalogue::{Kind, Lists},
+    era::Era,
+    members::Members,
+    rpc::{self, Notification, quoted},
+    view::{Prefix, exposed_name},
+};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use smol_str::SmolStr;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, broadcast, watch};
+
+/// Whether a server is there.
+#[derive(Clone, Debug)]
+pub enum Presence {
+    /// Not known yet: it was never reached, and the first attempt is under way.
+    Unknown,
+    /// It answers.
+    Up {
+        /// How it speaks.
+        era: Era,
+        /// What it says of itself.
+        face: Arc<ServerFace>,
+    },
+    /// It does not.
+    Down {
+        /// Since when.
+        since: Instant,
+        /// Why.
+        why: UpstreamError,
+        /// What it said of itself when it was there.
+        face: Option<Arc<ServerFace>>,
+    },
+}
+
+impl Presence {
+    /// What the server says, or last said, of itself.
+    #[must_use]
+    pub fn face(&self) -> Option<&Arc<ServerFace>> {
+        match self {
+            Self::Unknown => None,
+            Self::Up { face, .. } => Some(face),
+            Self::Down { face, .. } => face.as_ref(),
+        }
+    }
+
+    /// Whether it answers.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+}
+
+/// A registered server.
+pub struct Upstream {
+    /// Its id in the configuration.
+    pub id: SmolStr,
+    pub(crate) reach: Reach,
+    presence: watch::Sender<Presence>,
+    lists: ArcSwap<Lists>,
+    changes: broadcast::Sender<(SmolStr, Change)>,
+    modern: arc_swap::ArcSwapOption<ModernPeer>,
+    no_legacy: AtomicBool,
+    look: Notify,
+    refresh: Notify,
+    prefix: Prefix,
+    /// How many clients watch a resource, by the server's own URI.
+    watched: Mutex<HashMap<SmolStr, usize>>,
+    rewatch: Notify,
+}
+
+impl Upstream {
+    /// A server that nobody has tried to reach yet. What changes is told to `changes`.
+    #[must_use]
+    pub fn new(id: SmolStr, reach: Reach, prefix: Prefix, changes: broadcast::Sender<(SmolStr, Change)>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            reach,
+            presence: watch::Sender::new(Presence::Unknown),
+            lists: ArcSwap::default(),
+            changes,
+            modern: arc_swap::ArcSwapOption::empty(),
+            no_legacy: AtomicBool::new(false),
+            look: Notify::new(),
+            refresh: Notify::new(),
+            prefix,
+            watched: Mutex::default(),
+            rewatch: Notify::new(),
+        })
+    }
+
+    /// Whether it is there, as far as is known.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        self.presence.borrow().clone()
+    }
+
+    /// The same, once the first attempt to reach it is over or `patience` has passed.
+    pub async fn settled(&self, patience: Duration) -> Presence {
+        let mut presence = self.presence.subscribe();
+        let known = presence.wait_for(|presence| !matches!(presence, Presence::Unknown));
+        let _ = tokio::time::timeout(patience, known).await;
+        self.presence()
+    }
+
+    /// What it offers, or last offered.
+    #[must_use]
+    pub fn lists(&self) -> Arc<Lists> {
+        self.lists.load_full()
+    }
+
+    /// Refuses at once where the server is known to be gone.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Down`].
+    pub fn check(&self) -> Result<(), UpstreamError> {
+        match &*self.presence.borrow() {
+            Presence::Down { since, .. } => Err(UpstreamError::Down(Duration::from_secs(since.elapsed().as_secs()))),
+            Presence::Unknown | Presence::Up { .. } => Ok(()),
+        }
+    }
+
+    /// A request failed in a way that says the server is gone: have it looked for.
+    pub fn suspect(&self, error: &UpstreamError) {
+        if error.is_absence() {
+            if let UpstreamError::Unreachable { detail } = error {
+                tracing::info!(server = %self.id, "not reachable: {detail}");
+            }
+            self.look.notify_one();
+        }
+    }
+
+    /// Somebody heard that its lists changed: have them fetched.
+    pub fn lists_changed(&self) {
+        self.refresh.notify_one();
+    }
+
+    /// Somebody wants to be told when a resource changes.
+    pub fn watch(&self, uri: &SmolStr) {
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner).entry(uri.clone()).or_default() += 1;
+        self.rewatch.notify_one();
+    }
+
+    /// They no longer do.
+    pub fn unwatch(&self, uri: &SmolStr) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = watched.get_mut(uri) {
+            *count -= 1;
+            if *count == 0 {
+                watched.remove(uri);
+            }
+        }
+        drop(watched);
+        self.rewatch.notify_one();
+    }
+
+    fn watched(&self) -> BTreeSet<SmolStr> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// A notification as clients get it: resources under the name by which clients know them.
+    #[must_use]
+    pub fn outward(&self, notification: &Notification) -> Bytes {
+        let params = notification.params.as_ref();
+        if self.prefix == Prefix::Always
+            && notification.method == "notifications/resources/updated"
+            && let Ok(members) = Members::of(params)
+            && let Some(uri) = members.text("uri")
+        {
+            let known = quoted(&exposed_name(Kind::Resource, &self.id, &uri));
+            return rpc::notification(&notification.method, Some(&members.with(&[("uri", Some(&known))])));
+        }
+        rpc::notification(&notification.method, params.map(|params| &**params))
+    }
+
+    /// The server as one of the stateless era, if it is.
+    #[must_use]
+    pub fn modern(&self) -> Option<Arc<ModernPeer>> {
+        self.modern.load_full().filter(|peer| !peer.is_closed())
+    }
+
+    /// Whether sessions can be opened with it, as far as is known.
+    #[must_use]
+    pub fn may_have_sessions(&self) -> bool {
+        !self.no_legacy.load(Ordering::Acquire)
+    }
+
+    /// Opens a session on behalf of a client. A server of the stateless era that refuses is not asked again.
+    ///
+    /// # Errors
+    /// When the server refuses or is not there.
+    pub async fn open_session(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
+        let opened = self.reach.legacy(client).await;
+        if let Err(error) = &opened {
+            self.suspect(error);
+            let refused = matches!(error, UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_));
+            if refused && self.modern.load().is_some() {
+                self.no_legacy.store(true, Ordering::Release);
+            }
+        }
+        opened
+    }
+}
+
+/// Who the portal is to servers, on its own behalf.
+pub(crate) fn own_client() -> Client {
+    let info = serde_json::json!({"name": "gnomon-portal", "version": env!("CARGO_PKG_VERSION")});
+    Client {
+        info: Bytes::from(info.to_string()),
+        capabilities: Bytes::from_static(b"{}"),
+        version: SmolStr::new_static(crate::era::LEGACY[0]),
+    }
+}

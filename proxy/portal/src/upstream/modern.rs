@@ -1,0 +1,119 @@
+//! A server of the stateless era (2026-07-28).
+
+use super::{
+    Answer, UpstreamError,
+    http::{Endpoint, METHOD, NAME, VERSION},
+    legacy::{Client, ServerFace, text},
+    pipe::Pipe,
+};
+use crate::{
+    era::{self, meta},
+    members::Members,
+    mirror,
+    rpc::{self, Id, Outcome},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// How requests travel.
+pub enum ModernLine {
+    /// Each by itself.
+    Http(Endpoint),
+    /// All on one line.
+    Pipe(Arc<Pipe>),
+}
+
+/// A server that answers each request by itself.
+pub struct ModernPeer {
+    line: ModernLine,
+    next: AtomicU64,
+    /// What it said of itself.
+    pub face: ServerFace,
+}
+
+impl ModernPeer {
+    /// Asks a server what it is (`server/discover`).
+    ///
+    /// # Errors
+    /// When it does not answer, or not as the stateless era does.
+    pub async fn discover(line: ModernLine, client: &Client) -> Result<Self, UpstreamError> {
+        let mut peer = Self { line, next: AtomicU64::new(1), face: ServerFace::default() };
+        let id = peer.id();
+        let params = with_meta(&Members::default(), client, &[]);
+        let outcome = peer.request(&id, "server/discover", Some(&params), HeaderMap::new()).await?.outcome().await?;
+        let Outcome::Result(result) = outcome else { return Err(UpstreamError::Rpc(outcome)) };
+        let members = Members::read(&result).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+        let versions: Vec<String> =
+            members.get("supportedVersions").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        if !versions.iter().any(|version| era::MODERN.contains(&version.as_str())) {
+            return Err(UpstreamError::Protocol("it speaks no stateless protocol version that is known here".to_owned()));
+        }
+        let copied = |json: &str| Bytes::copy_from_slice(json.as_bytes());
+        peer.face = ServerFace {
+            capabilities: members.get("capabilities").map_or_else(|| Bytes::from_static(b"{}"), copied),
+            info: members.object("_meta").and_then(|meta| meta.get(meta::SERVER)).map(copied),
+            instructions: members.text("instructions").map(std::borrow::Cow::into_owned),
+        };
+        Ok(peer)
+    }
+
+    /// An id that no other request to this server has.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        match &self.line {
+            ModernLine::Http(_) => Id::number(self.next.fetch_add(1, Ordering::Relaxed)),
+            ModernLine::Pipe(pipe) => pipe.id(),
+        }
+    }
+
+    /// Sends a request whose parameters have their `_meta` already. `mirrored` are `Mcp-Param-*` headers.
+    ///
+    /// # Errors
+    /// When it could not be sent or was not answered.
+    pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
+        match &self.line {
+            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?)),
+            ModernLine::Http(endpoint) => {
+                let mut headers = mirrored;
+                headers.insert(VERSION, HeaderValue::from_static(era::MODERN[0]));
+                if let Ok(value) = HeaderValue::from_str(method) {
+                    headers.insert(METHOD, value);
+                }
+                if let Some(key) = mirror::named_by(method)
+                    && let Ok(members) = Members::of(params)
+                    && let Some(value) = members.text(key).as_deref().and_then(mirror::encoded)
+                {
+                    headers.insert(NAME, value);
+                }
+                let posted = endpoint.post(headers, rpc::request(id, method, params.map(|p| &**p))).await?;
+                Answer::read(posted.reply, id, None)
+            }
+        }
+    }
+
+    /// Whether nothing can come of it any more, as far as is known here.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(&self.line, ModernLine::Pipe(pipe) if pipe.is_closed())
+    }
+}
+
+/// The parameters with what each request of the stateless era says of its client; further keys of
+/// `_meta` are put in as they are.
+#[must_use]
+pub fn with_meta(params: &Members<'_>, client: &Client, further: &[(&str, Option<&str>)]) -> Bytes {
+    let old = params.object("_meta").unwrap_or_default();
+    let version = rpc::quoted(era::MODERN[0]);
+    let mut changes = vec![
+        (meta::VERSION, Some(version.as_str())),
+        (meta::CLIENT, Some(text(&client.info))),
+        (meta::CAPABILITIES, Some(text(&client.capabilities))),
+    ];
+    changes.extend_from_slice(further);
+    let new = old.with(&changes);
+    params.with(&[("_meta", Some(text(&new)))])
+}

@@ -1,0 +1,211 @@
+//! A line that all requests to a server share: standard input and output of a process, or the one event
+//! stream of the transport of 2024-11-05.
+
+use super::{UpstreamError, conversation::Conversation, conversation::Said};
+use crate::{
+    members::Members,
+    rpc::{self, Id, Message, Notification, Outcome},
+};
+use bytes::Bytes;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+
+/// Most messages that wait to be written, and most that wait for one reader.
+const QUEUE: usize = 64;
+/// Most requests under way.
+const MOST_WAITING: usize = 1024;
+
+/// One end of a shared line.
+pub struct Pipe {
+    lines: mpsc::Sender<Bytes>,
+    waiting: Mutex<HashMap<Id, Waiting>>,
+    next: AtomicU64,
+    unasked: mpsc::Sender<Message>,
+    heard: Mutex<Option<mpsc::Receiver<Message>>>,
+    open: watch::Sender<Line>,
+    patience: Duration,
+}
+
+/// Whether the line is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Up,
+    Gone,
+}
+
+struct Waiting {
+    said: mpsc::Sender<Said>,
+    /// The client's own progress token, JSON.
+    token: Option<String>,
+}
+
+impl Pipe {
+    /// A line whose outgoing messages are taken from the receiver.
+    #[must_use]
+    pub fn new(patience: Duration) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
+        let (lines, outgoing) = mpsc::channel(QUEUE);
+        let (unasked, heard) = mpsc::channel(QUEUE);
+        let pipe = Self {
+            lines,
+            waiting: Mutex::default(),
+            next: AtomicU64::new(1),
+            unasked,
+            heard: Mutex::new(Some(heard)),
+            open: watch::Sender::new(Line::Up),
+            patience,
+        };
+        (Arc::new(pipe), outgoing)
+    }
+
+    /// An id that no other request on this line has.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        Id::number(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Sends a request under an id of [`Pipe::id`].
+    ///
+    /// # Errors
+    /// When the line is down or too busy.
+    pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Conversation, UpstreamError> {
+        let (params, token) = with_token(params, id)?;
+        let (said, heard) = mpsc::channel(QUEUE);
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.retain(|_, waiting| !waiting.said.is_closed());
+            if waiting.len() >= MOST_WAITING {
+                return Err(UpstreamError::Protocol("too many requests wait for it".to_owned()));
+            }
+            waiting.insert(id.clone(), Waiting { said, token });
+        }
+        self.send(rpc::request(id, method, params.as_deref())).await?;
+        Ok(Conversation::over_pipe(id.clone(), heard))
+    }
+
+    /// Sends a message that wants no answer.
+    ///
+    /// # Errors
+    /// When the line is down or does not move.
+    pub async fn send(&self, text: Bytes) -> Result<(), UpstreamError> {
+        if *self.open.borrow() == Line::Gone {
+            return Err(UpstreamError::Aborted);
+        }
+        match tokio::time::timeout(self.patience, self.lines.send(text)).await {
+            Err(_) => Err(UpstreamError::Timeout(self.patience)),
+            Ok(Err(_)) => Err(UpstreamError::Aborted),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// A message came in.
+    pub async fn take(&self, text: &Bytes) {
+        match Message::read(text) {
+            Ok(Message::Response(response)) => {
+                let waiting = response.id.and_then(|id| self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
+                if let Some(waiting) = waiting {
+                    let _ = waiting.said.send(Said::Answer(response.outcome)).await;
+                }
+            }
+            Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => self.progress(&notification).await,
+            Ok(message) => {
+                // Whoever does not listen loses what is said; the line goes on.
+                if self.unasked.try_send(message).is_err() {
+                    tracing::debug!("a message of a server is dropped: nobody listens");
+                }
+            }
+            Err(error) => tracing::debug!("a server wrote what is no message: {}", error.message),
+        }
+    }
+
+    async fn progress(&self, notification: &Notification) {
+        let Ok(members) = Members::of(notification.params.as_ref()) else { return };
+        let Some(id) = members.get("progressToken").and_then(|token| Id::of_json(token.as_bytes())) else { return };
+        let found = {
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.get(&id).and_then(|waiting| Some((waiting.said.clone(), waiting.token.clone()?)))
+        };
+        if let Some((said, token)) = found {
+            let params = Some(members.with(&[("progressToken", Some(&token))]));
+            let _ = said.send(Said::Message(Message::Notification(Notification { method: notification.method.clone(), params }))).await;
+        }
+    }
+
+    /// What the server says unasked. Only the first caller gets it.
+    pub fn listen(&self) -> Option<mpsc::Receiver<Message>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The line is down: nobody gets an answer any more.
+    pub fn close(&self) {
+        self.open.send_replace(Line::Gone);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether it is down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        *self.open.borrow() == Line::Gone
+    }
+
+    /// Until it is down.
+    pub async fn closed(&self) {
+        // The sender is ours, so this ends only with the line.
+        let _ = self.open.subscribe().wait_for(|line| *line == Line::Gone).await;
+    }
+
+    /// An answer to a request of the server's own.
+    ///
+    /// # Errors
+    /// As [`Pipe::send`].
+    pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
+        self.send(rpc::response(Some(id), outcome)).await
+    }
+}
+
+/// Clients choose progress tokens for themselves, and two may choose the same: on a shared line it is the
+/// request's id.
+fn with_token(params: Option<&Bytes>, id: &Id) -> Result<(Option<Bytes>, Option<String>), UpstreamError> {
+    let unreadable = |error: serde_json::Error| UpstreamError::Protocol(error.to_string());
+    let members = Members::of(params).map_err(unreadable)?;
+    let Some(meta) = members.object("_meta") else { return Ok((params.cloned(), None)) };
+    let Some(token) = meta.get("progressToken") else { return Ok((params.cloned(), None)) };
+    let changed = meta.with(&[("progressToken", Some(id.json()))]);
+    let changed = std::str::from_utf8(&changed).unwrap_or("{}");
+    Ok((Some(members.with(&[("_meta", Some(changed))])), Some(token.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn progress_finds_its_way_back_under_the_token_that_the_client_chose() {
+        let (pipe, mut outgoing) = Pipe::new(Duration::from_secs(5));
+        let params = Bytes::from_static(br#"{"name":"x","_meta":{"progressToken":"mine","other":1}}"#);
+        let mut one = pipe.request(&pipe.id(), "tools/call", Some(&params)).await.unwrap();
+        let mut two = pipe.request(&pipe.id(), "tools/call", Some(&params)).await.unwrap();
+        assert!(outgoing.recv().await.is_some_and(|line| line.windows(19).any(|w| w == br#""progressToken":1,""#)));
+        pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":1}}"#))
+            .await;
+        pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#)).await;
+        let Said::Message(Message::Notification(told)) = two.next().await.unwrap() else { panic!("no progress") };
+        assert_eq!(told.params.unwrap(), r#"{"progressToken":"mine","progress":1}"#);
+        assert!(matches!(one.next().await, Ok(Said::Answer(Outcome::Result(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_goes_down_ends_every_request() {
+        let (pipe, _outgoing) = Pipe::new(Duration::from_secs(5));
+        let mut one = pipe.request(&pipe.id(), "ping", None).await.unwrap();
+        pipe.close();
+        assert!(matches!(one.next().await, Err(UpstreamError::Aborted)));
+        assert!(pipe.request(&pipe.id(), "ping", None).await.is_err());
+    }
+}

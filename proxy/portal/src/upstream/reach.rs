@@ -1,0 +1,90 @@
+//! How a server is reached: Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or a process on this host.
+
+use super::{
+    Client, LegacySession, ModernPeer, UpstreamError,
+    http::Endpoint,
+    legacy::Line,
+    modern::ModernLine,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+/// Which HTTP transport a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP, or HTTP+SSE where that is refused with 404, 405 or 406.
+    Either,
+    /// Streamable HTTP only.
+    Streamable,
+    /// HTTP+SSE only.
+    Sse,
+}
+
+/// How a server is reached.
+pub enum Reach {
+    /// Over HTTP.
+    Http {
+        /// Where.
+        endpoint: Box<Endpoint>,
+        /// What is configured.
+        transport: Transport,
+        /// What was found.
+        found: AtomicU8,
+    },
+}
+
+const STREAMABLE: u8 = 1;
+const SSE: u8 = 2;
+
+impl Reach {
+    /// Over HTTP.
+    #[must_use]
+    pub fn http(endpoint: Endpoint, transport: Transport) -> Self {
+        let found = match transport {
+            Transport::Either => 0,
+            Transport::Streamable => STREAMABLE,
+            Transport::Sse => SSE,
+        };
+        Self::Http { endpoint: Box::new(endpoint), transport, found: AtomicU8::new(found) }
+    }
+
+    /// The server as one of the stateless era.
+    pub(super) async fn modern(&self, client: &Client) -> Result<ModernPeer, UpstreamError> {
+        match self {
+            Self::Http { endpoint, found, .. } if found.load(Ordering::Acquire) != SSE => {
+                ModernPeer::discover(ModernLine::Http((**endpoint).clone()), client).await
+            }
+            Self::Http { .. } => Err(UpstreamError::Protocol("the HTTP+SSE transport has no stateless era".to_owned())),
+        }
+    }
+
+    /// A session with it.
+    pub(super) async fn legacy(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
+        match self {
+            Self::Http { endpoint, transport, found } => {
+                if found.load(Ordering::Acquire) != SSE {
+                    let opened = LegacySession::open(Line::Http((**endpoint).clone()), client).await;
+                    match &opened {
+                        Ok(_) => found.store(STREAMABLE, Ordering::Release),
+                        // What a server without Streamable HTTP says to a POST (2025-03-26, Backwards Compatibility).
+                        Err(UpstreamError::Status(404 | 405 | 406)) if *transport == Transport::Either => {
+                            return self.sse(endpoint, client, found).await;
+                        }
+                        Err(_) => {}
+                    }
+                    return opened;
+                }
+                self.sse(endpoint, client, found).await
+            }
+        }
+    }
+
+    async fn sse(&self, endpoint: &Endpoint, client: &Client, found: &AtomicU8) -> Result<Arc<LegacySession>, UpstreamError> {
+        let pipe = super::sse::connect(endpoint.clone()).await?;
+        let opened = LegacySession::open(Line::Pipe(pipe), client).await?;
+        found.store(SSE, Ordering::Release);
+        Ok(opened)
+    }
+}

@@ -1,0 +1,366 @@
+//! Keeps one server's lists and presence true.
+
+use super::{
+    Answer, Client, Conversation, LegacySession, ModernPeer, Presence, Said, Upstream, UpstreamError, legacy::Listening, modern::with_meta,
+    own_client,
+};
+use crate::{
+    catalogue::{Kind, MAX_PAGES, Page},
+    era::Era,
+    members::Members,
+    rpc::{self, Message, Outcome},
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::json;
+use smol_str::SmolStr;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How often a server is looked at while nothing is amiss.
+const LOOK: Duration = Duration::from_secs(15);
+/// How long it may take to answer that.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the lists of a server are fetched that does not say when they change.
+const REFRESH: Duration = Duration::from_secs(120);
+/// How long fetching one page may take.
+const PAGE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long to wait before a server that is gone is tried again, at first.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// And at most.
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// Something about a server's offer changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its list of this kind.
+    List(Kind),
+    /// The content of a resource; its own URI.
+    Resource(SmolStr),
+    /// It came or went.
+    Presence,
+}
+
+/// The portal's own connection to a server.
+enum Own {
+    Modern(Arc<ModernPeer>),
+    Legacy(Arc<LegacySession>),
+}
+
+/// Where a server says what changes.
+enum Watching {
+    Session(Listening),
+    Subscription(Conversation),
+    /// It does not.
+    Not,
+}
+
+impl Upstream {
+    /// Keeps the server's presence and lists true, for ever.
+    pub async fn keep(self: Arc<Self>) {
+        let mut retry = FIRST_RETRY;
+        loop {
+            match self.connect().await {
+                Ok(own) => {
+                    retry = FIRST_RETRY;
+                    let why = self.stay(&own).await;
+                    if let Own::Legacy(session) = &own {
+                        session.close().await;
+                    }
+                    self.modern.store(None);
+                    // It may only have been restarted: then it is back before anybody notices.
+                    if matches!(why, UpstreamError::SessionGone | UpstreamError::Aborted) {
+                        continue;
+                    }
+                    self.gone(why);
+                }
+                Err(why) => self.gone(why),
+            }
+            let _ = tokio::time::timeout(retry, self.look.notified()).await;
+            retry = (retry * 2).min(LAST_RETRY);
+        }
+    }
+
+    fn gone(&self, why: UpstreamError) {
+        tracing::warn!(server = %self.id, "is down: {why}");
+        let changed = self.presence.send_if_modified(|presence| match presence {
+            Presence::Down { why: old, .. } => {
+                *old = why;
+                false
+            }
+            _ => {
+                let face = presence.face().cloned();
+                *presence = Presence::Down { since: Instant::now(), why, face };
+                true
+            }
+        });
+        if changed {
+            self.tell(Change::Presence);
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        // Nobody needs to listen.
+        let _ = self.changes.send((self.id.clone(), change));
+    }
+
+    async fn connect(&self) -> Result<Own, UpstreamError> {
+        let client = own_client();
+        let own = match self.reach.modern(&client).await {
+            Ok(peer) => Own::Modern(Arc::new(peer)),
+            Err(error @ (UpstreamError::Unreachable { .. } | UpstreamError::Unauthorized(_))) => return Err(error),
+            // Whatever else a server says to a method that it does not know: it is of the other era.
+            Err(_) => Own::Legacy(self.reach.legacy(&client).await?),
+        };
+        let (era, face) = match &own {
+            Own::Modern(peer) => (Era::Modern, &peer.face),
+            Own::Legacy(session) => (Era::Legacy, &session.face),
+        };
+        let face = Arc::new(face.clone());
+        for kind in offered(&face.capabilities) {
+            self.fetch(&own, kind).await?;
+        }
+        if let Own::Modern(peer) = &own {
+            self.modern.store(Some(peer.clone()));
+        }
+        tracing::info!(server = %self.id, era = era.as_str(), "is there");
+        self.presence.send_replace(Presence::Up { era, face });
+        self.tell(Change::Presence);
+        Ok(own)
+    }
+
+    /// Stays connected until that ends; says why.
+    async fn stay(&self, own: &Own) -> UpstreamError {
+        let mut watched = self.watched();
+        let mut watching = watch(own, &watched).await;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        look.reset();
+        let mut refreshed = Instant::now();
+        loop {
+            tokio::select! {
+                said = watching.next() => match said {
+                    Some(message) => {
+                        if let Err(why) = self.heard(own, &message).await {
+                            return why;
+                        }
+                    }
+                    // Streams end; it is listened again after the next look.
+                    None => watching = Watching::Not,
+                },
+                _ = look.tick() => {
+                    if let Err(why) = probe(own).await {
+                        return why;
+                    }
+                    if let Watching::Not = watching {
+                        watching = watch(own, &watched).await;
+                    }
+                    if refreshed.elapsed() >= REFRESH {
+                        refreshed = Instant::now();
+                        if let Err(why) = self.fetch_all(own).await {
+                            return why;
+                        }
+                    }
+                }
+                () = self.look.notified() => {
+                    if let Err(why) = probe(own).await {
+                        return why;
+                    }
+                }
+                () = self.rewatch.notified() => {
+                    let now = self.watched();
+                    if now != watched {
+                        match own {
+                            Own::Legacy(session) => resubscribe(session, &watched, &now).await,
+                            Own::Modern(_) => watching = watch(own, &now).await,
+                        }
+                        watched = now;
+                    }
+                }
+                () = self.refresh.notified() => {
+                    if let Err(why) = self.fetch_all(own).await {
+                        return why;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn heard(&self, own: &Own, message: &Message) -> Result<(), UpstreamError> {
+        match message {
+            Message::Notification(notification) => {
+                let kinds: &[Kind] = match notification.method.as_str() {
+                    "notifications/tools/list_changed" => &[Kind::Tool],
+                    "notifications/prompts/list_changed" => &[Kind::Prompt],
+                    "notifications/resources/list_changed" => &[Kind::Resource, Kind::Template],
+                    "notifications/resources/updated" => {
+                        let uri = Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
+                        if let Some(uri) = uri {
+                            self.tell(Change::Resource(uri));
+                        }
+                        &[]
+                    }
+                    _ => &[],
+                };
+                for kind in kinds {
+                    self.fetch(own, *kind).await?;
+                }
+            }
+            // The portal itself does nothing for a server but say that it is there.
+            Message::Request(request) => {
+                if let Own::Legacy(session) = own {
+                    let outcome = match request.method.as_str() {
+                        "ping" => Outcome::Result(Bytes::from_static(b"{}")),
+                        _ => rpc::RpcError::new(rpc::METHOD_NOT_FOUND, "nobody is here to answer that").into(),
+                    };
+                    session.respond(&request.id, &outcome).await?;
+                }
+            }
+            Message::Response(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn fetch_all(&self, own: &Own) -> Result<(), UpstreamError> {
+        for kind in offered(own.capabilities()) {
+            self.fetch(own, kind).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches a list, and tells of it if it changed. A list that the server cannot give leaves the old one.
+    async fn fetch(&self, own: &Own, kind: Kind) -> Result<(), UpstreamError> {
+        let mut pages = Vec::new();
+        let mut cursor: Option<String> = None;
+        while pages.len() < MAX_PAGES {
+            let params = cursor.as_deref().map(|cursor| Members::default().with(&[("cursor", Some(&rpc::quoted(cursor)))]));
+            let page = match own.ask(kind.method(), params, PAGE_PATIENCE).await? {
+                Outcome::Result(result) => Page::read(kind, &result),
+                Outcome::Error(_) if kind == Kind::Template => Ok(Page { entries: Vec::new(), next: None }),
+                Outcome::Error(_) => Err("it answers with an error".to_owned()),
+            };
+            match page {
+                Ok(page) => {
+                    cursor = page.next.clone();
+                    pages.push(page);
+                }
+                Err(why) => {
+                    tracing::warn!(server = %self.id, "{} is not usable: {why}", kind.method());
+                    return Ok(());
+                }
+            }
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let entries = Page::joined(pages);
+        let old = self.lists.load();
+        let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(&entries).all(|(old, new)| old.text == new.text);
+        if !same {
+            self.lists.store(Arc::new(old.with(kind, entries)));
+            self.tell(Change::List(kind));
+        }
+        Ok(())
+    }
+}
+
+impl Own {
+    fn capabilities(&self) -> &Bytes {
+        match self {
+            Self::Modern(peer) => &peer.face.capabilities,
+            Self::Legacy(session) => &session.face.capabilities,
+        }
+    }
+
+    async fn ask(&self, method: &str, params: Option<Bytes>, patience: Duration) -> Result<Outcome, UpstreamError> {
+        let answered = async {
+            match self {
+                Self::Legacy(session) => session.request(&session.id(), method, params.as_ref()).await?.outcome().await,
+                Self::Modern(peer) => {
+                    let params = described(params.as_ref(), &own_client())?;
+                    peer.request(&peer.id(), method, Some(&params), HeaderMap::new()).await?.outcome().await
+                }
+            }
+        };
+        tokio::time::timeout(patience, answered).await.map_err(|_| UpstreamError::Timeout(patience))?
+    }
+}
+
+fn described(params: Option<&Bytes>, client: &Client) -> Result<Bytes, UpstreamError> {
+    let members = Members::of(params).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+    Ok(with_meta(&members, client, &[]))
+}
+
+/// The kinds of entries that a server with these capabilities has.
+fn offered(capabilities: &Bytes) -> impl Iterator<Item = Kind> + use<> {
+    let members = Members::read(capabilities).unwrap_or_default();
+    Kind::ALL.map(|kind| members.get(kind.capability()).map(|_| kind)).into_iter().flatten()
+}
+
+/// Whether it is still there, and still knows us.
+async fn probe(own: &Own) -> Result<(), UpstreamError> {
+    let method = match own {
+        Own::Legacy(session) if session.is_closed() => return Err(UpstreamError::Aborted),
+        Own::Modern(peer) if peer.is_closed() => return Err(UpstreamError::Aborted),
+        Own::Legacy(_) => "ping",
+        Own::Modern(_) => "server/discover",
+    };
+    match own.ask(method, None, LOOK_PATIENCE).await {
+        // Any answer at all shows that it is there.
+        Ok(_) | Err(UpstreamError::Rpc(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Begins to listen, with these resources watched.
+async fn watch(own: &Own, resources: &BTreeSet<SmolStr>) -> Watching {
+    match own {
+        Own::Legacy(session) => {
+            let listening = session.listen().await.map_or(Watching::Not, Watching::Session);
+            resubscribe(session, &BTreeSet::new(), resources).await;
+            listening
+        }
+        Own::Modern(peer) => {
+            let mut wanted = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
+            if !resources.is_empty() {
+                wanted["resourceSubscriptions"] = json!(resources);
+            }
+            let params = Members::default().with(&[("notifications", Some(&wanted.to_string()))]);
+            let Ok(params) = described(Some(&params), &own_client()) else { return Watching::Not };
+            match peer.request(&peer.id(), "subscriptions/listen", Some(&params), HeaderMap::new()).await {
+                Ok(Answer::Going(conversation)) => Watching::Subscription(conversation),
+                Ok(Answer::Done(_)) | Err(_) => Watching::Not,
+            }
+        }
+    }
+}
+
+async fn resubscribe(session: &Arc<LegacySession>, old: &BTreeSet<SmolStr>, new: &BTreeSet<SmolStr>) {
+    let gone = old.difference(new).map(|uri| ("resources/unsubscribe", uri));
+    let come = new.difference(old).map(|uri| ("resources/subscribe", uri));
+    for (method, uri) in gone.chain(come) {
+        let params = Members::default().with(&[("uri", Some(&rpc::quoted(uri)))]);
+        if let Ok(answer) = session.request(&session.id(), method, Some(&params)).await {
+            let _ = answer.outcome().await;
+        }
+    }
+}
+
+impl Watching {
+    async fn next(&mut self) -> Option<Message> {
+        match self {
+            Self::Not => std::future::pending().await,
+            Self::Session(listening) => listening.next().await,
+            Self::Subscription(conversation) => loop {
+                match conversation.next().await {
+                    Ok(Said::Message(message)) => return Some(message),
+                    Ok(Said::Primed { .. }) => {}
+                    Ok(Said::Answer(_) | Said::Interrupted { .. }) | Err(_) => return None,
+                }
+            },
+        }
+    }
+}

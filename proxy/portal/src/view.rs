@@ -1,0 +1,166 @@
+//! What a portal shows of its servers: names, and which server each leads to.
+//!
+//! With several servers, names begin with the server's id and `_`, URIs with the id and `+`; an id has
+//! neither, so the first of them ends it. A name leads only where a list led: what no list shows
+//! cannot be called.
+
+use crate::{
+    catalogue::{Entry, Kind, Lists},
+    members::Members,
+    rpc::quoted,
+    upstream::Upstream,
+};
+use bytes::Bytes;
+use smol_str::{SmolStr, format_smolstr};
+use std::{
+    collections::{HashMap, hash_map},
+    sync::Arc,
+};
+
+/// Whether names carry their server's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// They do.
+    Always,
+    /// They are the server's own; for portals with a single server.
+    Never,
+}
+
+/// An entry as the portal shows it.
+#[derive(Debug)]
+pub struct Exposed {
+    /// The name or URI that clients know it by.
+    pub name: SmolStr,
+    /// As it stands in lists, JSON.
+    pub text: Bytes,
+    /// Whose it is: an index into the portal's servers.
+    pub server: usize,
+    /// The server's own entry.
+    pub entry: Arc<Entry>,
+}
+
+/// Everything that a portal shows.
+#[derive(Debug, Default)]
+pub struct View {
+    entries: [Vec<Arc<Exposed>>; 4],
+    names: [HashMap<SmolStr, Arc<Exposed>>; 4],
+    generations: Vec<u64>,
+}
+
+impl View {
+    /// The view of these servers' lists.
+    #[must_use]
+    pub fn of(servers: &[Arc<Upstream>], prefix: Prefix) -> Self {
+        let mut view = Self::default();
+        for (server, upstream) in servers.iter().enumerate() {
+            let lists = upstream.lists();
+            view.generations.push(lists.generation);
+            for kind in Kind::ALL {
+                view.add(kind, server, &upstream.id, &lists, prefix);
+            }
+        }
+        view
+    }
+
+    fn add(&mut self, kind: Kind, server: usize, id: &str, lists: &Lists, prefix: Prefix) {
+        for entry in lists.of(kind) {
+            let name = match prefix {
+                Prefix::Never => entry.name.clone(),
+                Prefix::Always => exposed_name(kind, id, &entry.name),
+            };
+            let text = match (prefix, Members::read(&entry.text)) {
+                (Prefix::Always, Ok(members)) => members.with(&[(kind.named_by(), Some(&quoted(&name)))]),
+                (Prefix::Never, _) | (_, Err(_)) => entry.text.clone(),
+            };
+            let exposed = Arc::new(Exposed { name: name.clone(), text, server, entry: entry.clone() });
+            if let hash_map::Entry::Vacant(place) = self.names[kind as usize].entry(name) {
+                place.insert(exposed.clone());
+                self.entries[kind as usize].push(exposed);
+            }
+        }
+    }
+
+    /// Whether the servers' lists are still those that it was made of.
+    #[must_use]
+    pub fn is_current(&self, servers: &[Arc<Upstream>]) -> bool {
+        self.generations.len() == servers.len()
+            && self.generations.iter().zip(servers).all(|(generation, server)| *generation == server.lists().generation)
+    }
+
+    /// All entries of a kind, in order.
+    #[must_use]
+    pub fn all(&self, kind: Kind) -> &[Arc<Exposed>] {
+        &self.entries[kind as usize]
+    }
+
+    /// The entry of that name.
+    #[must_use]
+    pub fn named(&self, kind: Kind, name: &str) -> Option<&Arc<Exposed>> {
+        self.names[kind as usize].get(name)
+    }
+}
+
+/// The name or URI by which clients know a server's entry.
+#[must_use]
+pub fn exposed_name(kind: Kind, server: &str, name: &str) -> SmolStr {
+    match kind {
+        Kind::Tool | Kind::Prompt => format_smolstr!("{server}_{name}"),
+        Kind::Resource | Kind::Template => format_smolstr!("{server}+{name}"),
+    }
+}
+
+/// The server's id and its own name for what clients know by `name`.
+#[must_use]
+pub fn split_name(kind: Kind, name: &str) -> Option<(&str, &str)> {
+    name.split_once(match kind {
+        Kind::Tool | Kind::Prompt => '_',
+        Kind::Resource | Kind::Template => '+',
+    })
+}
+
+/// Whether a URI could come of a template (RFC 6570): its literal parts stand in it, in order.
+#[must_use]
+pub fn may_come_of(template: &str, uri: &str) -> bool {
+    let mut rest = uri;
+    let mut first = true;
+    let mut left = template;
+    loop {
+        let (literal, after) = match left.split_once('{') {
+            None => return if first { rest == left } else { rest.ends_with(left) },
+            Some((literal, expression)) => (literal, expression.split_once('}').map_or("", |(_, after)| after)),
+        };
+        let at = if first { rest.starts_with(literal).then_some(0) } else { rest.find(literal) };
+        let Some(at) = at else { return false };
+        rest = &rest[at + literal.len()..];
+        (first, left) = (false, after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_fits_the_uris_that_its_literal_parts_stand_in() {
+        for (template, uri, fits) in [
+            ("file:///{path}", "file:///etc/hosts", true),
+            ("file:///{path}", "http:///etc/hosts", false),
+            ("db://{table}/row/{id}", "db://users/row/7", true),
+            ("db://{table}/row/{id}", "db://users/7", false),
+            ("test://template/{id}/data", "test://template/123/data", true),
+            ("test://template/{id}/data", "test://template/123/other", false),
+            ("plain://x", "plain://x", true),
+            ("plain://x", "plain://xy", false),
+            ("broken://{x", "broken://1", true),
+        ] {
+            assert_eq!(may_come_of(template, uri), fits, "{template} {uri}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_split_where_the_servers_id_ends() {
+        assert_eq!(split_name(Kind::Tool, &exposed_name(Kind::Tool, "git-hub", "get_a_b")), Some(("git-hub", "get_a_b")));
+        assert_eq!(split_name(Kind::Resource, &exposed_name(Kind::Resource, "docs", "a+b://x")), Some(("docs", "a+b://x")));
+        assert_eq!(split_name(Kind::Tool, "nounderscore"), None);
+    }
+}
