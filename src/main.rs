@@ -14,6 +14,7 @@ mod exporting;
 mod judging;
 mod line;
 mod options;
+mod portals;
 mod replay;
 mod reviewing;
 mod rule_changes;
@@ -61,6 +62,8 @@ enum Command {
     Demo(commands::demo::Demo),
     /// Run the inline proxy alone
     Proxy(commands::proxy::Proxy),
+    /// Serve the sanctioned portal alone: one URL for all MCP servers that a caller may use
+    Portal(commands::portal::Portal),
     /// Look at this host: what gnomon can see and do here, and what to do about the rest
     Doctor(commands::doctor::Doctor),
     /// Say what is watched on this machine, and whom to ask
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::ExecHost(host) => host.run(),
         Command::Demo(demo) => demo.run(),
         Command::Proxy(proxy) => proxy.run(),
+        Command::Portal(portal) => portal.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Status(status) => status.run(),
         Command::Disarm(disarm) => disarm.run(),

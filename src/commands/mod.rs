@@ -9,6 +9,7 @@ pub mod events;
 pub mod exec;
 pub mod exec_host;
 pub mod inventory;
+pub mod portal;
 pub mod proxy;
 pub mod reference;
 pub mod replay;

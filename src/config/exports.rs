@@ -63,7 +63,7 @@ impl Check<'_> {
         }
     }
 
-    fn headers(&mut self, texts: Vec<Spanned<String>>) -> Vec<NamedSecret> {
+    pub(super) fn headers(&mut self, texts: Vec<Spanned<String>>) -> Vec<NamedSecret> {
         if let Some(text) = texts.get(MAX_HEADERS) {
             self.refuse(text.referenced, format!("there are more than {MAX_HEADERS} headers; remove some"));
         }
@@ -86,7 +86,7 @@ impl Check<'_> {
         }
     }
 
-    fn refused<T>(&mut self, place: Location, cause: String) -> Option<T> {
+    pub(super) fn refused<T>(&mut self, place: Location, cause: String) -> Option<T> {
         self.refuse(place, cause);
         None
     }

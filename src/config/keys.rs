@@ -16,6 +16,8 @@ pub enum Shape {
     Texts,
     /// `builtin`, `none`, or a list of pack names.
     Packs,
+    /// A list of policy entries.
+    Policy,
 }
 
 /// One key.
@@ -278,10 +280,125 @@ pub const KEYS: &[Key] = &[
         "'security@corp.example'",
         "Whom people of this machine ask about gnomon: `gnomon status` shows it.",
     ),
+    key(
+        "servers[].id",
+        Shape::Text,
+        "",
+        "docs",
+        "A name for an MCP server: lower-case letters, digits and `-`, at most 32. Tools of several servers are shown as `ID_TOOL`, so it has no `_`.",
+    ),
+    key(
+        "servers[].url",
+        Shape::Text,
+        "none",
+        "'https://docs.example/mcp'",
+        "Where the server is: `https://` or `http://`. Credentials do not belong here.",
+    ),
+    key(
+        "servers[].transport",
+        Shape::Word(&["either", "streamable", "sse"]),
+        "either",
+        "either",
+        "Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or whichever the server has: HTTP+SSE is tried where a POST is answered with 404, 405 or 406.",
+    ),
+    key(
+        "servers[].auth.bearer",
+        Shape::Text,
+        "none",
+        "'file:/etc/gnomon/docs-token'",
+        "Where the token is that the portal shows to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Clients never see it, and the server never sees a client's.",
+    ),
+    key(
+        "servers[].auth.headers",
+        Shape::Texts,
+        "none",
+        "['X-Api-Key=env:DOCS_KEY']",
+        "`NAME=SECRET` for each header that the portal shows to the server, at most 16; secrets are named as above.",
+    ),
+    key(
+        "portals[].id",
+        Shape::Text,
+        "",
+        "main",
+        "A name for a portal: lower-case letters, digits and `-`, at most 32.",
+    ),
+    key("portals[].listen", Shape::Text, "127.0.0.1:8080", "127.0.0.1:8080", "Address and port of the portal."),
+    key("portals[].path", Shape::Text, "/mcp", "/mcp", "The path of its endpoint."),
+    key(
+        "portals[].hosts",
+        Shape::Texts,
+        "none",
+        "[mcp.corp.example]",
+        "Host names that clients call it by, besides `localhost` and the loopback addresses. Requests to other names are refused (DNS rebinding).",
+    ),
+    key(
+        "portals[].origins",
+        Shape::Texts,
+        "none",
+        "['https://inspector.corp.example']",
+        "Origins of web pages that may call it, besides those of its own hosts.",
+    ),
+    key(
+        "portals[].auth.mode",
+        Shape::Word(&["none"]),
+        "none",
+        "none",
+        "How callers prove who they are. `none` is for loopback addresses only.",
+    ),
+    key("portals[].servers", Shape::Texts, "", "[docs]", "The servers it offers, by id, in the order in which they are shown."),
+    key(
+        "portals[].prefix",
+        Shape::Word(&["always", "never"]),
+        "always",
+        "always",
+        "Whether names carry their server's id. `never` is for portals with a single server.",
+    ),
+    key(
+        "portals[].code_mode",
+        Shape::Word(&["off", "opt_in"]),
+        "opt_in",
+        "opt_in",
+        "Code Mode, which is not built yet: no client is offered it.",
+    ),
+    key(
+        "portals[].policy",
+        Shape::Policy,
+        "nothing is allowed",
+        "[{allow: {servers: [docs]}}]",
+        "Who may do what: see [portal-policy.md](../portal-policy.md). Nothing is allowed unless an entry says so.",
+    ),
+    key(
+        "portals[].sessions.max",
+        Shape::Number(1, 10_000_000),
+        "100000",
+        "100000",
+        "Most sessions of clients; beyond it the one that was not used for the longest time ends.",
+    ),
+    key(
+        "portals[].sessions.idle_seconds",
+        Shape::Number(1, 30 * 86_400),
+        "86400",
+        "86400",
+        "How long an unused session is kept, seconds.",
+    ),
+    key(
+        "portals[].max_request_bytes",
+        Shape::Number(1024, 64 << 20),
+        "4194304",
+        "4194304",
+        "Most bytes of a request.",
+    ),
+    key(
+        "portals[].max_connections",
+        Shape::Number(1, 1 << 20),
+        "4096",
+        "4096",
+        "Most client connections at a time; further ones wait in the system's queue.",
+    ),
 ];
 
 /// Keys of parts that are not built yet, wherever they stand.
-pub const LATER: &[&str] = &["servers", "portals"];
+pub const LATER: &[&str] = &["command", "pin", "tls"];
 
 /// Most ports of a scope.
 pub const MAX_PORTS: usize = 16;

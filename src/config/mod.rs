@@ -5,13 +5,15 @@
 
 mod exports;
 pub mod keys;
+mod portals;
 mod raw;
 pub mod schema;
 pub mod scopes;
 mod secret;
 mod show;
 
-pub use exports::{Otlp, Syslog};
+pub use exports::{NamedSecret, Otlp, Syslog};
+pub use portals::{Portal, Server};
 pub use secret::SecretRef;
 
 use crate::complaint::Complaint;
@@ -44,6 +46,9 @@ pub struct Config {
     pub scopes: Vec<scopes::Scope>,
     /// Whom people ask.
     pub contact: Option<String>,
+    /// The MCP servers that portals offer.
+    pub servers: Vec<Server>,
+    pub portals: Vec<Portal>,
 }
 
 #[derive(Clone, Debug)]
@@ -226,6 +231,8 @@ impl Default for Config {
             max_cpu_percent: 25,
             scopes: Vec::new(),
             contact: None,
+            servers: Vec::new(),
+            portals: Vec::new(),
         }
     }
 }
@@ -250,7 +257,7 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, Complaint> {
         let file = raw::read(text).map_err(|wrong| complaint(path, &[wrong]))?;
-        let mut check = Check { dir: path.parent().unwrap_or(Path::new("")), wrong: Vec::new() };
+        let mut check = Check { file: path, dir: path.parent().unwrap_or(Path::new("")), wrong: Vec::new() };
         let config = check.file(file);
         if check.wrong.is_empty() { Ok(config) } else { Err(complaint(path, &check.wrong)) }
     }
@@ -307,6 +314,7 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 
 /// Turns written values into checked ones and collects what is wrong with them.
 struct Check<'a> {
+    file: &'a Path,
     dir: &'a Path,
     wrong: Vec<Wrong>,
 }
@@ -314,7 +322,9 @@ struct Check<'a> {
 impl Check<'_> {
     fn file(&mut self, file: raw::File) -> Config {
         let plain = Config::default();
-        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact } = file;
+        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, servers, portals } = file;
+        let servers = self.servers(servers);
+        let portals = self.portals(portals, &servers);
         Config {
             file: None,
             proxy: Proxy {
@@ -360,6 +370,8 @@ impl Check<'_> {
             max_cpu_percent: self.number(sensor.max_cpu_percent, "sensor.max_cpu_percent", plain.max_cpu_percent),
             scopes: self.scopes(sensor.scopes),
             contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
+            servers,
+            portals,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct File {
     pub metrics: Metrics,
     pub sensor: Sensor,
     pub contact: Option<String>,
+    pub servers: Vec<Server>,
+    pub portals: Vec<Portal>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +119,67 @@ pub struct Retention {
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     pub listen: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub id: Spanned<String>,
+    #[serde(default)]
+    pub url: Option<Spanned<String>>,
+    #[serde(default)]
+    pub transport: Option<Spanned<String>>,
+    #[serde(default)]
+    pub auth: ServerAuth,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerAuth {
+    pub bearer: Option<Spanned<String>>,
+    pub headers: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Portal {
+    pub id: Spanned<String>,
+    #[serde(default)]
+    pub listen: Option<Spanned<String>>,
+    #[serde(default)]
+    pub path: Option<Spanned<String>>,
+    #[serde(default)]
+    pub hosts: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub origins: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub auth: PortalAuth,
+    pub servers: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub prefix: Option<Spanned<String>>,
+    #[serde(default)]
+    pub code_mode: Option<Spanned<String>>,
+    #[serde(default)]
+    pub policy: Option<Spanned<gnomon_access::PolicySource>>,
+    #[serde(default)]
+    pub sessions: Sessions,
+    #[serde(default)]
+    pub max_request_bytes: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub max_connections: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PortalAuth {
+    pub mode: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    pub max: Option<Spanned<u64>>,
+    pub idle_seconds: Option<Spanned<u64>>,
 }
 
 /// One name, several separated by commas, or a list of them.

@@ -64,6 +64,8 @@ fn leaf(key: &Key) -> Value {
             json!({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}, "minItems": 1, "maxItems": 16})
         }
         Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        // Its own document says what may stand in it.
+        Shape::Policy => json!({"type": "array", "items": {"type": "object"}}),
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
     schema["description"] = key.doc.into();
@@ -72,9 +74,9 @@ fn leaf(key: &Key) -> Value {
         // Words for people are no value.
         Shape::Text if key.default == "none" || key.default.contains(' ') => Value::Null,
         Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
-        Shape::Texts => json!([]),
+        Shape::Texts if !key.default.is_empty() => json!([]),
         Shape::Ports => json!([443]),
-        Shape::Text | Shape::Word(_) | Shape::Packs => Value::Null,
+        Shape::Text | Shape::Texts | Shape::Policy | Shape::Word(_) | Shape::Packs => Value::Null,
     };
     if let Some(object) = schema.as_object_mut().filter(|_| !default.is_null()) {
         object.insert("default".to_owned(), default);

@@ -1,7 +1,7 @@
 //! A configuration as a file that would say the same.
 
 use super::{
-    Config, Jsonl, Packs, Switch,
+    Config, Jsonl, Packs, Portal, Server, Switch,
     scopes::{Match, Scope},
 };
 use gnomon_inspect::Enforcement;
@@ -66,6 +66,8 @@ impl Config {
             }},
             "sensor": {"max_cpu_percent": self.max_cpu_percent, "scopes": self.scopes.iter().map(scope).collect::<Vec<_>>()},
             "contact": self.contact,
+            "servers": self.servers.iter().map(Server::to_json).collect::<Vec<_>>(),
+            "portals": self.portals.iter().map(Portal::to_json).collect::<Vec<_>>(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! One request that a server is to answer: where it goes, and how it gets there from either era to either.
 
 use crate::{
-    caller::Caller,
+
     catalogue::Kind,
     era::meta,
     members::Members,
@@ -12,6 +12,7 @@ use crate::{
     upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, modern::with_meta},
     view::{Exposed, Prefix, may_come_of, split_name},
 };
+use gnomon_access::{Asked, Caller, Capability, Decision, Hints, arguments};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ pub struct Routed {
     exposed: Option<Arc<Exposed>>,
     /// The name as the client wrote it.
     name: SmolStr,
-    arguments: Value,
+    arguments: Option<Value>,
 }
 
 /// A request under way with a server of the older era: it is told when nobody waits any more.
@@ -121,16 +122,16 @@ impl Portal {
                 let name = members.text("name").ok_or_else(|| missing("name"))?;
                 let exposed = self.named(caller, kind, &name)?;
                 let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
-                let arguments = match members.get("arguments") {
-                    Some(json) if kind == Kind::Tool => serde_json::from_str(json).unwrap_or_default(),
-                    _ => Value::Null,
-                };
+                let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
+                let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
+                let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
+                self.permit(caller, &asked, &name)?;
                 Ok(routed(exposed.server, Some(exposed), &name, params, arguments))
             }
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
                 let (server, own) = self.resource(caller, &uri)?;
-                Ok(routed(server, None, &uri, members.with(&[("uri", Some(&quoted(&own)))]), Value::Null))
+                Ok(routed(server, None, &uri, members.with(&[("uri", Some(&quoted(&own)))]), None))
             }
             "completion/complete" => {
                 let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
@@ -147,14 +148,40 @@ impl Portal {
                     }
                     _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`")),
                 };
-                Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), Value::Null))
+                Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
-            // A single server behind its own names may speak more than this portal knows.
-            _ if self.options.prefix == Prefix::Never && self.servers.len() == 1 => {
-                Ok(Routed { server: 0, method: SmolStr::new(method), params: params.cloned(), exposed: None, name: SmolStr::default(), arguments: Value::Null })
+            // Which server a task belongs to is clear only where there is one.
+            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update" if self.servers.len() == 1 => {
+                Ok(Routed { server: 0, method: SmolStr::new(method), params: params.cloned(), exposed: None, name: SmolStr::default(), arguments: None })
             }
             _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))),
         }
+    }
+
+    /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
+    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<(), RpcError> {
+        match self.options.policy.decide(caller, asked) {
+            Decision::Allow { .. } => Ok(()),
+            Decision::Deny { line } => {
+                let why = match line.and_then(|line| line.reason) {
+                    Some(reason) => format!("`{}` may not be called like this: {reason}", shortened(name)),
+                    None => format!("`{}` may not be called with these arguments", shortened(name)),
+                };
+                Err(RpcError::new(INVALID_PARAMS, why))
+            }
+        }
+    }
+
+    fn may_read(&self, caller: &Caller, server: usize, capability: Capability, uri: &str) -> bool {
+        let asked = Asked {
+            portal: &self.options.id,
+            server: &self.servers[server].id,
+            capability,
+            name: uri,
+            hints: Hints::default(),
+            arguments: None,
+        };
+        self.options.policy.decide(caller, &asked).is_allow()
     }
 
     fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, RpcError> {
@@ -174,34 +201,42 @@ impl Portal {
     /// as long as it is clear which that is.
     pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>), RpcError> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
+        let (server, own) = self.owner(uri).ok_or_else(unknown)?;
+        if self.may_read(caller, server, Capability::Resource, &own) { Ok((server, own)) } else { Err(unknown()) }
+    }
+
+    /// Whose resource it is, by what is on the lists. Of several servers that could have it none is guessed.
+    fn owner<'a>(&self, uri: &'a str) -> Option<(usize, Cow<'a, str>)> {
         let view = self.view();
-        let shown = |kind, exposed: &&Arc<Exposed>| self.shows(caller, kind, exposed);
-        if let Some(exposed) = view.named(Kind::Resource, uri).filter(|exposed| shown(Kind::Resource, exposed)) {
-            return Ok((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
+        if let Some(exposed) = view.named(Kind::Resource, uri) {
+            return Some((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
         }
         if self.options.prefix == Prefix::Always
             && let Some((id, own)) = split_name(Kind::Resource, uri)
             && let Some(server) = self.servers.iter().position(|server| server.id == id)
         {
-            return Ok((server, Cow::Borrowed(own)));
+            return Some((server, Cow::Borrowed(own)));
         }
-        let mut owners: Vec<usize> = Vec::new();
-        owners.extend(view.all(Kind::Resource).iter().filter(|e| e.entry.name == uri && shown(Kind::Resource, e)).map(|e| e.server));
+        let of = |kind, fits: &dyn Fn(&str) -> bool| {
+            let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.server).collect();
+            owners.dedup();
+            owners
+        };
+        let mut owners = of(Kind::Resource, &|name| name == uri);
         if owners.is_empty() {
-            owners.extend(
-                view.all(Kind::Template).iter().filter(|e| may_come_of(&e.entry.name, uri) && shown(Kind::Template, e)).map(|e| e.server),
-            );
+            owners = of(Kind::Template, &|template| may_come_of(template, uri));
         }
         if owners.is_empty() {
-            owners.extend((0..self.servers.len()).filter(|index| {
-                let presence = self.servers[*index].presence();
-                presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
-            }));
+            owners = (0..self.servers.len())
+                .filter(|index| {
+                    let presence = self.servers[*index].presence();
+                    presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
+                })
+                .collect();
         }
-        owners.dedup();
         match *owners {
-            [only] => Ok((only, Cow::Borrowed(uri))),
-            _ => Err(unknown()),
+            [only] => Some((only, Cow::Borrowed(uri))),
+            _ => None,
         }
     }
 
@@ -212,8 +247,7 @@ impl Portal {
         };
         if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
             let none = Value::Object(serde_json::Map::new());
-            let arguments = if routed.arguments.is_null() { &none } else { &routed.arguments };
-            if let Err(error) = exposed.entry.check_arguments(arguments) {
+            if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)) {
                 // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
                 return failed_tool(&error.message);
             }
@@ -450,8 +484,8 @@ impl Portal {
     /// The headers that mirror a call's arguments.
     fn mirrored(&self, routed: &Routed) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if let Some(exposed) = &routed.exposed {
-            exposed.entry.mirrored().iter().for_each(|mirrored| mirrored.put(&mut headers, &routed.arguments));
+        if let (Some(exposed), Some(arguments)) = (&routed.exposed, &routed.arguments) {
+            exposed.entry.mirrored().iter().for_each(|mirrored| mirrored.put(&mut headers, arguments));
         }
         headers
     }

@@ -2,6 +2,7 @@
 
 use crate::{members::Members, mirror::Mirrored, rpc::RpcError};
 use bytes::Bytes;
+use gnomon_access::{Capability, Hints};
 use serde_json::{Value, value::RawValue};
 use smol_str::SmolStr;
 use std::{
@@ -73,20 +74,22 @@ impl Kind {
         }
     }
 
+    /// As policy knows it.
+    #[must_use]
+    pub fn asked(self) -> Capability {
+        match self {
+            Self::Tool => Capability::Tool,
+            Self::Prompt => Capability::Prompt,
+            Self::Resource => Capability::Resource,
+            Self::Template => Capability::ResourceTemplate,
+        }
+    }
+
     /// The kind that a method lists.
     #[must_use]
     pub fn listed_by(method: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.method() == method)
     }
-}
-
-/// What a tool says it does (`annotations`): hints of the server, not facts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hints {
-    /// It changes nothing.
-    pub read_only: Option<bool>,
-    /// It may destroy something.
-    pub destructive: Option<bool>,
 }
 
 /// One entry.

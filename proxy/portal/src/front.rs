@@ -7,7 +7,7 @@
 //! anything happens, and web pages of other origins get nowhere (DNS rebinding).
 
 use crate::{
-    caller::Caller,
+
     call::Emission,
     era::{self, meta},
     members::Members,
@@ -16,6 +16,7 @@ use crate::{
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
     upstream::http::{METHOD, SESSION, VERSION},
 };
+use gnomon_access::Caller;
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
@@ -47,9 +48,7 @@ impl Portal {
         if parts.uri.path() != self.options.path {
             return plain(StatusCode::NOT_FOUND, &format!("nothing is here; the portal is at {}", self.options.path));
         }
-        // Access control comes with its own crate; until then portals are for loopback.
-        let _ = peer;
-        let caller = Arc::new(Caller { subject: "anonymous".into() });
+        let caller = Arc::new(Caller::anonymous(peer.ip()));
         let modern = parts.headers.get(VERSION).and_then(|v| v.to_str().ok()).is_some_and(era::claims_modern);
         match parts.method {
             Method::POST => {

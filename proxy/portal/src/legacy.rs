@@ -2,7 +2,7 @@
 
 use crate::{
     call::{Call, From},
-    caller::Caller,
+
     catalogue::Kind,
     era,
     front::{Accepts, Way, document, plain, refused, respond, streamed},
@@ -17,6 +17,7 @@ use crate::{
     },
     view::{Prefix, exposed_name},
 };
+use gnomon_access::Caller;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;

@@ -14,7 +14,6 @@
 #![deny(missing_docs)]
 
 mod call;
-mod caller;
 pub mod catalogue;
 pub mod era;
 mod front;

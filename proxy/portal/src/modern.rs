@@ -2,7 +2,7 @@
 
 use crate::{
     call::{Call, Emission, From},
-    caller::Caller,
+
     catalogue::Kind,
     era::{self, meta},
     front::{Accepts, Way, document, plain, refused, respond},
@@ -17,6 +17,7 @@ use crate::{
         http::{METHOD, NAME, VERSION},
     },
 };
+use gnomon_access::Caller;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
@@ -239,7 +240,7 @@ fn said(meta: &Members<'_>, key: &str) -> bool {
 /// The HTTP status of an answer (2026-07-28, Streamable HTTP).
 fn status(outcome: &Outcome) -> StatusCode {
     match outcome.code() {
-        Some(code) if [rpc::HEADER_MISMATCH, rpc::MISSING_CAPABILITY, UNSUPPORTED_VERSION].map(i64::from).contains(&code) => {
+        Some(code) if [HEADER_MISMATCH, rpc::MISSING_CAPABILITY, UNSUPPORTED_VERSION].map(i64::from).contains(&code) => {
             StatusCode::BAD_REQUEST
         }
         Some(code) if code == i64::from(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,

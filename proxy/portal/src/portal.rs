@@ -1,7 +1,7 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
 use crate::{
-    caller::Caller,
+
     catalogue::Kind,
     members::Members,
     parked::Parked,
@@ -12,6 +12,7 @@ use crate::{
     view::{Exposed, Prefix, View},
 };
 use arc_swap::ArcSwap;
+use gnomon_access::{Asked, Caller, Policy};
 use bytes::Bytes;
 use serde_json::json;
 use smol_str::SmolStr;
@@ -43,6 +44,8 @@ pub struct PortalOptions {
     pub origins: Vec<String>,
     /// The path of its endpoint.
     pub path: String,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
 }
 
 /// A portal.
@@ -113,8 +116,20 @@ impl Portal {
     }
 
     /// Whether a caller may know of an entry.
-    pub(crate) fn shows(&self, _caller: &Caller, _kind: Kind, _exposed: &Exposed) -> bool {
-        true
+    pub(crate) fn shows(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
+        self.options.policy.may_list(caller, &self.asked(kind, exposed)).is_allow()
+    }
+
+    /// What is asked for, as policy sees it.
+    pub(crate) fn asked<'a>(&'a self, kind: Kind, exposed: &'a Exposed) -> Asked<'a> {
+        Asked {
+            portal: &self.options.id,
+            server: &self.servers[exposed.server].id,
+            capability: kind.asked(),
+            name: &exposed.entry.name,
+            hints: exposed.entry.hints,
+            arguments: None,
+        }
     }
 
     /// The result of a list method, for this caller.

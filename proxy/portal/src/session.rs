@@ -5,12 +5,13 @@
 //! hundred bytes.
 
 use crate::{
-    caller::Caller,
+
     outflow::{Heard, Outflow, Stream, event},
     rpc::{self, Id, Message, Outcome, Request, Response},
     upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use gnomon_access::Caller;
 use bytes::Bytes;
 use smol_str::SmolStr;
 use std::{

@@ -1,0 +1,261 @@
+//! The portals and the MCP servers that they offer.
+
+use super::{Check, NamedSecret, SecretRef, raw};
+use crate::complaint::Complaint;
+use gnomon_access::Policy;
+use gnomon_portal::{Prefix, SessionLimits, upstream::Transport};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+use serde_json::{Value, json};
+use serde_saphyr::Spanned;
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+
+/// Longest id of a server or a portal.
+const LONGEST_ID: usize = 32;
+
+/// A registered MCP server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub id: String,
+    pub url: String,
+    pub transport: Transport,
+    pub bearer: Option<SecretRef>,
+    pub headers: Vec<NamedSecret>,
+}
+
+/// A portal.
+#[derive(Clone, Debug)]
+pub struct Portal {
+    pub id: String,
+    pub listen: SocketAddr,
+    pub path: String,
+    pub hosts: Vec<String>,
+    pub origins: Vec<String>,
+    /// Ids.
+    pub servers: Vec<String>,
+    pub prefix: Prefix,
+    pub code_mode: CodeMode,
+    pub policy: Arc<Policy>,
+    pub sessions: SessionLimits,
+    pub max_request_bytes: usize,
+    pub max_connections: usize,
+}
+
+/// Whether clients may ask for Code Mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeMode {
+    Off,
+    OptIn,
+}
+
+impl Server {
+    /// The headers that prove who we are.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, or can be in no header.
+    pub fn credentials(&self) -> Result<HeaderMap, Complaint> {
+        let value = |secret: &SecretRef, text: String| {
+            let mut value = HeaderValue::from_str(&text)
+                .map_err(|_| Complaint::input(format!("the secret {secret} of server `{}` cannot be in a header", self.id)))?;
+            value.set_sensitive(true);
+            Ok::<_, Complaint>(value)
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(bearer) = &self.bearer {
+            headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
+        }
+        for NamedSecret { name, secret } in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Complaint::input(format!("`{name}` is no header")))?;
+            headers.insert(name, value(secret, secret.fetch()?)?);
+        }
+        Ok(headers)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let transport = match self.transport {
+            Transport::Either => "either",
+            Transport::Streamable => "streamable",
+            Transport::Sse => "sse",
+        };
+        json!({
+            "id": self.id,
+            "url": self.url,
+            "transport": transport,
+            "auth": {
+                "bearer": self.bearer.as_ref().map(ToString::to_string),
+                "headers": self.headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            },
+        })
+    }
+}
+
+impl Portal {
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "listen": self.listen.to_string(),
+            "path": self.path,
+            "hosts": self.hosts,
+            "origins": self.origins,
+            "auth": {"mode": "none"},
+            "servers": self.servers,
+            "prefix": match self.prefix {
+                Prefix::Always => "always",
+                Prefix::Never => "never",
+            },
+            "code_mode": match self.code_mode {
+                CodeMode::Off => "off",
+                CodeMode::OptIn => "opt_in",
+            },
+            "sessions": {"max": self.sessions.most, "idle_seconds": self.sessions.idle.as_secs()},
+            "max_request_bytes": self.max_request_bytes,
+            "max_connections": self.max_connections,
+        })
+    }
+}
+
+impl Check<'_> {
+    pub(super) fn servers(&mut self, servers: Vec<raw::Server>) -> Vec<Server> {
+        let mut known: Vec<Server> = Vec::with_capacity(servers.len());
+        for server in servers {
+            self.id(&server.id, known.iter().map(|known| known.id.as_str()));
+            let url = match server.url {
+                Some(url) => self.url(url),
+                None => self.refused(server.id.referenced, format!("the server `{}` has no `url`; add it", server.id.value)),
+            };
+            let transport = server.transport.map_or(Some(Transport::Either), |word| {
+                self.word(
+                    &word,
+                    &[("either", Transport::Either), ("streamable", Transport::Streamable), ("sse", Transport::Sse)],
+                )
+            });
+            let bearer = server.auth.bearer.and_then(|text| match SecretRef::parse(&text.value, self.dir) {
+                Ok(secret) => Some(secret),
+                Err(cause) => self.refused(text.referenced, cause.to_string()),
+            });
+            let headers = self.headers(server.auth.headers);
+            if let (Some(url), Some(transport)) = (url, transport) {
+                known.push(Server { id: server.id.value, url, transport, bearer, headers });
+            }
+        }
+        known
+    }
+
+    pub(super) fn portals(&mut self, portals: Vec<raw::Portal>, servers: &[Server]) -> Vec<Portal> {
+        let mut known: Vec<Portal> = Vec::with_capacity(portals.len());
+        for portal in portals {
+            self.id(&portal.id, known.iter().map(|known| known.id.as_str()));
+            let portal = self.portal(portal, servers);
+            known.extend(portal);
+        }
+        known
+    }
+
+    fn portal(&mut self, portal: raw::Portal, servers: &[Server]) -> Option<Portal> {
+        let standard = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let listen = match &portal.listen {
+            None => standard,
+            Some(text) => self.parsed(text, "an address with a port, as 127.0.0.1:8080")?,
+        };
+        if let Some(mode) = &portal.auth.mode {
+            self.word(mode, &[("none", ())]);
+        }
+        if !listen.ip().is_loopback() {
+            let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
+            self.refuse(place, format!("{listen} is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1"));
+        }
+        let mut offered = Vec::new();
+        for server in portal.servers {
+            if !servers.iter().any(|known| known.id == server.value) {
+                let ids: Vec<&str> = servers.iter().map(|known| known.id.as_str()).collect();
+                self.refuse(server.referenced, format!("no server is called `{}`{}", server.value, raw::hint(&server.value, &ids)));
+            } else if offered.contains(&server.value) {
+                self.refuse(server.referenced, format!("the server `{}` stands here twice; remove one", server.value));
+            }
+            offered.push(server.value);
+        }
+        let prefix = match &portal.prefix {
+            None => Prefix::Always,
+            Some(word) => {
+                let prefix = self.word(word, &[("always", Prefix::Always), ("never", Prefix::Never)])?;
+                if prefix == Prefix::Never && offered.len() != 1 {
+                    self.refuse(word.referenced, "`never` is for portals with a single server: names of several would collide".to_owned());
+                }
+                prefix
+            }
+        };
+        let code_mode = match &portal.code_mode {
+            None => CodeMode::OptIn,
+            Some(word) if matches!(word.value.as_str(), "default_on" | "enforced") => {
+                return self.refused(word.referenced, format!("Code Mode `{}` is not supported by this version yet; use opt_in", word.value));
+            }
+            Some(word) => self.word(word, &[("off", CodeMode::Off), ("opt_in", CodeMode::OptIn)])?,
+        };
+        let policy = match &portal.policy {
+            None => Policy::default(),
+            Some(source) => match Policy::compile(&source.value, &self.file.display().to_string()) {
+                Ok(policy) => policy,
+                Err(error) => return self.refused(source.referenced, error.to_string()),
+            },
+        };
+        let path = portal.path.map_or_else(|| Some("/mcp".to_owned()), |path| self.path(path));
+        let limits = SessionLimits::default();
+        Some(Portal {
+            id: portal.id.value,
+            listen,
+            path: path?,
+            hosts: portal.hosts.into_iter().map(|host| host.value).collect(),
+            origins: portal.origins.into_iter().map(|origin| origin.value).collect(),
+            servers: offered,
+            prefix,
+            code_mode,
+            policy: Arc::new(policy),
+            sessions: SessionLimits {
+                most: self.number(portal.sessions.max, "portals[].sessions.max", limits.most),
+                idle: Duration::from_secs(self.number(
+                    portal.sessions.idle_seconds,
+                    "portals[].sessions.idle_seconds",
+                    limits.idle.as_secs(),
+                )),
+            },
+            max_request_bytes: self.number(portal.max_request_bytes, "portals[].max_request_bytes", 4 << 20),
+            max_connections: self.number(portal.max_connections, "portals[].max_connections", 4096),
+        })
+    }
+
+    fn id<'a>(&mut self, id: &Spanned<String>, known: impl Iterator<Item = &'a str>) {
+        let text = &id.value;
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if text.is_empty() || text.len() > LONGEST_ID || !text.chars().all(fits) || text.starts_with('-') || text.ends_with('-') {
+            let cause = format!("`{text}` is no id: use lower-case letters, digits and `-` between them, at most {LONGEST_ID}");
+            self.refuse(id.referenced, cause);
+        } else if known.collect::<HashSet<_>>().contains(text.as_str()) {
+            self.refuse(id.referenced, format!("the id `{text}` stands here twice; change one"));
+        }
+    }
+
+    fn url(&mut self, url: Spanned<String>) -> Option<String> {
+        let uri = url.value.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+        match uri {
+            // It is not repeated, as it holds a secret.
+            Some(uri) if uri.authority().is_some_and(|a| a.as_str().contains('@')) => {
+                self.refused(url.referenced, "credentials do not belong into a URL; name them under `auth`".to_owned())
+            }
+            Some(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Some(url.value),
+            _ => self.refused(url.referenced, format!("`{}` is no http:// or https:// URL", url.value)),
+        }
+    }
+
+    fn path(&mut self, path: Spanned<String>) -> Option<String> {
+        let fits = path.value.starts_with('/') && path.value.parse::<http::uri::PathAndQuery>().is_ok_and(|p| p.query().is_none());
+        if fits { Some(path.value) } else { self.refused(path.referenced, format!("`{}` is no path: it begins with `/` and has no query", path.value)) }
+    }
+
+    fn word<T: Copy>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
+        let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| *value);
+        if found.is_none() {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, raw::hint(&word.value, &names)));
+        }
+        found
+    }
+}

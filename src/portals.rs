@@ -1,0 +1,133 @@
+//! The configured portals: set up before anything is announced, served until gnomon stops.
+
+use crate::{
+    complaint::Complaint,
+    config::{self, Config},
+};
+use anyhow::{Context, Result};
+use gnomon_host::switch::Switch as KillSwitch;
+use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamTls};
+use gnomon_portal::{
+    Listening, Portal, PortalOptions,
+    upstream::{
+        Reach,
+        http::{Endpoint, Limits, ServerPools},
+    },
+};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// How long connections may finish after a stop was asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Portals that listen but do not serve yet.
+pub struct Portals(Vec<Listening>, String);
+
+impl Portals {
+    /// Opens every portal's listener.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, an authority is not usable, or an address is taken.
+    pub async fn open(config: &Config) -> Result<Self> {
+        if config.portals.is_empty() {
+            return Ok(Self(Vec::new(), String::new()));
+        }
+        let pools = pools(config)?;
+        let (mut portals, mut announcement) = (Vec::new(), String::new());
+        for portal in &config.portals {
+            let listening = Listening::bind(portal_of(config, portal, &pools)?, portal.listen, portal.max_connections).await?;
+            let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
+            // Writing to a String cannot fail.
+            let _ = writeln!(announcement, "  portal    {}: http://{address}{path} offers {servers}", portal.id);
+            portals.push(listening);
+        }
+        Ok(Self(portals, announcement))
+    }
+
+    /// What a person needs to know to use them.
+    pub fn announcement(&self) -> &str {
+        &self.1
+    }
+
+    /// Serves until the sender says stop or is gone.
+    pub async fn run(self, stopping: watch::Receiver<bool>) {
+        let mut serving = JoinSet::new();
+        for listening in self.0 {
+            let mut stopping = stopping.clone();
+            serving.spawn(listening.run(
+                async move {
+                    let _ = stopping.wait_for(|stop| *stop).await;
+                },
+                DRAIN,
+            ));
+        }
+        while serving.join_next().await.is_some() {}
+    }
+}
+
+fn pools(config: &Config) -> Result<Arc<ServerPools>> {
+    let dialer = Dialer::new(DialOptions {
+        resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
+        forbidden: ForbiddenAddresses { own_listeners: config.portals.iter().map(|portal| portal.listen).collect() },
+        ..DialOptions::default()
+    });
+    let tls = UpstreamTls::new(&config.proxy.upstream_ca)?;
+    Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
+}
+
+fn portal_of(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>) -> Result<Arc<Portal>> {
+    let mut servers = Vec::with_capacity(portal.servers.len());
+    for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
+        let endpoint = Endpoint::new(pools.clone(), &server.id, &server.url, server.credentials()?, Limits::default())
+            .with_context(|| format!("server `{}`", server.id))?;
+        servers.push((server.id.as_str().into(), Reach::http(endpoint, server.transport)));
+    }
+    Ok(Portal::new(PortalOptions {
+        id: portal.id.as_str().into(),
+        servers,
+        prefix: portal.prefix,
+        sessions: portal.sessions,
+        max_request: portal.max_request_bytes,
+        hosts: portal.hosts.clone(),
+        origins: portal.origins.clone(),
+        path: portal.path.clone(),
+        policy: portal.policy.clone(),
+    }))
+}
+
+/// Serves the portals, and nothing else, until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start.
+pub fn run_alone(config: &Config, _state_dir: &Path, _switch: KillSwitch) -> Result<()> {
+    if config.portals.is_empty() {
+        return Err(Complaint::input("the configuration names no portal")
+            .next("list at least one under `portals`; docs/portal.md begins with the smallest")
+            .into());
+    }
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let portals = Portals::open(config).await?;
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        write!(io::stderr(), "gnomon {}: {} portals\n{}", env!("CARGO_PKG_VERSION"), config.portals.len(), portals.announcement())
+            .context("writing to standard error")?;
+        let (stop, stopping) = watch::channel(false);
+        let serving = tokio::spawn(portals.run(stopping));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = stop.send(true);
+        let _ = serving.await;
+        Ok(())
+    })
+}
