@@ -8,6 +8,7 @@ use crate::{
     exporting::Exports,
     judging, line,
     options::ledger_in,
+    portals::Portals,
     reviewing::Reviewing,
     rule_changes::RuleChanges,
     rule_files, service,
@@ -81,6 +82,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let Started { mut read, proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
         // Before anything is served.
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
+        let portals = Portals::open(config).await?;
         let mut signals = Signals::new()?;
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let (proxy, watching, scope) = match sensors {
@@ -92,12 +94,13 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         };
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;
         // To standard error: standard output is for events and detections.
-        write!(io::stderr(), "{announcement}{scope}{}", scopes(config)).context("writing to standard error")?;
+        write!(io::stderr(), "{announcement}{scope}{}{}", scopes(config), portals.announcement()).context("writing to standard error")?;
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
             // A dropped sender stops too.
             let _ = stopping.wait_for(|stop| *stop).await;
         };
         let mut serving = tokio::spawn(proxy.run(stopped(stop.subscribe())));
+        let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
         let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone());
         let reviewing = tokio::spawn(reviewing.run());
@@ -113,6 +116,9 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
                 () = changes.next() => reload(config, &mut read, &inspector, recorder.metrics()),
                 () = comes(inspector.rules().next_expiry()) => expire(&read, &inspector, recorder.metrics()),
                 ended = &mut serving => break Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
+                ended = &mut offering, if !config.portals.is_empty() => {
+                    break Some(Complaint::own(format!("a portal ended: {}", ending(ended))));
+                }
                 () = writer.ended() => break Some(Complaint::own("the ledger's writer ended; events can no longer be kept")),
                 ended = &mut narrating, if !narrating.is_finished() => {
                     if let Ok(Err(error)) = ended {
@@ -129,7 +135,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let _ = stop.send(true);
         if broke.is_none() {
             tokio::select! {
-                _ = &mut serving => {}
+                _ = async { let _ = (&mut serving).await; let _ = (&mut offering).await; } => {}
                 // A second signal does not wait for connections; the ledger is flushed all the same.
                 () = signals.stop_again() => serving.abort(),
             }

@@ -315,13 +315,7 @@ pub const KEYS: &[Key] = &[
         "['X-Api-Key=env:DOCS_KEY']",
         "`NAME=SECRET` for each header that the portal shows to the server, at most 16; secrets are named as above.",
     ),
-    key(
-        "portals[].id",
-        Shape::Text,
-        "",
-        "main",
-        "A name for a portal: lower-case letters, digits and `-`, at most 32.",
-    ),
+    key("portals[].id", Shape::Text, "", "main", "A name for a portal: lower-case letters, digits and `-`, at most 32."),
     key("portals[].listen", Shape::Text, "127.0.0.1:8080", "127.0.0.1:8080", "Address and port of the portal."),
     key("portals[].path", Shape::Text, "/mcp", "/mcp", "The path of its endpoint."),
     key(
@@ -374,20 +368,8 @@ pub const KEYS: &[Key] = &[
         "100000",
         "Most sessions of clients; beyond it the one that was not used for the longest time ends.",
     ),
-    key(
-        "portals[].sessions.idle_seconds",
-        Shape::Number(1, 30 * 86_400),
-        "86400",
-        "86400",
-        "How long an unused session is kept, seconds.",
-    ),
-    key(
-        "portals[].max_request_bytes",
-        Shape::Number(1024, 64 << 20),
-        "4194304",
-        "4194304",
-        "Most bytes of a request.",
-    ),
+    key("portals[].sessions.idle_seconds", Shape::Number(1, 30 * 86_400), "86400", "86400", "How long an unused session is kept, seconds."),
+    key("portals[].max_request_bytes", Shape::Number(1024, 64 << 20), "4194304", "4194304", "Most bytes of a request."),
     key(
         "portals[].max_connections",
         Shape::Number(1, 1 << 20),

@@ -123,10 +123,7 @@ impl Check<'_> {
                 None => self.refused(server.id.referenced, format!("the server `{}` has no `url`; add it", server.id.value)),
             };
             let transport = server.transport.map_or(Some(Transport::Either), |word| {
-                self.word(
-                    &word,
-                    &[("either", Transport::Either), ("streamable", Transport::Streamable), ("sse", Transport::Sse)],
-                )
+                self.word(&word, &[("either", Transport::Either), ("streamable", Transport::Streamable), ("sse", Transport::Sse)])
             });
             let bearer = server.auth.bearer.and_then(|text| match SecretRef::parse(&text.value, self.dir) {
                 Ok(secret) => Some(secret),
@@ -161,7 +158,12 @@ impl Check<'_> {
         }
         if !listen.ip().is_loopback() {
             let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
-            self.refuse(place, format!("{listen} is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1"));
+            self.refuse(
+                place,
+                format!(
+                    "{listen} is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1"
+                ),
+            );
         }
         let mut offered = Vec::new();
         for server in portal.servers {
@@ -186,7 +188,8 @@ impl Check<'_> {
         let code_mode = match &portal.code_mode {
             None => CodeMode::OptIn,
             Some(word) if matches!(word.value.as_str(), "default_on" | "enforced") => {
-                return self.refused(word.referenced, format!("Code Mode `{}` is not supported by this version yet; use opt_in", word.value));
+                return self
+                    .refused(word.referenced, format!("Code Mode `{}` is not supported by this version yet; use opt_in", word.value));
             }
             Some(word) => self.word(word, &[("off", CodeMode::Off), ("opt_in", CodeMode::OptIn)])?,
         };
@@ -247,7 +250,11 @@ impl Check<'_> {
 
     fn path(&mut self, path: Spanned<String>) -> Option<String> {
         let fits = path.value.starts_with('/') && path.value.parse::<http::uri::PathAndQuery>().is_ok_and(|p| p.query().is_none());
-        if fits { Some(path.value) } else { self.refused(path.referenced, format!("`{}` is no path: it begins with `/` and has no query", path.value)) }
+        if fits {
+            Some(path.value)
+        } else {
+            self.refused(path.referenced, format!("`{}` is no path: it begins with `/` and has no query", path.value))
+        }
     }
 
     fn word<T: Copy>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {

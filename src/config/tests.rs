@@ -12,14 +12,23 @@ fn refusal(text: &str) -> String {
 /// One line of YAML (flow style) that sets one key of the table.
 fn setting(path: &str, sample: &str) -> String {
     match path.split_once("[].") {
-        // Both keys of a user belong together.
-        Some(("proxy.users", _)) => setting("proxy.users", "[{name: ada, password: 'env:X'}]"),
-        // A scope needs a name and one thing to match.
-        Some((list, "name")) => setting(list, &format!("[{{name: {sample}, match: {{unit: a.service}}}}]")),
-        Some((list, rest)) if rest.starts_with("match.") => {
-            setting(list, &format!("[{{name: x, {}}}]", setting(rest, sample).trim_matches(['{', '}']).to_owned() + "}"))
+        // What must stand beside a key of a list's entry.
+        Some((list, key)) => {
+            let (others, beside): (&[(&str, &str)], _) = match (list, key.split('.').next()) {
+                ("servers", _) => (&[("id", "docs"), ("url", "'https://docs.example/mcp'")], ""),
+                ("portals", _) => (&[("id", "main"), ("servers", "[docs]")], ", servers: [{id: docs, url: 'https://docs.example/mcp'}]"),
+                ("sensor.scopes", Some("match")) => (&[("name", "x")], ""),
+                ("sensor.scopes", _) => (&[("name", "x"), ("match", "{unit: a.service}")], ""),
+                _ => (&[("name", "ada"), ("password", "'env:X'")], ""),
+            };
+            let own = setting(key, sample);
+            let mut entry = own.strip_suffix('}').unwrap_or(&own).to_owned();
+            for (name, value) in others.iter().filter(|(name, _)| *name != key) {
+                entry.push_str(&format!(", {name}: {value}"));
+            }
+            let text = setting(list, &format!("[{entry}}}]"));
+            format!("{}{beside}}}", text.strip_suffix('}').unwrap_or(&text))
         }
-        Some((list, rest)) => setting(list, &format!("[{{name: x, match: {{unit: a.service}}, {rest}: {sample}}}]")),
         None => path.rsplit('.').fold(sample.to_owned(), |value, name| format!("{{{name}: {value}}}")),
     }
 }
@@ -81,8 +90,9 @@ fn an_unknown_key_is_answered_with_place_and_nearest_key() {
 
 #[test]
 fn a_key_of_a_later_part_says_so_with_its_place() {
-    let error = refusal("metrics: {listen: off}\nportals: []\n");
-    assert_eq!(error, "/etc/gnomon/gnomon.yml:2:1: `portals` is not supported by this version yet; remove it");
+    let error = refusal("metrics: {listen: off}\nservers:\n  - {id: files, command: [/bin/files]}\n");
+    assert!(error.starts_with("/etc/gnomon/gnomon.yml:3:"), "{error}");
+    assert!(error.ends_with("`command` is not supported by this version yet; remove it"), "{error}");
 }
 
 #[test]
@@ -187,4 +197,35 @@ fn scopes_are_read_and_their_mistakes_are_named() {
     assert!(refused("{name: a, match: {user: ada}, ports: [0]}").contains("from 1 to 16 ports"));
     assert!(refused("{name: a, match: {user: ada}}, {name: a, match: {user: eve}}").contains("twice"));
     assert!(refused("{name: a, match: {executable: /usr/bin/x}}").contains("unknown key `executable`"));
+}
+
+#[test]
+fn the_smallest_portal_offers_its_servers_on_loopback_and_allows_nothing() {
+    let config = parse("servers: [{id: docs, url: 'https://docs.example/mcp'}]\nportals: [{id: main, servers: [docs]}]\n").unwrap();
+    let portal = &config.portals[0];
+    assert_eq!((portal.listen.to_string().as_str(), portal.path.as_str()), ("127.0.0.1:8080", "/mcp"));
+    assert!(portal.policy.is_empty());
+    assert_eq!(config.servers[0].url, "https://docs.example/mcp");
+}
+
+#[test]
+fn what_is_wrong_with_a_portal_is_told_with_its_place() {
+    let servers = "servers: [{id: docs, url: 'https://docs.example/mcp'}, {id: wiki, url: 'http://wiki.example/mcp'}]\n";
+    for (portal, cause) in [
+        ("{id: main, servers: [dcos]}", "no server is called `dcos`; did you mean `docs`?"),
+        ("{id: main, servers: [docs, docs]}", "the server `docs` stands here twice; remove one"),
+        ("{id: a_b, servers: [docs]}", "`a_b` is no id: use lower-case letters, digits and `-` between them, at most 32"),
+        ("{id: main, servers: [docs, wiki], prefix: never}", "`never` is for portals with a single server: names of several would collide"),
+        (
+            "{id: main, servers: [docs], listen: '0.0.0.0:1'}",
+            "0.0.0.0:1 is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1",
+        ),
+        ("{id: main, servers: [docs], code_mode: enforced}", "Code Mode `enforced` is not supported by this version yet; use opt_in"),
+        ("{id: main, servers: [docs], path: mcp}", "`mcp` is no path: it begins with `/` and has no query"),
+    ] {
+        let error = refusal(&format!("{servers}portals:\n  - {portal}\n"));
+        assert!(error.starts_with("/etc/gnomon/gnomon.yml:3:") && error.ends_with(cause), "{error}");
+    }
+    let secret = refusal("servers: [{id: docs, url: 'https://ada:hunter2@docs.example/mcp'}]\n");
+    assert!(secret.ends_with("credentials do not belong into a URL; name them under `auth`") && !secret.contains("hunter2"), "{secret}");
 }

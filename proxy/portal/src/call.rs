@@ -1,19 +1,18 @@
 //! One request that a server is to answer: where it goes, and how it gets there from either era to either.
 
 use crate::{
-
     catalogue::Kind,
     era::meta,
     members::Members,
     parked::ParkedCall,
     portal::{Portal, as_text, with_text},
-    rpc::{Id, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, quoted},
+    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, quoted},
     session::Session,
     upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, modern::with_meta},
     view::{Exposed, Prefix, may_come_of, split_name},
 };
-use gnomon_access::{Asked, Caller, Capability, Decision, Hints, arguments};
 use bytes::Bytes;
+use gnomon_access::{Asked, Caller, Capability, Decision, Hints, arguments};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
@@ -151,9 +150,14 @@ impl Portal {
                 Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
             // Which server a task belongs to is clear only where there is one.
-            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update" if self.servers.len() == 1 => {
-                Ok(Routed { server: 0, method: SmolStr::new(method), params: params.cloned(), exposed: None, name: SmolStr::default(), arguments: None })
-            }
+            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update" if self.servers.len() == 1 => Ok(Routed {
+                server: 0,
+                method: SmolStr::new(method),
+                params: params.cloned(),
+                exposed: None,
+                name: SmolStr::default(),
+                arguments: None,
+            }),
             _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))),
         }
     }
@@ -340,7 +344,13 @@ impl Portal {
     }
 
     /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
-    async fn modern_in_session(&self, call: &Call, session: &Arc<Session>, peer: &ModernPeer, routed: &Routed) -> Result<Outcome, UpstreamError> {
+    async fn modern_in_session(
+        &self,
+        call: &Call,
+        session: &Arc<Session>,
+        peer: &ModernPeer,
+        routed: &Routed,
+    ) -> Result<Outcome, UpstreamError> {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
             return Err(UpstreamError::Untranslatable(
                 "this server tells of changed resources only to clients of the 2026-07-28 protocol".to_owned(),

@@ -259,8 +259,11 @@ mod tests {
 
     #[test]
     fn entries_keep_what_their_server_wrote() {
-        let page = Page::read(Kind::Tool, br#"{"tools":[{"name":"a","inputSchema":{},"x-vendor": 1e400},{"noname":1},{"name":"a"}],"nextCursor":"n"}"#)
-            .unwrap();
+        let page = Page::read(
+            Kind::Tool,
+            br#"{"tools":[{"name":"a","inputSchema":{},"x-vendor": 1e400},{"noname":1},{"name":"a"}],"nextCursor":"n"}"#,
+        )
+        .unwrap();
         assert_eq!((page.entries.len(), page.next.as_deref()), (2, Some("n")));
         assert_eq!(page.entries[0].text, r#"{"name":"a","inputSchema":{},"x-vendor": 1e400}"#);
         assert_eq!(Page::joined(vec![page]).len(), 1);
@@ -268,7 +271,8 @@ mod tests {
 
     #[test]
     fn arguments_that_do_not_fit_are_refused_without_being_repeated() {
-        let tool = tool(&json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false}));
+        let tool =
+            tool(&json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false}));
         assert_eq!(tool.check_arguments(&json!({"n": 1})), Ok(()));
         for wrong in [json!({}), json!({"n": "top secret"}), json!({"n": 1, "m": "top secret"}), json!([])] {
             let error = tool.check_arguments(&wrong).unwrap_err();

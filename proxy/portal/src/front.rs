@@ -7,7 +7,6 @@
 //! anything happens, and web pages of other origins get nowhere (DNS rebinding).
 
 use crate::{
-
     call::Emission,
     era::{self, meta},
     members::Members,
@@ -16,8 +15,8 @@ use crate::{
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
     upstream::http::{METHOD, SESSION, VERSION},
 };
-use gnomon_access::Caller;
 use bytes::{Bytes, BytesMut};
+use gnomon_access::Caller;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN},
@@ -69,6 +68,7 @@ impl Portal {
     }
 
     /// Refuses what comes by another name or from a foreign web page (DNS rebinding; Streamable HTTP, Security Warning).
+    #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
     fn admissible(&self, headers: &HeaderMap) -> Result<(), Response<Outflow>> {
         let host = headers.get(HOST).map(|v| v.to_str().unwrap_or_default());
         if let Some(host) = host
@@ -91,11 +91,16 @@ impl Portal {
     }
 
     async fn post(self: &Arc<Self>, caller: Arc<Caller>, headers: &HeaderMap, body: Bytes) -> Response<Outflow> {
-        let json = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| {
-            v.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
-        });
+        let json = headers
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|v| v.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json"));
         if !json {
-            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, RpcError::new(INVALID_REQUEST, "Content-Type must be application/json"));
+            return refused(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                None,
+                RpcError::new(INVALID_REQUEST, "Content-Type must be application/json"),
+            );
         }
         let accepts = Accepts::of(headers);
         if accepts == Accepts::Neither {
@@ -290,6 +295,7 @@ async fn emission(stream: &Stream, emission: Emission) -> Heard {
     }
 }
 
+#[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
 async fn read<B: Body<Data = Bytes>>(body: B, most: usize) -> Result<Bytes, Response<Outflow>> {
     let mut body = pin!(body);
     let too_large = || {

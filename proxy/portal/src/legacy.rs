@@ -2,7 +2,6 @@
 
 use crate::{
     call::{Call, From},
-
     catalogue::Kind,
     era,
     front::{Accepts, Way, document, plain, refused, respond, streamed},
@@ -17,8 +16,8 @@ use crate::{
     },
     view::{Prefix, exposed_name},
 };
-use gnomon_access::Caller;
 use bytes::Bytes;
+use gnomon_access::Caller;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 use smol_str::SmolStr;
@@ -104,7 +103,13 @@ impl Portal {
         response
     }
 
-    async fn session_request(self: &Arc<Self>, caller: Arc<Caller>, session: Arc<Session>, request: Request, accepts: Accepts) -> Response<Outflow> {
+    async fn session_request(
+        self: &Arc<Self>,
+        caller: Arc<Caller>,
+        session: Arc<Session>,
+        request: Request,
+        accepts: Accepts,
+    ) -> Response<Outflow> {
         let id = request.id.clone();
         let (for_stream, servers) = (session.clone(), self.servers.len());
         let way = Way::Session(Box::new(move || for_stream.stream(servers)));

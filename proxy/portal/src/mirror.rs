@@ -122,19 +122,19 @@ impl Mirrored {
     }
 }
 
+/// Whether a text looks like an encoded one.
+fn is_encoded(text: &str) -> bool {
+    text.starts_with("=?base64?") && text.ends_with("?=")
+}
+
 /// A text as a mirrored header's value: as it is where that survives the journey, else in Base64.
 #[must_use]
 pub fn encoded(text: &str) -> Option<HeaderValue> {
     let outer = |c: Option<char>| matches!(c, Some(' ' | '\t'));
     let plain = text.chars().all(|c| (' '..='~').contains(&c))
-        && !outer(text.chars().next())
-        && !outer(text.chars().next_back())
-        && !(text.starts_with("=?base64?") && text.ends_with("?="));
-    if plain {
-        HeaderValue::from_str(text).ok()
-    } else {
-        HeaderValue::from_str(&format!("=?base64?{}?=", STANDARD.encode(text))).ok()
-    }
+        && ![text.chars().next(), text.chars().next_back()].into_iter().any(outer)
+        && !is_encoded(text);
+    if plain { HeaderValue::from_str(text).ok() } else { HeaderValue::from_str(&format!("=?base64?{}?=", STANDARD.encode(text))).ok() }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use crate::{
     call::{Call, Emission, From},
-
     catalogue::Kind,
     era::{self, meta},
     front::{Accepts, Way, document, plain, refused, respond},
@@ -11,14 +10,16 @@ use crate::{
     mirror::{self, Mismatch},
     outflow::Outflow,
     portal::{Portal, with_member, with_text},
-    rpc::{self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION},
+    rpc::{
+        self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION,
+    },
     upstream::{
         Change, Client,
         http::{METHOD, NAME, VERSION},
     },
 };
-use gnomon_access::Caller;
 use bytes::Bytes;
+use gnomon_access::Caller;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
@@ -79,7 +80,8 @@ impl Portal {
     /// Holds the headers against the body, and the body against the specification.
     fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Stated, RpcError> {
         let mismatch = |Mismatch(text): Mismatch| RpcError::new(HEADER_MISMATCH, text);
-        let params = Members::of(request.params.as_ref()).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
+        let params =
+            Members::of(request.params.as_ref()).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
         let meta = params.object("_meta").unwrap_or_default();
         let header = mirror::only(headers, &VERSION).map_err(mismatch)?;
         let version = meta.text(meta::VERSION);
@@ -90,13 +92,12 @@ impl Portal {
         }
         for said in header.into_iter().chain(version.as_deref()) {
             if !era::MODERN.contains(&said) {
-                let spoken: Vec<&str> = era::MODERN.into_iter().chain(era::LEGACY).collect();
+                let spoken: Vec<&str> = era::spoken().collect();
                 let text = format!("protocol version {} is not spoken here", crate::call::shortened(said));
                 return Err(RpcError::new(UNSUPPORTED_VERSION, text).with(json!({"supported": spoken, "requested": said})));
             }
         }
-        let missing: Vec<&str> =
-            [meta::VERSION, meta::CLIENT, meta::CAPABILITIES].into_iter().filter(|key| !said(&meta, key)).collect();
+        let missing: Vec<&str> = [meta::VERSION, meta::CAPABILITIES].into_iter().filter(|key| !said(&meta, key)).collect();
         if !missing.is_empty() {
             let text = format!("`params._meta` lacks {}", missing.join(", "));
             return Err(RpcError::new(INVALID_PARAMS, text));
@@ -115,8 +116,13 @@ impl Portal {
                 exposed.entry.mirrored().iter().try_for_each(|mirrored| mirrored.check(headers, &arguments)).map_err(mismatch)?;
             }
         }
-        let copied = |key: &str| Bytes::copy_from_slice(meta.get(key).unwrap_or("{}").as_bytes());
-        let client = Client { info: copied(meta::CLIENT), capabilities: copied(meta::CAPABILITIES), version: era::negotiated(None) };
+        let copied = |key: &str, default: &str| Bytes::copy_from_slice(meta.get(key).unwrap_or(default).as_bytes());
+        let client = Client {
+            // It need not name itself, but servers of the older era must be told something.
+            info: copied(meta::CLIENT, r#"{"name":"unnamed","version":"0"}"#),
+            capabilities: copied(meta::CAPABILITIES, "{}"),
+            version: era::negotiated(None),
+        };
         Ok(Stated { client: Arc::new(client) })
     }
 
@@ -158,7 +164,7 @@ impl Portal {
     }
 
     fn discover(&self) -> Outcome {
-        let versions: Vec<&str> = era::MODERN.into_iter().chain(era::LEGACY.into_iter().filter(|v| *v >= "2025-03-26")).collect();
+        let versions: Vec<&str> = era::spoken().collect();
         let mut result = json!({
             "resultType": "complete",
             "supportedVersions": versions,
@@ -221,7 +227,9 @@ impl Portal {
                 }
                 Ok((_, Change::Presence)) => None,
                 Err(RecvError::Lagged(_)) => wants("toolsListChanged").then(|| told(list_changed(Kind::Tool), json!({}))),
-                Err(RecvError::Closed) => return Outcome::of(&json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: subscription}})),
+                Err(RecvError::Closed) => {
+                    return Outcome::of(&json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: subscription}}));
+                }
             };
             if let Some(notice) = notice
                 && call.emit.send(notice).await.is_err()

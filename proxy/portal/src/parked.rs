@@ -42,7 +42,14 @@ pub struct ParkedCall {
 impl ParkedCall {
     /// Begins to wait.
     #[must_use]
-    pub fn new(caller: SmolStr, name: SmolStr, conversation: Conversation, session: Arc<LegacySession>, under: Under, question: Id) -> Self {
+    pub fn new(
+        caller: SmolStr,
+        name: SmolStr,
+        conversation: Conversation,
+        session: Arc<LegacySession>,
+        under: Under,
+        question: Id,
+    ) -> Self {
         Self { caller, name, conversation, session, under, question, since: Instant::now() }
     }
 }

@@ -1,7 +1,6 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
 use crate::{
-
     catalogue::Kind,
     members::Members,
     parked::Parked,
@@ -12,8 +11,8 @@ use crate::{
     view::{Exposed, Prefix, View},
 };
 use arc_swap::ArcSwap;
-use gnomon_access::{Asked, Caller, Policy};
 use bytes::Bytes;
+use gnomon_access::{Asked, Caller, Policy};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{sync::Arc, time::Duration};
@@ -95,9 +94,9 @@ impl Portal {
 
     /// Waits a little for servers that were never reached, so that the first client finds them.
     pub(crate) async fn settled(&self) {
-        let unknown = self.servers.iter().filter(|server| matches!(server.presence(), Presence::Unknown));
         let mut waiting = JoinSet::new();
-        for server in unknown.cloned() {
+        for server in self.servers.iter().filter(|server| matches!(server.presence(), Presence::Unknown)) {
+            let server = server.clone();
             waiting.spawn(async move { server.settled(FIRST_PATIENCE).await });
         }
         while waiting.join_next().await.is_some() {}
@@ -163,9 +162,7 @@ impl Portal {
             .filter_map(|server| match server.presence() {
                 Presence::Up { .. } => None,
                 Presence::Unknown => Some(json!({"server": server.id, "why": "it is being connected to", "stale": false})),
-                Presence::Down { why, face, .. } => {
-                    Some(json!({"server": server.id, "why": why.to_string(), "stale": face.is_some()}))
-                }
+                Presence::Down { why, face, .. } => Some(json!({"server": server.id, "why": why.to_string(), "stale": face.is_some()})),
             })
             .collect();
         (!missing.is_empty()).then_some(missing.into())
@@ -189,7 +186,8 @@ impl Portal {
                     match name {
                         "prompts" => *old = json!({"listChanged": true}),
                         "resources" => {
-                            let subscribe = old["subscribe"] == true || Members::read(json.as_bytes()).is_ok_and(|r| r.flag("subscribe") == Some(true));
+                            let subscribe =
+                                old["subscribe"] == true || Members::read(json.as_bytes()).is_ok_and(|r| r.flag("subscribe") == Some(true));
                             *old = json!({"listChanged": true, "subscribe": subscribe});
                         }
                         _ => *old = json!({}),
@@ -222,20 +220,6 @@ impl Portal {
             }
         }
         (!parts.is_empty()).then(|| parts.join("\n\n"))
-    }
-
-    /// The list of servers as a tool's answer.
-    pub(crate) fn servers_told(&self) -> String {
-        let told: Vec<_> = self
-            .servers
-            .iter()
-            .map(|server| match server.presence() {
-                Presence::Up { .. } => json!({"server": server.id, "status": "ready"}),
-                Presence::Unknown => json!({"server": server.id, "status": "connecting"}),
-                Presence::Down { why, .. } => json!({"server": server.id, "status": "unavailable", "why": why.to_string()}),
-            })
-            .collect();
-        serde_json::Value::from(told).to_string()
     }
 }
 

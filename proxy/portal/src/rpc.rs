@@ -295,7 +295,8 @@ mod tests {
     #[test]
     fn payloads_keep_every_byte() {
         let params = r#"{ "arguments" : {"a":1.0, "b":"\u0041"},"name":"x","future":[null] }"#;
-        let Ok(Message::Request(request)) = read(&format!(r#"{{"params":{params},"method":"tools/call","id":"a\"b","jsonrpc":"2.0"}}"#)) else {
+        let Ok(Message::Request(request)) = read(&format!(r#"{{"params":{params},"method":"tools/call","id":"a\"b","jsonrpc":"2.0"}}"#))
+        else {
             panic!("not read as a request")
         };
         assert_eq!(request.params.as_deref(), Some(params.as_bytes()));

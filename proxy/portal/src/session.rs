@@ -5,14 +5,13 @@
 //! hundred bytes.
 
 use crate::{
-
     outflow::{Heard, Outflow, Stream, event},
     rpc::{self, Id, Message, Outcome, Request, Response},
     upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use gnomon_access::Caller;
 use bytes::Bytes;
+use gnomon_access::Caller;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},
@@ -447,11 +446,5 @@ impl Sessions {
                 session.close().await;
             }
         }
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        lock(&self.table).len()
     }
 }

@@ -49,9 +49,7 @@ impl EventReader {
             }
             let chunk = match self.patience {
                 None => self.chunk().await?,
-                Some(patience) => {
-                    tokio::time::timeout(patience, self.chunk()).await.map_err(|_| UpstreamError::Timeout(patience))??
-                }
+                Some(patience) => tokio::time::timeout(patience, self.chunk()).await.map_err(|_| UpstreamError::Timeout(patience))??,
             };
             let Some(chunk) = chunk else { return Ok(None) };
             self.read(&chunk)?;

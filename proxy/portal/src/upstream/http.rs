@@ -113,9 +113,14 @@ impl Endpoint {
         if authority.as_str().contains('@') {
             return Err(InvalidUrl::Credentials);
         }
-        let destination =
-            Destination::new(scheme, authority.host(), authority.port_u16().unwrap_or(port), Alpn::Http11, format!("portal {server}").into())
-                .map_err(|_| InvalidUrl::Syntax)?;
+        let destination = Destination::new(
+            scheme,
+            authority.host(),
+            authority.port_u16().unwrap_or(port),
+            Alpn::Http11,
+            format!("portal {server}").into(),
+        )
+        .map_err(|_| InvalidUrl::Syntax)?;
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         Ok(Self { pools, destination, path, credentials, limits })
     }

@@ -45,7 +45,7 @@ pub struct ServerFace {
 /// How messages of a session travel.
 pub enum Line {
     /// Each request by itself.
-    Http(Endpoint),
+    Http(Arc<Endpoint>),
     /// All on one line.
     Pipe(Arc<Pipe>),
 }
@@ -83,8 +83,7 @@ impl LegacySession {
         let id = Id::number(0);
         let (outcome, session) = match &line {
             Line::Http(endpoint) => {
-                let Posted { reply, session } =
-                    endpoint.post(HeaderMap::new(), rpc::request(&id, "initialize", Some(&params))).await?;
+                let Posted { reply, session } = endpoint.post(HeaderMap::new(), rpc::request(&id, "initialize", Some(&params))).await?;
                 (Answer::read(reply, &id, None)?.outcome().await?, session)
             }
             Line::Pipe(pipe) => (Answer::Going(pipe.request(&pipe.id(), "initialize", Some(&params)).await?).outcome().await?, None),

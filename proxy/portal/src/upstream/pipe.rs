@@ -113,7 +113,9 @@ impl Pipe {
                     let _ = waiting.said.send(Said::Answer(response.outcome)).await;
                 }
             }
-            Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => self.progress(&notification).await,
+            Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => {
+                self.progress(&notification).await
+            }
             Ok(message) => {
                 // Whoever does not listen loses what is said; the line goes on.
                 if self.unasked.try_send(message).is_err() {

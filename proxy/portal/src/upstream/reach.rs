@@ -1,11 +1,6 @@
 //! How a server is reached: Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or a process on this host.
 
-use super::{
-    Client, LegacySession, ModernPeer, UpstreamError,
-    http::Endpoint,
-    legacy::Line,
-    modern::ModernLine,
-};
+use super::{Client, LegacySession, ModernPeer, UpstreamError, http::Endpoint, legacy::Line, modern::ModernLine};
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
@@ -27,7 +22,7 @@ pub enum Reach {
     /// Over HTTP.
     Http {
         /// Where.
-        endpoint: Box<Endpoint>,
+        endpoint: Arc<Endpoint>,
         /// What is configured.
         transport: Transport,
         /// What was found.
@@ -47,14 +42,14 @@ impl Reach {
             Transport::Streamable => STREAMABLE,
             Transport::Sse => SSE,
         };
-        Self::Http { endpoint: Box::new(endpoint), transport, found: AtomicU8::new(found) }
+        Self::Http { endpoint: Arc::new(endpoint), transport, found: AtomicU8::new(found) }
     }
 
     /// The server as one of the stateless era.
     pub(super) async fn modern(&self, client: &Client) -> Result<ModernPeer, UpstreamError> {
         match self {
             Self::Http { endpoint, found, .. } if found.load(Ordering::Acquire) != SSE => {
-                ModernPeer::discover(ModernLine::Http((**endpoint).clone()), client).await
+                ModernPeer::discover(ModernLine::Http(endpoint.clone()), client).await
             }
             Self::Http { .. } => Err(UpstreamError::Protocol("the HTTP+SSE transport has no stateless era".to_owned())),
         }
@@ -65,11 +60,11 @@ impl Reach {
         match self {
             Self::Http { endpoint, transport, found } => {
                 if found.load(Ordering::Acquire) != SSE {
-                    let opened = LegacySession::open(Line::Http((**endpoint).clone()), client).await;
+                    let opened = LegacySession::open(Line::Http(endpoint.clone()), client).await;
                     match &opened {
                         Ok(_) => found.store(STREAMABLE, Ordering::Release),
                         // What a server without Streamable HTTP says to a POST (2025-03-26, Backwards Compatibility).
-                        Err(UpstreamError::Status(404 | 405 | 406)) if *transport == Transport::Either => {
+                        Err(UpstreamError::Status(404..=406)) if *transport == Transport::Either => {
                             return self.sse(endpoint, client, found).await;
                         }
                         Err(_) => {}

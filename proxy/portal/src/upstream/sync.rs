@@ -44,6 +44,15 @@ pub enum Change {
     Presence,
 }
 
+/// What fetching a list showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetched {
+    /// It is as it was.
+    Same,
+    /// It changed, which was told.
+    Changed,
+}
+
 /// The portal's own connection to a server.
 enum Own {
     Modern(Arc<ModernPeer>),
@@ -206,7 +215,10 @@ impl Upstream {
                     _ => &[],
                 };
                 for kind in kinds {
-                    self.fetch(own, *kind).await?;
+                    // Clients are told even where nothing changed: the server says so, and may mean what lists do not show.
+                    if self.fetch(own, *kind).await? == Fetched::Same {
+                        self.tell(Change::List(*kind));
+                    }
                 }
             }
             // The portal itself does nothing for a server but say that it is there.
@@ -232,7 +244,7 @@ impl Upstream {
     }
 
     /// Fetches a list, and tells of it if it changed. A list that the server cannot give leaves the old one.
-    async fn fetch(&self, own: &Own, kind: Kind) -> Result<(), UpstreamError> {
+    async fn fetch(&self, own: &Own, kind: Kind) -> Result<Fetched, UpstreamError> {
         let mut pages = Vec::new();
         let mut cursor: Option<String> = None;
         while pages.len() < MAX_PAGES {
@@ -249,7 +261,7 @@ impl Upstream {
                 }
                 Err(why) => {
                     tracing::warn!(server = %self.id, "{} is not usable: {why}", kind.method());
-                    return Ok(());
+                    return Ok(Fetched::Same);
                 }
             }
             if cursor.is_none() {
@@ -259,11 +271,12 @@ impl Upstream {
         let entries = Page::joined(pages);
         let old = self.lists.load();
         let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(&entries).all(|(old, new)| old.text == new.text);
-        if !same {
-            self.lists.store(Arc::new(old.with(kind, entries)));
-            self.tell(Change::List(kind));
+        if same {
+            return Ok(Fetched::Same);
         }
-        Ok(())
+        self.lists.store(Arc::new(old.with(kind, entries)));
+        self.tell(Change::List(kind));
+        Ok(Fetched::Changed)
     }
 }
 

@@ -1,0 +1,102 @@
+//! Who gets in, and how far.
+
+use crate::{
+    Setup,
+    client::Client,
+    server::{Server, Speaks},
+};
+use http::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn web_pages_of_other_origins_and_other_host_names_get_nowhere() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let client = Client::modern(portal.address);
+    let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}});
+    for (header, value, status) in [
+        ("host", "evil.example", 403),
+        ("host", "localhost.evil.example:80", 403),
+        ("host", "localhost:1234", 200),
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("origin", "http://localhost:3000", 200),
+    ] {
+        assert_eq!(client.post(&[(header, value)], initialize.clone()).await.status, status, "{header}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn session_ids_are_random_say_nothing_and_work_only_while_they_live() {
+    let server = Server::start("secretname", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let (one, two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    assert_ne!(one.session(), two.session());
+    assert_eq!(one.session().len(), 32);
+    assert!(!one.session().contains("secretname"));
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    assert_eq!(one.post(&[], ping.clone()).await.status, 400);
+    assert_eq!(one.post(&[("mcp-session-id", "guessed")], ping.clone()).await.status, 404);
+    assert_eq!(one.post(&[("mcp-session-id", &one.session())], ping.clone()).await.status, 200);
+    assert_eq!(one.send(Method::DELETE, &[("mcp-session-id", &one.session())], String::new()).await.status, 200);
+    assert_eq!(one.post(&[("mcp-session-id", &one.session())], ping.clone()).await.status, 404);
+    assert_eq!(two.post(&[("mcp-session-id", &two.session())], ping).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_policy_hides_cannot_be_called_by_any_road() {
+    let server = Server::start("one", Speaks::Both).await;
+    let other = Server::start("two", Speaks::Legacy).await;
+    let policy = "[{allow: {servers: [one], tools: [echo, ask]}}]";
+    let portal = Setup::of([("one", server.url()), ("two", other.url())]).policy(policy).start().await;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        assert_eq!(client.names("tools/list", "tools", "name").await, ["one_echo", "one_ask"]);
+        assert!(client.names("prompts/list", "prompts", "name").await.is_empty());
+        assert!(client.names("resources/list", "resources", "uri").await.is_empty());
+        let hidden = client.call("one_delete_all", json!({})).await;
+        let unknown = client.call("one_nothing", json!({})).await;
+        let text = |answer: &crate::client::Answer| answer.last()["error"]["message"].as_str().unwrap().replace("delete_all", "nothing");
+        assert_eq!(text(&hidden), text(&unknown), "whether it exists is not told");
+        for name in ["two_echo", "one_one_echo", "ONE_echo", "one_echo ", "echo"] {
+            assert!(client.call(name, json!({"text": "x"})).await.last()["error"]["code"].is_i64(), "{name}");
+        }
+        for (method, params) in [
+            ("prompts/get", json!({"name": "one_greet"})),
+            ("prompts/get", json!({"name": "one_echo"})),
+            ("resources/read", json!({"uri": "one+note://one/1"})),
+            ("resources/read", json!({"uri": "note://one/1"})),
+            ("completion/complete", json!({"ref": {"type": "ref/prompt", "name": "one_greet"}, "argument": {"name": "x", "value": ""}})),
+        ] {
+            assert!(client.request(method, params.clone()).await.last()["error"]["code"].is_i64(), "{method} {params}");
+        }
+    }
+    assert!(server.got("tools/call").is_empty() && other.got("tools/call").is_empty());
+    assert!(server.got("resources/read").is_empty() && server.got("prompts/get").is_empty());
+}
+
+#[tokio::test]
+async fn policy_looks_at_the_arguments_that_the_server_will_get() {
+    let server = Server::start("one", Speaks::Both).await;
+    let policy = "[{allow: {servers: [one], tools: [echo], when: 'args.text == \"please\"'}}]";
+    let portal = Setup::of([("one", server.url())]).policy(policy).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    assert_eq!(client.call("one_echo", json!({"text": "please"})).await.text(), "one: please");
+    assert_eq!(client.call("one_echo", json!({"text": "now"})).await.last()["error"]["code"], -32602);
+    assert_eq!(client.call("one_echo", json!({})).await.last()["error"]["code"], -32602);
+    assert_eq!(server.got("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_are_too_large_or_of_another_kind_are_refused_in_plain_words() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let client = Client::legacy(portal.address).await;
+    let session = client.session();
+    let large = json!({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"x": "y".repeat(2 << 20)}});
+    assert_eq!(client.post(&[("mcp-session-id", &session)], large).await.status, 413);
+    let ping = || json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    let batch = json!([ping(), ping()]);
+    assert_eq!(client.post(&[("mcp-session-id", &session)], batch).await.status, 400, "batches belong to 2025-03-26");
+    assert_eq!(client.post(&[("mcp-session-id", &session), ("mcp-protocol-version", "1999-01-01")], ping()).await.status, 400);
+    assert_eq!(client.send(Method::PUT, &[], String::new()).await.status, 405);
+}

@@ -1,0 +1,184 @@
+//! Every era reaches every era, and what cannot be put into the other's words is refused aloud.
+
+use crate::{
+    Setup,
+    client::{Client, next_event},
+    server::{Server, Speaks},
+    soon,
+};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+const TOOLS: [&str; 6] = ["echo", "delete_all", "ask", "wait", "region", "wrong"];
+
+fn shown(servers: &[&str]) -> Vec<String> {
+    servers.iter().flat_map(|server| TOOLS.map(|tool| format!("{server}_{tool}"))).collect()
+}
+
+/// Lists, calls, and one error.
+async fn works(client: &mut Client, servers: &[&str]) {
+    assert_eq!(client.names("tools/list", "tools", "name").await, shown(servers));
+    for server in servers {
+        assert_eq!(client.call(&format!("{server}_echo"), json!({"text": "hi"})).await.text(), format!("{server}: hi"));
+        let wrong = client.call(&format!("{server}_echo"), json!({"text": 7})).await;
+        assert_eq!(wrong.last()["result"]["isError"], true, "{wrong:?}");
+        assert!(wrong.text().contains("`/text`"), "{wrong:?}");
+        let prompt = client.request("prompts/get", json!({"name": format!("{server}_greet")})).await;
+        assert_eq!(prompt.last()["result"]["messages"][0]["content"]["text"], *server);
+        for uri in [format!("{server}+note://{server}/1"), format!("note://{server}/1")] {
+            let read = client.request("resources/read", json!({"uri": uri})).await;
+            assert_eq!(read.last()["result"]["contents"][0]["text"], format!("read from {server}"), "{uri}: {read:?}");
+        }
+    }
+    let unknown = client.call("nothing_here", json!({})).await;
+    assert_eq!(unknown.last()["error"]["code"], -32602, "{unknown:?}");
+}
+
+#[tokio::test]
+async fn either_client_uses_servers_of_either_era_and_of_both() {
+    for speaks in [Speaks::Legacy, Speaks::Modern, Speaks::Both] {
+        let server = Server::start("one", speaks).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        works(&mut Client::legacy(portal.address).await, &["one"]).await;
+        works(&mut Client::modern(portal.address), &["one"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fleet_of_mixed_eras_opens_for_both_clients() {
+    let (old, new) = (Server::start("old", Speaks::Legacy).await, Server::start("new", Speaks::Modern).await);
+    let portal = Setup::of([("old", old.url()), ("new", new.url())]).start().await;
+    works(&mut Client::legacy(portal.address).await, &["old", "new"]).await;
+    works(&mut Client::modern(portal.address), &["old", "new"]).await;
+}
+
+#[tokio::test]
+async fn a_client_of_the_older_era_is_asked_what_either_server_wants_to_know() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let server = Server::start("one", speaks).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = Client::legacy(portal.address).await;
+        let (headers, body) = client.message("tools/call", json!({"name": "one_ask", "arguments": {}}));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut answer = client.open(&headers, body.clone()).await.into_body();
+        let question = next_event(&mut answer).await;
+        assert_eq!((&question["method"], &question["params"]["message"]), (&json!("elicitation/create"), &json!("Which colour?")));
+        let chosen = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept", "content": {"colour": "green"}}});
+        assert_eq!(client.post(&headers, chosen).await.status, 202);
+        let result = next_event(&mut answer).await;
+        assert_eq!((&result["id"], &result["result"]["content"][0]["text"]), (&body["id"], &json!("one: green")), "{speaks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_the_stateless_era_gets_either_servers_question_as_the_result_and_answers_it_in_the_next_call() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let server = Server::start("one", speaks).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = Client::modern(portal.address);
+        let asked = client.call("one_ask", json!({})).await;
+        let result = &asked.last()["result"];
+        assert_eq!(result["resultType"], "input_required", "{asked:?}");
+        let (key, question) = result["inputRequests"].as_object().unwrap().iter().next().unwrap();
+        assert_eq!(question["params"]["message"], "Which colour?");
+        let answers = json!({key: {"action": "accept", "content": {"colour": "blue"}}});
+        let again = json!({"name": "one_ask", "arguments": {}, "inputResponses": answers, "requestState": result["requestState"]});
+        let done = client.request("tools/call", again.clone()).await;
+        assert_eq!((done.text(), &done.last()["result"]["resultType"]), ("one: blue", &json!("complete")), "{done:?}");
+        if speaks == Speaks::Legacy {
+            let twice = client.request("tools/call", again).await;
+            assert_eq!(twice.last()["error"]["code"], -32602, "an answer counts once: {twice:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_call_back_at_once_in_either_era() {
+    for (speaks, modern) in [(Speaks::Legacy, false), (Speaks::Legacy, true), (Speaks::Modern, false), (Speaks::Modern, true)] {
+        let server = Server::start("one", speaks).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = if modern { Client::modern(portal.address) } else { Client::legacy(portal.address).await };
+        assert_eq!(client.names("tools/list", "tools", "name").await.len(), TOOLS.len());
+        let (headers, body) = client.message("tools/call", json!({"name": "one_wait", "arguments": {}}));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = client.open(&headers, body).await;
+        drop(answer);
+        drop(client);
+        server.cancelled(1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_by_name_reaches_its_server_under_the_name_it_has_there() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let (headers, body) = client.message("tools/call", json!({"name": "one_wait", "arguments": {}}));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = client.open(&headers, body.clone()).await;
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": body["id"]}});
+    assert_eq!(client.post(&headers, cancel).await.status, 202);
+    server.cancelled(1).await;
+    let named = &server.got("notifications/cancelled")[0].body["params"]["requestId"];
+    assert_eq!(Some(named), server.got("tools/call").last().map(|got| got.body["id"].clone()).as_ref());
+    let rest = soon("the end of the stream", answer.into_body().collect()).await.unwrap().to_bytes();
+    assert!(!String::from_utf8_lossy(&rest).contains("\"result\""), "what was taken back is not answered");
+}
+
+#[tokio::test]
+async fn the_stateless_era_is_held_to_its_headers() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::modern(portal.address);
+    assert_eq!(client.names("tools/list", "tools", "name").await.len(), TOOLS.len());
+    let changed = |client: &mut Client, change: &dyn Fn(&mut Vec<(&'static str, String)>, &mut Value)| {
+        let (mut headers, mut body) = client.message("tools/call", json!({"name": "one_region", "arguments": {"region": "eu"}}));
+        headers.push(("mcp-param-region", "eu".to_owned()));
+        change(&mut headers, &mut body);
+        (headers, body)
+    };
+    type Change = Box<dyn Fn(&mut Vec<(&'static str, String)>, &mut Value)>;
+    let without = |name: &'static str| -> Change { Box::new(move |headers, _| headers.retain(|(header, _)| *header != name)) };
+    let as_other = |name: &'static str, value: &'static str| -> Change {
+        Box::new(move |headers, _| {
+            headers.retain(|(header, _)| *header != name);
+            headers.push((name, value.to_owned()));
+        })
+    };
+    let cases: Vec<(Change, u16, i64)> = vec![
+        (Box::new(|_, _| {}), 200, 0),
+        (without("mcp-method"), 400, -32020),
+        (as_other("mcp-method", "tools/list"), 400, -32020),
+        (without("mcp-name"), 400, -32020),
+        (as_other("mcp-name", "one_echo"), 400, -32020),
+        (as_other("mcp-name", "=?base64?b25lX3JlZ2lvbg==?="), 200, 0),
+        (without("mcp-param-region"), 400, -32020),
+        (as_other("mcp-param-region", "us"), 400, -32020),
+        (as_other("mcp-protocol-version", "2027-01-01"), 400, -32020),
+        (Box::new(|_, body| body["params"]["_meta"] = json!({})), 400, -32602),
+        (Box::new(|headers, _| headers.push(("mcp-name", "one_region".to_owned()))), 400, -32020),
+    ];
+    for (index, (change, status, code)) in cases.iter().enumerate() {
+        let (headers, body) = changed(&mut client, change);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = client.post(&headers, body).await;
+        assert_eq!((answer.status.as_u16(), answer.last()["error"]["code"].as_i64().unwrap_or(0)), (*status, *code), "{index}: {answer:?}");
+    }
+    // The server gets the name and the mirror of its own tool.
+    let call = server.got("tools/call").pop().unwrap();
+    assert_eq!((&call.headers["mcp-name"], &call.headers["mcp-param-region"]), (&"region".parse().unwrap(), &"eu".parse().unwrap()));
+    let unsupported = client
+        .post(&[("mcp-protocol-version", "2027-01-01"), ("mcp-method", "tools/list")], json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": "2027-01-01"}}}))
+        .await;
+    assert_eq!((unsupported.status.as_u16(), &unsupported.last()["error"]["code"]), (400, &json!(-32022)), "{unsupported:?}");
+}
+
+#[tokio::test]
+async fn what_the_eras_have_no_common_word_for_is_refused_with_a_reason() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let refused = client.request("resources/subscribe", json!({"uri": "one+note://one/1"})).await;
+    assert_eq!(refused.last()["error"]["code"], -32601);
+    assert!(refused.last()["error"]["message"].as_str().unwrap().contains("2026-07-28"), "{refused:?}");
+}

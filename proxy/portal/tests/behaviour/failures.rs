@@ -1,0 +1,147 @@
+//! One server's trouble is never another's: the table of failures, each with nine healthy servers beside it.
+
+use crate::{
+    Running, Setup,
+    client::{Answer, Client},
+    server::{Server, Speaks, black_hole, closed_port},
+};
+use serde_json::{Value, json};
+use std::{future::Future, time::Duration};
+
+/// What the nine may take to answer, however the tenth behaves.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+const NAMES: [&str; 9] = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9"];
+
+struct Fleet {
+    servers: Vec<Server>,
+    portal: Running,
+}
+
+impl Fleet {
+    async fn with(bad: String) -> Self {
+        let mut servers = Vec::new();
+        for (index, name) in NAMES.into_iter().enumerate() {
+            servers.push(Server::start(name, if index % 2 == 0 { Speaks::Legacy } else { Speaks::Modern }).await);
+        }
+        let mut all: Vec<(&'static str, String)> = NAMES.into_iter().zip(servers.iter().map(Server::url)).collect();
+        all.insert(4, ("bad", bad));
+        Self { servers, portal: Setup::of(all).start().await }
+    }
+
+    /// All nine answer at once, in both eras.
+    async fn nine_answer(&self, client: &mut Client) {
+        let tools = at_once("the list", client.names("tools/list", "tools", "name")).await;
+        for name in NAMES {
+            assert!(tools.contains(&format!("{name}_echo")), "{name}: {tools:?}");
+            let answer = at_once(name, client.call(&format!("{name}_echo"), json!({"text": "hi"}))).await;
+            assert_eq!(answer.text(), format!("{name}: hi"), "{answer:?}");
+        }
+        assert_eq!(self.servers.len(), NAMES.len());
+    }
+}
+
+async fn at_once<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(AT_ONCE, future).await.unwrap_or_else(|_| panic!("{what} had to wait for a server in trouble"))
+}
+
+fn missing(answer: &Answer) -> Value {
+    answer.last()["result"]["_meta"]["dev.gnomon/missing"].clone()
+}
+
+fn leaks_nothing(answer: &Answer) {
+    let text = format!("{:?}", answer.messages);
+    assert!(!text.contains("127.0.0.1") && !text.contains("http"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_costs_the_others_nothing_and_is_named() {
+    let fleet = Fleet::with(format!("http://{}/mcp", closed_port().await)).await;
+    for mut client in [at_once("the session", Client::legacy(fleet.portal.address)).await, Client::modern(fleet.portal.address)] {
+        fleet.nine_answer(&mut client).await;
+        let list = client.request("tools/list", json!({})).await;
+        assert_eq!(missing(&list)[0]["server"], "bad", "{list:?}");
+        leaks_nothing(&list);
+        let call = at_once("the call", client.call("bad_echo", json!({"text": "x"}))).await;
+        assert!(call.last()["error"]["message"].as_str().unwrap().contains("server `bad`"), "{call:?}");
+        leaks_nothing(&call);
+    }
+    let told = Client::modern(fleet.portal.address).initialize().await;
+    assert!(told.last()["result"]["instructions"].as_str().unwrap().contains("bad is not available"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_connections_and_never_answers_holds_nobody_up() {
+    let (address, _hole) = black_hole().await;
+    let fleet = Fleet::with(format!("http://{address}/mcp")).await;
+    let mut client = at_once("the session", Client::legacy(fleet.portal.address)).await;
+    fleet.nine_answer(&mut client).await;
+    fleet.nine_answer(&mut Client::modern(fleet.portal.address)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_freezes_keeps_its_tools_on_the_list_and_holds_up_only_its_own_callers() {
+    let bad = Server::start("bad", Speaks::Both).await;
+    let fleet = Fleet::with(bad.url()).await;
+    let mut client = Client::legacy(fleet.portal.address).await;
+    assert_eq!(client.call("bad_echo", json!({"text": "x"})).await.text(), "bad: x");
+    bad.freeze();
+    fleet.nine_answer(&mut client).await;
+    assert!(client.names("tools/list", "tools", "name").await.contains(&"bad_echo".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_that_dies_keeps_its_tools_on_the_list_and_is_back_when_it_is_back() {
+    let bad = Server::start("bad", Speaks::Legacy).await;
+    let fleet = Fleet::with(bad.url()).await;
+    let mut client = Client::legacy(fleet.portal.address).await;
+    assert_eq!(client.call("bad_echo", json!({"text": "x"})).await.text(), "bad: x");
+    let address = bad.stop().await;
+    let failed = at_once("the call", client.call("bad_echo", json!({"text": "x"}))).await;
+    assert!(failed.last()["error"]["message"].as_str().unwrap().contains("server `bad`"), "{failed:?}");
+    leaks_nothing(&failed);
+    fleet.nine_answer(&mut client).await;
+    let list = client.request("tools/list", json!({})).await;
+    assert!(list.last()["result"]["tools"].to_string().contains("bad_echo"), "the last list is served");
+    let back = Server::start_at("bad", Speaks::Legacy, address).await;
+    // In the same session, without the client beginning anew.
+    let answered = async {
+        loop {
+            let answer = client.call("bad_echo", json!({"text": "again"})).await;
+            if answer.text() == "bad: again" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    crate::soon("the server to be used again", answered).await;
+    assert!(!back.got("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_its_sessions_is_begun_with_anew_without_the_client_noticing() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        assert_eq!(client.call("one_echo", json!({"text": "1"})).await.text(), "one: 1");
+        server.forget_sessions();
+        assert_eq!(client.call("one_echo", json!({"text": "2"})).await.text(), "one: 2");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_comes_late_is_announced() {
+    let address = closed_port().await;
+    let portal = Setup::of([("one", format!("http://{address}/mcp"))]).start().await;
+    let mut client = Client::modern(portal.address);
+    assert!(client.names("tools/list", "tools", "name").await.is_empty());
+    let server = Server::start_at("one", Speaks::Both, address).await;
+    let listed = async {
+        while client.names("tools/list", "tools", "name").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    crate::soon("the server's tools", listed).await;
+    assert_eq!(client.call("one_echo", json!({"text": "x"})).await.text(), "one: x");
+    assert!(!server.got("tools/list").is_empty());
+}

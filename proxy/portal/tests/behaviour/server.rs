@@ -1,0 +1,391 @@
+//! An MCP server whose every word is ours: either era or both, and every kind of misbehaviour.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+/// How a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    Legacy,
+    Modern,
+    Both,
+}
+
+impl Speaks {
+    fn legacy(self) -> bool {
+        self != Self::Modern
+    }
+
+    fn modern(self) -> bool {
+        self != Self::Legacy
+    }
+}
+
+/// Whether it answers at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    Well,
+    /// Takes requests and says nothing.
+    Frozen,
+}
+
+/// What a server got.
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub headers: HeaderMap,
+    pub body: Value,
+    pub raw: Bytes,
+}
+
+struct Inner {
+    name: &'static str,
+    speaks: Speaks,
+    mood: watch::Receiver<Mood>,
+    got: Mutex<Vec<Got>>,
+    /// Sessions that it remembers.
+    sessions: Mutex<HashMap<String, usize>>,
+    asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
+    cancelled: watch::Sender<usize>,
+}
+
+/// A running server.
+pub struct Server {
+    pub address: SocketAddr,
+    inner: Arc<Inner>,
+    mood: watch::Sender<Mood>,
+    task: JoinHandle<()>,
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+impl Server {
+    pub async fn start(name: &'static str, speaks: Speaks) -> Self {
+        Self::start_at(name, speaks, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub async fn start_at(name: &'static str, speaks: Speaks, address: SocketAddr) -> Self {
+        let (mood, moods) = watch::channel(Mood::Well);
+        let inner = Arc::new(Inner {
+            name,
+            speaks,
+            mood: moods,
+            got: Mutex::default(),
+            sessions: Mutex::default(),
+            asked: Mutex::default(),
+            cancelled: watch::Sender::new(0),
+        });
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(accept(listener, inner.clone()));
+        Self { address, inner, mood, task }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    /// Everything it got, a method's only.
+    pub fn got(&self, method: &str) -> Vec<Got> {
+        self.inner.got.lock().unwrap().iter().filter(|got| got.body["method"] == method).cloned().collect()
+    }
+
+    pub fn freeze(&self) {
+        self.mood.send_replace(Mood::Frozen);
+    }
+
+    /// As after a restart without its memory.
+    pub fn forget_sessions(&self) {
+        self.inner.sessions.lock().unwrap().clear();
+    }
+
+    /// Until so many calls were taken back.
+    pub async fn cancelled(&self, count: usize) {
+        let mut seen = self.inner.cancelled.subscribe();
+        crate::soon("the call to be taken back", seen.wait_for(|seen| *seen >= count)).await.unwrap();
+    }
+
+    /// Ends it: its port is closed, its connections are gone.
+    pub async fn stop(self) -> SocketAddr {
+        self.task.abort();
+        let _ = self.task.await;
+        self.address
+    }
+}
+
+async fn accept(listener: TcpListener, inner: Arc<Inner>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((tcp, _)) = listener.accept().await {
+        let _ = tcp.set_nodelay(true);
+        let inner = inner.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request| {
+                let inner = inner.clone();
+                async move { Ok::<_, Infallible>(inner.answer(request).await) }
+            });
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await;
+        });
+    }
+}
+
+fn whole(status: u16, body: Value) -> Response<Body> {
+    let text = if body.is_null() { String::new() } else { body.to_string() };
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(http_body_util::Full::new(Bytes::from(text)).boxed())
+        .unwrap()
+}
+
+fn result(id: &Value, result: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "result": result})
+}
+
+fn error(id: &Value, code: i32) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}})
+}
+
+fn events() -> (mpsc::UnboundedSender<String>, Response<Body>) {
+    let (sender, mut receiver) = mpsc::unbounded_channel::<String>();
+    let stream = futures_util::stream::poll_fn(move |cx| {
+        receiver.poll_recv(cx).map(|text| text.map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from(text)))))
+    });
+    let response = Response::builder().header("content-type", "text/event-stream").body(BodyExt::boxed(StreamBody::new(stream))).unwrap();
+    (sender, response)
+}
+
+fn event(message: &Value) -> String {
+    format!("event: message\ndata: {message}\n\n")
+}
+
+/// Tells when an answer that was still being given is no longer wanted.
+struct Dropped(Arc<Inner>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.cancelled.send_modify(|count| *count += 1);
+    }
+}
+
+impl Inner {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if *self.mood.borrow() == Mood::Frozen {
+            std::future::pending::<()>().await;
+        }
+        let (parts, body) = request.into_parts();
+        if parts.method != Method::POST {
+            return whole(405, Value::Null);
+        }
+        let raw = body.collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&raw).unwrap_or_default();
+        self.got.lock().unwrap().push(Got { headers: parts.headers.clone(), body: body.clone(), raw });
+        let version = parts.headers.get("mcp-protocol-version").and_then(|v| v.to_str().ok());
+        match (version == Some("2026-07-28"), self.speaks) {
+            (true, speaks) if speaks.modern() => self.modern(&body).await,
+            (false, speaks) if speaks.legacy() => self.legacy(&parts.headers, &body).await,
+            // As servers of the other era do.
+            (true, _) => whole(200, error(&body["id"], -32601)),
+            (false, _) => whole(400, error(&body["id"], -32022)),
+        }
+    }
+
+    async fn legacy(self: &Arc<Self>, headers: &HeaderMap, body: &Value) -> Response<Body> {
+        let id = &body["id"];
+        if body["method"] == "initialize" {
+            let session = format!("{}-session-{}", self.name, self.got.lock().unwrap().len());
+            self.sessions.lock().unwrap().insert(session.clone(), 0);
+            let said = json!({
+                "protocolVersion": "2025-11-25",
+                "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "resources": {}},
+                "serverInfo": {"name": self.name, "version": "1"},
+                "instructions": format!("Ask {} for it.", self.name),
+            });
+            let mut response = whole(200, result(id, said));
+            response.headers_mut().insert("mcp-session-id", session.parse().unwrap());
+            return response;
+        }
+        let session = headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if !self.sessions.lock().unwrap().contains_key(session) {
+            return whole(404, error(id, -32001));
+        }
+        if body["method"] == "notifications/cancelled" {
+            self.cancelled.send_modify(|count| *count += 1);
+        }
+        if body.get("method").is_none() {
+            let answer = self.asked.lock().unwrap().remove(id.as_str().unwrap_or_default());
+            if let Some(answer) = answer {
+                let _ = answer.send(body["result"].clone());
+            }
+        }
+        if id.is_null() || body.get("method").is_none() {
+            return whole(202, Value::Null);
+        }
+        if body["method"] == "tools/call" && body["params"]["name"] == "ask" {
+            return self.ask(id);
+        }
+        self.common(body, "1").await
+    }
+
+    /// Asks the client for a colour, in the middle of the call.
+    fn ask(self: &Arc<Self>, id: &Value) -> Response<Body> {
+        let (events, response) = events();
+        let (inner, id) = (self.clone(), id.clone());
+        let (sender, answer) = oneshot::channel();
+        let question = format!("q{}", self.got.lock().unwrap().len());
+        self.asked.lock().unwrap().insert(question.clone(), sender);
+        tokio::spawn(async move {
+            let asked = json!({"jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": colour()});
+            let _ = events.send(event(&asked));
+            let colour = answer.await.unwrap_or_default()["content"]["colour"].clone();
+            let _ = events.send(event(&result(&id, said(&format!("{}: {}", inner.name, colour.as_str().unwrap_or("none"))))));
+        });
+        response
+    }
+
+    async fn modern(self: &Arc<Self>, body: &Value) -> Response<Body> {
+        let id = &body["id"];
+        let params = &body["params"];
+        match body["method"].as_str().unwrap_or_default() {
+            "server/discover" => whole(
+                200,
+                result(
+                    id,
+                    json!({
+                        "resultType": "complete", "supportedVersions": ["2026-07-28"],
+                        "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "resources": {}},
+                        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": self.name, "version": "1"}},
+                    }),
+                ),
+            ),
+            "tools/call" if params["name"] == "ask" => match params["inputResponses"]["colour"]["content"]["colour"].as_str() {
+                Some(colour) if params["requestState"] == "kept" => {
+                    let mut done = said(&format!("{}: {colour}", self.name));
+                    done["resultType"] = "complete".into();
+                    whole(200, result(id, done))
+                }
+                _ => whole(
+                    200,
+                    result(
+                        id,
+                        json!({
+                            "resultType": "input_required", "requestState": "kept",
+                            "inputRequests": {"colour": {"method": "elicitation/create", "params": colour()}},
+                        }),
+                    ),
+                ),
+            },
+            "subscriptions/listen" => {
+                let (events, response) = events();
+                let mut told = params["notifications"].clone();
+                told.take();
+                let _ = events.send(event(&json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {}})));
+                tokio::spawn(async move {
+                    events.closed().await;
+                });
+                response
+            }
+            _ => self.common(body, "complete").await,
+        }
+    }
+
+    async fn common(self: &Arc<Self>, body: &Value, kind: &str) -> Response<Body> {
+        let id = &body["id"];
+        let params = &body["params"];
+        let complete = |mut value: Value| {
+            if kind == "complete" {
+                value["resultType"] = "complete".into();
+            }
+            value
+        };
+        match (body["method"].as_str().unwrap_or_default(), params["name"].as_str()) {
+            ("ping", _) => whole(200, result(id, json!({}))),
+            ("tools/list", _) => {
+                let tools = vec![
+                    json!({"name": "echo", "description": format!("Echoes from {}", self.name), "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}, "vendor": {"kept": 1.0}}),
+                    json!({"name": "delete_all", "inputSchema": {"type": "object"}, "annotations": {"destructiveHint": true}}),
+                    json!({"name": "ask", "inputSchema": {"type": "object"}}),
+                    json!({"name": "wait", "inputSchema": {"type": "object"}}),
+                    json!({"name": "region", "inputSchema": {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}}),
+                    json!({"name": "wrong", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}),
+                ];
+                whole(200, result(id, complete(json!({"tools": tools}))))
+            }
+            ("prompts/list", _) => whole(200, result(id, complete(json!({"prompts": [{"name": "greet"}]})))),
+            ("resources/list", _) => {
+                whole(200, result(id, complete(json!({"resources": [{"uri": format!("note://{}/1", self.name), "name": "one"}]}))))
+            }
+            ("resources/templates/list", _) => whole(200, result(id, complete(json!({"resourceTemplates": []})))),
+            ("resources/read", _) => {
+                whole(200, result(id, complete(json!({"contents": [{"uri": params["uri"], "text": format!("read from {}", self.name)}]}))))
+            }
+            ("prompts/get", _) => {
+                whole(200, result(id, complete(json!({"messages": [{"role": "user", "content": {"type": "text", "text": self.name}}]}))))
+            }
+            ("tools/call", Some("echo")) => {
+                let text = params["arguments"]["text"].as_str().unwrap_or_default();
+                let mut said = complete(said(&format!("{}: {text}", self.name)));
+                said["vendor"] = json!({"number": 1.0});
+                whole(200, result(id, said))
+            }
+            ("tools/call", Some("region")) => whole(200, result(id, complete(said(self.name)))),
+            ("tools/call", Some("delete_all")) => whole(200, result(id, complete(said("deleted")))),
+            ("tools/call", Some("wrong")) => whole(200, result(id, complete(json!({"content": [], "structuredContent": {"n": "many"}})))),
+            ("tools/call", Some("wait")) => {
+                let (events, response) = events();
+                let dropped = Dropped(self.clone());
+                let modern = kind == "complete";
+                tokio::spawn(async move {
+                    events.closed().await;
+                    // In the older era a closed stream says nothing: a notification does.
+                    if modern { drop(dropped) } else { std::mem::forget(dropped) }
+                });
+                response
+            }
+            _ => whole(200, error(id, -32601)),
+        }
+    }
+}
+
+fn said(text: &str) -> Value {
+    json!({"content": [{"type": "text", "text": text}]})
+}
+
+fn colour() -> Value {
+    json!({"message": "Which colour?", "requestedSchema": {"type": "object", "properties": {"colour": {"type": "string"}}}})
+}
+
+/// A port where connections are taken and nothing is ever said.
+pub async fn black_hole() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            kept.push(tcp);
+        }
+    });
+    (address, task)
+}
+
+/// A port where nobody listens.
+pub async fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
