@@ -123,7 +123,7 @@ impl Check<'_> {
                 None => self.refused(server.id.referenced, format!("the server `{}` has no `url`; add it", server.id.value)),
             };
             let transport = server.transport.map_or(Some(Transport::Either), |word| {
-                self.word(&word, &[("either", Transport::Either), ("streamable", Transport::Streamable), ("sse", Transport::Sse)])
+                self.choice(&word, &[("either", Transport::Either), ("streamable", Transport::Streamable), ("sse", Transport::Sse)])
             });
             let bearer = server.auth.bearer.and_then(|text| match SecretRef::parse(&text.value, self.dir) {
                 Ok(secret) => Some(secret),
@@ -154,7 +154,7 @@ impl Check<'_> {
             Some(text) => self.parsed(text, "an address with a port, as 127.0.0.1:8080")?,
         };
         if let Some(mode) = &portal.auth.mode {
-            self.word(mode, &[("none", ())]);
+            self.choice(mode, &[("none", ())]);
         }
         if !listen.ip().is_loopback() {
             let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
@@ -178,7 +178,7 @@ impl Check<'_> {
         let prefix = match &portal.prefix {
             None => Prefix::Always,
             Some(word) => {
-                let prefix = self.word(word, &[("always", Prefix::Always), ("never", Prefix::Never)])?;
+                let prefix = self.choice(word, &[("always", Prefix::Always), ("never", Prefix::Never)])?;
                 if prefix == Prefix::Never && offered.len() != 1 {
                     self.refuse(word.referenced, "`never` is for portals with a single server: names of several would collide".to_owned());
                 }
@@ -191,7 +191,7 @@ impl Check<'_> {
                 return self
                     .refused(word.referenced, format!("Code Mode `{}` is not supported by this version yet; use opt_in", word.value));
             }
-            Some(word) => self.word(word, &[("off", CodeMode::Off), ("opt_in", CodeMode::OptIn)])?,
+            Some(word) => self.choice(word, &[("off", CodeMode::Off), ("opt_in", CodeMode::OptIn)])?,
         };
         let policy = match &portal.policy {
             None => Policy::default(),
@@ -257,7 +257,7 @@ impl Check<'_> {
         }
     }
 
-    fn word<T: Copy>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
+    fn choice<T: Copy>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
         let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| *value);
         if found.is_none() {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();

@@ -67,7 +67,11 @@ fn nothing_but_comments_is_all_defaults() {
 #[test]
 fn the_defaults_shown_are_those_of_the_table() {
     let shown = Config::default().to_json();
-    for key in KEYS.iter().filter(|key| matches!(key.shape, keys::Shape::Number(..)) || key.default.contains(':') || key.default == "off") {
+    for key in KEYS
+        .iter()
+        .filter(|key| !key.path.contains("[]"))
+        .filter(|key| matches!(key.shape, keys::Shape::Number(..)) || key.default.contains(':') || key.default == "off")
+    {
         let value = key.path.split('.').fold(&shown, |at, name| &at[name]);
         assert_eq!(value.as_str().map_or(value.to_string(), str::to_owned), key.default, "{}", key.path);
     }

@@ -131,13 +131,14 @@ async fn the_stateless_era_is_held_to_its_headers() {
     let portal = Setup::of([("one", server.url())]).start().await;
     let mut client = Client::modern(portal.address);
     assert_eq!(client.names("tools/list", "tools", "name").await.len(), TOOLS.len());
-    let changed = |client: &mut Client, change: &dyn Fn(&mut Vec<(&'static str, String)>, &mut Value)| {
+    type Headers = Vec<(&'static str, String)>;
+    type Change = Box<dyn Fn(&mut Headers, &mut Value)>;
+    let changed = |client: &mut Client, change: &Change| {
         let (mut headers, mut body) = client.message("tools/call", json!({"name": "one_region", "arguments": {"region": "eu"}}));
         headers.push(("mcp-param-region", "eu".to_owned()));
         change(&mut headers, &mut body);
         (headers, body)
     };
-    type Change = Box<dyn Fn(&mut Vec<(&'static str, String)>, &mut Value)>;
     let without = |name: &'static str| -> Change { Box::new(move |headers, _| headers.retain(|(header, _)| *header != name)) };
     let as_other = |name: &'static str, value: &'static str| -> Change {
         Box::new(move |headers, _| {
