@@ -47,9 +47,6 @@ impl Interop {
             None => Some(build_gnomon()?),
         };
         fs::create_dir_all(&work)?;
-        if self.portal {
-            return portal::run_checks(gnomon.as_deref(), &scripts.join("portal"), &work.join("portal"), self.only.as_deref());
-        }
         if let Some(gnomon) = gnomon.as_ref().filter(|_| self.agents) {
             return agents::run_checks(gnomon, &scripts.join("agents"), &work.join("agents"), self.only.as_deref());
         }
@@ -61,6 +58,9 @@ impl Interop {
             .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r"])
             .arg(scripts.join("requirements.txt")))?;
         install_node(&scripts.join("node"), &work.join("node"))?;
+        if self.portal {
+            return portal::run_checks(gnomon.as_deref(), &scripts.join("portal"), &work, self.only.as_deref());
+        }
         let mut harness = Command::new(&python);
         harness.arg(scripts.join("run.py")).arg("--work").arg(&work);
         match gnomon {

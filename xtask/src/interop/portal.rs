@@ -9,11 +9,12 @@ use anyhow::{Context, Result};
 use super::install_node;
 use crate::pass_on;
 
-/// Installs the suites that the lock file pins, runs the checks, passes their verdict on.
+/// Installs the suites that the lock file pins, beside the SDKs that are in `work`; runs the checks, passes their verdict on.
 pub(super) fn run_checks(gnomon: Option<&Path>, scripts: &Path, work: &Path, only: Option<&str>) -> Result<ExitCode> {
-    install_node(scripts, work)?;
+    let suites = work.join("portal");
+    install_node(scripts, &suites)?;
     let mut checks = Command::new("python3");
-    checks.arg(scripts.join("run.py")).arg("--modules").arg(work.join("node_modules"));
+    checks.arg(scripts.join("run.py")).arg("--modules").arg(suites.join("node_modules")).arg("--sdks").arg(work);
     match gnomon {
         Some(binary) => checks.arg("--gnomon").arg(binary),
         None => checks.arg("--direct"),
