@@ -193,7 +193,7 @@ impl<'a> Stage<'a> {
     fn alone(&mut self) -> Result<Vec<Gate>> {
         let asked = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let sensor = Sensor::start(self.gnomon, self.cgroups, asked.local_addr()?.port())?;
-        let connect = self.kernel_time(&sensor)?;
+        let (connect, mut gates) = self.kernel_time(&sensor)?;
         let asked = self.owners(asked)?;
         let before = measure::cpu_time(sensor.pid())?;
         std::thread::sleep(IDLE);
@@ -202,16 +202,18 @@ impl<'a> Stage<'a> {
         let resident = measure::resident_mib(sensor.pid())?;
         sensor.finish()?;
         let gate = |what, limit, samples| Gate { what, bound: Bound::AtMost(limit), measured: Measured::Samples(Spread::of(samples)) };
-        Ok(vec![
+        gates.extend([
             gate("kernel time of a connection, µs", 3.0, connect),
             gate("asking for an owner, p99 µs", 20.0, vec![asked]),
             gate("resident memory of the sensor, MiB", 15.0, vec![resident]),
             gate("CPU of the idle sensor, % of a core", 0.1, vec![idle]),
-        ])
+        ]);
+        Ok(gates)
     }
 
-    /// Microseconds in the kernel half for a connection to a server elsewhere, each time it was counted.
-    fn kernel_time(&mut self, sensor: &Sensor) -> Result<Vec<f64>> {
+    /// Microseconds in the kernel half for a connection to a server elsewhere, each time it was counted; and what is left of
+    /// the processor for the loads when all that the sensor takes is added up.
+    fn kernel_time(&mut self, sensor: &Sensor) -> Result<(Vec<f64>, Vec<Gate>)> {
         let programs = Programs::count(sensor.pid())?;
         let (mut samples, mut remarks) = (Vec::new(), Vec::new());
         println!("\n| program | runs per connection or request | ns per run |\n|---|---|---|");
@@ -234,17 +236,41 @@ impl<'a> Stage<'a> {
             }
             samples.push(nanos as f64 / f64::from(COUNTED) / 1e3);
         }
-        let second = Duration::from_secs(1);
-        for (order, per) in [(Order::New(second), "handshake and one request"), (Order::Kept(second), "request on a kept connection")] {
-            let before = programs.run_times()?;
-            let done = self.loads.run(order)?;
-            let packets = since(&before, &programs.run_times()?, OF_A_PACKET)?;
-            let micros = packets.nanos as f64 / done.count.max(1) as f64 / 1e3;
+        let mut accounted = Vec::new();
+        for (order, per, what, bound) in ACCOUNTED {
+            let (before, cpu) = (programs.run_times()?, self.cpu(sensor)?);
+            let done = self.loads.run(order(AT_ONCE))?;
+            let (after, cpu) = (programs.run_times()?, self.cpu(sensor)?.since(cpu));
+            let packets = since(&before, &after, OF_A_PACKET)?;
             println!("{}", row(OF_A_PACKET, packets, done.count));
-            remarks.push(format!("{OF_A_PACKET}: {micros:.2} µs per {per}, {}", self.observed));
+            let mut nanos = 0;
+            for name in after.keys() {
+                nanos += since(&before, &after, name)?.nanos;
+            }
+            let (kernel, count) = (Duration::from_nanos(nanos), done.count.max(1) as f64);
+            let micros = |time: Duration| time.as_secs_f64() * 1e6 / count;
+            remarks.push(format!(
+                "per {per}, {}: client and server {:.1} µs of CPU, of which the kernel half {:.2} µs ({OF_A_PACKET} {:.2}); beside it the reader of the ring {:.2} µs and the sensor {:.2} µs",
+                self.observed,
+                micros(cpu.load),
+                micros(kernel),
+                micros(Duration::from_nanos(packets.nanos)),
+                micros(cpu.reader),
+                micros(cpu.sensor),
+            ));
+            let share = cpu.load.saturating_sub(kernel).as_secs_f64() / (cpu.load + cpu.reader + cpu.sensor).as_secs_f64();
+            accounted.push(Gate { what, bound: Bound::AtLeast(bound), measured: Measured::Samples(Spread::of(vec![share])) });
         }
         println!("\n{}", remarks.join("\n"));
-        Ok(samples)
+        Ok((samples, accounted))
+    }
+
+    fn cpu(&self, sensor: &Sensor) -> Result<Cpu> {
+        Ok(Cpu {
+            load: measure::cpu_time(self.loads.pid())? + measure::cpu_time(self.upstream.pid())?,
+            reader: measure::cpu_time(std::process::id())?,
+            sensor: measure::cpu_time(sensor.pid())?,
+        })
     }
 
     /// The 99th percentile of asking the kernel whose an accepted connection is.
@@ -268,6 +294,35 @@ impl<'a> Stage<'a> {
         let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
         println!("\nasking for an owner: p50 {:.1} µs, p90 {:.1} µs, p99 {:.1} µs", at(0.5), at(0.9), at(0.99));
         Ok(at(0.99))
+    }
+}
+
+/// How long a load runs whose costs are added up.
+const AT_ONCE: Duration = Duration::from_secs(3);
+/// The loads whose costs are added up. That leaves out what attaching costs the kernel beside the programs, and holds on a
+/// busy machine too.
+const ACCOUNTED: [(fn(Duration) -> Order, &str, &str, f64); 2] = [
+    (Order::New, "handshake and one request", "TLS handshakes per CPU second, added up, × without the sensor", 0.98),
+    (Order::Kept, "request on a kept connection", "keep-alive HTTPS requests per CPU second, added up, × without the sensor", 0.99),
+];
+
+/// CPU time of those who take part.
+#[derive(Clone, Copy)]
+struct Cpu {
+    /// Client and server, the programs that run in their name included.
+    load: Duration,
+    /// This process, which reads the ring.
+    reader: Duration,
+    sensor: Duration,
+}
+
+impl Cpu {
+    fn since(self, before: Self) -> Self {
+        Self {
+            load: self.load.saturating_sub(before.load),
+            reader: self.reader.saturating_sub(before.reader),
+            sensor: self.sensor.saturating_sub(before.sensor),
+        }
     }
 }
 
