@@ -204,6 +204,11 @@ impl Kernel {
         self.with_scopes(|sensor, wanted| wanted.forget(sensor, cgroup))
     }
 
+    /// As [`Wanted::governing`].
+    pub(crate) fn governing(&self, lineage: impl IntoIterator<Item = u64>) -> Option<Scope> {
+        self.lock().as_ref().and_then(|held| held.wanted.governing(lineage))
+    }
+
     /// How many scopes send connections to the proxy at this moment.
     pub(crate) fn redirecting(&self) -> usize {
         self.lock().as_ref().map_or(0, |held| held.wanted.redirecting())

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use gnomon_sensor::{CgroupId, Error, Mode, Scope, Sensor};
 
+/// Scopes of ours are told from the proxy's by the highest bit of their number.
+pub(crate) const OURS: u32 = 1 << 31;
+
 /// Whether scopes may do more than observe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Teeth {
@@ -55,6 +58,13 @@ impl Wanted {
             done = done.and(scopes.set(CgroupId(*cgroup), self.holds(*scope)));
         }
         done
+    }
+
+    /// The redirecting scope that the proxy wants for a cgroup, given by the numbers of it and of those above it, innermost first:
+    /// what the configuration says of a program, whatever scopes of ours it is in.
+    pub(crate) fn governing(&self, lineage: impl IntoIterator<Item = u64>) -> Option<Scope> {
+        let theirs = |cgroup| self.scopes.get(&cgroup).copied().filter(|scope| scope.id & OURS == 0);
+        lineage.into_iter().find_map(theirs).filter(|scope| matches!(scope.mode, Mode::Redirect(_)))
     }
 
     /// How many of them redirect at this moment.

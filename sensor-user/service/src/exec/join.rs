@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use gnomon_host::cgroup::{CgroupError, Scope};
+use gnomon_host::cgroup::{Cgroup, CgroupError, Hierarchy, Scope};
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
     Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
@@ -18,14 +18,13 @@ use super::places::Place;
 use super::reaper::{Live, Reaper};
 use super::{Around, bundle};
 use crate::namespaces::{Lease, LeaseError, ListenError, Namespace};
+use crate::scopes::OURS;
 use crate::{ExecOptions, PATIENCE};
 
 /// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
 const WAIT: Duration = Duration::from_secs(5);
 /// How often it is looked whether the proxy shows life: a beat rings no bell.
 const LOOK: Duration = Duration::from_millis(5);
-/// Scopes of ours are told from the proxy's by the highest bit of their number.
-const OURS: u32 = 1 << 31;
 
 /// Where clients are served.
 pub(super) struct Desk<'a> {
@@ -133,17 +132,26 @@ impl<'a> Desk<'a> {
         if !client.is_alive() {
             return Err(Refusal::unknown(&"the process that asked is gone"));
         }
+        // What the configuration says of a program is not for the program to change.
+        let governing = kernel.governing(lineage(hierarchy, &current));
+        let fail = match governing.map(|scope| scope.mode) {
+            Some(Mode::Redirect(governed)) => governed.fail,
+            _ => Fail::Open,
+        };
         let (mode, bundle, lease) = match redirect {
-            Redirect::Off => (Mode::Observe, Bundle::None, None),
+            Redirect::Off => (governing.map_or(Mode::Observe, |scope| scope.mode), Bundle::None, None),
             Redirect::On => {
                 let bundle = self.bundle()?;
                 let lease = self.listen_for(&namespace)?;
-                let mode = Mode::Redirect(gnomon_sensor::Redirect { ports: Ports::All, quic: Quic::Refuse, fail: Fail::Open });
+                let mode = Mode::Redirect(gnomon_sensor::Redirect { ports: Ports::All, quic: Quic::Refuse, fail });
                 (mode, bundle, Some(lease))
             }
         };
         let scope = current.scope()?;
-        let id = OURS | self.scopes.fetch_add(1, Ordering::Relaxed);
+        let id = match (redirect, governing) {
+            (Redirect::Off, Some(governing)) => governing.id,
+            _ => OURS | self.scopes.fetch_add(1, Ordering::Relaxed),
+        };
         kernel.set_scope(scope.id().0, gnomon_sensor::Scope { id, mode }).map_err(Refusal::failed)?;
         match self.move_into(client, scope, place, lease) {
             Ok(path) => Ok(ToExec::Joined { cgroup: Long::cut(&path), bundle }),
@@ -199,4 +207,10 @@ impl<'a> Desk<'a> {
         let path = path.to_str().ok_or_else(|| Refusal::failed("the path of the certificates is not UTF-8"))?;
         Ok(Bundle::At(Long::new(path).map_err(Refusal::failed)?))
     }
+}
+
+/// The numbers of a cgroup and of those above it, innermost first, as far as they are within reach.
+fn lineage<'a>(hierarchy: &'a Hierarchy, cgroup: &'a Cgroup) -> impl Iterator<Item = u64> + 'a {
+    let paths = std::iter::successors(Some(cgroup.path()), |path| Some(path.rsplit_once('/')?.0).filter(|above| !above.is_empty()));
+    paths.filter_map(|path| Some(hierarchy.at(path).ok()?.id().0))
 }

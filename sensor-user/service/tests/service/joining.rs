@@ -1,11 +1,12 @@
 //! Programs of `gnomon exec`.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use gnomon_link::Redirect;
+use gnomon_link::{Fail, List, Mode, Ports, Quic, Redirect, ScopeChange, ScopeSettings, ToProxy, ToSensor};
+use gnomon_sensord::status::Status;
 
 use crate::program::Program;
 use crate::stage::{Stage, until};
@@ -54,6 +55,33 @@ fn a_scope_within_a_scope_is_below_it() {
     assert!(outer.said.ends_with(" None"), "it needs neither proxy nor certificates: {}", outer.said);
     let inner = Program::join(&socket, &stage.mount.join(outer.cgroup().trim_start_matches('/')), 0, Redirect::Off);
     assert!(inner.cgroup().starts_with(&format!("{}/gnomon-exec-", outer.cgroup())), "{}", inner.cgroup());
+}
+
+#[test]
+fn what_the_configuration_redirects_is_redirected_also_where_the_program_asks_to_be_left_alone() {
+    let Some(stage) = Stage::new("a scope that governs") else { return };
+    let governed = stage.cgroup.join("governed");
+    fs::create_dir(&governed).unwrap();
+    let cgroup = fs::metadata(&governed).unwrap().ino();
+    let ports = Ports::Listed(List::cut([443]));
+    let settings = ScopeSettings { id: 5, mode: Mode::Redirect, ports, quic: Quic::Leave, fail: Fail::Closed };
+    let set = ToSensor::Scope { token: 2, change: ScopeChange::Set { cgroup, settings } };
+    assert_eq!(stage.ask(set).message, ToProxy::Done { token: 2 });
+    let redirecting = |count: usize| {
+        until("scopes that redirect", || {
+            let status = Status::read(stage.folder.path()).unwrap()?;
+            (status.redirecting == count).then_some(())
+        });
+    };
+    redirecting(1);
+    let socket = stage.folder.path().join("exec.sock");
+    let outside = Program::join(&socket, &stage.cgroup, 0, Redirect::Off);
+    let inside = Program::join(&socket, &governed, 0, Redirect::Off);
+    assert!(outside.said.starts_with("joined") && inside.said.starts_with("joined"), "{} {}", outside.said, inside.said);
+    redirecting(2);
+    let deeper = Program::join(&socket, &stage.mount.join(inside.cgroup().trim_start_matches('/')), 0, Redirect::Off);
+    assert!(deeper.said.starts_with("joined"), "{}", deeper.said);
+    redirecting(3);
 }
 
 #[test]
