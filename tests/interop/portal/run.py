@@ -4,7 +4,6 @@ import argparse
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import traceback
 
@@ -91,9 +90,6 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = Results(arguments.only)
     modules = arguments.modules.resolve()
-    if arguments.gnomon and subprocess.run([arguments.gnomon, "portal", "--help"], capture_output=True).returncode:
-        results.skip("portal", "this gnomon serves no portal yet")
-        arguments.direct = True
     conform(results, modules, arguments.gnomon, arguments.direct)
     if not arguments.direct:
         streams.run_all(results, modules, arguments.gnomon)
