@@ -5,10 +5,11 @@ use crate::{
     config::{self, Config},
 };
 use anyhow::{Context, Result};
+use gnomon_access::Authenticator;
 use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamTls};
 use gnomon_portal::{
-    Listening, Portal, PortalOptions,
+    Fetcher, Listening, Portal, PortalOptions,
     upstream::{
         Reach,
         http::{Endpoint, Limits, ServerPools},
@@ -102,6 +103,7 @@ fn portal_of(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>)
         origins: portal.origins.clone(),
         path: portal.path.clone(),
         policy: portal.policy.clone(),
+        authenticator: Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone()))),
     }))
 }
 

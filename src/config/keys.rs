@@ -18,6 +18,8 @@ pub enum Shape {
     Packs,
     /// A list of policy entries.
     Policy,
+    /// A way to prove who one is, or a list of them.
+    Auth,
 }
 
 /// One key.
@@ -333,11 +335,18 @@ pub const KEYS: &[Key] = &[
         "Origins of web pages that may call it, besides those of its own hosts.",
     ),
     key(
-        "portals[].auth.mode",
-        Shape::Word(&["none"]),
-        "none",
-        "none",
-        "How callers prove who they are. `none` is for loopback addresses only.",
+        "portals[].url",
+        Shape::Text,
+        "http:// with address and path",
+        "'https://mcp.corp.example/mcp'",
+        "The portal's URL as clients know it, if something that ends TLS stands before it. Tokens must have been issued for it.",
+    ),
+    key(
+        "portals[].auth",
+        Shape::Auth,
+        "{mode: none}",
+        "{mode: none}",
+        "How callers prove who they are: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.",
     ),
     key("portals[].servers", Shape::Texts, "", "[docs]", "The servers it offers, by id, in the order in which they are shown."),
     key(

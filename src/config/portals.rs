@@ -2,7 +2,7 @@
 
 use super::{Check, NamedSecret, SecretRef, raw};
 use crate::complaint::Complaint;
-use gnomon_access::Policy;
+use gnomon_access::{AuthConfig, Policy};
 use gnomon_portal::{Prefix, SessionLimits, upstream::Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use serde_json::{Value, json};
@@ -28,6 +28,9 @@ pub struct Portal {
     pub id: String,
     pub listen: SocketAddr,
     pub path: String,
+    /// As clients know it.
+    pub url: String,
+    pub auth: Arc<AuthConfig>,
     pub hosts: Vec<String>,
     pub origins: Vec<String>,
     /// Ids.
@@ -96,7 +99,7 @@ impl Portal {
             "path": self.path,
             "hosts": self.hosts,
             "origins": self.origins,
-            "auth": {"mode": "none"},
+            "url": self.url,
             "servers": self.servers,
             "prefix": match self.prefix {
                 Prefix::Always => "always",
@@ -153,11 +156,33 @@ impl Check<'_> {
             None => standard,
             Some(text) => self.parsed(text, "an address with a port, as 127.0.0.1:8080")?,
         };
-        if let Some(mode) = &portal.auth.mode {
-            self.choice(mode, &[("none", ())]);
+        let path = portal.path.map_or_else(|| Some("/mcp".to_owned()), |path| self.path(path))?;
+        let url = match portal.url {
+            None => format!("http://{listen}{path}"),
+            Some(url) => self.url(url)?,
+        };
+        let auth = match &portal.auth {
+            None => AuthConfig::open(),
+            Some(source) => {
+                let secrets = |reference: &str| {
+                    let secret = SecretRef::parse(reference, self.dir).map_err(|cause| cause.to_string())?;
+                    secret.fetch().map_err(|complaint| complaint.cause)
+                };
+                match source.value.build(&self.file.display().to_string(), &url, &secrets) {
+                    Ok(auth) => auth,
+                    Err(error) => return self.refused(source.referenced, error.to_string()),
+                }
+            }
+        };
+        if auth.wants_certificates() {
+            let place = portal.auth.as_ref().map_or(portal.id.referenced, |auth| auth.referenced);
+            return self.refused(place, "`mtls` is not supported by this version yet, as portals have no TLS of their own".to_owned());
         }
-        if !listen.ip().is_loopback() {
-            let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
+        let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
+        if !listen.ip().is_loopback() && !auth.is_open() && !url.starts_with("https://") {
+            self.refuse(place, format!("tokens would be readable on the way to {listen}; put something that ends TLS before it and name its https:// URL as `url`, or listen on 127.0.0.1"));
+        }
+        if !listen.ip().is_loopback() && auth.is_open() {
             self.refuse(
                 place,
                 format!(
@@ -200,12 +225,13 @@ impl Check<'_> {
                 Err(error) => return self.refused(source.referenced, error.to_string()),
             },
         };
-        let path = portal.path.map_or_else(|| Some("/mcp".to_owned()), |path| self.path(path));
         let limits = SessionLimits::default();
         Some(Portal {
             id: portal.id.value,
             listen,
-            path: path?,
+            path,
+            url,
+            auth: Arc::new(auth),
             hosts: portal.hosts.into_iter().map(|host| host.value).collect(),
             origins: portal.origins.into_iter().map(|origin| origin.value).collect(),
             servers: offered,

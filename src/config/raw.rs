@@ -153,7 +153,9 @@ pub struct Portal {
     #[serde(default)]
     pub origins: Vec<Spanned<String>>,
     #[serde(default)]
-    pub auth: PortalAuth,
+    pub url: Option<Spanned<String>>,
+    #[serde(default)]
+    pub auth: Option<Spanned<gnomon_access::AuthSource>>,
     pub servers: Vec<Spanned<String>>,
     #[serde(default)]
     pub prefix: Option<Spanned<String>>,
@@ -167,12 +169,6 @@ pub struct Portal {
     pub max_request_bytes: Option<Spanned<u64>>,
     #[serde(default)]
     pub max_connections: Option<Spanned<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PortalAuth {
-    pub mode: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -66,6 +66,7 @@ fn leaf(key: &Key) -> Value {
         Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
         // Its own document says what may stand in it.
         Shape::Policy => json!({"type": "array", "items": {"type": "object"}}),
+        Shape::Auth => json!({"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
     schema["description"] = key.doc.into();
@@ -76,7 +77,7 @@ fn leaf(key: &Key) -> Value {
         Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
         Shape::Texts if !key.default.is_empty() => json!([]),
         Shape::Ports => json!([443]),
-        Shape::Text | Shape::Texts | Shape::Policy | Shape::Word(_) | Shape::Packs => Value::Null,
+        Shape::Text | Shape::Texts | Shape::Policy | Shape::Auth | Shape::Word(_) | Shape::Packs => Value::Null,
     };
     if let Some(object) = schema.as_object_mut().filter(|_| !default.is_null()) {
         object.insert("default".to_owned(), default);

@@ -16,10 +16,10 @@ use crate::{
     upstream::http::{METHOD, SESSION, VERSION},
 };
 use bytes::{Bytes, BytesMut};
-use gnomon_access::Caller;
+use gnomon_access::{Caller, Challenge, Peer};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE},
 };
 use http_body::Body;
 use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -44,10 +44,20 @@ impl Portal {
         if let Err(response) = self.admissible(&parts.headers) {
             return response;
         }
+        let authenticator = &self.options.authenticator;
+        if parts.method == Method::GET
+            && authenticator.metadata_path() == Some(parts.uri.path())
+            && let Some(metadata) = authenticator.metadata()
+        {
+            return document(StatusCode::OK, metadata);
+        }
         if parts.uri.path() != self.options.path {
             return plain(StatusCode::NOT_FOUND, &format!("nothing is here; the portal is at {}", self.options.path));
         }
-        let caller = Arc::new(Caller::anonymous(peer.ip()));
+        let caller = match authenticator.authenticate(&parts.headers, &Peer::at(peer)).await {
+            Ok(caller) => caller,
+            Err(challenge) => return challenged(&challenge),
+        };
         let modern = parts.headers.get(VERSION).and_then(|v| v.to_str().ok()).is_some_and(era::claims_modern);
         match parts.method {
             Method::POST => {
@@ -336,6 +346,15 @@ fn without_port(host: &str) -> &str {
         (Some(colon), _) => &host[..colon],
         (None, _) => host,
     }
+}
+
+/// The answer to whoever is not let in.
+fn challenged(challenge: &Challenge) -> Response<Outflow> {
+    let mut response = plain(challenge.status, &challenge.text);
+    if challenge.status != StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge.www_authenticate.clone());
+    }
+    response
 }
 
 /// A response in words.

@@ -16,6 +16,7 @@
 mod call;
 pub mod catalogue;
 pub mod era;
+mod fetch;
 mod front;
 mod legacy;
 pub mod members;
@@ -32,6 +33,7 @@ pub mod upstream;
 mod view;
 mod watched;
 
+pub use fetch::Fetcher;
 pub use outflow::Outflow;
 pub use portal::{Portal, PortalOptions};
 pub use serve::{Listening, PortalError};

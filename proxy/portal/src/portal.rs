@@ -12,7 +12,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Policy};
+use gnomon_access::{Asked, Authenticator, Caller, Policy};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{sync::Arc, time::Duration};
@@ -45,6 +45,8 @@ pub struct PortalOptions {
     pub path: String,
     /// Who may do what.
     pub policy: Arc<Policy>,
+    /// Who is asking.
+    pub authenticator: Authenticator,
 }
 
 /// A portal.
@@ -85,6 +87,12 @@ impl Portal {
         for server in &self.servers {
             tasks.spawn(server.clone().keep());
         }
+        let portal = self.clone();
+        tasks.spawn(async move {
+            if let Err(issuers) = portal.options.authenticator.warm().await {
+                tracing::warn!("no keys yet of {}: nobody can log in with its tokens", issuers.join(", "));
+            }
+        });
         let portal = self.clone();
         tasks.spawn(async move { portal.sessions.sweep().await });
         let portal = self.clone();

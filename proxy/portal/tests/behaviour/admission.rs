@@ -100,3 +100,59 @@ async fn requests_that_are_too_large_or_of_another_kind_are_refused_in_plain_wor
     assert_eq!(client.post(&[("mcp-session-id", &session), ("mcp-protocol-version", "1999-01-01")], ping()).await.status, 400);
     assert_eq!(client.send(Method::PUT, &[], String::new()).await.status, 405);
 }
+
+/// Two service tokens, and an `auth` that knows them.
+fn two_tokens() -> (String, [String; 2]) {
+    let tokens = [0, 1].map(|_| gnomon_access::generate_token().unwrap());
+    let known: Vec<String> = ["ada", "eve"]
+        .iter()
+        .zip(&tokens)
+        .map(|(name, token)| format!("{{name: {name}, sha256: '{}', groups: [{name}s]}}", token.sha256))
+        .collect();
+    (format!("{{mode: tokens, tokens: [{}]}}", known.join(", ")), tokens.map(|token| format!("Bearer {}", token.token)))
+}
+
+#[tokio::test]
+async fn a_session_works_for_the_caller_who_began_it_and_nobody_else() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let (auth, [ada, eve]) = two_tokens();
+    let portal = Setup::of([("one", server.url())]).auth(auth).start().await;
+    let client = Client::modern(portal.address);
+    let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}});
+    let refused = client.post(&[], initialize.clone()).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"), "{refused:?}");
+    assert_eq!(client.post(&[("authorization", "Bearer gnomon_wrong")], initialize.clone()).await.status, 401);
+    let begun = client.post(&[("authorization", &ada)], initialize).await;
+    let session = begun.headers["mcp-session-id"].to_str().unwrap().to_owned();
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    for (token, status) in [(&ada, 200), (&eve, 404)] {
+        let answer = client.post(&[("authorization", token), ("mcp-session-id", &session)], ping.clone()).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    assert_eq!(client.send(Method::DELETE, &[("authorization", &eve), ("mcp-session-id", &session)], String::new()).await.status, 404);
+    assert_eq!(client.post(&[("authorization", &ada), ("mcp-session-id", &session)], ping).await.status, 200);
+}
+
+#[tokio::test]
+async fn each_caller_sees_and_calls_what_policy_gives_their_group() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let (auth, [ada, eve]) = two_tokens();
+    let policy = "[{allow: {servers: [one], groups: [adas]}}, {allow: {servers: [one], tools: [echo], groups: [eves]}}]";
+    let portal = Setup::of([("one", server.url())]).auth(auth).policy(policy).start().await;
+    let mut client = Client::modern(portal.address);
+    for (token, tools, may_delete) in [(&ada, 6, true), (&eve, 1, false)] {
+        let (headers, body) = client.message("tools/list", json!({}));
+        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.push(("authorization", token));
+        let list = client.post(&headers, body).await;
+        assert_eq!(list.last()["result"]["tools"].as_array().unwrap().len(), tools, "{list:?}");
+        assert_eq!(list.last()["result"]["cacheScope"], "private");
+        let (headers, body) = client.message("tools/call", json!({"name": "one_delete_all", "arguments": {}}));
+        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.push(("authorization", token));
+        let call = client.post(&headers, body).await;
+        assert_eq!(call.text() == "deleted", may_delete, "{call:?}");
+    }
+    assert!(!format!("{:?}", server.got("tools/call")).contains(eve.as_str()), "tokens of clients stay here");
+}

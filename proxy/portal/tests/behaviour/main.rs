@@ -8,10 +8,10 @@ mod failures;
 mod passage;
 mod server;
 
-use gnomon_access::Policy;
+use gnomon_access::{AuthSource, Authenticator, Policy};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, PoolOptions, Pools, UpstreamTls};
 use gnomon_portal::{
-    Listening, Portal, PortalOptions, Prefix, SessionLimits,
+    Fetcher, Listening, Portal, PortalOptions, Prefix, SessionLimits,
     upstream::{
         Reach, Transport,
         http::{Endpoint, Limits},
@@ -36,6 +36,7 @@ struct Setup {
     servers: Vec<(&'static str, String)>,
     prefix: Prefix,
     policy: &'static str,
+    auth: String,
     limits: Limits,
 }
 
@@ -45,12 +46,18 @@ impl Setup {
             servers: servers.into_iter().collect(),
             prefix: Prefix::Always,
             policy: "[{allow: {servers: ['*']}}]",
+            auth: "{mode: none}".to_owned(),
             limits: Limits { patience: Duration::from_secs(20), message: 1 << 20 },
         }
     }
 
     fn policy(mut self, policy: &'static str) -> Self {
         self.policy = policy;
+        self
+    }
+
+    fn auth(mut self, auth: String) -> Self {
+        self.auth = auth;
         self
     }
 
@@ -67,6 +74,8 @@ impl Setup {
             let endpoint = Endpoint::new(pools.clone(), id, url, http::HeaderMap::new(), self.limits).unwrap();
             ((*id).into(), Reach::http(endpoint, Transport::Either))
         });
+        let source = AuthSource::parse(&self.auth, "auth.yml").unwrap();
+        let auth = source.build("auth.yml", "http://localhost/mcp", &|_| Err("no secrets here".to_owned())).unwrap();
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
             servers: servers.collect(),
@@ -77,6 +86,7 @@ impl Setup {
             origins: Vec::new(),
             path: "/mcp".to_owned(),
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
+            authenticator: Authenticator::new(auth, Arc::new(Fetcher::new(pools))),
         });
         let listening = Listening::bind(portal, "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
         let address = listening.local_addr();

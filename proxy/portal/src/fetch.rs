@@ -1,0 +1,79 @@
+//! Documents of identity providers: over verified TLS, within a bound and a time limit, never redirected.
+
+use crate::upstream::http::ServerPools;
+use bytes::{Bytes, BytesMut};
+use gnomon_access::{Fetch, FetchError, Fetched, MAX_DOCUMENT};
+use gnomon_http::{Alpn, Destination, Scheme};
+use http::{
+    HeaderValue, Method, Request, Uri,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use http_body::Body;
+use http_body_util::Full;
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
+
+/// How long a provider may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Fetches with the portal's own connections.
+pub struct Fetcher(Arc<ServerPools>);
+
+impl Fetcher {
+    /// One that connects and verifies as these pools do.
+    #[must_use]
+    pub fn new(pools: Arc<ServerPools>) -> Self {
+        Self(pools)
+    }
+
+    async fn fetch(&self, url: &str, mut request: Request<Full<Bytes>>) -> Result<Bytes, FetchError> {
+        let failed = |why: String| FetchError(why);
+        let uri: Uri = url.parse().map_err(|_| failed("not a URL".to_owned()))?;
+        let scheme = match uri.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            _ => return Err(failed("neither http:// nor https://".to_owned())),
+        };
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(if scheme == Scheme::Https { 443 } else { 80 }));
+        let destination =
+            Destination::new(scheme, host, port, Alpn::Http11, "identity provider".into()).map_err(|e| failed(e.to_string()))?;
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let answered = async {
+            let destination = match scheme {
+                Scheme::Http => destination,
+                Scheme::Https => self.0.negotiate(destination, &[Alpn::H2, Alpn::Http11]).await.map_err(|e| failed(e.to_string()))?,
+            };
+            let response = self.0.send(&destination, request).await.map_err(|e| failed(e.to_string()))?;
+            if !response.status().is_success() {
+                return Err(failed(format!("HTTP {}", response.status().as_u16())));
+            }
+            let mut body = pin!(response.into_body());
+            let mut read = BytesMut::new();
+            while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                let Ok(data) = frame.map_err(|e| failed(e.to_string()))?.into_data() else { continue };
+                if read.len() + data.len() > MAX_DOCUMENT {
+                    return Err(failed(format!("larger than {MAX_DOCUMENT} bytes")));
+                }
+                read.extend_from_slice(&data);
+            }
+            Ok(read.freeze())
+        };
+        tokio::time::timeout(PATIENCE, answered).await.unwrap_or_else(|_| Err(failed(format!("no answer within {PATIENCE:?}"))))
+    }
+}
+
+impl Fetch for Fetcher {
+    fn get<'a>(&'a self, url: &'a str) -> Fetched<'a> {
+        Box::pin(self.fetch(url, Request::default()))
+    }
+
+    fn post_form<'a>(&'a self, url: &'a str, form: Bytes, authorization: Option<HeaderValue>) -> Fetched<'a> {
+        let mut request = Request::new(Full::new(form));
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        Box::pin(self.fetch(url, request))
+    }
+}
