@@ -4,7 +4,8 @@ use crate::provider::{ISSUER, Signer, claims, door, enter, oidc_door};
 use gnomon_access::{FRESH, PAUSE, Rejection, STALE};
 use http::StatusCode;
 use serde_json::json;
-use tokio::time::advance;
+use std::time::Duration;
+use tokio::time::{Instant, advance};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_key_is_found_when_a_token_names_it() {
@@ -101,4 +102,18 @@ async fn metadata_is_looked_for_where_the_standards_say() {
             "GET https://login.example/realms/a/.well-known/openid-configuration",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_never_answers_holds_nobody_up_for_long() {
+    let signer = Signer::p256();
+    let (door, web) = oidc_door(&[signer.jwk("k1")]);
+    door.warm().await.unwrap();
+    web.silent.store(true, std::sync::atomic::Ordering::SeqCst);
+    advance(FRESH).await;
+    let began = Instant::now();
+    enter(&door, &signer.token("k1", &claims())).await.unwrap();
+    assert!(began.elapsed() <= Duration::from_secs(3), "the keys at hand serve");
+    let challenge = enter(&door, &signer.token("k2", &claims())).await.unwrap_err();
+    assert_eq!(challenge.rejection, Rejection::Key, "and are what an unknown one is held against");
 }

@@ -14,7 +14,7 @@ use http::Uri;
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::{Instant, timeout},
 };
 
@@ -26,6 +26,8 @@ pub const STALE: Duration = Duration::from_secs(24 * 3600);
 pub const PAUSE: Duration = Duration::from_secs(10);
 /// How long the provider may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take while there are keys that still serve: somebody waits for it.
+const HASTE: Duration = Duration::from_secs(2);
 
 /// What of RFC 8414 and OpenID Connect Discovery is needed.
 #[derive(Deserialize)]
@@ -94,7 +96,7 @@ impl Provider {
             if snapshot.at.elapsed() >= FRESH {
                 // One has them again; whoever comes meanwhile takes those that are there.
                 if let Ok(attempts) = self.refreshing.try_lock() {
-                    self.refresh(attempts, Some(snapshot.at)).await;
+                    self.refresh(attempts, Some(snapshot.at), HASTE).await;
                 }
             }
             let snapshot = self.keys.load_full().unwrap_or_else(|| snapshot.clone());
@@ -103,7 +105,7 @@ impl Provider {
             }
         }
         let attempts = self.refreshing.lock().await;
-        self.refresh(attempts, seen.map(|snapshot| snapshot.at)).await;
+        self.refresh(attempts, seen.map(|snapshot| snapshot.at), PATIENCE).await;
         match self.keys.load_full().filter(|snapshot| snapshot.at.elapsed() < STALE) {
             Some(snapshot) => with(&snapshot.keys).ok_or(Rejection::Key),
             None => Err(Rejection::Unreachable),
@@ -111,13 +113,14 @@ impl Provider {
     }
 
     /// Has the keys again, unless somebody did since `seen` or an attempt was made just now.
-    async fn refresh(&self, mut attempts: tokio::sync::MutexGuard<'_, Attempts>, seen: Option<Instant>) {
+    async fn refresh(&self, mut attempts: MutexGuard<'_, Attempts>, seen: Option<Instant>, patience: Duration) {
         let newer = self.keys.load().as_ref().is_some_and(|snapshot| Some(snapshot.at) != seen);
         if newer || attempts.last.is_some_and(|last| last.elapsed() < PAUSE) {
             return;
         }
         attempts.last = Some(Instant::now());
-        match self.fetch_keys().await {
+        let fetched = timeout(patience, self.fetch_keys()).await;
+        match fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs()))) {
             Ok(keys) => self.keys.store(Some(Arc::new(Snapshot { keys, at: Instant::now() }))),
             Err(cause) => tracing::warn!(issuer = %self.issuer, %cause, "the identity provider's keys cannot be had"),
         }
@@ -151,11 +154,10 @@ impl Provider {
     }
 
     async fn get(&self, url: &str) -> Result<Bytes, String> {
-        match timeout(PATIENCE, self.fetch.get(url)).await {
-            Ok(Ok(body)) if body.len() <= MAX_DOCUMENT => Ok(body),
-            Ok(Ok(_)) => Err(format!("{url} is larger than {MAX_DOCUMENT} bytes")),
-            Ok(Err(error)) => Err(format!("{url}: {error}")),
-            Err(_) => Err(format!("{url}: no answer within {} s", PATIENCE.as_secs())),
+        match self.fetch.get(url).await {
+            Ok(body) if body.len() <= MAX_DOCUMENT => Ok(body),
+            Ok(_) => Err(format!("{url} is larger than {MAX_DOCUMENT} bytes")),
+            Err(error) => Err(format!("{url}: {error}")),
         }
     }
 }
