@@ -26,7 +26,7 @@ pub enum Kind {
     McpProxy,
     /// The proxy of the Python package fastmcp.
     Fastmcp,
-    /// The product's portal: policy, rules and audit on.
+    /// The product's portal, with a policy. It judges by no rules and keeps no audit yet.
     Gnomon,
 }
 
