@@ -299,9 +299,11 @@ impl<'a> Stage<'a> {
 
 /// How long a load runs whose costs are added up.
 const AT_ONCE: Duration = Duration::from_secs(3);
+/// A load, what one piece of it is, what is compared, and the bound.
+type Accounted = (fn(Duration) -> Order, &'static str, &'static str, f64);
 /// The loads whose costs are added up. That leaves out what attaching costs the kernel beside the programs, and holds on a
 /// busy machine too.
-const ACCOUNTED: [(fn(Duration) -> Order, &str, &str, f64); 2] = [
+const ACCOUNTED: [Accounted; 2] = [
     (Order::New, "handshake and one request", "TLS handshakes per CPU second, added up, × without the sensor", 0.98),
     (Order::Kept, "request on a kept connection", "keep-alive HTTPS requests per CPU second, added up, × without the sensor", 0.99),
 ];

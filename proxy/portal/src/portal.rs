@@ -15,10 +15,13 @@ use bytes::Bytes;
 use gnomon_access::{Asked, Authenticator, Caller, Policy};
 use serde_json::json;
 use smol_str::SmolStr;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::broadcast, task::JoinSet};
 
-/// How long clients wait for servers that nobody has heard of yet.
+/// How long after the portal's start clients wait for servers that nobody has heard of yet.
 const FIRST_PATIENCE: Duration = Duration::from_millis(800);
 /// Most changes that wait for a client to be told.
 const CHANGES: usize = 256;
@@ -54,6 +57,7 @@ pub struct Portal {
     pub(crate) options: PortalOptions,
     pub(crate) servers: Vec<Arc<Upstream>>,
     view: ArcSwap<View>,
+    begun: Instant,
     pub(crate) sessions: Sessions,
     pub(crate) shared: SharedSessions,
     pub(crate) parked: Parked,
@@ -73,6 +77,7 @@ impl Portal {
             options,
             servers,
             view: ArcSwap::default(),
+            begun: Instant::now(),
             sessions,
             shared: SharedSessions::new(),
             parked: Parked::new(),
@@ -100,12 +105,17 @@ impl Portal {
         tasks
     }
 
-    /// Waits a little for servers that were never reached, so that the first client finds them.
+    /// Waits a little for servers that were never reached, so that the first client finds them. Later nobody waits:
+    /// a server that takes connections and says nothing is as good as gone.
     pub(crate) async fn settled(&self) {
+        let left = FIRST_PATIENCE.saturating_sub(self.begun.elapsed());
+        if left.is_zero() {
+            return;
+        }
         let mut waiting = JoinSet::new();
         for server in self.servers.iter().filter(|server| matches!(server.presence(), Presence::Unknown)) {
             let server = server.clone();
-            waiting.spawn(async move { server.settled(FIRST_PATIENCE).await });
+            waiting.spawn(async move { server.settled(left).await });
         }
         while waiting.join_next().await.is_some() {}
     }

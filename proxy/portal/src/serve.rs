@@ -13,8 +13,8 @@ use tokio::{
     task::JoinSet,
 };
 
-/// How long a request's head may take.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a request's head may take, and how long a connection may rest between two requests.
+const HEAD_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why a portal does not start.
 #[derive(Debug, thiserror::Error)]
