@@ -84,7 +84,9 @@ impl Drop for Under {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
             let session = self.session.clone();
-            tokio::spawn(async move {
+            // While everything ends there may be nobody left to tell it.
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+            runtime.spawn(async move {
                 let params = format!("{{\"requestId\":{},\"reason\":\"the client has gone\"}}", id.json());
                 let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
             });

@@ -20,6 +20,7 @@ use gnomon_access::{Caller, Challenge, Peer};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE},
+    request::Parts,
 };
 use http_body::Body;
 use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -41,7 +42,7 @@ impl Portal {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        if let Err(response) = self.admissible(&parts.headers) {
+        if let Err(response) = self.admissible(&parts) {
             return response;
         }
         let authenticator = &self.options.authenticator;
@@ -79,14 +80,16 @@ impl Portal {
 
     /// Refuses what comes by another name or from a foreign web page (DNS rebinding; Streamable HTTP, Security Warning).
     #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
-    fn admissible(&self, headers: &HeaderMap) -> Result<(), Response<Outflow>> {
-        let host = headers.get(HOST).map(|v| v.to_str().unwrap_or_default());
+    fn admissible(&self, parts: &Parts) -> Result<(), Response<Outflow>> {
+        // HTTP/2 names the host in `:authority`.
+        let header = parts.headers.get(HOST).map(|v| v.to_str().unwrap_or_default());
+        let host = parts.uri.authority().map(|authority| authority.as_str()).or(header);
         if let Some(host) = host
             && !self.is_own_host(without_port(host))
         {
             return Err(plain(StatusCode::FORBIDDEN, "this portal is not called by that host name; name it under `hosts`"));
         }
-        if let Some(origin) = headers.get(ORIGIN) {
+        if let Some(origin) = parts.headers.get(ORIGIN) {
             let origin = origin.to_str().unwrap_or_default();
             let own = origin.split_once("://").is_some_and(|(_, host)| self.is_own_host(without_port(host)));
             if !own && !self.options.origins.iter().any(|allowed| allowed == origin) {

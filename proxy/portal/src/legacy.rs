@@ -160,7 +160,7 @@ impl Portal {
             return RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", "))).into();
         };
         session.set_log_level(self.servers.len(), &level);
-        for (_, server) in session.servers().await {
+        for (_, server) in session.servers() {
             let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
             if let Ok(answer) = server.request(&server.id(), "logging/setLevel", Some(&params)).await {
                 let _ = answer.outcome().await;
@@ -180,7 +180,7 @@ impl Portal {
             // Servers' sessions begin when they are needed, and were told then.
             "notifications/initialized" => {}
             _ => {
-                for (_, server) in session.servers().await {
+                for (_, server) in session.servers() {
                     let _ = server.notify(&notification.method, notification.params.as_deref()).await;
                 }
             }
@@ -202,7 +202,7 @@ impl Portal {
                 None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
             };
         }
-        let (sender, outflow) = session.stand(&self.servers).await;
+        let (sender, outflow) = session.stand(&self.servers);
         let mut changes = self.changes.subscribe();
         tokio::spawn(async move {
             loop {

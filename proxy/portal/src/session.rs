@@ -161,15 +161,11 @@ impl Session {
         }
     }
 
-    /// The sessions that are open on servers.
-    pub async fn servers(&self) -> Vec<(usize, Arc<LegacySession>)> {
-        let mut sessions = Vec::new();
-        for (index, slot) in self.opened().map(|open| &*open.servers).unwrap_or_default().iter().enumerate() {
-            if let Some(session) = &*slot.lock().await {
-                sessions.push((index, session.clone()));
-            }
-        }
-        sessions
+    /// The sessions that are open on servers. One that is just being opened is left out: its server may take its time.
+    pub fn servers(&self) -> Vec<(usize, Arc<LegacySession>)> {
+        let slots = self.opened().map(|open| &*open.servers).unwrap_or_default();
+        let open = |slot: &tokio::sync::Mutex<Option<Arc<LegacySession>>>| slot.try_lock().ok().and_then(|slot| slot.clone());
+        slots.iter().enumerate().filter_map(|(index, slot)| Some((index, open(slot)?))).collect()
     }
 
     fn listen(self: &Arc<Self>, index: usize, upstream: Arc<Upstream>, session: Arc<LegacySession>) {
@@ -326,10 +322,10 @@ impl Session {
     }
 
     /// The stream of what is said by itself. A client that opens it anew takes it from whoever had it.
-    pub async fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>]) -> (mpsc::Sender<Bytes>, Outflow) {
+    pub fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>]) -> (mpsc::Sender<Bytes>, Outflow) {
         let (sender, outflow) = Outflow::events();
         *lock(&self.open(servers.len()).standing) = Some(sender.clone());
-        for (index, session) in self.servers().await {
+        for (index, session) in self.servers() {
             if session.speaks() == Speaks::OnRequest
                 && let Some(upstream) = servers.get(index)
             {
@@ -351,7 +347,7 @@ impl Session {
     }
 
     async fn close(&self) {
-        for (_, session) in self.servers().await {
+        for (_, session) in self.servers() {
             session.close().await;
         }
     }

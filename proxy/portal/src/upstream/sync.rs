@@ -28,6 +28,8 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(120);
 /// How long fetching one page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take until a server has said what it is and what it offers.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before a server that is gone is tried again, at first.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// And at most.
@@ -72,7 +74,8 @@ impl Upstream {
     pub async fn keep(self: Arc<Self>) {
         let mut retry = FIRST_RETRY;
         loop {
-            match self.connect().await {
+            let connected = tokio::time::timeout(CONNECT_PATIENCE, self.connect()).await;
+            match connected.unwrap_or(Err(UpstreamError::Timeout(CONNECT_PATIENCE))) {
                 Ok(own) => {
                     retry = FIRST_RETRY;
                     let why = self.stay(&own).await;
