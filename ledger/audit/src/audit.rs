@@ -276,12 +276,14 @@ impl Task {
                 entry.head = head;
             }
             if let Some(error) = self.store.append(&entries).await.err() {
-                // It may have been written all the same, or another writer was faster: the store knows.
+                // It may have been written all the same, or another writer was faster: the store knows. A conflict is always
+                // another writer's doing, even where it wrote the very same record in the same millisecond.
+                let conflict = matches!(error, StoreError::Conflict);
                 let now = self.store.head().await?;
-                if now != head {
+                if conflict || now != head {
                     tries += 1;
                     self.head = now;
-                    if matches!(error, StoreError::Conflict) && tries < TRIES {
+                    if conflict && tries < TRIES {
                         continue;
                     }
                     return Err(error);
