@@ -52,10 +52,13 @@ pub fn request(bytes: &[u8]) -> Request {
             || (header.name.eq_ignore_ascii_case("content-length") && header.value != b"0")
     });
     let target = request.path.and_then(|path| path.parse::<Authority>().ok());
-    match (request.method, target.as_ref().and_then(|target| Some((target.host(), target.port_u16()?)))) {
+    let place = target.as_ref().and_then(|target| {
+        let host = target.host();
+        Some((host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host), target.port_u16()?))
+    });
+    match (request.method, place) {
         (Some("CONNECT"), Some((host, port))) if !has_body && !host.is_empty() && port != 0 => {
-            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
-            Request::Whole { length, host, port }
+            Request::Whole { length, host: host.to_owned(), port }
         }
         _ => Request::Other,
     }
@@ -107,6 +110,7 @@ mod tests {
             &b"GET http://a.example/ HTTP/1.1\r\n\r\n"[..],
             b"CONNECT a.example HTTP/1.1\r\n\r\n",
             b"CONNECT a.example:0 HTTP/1.1\r\n\r\n",
+            b"CONNECT []:8443 HTTP/1.1\r\n\r\n",
             b"CONNECT a.example:1 HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
             b"CONNECT a.example:1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
             b"\x16\x03\x01\x02\x00",
