@@ -262,7 +262,7 @@ impl Config {
         if check.wrong.is_empty() { Ok(config) } else { Err(complaint(path, &check.wrong)) }
     }
 
-    /// Most redirected connections of one user.
+    /// Most connections of one user.
     pub fn max_connections_per_user(&self) -> usize {
         self.proxy.max_connections_per_user.unwrap_or((self.proxy.max_connections / 4).max(1))
     }

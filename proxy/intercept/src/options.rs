@@ -22,7 +22,7 @@ pub struct ProxyOptions {
     pub own_listeners: Vec<SocketAddr>,
     /// Most client connections at a time; further ones wait to be accepted.
     pub max_connections: usize,
-    /// Most redirected connections of one user at a time; further ones are refused.
+    /// Most connections of one user at a time, redirected or of a program that was told of the proxy; further ones are refused.
     pub max_connections_per_user: usize,
     /// How long a client may take to send its ClientHello or request head.
     pub hello_timeout: Duration,
