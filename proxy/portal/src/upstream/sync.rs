@@ -160,8 +160,13 @@ impl Upstream {
                             return why;
                         }
                     }
-                    // Streams end; it is listened again after the next look.
-                    None => watching = Watching::Not,
+                    // Streams end, with their server or without; it is listened again after the next look.
+                    None => {
+                        watching = Watching::Not;
+                        if let Err(why) = probe(own).await {
+                            return why;
+                        }
+                    }
                 },
                 _ = look.tick() => {
                     if let Err(why) = probe(own).await {
