@@ -14,6 +14,12 @@ pub enum UpstreamError {
         /// For the log only: it may name addresses.
         detail: String,
     },
+    /// It took the connection and closed it again.
+    #[error("it closed the connection without an answer")]
+    Dropped {
+        /// For the log only.
+        detail: String,
+    },
     /// It was found to be gone, and is not asked again before it is back.
     #[error("it has been unreachable for {0:?}; it is tried again in the background")]
     Down(Duration),
@@ -70,12 +76,16 @@ impl UpstreamError {
     /// Whether it says that the server is not there, rather than something about this request.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Timeout(_) | Self::Down(_))
+        matches!(self, Self::Unreachable { .. } | Self::Dropped { .. } | Self::Timeout(_) | Self::Down(_))
     }
 }
 
 impl From<SendError> for UpstreamError {
     fn from(error: SendError) -> Self {
-        Self::Unreachable { detail: error.to_string() }
+        let detail = error.to_string();
+        match error {
+            SendError::Dial(_) | SendError::Tls(_) => Self::Unreachable { detail },
+            _ => Self::Dropped { detail },
+        }
     }
 }

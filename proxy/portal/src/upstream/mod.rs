@@ -152,11 +152,13 @@ impl Upstream {
         }
     }
 
-    /// A request failed in a way that says the server is gone: have it looked for.
+    /// A request failed in a way that says the server is gone: have it looked for. Where it cannot even be connected to,
+    /// it is gone, and whoever asks next is told so.
     pub fn suspect(&self, error: &UpstreamError) {
         if error.is_absence() {
             if let UpstreamError::Unreachable { detail } = error {
                 tracing::info!(server = %self.id, "not reachable: {detail}");
+                self.gone(error.clone());
             }
             self.look.notify_one();
         }

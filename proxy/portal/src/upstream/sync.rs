@@ -96,7 +96,8 @@ impl Upstream {
         }
     }
 
-    fn gone(&self, why: UpstreamError) {
+    /// It is down. Told once, however often it is found.
+    pub(super) fn gone(&self, why: UpstreamError) {
         tracing::warn!(server = %self.id, "is down: {why}");
         let changed = self.presence.send_if_modified(|presence| match presence {
             Presence::Down { why: old, .. } => {
@@ -127,21 +128,28 @@ impl Upstream {
             // Whatever else a server says to a method that it does not know: it is of the other era.
             Err(_) => Own::Legacy(self.reach.legacy(&client).await?),
         };
-        let (era, face) = match &own {
-            Own::Modern(peer) => (Era::Modern, &peer.face),
-            Own::Legacy(session) => (Era::Legacy, &session.face),
-        };
-        let face = Arc::new(face.clone());
-        for kind in offered(&face.capabilities) {
-            self.fetch(&own, kind).await?;
-        }
+        self.fetch_all(&own).await?;
         if let Own::Modern(peer) = &own {
             self.modern.store(Some(peer.clone()));
         }
-        tracing::info!(server = %self.id, era = era.as_str(), "is there");
-        self.presence.send_replace(Presence::Up { era, face });
+        tracing::info!(server = %self.id, "is there");
+        self.presence.send_replace(own.presence());
         self.tell(Change::Presence);
         Ok(own)
+    }
+
+    /// It answers: whoever took it for gone was wrong.
+    fn is_there(&self, own: &Own) {
+        let back = self.presence.send_if_modified(|presence| {
+            let was_down = !presence.is_up();
+            if was_down {
+                *presence = own.presence();
+            }
+            was_down
+        });
+        if back {
+            self.tell(Change::Presence);
+        }
     }
 
     /// Stays connected until that ends; says why.
@@ -172,6 +180,7 @@ impl Upstream {
                     if let Err(why) = probe(own).await {
                         return why;
                     }
+                    self.is_there(own);
                     if let Watching::Not = watching {
                         watching = watch(own, &watched).await;
                     }
@@ -186,6 +195,7 @@ impl Upstream {
                     if let Err(why) = probe(own).await {
                         return why;
                     }
+                    self.is_there(own);
                 }
                 () = self.rewatch.notified() => {
                     let now = self.watched();
@@ -289,6 +299,14 @@ impl Upstream {
 }
 
 impl Own {
+    fn presence(&self) -> Presence {
+        let (era, face) = match self {
+            Self::Modern(peer) => (Era::Modern, &peer.face),
+            Self::Legacy(session) => (Era::Legacy, &session.face),
+        };
+        Presence::Up { era, face: Arc::new(face.clone()) }
+    }
+
     fn capabilities(&self) -> &Bytes {
         match self {
             Self::Modern(peer) => &peer.face.capabilities,
