@@ -59,8 +59,8 @@ pub struct Sensor {
     peer: Option<String>,
 }
 
-/// The sensor's allocator is to give memory back at once. It reads this when the process starts.
-const FRUGAL: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_PAGE_FULL_RETAIN", "0")];
+/// The sensor's allocator is to give memory back at once, and take none in huge pages. It reads this when the process starts.
+const FRUGAL: [(&str, &str); 3] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_PAGE_FULL_RETAIN", "0"), ("MIMALLOC_ALLOW_THP", "0")];
 
 impl Sensor {
     pub fn run(self) -> Result<()> {
