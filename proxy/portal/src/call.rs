@@ -151,15 +151,19 @@ impl Portal {
                 };
                 Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
-            // Which server a task belongs to is clear only where there is one.
-            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update" if self.servers.len() == 1 => Ok(Routed {
-                server: 0,
-                method: SmolStr::new(method),
-                params: params.cloned(),
-                exposed: None,
-                name: SmolStr::default(),
-                arguments: None,
-            }),
+            // Which server a task belongs to is clear only where there is one. Tasks come of tools: whoever may use none has none.
+            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update"
+                if self.servers.len() == 1 && self.view().all(Kind::Tool).iter().any(|tool| self.shows(caller, Kind::Tool, tool)) =>
+            {
+                Ok(Routed {
+                    server: 0,
+                    method: SmolStr::new(method),
+                    params: params.cloned(),
+                    exposed: None,
+                    name: SmolStr::default(),
+                    arguments: None,
+                })
+            }
             _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))),
         }
     }

@@ -156,3 +156,16 @@ async fn each_caller_sees_and_calls_what_policy_gives_their_group() {
     }
     assert!(!format!("{:?}", server.got("tools/call")).contains(eve.as_str()), "tokens of clients stay here");
 }
+
+#[tokio::test]
+async fn who_may_use_no_tool_reaches_no_task() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).policy("[{allow: {servers: [other]}}]").start().await;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        for method in ["tasks/get", "tasks/result", "tasks/cancel", "tasks/list"] {
+            let answer = client.request(method, json!({})).await;
+            assert!(answer.last()["error"]["code"].is_i64(), "{method}: {answer:?}");
+            assert!(server.got(method).is_empty(), "{method}");
+        }
+    }
+}
