@@ -12,7 +12,11 @@ use std::{path::Path, sync::Arc, time::SystemTime};
 /// # Errors
 /// A catalogue is bad.
 pub fn inspector(config: &Config, rules: Arc<RuleSet>) -> Result<Inspector, Complaint> {
-    let surroundings = Surroundings { sanctioned: config.sanctioned_hosts(), catalogue: rule_files::catalogue(&config.rules.hosts)? };
+    let surroundings = Surroundings {
+        sanctioned: config.sanctioned_hosts(),
+        catalogue: rule_files::catalogue(&config.rules.hosts)?,
+        registered: config.registered(),
+    };
     let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
     Ok(Inspector::new(rules, surroundings, bounds))
 }

@@ -23,6 +23,7 @@ mod scaffold;
 mod scoping;
 mod serve;
 mod service;
+mod starting;
 mod stored;
 mod supervise;
 mod watching;

@@ -1,32 +1,18 @@
 //! The configured portals: set up before anything is announced, served until gnomon stops.
 
-use crate::{
-    complaint::Complaint,
-    config::{self, Config},
-};
+use crate::config::{self, Config};
 use anyhow::{Context, Result};
 use gnomon_access::Authenticator;
-use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamTls};
 use gnomon_portal::{
-    Fetcher, Listening, Portal, PortalOptions,
+    Fetcher, Listening, Portal, PortalOptions, Rules,
     upstream::{
         Reach,
         http::{Endpoint, Limits, ServerPools},
     },
 };
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
 
 /// How long connections may finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -39,14 +25,14 @@ impl Portals {
     ///
     /// # Errors
     /// When a secret cannot be read, an authority is not usable, or an address is taken.
-    pub async fn open(config: &Config) -> Result<Self> {
+    pub async fn open(config: &Config, rules: &Rules) -> Result<Self> {
         if config.portals.is_empty() {
             return Ok(Self(Vec::new(), String::new()));
         }
         let pools = pools(config)?;
         let (mut portals, mut announcement) = (Vec::new(), String::new());
         for portal in &config.portals {
-            let listening = Listening::bind(portal_of(config, portal, &pools)?, portal.listen, portal.max_connections).await?;
+            let listening = Listening::bind(portal_of(config, portal, &pools, rules)?, portal.listen, portal.max_connections).await?;
             let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
             // Writing to a String cannot fail.
             let _ = writeln!(announcement, "  portal    {}: http://{address}{path} offers {servers}", portal.id);
@@ -86,7 +72,7 @@ fn pools(config: &Config) -> Result<Arc<ServerPools>> {
     Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
 }
 
-fn portal_of(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>) -> Result<Arc<Portal>> {
+fn portal_of(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>, rules: &Rules) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
         let endpoint = Endpoint::new(pools.clone(), &server.id, &server.url, server.credentials()?, Limits::default())
@@ -104,32 +90,6 @@ fn portal_of(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>)
         path: portal.path.clone(),
         policy: portal.policy.clone(),
         authenticator: Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone()))),
+        rules: Some(rules.clone()),
     }))
-}
-
-/// Serves the portals, and nothing else, until SIGTERM or SIGINT.
-///
-/// # Errors
-/// Why it could not start.
-pub fn run_alone(config: &Config, _state_dir: &Path, _switch: KillSwitch) -> Result<()> {
-    if config.portals.is_empty() {
-        return Err(Complaint::input("the configuration names no portal")
-            .next("list at least one under `portals`; docs/portal.md begins with the smallest")
-            .into());
-    }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let portals = Portals::open(config).await?;
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        write!(io::stderr(), "gnomon {}: {} portals\n{}", env!("CARGO_PKG_VERSION"), config.portals.len(), portals.announcement())
-            .context("writing to standard error")?;
-        let (stop, stopping) = watch::channel(false);
-        let serving = tokio::spawn(portals.run(stopping));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        let _ = stop.send(true);
-        let _ = serving.await;
-        Ok(())
-    })
 }

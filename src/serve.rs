@@ -4,42 +4,36 @@
 use crate::{
     arming,
     complaint::Complaint,
-    config::{Config, Jsonl, Switch},
+    config::{Config, Jsonl},
     exporting::Exports,
-    judging, line,
+    line,
     options::ledger_in,
     portals::Portals,
     reviewing::Reviewing,
     rule_changes::RuleChanges,
     rule_files, service,
+    starting::{Core, Scraped},
     watching::{Sensors, Watching},
 };
 use anyhow::{Context, Result};
 use gnomon_engine::Lint;
 use gnomon_host::switch::Switch as KillSwitch;
-use gnomon_http::{CertificateAuthority, Provenance};
 use gnomon_inspect::{Inspector, Sighting};
-use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Reload, Secret, serve_metrics};
-use gnomon_ledger::{EventFilter, JsonlTarget, Ledger, LedgerError, LedgerOptions, Reader, Writer};
+use gnomon_intercept::{Metrics, Recorder, Reload, serve_metrics};
+use gnomon_ledger::{EventFilter, Reader};
 use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
+use gnomon_portal::Rules;
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Write},
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
-
-/// Bytes of a GiB.
-const GIB: u64 = 1 << 30;
-/// Seconds of a day.
-const DAY: u64 = 24 * 60 * 60;
 
 /// How often the clock is looked at while an exception is to end.
 const CLOCK: Duration = Duration::from_secs(10);
@@ -62,12 +56,22 @@ pub enum Narration {
     Json,
 }
 
-/// Runs until SIGTERM or SIGINT. `switch` disarms it. `sensors` is where links to sensors come from, if there are to be any.
+/// What serves.
+pub enum Parts {
+    /// The inline proxy and the portals; links to sensors come from here, if there are to be any.
+    Everything(Option<Sensors>),
+    /// The portals alone.
+    Portals,
+}
+
+/// Runs until SIGTERM or SIGINT. `switch` disarms it.
 ///
 /// # Errors
 /// Why it could not start, or what broke while it ran.
-pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Narration, sensors: Option<Sensors>) -> Result<()> {
-    check_listener(config)?;
+pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Narration, serving: Parts) -> Result<()> {
+    if let Parts::Everything(_) = serving {
+        check_listener(config)?;
+    }
     // What is announced can be pasted elsewhere, so paths are whole.
     let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     // Two streams of lines in one output could not be told apart.
@@ -79,27 +83,40 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         }
         // Before the rules are read, so that no change is missed.
         let mut changes = RuleChanges::of(&config.rules);
-        let Started { mut read, proxy, metrics, recorder, inspector, mut writer, stop, announcement } = start(config, state_dir).await?;
-        // Before anything is served.
-        let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
-        let portals = Portals::open(config).await?;
-        let mut signals = Signals::new()?;
-        let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
-        let (proxy, watching, scope) = match sensors {
-            None => (proxy, None, PROXY_ALONE),
-            Some(sensors) => {
-                let (proxy, watching) = Watching::start(proxy, sensors, &config.scopes, inspector.clone(), recorder.clone())?;
-                (proxy, Some(watching), WITH_SENSOR)
+        let scraped = if let Parts::Portals = serving { Scraped::IfFree } else { Scraped::Surely };
+        let core = Core::open(config, state_dir, scraped).await?;
+        let (proxy, watching, announcement) = match serving {
+            Parts::Portals => (None, None, portals_alone(config, &core)),
+            Parts::Everything(sensors) => {
+                let (proxy, announcement) = core.proxy(config, state_dir).await?;
+                match sensors {
+                    None => (Some(proxy), None, format!("{announcement}{PROXY_ALONE}{}", scopes(config))),
+                    Some(sensors) => {
+                        let (inspector, recorder) = (core.inspector.clone(), core.recorder.clone());
+                        let (proxy, watching) = Watching::start(proxy, sensors, &config.scopes, inspector, recorder)?;
+                        (Some(proxy), Some(watching), format!("{announcement}{WITH_SENSOR}{}", scopes(config)))
+                    }
+                }
             }
         };
+        let Core { mut read, metrics, recorder, inspector, mut writer } = core;
+        // Before anything is served.
+        let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
+        let portals = Portals::open(config, &Rules { inspector: inspector.clone(), recorder: recorder.clone() }).await?;
+        let mut signals = Signals::new()?;
+        let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;
         // To standard error: standard output is for events and detections.
-        write!(io::stderr(), "{announcement}{scope}{}{}", scopes(config), portals.announcement()).context("writing to standard error")?;
+        write!(io::stderr(), "{announcement}{}", portals.announcement()).context("writing to standard error")?;
+        let (stop, _) = watch::channel(false);
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
             // A dropped sender stops too.
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        let mut serving = tokio::spawn(proxy.run(stopped(stop.subscribe())));
+        let mut serving = match proxy {
+            Some(proxy) => tokio::spawn(proxy.run(stopped(stop.subscribe()))),
+            None => tokio::spawn(stopped(stop.subscribe())),
+        };
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
         let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone());
@@ -169,121 +186,11 @@ pub fn check_listener(config: &Config) -> Result<(), Complaint> {
     .next("listen on 127.0.0.1, or list users with passwords under proxy.users in the configuration"))
 }
 
-/// What is open and ready, but does not serve yet.
-struct Started {
-    read: rule_files::RuleText,
-    proxy: Proxy,
-    metrics: Option<TcpListener>,
-    recorder: Arc<Recorder>,
-    inspector: Arc<Inspector>,
-    writer: Writer,
-    stop: watch::Sender<bool>,
-    announcement: String,
-}
-
-/// How long a gnomon that still writes to the ledger is waited for: one that is about to end takes a moment.
-const WRITES_STILL: Duration = Duration::from_secs(5);
-/// How often it is looked whether it has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-async fn open_ledger(options: &LedgerOptions) -> Result<(Ledger, Writer), LedgerError> {
-    let began = Instant::now();
-    let mut told = false;
-    loop {
-        match Ledger::open(options.clone()).await {
-            Err(busy @ LedgerError::Busy { .. }) if began.elapsed() < WRITES_STILL => {
-                if !told {
-                    let _ = writeln!(io::stderr(), "gnomon: {busy}; waiting up to {} s for it to end", WRITES_STILL.as_secs());
-                    told = true;
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            opened => return opened,
-        }
-    }
-}
-
-async fn start(config: &Config, state_dir: &Path) -> Result<Started> {
-    let read = rule_files::RuleText::of(&config.rules)?;
-    let rules = Arc::new(read.compile(Lint::Skip)?);
-    let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
-    let users =
-        config.proxy.users.iter().map(|user| Ok(ProxyUser { name: user.name.clone(), password: Secret::new(user.password.fetch()?) }));
-    let users = users.collect::<Result<Vec<_>, Complaint>>()?;
-    let (ca, provenance) = CertificateAuthority::load_or_create(state_dir)?;
-    let fingerprint = ca.fingerprint_sha256();
-    for path in &config.proxy.upstream_ca {
-        let next = "name existing, readable files in proxy.upstream_ca";
-        File::open(path).map_err(|error| Complaint::unreadable(path.display(), path, &error, next))?;
-    }
-    let metrics = match config.metrics {
-        Switch::Off => None,
-        Switch::On(address) => Some(listen(address).await?),
-    };
-    let own_listeners = metrics.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let (ledger, writer) = open_ledger(&ledger_options(config, state_dir)).await?;
-    let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
-    recorder.metrics().ca_not_after(ca.certificate().not_after().unix_timestamp());
-    let options = ProxyOptions {
-        listen: config.proxy.listen,
-        bypass: config.bypass_hosts(),
-        users,
-        upstream_ca: config.proxy.upstream_ca.clone(),
-        resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
-        own_listeners,
-        max_connections: config.proxy.max_connections,
-        max_connections_per_user: config.max_connections_per_user(),
-        ..ProxyOptions::default()
-    };
-    let proxy = Proxy::bind(options, inspector.clone(), recorder.clone(), Arc::new(ca)).await?;
-    let scrape = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
-    let ca_file = state_dir.join("ca.pem");
-    let announcement = announce(proxy.local_addr(), scrape, &ca_file, (&fingerprint, provenance), rules.rules().len());
-    Ok(Started { read, proxy, metrics, recorder, inspector, writer, stop: watch::channel(false).0, announcement })
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let complaint = Complaint::own(format!("cannot listen on {address} for metrics: {error}"));
-        let step = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program (perhaps another gnomon) has it: stop it, or choose another with --metrics, or --metrics off"
-            }
-            _ => "choose another address with --metrics, or --metrics off",
-        };
-        complaint.next(step).into()
-    })
-}
-
-fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
-    let mut options = LedgerOptions::new(ledger_in(state_dir));
-    options.jsonl = match &config.events.jsonl {
-        Jsonl::Off => JsonlTarget::None,
-        Jsonl::Stdout => JsonlTarget::Stdout,
-        Jsonl::File(path) => JsonlTarget::File(path.clone()),
-    };
-    options.retention = Duration::from_secs(config.events.days * DAY);
-    options.max_bytes = config.events.max_gib * GIB;
-    options
-}
-
-/// What a person needs to know to use it, and what it does not do.
-fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&str, Provenance), rules: usize) -> String {
-    let (fingerprint, provenance) = key;
-    let made = match provenance {
-        Provenance::Created => "made just now; no client trusts it yet",
-        Provenance::Loaded => "as before",
-    };
-    let ca = ca.display();
-    let scrape = metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
-    format!(
-        "gnomon {version}: inline proxy on {proxy}, {rules} rules\n\
-         \x20 CA        {ca} ({made}), SHA-256 {fingerprint}\n\
-         \x20 metrics   {scrape}\n\
-         \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} SSL_CERT_FILE={ca} COMMAND\n\
-         \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n",
-        version = env!("CARGO_PKG_VERSION"),
-    )
+/// What a person needs to know of a gnomon that serves portals alone; they follow.
+fn portals_alone(config: &Config, core: &Core) -> String {
+    let (portals, rules) = (config.portals.len(), core.inspector.rules().rules().len());
+    let scrape = core.scraped_at().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
+    format!("gnomon {}: {portals} portals, {rules} rules\n  metrics   {scrape}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// What the configuration says of scopes, a line each.

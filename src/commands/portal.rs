@@ -1,6 +1,10 @@
 //! `gnomon portal`: the sanctioned portal alone.
 
-use crate::{options::ServeFlags, portals};
+use crate::{
+    complaint::Complaint,
+    options::ServeFlags,
+    serve::{self, Narration, Parts},
+};
 use anyhow::Result;
 use clap::Args;
 
@@ -14,6 +18,11 @@ impl Portal {
     pub fn run(self) -> Result<()> {
         let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
-        portals::run_alone(&config, &state_dir, switch)
+        if config.portals.is_empty() {
+            return Err(Complaint::input("the configuration names no portal")
+                .next("list at least one under `portals`; docs/portal.md begins with the smallest")
+                .into());
+        }
+        serve::run(&config, &state_dir, switch, Narration::Silent, Parts::Portals)
     }
 }

@@ -18,6 +18,6 @@ impl Proxy {
     pub fn run(self) -> Result<()> {
         let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
-        serve::run(&config, &state_dir, switch, Narration::Silent, None)
+        serve::run(&config, &state_dir, switch, Narration::Silent, serve::Parts::Everything(None))
     }
 }

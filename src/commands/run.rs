@@ -48,7 +48,7 @@ impl Run {
             Format::Text => Narration::Lines,
             Format::Json => Narration::Json,
         };
-        serve::run(&config, &state_dir, switch, narration, sensors)
+        serve::run(&config, &state_dir, switch, narration, serve::Parts::Everything(sensors))
     }
 
     fn supervise(self) -> Result<()> {

@@ -18,7 +18,7 @@ pub use secret::SecretRef;
 
 use crate::complaint::Complaint;
 use gnomon_http::ResolveOverride;
-use gnomon_inspect::{Enforcement, HostPatterns};
+use gnomon_inspect::{Enforcement, HostPatterns, Registered};
 use gnomon_packs::{Enablement, Pack, packs};
 use raw::Wrong;
 use serde_saphyr::{Location, Spanned};
@@ -267,9 +267,23 @@ impl Config {
         self.proxy.max_connections_per_user.unwrap_or((self.proxy.max_connections / 4).max(1))
     }
 
-    /// The servers that the organisation allows.
+    /// The servers that the organisation allows: those it names, and those that portals offer, and the portals.
     pub fn sanctioned_hosts(&self) -> HostPatterns {
-        patterns(&self.sanctioned)
+        let pattern = |(host, port): (String, u16)| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let offered = self.offered().filter_map(Server::place).map(pattern);
+        let portals = self.portals.iter().flat_map(Portal::places).map(pattern);
+        patterns(&self.sanctioned.iter().cloned().chain(offered).chain(portals).collect::<Vec<_>>())
+    }
+
+    /// Where the servers are that portals offer, and their ids.
+    pub fn registered(&self) -> Registered {
+        let place = |server: &Server| server.place().map(|(host, port)| (host, port, server.id.as_str().into()));
+        self.offered().filter_map(place).collect()
+    }
+
+    /// The servers that some portal offers.
+    fn offered(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().filter(|server| self.portals.iter().any(|portal| portal.servers.contains(&server.id)))
     }
 
     /// The servers whose TLS is never opened.

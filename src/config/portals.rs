@@ -73,6 +73,11 @@ impl Server {
         Ok(headers)
     }
 
+    /// The host and port of its URL.
+    pub fn place(&self) -> Option<(String, u16)> {
+        place(&self.url)
+    }
+
     pub(super) fn to_json(&self) -> Value {
         let transport = match self.transport {
             Transport::Either => "either",
@@ -92,6 +97,13 @@ impl Server {
 }
 
 impl Portal {
+    /// The hosts and ports that clients know it by.
+    pub fn places(&self) -> impl Iterator<Item = (String, u16)> {
+        let (ip, port) = (self.listen.ip(), self.listen.port());
+        let local = ip.is_loopback().then(|| ("localhost".to_owned(), port));
+        place(&self.url).into_iter().chain([(ip.to_string(), port)]).chain(local)
+    }
+
     pub(super) fn to_json(&self) -> Value {
         json!({
             "id": self.id,
@@ -114,6 +126,14 @@ impl Portal {
             "max_connections": self.max_connections,
         })
     }
+}
+
+/// The host and port of a URL that was checked when it was read.
+fn place(url: &str) -> Option<(String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    Some((host, uri.port_u16().unwrap_or(usual)))
 }
 
 impl Check<'_> {

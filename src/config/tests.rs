@@ -34,6 +34,20 @@ fn setting(path: &str, sample: &str) -> String {
 }
 
 #[test]
+fn what_a_portal_offers_is_sanctioned_and_known_by_its_id_and_what_none_offers_is_not() {
+    let text = "servers:\n  - {id: docs, url: 'https://docs.example/mcp'}\n  - {id: six, url: 'http://[2001:db8::1]:81/mcp'}\n  \
+                - {id: idle, url: 'https://idle.example/mcp'}\nportals:\n  - {id: main, listen: '127.0.0.1:8080', servers: [docs, six]}\n";
+    let config = Config::parse(text, Path::new("gnomon.yml")).unwrap();
+    let (sanctioned, registered) = (config.sanctioned_hosts(), config.registered());
+    for (host, port, id) in [("docs.example", 443, Some("docs")), ("2001:db8::1", 81, Some("six")), ("idle.example", 443, None)] {
+        assert_eq!(registered.at(host, port).map(|id| id.as_str()), id, "{host}");
+        assert_eq!(sanctioned.matches(host, port), id.is_some(), "{host}");
+    }
+    assert!(sanctioned.matches("127.0.0.1", 8080) && sanctioned.matches("localhost", 8080), "the portal itself");
+    assert!(!sanctioned.matches("docs.example", 8443) && registered.at("docs.example", 8443).is_none());
+}
+
+#[test]
 fn every_key_of_the_table_is_read_and_every_sample_is_valid() {
     for key in KEYS {
         let text = setting(key.path, key.sample);

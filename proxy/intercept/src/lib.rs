@@ -51,3 +51,4 @@ pub use owners::{Owned, Owners};
 pub use proxy::Proxy;
 pub use recorder::Recorder;
 pub use scrape::serve_metrics;
+pub use upload::Watched;

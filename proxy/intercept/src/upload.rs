@@ -19,10 +19,10 @@ use std::{
 pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
 
 /// An exchange that both bodies look at. When the last of them is gone, what is not yet reported is.
-pub(crate) struct Watched {
+pub struct Watched {
     state: Mutex<State>,
     recorder: Arc<Recorder>,
-    pub started: Instant,
+    pub(crate) started: Instant,
 }
 
 struct State {
@@ -42,6 +42,8 @@ enum Sending {
 }
 
 impl Watched {
+    /// An exchange that began at `started`.
+    #[must_use]
     pub fn new(exchange: Exchange, recorder: Arc<Recorder>, started: Instant) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State { exchange, refusal: None, sending: Sending::Yes(None), told: Told::default() }),
@@ -71,12 +73,12 @@ impl Watched {
     }
 
     /// The answer has begun: what is left of the body belongs to nobody.
-    pub fn answered(&self) {
+    pub(crate) fn answered(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).sending = Sending::Answered;
     }
 
     /// What was not read of the body of a request that could not be sent.
-    pub fn take_unsent(&self) -> Option<Incoming> {
+    pub(crate) fn take_unsent(&self) -> Option<Incoming> {
         match &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).sending {
             Sending::Yes(unsent) => unsent.take(),
             Sending::Answered => None,
@@ -91,7 +93,7 @@ impl Watched {
     }
 
     /// Why the upload was broken off, if it was, and what the client has still to send.
-    pub fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Incoming>)> {
+    pub(crate) fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Incoming>)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
     }
 }

@@ -1,28 +1,29 @@
 //! One request that a server is to answer: where it goes, and how it gets there from either era to either.
 
 use crate::{
-    catalogue::Kind,
     era::meta,
+    judged::{Judged, Whose},
     members::Members,
     parked::ParkedCall,
     portal::{Portal, as_text, with_text},
-    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, quoted},
+    route::Routed,
+    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
     upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, modern::with_meta},
-    view::{Exposed, Prefix, may_come_of, split_name},
 };
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Capability, Decision, Hints, arguments};
-use http::HeaderMap;
+use gnomon_access::Caller;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
-use smol_str::SmolStr;
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// How often a server may ask for more before it must answer.
 const MAX_ROUNDS: usize = 10;
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// How long a call's event waits for its answer.
+const OVERDUE: Duration = Duration::from_secs(2);
 
 /// What is said to the client before its answer.
 #[derive(Debug)]
@@ -48,20 +49,19 @@ pub enum From {
 pub struct Call {
     pub caller: Arc<Caller>,
     pub from: From,
+    /// The client's `User-Agent`.
+    pub agent: Option<HeaderValue>,
     pub emit: mpsc::Sender<Emission>,
 }
 
-/// Where a request goes.
-#[derive(Debug)]
-pub struct Routed {
-    server: usize,
-    method: SmolStr,
-    params: Option<Bytes>,
-    /// What is called, where it is on a list.
-    exposed: Option<Arc<Exposed>>,
-    /// The name as the client wrote it.
-    name: SmolStr,
-    arguments: Option<Value>,
+impl Call {
+    pub(crate) fn whose(&self) -> Whose<'_> {
+        let client = match &self.from {
+            From::Session(session) => &session.client,
+            From::Stateless(client) => client,
+        };
+        Whose { caller: &self.caller, client, agent: self.agent.as_ref() }
+    }
 }
 
 /// A request under way with a server of the older era: it is told when nobody waits any more.
@@ -102,154 +102,6 @@ enum Driven {
 }
 
 impl Portal {
-    /// Finds where a request goes.
-    ///
-    /// # Errors
-    /// What the client is told where it goes nowhere.
-    pub(crate) fn route(&self, caller: &Caller, method: &str, params: Option<&Bytes>) -> Result<Routed, RpcError> {
-        let members = Members::of(params).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
-        let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
-        let routed = |server, exposed, name: &str, params, arguments| Routed {
-            server,
-            method: SmolStr::new(method),
-            params: Some(params),
-            exposed,
-            name: SmolStr::new(name),
-            arguments,
-        };
-        match method {
-            "tools/call" | "prompts/get" => {
-                let kind = if method == "tools/call" { Kind::Tool } else { Kind::Prompt };
-                let name = members.text("name").ok_or_else(|| missing("name"))?;
-                let exposed = self.named(caller, kind, &name)?;
-                let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
-                let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
-                let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
-                let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
-                self.permit(caller, &asked, &name)?;
-                Ok(routed(exposed.server, Some(exposed), &name, params, arguments))
-            }
-            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-                let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
-                let (server, own) = self.resource(caller, &uri)?;
-                Ok(routed(server, None, &uri, members.with(&[("uri", Some(&quoted(&own)))]), None))
-            }
-            "completion/complete" => {
-                let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
-                let (server, changed) = match reference.text("type").as_deref() {
-                    Some("ref/prompt") => {
-                        let name = reference.text("name").ok_or_else(|| missing("name"))?;
-                        let exposed = self.named(caller, Kind::Prompt, &name)?;
-                        (exposed.server, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
-                    }
-                    Some("ref/resource") => {
-                        let uri = reference.text("uri").ok_or_else(|| missing("uri"))?;
-                        let (server, own) = self.resource(caller, &uri)?;
-                        (server, reference.with(&[("uri", Some(&quoted(&own)))]))
-                    }
-                    _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`")),
-                };
-                Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
-            }
-            // Which server a task belongs to is clear only where there is one. Tasks come of tools: whoever may use none has none.
-            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update"
-                if self.servers.len() == 1 && self.view().all(Kind::Tool).iter().any(|tool| self.shows(caller, Kind::Tool, tool)) =>
-            {
-                Ok(Routed {
-                    server: 0,
-                    method: SmolStr::new(method),
-                    params: params.cloned(),
-                    exposed: None,
-                    name: SmolStr::default(),
-                    arguments: None,
-                })
-            }
-            _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))),
-        }
-    }
-
-    /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
-    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<(), RpcError> {
-        match self.options.policy.decide(caller, asked) {
-            Decision::Allow { .. } => Ok(()),
-            Decision::Deny { line } => {
-                let why = match line.and_then(|line| line.reason) {
-                    Some(reason) => format!("`{}` may not be called like this: {reason}", shortened(name)),
-                    None => format!("`{}` may not be called with these arguments", shortened(name)),
-                };
-                Err(RpcError::new(INVALID_PARAMS, why))
-            }
-        }
-    }
-
-    fn may_read(&self, caller: &Caller, server: usize, capability: Capability, uri: &str) -> bool {
-        let asked = Asked {
-            portal: &self.options.id,
-            server: &self.servers[server].id,
-            capability,
-            name: uri,
-            hints: Hints::default(),
-            arguments: None,
-        };
-        self.options.policy.decide(caller, &asked).is_allow()
-    }
-
-    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, RpcError> {
-        let what = if kind == Kind::Tool { "tool" } else { "prompt" };
-        if let Some(exposed) = self.view().named(kind, name).filter(|exposed| self.shows(caller, kind, exposed)) {
-            return Ok(exposed.clone());
-        }
-        // It may be a server's that was never there yet.
-        let server = split_name(kind, name).and_then(|(id, _)| self.servers.iter().find(|server| server.id == id));
-        match server.map(|server| server.check()) {
-            Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id)))),
-            _ => Err(RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)))),
-        }
-    }
-
-    /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
-    /// as long as it is clear which that is.
-    pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>), RpcError> {
-        let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
-        let (server, own) = self.owner(uri).ok_or_else(unknown)?;
-        if self.may_read(caller, server, Capability::Resource, &own) { Ok((server, own)) } else { Err(unknown()) }
-    }
-
-    /// Whose resource it is, by what is on the lists. Of several servers that could have it none is guessed.
-    fn owner<'a>(&self, uri: &'a str) -> Option<(usize, Cow<'a, str>)> {
-        let view = self.view();
-        if let Some(exposed) = view.named(Kind::Resource, uri) {
-            return Some((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
-        }
-        if self.options.prefix == Prefix::Always
-            && let Some((id, own)) = split_name(Kind::Resource, uri)
-            && let Some(server) = self.servers.iter().position(|server| server.id == id)
-        {
-            return Some((server, Cow::Borrowed(own)));
-        }
-        let of = |kind, fits: &dyn Fn(&str) -> bool| {
-            let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.server).collect();
-            owners.dedup();
-            owners
-        };
-        let mut owners = of(Kind::Resource, &|name| name == uri);
-        if owners.is_empty() {
-            owners = of(Kind::Template, &|template| may_come_of(template, uri));
-        }
-        if owners.is_empty() {
-            owners = (0..self.servers.len())
-                .filter(|index| {
-                    let presence = self.servers[*index].presence();
-                    presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
-                })
-                .collect();
-        }
-        match *owners {
-            [only] => Some((only, Cow::Borrowed(uri))),
-            _ => None,
-        }
-    }
-
     /// Has a server answer.
     pub(crate) async fn serve(&self, call: &Call, routed: Routed) -> Outcome {
         let Some(server) = self.servers.get(routed.server) else {
@@ -262,44 +114,70 @@ impl Portal {
                 return failed_tool(&error.message);
             }
         }
+        let judged = match &server.judge {
+            None => Judged::unjudged(),
+            Some(judge) => match judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()) {
+                Ok(judged) => judged,
+                Err(error) => return refused(&routed, &error, &server.id),
+            },
+        };
         let served = async {
             server.check()?;
-            match &call.from {
-                From::Session(session) => self.in_session(call, session, &routed).await,
-                From::Stateless(client) => self.stateless(call, client, &routed).await,
+            let outcome = match &call.from {
+                From::Session(session) => self.in_session(call, session, &routed, &judged).await,
+                From::Stateless(client) => self.stateless(call, client, &routed, &judged).await,
+            }?;
+            judged.answered(server.judge.as_ref(), &routed.id, &outcome)?;
+            Ok(outcome)
+        };
+        let mut served = pin!(served);
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut served => outcome,
+            () = tokio::time::sleep(OVERDUE) => {
+                judged.overdue();
+                served.await
             }
         };
-        match served.await {
+        match outcome {
             Ok(outcome) => checked(&routed, outcome),
-            Err(UpstreamError::Refused(refusal)) if routed.method == "tools/call" => failed_tool(&refusal.text),
             Err(error) => {
                 server.suspect(&error);
-                error.outcome(&server.id)
+                if !matches!(error, UpstreamError::Refused(_)) {
+                    judged.failed(&error);
+                }
+                refused(&routed, &error, &server.id)
             }
         }
     }
 
-    async fn in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed) -> Result<Outcome, UpstreamError> {
+    async fn in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed, judged: &Judged) -> Result<Outcome, UpstreamError> {
         let server = &self.servers[routed.server];
         if server.may_have_sessions() {
-            match self.legacy_in_session(call, session, routed).await {
+            match self.legacy_in_session(call, session, routed, judged).await {
                 // It turned out to be of the stateless era only.
                 Err(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)) if !server.may_have_sessions() => {}
                 other => return other,
             }
         }
         let peer = server.modern().ok_or_else(|| UpstreamError::Unreachable { detail: "no connection yet".to_owned() })?;
-        self.modern_in_session(call, session, &peer, routed).await
+        self.modern_in_session(call, session, &peer, routed, judged).await
     }
 
     /// Older era to older era.
-    async fn legacy_in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed) -> Result<Outcome, UpstreamError> {
+    async fn legacy_in_session(
+        &self,
+        call: &Call,
+        session: &Arc<Session>,
+        routed: &Routed,
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
         let mut retried = false;
         loop {
             let upstream = session.server(&self.servers, routed.server).await?;
             let id = upstream.id();
             let under = Under::new(upstream.clone(), id.clone());
-            let answered = self.converse(call, session, &upstream, &id, routed).await;
+            let answered = self.converse(call, session, &upstream, &id, (routed, judged)).await;
             match answered {
                 Err(UpstreamError::SessionGone) if !retried => {
                     // The server was restarted, say: once more in a new session, without the client noticing.
@@ -308,7 +186,8 @@ impl Portal {
                     retried = true;
                 }
                 Err(error) => {
-                    if !matches!(error, UpstreamError::Timeout(_)) {
+                    // Whom nobody waits for any more is told so.
+                    if !matches!(error, UpstreamError::Timeout(_) | UpstreamError::Refused(_)) {
                         under.answered();
                     }
                     return Err(error);
@@ -328,15 +207,15 @@ impl Portal {
         session: &Session,
         upstream: &Arc<LegacySession>,
         id: &Id,
-        routed: &Routed,
+        (routed, judged): (&Routed, &Judged),
     ) -> Result<Outcome, UpstreamError> {
         let mut answer = upstream.request(id, &routed.method, routed.params.as_ref()).await?;
         loop {
-            let (question, conversation) = match self.drive(call, answer, routed.server).await? {
+            let (question, conversation) = match self.drive(call, answer, routed.server, judged).await? {
                 Driven::Answered(outcome) => return Ok(outcome),
                 Driven::Asked(question, conversation) => (question, conversation),
             };
-            match session.ask_for(upstream, &question) {
+            match session.ask_for(&self.servers[routed.server], upstream, &question) {
                 _ if question.method == "ping" => {
                     upstream.respond(&question.id, &Outcome::Result(Bytes::from_static(b"{}"))).await?;
                 }
@@ -356,6 +235,7 @@ impl Portal {
         session: &Arc<Session>,
         peer: &ModernPeer,
         routed: &Routed,
+        judged: &Judged,
     ) -> Result<Outcome, UpstreamError> {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
             return Err(UpstreamError::Untranslatable(
@@ -372,7 +252,7 @@ impl Portal {
             let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
             let params = with_meta(&members, &session.client, &further);
             let answer = peer.request(&peer.id(), &routed.method, Some(&params), self.mirrored(routed)).await?;
-            let outcome = match self.drive(call, answer, routed.server).await? {
+            let outcome = match self.drive(call, answer, routed.server, judged).await? {
                 Driven::Answered(outcome) => outcome,
                 Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
             };
@@ -380,7 +260,7 @@ impl Portal {
             let Some(wanted) = wanted_input(result) else { return Ok(outcome) };
             let mut answers = serde_json::Map::new();
             for (key, request) in wanted.requests {
-                answers.insert(key, self.ask_in_session(call, session, &request).await?);
+                answers.insert(key, self.ask_in_session(call, session, (routed, judged), &request).await?);
             }
             extra = vec![("inputResponses".to_owned(), Value::Object(answers).to_string())];
             extra.extend(wanted.state.map(|state| ("requestState".to_owned(), state)));
@@ -389,39 +269,52 @@ impl Portal {
     }
 
     /// Asks a client of the older era, and waits for its answer.
-    async fn ask_in_session(&self, call: &Call, session: &Session, request: &Value) -> Result<Value, UpstreamError> {
+    async fn ask_in_session(
+        &self,
+        call: &Call,
+        session: &Session,
+        (routed, judged): (&Routed, &Judged),
+        request: &Value,
+    ) -> Result<Value, UpstreamError> {
         let method = request["method"].as_str().unwrap_or_default();
         let params = request.get("params").map(Value::to_string);
+        let asked = Request { id: Id::number(0), method: method.into(), params: params.clone().map(Bytes::from) };
+        judged.hears(&Message::Request(asked))?;
         let (text, answer) =
             session.ask(method, params.as_deref().map(str::as_bytes)).map_err(|error| UpstreamError::Protocol(error.message))?;
         let _ = call.emit.send(Emission::Message(text)).await;
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
-            Ok(Ok(Outcome::Result(result))) => Ok(serde_json::from_slice(&result).unwrap_or_default()),
+            Ok(Ok(Outcome::Result(result))) => {
+                if let Some(judge) = &self.servers[routed.server].judge {
+                    judge.said(call.whose(), &rpc::response(None, &Outcome::Result(result.clone())))?;
+                }
+                Ok(serde_json::from_slice(&result).unwrap_or_default())
+            }
             Ok(Ok(error @ Outcome::Error(_))) => Err(UpstreamError::Rpc(error)),
             Ok(Err(_)) => Err(UpstreamError::Aborted),
             Err(_) => Err(UpstreamError::Timeout(QUESTION_PATIENCE)),
         }
     }
 
-    async fn stateless(&self, call: &Call, client: &Client, routed: &Routed) -> Result<Outcome, UpstreamError> {
+    async fn stateless(&self, call: &Call, client: &Client, routed: &Routed, judged: &Judged) -> Result<Outcome, UpstreamError> {
         let server = &self.servers[routed.server];
         match server.modern() {
             Some(peer) => {
                 let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
-                match self.drive(call, answer, routed.server).await? {
+                match self.drive(call, answer, routed.server, judged).await? {
                     Driven::Answered(outcome) => Ok(outcome),
                     Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
                 }
             }
-            None => self.legacy_stateless(call, client, routed).await,
+            None => self.legacy_stateless(call, client, routed, judged).await,
         }
     }
 
     /// Stateless era to older era.
-    async fn legacy_stateless(&self, call: &Call, client: &Client, routed: &Routed) -> Result<Outcome, UpstreamError> {
+    async fn legacy_stateless(&self, call: &Call, client: &Client, routed: &Routed, judged: &Judged) -> Result<Outcome, UpstreamError> {
         let members = Members::of(routed.params.as_ref()).unwrap_or_default();
         if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
-            return self.take_up(call, &members, &state, routed).await;
+            return self.take_up(call, &members, &state, (routed, judged)).await;
         }
         let plain = self.without_era(&members);
         let server = &self.servers[routed.server];
@@ -432,7 +325,7 @@ impl Portal {
             let under = Under::new(session.clone(), id.clone());
             let driven = async {
                 let answer = session.request(&id, &routed.method, Some(&plain)).await?;
-                self.drive(call, answer, routed.server).await
+                self.drive(call, answer, routed.server, judged).await
             };
             match driven.await {
                 Err(UpstreamError::SessionGone) if !retried => {
@@ -468,7 +361,13 @@ impl Portal {
         Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
     }
 
-    async fn take_up(&self, call: &Call, members: &Members<'_>, state: &str, routed: &Routed) -> Result<Outcome, UpstreamError> {
+    async fn take_up(
+        &self,
+        call: &Call,
+        members: &Members<'_>,
+        state: &str,
+        (routed, judged): (&Routed, &Judged),
+    ) -> Result<Outcome, UpstreamError> {
         let Some(parked) = self.parked.take(state, &call.caller.subject, &routed.name) else {
             return Err(UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, "`requestState` is not known, or no longer").into()));
         };
@@ -479,7 +378,7 @@ impl Portal {
         };
         let ParkedCall { conversation, session, under, question, .. } = parked;
         session.respond(&question, &outcome).await?;
-        match self.drive(call, Answer::Going(conversation), routed.server).await? {
+        match self.drive(call, Answer::Going(conversation), routed.server, judged).await? {
             Driven::Answered(outcome) => {
                 under.answered();
                 Ok(complete(outcome))
@@ -507,13 +406,23 @@ impl Portal {
     }
 
     /// Passes on what the server says, until it answers or asks.
-    async fn drive(&self, call: &Call, answer: Answer, server: usize) -> Result<Driven, UpstreamError> {
+    async fn drive(&self, call: &Call, answer: Answer, server: usize, judged: &Judged) -> Result<Driven, UpstreamError> {
         let mut conversation = match answer {
             Answer::Done(outcome) => return Ok(Driven::Answered(outcome)),
             Answer::Going(conversation) => conversation,
         };
         loop {
-            let emission = match conversation.next().await? {
+            let said = conversation.next().await?;
+            if let Said::Message(message) = &said
+                && let Err(error) = judged.hears(message)
+            {
+                match message {
+                    // It waits for an answer that it will not get.
+                    Message::Request(_) => return Err(error),
+                    Message::Notification(_) | Message::Response(_) => continue,
+                }
+            }
+            let emission = match said {
                 Said::Answer(outcome) => return Ok(Driven::Answered(outcome)),
                 Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
                 Said::Message(Message::Notification(notification)) => Emission::Message(self.servers[server].outward(&notification)),
@@ -551,6 +460,14 @@ fn complete(outcome: Outcome) -> Outcome {
     }
 }
 
+/// What a client is told of a call that failed.
+fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> Outcome {
+    match error {
+        UpstreamError::Refused(refusal) if routed.method == "tools/call" => failed_tool(&refusal.text),
+        other => other.outcome(server),
+    }
+}
+
 /// A tool's failure, as its result.
 pub(crate) fn failed_tool(text: &str) -> Outcome {
     Outcome::of(&json!({"content": [{"type": "text", "text": text}], "isError": true, "resultType": "complete"}))
@@ -570,9 +487,4 @@ fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
         }
         _ => outcome,
     }
-}
-
-/// A client's word in a message of ours.
-pub(crate) fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(120).collect()
 }

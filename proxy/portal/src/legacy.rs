@@ -5,6 +5,7 @@ use crate::{
     catalogue::Kind,
     era,
     front::{Accepts, Way, document, plain, refused, respond, streamed},
+    judged::Whose,
     members::Members,
     outflow::{Outflow, event},
     portal::Portal,
@@ -18,7 +19,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -48,13 +49,15 @@ impl Portal {
             Err(response) => return response,
         };
         match message {
-            Message::Request(request) => self.session_request(caller, session, request, accepts).await,
+            Message::Request(request) => self.session_request(caller, session, (headers.get(USER_AGENT).cloned(), request), accepts).await,
             Message::Notification(notification) => {
-                self.session_notification(&session, notification).await;
+                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT) };
+                self.session_notification(&session, whose, notification).await;
                 plain(StatusCode::ACCEPTED, "")
             }
             Message::Response(response) => {
-                session.answered(response).await;
+                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT) };
+                session.answered(whose, response).await;
                 plain(StatusCode::ACCEPTED, "")
             }
         }
@@ -107,7 +110,7 @@ impl Portal {
         self: &Arc<Self>,
         caller: Arc<Caller>,
         session: Arc<Session>,
-        request: Request,
+        (agent, request): (Option<HeaderValue>, Request),
         accepts: Accepts,
     ) -> Response<Outflow> {
         let id = request.id.clone();
@@ -119,7 +122,7 @@ impl Portal {
             accepts,
             way,
             move |emit| async move {
-                let call = Call { caller, from: From::Session(session.clone()), emit };
+                let call = Call { caller, from: From::Session(session.clone()), agent, emit };
                 portal.session_outcome(&call, &session, &request).await
             },
             move |outcome| document(StatusCode::OK, rpc::response(Some(&id), &outcome)),
@@ -138,7 +141,7 @@ impl Portal {
             "logging/setLevel" => Some(self.set_log_level(session, request).await),
             _ => {
                 self.settled().await;
-                let routed = match self.route(&call.caller, &request.method, request.params.as_ref()) {
+                let routed = match self.route(&call.caller, request) {
                     Ok(routed) => routed,
                     Err(error) => return Some(error.into()),
                 };
@@ -169,7 +172,7 @@ impl Portal {
         Outcome::Result(Bytes::from_static(b"{}"))
     }
 
-    async fn session_notification(&self, session: &Session, notification: Notification) {
+    async fn session_notification(&self, session: &Session, whose: Whose<'_>, notification: Notification) {
         match notification.method.as_str() {
             "notifications/cancelled" => {
                 let id = Members::of(notification.params.as_ref()).ok().and_then(|params| Id::of_json(params.get("requestId")?.as_bytes()));
@@ -180,8 +183,12 @@ impl Portal {
             // Servers' sessions begin when they are needed, and were told then.
             "notifications/initialized" => {}
             _ => {
-                for (_, server) in session.servers() {
-                    let _ = server.notify(&notification.method, notification.params.as_deref()).await;
+                let text = rpc::notification(&notification.method, notification.params.as_deref());
+                for (index, server) in session.servers() {
+                    let passes = self.servers[index].judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
+                    if passes {
+                        let _ = server.notify(&notification.method, notification.params.as_deref()).await;
+                    }
                 }
             }
         }
@@ -248,7 +255,8 @@ impl Portal {
         let (emit, mut emitted) = tokio::sync::mpsc::channel(1);
         // What is said meanwhile has no place in one document.
         let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
-        let call = Call { caller, from: From::Session(session.clone()), emit };
+        let agent = headers.get(USER_AGENT).cloned();
+        let call = Call { caller, from: From::Session(session.clone()), agent, emit };
         let mut answers: Vec<Bytes> = Vec::new();
         for element in elements {
             match Message::read(&element) {
@@ -257,8 +265,8 @@ impl Portal {
                         answers.push(rpc::response(Some(&request.id), &outcome));
                     }
                 }
-                Ok(Message::Notification(notification)) => self.session_notification(&session, notification).await,
-                Ok(Message::Response(response)) => session.answered(response).await,
+                Ok(Message::Notification(notification)) => self.session_notification(&session, call.whose(), notification).await,
+                Ok(Message::Response(response)) => session.answered(call.whose(), response).await,
                 Err(error) => answers.push(rpc::response(None, &error.into())),
             }
         }
@@ -289,5 +297,5 @@ pub(crate) fn list_changed(kind: Kind) -> &'static str {
 
 /// For methods that only exist in the other era.
 pub(crate) fn unknown_method(method: &str) -> RpcError {
-    RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", crate::call::shortened(method)))
+    RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", crate::route::shortened(method)))
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, header::USER_AGENT};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -62,13 +62,13 @@ impl Portal {
             }
         };
         let (id, encode_id) = (request.id.clone(), request.id.clone());
-        let portal = self.clone();
+        let (portal, agent) = (self.clone(), headers.get(USER_AGENT).cloned());
         respond(
             // A subscription is a stream from its first word on.
             if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
             Way::Connection,
             move |emit| async move {
-                let call = Call { caller, from: From::Stateless(stated.client.clone()), emit };
+                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, emit };
                 Some(portal.stateless_outcome(&call, &stated, &request).await)
             },
             move |outcome| document(status(&outcome), rpc::response(Some(&id), &outcome)),
@@ -93,7 +93,7 @@ impl Portal {
         for said in header.into_iter().chain(version.as_deref()) {
             if !era::MODERN.contains(&said) {
                 let spoken: Vec<&str> = era::spoken().collect();
-                let text = format!("protocol version {} is not spoken here", crate::call::shortened(said));
+                let text = format!("protocol version {} is not spoken here", crate::route::shortened(said));
                 return Err(RpcError::new(UNSUPPORTED_VERSION, text).with(json!({"supported": spoken, "requested": said})));
             }
         }
@@ -137,7 +137,7 @@ impl Portal {
             "server/discover" => self.discover(),
             "subscriptions/listen" => self.subscribe(call, request).await,
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
-                match self.route(&call.caller, &request.method, request.params.as_ref()) {
+                match self.route(&call.caller, request) {
                     Ok(routed) => {
                         let outcome = self.serve(call, routed).await;
                         if request.method == "resources/read" { self.private(outcome) } else { outcome }

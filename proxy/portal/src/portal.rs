@@ -2,6 +2,7 @@
 
 use crate::{
     catalogue::Kind,
+    judged::{Judge, Rules},
     members::Members,
     parked::Parked,
     rpc::quoted,
@@ -50,6 +51,8 @@ pub struct PortalOptions {
     pub policy: Arc<Policy>,
     /// Who is asking.
     pub authenticator: Authenticator,
+    /// What judges every message; without it nothing does.
+    pub rules: Option<Rules>,
 }
 
 /// A portal.
@@ -71,7 +74,11 @@ impl Portal {
         let (changes, _) = broadcast::channel(CHANGES);
         let prefix = options.prefix;
         let servers = std::mem::take(&mut options.servers);
-        let servers = servers.into_iter().map(|(id, reach)| Upstream::new(id, reach, prefix, changes.clone())).collect();
+        let upstream = |(id, reach): (SmolStr, Reach)| {
+            let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
+            Upstream::new(id, reach, prefix, changes.clone(), judge)
+        };
+        let servers = servers.into_iter().map(upstream).collect();
         let sessions = Sessions::new(options.sessions);
         Arc::new(Self {
             options,

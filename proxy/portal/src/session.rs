@@ -5,6 +5,7 @@
 //! hundred bytes.
 
 use crate::{
+    judged::Whose,
     outflow::{Heard, Outflow, Stream, event},
     rpc::{self, Id, Message, Outcome, Request, Response},
     upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
@@ -73,7 +74,7 @@ struct Open {
 /// Who waits for a client's answer.
 enum Asked {
     /// A server, which knows the request by this id.
-    Server(Arc<LegacySession>, Id),
+    Server { upstream: Arc<Upstream>, session: Arc<LegacySession>, id: Id },
     /// We ourselves.
     Us(oneshot::Sender<Outcome>),
 }
@@ -193,13 +194,19 @@ impl Session {
     }
 
     /// What a server said by itself, to wherever the client listens.
-    async fn pass_on(&self, upstream: &Upstream, session: &Arc<LegacySession>, message: Message) {
+    async fn pass_on(&self, upstream: &Arc<Upstream>, session: &Arc<LegacySession>, message: Message) {
+        if let Some(Err(error)) = upstream.judge.as_ref().map(|judge| judge.unasked(&self.client, &message)) {
+            if let Message::Request(request) = &message {
+                let _ = session.respond(&request.id, &error.outcome(&upstream.id)).await;
+            }
+            return;
+        }
         let text = match message {
             Message::Request(request) if request.method == "ping" => {
                 let _ = session.respond(&request.id, &Outcome::Result(Bytes::from_static(b"{}"))).await;
                 return;
             }
-            Message::Request(request) => match self.ask_for(session, &request) {
+            Message::Request(request) => match self.ask_for(upstream, session, &request) {
                 Ok(text) => text,
                 Err(error) => {
                     let _ = session.respond(&request.id, &error.into()).await;
@@ -234,8 +241,9 @@ impl Session {
     ///
     /// # Errors
     /// When too many wait already.
-    pub fn ask_for(&self, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
-        let id = self.remember(Asked::Server(server.clone(), request.id.clone()))?;
+    pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
+        let asked = Asked::Server { upstream: upstream.clone(), session: server.clone(), id: request.id.clone() };
+        let id = self.remember(asked)?;
         Ok(rpc::request(&id, &request.method, request.params.as_deref()))
     }
 
@@ -262,11 +270,16 @@ impl Session {
     }
 
     /// The client's answer to a server's request, or to ours.
-    pub async fn answered(&self, response: Response) {
+    pub async fn answered(&self, whose: Whose<'_>, response: Response) {
         let asked = self.opened().zip(response.id).and_then(|(open, id)| lock(&open.asked).remove(&id));
         match asked {
-            Some(Asked::Server(server, id)) => {
-                if let Err(error) = server.respond(&id, &response.outcome).await {
+            Some(Asked::Server { upstream, session, id }) => {
+                let text = || rpc::response(Some(&id), &response.outcome);
+                let outcome = match upstream.judge.as_ref().map(|judge| judge.said(whose, &text())) {
+                    Some(Err(refused)) => refused.outcome(&upstream.id),
+                    Some(Ok(())) | None => response.outcome,
+                };
+                if let Err(error) = session.respond(&id, &outcome).await {
                     tracing::debug!("an answer did not reach its server: {error}");
                 }
             }

@@ -91,6 +91,10 @@ impl Connection {
         let entry = self.inspector.surroundings.catalogue.lookup(&server);
         self.seen.set_some(Field::Catalogue, entry.map(|e| e.kind.as_str()));
         self.inspector.describe_standing(&mut self.seen, &self.reviews, &server, port);
+        // The portal says for itself which server it calls.
+        if self.seen.text(Field::ServerId).is_none() {
+            self.seen.set_some(Field::ServerId, self.inspector.surroundings.registered.at(&server, port).cloned());
+        }
         self.seen.set_some(Field::Sni, hello.sni);
         self.seen.set_some(Field::ClientRandom, hello.random.map(|r| hex(r)));
         self.host_points_to_mcp = self.inspector.host_points_to_mcp(&server);

@@ -9,9 +9,12 @@ use gnomon_packs::{HostCatalogue, Kind};
 use gnomon_wire::{coding::DecodeLimits, jsonrpc};
 use quick_cache::sync::Cache;
 use smol_str::SmolStr;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Bounds of one exchange. Every number is in the configuration reference.
@@ -60,6 +63,31 @@ pub struct Surroundings {
     pub sanctioned: HostPatterns,
     /// Known hosts.
     pub catalogue: HostCatalogue,
+    /// The servers that portals offer.
+    pub registered: Registered,
+}
+
+/// Servers that portals offer, by where they are.
+#[derive(Clone, Debug, Default)]
+pub struct Registered(HashMap<(SmolStr, u16), SmolStr>);
+
+impl Registered {
+    /// The id of the server at this host, its name already [`normal_host`], and port.
+    #[must_use]
+    pub fn at(&self, host: &str, port: u16) -> Option<&SmolStr> {
+        if self.0.is_empty() { None } else { self.0.get(&(SmolStr::new(host), port)) }
+    }
+}
+
+impl FromIterator<(String, u16, SmolStr)> for Registered {
+    /// From hosts, ports and ids. Of several at one host and port the first counts.
+    fn from_iter<T: IntoIterator<Item = (String, u16, SmolStr)>>(servers: T) -> Self {
+        let mut known = HashMap::new();
+        for (host, port, id) in servers {
+            known.entry((SmolStr::new(normal_host(&host)), port)).or_insert(id);
+        }
+        Self(known)
+    }
 }
 
 /// The shared half of the judge. Rules can be replaced while exchanges run; an exchange keeps the

@@ -27,13 +27,14 @@ mod response;
 mod reviews;
 mod shadow;
 mod sighting;
+mod spoken;
 
 pub use answer::{Refusal, Reply, Target};
 pub use connection::{Connection, Hello, Telling};
 pub use exchange::{Authority, Exchange, Gate, Head};
 pub use gnomon_engine::Enforcement;
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
-pub use inspector::{Bounds, Inspector, Surroundings};
+pub use inspector::{Bounds, Inspector, Registered, Surroundings};
 pub use outcome::{LateAnswer, Outcome};
 pub use recorded::judge_recorded;
 pub use response::{EventFlow, ResponsePlan};

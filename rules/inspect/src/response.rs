@@ -150,7 +150,7 @@ impl ResponseBody {
     }
 }
 
-fn scanner() -> Scanner {
+pub(crate) fn scanner() -> Scanner {
     Scanner::new(gnomon_wire::jsonrpc::Limits { arguments: ArgumentCapture::Off, ..Default::default() })
 }
 
@@ -441,7 +441,7 @@ impl Exchange {
     }
 
     /// One message of the answer. Gives the verdict if it must not pass.
-    fn take_answer(&mut self, message: &Message) -> Option<(Verdict, Target)> {
+    pub(crate) fn take_answer(&mut self, message: &Message) -> Option<(Verdict, Target)> {
         if message.method.is_some() {
             return self.take_server_message(message);
         }
@@ -521,7 +521,7 @@ impl Exchange {
 
     /// The answer cannot be read as one thing: no rule may conclude anything from what it lacks, and
     /// one that would interfere refuses it.
-    fn answer_is_unreadable(&mut self) {
+    pub(crate) fn answer_is_unreadable(&mut self) {
         const SAID: [Field; 5] = [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures];
         for call in self.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
             for field in SAID {
@@ -532,7 +532,7 @@ impl Exchange {
     }
 
     /// Judges what waits for the answer by what is known now: no more will come.
-    fn judge_waiting(&mut self) -> Option<Refusal> {
+    pub(crate) fn judge_waiting(&mut self) -> Option<Refusal> {
         let mut calls = std::mem::take(&mut self.calls);
         let mut refused = None;
         for call in calls.iter_mut().filter(|call| call.waits == Waits::ForAnswer) {
@@ -551,7 +551,7 @@ impl Exchange {
         }
     }
 
-    fn refuse_answer(&mut self, verdict: Verdict, target: Target) -> Gate {
+    pub(crate) fn refuse_answer(&mut self, verdict: Verdict, target: Target) -> Gate {
         let form = if target.id.is_some() { Form::Single } else { Form::Foreign };
         let refusal = self.refusal(verdict, vec![target.clone()], form);
         if let Some(index) = self.calls.iter().position(|c| c.id == target.id) {

@@ -203,12 +203,12 @@ fields! {
     ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "What people decided about the server (`gnomon review`): in_review, approved, denied or expired; absent where nobody has looked at it.";
     Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "What the host catalogue says of the server: mcp, llm-api …";
     Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "How the request was tied to its process: owner, client_random, tuple or none.";
-    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Where gnomon stood: flow, proxy, upstream, plaintext, stdio, replay.";
+    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Where gnomon stood: flow, proxy, portal, upstream, plaintext, stdio, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
     FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "How a connection that was not read as HTTP ended: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
     BypassReason "gnomon.bypass.reason" Str Hello Evidence Stored WEB r#""stale_heartbeat""# "Why a connection that its scope sends through the proxy went around it: stale_heartbeat, no_listener, foreign_listener, bound_device, table_full, or not_redirected where the scope's ports leave it out.";
-    ServerId "gnomon.server.id" Str Hello Evidence Stored ALL r#""docs""# "The registered server.";
-    PortalId "gnomon.portal.id" Str Head Evidence Stored WEB r#""main""# "The portal that served it.";
+    ServerId "gnomon.server.id" Str Hello Evidence Stored ALL r#""docs""# "The server by its id in the configuration, where a portal offers it: of several at one host and port the first, but for calls through the portal.";
+    PortalId "gnomon.portal.id" Str Connect Evidence Stored RPC r#""main""# "The portal that served it.";
     ToolsHash "gnomon.tools.hash" Str Response Evidence Stored RPC r#""e3b0c442""# "Digest of the server's tool list.";
     DlpFindings "gnomon.dlp.findings" List Response Evidence Stored RPC r#"["aws_access_key"]"# "Names of data patterns found.";
     ExecutionId "gnomon.execution.id" Str Message Evidence Stored RPC r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b13""# "The Code Mode execution that made the call.";

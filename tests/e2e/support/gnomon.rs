@@ -127,7 +127,7 @@ impl Setup {
         let dir = self.state_in.map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
         let rules = RuleSet::compile(&self.rules).unwrap_or_else(|errors| panic!("{errors}"));
         let sanctioned = HostPatterns::parse(self.sanctioned).unwrap();
-        let surroundings = Surroundings { sanctioned, catalogue: self.catalogue };
+        let surroundings = Surroundings { sanctioned, catalogue: self.catalogue, ..Surroundings::default() };
         let metrics = Metrics::new(&rules, "test").unwrap();
         let inspector = Arc::new(Inspector::new(Arc::new(rules), surroundings, Bounds::default()));
         let mut options = LedgerOptions::new(dir.path().join("ledger.sqlite"));

@@ -73,6 +73,20 @@ impl UpstreamError {
         }
     }
 
+    /// The word for `error.type` in events.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } | Self::Down(_) => "upstream_unreachable",
+            Self::Timeout(_) => "upstream_timeout",
+            Self::Unauthorized(_) => "upstream_unauthorized",
+            Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
+            Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) => "upstream_failed",
+            Self::Untranslatable(_) => "untranslatable",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     /// Whether it says that the server is not there, rather than something about this request.
     #[must_use]
     pub fn is_absence(&self) -> bool {

@@ -25,6 +25,7 @@ pub use sync::Change;
 use crate::{
     catalogue::{Kind, Lists},
     era::Era,
+    judged::Judge,
     members::Members,
     rpc::{self, Notification, quoted},
     view::{Prefix, exposed_name},
@@ -99,12 +100,19 @@ pub struct Upstream {
     /// How many clients watch a resource, by the server's own URI.
     watched: Mutex<HashMap<SmolStr, usize>>,
     rewatch: Notify,
+    pub(crate) judge: Option<Judge>,
 }
 
 impl Upstream {
     /// A server that nobody has tried to reach yet. What changes is told to `changes`.
     #[must_use]
-    pub fn new(id: SmolStr, reach: Reach, prefix: Prefix, changes: broadcast::Sender<(SmolStr, Change)>) -> Arc<Self> {
+    pub(crate) fn new(
+        id: SmolStr,
+        reach: Reach,
+        prefix: Prefix,
+        changes: broadcast::Sender<(SmolStr, Change)>,
+        judge: Option<Judge>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             reach,
@@ -118,6 +126,7 @@ impl Upstream {
             prefix,
             watched: Mutex::default(),
             rewatch: Notify::new(),
+            judge,
         })
     }
 

@@ -45,6 +45,14 @@ impl Reach {
         Self::Http { endpoint: Arc::new(endpoint), transport, found: AtomicU8::new(found) }
     }
 
+    /// Where it is, if it is called over HTTP.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Http { endpoint, .. } => Some(endpoint),
+        }
+    }
+
     /// The server as one of the stateless era.
     pub(super) async fn modern(&self, client: &Client) -> Result<ModernPeer, UpstreamError> {
         match self {

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     catalogue::{Kind, MAX_PAGES, Page},
     era::Era,
+    judged::News,
     members::Members,
     rpc::{self, Message, Outcome},
 };
@@ -263,12 +264,13 @@ impl Upstream {
 
     /// Fetches a list, and tells of it if it changed. A list that the server cannot give leaves the old one.
     async fn fetch(&self, own: &Own, kind: Kind) -> Result<Fetched, UpstreamError> {
-        let mut pages = Vec::new();
+        let (mut pages, mut outcomes) = (Vec::new(), Vec::new());
         let mut cursor: Option<String> = None;
         while pages.len() < MAX_PAGES {
             let params = cursor.as_deref().map(|cursor| Members::default().with(&[("cursor", Some(&rpc::quoted(cursor)))]));
-            let page = match own.ask(kind.method(), params, PAGE_PATIENCE).await? {
-                Outcome::Result(result) => Page::read(kind, &result),
+            let outcome = own.ask(kind.method(), params, PAGE_PATIENCE).await?;
+            let page = match &outcome {
+                Outcome::Result(result) => Page::read(kind, result),
                 Outcome::Error(_) if kind == Kind::Template => Ok(Page { entries: Vec::new(), next: None }),
                 Outcome::Error(_) => Err("it answers with an error".to_owned()),
             };
@@ -276,6 +278,7 @@ impl Upstream {
                 Ok(page) => {
                     cursor = page.next.clone();
                     pages.push(page);
+                    outcomes.push(outcome);
                 }
                 Err(why) => {
                     tracing::warn!(server = %self.id, "{} is not usable: {why}", kind.method());
@@ -289,6 +292,13 @@ impl Upstream {
         let entries = Page::joined(pages);
         let old = self.lists.load();
         let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(&entries).all(|(old, new)| old.text == new.text);
+        if let Some(judge) = &self.judge {
+            let news = if same { News::None } else { News::Some };
+            if let Err(why) = outcomes.iter().try_for_each(|outcome| judge.own(kind.method(), outcome, news)) {
+                tracing::warn!(server = %self.id, "{} is not offered, what was offered before stays: {why}", kind.method());
+                return Ok(Fetched::Same);
+            }
+        }
         if same {
             return Ok(Fetched::Same);
         }

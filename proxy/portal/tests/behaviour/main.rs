@@ -5,18 +5,24 @@ mod admission;
 mod client;
 mod eras;
 mod failures;
+mod judged;
 mod passage;
 mod server;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
+use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, PoolOptions, Pools, UpstreamTls};
+use gnomon_inspect::{Bounds, Inspector, Surroundings};
+use gnomon_intercept::{Metrics, Recorder};
+use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_portal::{
-    Fetcher, Listening, Portal, PortalOptions, Prefix, SessionLimits,
+    Fetcher, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
     upstream::{
         Reach, Transport,
         http::{Endpoint, Limits},
     },
 };
+use serde_json::Value;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
@@ -28,7 +34,28 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// A portal on a port of its own, for as long as it is held.
 struct Running {
     address: SocketAddr,
+    ledger: Ledger,
+    dir: tempfile::TempDir,
+    _writer: Writer,
     _stop: oneshot::Sender<()>,
+}
+
+impl Running {
+    /// Waits until so many events are on disk.
+    async fn events(&self, count: usize) -> Vec<Value> {
+        soon("events", async {
+            loop {
+                self.ledger.flush().await.unwrap();
+                let text = std::fs::read_to_string(self.dir.path().join("events.jsonl")).unwrap_or_default();
+                let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                if events.len() >= count {
+                    return events;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
 }
 
 /// A portal for these servers.
@@ -38,6 +65,7 @@ struct Setup {
     policy: &'static str,
     auth: String,
     limits: Limits,
+    rules: Vec<Source>,
 }
 
 impl Setup {
@@ -48,6 +76,7 @@ impl Setup {
             policy: "[{allow: {servers: ['*']}}]",
             auth: "{mode: none}".to_owned(),
             limits: Limits { patience: Duration::from_secs(20), message: 1 << 20 },
+            rules: Vec::new(),
         }
     }
 
@@ -58,6 +87,18 @@ impl Setup {
 
     fn auth(mut self, auth: String) -> Self {
         self.auth = auth;
+        self
+    }
+
+    /// With an administrator's rule: these lines of `detection`, with `response: ACTION`.
+    fn rule(mut self, action: &str, selection: &str) -> Self {
+        let n = self.rules.len();
+        let text = format!(
+            "title: Rule {n}\nid: 00000000-0000-4000-8000-00000000000{n}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
+             detection:\n    selection:\n        {selection}\n    condition: selection\nlevel: high\n\
+             gnomon:\n    class: policy\n    response: {{action: {action}}}\n"
+        );
+        self.rules.push(Source { name: format!("rule{n}.yml"), text, origin: Origin::Admin });
         self
     }
 
@@ -76,6 +117,14 @@ impl Setup {
         });
         let source = AuthSource::parse(&self.auth, "auth.yml").unwrap();
         let auth = source.build("auth.yml", "http://localhost/mcp", &|_| Err("no secrets here".to_owned())).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let rules = RuleSet::compile(&self.rules).unwrap_or_else(|errors| panic!("{errors}"));
+        let metrics = Metrics::new(&rules, "test").unwrap();
+        let inspector = Arc::new(Inspector::new(Arc::new(rules), Surroundings::default(), Bounds::default()));
+        let mut options = LedgerOptions::new(dir.path().join("ledger.sqlite"));
+        options.jsonl = JsonlTarget::File(dir.path().join("events.jsonl"));
+        let (ledger, writer) = Ledger::open(options).await.unwrap();
+        let recorder = Arc::new(Recorder::new(ledger.clone(), metrics));
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
             servers: servers.collect(),
@@ -87,6 +136,7 @@ impl Setup {
             path: "/mcp".to_owned(),
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
             authenticator: Authenticator::new(auth, Arc::new(Fetcher::new(pools))),
+            rules: Some(Rules { inspector, recorder }),
         });
         let listening = Listening::bind(portal, "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
         let address = listening.local_addr();
@@ -97,6 +147,6 @@ impl Setup {
             },
             Duration::ZERO,
         ));
-        Running { address, _stop: stop }
+        Running { address, ledger, dir, _writer: writer, _stop: stop }
     }
 }

@@ -1,0 +1,296 @@
+//! What passes between clients and servers, before the rules.
+//!
+//! A request and its answer are an exchange, as in the inline proxy, judged by the same rules and written
+//! into the same ledger. It is judged as its server gets it, with the server's own names, before anything
+//! is sent; each message of the answer before the client gets it.
+
+use crate::{
+    members::Members,
+    rpc::{Id, Message, Outcome, quoted},
+    upstream::{Client, Reach, UpstreamError},
+};
+use bytes::Bytes;
+use gnomon_access::Caller;
+use gnomon_http::Scheme;
+use gnomon_inspect::{Authority, Connection, Exchange, Head, Hello, Inspector, Refusal};
+use gnomon_intercept::{Recorder, Watched};
+use gnomon_observe::{Channel, Field, Observation};
+use http::{
+    HeaderMap, HeaderValue, Method, Version,
+    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
+};
+use smol_str::SmolStr;
+use std::{sync::Arc, time::Instant};
+
+/// The rules, and where what they find is written.
+#[derive(Clone)]
+pub struct Rules {
+    /// What judges.
+    pub inspector: Arc<Inspector>,
+    /// What writes.
+    pub recorder: Arc<Recorder>,
+}
+
+/// One server before the rules.
+pub(crate) struct Judge {
+    rules: Rules,
+    base: Observation,
+    /// None where the server is a process.
+    place: Option<Place>,
+}
+
+struct Place {
+    host: SmolStr,
+    port: u16,
+    path: SmolStr,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Whose<'a> {
+    pub caller: &'a Caller,
+    pub client: &'a Client,
+    /// The client's `User-Agent`.
+    pub agent: Option<&'a HeaderValue>,
+}
+
+/// A message as it is judged: pieces of its JSON.
+struct Text<'a> {
+    opening: String,
+    body: &'a [u8],
+}
+
+impl Text<'_> {
+    fn pieces(&self) -> [&[u8]; 3] {
+        [self.opening.as_bytes(), self.body, b"}"]
+    }
+}
+
+impl Judge {
+    pub fn new(rules: Rules, portal: &SmolStr, server: &SmolStr, reach: &Reach) -> Self {
+        let place = reach.endpoint().map(|endpoint| Place {
+            host: endpoint.host().into(),
+            port: endpoint.port(),
+            path: endpoint.path().path().into(),
+        });
+        let channel = match reach.endpoint().map(|endpoint| endpoint.scheme()) {
+            Some(Scheme::Https) => Channel::Https,
+            Some(Scheme::Http) => Channel::Http,
+            None => Channel::Stdio,
+        };
+        let mut base = Observation::new();
+        base.set(Field::Channel, channel.as_str());
+        base.set(Field::Vantage, "portal");
+        base.set(Field::PortalId, portal.clone());
+        base.set(Field::ServerId, server.clone());
+        // Of servers that have an address, people's decisions are looked up; the others are sanctioned by being offered.
+        base.set(Field::Sanctioned, true);
+        Self { rules, base, place }
+    }
+
+    /// Judges a request of a client's.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Refused`].
+    pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Judged, UpstreamError> {
+        let mut seen = self.base.clone();
+        describe(&mut seen, whose);
+        let exchange = self.exchange(seen, whose.agent);
+        let judged = Judged(Some(Watched::new(exchange, self.rules.recorder.clone(), Instant::now())));
+        judged.passes(|exchange| exchange.request_message(&request(id, method, params).pieces()))?;
+        Ok(judged)
+    }
+
+    /// Judges what a client says without wanting an answer: a notification, or an answer to a server's question.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Refused`].
+    pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<(), UpstreamError> {
+        let mut seen = self.base.clone();
+        describe(&mut seen, whose);
+        let mut exchange = self.exchange(seen, whose.agent);
+        let passes = exchange.request_message(&[message]).and_then(|()| exchange.answer_over());
+        self.rules.recorder.report(exchange.reports().filter(|sighting| sighting.rule.is_some()).collect());
+        passes.map_err(UpstreamError::Refused)
+    }
+
+    /// Judges what a server says to a client that asked nothing.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Refused`].
+    pub fn unasked(&self, client: &Client, message: &Message) -> Result<(), UpstreamError> {
+        let Some(text) = spoken(message) else { return Ok(()) };
+        let mut seen = self.base.clone();
+        describe_client(&mut seen, client);
+        let mut exchange = self.exchange(seen, None);
+        let passes = exchange.answer_message(&text.pieces());
+        self.rules.recorder.report(exchange.reports().filter(|sighting| sighting.rule.is_some()).collect());
+        passes.map_err(UpstreamError::Refused)
+    }
+
+    /// Judges what the portal itself asked a server and was told.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Refused`].
+    pub fn own(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), UpstreamError> {
+        let mut exchange = self.exchange(self.base.clone(), None);
+        let id = Id::number(0);
+        let passes = exchange.request_message(&request(&id, method, None).pieces()).and_then(|()| {
+            self.head(&mut exchange);
+            exchange.answer_message(&answer(&id, outcome).pieces())?;
+            exchange.answer_over()
+        });
+        if passes.is_err() || news == News::Some {
+            self.rules.recorder.report(exchange.reports().collect());
+        }
+        passes.map_err(UpstreamError::Refused)
+    }
+
+    /// The answer has begun.
+    fn head(&self, exchange: &mut Exchange) {
+        if self.place.is_some() {
+            let mut headers = HeaderMap::with_capacity(1);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            // The whole message is held until it is judged, so there is nothing to plan.
+            let _ = exchange.response_head(200, &headers);
+        }
+    }
+
+    fn exchange(&self, seen: Observation, agent: Option<&HeaderValue>) -> Exchange {
+        let (mut connection, _) = Connection::open(&self.rules.inspector, seen);
+        if let Some(Place { host, port, .. }) = &self.place {
+            // The verdict of a connection is the first that its messages get.
+            let _ = connection.hello(host, *port, &Hello::default());
+        }
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        if let Some(agent) = agent {
+            headers.insert(USER_AGENT, agent.clone());
+        }
+        let path = self.place.as_ref().map_or("", |place| place.path.as_str());
+        Exchange::begin(
+            &connection,
+            &Head {
+                method: &Method::POST,
+                path,
+                query: None,
+                version: Version::HTTP_11,
+                headers: &headers,
+                alpn: None,
+                authority: Authority::Agrees,
+            },
+        )
+    }
+}
+
+/// Whether the portal was told something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Some,
+    None,
+}
+
+/// A request that passed, until its answer is over. What is known of it by then is written down when it is dropped.
+#[derive(Clone)]
+pub(crate) struct Judged(Option<Arc<Watched>>);
+
+impl Judged {
+    /// Where there are no rules.
+    pub fn unjudged() -> Self {
+        Self(None)
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Refused`].
+    pub fn answered(&self, judge: Option<&Judge>, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
+        let Some(judge) = judge else { return Ok(()) };
+        self.passes(|exchange| {
+            judge.head(exchange);
+            exchange.answer_message(&answer(id, outcome).pieces())?;
+            exchange.answer_over()
+        })
+    }
+
+    /// What the server says before its answer.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Refused`].
+    pub fn hears(&self, message: &Message) -> Result<(), UpstreamError> {
+        let Some(text) = spoken(message) else { return Ok(()) };
+        self.passes(|exchange| exchange.answer_message(&text.pieces()))
+    }
+
+    /// There was no answer.
+    pub fn failed(&self, error: &UpstreamError) {
+        if let Some(watched) = &self.0 {
+            watched.with(|exchange| exchange.failed(error.kind(), &error.to_string()));
+        }
+    }
+
+    /// The answer is long in coming: an alert does not wait for it.
+    pub fn overdue(&self) {
+        if let Some(watched) = &self.0 {
+            watched.with(Exchange::flush_overdue);
+        }
+    }
+
+    fn passes(&self, judge: impl FnOnce(&mut Exchange) -> Result<(), Box<Refusal>>) -> Result<(), UpstreamError> {
+        match &self.0 {
+            Some(watched) => watched.with(judge).map_err(UpstreamError::Refused),
+            None => Ok(()),
+        }
+    }
+}
+
+fn request<'a>(id: &Id, method: &str, params: Option<&'a Bytes>) -> Text<'a> {
+    let (id, method) = (id.json(), quoted(method));
+    let opening = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":"#);
+    Text { opening, body: params.map_or(b"{}", |params| params) }
+}
+
+fn notification<'a>(method: &str, params: Option<&'a Bytes>) -> Text<'a> {
+    let opening = format!(r#"{{"jsonrpc":"2.0","method":{},"params":"#, quoted(method));
+    Text { opening, body: params.map_or(b"{}", |params| params) }
+}
+
+fn answer<'a>(id: &Id, outcome: &'a Outcome) -> Text<'a> {
+    let (member, body) = match outcome {
+        Outcome::Result(body) => ("result", body),
+        Outcome::Error(body) => ("error", body),
+    };
+    Text { opening: format!(r#"{{"jsonrpc":"2.0","id":{},"{member}":"#, id.json()), body }
+}
+
+/// What a server says by itself.
+fn spoken(message: &Message) -> Option<Text<'_>> {
+    match message {
+        Message::Request(asked) => Some(request(&asked.id, &asked.method, asked.params.as_ref())),
+        Message::Notification(told) => Some(notification(&told.method, told.params.as_ref())),
+        Message::Response(_) => None,
+    }
+}
+
+/// Who asks, as events and rules name it.
+fn describe(seen: &mut Observation, Whose { caller, client, .. }: Whose<'_>) {
+    seen.set(Field::SourceAddress, caller.address.to_string());
+    seen.set_some(Field::UserName, caller.email.clone().or_else(|| caller.user.clone()));
+    if !caller.groups.is_empty() {
+        seen.set(Field::UserGroups, caller.groups.to_vec());
+    }
+    if let Some(process) = &caller.process {
+        seen.set_some(Field::Executable, process.executable.clone());
+        seen.set_some(Field::ExecutableHash, process.sha256.clone());
+        seen.set_some(Field::Cgroup, process.cgroup.clone());
+    }
+    describe_client(seen, client);
+}
+
+fn describe_client(seen: &mut Observation, client: &Client) {
+    if let Ok(info) = Members::read(&client.info) {
+        seen.set_some(Field::McpClientName, info.text("name").map(SmolStr::new));
+        seen.set_some(Field::McpClientVersion, info.text("version").map(SmolStr::new));
+    }
+}

@@ -1,0 +1,187 @@
+//! Where a request goes: its server, by the names that the caller may know.
+
+use crate::{
+    catalogue::Kind,
+    members::Members,
+    portal::{Portal, as_text},
+    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
+    view::{Exposed, Prefix, may_come_of, split_name},
+};
+use bytes::Bytes;
+use gnomon_access::{Asked, Caller, Capability, Decision, Hints, arguments};
+use serde_json::Value;
+use smol_str::SmolStr;
+use std::{borrow::Cow, sync::Arc};
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    pub server: usize,
+    /// The client's.
+    pub id: Id,
+    pub method: SmolStr,
+    pub params: Option<Bytes>,
+    /// What is called, where it is on a list.
+    pub exposed: Option<Arc<Exposed>>,
+    /// The name as the client wrote it.
+    pub name: SmolStr,
+    pub arguments: Option<Value>,
+}
+
+impl Portal {
+    /// Finds where a request goes.
+    ///
+    /// # Errors
+    /// What the client is told where it goes nowhere.
+    pub(crate) fn route(&self, caller: &Caller, request: &Request) -> Result<Routed, RpcError> {
+        let (method, params) = (request.method.as_str(), request.params.as_ref());
+        let members = Members::of(params).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
+        let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
+        let routed = |server, exposed, name: &str, params, arguments| Routed {
+            server,
+            id: request.id.clone(),
+            method: SmolStr::new(method),
+            params: Some(params),
+            exposed,
+            name: SmolStr::new(name),
+            arguments,
+        };
+        match method {
+            "tools/call" | "prompts/get" => {
+                let kind = if method == "tools/call" { Kind::Tool } else { Kind::Prompt };
+                let name = members.text("name").ok_or_else(|| missing("name"))?;
+                let exposed = self.named(caller, kind, &name)?;
+                let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
+                let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
+                let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
+                let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
+                self.permit(caller, &asked, &name)?;
+                Ok(routed(exposed.server, Some(exposed), &name, params, arguments))
+            }
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+                let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
+                let (server, own) = self.resource(caller, &uri)?;
+                Ok(routed(server, None, &uri, members.with(&[("uri", Some(&quoted(&own)))]), None))
+            }
+            "completion/complete" => {
+                let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
+                let (server, changed) = match reference.text("type").as_deref() {
+                    Some("ref/prompt") => {
+                        let name = reference.text("name").ok_or_else(|| missing("name"))?;
+                        let exposed = self.named(caller, Kind::Prompt, &name)?;
+                        (exposed.server, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
+                    }
+                    Some("ref/resource") => {
+                        let uri = reference.text("uri").ok_or_else(|| missing("uri"))?;
+                        let (server, own) = self.resource(caller, &uri)?;
+                        (server, reference.with(&[("uri", Some(&quoted(&own)))]))
+                    }
+                    _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`")),
+                };
+                Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
+            }
+            // Which server a task belongs to is clear only where there is one. Tasks come of tools: whoever may use none has none.
+            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update"
+                if self.servers.len() == 1 && self.view().all(Kind::Tool).iter().any(|tool| self.shows(caller, Kind::Tool, tool)) =>
+            {
+                Ok(Routed {
+                    server: 0,
+                    id: request.id.clone(),
+                    method: SmolStr::new(method),
+                    params: params.cloned(),
+                    exposed: None,
+                    name: SmolStr::default(),
+                    arguments: None,
+                })
+            }
+            _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))),
+        }
+    }
+
+    /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
+    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<(), RpcError> {
+        match self.options.policy.decide(caller, asked) {
+            Decision::Allow { .. } => Ok(()),
+            Decision::Deny { line } => {
+                let why = match line.and_then(|line| line.reason) {
+                    Some(reason) => format!("`{}` may not be called like this: {reason}", shortened(name)),
+                    None => format!("`{}` may not be called with these arguments", shortened(name)),
+                };
+                Err(RpcError::new(INVALID_PARAMS, why))
+            }
+        }
+    }
+
+    fn may_read(&self, caller: &Caller, server: usize, capability: Capability, uri: &str) -> bool {
+        let asked = Asked {
+            portal: &self.options.id,
+            server: &self.servers[server].id,
+            capability,
+            name: uri,
+            hints: Hints::default(),
+            arguments: None,
+        };
+        self.options.policy.decide(caller, &asked).is_allow()
+    }
+
+    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, RpcError> {
+        let what = if kind == Kind::Tool { "tool" } else { "prompt" };
+        if let Some(exposed) = self.view().named(kind, name).filter(|exposed| self.shows(caller, kind, exposed)) {
+            return Ok(exposed.clone());
+        }
+        // It may be a server's that was never there yet.
+        let server = split_name(kind, name).and_then(|(id, _)| self.servers.iter().find(|server| server.id == id));
+        match server.map(|server| server.check()) {
+            Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id)))),
+            _ => Err(RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)))),
+        }
+    }
+
+    /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
+    /// as long as it is clear which that is.
+    pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>), RpcError> {
+        let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
+        let (server, own) = self.owner(uri).ok_or_else(unknown)?;
+        if self.may_read(caller, server, Capability::Resource, &own) { Ok((server, own)) } else { Err(unknown()) }
+    }
+
+    /// Whose resource it is, by what is on the lists. Of several servers that could have it none is guessed.
+    fn owner<'a>(&self, uri: &'a str) -> Option<(usize, Cow<'a, str>)> {
+        let view = self.view();
+        if let Some(exposed) = view.named(Kind::Resource, uri) {
+            return Some((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
+        }
+        if self.options.prefix == Prefix::Always
+            && let Some((id, own)) = split_name(Kind::Resource, uri)
+            && let Some(server) = self.servers.iter().position(|server| server.id == id)
+        {
+            return Some((server, Cow::Borrowed(own)));
+        }
+        let of = |kind, fits: &dyn Fn(&str) -> bool| {
+            let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.server).collect();
+            owners.dedup();
+            owners
+        };
+        let mut owners = of(Kind::Resource, &|name| name == uri);
+        if owners.is_empty() {
+            owners = of(Kind::Template, &|template| may_come_of(template, uri));
+        }
+        if owners.is_empty() {
+            owners = (0..self.servers.len())
+                .filter(|index| {
+                    let presence = self.servers[*index].presence();
+                    presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
+                })
+                .collect();
+        }
+        match *owners {
+            [only] => Some((only, Cow::Borrowed(uri))),
+            _ => None,
+        }
+    }
+}
+
+/// A client's word in a message of ours.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(120).collect()
+}

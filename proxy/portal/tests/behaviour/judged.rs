@@ -1,0 +1,119 @@
+//! What passes is judged by the rules, both ways, and written into the ledger.
+
+use crate::{
+    Setup,
+    client::{Client, next_event},
+    server::{Server, Speaks},
+};
+use serde_json::{Value, json};
+
+/// The events of calls.
+fn calls(events: &[Value]) -> Vec<&Value> {
+    events.iter().filter(|event| event["mcp.method.name"] == "tools/call").collect()
+}
+
+#[tokio::test]
+async fn every_call_is_an_event_that_says_who_what_and_where() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        assert_eq!(client.call("one_echo", json!({"text": "x"})).await.text(), "one: x");
+    }
+    // The lists are fetched at the start.
+    let events = portal.events(3).await;
+    let calls = calls(&events);
+    assert_eq!(calls.len(), 2, "{events:#?}");
+    for call in calls {
+        for (field, value) in [
+            ("gnomon.vantage", json!("portal")),
+            ("gnomon.portal.id", json!("main")),
+            ("gnomon.server.id", json!("one")),
+            ("gnomon.channel", json!("http")),
+            ("gnomon.action", json!("allow")),
+            ("gnomon.confidence", json!("confirmed")),
+            ("gen_ai.tool.name", json!("echo")),
+            ("mcp.client.name", json!("test")),
+            ("server.address", json!("127.0.0.1")),
+            ("server.port", json!(server.address.port())),
+            ("url.path", json!("/mcp")),
+            ("http.response.status_code", json!(200)),
+            ("event.kind", json!("event")),
+        ] {
+            assert_eq!(call[field], value, "{field} of {call:#}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_blocked_call_never_reaches_its_server_and_the_model_reads_why() {
+    let server = Server::start("one", Speaks::Both).await;
+    let selection = "gen_ai.tool.call.arguments|contains: passwd";
+    let portal = Setup::of([("one", server.url())]).rule("block", selection).start().await;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        let refused = client.call("one_echo", json!({"text": "/etc/passwd"})).await;
+        assert_eq!(refused.last()["result"]["isError"], true, "{refused:?}");
+        assert!(refused.text().contains("Rule 0"), "{refused:?}");
+        assert_eq!(client.call("one_echo", json!({"text": "x"})).await.text(), "one: x", "the session goes on");
+    }
+    assert_eq!(server.got("tools/call").len(), 2);
+    let events = portal.events(5).await;
+    let blocked: Vec<_> = events.iter().filter(|event| event["gnomon.action"] == "block").collect();
+    assert_eq!(blocked.len(), 2, "{events:#?}");
+    assert!(blocked.iter().all(|event| event["rule.name"] == "Rule 0" && event["gen_ai.tool.name"] == "echo"), "{blocked:#?}");
+    assert!(!format!("{events:?}").contains("/etc/passwd"), "arguments are judged and never stored");
+}
+
+#[tokio::test]
+async fn an_answer_that_a_rule_forbids_is_withheld() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).rule("block", "rpc.response.status_code: '-32601'").start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let answer = client
+        .request(
+            "completion/complete",
+            json!({"ref": {"type": "ref/resource", "uri": "one+note://one/1"}, "argument": {"name": "x", "value": ""}}),
+        )
+        .await;
+    assert_eq!(answer.last()["error"]["code"], -32600, "{answer:?}");
+    assert_eq!(server.got("completion/complete").len(), 1, "it was asked");
+    let events = portal.events(2).await;
+    assert!(
+        events.iter().any(|event| event["gnomon.action"] == "block" && event["mcp.method.name"] == "completion/complete"),
+        "{events:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_question_of_a_server_that_a_rule_forbids_ends_the_call_and_is_never_asked() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).rule("block", "mcp.method.name: elicitation/create").start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let answer = client.call("one_ask", json!({})).await;
+    assert_eq!(answer.messages.len(), 1, "{answer:?}");
+    assert_eq!(answer.last()["result"]["isError"], true, "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_a_client_answers_is_judged_before_its_server_gets_it() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let (headers, body) = client.message("tools/call", json!({"name": "one_ask", "arguments": {}}));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut stream = client.open(&headers, body).await.into_body();
+    let question = next_event(&mut stream).await;
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept", "content": {"colour": "red"}}});
+    assert_eq!(client.post(&headers, answer).await.status, 202);
+    assert_eq!(next_event(&mut stream).await["result"]["content"][0]["text"], "one: red");
+}
+
+#[tokio::test]
+async fn a_list_that_a_rule_forbids_is_not_offered() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).rule("block", "gnomon.tools: delete_all").start().await;
+    let mut client = Client::legacy(portal.address).await;
+    assert!(client.names("tools/list", "tools", "name").await.is_empty());
+    assert!(!client.names("prompts/list", "prompts", "name").await.is_empty(), "other lists are");
+    let events = portal.events(1).await;
+    assert!(events.iter().any(|event| event["gnomon.action"] == "block" && event["mcp.method.name"] == "tools/list"), "{events:#?}");
+}

@@ -1,0 +1,176 @@
+//! What everything else stands on, opened before anything serves: rules, metrics, ledger, and the inline proxy.
+
+use crate::{
+    complaint::Complaint,
+    config::{Config, Jsonl, Switch},
+    judging,
+    options::ledger_in,
+    rule_files::RuleText,
+};
+use anyhow::Result;
+use gnomon_engine::Lint;
+use gnomon_http::{CertificateAuthority, Provenance};
+use gnomon_inspect::Inspector;
+use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Secret};
+use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, Writer};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpListener;
+
+/// Bytes of a GiB.
+const GIB: u64 = 1 << 30;
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+
+/// Whether there must be metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scraped {
+    /// Where they are configured.
+    Surely,
+    /// As far as their address is free: another gnomon on this host may have it.
+    IfFree,
+}
+
+/// What is open and ready, but does not serve yet.
+pub struct Core {
+    pub read: RuleText,
+    pub metrics: Option<TcpListener>,
+    pub recorder: Arc<Recorder>,
+    pub inspector: Arc<Inspector>,
+    pub writer: Writer,
+}
+
+impl Core {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Rules are bad, an address is taken, or the ledger cannot be written.
+    pub async fn open(config: &Config, state_dir: &Path, scraped: Scraped) -> Result<Self> {
+        let read = RuleText::of(&config.rules)?;
+        let rules = Arc::new(read.compile(Lint::Skip)?);
+        let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
+        let metrics = match config.metrics {
+            Switch::Off => None,
+            Switch::On(address) => match listen(address).await {
+                Ok(listener) => Some(listener),
+                Err(error) if scraped == Scraped::IfFree => {
+                    tracing::warn!("there are no metrics of this one: {error}");
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let (ledger, writer) = open_ledger(&ledger_options(config, state_dir)).await?;
+        let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
+        Ok(Self { read, metrics, recorder, inspector, writer })
+    }
+
+    /// The inline proxy on it, and what a person needs to know to use it.
+    ///
+    /// # Errors
+    /// Its address is taken, or its authority cannot be had.
+    pub async fn proxy(&self, config: &Config, state_dir: &Path) -> Result<(Proxy, String)> {
+        let users =
+            config.proxy.users.iter().map(|user| Ok(ProxyUser { name: user.name.clone(), password: Secret::new(user.password.fetch()?) }));
+        let users = users.collect::<Result<Vec<_>, Complaint>>()?;
+        let (ca, provenance) = CertificateAuthority::load_or_create(state_dir)?;
+        let fingerprint = ca.fingerprint_sha256();
+        for path in &config.proxy.upstream_ca {
+            let next = "name existing, readable files in proxy.upstream_ca";
+            File::open(path).map_err(|error| Complaint::unreadable(path.display(), path, &error, next))?;
+        }
+        self.recorder.metrics().ca_not_after(ca.certificate().not_after().unix_timestamp());
+        let options = ProxyOptions {
+            listen: config.proxy.listen,
+            bypass: config.bypass_hosts(),
+            users,
+            upstream_ca: config.proxy.upstream_ca.clone(),
+            resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
+            own_listeners: self.scraped_at().into_iter().collect(),
+            max_connections: config.proxy.max_connections,
+            max_connections_per_user: config.max_connections_per_user(),
+            ..ProxyOptions::default()
+        };
+        let proxy = Proxy::bind(options, self.inspector.clone(), self.recorder.clone(), Arc::new(ca)).await?;
+        let rules = self.inspector.rules().rules().len();
+        let announcement = announce(proxy.local_addr(), self.scraped_at(), &state_dir.join("ca.pem"), (&fingerprint, provenance), rules);
+        Ok((proxy, announcement))
+    }
+
+    /// Where metrics are.
+    pub fn scraped_at(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+}
+
+/// How long a gnomon that still writes to the ledger is waited for: one that is about to end takes a moment.
+const WRITES_STILL: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+async fn open_ledger(options: &LedgerOptions) -> Result<(Ledger, Writer), LedgerError> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        match Ledger::open(options.clone()).await {
+            Err(busy @ LedgerError::Busy { .. }) if began.elapsed() < WRITES_STILL => {
+                if !told {
+                    let _ = writeln!(io::stderr(), "gnomon: {busy}; waiting up to {} s for it to end", WRITES_STILL.as_secs());
+                    told = true;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Complaint> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let complaint = Complaint::own(format!("cannot listen on {address} for metrics: {error}"));
+        let step = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program (perhaps another gnomon) has it: stop it, or choose another with --metrics, or --metrics off"
+            }
+            _ => "choose another address with --metrics, or --metrics off",
+        };
+        complaint.next(step)
+    })
+}
+
+fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
+    let mut options = LedgerOptions::new(ledger_in(state_dir));
+    options.jsonl = match &config.events.jsonl {
+        Jsonl::Off => JsonlTarget::None,
+        Jsonl::Stdout => JsonlTarget::Stdout,
+        Jsonl::File(path) => JsonlTarget::File(path.clone()),
+    };
+    options.retention = Duration::from_secs(config.events.days * DAY);
+    options.max_bytes = config.events.max_gib * GIB;
+    options
+}
+
+/// What a person needs to know to use it, and what it does not do.
+fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&str, Provenance), rules: usize) -> String {
+    let (fingerprint, provenance) = key;
+    let made = match provenance {
+        Provenance::Created => "made just now; no client trusts it yet",
+        Provenance::Loaded => "as before",
+    };
+    let ca = ca.display();
+    let scrape = metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
+    format!(
+        "gnomon {version}: inline proxy on {proxy}, {rules} rules\n\
+         \x20 CA        {ca} ({made}), SHA-256 {fingerprint}\n\
+         \x20 metrics   {scrape}\n\
+         \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} SSL_CERT_FILE={ca} COMMAND\n\
+         \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
