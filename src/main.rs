@@ -4,6 +4,7 @@
 //! options of a library. What is done is done in the libraries.
 
 mod arming;
+mod auditing;
 mod commands;
 mod complaint;
 mod config;
@@ -92,6 +93,12 @@ enum Command {
     Rules(commands::rules::Rules),
     /// Say of a detection what it was; a benign one becomes an exception
     Triage(commands::triage::Triage),
+    /// Show what was done through the portals, and verify that it stands as it was written
+    #[command(subcommand)]
+    Audit(commands::audit::Audit),
+    /// Explain what a portal's policy says of a call
+    #[command(subcommand)]
+    Policy(commands::policy::Policy),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(commands::config::Config),
@@ -128,6 +135,8 @@ fn main() -> ExitCode {
         Command::Ca(ca) => ca.run(),
         Command::Rules(rules) => rules.run(),
         Command::Triage(triage) => triage.run(),
+        Command::Audit(audit) => audit.run(),
+        Command::Policy(policy) => policy.run(),
         Command::Config(config) => config.run(),
         Command::Sensor(sensor) => sensor.run(),
         Command::Reference(reference) => reference.run(),

@@ -3,9 +3,10 @@
 use crate::config::{self, Config};
 use anyhow::{Context, Result};
 use gnomon_access::Authenticator;
+use gnomon_audit::Audit;
 use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamTls};
 use gnomon_portal::{
-    Fetcher, Listening, Portal, PortalOptions, Rules,
+    Acts, Fetcher, Listening, Portal, PortalOptions, Rules,
     upstream::{
         Reach,
         http::{Endpoint, Limits, ServerPools},
@@ -25,14 +26,15 @@ impl Portals {
     ///
     /// # Errors
     /// When a secret cannot be read, an authority is not usable, or an address is taken.
-    pub async fn open(config: &Config, rules: &Rules) -> Result<Self> {
+    pub async fn open(config: &Config, rules: &Rules, audit: Option<&Audit>) -> Result<Self> {
         if config.portals.is_empty() {
             return Ok(Self(Vec::new(), String::new()));
         }
         let pools = pools(config)?;
         let (mut portals, mut announcement) = (Vec::new(), String::new());
         for portal in &config.portals {
-            let listening = Listening::bind(portal_of(config, portal, &pools, rules)?, portal.listen, portal.max_connections).await?;
+            let listening =
+                Listening::bind(portal_of(config, portal, &pools, rules, audit)?, portal.listen, portal.max_connections).await?;
             let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
             // Writing to a String cannot fail.
             let _ = writeln!(announcement, "  portal    {}: http://{address}{path} offers {servers}", portal.id);
@@ -72,7 +74,13 @@ fn pools(config: &Config) -> Result<Arc<ServerPools>> {
     Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
 }
 
-fn portal_of(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>, rules: &Rules) -> Result<Arc<Portal>> {
+fn portal_of(
+    config: &Config,
+    portal: &config::Portal,
+    pools: &Arc<ServerPools>,
+    rules: &Rules,
+    audit: Option<&Audit>,
+) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
         let endpoint = Endpoint::new(pools.clone(), &server.id, &server.url, server.credentials()?, Limits::default())
@@ -91,5 +99,6 @@ fn portal_of(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>,
         policy: portal.policy.clone(),
         authenticator: Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone()))),
         rules: Some(rules.clone()),
+        acts: audit.map(|audit| Arc::new(Acts::new(audit.clone(), config.audit.durability, portal.id.as_str().into()))),
     }))
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     arming,
+    auditing::Auditing,
     complaint::Complaint,
     config::{Config, Jsonl},
     exporting::Exports,
@@ -102,7 +103,9 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let Core { mut read, metrics, recorder, inspector, mut writer } = core;
         // Before anything is served.
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
-        let portals = Portals::open(config, &Rules { inspector: inspector.clone(), recorder: recorder.clone() }).await?;
+        let auditing = Auditing::start(config, state_dir, &recorder).await?;
+        let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };
+        let portals = Portals::open(config, &rules, auditing.as_ref().map(|auditing| &auditing.audit)).await?;
         let mut signals = Signals::new()?;
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;
@@ -164,6 +167,9 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         if let Some(own) = own {
             own.abort();
         }
+        if let Some(auditing) = auditing {
+            auditing.stop().await;
+        }
         writer.shutdown().await;
         exports.stop().await;
         narrating.abort();
@@ -188,9 +194,10 @@ pub fn check_listener(config: &Config) -> Result<(), Complaint> {
 
 /// What a person needs to know of a gnomon that serves portals alone; they follow.
 fn portals_alone(config: &Config, core: &Core) -> String {
-    let (portals, rules) = (config.portals.len(), core.inspector.rules().rules().len());
+    let count = |number: usize, what| line::counted(u64::try_from(number).unwrap_or(u64::MAX), what);
+    let (portals, rules) = (count(config.portals.len(), "portal"), count(core.inspector.rules().rules().len(), "rule"));
     let scrape = core.scraped_at().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
-    format!("gnomon {}: {portals} portals, {rules} rules\n  metrics   {scrape}\n", env!("CARGO_PKG_VERSION"))
+    format!("gnomon {}: {portals}, {rules}\n  metrics   {scrape}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// What the configuration says of scopes, a line each.

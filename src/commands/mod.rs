@@ -1,5 +1,6 @@
 //! One file per subcommand: its arguments, and their way into the libraries.
 
+pub mod audit;
 pub mod ca;
 pub mod config;
 pub mod demo;
@@ -9,6 +10,7 @@ pub mod events;
 pub mod exec;
 pub mod exec_host;
 pub mod inventory;
+pub mod policy;
 pub mod portal;
 pub mod proxy;
 pub mod reference;

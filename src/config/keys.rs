@@ -386,6 +386,35 @@ pub const KEYS: &[Key] = &[
         "4096",
         "Most client connections at a time; further ones wait in the system's queue.",
     ),
+    key(
+        "audit.checkpoints",
+        Shape::Texts,
+        "none",
+        "[/mnt/evidence/checkpoints.jsonl]",
+        "Files that the audit's signed checkpoints are appended to, best on a disk of another machine. They are events as well, so they leave with those.",
+    ),
+    key(
+        "audit.checkpoint_seconds",
+        Shape::Number(1, 3600),
+        "60",
+        "60",
+        "How often a checkpoint is made while there are new records, seconds.",
+    ),
+    key(
+        "audit.writes",
+        Shape::Word(&["soon", "before_answer"]),
+        "soon",
+        "soon",
+        "`soon`: records are durable some milliseconds after the answer. `before_answer`: an answer is given once its record is durable, or withheld.",
+    ),
+    key("audit.days", Shape::Number(1, 36_500), "365", "365", "How long records are kept, days."),
+    key(
+        "audit.max_gib",
+        Shape::Number(1, 4096),
+        "4",
+        "4",
+        "Most GiB of the audit's database. Beyond it nothing more is recorded, which is told; nothing that is recorded is taken away for it.",
+    ),
 ];
 
 /// Keys of parts that are not built yet, wherever they stand.

@@ -20,6 +20,7 @@ use crate::complaint::Complaint;
 use gnomon_http::ResolveOverride;
 use gnomon_inspect::{Enforcement, HostPatterns, Registered};
 use gnomon_packs::{Enablement, Pack, packs};
+use gnomon_portal::Durability;
 use raw::Wrong;
 use serde_saphyr::{Location, Spanned};
 use std::{
@@ -49,6 +50,24 @@ pub struct Config {
     /// The MCP servers that portals offer.
     pub servers: Vec<Server>,
     pub portals: Vec<Portal>,
+    pub audit: Audit,
+}
+
+/// How the audit of the portals is kept.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// Files that checkpoints are appended to.
+    pub checkpoints: Vec<PathBuf>,
+    pub checkpoint_seconds: u64,
+    pub durability: Durability,
+    pub days: u64,
+    pub max_gib: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { checkpoints: Vec::new(), checkpoint_seconds: 60, durability: Durability::Soon, days: 365, max_gib: 4 }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -233,6 +252,7 @@ impl Default for Config {
             contact: None,
             servers: Vec::new(),
             portals: Vec::new(),
+            audit: Audit::default(),
         }
     }
 }
@@ -306,6 +326,9 @@ fn complaint(path: &Path, wrong: &[Wrong]) -> Complaint {
         .next("`gnomon config schema` and docs/reference/config.md name every key")
 }
 
+/// The words of `audit.writes`.
+const DURABILITIES: &[(&str, Durability)] = &[("soon", Durability::Soon), ("before_answer", Durability::BeforeAnswer)];
+
 /// The words of `rules.mode`.
 pub const ENFORCEMENTS: &[&str] = &["enforce", "shadow"];
 
@@ -336,7 +359,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn file(&mut self, file: raw::File) -> Config {
         let plain = Config::default();
-        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, servers, portals } = file;
+        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, servers, portals, audit } = file;
         let servers = self.servers(servers);
         let portals = self.portals(portals, &servers);
         Config {
@@ -386,6 +409,13 @@ impl Check<'_> {
             contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
             servers,
             portals,
+            audit: Audit {
+                checkpoints: self.paths(audit.checkpoints),
+                checkpoint_seconds: self.number(audit.checkpoint_seconds, "audit.checkpoint_seconds", plain.audit.checkpoint_seconds),
+                durability: audit.writes.and_then(|word| self.choice(&word, DURABILITIES)).unwrap_or(plain.audit.durability),
+                days: self.number(audit.days, "audit.days", plain.audit.days),
+                max_gib: self.number(audit.max_gib, "audit.max_gib", plain.audit.max_gib),
+            },
         }
     }
 

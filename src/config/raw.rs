@@ -24,6 +24,17 @@ pub struct File {
     pub contact: Option<String>,
     pub servers: Vec<Server>,
     pub portals: Vec<Portal>,
+    pub audit: Audit,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    pub checkpoints: Vec<String>,
+    pub checkpoint_seconds: Option<Spanned<u64>>,
+    pub writes: Option<Spanned<String>>,
+    pub days: Option<Spanned<u64>>,
+    pub max_gib: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,6 +5,7 @@ use super::{
     scopes::{Match, Scope},
 };
 use gnomon_inspect::Enforcement;
+use gnomon_portal::Durability;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -68,6 +69,16 @@ impl Config {
             "contact": self.contact,
             "servers": self.servers.iter().map(Server::to_json).collect::<Vec<_>>(),
             "portals": self.portals.iter().map(Portal::to_json).collect::<Vec<_>>(),
+            "audit": {
+                "checkpoints": paths(&self.audit.checkpoints),
+                "checkpoint_seconds": self.audit.checkpoint_seconds,
+                "writes": match self.audit.durability {
+                    Durability::Soon => "soon",
+                    Durability::BeforeAnswer => "before_answer",
+                },
+                "days": self.audit.days,
+                "max_gib": self.audit.max_gib,
+            },
         })
     }
 }

@@ -102,9 +102,6 @@ pub struct Record {
     pub timestamp: String,
     #[serde(rename = "gnomon.audit.kind")]
     pub kind: Kind,
-    #[serde(rename = "event.id", skip_serializing_if = "Option::is_none")]
-    pub event_id: Option<SmolStr>,
-
     #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
     pub user_id: Option<SmolStr>,
     #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]
@@ -226,7 +223,6 @@ impl Record {
 
     fn bound(&mut self, most: usize) {
         let texts = [
-            &mut self.event_id,
             &mut self.user_id,
             &mut self.user_name,
             &mut self.user_email,

@@ -1,21 +1,28 @@
 //! One request that a server is to answer: where it goes, and how it gets there from either era to either.
 
 use crate::{
+    acts::{Act, Ending},
     era::meta,
     judged::{Judged, Whose},
     members::Members,
     parked::ParkedCall,
     portal::{Portal, as_text, with_text},
-    route::Routed,
+    route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
-    upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, modern::with_meta},
+    upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, http::Endpoint, modern::with_meta},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
+use gnomon_audit::{self as audit, Status};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
-use std::{pin::pin, sync::Arc, time::Duration};
+use smol_str::{SmolStr, ToSmolStr};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 
 /// How often a server may ask for more before it must answer.
@@ -102,30 +109,57 @@ enum Driven {
 }
 
 impl Portal {
+    /// Has a request done, and recorded.
+    pub(crate) async fn perform(&self, call: &Call, request: &Request) -> Outcome {
+        let kind = match request.method.as_str() {
+            "tools/call" | "prompts/get" | "resources/read" => audit::Kind::Call,
+            _ => audit::Kind::Request,
+        };
+        let mut act = Act::begin(self, kind, call, &request.method);
+        let routed = match self.route(&call.caller, request) {
+            Ok(routed) => routed,
+            Err(NotRouted { error, line }) => {
+                act.names(|| asked_for(request));
+                act.decided_by(line.as_deref());
+                let ending = Ending::because(Status::Refused, error.code.to_smolstr());
+                return act.end(ending, in_era(&call.from, error).into()).await;
+            }
+        };
+        act.names(|| routed.exposed.as_ref().map_or_else(|| routed.name.clone(), |exposed| exposed.entry.name.clone()));
+        act.decided_by(routed.line.as_ref());
+        if let Some(server) = self.servers.get(routed.server) {
+            let bytes = request.params.as_ref().map_or(0, Bytes::len);
+            act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
+        }
+        let (outcome, ending) = self.serve(call, &routed).await;
+        act.end(ending, outcome).await
+    }
+
     /// Has a server answer.
-    pub(crate) async fn serve(&self, call: &Call, routed: Routed) -> Outcome {
+    async fn serve(&self, call: &Call, routed: &Routed) -> (Outcome, Ending) {
         let Some(server) = self.servers.get(routed.server) else {
-            return RpcError::new(INTERNAL_ERROR, "there is no such server").into();
+            return (RpcError::new(INTERNAL_ERROR, "there is no such server").into(), Ending::of(Status::Unavailable));
         };
         if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
             let none = Value::Object(serde_json::Map::new());
             if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)) {
                 // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
-                return failed_tool(&error.message);
+                return (failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
             }
         }
         let judged = match &server.judge {
             None => Judged::unjudged(),
             Some(judge) => match judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()) {
                 Ok(judged) => judged,
-                Err(error) => return refused(&routed, &error, &server.id),
+                Err(error) => return refused(routed, &error, &server.id),
             },
         };
+        let begun = Instant::now();
         let served = async {
             server.check()?;
             let outcome = match &call.from {
-                From::Session(session) => self.in_session(call, session, &routed, &judged).await,
-                From::Stateless(client) => self.stateless(call, client, &routed, &judged).await,
+                From::Session(session) => self.in_session(call, session, routed, &judged).await,
+                From::Stateless(client) => self.stateless(call, client, routed, &judged).await,
             }?;
             judged.answered(server.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
@@ -139,14 +173,19 @@ impl Portal {
                 served.await
             }
         };
+        let upstream = Some(begun.elapsed());
         match outcome {
-            Ok(outcome) => checked(&routed, outcome),
+            Ok(outcome) => {
+                let ending = answered(&outcome);
+                (checked(routed, outcome), Ending { upstream, ..ending })
+            }
             Err(error) => {
                 server.suspect(&error);
                 if !matches!(error, UpstreamError::Refused(_)) {
                     judged.failed(&error);
                 }
-                refused(&routed, &error, &server.id)
+                let (outcome, ending) = refused(routed, &error, &server.id);
+                (outcome, Ending { upstream, ..ending })
             }
         }
     }
@@ -460,11 +499,46 @@ fn complete(outcome: Outcome) -> Outcome {
     }
 }
 
-/// What a client is told of a call that failed.
-fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> Outcome {
+/// What a client is told of a call that failed, and how the audit has it.
+fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> (Outcome, Ending) {
+    let ending = match error {
+        UpstreamError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
+        UpstreamError::Rpc(outcome) => return (outcome.clone(), answered(outcome)),
+        UpstreamError::Untranslatable(_) => Ending::because(Status::Refused, error.kind()),
+        _ => Ending::because(Status::Unavailable, error.kind()),
+    };
     match error {
-        UpstreamError::Refused(refusal) if routed.method == "tools/call" => failed_tool(&refusal.text),
-        other => other.outcome(server),
+        UpstreamError::Refused(refusal) if routed.method == "tools/call" => (failed_tool(&refusal.text), ending),
+        other => (other.outcome(server), ending),
+    }
+}
+
+/// How the audit has what a server answered.
+fn answered(outcome: &Outcome) -> Ending {
+    match outcome {
+        Outcome::Error(_) => Ending::because(Status::Error, outcome.code().unwrap_or_default().to_smolstr()),
+        // Most results say nothing of it, and are not read for it.
+        Outcome::Result(result) if memchr::memmem::find(result, b"\"isError\"").is_some() => {
+            match Members::read(result).is_ok_and(|members| members.flag("isError") == Some(true)) {
+                true => Ending::because(Status::Error, "tool_error"),
+                false => Ending::of(Status::Ok),
+            }
+        }
+        Outcome::Result(_) => Ending::of(Status::Ok),
+    }
+}
+
+/// What a request asked for, as its client wrote it.
+fn asked_for(request: &Request) -> SmolStr {
+    let Ok(members) = Members::of(request.params.as_ref()) else { return SmolStr::default() };
+    members.text("name").or_else(|| members.text("uri")).map(|text| shortened(&text).into()).unwrap_or_default()
+}
+
+/// Since 2026-07-28 a resource that is not there is a wrong parameter.
+fn in_era(from: &From, error: RpcError) -> RpcError {
+    match from {
+        From::Stateless(_) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error },
+        From::Stateless(_) | From::Session(_) => error,
     }
 }
 

@@ -55,10 +55,19 @@ impl Portal {
         if parts.uri.path() != self.options.path {
             return plain(StatusCode::NOT_FOUND, &format!("nothing is here; the portal is at {}", self.options.path));
         }
-        let caller = match authenticator.authenticate(&parts.headers, &Peer::at(peer)).await {
+        let (peer, acts) = (Peer::at(peer), self.options.acts.as_ref());
+        let caller = match authenticator.authenticate(&parts.headers, &peer).await {
             Ok(caller) => caller,
-            Err(challenge) => return challenged(&challenge),
+            Err(challenge) => {
+                if let Some(acts) = acts {
+                    acts.turned_away(&peer, &challenge);
+                }
+                return challenged(&challenge);
+            }
         };
+        if let Some(acts) = acts {
+            acts.let_in(&caller);
+        }
         let modern = parts.headers.get(VERSION).and_then(|v| v.to_str().ok()).is_some_and(era::claims_modern);
         match parts.method {
             Method::POST => {

@@ -5,7 +5,6 @@
 //! is sent; each message of the answer before the client gets it.
 
 use crate::{
-    members::Members,
     rpc::{Id, Message, Outcome, quoted},
     upstream::{Client, Reach, UpstreamError},
 };
@@ -289,8 +288,7 @@ fn describe(seen: &mut Observation, Whose { caller, client, .. }: Whose<'_>) {
 }
 
 fn describe_client(seen: &mut Observation, client: &Client) {
-    if let Ok(info) = Members::read(&client.info) {
-        seen.set_some(Field::McpClientName, info.text("name").map(SmolStr::new));
-        seen.set_some(Field::McpClientVersion, info.text("version").map(SmolStr::new));
-    }
+    let (name, version) = client.named();
+    seen.set_some(Field::McpClientName, name);
+    seen.set_some(Field::McpClientVersion, version);
 }

@@ -134,20 +134,16 @@ impl Portal {
     /// What comes of a request; none where the client took it back.
     async fn session_outcome(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Option<Outcome> {
         if let Some(kind) = Kind::listed_by(&request.method) {
-            return Some(Outcome::Result(self.list(&call.caller, kind).await));
+            return Some(self.listed(call, kind, Outcome::Result).await);
         }
         match request.method.as_str() {
             "ping" => Some(Outcome::Result(Bytes::from_static(b"{}"))),
             "logging/setLevel" => Some(self.set_log_level(session, request).await),
             _ => {
                 self.settled().await;
-                let routed = match self.route(&call.caller, request) {
-                    Ok(routed) => routed,
-                    Err(error) => return Some(error.into()),
-                };
                 let cancelled = session.begin(self.servers.len(), &request.id);
                 let outcome = tokio::select! {
-                    outcome = self.serve(call, routed) => Some(outcome),
+                    outcome = self.perform(call, request) => Some(outcome),
                     () = cancelled.notified() => None,
                 };
                 session.end(&request.id);

@@ -13,6 +13,7 @@
 //! message is bounded.
 #![deny(missing_docs)]
 
+mod acts;
 mod call;
 pub mod catalogue;
 pub mod era;
@@ -35,6 +36,7 @@ pub mod upstream;
 mod view;
 mod watched;
 
+pub use acts::{Acts, Durability};
 pub use fetch::Fetcher;
 pub use judged::Rules;
 pub use outflow::Outflow;

@@ -128,24 +128,20 @@ impl Portal {
 
     async fn stateless_outcome(self: &Arc<Self>, call: &Call, _stated: &Stated, request: &Request) -> Outcome {
         if let Some(kind) = Kind::listed_by(&request.method) {
-            let list = with_text(&self.list(&call.caller, kind).await, "resultType", "complete");
-            let list = with_member(&list, "ttlMs", &LIST_TTL_MS.to_string());
-            // What a caller sees is theirs alone.
-            return Outcome::Result(with_text(&list, "cacheScope", "private"));
+            let finish = |list: Bytes| {
+                let list = with_text(&list, "resultType", "complete");
+                let list = with_member(&list, "ttlMs", &LIST_TTL_MS.to_string());
+                // What a caller sees is theirs alone.
+                Outcome::Result(with_text(&list, "cacheScope", "private"))
+            };
+            return self.listed(call, kind, finish).await;
         }
         match request.method.as_str() {
             "server/discover" => self.discover(),
             "subscriptions/listen" => self.subscribe(call, request).await,
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
-                match self.route(&call.caller, request) {
-                    Ok(routed) => {
-                        let outcome = self.serve(call, routed).await;
-                        if request.method == "resources/read" { self.private(outcome) } else { outcome }
-                    }
-                    // Since 2026-07-28 a resource that is not there is a wrong parameter.
-                    Err(error) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error }.into(),
-                    Err(error) => error.into(),
-                }
+                let outcome = self.perform(call, request).await;
+                if request.method == "resources/read" { self.private(outcome) } else { outcome }
             }
             method => unknown_method(method).into(),
         }

@@ -1,11 +1,13 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
 use crate::{
+    acts::{Act, Acts, Ending},
+    call::Call,
     catalogue::Kind,
     judged::{Judge, Rules},
     members::Members,
     parked::Parked,
-    rpc::quoted,
+    rpc::{Outcome, quoted},
     session::{SessionLimits, Sessions},
     shared::SharedSessions,
     upstream::{Change, Presence, Reach, Upstream, legacy::text},
@@ -14,6 +16,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gnomon_access::{Asked, Authenticator, Caller, Policy};
+use gnomon_audit::Status;
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{
@@ -53,6 +56,8 @@ pub struct PortalOptions {
     pub authenticator: Authenticator,
     /// What judges every message; without it nothing does.
     pub rules: Option<Rules>,
+    /// What records who did what; without it nothing does.
+    pub acts: Option<Arc<Acts>>,
 }
 
 /// A portal.
@@ -79,7 +84,7 @@ impl Portal {
             Upstream::new(id, reach, prefix, changes.clone(), judge)
         };
         let servers = servers.into_iter().map(upstream).collect();
-        let sessions = Sessions::new(options.sessions);
+        let sessions = Sessions::new(options.sessions, options.acts.clone());
         Arc::new(Self {
             options,
             servers,
@@ -110,6 +115,13 @@ impl Portal {
         let portal = self.clone();
         tasks.spawn(async move { portal.shared.sweep().await });
         tasks
+    }
+
+    /// A list, which the audit tells of.
+    pub(crate) async fn listed(&self, call: &Call, kind: Kind, finish: impl FnOnce(Bytes) -> Outcome) -> Outcome {
+        let act = Act::begin(self, gnomon_audit::Kind::List, call, kind.method());
+        let list = finish(self.list(&call.caller, kind).await);
+        act.end(Ending::of(Status::Ok), list).await
     }
 
     /// Waits a little for servers that were never reached, so that the first client finds them. Later nobody waits:

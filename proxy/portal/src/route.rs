@@ -8,7 +8,7 @@ use crate::{
     view::{Exposed, Prefix, may_come_of, split_name},
 };
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Capability, Decision, Hints, arguments};
+use gnomon_access::{Asked, Caller, Capability, Decision, Hints, LineRef, arguments};
 use serde_json::Value;
 use smol_str::SmolStr;
 use std::{borrow::Cow, sync::Arc};
@@ -21,6 +21,8 @@ pub(crate) struct Routed {
     pub id: Id,
     pub method: SmolStr,
     pub params: Option<Bytes>,
+    /// The line of policy that allows it.
+    pub line: Option<LineRef>,
     /// What is called, where it is on a list.
     pub exposed: Option<Arc<Exposed>>,
     /// The name as the client wrote it.
@@ -28,12 +30,27 @@ pub(crate) struct Routed {
     pub arguments: Option<Value>,
 }
 
+/// Why a request goes nowhere.
+#[derive(Debug)]
+pub(crate) struct NotRouted {
+    /// What its client is told.
+    pub error: RpcError,
+    /// The line of policy that denies it, if one does.
+    pub line: Option<Box<LineRef>>,
+}
+
+impl From<RpcError> for NotRouted {
+    fn from(error: RpcError) -> Self {
+        Self { error, line: None }
+    }
+}
+
 impl Portal {
     /// Finds where a request goes.
     ///
     /// # Errors
     /// What the client is told where it goes nowhere.
-    pub(crate) fn route(&self, caller: &Caller, request: &Request) -> Result<Routed, RpcError> {
+    pub(crate) fn route(&self, caller: &Caller, request: &Request) -> Result<Routed, NotRouted> {
         let (method, params) = (request.method.as_str(), request.params.as_ref());
         let members = Members::of(params).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
         let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
@@ -44,6 +61,7 @@ impl Portal {
             params: Some(params),
             exposed,
             name: SmolStr::new(name),
+            line: None,
             arguments,
         };
         match method {
@@ -55,13 +73,14 @@ impl Portal {
                 let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
                 let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
                 let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
-                self.permit(caller, &asked, &name)?;
-                Ok(routed(exposed.server, Some(exposed), &name, params, arguments))
+                let line = self.permit(caller, &asked, &name)?;
+                Ok(Routed { line: Some(line), ..routed(exposed.server, Some(exposed), &name, params, arguments) })
             }
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
-                let (server, own) = self.resource(caller, &uri)?;
-                Ok(routed(server, None, &uri, members.with(&[("uri", Some(&quoted(&own)))]), None))
+                let (server, own, line) = self.resource(caller, &uri)?;
+                let params = members.with(&[("uri", Some(&quoted(&own)))]);
+                Ok(Routed { line: Some(line), ..routed(server, None, &uri, params, None) })
             }
             "completion/complete" => {
                 let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
@@ -73,10 +92,10 @@ impl Portal {
                     }
                     Some("ref/resource") => {
                         let uri = reference.text("uri").ok_or_else(|| missing("uri"))?;
-                        let (server, own) = self.resource(caller, &uri)?;
+                        let (server, own, _) = self.resource(caller, &uri)?;
                         (server, reference.with(&[("uri", Some(&quoted(&own)))]))
                     }
-                    _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`")),
+                    _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`").into()),
                 };
                 Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
@@ -89,30 +108,31 @@ impl Portal {
                     id: request.id.clone(),
                     method: SmolStr::new(method),
                     params: params.cloned(),
+                    line: None,
                     exposed: None,
                     name: SmolStr::default(),
                     arguments: None,
                 })
             }
-            _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))),
+            _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method))).into()),
         }
     }
 
     /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
-    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<(), RpcError> {
+    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<LineRef, NotRouted> {
         match self.options.policy.decide(caller, asked) {
-            Decision::Allow { .. } => Ok(()),
+            Decision::Allow { line } => Ok(line),
             Decision::Deny { line } => {
-                let why = match line.and_then(|line| line.reason) {
+                let why = match line.as_ref().and_then(|line| line.reason.as_ref()) {
                     Some(reason) => format!("`{}` may not be called like this: {reason}", shortened(name)),
                     None => format!("`{}` may not be called with these arguments", shortened(name)),
                 };
-                Err(RpcError::new(INVALID_PARAMS, why))
+                Err(NotRouted { error: RpcError::new(INVALID_PARAMS, why), line: line.map(Box::new) })
             }
         }
     }
 
-    fn may_read(&self, caller: &Caller, server: usize, capability: Capability, uri: &str) -> bool {
+    fn may_read(&self, caller: &Caller, server: usize, capability: Capability, uri: &str) -> Decision {
         let asked = Asked {
             portal: &self.options.id,
             server: &self.servers[server].id,
@@ -121,28 +141,35 @@ impl Portal {
             hints: Hints::default(),
             arguments: None,
         };
-        self.options.policy.decide(caller, &asked).is_allow()
+        self.options.policy.decide(caller, &asked)
     }
 
-    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, RpcError> {
+    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, NotRouted> {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
-        if let Some(exposed) = self.view().named(kind, name).filter(|exposed| self.shows(caller, kind, exposed)) {
-            return Ok(exposed.clone());
+        let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
+        if let Some(exposed) = self.view().named(kind, name) {
+            return match self.options.policy.may_list(caller, &self.asked(kind, exposed)) {
+                Decision::Allow { .. } => Ok(exposed.clone()),
+                Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
+            };
         }
         // It may be a server's that was never there yet.
         let server = split_name(kind, name).and_then(|(id, _)| self.servers.iter().find(|server| server.id == id));
         match server.map(|server| server.check()) {
-            Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id)))),
-            _ => Err(RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)))),
+            Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id))).into()),
+            _ => Err(unknown().into()),
         }
     }
 
     /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
     /// as long as it is clear which that is.
-    pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>), RpcError> {
+    pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, LineRef), NotRouted> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
-        if self.may_read(caller, server, Capability::Resource, &own) { Ok((server, own)) } else { Err(unknown()) }
+        match self.may_read(caller, server, Capability::Resource, &own) {
+            Decision::Allow { line } => Ok((server, own, line)),
+            Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
+        }
     }
 
     /// Whose resource it is, by what is on the lists. Of several servers that could have it none is guessed.

@@ -5,6 +5,7 @@
 //! hundred bytes.
 
 use crate::{
+    acts::Acts,
     judged::Whose,
     outflow::{Heard, Outflow, Stream, event},
     rpc::{self, Id, Message, Outcome, Request, Response},
@@ -58,6 +59,7 @@ pub struct Session {
     /// Milliseconds after birth.
     used: AtomicU64,
     open: OnceLock<Box<Open>>,
+    acts: Option<Arc<Acts>>,
 }
 
 struct Open {
@@ -84,7 +86,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Session {
-    fn new(owner: &Caller, client: Arc<Client>) -> Result<Self, getrandom::Error> {
+    fn new(owner: &Caller, client: Arc<Client>, acts: Option<Arc<Acts>>) -> Result<Self, getrandom::Error> {
         let mut random = [0u8; 24];
         getrandom::fill(&mut random)?;
         Ok(Self {
@@ -94,7 +96,13 @@ impl Session {
             born: Instant::now(),
             used: AtomicU64::new(0),
             open: OnceLock::new(),
+            acts,
         })
+    }
+
+    /// The caller who began it.
+    pub(crate) fn owner(&self) -> &SmolStr {
+        &self.owner
     }
 
     fn touch(&self) {
@@ -366,6 +374,14 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(acts) = &self.acts {
+            acts.session_ends(self);
+        }
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         for listener in lock(&self.listeners).iter().flatten() {
@@ -379,13 +395,14 @@ pub struct Sessions {
     table: Mutex<HashMap<SmolStr, Arc<Session>>>,
     faces: Mutex<HashMap<Arc<Client>, ()>>,
     limits: SessionLimits,
+    acts: Option<Arc<Acts>>,
 }
 
 impl Sessions {
     /// No sessions yet.
     #[must_use]
-    pub fn new(limits: SessionLimits) -> Self {
-        Self { table: Mutex::default(), faces: Mutex::default(), limits }
+    pub fn new(limits: SessionLimits, acts: Option<Arc<Acts>>) -> Self {
+        Self { table: Mutex::default(), faces: Mutex::default(), limits, acts }
     }
 
     /// Begins one.
@@ -393,7 +410,7 @@ impl Sessions {
     /// # Errors
     /// When the system gives no randomness.
     pub fn begin(&self, owner: &Caller, client: Client) -> Result<Arc<Session>, getrandom::Error> {
-        let session = Arc::new(Session::new(owner, self.face(client))?);
+        let session = Arc::new(Session::new(owner, self.face(client), self.acts.clone())?);
         let mut table = lock(&self.table);
         if table.len() >= self.limits.most {
             let oldest = table.values().max_by_key(|session| session.idle()).map(|session| session.id.clone());
@@ -402,6 +419,10 @@ impl Sessions {
             }
         }
         table.insert(session.id.clone(), session.clone());
+        drop(table);
+        if let Some(acts) = &self.acts {
+            acts.session_begins(owner, &session);
+        }
         Ok(session)
     }
 

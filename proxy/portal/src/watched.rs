@@ -14,7 +14,7 @@ impl Portal {
     pub(crate) async fn watch(self: &Arc<Self>, call: &Call, resources: &[SmolStr]) -> Watching {
         let mut watched = Vec::new();
         for uri in resources {
-            let Ok((index, own)) = self.resource(&call.caller, uri) else { continue };
+            let Ok((index, own, _)) = self.resource(&call.caller, uri) else { continue };
             let server = &self.servers[index];
             let own = SmolStr::new(own);
             server.watch(&own);

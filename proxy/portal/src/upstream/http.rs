@@ -11,6 +11,7 @@ use http::{
 use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use smol_str::{SmolStr, format_smolstr};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 /// Connections to servers.
@@ -141,6 +142,13 @@ impl Endpoint {
     #[must_use]
     pub fn path(&self) -> &PathAndQuery {
         &self.path
+    }
+
+    /// Its URL without the query, for the audit.
+    #[must_use]
+    pub fn shown(&self) -> SmolStr {
+        let scheme = if self.scheme() == Scheme::Https { "https" } else { "http" };
+        format_smolstr!("{scheme}://{}{}", self.destination.authority(), self.path.path())
     }
 
     /// With or without TLS.

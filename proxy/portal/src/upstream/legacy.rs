@@ -31,6 +31,16 @@ pub struct Client {
     pub version: SmolStr,
 }
 
+impl Client {
+    /// The name and version that it gives itself.
+    #[must_use]
+    pub fn named(&self) -> (Option<SmolStr>, Option<SmolStr>) {
+        let Ok(info) = Members::read(&self.info) else { return (None, None) };
+        let text = |key| info.text(key).map(SmolStr::new);
+        (text("name"), text("version"))
+    }
+}
+
 /// What a server says of itself; JSON texts.
 #[derive(Clone, Debug, Default)]
 pub struct ServerFace {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "what the tests read, they wrote")]
 
 mod admission;
+mod audited;
 mod client;
 mod eras;
 mod failures;
@@ -10,13 +11,14 @@ mod passage;
 mod server;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
+use gnomon_audit::{Audit, AuditOptions, Record, SigningKey, SqliteStore, Store as _};
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, PoolOptions, Pools, UpstreamTls};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_portal::{
-    Fetcher, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
+    Acts, Durability, Fetcher, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
     upstream::{
         Reach, Transport,
         http::{Endpoint, Limits},
@@ -37,10 +39,26 @@ struct Running {
     ledger: Ledger,
     dir: tempfile::TempDir,
     _writer: Writer,
+    _audit: gnomon_audit::Writer,
     _stop: oneshot::Sender<()>,
 }
 
 impl Running {
+    /// Waits until so many records are in the audit.
+    async fn records(&self, count: usize) -> Vec<Record> {
+        soon("records", async {
+            loop {
+                let mut store = SqliteStore::read(&self.dir.path().join("audit.sqlite")).await.unwrap();
+                let entries = store.after(0, 1000).await.unwrap();
+                if entries.len() >= count {
+                    return entries.iter().map(|entry| serde_json::from_str(&entry.body).unwrap()).collect();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
+
     /// Waits until so many events are on disk.
     async fn events(&self, count: usize) -> Vec<Value> {
         soon("events", async {
@@ -66,6 +84,9 @@ struct Setup {
     auth: String,
     limits: Limits,
     rules: Vec<Source>,
+    durability: Durability,
+    /// Pages of the audit's database.
+    room: u64,
 }
 
 impl Setup {
@@ -77,6 +98,8 @@ impl Setup {
             auth: "{mode: none}".to_owned(),
             limits: Limits { patience: Duration::from_secs(20), message: 1 << 20 },
             rules: Vec::new(),
+            durability: Durability::Soon,
+            room: 1 << 30,
         }
     }
 
@@ -99,6 +122,12 @@ impl Setup {
              gnomon:\n    class: policy\n    response: {{action: {action}}}\n"
         );
         self.rules.push(Source { name: format!("rule{n}.yml"), text, origin: Origin::Admin });
+        self
+    }
+
+    /// Answers wait for the audit, which may have so many bytes.
+    fn durable(mut self, room: u64) -> Self {
+        (self.durability, self.room) = (Durability::BeforeAnswer, room);
         self
     }
 
@@ -125,6 +154,9 @@ impl Setup {
         options.jsonl = JsonlTarget::File(dir.path().join("events.jsonl"));
         let (ledger, writer) = Ledger::open(options).await.unwrap();
         let recorder = Arc::new(Recorder::new(ledger.clone(), metrics));
+        let store = SqliteStore::open(&dir.path().join("audit.sqlite"), self.room).await.unwrap();
+        let key = SigningKey::generate().unwrap();
+        let (audit, audit_writer) = Audit::start(Box::new(store), key, Vec::new(), AuditOptions::default()).await.unwrap();
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
             servers: servers.collect(),
@@ -137,6 +169,7 @@ impl Setup {
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
             authenticator: Authenticator::new(auth, Arc::new(Fetcher::new(pools))),
             rules: Some(Rules { inspector, recorder }),
+            acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()))),
         });
         let listening = Listening::bind(portal, "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
         let address = listening.local_addr();
@@ -147,6 +180,6 @@ impl Setup {
             },
             Duration::ZERO,
         ));
-        Running { address, ledger, dir, _writer: writer, _stop: stop }
+        Running { address, ledger, dir, _writer: writer, _audit: audit_writer, _stop: stop }
     }
 }

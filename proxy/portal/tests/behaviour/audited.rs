@@ -1,0 +1,130 @@
+//! Who did what is in the audit, whatever came of it.
+
+use crate::{
+    Setup,
+    client::Client,
+    server::{Server, Speaks},
+    soon,
+};
+use gnomon_audit::{Kind, Record, Status};
+use http::Method;
+use serde_json::json;
+
+/// The records of this kind.
+fn of(records: &[Record], kind: Kind) -> Vec<&Record> {
+    records.iter().filter(|record| record.kind == kind).collect()
+}
+
+#[tokio::test]
+async fn a_call_is_recorded_with_who_what_which_line_and_how_it_ended() {
+    let server = Server::start("one", Speaks::Both).await;
+    let policy = "[{allow: {servers: [one]}}, {deny: {tools: [delete_all], reason: 'never'}}]";
+    let portal = Setup::of([("one", server.url())]).policy(policy).rule("block", "gen_ai.tool.name: region").start().await;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        for tool in ["one_echo", "one_delete_all", "one_region", "one_wrong"] {
+            client.call(tool, json!({"text": "secret words"})).await;
+        }
+        client.call("one_nothing_like_it", json!({})).await;
+        client.request("tools/list", json!({})).await;
+        if !client.session().is_empty() {
+            client.send(Method::DELETE, &[("mcp-session-id", &client.session())], String::new()).await;
+        }
+    }
+    // A log-in, two sessions' ends, ten calls, two lists.
+    let records = portal.records(15).await;
+    assert!(!format!("{records:?}").contains("secret words"), "arguments are not recorded");
+    assert_eq!((of(&records, Kind::Login).len(), of(&records, Kind::SessionStart).len(), of(&records, Kind::SessionEnd).len()), (1, 1, 1));
+    assert_eq!(of(&records, Kind::List).len(), 2);
+    let calls = of(&records, Kind::Call);
+    let told: Vec<_> =
+        calls.iter().map(|call| (call.tool.as_deref().unwrap(), call.status.unwrap(), call.policy_line.as_deref())).collect();
+    let (allowed, denied) = (Some("policy.yml:1:2"), Some("policy.yml:1:29"));
+    let once = [
+        ("echo", Status::Ok, allowed),
+        ("one_delete_all", Status::Refused, denied),
+        ("region", Status::Refused, allowed),
+        ("wrong", Status::Ok, allowed),
+        ("one_nothing_like_it", Status::Refused, None),
+    ];
+    assert_eq!(told, [once, once].concat());
+    let (echo, region) = (calls[0], calls[2]);
+    assert_eq!(region.rules, ["00000000-0000-4000-8000-000000000000"]);
+    assert_eq!(
+        (echo.portal.as_deref(), echo.server.as_deref(), echo.server_url.as_deref()),
+        (Some("main"), Some("one"), Some(server.url().as_str()))
+    );
+    assert_eq!(
+        (echo.client_name.as_deref(), echo.user_id.as_deref(), echo.auth_method.as_deref()),
+        (Some("test"), Some("anonymous"), Some("none"))
+    );
+    assert_eq!(echo.session, of(&records, Kind::SessionStart)[0].session);
+    assert!(echo.upstream_duration_ms.is_some() && echo.response_bytes > Some(0) && echo.request_bytes > Some(0));
+}
+
+#[tokio::test]
+async fn a_call_that_its_client_takes_back_is_recorded_as_that() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::modern(portal.address);
+    let (headers, body) = client.message("tools/call", json!({"name": "one_wait", "arguments": {}}));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let response = client.open(&headers, body).await;
+    drop((response, client));
+    let records = soon("the end", async {
+        loop {
+            let records = portal.records(1).await;
+            if !of(&records, Kind::Call).is_empty() {
+                return records;
+            }
+        }
+    })
+    .await;
+    assert_eq!(of(&records, Kind::Call)[0].status, Some(Status::Cancelled));
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_recorded_once_in_a_while_and_no_token_ever_is() {
+    let server = Server::start("one", Speaks::Both).await;
+    let token = gnomon_access::generate_token().unwrap();
+    let auth = format!("{{mode: tokens, tokens: [{{name: ada, sha256: '{}', groups: [adas]}}]}}", token.sha256);
+    let portal = Setup::of([("one", server.url())]).auth(auth).start().await;
+    let mut client = Client::modern(portal.address);
+    for _ in 0..3 {
+        assert_eq!(client.post(&[("authorization", "Bearer gnomon_guess")], json!({})).await.status, 401);
+    }
+    let (headers, body) = client.message("tools/call", json!({"name": "one_echo", "arguments": {"text": "x"}}));
+    let bearer = format!("Bearer {}", token.token.as_str());
+    let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    headers.push(("authorization", &bearer));
+    client.post(&headers, body).await;
+    let records = portal.records(3).await;
+    assert_eq!(of(&records, Kind::LoginRefused).len(), 1);
+    let call = of(&records, Kind::Call)[0];
+    assert_eq!((call.user_name.as_deref(), &call.groups[..]), (Some("ada"), &["adas".into()][..]));
+    let all = format!("{records:?}");
+    assert!(!all.contains("gnomon_guess") && !all.contains(token.token.as_str()), "{all}");
+}
+
+#[tokio::test]
+async fn where_the_audit_is_a_condition_nothing_is_answered_that_is_not_recorded() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let portal = Setup::of([("one", server.url())]).durable(1).start().await;
+    let mut client = Client::modern(portal.address);
+    // Long words fill it sooner.
+    let words = json!({"name": "x".repeat(4000), "version": "1".repeat(4000)});
+    let mut answered = 0;
+    let withheld = loop {
+        let (headers, mut body) = client.message("tools/call", json!({"name": "one_echo", "arguments": {"text": "x"}}));
+        body["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] = words.clone();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = client.post(&headers, body).await;
+        if answer.text() != "one: x" {
+            break answer;
+        }
+        answered += 1;
+        assert!(answered < 1000, "the database never gets full");
+    };
+    assert!(withheld.last()["error"]["message"].as_str().unwrap().contains("the audit could not write"), "{withheld:?}");
+    let records = portal.records(answered).await;
+    assert_eq!(of(&records, Kind::Call).len(), answered, "what was answered is there");
+}

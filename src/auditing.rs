@@ -1,0 +1,129 @@
+//! The audit of a running gnomon's portals: opened before they are, closed after them.
+
+use crate::{complaint::Complaint, config::Config};
+use anyhow::{Context, Result};
+use gnomon_audit::{Audit, AuditCounts, AuditOptions, FileSink, Sending, SigningKey, Sink, SqliteStore, Writer};
+use gnomon_inspect::Sighting;
+use gnomon_intercept::Recorder;
+use gnomon_observe::{Action, Class, Field, Observation};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::task::JoinHandle;
+
+/// Bytes of a GiB.
+const GIB: u64 = 1 << 30;
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+/// How often what was counted is put where it is scraped.
+const COUNTED_EVERY: Duration = Duration::from_secs(1);
+
+/// The audit's database in a state folder.
+pub fn database_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("audit.sqlite")
+}
+
+/// The key that signs its checkpoints.
+pub fn key_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("audit.key")
+}
+
+/// A running audit.
+pub struct Auditing {
+    pub audit: Audit,
+    writer: Writer,
+    counting: JoinHandle<()>,
+}
+
+impl Auditing {
+    /// Opens it, if there is a portal.
+    ///
+    /// # Errors
+    /// The database or the key cannot be used.
+    pub async fn start(config: &Config, state_dir: &Path, recorder: &Arc<Recorder>) -> Result<Option<Self>> {
+        if config.portals.is_empty() {
+            return Ok(None);
+        }
+        let next = "name another folder with --state-dir, or see docs/audit.md";
+        let refused = |error: String| Complaint::own(error).next(next);
+        let key = SigningKey::open(&key_in(state_dir)).map_err(|error| refused(error.to_string()))?;
+        let database = database_in(state_dir);
+        let store = SqliteStore::open(&database, config.audit.max_gib * GIB)
+            .await
+            .map_err(|error| refused(format!("the audit {} cannot be opened: {error}", database.display())))?;
+        let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EventSink(recorder.clone()))];
+        sinks.extend(config.audit.checkpoints.iter().map(|path| Box::new(FileSink::new(path)) as Box<dyn Sink>));
+        let options = AuditOptions {
+            checkpoint_every: Duration::from_secs(config.audit.checkpoint_seconds),
+            retention: Some(Duration::from_secs(config.audit.days * DAY)),
+            ..AuditOptions::default()
+        };
+        let counters = Counters::register(recorder.metrics().registry())?;
+        let (audit, writer) = Audit::start(Box::new(store), key, sinks, options).await.context("opening the audit")?;
+        let counting = tokio::spawn(count(audit.clone(), counters));
+        Ok(Some(Self { audit, writer, counting }))
+    }
+
+    /// Writes what waits, and a last checkpoint.
+    pub async fn stop(self) {
+        self.counting.abort();
+        self.writer.shutdown().await;
+    }
+}
+
+/// Makes an event of each checkpoint: it goes wherever events go.
+struct EventSink(Arc<Recorder>);
+
+impl Sink for EventSink {
+    fn name(&self) -> &str {
+        "events"
+    }
+
+    fn send<'a>(&'a mut self, line: &'a str) -> Sending<'a> {
+        let mut seen = Observation::new();
+        seen.set(Field::Health, "audit_checkpoint");
+        seen.set(Field::Action, Action::Allow.as_str());
+        seen.set(Field::DetectionClass, Class::Health.as_str());
+        seen.set(Field::Message, line);
+        self.0.report(vec![Sighting { seen, rule: None, action: Action::Allow, class: Class::Health, call: 0 }]);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+struct Counters {
+    records: IntCounterVec,
+    checkpoints: IntCounter,
+    failures: IntCounter,
+}
+
+impl Counters {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let records =
+            IntCounterVec::new(Opts::new("gnomon_audit_records_total", "Records of the audit by what became of them."), &["outcome"])?;
+        let checkpoints = IntCounter::new("gnomon_audit_checkpoints_total", "Checkpoints of the audit that were signed.")?;
+        let failures = IntCounter::new("gnomon_audit_send_failures_total", "Attempts to send a checkpoint away that failed.")?;
+        registry.register(Box::new(records.clone()))?;
+        registry.register(Box::new(checkpoints.clone()))?;
+        registry.register(Box::new(failures.clone()))?;
+        for outcome in ["written", "lost"] {
+            records.with_label_values(&[outcome]);
+        }
+        Ok(Self { records, checkpoints, failures })
+    }
+}
+
+async fn count(audit: Audit, counters: Counters) {
+    let mut told = AuditCounts::default();
+    loop {
+        let now = audit.counts();
+        counters.records.with_label_values(&["written"]).inc_by(now.written - told.written);
+        counters.records.with_label_values(&["lost"]).inc_by(now.lost - told.lost);
+        counters.checkpoints.inc_by(now.checkpoints - told.checkpoints);
+        counters.failures.inc_by(now.send_failures - told.send_failures);
+        told = now;
+        tokio::time::sleep(COUNTED_EVERY).await;
+    }
+}

@@ -1,0 +1,239 @@
+//! `gnomon audit`: what was done through the portals, and whether that still stands as it was written.
+
+use crate::{
+    auditing::{database_in, key_in},
+    complaint::Complaint,
+    line::clean,
+    options::{Format, FormatFlag, StateFlag},
+    when,
+};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use gnomon_audit::{Checkpoint, Expect, PublicKey, Record, SigningKey, SqliteStore, Status, Store as _, verify};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// Records that are read at a time.
+const PAGE: u32 = 512;
+
+#[derive(Subcommand)]
+pub enum Audit {
+    /// Show what was done, the newest last
+    Show(Show),
+    /// Hold the records against checkpoints that were kept elsewhere: finds change, removal, reordering, rewriting
+    Verify(Verify),
+    /// Print the public key that checkpoints are verified with; keep it away from this host
+    Key(Key),
+}
+
+#[derive(Args)]
+pub struct Show {
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+    /// Only since then: a date, a time (RFC 3339), or so long ago (30m, 12h, 7d)
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    since: Option<SystemTime>,
+    /// Only of this user: name, mail address or id
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Only to this server
+    #[arg(long, value_name = "ID")]
+    server: Option<String>,
+    /// Only of this kind: call, list, request, login, login_refused, session_start, session_end, change, approval, lost
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Only the newest so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Args)]
+pub struct Verify {
+    #[command(flatten)]
+    state: StateFlag,
+    /// Checkpoints as they were kept elsewhere: lines of their own, or gnomon's events as JSON; repeatable
+    #[arg(long, value_name = "FILE", required = true)]
+    checkpoints: Vec<PathBuf>,
+    /// The public key, as `gnomon audit key` printed it when the audit began, or a file that holds it
+    #[arg(long, value_name = "KEY")]
+    key: String,
+    /// Records since then must be there: what retention promises
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    kept_since: Option<SystemTime>,
+}
+
+#[derive(Args)]
+pub struct Key {
+    #[command(flatten)]
+    state: StateFlag,
+}
+
+impl Audit {
+    pub fn run(self) -> Result<()> {
+        match self {
+            Self::Show(show) => block_on(show.run()),
+            Self::Verify(verify) => block_on(verify.run()),
+            Self::Key(key) => key.run(),
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn open(state: &StateFlag) -> Result<SqliteStore, Complaint> {
+    let path = database_in(&state.dir()?);
+    if let Err(error) = File::open(&path) {
+        let next = "name the folder of the gnomon that serves the portal with --state-dir";
+        return Err(Complaint::unreadable(path.display(), &path, &error, next));
+    }
+    SqliteStore::read(&path).await.map_err(|error| Complaint::input(format!("{}: {error}", path.display())))
+}
+
+impl Show {
+    async fn run(self) -> Result<()> {
+        let mut store = open(&self.state).await?;
+        let mut shown: VecDeque<(String, Record)> = VecDeque::new();
+        let mut last = store.anchor().await?.seq;
+        loop {
+            let entries = store.after(last, PAGE).await?;
+            let Some(end) = entries.last() else { break };
+            last = end.head.seq;
+            let wanted = entries.into_iter().filter_map(|entry| {
+                let record: Record = serde_json::from_str(&entry.body).ok()?;
+                self.wants(&record, entry.columns.at_ms).then_some((entry.body, record))
+            });
+            shown.extend(wanted);
+            shown.drain(..shown.len().saturating_sub(self.limit));
+        }
+        let mut out = io::stdout().lock();
+        for (body, record) in shown {
+            match self.format.format() {
+                Format::Json => writeln!(out, "{body}")?,
+                Format::Text => writeln!(out, "{}", line(&record))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&self, record: &Record, at_ms: i64) -> bool {
+        let is = |wanted: &Option<String>, values: &[Option<&str>]| {
+            wanted.as_ref().is_none_or(|wanted| values.iter().flatten().any(|value| value == wanted))
+        };
+        self.since.is_none_or(|since| at_ms >= when::millis(since))
+            && is(&self.user, &[record.user_name.as_deref(), record.user_email.as_deref(), record.user_id.as_deref()])
+            && is(&self.server, &[record.server.as_deref()])
+            && is(&self.kind, &[Some(record.kind.as_str())])
+    }
+}
+
+/// One record on one line, for people.
+fn line(record: &Record) -> String {
+    let user = record.user_email.as_ref().or(record.user_name.as_ref()).or(record.user_id.as_ref());
+    let what = record.tool.as_ref().or(record.prompt.as_ref()).or(record.resource.as_ref()).or(record.method.as_ref());
+    let mut line = format!("{} {:<13} {}", record.timestamp, record.kind.as_str(), user.map_or("-", |user| user.as_str()));
+    let mut add = |text: String| {
+        line.push(' ');
+        line.push_str(&text);
+    };
+    if let Some(portal) = &record.portal {
+        add(format!("portal {portal}"));
+    }
+    match (&record.server, what) {
+        (Some(server), Some(what)) => add(format!("→ {server} {what}")),
+        (None, Some(what)) => add(format!("→ {what}")),
+        (_, None) => {}
+    }
+    if let Some(status) = record.status {
+        let word = match status {
+            Status::Ok => "ok",
+            Status::Error => "error",
+            Status::Refused => "refused",
+            Status::Unavailable => "unavailable",
+            Status::Cancelled => "cancelled",
+        };
+        add(match &record.error {
+            Some(error) => format!("{word} ({error})"),
+            None => word.to_owned(),
+        });
+    }
+    if let Some(duration) = record.duration_ms {
+        add(format!("{duration} ms"));
+    }
+    if let Some(policy) = &record.policy_line {
+        add(format!("by {policy}"));
+    }
+    for rule in &record.rules {
+        add(format!("rule {rule}"));
+    }
+    if let Some(message) = &record.message {
+        add(format!("– {message}"));
+    }
+    if let Some(lost) = record.lost {
+        add(format!("{lost} records before this one are lost"));
+    }
+    clean(&line)
+}
+
+impl Verify {
+    async fn run(self) -> Result<()> {
+        let key = public_key(&self.key)?;
+        let mut checkpoints = Vec::new();
+        for path in &self.checkpoints {
+            checkpoints.extend(read(path)?);
+        }
+        let mut store = open(&self.state).await?;
+        let report = verify(&mut store, &checkpoints, &key, Expect { kept_since: self.kept_since }).await?;
+        writeln!(io::stdout(), "{report}")?;
+        if report.is_sound() {
+            return Ok(());
+        }
+        Err(Complaint::input("the audit does not stand as it was written")
+            .next("keep this database and the checkpoints as they are; docs/audit.md says what each finding means")
+            .into())
+    }
+}
+
+fn public_key(text: &str) -> Result<PublicKey, Complaint> {
+    if let Some(key) = PublicKey::parse(text) {
+        return Ok(key);
+    }
+    let path = Path::new(text);
+    let next = "give the 44 characters that `gnomon audit key` printed, or a file that holds them";
+    let held = std::fs::read_to_string(path).map_err(|error| Complaint::unreadable("the key", path, &error, next))?;
+    PublicKey::parse(&held).ok_or_else(|| Complaint::input(format!("{text} holds no public key of an audit")).next(next))
+}
+
+/// The checkpoints of a file: lines of their own, or within the events that carry them.
+fn read(path: &Path) -> Result<Vec<Checkpoint>, Complaint> {
+    let unreadable = |error: io::Error| Complaint::unreadable(path.display(), path, &error, "name an existing, readable file");
+    let mut found = Vec::new();
+    for line in BufReader::new(File::open(path).map_err(unreadable)?).lines() {
+        let line = line.map_err(unreadable)?;
+        let carried = || {
+            let event: serde_json::Value = serde_json::from_str(&line).ok()?;
+            Checkpoint::parse(event.get("message")?.as_str()?).ok()
+        };
+        found.extend(Checkpoint::parse(&line).ok().or_else(carried));
+    }
+    Ok(found)
+}
+
+impl Key {
+    fn run(self) -> Result<()> {
+        let path = key_in(&self.state.dir()?);
+        let next = "the key is made when a portal is first served";
+        File::open(&path).map_err(|error| Complaint::unreadable(path.display(), &path, &error, next))?;
+        let key = SigningKey::open(&path).map_err(Complaint::own)?;
+        writeln!(io::stdout(), "{}", key.public())?;
+        Ok(())
+    }
+}
