@@ -1,0 +1,149 @@
+//! What a worker and its parent say to each other.
+//!
+//! A frame is a length (four bytes, little endian) and a postcard message. What comes from the worker is hostile input: the length
+//! is checked before a byte of it is kept, the message must fill the frame, and what it may say when is for
+//! [`sandbox`](crate::sandbox) to judge.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{Limit, Limits};
+use crate::outcome::Severity;
+
+/// Room for what surrounds the texts in a frame.
+const ENVELOPE: usize = 512;
+
+/// What a worker may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker<'a> {
+    /// The code is not one expression, so it is read as TypeScript; only ever the first frame. Dying before [`Self::Read`] is
+    /// dying of nesting.
+    Reading,
+    /// That is done.
+    Read,
+    /// A line of the console.
+    Log {
+        /// Which function wrote it.
+        severity: Severity,
+        /// Its text.
+        text: &'a str,
+    },
+    /// A host call.
+    Call {
+        /// Counts up from one.
+        id: u32,
+        /// What is called.
+        name: &'a str,
+        /// JSON, as the worker says.
+        arguments: &'a str,
+    },
+    /// Nothing more can be done before an answer comes; the clock of the sandbox stands from here.
+    Wait,
+    /// The end.
+    Done {
+        /// How.
+        end: End<'a>,
+        /// Whether lines of the console were cut.
+        truncated: bool,
+    },
+}
+
+/// How a worker says that it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End<'a> {
+    /// JSON, as the worker says; empty for `undefined`.
+    Value(&'a str),
+    /// An error's text.
+    Thrown(&'a str),
+    /// A bound.
+    Limit(Limit),
+}
+
+/// What a parent says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToWorker<'a> {
+    /// The first frame.
+    Run {
+        /// Bounds to hold.
+        limits: Limits,
+        /// Code as the model wrote it.
+        #[serde(borrow)]
+        code: &'a str,
+    },
+    /// The answer to a call.
+    Answer {
+        /// Of this number.
+        id: u32,
+        /// What came of it.
+        #[serde(borrow)]
+        answer: Answer<'a>,
+    },
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer<'a> {
+    /// JSON.
+    Value(&'a str),
+    /// The tool, or whoever stands before it, refused.
+    Failed(&'a str),
+    /// There is no such name.
+    Unknown(&'a str),
+    /// A bound, with its text.
+    Limit(&'a str),
+}
+
+/// A frame that is not in the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It says to be longer than any frame can be.
+    #[error("a frame is longer than it may be")]
+    TooLong,
+    /// It is no message, or a message and more.
+    #[error("a frame is not a message")]
+    NoMessage,
+}
+
+/// The longest frame that a worker may send.
+pub(crate) fn longest_from_worker(limits: &Limits) -> usize {
+    limits.arguments.max(limits.result).max(limits.logs).max(crate::worker::MAX_MESSAGE * 4) + ENVELOPE
+}
+
+/// The longest frame that a parent sends.
+pub(crate) const LONGEST_TO_WORKER: usize = crate::limits::MAX_CATALOGUE + ENVELOPE;
+
+/// Splits the first frame off `bytes`: the message and how many bytes it took; `None` if more bytes are needed.
+///
+/// # Errors
+/// It says to be longer than `longest`, or is not one message. Nothing after that can be read.
+pub fn decode(bytes: &[u8], longest: usize) -> Result<Option<(FromWorker<'_>, usize)>, Malformed> {
+    let Some((payload, taken)) = split(bytes, longest)? else { return Ok(None) };
+    Ok(Some((message(payload)?, taken)))
+}
+
+/// The message that fills a payload.
+pub(crate) fn message<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Malformed> {
+    match postcard::take_from_bytes(payload) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(Malformed::NoMessage),
+    }
+}
+
+/// The payload of the first frame and how many bytes it took.
+fn split(bytes: &[u8], longest: usize) -> Result<Option<(&[u8], usize)>, Malformed> {
+    let Some((head, rest)) = bytes.split_first_chunk() else { return Ok(None) };
+    let length = length(*head, longest)?;
+    Ok(rest.get(..length).map(|payload| (payload, head.len() + length)))
+}
+
+/// What a head says, if it may.
+pub(crate) fn length(head: [u8; 4], longest: usize) -> Result<usize, Malformed> {
+    usize::try_from(u32::from_le_bytes(head)).ok().filter(|length| *length <= longest).ok_or(Malformed::TooLong)
+}
+
+/// A message as a frame.
+pub(crate) fn encode(message: &impl Serialize) -> Option<Vec<u8>> {
+    let mut frame = postcard::to_extend(message, vec![0; 4]).ok()?;
+    let length = u32::try_from(frame.len() - 4).ok()?;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    Some(frame)
+}

@@ -1,0 +1,54 @@
+//! Who answers a script's calls.
+
+use std::future::Future;
+
+use crate::{Names, Raw};
+
+/// Names on `codemode` that are no tools: `tools()`, `search(query, options)` and `describe(name)`. They come before tools of the
+/// same name, and every program has them; a host that does not offer one refuses it.
+pub const RESERVED: [&str; 3] = ["tools", "search", "describe"];
+
+/// What is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a> {
+    /// JavaScript or TypeScript as the model wrote it; the usual shapes are accepted (see the crate's README).
+    pub code: &'a str,
+    /// The tools that may be called. The worker never learns them: a name that is not among them reaches no host.
+    pub names: &'a Names,
+}
+
+/// What a script asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// `codemode.<name>(arguments)`, of a name in [`Program::names`]. The arguments are what was passed, `{}` if nothing was.
+    Tool(&'a str),
+    /// `codemode.tools()`. The arguments of this and the next two are an array of what was passed.
+    Tools,
+    /// `codemode.search(query, options)`.
+    Search,
+    /// `codemode.describe(name)`.
+    Describe,
+}
+
+impl<'a> Asked<'a> {
+    /// What a name on `codemode` stands for.
+    pub(crate) fn from_name(name: &'a str, names: &Names) -> Option<Self> {
+        match name {
+            "tools" => Some(Self::Tools),
+            "search" => Some(Self::Search),
+            "describe" => Some(Self::Describe),
+            _ if names.contains(name) => Some(Self::Tool(name)),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a script's calls.
+pub trait Host: Sync {
+    /// Answers one call. Several run at the same time, at most [`Limits::in_flight`](crate::Limits::in_flight); they are dropped
+    /// with the execution. `arguments` is well-formed JSON within its bound and otherwise whatever a stranger wrote.
+    ///
+    /// # Errors
+    /// A text for the model; the script sees it as a thrown `ToolError`.
+    fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
+}

@@ -1,0 +1,52 @@
+//! Which layers of confinement hold on this host.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a layer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// It holds.
+    Enforced,
+    /// The kernel is too old for all of it.
+    Partial,
+    /// This host does not allow it.
+    Absent,
+}
+
+/// What confines the workers of a sandbox. Without `seccomp` there is no sandbox; the others degrade, and say so here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layers {
+    /// System calls outside of a short list kill.
+    pub seccomp: State,
+    /// No file can be opened, no port reached, nobody outside signalled, even if seccomp let it.
+    pub landlock: State,
+    /// No capability is left, and none can be had.
+    pub capabilities: State,
+    /// Not the user of the proxy, as far as the kernel lets it: root becomes nobody, others are alone in a user namespace.
+    pub user: State,
+    /// A network namespace without a network.
+    pub network: State,
+    /// A mount namespace of its own.
+    pub mount: State,
+    /// A process namespace in which there is only the zygote.
+    pub process: State,
+    /// Namespaces of its own for System V IPC and host name.
+    pub ipc: State,
+}
+
+impl Layers {
+    /// Each layer with its name in metrics.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, State)> {
+        [
+            ("seccomp", self.seccomp),
+            ("landlock", self.landlock),
+            ("capabilities", self.capabilities),
+            ("user", self.user),
+            ("network", self.network),
+            ("mount", self.mount),
+            ("process", self.process),
+            ("ipc", self.ipc),
+        ]
+        .into_iter()
+    }
+}

@@ -1,0 +1,56 @@
+//! The names that a script may call, kept outside of the sandbox.
+
+use std::collections::HashSet;
+
+use smol_str::SmolStr;
+
+/// The longest name that can be called, in bytes. Longer ones are unknown.
+pub const MAX_NAME: usize = 128;
+
+/// How far a suggestion may be from what was asked for.
+const ALIKE: f64 = 0.75;
+
+/// The tools that a program may call. Made once for a caller and used for many executions.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: HashSet<SmolStr>,
+}
+
+impl Names {
+    /// Names longer than [`MAX_NAME`] are left out.
+    pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self { known: names.into_iter().map(|name| SmolStr::new(name.as_ref())).filter(|name| name.len() <= MAX_NAME).collect() }
+    }
+
+    /// Whether it can be called: exactly this name, byte by byte.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.known.contains(name)
+    }
+
+    /// The name that was probably meant. Takes time with the number of names (about 1 ms for 2,500).
+    #[must_use]
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        if name.len() > MAX_NAME {
+            return None;
+        }
+        let alike = |known: &SmolStr| strsim::jaro_winkler(&known.to_ascii_lowercase(), &name.to_ascii_lowercase());
+        let scored = self.known.iter().map(|known| (alike(known), known)).filter(|(score, _)| *score >= ALIKE);
+        // The name decides between equals, so that the same mistake has the same answer.
+        scored.max_by(|(a, x), (b, y)| a.total_cmp(b).then_with(|| y.cmp(x))).map(|(_, known)| known.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_that_was_meant_is_suggested() {
+        let names = Names::new(["jira_search_issues", "jira_update_issue", "drive_get_content"]);
+        assert_eq!(names.nearest("jira_searchIssues"), Some("jira_search_issues"));
+        assert_eq!(names.nearest("DRIVE_GET_CONTENT"), Some("drive_get_content"));
+        assert_eq!(names.nearest("zzz"), None);
+        assert_eq!(names.nearest(&"j".repeat(MAX_NAME + 1)), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! What an execution came to.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Limit, Raw};
+
+/// One execution, ended. Its process is gone.
+#[derive(Debug)]
+pub struct Execution {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it wrote to its console, in order, within [`Limits::logs`](crate::Limits::logs).
+    pub logs: Vec<Line>,
+    /// Whether it wrote more than that.
+    pub truncated: bool,
+    /// Host calls it made, those to unknown names included.
+    pub host_calls: u32,
+    /// How long the script was what was waited for, as measured here.
+    pub sandbox_time: Duration,
+    /// From the worker's start to its end.
+    pub wall_time: Duration,
+}
+
+/// How an execution ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The script's result; `null` where it returned nothing.
+    Value(Box<Raw>),
+    /// The script threw, or could not be read as code.
+    Thrown {
+        /// Name, text and place of the error, at most 4,000 characters. Written by the script: never trust it.
+        message: String,
+    },
+    /// It needed more than it may take; [`Limit::text`] is for the model.
+    Limit(Limit),
+    /// The worker did what no script can make it do: the engine is broken, or was broken into. This is an alert.
+    Violation(Violation),
+    /// The worker was lost for no fault of the script's: the sandbox was restarted under it. Calls may have been made.
+    Lost,
+}
+
+/// What a worker did that no script can make it do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// It died by this signal. 31 (`SIGSYS`) is a system call outside of its list; an `abort` of the engine ends in one too.
+    Signal(i32),
+    /// It ended by itself with this status without an answer.
+    Exit(i32),
+    /// It said something that is not in the protocol, or more than it may say.
+    Protocol(&'static str),
+}
+
+/// One line of the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Which function of the console wrote it.
+    pub severity: Severity,
+    /// Its text. Written by the script: never trust it.
+    pub text: String,
+}
+
+/// Which function of the console wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Severity {
+    /// `console.log`, `info`, `debug` and the like.
+    Log,
+    /// `console.warn`.
+    Warn,
+    /// `console.error`.
+    Error,
+}

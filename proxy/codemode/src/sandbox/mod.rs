@@ -1,0 +1,226 @@
+//! The parent's half: who may run when, and what is believed of a worker.
+
+mod execution;
+mod session;
+mod worker;
+mod zygote;
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::host::{Host, Program};
+use crate::layers::Layers;
+use crate::limits::{Limit, Limits, MAX_HEAP};
+use crate::outcome::{Execution, Outcome};
+use crate::zygote::MAX_WORKERS;
+use worker::{NoWorker, Worker};
+use zygote::Zygote;
+
+/// Pause before a zygote that died is started again, doubled each time up to [`LONGEST_PAUSE`] until one has lived that long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How a sandbox is started, and how much of it there may be.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// The program that calls [`zygote::run`](crate::zygote::run) first thing. It is started with an empty environment.
+    pub program: OsString,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Its environment: for its allocator, say. Nothing of this process's own is added.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Executions at the same time, at most 256. Each may take its [`Limits::heap`] of memory and 192 MiB beside it at worst, and
+    /// 0.3 MiB usually.
+    pub workers: usize,
+    /// Executions that wait for a worker; more are refused.
+    pub queue: usize,
+    /// How long one waits.
+    pub patience: Duration,
+}
+
+impl SandboxConfig {
+    /// 16 workers, 64 waiting for at most 10 s.
+    pub fn new<A: Into<OsString>>(program: impl Into<OsString>, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            environment: Vec::new(),
+            workers: 16,
+            queue: 64,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The program cannot be started, or its socket not be made.
+    #[error("cannot start the sandbox's process")]
+    Spawn(#[source] io::Error),
+    /// It started and says why it cannot be a zygote. Without seccomp there is no sandbox.
+    #[error("the sandbox's process cannot confine itself: {0}")]
+    Refused(String),
+    /// It ended, or is no zygote.
+    #[error("the sandbox's process ended before it was ready")]
+    Ended,
+    /// It said nothing for ten seconds.
+    #[error("the sandbox's process does not get ready")]
+    Silent,
+}
+
+/// Why code was not run. Nothing of it has.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// All workers are taken, and so is the queue, or waiting took too long.
+    #[error("too many executions are running: try again in a moment, or do more in one execution")]
+    Busy,
+    /// The sandbox died and may not be started again yet.
+    #[error("the sandbox is being restarted: try again in {} s", .0.as_secs().max(1))]
+    Restarting(Duration),
+    /// It died and cannot be started again; the next execution after a pause tries anew.
+    #[error("the sandbox cannot be started again")]
+    Start(#[from] StartError),
+    /// The zygote has no process for it.
+    #[error("the sandbox cannot start a process")]
+    Fork(#[source] io::Error),
+}
+
+/// Runs programs, each in a process of its own. Dropping it ends the zygote and with it every worker.
+#[derive(Debug)]
+pub struct Sandbox {
+    config: SandboxConfig,
+    workers: Semaphore,
+    waiting: AtomicUsize,
+    restarts: AtomicU64,
+    zygote: Mutex<Slot>,
+}
+
+/// The zygote, or when there may be one again.
+#[derive(Debug)]
+struct Slot {
+    current: Option<Arc<Zygote>>,
+    started: Instant,
+    pause: Duration,
+}
+
+impl Sandbox {
+    /// Starts the zygote, so that a host that allows no sandbox is known at once.
+    ///
+    /// # Errors
+    /// There is no sandbox, above all where seccomp filters cannot be applied.
+    pub async fn start(config: SandboxConfig) -> Result<Self, StartError> {
+        let zygote = Zygote::start(&config).await?;
+        Ok(Self {
+            workers: Semaphore::new(config.workers.clamp(1, MAX_WORKERS)),
+            waiting: AtomicUsize::new(0),
+            restarts: AtomicU64::new(0),
+            zygote: Mutex::new(Slot { current: Some(Arc::new(zygote)), started: Instant::now(), pause: FIRST_PAUSE }),
+            config,
+        })
+    }
+
+    /// Which layers hold; `None` while the zygote is dead.
+    pub async fn layers(&self) -> Option<Layers> {
+        self.zygote.lock().await.current.as_ref().map(|zygote| zygote.layers())
+    }
+
+    /// How often the zygote was started again.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Runs a program to its end. Dropping the future kills the worker and drops the calls that `host` is answering.
+    ///
+    /// # Errors
+    /// Nothing was run: too much is running, or the sandbox is dead. What goes wrong later is an [`Outcome`].
+    pub async fn execute<H: Host>(&self, program: Program<'_>, limits: &Limits, host: &H) -> Result<Execution, ExecuteError> {
+        if program.code.len() > limits.code {
+            return Ok(execution::refused(Outcome::Limit(Limit::Code)));
+        }
+        let limits = Limits { heap: limits.heap.min(MAX_HEAP), ..limits.clone() };
+        let _permit = self.turn().await?;
+        let worker = self.worker(&limits).await?;
+        Ok(execution::run(worker, program, &limits, host).await)
+    }
+
+    /// A place among the workers.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, ExecuteError> {
+        if let Ok(permit) = self.workers.try_acquire() {
+            return Ok(permit);
+        }
+        let _place = Place::take(&self.waiting, self.config.queue).ok_or(ExecuteError::Busy)?;
+        match tokio::time::timeout(self.config.patience, self.workers.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(ExecuteError::Busy),
+        }
+    }
+
+    /// A process, from the zygote or, if that has died, from the next one.
+    async fn worker(&self, limits: &Limits) -> Result<Worker, ExecuteError> {
+        let zygote = self.living().await?;
+        match zygote.fork(limits).await {
+            Ok(worker) => return Ok(worker),
+            Err(NoWorker::Fork(error)) => return Err(ExecuteError::Fork(error)),
+            Err(NoWorker::Dead) => self.bury(&zygote).await,
+        }
+        match self.living().await?.fork(limits).await {
+            Ok(worker) => Ok(worker),
+            Err(NoWorker::Fork(error)) => Err(ExecuteError::Fork(error)),
+            Err(NoWorker::Dead) => Err(ExecuteError::Restarting(FIRST_PAUSE)),
+        }
+    }
+
+    async fn living(&self) -> Result<Arc<Zygote>, ExecuteError> {
+        let mut slot = self.zygote.lock().await;
+        if let Some(zygote) = &slot.current {
+            return Ok(Arc::clone(zygote));
+        }
+        // A zygote that lived long was no failure to start; the next follows at once.
+        let due = slot.started + slot.pause;
+        let now = Instant::now();
+        if due > now {
+            return Err(ExecuteError::Restarting(due - now));
+        }
+        slot.started = now;
+        slot.pause = (slot.pause * 2).min(LONGEST_PAUSE);
+        let zygote = Arc::new(Zygote::start(&self.config).await?);
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(restarts = self.restarts(), "the sandbox died and was started again");
+        slot.current = Some(Arc::clone(&zygote));
+        Ok(zygote)
+    }
+
+    /// Forgets a zygote that is dead, unless another did so already.
+    async fn bury(&self, dead: &Arc<Zygote>) {
+        let mut slot = self.zygote.lock().await;
+        if slot.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, dead)) {
+            slot.current = None;
+            if slot.started.elapsed() > LONGEST_PAUSE {
+                slot.pause = FIRST_PAUSE;
+            }
+        }
+    }
+}
+
+/// A place in the queue.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < most).then_some(now + 1)).ok().map(|_| Self(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,177 @@
+//! What a worker may say, and when: the protocol without its sockets.
+//!
+//! A worker that keeps to it can be slow or say nonsense in its own name. One that does not is broken into or broken, as no script
+//! reaches the code that speaks.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Raw;
+use crate::frame::{End, FromWorker};
+use crate::limits::{Limit, Limits};
+use crate::outcome::{Line, Outcome, Violation};
+use crate::worker::{LINE, MAX_MESSAGE};
+
+/// How long after its limit a worker is killed that does not stop by itself: its native loops never ask for the time.
+const GRACE: Duration = Duration::from_millis(40);
+
+/// One execution's books.
+pub struct Session<'a> {
+    limits: &'a Limits,
+    begun: Instant,
+    /// Since when the script is what is waited for.
+    busy: Option<Instant>,
+    consumed: Duration,
+    reading: Reading,
+    calls: u32,
+    answers: u32,
+    waits: u32,
+    pub lines: Vec<Line>,
+    written: usize,
+    pub truncated: bool,
+}
+
+/// Where the normaliser is.
+#[derive(PartialEq, Eq)]
+enum Reading {
+    /// Nothing was heard yet.
+    Not,
+    Now,
+    /// The program may be running.
+    Over,
+}
+
+/// What follows from a frame.
+pub enum Heard {
+    Nothing,
+    Call { id: u32, name: String, arguments: Box<Raw> },
+    Done(Outcome),
+}
+
+impl<'a> Session<'a> {
+    pub fn begin(limits: &'a Limits) -> Self {
+        let begun = Instant::now();
+        Self {
+            limits,
+            begun,
+            busy: Some(begun),
+            consumed: Duration::ZERO,
+            reading: Reading::Not,
+            calls: 0,
+            answers: 0,
+            waits: 0,
+            lines: Vec::new(),
+            written: 0,
+            truncated: false,
+        }
+    }
+
+    pub fn hear(&mut self, frame: FromWorker<'_>) -> Result<Heard, Violation> {
+        if self.is_waiting() {
+            return Err(Violation::Protocol("it spoke while it waited"));
+        }
+        let fresh = self.reading == Reading::Not;
+        let was = std::mem::replace(&mut self.reading, Reading::Over);
+        match frame {
+            FromWorker::Reading if fresh => self.reading = Reading::Now,
+            FromWorker::Read if was == Reading::Now => {}
+            FromWorker::Reading | FromWorker::Read => return Err(Violation::Protocol("it read its code twice")),
+            _ if was == Reading::Now => return Err(Violation::Protocol("it spoke while it read its code")),
+            FromWorker::Log { severity, text } => {
+                self.written += text.len() + LINE;
+                if self.written > self.limits.logs {
+                    return Err(Violation::Protocol("it wrote more than its console takes"));
+                }
+                self.lines.push(Line { severity, text: text.to_owned() });
+            }
+            FromWorker::Call { id, name, arguments } => return self.call(id, name, arguments),
+            FromWorker::Wait => {
+                // Each wait takes one answer.
+                if self.waits >= self.calls {
+                    return Err(Violation::Protocol("it waited for nothing"));
+                }
+                self.waits += 1;
+                if self.is_waiting() {
+                    self.consumed = self.sandbox_time();
+                    self.busy = None;
+                }
+            }
+            FromWorker::Done { end, truncated } => {
+                self.truncated = truncated;
+                return self.done(end).map(Heard::Done);
+            }
+        }
+        Ok(Heard::Nothing)
+    }
+
+    fn call(&mut self, id: u32, name: &str, arguments: &str) -> Result<Heard, Violation> {
+        if self.calls >= self.limits.calls || self.calls - self.answers >= self.limits.in_flight {
+            return Err(Violation::Protocol("it made more calls than it may"));
+        }
+        self.calls += 1;
+        if id != self.calls {
+            return Err(Violation::Protocol("its calls are not numbered in order"));
+        }
+        if arguments.len() > self.limits.arguments {
+            return Err(Violation::Protocol("its arguments are longer than they may be"));
+        }
+        match Raw::from_string(arguments.to_owned()) {
+            Ok(arguments) => Ok(Heard::Call { id, name: name.to_owned(), arguments }),
+            Err(_) => Err(Violation::Protocol("its arguments are no JSON")),
+        }
+    }
+
+    fn done(&self, end: End<'_>) -> Result<Outcome, Violation> {
+        match end {
+            End::Value(json) if json.len() > self.limits.result => Err(Violation::Protocol("its result is longer than it may be")),
+            End::Value(json) => {
+                let json = if json.is_empty() { "null" } else { json };
+                Raw::from_string(json.to_owned()).map(Outcome::Value).map_err(|_| Violation::Protocol("its result is no JSON"))
+            }
+            End::Thrown(text) => Ok(Outcome::Thrown { message: text.chars().take(MAX_MESSAGE).collect() }),
+            End::Limit(limit) => Ok(Outcome::Limit(limit)),
+        }
+    }
+
+    /// An answer is on its way to the worker, whose clock runs again if it waited for one.
+    pub fn answered(&mut self) {
+        self.answers += 1;
+        if !self.is_waiting() && self.busy.is_none() {
+            self.busy = Some(Instant::now());
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waits > self.answers
+    }
+
+    /// When it must be over at the latest, as things stand, and what is told then.
+    pub fn deadline(&self) -> (Instant, Limit) {
+        let wall = (self.begun + self.limits.wall_time, Limit::WallTime);
+        match self.busy {
+            Some(since) => {
+                let sandbox = (since + self.limits.sandbox_time.saturating_sub(self.consumed) + GRACE, Limit::SandboxTime);
+                if sandbox.0 < wall.0 { sandbox } else { wall }
+            }
+            None => wall,
+        }
+    }
+
+    /// Whether it died where only code that nests too deeply makes one die.
+    pub fn is_reading(&self) -> bool {
+        self.reading == Reading::Now
+    }
+
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    pub fn sandbox_time(&self) -> Duration {
+        self.consumed + self.busy.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    pub fn wall_time(&self) -> Duration {
+        self.begun.elapsed()
+    }
+}
