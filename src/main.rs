@@ -108,6 +108,9 @@ enum Command {
     /// Sees to the gnomon of one program
     #[command(hide = true)]
     ExecHost(commands::exec_host::ExecHost),
+    /// What executions of Code Mode are forked from
+    #[command(hide = true)]
+    SandboxZygote(commands::sandbox_zygote::SandboxZygote),
     /// Write the reference pages
     #[command(subcommand, hide = true)]
     Reference(commands::reference::Reference),
@@ -139,6 +142,7 @@ fn main() -> ExitCode {
         Command::Policy(policy) => policy.run(),
         Command::Config(config) => config.run(),
         Command::Sensor(sensor) => sensor.run(),
+        Command::SandboxZygote(zygote) => return zygote.run(),
         Command::Reference(reference) => reference.run(),
     };
     match done {

@@ -19,6 +19,7 @@ pub mod report;
 pub mod review;
 pub mod rules;
 pub mod run;
+pub mod sandbox_zygote;
 pub mod sensor;
 pub mod status;
 pub mod triage;

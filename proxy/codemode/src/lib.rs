@@ -51,8 +51,8 @@ pub use layers::{Layers, State};
 pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP};
 pub use names::{MAX_NAME, Names};
 pub use outcome::{Execution, Line, Outcome, Severity, Violation};
-pub use worker::{Unreadable, normalise};
 pub use sandbox::{ExecuteError, Sandbox, SandboxConfig, StartError};
+pub use worker::{Unreadable, normalise};
 
 /// JSON that was checked to be JSON and is otherwise left as it was written.
 pub type Raw = serde_json::value::RawValue;

@@ -132,10 +132,9 @@ impl Limit {
                 "The arguments of a tool call are longer than {} as JSON. Pass an identifier in place of the content, or less of it.",
                 size(limits.arguments)
             ),
-            Self::Answer => format!(
-                "A tool answered with more than {}. Ask it for less: a filter, a page, fewer fields.",
-                size(limits.answer)
-            ),
+            Self::Answer => {
+                format!("A tool answered with more than {}. Ask it for less: a filter, a page, fewer fields.", size(limits.answer))
+            }
             Self::Result => format!(
                 "The script returned more than {} as JSON. Return only what you need: pick fields, slice the list, or count.",
                 size(limits.result)

@@ -28,7 +28,8 @@ fn refuse(calls: &[i64]) {
     let rules = calls.iter().map(|call| (*call, vec![])).collect();
     let architecture = std::env::consts::ARCH.try_into().expect("an architecture with a list");
     let refusal = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, architecture).and_then(TryInto::<seccompiler::BpfProgram>::try_into);
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, refusal, architecture).and_then(TryInto::<seccompiler::BpfProgram>::try_into);
     seccompiler::apply_filter(&filter.expect("a filter")).expect("a filter that applies");
 }
 

@@ -10,13 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::session::{Heard, Session};
 use super::worker::{Ended, Process, Worker};
+use crate::Raw;
 use crate::frame::{Answer, ToWorker, decode, encode, longest_from_worker};
 use crate::host::{Asked, Host, Program};
 use crate::limits::{Limit, Limits, MAX_CATALOGUE};
 use crate::names::Names;
 use crate::outcome::{Execution, Outcome, Violation};
 use crate::zygote::UNCONFINED;
-use crate::Raw;
 
 /// Unknown names that are answered with the nearest known one; looking takes time with the number of tools, and a script that has
 /// not understood by then does not want to.

@@ -131,6 +131,12 @@ impl Sandbox {
         self.zygote.lock().await.current.as_ref().map(|zygote| zygote.layers())
     }
 
+    /// The number of the zygote's process; `None` while it is dead. With a process namespace it is that of the process that holds
+    /// the zygote.
+    pub async fn process(&self) -> Option<u32> {
+        self.zygote.lock().await.current.as_ref().and_then(|zygote| zygote.process())
+    }
+
     /// How often the zygote was started again.
     #[must_use]
     pub fn restarts(&self) -> u64 {

@@ -27,7 +27,7 @@ const READY: Duration = Duration::from_secs(10);
 pub struct Zygote {
     // Closing it ends the process; that it is killed as well is for one that hangs.
     control: UnixDatagram,
-    _process: Child,
+    process: Child,
     layers: Layers,
 }
 
@@ -35,7 +35,8 @@ impl Zygote {
     pub async fn start(config: &SandboxConfig) -> Result<Self, StartError> {
         let (ours, theirs) = pair::pair(SocketType::SEQPACKET).map_err(|error| StartError::Spawn(error.into()))?;
         let mut command = Command::new(&config.program);
-        command.args(&config.arguments).env_clear().envs(config.environment.iter().cloned()).current_dir("/");
+        // A zone by its rule, not by its name, so that no file is looked for.
+        command.args(&config.arguments).env_clear().env("TZ", "UTC0").envs(config.environment.iter().cloned()).current_dir("/");
         command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let process = command.spawn().map_err(StartError::Spawn)?;
         // The command keeps the socket's other end, which must be the zygote's alone for its death to be seen.
@@ -49,7 +50,7 @@ impl Zygote {
             Err(_) => return Err(StartError::Silent),
         };
         match postcard::from_bytes(&bytes[..length]) {
-            Ok(Greeting::Ready(layers)) => Ok(Self { control, _process: process, layers }),
+            Ok(Greeting::Ready(layers)) => Ok(Self { control, process, layers }),
             Ok(Greeting::Failed(why)) => Err(StartError::Refused(why)),
             Err(_) => Err(StartError::Ended),
         }
@@ -57,6 +58,10 @@ impl Zygote {
 
     pub fn layers(&self) -> Layers {
         self.layers
+    }
+
+    pub fn process(&self) -> Option<u32> {
+        self.process.id()
     }
 
     /// A new worker, which waits for its program.
@@ -67,7 +72,9 @@ impl Zygote {
         let order = Order { heap: limits.heap as u64, cpu_seconds: limits.sandbox_time.as_secs() + 2 };
         let bytes = postcard::to_extend(&order, Vec::new()).map_err(io::Error::other)?;
         let descriptors = [worker_socket.as_fd(), zygote_reports.as_fd()];
-        when(&self.control, Interest::WRITABLE, || pair::send(self.control.as_fd(), &bytes, &descriptors)).await.map_err(|_| NoWorker::Dead)?;
+        when(&self.control, Interest::WRITABLE, || pair::send(self.control.as_fd(), &bytes, &descriptors))
+            .await
+            .map_err(|_| NoWorker::Dead)?;
         drop((worker_socket, zygote_reports));
         Worker::begin(socket, watch(reports)?).await
     }
@@ -81,6 +88,10 @@ fn watch(socket: OwnedFd) -> io::Result<UnixDatagram> {
 }
 
 /// Does `attempt` when it would not block.
-pub async fn when<T>(socket: &UnixDatagram, interest: Interest, mut attempt: impl FnMut() -> Result<T, rustix::io::Errno>) -> io::Result<T> {
+pub async fn when<T>(
+    socket: &UnixDatagram,
+    interest: Interest,
+    mut attempt: impl FnMut() -> Result<T, rustix::io::Errno>,
+) -> io::Result<T> {
     socket.async_io(interest, || Ok(attempt()?)).await
 }

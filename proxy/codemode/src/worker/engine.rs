@@ -15,10 +15,10 @@ use rquickjs::context::{EvalOptions, intrinsic};
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Exception, Function, Object, Persistent, Promise, Runtime};
 
+use super::MAX_MESSAGE;
 use super::channel::Channel;
 use super::clock::Clock;
 use super::normalise::{expression, normalise};
-use super::MAX_MESSAGE;
 use crate::frame::{Answer, End, FromWorker, ToWorker, message};
 use crate::limits::{Limit, Limits};
 use crate::names::MAX_NAME;
@@ -103,6 +103,7 @@ impl Engine {
             _ if self.clock.is_over() => End::Limit(Limit::SandboxTime),
             Ended::Value(json) if json.len() > limits.result => End::Limit(Limit::Result),
             Ended::Value(json) => End::Value(json),
+            Ended::Limit(limit) => End::Limit(*limit),
             Ended::Thrown(_) if self.heap.exhausted() => End::Limit(Limit::Heap),
             Ended::Thrown(text) => match blamed(text, limits) {
                 Some(limit) => End::Limit(limit),
@@ -117,6 +118,7 @@ impl Engine {
     fn execute<'js>(&self, ctx: &Ctx<'js>, code: &str, channel: &mut Channel) -> io::Result<Ended> {
         let program = match self.compile(ctx, code, channel)? {
             Ok(program) => program,
+            Err(text) if text.contains(TOO_DEEP) => return Ok(Ended::Limit(Limit::Nesting)),
             Err(text) => return Ok(Ended::Thrown(text)),
         };
         let mut seed = [0; 4];
@@ -207,6 +209,7 @@ impl Engine {
 /// How a program ended, before bounds are looked at.
 enum Ended {
     Value(String),
+    Limit(Limit),
     Thrown(String),
 }
 
@@ -296,7 +299,9 @@ fn describe(ctx: &Ctx<'_>, error: &rquickjs::Error) -> String {
 fn tidy(text: &str) -> String {
     let mut tidied = String::new();
     for (at, line) in text.lines().enumerate() {
-        let ours = at > 0 && line.trim_start().starts_with("at ") && (line.contains("(prelude:") || line.contains("at prelude:") || line.contains("(native)"));
+        let ours = at > 0
+            && line.trim_start().starts_with("at ")
+            && (line.contains("(prelude:") || line.contains("at prelude:") || line.contains("(native)"));
         if !ours {
             tidied.push_str(if at > 0 { "\n" } else { "" });
             tidied.push_str(line);
@@ -316,8 +321,20 @@ fn tidy(text: &str) -> String {
 
 /// What models expect to be there, and is not.
 const OUTSIDE: [&str; 14] = [
-    "fetch", "require", "process", "setTimeout", "setInterval", "setImmediate", "XMLHttpRequest", "WebSocket", "Deno", "Bun", "Buffer",
-    "window", "document", "module",
+    "fetch",
+    "require",
+    "process",
+    "setTimeout",
+    "setInterval",
+    "setImmediate",
+    "XMLHttpRequest",
+    "WebSocket",
+    "Deno",
+    "Bun",
+    "Buffer",
+    "window",
+    "document",
+    "module",
 ];
 
 /// Which bound an error tells of, if it is one of ours or the engine's. A script that throws such a text itself says so of itself.

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{Declaration, ExportDefaultDeclarationKind, Expression, Program, Statement, VariableDeclaration};
-use oxc_codegen::Codegen;
+use oxc_codegen::{Codegen, CodegenOptions, CommentOptions};
 use oxc_parser::{ParseOptions, Parser};
 use oxc_semantic::SemanticBuilder;
 use oxc_span::{GetSpan, SourceType, Span};
-use oxc_transformer::{TransformOptions, Transformer};
+use oxc_transformer::{TransformOptions, Transformer, TypeScriptOptions};
 
 /// Why code cannot be read, with the place in what the model wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,9 @@ pub enum Unreadable {
         column: usize,
     },
     /// It wants a module.
-    #[error("modules cannot be imported or exported here: call tools as codemode.<name>(arguments), and write what else is needed yourself")]
+    #[error(
+        "modules cannot be imported or exported here: call tools as codemode.<name>(arguments), and write what else is needed yourself"
+    )]
     Module,
     /// The parser gave up without a word.
     #[error("the code cannot be read")]
@@ -85,16 +87,25 @@ fn strip(code: &str) -> Result<String, Unreadable> {
         return Err(Unreadable::Unclear);
     }
     let scoping = SemanticBuilder::new().with_excess_capacity(2.0).with_enum_eval(true).build(&parsed.program).semantic.into_scoping();
-    let transformed = Transformer::new(&allocator, Path::new("script.ts"), &TransformOptions::default()).build_with_scoping(scoping, &mut parsed.program);
+    // An import stays even if nothing uses it, to be refused: what was meant by it is not here.
+    let kept = TypeScriptOptions { only_remove_type_imports: true, ..TypeScriptOptions::default() };
+    let transformation = TransformOptions { typescript: kept, ..TransformOptions::default() };
+    let transformer = Transformer::new(&allocator, Path::new("script.ts"), &transformation);
+    let transformed = transformer.build_with_scoping(scoping, &mut parsed.program);
     match transformed.diagnostics.first() {
         Some(first) => Err(syntax(code, first.labels.first().map_or(0, |label| label.offset() as usize), first.message.to_string())),
-        None => Ok(Codegen::new().build(&parsed.program).code),
+        None => Ok(Codegen::new().with_options(written()).build(&parsed.program).code),
     }
 }
 
 fn options() -> ParseOptions {
     // Models write `return` at the top, as if they were in the function already.
     ParseOptions { allow_return_outside_function: true, ..ParseOptions::default() }
+}
+
+/// Without indentation, whose length is the square of the depth: 60 KB of opening braces would become a gigabyte.
+fn written() -> CodegenOptions {
+    CodegenOptions { indent_width: 0, comments: CommentOptions::disabled(), ..CodegenOptions::default() }
 }
 
 fn syntax(code: &str, at: usize, mut message: String) -> Unreadable {
@@ -184,7 +195,9 @@ fn declared<'a>(declaration: &'a Declaration<'_>) -> Option<&'a str> {
 fn function_in<'a>(variables: &'a VariableDeclaration<'_>) -> Option<&'a str> {
     let [only] = variables.declarations.as_slice() else { return None };
     match only.init {
-        Some(Expression::ArrowFunctionExpression(_) | Expression::FunctionExpression(_)) => only.id.get_binding_identifier().map(|id| id.name.as_str()),
+        Some(Expression::ArrowFunctionExpression(_) | Expression::FunctionExpression(_)) => {
+            only.id.get_binding_identifier().map(|id| id.name.as_str())
+        }
         _ => None,
     }
 }

@@ -20,7 +20,7 @@
     return new Later((resolve, reject) => {
       // Getters, proxies and toJSON of the arguments run here, inside.
       const json = stringify(value);
-      if (json === undefined) throw new WrongType("the arguments of codemode." + name + " cannot be written as JSON");
+      if (json === undefined) throw new WrongType("tool arguments are not JSON-serialisable");
       mapSet(waiting, ask(name, json), { __proto__: null, resolve, reject });
     });
   }
@@ -108,6 +108,8 @@
   for (const name of ["Atomics", "SharedArrayBuffer", "WeakRef", "FinalizationRegistry", "performance", "gc", "navigator", "DOMException"]) {
     delete globalThis[name];
   }
+  // The C library looks for the time zone once, in files that no worker can open: now. (The zygote's is UTC.)
+  new Date(0).getHours();
   defineProperty(globalThis, "codemode", { value: codemode, enumerable: true });
   defineProperty(globalThis, "console", { value: console });
 

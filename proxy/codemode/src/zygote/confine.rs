@@ -70,6 +70,8 @@ pub fn confine(alone: Alone) -> io::Result<Layers> {
 /// A user namespace in which one is nobody.
 fn own_user(alone: Alone) -> io::Result<()> {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    // A change of user made /proc/self root's, and it has to be written.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     alone.unshare(UnshareFlags::NEWUSER)?;
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{NOBODY} {user} 1"))?;
@@ -81,9 +83,7 @@ fn become_nobody() -> io::Result<()> {
     let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(group, group, group)?;
-    rustix::thread::set_thread_res_uid(user, user, user)?;
-    // The change made /proc/self root's, which the user namespace is about to write.
-    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?)
+    Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
 }
 
 fn drop_capabilities() -> State {

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, waitid, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, waitid,
+    waitpid,
 };
 use seccompiler::BpfProgram;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,8 @@ pub fn run() -> ExitCode {
 #[doc(hidden)]
 pub fn rehearse(rehearsal: Rehearsal) -> ExitCode {
     let Ok((alone, control)) = take_control() else { return ExitCode::FAILURE };
+    // Nobody reads what a panic would print, and a worker may not print it.
+    std::panic::set_hook(Box::new(|_| {}));
     match prepare(alone) {
         Ok(Prepared::Zygote(ready)) => match greet(&control, &Greeting::Ready(ready.layers)) {
             Ok(()) => serve(&control, *ready, rehearsal),
@@ -221,7 +224,8 @@ fn serve(control: &OwnedFd, ready: Ready, rehearsal: Rehearsal) -> ExitCode {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(_) => return ExitCode::FAILURE,
             };
-            let (Ok(order), Ok([socket, reports])) = (postcard::from_bytes::<Order>(&bytes[..length]), <[OwnedFd; 2]>::try_from(descriptors))
+            let (Ok(order), Ok([socket, reports])) =
+                (postcard::from_bytes::<Order>(&bytes[..length]), <[OwnedFd; 2]>::try_from(descriptors))
             else {
                 return ExitCode::FAILURE;
             };

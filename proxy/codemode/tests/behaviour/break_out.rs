@@ -1,0 +1,99 @@
+//! What somebody gets who has taken the engine over: nothing, and noticed.
+
+use std::time::{Duration, Instant};
+
+use gnomon_codemode::{Limit, Limits, Outcome, Sandbox, Violation};
+
+use crate::stage::{run, run_with, start, works};
+
+/// Calls of the system that are on nobody's list.
+const DEEDS: [&str; 13] =
+    ["open", "connect", "connect unix", "exec", "fork", "thread", "kill", "pidfd", "ioctl", "dup", "unlimit", "priority", "sleep"];
+
+const SIGSYS: i32 = 31;
+
+async fn nothing_gets_out(sandbox: &Sandbox) {
+    for deed in DEEDS {
+        let outcome = run(sandbox, &format!("rehearse:{deed}")).await.outcome;
+        assert!(matches!(outcome, Outcome::Violation(Violation::Signal(SIGSYS))), "{deed}: {outcome:?}");
+        works(sandbox).await;
+    }
+}
+
+#[tokio::test]
+async fn a_system_call_that_is_not_on_the_list_kills_on_every_host() {
+    for refused in [&[][..], &["no-namespaces"], &["no-landlock"], &["as-nobody"], &["as-nobody", "no-namespaces", "no-landlock"]] {
+        let sandbox = start(refused).await.unwrap();
+        nothing_gets_out(&sandbox).await;
+        assert_eq!(sandbox.restarts(), 0, "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_without_an_answer_is_a_violation() {
+    let sandbox = start(&[]).await.unwrap();
+    for (deed, expected) in [("leave", Violation::Exit(0)), ("panic", Violation::Exit(73)), ("abort", Violation::Signal(SIGSYS))] {
+        let outcome = run(&sandbox, &format!("rehearse:{deed}")).await.outcome;
+        assert!(matches!(outcome, Outcome::Violation(violation) if violation == expected), "{deed}: {outcome:?}");
+        works(&sandbox).await;
+    }
+}
+
+#[tokio::test]
+async fn memory_beyond_the_bound_is_refused_by_the_kernel() {
+    let sandbox = start(&[]).await.unwrap();
+    let outcome = run(&sandbox, "rehearse:memory").await.outcome;
+    // It counted what it got, and left; had it got too much it would have panicked.
+    assert!(matches!(outcome, Outcome::Violation(Violation::Exit(0))), "{outcome:?}");
+    works(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_spins_is_killed() {
+    let sandbox = start(&[]).await.unwrap();
+    let limits = Limits { sandbox_time: Duration::from_millis(100), ..Limits::default() };
+    let before = Instant::now();
+    let outcome = run_with(&sandbox, &limits, "rehearse:spin").await.outcome;
+    assert!(matches!(outcome, Outcome::Limit(Limit::SandboxTime)), "{outcome:?}");
+    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+    works(&sandbox).await;
+}
+
+#[tokio::test]
+async fn frames_that_the_engine_never_sends_end_the_execution() {
+    let sandbox = start(&[]).await.unwrap();
+    // `x({})`, of a number.
+    let call = |id: u8| format!("0703{id:02x}0178027b7d").replacen("07", "07000000", 1);
+    let calls = |count: u8| (1..=count).map(call).collect::<String>();
+    for (what, frames) in [
+        ("a length of four gigabytes", "ffffffff".to_owned()),
+        ("a length above the bound", "00001000".to_owned()),
+        ("a frame of nothing", "00000000".to_owned()),
+        ("no message", "04000000deadbeef".to_owned()),
+        ("a message and more", "020000000004".to_owned()),
+        ("a hundred megabytes", "00ff000000*".to_owned()),
+        ("text that is no UTF-8", "0400000002000180".to_owned()),
+        ("a length in the message beyond it", "05000000020080ff7f".to_owned()),
+        ("a wait for nothing", "0100000004".to_owned()),
+        ("code that was read before it was begun", "0100000001".to_owned()),
+        ("code that is read twice", "010000000001000000010100000000".to_owned()),
+        ("a call while code is read", format!("0100000000{}", call(1))),
+        ("a call out of order", call(2)),
+        ("a call twice", call(1).repeat(2)),
+        ("too many calls at once", calls(17)),
+        ("arguments that are no JSON", "06000000030101780155".to_owned()),
+        ("a result that is no JSON", "050000000500015500".to_owned()),
+        ("a word while waiting", format!("{}0100000004{}", call(1), "0100000004")),
+        ("a word after the end", "0500000005000131000100000004".to_owned()),
+        ("half a frame, and silence", "ff".to_owned()),
+    ] {
+        let limits = Limits { wall_time: Duration::from_millis(500), sandbox_time: Duration::from_millis(300), ..Limits::default() };
+        let outcome = run_with(&sandbox, &limits, &format!("rehearse:{frames}")).await.outcome;
+        match outcome {
+            Outcome::Violation(Violation::Protocol(_)) => {}
+            Outcome::Limit(Limit::SandboxTime) if what.ends_with("silence") => {}
+            other => panic!("{what}: {other:?}"),
+        }
+        works(&sandbox).await;
+    }
+}

@@ -1,0 +1,95 @@
+//! Hosts that do not allow everything, and zygotes that die.
+
+use std::time::Duration;
+
+use gnomon_codemode::{ExecuteError, Limits, Names, Outcome, Program, Sandbox, SandboxConfig, StartError, State};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::stage::{TOOLS, Tools, start, works};
+
+#[tokio::test]
+async fn without_seccomp_there_is_no_sandbox() {
+    let refused = start(&["no-seccomp"]).await;
+    assert!(matches!(refused, Err(StartError::Refused(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn other_layers_degrade_and_are_reported() {
+    let root = rustix::process::geteuid().is_root();
+    let sandbox = start(&["no-namespaces", "no-landlock"]).await.unwrap();
+    let layers = sandbox.layers().await.unwrap();
+    assert_eq!(layers.seccomp, State::Enforced);
+    assert_eq!(layers.capabilities, State::Enforced);
+    assert_eq!((layers.landlock, layers.network, layers.process), (State::Absent, State::Absent, State::Absent));
+    assert_eq!(layers.user, if root { State::Enforced } else { State::Absent });
+    works(&sandbox).await;
+
+    let sandbox = start(&["as-nobody", "no-namespaces"]).await.unwrap();
+    assert_eq!(sandbox.layers().await.unwrap().user, State::Absent);
+    works(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_user_without_privileges_has_all_the_layers_that_the_kernel_gives_users() {
+    let sandbox = start(&["as-nobody"]).await.unwrap();
+    let layers = sandbox.layers().await.unwrap();
+    println!("{layers:?}");
+    assert_eq!((layers.seccomp, layers.capabilities), (State::Enforced, State::Enforced));
+    // With a user namespace all the others come.
+    assert_eq!(layers.network, layers.user);
+    works(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_zygote_that_dies_takes_its_workers_along_and_is_started_again() {
+    for refused in [&[][..], &["no-namespaces"]] {
+        let sandbox = start(refused).await.unwrap();
+        let tools = Tools::default();
+        let names = Names::new(TOOLS);
+        let program = Program { code: "async () => codemode.test_hang()", names: &names };
+        let limits = Limits::default();
+        let lost = async {
+            tools.hung.notified().await;
+            let process = sandbox.process().await.and_then(|id| Pid::from_raw(id.cast_signed())).unwrap();
+            kill_process(process, Signal::KILL).unwrap();
+        };
+        let (execution, ()) = tokio::join!(sandbox.execute(program, &limits, &tools), lost);
+        assert!(matches!(execution.unwrap().outcome, Outcome::Lost));
+        // The first start was just now, so the next one waits for its turn.
+        let again = Program { code: "async () => 1", names: &names };
+        loop {
+            match sandbox.execute(again, &limits, &tools).await {
+                Ok(execution) => {
+                    assert!(matches!(execution.outcome, Outcome::Value(_)));
+                    break;
+                }
+                Err(ExecuteError::Restarting(pause)) => tokio::time::sleep(pause).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(sandbox.restarts(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_zygote_is_told() {
+    for (program, argument) in [("/bin/true", ""), ("/bin/cat", "/dev/null")] {
+        let started = Sandbox::start(SandboxConfig::new(program, [argument])).await;
+        assert!(matches!(started, Err(StartError::Ended)), "{started:?}");
+    }
+    assert!(matches!(Sandbox::start(SandboxConfig::new("/nowhere", [""])).await, Err(StartError::Spawn(_))));
+}
+
+#[tokio::test]
+async fn too_many_executions_are_refused() {
+    let mut config = crate::stage::config(&[]);
+    (config.workers, config.queue, config.patience) = (1, 1, Duration::from_millis(50));
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let (tools, names, limits) = (Tools::default(), Names::new(TOOLS), Limits { wall_time: Duration::from_secs(1), ..Limits::default() });
+    let hang = || sandbox.execute(Program { code: "async () => codemode.test_hang()", names: &names }, &limits, &tools);
+    let (first, second, third) = tokio::join!(hang(), hang(), hang());
+    assert!(matches!(first.unwrap().outcome, Outcome::Limit(_)));
+    // One waited in vain, one could not even wait.
+    assert!(matches!((second, third), (Err(ExecuteError::Busy), Err(ExecuteError::Busy))));
+    works(&sandbox).await;
+}

@@ -1,0 +1,67 @@
+//! Each bound, and what the model is told.
+
+use std::time::Duration;
+
+use gnomon_codemode::{Limit, Limits, Outcome};
+
+use crate::stage::{run_with, sandbox, works};
+
+#[tokio::test]
+async fn each_bound_ends_an_execution_under_its_own_name() {
+    let sandbox = sandbox().await;
+    let limits =
+        Limits { sandbox_time: Duration::from_millis(300), wall_time: Duration::from_millis(800), heap: 8 << 20, ..Limits::default() };
+    let long = format!("async () => {}1", " ".repeat(70_000));
+    let deep = format!("let a: any = {}1", "!".repeat(60_000));
+    for (limit, code) in [
+        (Limit::SandboxTime, "async () => { while (true) {} }"),
+        (Limit::WallTime, "async () => codemode.test_hang()"),
+        (Limit::Heap, "async () => { const kept = []; for (;;) kept.push('x'.repeat(1 << 20) + kept.length) }"),
+        (Limit::Stack, "async () => { const f = () => f() + 1; return f() }"),
+        (Limit::Calls, "async () => { for (;;) await codemode.test_add({}) }"),
+        (Limit::Arguments, "async () => codemode.test_echo('x'.repeat(300 << 10))"),
+        (Limit::Answer, "async () => codemode.test_long()"),
+        (Limit::Result, "async () => 'x'.repeat(300 << 10)"),
+        (Limit::Code, &long),
+        (Limit::Nesting, &deep),
+    ] {
+        let outcome = run_with(&sandbox, &limits, code).await.outcome;
+        assert!(matches!(outcome, Outcome::Limit(met) if met == limit), "{limit:?}: {outcome:?}");
+        assert!(limit.text(&limits).ends_with('.'));
+        works(&sandbox).await;
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_tools_is_not_counted_as_computing() {
+    let sandbox = sandbox().await;
+    let limits = Limits { sandbox_time: Duration::from_millis(150), ..Limits::default() };
+    let execution = run_with(&sandbox, &limits, "async () => { for (let i = 0; i < 5; i++) await codemode.test_slow() }").await;
+    assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
+    assert!(execution.wall_time >= Duration::from_millis(500) && execution.sandbox_time < Duration::from_millis(150), "{execution:?}");
+    let outcome = run_with(&sandbox, &limits, "async () => { await codemode.test_slow(); for (;;); }").await.outcome;
+    assert!(matches!(outcome, Outcome::Limit(Limit::SandboxTime)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn native_loops_die_within_a_tenth_of_a_second_of_their_limit() {
+    let sandbox = sandbox().await;
+    let limits = Limits { sandbox_time: Duration::from_millis(200), ..Limits::default() };
+    for code in [
+        "async () => { const a = []; a[4294967294] = 1; a.sort() }",
+        "async () => { const a = []; a.length = 4294967295; return a.join('').length }",
+        "async () => Array.prototype.reverse.call({ length: 2 ** 53 - 1 })",
+        "async () => { const p = codemode.test_slow(); Array.prototype.reverse.call({ length: 2 ** 53 - 1 }) }",
+        "async () => { for (;;); }",
+    ] {
+        // The best of three: others use this machine too.
+        let mut over = Duration::MAX;
+        for _ in 0..3 {
+            let execution = run_with(&sandbox, &limits, code).await;
+            assert!(matches!(execution.outcome, Outcome::Limit(Limit::SandboxTime)), "{code}: {:?}", execution.outcome);
+            over = over.min(execution.wall_time.saturating_sub(limits.sandbox_time));
+        }
+        println!("{over:?} {code}");
+        assert!(over < Duration::from_millis(100), "{over:?} {code}");
+    }
+}

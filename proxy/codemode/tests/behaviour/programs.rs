@@ -53,7 +53,9 @@ async fn an_unknown_name_is_a_type_error_that_names_the_nearest() {
     let sandbox = sandbox().await;
     let text = thrown(&sandbox, "async () => codemode.test_ecko({})").await;
     assert!(text.starts_with("TypeError: codemode.test_ecko is not a function; did you mean codemode.test_echo?"), "{text}");
-    for name in ["__proto__", "constructor", "hasOwnProperty", "toString", "__defineGetter__", "test_echo\\0", " test_echo", "Test_echo", ""] {
+    for name in
+        ["__proto__", "constructor", "hasOwnProperty", "toString", "__defineGetter__", "test_echo\\0", " test_echo", "Test_echo", ""]
+    {
         let text = thrown(&sandbox, &format!("async () => codemode['{name}']({{}})")).await;
         assert!(text.starts_with("TypeError: codemode."), "{name}: {text}");
     }
@@ -63,7 +65,8 @@ async fn an_unknown_name_is_a_type_error_that_names_the_nearest() {
 async fn calls_at_the_same_time_are_bounded() {
     let sandbox = sandbox().await;
     let tools = Tools::default();
-    let program = Program { code: "async () => Promise.all(Array.from({ length: 60 }, () => codemode.test_slow()))", names: &Names::new(TOOLS) };
+    let program =
+        Program { code: "async () => Promise.all(Array.from({ length: 60 }, () => codemode.test_slow()))", names: &Names::new(TOOLS) };
     let execution = sandbox.execute(program, &Limits::default(), &tools).await.unwrap();
     assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
     assert_eq!(execution.host_calls, 60);
@@ -74,11 +77,18 @@ async fn calls_at_the_same_time_are_bounded() {
 #[tokio::test]
 async fn the_console_is_kept_and_cut() {
     let sandbox = sandbox().await;
-    let execution = run(&sandbox, "async () => { console.log('a', { b: 1 }); console.warn(new Error('c')); console.error(1n); console.log('\\ud800') }").await;
+    let execution = run(
+        &sandbox,
+        "async () => { console.log('a', { b: 1 }); console.warn(new Error('c')); console.error(1n); console.log('\\ud800') }",
+    )
+    .await;
     let lines: Vec<_> = execution.logs.iter().map(|line| (line.severity, line.text.as_str())).collect();
     assert_eq!(lines, [(Severity::Log, "a {\"b\":1}"), (Severity::Warn, "Error: c"), (Severity::Error, "1"), (Severity::Log, "\u{fffd}")]);
     assert!(!execution.truncated);
-    for code in ["async () => { for (let i = 0; i < 1e5; i++) console.log('line ' + i) }", "async () => { for (let i = 0; i < 1e5; i++) console.log() }"] {
+    for code in [
+        "async () => { for (let i = 0; i < 1e5; i++) console.log('line ' + i) }",
+        "async () => { for (let i = 0; i < 1e5; i++) console.log() }",
+    ] {
         let execution = run(&sandbox, code).await;
         assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
         assert!(execution.truncated);
