@@ -2,13 +2,13 @@
 //!
 //! A script begins with `//# name -> endings value`: `ok` (with its value as JSON), `error` (it threw, or met a bound other than
 //! time and heap), `timeout`, `oom`, or several of them. Some things are written as `@word@`, since they are too long or
-//! invisible.
+//! invisible. `GNOMON_ZYGOTE=target/release/gnomon` runs them in the product's own zygote, with its allocator.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use gnomon_codemode::{Asked, Host, Limit, Limits, Names, Outcome, Program, Raw};
+use gnomon_codemode::{Asked, Host, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
 
 use crate::stage::{start, works};
 
@@ -76,7 +76,10 @@ async fn no_script_ends_other_than_it_may_or_disturbs_its_neighbours() {
     let mut files: Vec<_> = fs::read_dir(own).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.extend(std::env::var_os("GNOMON_CORPUS").map(Into::into));
     files.sort();
-    let sandbox = start(&[]).await.unwrap();
+    let sandbox = match std::env::var_os("GNOMON_ZYGOTE") {
+        Some(product) => Sandbox::start(SandboxConfig::new(product, ["sandbox-zygote"])).await.unwrap(),
+        None => start(&[]).await.unwrap(),
+    };
     let names = Names::new(["x", "fail", "pollute"]);
     let limits = Limits { sandbox_time: Duration::from_millis(300), wall_time: Duration::from_secs(5), ..Limits::default() };
     let (mut wrong, mut late, mut count) = (Vec::new(), Duration::ZERO, 0);

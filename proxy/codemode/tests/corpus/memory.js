@@ -36,7 +36,7 @@ async () => { try { const kept = []; for (;;) kept.push("x".repeat(1 << 20) + ke
 async () => { for (;;) { try { const kept = []; for (;;) kept.push(new Uint8Array(1 << 16)) } catch {} } }
 //# out_of_memory_in_the_console -> ok|oom|error
 async () => { console.log("x".repeat(1 << 25)); console.log(new Array(1e6).fill("y")); return 1 }
-//# out_of_memory_in_the_arguments -> error|oom
+//# out_of_memory_in_the_arguments -> error|oom|timeout
 async () => codemode.x({ a: new Array(3e6).fill("zzzzzzzzzz") })
 //# a_regexp_with_many_groups -> error|timeout|ok|oom
 async () => new RegExp("(a)".repeat(60000)).test("a")
