@@ -33,6 +33,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod declare;
 mod frame;
 mod host;
 mod layers;
@@ -41,10 +42,12 @@ mod names;
 mod outcome;
 mod pair;
 mod sandbox;
+mod search;
 mod sys;
 mod worker;
 pub mod zygote;
 
+pub use declare::{MAX_TYPES, declare};
 pub use frame::{FromWorker, Malformed, decode};
 pub use host::{Asked, Host, Program, RESERVED};
 pub use layers::{Layers, State};
@@ -52,6 +55,7 @@ pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP};
 pub use names::{MAX_NAME, Names};
 pub use outcome::{Execution, Line, Outcome, Severity, Violation};
 pub use sandbox::{ExecuteError, Sandbox, SandboxConfig, StartError};
+pub use search::{Entry, Hit, Index, MAX_HITS, MAX_QUERY};
 pub use worker::{Unreadable, normalise};
 
 /// JSON that was checked to be JSON and is otherwise left as it was written.

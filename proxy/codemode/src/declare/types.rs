@@ -1,0 +1,246 @@
+//! Types of TypeScript from JSON Schema, drafts 7 to 2020-12 as far as tools use them.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use super::{MAX_TYPES, comment};
+
+/// How deep types nest, references included.
+const MAX_DEPTH: usize = 20;
+
+/// Alternatives of one union, members of one tuple or intersection.
+const MAX_MEMBERS: usize = 200;
+
+/// A schema with what it may refer to.
+pub struct Schema<'a> {
+    root: &'a Value,
+    /// References on the way to where we are.
+    followed: Vec<&'a str>,
+    /// Where in the text this schema's share ends.
+    end: usize,
+}
+
+impl<'a> Schema<'a> {
+    pub fn new(root: &'a Value) -> Self {
+        Self { root, followed: Vec::new(), end: 0 }
+    }
+
+    /// Writes its type; further lines are indented by `indent` steps.
+    pub fn write(mut self, out: &mut String, indent: usize) {
+        self.end = out.len() + MAX_TYPES;
+        self.any(out, self.root, indent, MAX_DEPTH);
+    }
+
+    fn any(&mut self, out: &mut String, schema: &'a Value, indent: usize, depth: usize) {
+        let schema = match schema {
+            Value::Bool(false) => return out.push_str("never"),
+            Value::Object(schema) if depth > 0 && out.len() < self.end => schema,
+            _ => return out.push_str("unknown"),
+        };
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            return self.reference(out, reference, indent, depth);
+        }
+        let end = self.end;
+        // `null` beside whatever the rest says.
+        let nullable = schema.get("nullable") == Some(&Value::Bool(true));
+        if let Some(constant) = schema.get("const") {
+            literal(out, constant);
+        } else if let Some(Value::Array(values)) = schema.get("enum") {
+            list(out, end, values, " | ", literal);
+        } else if let Some(alternatives) = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key)?.as_array()) {
+            list(out, end, alternatives, " | ", |out, member| self.grouped(out, member, indent, depth - 1));
+        } else if let Some(Value::Array(parts)) = schema.get("allOf") {
+            list(out, end, parts, " & ", |out, member| self.grouped(out, member, indent, depth - 1));
+            if schema.contains_key("properties") {
+                out.push_str(" & ");
+                self.object(out, schema, indent, depth);
+            }
+        } else if let Some(Value::Array(types)) = schema.get("type") {
+            list(out, end, types, " | ", |out, name| self.named(out, name.as_str(), schema, indent, depth));
+        } else {
+            self.named(out, schema.get("type").and_then(Value::as_str), schema, indent, depth);
+        }
+        if nullable {
+            out.push_str(" | null");
+        }
+    }
+
+    /// In parentheses, as a member of a union or intersection may be one itself.
+    fn grouped(&mut self, out: &mut String, schema: &'a Value, indent: usize, depth: usize) {
+        let start = out.len();
+        self.any(out, schema, indent, depth);
+        if out[start..].contains(" | ") || out[start..].contains(" & ") {
+            out.insert(start, '(');
+            out.push(')');
+        }
+    }
+
+    fn named(&mut self, out: &mut String, name: Option<&str>, schema: &'a Map<String, Value>, indent: usize, depth: usize) {
+        match name {
+            Some("string") => out.push_str("string"),
+            Some("number" | "integer") => out.push_str("number"),
+            Some("boolean") => out.push_str("boolean"),
+            Some("null") => out.push_str("null"),
+            Some("array") => self.array(out, schema, indent, depth),
+            Some("object") => self.object(out, schema, indent, depth),
+            None if schema.contains_key("properties") || schema.contains_key("additionalProperties") => {
+                self.object(out, schema, indent, depth)
+            }
+            None if schema.contains_key("items") || schema.contains_key("prefixItems") => self.array(out, schema, indent, depth),
+            Some(_) | None => out.push_str("unknown"),
+        }
+    }
+
+    fn array(&mut self, out: &mut String, schema: &'a Map<String, Value>, indent: usize, depth: usize) {
+        let end = self.end;
+        // Draft 7 writes a tuple as a list of items, 2020-12 as prefix items.
+        let (first, rest) = match (schema.get("prefixItems"), schema.get("items")) {
+            (Some(Value::Array(first)), rest) => (first.as_slice(), rest),
+            (_, Some(Value::Array(first))) => (first.as_slice(), schema.get("additionalItems")),
+            (_, rest) => (&[][..], rest),
+        };
+        if first.is_empty() {
+            out.push_str("Array<");
+            match rest {
+                Some(items) => self.any(out, items, indent, depth - 1),
+                None => out.push_str("unknown"),
+            }
+            return out.push('>');
+        }
+        out.push('[');
+        list(out, end, first, ", ", |out, member| self.any(out, member, indent, depth - 1));
+        if !matches!(rest, Some(Value::Bool(false))) && first.len() <= MAX_MEMBERS {
+            out.push_str(", ...Array<");
+            match rest {
+                Some(items) => self.any(out, items, indent, depth - 1),
+                None => out.push_str("unknown"),
+            }
+            out.push('>');
+        }
+        out.push(']');
+    }
+
+    fn object(&mut self, out: &mut String, schema: &'a Map<String, Value>, indent: usize, depth: usize) {
+        let none = Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let others = schema.get("additionalProperties");
+        if properties.unwrap_or(&none).is_empty() {
+            return match others {
+                Some(Value::Bool(false)) => out.push_str("{}"),
+                Some(others @ Value::Object(_)) => {
+                    out.push_str("Record<string, ");
+                    self.any(out, others, indent, depth - 1);
+                    out.push('>');
+                }
+                _ => out.push_str("Record<string, unknown>"),
+            };
+        }
+        let required: Vec<&str> =
+            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let margin = "  ".repeat(indent + 1);
+        out.push_str("{\n");
+        for (name, property) in properties.into_iter().flatten() {
+            if out.len() >= self.end {
+                comment::write(out, indent + 1, "and more", &[], comment::MAX_PROPERTY);
+                break;
+            }
+            let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
+            let format = property.get("format").and_then(Value::as_str).map(|format| format!("@format {format}"));
+            let deprecated = (property.get("deprecated") == Some(&Value::Bool(true))).then(|| "@deprecated".to_owned());
+            let tags: Vec<String> = format.into_iter().chain(deprecated).collect();
+            comment::write(out, indent + 1, description, &tags, comment::MAX_PROPERTY);
+            let optional = if required.contains(&name.as_str()) { "" } else { "?" };
+            let _ = write!(out, "{margin}{}{optional}: ", key(name));
+            self.any(out, property, indent + 1, depth - 1);
+            out.push_str(";\n");
+        }
+        if let Some(others @ Value::Object(_)) = others {
+            let _ = write!(out, "{margin}[key: string]: ");
+            self.any(out, others, indent + 1, depth - 1);
+            out.push_str(";\n");
+        }
+        out.push_str(&"  ".repeat(indent));
+        out.push('}');
+    }
+
+    /// What `#`, `#/$defs/X` and the like point to; anything else is somewhere that nobody fetches from.
+    fn reference(&mut self, out: &mut String, reference: &'a str, indent: usize, depth: usize) {
+        let root = self.root;
+        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+        match target {
+            Some(target) if !self.followed.contains(&reference) => {
+                self.followed.push(reference);
+                self.any(out, target, indent, depth - 1);
+                self.followed.pop();
+            }
+            _ => out.push_str("unknown"),
+        }
+    }
+}
+
+/// Members with a separator; none is `never`, too many or those past the end are `unknown`.
+fn list<'a>(out: &mut String, end: usize, members: &'a [Value], separator: &str, mut write: impl FnMut(&mut String, &'a Value)) {
+    if members.is_empty() {
+        out.push_str("never");
+    }
+    for (at, member) in members.iter().enumerate() {
+        if at > 0 {
+            out.push_str(separator);
+        }
+        if at >= MAX_MEMBERS || out.len() >= end {
+            return out.push_str("unknown");
+        }
+        write(out, member);
+    }
+}
+
+/// A value as the type that only it has.
+fn literal(out: &mut String, value: &Value) {
+    match value {
+        Value::String(text) if text.len() <= MAX_LITERAL => quoted(out, text),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            let _ = write!(out, "{value}");
+        }
+        Value::String(_) => out.push_str("string"),
+        Value::Array(_) | Value::Object(_) => out.push_str("unknown"),
+    }
+}
+
+/// Bytes of a text that is a type of its own.
+const MAX_LITERAL: usize = 200;
+
+/// Bytes of a key as it stands; longer ones are cut, and name no property then.
+const MAX_KEY: usize = 200;
+
+/// A property's name, quoted unless it is an identifier of ASCII.
+pub fn key(name: &str) -> String {
+    let name = &name[..name.floor_char_boundary(MAX_KEY)];
+    let mut letters = name.chars();
+    let plain = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || "_$".contains(first))
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || "_$".contains(letter));
+    if plain {
+        return name.to_owned();
+    }
+    let mut text = String::new();
+    quoted(&mut text, name);
+    text
+}
+
+/// As a string of TypeScript, in which everything but printable ASCII and letters is escaped.
+fn quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            _ if c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ' => out.push(c),
+            _ => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    out.push('"');
+}
