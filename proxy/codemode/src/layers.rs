@@ -32,6 +32,8 @@ pub struct Layers {
     pub process: State,
     /// Namespaces of its own for System V IPC and host name.
     pub ipc: State,
+    /// Bounds that the kernel keeps on a worker's memory, time and descriptors. Without them only the engine and the parent do.
+    pub limits: State,
 }
 
 impl Layers {
@@ -46,6 +48,7 @@ impl Layers {
             ("mount", self.mount),
             ("process", self.process),
             ("ipc", self.ipc),
+            ("limits", self.limits),
         ]
         .into_iter()
     }

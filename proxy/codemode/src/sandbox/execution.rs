@@ -25,6 +25,10 @@ const SUGGESTIONS: u32 = 4;
 /// Characters of a host's error that reach the script.
 const MAX_ERROR: usize = 8_000;
 
+/// Bytes of answers that wait for the worker before the host is let finish more calls: a script that asks for the catalogue sixteen
+/// times at once must not have sixteen of them here.
+const MAX_OUTGOING: usize = 1 << 20;
+
 /// How the worker's side of it ended.
 enum Stop {
     /// It said so.
@@ -107,14 +111,14 @@ async fn converse<H: Host>(
                     heard.drain(..taken);
                 }
             },
-            Some(frame) = calls.next(), if !calls.is_empty() => {
+            Some(frame) = calls.next(), if !calls.is_empty() && outgoing.bytes < MAX_OUTGOING => {
                 session.answered();
-                outgoing.frames.extend(frame);
+                outgoing.add(frame);
             }
             written = outgoing.write(&mut to), if !outgoing.frames.is_empty() => {
                 if written.is_err() {
                     // It is gone, and how is told by the other direction.
-                    outgoing.frames.clear();
+                    outgoing = Outgoing::default();
                 }
             }
             () = tokio::time::sleep_until(deadline) => return Stop::Limit(limit),
@@ -198,13 +202,20 @@ async fn answer<H: Host>(
 #[derive(Default)]
 struct Outgoing {
     frames: VecDeque<Vec<u8>>,
+    /// Their bytes.
+    bytes: usize,
     /// Bytes of the first one that are written.
     written: usize,
 }
 
 impl Outgoing {
     fn push(&mut self, message: &ToWorker<'_>) {
-        self.frames.extend(encode(message));
+        self.add(encode(message));
+    }
+
+    fn add(&mut self, frame: Option<Vec<u8>>) {
+        self.bytes += frame.as_ref().map_or(0, Vec::len);
+        self.frames.extend(frame);
     }
 
     /// Writes some; safe to drop at any point.
@@ -212,6 +223,7 @@ impl Outgoing {
         let Some(frame) = self.frames.front() else { return Ok(()) };
         self.written += to.write(&frame[self.written..]).await?;
         if self.written == frame.len() {
+            self.bytes -= frame.len();
             self.frames.pop_front();
             self.written = 0;
         }

@@ -144,6 +144,7 @@ fn prepare(alone: Alone) -> io::Result<Prepared> {
     set_parent_process_death_signal((layers.process == State::Enforced).then_some(Signal::KILL))?;
     prove(alone, &filter)?;
     layers.seccomp = State::Enforced;
+    layers.limits = try_limits(alone, footprint)?;
     Ok(Prepared::Zygote(Box::new(Ready { alone, layers, footprint, filter, engine })))
 }
 
@@ -163,6 +164,19 @@ fn prove(alone: Alone, filter: &BpfProgram) -> io::Result<()> {
                 Some(libc::SIGSYS) => Ok(()),
                 _ => Err(io::Error::other("seccomp filters cannot be applied on this host")),
             }
+        }
+    }
+}
+
+/// Lets a child bound itself.
+fn try_limits(alone: Alone, footprint: Footprint) -> io::Result<State> {
+    const ANY: u64 = 64 << 20;
+    match alone.fork()? {
+        Forked::Child => sys::exit(i32::from(confine::limit(footprint, ANY, 1).is_err())),
+        Forked::Parent(child) => {
+            let ended = waitpid(Some(child), WaitOptions::empty())?;
+            let bounded = ended.is_some_and(|(_, status)| status.exit_status() == Some(0));
+            Ok(if bounded { State::Enforced } else { State::Absent })
         }
     }
 }
@@ -287,11 +301,14 @@ fn report(reports: &OwnedFd, what: Report, descriptor: Option<&OwnedFd>) {
 
 /// The rest of a worker's life.
 fn work(ready: Ready, socket: OwnedFd, order: Order, rehearsal: Rehearsal) -> ! {
-    let Ready { alone, footprint, filter, engine, .. } = ready;
+    let Ready { alone, layers, footprint, filter, engine } = ready;
     let confined = set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(io::Error::from)
         .and_then(|()| alone.keep_only(socket))
-        .and_then(|socket| confine::limit(footprint, order.heap, order.cpu_seconds).map(|()| socket))
+        .and_then(|socket| match confine::limit(footprint, order.heap, order.cpu_seconds) {
+            Err(error) if layers.limits == State::Enforced => Err(error),
+            _ => Ok(socket),
+        })
         .and_then(|socket| {
             sys::die_of_segv();
             seccompiler::apply_filter(&filter).map(|()| socket).map_err(io::Error::other)

@@ -22,7 +22,14 @@ async fn nothing_gets_out(sandbox: &Sandbox) {
 
 #[tokio::test]
 async fn a_system_call_that_is_not_on_the_list_kills_on_every_host() {
-    for refused in [&[][..], &["no-namespaces"], &["no-landlock"], &["as-nobody"], &["as-nobody", "no-namespaces", "no-landlock"]] {
+    for refused in [
+        &[][..],
+        &["no-namespaces"],
+        &["no-landlock"],
+        &["as-nobody"],
+        &["as-nobody", "in-the-service"],
+        &["as-nobody", "no-namespaces", "no-landlock"],
+    ] {
         let sandbox = start(refused).await.unwrap();
         nothing_gets_out(&sandbox).await;
         assert_eq!(sandbox.restarts(), 0, "{refused:?}");

@@ -41,6 +41,24 @@ async fn a_user_without_privileges_has_all_the_layers_that_the_kernel_gives_user
 }
 
 #[tokio::test]
+async fn as_the_packages_service_it_has_what_the_unit_leaves() {
+    let sandbox = start(&["as-nobody", "in-the-service"]).await.unwrap();
+    let layers = sandbox.layers().await.unwrap();
+    for (name, state) in layers.each() {
+        let left = matches!(name, "seccomp" | "capabilities" | "limits");
+        assert!(name == "landlock" || (state == State::Enforced) == left, "{name}: {state:?}");
+    }
+    works(&sandbox).await;
+}
+
+#[tokio::test]
+async fn without_resource_limits_the_engines_own_bounds_are_left() {
+    let sandbox = start(&["no-limits"]).await.unwrap();
+    assert_eq!(sandbox.layers().await.unwrap().limits, State::Absent);
+    works(&sandbox).await;
+}
+
+#[tokio::test]
 async fn a_zygote_that_dies_takes_its_workers_along_and_is_started_again() {
     for refused in [&[][..], &["no-namespaces"]] {
         let sandbox = start(refused).await.unwrap();

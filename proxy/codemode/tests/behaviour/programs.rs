@@ -75,6 +75,13 @@ async fn calls_at_the_same_time_are_bounded() {
 }
 
 #[tokio::test]
+async fn long_answers_at_the_same_time_all_arrive() {
+    let sandbox = sandbox().await;
+    let code = "async () => (await Promise.all(Array.from({ length: 40 }, () => codemode.test_big()))).map((text) => text.length).join()";
+    assert_eq!(value(&sandbox, code).await, format!("{:?}", vec![(200 << 10).to_string(); 40].join(",")));
+}
+
+#[tokio::test]
 async fn the_console_is_kept_and_cut() {
     let sandbox = sandbox().await;
     let execution = run(
