@@ -1,12 +1,9 @@
 //! Becoming a user without rights, for good.
 
 use super::user::User;
-use anyhow::{Context, Result, ensure};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs,
-};
+use anyhow::{Context, Result};
+use gnomon_confine::{Account, give_up, take_up, unbind};
+use rustix::thread::{CapabilitySet, capabilities};
 
 /// What becoming another user and handing over a folder take.
 const NEEDED: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::SETPCAP).union(CapabilitySet::CHOWN);
@@ -32,21 +29,7 @@ fn users_are_mapped() -> bool {
 /// # Errors
 /// The system refused, or something is left.
 pub fn become_user(user: &User) -> Result<()> {
-    for number in 0..u64::BITS {
-        // Numbers that this kernel does not know are refused.
-        if remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)).is_err() {
-            break;
-        }
-    }
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    setgroups(&[gid]).context("leaving root's groups")?;
-    setresgid(gid, gid, gid).context("changing the group")?;
-    setresuid(uid, uid, uid).with_context(|| format!("becoming {user}"))?;
-    let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
-    set_capabilities(None, none).context("giving up capabilities")?;
-    // Kernels without ambient capabilities have none to clear.
-    let _ = clear_ambient_capability_set();
-    set_no_new_privs(true).context("giving up new privileges")?;
-    ensure!(capabilities(None)? == none && rustix::process::geteuid().as_raw() == user.uid, "something of root is left");
-    Ok(())
+    unbind();
+    take_up(Account { uid: user.uid, gid: user.gid }).with_context(|| format!("becoming {user}"))?;
+    give_up().context("giving up rights")
 }

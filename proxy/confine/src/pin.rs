@@ -1,0 +1,196 @@
+//! Files that must be as they were when somebody looked at them.
+
+use crate::{Refusal, plan::Pins};
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Bytes that are hashed at a time.
+const CHUNK: usize = 64 << 10;
+
+/// A SHA-256, as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+/// A text that is no digest.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 has 64 hexadecimal digits")]
+pub struct NoDigest;
+
+impl Digest {
+    /// Of all bytes that are left to read.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    pub fn of(reader: &mut impl Read) -> io::Result<Self> {
+        let mut hash = Sha256::new();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match reader.read(&mut chunk) {
+                Ok(0) => return Ok(Self(hash.finalize().into())),
+                Ok(read) => hash.update(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, NoDigest> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NoDigest);
+        }
+        for (place, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).map_err(|_| NoDigest)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = NoDigest;
+
+    fn try_from(text: String) -> Result<Self, NoDigest> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Why a pinned file is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// It holds something else.
+    #[error("{path} is not the file that is pinned: expected sha256 {expected}, found {found}", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is pinned.
+        expected: Digest,
+        /// What is there.
+        found: Digest,
+    },
+    /// It can be changed between the look at it and its use.
+    #[error("{path} is pinned, but its group or everybody may write to it; chmod go-w it", path = path.display())]
+    Writable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be looked at.
+    #[error("{path} is pinned and cannot be read: {cause}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+}
+
+impl From<PinError> for Refusal {
+    fn from(error: PinError) -> Self {
+        let told = match &error {
+            PinError::Changed { .. } => "its program is not the one that is pinned",
+            PinError::Writable { .. } | PinError::Unreadable { .. } => "its program cannot be held against its pin",
+        };
+        Refusal::new(told, error)
+    }
+}
+
+/// Opens a file once and holds what is in it against a digest: what is executed later by this descriptor is what was read.
+pub(crate) fn open_pinned(path: &Path, expected: Digest) -> Result<File, PinError> {
+    let unreadable = |cause| PinError::Unreadable { path: path.to_owned(), cause };
+    // A name that stands for a pipe or a device must not make this wait.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
+    if !found.is_file() {
+        return Err(unreadable(io::Error::other("it is no regular file")));
+    }
+    // The descriptor leads to one file, but others may write to that between this look and its execution.
+    if found.mode() & 0o022 != 0 {
+        return Err(PinError::Writable { path: path.to_owned() });
+    }
+    let found = Digest::of(&mut file).map_err(unreadable)?;
+    if found != expected {
+        return Err(PinError::Changed { path: path.to_owned(), expected, found });
+    }
+    Ok(file)
+}
+
+/// Looks at everything that is pinned. The program's open file, if it is.
+pub(crate) fn check(program: &Path, pins: &Pins) -> Result<Option<File>, Refusal> {
+    for (path, digest) in &pins.files {
+        open_pinned(path, *digest)?;
+    }
+    if let Some(package) = &pins.package {
+        crate::lockfile::locked(package).map_err(|error| Refusal::new("its package is not the one that is pinned", error))?;
+    }
+    Ok(pins.program.map(|digest| open_pinned(program, digest)).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits_and_nothing_else() {
+        assert_eq!(EMPTY.to_uppercase().parse::<Digest>().unwrap().to_string(), EMPTY);
+        for bad in ["", "e3b0", &format!("{EMPTY}0"), &EMPTY.replace('e', "g"), &format!("+{}", &EMPTY[1..])] {
+            assert_eq!(bad.parse::<Digest>(), Err(NoDigest), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changed_is_named_with_what_was_expected_and_what_was_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server");
+        fs::write(&path, "").unwrap();
+        let pinned: Digest = EMPTY.parse().unwrap();
+        open_pinned(&path, pinned).unwrap();
+        fs::write(&path, "other").unwrap();
+        let error = open_pinned(&path, pinned).unwrap_err().to_string();
+        assert!(error.contains(&format!("expected sha256 {EMPTY}, found d9298a10")), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_to_is_not_pinned_by_its_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(open_pinned(&path, EMPTY.parse().unwrap()), Err(PinError::Writable { .. })));
+        assert!(matches!(open_pinned(folder.path(), EMPTY.parse().unwrap()), Err(PinError::Unreadable { .. })));
+    }
+}

@@ -1,0 +1,106 @@
+//! What a start says of itself: one line of JSON on standard error, before the program can say anything.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
+
+/// The first line on standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// The program is executed next.
+    Ready {
+        /// What confines it.
+        layers: Vec<Layer>,
+        /// What does not, and why.
+        missing: Vec<Missing>,
+    },
+    /// It is not executed.
+    Refused(Refusal),
+}
+
+/// Something that confines a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// A session and process group of its own.
+    Session,
+    /// A user of its own.
+    User,
+    /// No capability, and none to be had.
+    Capabilities,
+    /// `no_new_privs`.
+    NoNewPrivileges,
+    /// Resource limits.
+    Limits,
+    /// What it may read and write (Landlock).
+    Files,
+    /// System calls that it may not make, sockets among them (seccomp).
+    Calls,
+    /// Its signals and abstract sockets end at its own processes (Landlock, Linux 6.12).
+    Scope,
+    /// The end of its keeper is its own.
+    Lifeline,
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Session => "session",
+            Self::User => "user",
+            Self::Capabilities => "capabilities",
+            Self::NoNewPrivileges => "no_new_privs",
+            Self::Limits => "limits",
+            Self::Files => "files",
+            Self::Calls => "system calls",
+            Self::Scope => "signals",
+            Self::Lifeline => "lifeline",
+        })
+    }
+}
+
+/// A layer that could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Which.
+    pub layer: Layer,
+    /// Why not.
+    pub why: String,
+}
+
+/// Why a program is not executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    /// For whoever may know nothing of this host: without paths.
+    pub told: String,
+    /// For the log.
+    pub why: String,
+}
+
+impl Refusal {
+    /// A refusal whose cause is told in general terms.
+    pub(crate) fn new(told: &str, why: impl fmt::Display) -> Self {
+        Self { told: told.to_owned(), why: why.to_string() }
+    }
+}
+
+impl Report {
+    /// Reads a line.
+    #[must_use]
+    pub fn read(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+
+    /// Writes it to standard error.
+    ///
+    /// # Errors
+    /// Nobody reads it.
+    pub fn write(&self) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        io::stderr().write_all(&line)
+    }
+}
