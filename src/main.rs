@@ -16,6 +16,7 @@ mod judging;
 mod line;
 mod options;
 mod portals;
+mod programs;
 mod replay;
 mod reviewing;
 mod rule_changes;
@@ -105,6 +106,9 @@ enum Command {
     /// The privileged part of `gnomon run`
     #[command(hide = true)]
     Sensor(commands::sensor::Sensor),
+    /// Keeps one server of the portal
+    #[command(hide = true)]
+    Confine(commands::confine::Confine),
     /// Sees to the gnomon of one program
     #[command(hide = true)]
     ExecHost(commands::exec_host::ExecHost),
@@ -123,6 +127,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Exec(exec) => exec.run(),
         Command::ExecHost(host) => host.run(),
+        Command::Confine(confine) => confine.run(),
         Command::Demo(demo) => demo.run(),
         Command::Proxy(proxy) => proxy.run(),
         Command::Portal(portal) => portal.run(),

@@ -1,6 +1,9 @@
 //! The configured portals: set up before anything is announced, served until gnomon stops.
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, At, Config},
+    programs,
+};
 use anyhow::{Context, Result};
 use gnomon_access::Authenticator;
 use gnomon_audit::Audit;
@@ -8,50 +11,56 @@ use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOption
 use gnomon_portal::{
     Acts, Fetcher, Listening, Portal, PortalOptions, Rules,
     upstream::{
-        Reach,
+        Program, Reach,
         http::{Endpoint, Limits, ServerPools},
     },
 };
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 /// How long connections may finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Portals that listen but do not serve yet.
-pub struct Portals(Vec<Listening>, String);
+pub struct Portals {
+    listening: Vec<Listening>,
+    /// What is run on this host for all of them.
+    programs: HashMap<String, Arc<Program>>,
+    announcement: String,
+}
 
 impl Portals {
     /// Opens every portal's listener.
     ///
     /// # Errors
     /// When a secret cannot be read, an authority is not usable, or an address is taken.
-    pub async fn open(config: &Config, rules: &Rules, audit: Option<&Audit>) -> Result<Self> {
+    pub async fn open(config: &Config, state_dir: &Path, rules: &Rules, audit: Option<&Audit>) -> Result<Self> {
         if config.portals.is_empty() {
-            return Ok(Self(Vec::new(), String::new()));
+            return Ok(Self { listening: Vec::new(), programs: HashMap::new(), announcement: String::new() });
         }
+        let programs = programs_of(config, state_dir)?;
         let pools = pools(config)?;
         let (mut portals, mut announcement) = (Vec::new(), String::new());
         for portal in &config.portals {
-            let listening =
-                Listening::bind(portal_of(config, portal, &pools, rules, audit)?, portal.listen, portal.max_connections).await?;
+            let portal_itself = portal_of(config, portal, &pools, &programs, rules, audit)?;
+            let listening = Listening::bind(portal_itself, portal.listen, portal.max_connections).await?;
             let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
             // Writing to a String cannot fail.
             let _ = writeln!(announcement, "  portal    {}: http://{address}{path} offers {servers}", portal.id);
             portals.push(listening);
         }
-        Ok(Self(portals, announcement))
+        Ok(Self { listening: portals, programs, announcement })
     }
 
     /// What a person needs to know to use them.
     pub fn announcement(&self) -> &str {
-        &self.1
+        &self.announcement
     }
 
     /// Serves until the sender says stop or is gone.
     pub async fn run(self, stopping: watch::Receiver<bool>) {
         let mut serving = JoinSet::new();
-        for listening in self.0 {
+        for listening in self.listening {
             let mut stopping = stopping.clone();
             serving.spawn(listening.run(
                 async move {
@@ -61,7 +70,24 @@ impl Portals {
             ));
         }
         while serving.join_next().await.is_some() {}
+        let mut ending = JoinSet::new();
+        for program in self.programs.into_values() {
+            ending.spawn(async move { program.stop().await });
+        }
+        while ending.join_next().await.is_some() {}
     }
+}
+
+/// The programs that any portal offers: each is run for all portals together.
+fn programs_of(config: &Config, state_dir: &Path) -> Result<HashMap<String, Arc<Program>>> {
+    let offered = |id: &String| config.portals.iter().any(|portal| portal.servers.contains(id));
+    let mut programs = HashMap::new();
+    for server in config.servers.iter().filter(|server| offered(&server.id)) {
+        if let At::Program(program) = &server.at {
+            programs.insert(server.id.clone(), programs::program(config, &server.id, program, state_dir)?);
+        }
+    }
+    Ok(programs)
 }
 
 fn pools(config: &Config) -> Result<Arc<ServerPools>> {
@@ -78,14 +104,22 @@ fn portal_of(
     config: &Config,
     portal: &config::Portal,
     pools: &Arc<ServerPools>,
+    programs: &HashMap<String, Arc<Program>>,
     rules: &Rules,
     audit: Option<&Audit>,
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
-        let endpoint = Endpoint::new(pools.clone(), &server.id, &server.url, server.credentials()?, Limits::default())
-            .with_context(|| format!("server `{}`", server.id))?;
-        servers.push((server.id.as_str().into(), Reach::http(endpoint, server.transport)));
+        let reach = match (&server.at, programs.get(&server.id)) {
+            (_, Some(program)) => Reach::Program(program.clone()),
+            (At::Url(url), None) => {
+                let endpoint = Endpoint::new(pools.clone(), &server.id, url, server.credentials()?, Limits::default());
+                Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.transport)
+            }
+            // Every program that a portal offers is among them.
+            (At::Program(_), None) => continue,
+        };
+        servers.push((server.id.as_str().into(), reach));
     }
     Ok(Portal::new(PortalOptions {
         id: portal.id.as_str().into(),

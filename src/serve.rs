@@ -105,7 +105,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
         let auditing = Auditing::start(config, state_dir, &recorder).await?;
         let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };
-        let portals = Portals::open(config, &rules, auditing.as_ref().map(|auditing| &auditing.audit)).await?;
+        let portals = Portals::open(config, state_dir, &rules, auditing.as_ref().map(|auditing| &auditing.audit)).await?;
         let mut signals = Signals::new()?;
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod ca;
 pub mod config;
+pub mod confine;
 pub mod demo;
 pub mod disarm;
 pub mod doctor;

@@ -80,7 +80,7 @@ impl Check<'_> {
         if [http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::HOST].contains(&name) {
             return self.refused(text.referenced, format!("gnomon sets `{name}` itself; remove it"));
         }
-        match SecretRef::parse(secret, self.dir) {
+        match self.secret(secret) {
             Ok(secret) => Some(NamedSecret { name: name.to_string(), secret }),
             Err(cause) => self.refused(text.referenced, cause.to_string()),
         }

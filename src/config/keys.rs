@@ -20,6 +20,10 @@ pub enum Shape {
     Policy,
     /// A way to prove who one is, or a list of them.
     Auth,
+    /// What a program is pinned to, or `unpinned`.
+    Pin,
+    /// Texts by name.
+    Variables,
 }
 
 /// One key.
@@ -294,7 +298,85 @@ pub const KEYS: &[Key] = &[
         Shape::Text,
         "none",
         "'https://docs.example/mcp'",
-        "Where the server is: `https://` or `http://`. Credentials do not belong here.",
+        "Where the server is: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.",
+    ),
+    key(
+        "servers[].command",
+        Shape::Texts,
+        "none",
+        "[/opt/mcp/files-server, /srv/shared]",
+        "A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in `PATH`) and its arguments. Paths that stand here may be read. See [portal-servers.md](../portal-servers.md).",
+    ),
+    key(
+        "servers[].pin",
+        Shape::Pin,
+        "nothing, with a warning",
+        "{sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}",
+        "What the program must be, looked at before each start: `sha256` of the file, `files` with further paths and their SHA-256, or `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused unless `unpinned` stands here.",
+    ),
+    key(
+        "servers[].env",
+        Shape::Variables,
+        "none",
+        "{LOG_LEVEL: info, API_KEY: 'file:/etc/gnomon/files-key'}",
+        "Variables of the program, at most 64; it gets none of gnomon's. A value that is `file:/path` (first line), `env:NAME` or `credential:NAME` (systemd) says where a secret is; secrets are taken out of what the program writes to the log.",
+    ),
+    key(
+        "servers[].cwd",
+        Shape::Text,
+        "a folder of its own",
+        "/srv/shared",
+        "Where the program starts. It may be read. Relative to this file.",
+    ),
+    key(
+        "servers[].read",
+        Shape::Texts,
+        "none",
+        "[/opt/mcp/lib]",
+        "What the program may read and execute, with all below it, besides the system's programs and libraries and what `command` names. Relative to this file. What holds the state folder, this file or a secret is refused.",
+    ),
+    key("servers[].write", Shape::Texts, "none", "[/srv/shared]", "What it may read and change, with all below it. Relative to this file."),
+    key(
+        "servers[].network",
+        Shape::Word(super::programs::NETWORKS),
+        "none",
+        "internet",
+        "Whom the program may connect to: nobody, anybody over IPv4 and IPv6 (this host's own services included), or the local sockets of this host as well.",
+    ),
+    key(
+        "servers[].user",
+        Shape::Text,
+        "a user of its own",
+        "mcp",
+        "Whom the program becomes where gnomon runs as root, by name or number: without it a number of its own from 61184 on, which has no name. Elsewhere it runs as whoever gnomon is.",
+    ),
+    key(
+        "servers[].confine",
+        Shape::Word(super::programs::DEMANDS),
+        "enforced",
+        "enforced",
+        "Whether the program is run where the kernel cannot restrict its files and system calls: not, or with whatever there is.",
+    ),
+    key(
+        "servers[].limits.memory_mib",
+        Shape::Number(16, 1 << 20),
+        "1024",
+        "1024",
+        "Memory that each process of the program may write to, MiB.",
+    ),
+    key(
+        "servers[].limits.tasks",
+        Shape::Number(1, 1 << 16),
+        "128",
+        "128",
+        "Processes and threads of one instance, on top of those that its user has when it starts.",
+    ),
+    key(
+        "servers[].limits.instances",
+        Shape::Number(1, 1024),
+        "16",
+        "16",
+        "Most instances at a time. A server with sessions has one for each session and one for the portal itself; a stateless one has one.",
     ),
     key(
         "servers[].transport",
@@ -418,7 +500,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys of parts that are not built yet, wherever they stand.
-pub const LATER: &[&str] = &["command", "pin", "tls"];
+pub const LATER: &[&str] = &["tls"];
 
 /// Most ports of a scope.
 pub const MAX_PORTS: usize = 16;

@@ -6,6 +6,7 @@
 mod exports;
 pub mod keys;
 mod portals;
+pub mod programs;
 mod raw;
 pub mod schema;
 pub mod scopes;
@@ -13,7 +14,7 @@ mod secret;
 mod show;
 
 pub use exports::{NamedSecret, Otlp, Syslog};
-pub use portals::{Portal, Server};
+pub use portals::{At, Portal, Server};
 pub use secret::SecretRef;
 
 use crate::complaint::Complaint;
@@ -22,8 +23,10 @@ use gnomon_inspect::{Enforcement, HostPatterns, Registered};
 use gnomon_packs::{Enablement, Pack, packs};
 use gnomon_portal::Durability;
 use raw::Wrong;
+use secret::NotAReference;
 use serde_saphyr::{Location, Spanned};
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, Read},
     net::SocketAddr,
@@ -51,6 +54,8 @@ pub struct Config {
     pub servers: Vec<Server>,
     pub portals: Vec<Portal>,
     pub audit: Audit,
+    /// Where secrets are that the configuration refers to, whatever for.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// How the audit of the portals is kept.
@@ -253,6 +258,7 @@ impl Default for Config {
             servers: Vec::new(),
             portals: Vec::new(),
             audit: Audit::default(),
+            secret_files: Vec::new(),
         }
     }
 }
@@ -277,8 +283,10 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, Complaint> {
         let file = raw::read(text).map_err(|wrong| complaint(path, &[wrong]))?;
-        let mut check = Check { file: path, dir: path.parent().unwrap_or(Path::new("")), wrong: Vec::new() };
-        let config = check.file(file);
+        let mut check =
+            Check { file: path, dir: path.parent().unwrap_or(Path::new("")), wrong: Vec::new(), secret_files: RefCell::default() };
+        let mut config = check.file(file);
+        config.secret_files = check.secret_files.take();
         if check.wrong.is_empty() { Ok(config) } else { Err(complaint(path, &check.wrong)) }
     }
 
@@ -354,6 +362,7 @@ struct Check<'a> {
     file: &'a Path,
     dir: &'a Path,
     wrong: Vec<Wrong>,
+    secret_files: RefCell<Vec<PathBuf>>,
 }
 
 impl Check<'_> {
@@ -416,6 +425,7 @@ impl Check<'_> {
                 days: self.number(audit.days, "audit.days", plain.audit.days),
                 max_gib: self.number(audit.max_gib, "audit.max_gib", plain.audit.max_gib),
             },
+            secret_files: Vec::new(),
         }
     }
 
@@ -470,13 +480,22 @@ impl Check<'_> {
             } else if known.iter().any(|other| other.name == name) {
                 self.refuse(user.name.referenced, format!("the user `{name}` stands here twice; remove one"));
             }
-            match SecretRef::parse(&user.password.value, self.dir) {
+            match self.secret(&user.password.value) {
                 Ok(password) => known.push(User { name, password }),
                 // The text may be the password itself: it is not repeated.
                 Err(cause) => self.refuse(user.password.referenced, cause.to_string()),
             }
         }
         known
+    }
+
+    /// Reads a reference, and remembers where it leads.
+    fn secret(&self, text: &str) -> Result<SecretRef, NotAReference> {
+        let secret = SecretRef::parse(text, self.dir)?;
+        if let SecretRef::File(path) = &secret {
+            self.secret_files.borrow_mut().push(path.clone());
+        }
+        Ok(secret)
     }
 
     fn number<T: TryFrom<u64>>(&mut self, number: Option<Spanned<u64>>, path: &str, default: T) -> T {

@@ -1,6 +1,6 @@
 //! The portals and the MCP servers that they offer.
 
-use super::{Check, NamedSecret, SecretRef, raw};
+use super::{Check, NamedSecret, SecretRef, programs::Program, raw};
 use crate::complaint::Complaint;
 use gnomon_access::{AuthConfig, Policy};
 use gnomon_portal::{Prefix, SessionLimits, upstream::Transport};
@@ -16,10 +16,18 @@ const LONGEST_ID: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Server {
     pub id: String,
-    pub url: String,
+    pub at: At,
     pub transport: Transport,
     pub bearer: Option<SecretRef>,
     pub headers: Vec<NamedSecret>,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub enum At {
+    Url(String),
+    /// Here: it is run.
+    Program(Box<Program>),
 }
 
 /// A portal.
@@ -73,9 +81,12 @@ impl Server {
         Ok(headers)
     }
 
-    /// The host and port of its URL.
+    /// The host and port of its URL, if it has one.
     pub fn place(&self) -> Option<(String, u16)> {
-        place(&self.url)
+        match &self.at {
+            At::Url(url) => place(url),
+            At::Program(_) => None,
+        }
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -84,9 +95,17 @@ impl Server {
             Transport::Streamable => "streamable",
             Transport::Sse => "sse",
         };
+        let url = match &self.at {
+            At::Url(url) => url,
+            At::Program(program) => {
+                let mut shown = program.to_json();
+                shown["id"] = self.id.as_str().into();
+                return shown;
+            }
+        };
         json!({
             "id": self.id,
-            "url": self.url,
+            "url": url,
             "transport": transport,
             "auth": {
                 "bearer": self.bearer.as_ref().map(ToString::to_string),
@@ -139,25 +158,56 @@ fn place(url: &str) -> Option<(String, u16)> {
 impl Check<'_> {
     pub(super) fn servers(&mut self, servers: Vec<raw::Server>) -> Vec<Server> {
         let mut known: Vec<Server> = Vec::with_capacity(servers.len());
-        for server in servers {
+        for mut server in servers {
             self.id(&server.id, known.iter().map(|known| known.id.as_str()));
-            let url = match server.url {
-                Some(url) => self.url(url),
-                None => self.refused(server.id.referenced, format!("the server `{}` has no `url`; add it", server.id.value)),
-            };
+            let Some(at) = self.at(&mut server) else { continue };
             let transport = server.transport.map_or(Some(Transport::Either), |word| {
                 self.choice(&word, &[("either", Transport::Either), ("streamable", Transport::Streamable), ("sse", Transport::Sse)])
             });
-            let bearer = server.auth.bearer.and_then(|text| match SecretRef::parse(&text.value, self.dir) {
+            let bearer = server.auth.bearer.and_then(|text| match self.secret(&text.value) {
                 Ok(secret) => Some(secret),
                 Err(cause) => self.refused(text.referenced, cause.to_string()),
             });
             let headers = self.headers(server.auth.headers);
-            if let (Some(url), Some(transport)) = (url, transport) {
-                known.push(Server { id: server.id.value, url, transport, bearer, headers });
+            if let Some(transport) = transport {
+                known.push(Server { id: server.id.value, at, transport, bearer, headers });
             }
         }
         known
+    }
+
+    /// A server has a URL or is a program, and the keys that go with that.
+    fn at(&mut self, server: &mut raw::Server) -> Option<At> {
+        let (id, place) = (&server.id.value, server.id.referenced);
+        let program = raw::ServerProgram {
+            command: server.command.take().map(|command| command.value).unwrap_or_default(),
+            pin: server.pin.take(),
+            env: std::mem::take(&mut server.env),
+            cwd: server.cwd.take(),
+            read: std::mem::take(&mut server.read),
+            write: std::mem::take(&mut server.write),
+            network: server.network.take(),
+            user: server.user.take(),
+            confine: server.confine.take(),
+            limits: std::mem::take(&mut server.limits),
+        };
+        match (server.url.take(), program.command.is_empty()) {
+            (Some(_), false) => self.refused(place, format!("the server `{id}` has a `url` and a `command`; remove one")),
+            (None, true) => self.refused(place, format!("the server `{id}` has neither `url` nor `command`; add one")),
+            (Some(url), true) => {
+                if program.is_said() {
+                    return self.refused(place, format!("the server `{id}` has a `url`: what programs may do does not belong there"));
+                }
+                self.url(url).map(At::Url)
+            }
+            (None, false) => {
+                if server.transport.is_some() || server.auth.bearer.is_some() || !server.auth.headers.is_empty() {
+                    let cause = format!("`transport` and `auth` are for servers with a `url`; `{id}` gets its secrets by `env`");
+                    return self.refused(place, cause);
+                }
+                self.program(place, program).map(|program| At::Program(Box::new(program)))
+            }
+        }
     }
 
     pub(super) fn portals(&mut self, portals: Vec<raw::Portal>, servers: &[Server]) -> Vec<Portal> {
@@ -185,7 +235,7 @@ impl Check<'_> {
             None => AuthConfig::open(),
             Some(source) => {
                 let secrets = |reference: &str| {
-                    let secret = SecretRef::parse(reference, self.dir).map_err(|cause| cause.to_string())?;
+                    let secret = self.secret(reference).map_err(|cause| cause.to_string())?;
                     secret.fetch().map_err(|complaint| complaint.cause)
                 };
                 match source.value.build(&self.file.display().to_string(), &url, &secrets) {

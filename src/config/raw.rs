@@ -4,10 +4,10 @@
 use super::keys::LATER;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor},
+    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_saphyr::{Error, Location, Spanned};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Longest configuration file, bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -142,6 +142,98 @@ pub struct Server {
     pub transport: Option<Spanned<String>>,
     #[serde(default)]
     pub auth: ServerAuth,
+    #[serde(default)]
+    pub command: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    pub pin: Option<Spanned<Pin>>,
+    #[serde(default)]
+    pub env: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    pub cwd: Option<String>,
+    #[serde(default)]
+    pub read: Vec<String>,
+    #[serde(default)]
+    pub write: Vec<String>,
+    #[serde(default)]
+    pub network: Option<Spanned<String>>,
+    #[serde(default)]
+    pub user: Option<String>,
+    #[serde(default)]
+    pub confine: Option<Spanned<String>>,
+    #[serde(default)]
+    pub limits: ServerLimits,
+}
+
+/// What a server is told that is a program.
+#[derive(Debug)]
+pub struct ServerProgram {
+    pub command: Vec<Spanned<String>>,
+    pub pin: Option<Spanned<Pin>>,
+    pub env: BTreeMap<String, Spanned<String>>,
+    pub cwd: Option<String>,
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+    pub network: Option<Spanned<String>>,
+    pub user: Option<String>,
+    pub confine: Option<Spanned<String>>,
+    pub limits: ServerLimits,
+}
+
+impl ServerProgram {
+    /// Whether anything but a command stands there.
+    pub fn is_said(&self) -> bool {
+        let named = self.pin.is_some() || self.cwd.is_some() || self.network.is_some() || self.user.is_some() || self.confine.is_some();
+        named || !self.env.is_empty() || !self.read.is_empty() || !self.write.is_empty() || self.limits.is_said()
+    }
+}
+
+impl ServerLimits {
+    fn is_said(&self) -> bool {
+        self.memory_mib.is_some() || self.tasks.is_some() || self.instances.is_some()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerLimits {
+    pub memory_mib: Option<Spanned<u64>>,
+    pub tasks: Option<Spanned<u64>>,
+    pub instances: Option<Spanned<u64>>,
+}
+
+/// A word, or what it is pinned to.
+#[derive(Debug)]
+pub enum Pin {
+    Word(String),
+    Fields(PinFields),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PinFields {
+    pub sha256: Option<Spanned<String>>,
+    pub files: BTreeMap<String, Spanned<String>>,
+    pub package: Option<Spanned<String>>,
+    pub lockfile: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrFields;
+        impl<'de> Visitor<'de> for WordOrFields {
+            type Value = Pin;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`unpinned`, or what it is pinned to")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Pin, E> {
+                Ok(Pin::Word(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Pin, A::Error> {
+                PinFields::deserialize(MapAccessDeserializer::new(map)).map(Pin::Fields)
+            }
+        }
+        deserializer.deserialize_any(WordOrFields)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -67,6 +67,8 @@ fn leaf(key: &Key) -> Value {
         // Its own document says what may stand in it.
         Shape::Policy => json!({"type": "array", "items": {"type": "object"}}),
         Shape::Auth => json!({"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
+        Shape::Pin => json!({"oneOf": [{"const": super::programs::UNPINNED}, pin()]}),
+        Shape::Variables => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
     schema["description"] = key.doc.into();
@@ -77,12 +79,26 @@ fn leaf(key: &Key) -> Value {
         Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
         Shape::Texts if !key.default.is_empty() => json!([]),
         Shape::Ports => json!([443]),
-        Shape::Text | Shape::Texts | Shape::Policy | Shape::Auth | Shape::Word(_) | Shape::Packs => Value::Null,
+        Shape::Text | Shape::Texts | Shape::Policy | Shape::Auth | Shape::Pin | Shape::Variables | Shape::Word(_) | Shape::Packs => {
+            Value::Null
+        }
     };
     if let Some(object) = schema.as_object_mut().filter(|_| !default.is_null()) {
         object.insert("default".to_owned(), default);
     }
     schema
+}
+
+fn pin() -> Value {
+    let digest = json!({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"});
+    let mut pin = object();
+    pin["properties"] = json!({
+        "sha256": digest.clone(),
+        "files": {"type": "object", "additionalProperties": digest},
+        "package": {"type": "string"},
+        "lockfile": {"type": "string"},
+    });
+    pin
 }
 
 fn pack_names() -> Vec<&'static str> {

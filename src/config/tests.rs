@@ -15,6 +15,10 @@ fn setting(path: &str, sample: &str) -> String {
         // What must stand beside a key of a list's entry.
         Some((list, key)) => {
             let (others, beside): (&[(&str, &str)], _) = match (list, key.split('.').next()) {
+                ("servers", Some("command")) => (&[("id", "files")], ""),
+                ("servers", Some("pin" | "env" | "cwd" | "read" | "write" | "network" | "user" | "confine" | "limits")) => {
+                    (&[("id", "files"), ("command", "[/opt/files]")], "")
+                }
                 ("servers", _) => (&[("id", "docs"), ("url", "'https://docs.example/mcp'")], ""),
                 ("portals", _) => (&[("id", "main"), ("servers", "[docs]")], ", servers: [{id: docs, url: 'https://docs.example/mcp'}]"),
                 ("sensor.scopes", Some("match")) => (&[("name", "x")], ""),
@@ -108,9 +112,9 @@ fn an_unknown_key_is_answered_with_place_and_nearest_key() {
 
 #[test]
 fn a_key_of_a_later_part_says_so_with_its_place() {
-    let error = refusal("metrics: {listen: off}\nservers:\n  - {id: files, command: [/bin/files]}\n");
+    let error = refusal("metrics: {listen: off}\nportals:\n  - {id: main, servers: [], tls: {ca: own}}\n");
     assert!(error.starts_with("/etc/gnomon/gnomon.yml:3:"), "{error}");
-    assert!(error.ends_with("`command` is not supported by this version yet; remove it"), "{error}");
+    assert!(error.ends_with("`tls` is not supported by this version yet; remove it"), "{error}");
 }
 
 #[test]
@@ -223,7 +227,7 @@ fn the_smallest_portal_offers_its_servers_on_loopback_and_allows_nothing() {
     let portal = &config.portals[0];
     assert_eq!((portal.listen.to_string().as_str(), portal.path.as_str()), ("127.0.0.1:8080", "/mcp"));
     assert!(portal.policy.is_empty());
-    assert_eq!(config.servers[0].url, "https://docs.example/mcp");
+    assert!(matches!(&config.servers[0].at, At::Url(url) if url == "https://docs.example/mcp"));
 }
 
 #[test]
@@ -246,4 +250,61 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
     }
     let secret = refusal("servers: [{id: docs, url: 'https://ada:hunter2@docs.example/mcp'}]\n");
     assert!(secret.ends_with("credentials do not belong into a URL; name them under `auth`") && !secret.contains("hunter2"), "{secret}");
+}
+
+#[test]
+fn a_server_that_is_a_program_is_read_and_shown_as_it_was_written() {
+    let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let text = format!(
+        "servers:\n  - {{id: files, command: [bin/files, /srv], pin: {{sha256: {digest}, files: {{app.py: {digest}}}}}, env: {{A: b, KEY: 'env:K'}},\n     \
+         read: [lib], write: [/srv], network: internet, user: mcp, confine: best_effort, limits: {{memory_mib: 64}}}}\n"
+    );
+    let config = parse(&text).unwrap();
+    let At::Program(program) = &config.servers[0].at else { panic!("no program") };
+    assert_eq!(program.command, ["/etc/gnomon/bin/files", "/srv"]);
+    assert_eq!(program.env[1], ("KEY".to_owned(), programs::Variable::Secret(SecretRef::Env("K".to_owned()))));
+    assert_eq!((program.memory_mib, program.tasks, program.instances), (64, 128, 16));
+    let shown = config.to_json();
+    assert_eq!(shown["servers"][0]["pin"]["files"]["/etc/gnomon/app.py"], digest);
+    assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);
+    let plain = parse("servers: [{id: files, command: [/opt/files]}]\n").unwrap().to_json();
+    assert_eq!(parse(&plain.to_string()).unwrap().to_json(), plain);
+}
+
+#[test]
+fn what_is_wrong_with_a_program_is_told_with_its_place() {
+    for (server, cause) in [
+        ("{id: a}", "the server `a` has neither `url` nor `command`; add one"),
+        ("{id: a, url: 'https://a.example', command: [/b]}", "the server `a` has a `url` and a `command`; remove one"),
+        ("{id: a, url: 'https://a.example', network: none}", "the server `a` has a `url`: what programs may do does not belong there"),
+        ("{id: a, command: [/b], auth: {bearer: 'env:X'}}", "`a` gets its secrets by `env`"),
+        ("{id: a, command: ['']}", "`command` is empty; write [program, argument, …]"),
+        ("{id: a, command: [/b], pin: {sha256: abc}}", "`abc` is not a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it"),
+        ("{id: a, command: [/b], pin: {}}", "`pin` pins nothing; write `pin: unpinned` if that is meant"),
+        ("{id: a, command: [/b], pin: {sha265: abc}}", "unknown key `sha265`; did you mean `sha256`?"),
+        ("{id: a, command: [/b], pin: latest}", "or `unpinned`"),
+        ("{id: a, command: [/b], network: all}", "`all` is not known here; known here: none, internet, host"),
+        ("{id: a, command: [npx, -y, '@x/y']}", "or write `pin: unpinned`"),
+        (
+            "{id: a, command: [npx, '@x/y'], pin: {package: '@x/y@1.0.0', lockfile: package-lock.json}}",
+            "`command` does not name `@x/y@1.0.0`, which is what is pinned",
+        ),
+        ("{id: a, command: [npx, '@x/y@1.0.0'], pin: {package: '@x/y', lockfile: package-lock.json}}", "as @scope/name@1.2.3"),
+        ("{id: a, command: [npx, '@x/y@1.0.0'], pin: {package: '@x/y@1.0.0'}}", "`package` and `lockfile` belong together"),
+        (
+            "{id: a, command: [uvx, y], pin: {package: 'y@1.0.0', lockfile: uv.lock}}",
+            "use `npx` with package-lock.json, or `uv run` with uv.lock",
+        ),
+        ("{id: a, command: [/b], pin: {package: 'y@1.0.0', lockfile: uv.lock}}", "pin this program with `sha256`"),
+    ] {
+        let error = refusal(&format!("servers:\n  - {server}\n"));
+        assert!(error.starts_with("/etc/gnomon/gnomon.yml:2:") && error.ends_with(cause), "{server}: {error}");
+    }
+    for good in [
+        "{id: a, command: [npx, '@x/y'], pin: unpinned}",
+        "{id: a, command: [npx, '@x/y@1.0.0'], pin: {package: '@x/y@1.0.0', lockfile: package-lock.json}}",
+        "{id: a, command: [uv, run, y], pin: {package: 'y@1.0.0', lockfile: uv.lock}}",
+    ] {
+        parse(&format!("servers:\n  - {good}\n")).unwrap();
+    }
 }

@@ -5,6 +5,7 @@
 mod alerts;
 mod answers;
 mod bodies;
+mod confined;
 mod defaults;
 mod demo;
 mod detections;

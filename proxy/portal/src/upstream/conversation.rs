@@ -1,10 +1,13 @@
 //! What a server says until it has answered one request.
 
-use super::{LegacySession, UpstreamError, events::EventReader, http::Reply};
+use super::{LegacySession, UpstreamError, events::EventReader, http::Reply, pipe::Pipe};
 use crate::rpc::{Id, Message, Outcome};
 use bytes::Bytes;
 use smol_str::SmolStr;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// How often a stream that broke off is taken up again without anything new coming of it.
@@ -49,7 +52,21 @@ pub struct Conversation {
 
 enum Source {
     Http(Box<Stream>),
-    Pipe(mpsc::Receiver<Said>),
+    Pipe { said: mpsc::Receiver<Said>, patience: Duration, undo: Option<TakenBack> },
+}
+
+/// A request on a shared line that is taken back when nobody waits for its answer any more.
+struct TakenBack {
+    pipe: Weak<Pipe>,
+    id: Option<Id>,
+}
+
+impl Drop for TakenBack {
+    fn drop(&mut self) {
+        if let Some((pipe, id)) = self.pipe.upgrade().zip(self.id.take()) {
+            pipe.take_back(&id);
+        }
+    }
 }
 
 struct Stream {
@@ -104,10 +121,19 @@ fn whole(text: &Bytes, id: &Id) -> Result<Outcome, UpstreamError> {
 }
 
 impl Conversation {
-    /// Over a shared line, whose reader sends what concerns the request `id`.
+    /// Over a shared line, whose reader sends what concerns the request `id`. The server may be silent for `patience`.
     #[must_use]
-    pub fn over_pipe(id: Id, said: mpsc::Receiver<Said>) -> Self {
-        Self { id, source: Source::Pipe(said) }
+    pub fn over_pipe(id: Id, said: mpsc::Receiver<Said>, patience: Duration) -> Self {
+        Self { id, source: Source::Pipe { said, patience, undo: None } }
+    }
+
+    /// Takes the request back if this is dropped before its answer. Over HTTP the connection says so by itself.
+    #[must_use]
+    pub fn taken_back_on(mut self, line: &Arc<Pipe>) -> Self {
+        if let Source::Pipe { undo, .. } = &mut self.source {
+            *undo = Some(TakenBack { pipe: Arc::downgrade(line), id: Some(self.id.clone()) });
+        }
+        self
     }
 
     /// The id that the server knows the request by.
@@ -122,7 +148,14 @@ impl Conversation {
     /// When the server falls silent, breaks off, or breaks the protocol.
     pub async fn next(&mut self) -> Result<Said, UpstreamError> {
         match &mut self.source {
-            Source::Pipe(said) => said.recv().await.ok_or(UpstreamError::Aborted),
+            Source::Pipe { said, patience, undo } => {
+                let next = tokio::time::timeout(*patience, said.recv()).await;
+                let next = next.map_err(|_| UpstreamError::Timeout(*patience))?.ok_or(UpstreamError::Aborted)?;
+                if let (Said::Answer(_), Some(undo)) = (&next, undo) {
+                    undo.id = None;
+                }
+                Ok(next)
+            }
             Source::Http(stream) => stream.next(&self.id).await,
         }
     }

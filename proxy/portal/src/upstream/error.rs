@@ -20,6 +20,9 @@ pub enum UpstreamError {
         /// For the log only.
         detail: String,
     },
+    /// It is a program that was not started; why, in words for clients.
+    #[error("{0}")]
+    NotStarted(String),
     /// It was found to be gone, and is not asked again before it is back.
     #[error("it has been unreachable for {0:?}; it is tried again in the background")]
     Down(Duration),
@@ -77,7 +80,7 @@ impl UpstreamError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } | Self::Down(_) => "upstream_unreachable",
+            Self::Unreachable { .. } | Self::NotStarted(_) | Self::Down(_) => "upstream_unreachable",
             Self::Timeout(_) => "upstream_timeout",
             Self::Unauthorized(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",

@@ -207,6 +207,14 @@ impl LegacySession {
         }
     }
 
+    /// The line that all its messages share, if they do.
+    pub(super) fn shared_line(&self) -> Option<&Arc<Pipe>> {
+        match &self.line {
+            Line::Pipe(pipe) => Some(pipe),
+            Line::Http(_) => None,
+        }
+    }
+
     /// Whether nothing can come of it any more, as far as is known here.
     #[must_use]
     pub fn is_closed(&self) -> bool {

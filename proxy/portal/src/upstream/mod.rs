@@ -11,6 +11,7 @@ pub mod http;
 pub mod legacy;
 pub mod modern;
 pub mod pipe;
+mod program;
 mod reach;
 mod sse;
 mod sync;
@@ -19,6 +20,7 @@ pub use conversation::{Answer, Conversation, Said};
 pub use error::UpstreamError;
 pub use legacy::{Client, LegacySession, ServerFace, Speaks};
 pub use modern::ModernPeer;
+pub use program::{Program, ProgramLimits, ProgramOptions};
 pub use reach::{Reach, Transport};
 pub use sync::Change;
 

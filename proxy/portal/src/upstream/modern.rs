@@ -75,7 +75,7 @@ impl ModernPeer {
     /// When it could not be sent or was not answered.
     pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
         match &self.line {
-            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?)),
+            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?.taken_back_on(pipe))),
             ModernLine::Http(endpoint) => {
                 let mut headers = mirrored;
                 headers.insert(VERSION, HeaderValue::from_static(era::MODERN[0]));
@@ -91,6 +91,14 @@ impl ModernPeer {
                 let posted = endpoint.post(headers, rpc::request(id, method, params.map(|p| &**p))).await?;
                 Answer::read(posted.reply, id, None)
             }
+        }
+    }
+
+    /// The line that all requests to it share, if they do.
+    pub(super) fn shared_line(&self) -> Option<&Arc<Pipe>> {
+        match &self.line {
+            ModernLine::Pipe(pipe) => Some(pipe),
+            ModernLine::Http(_) => None,
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Pipe {
     lines: mpsc::Sender<Bytes>,
     waiting: Mutex<HashMap<Id, Waiting>>,
     next: AtomicU64,
-    unasked: mpsc::Sender<Message>,
+    unasked: Mutex<mpsc::Sender<Message>>,
     heard: Mutex<Option<mpsc::Receiver<Message>>>,
     open: watch::Sender<Line>,
     patience: Duration,
@@ -44,6 +44,15 @@ struct Waiting {
     said: mpsc::Sender<Said>,
     /// The client's own progress token, JSON.
     token: Option<String>,
+    owed: Owed,
+}
+
+/// Whether an answer is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    Soon,
+    /// At the end of all: it is a subscription.
+    Sometime,
 }
 
 impl Pipe {
@@ -56,7 +65,7 @@ impl Pipe {
             lines,
             waiting: Mutex::default(),
             next: AtomicU64::new(1),
-            unasked,
+            unasked: Mutex::new(unasked),
             heard: Mutex::new(Some(heard)),
             open: watch::Sender::new(Line::Up),
             patience,
@@ -77,16 +86,19 @@ impl Pipe {
     pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Conversation, UpstreamError> {
         let (params, token) = with_token(params, id)?;
         let (said, heard) = mpsc::channel(QUEUE);
+        let owed = if method == "subscriptions/listen" { Owed::Sometime } else { Owed::Soon };
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.retain(|_, waiting| !waiting.said.is_closed());
             if waiting.len() >= MOST_WAITING {
                 return Err(UpstreamError::Protocol("too many requests wait for it".to_owned()));
             }
-            waiting.insert(id.clone(), Waiting { said, token });
+            waiting.insert(id.clone(), Waiting { said, token, owed });
         }
         self.send(rpc::request(id, method, params.as_deref())).await?;
-        Ok(Conversation::over_pipe(id.clone(), heard))
+        // A subscription is silent while nothing changes.
+        let patience = if owed == Owed::Soon { self.patience } else { Duration::MAX };
+        Ok(Conversation::over_pipe(id.clone(), heard, patience))
     }
 
     /// Sends a message that wants no answer.
@@ -118,7 +130,8 @@ impl Pipe {
             }
             Ok(message) => {
                 // Whoever does not listen loses what is said; the line goes on.
-                if self.unasked.try_send(message).is_err() {
+                let unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if unasked.try_send(message).is_err() {
                     tracing::debug!("a message of a server is dropped: nobody listens");
                 }
             }
@@ -144,6 +157,22 @@ impl Pipe {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The same; who listened before no longer does.
+    pub fn listen_instead(&self) -> mpsc::Receiver<Message> {
+        self.listen().unwrap_or_else(|| {
+            let (unasked, heard) = mpsc::channel(QUEUE);
+            *self.unasked.lock().unwrap_or_else(PoisonError::into_inner) = unasked;
+            heard
+        })
+    }
+
+    /// Whether somebody waits for an answer.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.values().any(|waiting| waiting.owed == Owed::Soon && !waiting.said.is_closed())
+    }
+
     /// The line is down: nobody gets an answer any more.
     pub fn close(&self) {
         self.open.send_replace(Line::Gone);
@@ -160,6 +189,21 @@ impl Pipe {
     pub async fn closed(&self) {
         // The sender is ours, so this ends only with the line.
         let _ = self.open.subscribe().wait_for(|line| *line == Line::Gone).await;
+    }
+
+    /// Until it is down, or nobody uses it any more.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut open = self.open.subscribe();
+        async move {
+            let _ = open.wait_for(|line| *line == Line::Gone).await;
+        }
+    }
+
+    /// Nobody waits for this answer any more: the server is told, unless the line is busy.
+    pub fn take_back(&self, id: &Id) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let params = format!("{{\"requestId\":{},\"reason\":\"the client has gone\"}}", id.json());
+        let _ = self.lines.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
     }
 
     /// An answer to a request of the server's own.

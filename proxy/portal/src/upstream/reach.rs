@@ -1,6 +1,6 @@
 //! How a server is reached: Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or a process on this host.
 
-use super::{Client, LegacySession, ModernPeer, UpstreamError, http::Endpoint, legacy::Line, modern::ModernLine};
+use super::{Client, LegacySession, ModernPeer, Program, UpstreamError, http::Endpoint, legacy::Line, modern::ModernLine};
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
@@ -28,6 +28,8 @@ pub enum Reach {
         /// What was found.
         found: AtomicU8,
     },
+    /// On this host, over standard input and output.
+    Program(Arc<Program>),
 }
 
 const STREAMABLE: u8 = 1;
@@ -50,6 +52,7 @@ impl Reach {
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
             Self::Http { endpoint, .. } => Some(endpoint),
+            Self::Program(_) => None,
         }
     }
 
@@ -59,6 +62,7 @@ impl Reach {
             Self::Http { endpoint, found, .. } if found.load(Ordering::Acquire) != SSE => {
                 ModernPeer::discover(ModernLine::Http(endpoint.clone()), client).await
             }
+            Self::Program(program) => program.modern(client).await,
             Self::Http { .. } => Err(UpstreamError::Protocol("the HTTP+SSE transport has no stateless era".to_owned())),
         }
     }
@@ -66,6 +70,7 @@ impl Reach {
     /// A session with it.
     pub(super) async fn legacy(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
         match self {
+            Self::Program(program) => program.legacy(client).await,
             Self::Http { endpoint, transport, found } => {
                 if found.load(Ordering::Acquire) != SSE {
                     let opened = LegacySession::open(Line::Http(endpoint.clone()), client).await;

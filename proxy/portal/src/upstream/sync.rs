@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Presence, Said, Upstream, UpstreamError, legacy::Listening, modern::with_meta,
-    own_client,
+    own_client, pipe::Pipe,
 };
 use crate::{
     catalogue::{Kind, MAX_PAGES, Page},
@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::mpsc;
 
 /// How often a server is looked at while nothing is amiss.
 const LOOK: Duration = Duration::from_secs(15);
@@ -66,6 +67,8 @@ enum Own {
 enum Watching {
     Session(Listening),
     Subscription(Conversation),
+    /// A subscription on a shared line, where what is told stands among the rest.
+    Line(Conversation, mpsc::Receiver<Message>),
     /// It does not.
     Not,
 }
@@ -125,7 +128,9 @@ impl Upstream {
         let client = own_client();
         let own = match self.reach.modern(&client).await {
             Ok(peer) => Own::Modern(Arc::new(peer)),
-            Err(error @ (UpstreamError::Unreachable { .. } | UpstreamError::Unauthorized(_))) => return Err(error),
+            Err(error @ (UpstreamError::Unreachable { .. } | UpstreamError::Unauthorized(_) | UpstreamError::NotStarted(_))) => {
+                return Err(error);
+            }
             // Whatever else a server says to a method that it does not know: it is of the other era.
             Err(_) => Own::Legacy(self.reach.legacy(&client).await?),
         };
@@ -192,6 +197,7 @@ impl Upstream {
                         }
                     }
                 }
+                () = own.closed() => return UpstreamError::Aborted,
                 () = self.look.notified() => {
                     if let Err(why) = probe(own).await {
                         return why;
@@ -317,6 +323,22 @@ impl Own {
         Presence::Up { era, face: Arc::new(face.clone()) }
     }
 
+    /// The line that everything shares, if it does.
+    fn shared_line(&self) -> Option<&Arc<Pipe>> {
+        match self {
+            Self::Modern(peer) => peer.shared_line(),
+            Self::Legacy(session) => session.shared_line(),
+        }
+    }
+
+    /// Until that is down; where there is none, for ever.
+    async fn closed(&self) {
+        match self.shared_line() {
+            Some(line) => line.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn capabilities(&self) -> &Bytes {
         match self {
             Self::Modern(peer) => &peer.face.capabilities,
@@ -360,6 +382,8 @@ async fn probe(own: &Own) -> Result<(), UpstreamError> {
     match own.ask(method, None, LOOK_PATIENCE).await {
         // Any answer at all shows that it is there.
         Ok(_) | Err(UpstreamError::Rpc(_)) => Ok(()),
+        // Who does one thing at a time answers when that is done; who hangs is found by its silence.
+        Err(UpstreamError::Timeout(_)) if own.shared_line().is_some_and(|line| line.is_busy()) => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -380,7 +404,10 @@ async fn watch(own: &Own, resources: &BTreeSet<SmolStr>) -> Watching {
             let params = Members::default().with(&[("notifications", Some(&wanted.to_string()))]);
             let Ok(params) = described(Some(&params), &own_client()) else { return Watching::Not };
             match peer.request(&peer.id(), "subscriptions/listen", Some(&params), HeaderMap::new()).await {
-                Ok(Answer::Going(conversation)) => Watching::Subscription(conversation),
+                Ok(Answer::Going(conversation)) => match peer.shared_line() {
+                    Some(line) => Watching::Line(conversation, line.listen_instead()),
+                    None => Watching::Subscription(conversation),
+                },
                 Ok(Answer::Done(_)) | Err(_) => Watching::Not,
             }
         }
@@ -403,6 +430,11 @@ impl Watching {
         match self {
             Self::Not => std::future::pending().await,
             Self::Session(listening) => listening.next().await,
+            Self::Line(conversation, heard) => tokio::select! {
+                message = heard.recv() => message,
+                // It ends when the server takes no subscriptions, or no longer.
+                _ = conversation.next() => None,
+            },
             Self::Subscription(conversation) => loop {
                 match conversation.next().await {
                     Ok(Said::Message(message)) => return Some(message),

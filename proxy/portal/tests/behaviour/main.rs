@@ -8,6 +8,7 @@ mod eras;
 mod failures;
 mod judged;
 mod passage;
+mod programs;
 mod server;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
@@ -20,7 +21,7 @@ use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_portal::{
     Acts, Durability, Fetcher, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
     upstream::{
-        Reach, Transport,
+        Program, Reach, Transport,
         http::{Endpoint, Limits},
     },
 };
@@ -79,6 +80,7 @@ impl Running {
 /// A portal for these servers.
 struct Setup {
     servers: Vec<(&'static str, String)>,
+    programs: Vec<(&'static str, Arc<Program>)>,
     prefix: Prefix,
     policy: &'static str,
     auth: String,
@@ -93,6 +95,7 @@ impl Setup {
     fn of(servers: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         Self {
             servers: servers.into_iter().collect(),
+            programs: Vec::new(),
             prefix: Prefix::Always,
             policy: "[{allow: {servers: ['*']}}]",
             auth: "{mode: none}".to_owned(),
@@ -101,6 +104,11 @@ impl Setup {
             durability: Durability::Soon,
             room: 1 << 30,
         }
+    }
+
+    fn program(mut self, id: &'static str, program: Arc<Program>) -> Self {
+        self.programs.push((id, program));
+        self
     }
 
     fn policy(mut self, policy: &'static str) -> Self {
@@ -144,6 +152,7 @@ impl Setup {
             let endpoint = Endpoint::new(pools.clone(), id, url, http::HeaderMap::new(), self.limits).unwrap();
             ((*id).into(), Reach::http(endpoint, Transport::Either))
         });
+        let programs = self.programs.iter().map(|(id, program)| ((*id).into(), Reach::Program(program.clone())));
         let source = AuthSource::parse(&self.auth, "auth.yml").unwrap();
         let auth = source.build("auth.yml", "http://localhost/mcp", &|_| Err("no secrets here".to_owned())).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -159,7 +168,7 @@ impl Setup {
         let (audit, audit_writer) = Audit::start(Box::new(store), key, Vec::new(), AuditOptions::default()).await.unwrap();
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
-            servers: servers.collect(),
+            servers: servers.chain(programs).collect(),
             prefix: self.prefix,
             sessions: SessionLimits::default(),
             max_request: 1 << 20,

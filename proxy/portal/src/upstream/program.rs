@@ -1,0 +1,309 @@
+//! A server that is a program on this host: started when it is needed, spoken to over standard input and output, ended
+//! with everything that it started.
+//!
+//! A server with sessions is run **once for each session** (and once for the portal itself, for its lists): servers on
+//! standard input and output are written for one client, which says `initialize` once and whose questions they ask back.
+//! Were one process shared, what it keeps in mind would be everybody's, and one call that ends it would end all. A server
+//! of the stateless era keeps nothing of its callers, so all of them share one process. How many may run is bounded;
+//! beyond that the one that rested longest goes.
+//!
+//! What runs here is `gnomon-confine`'s keeper, which confines the program; this file knows only that its first line on
+//! standard error says whether it could.
+
+mod instance;
+mod lines;
+mod speech;
+mod starts;
+
+use super::{Client, LegacySession, ModernPeer, UpstreamError, legacy::Line as Way, modern::ModernLine, pipe::Pipe};
+use gnomon_confine::Report;
+use instance::{Activity, Instance};
+use lines::{Line, Lines};
+use smol_str::SmolStr;
+use speech::Veil;
+use starts::Starts;
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    process::Command,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+
+/// How long confining the program may take: its file is hashed.
+const CONFINED_WITHIN: Duration = Duration::from_secs(20);
+/// How long a server may think about whether it is of the stateless era, before it is spoken to as one of the older.
+const PROBE: Duration = Duration::from_secs(8);
+/// Longest first line on standard error, bytes.
+const REPORT: usize = 64 << 10;
+/// Who rests longer makes place for another session.
+const RESTS: Duration = Duration::from_secs(30);
+/// How long that may take.
+const PLACE_WITHIN: Duration = Duration::from_secs(8);
+
+/// How long what it wrote last is waited for, once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What is known of a program's era.
+const UNKNOWN: u8 = 0;
+const OLDER: u8 = 1;
+
+/// How a program is run.
+#[derive(Clone, Debug)]
+pub struct ProgramOptions {
+    /// The id of its server.
+    pub id: SmolStr,
+    /// What confines it and then becomes it, with all arguments.
+    pub command: Vec<OsString>,
+    /// Its environment, all of it.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What must not be in the log.
+    pub secrets: Vec<String>,
+    /// Bounds.
+    pub limits: ProgramLimits,
+}
+
+/// Bounds of a program.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramLimits {
+    /// How long it may say nothing while it is waited for.
+    pub patience: Duration,
+    /// Longest message, bytes.
+    pub message: usize,
+    /// Most that run at a time.
+    pub instances: usize,
+    /// How long one may rest before it is ended.
+    pub idle: Duration,
+    /// How long one may take to end after it was asked to, each of the two times.
+    pub grace: Duration,
+}
+
+impl Default for ProgramLimits {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(120),
+            message: 16 << 20,
+            instances: 16,
+            idle: Duration::from_secs(30 * 60),
+            grace: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A program and all its processes.
+pub struct Program {
+    options: ProgramOptions,
+    starts: Mutex<Starts>,
+    room: Arc<Semaphore>,
+    running: Mutex<HashMap<u32, Running>>,
+    era: AtomicU8,
+    /// One that answered, but not as the stateless era does: it is spoken to as one of the older next.
+    spare: Mutex<Option<Arc<Pipe>>>,
+    stopping: watch::Sender<Stopping>,
+    /// What did not confine it, as it was told last.
+    told: Mutex<Option<String>>,
+}
+
+/// A process that is spoken to.
+struct Running {
+    pipe: Weak<Pipe>,
+    activity: Arc<Activity>,
+}
+
+/// Whether everything ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    No,
+    Yes,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Program {
+    /// One that does not run yet.
+    #[must_use]
+    pub fn new(options: ProgramOptions) -> Arc<Self> {
+        Arc::new(Self {
+            room: Arc::new(Semaphore::new(options.limits.instances)),
+            options,
+            starts: Mutex::default(),
+            running: Mutex::default(),
+            era: AtomicU8::new(UNKNOWN),
+            spare: Mutex::default(),
+            stopping: watch::Sender::new(Stopping::No),
+            told: Mutex::default(),
+        })
+    }
+
+    /// Ends all of its processes, and starts no other. Returns when none is left.
+    pub async fn stop(&self) {
+        self.stopping.send_replace(Stopping::Yes);
+        lock(&self.spare).take();
+        // Each holds a place until nothing of it is left; the last resort in that is `SIGKILL`.
+        let all = u32::try_from(self.options.limits.instances).unwrap_or(u32::MAX);
+        let _ = self.room.acquire_many(all).await;
+    }
+
+    /// The server as one of the stateless era.
+    pub(super) async fn modern(self: &Arc<Self>, client: &Client) -> Result<ModernPeer, UpstreamError> {
+        if self.era.load(Ordering::Acquire) == OLDER {
+            return Err(UpstreamError::Protocol("it is of the era with sessions".to_owned()));
+        }
+        let pipe = self.start().await?;
+        let asked = tokio::time::timeout(PROBE, ModernPeer::discover(ModernLine::Pipe(pipe.clone()), client)).await;
+        let found = asked.unwrap_or(Err(UpstreamError::Timeout(PROBE)));
+        if found.is_err() && !pipe.is_closed() {
+            *lock(&self.spare) = Some(pipe);
+        }
+        found
+    }
+
+    /// A session with a process of its own.
+    pub(super) async fn legacy(self: &Arc<Self>, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
+        let spare = lock(&self.spare).take().filter(|pipe| !pipe.is_closed());
+        let pipe = match spare {
+            Some(pipe) => pipe,
+            None => self.start().await?,
+        };
+        let opened = LegacySession::open(Way::Pipe(pipe), client).await;
+        // A server of both eras is asked for the newer one again; one that refuses may have been replaced by a newer.
+        self.era.store(if opened.is_ok() { OLDER } else { UNKNOWN }, Ordering::Release);
+        opened
+    }
+
+    /// Starts a process and gives the line to it.
+    async fn start(self: &Arc<Self>) -> Result<Arc<Pipe>, UpstreamError> {
+        lock(&self.starts).check(Instant::now())?;
+        let place = self.place().await?;
+        if *self.stopping.borrow() == Stopping::Yes {
+            return Err(UpstreamError::NotStarted("gnomon is about to end".to_owned()));
+        }
+        match self.spawn(place).await {
+            Ok(pipe) => Ok(pipe),
+            Err(told) => {
+                lock(&self.starts).refused(Instant::now(), &told);
+                Err(UpstreamError::NotStarted(told))
+            }
+        }
+    }
+
+    /// A place for one more; whoever rested longest makes it, if there is none.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        if let Ok(place) = self.room.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        let resting = {
+            let running = lock(&self.running);
+            let resting = running.values().filter_map(|running| Some((running.pipe.upgrade()?, running.activity.rested())));
+            resting.filter(|(pipe, rested)| !pipe.is_busy() && *rested >= RESTS).max_by_key(|(_, rested)| *rested).map(|(pipe, _)| pipe)
+        };
+        if let Some(pipe) = resting {
+            pipe.close();
+            if let Ok(Ok(place)) = tokio::time::timeout(PLACE_WITHIN, self.room.clone().acquire_owned()).await {
+                return Ok(place);
+            }
+        }
+        let most = self.options.limits.instances;
+        Err(UpstreamError::NotStarted(format!("{most} sessions use it already, which is as many as may; try again later")))
+    }
+
+    /// What a client is told where it fails.
+    async fn spawn(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Result<Arc<Pipe>, String> {
+        let id = &self.options.id;
+        let failed = |why: &dyn std::fmt::Display| {
+            tracing::warn!(server = %id, "cannot be started: {why}");
+            "it cannot be started".to_owned()
+        };
+        let (program, arguments) = self.options.command.split_first().ok_or_else(|| failed(&"no command"))?;
+        let mut command = Command::new(program);
+        // What a list of processes shows; the program behind it shows its own.
+        command.arg0("gnomon").args(arguments).env_clear().envs(self.options.environment.iter().cloned());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The terminal's signals are for gnomon.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| failed(&error))?;
+        let veil = Veil::new(self.options.secrets.clone());
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+            return Err(failed(&"no pipes"));
+        };
+        // Where this is given up, the pipes are closed, and that is the end of whoever is behind them.
+        let mut said = Lines::new(stderr, REPORT.max(veil.reach()));
+        let first = tokio::time::timeout(CONFINED_WITHIN, said.next()).await;
+        let first = match first {
+            Err(_) => return Err(failed(&format_args!("it was not confined within {CONFINED_WITHIN:?}"))),
+            Ok(Ok(Some(Line::Whole(line) | Line::Cut(line)))) => line,
+            Ok(_) => return Err(failed(&"it ended before it was confined")),
+        };
+        match std::str::from_utf8(&first).ok().and_then(Report::read) {
+            Some(Report::Ready { layers, missing }) => self.tell(&layers, &missing),
+            Some(Report::Refused(refusal)) => {
+                tracing::error!(server = %id, "is not started: {refusal}");
+                return Err(refusal.told);
+            }
+            None => return Err(failed(&veil.line(&first))),
+        }
+        let (pipe, outgoing) = Pipe::new(self.options.limits.patience);
+        let instance = Instance::new(child, stdin, stdout, outgoing, &pipe, &self.options);
+        let number = instance.number();
+        lock(&self.running).insert(number, Running { pipe: Arc::downgrade(&pipe), activity: instance.activity() });
+        let overheard = tokio::spawn(speech::overhear(id.clone(), veil, said));
+        let (program, begun) = (self.clone(), Instant::now());
+        let mut stopping = self.stopping.subscribe();
+        tokio::spawn(async move {
+            let stopped = async move {
+                let _ = stopping.wait_for(|stopping| *stopping == Stopping::Yes).await;
+            };
+            let (why, status) = instance.run(stopped).await;
+            lock(&program.running).remove(&number);
+            // Somebody else may hold the other end, where even the keeper was ended by force.
+            let last = tokio::time::timeout(LAST_WORDS, overheard).await.ok().and_then(Result::ok).flatten();
+            let id = &program.options.id;
+            if why.is_ours() {
+                tracing::debug!(server = %id, "ended: {why}, {}", shown(status));
+            } else {
+                lock(&program.starts).ended(Instant::now(), begun.elapsed());
+                let last = last.map(|last| format!("; it said last: {last}")).unwrap_or_default();
+                tracing::warn!(server = %id, "ended: {why}, {}{last}", shown(status));
+            }
+            drop(place);
+        });
+        Ok(pipe)
+    }
+
+    /// Says what confines it: aloud where something is missing, and once where nothing changes.
+    fn tell(&self, layers: &[gnomon_confine::Layer], missing: &[gnomon_confine::Missing]) {
+        let id = &self.options.id;
+        let held = layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let without = missing.iter().map(|missing| format!("{} ({})", missing.layer, missing.why)).collect::<Vec<_>>().join(", ");
+        let mut told = lock(&self.told);
+        if told.as_ref() == Some(&without) {
+            return;
+        }
+        if without.is_empty() {
+            tracing::info!(server = %id, "is confined by {held}");
+        } else {
+            tracing::warn!(server = %id, "is confined by {held}; not by {without}");
+        }
+        *told = Some(without);
+    }
+}
+
+/// How a process ended, as a keeper hands it on.
+fn shown(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.code(), status.signal())) {
+        None => "and how is not known".to_owned(),
+        Some((Some(code), _)) if code > 128 => format!("by signal {}", code - 128),
+        Some((Some(code), _)) => format!("exit code {code}"),
+        Some((None, signal)) => format!("by signal {}", signal.unwrap_or_default()),
+    }
+}

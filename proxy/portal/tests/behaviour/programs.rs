@@ -1,0 +1,230 @@
+//! Servers that are programs, as the portal supervises them. What confines them is tested where it is built
+//! (`tests/e2e/confined.rs`); here a shell stands in for it and says that it is done.
+
+use crate::{
+    Setup,
+    client::{Answer, Client},
+    soon,
+};
+use gnomon_portal::upstream::{Program, ProgramLimits, ProgramOptions};
+use serde_json::{Value, json};
+use std::{ffi::OsString, sync::Arc, time::Duration};
+
+const READY: &str = r#"{"ready":{"layers":["files"],"missing":[]}}"#;
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/behaviour/program.py");
+
+fn options(report: &str, mode: &str) -> ProgramOptions {
+    let line = r#"printf '%s\n' "$1" >&2; exec python3 "$2" $3"#;
+    let command = ["/bin/sh", "-c", line, "sh", report, SCRIPT, mode].map(OsString::from).to_vec();
+    let path = std::env::var_os("PATH").unwrap();
+    ProgramOptions {
+        id: "local".into(),
+        command,
+        environment: vec![("PATH".into(), path), ("HOME".into(), std::env::temp_dir().into()), ("KEY".into(), "geheim".into())],
+        secrets: vec!["geheim".to_owned()],
+        limits: ProgramLimits {
+            patience: Duration::from_secs(20),
+            message: 1 << 20,
+            grace: Duration::from_millis(500),
+            ..ProgramLimits::default()
+        },
+    }
+}
+
+fn program(mode: &str) -> Arc<Program> {
+    Program::new(options(READY, mode))
+}
+
+/// Calls until the answer is as it should be: what was ended is not back in the same moment.
+async fn until(client: &mut Client, tool: &str, arguments: Value, fits: impl Fn(&Answer) -> bool) -> Answer {
+    soon(tool, async {
+        loop {
+            let answer = client.call(tool, arguments.clone()).await;
+            if fits(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+}
+
+fn message(answer: &Answer) -> &str {
+    answer.last()["error"]["message"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn clients_of_both_eras_use_programs_of_both_eras() {
+    for mode in ["legacy", "modern"] {
+        let portal = Setup::of([]).program("local", program(mode)).start().await;
+        for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+            assert!(client.names("tools/list", "tools", "name").await.contains(&"local_echo".to_owned()), "{mode}");
+            let spread = client.call("local_echo", json!({"text": "grüße\nzwei\r\n"})).await;
+            assert_eq!(spread.text(), "grüße\nzwei\r\n", "{mode}: {spread:?}");
+            let missing = client.call("local_nothing", json!({})).await;
+            assert!(message(&missing).contains("Unknown tool"), "{missing:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn progress_comes_back_under_the_token_of_whoever_called() {
+    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let answer = client.request("tools/call", json!({"name": "local_progress", "arguments": {}, "_meta": {"progressToken": "mine"}})).await;
+    assert_eq!(answer.text(), "progressed");
+    assert!(answer.messages.iter().any(|message| message["params"]["progressToken"] == "mine"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all() {
+    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    assert_eq!(one.call("local_remember", json!({"text": "mine"})).await.text(), "kept");
+    assert_eq!(one.call("local_recall", json!({})).await.text(), "mine");
+    assert_eq!(two.call("local_recall", json!({})).await.text(), "", "nobody sees what another session keeps");
+    let portal = Setup::of([]).program("local", program("modern")).start().await;
+    let (mut one, mut two) = (Client::legacy(portal.address).await, Client::modern(portal.address));
+    assert_eq!(one.call("local_pid", json!({})).await.text(), two.call("local_pid", json!({})).await.text());
+}
+
+#[tokio::test]
+async fn a_program_that_ends_in_the_middle_of_a_call_costs_that_call_and_no_other_session() {
+    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    let other = two.call("local_pid", json!({})).await.text().to_owned();
+    let failed = one.call("local_die", json!({})).await;
+    assert!(message(&failed).starts_with("server `local`: it broke off"), "{failed:?}");
+    assert_eq!(until(&mut one, "local_echo", json!({"text": "again"}), |answer| answer.text() == "again").await.text(), "again");
+    assert_eq!(two.call("local_pid", json!({})).await.text(), other, "the other one runs on");
+}
+
+#[tokio::test]
+async fn a_stateless_program_that_ends_is_started_again() {
+    let portal = Setup::of([]).program("local", program("modern")).start().await;
+    let mut client = Client::modern(portal.address);
+    let before = client.call("local_pid", json!({})).await.text().to_owned();
+    client.call("local_die", json!({})).await;
+    let after = until(&mut client, "local_pid", json!({}), |answer| !answer.text().is_empty()).await;
+    assert_ne!(after.text(), before);
+}
+
+#[tokio::test]
+async fn a_program_that_keeps_ending_is_left_alone_and_whoever_asks_is_told() {
+    let portal = Setup::of([]).program("local", program("fails")).start().await;
+    let client = Client::modern(portal.address);
+    let told = soon("the reason", async {
+        loop {
+            let answer = client.initialize().await;
+            let told = answer.last()["result"]["instructions"].as_str().unwrap_or_default().to_owned();
+            if told.contains("times within moments of its start; it is started again in") {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(!told.contains("program.py"), "no path is told: {told}");
+}
+
+#[tokio::test]
+async fn a_program_that_hangs_is_ended_and_the_next_call_finds_another() {
+    let mut options = options(READY, "legacy");
+    options.limits.patience = Duration::from_secs(2);
+    let portal = Setup::of([]).program("local", Program::new(options)).start().await;
+    let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    let before = one.call("local_pid", json!({})).await.text().to_owned();
+    let hanging = tokio::spawn(async move {
+        let answer = one.call("local_hang", json!({})).await;
+        (one, answer)
+    });
+    assert_eq!(two.call("local_echo", json!({"text": "x"})).await.text(), "x", "another session is not held up");
+    let (mut one, hung) = soon("the answer", hanging).await.unwrap();
+    assert!(message(&hung).starts_with("server `local`: it "), "{hung:?}");
+    let after = until(&mut one, "local_pid", json!({}), |answer| !answer.text().is_empty()).await;
+    assert_ne!(after.text(), before);
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_process() {
+    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    assert_eq!(client.call("local_garbage", json!({})).await.text(), "said");
+    let before = client.call("local_pid", json!({})).await.text().to_owned();
+    assert_eq!(client.call("local_giant", json!({"bytes": 1000})).await.text(), "said");
+    let failed = client.call("local_giant", json!({"bytes": 4 << 20})).await;
+    assert!(message(&failed).starts_with("server `local`: it broke off"), "{failed:?}");
+    let after = until(&mut client, "local_pid", json!({}), |answer| !answer.text().is_empty()).await;
+    assert_ne!(after.text(), before);
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_know_the_stateless_era_and_says_nothing_to_it_is_found_to_be_of_the_older() {
+    let portal = Setup::of([]).program("local", program("deaf")).start().await;
+    let mut client = Client::modern(portal.address);
+    soon("the tools", async {
+        while client.names("tools/list", "tools", "name").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert_eq!(client.call("local_echo", json!({"text": "x"})).await.text(), "x");
+}
+
+#[tokio::test]
+async fn a_program_that_may_not_be_run_is_named_in_words_that_tell_nothing_of_this_host() {
+    let refused = r#"{"refused":{"told":"its program is not the one that is pinned","why":"/opt/x is not the file"}}"#;
+    let portal = Setup::of([]).program("local", Program::new(options(refused, "legacy"))).start().await;
+    let mut client = Client::modern(portal.address);
+    let missing = soon("the reason", async {
+        loop {
+            let list = client.request("tools/list", json!({})).await;
+            let missing = list.last()["result"]["_meta"]["dev.gnomon/missing"][0]["why"].as_str().unwrap_or_default().to_owned();
+            if missing.contains("pinned") {
+                return missing;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(missing.starts_with("its program is not the one that is pinned") && !missing.contains("/opt"), "{missing}");
+}
+
+#[tokio::test]
+async fn no_more_processes_run_than_may_and_whoever_comes_too_late_is_told() {
+    let mut options = options(READY, "legacy");
+    options.limits.instances = 2;
+    let portal = Setup::of([]).program("local", Program::new(options)).start().await;
+    // One is the portal's own.
+    let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    assert_eq!(one.call("local_echo", json!({"text": "1"})).await.text(), "1");
+    let refused = two.call("local_echo", json!({"text": "2"})).await;
+    assert!(message(&refused).contains("2 sessions use it already"), "{refused:?}");
+    assert_eq!(one.call("local_echo", json!({"text": "3"})).await.text(), "3", "and the server is not taken for gone");
+}
+
+#[tokio::test]
+async fn a_process_ends_with_its_session_and_all_of_them_when_they_are_stopped() {
+    let program = program("legacy");
+    let portal = Setup::of([]).program("local", program.clone()).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let pid = client.call("local_pid", json!({})).await.text().to_owned();
+    let session = client.session();
+    client.send(http::Method::DELETE, &[("mcp-session-id", &session)], String::new()).await;
+    gone(&pid).await;
+    let mut client = Client::legacy(portal.address).await;
+    let pid = client.call("local_pid", json!({})).await.text().to_owned();
+    soon("everything to stop", program.stop()).await;
+    gone(&pid).await;
+    let refused = client.call("local_pid", json!({})).await;
+    assert_ne!(refused.last()["error"], Value::Null, "{refused:?}");
+}
+
+async fn gone(pid: &str) {
+    soon("the process to end", async {
+        while std::path::Path::new("/proc").join(pid).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,336 @@
+//! Servers that are programs on this host: what is run, what pins it, and what it may do.
+
+use super::{Check, SecretRef, raw};
+use gnomon_confine::{Demand, Digest, Ecosystem, Network, Package, Pins};
+use serde_json::{Value, json};
+use serde_saphyr::Location;
+use std::path::{Path, PathBuf};
+
+/// The words of `servers[].network`.
+pub const NETWORKS: &[&str] = &["none", "internet", "host"];
+/// The words of `servers[].confine`.
+pub const DEMANDS: &[&str] = &["enforced", "best_effort"];
+/// The word that stands for a pin where there is to be none.
+pub const UNPINNED: &str = "unpinned";
+/// Most variables of a program.
+const MOST_VARIABLES: usize = 64;
+
+/// A program on this host.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The program, as a name or a path, and its arguments.
+    pub command: Vec<String>,
+    pub pin: Pin,
+    /// Variables by name.
+    pub env: Vec<(String, Variable)>,
+    pub cwd: Option<PathBuf>,
+    pub read: Vec<PathBuf>,
+    pub write: Vec<PathBuf>,
+    pub network: Network,
+    /// A name or a number.
+    pub user: Option<String>,
+    pub demand: Demand,
+    pub memory_mib: u64,
+    pub tasks: u64,
+    pub instances: usize,
+}
+
+/// What holds a program to what somebody looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// Nothing is said.
+    None,
+    /// It is said that nothing does.
+    Unpinned,
+    /// This.
+    To(Pins),
+}
+
+/// The value of a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variable {
+    Text(String),
+    Secret(SecretRef),
+}
+
+impl Program {
+    /// What the first word runs, where it fetches programs from elsewhere and runs those.
+    pub fn launcher(&self) -> Option<&'static str> {
+        launcher(&self.command)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        let variable = |variable: &Variable| match variable {
+            Variable::Text(text) => text.clone(),
+            Variable::Secret(secret) => secret.to_string(),
+        };
+        let pin = match &self.pin {
+            Pin::None => Value::Null,
+            Pin::Unpinned => UNPINNED.into(),
+            Pin::To(pins) => {
+                let mut pin = serde_json::Map::new();
+                if let Some(digest) = pins.program {
+                    pin.insert("sha256".to_owned(), digest.to_string().into());
+                }
+                if !pins.files.is_empty() {
+                    let files = pins.files.iter().map(|(path, digest)| (path.display().to_string(), digest.to_string().into()));
+                    pin.insert("files".to_owned(), Value::Object(files.collect()));
+                }
+                if let Some(package) = &pins.package {
+                    pin.insert("package".to_owned(), format!("{}@{}", package.name, package.version).into());
+                    pin.insert("lockfile".to_owned(), package.lockfile.display().to_string().into());
+                }
+                Value::Object(pin)
+            }
+        };
+        json!({
+            "command": self.command,
+            "pin": pin,
+            "env": self.env.iter().map(|(name, value)| (name.clone(), variable(value).into())).collect::<serde_json::Map<_, _>>(),
+            "cwd": self.cwd.as_ref().map(|path| path.display().to_string()),
+            "read": paths(&self.read),
+            "write": paths(&self.write),
+            "network": match self.network {
+                Network::None => "none",
+                Network::Internet => "internet",
+                Network::Host => "host",
+            },
+            "user": self.user,
+            "confine": match self.demand {
+                Demand::Enforced => "enforced",
+                Demand::BestEffort => "best_effort",
+            },
+            "limits": {"memory_mib": self.memory_mib, "tasks": self.tasks, "instances": self.instances},
+        })
+    }
+}
+
+/// Programs that fetch what they run, whatever their arguments are.
+const ALWAYS: [&str; 4] = ["npx", "uvx", "bunx", "pnpx"];
+/// Those that do with this as one of their arguments.
+const WITH: [(&str, &[&str]); 8] = [
+    ("npm", &["exec", "x"]),
+    ("pnpm", &["dlx", "exec"]),
+    ("yarn", &["dlx"]),
+    ("bun", &["x"]),
+    ("pipx", &["run"]),
+    ("uv", &["run", "tool", "x"]),
+    ("deno", &["run", "x"]),
+    ("go", &["run"]),
+];
+/// Programs whose arguments are programs.
+const AROUND: [&str; 10] = ["sh", "bash", "dash", "zsh", "ash", "busybox", "env", "nice", "timeout", "xargs"];
+
+fn launcher(command: &[String]) -> Option<&'static str> {
+    fn base(word: &str) -> &str {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        [".cmd", ".exe", ".js"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+    }
+    let (program, arguments) = command.split_first()?;
+    let program = base(program);
+    if AROUND.contains(&program) {
+        let words: Vec<String> =
+            arguments.iter().flat_map(|argument| argument.split([' ', '\t', ';', '&', '|', '\'', '"'])).map(str::to_owned).collect();
+        return (0..words.len()).find_map(|at| launcher(&words[at..]));
+    }
+    if let Some(always) = ALWAYS.iter().find(|known| **known == program) {
+        return Some(always);
+    }
+    let (name, words) = WITH.iter().find(|(name, _)| *name == program)?;
+    arguments.iter().any(|argument| words.contains(&argument.as_str())).then_some(*name)
+}
+
+impl Check<'_> {
+    /// The program of a server; `place` is where errors about the whole of it belong.
+    pub(super) fn program(&mut self, place: Location, server: raw::ServerProgram) -> Option<Program> {
+        let mut command: Vec<String> = server.command.into_iter().map(|word| word.value).collect();
+        let Some(first) = command.first_mut().filter(|first| !first.is_empty()) else {
+            return self.refused(place, "`command` is empty; write [program, argument, …]".to_owned());
+        };
+        // A name is looked for in PATH; a path is relative to the file, as all paths here are.
+        if first.contains('/') {
+            match self.dir.join(&*first).into_os_string().into_string() {
+                Ok(whole) => *first = whole,
+                Err(_) => return self.refused(place, "the program's path is not UTF-8".to_owned()),
+            }
+        }
+        if command.iter().any(|word| word.contains('\0')) {
+            return self.refused(place, "`command` holds a NUL".to_owned());
+        }
+        let pin = match server.pin {
+            None => Pin::None,
+            Some(pin) => {
+                let at = pin.referenced;
+                self.pin(at, pin.value)?
+            }
+        };
+        self.pin_fits(place, &command, &pin)?;
+        if server.env.len() > MOST_VARIABLES {
+            return self.refused(place, format!("there are more than {MOST_VARIABLES} variables; remove some"));
+        }
+        let mut env = Vec::with_capacity(server.env.len());
+        for (name, value) in server.env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.value.contains('\0') {
+                return self.refused(
+                    value.referenced,
+                    format!("`{name}` cannot be a variable: names hold no `=`, and no NUL is in them or their values"),
+                );
+            }
+            let value = self.secret(&value.value).map_or_else(|_| Variable::Text(value.value), Variable::Secret);
+            env.push((name, value));
+        }
+        let network = match &server.network {
+            None => Network::None,
+            Some(word) => self.choice(word, &[("none", Network::None), ("internet", Network::Internet), ("host", Network::Host)])?,
+        };
+        let demand = match &server.confine {
+            None => Demand::Enforced,
+            Some(word) => self.choice(word, &[("enforced", Demand::Enforced), ("best_effort", Demand::BestEffort)])?,
+        };
+        Some(Program {
+            command,
+            pin,
+            env,
+            cwd: server.cwd.map(|path| self.dir.join(path)),
+            read: self.paths(server.read),
+            write: self.paths(server.write),
+            network,
+            user: server.user.filter(|user| !user.is_empty()),
+            demand,
+            memory_mib: self.number(server.limits.memory_mib, "servers[].limits.memory_mib", 1024),
+            tasks: self.number(server.limits.tasks, "servers[].limits.tasks", 128),
+            instances: self.number(server.limits.instances, "servers[].limits.instances", 16),
+        })
+    }
+
+    fn pin(&mut self, place: Location, pin: raw::Pin) -> Option<Pin> {
+        let fields = match pin {
+            raw::Pin::Word(word) if word == UNPINNED => return Some(Pin::Unpinned),
+            raw::Pin::Word(word) => {
+                return self.refused(
+                    place,
+                    format!("`{word}` is no pin: write {{sha256: …}}, {{package: name@version, lockfile: …}} or `{UNPINNED}`"),
+                );
+            }
+            raw::Pin::Fields(fields) => fields,
+        };
+        let mut pins = Pins::default();
+        if let Some(text) = fields.sha256 {
+            pins.program = Some(self.parsed::<Digest>(&text, "a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it")?);
+        }
+        for (path, text) in fields.files {
+            let digest = self.parsed::<Digest>(&text, "a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it")?;
+            pins.files.insert(self.dir.join(path), digest);
+        }
+        match (fields.package, fields.lockfile) {
+            (None, None) => {}
+            (Some(package), Some(lockfile)) => {
+                let named = package
+                    .value
+                    .rsplit_once('@')
+                    .filter(|(name, version)| !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()));
+                let Some((name, version)) = named else {
+                    return self.refused(
+                        package.referenced,
+                        format!("`{}` is no package with an exact version, as @scope/name@1.2.3", package.value),
+                    );
+                };
+                let lockfile = self.dir.join(lockfile);
+                if Ecosystem::of(&lockfile).is_none() {
+                    let cause = format!(
+                        "`{}` is no lock file that is known here: package-lock.json, npm-shrinkwrap.json or uv.lock",
+                        lockfile.display()
+                    );
+                    return self.refused(package.referenced, cause);
+                }
+                pins.package = Some(Package { name: name.to_owned(), version: version.to_owned(), lockfile });
+            }
+            _ => return self.refused(place, "`package` and `lockfile` belong together".to_owned()),
+        }
+        if pins.is_empty() {
+            return self.refused(place, format!("`pin` pins nothing; write `pin: {UNPINNED}` if that is meant"));
+        }
+        Some(Pin::To(pins))
+    }
+
+    /// A launcher runs what somebody else publishes: it is pinned by a lock file, or it is said that it is not.
+    fn pin_fits(&mut self, place: Location, command: &[String], pin: &Pin) -> Option<()> {
+        let package = match pin {
+            Pin::To(pins) => pins.package.as_ref(),
+            Pin::None | Pin::Unpinned => None,
+        };
+        let Some(launcher) = launcher(command) else {
+            return match package {
+                None => Some(()),
+                Some(_) => {
+                    self.refused(place, "`pin.package` is for launchers, as `npx` and `uv run`; pin this program with `sha256`".to_owned())
+                }
+            };
+        };
+        let Some(package) = package else {
+            let why = match pin {
+                Pin::Unpinned => return Some(()),
+                Pin::None => "whoever publishes it decides what runs here",
+                Pin::To(_) => "a digest of the launcher says nothing of that",
+            };
+            return self.refused(
+                place,
+                format!(
+                    "`{launcher}` fetches the program that it runs, and {why}; install it and name the program itself, pin it (`pin: {{package: name@version, lockfile: …}}`), or write `pin: {UNPINNED}`"
+                ),
+            );
+        };
+        let fits = match Ecosystem::of(&package.lockfile) {
+            Some(Ecosystem::Npm) => matches!(launcher, "npx" | "npm"),
+            Some(Ecosystem::Uv) => launcher == "uv",
+            None => false,
+        };
+        if !fits {
+            let cause = format!(
+                "`{launcher}` does not run what {} locks; use `npx` with package-lock.json, or `uv run` with uv.lock",
+                file_name(&package.lockfile)
+            );
+            return self.refused(place, cause);
+        }
+        let named = format!("{}@{}", package.name, package.version);
+        if launcher != "uv" && !command.contains(&named) {
+            return self.refused(place, format!("`command` does not name `{named}`, which is what is pinned"));
+        }
+        Some(())
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::launcher;
+
+    fn of(command: &str) -> Option<&'static str> {
+        launcher(&command.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_fetches_the_program_that_it_runs_is_known_as_such() {
+        for (command, name) in [
+            ("npx -y @a/files", "npx"),
+            ("/usr/local/bin/npx @a/files@1.2.3", "npx"),
+            ("npm exec -- @a/files", "npm"),
+            ("uvx mcp-server", "uvx"),
+            ("uv tool run mcp-server", "uv"),
+            ("pipx run x", "pipx"),
+            ("env A=b npx x", "npx"),
+            ("sh -c exec npx x", "npx"),
+            ("/bin/bash -c true;uvx x", "uvx"),
+            ("bun x y", "bun"),
+        ] {
+            assert_eq!(of(command), Some(name), "{command}");
+        }
+        for command in ["python3 server.py", "/opt/npx-like/server npx", "npm start", "pipx list", "sh server.sh", "uv pip list"] {
+            assert_eq!(of(command), None, "{command}");
+        }
+    }
+}

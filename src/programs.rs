@@ -1,0 +1,174 @@
+//! Configured servers that are programs: from what the configuration says to what is run.
+
+use crate::{
+    complaint::Complaint,
+    config::{
+        Config, Jsonl,
+        programs::{Pin, Program as Configured, Variable},
+    },
+    supervise,
+};
+use anyhow::Result;
+use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
+use gnomon_portal::upstream::{Program, ProgramLimits, ProgramOptions};
+use nix::unistd::{Uid, User};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Numbers of users that belong to nobody (systemd's range for `DynamicUser=`).
+const OWN_USERS: std::ops::Range<u32> = 61184..65520;
+/// Where a program looks for others, after its own folder.
+const SEARCHED: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
+
+/// What runs the program of a server.
+///
+/// # Errors
+/// It is not there, a secret cannot be read, or it cannot be run as whom it is to be.
+pub fn program(config: &Config, id: &str, program: &Configured, state_dir: &Path) -> Result<Arc<Program>> {
+    let wrong = |cause: String| Complaint::input(format!("server `{id}`: {cause}"));
+    warn(id, program);
+    let mut command = program.command.clone();
+    let first = command.first().cloned().unwrap_or_default();
+    let found = found(&first).ok_or_else(|| wrong(format!("`{first}` is not there")).next("name the program by its whole path"))?;
+    let in_utf8 = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| wrong(format!("{} is not UTF-8", path.display())));
+    if let Some(first) = command.first_mut() {
+        *first = in_utf8(&found)?;
+    }
+    let state_dir = std::path::absolute(state_dir)?;
+    let home = state_dir.join("servers").join(id);
+    let pins = match &program.pin {
+        Pin::To(pins) => pins.clone(),
+        Pin::None | Pin::Unpinned => Pins::default(),
+    };
+    let (mut cwd, mut read) = (program.cwd.clone(), program.read.clone());
+    let folder = found.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+    let mut environment: Vec<(OsString, OsString)> = vec![
+        ("PATH".into(), format!("{folder}:{SEARCHED}").into()),
+        ("HOME".into(), home.clone().into()),
+        ("TMPDIR".into(), home.join("tmp").into()),
+        ("LANG".into(), "C.UTF-8".into()),
+    ];
+    if let Some(package) = &pins.package {
+        let locked = package.lockfile.parent().unwrap_or(Path::new("/")).to_owned();
+        read.push(locked.clone());
+        cwd.get_or_insert(locked);
+        let offline = Ecosystem::of(&package.lockfile).map(Ecosystem::offline).unwrap_or_default();
+        environment.extend(offline.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+    }
+    let mut secrets = Vec::new();
+    for (name, value) in &program.env {
+        let value = match value {
+            Variable::Text(text) => text.clone(),
+            Variable::Secret(secret) => {
+                let secret = secret.fetch().map_err(|complaint| wrong(complaint.cause))?;
+                secrets.push(secret.clone());
+                secret
+            }
+        };
+        environment.retain(|(known, _)| known.to_str() != Some(name));
+        environment.push((name.into(), value.into()));
+    }
+    let limits = ProgramLimits { instances: program.instances, ..ProgramLimits::default() };
+    let plan = Plan {
+        command,
+        pins,
+        home,
+        cwd,
+        read,
+        write: program.write.clone(),
+        hidden: hidden(config, &state_dir),
+        network: program.network,
+        account: account(id, program)?,
+        limits: Limits { memory: program.memory_mib * MIB, tasks: program.tasks },
+        demand: program.demand,
+        grace_ms: u64::try_from(limits.grace.as_millis()).unwrap_or(u64::MAX),
+    };
+    let plan = serde_json::to_string(&plan).map_err(|error| wrong(error.to_string()))?;
+    // The very file that runs, even if another has taken its place since.
+    let command = vec!["/proc/self/exe".into(), "confine".into(), plan.into()];
+    Ok(Program::new(ProgramOptions { id: id.into(), command, environment, secrets, limits }))
+}
+
+fn warn(id: &str, program: &Configured) {
+    match (&program.pin, program.launcher()) {
+        (Pin::Unpinned, Some(launcher)) => {
+            tracing::warn!(server = %id, "`{launcher}` runs whatever is published at the time: nothing pins it");
+        }
+        (Pin::None, None) => tracing::warn!(server = %id, "nothing pins its program; name its `sha256` under `pin`"),
+        _ => {}
+    }
+    if program.launcher().is_some() && program.network == Network::None && matches!(program.pin, Pin::Unpinned) {
+        tracing::warn!(server = %id, "it can fetch nothing, as its `network` is `none`");
+    }
+}
+
+/// A program by its path, or by its name in `PATH`.
+fn found(program: &str) -> Option<PathBuf> {
+    let is_there = |path: &PathBuf| path.is_file();
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(is_there);
+    }
+    let path = env::var_os("PATH").unwrap_or_else(|| SEARCHED.into());
+    env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(is_there)
+}
+
+/// What no server may read: what gnomon knows and writes, and where its secrets are.
+fn hidden(config: &Config, state_dir: &Path) -> Vec<PathBuf> {
+    let mut hidden = vec![state_dir.to_owned()];
+    hidden.extend(config.file.clone());
+    hidden.extend(config.secret_files.iter().cloned());
+    if let Jsonl::File(path) = &config.events.jsonl {
+        hidden.push(path.clone());
+    }
+    hidden.extend(env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
+    // A path that cannot be made whole names nothing that could be opened either.
+    hidden.into_iter().filter_map(|path| std::path::absolute(path).ok()).collect()
+}
+
+/// Whom it becomes.
+fn account(id: &str, program: &Configured) -> Result<Option<Account>, Complaint> {
+    let wrong = |cause: String, next: &str| Complaint::input(format!("server `{id}`: {cause}")).next(next);
+    let named = match &program.user {
+        None => None,
+        Some(name) => {
+            let user = match name.parse() {
+                Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+                Err(_) => User::from_name(name),
+            };
+            let user = user.ok().flatten().ok_or_else(|| wrong(format!("this host knows no user `{name}`"), "name one that exists"))?;
+            Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+        }
+    };
+    if !Uid::effective().is_root() {
+        return match named {
+            Some(account) if account.uid != Uid::effective().as_raw() => {
+                Err(wrong("it is to be another user, which only root's gnomon can make it".to_owned(), "remove `user`"))
+            }
+            _ => Ok(None),
+        };
+    }
+    let account = named.unwrap_or_else(|| own_user(id));
+    if account.uid == 0 {
+        tracing::warn!(server = %id, "runs as root, as its `user` says");
+    } else if !supervise::can_drop() {
+        return Err(wrong("this root may become nobody else".to_owned(), "`user: root` runs it as root all the same"));
+    }
+    Ok(Some(account))
+}
+
+/// A number that no user has, always the same for the same server.
+fn own_user(id: &str) -> Account {
+    let span = OWN_USERS.end - OWN_USERS.start;
+    // FNV-1a: all that matters is that ids are spread.
+    let hash = id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let numbers = (0..span).map(|step| OWN_USERS.start + (hash % span + step) % span);
+    let free = numbers.into_iter().find(|uid| matches!(User::from_uid(Uid::from_raw(*uid)), Ok(None)));
+    let number = free.unwrap_or(OWN_USERS.start);
+    Account { uid: number, gid: number }
+}
