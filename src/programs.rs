@@ -12,15 +12,19 @@ use anyhow::Result;
 use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
 use gnomon_portal::upstream::{Program, ProgramLimits, ProgramOptions};
 use nix::unistd::{Uid, User};
+use sha2::{Digest as _, Sha256};
 use std::{
     env,
     ffi::OsString,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// Numbers of users that belong to nobody (systemd's range for `DynamicUser=`).
 const OWN_USERS: std::ops::Range<u32> = 61184..65520;
+/// Where root's servers have their folders whose users cannot pass through the state folder.
+const PASSABLE: &str = "/run/gnomon-servers";
 /// Where a program looks for others, after its own folder.
 const SEARCHED: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Bytes of a MiB.
@@ -41,7 +45,8 @@ pub fn program(config: &Config, id: &str, program: &Configured, state_dir: &Path
         *first = in_utf8(&found)?;
     }
     let state_dir = std::path::absolute(state_dir)?;
-    let home = state_dir.join("servers").join(id);
+    let account = account(id, program)?;
+    let home = homes(&state_dir, account).join(id);
     let pins = match &program.pin {
         Pin::To(pins) => pins.clone(),
         Pin::None | Pin::Unpinned => Pins::default(),
@@ -84,7 +89,7 @@ pub fn program(config: &Config, id: &str, program: &Configured, state_dir: &Path
         write: program.write.clone(),
         hidden: hidden(config, &state_dir),
         network: program.network,
-        account: account(id, program)?,
+        account,
         limits: Limits { memory: program.memory_mib * MIB, tasks: program.tasks },
         demand: program.demand,
         grace_ms: u64::try_from(limits.grace.as_millis()).unwrap_or(u64::MAX),
@@ -129,6 +134,16 @@ fn hidden(config: &Config, state_dir: &Path) -> Vec<PathBuf> {
     hidden.extend(env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
     // A path that cannot be made whole names nothing that could be opened either.
     hidden.into_iter().filter_map(|path| std::path::absolute(path).ok()).collect()
+}
+
+/// Where programs have their folders: in the state folder, unless they are users who cannot pass through that.
+fn homes(state_dir: &Path, account: Option<Account>) -> PathBuf {
+    let open_to_others = |folder: &Path| folder.metadata().map_or(true, |found| found.mode() & 0o001 != 0);
+    if account.is_none_or(|account| account.uid == 0) || state_dir.ancestors().all(open_to_others) {
+        return state_dir.join("servers");
+    }
+    let digest = Sha256::digest(state_dir.as_os_str().as_bytes());
+    Path::new(PASSABLE).join(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// Whom it becomes.

@@ -78,7 +78,7 @@ impl Stage {
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let log = self.path("log");
         let mut gnomon = Command::new(GNOMON);
-        gnomon.args(command).arg("--config").arg(&file).arg("--state-dir").arg(self.path("state"));
+        gnomon.args(command).arg("--config").arg(&file).env("GNOMON_STATE_DIR", self.path("state"));
         gnomon.env("RUST_LOG", "info").stderr(fs::File::create(&log).unwrap()).stdout(std::process::Stdio::null());
         let mut gnomon = Gnomon { child: gnomon.spawn().unwrap(), address: SocketAddr::from(([127, 0, 0, 1], 0)), stage: self };
         gnomon.address = until("the portal", || {
@@ -342,6 +342,24 @@ fn stopping_gnomon_asks_a_server_to_end_and_then_ends_it() {
     assert!(status.success(), "{status}: {}", gnomon.log());
     assert!(pids.iter().all(|pid| !is_there(pid)), "gone with it: {pids:?}");
     assert!(asked.elapsed() < DEADLINE, "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_state_folder_that_only_root_passes_through_keeps_no_server_from_its_own() {
+    let stage = Stage::new();
+    fs::create_dir(stage.path("closed")).unwrap();
+    fs::set_permissions(stage.path("closed"), Permissions::from_mode(0o700)).unwrap();
+    let state = stage.path("closed/state");
+    let gnomon = stage.start_as(&["portal", "--state-dir", state.to_str().unwrap()], &stage.plain(json!({})));
+    assert_eq!(gnomon.call("write", json!({"path": "kept", "text": "x"})), "written");
+    let inside: Value = serde_json::from_str(&gnomon.call("where", json!({}))).unwrap();
+    let home = inside["home"].as_str().unwrap().to_owned();
+    assert_eq!(home.starts_with("/run/gnomon-servers/"), rustix::process::geteuid().is_root(), "{home}");
+    assert_eq!(gnomon.read(&Path::new(&home).join("kept")), "x", "by its whole path too");
+    drop(gnomon);
+    if let Some(own) = Path::new(&home).parent().filter(|own| own.starts_with("/run/gnomon-servers")) {
+        fs::remove_dir_all(own).unwrap();
+    }
 }
 
 #[test]
