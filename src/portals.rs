@@ -7,9 +7,10 @@ use crate::{
 use anyhow::{Context, Result};
 use gnomon_access::Authenticator;
 use gnomon_audit::Audit;
+use gnomon_codemode::SandboxConfig;
 use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamTls};
 use gnomon_portal::{
-    Acts, Fetcher, Listening, Portal, PortalOptions, Rules,
+    Acts, CodeMode, CodeModeWorks, Fetcher, Listening, Portal, PortalOptions, Rules,
     upstream::{
         Program, Reach,
         http::{Endpoint, Limits, ServerPools},
@@ -38,11 +39,12 @@ impl Portals {
         if config.portals.is_empty() {
             return Ok(Self { listening: Vec::new(), programs: HashMap::new(), announcement: String::new() });
         }
+        let works = code_mode(config, rules)?;
         let programs = programs_of(config, state_dir)?;
         let pools = pools(config)?;
         let (mut portals, mut announcement) = (Vec::new(), String::new());
         for portal in &config.portals {
-            let portal_itself = portal_of(config, portal, &pools, &programs, rules, audit)?;
+            let portal_itself = portal_of(config, portal, &pools, &programs, (rules, audit, works.as_ref()))?;
             let listening = Listening::bind(portal_itself, portal.listen, portal.max_connections).await?;
             let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
             // Writing to a String cannot fail.
@@ -90,6 +92,16 @@ fn programs_of(config: &Config, state_dir: &Path) -> Result<HashMap<String, Arc<
     Ok(programs)
 }
 
+/// What runs Code Mode, where some portal offers it. Its process is started when it is first used.
+fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>>> {
+    if config.portals.iter().all(|portal| portal.code_mode == CodeMode::Off) {
+        return Ok(None);
+    }
+    let sandbox = SandboxConfig { workers: config.codemode.workers, ..SandboxConfig::new("/proc/self/exe", ["sandbox-zygote"]) };
+    let works = CodeModeWorks::new(sandbox, config.codemode.limits.clone(), rules.recorder.metrics().registry())?;
+    Ok(Some(Arc::new(works)))
+}
+
 fn pools(config: &Config) -> Result<Arc<ServerPools>> {
     let dialer = Dialer::new(DialOptions {
         resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
@@ -105,8 +117,7 @@ fn portal_of(
     portal: &config::Portal,
     pools: &Arc<ServerPools>,
     programs: &HashMap<String, Arc<Program>>,
-    rules: &Rules,
-    audit: Option<&Audit>,
+    (rules, audit, works): (&Rules, Option<&Audit>, Option<&Arc<CodeModeWorks>>),
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
@@ -133,6 +144,8 @@ fn portal_of(
         policy: portal.policy.clone(),
         authenticator: Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone()))),
         rules: Some(rules.clone()),
+        code_mode: portal.code_mode,
+        codemode: works.cloned(),
         acts: audit.map(|audit| Arc::new(Acts::new(audit.clone(), config.audit.durability, portal.id.as_str().into()))),
     }))
 }

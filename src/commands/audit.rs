@@ -49,6 +49,9 @@ pub struct Show {
     /// Only of this kind: call, list, request, login, login_refused, session_start, session_end, change, approval, lost
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
+    /// Only of this execution of Code Mode, with the calls that it made
+    #[arg(long, value_name = "ID")]
+    execution: Option<String>,
     /// Only the newest so many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -130,6 +133,7 @@ impl Show {
         };
         self.since.is_none_or(|since| at_ms >= when::millis(since))
             && is(&self.user, &[record.user_name.as_deref(), record.user_email.as_deref(), record.user_id.as_deref()])
+            && is(&self.execution, &[record.execution.as_deref()])
             && is(&self.server, &[record.server.as_deref()])
             && is(&self.kind, &[Some(record.kind.as_str())])
     }
@@ -167,6 +171,12 @@ fn line(record: &Record) -> String {
     }
     if let Some(duration) = record.duration_ms {
         add(format!("{duration} ms"));
+    }
+    if let Some(calls) = record.calls {
+        add(format!("{calls} calls"));
+    }
+    if let Some(execution) = &record.execution {
+        add(format!("execution {execution}"));
     }
     if let Some(policy) = &record.policy_line {
         add(format!("by {policy}"));

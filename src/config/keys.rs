@@ -440,10 +440,10 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "portals[].code_mode",
-        Shape::Word(&["off", "opt_in"]),
+        Shape::Word(&["off", "opt_in", "default_on", "enforced"]),
         "opt_in",
         "opt_in",
-        "Code Mode, which is not built yet: no client is offered it.",
+        "Code Mode ([codemode.md](../codemode.md)): for nobody, for whoever asks with `?codemode=search_and_execute`, for whoever does not say `?codemode=off`, or for everybody.",
     ),
     key(
         "portals[].policy",
@@ -497,6 +497,29 @@ pub const KEYS: &[Key] = &[
         "4",
         "Most GiB of the audit's database. Beyond it nothing more is recorded, which is told; nothing that is recorded is taken away for it.",
     ),
+    key(
+        "codemode.sandbox_seconds",
+        Shape::Number(1, 60),
+        "5",
+        "5",
+        "How long a script of Code Mode may compute, seconds; waiting for tools is not counted.",
+    ),
+    key("codemode.wall_seconds", Shape::Number(1, 600), "60", "60", "How long it may take in all, seconds."),
+    key("codemode.heap_mib", Shape::Number(4, 512), "64", "64", "Memory of a script, MiB."),
+    key("codemode.stack_kib", Shape::Number(64, 4096), "512", "512", "Its stack, KiB."),
+    key("codemode.calls", Shape::Number(1, 10_000), "100", "100", "Tool calls of a script."),
+    key("codemode.in_flight", Shape::Number(1, 256), "16", "16", "Tool calls of a script at the same time; further ones wait."),
+    key("codemode.arguments_kib", Shape::Number(1, 1024), "256", "256", "Arguments of one such call, KiB of JSON."),
+    key(
+        "codemode.result_kib",
+        Shape::Number(1, 1024),
+        "256",
+        "256",
+        "A script's result, KiB of JSON. A model is given its first 24,000 characters.",
+    ),
+    key("codemode.logs_kib", Shape::Number(1, 1024), "16", "16", "What a script may write to its console, KiB."),
+    key("codemode.code_kib", Shape::Number(1, 1024), "64", "64", "A script's code, KiB."),
+    key("codemode.workers", Shape::Number(1, 256), "16", "16", "Scripts that run at the same time; 64 more wait for at most 10 s."),
 ];
 
 /// Keys of parts that are not built yet, wherever they stand.

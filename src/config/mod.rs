@@ -3,6 +3,7 @@
 //! Values are checked once, here, and become types; everything later takes them as given. Secrets
 //! stay references until the proxy starts, so that showing a configuration can never show one.
 
+mod codemode;
 mod exports;
 pub mod keys;
 mod portals;
@@ -13,6 +14,7 @@ pub mod scopes;
 mod secret;
 mod show;
 
+pub use codemode::CodeMode;
 pub use exports::{NamedSecret, Otlp, Syslog};
 pub use portals::{At, Portal, Server};
 pub use secret::SecretRef;
@@ -56,6 +58,7 @@ pub struct Config {
     pub audit: Audit,
     /// Where secrets are that the configuration refers to, whatever for.
     pub secret_files: Vec<PathBuf>,
+    pub codemode: CodeMode,
 }
 
 /// How the audit of the portals is kept.
@@ -259,6 +262,7 @@ impl Default for Config {
             portals: Vec::new(),
             audit: Audit::default(),
             secret_files: Vec::new(),
+            codemode: CodeMode::default(),
         }
     }
 }
@@ -368,7 +372,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn file(&mut self, file: raw::File) -> Config {
         let plain = Config::default();
-        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, servers, portals, audit } = file;
+        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, servers, portals, audit, codemode } = file;
         let servers = self.servers(servers);
         let portals = self.portals(portals, &servers);
         Config {
@@ -418,6 +422,7 @@ impl Check<'_> {
             contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
             servers,
             portals,
+            codemode: self.codemode(codemode),
             audit: Audit {
                 checkpoints: self.paths(audit.checkpoints),
                 checkpoint_seconds: self.number(audit.checkpoint_seconds, "audit.checkpoint_seconds", plain.audit.checkpoint_seconds),

@@ -3,7 +3,7 @@
 use super::{Check, NamedSecret, SecretRef, programs::Program, raw};
 use crate::complaint::Complaint;
 use gnomon_access::{AuthConfig, Policy};
-use gnomon_portal::{Prefix, SessionLimits, upstream::Transport};
+use gnomon_portal::{CodeMode, Prefix, SessionLimits, upstream::Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
@@ -49,13 +49,6 @@ pub struct Portal {
     pub sessions: SessionLimits,
     pub max_request_bytes: usize,
     pub max_connections: usize,
-}
-
-/// Whether clients may ask for Code Mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeMode {
-    Off,
-    OptIn,
 }
 
 impl Server {
@@ -139,6 +132,8 @@ impl Portal {
             "code_mode": match self.code_mode {
                 CodeMode::Off => "off",
                 CodeMode::OptIn => "opt_in",
+                CodeMode::DefaultOn => "default_on",
+                CodeMode::Enforced => "enforced",
             },
             "sessions": {"max": self.sessions.most, "idle_seconds": self.sessions.idle.as_secs()},
             "max_request_bytes": self.max_request_bytes,
@@ -280,14 +275,9 @@ impl Check<'_> {
                 prefix
             }
         };
-        let code_mode = match &portal.code_mode {
-            None => CodeMode::OptIn,
-            Some(word) if matches!(word.value.as_str(), "default_on" | "enforced") => {
-                return self
-                    .refused(word.referenced, format!("Code Mode `{}` is not supported by this version yet; use opt_in", word.value));
-            }
-            Some(word) => self.choice(word, &[("off", CodeMode::Off), ("opt_in", CodeMode::OptIn)])?,
-        };
+        let modes =
+            [("off", CodeMode::Off), ("opt_in", CodeMode::OptIn), ("default_on", CodeMode::DefaultOn), ("enforced", CodeMode::Enforced)];
+        let code_mode = portal.code_mode.as_ref().map_or(Some(CodeMode::OptIn), |word| self.choice(word, &modes))?;
         let policy = match &portal.policy {
             None => Policy::default(),
             Some(source) => match Policy::compile(&source.value, &self.file.display().to_string()) {

@@ -25,6 +25,23 @@ pub struct File {
     pub servers: Vec<Server>,
     pub portals: Vec<Portal>,
     pub audit: Audit,
+    pub codemode: CodeMode,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CodeMode {
+    pub sandbox_seconds: Option<Spanned<u64>>,
+    pub wall_seconds: Option<Spanned<u64>>,
+    pub heap_mib: Option<Spanned<u64>>,
+    pub stack_kib: Option<Spanned<u64>>,
+    pub calls: Option<Spanned<u64>>,
+    pub in_flight: Option<Spanned<u64>>,
+    pub arguments_kib: Option<Spanned<u64>>,
+    pub result_kib: Option<Spanned<u64>>,
+    pub logs_kib: Option<Spanned<u64>>,
+    pub code_kib: Option<Spanned<u64>>,
+    pub workers: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

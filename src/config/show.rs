@@ -69,6 +69,7 @@ impl Config {
             "contact": self.contact,
             "servers": self.servers.iter().map(Server::to_json).collect::<Vec<_>>(),
             "portals": self.portals.iter().map(Portal::to_json).collect::<Vec<_>>(),
+            "codemode": self.codemode.to_json(),
             "audit": {
                 "checkpoints": paths(&self.audit.checkpoints),
                 "checkpoint_seconds": self.audit.checkpoint_seconds,

@@ -242,7 +242,7 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
             "{id: main, servers: [docs], listen: '0.0.0.0:1'}",
             "0.0.0.0:1 is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1",
         ),
-        ("{id: main, servers: [docs], code_mode: enforced}", "Code Mode `enforced` is not supported by this version yet; use opt_in"),
+        ("{id: main, servers: [docs], code_mode: on}", "`on`"),
         ("{id: main, servers: [docs], path: mcp}", "`mcp` is no path: it begins with `/` and has no query"),
     ] {
         let error = refusal(&format!("{servers}portals:\n  - {portal}\n"));

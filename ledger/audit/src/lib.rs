@@ -51,7 +51,7 @@ pub use checkpoint::{Checkpoint, MAX_LINE, NotACheckpoint};
 pub use delivery::MAX_UNSENT;
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use queue::{MAX_WAITING, MAX_WAITING_BYTES, Recorded};
-pub use record::{Kind, MAX_NAMES, MAX_RECORD, MAX_TEXT, Record, Status, session_digest};
+pub use record::{Kind, MAX_NAMES, MAX_RECORD, MAX_TEXT, Record, Status, session_digest, text_digest};
 pub use sink::{FileSink, Sending, Sink, SinkError};
 pub use sqlite::SqliteStore;
 pub use store::{Columns, Entry, KeptCheckpoint, Store, StoreError, Stored};

@@ -155,6 +155,13 @@ pub struct Record {
     #[serde(rename = "gnomon.execution.id", skip_serializing_if = "Option::is_none")]
     pub execution: Option<SmolStr>,
 
+    /// Of the code that was run: see [`text_digest`].
+    #[serde(rename = "gnomon.code.sha256", skip_serializing_if = "Option::is_none")]
+    pub code_sha256: Option<SmolStr>,
+    /// Calls that the code asked for.
+    #[serde(rename = "gnomon.code.calls", skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+
     #[serde(rename = "gnomon.policy.line", skip_serializing_if = "Option::is_none")]
     pub policy_line: Option<SmolStr>,
     #[serde(rename = "gnomon.policy.text", skip_serializing_if = "Option::is_none")]
@@ -291,6 +298,12 @@ pub(crate) fn timestamp(time: SystemTime) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let at = OffsetDateTime::UNIX_EPOCH + since;
     at.format(&format).unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".to_owned())
+}
+
+/// SHA-256 of a text, 64 hexadecimal digits.
+#[must_use]
+pub fn text_digest(text: &str) -> SmolStr {
+    crate::chain::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref()).into()
 }
 
 /// What stands for a session in records: its id is a credential while the session lives, and nobody who reads the audit shall

@@ -11,7 +11,7 @@ use crate::{
     upstream::Client,
 };
 use gnomon_access::{Caller, Challenge, LineRef, Peer};
-use gnomon_audit::{Audit, Kind, Record, Status, session_digest};
+use gnomon_audit::{Audit, Kind, Record, Status, session_digest, text_digest};
 use quick_cache::sync::Cache;
 use smol_str::{SmolStr, ToSmolStr};
 use std::{
@@ -172,6 +172,7 @@ impl Act {
             let mut record = Box::new(acts.record(kind));
             by(&mut record, &call.caller);
             record.method = Some(method.into());
+            record.execution.clone_from(&call.execution);
             match &call.from {
                 From::Session(session) => {
                     with(&mut record, &session.client);
@@ -198,6 +199,21 @@ impl Act {
             _ => return,
         };
         *slot = Some(name());
+    }
+
+    /// It runs code: its digest is recorded, as code may hold what people typed.
+    pub fn executes(&mut self, execution: &SmolStr, code: &str) {
+        let Some((_, record)) = &mut self.open else { return };
+        record.execution = Some(execution.clone());
+        record.code_sha256 = Some(text_digest(code));
+        record.request_bytes = Some(code.len() as u64);
+    }
+
+    /// The code asked for so many calls.
+    pub fn called(&mut self, calls: u32) {
+        if let Some((_, record)) = &mut self.open {
+            record.calls = Some(calls.into());
+        }
     }
 
     /// The server that it goes to.

@@ -5,6 +5,7 @@ use crate::{
     era::meta,
     judged::{Judged, Whose},
     members::Members,
+    offer::Offer,
     parked::ParkedCall,
     portal::{Portal, as_text, with_text},
     route::{NotRouted, Routed, shortened},
@@ -53,11 +54,16 @@ pub enum From {
 }
 
 /// A request with its way to the client.
+#[derive(Clone)]
 pub struct Call {
     pub caller: Arc<Caller>,
     pub from: From,
     /// The client's `User-Agent`.
     pub agent: Option<HeaderValue>,
+    /// What the client is offered.
+    pub(crate) offer: Offer,
+    /// The execution of Code Mode that asks.
+    pub execution: Option<SmolStr>,
     pub emit: mpsc::Sender<Emission>,
 }
 
@@ -67,7 +73,7 @@ impl Call {
             From::Session(session) => &session.client,
             From::Stateless(client) => client,
         };
-        Whose { caller: &self.caller, client, agent: self.agent.as_ref() }
+        Whose { caller: &self.caller, client, agent: self.agent.as_ref(), execution: self.execution.as_ref() }
     }
 }
 
@@ -111,6 +117,22 @@ enum Driven {
 impl Portal {
     /// Has a request done, and recorded.
     pub(crate) async fn perform(&self, call: &Call, request: &Request) -> Outcome {
+        if request.method == "tools/call" {
+            match call.offer {
+                Offer::Code => return self.run_code(call, request).await,
+                Offer::Names | Offer::Query => {
+                    if let Some(answered) = self.own_tool(call, request).await {
+                        return answered;
+                    }
+                }
+                Offer::Full => {}
+            }
+        }
+        self.direct(call, request).await
+    }
+
+    /// The one road to a server, whichever way a request came.
+    pub(crate) async fn direct(&self, call: &Call, request: &Request) -> Outcome {
         let kind = match request.method.as_str() {
             "tools/call" | "prompts/get" | "resources/read" => audit::Kind::Call,
             _ => audit::Kind::Request,

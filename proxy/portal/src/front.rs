@@ -10,6 +10,7 @@ use crate::{
     call::Emission,
     era::{self, meta},
     members::Members,
+    offer::Offer,
     outflow::{Heard, Outflow, Stream},
     portal::Portal,
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
@@ -68,6 +69,10 @@ impl Portal {
         if let Some(acts) = acts {
             acts.let_in(&caller);
         }
+        let offer = match Offer::asked_for(parts.uri.query(), self.options.code_mode) {
+            Ok(offer) => offer,
+            Err(why) => return plain(StatusCode::BAD_REQUEST, &why),
+        };
         let modern = parts.headers.get(VERSION).and_then(|v| v.to_str().ok()).is_some_and(era::claims_modern);
         match parts.method {
             Method::POST => {
@@ -75,7 +80,7 @@ impl Portal {
                     Ok(body) => body,
                     Err(response) => return response,
                 };
-                self.post(caller, &parts.headers, body).await
+                self.post(Asker { caller, offer }, &parts.headers, body).await
             }
             Method::GET if !modern => self.listen(&caller, &parts.headers).await,
             Method::DELETE if !modern => self.end(&caller, &parts.headers).await,
@@ -112,7 +117,7 @@ impl Portal {
         matches!(host, "localhost" | "127.0.0.1" | "[::1]") || self.options.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
 
-    async fn post(self: &Arc<Self>, caller: Arc<Caller>, headers: &HeaderMap, body: Bytes) -> Response<Outflow> {
+    async fn post(self: &Arc<Self>, asker: Asker, headers: &HeaderMap, body: Bytes) -> Response<Outflow> {
         let json = headers
             .get(CONTENT_TYPE)
             .and_then(|v| v.to_str().ok())
@@ -130,17 +135,23 @@ impl Portal {
             return refused(StatusCode::NOT_ACCEPTABLE, None, RpcError::new(INVALID_REQUEST, text));
         }
         if let Some(elements) = Message::batch(&body) {
-            return self.batch(caller, headers, elements).await;
+            return self.batch(asker, headers, elements).await;
         }
         let message = match Message::read(&body) {
             Ok(message) => message,
             Err(error) => return refused(StatusCode::BAD_REQUEST, None, error),
         };
         if is_modern(headers, &message) {
-            return self.stateless_post(caller, headers, message, accepts).await;
+            return self.stateless_post(asker, headers, message, accepts).await;
         }
-        self.session_post(caller, headers, message, accepts).await
+        self.session_post(asker, headers, message, accepts).await
     }
+}
+
+/// Who asks, and what they are offered.
+pub(crate) struct Asker {
+    pub caller: Arc<Caller>,
+    pub offer: Offer,
 }
 
 /// Whether a message says that it is of the stateless era.

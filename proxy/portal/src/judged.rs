@@ -51,6 +51,8 @@ pub(crate) struct Whose<'a> {
     pub client: &'a Client,
     /// The client's `User-Agent`.
     pub agent: Option<&'a HeaderValue>,
+    /// The execution of Code Mode that asks.
+    pub execution: Option<&'a SmolStr>,
 }
 
 /// A message as it is judged: pieces of its JSON.
@@ -273,7 +275,8 @@ fn spoken(message: &Message) -> Option<Text<'_>> {
 }
 
 /// Who asks, as events and rules name it.
-fn describe(seen: &mut Observation, Whose { caller, client, .. }: Whose<'_>) {
+fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
+    seen.set_some(Field::ExecutionId, execution.cloned());
     seen.set(Field::SourceAddress, caller.address.to_string());
     seen.set_some(Field::UserName, caller.email.clone().or_else(|| caller.user.clone()));
     if !caller.groups.is_empty() {

@@ -4,9 +4,10 @@ use crate::{
     call::{Call, From},
     catalogue::Kind,
     era,
-    front::{Accepts, Way, document, plain, refused, respond, streamed},
+    front::{Accepts, Asker, Way, document, plain, refused, respond, streamed},
     judged::Whose,
     members::Members,
+    offer::Offer,
     outflow::{Outflow, event},
     portal::Portal,
     rpc::{self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError, quoted},
@@ -30,7 +31,7 @@ const MAX_BATCH: usize = 64;
 impl Portal {
     pub(crate) async fn session_post(
         self: &Arc<Self>,
-        caller: Arc<Caller>,
+        Asker { caller, offer }: Asker,
         headers: &HeaderMap,
         message: Message,
         accepts: Accepts,
@@ -38,7 +39,7 @@ impl Portal {
         if let Message::Request(request) = &message
             && request.method == "initialize"
         {
-            return self.initialize(&caller, request).await;
+            return self.initialize(&caller, offer, request).await;
         }
         let id = match &message {
             Message::Request(request) => Some(&request.id),
@@ -49,14 +50,16 @@ impl Portal {
             Err(response) => return response,
         };
         match message {
-            Message::Request(request) => self.session_request(caller, session, (headers.get(USER_AGENT).cloned(), request), accepts).await,
+            Message::Request(request) => {
+                self.session_request(Asker { caller, offer }, session, (headers.get(USER_AGENT).cloned(), request), accepts).await
+            }
             Message::Notification(notification) => {
-                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT) };
+                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT), execution: None };
                 self.session_notification(&session, whose, notification).await;
                 plain(StatusCode::ACCEPTED, "")
             }
             Message::Response(response) => {
-                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT) };
+                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT), execution: None };
                 session.answered(whose, response).await;
                 plain(StatusCode::ACCEPTED, "")
             }
@@ -80,7 +83,7 @@ impl Portal {
         session.ok_or_else(|| invalid(StatusCode::NOT_FOUND, "the session is not known, or no longer; begin with `initialize`"))
     }
 
-    async fn initialize(self: &Arc<Self>, caller: &Caller, request: &Request) -> Response<Outflow> {
+    async fn initialize(self: &Arc<Self>, caller: &Caller, offer: Offer, request: &Request) -> Response<Outflow> {
         let Ok(params) = Members::of(request.params.as_ref()) else {
             return refused(StatusCode::OK, Some(&request.id), RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"));
         };
@@ -96,7 +99,7 @@ impl Portal {
             }
         };
         let mut result = json!({"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info()});
-        if let Some(instructions) = self.instructions() {
+        if let Some(instructions) = self.instructions(offer) {
             result["instructions"] = instructions.into();
         }
         let mut response = document(StatusCode::OK, rpc::response(Some(&request.id), &Outcome::of(&result)));
@@ -108,7 +111,7 @@ impl Portal {
 
     async fn session_request(
         self: &Arc<Self>,
-        caller: Arc<Caller>,
+        Asker { caller, offer }: Asker,
         session: Arc<Session>,
         (agent, request): (Option<HeaderValue>, Request),
         accepts: Accepts,
@@ -122,7 +125,7 @@ impl Portal {
             accepts,
             way,
             move |emit| async move {
-                let call = Call { caller, from: From::Session(session.clone()), agent, emit };
+                let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, emit };
                 portal.session_outcome(&call, &session, &request).await
             },
             move |outcome| document(StatusCode::OK, rpc::response(Some(&id), &outcome)),
@@ -239,7 +242,12 @@ impl Portal {
     }
 
     /// Several messages at once, as only 2025-03-26 has them.
-    pub(crate) async fn batch(self: &Arc<Self>, caller: Arc<Caller>, headers: &HeaderMap, elements: Vec<Bytes>) -> Response<Outflow> {
+    pub(crate) async fn batch(
+        self: &Arc<Self>,
+        Asker { caller, offer }: Asker,
+        headers: &HeaderMap,
+        elements: Vec<Bytes>,
+    ) -> Response<Outflow> {
         let invalid = |text: &str| refused(StatusCode::BAD_REQUEST, None, RpcError::new(INVALID_REQUEST, text));
         let session = match self.session(&caller, headers, None) {
             Ok(session) if session.client.version == "2025-03-26" => session,
@@ -252,7 +260,7 @@ impl Portal {
         // What is said meanwhile has no place in one document.
         let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
         let agent = headers.get(USER_AGENT).cloned();
-        let call = Call { caller, from: From::Session(session.clone()), agent, emit };
+        let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, emit };
         let mut answers: Vec<Bytes> = Vec::new();
         for element in elements {
             match Message::read(&element) {

@@ -16,6 +16,7 @@
 mod acts;
 mod call;
 pub mod catalogue;
+mod codemode;
 pub mod era;
 mod fetch;
 mod front;
@@ -24,7 +25,9 @@ mod legacy;
 pub mod members;
 mod mirror;
 mod modern;
+mod offer;
 mod outflow;
+mod own;
 mod parked;
 mod portal;
 mod route;
@@ -37,8 +40,10 @@ mod view;
 mod watched;
 
 pub use acts::{Acts, Durability};
+pub use codemode::CodeModeWorks;
 pub use fetch::Fetcher;
 pub use judged::Rules;
+pub use offer::CodeMode;
 pub use outflow::Outflow;
 pub use portal::{Portal, PortalOptions};
 pub use serve::{Listening, PortalError};

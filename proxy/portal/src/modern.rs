@@ -4,10 +4,11 @@ use crate::{
     call::{Call, Emission, From},
     catalogue::Kind,
     era::{self, meta},
-    front::{Accepts, Way, document, plain, refused, respond},
+    front::{Accepts, Asker, Way, document, plain, refused, respond},
     legacy::{list_changed, unknown_method},
     members::Members,
     mirror::{self, Mismatch},
+    offer::Offer,
     outflow::Outflow,
     portal::{Portal, with_member, with_text},
     rpc::{
@@ -19,7 +20,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use gnomon_access::Caller;
 use http::{HeaderMap, Response, StatusCode, header::USER_AGENT};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
@@ -39,7 +39,7 @@ struct Stated {
 impl Portal {
     pub(crate) async fn stateless_post(
         self: &Arc<Self>,
-        caller: Arc<Caller>,
+        Asker { caller, offer }: Asker,
         headers: &HeaderMap,
         message: Message,
         accepts: Accepts,
@@ -68,7 +68,7 @@ impl Portal {
             if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
             Way::Connection,
             move |emit| async move {
-                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, emit };
+                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, offer, execution: None, emit };
                 Some(portal.stateless_outcome(&call, &stated, &request).await)
             },
             move |outcome| document(status(&outcome), rpc::response(Some(&id), &outcome)),
@@ -137,7 +137,7 @@ impl Portal {
             return self.listed(call, kind, finish).await;
         }
         match request.method.as_str() {
-            "server/discover" => self.discover(),
+            "server/discover" => self.discover(call.offer),
             "subscriptions/listen" => self.subscribe(call, request).await,
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
                 let outcome = self.perform(call, request).await;
@@ -159,7 +159,7 @@ impl Portal {
         }
     }
 
-    fn discover(&self) -> Outcome {
+    fn discover(&self, offer: Offer) -> Outcome {
         let versions: Vec<&str> = era::spoken().collect();
         let mut result = json!({
             "resultType": "complete",
@@ -169,7 +169,7 @@ impl Portal {
             "cacheScope": "private",
             "_meta": {meta::SERVER: self.info()},
         });
-        if let Some(instructions) = self.instructions() {
+        if let Some(instructions) = self.instructions(offer) {
             result["instructions"] = instructions.into();
         }
         Outcome::of(&result)

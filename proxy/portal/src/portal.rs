@@ -4,8 +4,11 @@ use crate::{
     acts::{Act, Acts, Ending},
     call::Call,
     catalogue::Kind,
+    codemode::{self, CodeModeWorks},
     judged::{Judge, Rules},
     members::Members,
+    offer::{CodeMode, Offer},
+    own,
     parked::Parked,
     rpc::{Outcome, quoted},
     session::{SessionLimits, Sessions},
@@ -58,6 +61,10 @@ pub struct PortalOptions {
     pub rules: Option<Rules>,
     /// What records who did what; without it nothing does.
     pub acts: Option<Arc<Acts>>,
+    /// Whether clients may, or must, use Code Mode.
+    pub code_mode: CodeMode,
+    /// What runs it; without it there is none.
+    pub codemode: Option<Arc<CodeModeWorks>>,
 }
 
 /// A portal.
@@ -120,7 +127,19 @@ impl Portal {
     /// A list, which the audit tells of.
     pub(crate) async fn listed(&self, call: &Call, kind: Kind, finish: impl FnOnce(Bytes) -> Outcome) -> Outcome {
         let act = Act::begin(self, gnomon_audit::Kind::List, call, kind.method());
-        let list = finish(self.list(&call.caller, kind).await);
+        let list = match (kind, call.offer) {
+            (Kind::Tool, Offer::Full) => self.list(&call.caller, kind).await,
+            (Kind::Tool, Offer::Names) => self.list_names(&call.caller).await,
+            (Kind::Tool, Offer::Query) => Bytes::from(format!("{{\"tools\":[{}]}}", own::QUERY_AND_EXECUTE)),
+            (Kind::Tool, Offer::Code) => {
+                if let Some(works) = &self.options.codemode {
+                    works.list_was(self.list(&call.caller, kind).await.len());
+                }
+                Bytes::from(format!("{{\"tools\":[{}]}}", codemode::TOOLS))
+            }
+            _ => self.list(&call.caller, kind).await,
+        };
+        let list = finish(list);
         act.end(Ending::of(Status::Ok), list).await
     }
 
@@ -241,7 +260,11 @@ impl Portal {
     }
 
     /// How to use it: what the servers say, and which are missing.
-    pub(crate) fn instructions(&self) -> Option<String> {
+    pub(crate) fn instructions(&self, offer: Offer) -> Option<String> {
+        // They would grow with every server, which is what the others are for.
+        if offer != Offer::Full {
+            return None;
+        }
         let mut parts = Vec::new();
         for server in &self.servers {
             let presence = server.presence();

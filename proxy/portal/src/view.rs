@@ -11,10 +11,11 @@ use crate::{
     upstream::Upstream,
 };
 use bytes::Bytes;
+use gnomon_codemode::{Entry as SearchEntry, Index};
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::{HashMap, hash_map},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// Whether names carry their server's id.
@@ -45,6 +46,7 @@ pub struct View {
     entries: [Vec<Arc<Exposed>>; 4],
     names: [HashMap<SmolStr, Arc<Exposed>>; 4],
     generations: Vec<u64>,
+    index: OnceLock<Index>,
 }
 
 impl View {
@@ -85,6 +87,22 @@ impl View {
     pub fn is_current(&self, servers: &[Arc<Upstream>]) -> bool {
         self.generations.len() == servers.len()
             && self.generations.iter().zip(servers).all(|(generation, server)| *generation == server.lists().generation)
+    }
+
+    /// Finds tools by words; made when it is first asked for.
+    pub(crate) fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let entries: Vec<(SmolStr, serde_json::Value)> = self
+                .all(Kind::Tool)
+                .iter()
+                .map(|exposed| (exposed.name.clone(), serde_json::from_slice(&exposed.entry.text).unwrap_or_default()))
+                .collect();
+            Index::new(entries.iter().map(|(name, entry)| SearchEntry {
+                name,
+                description: entry["description"].as_str().unwrap_or_default(),
+                input: entry.get("inputSchema"),
+            }))
+        })
     }
 
     /// All entries of a kind, in order.

@@ -31,6 +31,6 @@ mod value;
 pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, Kind, Retention, Role, UnknownField};
 pub use judgement::{Action, Channel, Class, Confidence, Correlation, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord};
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
-pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, UNUSUAL_VOLUME};
+pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};
 pub use value::Value;

@@ -39,8 +39,19 @@ pub const UNUSUAL_VOLUME: OwnRule = OwnRule {
           `gnomon events --where server.address=SERVER --since 2h`.",
 };
 
+/// A worker of Code Mode did what no script can make it do.
+pub const SANDBOX_VIOLATION: OwnRule = OwnRule {
+    id: "b5b1f0c2-6d0f-4f0e-9a52-7f7c7a6b1d94",
+    name: "Code Mode worker broke out of its bounds",
+    level: Level::Critical,
+    class: Class::Threat,
+    doc: "A script of Code Mode made its worker use a forbidden system call, die in an unusual way, or speak against its protocol: the \
+          engine is broken, or was broken into. The worker is dead and had no files, network or secrets. See whose script it was: \
+          `gnomon audit show`, by the execution's id; and keep `gnomon events show` of this one for its analysis.",
+};
+
 /// All of them.
-pub const OWN_RULES: &[OwnRule] = &[APPROVAL_EXPIRED, UNUSUAL_VOLUME];
+pub const OWN_RULES: &[OwnRule] = &[APPROVAL_EXPIRED, UNUSUAL_VOLUME, SANDBOX_VIOLATION];
 
 impl OwnRule {
     /// Says in an observation that this was detected. Nothing is stopped by it.

@@ -16,6 +16,8 @@ pub struct Client {
     address: SocketAddr,
     session: Option<String>,
     next: u64,
+    /// Of the URL.
+    query: &'static str,
 }
 
 /// What a portal answered.
@@ -41,7 +43,7 @@ impl Answer {
 impl Client {
     /// Of the stateless era.
     pub fn modern(address: SocketAddr) -> Self {
-        Self { http: Http::builder(TokioExecutor::new()).build_http(), address, session: None, next: 1 }
+        Self { http: Http::builder(TokioExecutor::new()).build_http(), address, session: None, next: 1, query: "" }
     }
 
     /// Of the older era, with a session.
@@ -52,6 +54,12 @@ impl Client {
         assert!(client.session.is_some(), "{answer:?}");
         client.post(&[("mcp-session-id", &client.session())], json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
         client
+    }
+
+    /// With this query in the portal's URL.
+    pub fn at(mut self, query: &'static str) -> Self {
+        self.query = query;
+        self
     }
 
     pub async fn initialize(&self) -> Answer {
@@ -122,7 +130,7 @@ impl Client {
     pub fn build(&self, method: Method, headers: &[(&str, &str)], body: String) -> Request<Full<Bytes>> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("http://{}/mcp", self.address))
+            .uri(format!("http://{}/mcp{}", self.address, self.query))
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream");
         for (name, value) in headers {

@@ -4,6 +4,7 @@
 mod admission;
 mod audited;
 mod client;
+mod coded;
 mod eras;
 mod failures;
 mod judged;
@@ -13,13 +14,14 @@ mod server;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
 use gnomon_audit::{Audit, AuditOptions, Record, SigningKey, SqliteStore, Store as _};
+use gnomon_codemode::SandboxConfig;
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, PoolOptions, Pools, UpstreamTls};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_portal::{
-    Acts, Durability, Fetcher, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
+    Acts, CodeMode, CodeModeWorks, Durability, Fetcher, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
     upstream::{
         Program, Reach, Transport,
         http::{Endpoint, Limits},
@@ -87,6 +89,7 @@ struct Setup {
     limits: Limits,
     rules: Vec<Source>,
     durability: Durability,
+    code_mode: CodeMode,
     /// Pages of the audit's database.
     room: u64,
 }
@@ -102,6 +105,7 @@ impl Setup {
             limits: Limits { patience: Duration::from_secs(20), message: 1 << 20 },
             rules: Vec::new(),
             durability: Durability::Soon,
+            code_mode: CodeMode::OptIn,
             room: 1 << 30,
         }
     }
@@ -139,6 +143,11 @@ impl Setup {
         self
     }
 
+    fn code_mode(mut self, mode: CodeMode) -> Self {
+        self.code_mode = mode;
+        self
+    }
+
     fn prefix(mut self, prefix: Prefix) -> Self {
         self.prefix = prefix;
         self
@@ -166,6 +175,9 @@ impl Setup {
         let store = SqliteStore::open(&dir.path().join("audit.sqlite"), self.room).await.unwrap();
         let key = SigningKey::generate().unwrap();
         let (audit, audit_writer) = Audit::start(Box::new(store), key, Vec::new(), AuditOptions::default()).await.unwrap();
+        let zygote = SandboxConfig::new(env!("CARGO_BIN_EXE_portal-zygote"), [] as [&str; 0]);
+        let limits = gnomon_codemode::Limits { sandbox_time: Duration::from_secs(2), ..gnomon_codemode::Limits::default() };
+        let works = CodeModeWorks::new(zygote, limits, recorder.metrics().registry()).unwrap();
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
             servers: servers.chain(programs).collect(),
@@ -177,7 +189,9 @@ impl Setup {
             path: "/mcp".to_owned(),
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
             authenticator: Authenticator::new(auth, Arc::new(Fetcher::new(pools))),
-            rules: Some(Rules { inspector, recorder }),
+            rules: Some(Rules { inspector, recorder: recorder.clone() }),
+            code_mode: self.code_mode,
+            codemode: Some(Arc::new(works)),
             acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()))),
         });
         let listening = Listening::bind(portal, "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();

@@ -65,7 +65,12 @@ struct Inner {
     sessions: Mutex<HashMap<String, usize>>,
     asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     cancelled: watch::Sender<usize>,
+    /// Tools of its own in place of the usual ones: the list, and what calls come to.
+    shop: Option<(Value, Shop)>,
 }
+
+/// Answers a call of a tool with these arguments.
+pub type Shop = fn(&str, &Value) -> Value;
 
 /// A running server.
 pub struct Server {
@@ -82,7 +87,16 @@ impl Server {
         Self::start_at(name, speaks, "127.0.0.1:0".parse().unwrap()).await
     }
 
+    /// One with these tools.
+    pub async fn with_tools(name: &'static str, speaks: Speaks, tools: Value, shop: Shop) -> Self {
+        Self::open(name, speaks, "127.0.0.1:0".parse().unwrap(), Some((tools, shop))).await
+    }
+
     pub async fn start_at(name: &'static str, speaks: Speaks, address: SocketAddr) -> Self {
+        Self::open(name, speaks, address, None).await
+    }
+
+    async fn open(name: &'static str, speaks: Speaks, address: SocketAddr, shop: Option<(Value, Shop)>) -> Self {
         let (mood, moods) = watch::channel(Mood::Well);
         let inner = Arc::new(Inner {
             name,
@@ -92,6 +106,7 @@ impl Server {
             sessions: Mutex::default(),
             asked: Mutex::default(),
             cancelled: watch::Sender::new(0),
+            shop,
         });
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -315,6 +330,13 @@ impl Inner {
             }
             value
         };
+        if let Some((tools, shop)) = &self.shop {
+            match (body["method"].as_str(), params["name"].as_str()) {
+                (Some("tools/list"), _) => return whole(200, result(id, complete(json!({"tools": tools})))),
+                (Some("tools/call"), Some(tool)) => return whole(200, result(id, complete(shop(tool, &params["arguments"])))),
+                _ => {}
+            }
+        }
         match (body["method"].as_str().unwrap_or_default(), params["name"].as_str()) {
             ("ping", _) => whole(200, result(id, json!({}))),
             ("tools/list", _) => {

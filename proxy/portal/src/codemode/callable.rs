@@ -1,0 +1,179 @@
+//! The tools of a caller by the names that JavaScript can call them by.
+
+use crate::{
+    catalogue::Kind,
+    members::Members,
+    portal::Portal,
+    rpc::quoted,
+    view::{Exposed, View},
+};
+use gnomon_access::Caller;
+use smol_str::{SmolStr, format_smolstr};
+use std::{collections::HashMap, sync::Arc};
+
+/// Words that are no names in JavaScript (ECMA-262, 12.7.2), those of strict mode included.
+const RESERVED: &[&str] = &[
+    "arguments",
+    "await",
+    "break",
+    "case",
+    "catch",
+    "class",
+    "const",
+    "continue",
+    "debugger",
+    "default",
+    "delete",
+    "do",
+    "else",
+    "enum",
+    "eval",
+    "export",
+    "extends",
+    "false",
+    "finally",
+    "for",
+    "function",
+    "if",
+    "implements",
+    "import",
+    "in",
+    "instanceof",
+    "interface",
+    "let",
+    "new",
+    "null",
+    "package",
+    "private",
+    "protected",
+    "public",
+    "return",
+    "static",
+    "super",
+    "switch",
+    "this",
+    "throw",
+    "true",
+    "try",
+    "typeof",
+    "var",
+    "void",
+    "while",
+    "with",
+    "yield",
+];
+
+/// What a caller may call.
+pub(crate) struct Callable {
+    view: Arc<View>,
+    /// The name of each tool of the view; none where the caller may not know of it.
+    names: Vec<Option<SmolStr>>,
+    places: HashMap<SmolStr, usize>,
+}
+
+impl Callable {
+    /// What this caller may call now.
+    pub fn of(portal: &Portal, caller: &Caller) -> Self {
+        let view = portal.view();
+        let tools = view.all(Kind::Tool);
+        let plain: Vec<Option<SmolStr>> =
+            tools.iter().map(|exposed| portal.shows(caller, Kind::Tool, exposed).then(|| identifier(&exposed.name))).collect();
+        let mut wanted: HashMap<&SmolStr, usize> = HashMap::new();
+        for name in plain.iter().flatten() {
+            *wanted.entry(name).or_default() += 1;
+        }
+        let name = |(exposed, plain): (&Arc<Exposed>, &Option<SmolStr>)| {
+            let plain = plain.as_ref()?;
+            let alone = wanted.get(plain) == Some(&1) && !gnomon_codemode::RESERVED.contains(&plain.as_str());
+            // Neither of two that would be called alike gets the name: which one was meant could not be told.
+            Some(if alone { plain.clone() } else { format_smolstr!("{plain}_{:08x}", fnv(exposed.name.as_bytes())) })
+        };
+        let names: Vec<Option<SmolStr>> = tools.iter().zip(&plain).map(name).collect();
+        let places = names.iter().enumerate().filter_map(|(place, name)| Some((name.clone()?, place))).collect();
+        Self { names, places, view }
+    }
+
+    /// The tool of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Exposed>> {
+        self.view.all(Kind::Tool).get(*self.places.get(name)?)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &SmolStr> {
+        self.names.iter().flatten()
+    }
+
+    /// All tools with their names, in the order of the lists.
+    pub fn tools(&self) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
+        self.names.iter().zip(self.view.all(Kind::Tool)).filter_map(|(name, exposed)| Some((name.as_ref()?, exposed)))
+    }
+
+    /// The tools that fit these words best, the best first.
+    pub fn ranked(&self, query: &str, limit: usize) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
+        let hits = self.view.index().search(query, limit, |place| self.names.get(place).is_some_and(Option::is_some));
+        hits.into_iter().filter_map(|hit| Some((self.names.get(hit.entry)?.as_ref()?, self.view.all(Kind::Tool).get(hit.entry)?)))
+    }
+
+    /// What is told of a tool, JSON.
+    pub fn told(portal: &Portal, name: &str, exposed: &Exposed) -> Vec<u8> {
+        let server = &portal.servers[exposed.server].id;
+        let mut text = format!("{{\"name\":{},\"server\":{}", quoted(name), quoted(server)).into_bytes();
+        if let Ok(members) = Members::read(&exposed.entry.text) {
+            for key in ["description", "inputSchema", "outputSchema", "annotations"] {
+                if let Some(json) = members.get(key) {
+                    text.extend_from_slice(format!(",\"{key}\":").as_bytes());
+                    text.extend_from_slice(json.as_bytes());
+                }
+            }
+        }
+        text.push(b'}');
+        text
+    }
+}
+
+/// A name as JavaScript has it: `-`, `.` and blanks become `_`, what else no identifier may hold falls away.
+fn identifier(name: &str) -> SmolStr {
+    let kept = name.chars().filter_map(|c| match c {
+        '-' | '.' | ' ' | '\t' => Some('_'),
+        c if c.is_ascii_alphanumeric() || matches!(c, '_' | '$') => Some(c),
+        _ => None,
+    });
+    let mut text: String = kept.collect();
+    if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) {
+        text.insert(0, '_');
+    }
+    if RESERVED.contains(&text.as_str()) {
+        text.push('_');
+    }
+    text.into()
+}
+
+/// FNV-1a, 32 bits: tells names apart that look alike as identifiers.
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_identifiers() {
+        for (name, identifier_) in [
+            ("jira_search-issues", "jira_search_issues"),
+            ("drive_get.content v2", "drive_get_content_v2"),
+            ("7zip_list", "_7zip_list"),
+            ("größe", "gre"),
+            ("delete", "delete_"),
+            ("", "_"),
+            ("__proto__", "__proto__"),
+        ] {
+            assert_eq!(identifier(name), identifier_);
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_language_is_in_order_so_that_none_stands_twice() {
+        assert!(RESERVED.is_sorted() && RESERVED.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

@@ -1,0 +1,224 @@
+//! Code Mode: two tools in place of all, whose argument is JavaScript over the others.
+//!
+//! What a script may call is what its caller may call, and each call takes the very road of a direct one: policy, schemas,
+//! rules, audit. The script runs in the sandbox of `gnomon-codemode`, which knows none of that.
+
+mod callable;
+mod host;
+mod output;
+
+use crate::{
+    acts::{Act, Ending},
+    call::{Call, failed_tool},
+    members::Members,
+    portal::Portal,
+    rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
+};
+use callable::Callable;
+use gnomon_audit::{Kind, Status};
+use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError, State};
+use gnomon_inspect::Sighting;
+use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
+use host::Host;
+use output::{Failure, text_of};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use serde_json::json;
+use smol_str::{SmolStr, ToSmolStr};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// Finds tools.
+pub(crate) const SEARCH: &str = "portal_codemode_search";
+/// Calls them.
+pub(crate) const EXECUTE: &str = "portal_codemode_execute";
+
+/// The two tools as they are listed. Every word of it is in the context of every model that uses the portal.
+pub(crate) const TOOLS: &str = concat!(
+    r#"{"name":"portal_codemode_search","description":"Find tools with JavaScript: `code` is an async arrow function. "#,
+    r#"`codemode.search(text, {limit})` ranks tools, `codemode.tools()` gives all; each is {name, server, description, inputSchema, outputSchema?}. "#,
+    r#"`codemode.describe(name)` gives its TypeScript declaration. Return only what you need:\n"#,
+    r#"async () => (await codemode.search('update ticket')).map(t => ({name: t.name, params: Object.keys(t.inputSchema.properties ?? {})}))","#,
+    r#""inputSchema":{"type":"object","properties":{"code":{"type":"string"}},"required":["code"]},"annotations":{"readOnlyHint":true}},"#,
+    r#"{"name":"portal_codemode_execute","description":"Call tools with JavaScript: `code` is an async arrow function; its result is the answer. "#,
+    r#"`await codemode.<name>(args)`, by names that portal_codemode_search gives, resolves to the tool's plain value and throws if it fails. "#,
+    r#"Chain calls, run independent ones with Promise.all, and return only what is needed: long results are cut. "#,
+    r#"console.log is shown. There is no network, file or timer.\n"#,
+    r#"async () => { const [t] = await codemode.jira_search({query: 'crash'}); return codemode.jira_get({key: t.key}); }","#,
+    r#""inputSchema":{"type":"object","properties":{"code":{"type":"string"}},"required":["code"]}}"#
+);
+
+/// What a portal needs for Code Mode. One for all portals of a gnomon.
+pub struct CodeModeWorks {
+    config: SandboxConfig,
+    limits: Limits,
+    sandbox: OnceCell<Sandbox>,
+    executions: IntCounterVec,
+    calls: IntCounter,
+    layers: IntGaugeVec,
+    saved: IntCounter,
+}
+
+impl CodeModeWorks {
+    /// Nothing runs before it is used. `program` with `arguments` becomes the sandbox's process.
+    ///
+    /// # Errors
+    /// When a metric's name is taken.
+    pub fn new(config: SandboxConfig, limits: Limits, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let executions = IntCounterVec::new(
+            Opts::new("gnomon_codemode_executions_total", "Scripts that were run in Code Mode, by how they ended."),
+            &["tool", "outcome"],
+        )?;
+        let calls = IntCounter::new("gnomon_codemode_calls_total", "Calls that scripts asked for.")?;
+        let layers = IntGaugeVec::new(
+            Opts::new("gnomon_sandbox_layer", "1 for the state that each layer of the sandbox is in: enforced, partial or absent."),
+            &["layer", "state"],
+        )?;
+        let saved = IntCounter::new(
+            "gnomon_codemode_tokens_saved_total",
+            "Tokens by which lists were shorter than those of all tools: an estimate, a quarter of the difference in bytes.",
+        )?;
+        registry.register(Box::new(executions.clone()))?;
+        registry.register(Box::new(calls.clone()))?;
+        registry.register(Box::new(layers.clone()))?;
+        registry.register(Box::new(saved.clone()))?;
+        for tool in [SEARCH, EXECUTE] {
+            for outcome in ["value", "thrown", "limit", "violation", "lost", "busy"] {
+                executions.with_label_values(&[tool, outcome]);
+            }
+        }
+        Ok(Self { config, limits, sandbox: OnceCell::new(), executions, calls, layers, saved })
+    }
+
+    /// The sandbox, started if it was not.
+    ///
+    /// # Errors
+    /// This host allows none.
+    pub async fn sandbox(&self) -> Result<&Sandbox, StartError> {
+        let start = || async {
+            let sandbox = Sandbox::start(self.config.clone()).await?;
+            for (layer, state) in sandbox.layers().await.iter().flat_map(gnomon_codemode::Layers::each) {
+                for (word, its) in [("enforced", State::Enforced), ("partial", State::Partial), ("absent", State::Absent)] {
+                    self.layers.with_label_values(&[layer, word]).set((state == its).into());
+                }
+                if state != State::Enforced {
+                    tracing::warn!(layer, ?state, "a layer of Code Mode's sandbox does not hold on this host");
+                }
+            }
+            Ok(sandbox)
+        };
+        self.sandbox.get_or_try_init(start).await
+    }
+
+    /// A list of the two tools was given in place of one so long.
+    pub(crate) fn list_was(&self, bytes: usize) {
+        self.saved.inc_by((bytes.saturating_sub(TOOLS.len()) / 4) as u64);
+    }
+}
+
+impl Portal {
+    fn alert_violation(&self, call: &Call, execution: &SmolStr, violation: &str) {
+        let Some(rules) = &self.options.rules else { return };
+        let mut seen = Observation::new();
+        seen.set(Field::Vantage, "portal");
+        seen.set(Field::PortalId, self.options.id.clone());
+        seen.set(Field::ExecutionId, execution.clone());
+        seen.set(Field::SourceAddress, call.caller.address.to_smolstr());
+        seen.set_some(Field::UserName, call.caller.email.clone().or_else(|| call.caller.user.clone()));
+        seen.set(Field::Message, violation);
+        SANDBOX_VIOLATION.stamp(&mut seen);
+        let class = SANDBOX_VIOLATION.class;
+        rules.recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class, call: 0 }]);
+    }
+
+    /// Runs one of the two tools.
+    pub(crate) async fn run_code(&self, call: &Call, request: &Request) -> Outcome {
+        let mut act = Act::begin(self, Kind::Call, call, &request.method);
+        let wrong = |text: String| RpcError::new(INVALID_PARAMS, text).into();
+        let Ok(params) = Members::of(request.params.as_ref()) else {
+            return act.end(refused("malformed"), wrong("a member stands twice in `params`".to_owned())).await;
+        };
+        let name = params.text("name").unwrap_or_default();
+        act.names(|| crate::route::shortened(&name).into());
+        let tool = match &*name {
+            SEARCH => SEARCH,
+            EXECUTE => EXECUTE,
+            other => {
+                let other = crate::route::shortened(other);
+                let text =
+                    format!("Unknown tool: {other}. This URL offers {SEARCH} and {EXECUTE}; other tools are called within the latter");
+                return act.end(refused("unknown_tool"), wrong(text)).await;
+            }
+        };
+        let code = params.object("arguments").and_then(|arguments| arguments.text("code").map(String::from));
+        let Some(code) = code else {
+            let text = "`code` is missing: JavaScript, an async arrow function that returns the result";
+            return act.end(refused("invalid_arguments"), failed_tool(text)).await;
+        };
+        let Some(works) = &self.options.codemode else {
+            return act.end(refused("off"), failed_tool("Code Mode is not available on this portal")).await;
+        };
+        let sandbox = match works.sandbox().await {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                tracing::error!(cause = %error, "Code Mode cannot be offered");
+                let text = format!("Code Mode is not available on this host: {error}. Tell whoever runs this portal");
+                return act.end(Ending::because(Status::Unavailable, "no_sandbox"), failed_tool(&text)).await;
+            }
+        };
+        let execution: SmolStr = Uuid::now_v7().to_smolstr();
+        act.executes(&execution, &code);
+        self.settled().await;
+        let callable = Callable::of(self, &call.caller);
+        // Finding tools calls none.
+        let names = if tool == EXECUTE { Names::new(callable.names()) } else { Names::default() };
+        let host = Host { portal: self, call, callable: &callable, execution: &execution };
+        let ended = sandbox.execute(Program { code: &code, names: &names }, &works.limits, &host).await;
+        let (outcome, ending) = match &ended {
+            Ok(ended) => {
+                works.calls.inc_by(ended.host_calls.into());
+                act.called(ended.host_calls);
+                self.told(works, ended, call, &execution)
+            }
+            Err(error) => (failed_tool(&format!("{error}.")), Ending::because(Status::Unavailable, "sandbox_busy")),
+        };
+        works.executions.with_label_values(&[tool, word(&ended)]).inc();
+        act.end(ending, outcome).await
+    }
+
+    fn told(&self, works: &CodeModeWorks, ended: &Execution, call: &Call, execution: &SmolStr) -> (Outcome, Ending) {
+        let failure = match &ended.outcome {
+            Ended::Value(value) => {
+                let text = text_of(Ok(value), ended);
+                let outcome = Outcome::of(&json!({"content": [{"type": "text", "text": text}], "resultType": "complete"}));
+                return (outcome, Ending::of(Status::Ok));
+            }
+            Ended::Thrown { message } => Failure { word: "thrown".into(), text: message.clone() },
+            Ended::Limit(limit) => Failure { word: limit.name().into(), text: limit.text(&works.limits) },
+            Ended::Lost => {
+                Failure { word: "lost".into(), text: "The sandbox was restarted under the script. Calls may have been made.".into() }
+            }
+            Ended::Violation(violation) => {
+                tracing::error!(%execution, ?violation, "a worker of Code Mode did what no script can make it do");
+                self.alert_violation(call, execution, &format!("{violation:?}"));
+                Failure { word: "violation".into(), text: "The sandbox ended the script, and whoever runs this portal was told.".into() }
+            }
+        };
+        let text = text_of(Err(&failure), ended);
+        (failed_tool(&text), Ending::because(Status::Error, failure.word))
+    }
+}
+
+fn refused(word: &'static str) -> Ending {
+    Ending::because(Status::Refused, SmolStr::new_static(word))
+}
+
+fn word(ended: &Result<Execution, ExecuteError>) -> &'static str {
+    match ended.as_ref().map(|ended| &ended.outcome) {
+        Ok(Ended::Value(_)) => "value",
+        Ok(Ended::Thrown { .. }) => "thrown",
+        Ok(Ended::Limit(_)) => "limit",
+        Ok(Ended::Violation(_)) => "violation",
+        Ok(Ended::Lost) => "lost",
+        Err(_) => "busy",
+    }
+}

@@ -1,0 +1,117 @@
+//! The portal's own tools where it shows fewer than all: one that tells of tools, one that calls them.
+//!
+//! They change what a model reads, never what it may do: what they tell is what lists would show, and what they call takes the
+//! road of a direct call.
+
+use crate::{
+    acts::{Act, Ending},
+    call::{Call, failed_tool},
+    catalogue::Kind,
+    members::Members,
+    offer::Offer,
+    portal::Portal,
+    rpc::{Outcome, Request, quoted},
+};
+use bytes::Bytes;
+use gnomon_access::Caller;
+use gnomon_audit::{Kind as Recorded, Status};
+use regex_automata::{
+    meta::{Config, Regex},
+    util::syntax,
+};
+use serde_json::json;
+use smol_str::SmolStr;
+
+/// Tells of tools.
+const QUERY: &str = "portal_query_tools";
+/// Calls one.
+const EXECUTE: &str = "portal_execute";
+/// Most tools that one query tells of.
+const MOST_TOLD: usize = 50;
+/// Longest query, bytes.
+const LONGEST_QUERY: usize = 512;
+/// Most bytes of a query's program.
+const PROGRAM: usize = 256 << 10;
+
+macro_rules! query {
+    () => {
+        r#"{"name":"portal_query_tools","description":"Full definitions of the tools whose name, description or schema matches a regular expression (case does not matter; at most 50).","inputSchema":{"type":"object","properties":{"query":{"type":"string"}},"required":["query"]},"annotations":{"readOnlyHint":true}}"#
+    };
+}
+
+/// The tools that find and call others, as they are listed.
+pub(crate) const QUERY_AND_EXECUTE: &str = concat!(
+    query!(),
+    r#",{"name":"portal_execute","description":"Call a tool by the name that portal_query_tools gives.","inputSchema":{"type":"object","properties":{"name":{"type":"string"},"args":{"type":"object"}},"required":["name"]}}"#
+);
+
+impl Portal {
+    /// All tools by their names, and the one that tells more.
+    pub(crate) async fn list_names(&self, caller: &Caller) -> Bytes {
+        self.settled().await;
+        let view = self.view();
+        let mut text = format!("{{\"tools\":[{}", query!());
+        for exposed in view.all(Kind::Tool).iter().filter(|exposed| self.shows(caller, Kind::Tool, exposed)) {
+            text.push_str(&format!(",{{\"name\":{},\"inputSchema\":{{\"type\":\"object\"}}}}", quoted(&exposed.name)));
+        }
+        text.push_str("]}");
+        text.into()
+    }
+
+    /// Answers a call of one of these tools; none where it is another's.
+    pub(crate) async fn own_tool(&self, call: &Call, request: &Request) -> Option<Outcome> {
+        let params = Members::of(request.params.as_ref()).ok()?;
+        let name = params.text("name")?;
+        let given = params.object("arguments").unwrap_or_default();
+        match &*name {
+            QUERY => {
+                let mut act = Act::begin(self, Recorded::Call, call, &request.method);
+                act.names(|| SmolStr::new_static(QUERY));
+                let (outcome, ending) = match given.text("query") {
+                    Some(query) => self.told_of(&call.caller, &query).await,
+                    None => (failed_tool("`query` is missing: a regular expression"), invalid()),
+                };
+                Some(act.end(ending, outcome).await)
+            }
+            EXECUTE if call.offer == Offer::Query => {
+                let Some(tool) = given.text("name") else {
+                    return Some(failed_tool("`name` is missing: the tool to call, as portal_query_tools names it"));
+                };
+                let params = params.with(&[("name", Some(&quoted(&tool))), ("arguments", Some(given.get("args").unwrap_or("{}")))]);
+                let request = Request { params: Some(params), ..request.clone() };
+                Some(self.direct(call, &request).await)
+            }
+            _ if call.offer == Offer::Query => {
+                Some(failed_tool("this URL offers portal_query_tools and portal_execute: call other tools by the latter"))
+            }
+            _ => None,
+        }
+    }
+
+    async fn told_of(&self, caller: &Caller, query: &str) -> (Outcome, Ending) {
+        if query.len() > LONGEST_QUERY {
+            return (failed_tool(&format!("`query` may have at most {LONGEST_QUERY} bytes")), invalid());
+        }
+        let config = Config::new().nfa_size_limit(Some(PROGRAM)).hybrid_cache_capacity(PROGRAM);
+        let syntax = syntax::Config::new().case_insensitive(true).nest_limit(64);
+        let pattern = match Regex::builder().configure(config).syntax(syntax).build(query) {
+            Ok(pattern) => pattern,
+            Err(error) => return (failed_tool(&format!("`query` is no regular expression that can be used: {error}")), invalid()),
+        };
+        self.settled().await;
+        let view = self.view();
+        let shown = view.all(Kind::Tool).iter().filter(|exposed| self.shows(caller, Kind::Tool, exposed));
+        let mut found = shown.filter(|exposed| pattern.is_match(&exposed.text[..]));
+        let told: Vec<_> = found.by_ref().take(MOST_TOLD).map(|exposed| String::from_utf8_lossy(&exposed.text).into_owned()).collect();
+        let more = found.count();
+        let mut text = format!("[{}]", told.join(","));
+        if more > 0 {
+            text.push_str(&format!("\n--- {more} more match: narrow the query ---"));
+        }
+        (Outcome::of(&json!({"content": [{"type": "text", "text": text}], "resultType": "complete"})), Ending::of(Status::Ok))
+    }
+}
+
+fn invalid() -> Ending {
+    Ending::because(Status::Refused, "invalid_arguments")
+}
