@@ -28,6 +28,7 @@ mod reload;
 mod replay;
 mod reviews;
 mod rule_work;
+mod sandbox;
 mod scopes;
 mod sdk_program;
 mod sensor;

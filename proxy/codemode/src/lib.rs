@@ -2,7 +2,7 @@
 //!
 //! Code Mode lets a model write a few lines of code over its tools instead of calling them one by one. Whoever can put text
 //! before the model writes that code, so it is taken for hostile: one execution is one process, forked from a [zygote](zygote)
-//! that has given up files, network, privileges and, in the worker, all but a dozen system calls, and ends with it. The only way
+//! that has given up files, network, privileges and, in the worker, all but seventeen system calls, and ends with it. The only way
 //! out is a socket on which it asks for calls; every byte of it is bounded, parsed and counted again on this side.
 //!
 //! This crate knows nothing of MCP, servers or who is asking: a [`Host`] answers the calls, and whether a call may be made is the
@@ -51,7 +51,7 @@ pub use declare::{MAX_TYPES, declare};
 pub use frame::{FromWorker, Malformed, decode};
 pub use host::{Asked, Host, Program, RESERVED};
 pub use layers::{Layers, State};
-pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP};
+pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP, MAX_STACK, MAX_TIME};
 pub use names::{MAX_NAME, Names};
 pub use outcome::{Execution, Line, Outcome, Severity, Violation};
 pub use sandbox::{ExecuteError, Sandbox, SandboxConfig, StartError};

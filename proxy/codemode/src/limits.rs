@@ -11,20 +11,26 @@ use serde::{Deserialize, Serialize};
 /// The largest heap that can be asked for, in bytes: what a worker's address space is cut to leaves room for this and no more.
 pub const MAX_HEAP: usize = 512 << 20;
 
+/// The largest stack that can be asked for, in bytes.
+pub const MAX_STACK: usize = 16 << 20;
+
+/// The longest time that can be asked for.
+pub const MAX_TIME: Duration = Duration::from_secs(3600);
+
 /// The longest answer to `codemode.tools()` that is passed on, in bytes. It is larger than other answers, as a catalogue of
 /// 2,500 tools with their schemas is 2 to 4 MB, and is the host's own text.
 pub const MAX_CATALOGUE: usize = 8 << 20;
 
-/// Bounds of one execution. All sizes are in bytes of UTF-8.
+/// Bounds of one execution. All sizes are in bytes of UTF-8, and at most [`MAX_CATALOGUE`] where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// How long the script may be what is waited for. Waiting for host calls does not count.
+    /// How long the script may be what is waited for, at most [`MAX_TIME`], as the next. Waiting for host calls does not count.
     pub sandbox_time: Duration,
     /// How long the whole execution may take, host calls included, from the moment a worker has it.
     pub wall_time: Duration,
     /// The engine's heap, at most [`MAX_HEAP`].
     pub heap: usize,
-    /// The engine's stack.
+    /// The engine's stack, at most [`MAX_STACK`].
     pub stack: usize,
     /// Host calls in all, those to unknown names included.
     pub calls: u32,
@@ -83,6 +89,25 @@ pub enum Limit {
     Result,
     /// [`Limits::code`].
     Code,
+}
+
+impl Limits {
+    /// These, as far as a worker can hold them: its address space, its stack and the longest frame set bounds of their own.
+    pub(crate) fn held(&self) -> Self {
+        Self {
+            sandbox_time: self.sandbox_time.min(MAX_TIME),
+            wall_time: self.wall_time.min(MAX_TIME),
+            heap: self.heap.min(MAX_HEAP),
+            stack: self.stack.min(MAX_STACK),
+            calls: self.calls,
+            in_flight: self.in_flight.max(1),
+            arguments: self.arguments.min(MAX_CATALOGUE),
+            answer: self.answer.min(MAX_CATALOGUE),
+            result: self.result.min(MAX_CATALOGUE),
+            logs: self.logs.min(MAX_CATALOGUE),
+            code: self.code.min(MAX_CATALOGUE),
+        }
+    }
 }
 
 impl Limit {

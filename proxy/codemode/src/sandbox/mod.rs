@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::host::{Host, Program};
 use crate::layers::Layers;
-use crate::limits::{Limit, Limits, MAX_HEAP};
+use crate::limits::{Limit, Limits};
 use crate::outcome::{Execution, Outcome};
 use crate::zygote::MAX_WORKERS;
 use worker::{NoWorker, Worker};
@@ -149,10 +149,10 @@ impl Sandbox {
     /// # Errors
     /// Nothing was run: too much is running, or the sandbox is dead. What goes wrong later is an [`Outcome`].
     pub async fn execute<H: Host>(&self, program: Program<'_>, limits: &Limits, host: &H) -> Result<Execution, ExecuteError> {
+        let limits = limits.held();
         if program.code.len() > limits.code {
             return Ok(execution::refused(Outcome::Limit(Limit::Code)));
         }
-        let limits = Limits { heap: limits.heap.min(MAX_HEAP), ..limits.clone() };
         let _permit = self.turn().await?;
         let worker = self.worker(&limits).await?;
         Ok(execution::run(worker, program, &limits, host).await)

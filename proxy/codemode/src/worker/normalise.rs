@@ -7,7 +7,11 @@ use std::fmt::Write;
 use std::path::Path;
 
 use oxc_allocator::Allocator;
-use oxc_ast::ast::{Declaration, ExportDefaultDeclarationKind, Expression, Program, Statement, VariableDeclaration};
+use oxc_ast::ast::{
+    BinaryExpression, BinaryOperator, Declaration, ExportDefaultDeclarationKind, Expression, Program, Statement, TSEnumMember,
+    TemplateLiteral, VariableDeclaration,
+};
+use oxc_ast_visit::{Visit, walk};
 use oxc_codegen::{Codegen, CodegenOptions, CommentOptions};
 use oxc_parser::{ParseOptions, Parser};
 use oxc_semantic::SemanticBuilder;
@@ -32,6 +36,9 @@ pub enum Unreadable {
         "modules cannot be imported or exported here: call tools as codemode.<name>(arguments), and write what else is needed yourself"
     )]
     Module,
+    /// An enum adds up its members.
+    #[error("an enum's members must be written out here, not added up; use a constant object instead")]
+    Enum,
     /// The parser gave up without a word.
     #[error("the code cannot be read")]
     Unclear,
@@ -86,6 +93,11 @@ fn strip(code: &str) -> Result<String, Unreadable> {
     if parsed.panicked {
         return Err(Unreadable::Unclear);
     }
+    let mut sums = Sums::default();
+    sums.visit_program(&parsed.program);
+    if sums.found {
+        return Err(Unreadable::Enum);
+    }
     let scoping = SemanticBuilder::new().with_excess_capacity(2.0).with_enum_eval(true).build(&parsed.program).semantic.into_scoping();
     // An import stays even if nothing uses it, to be refused: what was meant by it is not here.
     let kept = TypeScriptOptions { only_remove_type_imports: true, ..TypeScriptOptions::default() };
@@ -95,6 +107,32 @@ fn strip(code: &str) -> Result<String, Unreadable> {
     match transformed.diagnostics.first() {
         Some(first) => Err(syntax(code, first.labels.first().map_or(0, |label| label.offset() as usize), first.message.to_string())),
         None => Ok(Codegen::new().with_options(written()).build(&parsed.program).code),
+    }
+}
+
+/// Looks for sums and texts with placeholders among enum members. The compiler works them out by itself, without a bound: sixty
+/// members that each double the one before are a text longer than any memory.
+#[derive(Default)]
+struct Sums {
+    inside: usize,
+    found: bool,
+}
+
+impl<'a> Visit<'a> for Sums {
+    fn visit_ts_enum_member(&mut self, member: &TSEnumMember<'a>) {
+        self.inside += 1;
+        walk::walk_ts_enum_member(self, member);
+        self.inside -= 1;
+    }
+
+    fn visit_template_literal(&mut self, text: &TemplateLiteral<'a>) {
+        self.found |= self.inside > 0 && !text.expressions.is_empty();
+        walk::walk_template_literal(self, text);
+    }
+
+    fn visit_binary_expression(&mut self, expression: &BinaryExpression<'a>) {
+        self.found |= self.inside > 0 && expression.operator == BinaryOperator::Addition;
+        walk::walk_binary_expression(self, expression);
     }
 }
 

@@ -65,3 +65,26 @@ async fn native_loops_die_within_a_tenth_of_a_second_of_their_limit() {
         assert!(over < Duration::from_millis(100), "{over:?} {code}");
     }
 }
+
+#[tokio::test]
+async fn bounds_that_no_worker_can_hold_are_cut() {
+    let sandbox = sandbox().await;
+    let boundless = Limits {
+        sandbox_time: Duration::MAX,
+        wall_time: Duration::MAX,
+        heap: usize::MAX,
+        stack: usize::MAX,
+        calls: u32::MAX,
+        in_flight: 0,
+        arguments: usize::MAX,
+        answer: usize::MAX,
+        result: usize::MAX,
+        logs: usize::MAX,
+        code: usize::MAX,
+    };
+    let outcome = run_with(&sandbox, &boundless, "async () => codemode.test_add({ a: 1 })").await.outcome;
+    assert!(matches!(&outcome, Outcome::Value(value) if value.get() == "1"), "{outcome:?}");
+    let outcome = run_with(&sandbox, &boundless, "async () => { const f = () => f() + 1; return f() }").await.outcome;
+    assert!(matches!(outcome, Outcome::Limit(Limit::Stack | Limit::Heap)), "{outcome:?}");
+    works(&sandbox).await;
+}

@@ -1,0 +1,37 @@
+//! Code Mode's sandbox in the product's own zygote: its allocator, its start, its size. What the sandbox holds against is tested in
+//! its crate.
+
+use gnomon_codemode::{Asked, Execution, Host, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig, State};
+
+struct Nothing;
+
+impl Host for Nothing {
+    async fn call(&self, _asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
+        Ok(arguments.to_owned())
+    }
+}
+
+async fn run(sandbox: &Sandbox, code: &str) -> Execution {
+    sandbox.execute(Program { code, names: &Names::new(["echo"]) }, &Limits::default(), &Nothing).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_products_zygote_runs_programs_and_survives_what_they_do() {
+    let sandbox = Sandbox::start(SandboxConfig::new(env!("CARGO_BIN_EXE_gnomon"), ["sandbox-zygote"])).await.unwrap();
+    let layers = sandbox.layers().await.unwrap();
+    assert_eq!((layers.seccomp, layers.capabilities), (State::Enforced, State::Enforced));
+    for code in [
+        "async () => 7",
+        "const n: number = await codemode.echo(7);\nn",
+        // The allocator at work: large and small blocks, grown, moved and given back.
+        "async () => { let kept = []; for (let i = 0; i < 2e5; i++) { kept.push({ i, text: 'x'.repeat(i % 300) }); if (kept.length > 5e4) kept = [] } return 7 }",
+        "async () => { for (let i = 0; i < 20; i++) new ArrayBuffer(1 << 25); return 7 }",
+        "async () => { const d = new Date(0); return d.getHours() + 7 }",
+    ] {
+        let outcome = run(&sandbox, code).await.outcome;
+        assert!(matches!(&outcome, Outcome::Value(value) if value.get() == "7"), "{code}: {outcome:?}");
+    }
+    let bomb = run(&sandbox, "async () => { const kept = []; for (;;) kept.push(new Array(1000).fill(kept.length)) }").await.outcome;
+    assert!(matches!(bomb, Outcome::Limit(Limit::Heap | Limit::SandboxTime)), "{bomb:?}");
+    assert_eq!(sandbox.restarts(), 0);
+}
