@@ -8,7 +8,10 @@ use anyhow::{Context, Result};
 use gnomon_access::Authenticator;
 use gnomon_audit::Audit;
 use gnomon_codemode::SandboxConfig;
-use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamTls};
+use gnomon_http::{
+    AlpnCache, CertificateAuthority, ClientCertificates, DialOptions, Dialer, ForbiddenAddresses, LeafName, PoolOptions, Pools, Shown,
+    UpstreamTls, authorities, served,
+};
 use gnomon_portal::{
     Acts, CodeMode, CodeModeWorks, Fetcher, Listening, Portal, PortalOptions, Rules,
     upstream::{
@@ -18,6 +21,7 @@ use gnomon_portal::{
 };
 use std::{collections::HashMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
+use tokio_rustls::rustls::ServerConfig;
 
 /// How long connections may finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -46,9 +50,13 @@ impl Portals {
         for portal in &config.portals {
             let portal_itself = portal_of(config, portal, &pools, &programs, (rules, audit, works.as_ref()))?;
             let listening = Listening::bind(portal_itself, portal.listen, portal.max_connections).await?;
+            let (listening, scheme) = match &portal.tls {
+                None => (listening, "http"),
+                Some(tls) => (listening.with_tls(secured(portal, tls, state_dir)?), "https"),
+            };
             let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
             // Writing to a String cannot fail.
-            let _ = writeln!(announcement, "  portal    {}: http://{address}{path} offers {servers}", portal.id);
+            let _ = writeln!(announcement, "  portal    {}: {scheme}://{address}{path} offers {servers}", portal.id);
             portals.push(listening);
         }
         Ok(Self { listening: portals, programs, announcement })
@@ -78,6 +86,36 @@ impl Portals {
         }
         while ending.join_next().await.is_some() {}
     }
+}
+
+/// A portal's own TLS.
+fn secured(portal: &config::Portal, tls: &config::Tls, state_dir: &Path) -> Result<Arc<ServerConfig>> {
+    let of_portal = || format!("portal `{}`", portal.id);
+    let shown = match &tls.shown {
+        config::Shown::Files { cert, key } => Shown::Files { certificate: cert.clone(), key: key.clone() },
+        config::Shown::Own => {
+            let (authority, _) = CertificateAuthority::load_or_create(state_dir)?;
+            let local: &[&str] = if portal.listen.ip().is_loopback() { &["localhost", "127.0.0.1", "::1"] } else { &[] };
+            let address = Some(portal.listen.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+            let called = portal.places().map(|(host, _)| host).chain(portal.hosts.iter().cloned()).chain(address);
+            let mut names: Vec<LeafName> = Vec::new();
+            for name in called.chain(local.iter().map(|name| (*name).to_owned())).filter_map(|name| LeafName::parse(&name).ok()) {
+                let is_nowhere = matches!(name, LeafName::Ip(ip) if ip.is_unspecified());
+                if !names.contains(&name) && !is_nowhere {
+                    names.push(name);
+                }
+            }
+            Shown::Own { authority: Arc::new(authority), names }
+        }
+    };
+    let clients = match tls.client_ca.as_slice() {
+        [] => ClientCertificates::Unasked,
+        files => {
+            let roots = Arc::new(authorities(files).with_context(of_portal)?);
+            if portal.auth.takes_only_certificates() { ClientCertificates::Required(roots) } else { ClientCertificates::Welcome(roots) }
+        }
+    };
+    served(shown, &clients).with_context(of_portal)
 }
 
 /// The programs that any portal offers: each is run for all portals together.

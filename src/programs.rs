@@ -3,7 +3,7 @@
 use crate::{
     complaint::Complaint,
     config::{
-        Config, Jsonl,
+        Config, Jsonl, Shown,
         programs::{Pin, Program as Configured, Variable},
     },
     supervise,
@@ -130,6 +130,11 @@ fn hidden(config: &Config, state_dir: &Path) -> Vec<PathBuf> {
     hidden.extend(config.secret_files.iter().cloned());
     if let Jsonl::File(path) = &config.events.jsonl {
         hidden.push(path.clone());
+    }
+    for portal in &config.portals {
+        if let Some(Shown::Files { key, .. }) = portal.tls.as_ref().map(|tls| &tls.shown) {
+            hidden.push(key.clone());
+        }
     }
     hidden.extend(env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
     // A path that cannot be made whole names nothing that could be opened either.

@@ -24,6 +24,8 @@ pub enum Shape {
     Pin,
     /// Texts by name.
     Variables,
+    /// A certificate with its key, or who makes one.
+    Tls,
 }
 
 /// One key.
@@ -419,9 +421,16 @@ pub const KEYS: &[Key] = &[
     key(
         "portals[].url",
         Shape::Text,
-        "http:// with address and path",
+        "its own address and path",
         "'https://mcp.corp.example/mcp'",
         "The portal's URL as clients know it, if something that ends TLS stands before it. Tokens must have been issued for it.",
+    ),
+    key(
+        "portals[].tls",
+        Shape::Tls,
+        "plain HTTP",
+        "{cert: portal.pem, key: portal.key, client_ca: [clients.pem]}",
+        "The portal's own TLS: `cert`, a PEM file with its certificate and those above it, and `key`, which not everybody may read, both read again when they change; or `ca: own`, a certificate of gnomon's own authority for the names of `url`, `hosts` and `listen`. `client_ca`: PEM files with the authorities whose certificates clients may show, for `auth: {mode: mtls}` and as `device` in the policy; where `mtls` is the only way in, there is no connection without one. Relative to this file.",
     ),
     key(
         "portals[].auth",
@@ -522,9 +531,6 @@ pub const KEYS: &[Key] = &[
     key("codemode.workers", Shape::Number(1, 256), "16", "16", "Scripts that run at the same time; 64 more wait for at most 10 s."),
 ];
 
-/// Keys of parts that are not built yet, wherever they stand.
-pub const LATER: &[&str] = &["tls"];
-
 /// Most ports of a scope.
 pub const MAX_PORTS: usize = 16;
 
@@ -549,8 +555,5 @@ pub fn reference() -> String {
         };
         page.push_str(&format!("| `{}` | {default} | `{}` | {}{bounds} |\n", key.path, key.sample, key.doc.replace('|', "\\|")));
     }
-    page.push_str("\nKeys that later versions will know and this one refuses: ");
-    page.push_str(&LATER.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "));
-    page.push_str(".\n");
     page
 }

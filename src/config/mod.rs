@@ -16,7 +16,7 @@ mod show;
 
 pub use codemode::CodeMode;
 pub use exports::{NamedSecret, Otlp, Syslog};
-pub use portals::{At, Portal, Server};
+pub use portals::{At, Portal, Server, Shown, Tls};
 pub use secret::SecretRef;
 
 use crate::complaint::Complaint;

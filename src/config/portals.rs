@@ -7,7 +7,7 @@ use gnomon_portal::{CodeMode, Prefix, SessionLimits, upstream::Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Longest id of a server or a portal.
 const LONGEST_ID: usize = 32;
@@ -38,6 +38,7 @@ pub struct Portal {
     pub path: String,
     /// As clients know it.
     pub url: String,
+    pub tls: Option<Tls>,
     pub auth: Arc<AuthConfig>,
     pub hosts: Vec<String>,
     pub origins: Vec<String>,
@@ -49,6 +50,25 @@ pub struct Portal {
     pub sessions: SessionLimits,
     pub max_request_bytes: usize,
     pub max_connections: usize,
+}
+
+/// How a portal proves itself to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub shown: Shown,
+    /// Whose certificates clients may show.
+    pub client_ca: Vec<PathBuf>,
+}
+
+/// Which certificate a portal shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Files {
+        cert: PathBuf,
+        key: PathBuf,
+    },
+    /// One of gnomon's own authority.
+    Own,
 }
 
 impl Server {
@@ -124,6 +144,7 @@ impl Portal {
             "hosts": self.hosts,
             "origins": self.origins,
             "url": self.url,
+            "tls": self.tls.as_ref().map(Tls::to_json),
             "servers": self.servers,
             "prefix": match self.prefix {
                 Prefix::Always => "always",
@@ -148,6 +169,19 @@ fn place(url: &str) -> Option<(String, u16)> {
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
     let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     Some((host, uri.port_u16().unwrap_or(usual)))
+}
+
+impl Tls {
+    fn to_json(&self) -> Value {
+        let mut shown = match &self.shown {
+            Shown::Own => json!({"ca": "own"}),
+            Shown::Files { cert, key } => json!({"cert": cert.display().to_string(), "key": key.display().to_string()}),
+        };
+        if !self.client_ca.is_empty() {
+            shown["client_ca"] = self.client_ca.iter().map(|path| path.display().to_string()).collect();
+        }
+        shown
+    }
 }
 
 impl Check<'_> {
@@ -222,7 +256,12 @@ impl Check<'_> {
             Some(text) => self.parsed(text, "an address with a port, as 127.0.0.1:8080")?,
         };
         let path = portal.path.map_or_else(|| Some("/mcp".to_owned()), |path| self.path(path))?;
+        let tls = match portal.tls {
+            None => None,
+            Some(tls) => Some(self.tls(tls)?),
+        };
         let url = match portal.url {
+            None if tls.is_some() => format!("https://{listen}{path}"),
             None => format!("http://{listen}{path}"),
             Some(url) => self.url(url)?,
         };
@@ -239,12 +278,12 @@ impl Check<'_> {
                 }
             }
         };
-        if auth.wants_certificates() {
+        if auth.wants_certificates() && tls.as_ref().is_none_or(|tls| tls.client_ca.is_empty()) {
             let place = portal.auth.as_ref().map_or(portal.id.referenced, |auth| auth.referenced);
-            return self.refused(place, "`mtls` is not supported by this version yet, as portals have no TLS of their own".to_owned());
+            return self.refused(place, "`mtls` needs to know whose certificates count: name `tls` with `client_ca`".to_owned());
         }
         let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
-        if !listen.ip().is_loopback() && !auth.is_open() && !url.starts_with("https://") {
+        if !listen.ip().is_loopback() && !auth.is_open() && tls.is_none() && !url.starts_with("https://") {
             self.refuse(place, format!("tokens would be readable on the way to {listen}; put something that ends TLS before it and name its https:// URL as `url`, or listen on 127.0.0.1"));
         }
         if !listen.ip().is_loopback() && auth.is_open() {
@@ -291,6 +330,7 @@ impl Check<'_> {
             listen,
             path,
             url,
+            tls,
             auth: Arc::new(auth),
             hosts: portal.hosts.into_iter().map(|host| host.value).collect(),
             origins: portal.origins.into_iter().map(|origin| origin.value).collect(),
@@ -309,6 +349,16 @@ impl Check<'_> {
             max_request_bytes: self.number(portal.max_request_bytes, "portals[].max_request_bytes", 4 << 20),
             max_connections: self.number(portal.max_connections, "portals[].max_connections", 4096),
         })
+    }
+
+    fn tls(&mut self, tls: Spanned<raw::Tls>) -> Option<Tls> {
+        let (place, tls) = (tls.referenced, tls.value);
+        let shown = match (tls.cert, tls.key, tls.ca) {
+            (Some(cert), Some(key), None) => Shown::Files { cert: self.dir.join(cert), key: self.dir.join(key) },
+            (None, None, Some(word)) => self.choice(&word, &[("own", Shown::Own)])?,
+            _ => return self.refused(place, "`tls` takes `cert` and `key`, or `ca: own`".to_owned()),
+        };
+        Some(Tls { shown, client_ca: self.paths(tls.client_ca) })
     }
 
     fn id<'a>(&mut self, id: &Spanned<String>, known: impl Iterator<Item = &'a str>) {
@@ -343,8 +393,8 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn choice<T: Copy>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
-        let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| *value);
+    pub(super) fn choice<T: Clone>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
+        let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| value.clone());
         if found.is_none() {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
             self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, raw::hint(&word.value, &names)));

@@ -1,7 +1,6 @@
 //! The configuration file as it is written: every value with its place, nothing checked but types
 //! and key names.
 
-use super::keys::LATER;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
@@ -275,6 +274,8 @@ pub struct Portal {
     #[serde(default)]
     pub url: Option<Spanned<String>>,
     #[serde(default)]
+    pub tls: Option<Spanned<Tls>>,
+    #[serde(default)]
     pub auth: Option<Spanned<gnomon_access::AuthSource>>,
     pub servers: Vec<Spanned<String>>,
     #[serde(default)]
@@ -289,6 +290,15 @@ pub struct Portal {
     pub max_request_bytes: Option<Spanned<u64>>,
     #[serde(default)]
     pub max_connections: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    pub cert: Option<String>,
+    pub key: Option<String>,
+    pub ca: Option<Spanned<String>>,
+    pub client_ca: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -349,9 +359,6 @@ pub fn read(text: &str) -> Result<File, Wrong> {
 
 fn cause(error: &Error) -> String {
     match error {
-        Error::SerdeUnknownField { field, .. } if LATER.contains(&field.as_str()) => {
-            format!("`{field}` is not supported by this version yet; remove it")
-        }
         Error::SerdeUnknownField { field, expected, .. } => format!("unknown key `{field}`{}", hint(field, expected)),
         Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here; add it"),
         Error::SerdeInvalidType { unexpected, expected, .. } => format!("found {unexpected}, expected {expected}"),

@@ -69,6 +69,7 @@ fn leaf(key: &Key) -> Value {
         Shape::Auth => json!({"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
         Shape::Pin => json!({"oneOf": [{"const": super::programs::UNPINNED}, pin()]}),
         Shape::Variables => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        Shape::Tls => tls(),
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
     schema["description"] = key.doc.into();
@@ -79,9 +80,15 @@ fn leaf(key: &Key) -> Value {
         Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
         Shape::Texts if !key.default.is_empty() => json!([]),
         Shape::Ports => json!([443]),
-        Shape::Text | Shape::Texts | Shape::Policy | Shape::Auth | Shape::Pin | Shape::Variables | Shape::Word(_) | Shape::Packs => {
-            Value::Null
-        }
+        Shape::Text
+        | Shape::Texts
+        | Shape::Policy
+        | Shape::Auth
+        | Shape::Pin
+        | Shape::Variables
+        | Shape::Tls
+        | Shape::Word(_)
+        | Shape::Packs => Value::Null,
     };
     if let Some(object) = schema.as_object_mut().filter(|_| !default.is_null()) {
         object.insert("default".to_owned(), default);
@@ -99,6 +106,17 @@ fn pin() -> Value {
         "lockfile": {"type": "string"},
     });
     pin
+}
+
+fn tls() -> Value {
+    let mut tls = object();
+    tls["properties"] = json!({
+        "cert": {"type": "string"},
+        "key": {"type": "string"},
+        "ca": {"enum": ["own"]},
+        "client_ca": {"type": "array", "items": {"type": "string"}},
+    });
+    tls
 }
 
 fn pack_names() -> Vec<&'static str> {

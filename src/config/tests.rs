@@ -111,13 +111,6 @@ fn an_unknown_key_is_answered_with_place_and_nearest_key() {
 }
 
 #[test]
-fn a_key_of_a_later_part_says_so_with_its_place() {
-    let error = refusal("metrics: {listen: off}\nportals:\n  - {id: main, servers: [], tls: {ca: own}}\n");
-    assert!(error.starts_with("/etc/gnomon/gnomon.yml:3:"), "{error}");
-    assert!(error.ends_with("`tls` is not supported by this version yet; remove it"), "{error}");
-}
-
-#[test]
 fn a_collector_is_told_apart_from_what_is_none_and_its_secrets_stay_secret() {
     let text =
         "events:\n  otlp: {endpoint: 'https://c.example', headers: ['authorization=file:token', 'X-Scope-OrgID=env:ORG'], ca: [a.pem]}\n";
@@ -242,7 +235,7 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
             "{id: main, servers: [docs], listen: '0.0.0.0:1'}",
             "0.0.0.0:1 is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1",
         ),
-        ("{id: main, servers: [docs], code_mode: on}", "`on`"),
+        ("{id: main, servers: [docs], code_mode: on}", "`on` is not known here; known here: off, opt_in, default_on, enforced"),
         ("{id: main, servers: [docs], path: mcp}", "`mcp` is no path: it begins with `/` and has no query"),
     ] {
         let error = refusal(&format!("{servers}portals:\n  - {portal}\n"));
@@ -307,4 +300,29 @@ fn what_is_wrong_with_a_program_is_told_with_its_place() {
     ] {
         parse(&format!("servers:\n  - {good}\n")).unwrap();
     }
+}
+
+#[test]
+fn a_portals_tls_is_read_and_what_does_not_fit_is_told() {
+    let portal = portal_text;
+    let config = parse(&portal("listen: '10.0.0.5:8443', tls: {cert: p.pem, key: p.key, client_ca: [c.pem]}, auth: {mode: mtls}")).unwrap();
+    assert_eq!(config.portals[0].url, "https://10.0.0.5:8443/mcp");
+    let tls = config.portals[0].tls.as_ref().unwrap();
+    assert_eq!(tls.shown, Shown::Files { cert: "/etc/gnomon/p.pem".into(), key: "/etc/gnomon/p.key".into() });
+    assert_eq!(tls.client_ca, [PathBuf::from("/etc/gnomon/c.pem")]);
+    assert_eq!(parse(&portal("tls: {ca: own}")).unwrap().portals[0].tls.as_ref().unwrap().shown, Shown::Own);
+    for (more, cause) in [
+        ("tls: {cert: p.pem}", "`tls` takes `cert` and `key`, or `ca: own`"),
+        ("tls: {cert: p.pem, key: p.key, ca: own}", "`tls` takes `cert` and `key`, or `ca: own`"),
+        ("tls: {ca: yours}", "`yours` is not known here; known here: own"),
+        ("auth: {mode: mtls}", "`mtls` needs to know whose certificates count: name `tls` with `client_ca`"),
+        ("tls: {ca: own}, auth: {mode: mtls}", "`mtls` needs to know whose certificates count: name `tls` with `client_ca`"),
+    ] {
+        let error = refusal(&portal(more));
+        assert!(error.starts_with("/etc/gnomon/gnomon.yml:3:") && error.ends_with(cause), "{more}: {error}");
+    }
+}
+
+fn portal_text(more: &str) -> String {
+    format!("servers: [{{id: docs, url: 'https://docs.example/mcp'}}]\nportals:\n  - {{id: main, servers: [docs], {more}}}\n")
 }

@@ -149,13 +149,7 @@ impl LeafCache {
     }
 
     fn make(&self, name: &LeafName, alpn: Alpn, now: OffsetDateTime) -> Result<Leaf, CaError> {
-        let params = leaf_params(name, now, self.ca.not_after())?;
-        let renew_at = params.not_after - LEAF_RENEWED_BEFORE;
-        let key = self.ca.leaf_key();
-        let certificate = params.signed_by(&key.pair, self.ca.issuer())?;
-        // A client that trusts the authority above ours must be shown ours (RFC 8446 4.4.2); one that trusts ours has it.
-        let chain = std::iter::once(certificate.der().clone()).chain(self.ca.certificate().to_send().cloned());
-        let certified = CertifiedKey::new(chain.collect(), Arc::clone(&key.signing));
+        let (certified, renew_at) = certified(&self.ca, std::slice::from_ref(name), now)?;
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -167,21 +161,40 @@ impl LeafCache {
     }
 }
 
-fn leaf_params(name: &LeafName, now: OffsetDateTime, ca_not_after: OffsetDateTime) -> Result<CertificateParams, CaError> {
+/// A certificate for all of these names, and when another is to be made.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn leaf_for(ca: &CertificateAuthority, names: &[LeafName]) -> Result<(CertifiedKey, OffsetDateTime), CaError> {
+    certified(ca, names, OffsetDateTime::now_utc())
+}
+
+fn certified(ca: &CertificateAuthority, names: &[LeafName], now: OffsetDateTime) -> Result<(CertifiedKey, OffsetDateTime), CaError> {
+    let params = leaf_params(names, now, ca.not_after())?;
+    let renew_at = params.not_after - LEAF_RENEWED_BEFORE;
+    let key = ca.leaf_key();
+    let certificate = params.signed_by(&key.pair, ca.issuer())?;
+    // A client that trusts the authority above ours must be shown ours (RFC 8446 4.4.2); one that trusts ours has it.
+    let chain = std::iter::once(certificate.der().clone()).chain(ca.certificate().to_send().cloned());
+    Ok((CertifiedKey::new(chain.collect(), Arc::clone(&key.signing)), renew_at))
+}
+
+fn leaf_params(names: &[LeafName], now: OffsetDateTime, ca_not_after: OffsetDateTime) -> Result<CertificateParams, CaError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    let san = match name {
-        LeafName::Dns(dns) => SanType::DnsName(dns.as_str().try_into()?),
-        LeafName::Ip(ip) => SanType::IpAddress(*ip),
-    };
     // The SAN is what counts (RFC 9525); a CN is for people, and at most 64 characters.
-    let common_name = match name {
-        LeafName::Dns(dns) if dns.len() <= 64 => dns.to_string(),
-        LeafName::Dns(_) => "gnomon".to_owned(),
-        LeafName::Ip(ip) => ip.to_string(),
+    let common_name = match names.first() {
+        Some(LeafName::Dns(dns)) if dns.len() <= 64 => dns.to_string(),
+        Some(LeafName::Dns(_)) | None => "gnomon".to_owned(),
+        Some(LeafName::Ip(ip)) => ip.to_string(),
     };
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.subject_alt_names = vec![san];
+    for name in names {
+        params.subject_alt_names.push(match name {
+            LeafName::Dns(dns) => SanType::DnsName(dns.as_str().try_into()?),
+            LeafName::Ip(ip) => SanType::IpAddress(*ip),
+        });
+    }
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

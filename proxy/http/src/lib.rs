@@ -38,6 +38,7 @@ mod parent;
 mod pool;
 mod resolve;
 mod send_error;
+mod served;
 mod stream;
 mod upstream;
 
@@ -54,5 +55,6 @@ pub use parent::{ConnectAnswer, ConnectHead, ConnectRequest, MAX_CONNECT_HEAD};
 pub use pool::{Destination, InvalidDestination, PoolOptions, Pools, Scheme};
 pub use resolve::{InvalidResolve, ResolveOverride};
 pub use send_error::SendError;
+pub use served::{ClientCertificates, ServedError, Shown, authorities, served};
 pub use stream::UpstreamStream;
 pub use upstream::{TlsSetupError, UpstreamTls, UpstreamTlsError};

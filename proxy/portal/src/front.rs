@@ -24,7 +24,7 @@ use http::{
     request::Parts,
 };
 use http_body::Body;
-use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// How long the first word of an answer may take before the client is given a head and a stream.
@@ -38,7 +38,7 @@ pub(crate) const ABSENCE: Duration = Duration::from_secs(5 * 60);
 
 impl Portal {
     /// Answers one request.
-    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: SocketAddr) -> Response<Outflow>
+    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: &Peer) -> Response<Outflow>
     where
         B: Body<Data = Bytes>,
     {
@@ -56,12 +56,12 @@ impl Portal {
         if parts.uri.path() != self.options.path {
             return plain(StatusCode::NOT_FOUND, &format!("nothing is here; the portal is at {}", self.options.path));
         }
-        let (peer, acts) = (Peer::at(peer), self.options.acts.as_ref());
-        let caller = match authenticator.authenticate(&parts.headers, &peer).await {
+        let acts = self.options.acts.as_ref();
+        let caller = match authenticator.authenticate(&parts.headers, peer).await {
             Ok(caller) => caller,
             Err(challenge) => {
                 if let Some(acts) = acts {
-                    acts.turned_away(&peer, &challenge);
+                    acts.turned_away(peer, &challenge);
                 }
                 return challenged(&challenge);
             }

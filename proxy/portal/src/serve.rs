@@ -1,6 +1,7 @@
 //! The portal's listener.
 
 use crate::Portal;
+use gnomon_access::Peer;
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -8,13 +9,18 @@ use hyper_util::{
 };
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 /// How long a request's head may take, and how long a connection may rest between two requests.
 const HEAD_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Why a portal does not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,7 @@ pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
     room: Arc<Semaphore>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Listening {
@@ -48,7 +55,14 @@ impl Listening {
         let failed = |cause| PortalError::Listen { portal: portal.options.id.to_string(), address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { portal, listener, address, room: Arc::new(Semaphore::new(max_connections)) })
+        Ok(Self { portal, listener, address, room: Arc::new(Semaphore::new(max_connections)), tls: None })
+    }
+
+    /// Speaks TLS to clients, and nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(TlsAcceptor::from(config));
+        self
     }
 
     /// Where it listens.
@@ -70,9 +84,12 @@ impl Listening {
                 accepted = accept(&self.listener, &self.room) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
-            let (portal, stopping) = (self.portal.clone(), stopping.clone());
+            let (portal, tls, stopping) = (self.portal.clone(), self.tls.clone(), stopping.clone());
             connections.spawn(async move {
-                serve(portal, stream, peer, stopping).await;
+                match tls {
+                    None => serve(portal, stream, Peer::at(peer), stopping).await,
+                    Some(tls) => secured(portal, &tls, stream, peer, stopping).await,
+                }
                 drop(permit);
             });
         }
@@ -97,10 +114,27 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStr
     }
 }
 
-async fn serve(portal: Arc<Portal>, stream: TcpStream, peer: SocketAddr, mut stopping: watch::Receiver<bool>) {
+/// What the client proves of itself on the way in goes with each of its requests.
+async fn secured(portal: Arc<Portal>, tls: &TlsAcceptor, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<bool>) {
+    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificate =
+                stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
+            serve(portal, stream, Peer { certificate, ..Peer::at(peer) }, stopping).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
+        Err(_) => tracing::debug!(%peer, "no TLS within {HANDSHAKE:?}"),
+    }
+}
+
+async fn serve<S>(portal: Arc<Portal>, stream: S, peer: Peer, mut stopping: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = Arc::new(peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let portal = portal.clone();
-        async move { Ok::<_, Infallible>(portal.answer(request, peer).await) }
+        let (portal, peer) = (portal.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(portal.answer(request, &peer).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);

@@ -77,6 +77,12 @@ impl AuthConfig {
         self.modes.iter().any(|mode| matches!(mode, Mode::None))
     }
 
+    /// Whether nobody gets in without a client certificate.
+    #[must_use]
+    pub fn takes_only_certificates(&self) -> bool {
+        self.wants_certificates() && self.modes.iter().all(|mode| matches!(mode, Mode::Mtls(_)))
+    }
+
     /// Whether client certificates are a way in, so that TLS must ask for them.
     #[must_use]
     pub fn wants_certificates(&self) -> bool {

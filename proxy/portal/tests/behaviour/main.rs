@@ -10,6 +10,7 @@ mod failures;
 mod judged;
 mod passage;
 mod programs;
+mod secured;
 mod server;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
@@ -83,6 +84,7 @@ impl Running {
 struct Setup {
     servers: Vec<(&'static str, String)>,
     programs: Vec<(&'static str, Arc<Program>)>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     prefix: Prefix,
     policy: &'static str,
     auth: String,
@@ -99,6 +101,7 @@ impl Setup {
         Self {
             servers: servers.into_iter().collect(),
             programs: Vec::new(),
+            tls: None,
             prefix: Prefix::Always,
             policy: "[{allow: {servers: ['*']}}]",
             auth: "{mode: none}".to_owned(),
@@ -112,6 +115,11 @@ impl Setup {
 
     fn program(mut self, id: &'static str, program: Arc<Program>) -> Self {
         self.programs.push((id, program));
+        self
+    }
+
+    fn tls(mut self, tls: Arc<rustls::ServerConfig>) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -195,6 +203,10 @@ impl Setup {
             acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()))),
         });
         let listening = Listening::bind(portal, "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
+        let listening = match self.tls {
+            None => listening,
+            Some(tls) => listening.with_tls(tls),
+        };
         let address = listening.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(listening.run(
