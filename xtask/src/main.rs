@@ -13,6 +13,7 @@ mod kernels;
 mod package;
 mod quality;
 mod skips;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -50,6 +51,8 @@ enum Chore {
     Quality(quality::Quality),
     /// Check that what a run skipped may be skipped
     Skips(skips::Skips),
+    /// Count what tools cost a model to read, with Code Mode and without
+    Tokens(tokens::Tokens),
 }
 
 fn main() -> Result<ExitCode> {
@@ -64,6 +67,7 @@ fn main() -> Result<ExitCode> {
         Chore::Package(package) => package.run(),
         Chore::Quality(quality) => quality.run(),
         Chore::Skips(skips) => skips.run(),
+        Chore::Tokens(tokens) => tokens.run(),
     }
 }
 

@@ -85,6 +85,15 @@ impl Client {
         Ok(memchr::memmem::find_iter(answered, b"\"inputSchema\"").count())
     }
 
+    /// The tools as they are listed.
+    ///
+    /// # Errors
+    /// When there is no list.
+    pub fn tools(&mut self) -> Result<serde_json::Value> {
+        let answered = self.request("tools/list", &self.complete("{".to_owned()), None)?;
+        Ok(serde_json::from_slice::<serde_json::Value>(answered)?["result"]["tools"].take())
+    }
+
     /// Closes what is open, with what an era wants in every request.
     fn complete(&self, mut params: String) -> String {
         if self.era == Era::Stateless {
