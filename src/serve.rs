@@ -73,6 +73,8 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
     if let Parts::Everything(_) = serving {
         check_listener(config)?;
     }
+    // Huge pages would hold four times the memory that is used. Where they cannot be refused they only cost memory.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     // What is announced can be pasted elsewhere, so paths are whole.
     let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     // Two streams of lines in one output could not be told apart.
