@@ -97,6 +97,9 @@ enum Command {
     /// Show what was done through the portals, and verify that it stands as it was written
     #[command(subcommand)]
     Audit(commands::audit::Audit),
+    /// Show the scripts that were run in Code Mode
+    #[command(subcommand, name = "codemode")]
+    CodeMode(commands::codemode::CodeMode),
     /// Explain what a portal's policy says of a call
     #[command(subcommand)]
     Policy(commands::policy::Policy),
@@ -144,6 +147,7 @@ fn main() -> ExitCode {
         Command::Rules(rules) => rules.run(),
         Command::Triage(triage) => triage.run(),
         Command::Audit(audit) => audit.run(),
+        Command::CodeMode(codemode) => codemode.run(),
         Command::Policy(policy) => policy.run(),
         Command::Config(config) => config.run(),
         Command::Sensor(sensor) => sensor.run(),

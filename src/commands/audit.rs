@@ -3,7 +3,7 @@
 use crate::{
     auditing::{database_in, key_in},
     complaint::Complaint,
-    line::clean,
+    line::{clean, counted},
     options::{Format, FormatFlag, StateFlag},
     when,
 };
@@ -88,7 +88,8 @@ impl Audit {
     }
 }
 
-fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+/// Reading the audit needs a runtime, and a small one does.
+pub fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
@@ -103,28 +104,8 @@ async fn open(state: &StateFlag) -> Result<SqliteStore, Complaint> {
 
 impl Show {
     async fn run(self) -> Result<()> {
-        let mut store = open(&self.state).await?;
-        let mut shown: VecDeque<(String, Record)> = VecDeque::new();
-        let mut last = store.anchor().await?.seq;
-        loop {
-            let entries = store.after(last, PAGE).await?;
-            let Some(end) = entries.last() else { break };
-            last = end.head.seq;
-            let wanted = entries.into_iter().filter_map(|entry| {
-                let record: Record = serde_json::from_str(&entry.body).ok()?;
-                self.wants(&record, entry.columns.at_ms).then_some((entry.body, record))
-            });
-            shown.extend(wanted);
-            shown.drain(..shown.len().saturating_sub(self.limit));
-        }
-        let mut out = io::stdout().lock();
-        for (body, record) in shown {
-            match self.format.format() {
-                Format::Json => writeln!(out, "{body}")?,
-                Format::Text => writeln!(out, "{}", line(&record))?,
-            }
-        }
-        Ok(())
+        let shown = newest(&self.state, self.limit, |record, at_ms| self.wants(record, at_ms)).await?;
+        write(&shown, self.format.format())
     }
 
     fn wants(&self, record: &Record, at_ms: i64) -> bool {
@@ -137,6 +118,41 @@ impl Show {
             && is(&self.server, &[record.server.as_deref()])
             && is(&self.kind, &[Some(record.kind.as_str())])
     }
+}
+
+/// A record, and its JSON as it stands in the audit.
+pub struct Told {
+    pub body: String,
+    pub record: Record,
+}
+
+/// The newest records that are wanted, in order.
+pub async fn newest(state: &StateFlag, limit: usize, wants: impl Fn(&Record, i64) -> bool) -> Result<VecDeque<Told>> {
+    let mut store = open(state).await?;
+    let mut told: VecDeque<Told> = VecDeque::new();
+    let mut last = store.anchor().await?.seq;
+    loop {
+        let entries = store.after(last, PAGE).await?;
+        let Some(end) = entries.last() else { return Ok(told) };
+        last = end.head.seq;
+        told.extend(entries.into_iter().filter_map(|entry| {
+            let record: Record = serde_json::from_str(&entry.body).ok()?;
+            wants(&record, entry.columns.at_ms).then_some(Told { body: entry.body, record })
+        }));
+        told.drain(..told.len().saturating_sub(limit));
+    }
+}
+
+/// Writes them, a line each.
+pub fn write(told: &VecDeque<Told>, format: Format) -> Result<()> {
+    let mut out = io::stdout().lock();
+    for Told { body, record } in told {
+        match format {
+            Format::Json => writeln!(out, "{body}")?,
+            Format::Text => writeln!(out, "{}", line(record))?,
+        }
+    }
+    Ok(())
 }
 
 /// One record on one line, for people.
@@ -173,7 +189,7 @@ fn line(record: &Record) -> String {
         add(format!("{duration} ms"));
     }
     if let Some(calls) = record.calls {
-        add(format!("{calls} calls"));
+        add(counted(calls, "call"));
     }
     if let Some(execution) = &record.execution {
         add(format!("execution {execution}"));

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod ca;
+pub mod codemode;
 pub mod config;
 pub mod confine;
 pub mod demo;
