@@ -10,6 +10,7 @@ use crate::{
     members::Members,
     offer::Offer,
     portal::Portal,
+    route::shortened,
     rpc::{Outcome, Request, quoted},
 };
 use bytes::Bytes;
@@ -75,17 +76,28 @@ impl Portal {
             }
             EXECUTE if call.offer == Offer::Query => {
                 let Some(tool) = given.text("name") else {
-                    return Some(failed_tool("`name` is missing: the tool to call, as portal_query_tools names it"));
+                    return Some(
+                        self.not_called(call, request, "`name` is missing: the tool to call, as portal_query_tools names it").await,
+                    );
                 };
                 let params = params.with(&[("name", Some(&quoted(&tool))), ("arguments", Some(given.get("args").unwrap_or("{}")))]);
                 let request = Request { params: Some(params), ..request.clone() };
                 Some(self.direct(call, &request).await)
             }
             _ if call.offer == Offer::Query => {
-                Some(failed_tool("this URL offers portal_query_tools and portal_execute: call other tools by the latter"))
+                let why = "this URL offers portal_query_tools and portal_execute: call other tools by the latter";
+                Some(self.not_called(call, request, why).await)
             }
             _ => None,
         }
+    }
+
+    /// Says why nothing was called, and records that it was tried.
+    async fn not_called(&self, call: &Call, request: &Request, why: &str) -> Outcome {
+        let mut act = Act::begin(self, Recorded::Call, call, &request.method);
+        let named = Members::of(request.params.as_ref()).ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
+        act.names(|| named.unwrap_or_default().into());
+        act.end(invalid(), failed_tool(why)).await
     }
 
     async fn told_of(&self, caller: &Caller, query: &str) -> (Outcome, Ending) {

@@ -133,7 +133,10 @@ impl Portal {
             (Kind::Tool, Offer::Query) => Bytes::from(format!("{{\"tools\":[{}]}}", own::QUERY_AND_EXECUTE)),
             (Kind::Tool, Offer::Code) => {
                 if let Some(works) = &self.options.codemode {
-                    works.list_was(self.list(&call.caller, kind).await.len());
+                    self.settled().await;
+                    let view = self.view();
+                    let shown = view.all(kind).iter().filter(|exposed| self.shows(&call.caller, kind, exposed));
+                    works.list_was(shown.map(|exposed| exposed.text.len() + 1).sum());
                 }
                 Bytes::from(format!("{{\"tools\":[{}]}}", codemode::TOOLS))
             }

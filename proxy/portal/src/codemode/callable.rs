@@ -88,7 +88,8 @@ impl Callable {
             // Neither of two that would be called alike gets the name: which one was meant could not be told.
             Some(if alone { plain.clone() } else { format_smolstr!("{plain}_{:08x}", fnv(exposed.name.as_bytes())) })
         };
-        let names: Vec<Option<SmolStr>> = tools.iter().zip(&plain).map(name).collect();
+        let mut names: Vec<Option<SmolStr>> = tools.iter().zip(&plain).map(name).collect();
+        unambiguous(&mut names);
         let places = names.iter().enumerate().filter_map(|(place, name)| Some((name.clone()?, place))).collect();
         Self { names, places, view }
     }
@@ -131,6 +132,18 @@ impl Callable {
     }
 }
 
+/// Takes away names that stand twice. Whoever knows how endings are made could give a tool the name that another's ending
+/// makes; then neither can be called, rather than the wrong one.
+fn unambiguous(names: &mut [Option<SmolStr>]) {
+    let mut counts: HashMap<SmolStr, usize> = HashMap::new();
+    for name in names.iter().flatten() {
+        *counts.entry(name.clone()).or_default() += 1;
+    }
+    for name in names {
+        name.take_if(|name| counts.get(name) != Some(&1));
+    }
+}
+
 /// A name as JavaScript has it: `-`, `.` and blanks become `_`, what else no identifier may hold falls away.
 fn identifier(name: &str) -> SmolStr {
     let kept = name.chars().filter_map(|c| match c {
@@ -156,6 +169,13 @@ fn fnv(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_another_tool_forged_is_nobodys() {
+        let mut names = ["a_b_1", "c", "a_b_1"].map(|name| Some(SmolStr::new(name)));
+        unambiguous(&mut names);
+        assert_eq!(names, [None, Some("c".into()), None]);
+    }
 
     #[test]
     fn names_become_identifiers() {
