@@ -1,0 +1,50 @@
+//! What no argument may set, whatever a document says: what belongs to the connection, to the credentials, or would make a
+//! request another one than its operation says.
+
+/// Whether this header is not an argument's.
+pub fn header(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let listed = matches!(
+        &*name,
+        "host"
+            | "authorization"
+            | "cookie"
+            | "cookie2"
+            | "content-length"
+            | "content-type"
+            | "content-encoding"
+            | "accept"
+            | "accept-encoding"
+            | "connection"
+            | "keep-alive"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+            | "via"
+            | "forwarded"
+            | "origin"
+            | "referer"
+            | "user-agent"
+            | "date"
+            | "x-real-ip"
+            | "x-original-url"
+            | "x-rewrite-url"
+            // These make a GET something else than a GET.
+            | "x-http-method"
+            | "x-http-method-override"
+            | "x-method-override"
+    );
+    listed || ["proxy-", "sec-", "x-forwarded-"].iter().any(|start| name.starts_with(start))
+}
+
+/// Whether a credential may not stand in this header.
+pub fn credential_header(name: &str) -> bool {
+    !matches!(&*name.to_ascii_lowercase(), "authorization" | "cookie") && header(name)
+}
+
+/// Whether this name in a query or form is not an argument's: some servers take another method from it.
+pub fn query(name: &str) -> bool {
+    name.eq_ignore_ascii_case("_method")
+}

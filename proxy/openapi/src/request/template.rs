@@ -1,0 +1,143 @@
+//! A path with places for arguments.
+
+use super::{
+    Unfit,
+    parameter::{Parameter, Place},
+    style,
+};
+use crate::encode::decoded;
+use serde_json::{Map, Value};
+
+/// Most places of a path.
+const MAX_PLACES: usize = 32;
+
+/// A path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(Box<str>),
+    /// An index into the operation's parameters.
+    Argument(usize),
+}
+
+/// Why a path cannot be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    #[error("its path does not begin with `/`")]
+    Relative,
+    #[error("its path holds `?` or `#`, which no path can")]
+    Query,
+    #[error("its path has `.` or `..` as a segment")]
+    Dots,
+    #[error("its path has braces that do not belong together")]
+    Braces,
+    #[error("its path has more than {MAX_PLACES} places for arguments")]
+    Places,
+    #[error("its path has a character that no path can have")]
+    Character,
+}
+
+/// The names in a path, in order.
+pub fn names(path: &str) -> Result<Vec<&str>, InvalidPath> {
+    let (mut names, mut rest) = (Vec::new(), path);
+    while let Some(at) = rest.find(['{', '}']) {
+        let (_, opened) = rest.split_at(at);
+        let (name, after) = opened.strip_prefix('{').and_then(|inner| inner.split_once('}')).ok_or(InvalidPath::Braces)?;
+        if name.is_empty() || name.contains('{') {
+            return Err(InvalidPath::Braces);
+        }
+        names.push(name);
+        rest = after;
+    }
+    if names.len() > MAX_PLACES { Err(InvalidPath::Places) } else { Ok(names) }
+}
+
+impl Template {
+    /// Reads a path whose names are all among the parameters.
+    pub fn read(path: &str, parameters: &[Parameter]) -> Result<Self, InvalidPath> {
+        if !path.starts_with('/') {
+            return Err(InvalidPath::Relative);
+        }
+        if path.contains(['?', '#']) {
+            return Err(InvalidPath::Query);
+        }
+        if path.split('/').any(|segment| matches!(&*decoded(segment), "." | "..")) {
+            return Err(InvalidPath::Dots);
+        }
+        let (mut pieces, mut rest) = (Vec::new(), path);
+        for name in names(path)? {
+            let (before, after) = rest.split_once(&*format!("{{{name}}}")).ok_or(InvalidPath::Braces)?;
+            pieces.push(Piece::Literal(literal(before)?));
+            let index = parameters.iter().position(|parameter| parameter.place == Place::Path && *parameter.name == *name);
+            pieces.push(Piece::Argument(index.ok_or(InvalidPath::Braces)?));
+            rest = after;
+        }
+        pieces.push(Piece::Literal(literal(rest)?));
+        Ok(Self(pieces))
+    }
+
+    /// The path with these arguments in it.
+    pub fn filled(&self, parameters: &[Parameter], arguments: &Map<String, Value>) -> Result<String, Unfit> {
+        let mut path = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Literal(text) => path.push_str(text),
+                Piece::Argument(index) => {
+                    let Some(parameter) = parameters.get(*index) else { continue };
+                    let value = arguments.get(&*parameter.key).filter(|value| !value.is_null());
+                    let value = value.ok_or_else(|| Unfit::Missing(parameter.key.to_string()))?;
+                    path.push_str(&style::path(parameter, value)?);
+                }
+            }
+        }
+        // Two arguments may stand in one segment.
+        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            let last = parameters.iter().rfind(|parameter| parameter.place == Place::Path);
+            return Err(Unfit::wrong(last.map_or("", |parameter| &parameter.key), LEAVES));
+        }
+        Ok(path)
+    }
+}
+
+/// What is said of an argument that would lead elsewhere.
+const LEAVES: &str = "may not hold `.` or `..` as a part of a path";
+
+/// A part of a path as the document has it: legal characters stay, others are encoded.
+fn literal(text: &str) -> Result<Box<str>, InvalidPath> {
+    if text.chars().any(|c| c.is_control() || c == '\\') {
+        return Err(InvalidPath::Character);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(c) {
+            out.push(c);
+        } else {
+            crate::encode::push(&mut out, c.encode_utf8(&mut [0; 4]));
+        }
+    }
+    Ok(out.into())
+}
+
+/// Whether a text stays in its place of a path, also with servers that undo its encoding before they look.
+pub fn stays(key: &str, text: &str) -> Result<(), Unfit> {
+    if text.is_empty() {
+        return Err(Unfit::wrong(key, "is empty, which would make it another path"));
+    }
+    let mut seen = text.to_owned();
+    for _ in 0..4 {
+        if seen.chars().any(char::is_control) {
+            return Err(Unfit::wrong(key, "may not hold control characters"));
+        }
+        if seen.split(['/', '\\']).any(|part| matches!(part.split(';').next(), Some("." | ".."))) {
+            return Err(Unfit::wrong(key, LEAVES));
+        }
+        let less = decoded(&seen);
+        if less == seen {
+            return Ok(());
+        }
+        seen = less;
+    }
+    Err(Unfit::wrong(key, "is encoded several times over"))
+}
