@@ -7,6 +7,7 @@
 use crate::{
     exec::GNOMON,
     sensor_stage::{kill, listen_in, needs, skip, status, until},
+    support::cgroup::OwnCgroup,
 };
 use gnomon_host::cgroup::Hierarchy;
 use rustix::process::Signal;
@@ -16,9 +17,8 @@ use std::{
     io::{Read as _, Write as _},
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -42,22 +42,18 @@ eval "$3"
 exec "$4" run
 "#;
 
-static HOSTS: AtomicU32 = AtomicU32::new(0);
-
 /// A host that is as good as a new one.
 struct NewHost {
     child: Child,
     dir: TempDir,
-    mount: PathBuf,
-    cgroup: PathBuf,
+    cgroup: OwnCgroup,
 }
 
 impl NewHost {
     /// With gnomon started, and `before` done by a shell in that host.
     fn start(before: &str) -> Self {
         let mount = Hierarchy::find().unwrap().mount().to_owned();
-        let cgroup = mount.join(format!("gnomon-e2e-new-{}-{}", std::process::id(), HOSTS.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir(&cgroup).unwrap();
+        let cgroup = OwnCgroup::new();
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
@@ -69,7 +65,7 @@ impl NewHost {
         }
         let log = File::create(dir.path().join("log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Self { child, dir, mount, cgroup }
+        Self { child, dir, cgroup }
     }
 
     /// The same, and a sensor that has been joined.
@@ -152,20 +148,7 @@ impl Drop for NewHost {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let end = Instant::now() + Duration::from_secs(5);
-        while self.cgroup.exists() && remove(&self.cgroup).is_err() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(5));
-        }
-        debug_assert!(self.mount.exists());
     }
-}
-
-/// A cgroup and those below it.
-fn remove(cgroup: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(cgroup)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove(&entry.path())?;
-    }
-    fs::remove_dir(cgroup)
 }
 
 /// Whether there can be such a host; says so if not.

@@ -4,27 +4,22 @@
 use crate::{
     exec::GNOMON,
     sensor_stage::needs,
-    support::{DEADLINE, HOST, soon, upstream::Upstream},
+    support::{HOST, cgroup::OwnCgroup, soon, upstream::Upstream},
 };
-use gnomon_host::cgroup::Hierarchy;
 use serde_json::{Value, json};
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
-    time::Instant,
 };
 use tempfile::TempDir;
 
 /// A cgroup below which the sensor looks, and a folder that everybody may enter. Both go with the test.
 struct Stage {
-    cgroup: PathBuf,
+    cgroup: OwnCgroup,
     dir: TempDir,
 }
-
-static STAGES: AtomicU32 = AtomicU32::new(0);
 
 impl Stage {
     /// None, said loudly, where there can be no kernel half.
@@ -32,15 +27,13 @@ impl Stage {
         if !needs(test) {
             return None;
         }
-        let name = format!("gnomon-e2e-exec-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
-        let cgroup = Hierarchy::find().unwrap().mount().join(name);
-        fs::create_dir(&cgroup).unwrap();
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         // The person has no home, so a bundle of theirs is put here.
         fs::create_dir(dir.path().join("tmp")).unwrap();
         fs::set_permissions(dir.path().join("tmp"), Permissions::from_mode(0o1777)).unwrap();
-        Some(Self { cgroup, dir })
+        // Scopes that are empty are removed by gnomon, a moment after its program has ended.
+        Some(Self { cgroup: OwnCgroup::new(), dir })
     }
 
     fn state(&self) -> PathBuf {
@@ -66,23 +59,6 @@ impl Stage {
         let output = Command::new(GNOMON).args(["events", "--json", "--state-dir"]).arg(self.state()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // Scopes that are empty are removed by gnomon, a moment after its program has ended.
-        let end = Instant::now() + DEADLINE;
-        while self.cgroup.exists() && remove(&self.cgroup).is_err() && Instant::now() < end {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-    }
-}
-
-fn remove(cgroup: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(cgroup)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove(&entry.path())?;
-    }
-    fs::remove_dir(cgroup)
 }
 
 /// What is there as long as the gnomon of this program is.

@@ -1,6 +1,9 @@
 //! gnomon as root, seen from outside: its processes, what they have attached, and a program that joins.
 
-use crate::support::DEADLINE;
+use crate::support::{
+    DEADLINE,
+    cgroup::{OwnCgroup, remove_soon},
+};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_link::{ExecEnd, Redirect, Text, ToExec, ToGnomon, VERSION};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -11,7 +14,6 @@ use std::{
     os::{fd::AsFd as _, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -60,14 +62,11 @@ pub struct Host {
     pub proxy: SocketAddr,
     pub metrics: SocketAddr,
     pub state: TempDir,
-    pub cgroup: PathBuf,
+    pub cgroup: OwnCgroup,
     log: NamedTempFile,
     run: PathBuf,
-    mount: PathBuf,
     parts: Vec<u32>,
 }
-
-static HOSTS: AtomicU32 = AtomicU32::new(0);
 
 impl Host {
     pub fn start() -> Self {
@@ -78,10 +77,8 @@ impl Host {
 
     /// With other arguments at the end, which win.
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mount = Hierarchy::find().unwrap().mount().to_owned();
-        let name = format!("gnomon-e2e-{}-{}", std::process::id(), HOSTS.fetch_add(1, Ordering::Relaxed));
-        let (cgroup, run) = (mount.join(&name), Path::new("/run").join(&name));
-        fs::create_dir(&cgroup).unwrap();
+        let cgroup = OwnCgroup::new();
+        let run = Path::new("/run").join(cgroup.file_name().unwrap());
         let (state, log) = (tempfile::tempdir().unwrap(), NamedTempFile::new().unwrap());
         let [proxy, metrics] = [free_port(), free_port()];
         let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
@@ -92,7 +89,7 @@ impl Host {
             command.arg("--sensor").arg(&cgroup);
         }
         let child = command.args(arguments).stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
-        let mut host = Self { child, proxy, metrics, state, cgroup, log, run, mount, parts: Vec::new() };
+        let mut host = Self { child, proxy, metrics, state, cgroup, log, run, parts: Vec::new() };
         until("gnomon to serve", || {
             assert!(host.child.try_wait().unwrap().is_none(), "gnomon ended: {}", host.log());
             TcpStream::connect(metrics).and_then(|_| TcpStream::connect(proxy)).ok()
@@ -163,25 +160,9 @@ impl Drop for Host {
         for part in self.parts.iter().filter(|pid| status(**pid, "Name").is_some_and(|name| name.starts_with("gnomon-s"))) {
             kill(*part, rustix::process::Signal::KILL);
         }
-        let own = self.mount.join(format!("gnomon-exec-{}-0", self.child.id()));
-        for cgroup in [&own, &self.cgroup] {
-            let end = Instant::now() + Duration::from_secs(5);
-            while cgroup.exists() && remove(cgroup).is_err() && Instant::now() < end {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
+        remove_soon(&self.cgroup.with_file_name(format!("gnomon-exec-{}-0", self.child.id())));
         let _ = fs::remove_dir_all(&self.run);
     }
-}
-
-/// A cgroup and those below it.
-fn remove(cgroup: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(cgroup)?.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove(&entry.path())?;
-        }
-    }
-    fs::remove_dir(cgroup)
 }
 
 pub fn kill(pid: u32, signal: rustix::process::Signal) {

@@ -2,6 +2,7 @@
 //! clients whose every byte a test chooses.
 
 pub mod authority;
+pub mod cgroup;
 pub mod client;
 pub mod coding;
 pub mod eager;

@@ -1,0 +1,131 @@
+//! Connections that the kernel sent to the proxy. Who owns them is made up here; that it is true on a
+//! real kernel is for the tests of the sensor.
+
+mod namespaces;
+mod other_proxies;
+mod passed;
+mod read;
+mod users;
+
+use crate::support::{
+    HOST,
+    client::{H1, H2, handshake},
+    gnomon::{Gnomon, Setup},
+    request::{call, h1_head, h1_post, h2_post},
+    rules::{block, id, rule, shipped},
+    soon,
+    upstream::{Answer, Upstream},
+};
+use gnomon_http::{IpFamily, NetNs, Sockets};
+use gnomon_inspect::Enforcement;
+use gnomon_intercept::{Namespace, Owned, Owners};
+use gnomon_observe::{Field, Observation};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+};
+
+const H1: &[&str] = &["http/1.1"];
+const BOTH: &[&str] = &["h2", "http/1.1"];
+
+/// What the kernel half would know: each listener of the proxy stands for one address that a program
+/// asked for.
+#[derive(Default)]
+struct Kernel {
+    roads: Mutex<HashMap<SocketAddr, Owned>>,
+    served: AtomicU64,
+}
+
+impl Owners for Kernel {
+    fn owner<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>> {
+        let owned = stream.local_addr().ok().and_then(|address| self.roads.lock().unwrap().get(&address).cloned());
+        Box::pin(std::future::ready(owned))
+    }
+    fn served(&self, _: u64) {
+        self.served.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Opens sockets for other namespaces in ours, and remembers for which.
+#[derive(Default)]
+struct Opened(Mutex<Vec<(NetNs, IpFamily)>>);
+
+impl Sockets for Opened {
+    fn open(&self, netns: NetNs, family: IpFamily) -> Pin<Box<dyn Future<Output = std::io::Result<TcpSocket>> + Send + '_>> {
+        self.0.lock().unwrap().push((netns, family));
+        Box::pin(std::future::ready(if family == IpFamily::V4 { TcpSocket::new_v4() } else { TcpSocket::new_v6() }))
+    }
+}
+
+/// The users of the tests.
+const ADA: u32 = 1000;
+const BOB: u32 = 1001;
+
+fn owned(cookie: u64, original: SocketAddr, uid: u32) -> Owned {
+    Owned { cookie, original, redirected: true, uid, cgroup: 1, enforcement: Enforcement::Enforce, seen: ada() }
+}
+
+fn ada() -> Observation {
+    let mut seen = Observation::new();
+    seen.set(Field::Pid, 4711_i64);
+    seen.set(Field::Executable, "/usr/bin/node");
+    seen.set(Field::UserId, "1000");
+    seen.set(Field::UserName, "ada");
+    seen.set(Field::ContainerId, "1f2d3c4b5a69");
+    seen
+}
+
+impl Kernel {
+    /// The address to connect to instead of `original`.
+    fn road(&self, gnomon: &Gnomon, original: SocketAddr) -> SocketAddr {
+        self.road_in(gnomon, original, Namespace::Own)
+    }
+
+    fn road_in(&self, gnomon: &Gnomon, original: SocketAddr, namespace: Namespace) -> SocketAddr {
+        let address = listen(gnomon, namespace);
+        self.roads.lock().unwrap().insert(address, owned(7, original, ADA));
+        address
+    }
+
+    /// A connection of this user, who asked for `original`.
+    async fn connect_as(&self, gnomon: &Gnomon, original: SocketAddr, uid: u32) -> TcpStream {
+        let address = listen(gnomon, Namespace::Own);
+        self.roads.lock().unwrap().insert(address, owned(7, original, uid));
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    async fn connect(&self, gnomon: &Gnomon, original: SocketAddr) -> TcpStream {
+        TcpStream::connect(self.road(gnomon, original)).await.unwrap()
+    }
+}
+
+/// A listener for redirected connections.
+fn listen(gnomon: &Gnomon, namespace: Namespace) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    gnomon.redirected.add(listener, namespace).unwrap();
+    address
+}
+
+/// No name leads anywhere but by the resolver: what is reached is reached by its address.
+async fn gnomon(setup: Setup, upstream: &Upstream) -> (Gnomon, Arc<Kernel>) {
+    let kernel = Arc::new(Kernel::default());
+    (setup.trust(upstream.authority.pem_file()).owners(kernel.clone()).start().await, kernel)
+}
+
+/// How a connection ended whose other side says nothing.
+async fn end(stream: &mut TcpStream) -> Result<usize, ErrorKind> {
+    soon("the end of the connection", stream.read(&mut [0; 16])).await.map_err(|e| e.kind())
+}

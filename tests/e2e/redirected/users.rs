@@ -1,0 +1,95 @@
+//! Whose a connection is decides how many there may be, and who hears the answer.
+
+use super::*;
+
+#[tokio::test]
+async fn one_user_s_connections_leave_room_for_others() {
+    // It accepts, and says nothing.
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().per_user(2), &upstream).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let client = kernel.connect_as(&gnomon, address, ADA).await;
+        held.push((client, soon("the connection", server.accept()).await.unwrap()));
+    }
+    let mut refused = kernel.connect_as(&gnomon, address, ADA).await;
+    assert_eq!(end(&mut refused).await, Err(ErrorKind::ConnectionReset));
+    let other = kernel.connect_as(&gnomon, address, BOB).await;
+    held.push((other, soon("another user's connection", server.accept()).await.unwrap()));
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 1").await;
+    // A place comes back with the end of a connection.
+    held.remove(0);
+    soon("a place", async {
+        loop {
+            let (mut again, mut byte) = (kernel.connect_as(&gnomon, address, ADA).await, [0]);
+            tokio::select! {
+                accepted = server.accept() => return accepted.unwrap(),
+                end = again.read(&mut byte) => assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asks_the_proxy_has_a_share_too_where_the_user_is_known_and_a_tunnel_keeps_its_place() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().per_user(1), &upstream).await;
+    kernel.roads.lock().unwrap().insert(gnomon.address, Owned { redirected: false, ..owned(8, gnomon.address, ADA) });
+    let mut tunnel = TcpStream::connect(gnomon.address).await.unwrap();
+    tunnel.write_all(format!("CONNECT {address} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    soon("an answer", tunnel.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let mut second = TcpStream::connect(gnomon.address).await.unwrap();
+    assert_eq!(end(&mut second).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(
+        end(&mut kernel.connect_as(&gnomon, address, ADA).await).await,
+        Err(ErrorKind::ConnectionReset),
+        "redirected ones count alike"
+    );
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 2").await;
+    kernel.roads.lock().unwrap().clear();
+    let mut unknown = TcpStream::connect(gnomon.address).await.unwrap();
+    unknown.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    soon("an answer", unknown.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 400", "whose it is nobody knows, so there is no share to be above");
+}
+
+#[tokio::test]
+async fn a_refused_post_is_answered_on_the_event_stream_of_its_own_user_and_on_no_other() {
+    let (feeds, answers): (Vec<_>, Vec<_>) = (0..2).map(|_| Answer::events()).map(|(answer, feed)| (feed, answer)).unzip();
+    let answers = Mutex::new(answers);
+    let upstream = Upstream::answering(H1, move |received| {
+        received.end?;
+        if received.path == "/sse" { Some(answers.lock().unwrap().remove(0)) } else { Some(Answer::status(202)) }
+    })
+    .await;
+    let rules = [block(1, "gen_ai.tool.name: blocked_tool")];
+    let (gnomon, kernel) = gnomon(Gnomon::with().rules(rules), &upstream).await;
+    // The server gives both the same path, which is all that a stream is known by but for whose it is.
+    let endpoint = b"event: endpoint\ndata: /messages?sessionId=0123456789abcdef\n\n".to_vec();
+    let mut listeners = Vec::new();
+    for (user, feed) in [ADA, BOB].into_iter().zip(&feeds) {
+        let stream = handshake(kernel.connect_as(&gnomon, upstream.address, user).await, &gnomon.root, HOST, H1).await.unwrap();
+        let mut listener = H1::over(stream);
+        listener.write(&h1_head("GET", "/sse", "accept: text/event-stream\r\n")).await;
+        assert_eq!(listener.head().await.unwrap().status, 200);
+        feed.send(endpoint.clone()).unwrap();
+        assert_eq!(listener.chunk().await.unwrap(), Some(endpoint.clone()));
+        listeners.push(listener);
+    }
+    let stream = handshake(kernel.connect_as(&gnomon, upstream.address, ADA).await, &gnomon.root, HOST, H1).await.unwrap();
+    let message = call(7, "blocked_tool").to_string();
+    let mut poster = H1::over(stream);
+    assert_eq!(poster.send(&[h1_post("/messages?sessionId=0123456789abcdef", message.as_bytes())]).await.status, 202);
+    let told = listeners[0].chunk().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&told).contains("\"id\":7"), "{}", String::from_utf8_lossy(&told));
+    let others = b"data: for Bob\n\n".to_vec();
+    feeds[1].send(others.clone()).unwrap();
+    assert_eq!(listeners[1].chunk().await.unwrap(), Some(others), "nothing came before it");
+}
