@@ -8,6 +8,7 @@
 mod deb;
 mod guest;
 mod image;
+mod journal;
 mod layout;
 mod root;
 mod snapshot;

@@ -100,7 +100,9 @@ fn promtool_and_amtool_take_the_files_and_the_alerts_do_as_their_tests_say() {
 fn each_alert_names_a_command_and_a_chapter_and_asks_for_what_is_there() {
     let known = known();
     let chapters = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.md")).unwrap();
-    let tests: String = files(&deployed().join("tests"), "yml").iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let all = |files: Vec<PathBuf>| files.iter().map(|file| fs::read_to_string(file).unwrap()).collect::<String>();
+    let tests = all(files(&deployed().join("tests"), "yml"));
+    let fired = all(files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/alerts"), "rs"));
     for rule in rules() {
         let place = rule["alert"].as_str().or(rule["record"].as_str()).unwrap().to_owned();
         check(&known, &place, rule["expr"].as_str().unwrap());
@@ -109,6 +111,7 @@ fn each_alert_names_a_command_and_a_chapter_and_asks_for_what_is_there() {
         assert_eq!(noted["runbook"], format!("docs/alerts.md#{}", alert.to_lowercase()));
         assert!(chapters.contains(&format!("\n### {alert}\n")), "docs/alerts.md has no chapter on {alert}");
         assert!(tests.contains(&format!("alertname=\"{alert}\"")), "{alert} has no test");
+        assert!(fired.contains(&format!("fires(\"{alert}\")")), "no test fires {alert} and runs its command");
         assert!(["summary", "description", "command"].iter().all(|note| noted[*note].is_string()), "{alert}");
         assert!(rule["labels"]["severity"].is_string() && rule["labels"]["team"].is_string(), "{alert}");
     }

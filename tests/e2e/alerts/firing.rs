@@ -1,7 +1,13 @@
 //! One event, one alert, one command that shows it.
 
-use super::prometheus::{Prometheus, Watched, has};
-use std::fs;
+use super::prometheus::{Prometheus, Watched, has, home};
+use gnomon_ledger::{Event, Ledger, LedgerOptions, Recorded};
+use gnomon_observe::{Field, Observation};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 #[test]
 fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
@@ -104,13 +110,65 @@ fn a_rule_that_cannot_be_loaded_fires_until_it_can_and_then_fires_itself() {
 }
 
 #[test]
-fn a_proxy_that_is_gone_fires() {
-    if !has("a_proxy_that_is_gone_fires", &["prometheus"]) {
+fn an_endpoint_that_nobody_registered_fires_with_its_own_event() {
+    if !has("an_endpoint_that_nobody_registered_fires_with_its_own_event", &["prometheus"]) {
         return;
     }
-    let mut watched = Watched::start();
+    let watched = Watched::start();
     let prometheus = Prometheus::watching(&watched);
-    watched.end();
-    let alert = prometheus.fires("GnomonProxyDown");
-    assert_eq!(alert["labels"]["severity"], "critical");
+    watched.post("/page", "Mcp-Session-Id: 7f3c0a52-9d4e\r\n", "no message");
+
+    let alert = prometheus.fires("GnomonUnregisteredEndpoint");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("127.0.0.2"), "{printed}");
+    assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonUnregisteredEndpoint"]);
+}
+
+/// A ledger with ten days of three calls in each of eight hours, and in this hour, which does not end within a minute, as many
+/// as are never unusual.
+async fn ten_days(state: &Path) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let left = || HOUR.as_secs() - SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() % HOUR.as_secs();
+    while left() < 60 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    fs::create_dir(state).unwrap();
+    let (ledger, writer) = Ledger::open(LedgerOptions::new(state.join("ledger.sqlite"))).await.unwrap();
+    let now = SystemTime::now();
+    let usual = (1..=10).flat_map(|day| (0..8).map(move |hour| (now - HOUR * (24 * day - hour), 3)));
+    let mut hours: Vec<_> = usual.chain([(now, 100)]).collect();
+    hours.sort();
+    for (at, calls) in hours {
+        for call in 0..calls {
+            let mut seen = Observation::new();
+            seen.set(Field::McpMethod, "tools/call");
+            seen.set(Field::SourceAddress, "127.0.0.1");
+            seen.set(Field::ServerAddress, "127.0.0.2");
+            seen.set(Field::ObservationId, format!("{at:?} {call}"));
+            assert_eq!(ledger.record(Event::at(seen, at)), Recorded::Queued);
+        }
+    }
+    ledger.flush().await.unwrap();
+    writer.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn far_more_calls_than_are_usual_fire_with_the_event_that_counts_them() {
+    if !has("far_more_calls_than_are_usual_fire_with_the_event_that_counts_them", &["prometheus"]) {
+        return;
+    }
+    let dir = home("");
+    ten_days(&dir.path().join("state")).await;
+    let watched = Watched::at(dir, &["proxy"]);
+    let prometheus = Prometheus::watching(&watched);
+    // One more than that.
+    watched.call("read_file", "");
+
+    let alert = prometheus.fires("GnomonUnusualVolume");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("Unusual volume"), "{printed}");
+    let id = printed.split_whitespace().last().unwrap();
+    let story = String::from_utf8(watched.run(&format!("gnomon events show {id}")).stdout).unwrap();
+    assert!(story.contains("101 requests") && story.contains("in 95 of 100 hours they are at most 3"), "{story}");
+    prometheus.fires("GnomonShadowMcpCall");
 }

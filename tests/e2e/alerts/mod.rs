@@ -1,6 +1,11 @@
 //! Alerts as an installation has them: the real Prometheus with the rules that ship, and one event.
 
+mod ailing;
+mod disk;
+mod exports;
 mod files;
 mod firing;
+mod going_around;
+mod played;
 mod prometheus;
 mod queries;

@@ -35,7 +35,7 @@ impl Drop for Running {
     }
 }
 
-/// A gnomon whose proxy alone runs, with a folder for rules.
+/// A gnomon with a folder for rules.
 pub struct Watched {
     pub dir: TempDir,
     pub gnomon: Running,
@@ -43,23 +43,46 @@ pub struct Watched {
     metrics: SocketAddr,
 }
 
+/// Where a gnomon is at home: a folder for rules, and this at the end of its configuration.
+pub fn home(config: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("rules")).unwrap();
+    fs::write(dir.path().join("gnomon.yml"), format!("rules: {{ dirs: [rules] }}\n{config}")).unwrap();
+    dir
+}
+
 impl Watched {
+    /// One whose proxy alone runs.
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("rules")).unwrap();
-        fs::write(dir.path().join("gnomon.yml"), "rules: { dirs: [rules] }\n").unwrap();
+        Self::at(home(""), &["proxy"])
+    }
+
+    /// One that is started like this, with its home here.
+    pub fn at(dir: TempDir, command: &[&str]) -> Self {
         let [proxy, metrics] = [free_port(), free_port()];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
-        command.args(["proxy", "--listen", &proxy.to_string(), "--metrics", &metrics.to_string()]);
-        let gnomon = Running(at_home(&mut command, dir.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        until("gnomon to serve", || TcpStream::connect(metrics).and_then(|_| TcpStream::connect(proxy)).ok());
-        Self { dir, gnomon, proxy, metrics }
+        let mut gnomon = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+        gnomon.args(command).args(["--listen", &proxy.to_string(), "--metrics", &metrics.to_string()]);
+        gnomon.stdout(Stdio::null()).stderr(fs::File::create(dir.path().join("log")).unwrap());
+        let gnomon = Running(at_home(&mut gnomon, dir.path()).spawn().unwrap());
+        let watched = Self { dir, gnomon, proxy, metrics };
+        until(&format!("gnomon to serve: {}", watched.log()), || TcpStream::connect(metrics).and_then(|_| TcpStream::connect(proxy)).ok());
+        watched
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// Calls a tool of a server that is not there: it is an event all the same.
     pub fn call(&self, tool: &str, headers: &str) {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
-        let head = "POST http://127.0.0.2:1/mcp HTTP/1.1\r\nHost: 127.0.0.2:1\r\nContent-Type: application/json\r\nConnection: close\r\n";
+        self.post("/mcp", &format!("{headers}Content-Type: application/json\r\n"), &body);
+    }
+
+    /// Posts something else to it.
+    pub fn post(&self, path: &str, headers: &str, body: &str) {
+        let head = format!("POST http://127.0.0.2:1{path} HTTP/1.1\r\nHost: 127.0.0.2:1\r\nConnection: close\r\n");
         let mut stream = TcpStream::connect(self.proxy).unwrap();
         write!(stream, "{head}{headers}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         let mut answer = String::new();
@@ -73,17 +96,12 @@ impl Watched {
 
     /// Runs what an alert says, as written, where `gnomon` is on the path.
     pub fn run(&self, command: &str) -> Output {
-        let bin = Path::new(env!("CARGO_BIN_EXE_gnomon")).parent().unwrap();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-        at_home(Command::new("sh").args(["-c", command]), self.dir.path()).env("PATH", path).output().unwrap()
+        at_home(&mut as_written(command), self.dir.path()).output().unwrap()
     }
 
     /// What that prints.
     pub fn printed(&self, alert: &Value) -> String {
-        let command = alert["annotations"]["command"].as_str().unwrap();
-        let output = self.run(command);
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        succeeded(at_home(&mut as_written(command(alert)), self.dir.path()))
     }
 
     /// Ends it as an outage does.
@@ -97,17 +115,24 @@ impl Watched {
 pub struct Prometheus {
     _running: Running,
     address: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Prometheus {
     /// One that has seen the gnomon, before anything happened there.
     pub fn watching(watched: &Watched) -> Self {
-        let prometheus = Self::scraping(Some(watched.metrics));
+        Self::watching_at(watched.metrics)
+    }
+
+    /// The same of whatever has these metrics.
+    pub fn watching_at(metrics: SocketAddr) -> Self {
+        let prometheus = Self::scraping(Some(metrics));
         until("the first scrape", || {
             let seen = prometheus.ask("/api/v1/query?query=gnomon_detections_total");
             (!seen["data"]["result"].as_array()?.is_empty()).then_some(())
         });
+        // Until then nothing was there to scrape.
+        prometheus.resolves("GnomonAbsent");
         prometheus
     }
 
@@ -120,7 +145,8 @@ impl Prometheus {
         let dir = tempfile::tempdir().unwrap();
         let rules = fs::read_to_string(deployed().join("gnomon.rules.yml")).unwrap();
         // The rules as they are, but that a test cannot wait for minutes.
-        fs::write(dir.path().join("gnomon.rules.yml"), rules.replace("for: 1m", "for: 2s")).unwrap();
+        let rules = ["1m", "2m", "5m"].iter().fold(rules, |rules, wait| rules.replace(&format!("for: {wait}\n"), "for: 2s\n"));
+        fs::write(dir.path().join("gnomon.rules.yml"), rules).unwrap();
         let targets = target.map_or_else(|| "[]".to_owned(), |target| format!("['{target}']"));
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [gnomon.rules.yml]\n\
@@ -133,9 +159,14 @@ impl Prometheus {
         command.arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()));
         command.arg(format!("--web.listen-address={address}"));
         let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        let prometheus = Self { _running: running, address, _dir: dir };
+        let prometheus = Self { _running: running, address, dir };
         until("Prometheus to be ready", || get(address, "/-/ready").filter(|body| body.contains("Ready")));
         prometheus
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("prometheus.yml")
     }
 
     /// What its HTTP API says.
@@ -173,6 +204,27 @@ impl Prometheus {
         names.sort();
         names
     }
+}
+
+/// What an alert says to run.
+pub fn command(alert: &Value) -> &str {
+    alert["annotations"]["command"].as_str().unwrap()
+}
+
+/// That, to run where `gnomon` is on the path.
+pub fn as_written(command: &str) -> Command {
+    let bin = Path::new(env!("CARGO_BIN_EXE_gnomon")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).env("PATH", path);
+    shell
+}
+
+/// What a command prints that succeeds.
+pub fn succeeded(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Where its configuration and state are, as a package's would be under /etc and /var.

@@ -13,6 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use super::guest::Guest;
+use super::journal;
 use super::root::Root;
 use super::snapshot::Snapshot;
 
@@ -57,6 +58,8 @@ pub fn run(home: &Path, suite: &str, deb: &Path, next: &Path) -> Result<()> {
     told("gnomon exec joins it");
     reads_the_units_that_the_configuration_names(&guest)?;
     told("a unit in a scope is read");
+    journal::tells_why_events_do_not_leave(&guest, |path| observes(&guest, path)).context("the journal")?;
+    told("the journal tells why events do not leave");
 
     guest.sh("gnomon ca install --state-dir /var/lib/gnomon && echo '# kept' >> /etc/gnomon/gnomon.yml")?;
     let kept = count(&guest)?;

@@ -1,0 +1,128 @@
+//! What gnomon cannot see or do fires, and the alert's command says which and why.
+
+use super::{
+    played::{Played, Waiting, feature},
+    prometheus::{Prometheus, Watched, command, has, home, succeeded},
+};
+use crate::sensor_stage::{skip, until};
+use gnomon_link::{Feature, FeatureState};
+use std::process::Command;
+
+/// The program that looks at packets, which a sensor may give up.
+const HELLO: &str = "gn_hello";
+
+/// A gnomon that has joined a sensor which is played; none, said loudly, where that cannot be. Only root's sensor is believed.
+fn sensing(test: &str, state: Feature) -> Option<(Watched, Played)> {
+    if !has(test, &["prometheus"]) {
+        return None;
+    }
+    if !rustix::process::geteuid().is_root() {
+        skip(test, "needs root");
+        return None;
+    }
+    let dir = home("");
+    let socket = dir.path().join("sensor.sock");
+    let sensor = Waiting::at(&socket);
+    let watched = Watched::at(dir, &["run", "--sensor-socket", socket.to_str().unwrap()]);
+    let played = sensor.joined(state);
+    until("the sensor to be joined", || watched.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+    Some((watched, played))
+}
+
+/// What `gnomon doctor` prints, which says by its exit code whether something keeps gnomon from working.
+fn examined(watched: &Watched, command: &str) -> String {
+    assert_eq!(command, "gnomon doctor");
+    let output = watched.run(command);
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_proxy_that_is_gone_fires_and_the_doctor_finds_the_ports_free() {
+    if !has("a_proxy_that_is_gone_fires_and_the_doctor_finds_the_ports_free", &["prometheus"]) {
+        return;
+    }
+    let mut watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    watched.end();
+    let alert = prometheus.fires("GnomonProxyDown");
+    assert_eq!(alert["labels"]["severity"], "critical");
+    assert!(examined(&watched, command(&alert)).lines().any(|line| line.contains("port")), "{alert}");
+}
+
+#[test]
+fn a_prometheus_without_gnomon_fires_and_its_configuration_is_looked_at() {
+    let name = "a_prometheus_without_gnomon_fires_and_its_configuration_is_looked_at";
+    if !has(name, &["prometheus", "promtool"]) {
+        return;
+    }
+    let prometheus = Prometheus::alone();
+    let alert = prometheus.fires("GnomonAbsent");
+    let (program, file) = command(&alert).rsplit_once(' ').unwrap();
+    assert_eq!(file, "/etc/prometheus/prometheus.yml");
+    // The same of the configuration that this Prometheus has.
+    let looked = format!("{program} {}", prometheus.config().display());
+    assert!(succeeded(Command::new("sh").args(["-c", &looked])).contains("is valid"));
+}
+
+#[test]
+fn a_sensor_that_is_gone_fires_and_the_doctor_says_what_this_host_offers() {
+    let name = "a_sensor_that_is_gone_fires_and_the_doctor_says_what_this_host_offers";
+    let Some((watched, sensor)) = sensing(name, feature(HELLO, FeatureState::Ok, "")) else { return };
+    let prometheus = Prometheus::watching(&watched);
+    assert_eq!(prometheus.names(), [""; 0]);
+    drop(sensor);
+    let alert = prometheus.fires("GnomonSensorDown");
+    assert!(examined(&watched, command(&alert)).contains("gn_connect4"), "{alert}");
+}
+
+#[test]
+fn a_feature_that_does_not_work_fires_and_the_doctor_tries_it() {
+    let name = "a_feature_that_does_not_work_fires_and_the_doctor_tries_it";
+    let Some((watched, _sensor)) = sensing(name, feature(HELLO, FeatureState::Broken, "it was refused")) else { return };
+    let alert = Prometheus::watching(&watched).fires("GnomonSensorDegraded");
+    assert_eq!(alert["labels"]["feature"], HELLO);
+    assert!(examined(&watched, command(&alert)).contains(HELLO), "{alert}");
+}
+
+#[test]
+fn a_sensor_that_takes_too_much_fires_with_the_event_that_says_how_much() {
+    let name = "a_sensor_that_takes_too_much_fires_with_the_event_that_says_how_much";
+    let Some((watched, sensor)) = sensing(name, feature(HELLO, FeatureState::Ok, "")) else { return };
+    let prometheus = Prometheus::watching(&watched);
+    sensor.says(feature(HELLO, FeatureState::Broken, "took 31 % of a core"));
+    let alert = prometheus.fires("GnomonSensorReduced");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("gn_hello: took 31 % of a core"), "{printed}");
+    // It is one thing that happened, and not a defect as well.
+    assert_eq!(prometheus.names(), ["GnomonSensorReduced"]);
+}
+
+#[test]
+fn records_that_the_kernel_half_dropped_fire_and_say_where() {
+    let name = "records_that_the_kernel_half_dropped_fire_and_say_where";
+    let Some((watched, sensor)) = sensing(name, feature(HELLO, FeatureState::Ok, "")) else { return };
+    let prometheus = Prometheus::watching(&watched);
+    sensor.counts(HELLO, "dropped_ring_full", 3);
+    let alert = prometheus.fires("GnomonSensorLoss");
+    assert_eq!(alert["labels"]["outcome"], "dropped_ring_full");
+    assert!(examined(&watched, command(&alert)).contains(HELLO), "{alert}");
+}
+
+#[test]
+fn an_authority_that_ends_soon_fires_and_its_command_shows_when() {
+    if !has("an_authority_that_ends_soon_fires_and_its_command_shows_when", &["prometheus", "openssl"]) {
+        return;
+    }
+    let dir = home("");
+    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -keyout key -out pem -days 9 -subj '/CN=A short one' \
+                  -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign 2>/dev/null && \
+                  \"$0\" ca import pem --key key --state-dir state";
+    succeeded(Command::new("sh").args(["-ec", script, env!("CARGO_BIN_EXE_gnomon")]).current_dir(dir.path()));
+    let watched = Watched::at(dir, &["proxy"]);
+    let alert = Prometheus::watching(&watched).fires("GnomonCaExpiring");
+    let printed = watched.printed(&alert);
+    let until = printed.lines().find_map(|line| line.strip_prefix("valid ")?.split_once(" to ")).unwrap().1;
+    assert!(printed.contains("A short one"), "{printed}");
+    assert!(alert["annotations"]["description"].as_str().unwrap().starts_with(&format!("It ends on {until}.")), "{alert} {printed}");
+}

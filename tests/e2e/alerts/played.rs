@@ -1,0 +1,87 @@
+//! A sensor that is played, so that it is in the state that an alert is about. What it says goes the way of a real one's.
+
+use crate::support::DEADLINE;
+use gnomon_link::{
+    Access, Count, Feature, FeatureState, Label, List, Listener, Name, Program, Refusal, SensorEnd, ToProxy, ToSensor, UNASKED,
+};
+use std::{
+    fs::File,
+    os::fd::AsFd as _,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+/// Of the memory that stands for the kernel's ring and heartbeat.
+const PAGE: u64 = 4096;
+const RING: u32 = 1 << 16;
+
+/// A sensor as a service: one serving process joins it, and is told what a test says. It hangs up with the test.
+pub struct Played {
+    end: Arc<SensorEnd>,
+    counted: Arc<Mutex<Vec<Program>>>,
+}
+
+/// A sensor to be joined at a socket.
+pub struct Waiting(Listener);
+
+impl Waiting {
+    pub fn at(socket: &Path) -> Self {
+        Self(Listener::bind(socket, Access::Group).unwrap())
+    }
+
+    /// Greets the process that joins, as a sensor that has this feature.
+    pub fn joined(&self, feature: Feature) -> Played {
+        let end: Arc<SensorEnd> = Arc::new(self.0.accept(DEADLINE).unwrap());
+        let (ring, heartbeat) = (memory("ring", 2 * PAGE + 2 * u64::from(RING)), memory("heartbeat", PAGE));
+        end.welcome(List::cut([feature]), ring.as_fd(), RING, heartbeat.as_fd(), DEADLINE).unwrap();
+        let counted = Arc::new(Mutex::new(Vec::new()));
+        let (answers, counts) = (end.clone(), counted.clone());
+        thread::spawn(move || {
+            while let Ok(asked) = answers.recv(Duration::from_secs(120)) {
+                let answer = match asked.message {
+                    ToSensor::Counters { token } => ToProxy::Counters { token, programs: List::cut(counts.lock().unwrap().clone()) },
+                    ToSensor::ListenIn { token, .. } => {
+                        ToProxy::Refused { token, why: Refusal::NotAllowed, detail: Name::cut("it is played") }
+                    }
+                    _ => continue,
+                };
+                if answers.send(&answer, &[], DEADLINE).is_err() {
+                    return;
+                }
+            }
+        });
+        Played { end, counted }
+    }
+}
+
+impl Played {
+    /// From now on a program has counted so much of one outcome.
+    pub fn counts(&self, program: &str, outcome: &str, count: u64) {
+        let counts = List::cut([Count { outcome: Label::cut(outcome), count }]);
+        *self.counted.lock().unwrap() = vec![Program { name: Label::cut(program), counts }];
+    }
+
+    /// Says what became of a feature, without having been asked.
+    pub fn says(&self, feature: Feature) {
+        self.end.send(&ToProxy::Features { token: UNASKED, features: List::cut([feature]) }, &[], DEADLINE).unwrap();
+    }
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        // The thread that answers has it as well.
+        let _ = rustix::net::shutdown(&*self.end, rustix::net::Shutdown::Both);
+    }
+}
+
+pub fn feature(name: &str, state: FeatureState, reason: &str) -> Feature {
+    Feature { name: Label::cut(name), state, reason: Name::cut(reason) }
+}
+
+fn memory(name: &str, size: u64) -> File {
+    let file = File::from(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+    file.set_len(size).unwrap();
+    file
+}
