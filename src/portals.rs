@@ -12,6 +12,7 @@ use gnomon_http::{
     AlpnCache, CertificateAuthority, ClientCertificates, DialOptions, Dialer, ForbiddenAddresses, LeafName, PoolOptions, Pools, Shown,
     UpstreamTls, authorities, served,
 };
+use gnomon_intercept::Owners;
 use gnomon_portal::{
     Acts, CodeMode, CodeModeWorks, Fetcher, Listening, Portal, PortalOptions, Rules,
     upstream::{
@@ -39,7 +40,13 @@ impl Portals {
     ///
     /// # Errors
     /// When a secret cannot be read, an authority is not usable, or an address is taken.
-    pub async fn open(config: &Config, state_dir: &Path, rules: &Rules, audit: Option<&Audit>) -> Result<Self> {
+    pub async fn open(
+        config: &Config,
+        state_dir: &Path,
+        rules: &Rules,
+        audit: Option<&Audit>,
+        owners: Option<Arc<dyn Owners>>,
+    ) -> Result<Self> {
         if config.portals.is_empty() {
             return Ok(Self { listening: Vec::new(), programs: HashMap::new(), announcement: String::new() });
         }
@@ -48,7 +55,8 @@ impl Portals {
         let pools = pools(config)?;
         let (mut portals, mut announcement) = (Vec::new(), String::new());
         for portal in &config.portals {
-            let portal_itself = portal_of(config, portal, &pools, &programs, (rules, audit, works.as_ref()))?;
+            let portal_itself =
+                portal_of(config, portal, &pools, &programs, Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref() })?;
             let listening = Listening::bind(portal_itself, portal.listen, portal.max_connections).await?;
             let (listening, scheme) = match &portal.tls {
                 None => (listening, "http"),
@@ -150,12 +158,21 @@ fn pools(config: &Config) -> Result<Arc<ServerPools>> {
     Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
 }
 
+/// What all portals have in common.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    rules: &'a Rules,
+    audit: Option<&'a Audit>,
+    works: Option<&'a Arc<CodeModeWorks>>,
+    owners: Option<&'a Arc<dyn Owners>>,
+}
+
 fn portal_of(
     config: &Config,
     portal: &config::Portal,
     pools: &Arc<ServerPools>,
     programs: &HashMap<String, Arc<Program>>,
-    (rules, audit, works): (&Rules, Option<&Audit>, Option<&Arc<CodeModeWorks>>),
+    Shared { rules, audit, works, owners }: Shared<'_>,
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
@@ -174,6 +191,7 @@ fn portal_of(
         id: portal.id.as_str().into(),
         servers,
         prefix: portal.prefix,
+        labels: portal.labels.clone(),
         sessions: portal.sessions,
         max_request: portal.max_request_bytes,
         hosts: portal.hosts.clone(),
@@ -181,6 +199,7 @@ fn portal_of(
         path: portal.path.clone(),
         policy: portal.policy.clone(),
         authenticator: Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone()))),
+        owners: owners.cloned(),
         rules: Some(rules.clone()),
         code_mode: portal.code_mode,
         codemode: works.cloned(),

@@ -96,7 +96,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
                     None => (Some(proxy), None, format!("{announcement}{PROXY_ALONE}{}", scopes(config))),
                     Some(sensors) => {
                         let (inspector, recorder) = (core.inspector.clone(), core.recorder.clone());
-                        let (proxy, watching) = Watching::start(proxy, sensors, &config.scopes, inspector, recorder)?;
+                        let (proxy, watching) = Watching::start(proxy, sensors, config, inspector, recorder)?;
                         (Some(proxy), Some(watching), format!("{announcement}{WITH_SENSOR}{}", scopes(config)))
                     }
                 }
@@ -107,7 +107,8 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
         let auditing = Auditing::start(config, state_dir, &recorder).await?;
         let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };
-        let portals = Portals::open(config, state_dir, &rules, auditing.as_ref().map(|auditing| &auditing.audit)).await?;
+        let (audit, owners) = (auditing.as_ref().map(|auditing| &auditing.audit), watching.as_ref().map(Watching::owners));
+        let portals = Portals::open(config, state_dir, &rules, audit, owners).await?;
         let mut signals = Signals::new()?;
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;

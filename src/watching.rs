@@ -1,10 +1,10 @@
 //! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
 //! socket as a service of their own. The proxy goes on without any.
 
-use crate::{config::scopes::Scope, scoping, supervise::Handed};
+use crate::{config::Config, scoping, supervise::Handed};
 use anyhow::{Context, Result, ensure};
 use gnomon_inspect::Inspector;
-use gnomon_intercept::{Proxy, Recorder, RedirectedListeners};
+use gnomon_intercept::{Owners, Proxy, Recorder, RedirectedListeners};
 use gnomon_link::{AsyncChannel, ProxyEnd};
 use gnomon_watch::{Watch, WatchError, WatchOptions};
 use std::{
@@ -46,12 +46,14 @@ impl Watching {
     pub fn start(
         proxy: Proxy,
         sensors: Sensors,
-        scopes: &[Scope],
+        config: &Config,
         inspector: Arc<Inspector>,
         recorder: Arc<Recorder>,
     ) -> Result<(Proxy, Self)> {
-        let shadowed = scoping::shadowed(scopes);
-        let options = WatchOptions { shadowed, explicit_port: proxy.local_addr().port(), ..WatchOptions::default() };
+        let shadowed = scoping::shadowed(&config.scopes);
+        // Portals ask whose their connections are as well, and the kernel half knows one port or all.
+        let explicit_port = if config.portals.is_empty() { proxy.local_addr().port() } else { 0 };
+        let options = WatchOptions { shadowed, explicit_port, ..WatchOptions::default() };
         let watch = Watch::new(options, inspector, recorder.clone(), recorder.metrics().registry())?;
         let listeners = proxy.redirected();
         let joining = match sensors {
@@ -64,8 +66,13 @@ impl Watching {
             }
             Sensors::Listening(socket) => tokio::spawn(join_again_and_again(watch.clone(), listeners, socket)),
         };
-        let scoping = tokio::spawn(scoping::keep(watch.clone(), scopes.to_vec()));
+        let scoping = tokio::spawn(scoping::keep(watch.clone(), config.scopes.clone()));
         Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining, scoping }))
+    }
+
+    /// What knows whose a connection is.
+    pub fn owners(&self) -> Arc<dyn Owners> {
+        self.watch.clone()
     }
 
     /// For the way out: nothing more is redirected, and no other sensor is joined.

@@ -26,6 +26,10 @@ pub enum Shape {
     Variables,
     /// A certificate with its key, or who makes one.
     Tls,
+    /// How entries are shown, by their names.
+    Labels,
+    /// The same for tools and prompts, by their servers' ids.
+    Overrides,
 }
 
 /// One key.
@@ -401,6 +405,14 @@ pub const KEYS: &[Key] = &[
         "['X-Api-Key=env:DOCS_KEY']",
         "`NAME=SECRET` for each header that the portal shows to the server, at most 16; secrets are named as above.",
     ),
+    key(
+        "servers[].tools",
+        Shape::Labels,
+        "as the server has them",
+        "{create_issue: {alias: open-ticket, description: Opens a ticket of our help desk.}, delete_repo: {enabled: false}}",
+        "How tools are shown, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at most 40), `description` (at most 8192 bytes) and `enabled`: what is `false` is neither listed nor callable. Policy, rules, events and audit keep to the server's own names.",
+    ),
+    key("servers[].prompts", Shape::Labels, "as the server has them", "{review: {alias: code-review}}", "The same for prompts."),
     key("portals[].id", Shape::Text, "", "main", "A name for a portal: lower-case letters, digits and `-`, at most 32."),
     key("portals[].listen", Shape::Text, "127.0.0.1:8080", "127.0.0.1:8080", "Address and port of the portal."),
     key("portals[].path", Shape::Text, "/mcp", "/mcp", "The path of its endpoint."),
@@ -440,6 +452,13 @@ pub const KEYS: &[Key] = &[
         "How callers prove who they are: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.",
     ),
     key("portals[].servers", Shape::Texts, "", "[docs]", "The servers it offers, by id, in the order in which they are shown."),
+    key(
+        "portals[].overrides",
+        Shape::Overrides,
+        "none",
+        "{docs: {tools: {search: {alias: find}}, prompts: {review: {enabled: false}}}}",
+        "How this portal shows tools and prompts, by server: laid over `servers[].tools` and `servers[].prompts`, part by part.",
+    ),
     key(
         "portals[].prefix",
         Shape::Word(&["always", "never"]),

@@ -6,6 +6,7 @@
 mod codemode;
 mod exports;
 pub mod keys;
+mod labels;
 mod portals;
 pub mod programs;
 mod raw;

@@ -1,13 +1,20 @@
 //! The portals and the MCP servers that they offer.
 
-use super::{Check, NamedSecret, SecretRef, programs::Program, raw};
+use super::{Check, NamedSecret, SecretRef, labels, programs::Program, raw};
 use crate::complaint::Complaint;
 use gnomon_access::{AuthConfig, Policy};
-use gnomon_portal::{CodeMode, Prefix, SessionLimits, upstream::Transport};
+use gnomon_portal::{CodeMode, Labels, Prefix, SessionLimits, upstream::Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
-use std::{collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use smol_str::SmolStr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Longest id of a server or a portal.
 const LONGEST_ID: usize = 32;
@@ -20,6 +27,8 @@ pub struct Server {
     pub transport: Transport,
     pub bearer: Option<SecretRef>,
     pub headers: Vec<NamedSecret>,
+    /// How its tools and prompts are shown.
+    pub labels: Labels,
 }
 
 /// Where a server is.
@@ -44,6 +53,8 @@ pub struct Portal {
     pub origins: Vec<String>,
     /// Ids.
     pub servers: Vec<String>,
+    /// How tools and prompts are shown, by their server's id.
+    pub labels: HashMap<SmolStr, Labels>,
     pub prefix: Prefix,
     pub code_mode: CodeMode,
     pub policy: Arc<Policy>,
@@ -113,10 +124,10 @@ impl Server {
             At::Program(program) => {
                 let mut shown = program.to_json();
                 shown["id"] = self.id.as_str().into();
-                return shown;
+                return self.labelled(shown);
             }
         };
-        json!({
+        self.labelled(json!({
             "id": self.id,
             "url": url,
             "transport": transport,
@@ -124,7 +135,16 @@ impl Server {
                 "bearer": self.bearer.as_ref().map(ToString::to_string),
                 "headers": self.headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
             },
-        })
+        }))
+    }
+
+    fn labelled(&self, mut shown: Value) -> Value {
+        for (key, labels) in [("tools", &self.labels.tools), ("prompts", &self.labels.prompts)] {
+            if let Some(labels) = labels::to_json(labels) {
+                shown[key] = labels;
+            }
+        }
+        shown
     }
 }
 
@@ -146,6 +166,7 @@ impl Portal {
             "url": self.url,
             "tls": self.tls.as_ref().map(Tls::to_json),
             "servers": self.servers,
+            "overrides": self.labels.iter().map(|(id, labels)| (id.to_string(), labels_json(labels))).collect::<serde_json::Map<_, _>>(),
             "prefix": match self.prefix {
                 Prefix::Always => "always",
                 Prefix::Never => "never",
@@ -161,6 +182,11 @@ impl Portal {
             "max_connections": self.max_connections,
         })
     }
+}
+
+fn labels_json(labels: &Labels) -> Value {
+    let kinds = [("tools", &labels.tools), ("prompts", &labels.prompts)];
+    kinds.into_iter().filter_map(|(key, labels)| Some((key, labels::to_json(labels)?))).collect()
 }
 
 /// The host and port of a URL that was checked when it was read.
@@ -198,8 +224,9 @@ impl Check<'_> {
                 Err(cause) => self.refused(text.referenced, cause.to_string()),
             });
             let headers = self.headers(server.auth.headers);
+            let labels = self.labels(raw::Labels { tools: server.tools, prompts: server.prompts });
             if let Some(transport) = transport {
-                known.push(Server { id: server.id.value, at, transport, bearer, headers });
+                known.push(Server { id: server.id.value, at, transport, bearer, headers, labels });
             }
         }
         known
@@ -304,6 +331,7 @@ impl Check<'_> {
             }
             offered.push(server.value);
         }
+        let labels = self.overrides(portal.overrides, &offered, servers);
         let prefix = match &portal.prefix {
             None => Prefix::Always,
             Some(word) => {
@@ -335,6 +363,7 @@ impl Check<'_> {
             hosts: portal.hosts.into_iter().map(|host| host.value).collect(),
             origins: portal.origins.into_iter().map(|origin| origin.value).collect(),
             servers: offered,
+            labels,
             prefix,
             code_mode,
             policy: Arc::new(policy),

@@ -178,6 +178,26 @@ pub struct Server {
     pub confine: Option<Spanned<String>>,
     #[serde(default)]
     pub limits: ServerLimits,
+    #[serde(default)]
+    pub tools: BTreeMap<String, Spanned<Label>>,
+    #[serde(default)]
+    pub prompts: BTreeMap<String, Spanned<Label>>,
+}
+
+/// How a server's tools and prompts are shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Labels {
+    pub tools: BTreeMap<String, Spanned<Label>>,
+    pub prompts: BTreeMap<String, Spanned<Label>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Label {
+    pub alias: Option<Spanned<String>>,
+    pub description: Option<Spanned<String>>,
+    pub enabled: Option<bool>,
 }
 
 /// What a server is told that is a program.
@@ -278,6 +298,8 @@ pub struct Portal {
     #[serde(default)]
     pub auth: Option<Spanned<gnomon_access::AuthSource>>,
     pub servers: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub overrides: BTreeMap<String, Spanned<Labels>>,
     #[serde(default)]
     pub prefix: Option<Spanned<String>>,
     #[serde(default)]

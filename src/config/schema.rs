@@ -70,6 +70,12 @@ fn leaf(key: &Key) -> Value {
         Shape::Pin => json!({"oneOf": [{"const": super::programs::UNPINNED}, pin()]}),
         Shape::Variables => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         Shape::Tls => tls(),
+        Shape::Labels => labels(),
+        Shape::Overrides => {
+            let mut both = object();
+            both["properties"] = json!({"tools": labels(), "prompts": labels()});
+            json!({"type": "object", "additionalProperties": both})
+        }
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
     schema["description"] = key.doc.into();
@@ -87,6 +93,8 @@ fn leaf(key: &Key) -> Value {
         | Shape::Pin
         | Shape::Variables
         | Shape::Tls
+        | Shape::Labels
+        | Shape::Overrides
         | Shape::Word(_)
         | Shape::Packs => Value::Null,
     };
@@ -106,6 +114,16 @@ fn pin() -> Value {
         "lockfile": {"type": "string"},
     });
     pin
+}
+
+fn labels() -> Value {
+    let mut label = object();
+    label["properties"] = json!({
+        "alias": {"type": "string", "pattern": "^[a-zA-Z0-9]+([_-][a-zA-Z0-9]+)*$", "maxLength": gnomon_portal::LONGEST_ALIAS},
+        "description": {"type": "string", "minLength": 1},
+        "enabled": {"type": "boolean"},
+    });
+    json!({"type": "object", "additionalProperties": label})
 }
 
 fn tls() -> Value {

@@ -326,3 +326,31 @@ fn a_portals_tls_is_read_and_what_does_not_fit_is_told() {
 fn portal_text(more: &str) -> String {
     format!("servers: [{{id: docs, url: 'https://docs.example/mcp'}}]\nportals:\n  - {{id: main, servers: [docs], {more}}}\n")
 }
+
+#[test]
+fn labels_are_laid_over_each_other_and_their_mistakes_are_named() {
+    let servers =
+        "servers:\n  - id: docs\n    url: 'https://docs.example/mcp'\n    tools: {a: {alias: x, description: Ours}, b: {enabled: false}}\n";
+    let portal = |overrides: &str| format!("{servers}portals:\n  - {{id: main, servers: [docs], overrides: {overrides}}}\n");
+    let config = parse(&portal("{docs: {tools: {a: {alias: y}}, prompts: {p: {alias: q-1}}}}")).unwrap();
+    let shown = config.to_json();
+    assert_eq!(shown["servers"][0]["tools"], serde_json::json!({"a": {"alias": "x", "description": "Ours"}, "b": {"enabled": false}}));
+    assert_eq!(
+        shown["portals"][0]["overrides"],
+        serde_json::json!({"docs": {"tools": {"a": {"alias": "y", "description": "Ours"}, "b": {"enabled": false}}, "prompts": {"p": {"alias": "q-1"}}}})
+    );
+    assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);
+    for (overrides, expected) in [
+        ("{dosc: {}}", "this portal offers no server `dosc`; did you mean `docs`?"),
+        ("{docs: {tools: {a: {alias: 'a b'}}}}", "`a b` is no alias"),
+        ("{docs: {tools: {a: {alias: x__y}}}}", "`x__y` is no alias"),
+        ("{docs: {tools: {a: {}}}}", "nothing is said of `a`"),
+        ("{docs: {tools: {a: {alias: z}, c: {alias: z}}}}", "the alias `z` stands here twice"),
+        ("{docs: {tools: {c: {alias: x}}}}", "the alias `x` stands twice"),
+        ("{docs: {tools: {a: {description: ''}}}}", "a description has 1 to 8192 bytes"),
+        ("{docs: {tools: {a: {alais: z}}}}", "unknown key `alais`; did you mean `alias`?"),
+    ] {
+        let error = refusal(&portal(overrides));
+        assert!(error.contains(expected) && error.contains("gnomon.yml:6:"), "{overrides}: {error}");
+    }
+}

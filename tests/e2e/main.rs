@@ -21,6 +21,7 @@ mod joined_sdk;
 mod mcp;
 mod namespaces;
 mod passage;
+mod portals;
 mod programs;
 mod quality;
 mod redirected;

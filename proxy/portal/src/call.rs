@@ -16,6 +16,7 @@ use crate::{
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::{self as audit, Status};
+use gnomon_observe::Observation;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr};
@@ -64,6 +65,8 @@ pub struct Call {
     pub(crate) offer: Offer,
     /// The execution of Code Mode that asks.
     pub execution: Option<SmolStr>,
+    /// The program of this host that asks.
+    pub program: Option<Arc<Observation>>,
     pub emit: mpsc::Sender<Emission>,
 }
 
@@ -73,7 +76,13 @@ impl Call {
             From::Session(session) => &session.client,
             From::Stateless(client) => client,
         };
-        Whose { caller: &self.caller, client, agent: self.agent.as_ref(), execution: self.execution.as_ref() }
+        Whose {
+            caller: &self.caller,
+            client,
+            agent: self.agent.as_ref(),
+            execution: self.execution.as_ref(),
+            program: self.program.as_deref(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crate::{
     call::Emission,
+    cors,
     era::{self, meta},
     members::Members,
     offer::Offer,
@@ -18,17 +19,25 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use gnomon_access::{Caller, Challenge, Peer};
+use gnomon_observe::Observation;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE},
     request::Parts,
 };
 use http_body::Body;
-use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::sync::mpsc;
 
 /// How long the first word of an answer may take before the client is given a head and a stream.
 const SILENCE: Duration = Duration::from_millis(500);
+/// How often the clock is looked at while a proof may expire.
+const CLOCK: Duration = Duration::from_secs(10);
 /// Most things that are said before anybody reads them.
 const EMISSIONS: usize = 64;
 /// How long a request's body may take.
@@ -37,8 +46,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const ABSENCE: Duration = Duration::from_secs(5 * 60);
 
 impl Portal {
-    /// Answers one request.
-    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: &Peer) -> Response<Outflow>
+    /// Answers one request of a connection.
+    pub(crate) async fn answer<B>(self: &Arc<Self>, request: Request<B>, visitor: &Visitor) -> Response<Outflow>
     where
         B: Body<Data = Bytes>,
     {
@@ -46,6 +55,22 @@ impl Portal {
         if let Err(response) = self.admissible(&parts) {
             return response;
         }
+        let page = parts.headers.get(ORIGIN).cloned();
+        let mut response = match cors::preflight(&parts) {
+            Some(response) => response,
+            None => self.admitted(parts, body, visitor).await,
+        };
+        if let Some(page) = page {
+            cors::readable(&mut response, page);
+        }
+        response
+    }
+
+    /// Answers a request by a name of ours, from nowhere that it may not come from.
+    async fn admitted<B>(self: &Arc<Self>, parts: Parts, body: B, visitor: &Visitor) -> Response<Outflow>
+    where
+        B: Body<Data = Bytes>,
+    {
         let authenticator = &self.options.authenticator;
         if parts.method == Method::GET
             && authenticator.metadata_path() == Some(parts.uri.path())
@@ -57,6 +82,7 @@ impl Portal {
             return plain(StatusCode::NOT_FOUND, &format!("nothing is here; the portal is at {}", self.options.path));
         }
         let acts = self.options.acts.as_ref();
+        let peer = &visitor.peer;
         let caller = match authenticator.authenticate(&parts.headers, peer).await {
             Ok(caller) => caller,
             Err(challenge) => {
@@ -80,7 +106,7 @@ impl Portal {
                     Ok(body) => body,
                     Err(response) => return response,
                 };
-                self.post(Asker { caller, offer }, &parts.headers, body).await
+                self.post(Asker { caller, offer, program: visitor.program.clone() }, &parts.headers, body).await
             }
             Method::GET if !modern => self.listen(&caller, &parts.headers).await,
             Method::DELETE if !modern => self.end(&caller, &parts.headers).await,
@@ -148,10 +174,28 @@ impl Portal {
     }
 }
 
+/// Where a connection comes from.
+pub(crate) struct Visitor {
+    pub peer: Peer,
+    /// The program of this host, as events tell of it.
+    pub program: Option<Arc<Observation>>,
+}
+
 /// Who asks, and what they are offered.
 pub(crate) struct Asker {
     pub caller: Arc<Caller>,
     pub offer: Offer,
+    /// The program of this host that asks.
+    pub program: Option<Arc<Observation>>,
+}
+
+/// Until the proof of who is asking expires: a stream may outlive it. Looked at often, as clocks are put right.
+pub(crate) async fn expired(caller: &Caller) {
+    let Some(expires) = caller.expires else { return std::future::pending().await };
+    while !caller.has_expired(SystemTime::now()) {
+        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+        tokio::time::sleep(left.clamp(Duration::from_millis(10), CLOCK)).await;
+    }
 }
 
 /// Whether a message says that it is of the stateless era.
@@ -236,11 +280,19 @@ where
 {
     let (emit, mut emitted) = mpsc::channel(EMISSIONS);
     let mut work = Box::pin(work(emit));
+    let mut done = None;
     let first = match accepts {
         Accepts::Events => None,
         Accepts::Both => tokio::select! {
             biased;
-            outcome = &mut work => return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish),
+            outcome = &mut work => match emitted.try_recv() {
+                // Both came at once: what was said first is not lost.
+                Ok(first) => {
+                    done = Some(outcome);
+                    Some(first)
+                }
+                Err(_) => return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish),
+            },
             first = emitted.recv() => first,
             () = tokio::time::sleep(SILENCE) => None,
         },
@@ -260,6 +312,12 @@ where
         Way::Connection => {
             let (sender, outflow) = Outflow::events();
             (Arc::new(Stream::new(0, sender)), outflow)
+        }
+    };
+    let work = async move {
+        match done {
+            Some(outcome) => outcome,
+            None => work.await,
         }
     };
     tokio::spawn(async move {

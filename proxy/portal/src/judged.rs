@@ -33,7 +33,9 @@ pub struct Rules {
 /// One server before the rules.
 pub(crate) struct Judge {
     rules: Rules,
-    base: Observation,
+    channel: Channel,
+    portal: SmolStr,
+    server: SmolStr,
     /// None where the server is a process.
     place: Option<Place>,
 }
@@ -53,6 +55,8 @@ pub(crate) struct Whose<'a> {
     pub agent: Option<&'a HeaderValue>,
     /// The execution of Code Mode that asks.
     pub execution: Option<&'a SmolStr>,
+    /// The program that the connection comes from.
+    pub program: Option<&'a Observation>,
 }
 
 /// A message as it is judged: pieces of its JSON.
@@ -79,14 +83,19 @@ impl Judge {
             Some(Scheme::Http) => Channel::Http,
             None => Channel::Stdio,
         };
-        let mut base = Observation::new();
-        base.set(Field::Channel, channel.as_str());
-        base.set(Field::Vantage, "portal");
-        base.set(Field::PortalId, portal.clone());
-        base.set(Field::ServerId, server.clone());
+        Self { rules, channel, portal: portal.clone(), server: server.clone(), place }
+    }
+
+    /// What is known before anything is said.
+    fn seen(&self, program: Option<&Observation>) -> Observation {
+        let mut seen = program.cloned().unwrap_or_default();
+        seen.set(Field::Channel, self.channel.as_str());
+        seen.set(Field::Vantage, "portal");
+        seen.set(Field::PortalId, self.portal.clone());
+        seen.set(Field::ServerId, self.server.clone());
         // Of servers that have an address, people's decisions are looked up; the others are sanctioned by being offered.
-        base.set(Field::Sanctioned, true);
-        Self { rules, base, place }
+        seen.set(Field::Sanctioned, true);
+        seen
     }
 
     /// Judges a request of a client's.
@@ -94,7 +103,7 @@ impl Judge {
     /// # Errors
     /// [`UpstreamError::Refused`].
     pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Judged, UpstreamError> {
-        let mut seen = self.base.clone();
+        let mut seen = self.seen(whose.program);
         describe(&mut seen, whose);
         let exchange = self.exchange(seen, whose.agent);
         let judged = Judged(Some(Watched::new(exchange, self.rules.recorder.clone(), Instant::now())));
@@ -107,7 +116,7 @@ impl Judge {
     /// # Errors
     /// [`UpstreamError::Refused`].
     pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<(), UpstreamError> {
-        let mut seen = self.base.clone();
+        let mut seen = self.seen(whose.program);
         describe(&mut seen, whose);
         let mut exchange = self.exchange(seen, whose.agent);
         let passes = exchange.request_message(&[message]).and_then(|()| exchange.answer_over());
@@ -121,7 +130,7 @@ impl Judge {
     /// [`UpstreamError::Refused`].
     pub fn unasked(&self, client: &Client, message: &Message) -> Result<(), UpstreamError> {
         let Some(text) = spoken(message) else { return Ok(()) };
-        let mut seen = self.base.clone();
+        let mut seen = self.seen(None);
         describe_client(&mut seen, client);
         let mut exchange = self.exchange(seen, None);
         let passes = exchange.answer_message(&text.pieces());
@@ -134,7 +143,7 @@ impl Judge {
     /// # Errors
     /// [`UpstreamError::Refused`].
     pub fn own(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), UpstreamError> {
-        let mut exchange = self.exchange(self.base.clone(), None);
+        let mut exchange = self.exchange(self.seen(None), None);
         let id = Id::number(0);
         let passes = exchange.request_message(&request(&id, method, None).pieces()).and_then(|()| {
             self.head(&mut exchange);
@@ -278,14 +287,12 @@ fn spoken(message: &Message) -> Option<Text<'_>> {
 fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
     seen.set_some(Field::ExecutionId, execution.cloned());
     seen.set(Field::SourceAddress, caller.address.to_string());
-    seen.set_some(Field::UserName, caller.email.clone().or_else(|| caller.user.clone()));
+    // Whoever logged in goes before whoever the program runs as.
+    if let Some(name) = caller.email.clone().or_else(|| caller.user.clone()) {
+        seen.set(Field::UserName, name);
+    }
     if !caller.groups.is_empty() {
         seen.set(Field::UserGroups, caller.groups.to_vec());
-    }
-    if let Some(process) = &caller.process {
-        seen.set_some(Field::Executable, process.executable.clone());
-        seen.set_some(Field::ExecutableHash, process.sha256.clone());
-        seen.set_some(Field::Cgroup, process.cgroup.clone());
     }
     describe_client(seen, client);
 }

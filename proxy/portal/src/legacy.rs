@@ -4,7 +4,7 @@ use crate::{
     call::{Call, From},
     catalogue::Kind,
     era,
-    front::{Accepts, Asker, Way, document, plain, refused, respond, streamed},
+    front::{Accepts, Asker, Way, document, expired, plain, refused, respond, streamed},
     judged::Whose,
     members::Members,
     offer::Offer,
@@ -23,7 +23,7 @@ use gnomon_access::Caller;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
 use smol_str::SmolStr;
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 /// Most messages of a batch.
 const MAX_BATCH: usize = 64;
@@ -31,7 +31,7 @@ const MAX_BATCH: usize = 64;
 impl Portal {
     pub(crate) async fn session_post(
         self: &Arc<Self>,
-        Asker { caller, offer }: Asker,
+        Asker { caller, offer, program }: Asker,
         headers: &HeaderMap,
         message: Message,
         accepts: Accepts,
@@ -51,15 +51,27 @@ impl Portal {
         };
         match message {
             Message::Request(request) => {
-                self.session_request(Asker { caller, offer }, session, (headers.get(USER_AGENT).cloned(), request), accepts).await
+                self.session_request(Asker { caller, offer, program }, session, (headers.get(USER_AGENT).cloned(), request), accepts).await
             }
             Message::Notification(notification) => {
-                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT), execution: None };
+                let whose = Whose {
+                    caller: &caller,
+                    client: &session.client,
+                    agent: headers.get(USER_AGENT),
+                    execution: None,
+                    program: program.as_deref(),
+                };
                 self.session_notification(&session, whose, notification).await;
                 plain(StatusCode::ACCEPTED, "")
             }
             Message::Response(response) => {
-                let whose = Whose { caller: &caller, client: &session.client, agent: headers.get(USER_AGENT), execution: None };
+                let whose = Whose {
+                    caller: &caller,
+                    client: &session.client,
+                    agent: headers.get(USER_AGENT),
+                    execution: None,
+                    program: program.as_deref(),
+                };
                 session.answered(whose, response).await;
                 plain(StatusCode::ACCEPTED, "")
             }
@@ -111,7 +123,7 @@ impl Portal {
 
     async fn session_request(
         self: &Arc<Self>,
-        Asker { caller, offer }: Asker,
+        Asker { caller, offer, program }: Asker,
         session: Arc<Session>,
         (agent, request): (Option<HeaderValue>, Request),
         accepts: Accepts,
@@ -125,7 +137,7 @@ impl Portal {
             accepts,
             way,
             move |emit| async move {
-                let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, emit };
+                let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, program, emit };
                 portal.session_outcome(&call, &session, &request).await
             },
             move |outcome| document(StatusCode::OK, rpc::response(Some(&id), &outcome)),
@@ -194,7 +206,7 @@ impl Portal {
     }
 
     /// The stream of what is said by itself, or one that broke off.
-    pub(crate) async fn listen(self: &Arc<Self>, caller: &Caller, headers: &HeaderMap) -> Response<Outflow> {
+    pub(crate) async fn listen(self: &Arc<Self>, caller: &Arc<Caller>, headers: &HeaderMap) -> Response<Outflow> {
         if !matches!(Accepts::of(headers), Accepts::Both | Accepts::Events) {
             return plain(StatusCode::NOT_ACCEPTABLE, "Accept must allow text/event-stream");
         }
@@ -210,11 +222,15 @@ impl Portal {
         }
         let (sender, outflow) = session.stand(&self.servers);
         let mut changes = self.changes.subscribe();
+        let caller = caller.clone();
         tokio::spawn(async move {
+            let mut expired = pin!(expired(&caller));
             loop {
                 let change = tokio::select! {
                     change = changes.recv() => change,
                     () = sender.closed() => return,
+                    // The client comes back with another proof, or not at all.
+                    () = &mut expired => return,
                 };
                 let method = match change {
                     Ok((_, Change::List(kind))) => list_changed(kind),
@@ -244,7 +260,7 @@ impl Portal {
     /// Several messages at once, as only 2025-03-26 has them.
     pub(crate) async fn batch(
         self: &Arc<Self>,
-        Asker { caller, offer }: Asker,
+        Asker { caller, offer, program }: Asker,
         headers: &HeaderMap,
         elements: Vec<Bytes>,
     ) -> Response<Outflow> {
@@ -260,7 +276,7 @@ impl Portal {
         // What is said meanwhile has no place in one document.
         let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
         let agent = headers.get(USER_AGENT).cloned();
-        let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, emit };
+        let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, program, emit };
         let mut answers: Vec<Bytes> = Vec::new();
         for element in elements {
             match Message::read(&element) {

@@ -14,13 +14,16 @@
 #![deny(missing_docs)]
 
 mod acts;
+mod attested;
 mod call;
 pub mod catalogue;
 mod codemode;
+mod cors;
 pub mod era;
 mod fetch;
 mod front;
 mod judged;
+mod labels;
 mod legacy;
 pub mod members;
 mod mirror;
@@ -43,6 +46,7 @@ pub use acts::{Acts, Durability};
 pub use codemode::CodeModeWorks;
 pub use fetch::Fetcher;
 pub use judged::Rules;
+pub use labels::{LONGEST_ALIAS, Label, Labels};
 pub use offer::CodeMode;
 pub use outflow::Outflow;
 pub use portal::{Portal, PortalOptions};

@@ -4,7 +4,7 @@ use crate::{
     call::{Call, Emission, From},
     catalogue::Kind,
     era::{self, meta},
-    front::{Accepts, Asker, Way, document, plain, refused, respond},
+    front::{Accepts, Asker, Way, document, expired, plain, refused, respond},
     legacy::{list_changed, unknown_method},
     members::Members,
     mirror::{self, Mismatch},
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header::USER_AGENT};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How long clients may keep a list, milliseconds.
@@ -39,7 +39,7 @@ struct Stated {
 impl Portal {
     pub(crate) async fn stateless_post(
         self: &Arc<Self>,
-        Asker { caller, offer }: Asker,
+        Asker { caller, offer, program }: Asker,
         headers: &HeaderMap,
         message: Message,
         accepts: Accepts,
@@ -68,7 +68,7 @@ impl Portal {
             if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
             Way::Connection,
             move |emit| async move {
-                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, offer, execution: None, emit };
+                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, offer, execution: None, program, emit };
                 Some(portal.stateless_outcome(&call, &stated, &request).await)
             },
             move |outcome| document(status(&outcome), rpc::response(Some(&id), &outcome)),
@@ -207,8 +207,15 @@ impl Portal {
         if call.emit.send(acknowledged).await.is_err() {
             return Outcome::of(&json!({}));
         }
+        let mut expired = pin!(expired(&call.caller));
+        let over = || Outcome::of(&json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: subscription}}));
         loop {
-            let notice = match changes.recv().await {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                // The client comes back with another proof, or not at all.
+                () = &mut expired => return over(),
+            };
+            let notice = match change {
                 Ok((_, Change::List(kind))) => {
                     let key = match kind {
                         Kind::Tool => "toolsListChanged",
@@ -223,9 +230,7 @@ impl Portal {
                 }
                 Ok((_, Change::Presence)) => None,
                 Err(RecvError::Lagged(_)) => wants("toolsListChanged").then(|| told(list_changed(Kind::Tool), json!({}))),
-                Err(RecvError::Closed) => {
-                    return Outcome::of(&json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: subscription}}));
-                }
+                Err(RecvError::Closed) => return over(),
             };
             if let Some(notice) = notice
                 && call.emit.send(notice).await.is_err()

@@ -6,6 +6,7 @@ use crate::{
     catalogue::Kind,
     codemode::{self, CodeModeWorks},
     judged::{Judge, Rules},
+    labels::Labels,
     members::Members,
     offer::{CodeMode, Offer},
     own,
@@ -20,9 +21,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gnomon_access::{Asked, Authenticator, Caller, Policy};
 use gnomon_audit::Status;
+use gnomon_intercept::Owners;
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -43,6 +46,8 @@ pub struct PortalOptions {
     pub servers: Vec<(SmolStr, Reach)>,
     /// How names are shown.
     pub prefix: Prefix,
+    /// How tools and prompts are shown, by their server's id.
+    pub labels: HashMap<SmolStr, Labels>,
     /// Bounds of sessions.
     pub sessions: SessionLimits,
     /// Most bytes of a request.
@@ -57,6 +62,8 @@ pub struct PortalOptions {
     pub policy: Arc<Policy>,
     /// Who is asking.
     pub authenticator: Authenticator,
+    /// Which programs of this host connect; without it nobody knows.
+    pub owners: Option<Arc<dyn Owners>>,
     /// What judges every message; without it nothing does.
     pub rules: Option<Rules>,
     /// What records who did what; without it nothing does.
@@ -168,7 +175,7 @@ impl Portal {
         if view.is_current(&self.servers) {
             return view;
         }
-        let fresh = Arc::new(View::of(&self.servers, self.options.prefix));
+        let fresh = Arc::new(View::of(&self.servers, self.options.prefix, &self.options.labels));
         self.view.store(fresh.clone());
         fresh
     }

@@ -1,6 +1,6 @@
 //! The portal's listener.
 
-use crate::Portal;
+use crate::{Portal, attested, front::Visitor};
 use gnomon_access::Peer;
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -86,9 +86,10 @@ impl Listening {
             let Some((stream, peer, permit)) = accepted else { continue };
             let (portal, tls, stopping) = (self.portal.clone(), self.tls.clone(), stopping.clone());
             connections.spawn(async move {
+                let visitor = visitor(&portal, &stream, peer).await;
                 match tls {
-                    None => serve(portal, stream, Peer::at(peer), stopping).await,
-                    Some(tls) => secured(portal, &tls, stream, peer, stopping).await,
+                    None => serve(portal, stream, visitor, stopping).await,
+                    Some(tls) => secured(portal, &tls, stream, visitor, stopping).await,
                 }
                 drop(permit);
             });
@@ -114,27 +115,36 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStr
     }
 }
 
+async fn visitor(portal: &Portal, stream: &TcpStream, address: SocketAddr) -> Visitor {
+    let (process, program) = match attested::program(portal.options.owners.as_ref(), stream).await {
+        Some(program) => (Some(program.process), Some(program.seen)),
+        None => (None, None),
+    };
+    Visitor { peer: Peer { process, ..Peer::at(address) }, program }
+}
+
 /// What the client proves of itself on the way in goes with each of its requests.
-async fn secured(portal: Arc<Portal>, tls: &TlsAcceptor, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<bool>) {
+async fn secured(portal: Arc<Portal>, tls: &TlsAcceptor, stream: TcpStream, mut visitor: Visitor, stopping: watch::Receiver<bool>) {
+    let peer = visitor.peer.address;
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let certificate =
+            visitor.peer.certificate =
                 stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
-            serve(portal, stream, Peer { certificate, ..Peer::at(peer) }, stopping).await;
+            serve(portal, stream, visitor, stopping).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
         Err(_) => tracing::debug!(%peer, "no TLS within {HANDSHAKE:?}"),
     }
 }
 
-async fn serve<S>(portal: Arc<Portal>, stream: S, peer: Peer, mut stopping: watch::Receiver<bool>)
+async fn serve<S>(portal: Arc<Portal>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = Arc::new(peer);
+    let visitor = Arc::new(visitor);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (portal, peer) = (portal.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(portal.answer(request, &peer).await) }
+        let (portal, visitor) = (portal.clone(), visitor.clone());
+        async move { Ok::<_, Infallible>(portal.answer(request, &visitor).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);

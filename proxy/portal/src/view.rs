@@ -6,8 +6,7 @@
 
 use crate::{
     catalogue::{Entry, Kind, Lists},
-    members::Members,
-    rpc::quoted,
+    labels::{self, Labels},
     upstream::Upstream,
 };
 use bytes::Bytes;
@@ -50,30 +49,27 @@ pub struct View {
 }
 
 impl View {
-    /// The view of these servers' lists.
+    /// The view of these servers' lists, shown as the labels say, which go by the servers' ids.
     #[must_use]
-    pub fn of(servers: &[Arc<Upstream>], prefix: Prefix) -> Self {
-        let mut view = Self::default();
+    pub fn of(servers: &[Arc<Upstream>], prefix: Prefix, labels: &HashMap<SmolStr, Labels>) -> Self {
+        let (mut view, unlabelled) = (Self::default(), Labels::default());
         for (server, upstream) in servers.iter().enumerate() {
             let lists = upstream.lists();
             view.generations.push(lists.generation);
             for kind in Kind::ALL {
-                view.add(kind, server, &upstream.id, &lists, prefix);
+                view.add(kind, server, &upstream.id, &lists, prefix, labels.get(&upstream.id).unwrap_or(&unlabelled));
             }
         }
         view
     }
 
-    fn add(&mut self, kind: Kind, server: usize, id: &str, lists: &Lists, prefix: Prefix) {
-        for entry in lists.of(kind) {
+    fn add(&mut self, kind: Kind, server: usize, id: &str, lists: &Lists, prefix: Prefix, labels: &Labels) {
+        for (plain, entry, label) in labels.shown(kind, id, lists.of(kind)) {
             let name = match prefix {
-                Prefix::Never => entry.name.clone(),
-                Prefix::Always => exposed_name(kind, id, &entry.name),
+                Prefix::Never => plain,
+                Prefix::Always => exposed_name(kind, id, &plain),
             };
-            let text = match (prefix, Members::read(&entry.text)) {
-                (Prefix::Always, Ok(members)) => members.with(&[(kind.named_by(), Some(&quoted(&name)))]),
-                (Prefix::Never, _) | (_, Err(_)) => entry.text.clone(),
-            };
+            let text = labels::written(kind, &name, entry, label);
             let exposed = Arc::new(Exposed { name: name.clone(), text, server, entry: entry.clone() });
             if let hash_map::Entry::Vacant(place) = self.names[kind as usize].entry(name) {
                 place.insert(exposed.clone());
@@ -95,7 +91,7 @@ impl View {
             let entries: Vec<(SmolStr, serde_json::Value)> = self
                 .all(Kind::Tool)
                 .iter()
-                .map(|exposed| (exposed.name.clone(), serde_json::from_slice(&exposed.entry.text).unwrap_or_default()))
+                .map(|exposed| (exposed.name.clone(), serde_json::from_slice(&exposed.text).unwrap_or_default()))
                 .collect();
             Index::new(entries.iter().map(|(name, entry)| SearchEntry {
                 name,

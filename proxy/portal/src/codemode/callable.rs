@@ -119,7 +119,7 @@ impl Callable {
     pub fn told(portal: &Portal, name: &str, exposed: &Exposed) -> Vec<u8> {
         let server = &portal.servers[exposed.server].id;
         let mut text = format!("{{\"name\":{},\"server\":{}", quoted(name), quoted(server)).into_bytes();
-        if let Ok(members) = Members::read(&exposed.entry.text) {
+        if let Ok(members) = Members::read(&exposed.text) {
             for key in ["description", "inputSchema", "outputSchema", "annotations"] {
                 if let Some(json) = members.get(key) {
                     text.extend_from_slice(format!(",\"{key}\":").as_bytes());

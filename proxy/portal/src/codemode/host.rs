@@ -80,7 +80,7 @@ impl Host<'_> {
             return Err("say which tool: codemode.describe('name')".to_owned());
         };
         let exposed = self.callable.get(name).ok_or_else(|| format!("there is no tool `{name}`: codemode.search finds what there is"))?;
-        let entry: Value = serde_json::from_slice(&exposed.entry.text).unwrap_or_default();
+        let entry: Value = serde_json::from_slice(&exposed.text).unwrap_or_default();
         let description = entry["description"].as_str().unwrap_or_default();
         let declared = gnomon_codemode::declare(name, description, &entry["inputSchema"], entry.get("outputSchema"));
         Ok(Value::String(declared).to_string())

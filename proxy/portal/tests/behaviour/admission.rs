@@ -7,6 +7,8 @@ use crate::{
 };
 use http::Method;
 use serde_json::json;
+use std::time::Duration;
+use time::format_description::well_known::Rfc3339;
 
 #[tokio::test]
 async fn web_pages_of_other_origins_and_other_host_names_get_nowhere() {
@@ -168,4 +170,57 @@ async fn who_may_use_no_tool_reaches_no_task() {
             assert!(server.got(method).is_empty(), "{method}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_of_an_origin_that_is_let_in_may_read_its_answers_and_no_other_page_may() {
+    let server = Server::start("one", Speaks::Both).await;
+    let (auth, _) = two_tokens();
+    let portal = Setup::of([("one", server.url())]).auth(auth).origins(&["https://inspector.example"]).start().await;
+    let client = Client::modern(portal.address);
+    let asks = |origin: &'static str| {
+        let request = client.build(
+            Method::OPTIONS,
+            &[
+                ("origin", origin),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "authorization,content-type,mcp-session-id,mcp-param-region,x-evil"),
+            ],
+            String::new(),
+        );
+        client.http.request(request)
+    };
+    let granted = asks("https://inspector.example").await.unwrap();
+    assert_eq!(granted.status(), 204, "before anybody logs in");
+    assert_eq!(granted.headers()["access-control-allow-origin"], "https://inspector.example");
+    assert_eq!(granted.headers()["access-control-allow-headers"], "authorization, content-type, mcp-session-id, mcp-param-region");
+    assert!(!granted.headers().contains_key("access-control-allow-credentials"));
+    let refused = asks("https://evil.example").await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers().get("access-control-allow-origin")), (403, None));
+    // A refusal is readable as well: it says where to log in.
+    let turned_away = client.build(Method::POST, &[("origin", "https://inspector.example")], "{}".to_owned());
+    let turned_away = client.http.request(turned_away).await.unwrap();
+    assert_eq!(turned_away.status(), 401);
+    assert_eq!(turned_away.headers()["access-control-allow-origin"], "https://inspector.example");
+    assert!(turned_away.headers()["access-control-expose-headers"].to_str().unwrap().contains("www-authenticate"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_proof_of_its_caller_does() {
+    let server = Server::start("one", Speaks::Both).await;
+    let token = gnomon_access::generate_token().unwrap();
+    let end = time::OffsetDateTime::now_utc() + Duration::from_secs(3);
+    let written = end.format(&Rfc3339).unwrap();
+    let auth = format!("{{mode: tokens, tokens: [{{name: ada, sha256: '{}', expires: '{written}'}}]}}", token.sha256);
+    let portal = Setup::of([("one", server.url())]).auth(auth).start().await;
+    let bearer = format!("Bearer {}", token.token);
+    let mut client = Client::modern(portal.address);
+    let (headers, body) = client.message("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+    let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    headers.push(("authorization", &bearer));
+    let mut stream = client.open(&headers, body).await.into_body();
+    assert_eq!(crate::client::next_event(&mut stream).await["method"], "notifications/subscriptions/acknowledged");
+    let last = crate::client::next_event(&mut stream).await;
+    assert_eq!(last["result"]["resultType"], "complete", "{last}");
+    assert!(time::OffsetDateTime::now_utc() >= end);
 }

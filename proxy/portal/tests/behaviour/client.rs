@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 /// A client's view of the portal.
 pub struct Client {
-    http: Http<HttpConnector, Full<Bytes>>,
+    pub http: Http<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
     session: Option<String>,
     next: u64,

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "what the tests read, they wrote")]
 
 mod admission;
+mod attested;
 mod audited;
 mod client;
 mod coded;
 mod eras;
 mod failures;
 mod judged;
+mod labelled;
 mod passage;
 mod programs;
 mod secured;
@@ -22,7 +24,7 @@ use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Durability, Fetcher, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
+    Acts, CodeMode, CodeModeWorks, Durability, Fetcher, Labels, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
     upstream::{
         Program, Reach, Transport,
         http::{Endpoint, Limits},
@@ -86,6 +88,9 @@ struct Setup {
     programs: Vec<(&'static str, Arc<Program>)>,
     tls: Option<Arc<rustls::ServerConfig>>,
     prefix: Prefix,
+    labels: std::collections::HashMap<smol_str::SmolStr, Labels>,
+    owners: Option<Arc<dyn gnomon_intercept::Owners>>,
+    origins: Vec<String>,
     policy: &'static str,
     auth: String,
     limits: Limits,
@@ -103,6 +108,9 @@ impl Setup {
             programs: Vec::new(),
             tls: None,
             prefix: Prefix::Always,
+            labels: Default::default(),
+            owners: None,
+            origins: Vec::new(),
             policy: "[{allow: {servers: ['*']}}]",
             auth: "{mode: none}".to_owned(),
             limits: Limits { patience: Duration::from_secs(20), message: 1 << 20 },
@@ -161,6 +169,21 @@ impl Setup {
         self
     }
 
+    fn owners(mut self, owners: Arc<dyn gnomon_intercept::Owners>) -> Self {
+        self.owners = Some(owners);
+        self
+    }
+
+    fn origins(mut self, origins: &[&str]) -> Self {
+        self.origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+        self
+    }
+
+    fn labels(mut self, server: &str, labels: Labels) -> Self {
+        self.labels.insert(server.into(), labels);
+        self
+    }
+
     async fn start(self) -> Running {
         let tls = UpstreamTls::with_roots(rustls::RootCertStore::empty()).unwrap();
         let pools = Pools::new(Dialer::new(DialOptions::default()), tls, Arc::new(AlpnCache::default()), PoolOptions::default());
@@ -190,13 +213,15 @@ impl Setup {
             id: "main".into(),
             servers: servers.chain(programs).collect(),
             prefix: self.prefix,
+            labels: self.labels,
             sessions: SessionLimits::default(),
             max_request: 1 << 20,
             hosts: Vec::new(),
-            origins: Vec::new(),
+            origins: self.origins,
             path: "/mcp".to_owned(),
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
             authenticator: Authenticator::new(auth, Arc::new(Fetcher::new(pools))),
+            owners: self.owners,
             rules: Some(Rules { inspector, recorder: recorder.clone() }),
             code_mode: self.code_mode,
             codemode: Some(Arc::new(works)),

@@ -1,0 +1,88 @@
+//! Which program of this host a connection comes from, where a sensor attests it.
+//!
+//! The kernel's record of the connection's maker cannot be forged by the program. What policy may build on is stricter than
+//! what events tell: a process that could not be confirmed to be the one that connected is nobody's, and of its cgroup only
+//! that part names a unit which the system's service manager made, as users name their own as they like.
+
+use gnomon_access::Process;
+use gnomon_intercept::Owners;
+use gnomon_observe::{Correlation, Field, Observation};
+use smol_str::SmolStr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+/// The program behind a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// As policy sees it.
+    pub process: Process,
+    /// As events tell of it.
+    pub seen: Arc<Observation>,
+}
+
+/// Whose an accepted connection is, if it is known. Asked once, before a byte is read; what answers bounds how long it takes.
+pub(crate) async fn program(owners: Option<&Arc<dyn Owners>>, stream: &TcpStream) -> Option<Program> {
+    let owners = owners?;
+    let owned = owners.owner(stream).await?;
+    owners.served(owned.cookie);
+    let process = process(&owned.seen);
+    let mut seen = owned.seen;
+    seen.set(Field::Correlation, Correlation::Owner.as_str());
+    Some(Program { process, seen: Arc::new(seen) })
+}
+
+fn process(seen: &Observation) -> Process {
+    if seen.text(Field::ProcessIdentity) != Some("confirmed") {
+        return Process::default();
+    }
+    let text = |field| seen.text(field).map(SmolStr::new);
+    let cgroup = text(Field::Cgroup);
+    Process {
+        executable: text(Field::Executable),
+        sha256: text(Field::ExecutableHash),
+        user: text(Field::UserName),
+        unit: cgroup.as_deref().and_then(unit),
+        cgroup,
+    }
+}
+
+/// The unit that the system's service manager put a cgroup under: the outermost, as what is below it may be delegated
+/// (systemd, CGROUP_DELEGATION).
+fn unit(cgroup: &str) -> Option<SmolStr> {
+    cgroup.split('/').find(|part| part.ends_with(".service") || part.ends_with(".scope")).map(SmolStr::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_the_one_that_the_system_made() {
+        for (cgroup, is) in [
+            ("/system.slice/agent.service", Some("agent.service")),
+            ("/system.slice/agent.service/payload/evil.service", Some("agent.service")),
+            ("/user.slice/user-1000.slice/user@1000.service/app.slice/agent.service", Some("user@1000.service")),
+            ("/user.slice/user-1000.slice/session-3.scope", Some("session-3.scope")),
+            ("/", None),
+            ("/custom", None),
+        ] {
+            assert_eq!(unit(cgroup).as_deref(), is, "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn of_a_process_that_is_not_confirmed_policy_knows_nothing() {
+        let mut seen = Observation::new();
+        seen.set(Field::Executable, "/usr/bin/agent");
+        seen.set(Field::Cgroup, "/system.slice/agent.service");
+        for evidence in [None, Some("unverified"), Some("late")] {
+            seen.set_some(Field::ProcessIdentity, evidence);
+            assert_eq!(process(&seen), Process::default(), "{evidence:?}");
+        }
+        seen.set(Field::ProcessIdentity, "confirmed");
+        seen.set_unreadable(Field::ExecutableHash);
+        let known = process(&seen);
+        assert_eq!((known.executable.as_deref(), known.unit.as_deref()), (Some("/usr/bin/agent"), Some("agent.service")));
+        assert_eq!((known.sha256, known.user), (None, None));
+    }
+}

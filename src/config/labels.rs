@@ -1,0 +1,107 @@
+//! How tools and prompts are shown: by other names, with other descriptions, or not at all.
+
+use super::{Check, portals::Server, raw};
+use gnomon_portal::{LONGEST_ALIAS, Label, Labels};
+use serde_json::{Map, Value, json};
+use serde_saphyr::Spanned;
+use smol_str::SmolStr;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Longest description, bytes.
+const LONGEST_DESCRIPTION: usize = 8192;
+
+impl Check<'_> {
+    /// Labels of one server.
+    pub(super) fn labels(&mut self, labels: raw::Labels) -> Labels {
+        Labels { tools: self.labels_of(labels.tools), prompts: self.labels_of(labels.prompts) }
+    }
+
+    fn labels_of(&mut self, labels: BTreeMap<String, Spanned<raw::Label>>) -> HashMap<SmolStr, Label> {
+        let mut aliases = HashSet::new();
+        let mut known = HashMap::with_capacity(labels.len());
+        for (name, Spanned { referenced: place, value: label, .. }) in labels {
+            let alias = label.alias.and_then(|alias| {
+                if !is_alias(&alias.value) {
+                    let cause = format!(
+                        "`{}` is no alias: use letters and digits with single `_` or `-` between them, at most {LONGEST_ALIAS}",
+                        alias.value
+                    );
+                    return self.refused(alias.referenced, cause);
+                }
+                if !aliases.insert(alias.value.clone()) {
+                    return self.refused(alias.referenced, format!("the alias `{}` stands here twice; change one", alias.value));
+                }
+                Some(SmolStr::new(alias.value))
+            });
+            let description = label.description.and_then(|description| {
+                if description.value.is_empty() || description.value.len() > LONGEST_DESCRIPTION {
+                    let cause = format!("a description has 1 to {LONGEST_DESCRIPTION} bytes, this one {}", description.value.len());
+                    return self.refused(description.referenced, cause);
+                }
+                Some(description.value)
+            });
+            let label = Label { alias, description, enabled: label.enabled };
+            if label == Label::default() {
+                self.refuse(place, format!("nothing is said of `{name}`: name an `alias`, a `description`, or `enabled: false`"));
+            }
+            known.insert(SmolStr::new(name), label);
+        }
+        known
+    }
+
+    /// What a portal says of its servers' tools and prompts, laid over what the servers' own entries say.
+    pub(super) fn overrides(
+        &mut self,
+        overrides: BTreeMap<String, Spanned<raw::Labels>>,
+        offered: &[String],
+        servers: &[Server],
+    ) -> HashMap<SmolStr, Labels> {
+        let mut all: HashMap<SmolStr, Labels> = servers
+            .iter()
+            .filter(|server| offered.contains(&server.id) && server.labels != Labels::default())
+            .map(|server| (SmolStr::new(&server.id), server.labels.clone()))
+            .collect();
+        for (id, Spanned { referenced: place, value: labels, .. }) in overrides {
+            if !offered.contains(&id) {
+                let ids: Vec<&str> = offered.iter().map(String::as_str).collect();
+                self.refuse(place, format!("this portal offers no server `{id}`{}", raw::hint(&id, &ids)));
+            }
+            let labels = self.labels(labels);
+            let both = all.get(id.as_str()).map_or_else(|| labels.clone(), |server| labels.over(server));
+            for kind in [&both.tools, &both.prompts] {
+                let mut aliases = HashSet::new();
+                let mut given: Vec<&SmolStr> = kind.values().filter_map(|label| label.alias.as_ref()).collect();
+                given.sort_unstable();
+                for alias in given.into_iter().filter(|alias| !aliases.insert(*alias)) {
+                    self.refuse(
+                        place,
+                        format!("together with what `servers` says of `{id}`, the alias `{alias}` stands twice; change one"),
+                    );
+                }
+            }
+            all.insert(id.into(), both);
+        }
+        all
+    }
+}
+
+/// `^[a-zA-Z0-9]+([_-][a-zA-Z0-9]+)*$`, at most 40 characters.
+fn is_alias(text: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric());
+    text.len() <= LONGEST_ALIAS && text.split(['_', '-']).all(is_part)
+}
+
+/// As `gnomon config show` has them; nothing where nothing is said.
+pub(super) fn to_json(labels: &HashMap<SmolStr, Label>) -> Option<Value> {
+    let label = |label: &Label| json!({"alias": label.alias, "description": label.description, "enabled": label.enabled});
+    let said = |mut value: Value| {
+        if let Some(members) = value.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        value
+    };
+    let mut names: Vec<&SmolStr> = labels.keys().collect();
+    names.sort_unstable();
+    let all: Map<String, Value> = names.into_iter().map(|name| (name.to_string(), said(label(&labels[name])))).collect();
+    (!all.is_empty()).then_some(Value::Object(all))
+}
