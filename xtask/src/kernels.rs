@@ -107,7 +107,7 @@ struct Programs {
 fn programs() -> Result<Programs> {
     let target = target_dir()?;
     let mut tests = cargo();
-    tests.current_dir(root()?).args(["test", "--release", "-p", "gnomon-sensor", "--test", "kernel", "--no-run"]);
+    tests.current_dir(root()?).args(["test", "--release", "--test", "kernel", "--no-run"]);
     // Built in the same call, so that one set of features serves both.
     tests.args(["--example", "features", "--message-format=json", "--target-dir"]).arg(&target);
     let built = tests.stderr(Stdio::inherit()).output().context("starting cargo")?;

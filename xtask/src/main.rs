@@ -85,7 +85,7 @@ fn target_dir() -> Result<PathBuf> {
 /// Builds the product and says where it is.
 fn build_gnomon() -> Result<PathBuf> {
     let target = target_dir()?;
-    run(cargo().current_dir(root()?).args(["build", "--release", "-p", "gnomon", "--target-dir"]).arg(&target))?;
+    run(cargo().current_dir(root()?).args(["build", "--release", "--bin", "gnomon", "--target-dir"]).arg(&target))?;
     Ok(target.join("release/gnomon"))
 }
 

@@ -18,7 +18,7 @@ impl Quality {
     /// When cargo cannot be started.
     pub fn run(self) -> Result<ExitCode> {
         let mut tests = cargo();
-        tests.current_dir(root()?).args(["test", "--release", "-p", "gnomon", "--test", "e2e", "--", "quality", "--nocapture"]);
+        tests.current_dir(root()?).args(["test", "--release", "--test", "e2e", "--", "quality", "--nocapture"]);
         // One after the other, so that the tables do not interleave.
         tests.arg("--test-threads=1");
         Ok(pass_on(tests.status().context("starting cargo test")?))
