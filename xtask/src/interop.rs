@@ -25,7 +25,7 @@ pub struct Interop {
     /// Drive this gnomon instead of building one
     #[arg(long, conflicts_with = "direct")]
     gnomon: Option<PathBuf>,
-    /// Run the big agents under `gnomon exec` instead, offline: 740 MB are installed, and root is needed
+    /// Run the big agents instead, under `gnomon exec`, at the portal and with Code Mode, offline: 740 MB are installed, and root is needed
     #[arg(long, conflicts_with = "direct")]
     agents: bool,
     /// Judge the portal instead: conformance, both eras, servers that fail

@@ -1,14 +1,24 @@
-"""A model that always wants one tool, for agents that cannot reach a real one.
+"""A model that follows a script, for agents that cannot reach a real one.
 
 It speaks the three interfaces that the agents use: Anthropic's messages, OpenAI's responses, Gemini's generateContent. The
-first word of the path says which tool it wants: `http://127.0.0.1:PORT/TOOL/...`. Once the agent shows a tool's result it is
-content. What agents say is kept, so that a check can see what reached the model.
+first word of the path says which tool it wants, `http://127.0.0.1:PORT/TOOL/...`, or which script of several calls it follows.
+It wants the next one for each result that the agent shows, and is content after the last. What agents say is kept, so that a
+check can see what reached the model.
 """
 
 import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+# Calls by the name of the script: tool and arguments.
+SCRIPTS = {
+    "search-and-execute": [
+        ("portal_codemode_search", {"code": "async () => (await codemode.search('does what is allowed')).map(tool => tool.name)"}),
+        ("portal_codemode_execute", {"code": "async () => ({ answer: await codemode.lab_allowed({}) })"}),
+    ]
+}
 
 
 class Model:
@@ -70,23 +80,39 @@ def stream(events, named=True):
     return "text/event-stream", "".join(lines).encode()
 
 
+def step(script, results):
+    """Which tool is wanted after so many results, and with which arguments."""
+    calls = SCRIPTS.get(script, [(script, {})])
+    return calls[results] if results < len(calls) else (None, {})
+
+
+def count(node, key, value):
+    """How often a member has this value anywhere in a document; any value where none is named."""
+    if isinstance(node, list):
+        return sum(count(each, key, value) for each in node)
+    if not isinstance(node, dict):
+        return 0
+    here = key in node and (value is None or node[key] == value)
+    return int(here) + sum(count(each, key, value) for each in node.values())
+
+
 def wanted(tool, names):
     """The name under which an agent offers a tool of an MCP server."""
-    return next((name for name in names if name == tool or name.endswith(f"_{tool}")), None)
+    return next((name for name in names if tool and (name == tool or name.endswith(f"_{tool}"))), None)
 
 
-def anthropic(tool, request):
-    name = wanted(tool, [offered["name"] for offered in request.get("tools", []) if "name" in offered])
-    use = name if "tool_result" not in json.dumps(request.get("messages")) else None
+def anthropic(script, request):
+    tool, arguments = step(script, count(request.get("messages"), "type", "tool_result"))
+    use = wanted(tool, [offered["name"] for offered in request.get("tools", []) if "name" in offered])
     usage = {"input_tokens": 1, "output_tokens": 1}
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": request.get("model"), "content": []}
     message |= {"stop_reason": None, "stop_sequence": None, "usage": usage}
     reason = "tool_use" if use else "end_turn"
     if not request.get("stream"):
-        whole = {"type": "tool_use", "id": "toolu_1", "name": use, "input": {}} if use else {"type": "text", "text": "done"}
+        whole = {"type": "tool_use", "id": f"toolu_{tool}", "name": use, "input": arguments} if use else {"type": "text", "text": "done"}
         return "application/json", json.dumps(message | {"content": [whole], "stop_reason": reason}).encode()
-    block = {"type": "tool_use", "id": "toolu_1", "name": use, "input": {}} if use else {"type": "text", "text": ""}
-    delta = {"type": "input_json_delta", "partial_json": "{}"} if use else {"type": "text_delta", "text": "done"}
+    block = {"type": "tool_use", "id": f"toolu_{tool}", "name": use, "input": {}} if use else {"type": "text", "text": ""}
+    delta = {"type": "input_json_delta", "partial_json": json.dumps(arguments)} if use else {"type": "text_delta", "text": "done"}
     return stream(
         [
             {"type": "message_start", "message": message},
@@ -99,7 +125,8 @@ def anthropic(tool, request):
     )
 
 
-def openai(tool, request):
+def openai(script, request):
+    tool, arguments = step(script, count(request.get("input"), "type", "function_call_output"))
     call = None
     for offered in request.get("tools", []):
         if offered.get("type") == "namespace":
@@ -107,8 +134,9 @@ def openai(tool, request):
             call = call or (inner and {"name": inner, "namespace": offered["name"]})
         elif name := wanted(tool, [offered.get("name", "")]):
             call = call or {"name": name}
-    if call and "function_call_output" not in json.dumps(request.get("input")):
-        item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "arguments": "{}", "status": "completed"} | call
+    if call:
+        item = {"type": "function_call", "id": f"fc_{tool}", "call_id": f"call_{tool}", "status": "completed"}
+        item |= {"arguments": json.dumps(arguments)} | call
     else:
         text = {"type": "output_text", "text": "done", "annotations": []}
         item = {"type": "message", "id": "m_1", "role": "assistant", "status": "completed", "content": [text]}
@@ -126,11 +154,11 @@ def openai(tool, request):
     )
 
 
-def gemini(tool, request, streamed):
+def gemini(script, request, streamed):
+    tool, arguments = step(script, count(request.get("contents"), "functionResponse", None))
     offered = [each["name"] for tools in request.get("tools", []) for each in tools.get("functionDeclarations", [])]
-    name = wanted(tool, offered)
-    use = name if "functionResponse" not in json.dumps(request.get("contents")) else None
-    part = {"functionCall": {"name": use, "args": {}}} if use else {"text": "done"}
+    use = wanted(tool, offered)
+    part = {"functionCall": {"name": use, "args": arguments}} if use else {"text": "done"}
     candidate = {"content": {"role": "model", "parts": [part]}, "finishReason": "STOP", "index": 0}
     usage = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
     whole = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "scripted"}

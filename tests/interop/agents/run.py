@@ -1,15 +1,18 @@
-"""Real agents under `gnomon exec`, offline: a scripted model makes each call a tool that is allowed and one that is not, of an
-MCP server over HTTPS that knows nothing of gnomon. Needs root, cgroup v2 and what `package-lock.json` pins.
+"""Real agents, offline: a scripted model makes each call a tool that is allowed and one that is not, of an MCP server over HTTPS
+that knows nothing of gnomon. Three roads: the server itself under `gnomon exec`, the portal, and Code Mode. Needs root, cgroup v2
+and what `package-lock.json` pins.
 
 Called by `cargo xtask interop --agents`.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,18 +28,22 @@ RULES = HERE.parent / "rules"
 REFUSAL = "interop: the tool forbidden is not allowed here"
 READY_SECONDS = 30
 AGENT_SECONDS = 180
+# What the portal knows agents by.
+TOKEN = "gnomon_" + "interop0" * 5
+CODE_MODE = "?codemode=search_and_execute"
 
 
-def claude(lab, tool):
-    config = {"mcpServers": {"lab": {"type": "http", "url": lab.url}}}
+def claude(lab, url, tool):
+    headers = {"Authorization": f"Bearer {TOKEN}"} if url != lab.url else {}
+    config = {"mcpServers": {"lab": {"type": "http", "url": url, "headers": headers}}}
     (lab.home / "mcp.json").write_text(json.dumps(config))
     command = ["claude", "-p", "call the tool", "--mcp-config", str(lab.home / "mcp.json"), "--strict-mcp-config"]
-    command += ["--allowedTools", "mcp__lab__allowed,mcp__lab__forbidden"]
+    command += ["--allowedTools", "mcp__lab"]
     environment = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{lab.model.port}/{tool}", "ANTHROPIC_API_KEY": "none"}
     return command, environment | {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
 
 
-def codex(lab, tool):
+def codex(lab, url, tool):
     folder = lab.home / ".codex"
     folder.mkdir(exist_ok=True)
     (folder / "config.toml").write_text(
@@ -47,18 +54,20 @@ name = "lab"
 base_url = "http://127.0.0.1:{lab.model.port}/{tool}/v1"
 wire_api = "responses"
 [mcp_servers.lab]
-url = "{lab.url}"
+url = "{url}"
+{'bearer_token_env_var = "LAB_TOKEN"' if url != lab.url else ""}
 """
     )
     command = ["codex", "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "call the tool"]
-    return command, {}
+    return command, {"LAB_TOKEN": TOKEN}
 
 
-def gemini(lab, tool):
+def gemini(lab, url, tool):
     folder = lab.home / ".gemini"
     folder.mkdir(exist_ok=True)
     security = {"folderTrust": {"enabled": False}, "auth": {"selectedType": "gemini-api-key"}}
-    settings = {"mcpServers": {"lab": {"httpUrl": lab.url, "trust": True}}, "security": security}
+    headers = {"Authorization": f"Bearer {TOKEN}"} if url != lab.url else {}
+    settings = {"mcpServers": {"lab": {"httpUrl": url, "trust": True, "headers": headers}}, "security": security}
     settings |= {"general": {"disableAutoUpdate": True}, "privacy": {"usageStatisticsEnabled": False}, "telemetry": {"enabled": False}}
     (folder / "settings.json").write_text(json.dumps(settings))
     environment = {"GEMINI_API_KEY": "none", "GOOGLE_GEMINI_BASE_URL": f"http://127.0.0.1:{lab.model.port}/{tool}"}
@@ -67,6 +76,10 @@ def gemini(lab, tool):
 
 # How an agent is called, and what the file of its process may be called.
 AGENTS = {"claude": (claude, ("claude",)), "codex": (codex, ("codex",)), "gemini": (gemini, ("node",))}
+
+
+# By which road, and which tool is wanted.
+RUNS = (("exec", "allowed"), ("exec", "forbidden"), ("portal", "allowed"), ("portal", "forbidden"), ("codemode", "allowed"))
 
 
 class Lab:
@@ -97,8 +110,17 @@ class Lab:
         self.cgroup.mkdir()
         self.model, self.mcp = Model(), McpServer(self.dir / "server.pem", self.dir / "server.key")
         self.url = f"https://localhost:{self.mcp.port}/mcp"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.portal = f"http://127.0.0.1:{port}/mcp"
+        token = {"name": "interop-agent", "sha256": hashlib.sha256(TOKEN.encode()).hexdigest()}
+        portal = {"id": "main", "listen": f"127.0.0.1:{port}", "servers": ["lab"], "auth": {"mode": "tokens", "tokens": [token]}}
+        portal["policy"] = [{"allow": {"servers": ["lab"], "tools": ["allowed"], "users": ["interop-agent"]}}]
+        config = {"servers": [{"id": "lab", "url": self.url}], "portals": [portal]}
+        (self.dir / "gnomon.yml").write_text(json.dumps(config))
         command = [self.gnomon, "run", "--state-dir", self.dir / "state", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
-        command += ["--sensor", self.cgroup, "--exec-socket", self.socket, "--rules", RULES, "--upstream-ca", self.dir / "ca.pem"]
+        command += ["--sensor", self.cgroup, "--exec-socket", self.socket, "--rules", RULES, "--upstream-ca", self.dir / "ca.pem", "--config", self.dir / "gnomon.yml"]
         self.log = (self.dir / "gnomon.log").open("wb")
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + READY_SECONDS
@@ -144,8 +166,12 @@ class Lab:
             subprocess.run(["openssl", *arguments], cwd=self.dir, check=True, capture_output=True)
 
     def under(self, *command, environment=None):
-        enter = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
-        whole = ["sh", "-c", enter, self.cgroup, self.gnomon, "exec", "--exec-socket", self.socket, "--", *command]
+        """Runs a program whose connections go through gnomon, which it does not know."""
+        return self.beside(self.gnomon, "exec", "--exec-socket", self.socket, "--", *command, environment=environment)
+
+    def beside(self, *command, environment=None):
+        """Runs a program that the sensor sees, and nothing else happens to."""
+        whole = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', self.cgroup, *command]
         path = f"{self.node_dir / 'node_modules/.bin'}:{os.environ['PATH']}"
         base = {"PATH": path, "HOME": str(self.home), "LANG": "C.UTF-8", "TERM": "dumb", "CI": "true"}
         return subprocess.run(
@@ -163,12 +189,13 @@ class Lab:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def check(lab, agent, tool):
-    """One agent, one tool. Returns what is wrong, a line each."""
+def check(lab, agent, road, tool):
+    """One agent by one road, one tool. Returns what is wrong, a line each."""
     arrange, files = AGENTS[agent]
-    command, environment = arrange(lab, tool)
+    url = {"exec": lab.url, "portal": lab.portal, "codemode": lab.portal + CODE_MODE}[road]
+    command, environment = arrange(lab, url, "search-and-execute" if road == "codemode" else tool)
     before, ran, asked = len(lab.events()), len(lab.mcp.ran), len(lab.model.asked)
-    done = lab.under(*command, environment=environment)
+    done = (lab.under if road == "exec" else lab.beside)(*command, environment=environment)
     heard = "\n".join(body for _, body in lab.model.asked[asked:])
     wrong = []
 
@@ -176,6 +203,13 @@ def check(lab, agent, tool):
         if not holds:
             wrong.append(f"{what} {detail}".rstrip())
 
+    if road != "exec" and tool == "forbidden":
+        # Policy hides it, so there is nothing that the model could call.
+        expect("it ends with 0", done.returncode == 0, f"but with {done.returncode}")
+        expect("what is allowed is offered", "lab_allowed" in heard)
+        expect("what is not is not", "lab_forbidden" not in heard)
+        expect("the server was not asked", lab.mcp.ran[ran:] == [], f"but ran {lab.mcp.ran[ran:]}")
+        return told(agent, road, tool, {}, wrong)
     expect("it ends with 0", done.returncode == 0, f"but with {done.returncode}: {(done.stdout + done.stderr).decode(errors='replace')[-1500:]}")
     deadline, event = time.monotonic() + 10, None
     while event is None and time.monotonic() < deadline:
@@ -186,7 +220,12 @@ def check(lab, agent, tool):
     event = event or {}
     file = str(event.get("process.executable.path", "")).rsplit("/", 1)[-1]
     expect("the event names the agent's process", file.startswith(files), f"but {file!r}")
-    expect("the event names the user", event.get("user.name") == "root", f"but {event.get('user.name')!r}")
+    user = "root" if road == "exec" else "interop-agent"
+    expect("the event names the user", event.get("user.name") == user, f"but {event.get('user.name')!r}")
+    if road == "codemode":
+        expect("the event names the execution", "gnomon.execution.id" in event)
+        expect("the search found the tool", "lab_allowed" in heard)
+        expect("no definitions but two were shown", "Does what is allowed" not in heard)
     expect("whose it is the kernel said", event.get("gnomon.correlation") == "owner", f"but {event.get('gnomon.correlation')!r}")
     if tool == "forbidden":
         expect("it was blocked", event.get("gnomon.action") == "block", f"but {event.get('gnomon.action')!r}")
@@ -195,9 +234,14 @@ def check(lab, agent, tool):
     else:
         expect("the server ran it", lab.mcp.ran[ran:] == [tool], f"but ran {lab.mcp.ran[ran:]}")
         expect("the result reached the model", f"the server ran {tool}" in heard)
+    return told(agent, road, tool, event, wrong)
+
+
+def told(agent, road, tool, event, wrong):
     shown = {name: event.get(name) for name in ("process.executable.path", "user.name", "gnomon.correlation", "gnomon.action")}
     shown |= {name: event.get(name) for name in ("mcp.client.name", "network.protocol.version", "tls.client.ja4")}
-    print(f"{'ok  ' if not wrong else 'FAIL'} {agent}: {tool} {json.dumps(shown)}", flush=True)
+    shown = {name: value for name, value in shown.items() if value is not None}
+    print(f"{'ok  ' if not wrong else 'FAIL'} {agent} by {road}: {tool} {json.dumps(shown)}", flush=True)
     for line in wrong:
         print(f"     {line}", flush=True)
     return wrong
@@ -215,9 +259,9 @@ def main():
     failures = []
     with Lab(arguments.gnomon.resolve(), arguments.node.resolve()) as lab:
         for agent in names:
-            for tool in ("allowed", "forbidden"):
+            for road, tool in RUNS:
                 try:
-                    failures += check(lab, agent, tool)
+                    failures += check(lab, agent, road, tool)
                 except subprocess.TimeoutExpired:
                     failures.append(f"{agent}: not done within {AGENT_SECONDS} s")
                     print(f"FAIL {failures[-1]}\n{lab.said()}", flush=True)
