@@ -2,10 +2,10 @@
 
 use crate::{
     config::{self, At, Config},
-    programs,
+    line, programs,
 };
 use anyhow::{Context, Result};
-use gnomon_access::Authenticator;
+use gnomon_access::{Authenticator, Countries};
 use gnomon_audit::Audit;
 use gnomon_codemode::SandboxConfig;
 use gnomon_http::{
@@ -20,6 +20,7 @@ use gnomon_portal::{
         http::{Endpoint, Limits, ServerPools},
     },
 };
+use serde_json::Value;
 use std::{collections::HashMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_rustls::rustls::ServerConfig;
@@ -30,6 +31,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Portals that listen but do not serve yet.
 pub struct Portals {
     listening: Vec<Listening>,
+    regulated: Regulated,
     /// What is run on this host for all of them.
     programs: HashMap<String, Arc<Program>>,
     announcement: String,
@@ -48,31 +50,53 @@ impl Portals {
         owners: Option<Arc<dyn Owners>>,
     ) -> Result<Self> {
         if config.portals.is_empty() {
-            return Ok(Self { listening: Vec::new(), programs: HashMap::new(), announcement: String::new() });
+            return Ok(Self {
+                listening: Vec::new(),
+                regulated: Regulated::default(),
+                programs: HashMap::new(),
+                announcement: String::new(),
+            });
         }
         let works = code_mode(config, rules)?;
         let programs = programs_of(config, state_dir)?;
         let pools = pools(config)?;
-        let (mut portals, mut announcement) = (Vec::new(), String::new());
-        for portal in &config.portals {
-            let portal_itself =
-                portal_of(config, portal, &pools, &programs, Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref() })?;
-            let listening = Listening::bind(portal_itself, portal.listen, portal.max_connections).await?;
-            let (listening, scheme) = match &portal.tls {
-                None => (listening, "http"),
-                Some(tls) => (listening.with_tls(secured(portal, tls, state_dir)?), "https"),
-            };
-            let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
-            // Writing to a String cannot fail.
-            let _ = writeln!(announcement, "  portal    {}: {scheme}://{address}{path} offers {servers}", portal.id);
-            portals.push(listening);
+        let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref() };
+        let (mut listeners, mut portals, mut announcement) = (Vec::new(), Vec::new(), String::new());
+        for together in config.listeners() {
+            let (mut open, mut scheme): (Option<Listening>, _) = (None, "http");
+            let most = together.iter().map(|portal| portal.max_connections).max().unwrap_or(1);
+            for portal in &together {
+                let itself = portal_of(config, portal, &pools, &programs, shared)?;
+                portals.push(itself.clone());
+                open = Some(match open {
+                    None => Listening::bind(itself, portal.listen, most).await?,
+                    Some(listening) => listening.and(itself),
+                });
+            }
+            let Some(mut listening) = open else { continue };
+            if let Some(tls) = together.iter().find_map(|portal| portal.tls.as_ref()) {
+                scheme = "https";
+                listening = listening.with_tls(secured(&together, tls, state_dir)?);
+            }
+            for portal in &together {
+                let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
+                // Writing to a String cannot fail.
+                let _ = writeln!(announcement, "  portal    {}: {scheme}://{address}{path} offers {servers}", portal.id);
+            }
+            listeners.push(listening);
         }
-        Ok(Self { listening: portals, programs, announcement })
+        let regulated = Regulated { portals, pools: Some(pools) };
+        Ok(Self { listening: listeners, regulated, programs, announcement })
     }
 
     /// What a person needs to know to use them.
     pub fn announcement(&self) -> &str {
         &self.announcement
+    }
+
+    /// The portals, so that they can be regulated while they serve.
+    pub fn regulated(&self) -> Regulated {
+        self.regulated.clone()
     }
 
     /// Serves until the sender says stop or is gone.
@@ -96,16 +120,18 @@ impl Portals {
     }
 }
 
-/// A portal's own TLS.
-fn secured(portal: &config::Portal, tls: &config::Tls, state_dir: &Path) -> Result<Arc<ServerConfig>> {
-    let of_portal = || format!("portal `{}`", portal.id);
+/// The TLS of the portals behind one listener, which is the same for all of them.
+fn secured(portals: &[&config::Portal], tls: &config::Tls, state_dir: &Path) -> Result<Arc<ServerConfig>> {
+    let of_portal = || format!("portal `{}`", portals.iter().map(|portal| portal.id.as_str()).collect::<Vec<_>>().join("`, `"));
     let shown = match &tls.shown {
         config::Shown::Files { cert, key } => Shown::Files { certificate: cert.clone(), key: key.clone() },
         config::Shown::Own => {
             let (authority, _) = CertificateAuthority::load_or_create(state_dir)?;
-            let local: &[&str] = if portal.listen.ip().is_loopback() { &["localhost", "127.0.0.1", "::1"] } else { &[] };
-            let address = Some(portal.listen.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
-            let called = portal.places().map(|(host, _)| host).chain(portal.hosts.iter().cloned()).chain(address);
+            let ip = portals.first().map(|portal| portal.listen.ip());
+            let local: &[&str] = if ip.is_some_and(|ip| ip.is_loopback()) { &["localhost", "127.0.0.1", "::1"] } else { &[] };
+            let address = ip.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+            let own = portals.iter().flat_map(|portal| portal.places().map(|(host, _)| host).chain(portal.hosts.iter().cloned()));
+            let called = own.chain(address);
             let mut names: Vec<LeafName> = Vec::new();
             for name in called.chain(local.iter().map(|name| (*name).to_owned())).filter_map(|name| LeafName::parse(&name).ok()) {
                 let is_nowhere = matches!(name, LeafName::Ip(ip) if ip.is_unspecified());
@@ -120,7 +146,11 @@ fn secured(portal: &config::Portal, tls: &config::Tls, state_dir: &Path) -> Resu
         [] => ClientCertificates::Unasked,
         files => {
             let roots = Arc::new(authorities(files).with_context(of_portal)?);
-            if portal.auth.takes_only_certificates() { ClientCertificates::Required(roots) } else { ClientCertificates::Welcome(roots) }
+            if portals.iter().all(|portal| portal.auth.takes_only_certificates()) {
+                ClientCertificates::Required(roots)
+            } else {
+                ClientCertificates::Welcome(roots)
+            }
         }
     };
     served(shown, &clients).with_context(of_portal)
@@ -156,6 +186,15 @@ fn pools(config: &Config) -> Result<Arc<ServerPools>> {
     });
     let tls = UpstreamTls::new(&config.proxy.upstream_ca)?;
     Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
+}
+
+/// Who callers of a portal are.
+fn authenticator(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>) -> Result<Arc<Authenticator>> {
+    let authenticator = Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone())));
+    Ok(Arc::new(match &config.countries {
+        None => authenticator,
+        Some(file) => authenticator.with_countries(Arc::new(Countries::open(file)?)),
+    }))
 }
 
 /// What all portals have in common.
@@ -198,11 +237,67 @@ fn portal_of(
         origins: portal.origins.clone(),
         path: portal.path.clone(),
         policy: portal.policy.clone(),
-        authenticator: Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone()))),
+        authenticator: authenticator(config, portal, pools)?,
         owners: owners.cloned(),
         rules: Some(rules.clone()),
         code_mode: portal.code_mode,
         codemode: works.cloned(),
-        acts: audit.map(|audit| Arc::new(Acts::new(audit.clone(), config.audit.durability, portal.id.as_str().into()))),
+        acts: audit.map(|audit| Arc::new(Acts::new(audit.clone(), config.audit.durability, portal.id.as_str().into()).with(portal.record))),
     }))
+}
+
+/// Portals that serve, and what can be changed of them meanwhile.
+#[derive(Clone, Default)]
+pub struct Regulated {
+    portals: Vec<Arc<Portal>>,
+    pools: Option<Arc<ServerPools>>,
+}
+
+impl Regulated {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.portals.is_empty()
+    }
+
+    /// Puts the policies, labels and log-ins of the configuration as it stands now into force. Answers with that configuration, and
+    /// what to tell whoever asked. `begun` is what gnomon was started with, `before` what is in force.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration; everything stays as it was.
+    pub async fn by(&self, begun: &Config, before: &Config) -> Result<(Config, String)> {
+        let file = before.file.as_ref().context("there is no configuration file to read again")?;
+        let now = Config::load(file)?;
+        // All that can fail comes before anything changes.
+        let mut changes = Vec::with_capacity(self.portals.len());
+        for portal in &self.portals {
+            let find = |config: &Config| config.portals.iter().find(|one| portal.id() == one.id.as_str()).cloned();
+            if let (Some(old), Some(new), Some(pools)) = (find(before), find(&now), &self.pools) {
+                let changed = old.auth != new.auth || before.countries != now.countries;
+                let authenticator = changed.then(|| authenticator(&now, &new, pools)).transpose()?;
+                changes.push((portal, new, authenticator));
+            }
+        }
+        let count = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+        for (portal, new, authenticator) in changes {
+            portal.regulate(new.policy.clone(), new.labels.clone());
+            if let Some(authenticator) = authenticator {
+                portal.reauthenticate(authenticator).await;
+            }
+        }
+        let other = if unregulated(begun) == unregulated(&now) { "" } else { "; what else changed in the configuration needs a restart" };
+        Ok((now, format!("policies and log-ins of {} reloaded{other}", line::counted(count, "portal"))))
+    }
+}
+
+/// What a reload leaves as it is.
+fn unregulated(config: &Config) -> Value {
+    let mut shown = config.to_json();
+    shown["countries"] = Value::Null;
+    for portal in shown["portals"].as_array_mut().into_iter().flatten() {
+        portal["overrides"] = Value::Null;
+    }
+    for server in shown["servers"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        ["tools", "prompts"].into_iter().for_each(|key| drop(server.remove(key)));
+    }
+    shown
 }

@@ -9,7 +9,7 @@ use crate::{
     exporting::Exports,
     line,
     options::ledger_in,
-    portals::Portals,
+    portals::{Portals, Regulated},
     reviewing::Reviewing,
     rule_changes::RuleChanges,
     rule_files, service,
@@ -123,6 +123,8 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             Some(proxy) => tokio::spawn(proxy.run(stopped(stop.subscribe()))),
             None => tokio::spawn(stopped(stop.subscribe())),
         };
+        let regulated = portals.regulated();
+        let mut in_force = config.clone();
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
         let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone());
@@ -133,7 +135,10 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let broke = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Asked::Reload => reload(config, &mut read, &inspector, recorder.metrics()),
+                    Asked::Reload => {
+                        reload(config, &mut read, &inspector, recorder.metrics());
+                        regulate(config, &mut in_force, &regulated).await;
+                    }
                     Asked::Stop => break None,
                 },
                 () = changes.next() => reload(config, &mut read, &inspector, recorder.metrics()),
@@ -230,6 +235,21 @@ fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspecto
             let next = complaint.next.as_ref().map(|next| format!("\n  next: {next}")).unwrap_or_default();
             format!("rules not reloaded, those from before stay in force:\n{complaint}{next}")
         }
+    };
+    let _ = writeln!(io::stderr(), "gnomon: {told}");
+}
+
+/// Puts the portals' policies and log-ins as they stand in the configuration into force; the old ones stay where those are bad.
+async fn regulate(begun: &Config, in_force: &mut Config, regulated: &Regulated) {
+    if regulated.is_empty() || in_force.file.is_none() {
+        return;
+    }
+    let told = match regulated.by(begun, in_force).await {
+        Ok((now, told)) => {
+            *in_force = now;
+            told
+        }
+        Err(error) => format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}"),
     };
     let _ = writeln!(io::stderr(), "gnomon: {told}");
 }

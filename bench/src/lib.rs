@@ -17,4 +17,5 @@ pub mod pki;
 pub mod portal;
 pub mod report;
 pub mod sensor;
+pub mod tasks;
 pub mod upstream;

@@ -15,7 +15,7 @@ pub struct CodeMode {
 
 impl Default for CodeMode {
     fn default() -> Self {
-        Self { limits: Limits::default(), workers: 16 }
+        Self { limits: Limits::default(), workers: 128 }
     }
 }
 

@@ -293,6 +293,13 @@ pub const KEYS: &[Key] = &[
         "Whom people of this machine ask about gnomon: `gnomon status` shows it.",
     ),
     key(
+        "countries",
+        Shape::Text,
+        "none",
+        "/var/lib/GeoIP/GeoLite2-Country.mmdb",
+        "A MaxMind database (country or city) by which policy's `countries` knows where an address is. Relative to this file.",
+    ),
+    key(
         "servers[].id",
         Shape::Text,
         "",
@@ -474,6 +481,13 @@ pub const KEYS: &[Key] = &[
         "Code Mode ([codemode.md](../codemode.md)): for nobody, for whoever asks with `?codemode=search_and_execute`, for whoever does not say `?codemode=off`, or for everybody.",
     ),
     key(
+        "portals[].record",
+        Shape::Texts,
+        "none",
+        "[arguments]",
+        "What of calls' payloads the audit records: `arguments`, `results`. Secrets and personal numbers are taken out as far as they can be told by name or form, and texts cut after 1024 characters ([audit.md](../audit.md)).",
+    ),
+    key(
         "portals[].policy",
         Shape::Policy,
         "nothing is allowed",
@@ -547,7 +561,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("codemode.logs_kib", Shape::Number(1, 1024), "16", "16", "What a script may write to its console, KiB."),
     key("codemode.code_kib", Shape::Number(1, 1024), "64", "64", "A script's code, KiB."),
-    key("codemode.workers", Shape::Number(1, 256), "16", "16", "Scripts that run at the same time; 64 more wait for at most 10 s."),
+    key("codemode.workers", Shape::Number(1, 256), "128", "128", "Scripts that run at the same time; 64 more wait for at most 10 s."),
 ];
 
 /// Most ports of a scope.

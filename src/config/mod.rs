@@ -53,6 +53,8 @@ pub struct Config {
     pub scopes: Vec<scopes::Scope>,
     /// Whom people ask.
     pub contact: Option<String>,
+    /// A MaxMind database that knows the countries of addresses.
+    pub countries: Option<PathBuf>,
     /// The MCP servers that portals offer.
     pub servers: Vec<Server>,
     pub portals: Vec<Portal>,
@@ -259,6 +261,7 @@ impl Default for Config {
             max_cpu_percent: 25,
             scopes: Vec::new(),
             contact: None,
+            countries: None,
             servers: Vec::new(),
             portals: Vec::new(),
             audit: Audit::default(),
@@ -269,6 +272,18 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The portals, those together that share an address.
+    pub fn listeners(&self) -> Vec<Vec<&Portal>> {
+        let mut all: Vec<Vec<&Portal>> = Vec::new();
+        for portal in &self.portals {
+            match all.iter_mut().find(|together| together.iter().any(|other| other.shares_listener(portal))) {
+                Some(together) => together.push(portal),
+                None => all.push(vec![portal]),
+            }
+        }
+        all
+    }
+
     /// Reads a configuration file.
     ///
     /// # Errors
@@ -373,7 +388,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn file(&mut self, file: raw::File) -> Config {
         let plain = Config::default();
-        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, servers, portals, audit, codemode } = file;
+        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, countries, servers, portals, audit, codemode } = file;
         let servers = self.servers(servers);
         let portals = self.portals(portals, &servers);
         Config {
@@ -420,6 +435,7 @@ impl Check<'_> {
                 .unwrap_or(plain.metrics),
             max_cpu_percent: self.number(sensor.max_cpu_percent, "sensor.max_cpu_percent", plain.max_cpu_percent),
             scopes: self.scopes(sensor.scopes),
+            countries: countries.map(|path| self.dir.join(path)),
             contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
             servers,
             portals,

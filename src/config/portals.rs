@@ -3,7 +3,7 @@
 use super::{Check, NamedSecret, SecretRef, labels, programs::Program, raw};
 use crate::complaint::Complaint;
 use gnomon_access::{AuthConfig, Policy};
-use gnomon_portal::{CodeMode, Labels, Prefix, SessionLimits, upstream::Transport};
+use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits, upstream::Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
@@ -57,6 +57,8 @@ pub struct Portal {
     pub labels: HashMap<SmolStr, Labels>,
     pub prefix: Prefix,
     pub code_mode: CodeMode,
+    /// What of calls' payloads the audit records.
+    pub record: Payloads,
     pub policy: Arc<Policy>,
     pub sessions: SessionLimits,
     pub max_request_bytes: usize,
@@ -149,6 +151,17 @@ impl Server {
 }
 
 impl Portal {
+    /// Whether both are at one address.
+    pub fn shares_listener(&self, other: &Self) -> bool {
+        self.listen == other.listen && self.listen.port() != 0
+    }
+
+    /// Whether requests to one address say which of the two they are for.
+    fn is_told_from(&self, other: &Self) -> bool {
+        let shared = |host: &String| other.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
+        self.path != other.path || !self.hosts.is_empty() && !other.hosts.is_empty() && !self.hosts.iter().any(shared)
+    }
+
     /// The hosts and ports that clients know it by.
     pub fn places(&self) -> impl Iterator<Item = (String, u16)> {
         let (ip, port) = (self.listen.ip(), self.listen.port());
@@ -177,11 +190,17 @@ impl Portal {
                 CodeMode::DefaultOn => "default_on",
                 CodeMode::Enforced => "enforced",
             },
+            "record": recorded(self.record),
             "sessions": {"max": self.sessions.most, "idle_seconds": self.sessions.idle.as_secs()},
             "max_request_bytes": self.max_request_bytes,
             "max_connections": self.max_connections,
         })
     }
+}
+
+fn recorded(record: Payloads) -> Vec<&'static str> {
+    let all = [("arguments", record.arguments), ("results", record.results)];
+    all.into_iter().filter_map(|(what, is)| is.then_some(what)).collect()
 }
 
 fn labels_json(labels: &Labels) -> Value {
@@ -270,8 +289,17 @@ impl Check<'_> {
         let mut known: Vec<Portal> = Vec::with_capacity(portals.len());
         for portal in portals {
             self.id(&portal.id, known.iter().map(|known| known.id.as_str()));
-            let portal = self.portal(portal, servers);
-            known.extend(portal);
+            let place = portal.listen.as_ref().map_or(portal.id.referenced, |listen| listen.referenced);
+            let Some(portal) = self.portal(portal, servers) else { continue };
+            for other in known.iter().filter(|other| other.shares_listener(&portal)) {
+                if other.tls != portal.tls {
+                    self.refuse(place, format!("the portal `{}` has the same address with another `tls`: make them the same", other.id));
+                } else if !other.is_told_from(&portal) {
+                    let cause = format!("the portal `{}` has the same address: give each its own `path`, or `hosts` of its own", other.id);
+                    self.refuse(place, cause);
+                }
+            }
+            known.push(portal);
         }
         known
     }
@@ -345,6 +373,14 @@ impl Check<'_> {
         let modes =
             [("off", CodeMode::Off), ("opt_in", CodeMode::OptIn), ("default_on", CodeMode::DefaultOn), ("enforced", CodeMode::Enforced)];
         let code_mode = portal.code_mode.as_ref().map_or(Some(CodeMode::OptIn), |word| self.choice(word, &modes))?;
+        let mut record = Payloads::default();
+        for word in &portal.record {
+            match self.choice(word, &[("arguments", "arguments"), ("results", "results")]) {
+                Some("arguments") => record.arguments = true,
+                Some(_) => record.results = true,
+                None => {}
+            }
+        }
         let policy = match &portal.policy {
             None => Policy::default(),
             Some(source) => match Policy::compile(&source.value, &self.file.display().to_string()) {
@@ -366,6 +402,7 @@ impl Check<'_> {
             labels,
             prefix,
             code_mode,
+            record,
             policy: Arc::new(policy),
             sessions: SessionLimits {
                 most: self.number(portal.sessions.max, "portals[].sessions.max", limits.most),

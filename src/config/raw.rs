@@ -21,6 +21,7 @@ pub struct File {
     pub metrics: Metrics,
     pub sensor: Sensor,
     pub contact: Option<String>,
+    pub countries: Option<String>,
     pub servers: Vec<Server>,
     pub portals: Vec<Portal>,
     pub audit: Audit,
@@ -304,6 +305,8 @@ pub struct Portal {
     pub prefix: Option<Spanned<String>>,
     #[serde(default)]
     pub code_mode: Option<Spanned<String>>,
+    #[serde(default)]
+    pub record: Vec<Spanned<String>>,
     #[serde(default)]
     pub policy: Option<Spanned<gnomon_access::PolicySource>>,
     #[serde(default)]

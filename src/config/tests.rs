@@ -354,3 +354,25 @@ fn labels_are_laid_over_each_other_and_their_mistakes_are_named() {
         assert!(error.contains(expected) && error.contains("gnomon.yml:6:"), "{overrides}: {error}");
     }
 }
+
+#[test]
+fn portals_at_one_address_are_told_apart_by_path_or_host_and_have_the_same_tls() {
+    let two = |first: &str, second: &str| {
+        format!(
+            "servers: [{{id: docs, url: 'https://docs.example/mcp'}}]\nportals:\n  - {{id: a, servers: [docs], {first}}}\n  - {{id: b, servers: [docs], {second}}}\n"
+        )
+    };
+    let config = parse(&two("path: /a", "path: /b")).unwrap();
+    assert_eq!(config.listeners().iter().map(Vec::len).collect::<Vec<_>>(), [2]);
+    assert_eq!(parse(&two("hosts: [a.example]", "hosts: [b.example]")).unwrap().listeners().len(), 1);
+    assert_eq!(parse(&two("listen: '127.0.0.1:0'", "listen: '127.0.0.1:0'")).unwrap().listeners().len(), 2);
+    for (first, second, expected) in [
+        ("path: /mcp", "path: /mcp", "give each its own `path`"),
+        ("hosts: [a.example]", "path: /mcp", "give each its own `path`"),
+        ("hosts: [a.example]", "hosts: [b.example, A.example]", "give each its own `path`"),
+        ("path: /a", "path: /b, tls: {ca: own}", "another `tls`"),
+    ] {
+        let error = refusal(&two(first, second));
+        assert!(error.contains(expected) && error.contains("gnomon.yml:4:"), "{first} {second}: {error}");
+    }
+}

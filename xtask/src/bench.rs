@@ -24,6 +24,8 @@ pub enum Bench {
     ServerFirst(ServerFirst),
     /// The portal beside nginx and two peers: latency, CPU, throughput, memory, start. Needs nginx
     Portal(portal::Portal),
+    /// Code Mode through the portal: scripts, searches, chains of calls, hostile neighbours
+    Codemode(Codemode),
 }
 
 /// Options of the intercept bench; those left out take the bench's own defaults.
@@ -44,6 +46,20 @@ pub struct Intercept {
     /// Write every sample to this file as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure this gnomon instead of building one
+    #[arg(long)]
+    gnomon: Option<PathBuf>,
+}
+
+/// Options of the Code Mode bench; those left out take the bench's own defaults.
+#[derive(Args)]
+pub struct Codemode {
+    /// Executions of one caller
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Length of a closed-loop load, seconds
+    #[arg(long)]
+    secs: Option<f64>,
     /// Measure this gnomon instead of building one
     #[arg(long)]
     gnomon: Option<PathBuf>,
@@ -101,6 +117,11 @@ impl Bench {
             Self::ServerFirst(options) => {
                 let gnomon = options.gnomon.map_or_else(build_gnomon_to_ship, Ok)?;
                 hand_over(&programs, "server_first", &flags([("--rounds", options.rounds.map(|rounds| rounds.to_string()))]), &gnomon)
+            }
+            Self::Codemode(options) => {
+                let gnomon = options.gnomon.map_or_else(build_gnomon_to_ship, Ok)?;
+                let given = [("--runs", options.runs.map(|runs| runs.to_string())), ("--secs", options.secs.map(|secs| secs.to_string()))];
+                hand_over(&programs, "codemode", &flags(given), &gnomon)
             }
             Self::Portal(options) => {
                 let peers = options.install_peers(&target_dir()?.join("bench/peers"))?;

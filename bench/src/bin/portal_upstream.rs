@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gnomon_bench::portal::UPSTREAM_TOOLS;
@@ -87,7 +88,12 @@ fn answer(message: &Value) -> (&'static str, String, Option<Value>) {
             json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "ttlMs": 60000, "cacheScope": "public"})
         }
         Some("tools/list") => json!({"tools": tools(), "ttlMs": 60000, "cacheScope": "public"}),
-        Some("tools/call") => json!({"content": [{"type": "text", "text": params["arguments"]["text"]}]}),
+        Some("tools/call") => {
+            if let Some(wait) = params["arguments"]["wait_ms"].as_u64() {
+                thread::sleep(Duration::from_millis(wait));
+            }
+            json!({"content": [{"type": "text", "text": params["arguments"]["text"]}]})
+        }
         Some("ping") => json!({}),
         _ => {
             let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "Method not found"}});

@@ -51,6 +51,13 @@ impl Client {
         Ok(client)
     }
 
+    /// Takes no event streams, so that answers that are long in coming are documents as well.
+    #[must_use]
+    pub fn without_streams(mut self) -> Self {
+        self.head = self.head.replace(", text/event-stream", "");
+        self
+    }
+
     fn write_head(&mut self) {
         let (path, port) = (self.path, self.port);
         self.head = format!(
@@ -74,6 +81,28 @@ impl Client {
         let answered = self.request("tools/call", &self.complete(params), Some(tool))?;
         ensure!(memchr::memmem::find(answered, text.as_bytes()).is_some(), "another answer: {}", shown(answered));
         Ok(())
+    }
+
+    /// Calls a tool with whatever it takes; the value is its result.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn take(&mut self, tool: &str, arguments: &serde_json::Value) -> Result<serde_json::Value> {
+        let params = format!(r#"{{"name":"{tool}","arguments":{arguments}"#);
+        let answered = self.request("tools/call", &self.complete(params), Some(tool))?;
+        Ok(serde_json::from_slice::<serde_json::Value>(answered)?["result"].take())
+    }
+
+    /// Runs code in Code Mode; the value is the text of its result, and whether it failed.
+    ///
+    /// # Errors
+    /// When there is no result.
+    pub fn run(&mut self, tool: &str, code: &str) -> Result<(String, bool)> {
+        let params = format!(r#"{{"name":"{tool}","arguments":{}"#, serde_json::json!({ "code": code }));
+        let answered = self.request("tools/call", &self.complete(params), Some(tool))?;
+        let result = serde_json::from_slice::<serde_json::Value>(answered)?["result"].take();
+        let text = result["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+        Ok((text, result["isError"] == true))
     }
 
     /// How many tools there are.

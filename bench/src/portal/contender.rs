@@ -120,6 +120,14 @@ impl Contender {
         Ok(Self { kind, port, path, tool, process: Some(process) })
     }
 
+    /// A caller of Code Mode.
+    ///
+    /// # Errors
+    /// When it is not let in.
+    pub fn coder(&self) -> Result<Client> {
+        Ok(Client::open(self.port, "/mcp?codemode=search_and_execute", Era::Stateless)?.without_streams())
+    }
+
     /// A caller.
     ///
     /// # Errors
@@ -185,6 +193,7 @@ fn gnomon(port: u16, upstreams: &[u16]) -> serde_json::Value {
         upstreams.iter().zip(&names).map(|(port, id)| json!({"id": id, "url": format!("http://127.0.0.1:{port}/mcp")})).collect();
     let policy = json!([{"allow": {"servers": names}}]);
     json!({
+        "codemode": {"sandbox_seconds": 1},
         "servers": servers,
         "portals": [{"id": "main", "listen": format!("127.0.0.1:{port}"), "auth": {"mode": "none"}, "servers": names, "policy": policy}],
     })

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rquickjs::allocator::{Allocator, RustAllocator};
 use rustix::process::Pid;
@@ -86,6 +87,17 @@ impl Alone {
 pub fn exit(status: i32) -> ! {
     // SAFETY: `_exit` has no preconditions.
     unsafe { libc::_exit(status) }
+}
+
+/// The processor time that a process has had; none where there is no such process.
+pub fn processor_time(pid: Pid) -> Option<Duration> {
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: both take a number and write to places of the types that they are documented to write.
+    let failed = unsafe {
+        libc::clock_getcpuclockid(pid.as_raw_nonzero().get(), &raw mut clock) != 0 || libc::clock_gettime(clock, &raw mut time) != 0
+    };
+    let taken = || Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?));
+    if failed { None } else { taken() }
 }
 
 /// Lets a stack that overflows end the process by `SIGSEGV`, without the handler that Rust installs: it would print and `abort`,

@@ -11,8 +11,9 @@ use crate::{
     upstream::Client,
 };
 use gnomon_access::{Caller, Challenge, LineRef, Peer};
-use gnomon_audit::{Audit, Kind, Record, Status, session_digest, text_digest};
+use gnomon_audit::{Audit, Kind, Record, Status, redact, session_digest, text_digest};
 use quick_cache::sync::Cache;
+use serde_json::Value;
 use smol_str::{SmolStr, ToSmolStr};
 use std::{
     net::IpAddr,
@@ -24,6 +25,8 @@ use std::{
 const LOGGED_IN: Duration = Duration::from_secs(60 * 60);
 /// How often refusals of one address are recorded, as anybody can cause them.
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
+/// Largest result that is read for its record, bytes.
+const LARGEST_RESULT: usize = 256 << 10;
 /// Most callers, and most addresses, that are remembered.
 const MOST: usize = 10_000;
 
@@ -36,10 +39,20 @@ pub enum Durability {
     BeforeAnswer,
 }
 
+/// What of a call's payload is recorded, redacted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Payloads {
+    /// The arguments of tools and prompts.
+    pub arguments: bool,
+    /// What came of them.
+    pub results: bool,
+}
+
 /// Where acts are recorded.
 pub struct Acts {
     audit: Audit,
     durability: Durability,
+    payloads: Payloads,
     portal: SmolStr,
     seen: Cache<(SmolStr, IpAddr), Instant>,
     refused: Cache<IpAddr, Instant>,
@@ -49,7 +62,14 @@ impl Acts {
     /// Records the acts of this portal.
     #[must_use]
     pub fn new(audit: Audit, durability: Durability, portal: SmolStr) -> Self {
-        Self { audit, durability, portal, seen: Cache::new(MOST), refused: Cache::new(MOST) }
+        Self { audit, durability, payloads: Payloads::default(), portal, seen: Cache::new(MOST), refused: Cache::new(MOST) }
+    }
+
+    /// With this of the payloads.
+    #[must_use]
+    pub fn with(mut self, payloads: Payloads) -> Self {
+        self.payloads = payloads;
+        self
     }
 
     /// What is lost the audit itself counts and tells.
@@ -201,6 +221,17 @@ impl Act {
         *slot = Some(name());
     }
 
+    /// What it is called with.
+    pub fn takes(&mut self, arguments: Option<&Value>) {
+        if let (Some((acts, record)), Some(arguments)) = (&mut self.open, arguments)
+            && acts.payloads.arguments
+        {
+            let mut arguments = arguments.clone();
+            redact(&mut arguments);
+            record.arguments = Some(arguments);
+        }
+    }
+
     /// It runs code: its digest is recorded, as code may hold what people typed.
     pub fn executes(&mut self, execution: &SmolStr, code: &str) {
         let Some((_, record)) = &mut self.open else { return };
@@ -242,6 +273,9 @@ impl Act {
         record.duration_ms = Some(milliseconds(self.begun.elapsed()));
         let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
         record.response_bytes = Some(body.len() as u64);
+        if acts.payloads.results && record.kind == Kind::Call {
+            record.result = Some(result(body));
+        }
         if acts.durability == Durability::Soon {
             acts.keep(*record);
             return outcome;
@@ -263,6 +297,16 @@ impl Drop for Act {
             acts.keep(*record);
         }
     }
+}
+
+/// A result as it is recorded.
+fn result(body: &[u8]) -> Value {
+    if body.len() > LARGEST_RESULT {
+        return Value::String(format!("not recorded: {} bytes", body.len()));
+    }
+    let mut result = serde_json::from_slice(body).unwrap_or_default();
+    redact(&mut result);
+    result
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -158,6 +158,7 @@ impl Portal {
         };
         act.names(|| routed.exposed.as_ref().map_or_else(|| routed.name.clone(), |exposed| exposed.entry.name.clone()));
         act.decided_by(routed.line.as_ref());
+        act.takes(routed.arguments.as_ref());
         if let Some(server) = self.servers.get(routed.server) {
             let bytes = request.params.as_ref().map_or(0, Bytes::len);
             act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);

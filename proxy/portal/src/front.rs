@@ -71,7 +71,7 @@ impl Portal {
     where
         B: Body<Data = Bytes>,
     {
-        let authenticator = &self.options.authenticator;
+        let authenticator = self.authenticator();
         if parts.method == Method::GET
             && authenticator.metadata_path() == Some(parts.uri.path())
             && let Some(metadata) = authenticator.metadata()
@@ -139,7 +139,7 @@ impl Portal {
         Ok(())
     }
 
-    fn is_own_host(&self, host: &str) -> bool {
+    pub(crate) fn is_own_host(&self, host: &str) -> bool {
         matches!(host, "localhost" | "127.0.0.1" | "[::1]") || self.options.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
 
@@ -421,7 +421,7 @@ async fn read<B: Body<Data = Bytes>>(body: B, most: usize) -> Result<Bytes, Resp
 }
 
 /// A host without its port.
-fn without_port(host: &str) -> &str {
+pub(crate) fn without_port(host: &str) -> &str {
     match (host.rfind(':'), host.rfind(']')) {
         (Some(colon), Some(bracket)) if colon < bracket => host,
         (Some(colon), _) => &host[..colon],

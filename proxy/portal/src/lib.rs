@@ -38,11 +38,12 @@ pub mod rpc;
 mod serve;
 mod session;
 mod shared;
+mod site;
 pub mod upstream;
 mod view;
 mod watched;
 
-pub use acts::{Acts, Durability};
+pub use acts::{Acts, Durability, Payloads};
 pub use codemode::CodeModeWorks;
 pub use fetch::Fetcher;
 pub use judged::Rules;

@@ -17,7 +17,7 @@ use crate::{
     upstream::{Change, Presence, Reach, Upstream, legacy::text},
     view::{Exposed, Prefix, View},
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use gnomon_access::{Asked, Authenticator, Caller, Policy};
 use gnomon_audit::Status;
@@ -46,7 +46,7 @@ pub struct PortalOptions {
     pub servers: Vec<(SmolStr, Reach)>,
     /// How names are shown.
     pub prefix: Prefix,
-    /// How tools and prompts are shown, by their server's id.
+    /// How tools and prompts are shown, by their server's id, at first.
     pub labels: HashMap<SmolStr, Labels>,
     /// Bounds of sessions.
     pub sessions: SessionLimits,
@@ -58,10 +58,10 @@ pub struct PortalOptions {
     pub origins: Vec<String>,
     /// The path of its endpoint.
     pub path: String,
-    /// Who may do what.
+    /// Who may do what, at first.
     pub policy: Arc<Policy>,
-    /// Who is asking.
-    pub authenticator: Authenticator,
+    /// Who is asking, at first.
+    pub authenticator: Arc<Authenticator>,
     /// Which programs of this host connect; without it nobody knows.
     pub owners: Option<Arc<dyn Owners>>,
     /// What judges every message; without it nothing does.
@@ -78,6 +78,9 @@ pub struct PortalOptions {
 pub struct Portal {
     pub(crate) options: PortalOptions,
     pub(crate) servers: Vec<Arc<Upstream>>,
+    authenticator: ArcSwap<Authenticator>,
+    policy: ArcSwap<Policy>,
+    labels: ArcSwap<HashMap<SmolStr, Labels>>,
     view: ArcSwap<View>,
     begun: Instant,
     pub(crate) sessions: Sessions,
@@ -100,6 +103,9 @@ impl Portal {
         let servers = servers.into_iter().map(upstream).collect();
         let sessions = Sessions::new(options.sessions, options.acts.clone());
         Arc::new(Self {
+            authenticator: ArcSwap::new(options.authenticator.clone()),
+            policy: ArcSwap::new(options.policy.clone()),
+            labels: ArcSwap::from_pointee(std::mem::take(&mut options.labels)),
             options,
             servers,
             view: ArcSwap::default(),
@@ -109,6 +115,42 @@ impl Portal {
             parked: Parked::new(),
             changes,
         })
+    }
+
+    /// Puts another policy in force, and other labels: for the next request of everybody, in sessions that are open as well.
+    /// Clients are told that their lists may have changed.
+    pub fn regulate(&self, policy: Arc<Policy>, labels: HashMap<SmolStr, Labels>) {
+        self.policy.store(policy);
+        self.labels.store(Arc::new(labels));
+        self.view.store(Arc::default());
+        for kind in Kind::ALL {
+            let _ = self.changes.send((self.options.id.clone(), Change::List(kind)));
+        }
+    }
+
+    /// Has callers prove who they are in another way, from the next request on. It has the providers' keys first, if it can.
+    pub async fn reauthenticate(&self, authenticator: Arc<Authenticator>) {
+        // Its users would be refused as long as the keys are on their way; where they do not come, what is withdrawn counts.
+        if let Err(issuers) = authenticator.warm().await {
+            tracing::warn!("no keys yet of {}: nobody can log in with its tokens", issuers.join(", "));
+        }
+        self.authenticator.store(authenticator);
+    }
+
+    /// Who is asking, now.
+    pub(crate) fn authenticator(&self) -> Arc<Authenticator> {
+        self.authenticator.load_full()
+    }
+
+    /// Who may do what, now.
+    pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
+        self.policy.load()
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &SmolStr {
+        &self.options.id
     }
 
     /// What runs beside the requests: it ends when the set is dropped.
@@ -175,14 +217,14 @@ impl Portal {
         if view.is_current(&self.servers) {
             return view;
         }
-        let fresh = Arc::new(View::of(&self.servers, self.options.prefix, &self.options.labels));
+        let fresh = Arc::new(View::of(&self.servers, self.options.prefix, &self.labels.load()));
         self.view.store(fresh.clone());
         fresh
     }
 
     /// Whether a caller may know of an entry.
     pub(crate) fn shows(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
-        self.options.policy.may_list(caller, &self.asked(kind, exposed)).is_allow()
+        self.policy().may_list(caller, &self.asked(kind, exposed)).is_allow()
     }
 
     /// What is asked for, as policy sees it.

@@ -120,7 +120,7 @@ impl Portal {
 
     /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
     fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<LineRef, NotRouted> {
-        match self.options.policy.decide(caller, asked) {
+        match self.policy().decide(caller, asked) {
             Decision::Allow { line } => Ok(line),
             Decision::Deny { line } => {
                 let why = match line.as_ref().and_then(|line| line.reason.as_ref()) {
@@ -141,14 +141,14 @@ impl Portal {
             hints: Hints::default(),
             arguments: None,
         };
-        self.options.policy.decide(caller, &asked)
+        self.policy().decide(caller, &asked)
     }
 
     fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, NotRouted> {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
         let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
         if let Some(exposed) = self.view().named(kind, name) {
-            return match self.options.policy.may_list(caller, &self.asked(kind, exposed)) {
+            return match self.policy().may_list(caller, &self.asked(kind, exposed)) {
                 Decision::Allow { .. } => Ok(exposed.clone()),
                 Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
             };

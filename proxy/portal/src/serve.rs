@@ -1,7 +1,12 @@
 //! The portal's listener.
 
-use crate::{Portal, attested, front::Visitor};
+use crate::{
+    Portal, attested,
+    front::{Visitor, plain},
+    site,
+};
 use gnomon_access::Peer;
+use http::StatusCode;
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -37,9 +42,9 @@ pub enum PortalError {
     },
 }
 
-/// A portal that listens but does not serve yet.
+/// A portal, or several that share an address, that listens but does not serve yet.
 pub struct Listening {
-    portal: Arc<Portal>,
+    portals: Vec<Arc<Portal>>,
     listener: TcpListener,
     address: SocketAddr,
     room: Arc<Semaphore>,
@@ -55,7 +60,14 @@ impl Listening {
         let failed = |cause| PortalError::Listen { portal: portal.options.id.to_string(), address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { portal, listener, address, room: Arc::new(Semaphore::new(max_connections)), tls: None })
+        Ok(Self { portals: vec![portal], listener, address, room: Arc::new(Semaphore::new(max_connections)), tls: None })
+    }
+
+    /// Serves another portal at the same address: requests are told apart by host name and path.
+    #[must_use]
+    pub fn and(mut self, portal: Arc<Portal>) -> Self {
+        self.portals.push(portal);
+        self
     }
 
     /// Speaks TLS to clients, and nothing else.
@@ -73,7 +85,8 @@ impl Listening {
 
     /// Serves until `shutdown`, then gives connections `drain` to finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>, drain: Duration) {
-        let _tending = self.portal.tend();
+        let _tending: Vec<JoinSet<()>> = self.portals.iter().map(Portal::tend).collect();
+        let portals: Arc<[Arc<Portal>]> = self.portals.into();
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
@@ -84,12 +97,12 @@ impl Listening {
                 accepted = accept(&self.listener, &self.room) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
-            let (portal, tls, stopping) = (self.portal.clone(), self.tls.clone(), stopping.clone());
+            let (portals, tls, stopping) = (portals.clone(), self.tls.clone(), stopping.clone());
             connections.spawn(async move {
-                let visitor = visitor(&portal, &stream, peer).await;
+                let visitor = visitor(&portals, &stream, peer).await;
                 match tls {
-                    None => serve(portal, stream, visitor, stopping).await,
-                    Some(tls) => secured(portal, &tls, stream, visitor, stopping).await,
+                    None => serve(portals, stream, visitor, stopping).await,
+                    Some(tls) => secured(portals, &tls, stream, visitor, stopping).await,
                 }
                 drop(permit);
             });
@@ -115,8 +128,8 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStr
     }
 }
 
-async fn visitor(portal: &Portal, stream: &TcpStream, address: SocketAddr) -> Visitor {
-    let (process, program) = match attested::program(portal.options.owners.as_ref(), stream).await {
+async fn visitor(portals: &[Arc<Portal>], stream: &TcpStream, address: SocketAddr) -> Visitor {
+    let (process, program) = match attested::program(portals.iter().find_map(|portal| portal.options.owners.as_ref()), stream).await {
         Some(program) => (Some(program.process), Some(program.seen)),
         None => (None, None),
     };
@@ -124,27 +137,32 @@ async fn visitor(portal: &Portal, stream: &TcpStream, address: SocketAddr) -> Vi
 }
 
 /// What the client proves of itself on the way in goes with each of its requests.
-async fn secured(portal: Arc<Portal>, tls: &TlsAcceptor, stream: TcpStream, mut visitor: Visitor, stopping: watch::Receiver<bool>) {
+async fn secured(portals: Arc<[Arc<Portal>]>, tls: &TlsAcceptor, stream: TcpStream, mut visitor: Visitor, stopping: watch::Receiver<bool>) {
     let peer = visitor.peer.address;
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             visitor.peer.certificate =
                 stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
-            serve(portal, stream, visitor, stopping).await;
+            serve(portals, stream, visitor, stopping).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
         Err(_) => tracing::debug!(%peer, "no TLS within {HANDSHAKE:?}"),
     }
 }
 
-async fn serve<S>(portal: Arc<Portal>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>)
+async fn serve<S>(portals: Arc<[Arc<Portal>]>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let visitor = Arc::new(visitor);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (portal, visitor) = (portal.clone(), visitor.clone());
-        async move { Ok::<_, Infallible>(portal.answer(request, &visitor).await) }
+        let (portal, visitor) = (site::portal(&portals, &request).cloned(), visitor.clone());
+        async move {
+            Ok::<_, Infallible>(match portal {
+                Some(portal) => portal.answer(request, &visitor).await,
+                None => plain(StatusCode::NOT_FOUND, "there is no portal here"),
+            })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);

@@ -3,8 +3,9 @@
 
 use crate::{
     joined::events,
-    sensor_stage::{Host, needs, until},
+    sensor_stage::{Host, kill, needs, until},
 };
+use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     fs,
@@ -15,42 +16,75 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// An MCP server with one tool.
+struct Server {
+    port: u16,
+    process: Child,
+}
+
+impl Server {
+    fn start() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/portals/server.py");
+        let mut process = Command::new("python3").arg(script).stdout(Stdio::piped()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Self { port: port.trim().parse().unwrap(), process }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// curl's arguments for a call of a tool.
+fn call(tool: &str) -> Vec<String> {
+    let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}},"_meta":{meta}}}}}"#);
+    let mut arguments = vec!["-sS".to_owned(), "--max-time".to_owned(), "20".to_owned(), "--data".to_owned(), body];
+    for header in
+        ["content-type: application/json", "mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", &format!("mcp-name: {tool}")]
+    {
+        arguments.extend(["-H".to_owned(), header.to_owned()]);
+    }
+    arguments
+}
+
 /// `gnomon run` with a portal that lets one program in.
 struct Stage {
     host: Host,
     portal: SocketAddr,
-    server: u16,
+    server: Server,
     dir: TempDir,
-    server_process: Child,
 }
 
 impl Stage {
     fn start() -> Self {
-        let mut server_process = Command::new("python3")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/portals/server.py"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        BufReader::new(server_process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        let server = port.trim().parse().unwrap();
-        let portal = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let server = Server::start();
+        let portal = free_address();
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("gnomon.yml");
         let good = dir.path().join("good-agent");
         fs::write(
             &config,
             format!(
-                "servers: [{{id: tools, url: 'http://127.0.0.1:{server}/mcp'}}]\n\
+                "servers: [{{id: tools, url: 'http://127.0.0.1:{}/mcp'}}]\n\
                  portals:\n  - id: main\n    listen: '{portal}'\n    servers: [tools]\n    \
                  policy: [{{allow: {{servers: [tools], process: {{executable: ['{}']}}}}}}]\n",
+                server.port,
                 good.display()
             ),
         )
         .unwrap();
         let host = Host::start_with(&["--config", config.to_str().unwrap()]);
         until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
-        Self { host, portal, server, dir, server_process }
+        Self { host, portal, server, dir }
     }
 
     /// curl under a name of its own.
@@ -65,26 +99,17 @@ impl Stage {
 
     /// What a program is answered that calls the tool with these arguments of curl.
     fn call(&self, agent: &str, url: &str, arguments: &[&str]) -> Value {
-        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"NAME","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
         let tool = if url.contains(&self.portal.to_string()) { "tools_echo" } else { "echo" };
         let output = Command::new("sh")
             .args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#])
             .arg(&self.host.cgroup)
             .arg(self.agent(agent))
-            .args(["-sS", "--max-time", "20", "-H", "content-type: application/json", "-H", "mcp-protocol-version: 2026-07-28"])
-            .args(["-H", "mcp-method: tools/call", "-H", &format!("mcp-name: {tool}")])
+            .args(call(tool))
             .args(arguments)
-            .args(["--data", &body.replace("NAME", tool), url])
+            .arg(url)
             .output()
             .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}\n{}", self.host.log()))
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = self.server_process.kill();
-        let _ = self.server_process.wait();
     }
 }
 
@@ -108,7 +133,7 @@ fn the_portal_knows_which_program_calls_and_a_call_around_it_is_a_detection() {
     assert!(call["process.executable.path"].as_str().unwrap().ends_with("/good-agent"), "{call:#}");
     assert_eq!(call["gnomon.correlation"], "owner", "{call:#}");
     // Through the proxy to the server itself.
-    let direct = format!("http://127.0.0.1:{}/mcp", stage.server);
+    let direct = format!("http://127.0.0.1:{}/mcp", stage.server.port);
     let around = stage.call("good-agent", &direct, &["--proxy", &format!("http://{}", stage.host.proxy), "--noproxy", ""]);
     assert_eq!(around["result"]["content"][0]["text"], "done by the server");
     let found =
@@ -118,4 +143,91 @@ fn the_portal_knows_which_program_calls_and_a_call_around_it_is_a_detection() {
 
 fn names_rule(event: &Value, id: &str) -> bool {
     event["gnomon.rules.matched"].as_array().is_some_and(|ids| ids.iter().any(|matched| matched == id))
+}
+
+/// A running `gnomon portal`.
+struct Alone {
+    process: Child,
+    address: SocketAddr,
+    config: PathBuf,
+    server: Server,
+    dir: TempDir,
+}
+
+impl Alone {
+    fn start(auth: &str, policy: &str) -> Self {
+        let (dir, server, address) = (tempfile::tempdir().unwrap(), Server::start(), free_address());
+        let config = dir.path().join("gnomon.yml");
+        let mut alone = Self { process: Command::new("true").spawn().unwrap(), address, config, server, dir };
+        alone.process.wait().unwrap();
+        alone.write(auth, policy);
+        let log = fs::File::create(alone.dir.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+        command.arg("portal").arg("--config").arg(&alone.config).arg("--state-dir").arg(alone.dir.path().join("state"));
+        alone.process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        alone
+    }
+
+    fn write(&self, auth: &str, policy: &str) {
+        let (port, address) = (self.server.port, self.address);
+        let text = format!(
+            "metrics: {{listen: off}}\nservers: [{{id: tools, url: 'http://127.0.0.1:{port}/mcp'}}]\n\
+             portals: [{{id: main, listen: '{address}', servers: [tools], auth: {auth}, policy: {policy}}}]\n"
+        );
+        fs::write(&self.config, text).unwrap();
+    }
+
+    fn reload(&self) {
+        kill(self.process.id(), Signal::HUP);
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// What a call with this token is answered: status and body.
+    fn answer(&self, token: &str) -> (String, String) {
+        let url = format!("http://{}/mcp", self.address);
+        let bearer = format!("authorization: Bearer {token}");
+        let output = Command::new("curl").args(call("tools_echo")).args(["-H", &bearer, "-w", "\n%{http_code}", &url]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = said.rsplit_once('\n').unwrap_or_default();
+        (status.to_owned(), body.to_owned())
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
+    let (one, two) = (gnomon_access::generate_token().unwrap(), gnomon_access::generate_token().unwrap());
+    let known = |tokens: &[(&str, &gnomon_access::NewToken)]| {
+        let all: Vec<String> = tokens.iter().map(|(name, token)| format!("{{name: {name}, sha256: '{}'}}", token.sha256)).collect();
+        format!("{{mode: tokens, tokens: [{}]}}", all.join(", "))
+    };
+    let (both, allowed) = (known(&[("ada", &one), ("eve", &two)]), "[{allow: {servers: [tools]}}]");
+    let portal = Alone::start(&both, allowed);
+    until("the portal to serve", || portal.answer(&one.token).1.contains("done by the server").then_some(()));
+    // A mistake changes nothing, and is told with its place.
+    portal.write(&both, "[{alow: {servers: [tools]}}]");
+    portal.reload();
+    until("the mistake to be told", || portal.log().contains("policies from before stay in force").then_some(()));
+    assert!(portal.log().contains("gnomon.yml:3:"), "{}", portal.log());
+    assert!(portal.answer(&one.token).1.contains("done by the server"));
+    // Another policy.
+    portal.write(&both, "[{allow: {servers: [tools], users: [eve]}}]");
+    portal.reload();
+    until("the policy to be in force", || portal.answer(&one.token).1.contains("-32602").then_some(()));
+    assert!(portal.answer(&two.token).1.contains("done by the server"));
+    // A token is withdrawn.
+    portal.write(&known(&[("ada", &one)]), allowed);
+    portal.reload();
+    until("the token to be withdrawn", || (portal.answer(&two.token).0 == "401").then_some(()));
+    assert!(portal.answer(&one.token).1.contains("done by the server"));
+    assert!(portal.log().contains("policies and log-ins of 1 portal reloaded\n"), "{}", portal.log());
 }

@@ -28,7 +28,7 @@ pub(crate) fn device(certificate: &CertificateDer<'_>) -> Option<Device> {
 }
 
 /// Somebody who is known by certificate. What is given must all hold; of a list one suffices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateClient {
     /// The name in policy and audit.
     pub name: SmolStr,
@@ -52,7 +52,7 @@ impl CertificateClient {
 }
 
 /// Who is known by certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Certificates {
     /// Anybody whose certificate the authorities vouch for.
     Any,

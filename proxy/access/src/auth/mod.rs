@@ -49,7 +49,7 @@ pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 pub const INTROSPECTED_FOR: Duration = Duration::from_secs(30);
 
 /// One way to prove who one is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     None,
     Oidc(Box<OidcConfig>),
@@ -58,7 +58,7 @@ pub(crate) enum Mode {
 }
 
 /// The checked `auth` of a portal: from [`AuthSource::build`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
     pub(crate) modes: Vec<Mode>,
     pub(crate) resource: String,

@@ -62,7 +62,7 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
 }
 
 /// A service token as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceToken {
     /// Whose it is: the name in policy and audit.
     pub name: SmolStr,

@@ -45,14 +45,14 @@ pub struct SandboxConfig {
 }
 
 impl SandboxConfig {
-    /// 16 workers, 64 waiting for at most 10 s. The environment says one thing, to the allocator mimalloc if it is there: to take
+    /// 128 workers, 64 waiting for at most 10 s. The environment says one thing, to the allocator mimalloc if it is there: to take
     /// memory from the kernel as it is used. Otherwise it takes a gigabyte at once, and a bound on it means little.
     pub fn new<A: Into<OsString>>(program: impl Into<OsString>, arguments: impl IntoIterator<Item = A>) -> Self {
         Self {
             program: program.into(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             environment: vec![("MIMALLOC_ARENA_EAGER_COMMIT".into(), "0".into())],
-            workers: 16,
+            workers: 128,
             queue: 64,
             patience: Duration::from_secs(10),
         }

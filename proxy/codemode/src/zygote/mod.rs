@@ -2,18 +2,20 @@
 //!
 //! A zygote is a program of its own, so that it has no memory of the proxy's to leak: [`run`] belongs at the very start of a
 //! command that the [`SandboxConfig`](crate::SandboxConfig) names. It reads requests from its standard input, a socket; each
-//! carries a worker's socket and one for reports. It keeps no clock and decides nothing. If it dies, its workers die with it; if
+//! carries a worker's socket and one for reports. It decides nothing but that who computes for long gives way ([`fair`]). If it dies, its workers die with it; if
 //! its parent dies, it ends.
 
 mod confine;
+mod fair;
 mod filter;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, waitid,
     waitpid,
@@ -26,6 +28,7 @@ use crate::pair;
 use crate::sys::{self, Alone, Forked};
 use crate::worker::{self, Engine};
 use confine::Footprint;
+use fair::Share;
 
 /// Workers that a zygote has at the same time, whatever it is asked for.
 pub(crate) const MAX_WORKERS: usize = 256;
@@ -201,6 +204,7 @@ fn hold(zygote: Pid) -> ExitCode {
 struct Child {
     pidfd: OwnedFd,
     reports: OwnedFd,
+    share: Share,
 }
 
 fn serve(control: &OwnedFd, ready: Ready, rehearsal: Rehearsal) -> ExitCode {
@@ -212,7 +216,11 @@ fn serve(control: &OwnedFd, ready: Ready, rehearsal: Rehearsal) -> ExitCode {
             // Only its hang-up: the parent has dropped the execution.
             watched.push(PollFd::new(&child.reports, PollFlags::empty()));
         }
-        match poll(&mut watched, None) {
+        let now = Instant::now();
+        let next = children.iter().filter_map(|child| child.share.due(now)).min();
+        // Not to wake a moment too early, time and again.
+        let next = next.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
+        match poll(&mut watched, next.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return ExitCode::FAILURE,
@@ -221,6 +229,8 @@ fn serve(control: &OwnedFd, ready: Ready, rehearsal: Rehearsal) -> ExitCode {
         let looked: Vec<[bool; 2]> = watched[1..].chunks_exact(2).map(|pair| [0, 1].map(|at| !pair[at].revents().is_empty())).collect();
         drop(watched);
         let mut looked = looked.into_iter();
+        let now = Instant::now();
+        children.iter_mut().for_each(|child| child.share.look(now));
         children.retain(|child| {
             let [ended, dropped] = looked.next().unwrap_or_default();
             if dropped && !ended {
@@ -264,7 +274,7 @@ fn adopt(pid: Pid, reports: OwnedFd) -> Option<Child> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => {
             report(&reports, Report::Forked, Some(&pidfd));
-            Some(Child { pidfd, reports })
+            Some(Child { pidfd, reports, share: Share::of(pid) })
         }
         Err(error) => {
             // Not yet reaped, so the number still means it.

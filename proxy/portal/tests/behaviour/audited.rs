@@ -7,6 +7,7 @@ use crate::{
     soon,
 };
 use gnomon_audit::{Kind, Record, Status};
+use gnomon_portal::Payloads;
 use http::Method;
 use serde_json::json;
 
@@ -127,4 +128,18 @@ async fn where_the_audit_is_a_condition_nothing_is_answered_that_is_not_recorded
     assert!(withheld.last()["error"]["message"].as_str().unwrap().contains("the audit could not write"), "{withheld:?}");
     let records = portal.records(answered).await;
     assert_eq!(of(&records, Kind::Call).len(), answered, "what was answered is there");
+}
+
+#[tokio::test]
+async fn payloads_are_recorded_where_that_is_wanted_and_without_what_is_secret() {
+    let server = Server::start("one", Speaks::Both).await;
+    let payloads = Payloads { arguments: true, results: true };
+    let portal = Setup::of([("one", server.url())]).record(payloads).start().await;
+    let mut client = Client::modern(portal.address);
+    client.call("one_echo", json!({"text": "ask ada@corp.example", "password": "hunter22"})).await;
+    let records = portal.records(2).await;
+    let call = of(&records, Kind::Call)[0];
+    assert_eq!(call.arguments, Some(json!({"text": "ask [redacted: mail address]", "password": "[redacted]"})));
+    assert_eq!(call.result.as_ref().unwrap()["content"][0]["text"], "one: ask [redacted: mail address]");
+    assert_eq!(server.got("tools/call")[0].body["params"]["arguments"]["password"], "hunter22", "the server gets them whole");
 }

@@ -24,7 +24,7 @@ use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Durability, Fetcher, Labels, Listening, Portal, PortalOptions, Prefix, Rules, SessionLimits,
+    Acts, CodeMode, CodeModeWorks, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalOptions, Prefix, Rules, SessionLimits,
     upstream::{
         Program, Reach, Transport,
         http::{Endpoint, Limits},
@@ -96,6 +96,7 @@ struct Setup {
     limits: Limits,
     rules: Vec<Source>,
     durability: Durability,
+    payloads: Payloads,
     code_mode: CodeMode,
     /// Pages of the audit's database.
     room: u64,
@@ -116,6 +117,7 @@ impl Setup {
             limits: Limits { patience: Duration::from_secs(20), message: 1 << 20 },
             rules: Vec::new(),
             durability: Durability::Soon,
+            payloads: Payloads::default(),
             code_mode: CodeMode::OptIn,
             room: 1 << 30,
         }
@@ -156,6 +158,11 @@ impl Setup {
     /// Answers wait for the audit, which may have so many bytes.
     fn durable(mut self, room: u64) -> Self {
         (self.durability, self.room) = (Durability::BeforeAnswer, room);
+        self
+    }
+
+    fn record(mut self, payloads: Payloads) -> Self {
+        self.payloads = payloads;
         self
     }
 
@@ -220,12 +227,12 @@ impl Setup {
             origins: self.origins,
             path: "/mcp".to_owned(),
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
-            authenticator: Authenticator::new(auth, Arc::new(Fetcher::new(pools))),
+            authenticator: Arc::new(Authenticator::new(auth, Arc::new(Fetcher::new(pools)))),
             owners: self.owners,
             rules: Some(Rules { inspector, recorder: recorder.clone() }),
             code_mode: self.code_mode,
             codemode: Some(Arc::new(works)),
-            acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()))),
+            acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).with(self.payloads))),
         });
         let listening = Listening::bind(portal, "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
         let listening = match self.tls {

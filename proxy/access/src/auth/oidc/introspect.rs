@@ -24,7 +24,7 @@ use tokio::{sync::Semaphore, time::timeout};
 pub const MAX_QUESTIONS: usize = 16;
 
 /// Where to ask, and as whom.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Introspection {
     /// The introspection endpoint.
     pub url: String,

@@ -28,7 +28,7 @@ use std::{
 };
 
 /// An identity provider as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OidcConfig {
     /// Its issuer identifier, exactly as its tokens have it.
     pub issuer: String,

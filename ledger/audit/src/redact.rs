@@ -1,0 +1,153 @@
+//! What arguments and results look like in records: without secrets and personal numbers, as far as those can be told by their form.
+//!
+//! Members whose name says that they are secret lose their value whatever it is; texts lose what has the form of a credential, of an
+//! address of mail, or of a card or social security number. What has no such form stays: recording payloads is a decision, and this
+//! only makes its worst consequences less likely.
+
+use regex_automata::{Match, meta::Regex};
+use serde_json::Value;
+use std::sync::LazyLock;
+
+/// Longest text that is kept of one value, characters.
+pub const MAX_VALUE: usize = 1024;
+
+/// What is taken out, and how it is known.
+const FORMS: &[(&str, &str)] = &[
+    ("private key", r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY-----(?s:.)*?(?:-----END [A-Z ]{0,24}PRIVATE KEY-----|\z)"),
+    ("token", r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"),
+    ("credential", r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
+    ("token", r"\b(?:gh[pousr]|gnomon|glpat|npm|hf|pypi|dop_v1|shpat|sk_live|rk_live)[_-][A-Za-z0-9_-]{16,}"),
+    ("token", r"\bgithub_pat_[A-Za-z0-9_]{16,}"),
+    ("token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
+    ("token", r"\bsk-[A-Za-z0-9_-]{16,}"),
+    ("token", r"\bAIza[A-Za-z0-9_-]{30,}"),
+    ("access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    ("credential", r"://[^/\s:@]{1,128}:[^/\s@]{1,256}@"),
+    ("secret", r"(?i)\b(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key)\b\s*[=:]\s*[^\s,;&]{4,}"),
+    ("mail address", r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]{2,24}"),
+    ("social security number", r"\b\d{3}-\d{2}-\d{4}\b"),
+    (CARD, r"\b\d(?:[ -]?\d){12,18}\b"),
+];
+const CARD: &str = "card number";
+
+/// Parts of names whose values are secret.
+const SECRET: &[&str] =
+    &["password", "passwd", "passphrase", "secret", "token", "apikey", "authorization", "cookie", "credential", "privatekey", "accesskey"];
+
+static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let patterns: Vec<&str> = FORMS.iter().map(|(_, pattern)| *pattern).collect();
+    Regex::new_many(&patterns).ok()
+});
+
+/// Takes secrets out of a value, and shortens its texts to [`MAX_VALUE`].
+pub fn redact(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = shortened(&redacted(text)),
+        Value::Array(all) => all.iter_mut().for_each(redact),
+        Value::Object(members) => {
+            for (name, value) in members {
+                if is_secret(name) && !matches!(value, Value::Null | Value::Bool(_) | Value::Number(_)) {
+                    *value = Value::String("[redacted]".to_owned());
+                } else {
+                    redact(value);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    SECRET.iter().any(|part| plain.contains(part))
+}
+
+fn redacted(text: &str) -> String {
+    // Without the patterns nothing may be shown.
+    let Some(patterns) = &*PATTERNS else { return "[redacted]".to_owned() };
+    let mut kept = String::with_capacity(text.len());
+    let mut from = 0;
+    for found in patterns.find_iter(text) {
+        let Some(form) = form(found, text) else { continue };
+        kept.push_str(&text[from..found.start()]);
+        kept.push_str("[redacted: ");
+        kept.push_str(form);
+        kept.push(']');
+        from = found.end();
+    }
+    kept.push_str(&text[from..]);
+    kept
+}
+
+fn form(found: Match, text: &str) -> Option<&'static str> {
+    let (form, _) = FORMS.get(found.pattern().as_usize())?;
+    (*form != CARD || has_check_digit(&text[found.range()])).then_some(*form)
+}
+
+/// Whether the last digit follows from the others (ISO/IEC 7812-1, annex B).
+fn has_check_digit(number: &str) -> bool {
+    let digits = number.chars().rev().filter_map(|c| c.to_digit(10));
+    let sum: u32 = digits
+        .enumerate()
+        .map(|(place, digit)| match (place % 2, digit) {
+            (0, digit) => digit,
+            (_, digit @ 0..=4) => 2 * digit,
+            (_, digit) => 2 * digit - 9,
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_VALUE) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_has_the_form_of_a_secret_goes_and_all_else_stays() {
+        for (text, expected) in [
+            ("deploy with AKIAIOSFODNN7EXAMPLE now", "deploy with [redacted: access key] now"),
+            ("Authorization: Bearer abcdefghijkl", "Authorization: [redacted: credential]"),
+            ("ghp_0123456789abcdefghij and xoxb-123456789012-abc", "[redacted: token] and [redacted: token]"),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_", "[redacted: token]"),
+            ("postgres://ada:hunter22@db/x", "postgres[redacted: credential]db/x"),
+            ("password = hunter22, user=ada", "[redacted: secret], user=ada"),
+            ("write to ada@corp.example.", "write to [redacted: mail address]."),
+            ("card 4111 1111 1111 1111!", "card [redacted: card number]!"),
+            ("order 4111 1111 1111 1112!", "order 4111 1111 1111 1112!"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- rest", "[redacted: private key] rest"),
+            ("-----BEGIN PRIVATE KEY-----\ncut off", "[redacted: private key]"),
+            ("ssn 078-05-1120", "ssn [redacted: social security number]"),
+            ("plain words, 12 files, größe 3.5 MiB", "plain words, 12 files, größe 3.5 MiB"),
+        ] {
+            assert_eq!(redacted(text), expected);
+        }
+    }
+
+    #[test]
+    fn members_that_are_called_secret_lose_their_value_at_any_depth() {
+        let mut value =
+            json!({"a": [{"API-Key": "x", "clientSecret": {"deep": 1}, "max_tokens": 5, "path": "/srv"}], "set-cookie": ["a=b"]});
+        redact(&mut value);
+        assert_eq!(
+            value,
+            json!({"a": [{"API-Key": "[redacted]", "clientSecret": "[redacted]", "max_tokens": 5, "path": "/srv"}], "set-cookie": "[redacted]"})
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_after_they_were_redacted() {
+        let secret = format!("{} password=hunter22{}", "x".repeat(MAX_VALUE - 12), "y".repeat(5000));
+        let mut value = Value::String(secret);
+        redact(&mut value);
+        let text = value.as_str().unwrap();
+        assert!(!text.contains("hunter22") && text.chars().count() < MAX_VALUE + 20, "{text}");
+    }
+}

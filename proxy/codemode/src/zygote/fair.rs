@@ -1,0 +1,48 @@
+//! Scripts that compute for long give way to those that do not.
+//!
+//! A worker begins like any process; once it has had some milliseconds of processor time, it gets the least share there is. So a caller
+//! whose scripts never end costs the others those milliseconds and little more.
+
+use crate::sys;
+use rustix::process::{Pid, setpriority_process};
+use std::time::{Duration, Instant};
+
+/// Processor time after which a worker gives way.
+const ENOUGH: Duration = Duration::from_millis(5);
+/// The lowest priority (sched(7), "nice").
+const LAST: i32 = 19;
+
+/// A worker's share.
+pub(super) struct Share {
+    pid: Pid,
+    began: Instant,
+    /// When to look at it again; never, once it gives way.
+    look: Option<Instant>,
+}
+
+impl Share {
+    pub fn of(pid: Pid) -> Self {
+        let now = Instant::now();
+        Self { pid, began: now, look: Some(now + ENOUGH) }
+    }
+
+    /// How long until it is to be looked at.
+    pub fn due(&self, now: Instant) -> Option<Duration> {
+        self.look.map(|look| look.saturating_duration_since(now))
+    }
+
+    /// Looks, if it is time. The number means the worker as long as it is not reaped.
+    pub fn look(&mut self, now: Instant) {
+        if self.look.is_none_or(|look| now < look) {
+            return;
+        }
+        if sys::processor_time(self.pid).is_some_and(|taken| taken < ENOUGH) {
+            // It waits for tools, say: looked at less and less often.
+            self.look = Some(now + ENOUGH.max(now - self.began));
+            return;
+        }
+        // What cannot be given way to is not worse off than before.
+        let _ = setpriority_process(Some(self.pid), LAST);
+        self.look = None;
+    }
+}
