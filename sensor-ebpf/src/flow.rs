@@ -126,9 +126,14 @@ fn closed(ctx: &SockOpsContext, local: Address, end: u32, received: u64, sent: u
     count(Program::SockOps, Outcome::Attempted);
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    // SAFETY: the value lives as long as the map, and one word of it is read.
-    let filed = unsafe { FLOWS.get(&cookie) }.is_some_and(|flow| flow.owner.flags & flag::FILED != 0);
-    if filed && let Some(filed) = OWNERS.get_ptr_mut(&key(ctx, &local)) {
+    // SAFETY: the value lives as long as the map, and two words of it are read.
+    let Some(flow) = (unsafe { FLOWS.get(&cookie) }) else {
+        count(Program::SockOps, Outcome::Filtered);
+        return;
+    };
+    if flow.owner.flags & flag::FILED != 0
+        && let Some(filed) = OWNERS.get_ptr_mut(&key(ctx, &local))
+    {
         // SAFETY: the value lives as long as the map; one word is written, by the flow that it belongs to.
         unsafe {
             if (*filed).owner.cookie == cookie {
@@ -136,7 +141,7 @@ fn closed(ctx: &SockOpsContext, local: Address, end: u32, received: u64, sent: u
             }
         }
     }
-    finish(Program::SockOps, cookie, local, end, received, sent);
+    finish(Program::SockOps, flow, cookie, local, end, received, sent);
 }
 
 /// A socket is closed by its program. Where the SYN left, the kernel goes on and [`gn_sockops`] reports the end;
@@ -145,12 +150,12 @@ fn closed(ctx: &SockOpsContext, local: Address, end: u32, received: u64, sent: u
 fn gn_release(ctx: SockContext) -> i32 {
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    // SAFETY: the value lives as long as the map, and one word of it is read.
+    // SAFETY: the value lives as long as the map, and two words of it are read.
     if let Some(flow) = unsafe { FLOWS.get(&cookie) } {
         count(Program::Release, Outcome::Attempted);
         if flow.owner.flags & flag::SYN_SENT == 0 {
             let local = Address { words: [0; 4], port: 0, family: 0, reserved: 0 };
-            finish(Program::Release, cookie, local, end::UNSENT, 0, 0);
+            finish(Program::Release, flow, cookie, local, end::UNSENT, 0, 0);
         } else {
             count(Program::Release, Outcome::Filtered);
         }
@@ -160,9 +165,8 @@ fn gn_release(ctx: SockContext) -> i32 {
 
 /// Reports the end of a tracked flow, and forgets it.
 #[inline(always)]
-fn finish(program: Program, cookie: u64, local: Address, end: u32, received: u64, sent: u64) {
-    // SAFETY: the value lives as long as the map, and one word of it is read.
-    let (Some(flow), Some(config)) = (unsafe { FLOWS.get(&cookie) }, CONFIG.get(0)) else {
+fn finish(program: Program, flow: &Flow, cookie: u64, local: Address, end: u32, received: u64, sent: u64) {
+    let Some(config) = CONFIG.get(0) else {
         count(program, Outcome::Filtered);
         return;
     };

@@ -62,10 +62,19 @@ fn look(ctx: &SkBuffContext) -> Option<()> {
     };
     // SAFETY: the value lives as long as the map; segments of one socket leave under its lock.
     let flow = unsafe { &mut *flow };
-    if flow.stage == DONE {
-        store!(*settled, cookie);
-        return None;
+    if flow.stage != DONE {
+        follow(ctx, cookie, flow);
     }
+    // At once, so that the next packet need not ask.
+    if load!(flow.stage) == DONE {
+        store!(*settled, cookie);
+    }
+    None
+}
+
+/// Looks at a packet of a flow whose first bytes are not yet known.
+#[inline(always)]
+fn follow(ctx: &SkBuffContext, cookie: u64, flow: &mut Flow) -> Option<()> {
     let mut segment = segment(ctx)?;
     let config = CONFIG.get(0)?;
     if flow.stage == WAITING {

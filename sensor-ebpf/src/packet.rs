@@ -39,8 +39,9 @@ pub fn bytes<const N: usize>(ctx: &SkBuffContext, offset: u32) -> Option<[u8; N]
 #[inline(always)]
 pub fn segment(ctx: &SkBuffContext) -> Option<Segment> {
     let length = load!((*ctx.skb.skb).len);
-    let first = bytes::<1>(ctx, 0)?;
-    let tcp = if first[0] >> 4 == 4 { after_ipv4(ctx)? } else { after_ipv6(ctx)? };
+    // Enough to tell for either version; no header is shorter.
+    let first = bytes::<12>(ctx, 0)?;
+    let tcp = if first[0] >> 4 == 4 { after_ipv4(&first)? } else { after_ipv6(ctx, first[6])? };
     let tcp = load!(tcp);
     let head = bytes::<16>(ctx, tcp)?;
     let payload = tcp + u32::from(head[12] >> 4) * 4;
@@ -56,15 +57,13 @@ pub fn segment(ctx: &SkBuffContext) -> Option<Segment> {
 }
 
 #[inline(always)]
-fn after_ipv4(ctx: &SkBuffContext) -> Option<u32> {
-    let head = bytes::<12>(ctx, 0)?;
+fn after_ipv4(head: &[u8; 12]) -> Option<u32> {
     let later_fragment = head[6] & 0x1f != 0 || head[7] != 0;
     (head[9] == IPPROTO_TCP && !later_fragment).then_some(u32::from(head[0] & 0xf) * 4)
 }
 
 #[inline(always)]
-fn after_ipv6(ctx: &SkBuffContext) -> Option<u32> {
-    let mut next = bytes::<8>(ctx, 0)?[6];
+fn after_ipv6(ctx: &SkBuffContext, mut next: u8) -> Option<u32> {
     let mut at = 40_u32;
     for _ in 0..EXTENSIONS {
         // Opaque, so that the verifier sees the same state in each round however it came there.
