@@ -82,7 +82,7 @@ impl CodeModeWorks {
         registry.register(Box::new(layers.clone()))?;
         registry.register(Box::new(saved.clone()))?;
         for tool in [SEARCH, EXECUTE] {
-            for outcome in ["value", "thrown", "limit", "violation", "lost", "busy"] {
+            for outcome in ["value", "thrown", "limit", "violation", "lost", "busy", "restarting", "failed"] {
                 executions.with_label_values(&[tool, outcome]);
             }
         }
@@ -179,7 +179,7 @@ impl Portal {
                 act.called(ended.host_calls);
                 self.told(works, ended, call, &execution)
             }
-            Err(error) => (failed_tool(&format!("{error}.")), Ending::because(Status::Unavailable, "sandbox_busy")),
+            Err(error) => (failed_tool(&format!("{error}.")), Ending::because(Status::Unavailable, format!("sandbox_{}", not_run(error)))),
         };
         works.executions.with_label_values(&[tool, word(&ended)]).inc();
         act.end(ending, outcome).await
@@ -219,6 +219,30 @@ fn word(ended: &Result<Execution, ExecuteError>) -> &'static str {
         Ok(Ended::Limit(_)) => "limit",
         Ok(Ended::Violation(_)) => "violation",
         Ok(Ended::Lost) => "lost",
-        Err(_) => "busy",
+        Err(error) => not_run(error),
+    }
+}
+
+/// Why nothing of it was run.
+const fn not_run(error: &ExecuteError) -> &'static str {
+    match error {
+        ExecuteError::Busy => "busy",
+        ExecuteError::Restarting(_) => "restarting",
+        ExecuteError::Start(_) | ExecuteError::Fork(_) => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_was_not_run_is_counted_by_why() {
+        let told = [
+            ExecuteError::Busy,
+            ExecuteError::Restarting(std::time::Duration::from_secs(2)),
+            ExecuteError::Fork(std::io::Error::other("no process")),
+        ];
+        assert_eq!(told.map(|error| word(&Err(error))), ["busy", "restarting", "failed"]);
     }
 }
