@@ -17,7 +17,7 @@ use std::{
 pub const NAME: &str = "mcp.tools.example";
 
 /// Makes a call with Python's TLS; the address that `getpeername` says comes last.
-const PYTHON: &str = r#"
+pub const PYTHON: &str = r#"
 import http.client, socket, ssl, sys, time
 ip, port, name, body = sys.argv[1:5]
 tls = ssl.create_default_context().wrap_socket(socket.create_connection((ip, int(port))), server_hostname=name)

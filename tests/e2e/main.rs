@@ -6,6 +6,7 @@ mod alerts;
 mod answers;
 mod bodies;
 mod confined;
+mod containers;
 mod defaults;
 mod demo;
 mod detections;

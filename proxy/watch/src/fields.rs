@@ -16,7 +16,7 @@ use uuid::{Builder, Uuid};
 use crate::identities::Who;
 
 /// What only a look at the process tells.
-const LOOKED_UP: [Field; 11] = [
+const LOOKED_UP: [Field; 12] = [
     Field::Executable,
     Field::ExecutableHash,
     Field::Image,
@@ -26,6 +26,7 @@ const LOOKED_UP: [Field; 11] = [
     Field::UserName,
     Field::UserGroups,
     Field::ContainerId,
+    Field::ContainerRuntime,
     Field::PodUid,
     Field::Cgroup,
 ];
@@ -82,6 +83,7 @@ fn known(seen: &mut Observation, owner: &Owner, identity: &Identity) {
     // The outermost: root within a container may name cgroups there as it likes.
     let container = identity.containers.iter().find(|container| container.standing == Standing::System);
     seen.set_some(Field::ContainerId, container.map(|container| container.id.as_str()));
+    seen.set_some(Field::ContainerRuntime, container.map(|container| container.runtime.as_str()));
     seen.set_some(Field::PodUid, identity.pod.as_ref().map(|pod| pod.as_str()));
     seen.set_some(Field::Cgroup, Some(identity.cgroup.as_str()).filter(|path| !path.is_empty()));
 }

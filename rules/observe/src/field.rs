@@ -185,6 +185,7 @@ fields! {
     UserName "user.name" Str Connect Evidence Stored HOST r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
     UserGroups "user.group.names" List Connect Evidence Stored HOST r#"["engineering"]"# "Groups of the user.";
     ContainerId "container.id" Str Connect Evidence Stored HOST r#""1f2d3c4b5a69""# "Container id from the cgroup path, where root or a service of root's made that cgroup: the outermost. What a user names below their own slice is not taken for one.";
+    ContainerRuntime "container.runtime.name" Str Connect Evidence Stored HOST r#""docker""# "Whose way of naming cgroups that container's follows: docker, containerd, cri-o, podman, systemd-nspawn, lxc, or unknown.";
     PodName "k8s.pod.name" Str Connect Evidence Stored HOST r#""agent-7c9""# "Kubernetes pod.";
     Namespace "k8s.namespace.name" Str Connect Evidence Stored HOST r#""research""# "Kubernetes namespace.";
     PodUid "k8s.pod.uid" Str Connect Evidence Stored HOST r#""8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d""# "Kubernetes pod, by its uid from the cgroup path.";

@@ -89,7 +89,15 @@ fn who<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
         "started by",
         &[s.get("process.ancestors").map(|list| list.replace(',', " ← ")).or_else(|| s.get("process.parent.executable.path"))],
     )?;
-    s.line("container", &[s.get("container.id"), s.with("pod ", "k8s.pod.name", ""), s.with("pod uid ", "k8s.pod.uid", "")])?;
+    s.line(
+        "container",
+        &[
+            s.get("container.id"),
+            s.with("by ", "container.runtime.name", ""),
+            s.with("pod ", "k8s.pod.name", ""),
+            s.with("pod uid ", "k8s.pod.uid", ""),
+        ],
+    )?;
     s.line("cgroup", &[s.get("gnomon.cgroup")])?;
     s.line("calls itself", &[s.get("mcp.client.name"), s.get("mcp.client.version"), s.with("(", "user_agent.original", ")")])?;
     s.line("from", &[s.get("source.address"), s.with("port ", "source.port", ""), s.with("on ", "host.name", "")])

@@ -124,7 +124,7 @@ async fn a_container_counts_only_where_root_made_it_and_a_changed_user_has_no_na
     stage.connect(&call).await;
     stage.record(&hello(1, MCP));
     let [event] = &stage.events().await[..] else { panic!("one event") };
-    assert_eq!(text(event, "container.id"), "1f2d");
+    assert_eq!((text(event, "container.id"), text(event, "container.runtime.name")), ("1f2d", "docker"));
     assert_eq!(text(event, "k8s.pod.uid"), "8d2b3f0a-4f0c");
     assert_eq!(text(event, "gnomon.process.image"), "memory");
     assert_eq!(text(event, "user.id"), "2000");
