@@ -3,11 +3,13 @@
 //! It checks and does not link or run: there is no such machine here, and an emulated one would say little of the kernel half. The
 //! kernel half's object is the same on all little-endian processors.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
+use crate::debian::output;
 use crate::{cargo, root, run, target_dir};
 
 /// Options of cross-checking.
@@ -27,7 +29,7 @@ impl Cross {
     pub fn run(self) -> Result<ExitCode> {
         let there = Command::new(&self.cc).arg("--version").output().is_ok_and(|output| output.status.success());
         ensure!(there, "{} is missing: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross", self.cc);
-        run(Command::new("rustup").args(["target", "add", &self.target]))?;
+        standard_library(&self.target)?;
         let mut check = cargo();
         check.current_dir(root()?).args(["check", "--release", "--workspace", "--all-targets", "--locked", "--target", &self.target]);
         check.arg("--target-dir").arg(target_dir()?).env(format!("CC_{}", self.target.replace('-', "_")), &self.cc);
@@ -35,4 +37,21 @@ impl Cross {
         println!("everything compiles for {}; nothing was run there", self.target);
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Has rustup fetch the standard library for the target, unless it is there.
+fn standard_library(target: &str) -> Result<()> {
+    let folder = PathBuf::from(output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?.trim());
+    if folder.exists() {
+        return Ok(());
+    }
+    let added = Command::new("rustup").args(["target", "add", target]).status().is_ok_and(|status| status.success());
+    let version = output(Command::new("rustc").arg("--version"))?;
+    ensure!(
+        added && folder.exists(),
+        "there is no standard library for {target} beside {}, and `rustup target add {target}` fetches none; it comes from rustup's mirror alone, \
+         as Debian's libstd-rust-dev belongs to Debian's own compiler",
+        version.trim()
+    );
+    Ok(())
 }
