@@ -9,7 +9,7 @@ pub(crate) const MAX_PATTERN: usize = 512;
 
 /// What a `*` stops at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flavour {
+pub enum Flavour {
     /// At nothing: names of tools, prompts, servers, groups.
     Name,
     /// At `/`, which only `**` passes: paths and URIs. A pattern that is just `*` is everything.
@@ -31,7 +31,7 @@ type Mark<'t> = Option<(usize, &'t str)>;
 
 /// A compiled pattern.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Glob {
+pub struct Glob {
     text: SmolStr,
     flavour: Flavour,
     pieces: Box<[Piece]>,
@@ -50,7 +50,9 @@ impl fmt::Display for Glob {
 }
 
 impl Glob {
-    pub(crate) fn new(text: &str, flavour: Flavour) -> Self {
+    /// Compiles a pattern; every text is one.
+    #[must_use]
+    pub fn new(text: &str, flavour: Flavour) -> Self {
         let mut pieces = Vec::new();
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
@@ -81,9 +83,11 @@ impl Glob {
         matches!(&*self.pieces, [Piece::Any])
     }
 
-    /// Two marks that only move forward: no recursion, no allocation. At worst pattern × text² steps, which is why
-    /// names are bounded before they come here.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    /// Whether the whole text fits.
+    // Two marks that only move forward: no recursion, no allocation. At worst pattern × text² steps, which is why
+    // names are bounded before they come here.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
         let (mut piece, mut rest) = (0, text);
         // Where to go on after the last wildcard of each kind, should what follows it not fit.
         let (mut any, mut segment): (Mark<'_>, Mark<'_>) = (None, None);

@@ -38,6 +38,7 @@ pub use auth::{
     TOKEN_PREFIX, UnverifiedEmail, generate_token,
 };
 pub use caller::{AuthMethod, Caller, Device, MAX_NAMES, Names, Peer, Process};
+pub use glob::{Flavour, Glob};
 pub use outcome::{Outcome, Refusal, decide};
 pub use policy::{
     Decision, Explained, Explanation, Finding, LineRef, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT,

@@ -18,11 +18,15 @@ use smol_str::SmolStr;
 use std::collections::HashSet;
 
 /// Room for a tool's input schema, bytes.
-const INPUT: usize = 24 << 10;
+const INPUT: usize = 16 << 10;
 /// Room for its output schema, bytes.
-const OUTPUT: usize = 8 << 10;
+const OUTPUT: usize = 6 << 10;
 /// Longest description of a tool, characters.
 const DESCRIPTION: usize = 800;
+/// The same in brief.
+const BRIEF: usize = 160;
+/// Most names that an outline tells of one object.
+const OUTLINED: usize = 64;
 /// Longest description of a parameter, characters.
 const PARAMETER: usize = 300;
 
@@ -48,6 +52,8 @@ pub struct Operation {
     pub effect: Effect,
     /// The tool as MCP lists it, JSON.
     pub tool: Bytes,
+    /// The same in brief, for lists of thousands: the input schema with names and types of arguments and of their members, JSON.
+    pub brief: Bytes,
     /// Alternatives of schemes that it needs, by name.
     pub needs: Vec<Vec<SmolStr>>,
     pub(crate) template: Template,
@@ -103,19 +109,21 @@ pub(crate) fn read(document: &Document, found: &Found<'_>, name: SmolStr) -> Res
     let input = input(document, &described, body.as_ref())?;
     let parameters: Vec<Parameter> = described.into_iter().map(|one| one.parameter).collect();
     let template = Template::read(found.path, &parameters)?;
-    let mut tool = Map::new();
-    tool.insert("name".to_owned(), name.as_str().into());
-    tool.insert("description".to_owned(), description(found).into());
-    tool.insert("inputSchema".to_owned(), input);
     let answer = answer(document, found.value);
-    tool.extend(answer.and_then(|(_, schema)| output(document, schema?)).map(|schema| ("outputSchema".to_owned(), schema)));
-    tool.insert("annotations".to_owned(), annotations(&found.method));
+    let (description, annotations) = (description(found), annotations(&found.method));
+    let short = cleaned(&description, BRIEF);
+    let brief = json!({"name": name.as_str(), "description": short, "inputSchema": outline(&input), "annotations": annotations});
+    let mut tool = json!({"name": name.as_str(), "description": description, "inputSchema": input, "annotations": annotations});
+    if let Some(schema) = answer.and_then(|(_, schema)| output(document, schema?)) {
+        tool["outputSchema"] = schema;
+    }
     Ok(Operation {
         name,
         method: found.method.clone(),
         path: found.path.into(),
         effect: found.effect(),
-        tool: Bytes::from(Value::Object(tool).to_string()),
+        tool: Bytes::from(tool.to_string()),
+        brief: Bytes::from(brief.to_string()),
         needs: security::needs(document, found.value),
         template,
         parameters,
@@ -191,6 +199,28 @@ fn input(document: &Document, parameters: &[Described<'_>], body: Option<&body::
         schema["$defs"] = defs;
     }
     Ok(schema)
+}
+
+/// An input schema with no more than names and types, two levels deep.
+fn outline(schema: &Value) -> Value {
+    let resolved = |part: &'_ Value| -> Value {
+        let reference = part.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
+        reference.and_then(|pointer| schema.pointer(pointer)).unwrap_or(part).clone()
+    };
+    let typed = |part: &Value| part.get("type").map_or_else(|| json!({}), |kind| json!({"type": kind}));
+    let mut outline = json!({"type": "object", "properties": {}});
+    if let Some(required) = schema.get("required") {
+        outline["required"] = required.clone();
+    }
+    for (name, part) in schema.get("properties").and_then(Value::as_object).into_iter().flatten().take(OUTLINED) {
+        let part = resolved(part);
+        let mut short = typed(&part);
+        if let Some(members) = part.get("properties").and_then(Value::as_object) {
+            short["properties"] = members.iter().take(OUTLINED).map(|(name, member)| (name.clone(), typed(&resolved(member)))).collect();
+        }
+        outline["properties"][name] = short;
+    }
+    outline
 }
 
 /// Members that are files are given in Base64.

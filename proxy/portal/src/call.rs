@@ -2,6 +2,7 @@
 
 use crate::{
     acts::{Act, Ending},
+    catalogue::Listed,
     era::meta,
     judged::{Judged, Whose},
     members::Members,
@@ -19,7 +20,7 @@ use gnomon_audit::{self as audit, Status};
 use gnomon_observe::Observation;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
     pin::pin,
     sync::Arc,
@@ -162,6 +163,9 @@ impl Portal {
         if let Some(server) = self.servers.get(routed.server) {
             let bytes = request.params.as_ref().map_or(0, Bytes::len);
             act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
+        }
+        if let Some(why) = barred(call, &routed) {
+            return act.end(Ending::because(Status::Refused, "not_offered"), failed_tool(&why)).await;
         }
         let (outcome, ending) = self.serve(call, &routed).await;
         act.end(ending, outcome).await
@@ -557,6 +561,19 @@ fn answered(outcome: &Outcome) -> Ending {
             }
         }
         Outcome::Result(_) => Ending::of(Status::Ok),
+    }
+}
+
+/// Why an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
+fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
+    match routed.exposed.as_ref()?.entry.listed() {
+        Listed::Everywhere => None,
+        Listed::InCodeMode if call.execution.is_some() => None,
+        Listed::InCodeMode => Some(format_smolstr!(
+            "`{}` is called within scripts of Code Mode only: `openapi.allow` of its server does not name it",
+            shortened(&routed.name)
+        )),
+        Listed::Nowhere(why) => Some(why.clone()),
     }
 }
 

@@ -92,6 +92,26 @@ impl Kind {
     }
 }
 
+/// Who wrote an entry, and where it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its server lists it, so everything does.
+    Server,
+    /// A document describes it: what it says of results is no promise.
+    Document(Listed),
+}
+
+/// Where an operation of a document is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Everywhere.
+    Everywhere,
+    /// For scripts of Code Mode: there may be thousands.
+    InCodeMode,
+    /// Nowhere; whoever calls it is told why.
+    Nowhere(SmolStr),
+}
+
 /// One entry.
 pub struct Entry {
     /// The server's own name for it, or its URI.
@@ -100,6 +120,10 @@ pub struct Entry {
     pub text: Bytes,
     /// Of a tool.
     pub hints: Hints,
+    /// Who wrote it.
+    pub origin: Origin,
+    /// In fewer words, where it is one of very many, JSON.
+    pub brief: Option<Bytes>,
     checks: OnceLock<Checks>,
 }
 
@@ -123,7 +147,21 @@ impl Entry {
         let annotations = members.object("annotations").unwrap_or_default();
         let hints = Hints { read_only: annotations.flag("readOnlyHint"), destructive: annotations.flag("destructiveHint") };
         let text = Bytes::copy_from_slice(text.get().as_bytes());
-        Some(Self { name: SmolStr::new(name), text, hints, checks: OnceLock::new() })
+        Some(Self { name: SmolStr::new(name), text, hints, origin: Origin::Server, brief: None, checks: OnceLock::new() })
+    }
+
+    /// A tool that stands for an operation of a document; `text` is a tool as MCP lists it.
+    pub(crate) fn of_document(name: SmolStr, (text, brief): (Bytes, Bytes), hints: Hints, listed: Listed) -> Self {
+        Self { name, text, hints, origin: Origin::Document(listed), brief: Some(brief), checks: OnceLock::new() }
+    }
+
+    /// Where it is listed.
+    #[must_use]
+    pub fn listed(&self) -> &Listed {
+        match &self.origin {
+            Origin::Server => &Listed::Everywhere,
+            Origin::Document(listed) => listed,
+        }
     }
 
     /// Compiled when it is first called: most tools never are.
@@ -133,7 +171,7 @@ impl Entry {
             let input = tool.get("inputSchema");
             Checks {
                 input: input.and_then(validator),
-                output: tool.get("outputSchema").and_then(validator),
+                output: tool.get("outputSchema").filter(|_| self.origin == Origin::Server).and_then(validator),
                 mirrored: input.map(crate::mirror::annotations).unwrap_or_default(),
             }
         })

@@ -52,7 +52,7 @@ impl Portal {
         self.settled().await;
         let view = self.view();
         let mut text = format!("{{\"tools\":[{}", query!());
-        for exposed in view.all(Kind::Tool).iter().filter(|exposed| self.shows(caller, Kind::Tool, exposed)) {
+        for exposed in view.all(Kind::Tool).iter().filter(|exposed| self.lists(caller, Kind::Tool, exposed)) {
             text.push_str(&format!(",{{\"name\":{},\"inputSchema\":{{\"type\":\"object\"}}}}", quoted(&exposed.name)));
         }
         text.push_str("]}");
@@ -112,9 +112,9 @@ impl Portal {
         };
         self.settled().await;
         let view = self.view();
-        let shown = view.all(Kind::Tool).iter().filter(|exposed| self.shows(caller, Kind::Tool, exposed));
-        let mut found = shown.filter(|exposed| pattern.is_match(&exposed.text[..]));
-        let told: Vec<_> = found.by_ref().take(MOST_TOLD).map(|exposed| String::from_utf8_lossy(&exposed.text).into_owned()).collect();
+        let shown = view.all(Kind::Tool).iter().filter(|exposed| self.lists(caller, Kind::Tool, exposed));
+        let mut found = shown.filter(|exposed| pattern.is_match(&exposed.listed()[..]));
+        let told: Vec<_> = found.by_ref().take(MOST_TOLD).map(|exposed| String::from_utf8_lossy(&exposed.listed()).into_owned()).collect();
         let more = found.count();
         let mut text = format!("[{}]", told.join(","));
         if more > 0 {

@@ -3,7 +3,7 @@
 use crate::{
     acts::{Act, Acts, Ending},
     call::Call,
-    catalogue::Kind,
+    catalogue::{Kind, Listed},
     codemode::{self, CodeModeWorks},
     judged::{Judge, Rules},
     labels::Labels,
@@ -184,7 +184,7 @@ impl Portal {
                 if let Some(works) = &self.options.codemode {
                     self.settled().await;
                     let view = self.view();
-                    let shown = view.all(kind).iter().filter(|exposed| self.shows(&call.caller, kind, exposed));
+                    let shown = view.all(kind).iter().filter(|exposed| self.lists(&call.caller, kind, exposed));
                     works.list_was(shown.map(|exposed| exposed.text.len() + 1).sum());
                 }
                 Bytes::from(format!("{{\"tools\":[{}]}}", codemode::TOOLS))
@@ -227,6 +227,11 @@ impl Portal {
         self.policy().may_list(caller, &self.asked(kind, exposed)).is_allow()
     }
 
+    /// Whether it is on a caller's lists without Code Mode.
+    pub(crate) fn lists(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
+        *exposed.entry.listed() == Listed::Everywhere && self.shows(caller, kind, exposed)
+    }
+
     /// What is asked for, as policy sees it.
     pub(crate) fn asked<'a>(&'a self, kind: Kind, exposed: &'a Exposed) -> Asked<'a> {
         Asked {
@@ -243,8 +248,9 @@ impl Portal {
     pub(crate) async fn list(&self, caller: &Caller, kind: Kind) -> Bytes {
         self.settled().await;
         let view = self.view();
-        let shown = view.all(kind).iter().filter(|exposed| self.shows(caller, kind, exposed));
-        let mut text = Vec::with_capacity(view.all(kind).iter().map(|exposed| exposed.text.len() + 1).sum::<usize>() + 256);
+        let shown = view.all(kind).iter().filter(|exposed| self.lists(caller, kind, exposed));
+        let listed = view.all(kind).iter().filter(|exposed| *exposed.entry.listed() == Listed::Everywhere);
+        let mut text = Vec::with_capacity(listed.map(|exposed| exposed.text.len() + 1).sum::<usize>() + 256);
         text.extend_from_slice(b"{\"");
         text.extend_from_slice(kind.key().as_bytes());
         text.extend_from_slice(b"\":[");
@@ -252,7 +258,7 @@ impl Portal {
             if index > 0 {
                 text.push(b',');
             }
-            text.extend_from_slice(&exposed.text);
+            text.extend_from_slice(&exposed.listed());
         }
         text.push(b']');
         if let Some(missing) = self.missing() {

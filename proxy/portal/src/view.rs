@@ -5,8 +5,11 @@
 //! cannot be called.
 
 use crate::{
-    catalogue::{Entry, Kind, Lists},
+    catalogue::{Entry, Kind, Lists, Origin},
+    codemode::callable::{Identifier, identifiers},
     labels::{self, Labels},
+    members::Members,
+    rpc::quoted,
     upstream::Upstream,
 };
 use bytes::Bytes;
@@ -31,12 +34,26 @@ pub enum Prefix {
 pub struct Exposed {
     /// The name or URI that clients know it by.
     pub name: SmolStr,
-    /// As it stands in lists, JSON.
+    /// As scripts are told of it, JSON; its name in it may be the server's own.
     pub text: Bytes,
+    /// The same in fewer words, where there are any.
+    pub brief: Option<Bytes>,
     /// Whose it is: an index into the portal's servers.
     pub server: usize,
     /// The server's own entry.
     pub entry: Arc<Entry>,
+}
+
+impl Exposed {
+    /// As it stands in lists, JSON.
+    #[must_use]
+    pub fn listed(&self) -> Bytes {
+        match (&self.entry.origin, Members::read(&self.text)) {
+            // Clients hold servers to output schemas; what a document says of results is for reading.
+            (Origin::Document(_), Ok(members)) => members.with(&[("name", Some(&quoted(&self.name))), ("outputSchema", None)]),
+            _ => self.text.clone(),
+        }
+    }
 }
 
 /// Everything that a portal shows.
@@ -46,6 +63,7 @@ pub struct View {
     names: [HashMap<SmolStr, Arc<Exposed>>; 4],
     generations: Vec<u64>,
     index: OnceLock<Index>,
+    identifiers: OnceLock<Box<[Identifier]>>,
 }
 
 impl View {
@@ -69,8 +87,13 @@ impl View {
                 Prefix::Never => plain,
                 Prefix::Always => exposed_name(kind, id, &plain),
             };
-            let text = labels::written(kind, &name, entry, label);
-            let exposed = Arc::new(Exposed { name: name.clone(), text, server, entry: entry.clone() });
+            // Of what may be thousands, a text that only scripts read is not copied for the sake of its name.
+            let described = label.is_some_and(|label| label.description.is_some());
+            let (text, brief) = match entry.origin {
+                Origin::Document(_) if !described => (entry.text.clone(), entry.brief.clone()),
+                Origin::Document(_) | Origin::Server => (labels::written(kind, &name, entry, label), None),
+            };
+            let exposed = Arc::new(Exposed { name: name.clone(), text, brief, server, entry: entry.clone() });
             if let hash_map::Entry::Vacant(place) = self.names[kind as usize].entry(name) {
                 place.insert(exposed.clone());
                 self.entries[kind as usize].push(exposed);
@@ -85,13 +108,21 @@ impl View {
             && self.generations.iter().zip(servers).all(|(generation, server)| *generation == server.lists().generation)
     }
 
+    /// The names of tools as JavaScript could have them; made when they are first asked for.
+    pub(crate) fn identifiers(&self) -> &[Identifier] {
+        self.identifiers.get_or_init(|| identifiers(self.all(Kind::Tool)))
+    }
+
     /// Finds tools by words; made when it is first asked for.
     pub(crate) fn index(&self) -> &Index {
         self.index.get_or_init(|| {
             let entries: Vec<(SmolStr, serde_json::Value)> = self
                 .all(Kind::Tool)
                 .iter()
-                .map(|exposed| (exposed.name.clone(), serde_json::from_slice(&exposed.text).unwrap_or_default()))
+                .map(|exposed| {
+                    let text = exposed.brief.as_ref().unwrap_or(&exposed.text);
+                    (exposed.name.clone(), serde_json::from_slice(text).unwrap_or_default())
+                })
                 .collect();
             Index::new(entries.iter().map(|(name, entry)| SearchEntry {
                 name,

@@ -44,7 +44,8 @@ pub fn document(version: &str, resources: usize, server: &str) -> Value {
 }
 
 fn schema(version: &str, n: usize, resources: usize) -> Value {
-    let next = json!({"$ref": format!("#/components/schemas/Schema{}", (n + 1) % resources)});
+    // Circles of five.
+    let next = json!({"$ref": format!("#/components/schemas/Schema{}", (n / 5 * 5 + (n + 1) % 5).min(resources - 1))});
     let maybe = match version {
         "3.1.0" => json!({"type": ["string", "null"], "description": "A note, or none."}),
         _ => json!({"type": "string", "nullable": true, "description": "A note, or none."}),

@@ -51,7 +51,7 @@ fn references_that_multiply_cost_bounded_time_and_room() {
     let api = imported(&document);
     assert_eq!(api.operations.len(), 2500);
     let largest = api.operations.iter().map(|operation| operation.tool.len()).max().unwrap();
-    assert!(largest < 96 << 10, "{largest}");
+    assert!(largest < 64 << 10, "{largest}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 

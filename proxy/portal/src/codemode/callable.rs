@@ -1,7 +1,7 @@
 //! The tools of a caller by the names that JavaScript can call them by.
 
 use crate::{
-    catalogue::Kind,
+    catalogue::{Kind, Listed},
     members::Members,
     portal::Portal,
     rpc::quoted,
@@ -63,6 +63,18 @@ const RESERVED: &[&str] = &[
     "yield",
 ];
 
+/// Most bytes of tools that `codemode.tools()` tells in full: as values they take a script many times as much.
+const WHOLE: usize = 2 << 20;
+
+/// How much is told of a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// As its server wrote it.
+    Whole,
+    /// Of an operation of a document: the beginning of its description, names and types of its arguments.
+    Brief,
+}
+
 /// What a caller may call.
 pub(crate) struct Callable {
     view: Arc<View>,
@@ -76,21 +88,24 @@ impl Callable {
     pub fn of(portal: &Portal, caller: &Caller) -> Self {
         let view = portal.view();
         let tools = view.all(Kind::Tool);
-        let plain: Vec<Option<SmolStr>> =
-            tools.iter().map(|exposed| portal.shows(caller, Kind::Tool, exposed).then(|| identifier(&exposed.name))).collect();
+        let known: Vec<Option<&Identifier>> = view
+            .identifiers()
+            .iter()
+            .zip(tools)
+            .map(|(identifier, exposed)| portal.shows(caller, Kind::Tool, exposed).then_some(identifier))
+            .collect();
         let mut wanted: HashMap<&SmolStr, usize> = HashMap::new();
-        for name in plain.iter().flatten() {
-            *wanted.entry(name).or_default() += 1;
+        for identifier in known.iter().flatten().filter(|identifier| identifier.shared) {
+            *wanted.entry(&identifier.plain).or_default() += 1;
         }
-        let name = |(exposed, plain): (&Arc<Exposed>, &Option<SmolStr>)| {
-            let plain = plain.as_ref()?;
-            let alone = wanted.get(plain) == Some(&1) && !gnomon_codemode::RESERVED.contains(&plain.as_str());
+        let name = |(exposed, identifier): (&Arc<Exposed>, &Option<&Identifier>)| {
+            let Identifier { plain, shared } = identifier.as_ref()?;
+            let alone = !shared || wanted.get(plain) == Some(&1) && !gnomon_codemode::RESERVED.contains(&plain.as_str());
             // Neither of two that would be called alike gets the name: which one was meant could not be told.
             Some(if alone { plain.clone() } else { format_smolstr!("{plain}_{:08x}", fnv(exposed.name.as_bytes())) })
         };
-        let mut names: Vec<Option<SmolStr>> = tools.iter().zip(&plain).map(name).collect();
-        unambiguous(&mut names);
-        let places = names.iter().enumerate().filter_map(|(place, name)| Some((name.clone()?, place))).collect();
+        let mut names: Vec<Option<SmolStr>> = tools.iter().zip(&known).map(name).collect();
+        let places = unambiguous(&mut names);
         Self { names, places, view }
     }
 
@@ -99,27 +114,39 @@ impl Callable {
         self.view.all(Kind::Tool).get(*self.places.get(name)?)
     }
 
-    /// All names.
+    /// All names, also of what is on no list: whoever calls that is told why.
     pub fn names(&self) -> impl Iterator<Item = &SmolStr> {
         self.names.iter().flatten()
     }
 
     /// All tools with their names, in the order of the lists.
     pub fn tools(&self) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
-        self.names.iter().zip(self.view.all(Kind::Tool)).filter_map(|(name, exposed)| Some((name.as_ref()?, exposed)))
+        self.names
+            .iter()
+            .zip(self.view.all(Kind::Tool))
+            .filter_map(|(name, exposed)| Some((name.as_ref().filter(|_| is_told(exposed))?, exposed)))
     }
 
     /// The tools that fit these words best, the best first.
     pub fn ranked(&self, query: &str, limit: usize) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
-        let hits = self.view.index().search(query, limit, |place| self.names.get(place).is_some_and(Option::is_some));
+        let tools = self.view.all(Kind::Tool);
+        let known = |place: usize| self.names.get(place).is_some_and(Option::is_some) && tools.get(place).is_some_and(|tool| is_told(tool));
+        let hits = self.view.index().search(query, limit, known);
         hits.into_iter().filter_map(|hit| Some((self.names.get(hit.entry)?.as_ref()?, self.view.all(Kind::Tool).get(hit.entry)?)))
     }
 
+    /// How much `codemode.tools()` tells of each: all, or where that is more than [`WHOLE`] bytes, less of what comes in thousands.
+    pub fn detail(&self) -> Detail {
+        let bytes: usize = self.tools().map(|(name, exposed)| name.len() + exposed.entry.text.len() + 64).sum();
+        if bytes > WHOLE { Detail::Brief } else { Detail::Whole }
+    }
+
     /// What is told of a tool, JSON.
-    pub fn told(portal: &Portal, name: &str, exposed: &Exposed) -> Vec<u8> {
+    pub fn told(portal: &Portal, name: &str, exposed: &Exposed, detail: Detail) -> Vec<u8> {
         let server = &portal.servers[exposed.server].id;
         let mut text = format!("{{\"name\":{},\"server\":{}", quoted(name), quoted(server)).into_bytes();
-        if let Ok(members) = Members::read(&exposed.text) {
+        let said = exposed.brief.as_ref().filter(|_| detail == Detail::Brief).unwrap_or(&exposed.text);
+        if let Ok(members) = Members::read(said) {
             for key in ["description", "inputSchema", "outputSchema", "annotations"] {
                 if let Some(json) = members.get(key) {
                     text.extend_from_slice(format!(",\"{key}\":").as_bytes());
@@ -132,16 +159,47 @@ impl Callable {
     }
 }
 
-/// Takes away names that stand twice. Whoever knows how endings are made could give a tool the name that another's ending
-/// makes; then neither can be called, rather than the wrong one.
-fn unambiguous(names: &mut [Option<SmolStr>]) {
-    let mut counts: HashMap<SmolStr, usize> = HashMap::new();
-    for name in names.iter().flatten() {
-        *counts.entry(name.clone()).or_default() += 1;
+/// Whether scripts are told of it.
+fn is_told(exposed: &Exposed) -> bool {
+    !matches!(exposed.entry.listed(), Listed::Nowhere(_))
+}
+
+/// The name of a tool as JavaScript could have it, the same for every caller.
+#[derive(Debug)]
+pub(crate) struct Identifier {
+    plain: SmolStr,
+    /// Whether another tool, or the language of scripts, would have the same.
+    shared: bool,
+}
+
+/// The identifiers of tools, in their order. Made once for a view: there may be thousands.
+pub(crate) fn identifiers(tools: &[Arc<Exposed>]) -> Box<[Identifier]> {
+    let plain: Vec<SmolStr> = tools.iter().map(|exposed| identifier(&exposed.name)).collect();
+    let mut counts: HashMap<&SmolStr, usize> = HashMap::with_capacity(plain.len());
+    for name in &plain {
+        *counts.entry(name).or_default() += 1;
     }
-    for name in names {
-        name.take_if(|name| counts.get(name) != Some(&1));
+    let is_shared = |name: &SmolStr| counts.get(name) != Some(&1) || gnomon_codemode::RESERVED.contains(&name.as_str());
+    plain.iter().map(|name| Identifier { plain: name.clone(), shared: is_shared(name) }).collect()
+}
+
+/// Takes away names that stand twice, and gives the places of the others. Whoever knows how endings are made could give a tool the
+/// name that another's ending makes; then neither can be called, rather than the wrong one.
+fn unambiguous(names: &mut [Option<SmolStr>]) -> HashMap<SmolStr, usize> {
+    let mut places = HashMap::with_capacity(names.len());
+    let mut twice = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        if let Some(name) = name
+            && places.insert(name.clone(), place).is_some()
+        {
+            twice.push(name.clone());
+        }
     }
+    for gone in twice {
+        places.remove(&gone);
+        names.iter_mut().for_each(|name| drop(name.take_if(|name| *name == gone)));
+    }
+    places
 }
 
 /// A name as JavaScript has it: `-`, `.` and blanks become `_`, what else no identifier may hold falls away.
@@ -173,8 +231,9 @@ mod tests {
     #[test]
     fn a_name_that_another_tool_forged_is_nobodys() {
         let mut names = ["a_b_1", "c", "a_b_1"].map(|name| Some(SmolStr::new(name)));
-        unambiguous(&mut names);
+        let places = unambiguous(&mut names);
         assert_eq!(names, [None, Some("c".into()), None]);
+        assert_eq!(places, HashMap::from([("c".into(), 1)]));
     }
 
     #[test]

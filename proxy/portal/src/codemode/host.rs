@@ -1,8 +1,9 @@
 //! What a script can ask for, answered: tools by the road of direct calls, and what is known of them.
 
-use super::callable::Callable;
+use super::callable::{Callable, Detail};
 use crate::{
     call::Call,
+    catalogue::Listed,
     members::Members,
     portal::Portal,
     rpc::{Id, Outcome, Request, quoted},
@@ -49,11 +50,12 @@ impl Host<'_> {
     fn all(&self) -> String {
         let mut text = Vec::with_capacity(64 << 10);
         text.push(b'[');
+        let detail = self.callable.detail();
         for (index, (name, exposed)) in self.callable.tools().enumerate() {
             if index > 0 {
                 text.push(b',');
             }
-            text.extend_from_slice(&Callable::told(self.portal, name, exposed));
+            text.extend_from_slice(&Callable::told(self.portal, name, exposed, detail));
         }
         text.push(b']');
         String::from_utf8(text).unwrap_or_else(|_| "[]".to_owned())
@@ -69,7 +71,9 @@ impl Host<'_> {
         let told: Vec<String> = self
             .callable
             .ranked(query, limit)
-            .map(|(name, exposed)| String::from_utf8(Callable::told(self.portal, name, exposed)).unwrap_or_else(|_| "null".to_owned()))
+            .map(|(name, exposed)| {
+                String::from_utf8(Callable::told(self.portal, name, exposed, Detail::Whole)).unwrap_or_else(|_| "null".to_owned())
+            })
             .collect();
         Ok(format!("[{}]", told.join(",")))
     }
@@ -80,6 +84,9 @@ impl Host<'_> {
             return Err("say which tool: codemode.describe('name')".to_owned());
         };
         let exposed = self.callable.get(name).ok_or_else(|| format!("there is no tool `{name}`: codemode.search finds what there is"))?;
+        if let Listed::Nowhere(why) = exposed.entry.listed() {
+            return Err(why.to_string());
+        }
         let entry: Value = serde_json::from_slice(&exposed.text).unwrap_or_default();
         let description = entry["description"].as_str().unwrap_or_default();
         let declared = gnomon_codemode::declare(name, description, &entry["inputSchema"], entry.get("outputSchema"));

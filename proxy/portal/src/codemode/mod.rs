@@ -3,7 +3,7 @@
 //! What a script may call is what its caller may call, and each call takes the very road of a direct one: policy, schemas,
 //! rules, audit. The script runs in the sandbox of `gnomon-codemode`, which knows none of that.
 
-mod callable;
+pub(crate) mod callable;
 mod host;
 mod output;
 

@@ -3,9 +3,10 @@
 use super::{UpstreamError, events::EventReader};
 use bytes::{Bytes, BytesMut};
 use gnomon_http::{Alpn, Destination, Pools, Scheme};
+use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, CONTENT_TYPE, HOST},
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST},
     uri::PathAndQuery,
 };
 use http_body::Body;
@@ -211,6 +212,32 @@ impl Endpoint {
         self.send(request.map(|()| Full::default())).await.map(drop)
     }
 
+    /// Sends a request that is not MCP's, and reads all of the answer, decoded, within `message` bytes and `patience` in all.
+    ///
+    /// # Errors
+    /// When there is no whole answer within these bounds. What its status says is the caller's.
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        path: PathAndQuery,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, UpstreamError> {
+        // Ours stand in place of theirs, not beside them.
+        for name in self.credentials.keys() {
+            headers.remove(name);
+        }
+        let mut request = self.request(method, headers);
+        *request.uri_mut() = Uri::from(path);
+        let answered = async {
+            let (head, body) = self.send(request.map(|()| Full::new(body))).await?.into_parts();
+            let body = self.whole(body, self.limits.message).await?;
+            let body = decoded(&head.headers, body, self.limits.message)?;
+            Ok(Response::from_parts(head, body))
+        };
+        tokio::time::timeout(self.limits.patience, answered).await.map_err(|_| UpstreamError::Timeout(self.limits.patience))?
+    }
+
     fn request(&self, method: Method, mut headers: HeaderMap) -> Request<()> {
         headers.extend(self.credentials.iter().map(|(name, value)| (name.clone(), value.clone())));
         let mut request = Request::new(());
@@ -285,6 +312,25 @@ impl Endpoint {
             Ok(first.unwrap_or_else(|| rest.freeze()))
         };
         tokio::time::timeout(patience, read).await.map_err(|_| UpstreamError::Timeout(patience))?
+    }
+}
+
+/// A body without its content codings. Nothing asked for one, but some servers use them all the same.
+fn decoded(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, UpstreamError> {
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?"));
+    let codings = parse_content_encoding(values).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+    if codings.is_empty() || body.is_empty() {
+        return Ok(body);
+    }
+    let limits = DecodeLimits { max_output: most as u64, ..DecodeLimits::default() };
+    let mut decoder = Decoder::new(&codings, limits);
+    let mut plain = BytesMut::new();
+    let mut sink = |piece: &[u8]| plain.extend_from_slice(piece);
+    let ended = decoder.feed(&body, &mut sink).and_then(|()| decoder.finish(&mut sink));
+    match ended {
+        Ok(()) => Ok(plain.freeze()),
+        Err(DecodeError::OutputExceeded | DecodeError::RatioExceeded) => Err(UpstreamError::TooLarge(most)),
+        Err(error) => Err(UpstreamError::Protocol(error.to_string())),
     }
 }
 

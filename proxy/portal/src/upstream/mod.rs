@@ -4,6 +4,7 @@
 //! when it is gone. So one server that is dead, slow or lying costs the others nothing: clients get the
 //! lists that were fetched last, and calls to a server that is known to be gone fail at once.
 
+mod api;
 pub mod conversation;
 mod error;
 pub mod events;
@@ -16,6 +17,7 @@ mod reach;
 mod sse;
 mod sync;
 
+pub use api::{Api, ApiOptions, InvalidApi, Selection};
 pub use conversation::{Answer, Conversation, Said};
 pub use error::UpstreamError;
 pub use legacy::{Client, LegacySession, ServerFace, Speaks};
@@ -115,6 +117,7 @@ impl Upstream {
         changes: broadcast::Sender<(SmolStr, Change)>,
         judge: Option<Judge>,
     ) -> Arc<Self> {
+        let no_legacy = AtomicBool::new(reach.api().is_some());
         Arc::new(Self {
             id,
             reach,
@@ -122,7 +125,7 @@ impl Upstream {
             lists: ArcSwap::default(),
             changes,
             modern: arc_swap::ArcSwapOption::empty(),
-            no_legacy: AtomicBool::new(false),
+            no_legacy,
             look: Notify::new(),
             refresh: Notify::new(),
             prefix,
@@ -166,7 +169,8 @@ impl Upstream {
     /// A request failed in a way that says the server is gone: have it looked for. Where it cannot even be connected to,
     /// it is gone, and whoever asks next is told so.
     pub fn suspect(&self, error: &UpstreamError) {
-        if error.is_absence() {
+        // Nothing is asked of an API but what callers ask: each finds out for itself whether it is there.
+        if error.is_absence() && self.reach.api().is_none() {
             if let UpstreamError::Unreachable { detail } = error {
                 tracing::info!(server = %self.id, "not reachable: {detail}");
                 self.gone(error.clone());

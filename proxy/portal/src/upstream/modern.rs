@@ -1,7 +1,7 @@
 //! A server of the stateless era (2026-07-28).
 
 use super::{
-    Answer, UpstreamError,
+    Answer, Api, UpstreamError,
     http::{Endpoint, METHOD, NAME, VERSION},
     legacy::{Client, ServerFace, text},
     pipe::Pipe,
@@ -25,6 +25,8 @@ pub enum ModernLine {
     Http(Arc<Endpoint>),
     /// All on one line.
     Pipe(Arc<Pipe>),
+    /// None: each becomes a request of an API.
+    Api(Arc<Api>),
 }
 
 /// A server that answers each request by itself.
@@ -60,11 +62,17 @@ impl ModernPeer {
         Ok(peer)
     }
 
+    /// An API, which is asked nothing to find out what it is.
+    pub(super) fn of_api(api: Arc<Api>) -> Self {
+        let face = api.face();
+        Self { line: ModernLine::Api(api), next: AtomicU64::new(1), face }
+    }
+
     /// An id that no other request to this server has.
     #[must_use]
     pub fn id(&self) -> Id {
         match &self.line {
-            ModernLine::Http(_) => Id::number(self.next.fetch_add(1, Ordering::Relaxed)),
+            ModernLine::Http(_) | ModernLine::Api(_) => Id::number(self.next.fetch_add(1, Ordering::Relaxed)),
             ModernLine::Pipe(pipe) => pipe.id(),
         }
     }
@@ -76,6 +84,7 @@ impl ModernPeer {
     pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
         match &self.line {
             ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?.taken_back_on(pipe))),
+            ModernLine::Api(api) => api.answer(method, params).await.map(Answer::Done),
             ModernLine::Http(endpoint) => {
                 let mut headers = mirrored;
                 headers.insert(VERSION, HeaderValue::from_static(era::MODERN[0]));
@@ -98,7 +107,7 @@ impl ModernPeer {
     pub(super) fn shared_line(&self) -> Option<&Arc<Pipe>> {
         match &self.line {
             ModernLine::Pipe(pipe) => Some(pipe),
-            ModernLine::Http(_) => None,
+            ModernLine::Http(_) | ModernLine::Api(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
-//! How a server is reached: Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or a process on this host.
+//! How a server is reached: Streamable HTTP, the HTTP+SSE transport of 2024-11-05, a process on this host, or an HTTP API that a
+//! document describes.
 
-use super::{Client, LegacySession, ModernPeer, Program, UpstreamError, http::Endpoint, legacy::Line, modern::ModernLine};
+use super::{Api, Client, LegacySession, ModernPeer, Program, UpstreamError, http::Endpoint, legacy::Line, modern::ModernLine};
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
@@ -30,6 +31,8 @@ pub enum Reach {
     },
     /// On this host, over standard input and output.
     Program(Arc<Program>),
+    /// It speaks no MCP: its calls become requests of an API.
+    Api(Arc<Api>),
 }
 
 const STREAMABLE: u8 = 1;
@@ -52,7 +55,16 @@ impl Reach {
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
             Self::Http { endpoint, .. } => Some(endpoint),
+            Self::Api(api) => Some(api.endpoint()),
             Self::Program(_) => None,
+        }
+    }
+
+    /// The API that it is, if it is one.
+    pub(super) fn api(&self) -> Option<&Arc<Api>> {
+        match self {
+            Self::Api(api) => Some(api),
+            Self::Http { .. } | Self::Program(_) => None,
         }
     }
 
@@ -63,6 +75,7 @@ impl Reach {
                 ModernPeer::discover(ModernLine::Http(endpoint.clone()), client).await
             }
             Self::Program(program) => program.modern(client).await,
+            Self::Api(api) => Ok(ModernPeer::of_api(api.clone())),
             Self::Http { .. } => Err(UpstreamError::Protocol("the HTTP+SSE transport has no stateless era".to_owned())),
         }
     }
@@ -71,6 +84,7 @@ impl Reach {
     pub(super) async fn legacy(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
         match self {
             Self::Program(program) => program.legacy(client).await,
+            Self::Api(_) => Err(UpstreamError::Protocol("an API has no sessions".to_owned())),
             Self::Http { endpoint, transport, found } => {
                 if found.load(Ordering::Acquire) != SSE {
                     let opened = LegacySession::open(Line::Http(endpoint.clone()), client).await;

@@ -1,8 +1,8 @@
 //! Keeps one server's lists and presence true.
 
 use super::{
-    Answer, Client, Conversation, LegacySession, ModernPeer, Presence, Said, Upstream, UpstreamError, legacy::Listening, modern::with_meta,
-    own_client, pipe::Pipe,
+    Answer, Api, Client, Conversation, LegacySession, ModernPeer, Presence, Said, Upstream, UpstreamError, legacy::Listening,
+    modern::with_meta, own_client, pipe::Pipe,
 };
 use crate::{
     catalogue::{Kind, MAX_PAGES, Page},
@@ -76,6 +76,10 @@ enum Watching {
 impl Upstream {
     /// Keeps the server's presence and lists true, for ever.
     pub async fn keep(self: Arc<Self>) {
+        if let Some(api) = self.reach.api() {
+            self.offer(api).await;
+            std::future::pending::<()>().await;
+        }
         let mut retry = FIRST_RETRY;
         loop {
             let connected = tokio::time::timeout(CONNECT_PATIENCE, self.connect()).await;
@@ -142,6 +146,19 @@ impl Upstream {
         self.presence.send_replace(own.presence());
         self.tell(Change::Presence);
         Ok(own)
+    }
+
+    /// What a document describes is listed once: it does not change while gnomon runs.
+    async fn offer(&self, api: &Arc<Api>) {
+        let entries = api.judged(&self.id, self.judge.as_ref()).await;
+        self.lists.store(Arc::new(self.lists.load().with(Kind::Tool, entries)));
+        let own = Own::Modern(Arc::new(ModernPeer::of_api(api.clone())));
+        if let Own::Modern(peer) = &own {
+            self.modern.store(Some(peer.clone()));
+        }
+        self.presence.send_replace(own.presence());
+        self.tell(Change::Presence);
+        self.tell(Change::List(Kind::Tool));
     }
 
     /// It answers: whoever took it for gone was wrong.

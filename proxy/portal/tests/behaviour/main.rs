@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "what the tests read, they wrote")]
 
 mod admission;
+mod api;
+mod apis;
 mod attested;
 mod audited;
 mod client;
@@ -23,10 +25,11 @@ use gnomon_http::{AlpnCache, DialOptions, Dialer, PoolOptions, Pools, UpstreamTl
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
+use gnomon_openapi::import;
 use gnomon_portal::{
     Acts, CodeMode, CodeModeWorks, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalOptions, Prefix, Rules, SessionLimits,
     upstream::{
-        Program, Reach, Transport,
+        Api, ApiOptions, Program, Reach, Selection, Transport,
         http::{Endpoint, Limits},
     },
 };
@@ -82,10 +85,54 @@ impl Running {
     }
 }
 
+/// An API with a document.
+struct ApiSetup {
+    id: &'static str,
+    document: String,
+    allow: Vec<String>,
+    writes: Vec<String>,
+    secrets: Vec<(String, String)>,
+    headers: http::HeaderMap,
+    limits: Limits,
+}
+
+impl ApiSetup {
+    fn new(id: &'static str, document: &Value) -> Self {
+        let (allow, writes, secrets, headers) = (Vec::new(), Vec::new(), Vec::new(), http::HeaderMap::new());
+        Self { id, document: document.to_string(), allow, writes, secrets, headers, limits: Api::LIMITS }
+    }
+
+    fn allow(mut self, patterns: &[&str]) -> Self {
+        self.allow = patterns.iter().map(|text| (*text).to_owned()).collect();
+        self
+    }
+
+    fn writes(mut self, patterns: &[&str]) -> Self {
+        self.writes = patterns.iter().map(|text| (*text).to_owned()).collect();
+        self
+    }
+
+    fn secrets(mut self, secrets: &[(&str, &str)]) -> Self {
+        self.secrets = secrets.iter().map(|(scheme, secret)| ((*scheme).to_owned(), (*secret).to_owned())).collect();
+        self
+    }
+
+    fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.insert(name, http::HeaderValue::from_static(value));
+        self
+    }
+
+    fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
 /// A portal for these servers.
 struct Setup {
     servers: Vec<(&'static str, String)>,
     programs: Vec<(&'static str, Arc<Program>)>,
+    apis: Vec<ApiSetup>,
     tls: Option<Arc<rustls::ServerConfig>>,
     prefix: Prefix,
     labels: std::collections::HashMap<smol_str::SmolStr, Labels>,
@@ -107,6 +154,7 @@ impl Setup {
         Self {
             servers: servers.into_iter().collect(),
             programs: Vec::new(),
+            apis: Vec::new(),
             tls: None,
             prefix: Prefix::Always,
             labels: Default::default(),
@@ -125,6 +173,11 @@ impl Setup {
 
     fn program(mut self, id: &'static str, program: Arc<Program>) -> Self {
         self.programs.push((id, program));
+        self
+    }
+
+    fn api(mut self, api: ApiSetup) -> Self {
+        self.apis.push(api);
         self
     }
 
@@ -200,6 +253,21 @@ impl Setup {
             ((*id).into(), Reach::http(endpoint, Transport::Either))
         });
         let programs = self.programs.iter().map(|(id, program)| ((*id).into(), Reach::Program(program.clone())));
+        let apis: Vec<_> = self
+            .apis
+            .into_iter()
+            .map(|api| {
+                let imported = import(api.document.as_bytes(), gnomon_openapi::Options { longest_name: 60, base: None, here: None });
+                let options = ApiOptions {
+                    id: api.id.into(),
+                    imported: imported.unwrap(),
+                    selection: Selection::new(&api.allow, &api.writes),
+                    headers: api.headers,
+                    secrets: api.secrets,
+                };
+                (api.id.into(), Reach::Api(Arc::new(Api::new(pools.clone(), options, api.limits).unwrap())))
+            })
+            .collect();
         let source = AuthSource::parse(&self.auth, "auth.yml").unwrap();
         let auth = source.build("auth.yml", "http://localhost/mcp", &|_| Err("no secrets here".to_owned())).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -218,7 +286,7 @@ impl Setup {
         let works = CodeModeWorks::new(zygote, limits, recorder.metrics().registry()).unwrap();
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
-            servers: servers.chain(programs).collect(),
+            servers: servers.chain(programs).chain(apis).collect(),
             prefix: self.prefix,
             labels: self.labels,
             sessions: SessionLimits::default(),

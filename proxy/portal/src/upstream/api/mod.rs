@@ -1,0 +1,230 @@
+//! An HTTP API that a document describes, as a server: its operations are tools, its calls requests.
+//!
+//! It stands where a server of the stateless era stands, so that a call of an operation takes the very road of any other: policy,
+//! schema, rules, audit come before it, and it adds what no caller may see, the credentials. It knows one base; redirections are
+//! answers.
+
+mod credentials;
+mod selection;
+
+pub use selection::Selection;
+
+use super::{
+    ServerFace, UpstreamError,
+    http::{Endpoint, Limits, ServerPools},
+};
+use crate::{
+    call::failed_tool,
+    catalogue::{Entry, Kind, Listed},
+    judged::{Judge, News},
+    members::Members,
+    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, RpcError},
+};
+use bytes::Bytes;
+use credentials::Credentials;
+use gnomon_access::Hints;
+use gnomon_openapi::{Effect, Imported, Operation, Veil, result};
+use http::{
+    HeaderMap, HeaderValue, Response,
+    header::{ACCEPT_ENCODING, COOKIE, USER_AGENT},
+    uri::PathAndQuery,
+};
+use serde_json::{Map, Value, json};
+use smol_str::SmolStr;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+
+/// Most requests to one API at a time; further ones wait.
+const IN_FLIGHT: usize = 64;
+/// Most tools, and bytes of them, that the rules judge at once.
+const PAGE: (usize, usize) = (256, 256 << 10);
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("gnomon/", env!("CARGO_PKG_VERSION")));
+const PLAIN: HeaderValue = HeaderValue::from_static("identity");
+
+/// What an API is made of.
+pub struct ApiOptions {
+    /// The server's id.
+    pub id: SmolStr,
+    /// Its document.
+    pub imported: Imported,
+    /// What is offered of it.
+    pub selection: Selection,
+    /// Headers that every request carries.
+    pub headers: HeaderMap,
+    /// Secrets by the document's name for the scheme that each is for.
+    pub secrets: Vec<(String, String)>,
+}
+
+/// Why a document cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidApi {
+    /// The document has no such scheme.
+    #[error("the document has no security scheme `{0}`; it has: {1}")]
+    Scheme(String, String),
+    /// It has, but no secret can be put there.
+    #[error("the security scheme `{0}` takes no secret: {1}")]
+    Unsupported(String, SmolStr),
+    /// The secret cannot stand where it belongs.
+    #[error("the secret for the security scheme `{0}` cannot be sent there")]
+    Secret(String),
+    /// No request can go to its base.
+    #[error("its base cannot be called: {0}")]
+    Base(#[from] super::http::InvalidUrl),
+}
+
+/// An API.
+pub struct Api {
+    endpoint: Endpoint,
+    /// What every path begins with.
+    base: String,
+    title: String,
+    operations: HashMap<SmolStr, Operation>,
+    entries: Vec<Arc<Entry>>,
+    credentials: Credentials,
+    veil: Veil,
+    in_flight: Semaphore,
+}
+
+impl Api {
+    /// Bounds of one request: the whole answer within a minute, and 4 MiB.
+    pub const LIMITS: Limits = Limits { patience: Duration::from_secs(60), message: 4 << 20 };
+
+    /// The API of a document.
+    ///
+    /// # Errors
+    /// [`InvalidApi`].
+    pub fn new(pools: Arc<ServerPools>, options: ApiOptions, limits: Limits) -> Result<Self, InvalidApi> {
+        let ApiOptions { id, imported, selection, headers, secrets } = options;
+        let credentials = Credentials::new(&imported.schemes, &secrets)?;
+        let sent = headers.values().filter_map(|value| value.to_str().ok());
+        let parts = sent.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, rest)| rest)]).flatten();
+        let veil = Veil::new(parts.chain(secrets.iter().map(|(_, secret)| secret.as_str())));
+        let endpoint = Endpoint::new(pools, &id, &imported.base.to_string(), headers, limits)?;
+        let entry = |operation: &Operation| {
+            let is_read = operation.effect == Effect::Read;
+            let hints = Hints { read_only: Some(is_read), destructive: (!is_read && operation.method.is_idempotent()).then_some(true) };
+            let listed = selection.listed(operation, &id);
+            Arc::new(Entry::of_document(operation.name.clone(), (operation.tool.clone(), operation.brief.clone()), hints, listed))
+        };
+        Ok(Self {
+            endpoint,
+            base: imported.base.path,
+            title: imported.title,
+            entries: imported.operations.iter().map(entry).collect(),
+            operations: imported.operations.into_iter().map(|operation| (operation.name.clone(), operation)).collect(),
+            credentials,
+            veil,
+            in_flight: Semaphore::new(IN_FLIGHT),
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What it says of itself.
+    pub(super) fn face(&self) -> ServerFace {
+        let info = json!({"name": self.title, "version": "openapi"});
+        ServerFace { capabilities: Bytes::from_static(b"{\"tools\":{}}"), info: Some(Bytes::from(info.to_string())), instructions: None }
+    }
+
+    /// Its tools, as far as the rules let them be offered: one that they refuse costs no other.
+    pub(super) async fn judged(&self, id: &SmolStr, judge: Option<&Judge>) -> Vec<Arc<Entry>> {
+        let Some(judge) = judge else { return self.entries.clone() };
+        let (offered, hidden): (Vec<_>, Vec<_>) =
+            self.entries.iter().cloned().partition(|entry| !matches!(entry.listed(), Listed::Nowhere(_)));
+        let mut judged = Vec::with_capacity(self.entries.len());
+        let mut rest = &offered[..];
+        while !rest.is_empty() {
+            let mut room = PAGE.1;
+            let fits = rest.iter().take(PAGE.0).take_while(|entry| {
+                room.checked_sub(entry.text.len()).is_some_and(|left| {
+                    room = left;
+                    true
+                })
+            });
+            let (page, after) = rest.split_at(fits.count().max(1));
+            rest = after;
+            if judge.own(Kind::Tool.method(), &listing(page), News::Some).is_ok() {
+                judged.extend_from_slice(page);
+            } else {
+                for entry in page {
+                    match judge.own(Kind::Tool.method(), &listing(std::slice::from_ref(entry)), News::None) {
+                        Ok(()) => judged.push(entry.clone()),
+                        Err(why) => tracing::warn!(server = %id, operation = %entry.name, "is not offered: {why}"),
+                    }
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        // What is only ever refused is told of to nobody.
+        judged.extend(hidden);
+        judged
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(&self, method: &str, params: Option<&Bytes>) -> Result<Outcome, UpstreamError> {
+        if method != "tools/call" {
+            return Ok(RpcError::new(METHOD_NOT_FOUND, "an API has tools and nothing else").into());
+        }
+        let wrong = |text: &str| Ok(RpcError::new(INVALID_PARAMS, text).into());
+        let Ok(members) = Members::of(params) else { return wrong("a member stands twice in `params`") };
+        let Some(operation) = members.text("name").and_then(|name| self.operations.get(&*name)) else {
+            return wrong("there is no such operation");
+        };
+        let arguments: Map<String, Value> = match members.get("arguments").map(serde_json::from_str) {
+            None => Map::new(),
+            Some(Ok(arguments)) => arguments,
+            Some(Err(_)) => return wrong("`arguments` is no object"),
+        };
+        self.call(operation, &arguments).await
+    }
+
+    async fn call(&self, operation: &Operation, arguments: &Map<String, Value>) -> Result<Outcome, UpstreamError> {
+        let mut draft = match operation.draft(arguments) {
+            Ok(draft) => draft,
+            Err(unfit) => return Ok(failed_tool(&unfit.to_string())),
+        };
+        self.credentials.put(&operation.needs, &mut draft);
+        let target = format!("{}{}", self.base, draft.target());
+        let Ok(target) = PathAndQuery::try_from(target) else { return Ok(failed_tool("the arguments make no URL")) };
+        let mut headers = draft.headers;
+        headers.insert(USER_AGENT, AGENT);
+        headers.insert(ACCEPT_ENCODING, PLAIN);
+        if !draft.cookies.is_empty() {
+            let Ok(mut cookies) = HeaderValue::from_str(&draft.cookies.join("; ")) else {
+                return Ok(failed_tool("the arguments make no cookie"));
+            };
+            cookies.set_sensitive(true);
+            headers.insert(COOKIE, cookies);
+        }
+        let patience = self.endpoint.limits.patience;
+        let place = tokio::time::timeout(patience, self.in_flight.acquire()).await;
+        let _place = place.map_err(|_| UpstreamError::Timeout(patience))?.map_err(|_| UpstreamError::Aborted)?;
+        let response = self.endpoint.exchange(draft.method, target, headers, draft.body).await?;
+        Ok(Outcome::Result(self.told(&response)))
+    }
+
+    /// An answer as a result, without credentials.
+    fn told(&self, response: &Response<Bytes>) -> Bytes {
+        let body = self.veil.over(response.body().clone());
+        let veiled = response.headers().iter().filter_map(|(name, value)| {
+            let value = self.veil.over(Bytes::copy_from_slice(value.as_bytes()));
+            Some((name.clone(), HeaderValue::from_maybe_shared(value).ok()?))
+        });
+        Bytes::from(result(response.status(), &veiled.collect(), &body))
+    }
+}
+
+fn listing(entries: &[Arc<Entry>]) -> Outcome {
+    let mut text = b"{\"tools\":[".to_vec();
+    for (at, entry) in entries.iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(&entry.text);
+    }
+    text.extend_from_slice(b"]}");
+    Outcome::Result(Bytes::from(text))
+}
