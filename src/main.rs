@@ -3,6 +3,7 @@
 //! Wiring only: each file of `commands` declares the arguments of one subcommand and turns them into
 //! options of a library. What is done is done in the libraries.
 
+mod apis;
 mod arming;
 mod auditing;
 mod commands;
@@ -17,6 +18,7 @@ mod line;
 mod options;
 mod portals;
 mod programs;
+mod registering;
 mod replay;
 mod reviewing;
 mod rule_changes;
@@ -103,6 +105,9 @@ enum Command {
     /// Explain what a portal's policy says of a call
     #[command(subcommand)]
     Policy(commands::policy::Policy),
+    /// Register what portals offer
+    #[command(subcommand)]
+    Server(commands::server::Server),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(commands::config::Config),
@@ -150,6 +155,7 @@ fn main() -> ExitCode {
         Command::CodeMode(codemode) => codemode.run(),
         Command::Policy(policy) => policy.run(),
         Command::Config(config) => config.run(),
+        Command::Server(server) => server.run(),
         Command::Sensor(sensor) => sensor.run(),
         Command::SandboxZygote(zygote) => return zygote.run(),
         Command::Reference(reference) => reference.run(),

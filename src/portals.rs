@@ -1,6 +1,7 @@
 //! The configured portals: set up before anything is announced, served until gnomon stops.
 
 use crate::{
+    apis,
     config::{self, At, Config},
     line, programs,
 };
@@ -16,7 +17,7 @@ use gnomon_intercept::Owners;
 use gnomon_portal::{
     Acts, CodeMode, CodeModeWorks, Fetcher, Listening, Portal, PortalOptions, Rules,
     upstream::{
-        Program, Reach,
+        Api, Program, Reach,
         http::{Endpoint, Limits, ServerPools},
     },
 };
@@ -60,13 +61,14 @@ impl Portals {
         let works = code_mode(config, rules)?;
         let programs = programs_of(config, state_dir)?;
         let pools = pools(config)?;
+        let run = Run { apis: apis_of(config, &pools)?, programs, pools };
         let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref() };
         let (mut listeners, mut portals, mut announcement) = (Vec::new(), Vec::new(), String::new());
         for together in config.listeners() {
             let (mut open, mut scheme): (Option<Listening>, _) = (None, "http");
             let most = together.iter().map(|portal| portal.max_connections).max().unwrap_or(1);
             for portal in &together {
-                let itself = portal_of(config, portal, &pools, &programs, shared)?;
+                let itself = portal_of(config, portal, &run, shared)?;
                 portals.push(itself.clone());
                 open = Some(match open {
                     None => Listening::bind(itself, portal.listen, most).await?,
@@ -85,8 +87,8 @@ impl Portals {
             }
             listeners.push(listening);
         }
-        let regulated = Regulated { portals, pools: Some(pools) };
-        Ok(Self { listening: listeners, regulated, programs, announcement })
+        let regulated = Regulated { portals, pools: Some(run.pools) };
+        Ok(Self { listening: listeners, regulated, programs: run.programs, announcement })
     }
 
     /// What a person needs to know to use them.
@@ -156,11 +158,32 @@ fn secured(portals: &[&config::Portal], tls: &config::Tls, state_dir: &Path) -> 
     served(shown, &clients).with_context(of_portal)
 }
 
+/// What portals share.
+struct Run {
+    pools: Arc<ServerPools>,
+    programs: HashMap<String, Arc<Program>>,
+    apis: HashMap<String, Arc<Api>>,
+}
+
+/// The APIs that any portal offers: each document is read once.
+fn apis_of(config: &Config, pools: &Arc<ServerPools>) -> Result<HashMap<String, Arc<Api>>> {
+    let mut apis = HashMap::new();
+    for server in config.offered() {
+        if let At::Api(api) = &server.at {
+            apis.insert(server.id.clone(), apis::api(server, api, pools)?);
+            let uncalled = |portal: &&config::Portal| portal.code_mode == CodeMode::Off && portal.servers.contains(&server.id);
+            if let Some(portal) = config.portals.iter().find(uncalled).filter(|_| api.allow.is_empty()) {
+                tracing::warn!(server = %server.id, portal = %portal.id, "offers nothing there: it has no `openapi.allow`, and the portal no Code Mode");
+            }
+        }
+    }
+    Ok(apis)
+}
+
 /// The programs that any portal offers: each is run for all portals together.
 fn programs_of(config: &Config, state_dir: &Path) -> Result<HashMap<String, Arc<Program>>> {
-    let offered = |id: &String| config.portals.iter().any(|portal| portal.servers.contains(id));
     let mut programs = HashMap::new();
-    for server in config.servers.iter().filter(|server| offered(&server.id)) {
+    for server in config.offered() {
         if let At::Program(program) = &server.at {
             programs.insert(server.id.clone(), programs::program(config, &server.id, program, state_dir)?);
         }
@@ -178,7 +201,8 @@ fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>
     Ok(Some(Arc::new(works)))
 }
 
-fn pools(config: &Config) -> Result<Arc<ServerPools>> {
+/// Connections to servers, as this configuration verifies and resolves them.
+pub fn pools(config: &Config) -> Result<Arc<ServerPools>> {
     let dialer = Dialer::new(DialOptions {
         resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
         forbidden: ForbiddenAddresses { own_listeners: config.portals.iter().map(|portal| portal.listen).collect() },
@@ -209,20 +233,25 @@ struct Shared<'a> {
 fn portal_of(
     config: &Config,
     portal: &config::Portal,
-    pools: &Arc<ServerPools>,
-    programs: &HashMap<String, Arc<Program>>,
+    run: &Run,
     Shared { rules, audit, works, owners }: Shared<'_>,
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
-        let reach = match (&server.at, programs.get(&server.id)) {
-            (_, Some(program)) => Reach::Program(program.clone()),
-            (At::Url(url), None) => {
-                let endpoint = Endpoint::new(pools.clone(), &server.id, url, server.credentials()?, Limits::default());
+        let reach = match &server.at {
+            At::Url(url) => {
+                let endpoint = Endpoint::new(run.pools.clone(), &server.id, url, server.credentials()?, Limits::default());
                 Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.transport)
             }
-            // Every program that a portal offers is among them.
-            (At::Program(_), None) => continue,
+            // Every program and API that a portal offers is among these.
+            At::Program(_) => match run.programs.get(&server.id) {
+                Some(program) => Reach::Program(program.clone()),
+                None => continue,
+            },
+            At::Api(_) => match run.apis.get(&server.id) {
+                Some(api) => Reach::Api(api.clone()),
+                None => continue,
+            },
         };
         servers.push((server.id.as_str().into(), reach));
     }
@@ -237,7 +266,7 @@ fn portal_of(
         origins: portal.origins.clone(),
         path: portal.path.clone(),
         policy: portal.policy.clone(),
-        authenticator: authenticator(config, portal, pools)?,
+        authenticator: authenticator(config, portal, &run.pools)?,
         owners: owners.cloned(),
         rules: Some(rules.clone()),
         code_mode: portal.code_mode,

@@ -2,7 +2,7 @@
 
 use crate::{
     complaint::Complaint,
-    config::schema,
+    config::{At, schema},
     options::{ConfigFlag, Format, FormatFlag},
     rule_files,
 };
@@ -15,7 +15,7 @@ use std::{
 
 #[derive(Subcommand)]
 pub enum Config {
-    /// Check the file, its rules, its catalogues and its secrets' places
+    /// Check the file, its rules, its catalogues, its documents and its secrets' places
     Check(Check),
     /// Show what holds, defaults included; secrets as references only
     Show(Show),
@@ -56,6 +56,11 @@ impl Config {
                 }
                 for user in &config.proxy.users {
                     user.password.fetch()?;
+                }
+                for server in &config.servers {
+                    if let At::Api(api) = &server.at {
+                        crate::apis::imported(&server.id, api)?;
+                    }
                 }
                 crate::serve::check_listener(&config)?;
                 let name = config.file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());

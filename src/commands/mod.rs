@@ -23,5 +23,6 @@ pub mod rules;
 pub mod run;
 pub mod sandbox_zygote;
 pub mod sensor;
+pub mod server;
 pub mod status;
 pub mod triage;

@@ -7,6 +7,7 @@ mod codemode;
 mod exports;
 pub mod keys;
 mod labels;
+mod openapi;
 mod portals;
 pub mod programs;
 mod raw;
@@ -17,6 +18,7 @@ mod show;
 
 pub use codemode::CodeMode;
 pub use exports::{NamedSecret, Otlp, Syslog};
+pub use openapi::OpenApi;
 pub use portals::{At, Portal, Server, Shown, Tls};
 pub use secret::SecretRef;
 
@@ -330,7 +332,7 @@ impl Config {
     }
 
     /// The servers that some portal offers.
-    fn offered(&self) -> impl Iterator<Item = &Server> {
+    pub fn offered(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().filter(|server| self.portals.iter().any(|portal| portal.servers.contains(&server.id)))
     }
 

@@ -1,6 +1,6 @@
 //! The portals and the MCP servers that they offer.
 
-use super::{Check, NamedSecret, SecretRef, labels, programs::Program, raw};
+use super::{Check, NamedSecret, OpenApi, SecretRef, labels, programs::Program, raw};
 use crate::complaint::Complaint;
 use gnomon_access::{AuthConfig, Policy};
 use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits, upstream::Transport};
@@ -37,6 +37,8 @@ pub enum At {
     Url(String),
     /// Here: it is run.
     Program(Box<Program>),
+    /// An HTTP API that a document describes.
+    Api(Box<OpenApi>),
 }
 
 /// A portal.
@@ -111,7 +113,8 @@ impl Server {
     pub fn place(&self) -> Option<(String, u16)> {
         match &self.at {
             At::Url(url) => place(url),
-            At::Program(_) => None,
+            // An API is no MCP server: what is found at its address is not what the portal offers.
+            At::Program(_) | At::Api(_) => None,
         }
     }
 
@@ -125,6 +128,11 @@ impl Server {
             At::Url(url) => url,
             At::Program(program) => {
                 let mut shown = program.to_json();
+                shown["id"] = self.id.as_str().into();
+                return self.labelled(shown);
+            }
+            At::Api(api) => {
+                let mut shown = api.to_json(self.bearer.as_ref(), &self.headers);
                 shown["id"] = self.id.as_str().into();
                 return self.labelled(shown);
             }
@@ -251,7 +259,7 @@ impl Check<'_> {
         known
     }
 
-    /// A server has a URL or is a program, and the keys that go with that.
+    /// A server has a URL, is a program, or has a document, and the keys that go with that.
     fn at(&mut self, server: &mut raw::Server) -> Option<At> {
         let (id, place) = (&server.id.value, server.id.referenced);
         let program = raw::ServerProgram {
@@ -266,9 +274,19 @@ impl Check<'_> {
             confine: server.confine.take(),
             limits: std::mem::take(&mut server.limits),
         };
+        if let Some(api) = server.openapi.take() {
+            if server.url.is_some() || !program.command.is_empty() {
+                return self.refused(place, format!("the server `{id}` has `openapi` and a `url` or `command`; remove one"));
+            }
+            if program.is_said() || server.transport.is_some() {
+                let cause = format!("the server `{id}` has `openapi`: `transport` and what programs may do do not belong there");
+                return self.refused(place, cause);
+            }
+            return self.openapi(place, api.value).map(|api| At::Api(Box::new(api)));
+        }
         match (server.url.take(), program.command.is_empty()) {
             (Some(_), false) => self.refused(place, format!("the server `{id}` has a `url` and a `command`; remove one")),
-            (None, true) => self.refused(place, format!("the server `{id}` has neither `url` nor `command`; add one")),
+            (None, true) => self.refused(place, format!("the server `{id}` has none of `url`, `command` and `openapi`; add one")),
             (Some(url), true) => {
                 if program.is_said() {
                     return self.refused(place, format!("the server `{id}` has a `url`: what programs may do does not belong there"));

@@ -160,6 +160,8 @@ pub struct Server {
     #[serde(default)]
     pub auth: ServerAuth,
     #[serde(default)]
+    pub openapi: Option<Spanned<OpenApi>>,
+    #[serde(default)]
     pub command: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub pin: Option<Spanned<Pin>>,
@@ -199,6 +201,22 @@ pub struct Label {
     pub alias: Option<Spanned<String>>,
     pub description: Option<Spanned<String>>,
     pub enabled: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenApi {
+    pub file: String,
+    #[serde(default)]
+    pub sha256: Option<Spanned<String>>,
+    #[serde(default)]
+    pub base: Option<Spanned<String>>,
+    #[serde(default)]
+    pub allow: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub writes: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub credentials: BTreeMap<String, Spanned<String>>,
 }
 
 /// What a server is told that is a program.

@@ -11,6 +11,10 @@ fn refusal(text: &str) -> String {
 
 /// One line of YAML (flow style) that sets one key of the table.
 fn setting(path: &str, sample: &str) -> String {
+    if let Some(key) = path.strip_prefix("servers[].openapi.") {
+        let file = if key == "file" { "" } else { "file: a.json, " };
+        return format!("{{servers: [{{id: shop, openapi: {{{file}{key}: {sample}}}}}]}}");
+    }
     match path.split_once("[].") {
         // What must stand beside a key of a list's entry.
         Some((list, key)) => {
@@ -267,7 +271,7 @@ fn a_server_that_is_a_program_is_read_and_shown_as_it_was_written() {
 #[test]
 fn what_is_wrong_with_a_program_is_told_with_its_place() {
     for (server, cause) in [
-        ("{id: a}", "the server `a` has neither `url` nor `command`; add one"),
+        ("{id: a}", "the server `a` has none of `url`, `command` and `openapi`; add one"),
         ("{id: a, url: 'https://a.example', command: [/b]}", "the server `a` has a `url` and a `command`; remove one"),
         ("{id: a, url: 'https://a.example', network: none}", "the server `a` has a `url`: what programs may do does not belong there"),
         ("{id: a, command: [/b], auth: {bearer: 'env:X'}}", "`a` gets its secrets by `env`"),
@@ -299,6 +303,45 @@ fn what_is_wrong_with_a_program_is_told_with_its_place() {
         "{id: a, command: [uv, run, y], pin: {package: 'y@1.0.0', lockfile: uv.lock}}",
     ] {
         parse(&format!("servers:\n  - {good}\n")).unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_is_an_api_is_read_and_shown_as_it_was_written() {
+    let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let text = format!(
+        "servers:\n  - {{id: shop, openapi: {{file: openapi/shop.json, sha256: {digest}, base: 'https://api.example/v1', allow: [get*],\n     \
+         writes: ['POST /items'], credentials: {{key: 'file:key'}}}}, auth: {{bearer: 'env:T', headers: ['X-A=env:A']}}}}\n"
+    );
+    let config = parse(&text).unwrap();
+    let At::Api(api) = &config.servers[0].at else { panic!("no API") };
+    assert_eq!(api.file, Path::new("/etc/gnomon/openapi/shop.json"));
+    assert_eq!(config.secret_files, [PathBuf::from("/etc/gnomon/key")]);
+    let shown = config.to_json();
+    assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);
+    let plain = parse("servers: [{id: shop, openapi: {file: a.yml}}]\n").unwrap().to_json();
+    assert_eq!(parse(&plain.to_string()).unwrap().to_json(), plain);
+}
+
+#[test]
+fn what_is_wrong_with_an_api_is_told_with_its_place() {
+    for (server, cause) in [
+        ("{id: a, openapi: {}}", "the key `file` is missing here; add it"),
+        ("{id: a, openapi: {file: a.yml, wirtes: [x]}}", "unknown key `wirtes`; did you mean `writes`?"),
+        ("{id: a, openapi: {file: a.yml}, url: 'https://a.example'}", "the server `a` has `openapi` and a `url` or `command`; remove one"),
+        ("{id: a, openapi: {file: a.yml}, transport: sse}", "`transport` and what programs may do do not belong there"),
+        ("{id: a, openapi: {file: a.yml}, network: none}", "`transport` and what programs may do do not belong there"),
+        ("{id: a, openapi: {file: a.yml, sha256: abc}}", "`abc` is not a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it"),
+        ("{id: a, openapi: {file: a.yml, base: /v1}}", "`base` cannot be used: it is no URL"),
+        ("{id: a, openapi: {file: a.yml, base: 'https://u:hunter2@a.example'}}", "it holds credentials, which do not belong into a URL"),
+        ("{id: a, openapi: {file: a.yml, writes: ['']}}", "a pattern has 1 to 256 bytes: a tool's name, or `METHOD /path`, with `*`"),
+        ("{id: a, openapi: {file: a.yml, credentials: {key: hunter2}}}", "not the secret itself"),
+    ] {
+        let error = refusal(&format!("servers:\n  - {server}\n"));
+        assert!(
+            error.starts_with("/etc/gnomon/gnomon.yml:2:") && error.ends_with(cause) && !error.contains("hunter2"),
+            "{server}: {error}"
+        );
     }
 }
 

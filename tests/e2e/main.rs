@@ -4,6 +4,7 @@
 
 mod alerts;
 mod answers;
+mod apis;
 mod bodies;
 mod confined;
 mod containers;

@@ -1,0 +1,92 @@
+//! Servers that are HTTP APIs: their documents, read and held to their pins, and what is offered of them.
+
+use crate::{
+    complaint::Complaint,
+    config::{OpenApi, Server},
+};
+use anyhow::Result;
+use gnomon_confine::Digest;
+use gnomon_openapi::{ImportError, Imported, MAX_BYTES, Options, import};
+use gnomon_portal::upstream::{Api, ApiOptions, Selection, http::ServerPools};
+use std::{fs::File, io::Read, path::Path, sync::Arc};
+
+/// Longest name of a tool as clients see it, bytes: some take no more.
+const LONGEST_NAME: usize = 64;
+
+/// What an import goes by for the server of this id.
+pub fn options<'a>(id: &str, base: Option<&'a str>) -> Options<'a> {
+    Options { longest_name: LONGEST_NAME - id.len() - 1, base, here: None }
+}
+
+/// Reads a document, within its bound.
+///
+/// # Errors
+/// It cannot be read, or is too large.
+pub fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| {
+        Complaint::unreadable(format_args!("the document {}", path.display()), path, &error, "`gnomon server add --openapi` stores one")
+    })?;
+    if bytes.len() > MAX_BYTES {
+        return Err(Complaint::input(format!("the document {} has more than {MAX_BYTES} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// The digest of a document.
+///
+/// # Errors
+/// None in practice: what is read is in memory.
+pub fn digest(bytes: &[u8]) -> Result<Digest, Complaint> {
+    Digest::of(&mut &bytes[..]).map_err(Complaint::own)
+}
+
+/// A server's document, if it is the one that is pinned.
+///
+/// # Errors
+/// It cannot be read, is another one, or is no document.
+pub fn imported(id: &str, api: &OpenApi) -> Result<Imported, Complaint> {
+    let of_server = |cause: String| Complaint::input(format!("server `{id}`: {cause}"));
+    let bytes = read(&api.file)?;
+    let found = digest(&bytes)?;
+    match api.sha256 {
+        Some(pinned) if pinned != found => {
+            let cause = format!("{} is not the document that is pinned: its SHA-256 is {found}, not {pinned}", api.file.display());
+            return Err(of_server(cause).next("look at what changed in it, then write its SHA-256 into `openapi.sha256`"));
+        }
+        Some(_) => {}
+        None => {
+            tracing::warn!(server = %id, "its document is not pinned: whoever changes {} decides what is called; write sha256: {found}", api.file.display())
+        }
+    }
+    import(&bytes, options(id, api.base.as_deref())).map_err(|error| match error {
+        ImportError::NoServer | ImportError::NotEncrypted(_) => of_server(error.to_string()).next("add `openapi.base`"),
+        error => of_server(format!("{}: {error}", api.file.display())),
+    })
+}
+
+/// A server's API, ready to be called.
+///
+/// # Errors
+/// As [`imported`], or a credential that cannot be read or placed.
+pub fn api(server: &Server, api: &OpenApi, pools: &Arc<ServerPools>) -> Result<Arc<Api>, Complaint> {
+    let id = server.id.as_str();
+    let imported = imported(id, api)?;
+    let selection = Selection::new(&api.allow, &api.writes);
+    for pattern in selection.idle(&imported.operations) {
+        tracing::warn!(server = %id, "the pattern `{pattern}` fits no operation");
+    }
+    for refused in &imported.refused {
+        tracing::info!(server = %id, operation = %refused.place, "cannot be called: {}", refused.why);
+    }
+    if !imported.refused.is_empty() {
+        let (refused, all) = (imported.refused.len(), imported.refused.len() + imported.operations.len());
+        tracing::warn!(server = %id, "{refused} of {all} operations cannot be called; RUST_LOG=info names each with the reason");
+    }
+    let secrets = api.credentials.iter().map(|(name, secret)| Ok((name.clone(), secret.fetch()?)));
+    let secrets = secrets.collect::<Result<Vec<_>, Complaint>>()?;
+    let options = ApiOptions { id: id.into(), imported, selection, headers: server.credentials()?, secrets };
+    let api = Api::new(pools.clone(), options, Api::LIMITS);
+    api.map(Arc::new).map_err(|error| Complaint::input(format!("server `{id}`: {error}")))
+}
