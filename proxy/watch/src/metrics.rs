@@ -70,6 +70,9 @@ const STATES: [(FeatureState, &str); 4] = [
     (FeatureState::NotApplicable, "not_applicable"),
 ];
 
+/// The capabilities that the sensor can do without, as it names them among its features.
+const CAPABILITIES: [&str; 4] = ["cap_dac_read_search", "cap_sys_ptrace", "cap_sys_admin", "cap_dac_override"];
+
 /// Directions, as the program sees them.
 const SENT: &str = "sent";
 const RECEIVED: &str = "received";
@@ -254,7 +257,7 @@ impl WatchMetrics {
 }
 
 fn known_features() -> impl Iterator<Item = &'static str> {
-    ["cgroup2", "maps", "namespaced_owners", "cpu_bound"].into_iter().chain(Program::ALL.map(Program::name))
+    ["cgroup2", "maps", "namespaced_owners", "cpu_bound"].into_iter().chain(CAPABILITIES).chain(Program::ALL.map(Program::name))
 }
 
 /// An outcome as the sensor names it: `delivered`, or `fail_open_no_listener` with its reason.

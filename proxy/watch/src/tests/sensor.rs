@@ -70,11 +70,16 @@ async fn counters_become_series_and_names_that_nobody_knows_do_not() {
     assert_eq!(stage.metric(r#"gnomon_sensor_events_total{outcome="missed",program="gn_connect4"}"#), Some(1));
     let text = stage.recorder.metrics().render(&gnomon_ledger::LedgerCounts::default());
     assert!(!text.contains("gn_other") && !text.contains("a\\\"b"));
-    let features =
-        ["maps", "nonsense"].map(|name| Feature { name: Label::cut(name), state: FeatureState::Broken, reason: Name::default() });
+    let features = ["maps", "cap_sys_ptrace", "nonsense"].map(|name| Feature {
+        name: Label::cut(name),
+        state: FeatureState::Broken,
+        reason: Name::default(),
+    });
     stage.sensor.end.send(&ToProxy::Features { token: 2, features: List::cut(features) }, &[], SOON).unwrap();
     stage.metric_becomes(r#"gnomon_sensor_feature{feature="maps",state="broken"}"#, 1).await;
     assert_eq!(stage.metric(r#"gnomon_sensor_feature{feature="maps",state="ok"}"#), Some(0));
+    assert_eq!(stage.metric(r#"gnomon_sensor_feature{feature="cap_sys_ptrace",state="broken"}"#), Some(1));
+    assert_eq!(stage.metric(r#"gnomon_sensor_feature{feature="nonsense",state="broken"}"#), None);
     stage.end().await;
 }
 
