@@ -112,13 +112,13 @@ fn main() -> Result<ExitCode> {
 /// Until all servers are there.
 fn warm(coder: &mut Client) -> Result<()> {
     let all = (SERVERS * 20).to_string();
-    for _ in 0..100 {
+    for _ in 0..300 {
         if coder.run(SEARCH, "async () => (await codemode.tools()).length")?.0 == all {
             return expect(coder, EXECUTE, TRIVIAL, "2");
         }
         thread::sleep(Duration::from_millis(100));
     }
-    anyhow::bail!("not all servers came up")
+    anyhow::bail!("not all servers came up: {:?}", coder.run(SEARCH, "async () => (await codemode.tools()).length")?)
 }
 
 fn expect(coder: &mut Client, tool: &str, code: &str, result: &str) -> Result<()> {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use gnomon_bench::portal::{Client, Era};
+use gnomon_bench::tasks;
 use serde_json::{Value, json};
 
 #[path = "../../../proxy/openapi/tests/behaviour/generated.rs"]
@@ -31,7 +33,7 @@ const FORMS: [(&str, &str); 4] = [
 ];
 /// The servers: their ids, the scripts of their packages, what they are given, and what they ask for in their environment.
 const SERVERS: [(&str, &str, &[&str], &[&str]); 4] = [
-    ("filesystem", "server-filesystem", &["/tmp"], &[]),
+    ("filesystem", "server-filesystem", &["the folder of the tasks"], &[]),
     ("github", "server-github", &[], &["GITHUB_PERSONAL_ACCESS_TOKEN"]),
     ("slack", "server-slack", &[], &["SLACK_BOT_TOKEN", "SLACK_TEAM_ID"]),
     ("memory", "server-memory", &[], &[]),
@@ -50,7 +52,16 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let mut rows = Vec::new();
-    let real: Vec<Value> = SERVERS.iter().map(|server| program(&options.packages, server)).collect();
+    let folder = tempfile::tempdir()?;
+    // The server that reads it is a user of its own.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let mut real: Vec<Value> = SERVERS.iter().map(|server| program(&options.packages, server)).collect();
+    real[0]["command"][2] = folder.path().display().to_string().into();
+    let memory = folder.path().join("memory");
+    fs::create_dir(&memory)?;
+    fs::set_permissions(&memory, fs::Permissions::from_mode(0o777))?;
+    real[3]["env"]["MEMORY_FILE_PATH"] = memory.join("memory.jsonl").display().to_string().into();
+    real[3]["write"] = json!([memory]);
     let portal = Portal::start(&options.gnomon, real)?;
     let ready = Instant::now();
     // The servers are there when the list has grown to all of them.
@@ -68,6 +79,8 @@ fn main() -> Result<()> {
         rows.push((format!("{form}, 4 servers"), portal.tools(url)?));
     }
     let whole = count(&rows[0].1);
+    let coder = || Ok::<_, anyhow::Error>(Client::open(portal.port, FORMS[3].1, Era::Stateless)?.without_streams());
+    let costs = tasks::run(&mut Client::open(portal.port, FORMS[0].1, Era::Stateless)?.without_streams(), &mut coder()?, folder.path())?;
     drop(portal);
     for number in [40_usize, 400] {
         // Ten and a hundred of each; they are not reached, which changes nothing about what Code Mode shows.
@@ -89,6 +102,7 @@ fn main() -> Result<()> {
         let saved = 100.0 * (1.0 - tokens as f64 / whole.1 as f64);
         println!("{form:<28} {:>6} {bytes:>9} {tokens:>14} {saved:>8.1}%", tools.as_array().map_or(0, Vec::len));
     }
+    tasks::show(&costs)?;
     let (bytes, schemas) = count(&all);
     println!("{:<28} {operations:>6} {bytes:>9} {schemas:>14}", "the operations as tools");
     let code: Vec<usize> = rows.iter().filter(|(form, _)| form.starts_with("Code")).map(|(_, tools)| count(tools).1).collect();
@@ -140,6 +154,7 @@ impl Portal {
             // Most of these servers are not there, which is no news here.
             .env("RUST_LOG", "error")
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .with_context(|| gnomon.display().to_string())?;
         let begun = Instant::now();
