@@ -49,33 +49,22 @@ impl Portal {
             Ok(session) => session,
             Err(response) => return response,
         };
+        let whose = Whose {
+            caller: &caller,
+            client: &session.client,
+            agent: headers.get(USER_AGENT),
+            execution: None,
+            program: program.as_deref(),
+        };
         match message {
+            Message::Notification(notification) => self.session_notification(&session, whose, notification).await,
+            Message::Response(response) => session.answered(whose, response).await,
             Message::Request(request) => {
-                self.session_request(Asker { caller, offer, program }, session, (headers.get(USER_AGENT).cloned(), request), accepts).await
-            }
-            Message::Notification(notification) => {
-                let whose = Whose {
-                    caller: &caller,
-                    client: &session.client,
-                    agent: headers.get(USER_AGENT),
-                    execution: None,
-                    program: program.as_deref(),
-                };
-                self.session_notification(&session, whose, notification).await;
-                plain(StatusCode::ACCEPTED, "")
-            }
-            Message::Response(response) => {
-                let whose = Whose {
-                    caller: &caller,
-                    client: &session.client,
-                    agent: headers.get(USER_AGENT),
-                    execution: None,
-                    program: program.as_deref(),
-                };
-                session.answered(whose, response).await;
-                plain(StatusCode::ACCEPTED, "")
+                let asked = (headers.get(USER_AGENT).cloned(), request);
+                return self.session_request(Asker { caller, offer, program }, session, asked, accepts).await;
             }
         }
+        plain(StatusCode::ACCEPTED, "")
     }
 
     /// The session that a request names.
