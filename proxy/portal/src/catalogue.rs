@@ -1,6 +1,10 @@
 //! What servers offer: tools, prompts, resources and templates, each entry as the server wrote it.
 
-use crate::{members::Members, mirror::Mirrored, rpc::RpcError};
+use crate::{
+    members::Members,
+    mirror::{self, Mirrored, Unusable},
+    rpc::RpcError,
+};
 use bytes::Bytes;
 use gnomon_access::{Capability, Hints};
 use serde_json::{Value, value::RawValue};
@@ -172,7 +176,7 @@ impl Entry {
             Checks {
                 input: input.and_then(validator),
                 output: tool.get("outputSchema").filter(|_| self.origin == Origin::Server).and_then(validator),
-                mirrored: input.map(crate::mirror::annotations).unwrap_or_default(),
+                mirrored: input.and_then(|input| mirror::annotations(input).ok()).unwrap_or_default(),
             }
         })
     }
@@ -181,6 +185,15 @@ impl Entry {
     #[must_use]
     pub fn mirrored(&self) -> &[Mirrored] {
         &self.checks().mirrored
+    }
+
+    /// Why clients of the stateless era may not use the tool, if so: it says wrongly which arguments headers mirror.
+    #[must_use]
+    pub fn unusable(&self) -> Option<Unusable> {
+        // Most tools have none.
+        memchr::memmem::find(&self.text, b"x-mcp-header")?;
+        let tool: Value = serde_json::from_slice(&self.text).ok()?;
+        mirror::annotations(tool.get("inputSchema")?).err()
     }
 
     /// Whether arguments are checked at all.

@@ -64,31 +64,51 @@ pub fn agrees(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<(), 
     }
 }
 
-/// The mirrored arguments of a tool, by its input schema. Those that the specification does not allow are left out.
-#[must_use]
-pub fn annotations(schema: &Value) -> Vec<Mirrored> {
+/// The mirrored arguments of a tool, by its input schema.
+///
+/// # Errors
+/// What is annotated as the specification does not allow it: clients must not use such a tool.
+pub fn annotations(schema: &Value) -> Result<Vec<Mirrored>, Unusable> {
     let mut found = Vec::new();
-    collect(schema, &mut Vec::new(), &mut found);
-    found
+    collect(schema, &mut Vec::new(), &mut found)?;
+    Ok(found)
 }
 
-fn collect(schema: &Value, path: &mut Vec<SmolStr>, found: &mut Vec<Mirrored>) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+/// What a tool's `x-mcp-header` may not be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`x-mcp-header` of `{property}` {why}")]
+pub struct Unusable {
+    property: SmolStr,
+    why: &'static str,
+}
+
+fn collect(schema: &Value, path: &mut Vec<SmolStr>, found: &mut Vec<Mirrored>) -> Result<(), Unusable> {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Ok(()) };
     for (name, property) in properties {
-        if path.len() == DEEPEST || found.len() == MOST {
-            return;
+        let refused = |why| Unusable { property: name.chars().take(64).collect(), why };
+        if path.len() == DEEPEST {
+            return Ok(());
         }
         path.push(SmolStr::new(name));
-        let primitive = matches!(property.get("type").and_then(Value::as_str), Some("string" | "integer" | "boolean"));
-        if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str).filter(|header| primitive && !header.is_empty())
-            && let Ok(header) = HeaderName::from_bytes(format!("{PARAM_PREFIX}{header}").as_bytes())
-            && found.iter().all(|other| other.header != header)
-        {
+        if let Some(header) = property.get("x-mcp-header") {
+            let header = header.as_str().filter(|header| !header.is_empty()).ok_or_else(|| refused("is no name"))?;
+            let header = HeaderName::from_bytes(format!("{PARAM_PREFIX}{header}").as_bytes());
+            let header = header.map_err(|_| refused("has characters that no header's name may have"))?;
+            if !matches!(property.get("type").and_then(Value::as_str), Some("string" | "integer" | "boolean")) {
+                return Err(refused("stands at what is no string, integer or boolean"));
+            }
+            if found.iter().any(|other| other.header == header) {
+                return Err(refused("stands at another property as well"));
+            }
+            if found.len() == MOST {
+                return Err(refused("is one too many"));
+            }
             found.push(Mirrored { header, path: path.clone() });
         }
-        collect(property, path, found);
+        collect(property, path, found)?;
         path.pop();
     }
+    Ok(())
 }
 
 impl Mirrored {
@@ -151,13 +171,33 @@ mod tests {
     }
 
     #[test]
+    fn annotations_that_the_specification_does_not_allow_are_refused() {
+        let one = |kind: &str, header: Value| json!({"properties": {"p": {"type": kind, "x-mcp-header": header}}});
+        assert!(annotations(&one("string", json!("Region"))).is_ok());
+        for schema in [
+            one("string", json!("")),
+            one("string", json!(7)),
+            one("string", json!("a b")),
+            one("string", json!("a:b")),
+            one("string", json!("größe")),
+            one("string", json!("a\u{1}")),
+            one("object", json!("A")),
+            one("array", json!("A")),
+            one("null", json!("A")),
+            one("number", json!("A")),
+            json!({"properties": {"p": {"type": "string", "x-mcp-header": "A"}, "q": {"type": "string", "x-mcp-header": "a"}}}),
+        ] {
+            assert!(annotations(&schema).is_err(), "{schema}");
+        }
+    }
+
+    #[test]
     fn a_mirrored_argument_must_be_said_alike_and_only_where_it_is_there() {
         let schema = json!({"properties": {
             "region": {"type": "string", "x-mcp-header": "Region"},
             "inner": {"type": "object", "properties": {"n": {"type": "integer", "x-mcp-header": "N"}}},
-            "list": {"type": "array", "x-mcp-header": "List"},
         }});
-        let mirrored = annotations(&schema);
+        let mirrored = annotations(&schema).unwrap();
         assert_eq!(mirrored.len(), 2);
         let arguments = json!({"region": "eu", "inner": {"n": 5}});
         let mut headers = HeaderMap::new();

@@ -10,6 +10,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import client_suite  # noqa: E402
 import clients  # noqa: E402
 import conformance  # noqa: E402
 import eras  # noqa: E402
@@ -92,6 +93,7 @@ def main():
     modules = arguments.modules.resolve()
     conform(results, modules, arguments.gnomon, arguments.direct)
     if not arguments.direct:
+        client_suite.run_all(results, modules, arguments.gnomon)
         streams.run_all(results, modules, arguments.gnomon)
         eras.run_all(results, arguments.gnomon)
         failures.run_all(results, arguments.gnomon)

@@ -312,7 +312,16 @@ impl Upstream {
                 break;
             }
         }
-        let entries = Page::joined(pages);
+        let mut entries = Page::joined(pages);
+        if kind == Kind::Tool && matches!(own, Own::Modern(_)) {
+            entries.retain(|entry| match entry.unusable() {
+                None => true,
+                Some(why) => {
+                    tracing::warn!(server = %self.id, tool = %entry.name, "not offered: {why}");
+                    false
+                }
+            });
+        }
         let old = self.lists.load();
         let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(&entries).all(|(old, new)| old.text == new.text);
         if let Some(judge) = &self.judge {
