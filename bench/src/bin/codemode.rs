@@ -47,7 +47,12 @@ fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let beside = std::env::current_exe()?.parent().context("no folder")?.to_owned();
     let dir = tempfile::tempdir()?;
-    let ports = (0..SERVERS).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+    // Of so many free ports some come twice.
+    let mut free = std::collections::BTreeSet::new();
+    while free.len() < SERVERS {
+        free.insert(free_port()?);
+    }
+    let ports: Vec<u16> = free.into_iter().collect();
     let programs = Programs {
         gnomon: options.gnomon.clone(),
         upstream: beside.join("portal_upstream"),
