@@ -1,5 +1,5 @@
 //! What gnomon's inline proxy costs, measured beside a floor and a peer in one run; and what its sensor costs, measured
-//! with it and without ([`sensor`]). Of the proxy:
+//! on connections that are observed and on others, in turns ([`sensor`]). Of the proxy:
 //!
 //! Absolute rates on a shared machine say little, so every judgement here is a *ratio* to
 //! `floor-http`, the least an HTTP-aware intercepting proxy can do, taken in the same round and

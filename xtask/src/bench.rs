@@ -18,7 +18,7 @@ use crate::{build_gnomon_to_ship, cargo, pass_on, root, run, target_dir};
 pub enum Bench {
     /// The inline proxy: CPU per request, new connections, streaming, memory
     Intercept(Intercept),
-    /// The sensor: loads with and without it, kernel time per connection, owner lookups, memory. Needs root and cgroup2
+    /// The sensor: observed connections beside others, kernel time per connection, owner lookups, memory. Needs root and cgroup2
     Sensor(Sensor),
     /// What redirecting adds until a program hears a server that speaks first. Needs root and cgroup2
     ServerFirst(ServerFirst),
@@ -68,15 +68,12 @@ pub struct Codemode {
 /// Options of the sensor bench; those left out take the bench's own defaults.
 #[derive(Args)]
 pub struct Sensor {
-    /// How often the loads are run with the sensor and without it
+    /// How often each kind of block has its turns
     #[arg(long)]
     rounds: Option<u32>,
-    /// Length of a load, seconds
+    /// Length of the loads that show what being attached costs everybody else, seconds
     #[arg(long)]
     secs: Option<f64>,
-    /// Observe the loads' server as well
-    #[arg(long)]
-    both_ends: bool,
     /// Measure this gnomon instead of building one
     #[arg(long)]
     gnomon: Option<PathBuf>,
@@ -163,10 +160,7 @@ impl Intercept {
 
 impl Sensor {
     fn flags(&self) -> Vec<String> {
-        let mut given =
-            flags([("--rounds", self.rounds.map(|rounds| rounds.to_string())), ("--secs", self.secs.map(|secs| secs.to_string()))]);
-        given.extend(self.both_ends.then(|| "--both-ends".to_owned()));
-        given
+        flags([("--rounds", self.rounds.map(|rounds| rounds.to_string())), ("--secs", self.secs.map(|secs| secs.to_string()))])
     }
 }
 

@@ -1,5 +1,6 @@
-//! The sensor bench: the same loads with the sensor attached and without it, in turns; what its programs take of each
-//! connection; what asking for an owner takes; what it weighs. `cargo xtask bench sensor` builds everything and calls this.
+//! The sensor bench: what connections cost that are observed beside others that are not, in turns of milliseconds; what
+//! being attached costs everybody else; what the programs take of each connection; what asking for an owner takes; what
+//! the sensor weighs. `cargo xtask bench sensor` builds everything and calls this.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,7 +14,7 @@ use clap::Parser;
 use gnomon_bench::contender::{Process, free_port};
 use gnomon_bench::report::Spread;
 use gnomon_bench::sensor::paired::{Median, ratio};
-use gnomon_bench::sensor::{Bound, Cgroups, Gate, Loads, Measured, Order, Programs, RunTime, Sensor};
+use gnomon_bench::sensor::{Bound, Cgroups, Compared, Gate, Kind, Loads, Measured, Order, Place, Programs, RunTime, Sensor, Turns};
 use gnomon_bench::{measure, pki};
 use gnomon_sensor::owner_of;
 
@@ -23,6 +24,8 @@ const COUNTED: u32 = 2000;
 const COUNTS: usize = 5;
 /// Connections whose owner is asked for.
 const ASKED: u32 = 3000;
+/// Rounds with the sensor attached and without it.
+const ATTACHED: u32 = 14;
 /// How long before a load nothing was attached or detached, which patches the kernel's code and frees what it had.
 const SETTLED: Duration = Duration::from_millis(500);
 /// The explicit proxy's port while nobody asks it: that of nobody here.
@@ -40,15 +43,12 @@ struct Args {
     /// The gnomon binary to measure.
     #[arg(long)]
     gnomon: PathBuf,
-    /// How often the loads are run with the sensor and without it.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// How often the kinds of blocks have their turns, each with sets of sockets of its own.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Length of a load, seconds.
-    #[arg(long, default_value_t = 1.0)]
+    /// Length of the loads that show what being attached costs everybody else, seconds.
+    #[arg(long, default_value_t = 0.5)]
     secs: f64,
-    /// Observe the loads' server as well, as on a host that talks to itself: its packets are looked at too.
-    #[arg(long)]
-    both_ends: bool,
 }
 
 fn main() -> Result<ExitCode> {
@@ -59,7 +59,8 @@ fn main() -> Result<ExitCode> {
     // Made first, so that it is removed last.
     let cgroups = Cgroups::enter()?;
     let mut stage = Stage::set(&args, &cgroups)?;
-    let mut gates = stage.beside(args.rounds, Duration::from_secs_f64(args.secs))?;
+    let mut gates = stage.turns(args.rounds)?;
+    stage.attached(Duration::from_secs_f64(args.secs))?;
     gates.extend(stage.alone()?);
     println!("\nmachine at the end: {}", measure::machine());
     println!("\n## Gates\n");
@@ -82,19 +83,9 @@ const WHATS: [fn(&[Rate; 2]) -> f64; 4] =
 
 /// One quantity, round by round.
 #[derive(Default)]
-struct Turns {
+struct Turned {
     ratios: Vec<f64>,
     controls: Vec<f64>,
-}
-
-impl Turns {
-    fn last(&self) -> f64 {
-        self.ratios.last().copied().unwrap_or(f64::NAN)
-    }
-
-    fn measured(&self) -> Measured {
-        Measured::Paired { ratio: Median::of(&self.ratios), control: Median::of(&self.controls) }
-    }
 }
 
 /// What a run needs. Upstream and loads are the same processes with and without the sensor.
@@ -102,7 +93,6 @@ struct Stage<'a> {
     gnomon: &'a Path,
     cgroups: &'a Cgroups,
     loads: Loads,
-    observed: &'static str,
     upstream: Process,
     _dir: tempfile::TempDir,
 }
@@ -117,25 +107,56 @@ impl<'a> Stage<'a> {
         let upstream_args =
             ["--port".into(), port.to_string().into(), "--cert".into(), leaf.cert.clone().into(), "--key".into(), leaf.key.clone().into()];
         // The sensor is about connections that leave; their servers are elsewhere.
-        let home = if args.both_ends { cgroups.load() } else { cgroups.own() };
-        let upstream = Process::start_in(Some(&home), &programs.join("upstream"), &upstream_args, port, dir.path())?;
-        let mut loads = Loads::start(&programs.join("sensor_load"), &cgroups.load(), port, &pki.upstream_ca.cert)?;
+        let upstream = Process::start_in(Some(&cgroups.own()), &programs.join("upstream"), &upstream_args, port, dir.path())?;
+        let mut loads = Loads::start(&programs.join("sensor_load"), cgroups, (upstream.pid(), port), &pki.upstream_ca.cert)?;
         for order in [Order::Kept, Order::New] {
             loads.run(order(Duration::from_millis(300))).context("the loads do not work")?;
         }
-        let observed = if args.both_ends { "both ends observed" } else { "the client observed" };
-        Ok(Self { gnomon: &args.gnomon, cgroups, loads, observed, upstream, _dir: dir })
+        Ok(Self { gnomon: &args.gnomon, cgroups, loads, upstream, _dir: dir })
     }
 
-    /// The same loads with and without the sensor. A round is two blocks with it between two without, and two more without
-    /// between two without, of which one is shared: the control.
-    fn beside(&mut self, rounds: u32, length: Duration) -> Result<Vec<Gate>> {
-        let mut turns: [Turns; 4] = Default::default();
-        println!("\n| round | kept/s without | with | × | per CPU s × | handshakes/s without | with | × | per CPU s × |");
-        println!("|---|---|---|---|---|---|---|---|---|");
-        for round in 0..rounds {
+    /// Sockets that are observed beside others that are not, while the sensor runs all the time.
+    fn turns(&mut self, rounds: u32) -> Result<Vec<Gate>> {
+        let sensor = Sensor::start(self.gnomon, self.cgroups, ELSEWHERE)?;
+        std::thread::sleep(SETTLED);
+        let mut all = Kind::ALL.map(Compared::new);
+        for _ in 0..rounds {
+            for compared in &mut all {
+                for inner in [Place::Observed, Place::Aside] {
+                    compared.add(inner, self.loads.turns(Turns { kind: compared.kind(), inner })?);
+                }
+            }
+        }
+        for (compared, order) in all.iter_mut().zip([Order::Kept, Order::New]) {
+            let before = self.cpu(&sensor)?;
+            let done = self.loads.run(order(AT_ONCE))?;
+            let cpu = self.cpu(&sensor)?.since(before);
+            compared.charge((cpu.reader + cpu.sensor).div_f64(done.count as f64));
+        }
+        sensor.finish()?;
+        println!("\n{}", Compared::HEADS);
+        for compared in &all {
+            println!("{}", compared.row());
+        }
+        let [kept, new, _] = &all;
+        let gate = |what, bound, measured| Gate { what, bound: Bound::AtLeast(bound), measured };
+        Ok(vec![
+            gate("keep-alive HTTPS requests/s, × unobserved", 0.99, kept.per_second()),
+            gate("keep-alive HTTPS requests per CPU second, × unobserved", 0.99, kept.per_cpu_second()),
+            gate("TLS handshakes/s, × unobserved", 0.98, new.per_second()),
+            gate("TLS handshakes per CPU second, × unobserved", 0.98, new.per_cpu_second()),
+        ])
+    }
+
+    /// What is left for those who are not observed while the sensor is attached elsewhere. A round is two blocks with it
+    /// between two without, and two more without between two without, of which one is shared: the control. Attaching takes
+    /// its time, so these turns are long, and the machine changes meanwhile: no gate.
+    fn attached(&mut self, length: Duration) -> Result<()> {
+        self.loads.run(Order::Enter(Place::Apart))?;
+        let mut turns: [Turned; 4] = Default::default();
+        for _ in 0..ATTACHED {
             let first = self.rates(length, None)?;
-            let with = self.rates_observed(length)?;
+            let with = self.rates_attached(length)?;
             let [second, third, fourth, fifth] = [(); 4].map(|()| self.rates(length, None));
             let [second, third, fourth, fifth] = [second?, third?, fourth?, fifth?];
             for (turns, what) in turns.iter_mut().zip(WHATS) {
@@ -143,29 +164,16 @@ impl<'a> Stage<'a> {
                 turns.ratios.push(ratio(with.map(|rates| what(&rates)), [first, second]));
                 turns.controls.push(ratio([third, fourth], [second, fifth]));
             }
-            let [kept, kept_cpu, new, new_cpu] = &turns;
-            println!(
-                "| {} | {:.0} | {:.0} | {:.3} | {:.3} | {:.0} | {:.0} | {:.3} | {:.3} |",
-                round + 1,
-                (first[0].per_second + second[0].per_second) / 2.0,
-                (with[0][0].per_second + with[1][0].per_second) / 2.0,
-                kept.last(),
-                kept_cpu.last(),
-                (first[1].per_second + second[1].per_second) / 2.0,
-                (with[0][1].per_second + with[1][1].per_second) / 2.0,
-                new.last(),
-                new_cpu.last(),
-            );
         }
-        let gates = [
-            ("keep-alive HTTPS requests/s, × without the sensor", 0.99),
-            ("keep-alive HTTPS requests per CPU second, × without the sensor", 0.99),
-            ("TLS handshakes/s, × without the sensor", 0.98),
-            ("TLS handshakes per CPU second, × without the sensor", 0.98),
-        ];
-        let gate =
-            |(turns, (what, bound)): (&Turns, (&'static str, f64))| Gate { what, bound: Bound::AtLeast(bound), measured: turns.measured() };
-        Ok(turns.iter().zip(gates).map(gate).collect())
+        self.loads.run(Order::Enter(Place::Observed))?;
+        println!("\n| not observed, while the sensor is attached | × without it | nothing against nothing |\n|---|---|---|");
+        let names = ["keep-alive requests/s", "the same per CPU second", "handshakes/s", "the same per CPU second"];
+        for (name, turns) in names.iter().zip(&turns) {
+            if let (Some(ratio), Some(control)) = (Median::of(&turns.ratios), Median::of(&turns.controls)) {
+                println!("| {name} | {ratio} | {control} |");
+            }
+        }
+        Ok(())
     }
 
     /// Both loads, with the CPU time of everyone who takes part: client, server, sensor, and us, who read the ring.
@@ -182,10 +190,10 @@ impl<'a> Stage<'a> {
         Ok([rate(Order::Kept(length))?, rate(Order::New(length))?])
     }
 
-    fn rates_observed(&mut self, length: Duration) -> Result<[[Rate; 2]; 2]> {
-        let sensor = Sensor::start(self.gnomon, self.cgroups, ELSEWHERE)?;
+    fn rates_attached(&mut self, length: Duration) -> Result<[[Rate; 2]; 2]> {
+        let mut sensor = Sensor::start(self.gnomon, self.cgroups, ELSEWHERE)?;
         let rates = [self.rates(length, Some(&sensor))?, self.rates(length, Some(&sensor))?];
-        sensor.finish()?;
+        sensor.still_runs()?;
         Ok(rates)
     }
 
@@ -250,8 +258,7 @@ impl<'a> Stage<'a> {
             let (kernel, count) = (Duration::from_nanos(nanos), done.count.max(1) as f64);
             let micros = |time: Duration| time.as_secs_f64() * 1e6 / count;
             remarks.push(format!(
-                "per {per}, {}: client and server {:.1} µs of CPU, of which the kernel half {:.2} µs ({OF_A_PACKET} {:.2}); beside it the reader of the ring {:.2} µs and the sensor {:.2} µs",
-                self.observed,
+                "per {per}: client and server {:.1} µs of CPU, of which the kernel half {:.2} µs ({OF_A_PACKET} {:.2}); beside it the reader of the ring {:.2} µs and the sensor {:.2} µs",
                 micros(cpu.load),
                 micros(kernel),
                 micros(Duration::from_nanos(packets.nanos)),

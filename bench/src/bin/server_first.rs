@@ -13,7 +13,7 @@ use clap::Parser;
 use gnomon_bench::contender::free_port;
 use gnomon_bench::measure;
 use gnomon_bench::report::Spread;
-use gnomon_bench::sensor::{Bound, Cgroups, Gate, Measured, in_cgroup};
+use gnomon_bench::sensor::{Bound, Cgroups, Gate, Measured, Place, in_cgroup};
 
 /// Connections in a row, before the other way has its turn.
 const TURN: usize = 10;
@@ -52,8 +52,8 @@ fn measure_ways(gnomon: &Path, rounds: u32) -> Result<ExitCode> {
     let cgroups = Cgroups::enter()?;
     let dir = tempfile::tempdir()?;
     let gnomon_runs = Gnomon::start(gnomon, &cgroups, dir.path())?;
-    let mut direct = Program::start(in_cgroup(&cgroups.load(), &std::env::current_exe()?))?;
-    let mut under = in_cgroup(&cgroups.load(), gnomon);
+    let mut direct = Program::start(in_cgroup(&cgroups.at(Place::Observed), &std::env::current_exe()?))?;
+    let mut under = in_cgroup(&cgroups.at(Place::Observed), gnomon);
     under.arg("exec").arg("--exec-socket").arg(gnomon_runs.socket()).arg("--").arg(std::env::current_exe()?);
     let mut redirected = Program::start(under)?;
 
@@ -137,7 +137,7 @@ impl Gnomon {
         let [proxy, metrics] = [free_port()?, free_port()?];
         let mut command = in_cgroup(&cgroups.own(), gnomon);
         command.args(["run", "--listen", &format!("127.0.0.1:{proxy}"), "--metrics", &format!("127.0.0.1:{metrics}")]);
-        command.arg("--state-dir").arg(dir.join("state")).arg("--sensor").arg(cgroups.load());
+        command.arg("--state-dir").arg(dir.join("state")).arg("--sensor").arg(cgroups.at(Place::Observed));
         command.arg("--exec-socket").arg(dir.join("run/exec.sock"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(dir.join("log"))?);
         let mut process = command.spawn().context("starting gnomon")?;
@@ -157,7 +157,7 @@ impl Gnomon {
     /// Waits until it has removed the scope of the program, and asks it to end.
     fn finish(mut self, cgroups: &Cgroups) -> Result<()> {
         let end = Instant::now() + PATIENCE;
-        while std::fs::read_dir(cgroups.load())?.flatten().any(|entry| entry.path().is_dir()) && Instant::now() < end {
+        while std::fs::read_dir(cgroups.at(Place::Observed))?.flatten().any(|entry| entry.path().is_dir()) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
         }
         Command::new("kill").arg(self.process.id().to_string()).status().context("asking gnomon to end")?;

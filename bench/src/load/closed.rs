@@ -102,11 +102,10 @@ pub async fn run_closed_loop(route: &Route, load: ClosedLoop, length: Duration) 
     let start = Instant::now();
     let mut clients = tokio::task::JoinSet::new();
     for index in 0..load.clients.0 {
-        let connection = match &shared {
-            Some(Connection::Http2(sender)) => Some(Connection::Http2(sender.clone())),
-            _ => None,
-        };
-        let client = Client { route: route.clone(), load, index, connection };
+        let mut client = Client::new(route, load, index);
+        if let Some(Connection::Http2(sender)) = &shared {
+            client.connection = Some(Connection::Http2(sender.clone()));
+        }
         clients.spawn(client.run(start + length));
     }
     let mut total = Outcome::default();
@@ -119,27 +118,29 @@ pub async fn run_closed_loop(route: &Route, load: ClosedLoop, length: Duration) 
     Ok(total)
 }
 
-struct Client {
+/// One of the clients of a load.
+pub(super) struct Client {
     route: Route,
     load: ClosedLoop,
     index: usize,
+    body: BodyText,
     connection: Option<Connection>,
 }
 
 impl Client {
+    /// One that has no connection yet. `index` tells its requests from those of the others.
+    pub(super) fn new(route: &Route, load: ClosedLoop, index: usize) -> Self {
+        Self { route: route.clone(), load, index, body: BodyText::new(load.payload), connection: None }
+    }
+
     async fn run(mut self, end: Instant) -> Outcome {
         let mut outcome = Outcome::default();
-        let body = BodyText::new(self.load.payload);
         for n in 0..MAX_REQUESTS_PER_CLIENT {
             let sent = Instant::now();
             if sent >= end {
                 break;
             }
-            if matches!(self.load.connections, Connections::New) {
-                self.connection = None;
-            }
-            let id = FIRST_ID + (self.index * IDS_PER_CLIENT + n) % (9 * FIRST_ID);
-            match self.exchange(body.with_id(id)).await {
+            match self.ask(n).await {
                 Ok(()) => outcome.latencies_us.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX)),
                 Err(reason) => {
                     outcome.failures += 1;
@@ -150,6 +151,16 @@ impl Client {
             }
         }
         outcome
+    }
+
+    /// The request with this number, over a new connection where the load says so or there is none.
+    pub(super) async fn ask(&mut self, n: usize) -> Result<()> {
+        if matches!(self.load.connections, Connections::New) {
+            self.connection = None;
+        }
+        let id = FIRST_ID + (self.index * IDS_PER_CLIENT + n) % (9 * FIRST_ID);
+        let body = self.body.with_id(id);
+        self.exchange(body).await
     }
 
     async fn exchange(&mut self, body: Bytes) -> Result<()> {

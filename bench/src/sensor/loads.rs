@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::{Cgroups, Place, Quad, Turns};
+
 /// What the process is told, a line each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -23,6 +25,10 @@ pub enum Order {
         /// Of 127.0.0.1.
         port: u16,
     },
+    /// Blocks in turns, see [`Loads::turns`].
+    Turns(Turns),
+    /// To go to a cgroup; what is made from now on is made there.
+    Enter(Place),
 }
 
 impl fmt::Display for Order {
@@ -31,6 +37,8 @@ impl fmt::Display for Order {
             Self::Kept(length) => write!(f, "kept {}", length.as_millis()),
             Self::New(length) => write!(f, "new {}", length.as_millis()),
             Self::Plain { count, port } => write!(f, "plain {count} {port}"),
+            Self::Turns(turns) => write!(f, "{turns}"),
+            Self::Enter(place) => write!(f, "enter {}", place.name()),
         }
     }
 }
@@ -44,6 +52,8 @@ impl FromStr for Order {
             ["kept", millis] => Self::Kept(Duration::from_millis(millis.parse()?)),
             ["new", millis] => Self::New(Duration::from_millis(millis.parse()?)),
             ["plain", count, port] => Self::Plain { count: count.parse()?, port: port.parse()? },
+            ["turns", kind, inner] => Self::Turns(Turns::read(kind, inner)?),
+            ["enter", place] => Self::Enter(Place::read(place)?),
             _ => bail!("no such order: {line}"),
         })
     }
@@ -66,13 +76,15 @@ pub struct Loads {
 }
 
 impl Loads {
-    /// Starts it in a cgroup. It reaches the upstream at this port of localhost and trusts this CA.
+    /// Starts it in the cgroup that is observed. It reaches the upstream at this port of localhost and trusts this CA.
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(program: &Path, cgroup: &Path, upstream_port: u16, ca: &Path) -> Result<Self> {
-        let mut command = in_cgroup(cgroup, program);
-        command.arg("--upstream-port").arg(upstream_port.to_string()).arg("--ca").arg(ca);
+    pub fn start(program: &Path, cgroups: &Cgroups, upstream: (u32, u16), ca: &Path) -> Result<Self> {
+        let (pid, port) = upstream;
+        let mut command = in_cgroup(&cgroups.at(Place::Observed), program);
+        command.arg("--upstream-port").arg(port.to_string()).arg("--upstream-pid").arg(pid.to_string());
+        command.arg("--cgroups").arg(cgroups.home()).arg("--ca").arg(ca);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting the loads")?;
         let (to, from) = (child.stdin.take(), child.stdout.take());
         let (to, from) = to.zip(from).context("no pipes to the loads")?;
@@ -90,11 +102,27 @@ impl Loads {
     /// # Errors
     /// The load failed; its process has said why.
     pub fn run(&mut self, order: Order) -> Result<Done> {
+        let answer = self.ask(order)?;
+        let (count, rate) = answer.trim().split_once(' ').context("an answer of two numbers")?;
+        Ok(Done { count: count.parse()?, rate: rate.parse()? })
+    }
+
+    /// Has blocks done in turns, over sockets made for that.
+    ///
+    /// # Errors
+    /// As [`Loads::run`].
+    pub fn turns(&mut self, turns: Turns) -> Result<Vec<Quad>> {
+        let answer = self.ask(Order::Turns(turns))?;
+        let quads = answer.trim().split(", ").map(str::parse).collect::<Result<Vec<Quad>>>()?;
+        ensure!(quads.len() == 2 * turns.kind.quads() as usize, "{turns}: {} were done", quads.len());
+        Ok(quads)
+    }
+
+    fn ask(&mut self, order: Order) -> Result<String> {
         writeln!(self.to, "{order}")?;
         let mut line = String::new();
         ensure!(self.from.read_line(&mut line)? > 0, "the load failed: {order}");
-        let (count, rate) = line.trim().split_once(' ').context("an answer of two numbers")?;
-        Ok(Done { count: count.parse()?, rate: rate.parse()? })
+        Ok(line)
     }
 }
 
@@ -117,13 +145,23 @@ pub fn in_cgroup(cgroup: &Path, program: &Path) -> Command {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::sensor::Kind;
 
     #[test]
     fn an_order_is_read_as_it_was_written() {
-        let all = [Order::Kept(Duration::from_millis(700)), Order::New(Duration::from_secs(1)), Order::Plain { count: 3, port: 443 }];
+        let turns = Turns { kind: Kind::Bare, inner: Place::Aside };
+        let all = [
+            Order::Kept(Duration::from_millis(700)),
+            Order::New(Duration::from_secs(1)),
+            Order::Plain { count: 3, port: 443 },
+            Order::Turns(turns),
+            Order::Enter(Place::Apart),
+        ];
         for order in all {
             assert_eq!(order.to_string().parse::<Order>().unwrap(), order);
         }
-        assert!("plain 3".parse::<Order>().is_err());
+        for wrong in ["plain 3", "turns kept elsewhere", "turns slow apart"] {
+            assert!(wrong.parse::<Order>().is_err(), "{wrong}");
+        }
     }
 }

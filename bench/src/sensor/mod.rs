@@ -5,14 +5,18 @@
 //! proxy makes of the records (identities, rules, events) is therefore not in these numbers.
 
 mod cgroup;
+mod compared;
 mod gate;
 mod loads;
 pub mod paired;
 mod process;
 mod programs;
+mod turns;
 
-pub use cgroup::Cgroups;
+pub use cgroup::{Cgroups, Place};
+pub use compared::Compared;
 pub use gate::{Bound, Gate, Measured};
 pub use loads::{Done, Loads, Order, in_cgroup};
 pub use process::Sensor;
 pub use programs::{Programs, RunTime};
+pub use turns::{Block, Kind, Quad, Turns};

@@ -1,6 +1,6 @@
 //! Ratios of what was measured in turns, with how sure one may be of their median.
 //!
-//! Two blocks with the sensor stand between two without it, so that a machine that gets slower or faster meanwhile counts
+//! Two blocks that are observed stand between two that are not, so that a machine that gets slower or faster meanwhile counts
 //! for neither. The same is done with nothing changed at all: how far that is from 1 is how far the method can be off.
 
 use std::fmt;

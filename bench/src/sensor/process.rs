@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use gnomon_link::{ProxyEnd, SensorEnd, ToSensor};
 use gnomon_sensor::Ring;
 
-use super::Cgroups;
+use super::{Cgroups, Place};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 /// How long it may take to end after we hung up.
@@ -38,7 +38,7 @@ impl Sensor {
     pub fn start(gnomon: &Path, cgroups: &Cgroups, explicit_port: u16) -> Result<Self> {
         let (link, theirs): (ProxyEnd, SensorEnd) = ProxyEnd::pair()?;
         let mut command = Command::new(gnomon);
-        command.arg("sensor").arg("--cgroup").arg(cgroups.load()).arg("--own-cgroup").arg(cgroups.own());
+        command.arg("sensor").arg("--cgroup").arg(cgroups.at(Place::Observed)).arg("--own-cgroup").arg(cgroups.own());
         command.arg("--parent").arg(std::process::id().to_string());
         let child = command.stdin(Stdio::from(theirs.into_socket())).spawn().context("starting gnomon sensor")?;
         let (stop, records) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
@@ -70,14 +70,23 @@ impl Sensor {
         self.records.load(Ordering::Relaxed)
     }
 
+    /// Whether it is there.
+    ///
+    /// # Errors
+    /// It had ended by itself: then what was measured is not the sensor.
+    pub fn still_runs(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("the sensor ended by itself, with {status}"),
+            None => Ok(()),
+        }
+    }
+
     /// Ends it in order.
     ///
     /// # Errors
-    /// It had ended by itself, or nothing was ever reported: then what was measured is not the sensor.
+    /// It had ended by itself, or nothing was ever reported.
     pub fn finish(mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("the sensor ended by itself, with {status}");
-        }
+        self.still_runs()?;
         // What is under way is read at the next look.
         std::thread::sleep(2 * LOOK);
         if self.records() == 0 {
