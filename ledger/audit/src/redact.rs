@@ -4,29 +4,35 @@
 //! address of mail, or of a card or social security number. What has no such form stays: recording payloads is a decision, and this
 //! only makes its worst consequences less likely.
 
-use regex_automata::{Match, meta::Regex};
+use regex_automata::{
+    Input, Match,
+    meta::{BuildError, Regex},
+};
 use serde_json::Value;
 use std::sync::LazyLock;
 
 /// Longest text that is kept of one value, characters.
 pub const MAX_VALUE: usize = 1024;
 
-/// What is taken out, and how it is known.
+/// What is taken out, and how it is known. Boundaries of words are those of ASCII: the others need tables that not every build has.
 const FORMS: &[(&str, &str)] = &[
     ("private key", r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY-----(?s:.)*?(?:-----END [A-Z ]{0,24}PRIVATE KEY-----|\z)"),
-    ("token", r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"),
-    ("credential", r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
-    ("token", r"\b(?:gh[pousr]|gnomon|glpat|npm|hf|pypi|dop_v1|shpat|sk_live|rk_live)[_-][A-Za-z0-9_-]{16,}"),
-    ("token", r"\bgithub_pat_[A-Za-z0-9_]{16,}"),
-    ("token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
-    ("token", r"\bsk-[A-Za-z0-9_-]{16,}"),
-    ("token", r"\bAIza[A-Za-z0-9_-]{30,}"),
-    ("access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    ("token", r"(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"),
+    ("credential", r"(?i)(?-u:\b)(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
+    ("token", r"(?-u:\b)(?:gh[pousr]|gnomon|glpat|npm|hf|pypi|dop_v1|shpat|sk_live|rk_live)[_-][A-Za-z0-9_-]{16,}"),
+    ("token", r"(?-u:\b)github_pat_[A-Za-z0-9_]{16,}"),
+    ("token", r"(?-u:\b)xox[abeoprs]-[A-Za-z0-9-]{10,}"),
+    ("token", r"(?-u:\b)sk-[A-Za-z0-9_-]{16,}"),
+    ("token", r"(?-u:\b)AIza[A-Za-z0-9_-]{30,}"),
+    ("access key", r"(?-u:\b)(?:AKIA|ASIA)[A-Z0-9]{16}(?-u:\b)"),
     ("credential", r"://[^/\s:@]{1,128}:[^/\s@]{1,256}@"),
-    ("secret", r"(?i)\b(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key)\b\s*[=:]\s*[^\s,;&]{4,}"),
+    (
+        "secret",
+        r#"(?i)(?-u:\b)[a-z0-9_-]{0,32}(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key)(?-u:\b)[\\"']{0,4}\s*[=:]\s*[\\"']{0,4}[^\s,;&\\"'{}\[\]]+"#,
+    ),
     ("mail address", r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]{2,24}"),
-    ("social security number", r"\b\d{3}-\d{2}-\d{4}\b"),
-    (CARD, r"\b\d(?:[ -]?\d){12,18}\b"),
+    ("social security number", r"(?-u:\b)[0-9]{3}-[0-9]{2}-[0-9]{4}(?-u:\b)"),
+    (CARD, r"(?-u:\b)[0-9](?:[ -]?[0-9]){12,18}(?-u:\b)"),
 ];
 const CARD: &str = "card number";
 
@@ -34,10 +40,12 @@ const CARD: &str = "card number";
 const SECRET: &[&str] =
     &["password", "passwd", "passphrase", "secret", "token", "apikey", "authorization", "cookie", "credential", "privatekey", "accesskey"];
 
-static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| compiled().ok());
+
+fn compiled() -> Result<Regex, Box<BuildError>> {
     let patterns: Vec<&str> = FORMS.iter().map(|(_, pattern)| *pattern).collect();
-    Regex::new_many(&patterns).ok()
-});
+    Regex::new_many(&patterns).map_err(Box::new)
+}
 
 /// Takes secrets out of a value, and shortens its texts to [`MAX_VALUE`].
 pub fn redact(value: &mut Value) {
@@ -66,14 +74,18 @@ fn redacted(text: &str) -> String {
     // Without the patterns nothing may be shown.
     let Some(patterns) = &*PATTERNS else { return "[redacted]".to_owned() };
     let mut kept = String::with_capacity(text.len());
-    let mut from = 0;
-    for found in patterns.find_iter(text) {
-        let Some(form) = form(found, text) else { continue };
+    let (mut from, mut search) = (0, 0);
+    while let Some(found) = patterns.find(Input::new(text).range(search..)) {
+        let Some(form) = form(found, text) else {
+            // A number that is no card's: what begins within it may still be something else.
+            search = found.start() + 1;
+            continue;
+        };
         kept.push_str(&text[from..found.start()]);
         kept.push_str("[redacted: ");
         kept.push_str(form);
         kept.push(']');
-        from = found.end();
+        (from, search) = (found.end(), found.end());
     }
     kept.push_str(&text[from..]);
     kept
@@ -111,6 +123,11 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn the_forms_are_patterns() {
+        compiled().unwrap();
+    }
+
+    #[test]
     fn what_has_the_form_of_a_secret_goes_and_all_else_stays() {
         for (text, expected) in [
             ("deploy with AKIAIOSFODNN7EXAMPLE now", "deploy with [redacted: access key] now"),
@@ -119,6 +136,9 @@ mod tests {
             ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_", "[redacted: token]"),
             ("postgres://ada:hunter22@db/x", "postgres[redacted: credential]db/x"),
             ("password = hunter22, user=ada", "[redacted: secret], user=ada"),
+            (r#"{"password": "hunter22", "user": "ada"}"#, r#"{"[redacted: secret]", "user": "ada"}"#),
+            (r#"{\"db_password\":\"hunter22\",\"user\":1}"#, r#"{\"[redacted: secret]\",\"user\":1}"#),
+            ("the 123-45-6789 12345 of ada", "the [redacted: social security number] 12345 of ada"),
             ("write to ada@corp.example.", "write to [redacted: mail address]."),
             ("card 4111 1111 1111 1111!", "card [redacted: card number]!"),
             ("order 4111 1111 1111 1112!", "order 4111 1111 1111 1112!"),

@@ -121,6 +121,7 @@ fn an_endpoint_that_nobody_registered_fires_with_its_own_event() {
     let alert = prometheus.fires("GnomonUnregisteredEndpoint");
     let printed = watched.printed(&alert);
     assert!(printed.lines().count() == 1 && printed.contains("127.0.0.2"), "{printed}");
+    prometheus.fires("GnomonFirstSeenServer");
     assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonUnregisteredEndpoint"]);
 }
 
