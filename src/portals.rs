@@ -15,14 +15,14 @@ use gnomon_http::{
 };
 use gnomon_intercept::Owners;
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Fetcher, Listening, Portal, PortalOptions, Rules,
+    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalOptions, Rules, places,
     upstream::{
         Api, Program, Reach,
         http::{Endpoint, Limits, ServerPools},
     },
 };
 use serde_json::Value;
-use std::{collections::HashMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_rustls::rustls::ServerConfig;
 
@@ -35,6 +35,8 @@ pub struct Portals {
     regulated: Regulated,
     /// What is run on this host for all of them.
     programs: HashMap<String, Arc<Program>>,
+    /// Who serves; none where nothing is to be served.
+    crew: Option<Arc<Crew>>,
     announcement: String,
 }
 
@@ -55,6 +57,7 @@ impl Portals {
                 listening: Vec::new(),
                 regulated: Regulated::default(),
                 programs: HashMap::new(),
+                crew: None,
                 announcement: String::new(),
             });
         }
@@ -88,7 +91,8 @@ impl Portals {
             listeners.push(listening);
         }
         let regulated = Regulated { portals, pools: Some(run.pools) };
-        Ok(Self { listening: listeners, regulated, programs: run.programs, announcement })
+        let crew = Crew::start().context("starting the threads that serve portals")?;
+        Ok(Self { listening: listeners, regulated, programs: run.programs, crew: Some(Arc::new(crew)), announcement })
     }
 
     /// What a person needs to know to use them.
@@ -103,10 +107,12 @@ impl Portals {
 
     /// Serves until the sender says stop or is gone.
     pub async fn run(self, stopping: watch::Receiver<bool>) {
+        let Some(crew) = self.crew else { return };
         let mut serving = JoinSet::new();
         for listening in self.listening {
             let mut stopping = stopping.clone();
             serving.spawn(listening.run(
+                crew.clone(),
                 async move {
                     let _ = stopping.wait_for(|stop| *stop).await;
                 },
@@ -119,6 +125,8 @@ impl Portals {
             ending.spawn(async move { program.stop().await });
         }
         while ending.join_next().await.is_some() {}
+        // Last: what was started from its threads ends with them.
+        drop(crew);
     }
 }
 
@@ -209,7 +217,11 @@ pub fn pools(config: &Config) -> Result<Arc<ServerPools>> {
         ..DialOptions::default()
     });
     let tls = UpstreamTls::new(&config.proxy.upstream_ca)?;
-    Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
+    let default = PoolOptions::default();
+    // Every server has one wherever requests come from, over either protocol.
+    let servers = NonZeroUsize::new(config.servers.len() * places() * 2).unwrap_or(NonZeroUsize::MIN);
+    let options = PoolOptions { pools: default.pools.max(servers), ..default };
+    Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), options)))
 }
 
 /// Who callers of a portal are.

@@ -19,6 +19,7 @@ mod call;
 pub mod catalogue;
 mod codemode;
 mod cors;
+mod crew;
 pub mod era;
 mod fetch;
 mod front;
@@ -45,6 +46,7 @@ mod watched;
 
 pub use acts::{Acts, Durability, Payloads};
 pub use codemode::CodeModeWorks;
+pub use crew::{Crew, places};
 pub use fetch::Fetcher;
 pub use judged::Rules;
 pub use labels::{LONGEST_ALIAS, Label, Labels};

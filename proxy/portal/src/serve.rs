@@ -1,7 +1,7 @@
 //! The portal's listener.
 
 use crate::{
-    Portal, attested,
+    Crew, Portal, attested,
     front::{Visitor, plain},
     site,
 };
@@ -83,8 +83,8 @@ impl Listening {
         self.address
     }
 
-    /// Serves until `shutdown`, then gives connections `drain` to finish.
-    pub async fn run(self, shutdown: impl Future<Output = ()>, drain: Duration) {
+    /// Serves with this crew until `shutdown`, then gives connections `drain` to finish.
+    pub async fn run(self, crew: Arc<Crew>, shutdown: impl Future<Output = ()>, drain: Duration) {
         let _tending: Vec<JoinSet<()>> = self.portals.iter().map(Portal::tend).collect();
         let portals: Arc<[Arc<Portal>]> = self.portals.into();
         let (stop, stopping) = watch::channel(false);
@@ -97,15 +97,20 @@ impl Listening {
                 accepted = accept(&self.listener, &self.room) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
+            let stream = stream.into_std();
             let (portals, tls, stopping) = (portals.clone(), self.tls.clone(), stopping.clone());
-            connections.spawn(async move {
+            let (runtime, load) = crew.least_busy();
+            let connection = async move {
+                // It is heard of where it is served.
+                let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
                 let visitor = visitor(&portals, &stream, peer).await;
                 match tls {
                     None => serve(portals, stream, visitor, stopping).await,
                     Some(tls) => secured(portals, &tls, stream, visitor, stopping).await,
                 }
-                drop(permit);
-            });
+                drop((permit, load));
+            };
+            connections.spawn_on(connection, &runtime);
         }
         drop(self.listener);
         let _ = stop.send(true);

@@ -1,6 +1,7 @@
 //! One server's MCP endpoint over HTTP: requests with its credentials, answers within bounds.
 
 use super::{UpstreamError, events::EventReader};
+use crate::crew::{place, places};
 use bytes::{Bytes, BytesMut};
 use gnomon_http::{Alpn, Destination, Pools, Scheme};
 use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
@@ -52,7 +53,8 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Endpoint {
     pools: Arc<ServerPools>,
-    destination: Destination,
+    /// By the [`place`] that a request comes from: each has connections of its own.
+    destinations: Arc<[Destination]>,
     path: PathAndQuery,
     /// Never shown.
     credentials: HeaderMap,
@@ -62,7 +64,7 @@ pub struct Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("authority", &self.destination.authority()).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("authority", &self.destination().authority()).finish_non_exhaustive()
     }
 }
 
@@ -115,28 +117,30 @@ impl Endpoint {
         if authority.as_str().contains('@') {
             return Err(InvalidUrl::Credentials);
         }
-        let destination = Destination::new(
-            scheme,
-            authority.host(),
-            authority.port_u16().unwrap_or(port),
-            Alpn::Http11,
-            format!("portal {server}").into(),
-        )
-        .map_err(|_| InvalidUrl::Syntax)?;
+        let port = authority.port_u16().unwrap_or(port);
+        let destination = |place| {
+            let principal = format!("portal {server} {place}").into();
+            Destination::new(scheme, authority.host(), port, Alpn::Http11, principal).map_err(|_| InvalidUrl::Syntax)
+        };
+        let destinations = (0..places()).map(destination).collect::<Result<_, _>>()?;
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self { pools, destination, path, credentials, limits })
+        Ok(Self { pools, destinations, path, credentials, limits })
+    }
+
+    fn destination(&self) -> &Destination {
+        self.destinations.get(place()).unwrap_or(&self.destinations[0])
     }
 
     /// The server's host.
     #[must_use]
     pub fn host(&self) -> &str {
-        self.destination.host()
+        self.destination().host()
     }
 
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.destination.port()
+        self.destination().port()
     }
 
     /// The path that is called.
@@ -149,13 +153,13 @@ impl Endpoint {
     #[must_use]
     pub fn shown(&self) -> SmolStr {
         let scheme = if self.scheme() == Scheme::Https { "https" } else { "http" };
-        format_smolstr!("{scheme}://{}{}", self.destination.authority(), self.path.path())
+        format_smolstr!("{scheme}://{}{}", self.destination().authority(), self.path.path())
     }
 
     /// With or without TLS.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
-        self.destination.scheme()
+        self.destination().scheme()
     }
 
     /// The same server at another path, as the legacy transport names one.
@@ -244,7 +248,7 @@ impl Endpoint {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(self.path.clone());
         *request.headers_mut() = headers;
-        if let Ok(host) = HeaderValue::from_str(self.destination.authority()) {
+        if let Ok(host) = HeaderValue::from_str(self.destination().authority()) {
             request.headers_mut().insert(HOST, host);
         }
         request
@@ -253,10 +257,10 @@ impl Endpoint {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, UpstreamError> {
         let patience = self.limits.patience;
         let answered = async {
-            match self.destination.scheme() {
-                Scheme::Http => self.pools.send(&self.destination, request).await,
+            match self.destination().scheme() {
+                Scheme::Http => self.pools.send(self.destination(), request).await,
                 Scheme::Https => {
-                    let destination = self.pools.negotiate(self.destination.clone(), &[Alpn::H2, Alpn::Http11]).await?;
+                    let destination = self.pools.negotiate(self.destination().clone(), &[Alpn::H2, Alpn::Http11]).await?;
                     self.pools.send(&destination, request).await
                 }
             }

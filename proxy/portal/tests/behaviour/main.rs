@@ -27,7 +27,8 @@ use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_openapi::import;
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalOptions, Prefix, Rules, SessionLimits,
+    Acts, CodeMode, CodeModeWorks, Crew, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalOptions, Prefix, Rules,
+    SessionLimits,
     upstream::{
         Api, ApiOptions, Program, Reach, Selection, Transport,
         http::{Endpoint, Limits},
@@ -310,6 +311,7 @@ impl Setup {
         let address = listening.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(listening.run(
+            Arc::new(Crew::start().unwrap()),
             async move {
                 let _ = stopped.await;
             },

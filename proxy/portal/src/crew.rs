@@ -1,0 +1,130 @@
+//! The threads that serve connections.
+//!
+//! Each has a runtime of its own, and a connection stays with one. So does what its requests need, the connections to servers
+//! included ([`place`]): a request that wanders between threads wakes another processor at every step, and on a quiet machine
+//! that costs more than all that is done for it.
+
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    io,
+    num::NonZeroUsize,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// Most threads, however many processors there are: connections to servers are kept for each.
+const MOST: usize = 16;
+
+static HANDS: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST));
+
+thread_local! {
+    static PLACE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many values [`place`] has.
+#[must_use]
+pub fn places() -> usize {
+    *HANDS + 1
+}
+
+/// Which thread of a crew this is, from 1; any other thread is 0.
+pub(crate) fn place() -> usize {
+    PLACE.get()
+}
+
+/// Threads that serve connections: one for each processor, 16 at most. They end, with what is left on them, when it is dropped.
+pub struct Crew {
+    hands: Vec<Hand>,
+}
+
+struct Hand {
+    runtime: Handle,
+    connections: Arc<AtomicUsize>,
+    /// The thread ends when this is dropped.
+    _on_duty: oneshot::Sender<Infallible>,
+}
+
+/// One connection that a thread serves.
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Crew {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system has no room for them.
+    pub fn start() -> io::Result<Self> {
+        Ok(Self { hands: (1..=*HANDS).map(Hand::start).collect::<io::Result<_>>()? })
+    }
+
+    /// Where the next connection is served: with the thread that has the fewest.
+    pub(crate) fn least_busy(&self) -> (Handle, Load) {
+        match self.hands.iter().min_by_key(|hand| hand.connections.load(Ordering::Relaxed)) {
+            Some(hand) => {
+                hand.connections.fetch_add(1, Ordering::Relaxed);
+                (hand.runtime.clone(), Load(hand.connections.clone()))
+            }
+            None => (Handle::current(), Load(Arc::new(AtomicUsize::new(1)))),
+        }
+    }
+}
+
+impl Hand {
+    fn start(place: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (on_duty, off_duty) = oneshot::channel();
+        thread::Builder::new().name(format!("portal-{place}")).spawn(move || {
+            PLACE.set(place);
+            let _ = runtime.block_on(off_duty);
+        })?;
+        Ok(Self { runtime: handle, connections: Arc::default(), _on_duty: on_duty })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_go_where_the_fewest_are_and_threads_know_their_place() {
+        let crew = Crew::start().unwrap();
+        let mut loads = Vec::new();
+        let mut seen: Vec<usize> = Vec::new();
+        for _ in 0..crew.hands.len() {
+            let (runtime, load) = crew.least_busy();
+            seen.push(runtime.spawn(async { place() }).await.unwrap());
+            loads.push(load);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (1..places()).collect::<Vec<_>>());
+        assert_eq!(place(), 0);
+
+        // Who has finished is next.
+        let freed = loads.pop().unwrap();
+        drop(freed);
+        let (runtime, _load) = crew.least_busy();
+        assert_eq!(runtime.spawn(async { place() }).await.unwrap(), crew.hands.len());
+    }
+
+    #[tokio::test]
+    async fn what_is_left_ends_with_the_crew() {
+        let crew = Crew::start().unwrap();
+        let left = crew.least_busy().0.spawn(std::future::pending::<()>());
+        drop(crew);
+        assert!(left.await.unwrap_err().is_cancelled());
+    }
+}
