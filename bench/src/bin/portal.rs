@@ -55,7 +55,7 @@ fn main() -> Result<ExitCode> {
     println!("{}", measure::machine());
 
     let mut ring = Vec::new();
-    for kind in [Kind::Direct, Kind::Nginx, Kind::McpProxy, Kind::Fastmcp, Kind::Gnomon] {
+    for kind in [Kind::Direct, Kind::Nginx, Kind::McpProxy, Kind::Fastmcp, Kind::Gnomon, Kind::GnomonDurable] {
         if options.only.is_empty() || options.only.contains(&kind) {
             match Contender::enter(kind, &programs, &ports[..1], dir.path()) {
                 Ok(one) => ring.push(one),
@@ -111,7 +111,9 @@ fn main() -> Result<ExitCode> {
     goals.at_most("idle, MiB", 26.0, |at, _| Some(idle[at]));
     goals.at_most("each closed session, KiB", 4.0, |at, _| Some(grown[at]));
     if let Some(one) = ring.iter().find(|one| one.kind == Kind::Gnomon) {
-        let mut starts = (0..7).map(|_| cold_start(Kind::Gnomon, &programs, &ports, dir.path())).collect::<Result<Vec<_>>>()?;
+        // Each with nothing of the others'.
+        let start = |n| cold_start(Kind::Gnomon, &programs, &ports, &dir.path().join(format!("start-{n}")));
+        let mut starts = (0..7).map(start).collect::<Result<Vec<_>>>()?;
         starts.sort_unstable_by(f64::total_cmp);
         goals.at_most("start to the first list of ten upstreams, ms", 20.0, |_, _| Some(starts[3]));
         let left = sessions(one, ABANDONED)?;

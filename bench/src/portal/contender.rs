@@ -26,8 +26,10 @@ pub enum Kind {
     McpProxy,
     /// The proxy of the Python package fastmcp.
     Fastmcp,
-    /// The product's portal, with a policy. It judges by no rules and keeps no audit yet.
+    /// The product's portal, with a policy, all shipped rules and the audit.
     Gnomon,
+    /// The same, its answers waiting for their record to be on the disk.
+    GnomonDurable,
 }
 
 impl Kind {
@@ -40,13 +42,14 @@ impl Kind {
             Self::McpProxy => "mcp-proxy",
             Self::Fastmcp => "fastmcp",
             Self::Gnomon => "gnomon",
+            Self::GnomonDurable => "gnomon-durable",
         }
     }
 
     /// What a client of 2026-07-28 can reach through it.
     #[must_use]
     pub fn serves(self, era: Era) -> bool {
-        era == Era::Stateful || matches!(self, Self::Direct | Self::Nginx | Self::Gnomon)
+        era == Era::Stateful || matches!(self, Self::Direct | Self::Nginx | Self::Gnomon | Self::GnomonDurable)
     }
 }
 
@@ -108,8 +111,8 @@ impl Contender {
                 let upstream = format!("http://127.0.0.1:{first}/mcp");
                 (&programs.python, vec![script.into(), upstream.into(), port.to_string().into()], "/mcp", "echo_0")
             }
-            Kind::Gnomon => {
-                fs::write(dir.join("gnomon.yml"), gnomon(port, upstreams).to_string())?;
+            Kind::Gnomon | Kind::GnomonDurable => {
+                fs::write(dir.join("gnomon.yml"), gnomon(port, upstreams, kind).to_string())?;
                 let state = dir.join("state");
                 let arguments = ["portal".into(), "--config".into(), dir.join("gnomon.yml").into(), "--state-dir".into(), state.into()];
                 let metrics = ["--metrics".into(), format!("127.0.0.1:{}", free_port()?).into()];
@@ -187,12 +190,13 @@ fn mcp_proxy(port: u16, upstream: u16) -> String {
     )
 }
 
-fn gnomon(port: u16, upstreams: &[u16]) -> serde_json::Value {
+fn gnomon(port: u16, upstreams: &[u16], kind: Kind) -> serde_json::Value {
     let names: Vec<String> = (0..upstreams.len()).map(|n| format!("up{n}")).collect();
     let servers: Vec<_> =
         upstreams.iter().zip(&names).map(|(port, id)| json!({"id": id, "url": format!("http://127.0.0.1:{port}/mcp")})).collect();
     let policy = json!([{"allow": {"servers": names}}]);
     json!({
+        "audit": {"writes": if kind == Kind::GnomonDurable { "before_answer" } else { "soon" }},
         "codemode": {"sandbox_seconds": 1},
         "servers": servers,
         "portals": [{"id": "main", "listen": format!("127.0.0.1:{port}"), "auth": {"mode": "none"}, "servers": names, "policy": policy}],

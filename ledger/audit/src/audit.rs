@@ -4,7 +4,7 @@ use crate::{
     Checkpoint, Kind, Record, SigningKey,
     chain::Head,
     delivery::Delivery,
-    queue::{Pace, Queue, Recorded, Taken, Waiting},
+    queue::{Queue, Recorded, Taken, Waiting},
     sink::Sink,
     store::{Columns, Entry, KeptCheckpoint, Store, StoreError},
 };
@@ -30,7 +30,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// How the audit is kept.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
-    /// How long the first record of a group waits for more, unless somebody waits for it. Default 20 ms.
+    /// How long the first record of a group waits for more, unless somebody waits for it. Default 100 ms: each commit
+    /// syncs the disk and writes every page anew that it touched.
     pub commit_every: Duration,
     /// How often a checkpoint is made while there are new records. Default one minute: so much an attacker can take away
     /// without a trace.
@@ -44,7 +45,7 @@ pub struct AuditOptions {
 impl Default for AuditOptions {
     fn default() -> Self {
         Self {
-            commit_every: Duration::from_millis(20),
+            commit_every: Duration::from_millis(100),
             checkpoint_every: Duration::from_secs(60),
             heartbeat: Duration::from_secs(3600),
             retention: Some(Duration::from_secs(365 * 24 * 3600)),
@@ -201,8 +202,9 @@ impl Task {
                 () = self.queue.arrived() => {}
                 () = sleep_until(look) => {}
             }
-            if self.queue.pace() == Pace::Easy {
-                sleep(self.options.commit_every).await;
+            tokio::select! {
+                () = self.queue.hurried() => {}
+                () = sleep(self.options.commit_every) => {}
             }
             let Taken { waiting, shut } = self.queue.take();
             self.write(waiting).await;

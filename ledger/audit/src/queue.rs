@@ -27,7 +27,6 @@ pub(crate) struct Waiting {
 struct Inner {
     waiting: Vec<Waiting>,
     bytes: usize,
-    hurry: bool,
     shut: bool,
 }
 
@@ -47,17 +46,12 @@ pub(crate) struct Taken {
     pub(crate) shut: bool,
 }
 
-/// Whether somebody waits for what is in the queue.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    Hurried,
-    Easy,
-}
-
 #[derive(Default)]
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
     arrived: Notify,
+    /// Somebody waits for what is in it, or nothing more will come.
+    hurry: Notify,
     lost: AtomicU64,
 }
 
@@ -74,31 +68,35 @@ impl Queue {
             return Recorded::Lost;
         }
         inner.bytes += one.body.len();
-        inner.hurry |= one.done.is_some();
+        let hurry = one.done.is_some();
         inner.waiting.push(one);
         drop(inner);
         self.arrived.notify_one();
+        if hurry {
+            self.hurry.notify_one();
+        }
         Recorded::Queued
     }
 
     pub(crate) fn take(&self) -> Taken {
         let mut inner = self.lock();
-        (inner.bytes, inner.hurry) = (0, false);
+        inner.bytes = 0;
         Taken { waiting: std::mem::take(&mut inner.waiting), shut: inner.shut }
-    }
-
-    pub(crate) fn pace(&self) -> Pace {
-        let inner = self.lock();
-        if inner.hurry || inner.shut { Pace::Hurried } else { Pace::Easy }
     }
 
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
+    /// Waits until the writer is asked to hurry.
+    pub(crate) async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
     pub(crate) fn shut(&self) {
         self.lock().shut = true;
         self.arrived.notify_one();
+        self.hurry.notify_one();
     }
 
     pub(crate) fn lose(&self, records: u64) {

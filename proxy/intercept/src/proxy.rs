@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -159,6 +159,15 @@ impl Proxy {
         self.address
     }
 
+    /// Not part of [`run`](Self::run), which is compiled with whoever calls it: this is the path of every request.
+    fn take_on(&self, stream: TcpStream, client: SocketAddr, permit: OwnedSemaphorePermit) {
+        let shared = self.shared.clone();
+        self.shared.spawn(async move {
+            front::serve(shared, stream, client).await;
+            drop(permit);
+        });
+    }
+
     /// Serves until `shutdown`, then lets connections finish for as long as the options say.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let room = self.room.clone();
@@ -169,11 +178,7 @@ impl Proxy {
                 accepted = accept(&self.listener, &room) => accepted,
             };
             let Some((stream, client, permit)) = accepted else { continue };
-            let shared = self.shared.clone();
-            self.shared.spawn(async move {
-                front::serve(shared, stream, client).await;
-                drop(permit);
-            });
+            self.take_on(stream, client, permit);
         }
         drop(self.listener);
         let _ = self.stop.send(true);
@@ -192,10 +197,7 @@ impl Proxy {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, client)) => {

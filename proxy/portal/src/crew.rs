@@ -4,6 +4,7 @@
 //! included ([`place`]): a request that wanders between threads wakes another processor at every step, and on a quiet machine
 //! that costs more than all that is done for it.
 
+use crate::front::SILENCE;
 use std::{
     cell::Cell,
     convert::Infallible,
@@ -14,11 +15,17 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 use tokio::{
     runtime::{Builder, Handle},
-    sync::oneshot,
+    sync::{Notify, oneshot},
 };
+
+/// How often a thread that serves somebody wakes. A timer that is due before all others has the runtime interrupt its own
+/// waiting, with two system calls: this one is, so that those of requests are not.
+const TICK: Duration = Duration::from_millis(400);
+const _: () = assert!(TICK.as_millis() < SILENCE.as_millis(), "a request's first timer would be due before the tick");
 
 /// Most threads, however many processors there are: connections to servers are kept for each.
 const MOST: usize = 16;
@@ -47,17 +54,43 @@ pub struct Crew {
 
 struct Hand {
     runtime: Handle,
-    connections: Arc<AtomicUsize>,
+    work: Arc<Work>,
     /// The thread ends when this is dropped.
     _on_duty: oneshot::Sender<Infallible>,
 }
 
+#[derive(Default)]
+struct Work {
+    connections: AtomicUsize,
+    begins: Notify,
+}
+
+impl Work {
+    async fn tick(&self) {
+        loop {
+            match self.connections.load(Ordering::Relaxed) {
+                0 => self.begins.notified().await,
+                _ => tokio::time::sleep(TICK).await,
+            }
+        }
+    }
+}
+
 /// One connection that a thread serves.
-pub(crate) struct Load(Arc<AtomicUsize>);
+pub(crate) struct Load(Arc<Work>);
+
+impl Load {
+    fn on(work: &Arc<Work>) -> Self {
+        if work.connections.fetch_add(1, Ordering::Relaxed) == 0 {
+            work.begins.notify_one();
+        }
+        Self(work.clone())
+    }
+}
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -72,12 +105,9 @@ impl Crew {
 
     /// Where the next connection is served: with the thread that has the fewest.
     pub(crate) fn least_busy(&self) -> (Handle, Load) {
-        match self.hands.iter().min_by_key(|hand| hand.connections.load(Ordering::Relaxed)) {
-            Some(hand) => {
-                hand.connections.fetch_add(1, Ordering::Relaxed);
-                (hand.runtime.clone(), Load(hand.connections.clone()))
-            }
-            None => (Handle::current(), Load(Arc::new(AtomicUsize::new(1)))),
+        match self.hands.iter().min_by_key(|hand| hand.work.connections.load(Ordering::Relaxed)) {
+            Some(hand) => (hand.runtime.clone(), Load::on(&hand.work)),
+            None => (Handle::current(), Load::on(&Arc::default())),
         }
     }
 }
@@ -87,11 +117,18 @@ impl Hand {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (on_duty, off_duty) = oneshot::channel();
+        let work = Arc::<Work>::default();
+        let ticking = work.clone();
         thread::Builder::new().name(format!("portal-{place}")).spawn(move || {
             PLACE.set(place);
-            let _ = runtime.block_on(off_duty);
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = off_duty => {}
+                    () = ticking.tick() => {}
+                }
+            });
         })?;
-        Ok(Self { runtime: handle, connections: Arc::default(), _on_duty: on_duty })
+        Ok(Self { runtime: handle, work, _on_duty: on_duty })
     }
 }
 

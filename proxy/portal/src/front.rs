@@ -22,26 +22,29 @@ use gnomon_access::{Caller, Challenge, Peer};
 use gnomon_observe::Observation;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, EXPECT, HOST, ORIGIN, WWW_AUTHENTICATE},
     request::Parts,
 };
 use http_body::Body;
 use std::{
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc;
 
 /// How long the first word of an answer may take before the client is given a head and a stream.
-const SILENCE: Duration = Duration::from_millis(500);
+pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 /// How often the clock is looked at while a proof may expire.
 const CLOCK: Duration = Duration::from_secs(10);
 /// Most things that are said before anybody reads them.
 const EMISSIONS: usize = 64;
 /// How long a request's body may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long, and how far, a body that is not wanted is read all the same.
+const LINGER: Duration = Duration::from_secs(2);
+const MOST_UNWANTED: usize = 16 << 20;
 /// How long a call goes on whose client may come back.
 pub(crate) const ABSENCE: Duration = Duration::from_secs(5 * 60);
 
@@ -102,7 +105,8 @@ impl Portal {
         let modern = parts.headers.get(VERSION).and_then(|v| v.to_str().ok()).is_some_and(era::claims_modern);
         match parts.method {
             Method::POST => {
-                let body = match read(body, self.options.max_request).await {
+                let waits = if parts.headers.contains_key(EXPECT) { Waits::Yes } else { Waits::No };
+                let body = match read(body, self.options.max_request, waits).await {
                     Ok(body) => body,
                     Err(response) => return response,
                 };
@@ -387,13 +391,17 @@ async fn emission(stream: &Stream, emission: Emission) -> Heard {
 }
 
 #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
-async fn read<B: Body<Data = Bytes>>(body: B, most: usize) -> Result<Bytes, Response<Outflow>> {
+async fn read<B: Body<Data = Bytes>>(body: B, most: usize, waits: Waits) -> Result<Bytes, Response<Outflow>> {
+    let declared = body.size_hint().lower();
     let mut body = pin!(body);
     let too_large = || {
         let text = format!("a request may have at most {most} bytes");
         refused(StatusCode::PAYLOAD_TOO_LARGE, None, RpcError::new(INVALID_REQUEST, text))
     };
-    if body.size_hint().lower() > most as u64 {
+    if declared > most as u64 {
+        if waits == Waits::No {
+            linger(body).await;
+        }
         return Err(too_large());
     }
     let whole = async {
@@ -403,6 +411,7 @@ async fn read<B: Body<Data = Bytes>>(body: B, most: usize) -> Result<Bytes, Resp
             let frame = frame.map_err(|_| plain(StatusCode::BAD_REQUEST, "the request body ended early"))?;
             let Ok(data) = frame.into_data() else { continue };
             if read.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > most {
+                linger(body).await;
                 return Err(too_large());
             }
             match read.take() {
@@ -418,6 +427,25 @@ async fn read<B: Body<Data = Bytes>>(body: B, most: usize) -> Result<Bytes, Resp
     };
     let late = |_| plain(StatusCode::REQUEST_TIMEOUT, "the request body did not come");
     tokio::time::timeout(BODY_PATIENCE, whole).await.map_err(late)?
+}
+
+/// Whether a client sends its body only when it is asked to (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Yes,
+    No,
+}
+
+/// Reads on for a while what is not wanted: whoever is still sending when the connection closes never reads why.
+async fn linger<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
+    let drained = async {
+        let mut left = MOST_UNWANTED;
+        while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            left = rest;
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 /// A host without its port.

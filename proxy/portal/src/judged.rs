@@ -19,7 +19,15 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
 };
 use smol_str::SmolStr;
-use std::{sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// What every answer has.
+static ANSWER: LazyLock<HeaderMap> = LazyLock::new(|| HeaderMap::from_iter([(CONTENT_TYPE, JSON)]));
 
 /// The rules, and where what they find is written.
 #[derive(Clone)]
@@ -38,6 +46,8 @@ pub(crate) struct Judge {
     server: SmolStr,
     /// None where the server is a process.
     place: Option<Place>,
+    /// What every request has.
+    headers: HeaderMap,
 }
 
 struct Place {
@@ -83,7 +93,10 @@ impl Judge {
             Some(Scheme::Http) => Channel::Http,
             None => Channel::Stdio,
         };
-        Self { rules, channel, portal: portal.clone(), server: server.clone(), place }
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        Self { rules, channel, portal: portal.clone(), server: server.clone(), place, headers }
     }
 
     /// What is known before anything is said.
@@ -159,10 +172,8 @@ impl Judge {
     /// The answer has begun.
     fn head(&self, exchange: &mut Exchange) {
         if self.place.is_some() {
-            let mut headers = HeaderMap::with_capacity(1);
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             // The whole message is held until it is judged, so there is nothing to plan.
-            let _ = exchange.response_head(200, &headers);
+            let _ = exchange.response_head(200, &ANSWER);
         }
     }
 
@@ -172,11 +183,9 @@ impl Judge {
             // The verdict of a connection is the first that its messages get.
             let _ = connection.hello(host, *port, &Hello::default());
         }
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        let mut headers = Cow::Borrowed(&self.headers);
         if let Some(agent) = agent {
-            headers.insert(USER_AGENT, agent.clone());
+            headers.to_mut().insert(USER_AGENT, agent.clone());
         }
         let path = self.place.as_ref().map_or("", |place| place.path.as_str());
         Exchange::begin(

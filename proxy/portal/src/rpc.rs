@@ -281,6 +281,10 @@ fn put_method(text: &mut Vec<u8>, method: &str, params: Option<&[u8]>) {
 /// A text as JSON.
 #[must_use]
 pub fn quoted(text: &str) -> String {
+    // Names mostly need nothing done.
+    if text.bytes().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) {
+        return ["\"", text, "\""].concat();
+    }
     serde_json::Value::from(text).to_string()
 }
 
@@ -327,6 +331,13 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"x","result":{}}"#, INVALID_REQUEST),
         ] {
             assert_eq!(read(text).err().map(|e| e.code), Some(code), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_are_quoted_as_json_has_them() {
+        for text in ["", "tools/call", "a b!#[]~", "a\"b", "a\\b", "\u{7}", "größe", "\u{7f}", "\u{2028}"] {
+            assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     Crew, Portal, attested,
+    crew::Load,
     front::{Visitor, plain},
     site,
 };
@@ -12,11 +13,18 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
@@ -97,20 +105,9 @@ impl Listening {
                 accepted = accept(&self.listener, &self.room) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
-            let stream = stream.into_std();
-            let (portals, tls, stopping) = (portals.clone(), self.tls.clone(), stopping.clone());
             let (runtime, load) = crew.least_busy();
-            let connection = async move {
-                // It is heard of where it is served.
-                let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
-                let visitor = visitor(&portals, &stream, peer).await;
-                match tls {
-                    None => serve(portals, stream, visitor, stopping).await,
-                    Some(tls) => secured(portals, &tls, stream, visitor, stopping).await,
-                }
-                drop((permit, load));
-            };
-            connections.spawn_on(connection, &runtime);
+            let way = (portals.clone(), self.tls.clone(), stopping.clone());
+            connections.spawn_on(connection(stream.into_std(), peer, way, (permit, load)), &runtime);
         }
         drop(self.listener);
         let _ = stop.send(true);
@@ -118,7 +115,30 @@ impl Listening {
     }
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+/// Where a connection's requests go.
+type Way = (Arc<[Arc<Portal>]>, Option<TlsAcceptor>, watch::Receiver<bool>);
+
+/// One connection. Boxed, so that it is compiled here, and not with whoever calls [`Listening::run`]: this is the path of
+/// every request.
+fn connection(
+    stream: io::Result<std::net::TcpStream>,
+    peer: SocketAddr,
+    (portals, tls, stopping): Way,
+    held: (OwnedSemaphorePermit, Load),
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        // It is heard of where it is served.
+        let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
+        let visitor = visitor(&portals, &stream, peer).await;
+        match tls {
+            None => serve(portals, stream, visitor, stopping).await,
+            Some(tls) => secured(portals, &tls, stream, visitor, stopping).await,
+        }
+        drop(held);
+    })
+}
+
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {

@@ -26,7 +26,7 @@ pub struct Portal {
     /// Length of a closed-loop load, seconds
     #[arg(long)]
     secs: Option<f64>,
-    /// Contenders, comma-separated: direct, nginx, mcp-proxy, fastmcp, gnomon
+    /// Contenders, comma-separated: direct, nginx, mcp-proxy, fastmcp, gnomon, gnomon-durable
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Measure this gnomon instead of building one
