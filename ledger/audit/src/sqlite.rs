@@ -131,7 +131,7 @@ impl SqliteStore {
 
     async fn begin(conn: &mut SqliteConnection) -> Result<(), StoreError> {
         let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id).map_err(|_| StoreError::Database("the system gives no random bytes".to_owned()))?;
+        getrandom::fill(&mut id).map_err(|_| StoreError::Database("the system gives no random bytes".to_owned()))?;
         let start = ChainId(id).start();
         let mut all = conn.begin().await.map_err(failed)?;
         sqlx::raw_sql(SCHEMA).execute(&mut *all).await.map_err(failed)?;
