@@ -8,7 +8,8 @@ use crate::{
     members::Members,
     offer::Offer,
     parked::ParkedCall,
-    portal::{Portal, as_text, with_text},
+    portal::{Portal, as_text},
+    results::{answered, checked, complete, failed_tool, refused, wanted_input},
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
@@ -511,59 +512,6 @@ impl Portal {
     }
 }
 
-/// What a server of the stateless era wants to know before it answers.
-struct Wanted {
-    requests: Vec<(String, Value)>,
-    /// JSON.
-    state: Option<String>,
-}
-
-fn wanted_input(result: &Bytes) -> Option<Wanted> {
-    let members = Members::read(result).ok()?;
-    if members.text("resultType").as_deref() != Some("input_required") {
-        return None;
-    }
-    let requests = members.get("inputRequests").and_then(|json| serde_json::from_str::<serde_json::Map<String, Value>>(json).ok());
-    Some(Wanted { requests: requests.unwrap_or_default().into_iter().collect(), state: members.get("requestState").map(str::to_owned) })
-}
-
-/// A result as the stateless era has it.
-fn complete(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Result(result) => Outcome::Result(with_text(&result, "resultType", "complete")),
-        error @ Outcome::Error(_) => error,
-    }
-}
-
-/// What a client is told of a call that failed, and how the audit has it.
-fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> (Outcome, Ending) {
-    let ending = match error {
-        UpstreamError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
-        UpstreamError::Rpc(outcome) => return (outcome.clone(), answered(outcome)),
-        UpstreamError::Untranslatable(_) => Ending::because(Status::Refused, error.kind()),
-        _ => Ending::because(Status::Unavailable, error.kind()),
-    };
-    match error {
-        UpstreamError::Refused(refusal) if routed.method == "tools/call" => (failed_tool(&refusal.text), ending),
-        other => (other.outcome(server), ending),
-    }
-}
-
-/// How the audit has what a server answered.
-fn answered(outcome: &Outcome) -> Ending {
-    match outcome {
-        Outcome::Error(_) => Ending::because(Status::Error, outcome.code().unwrap_or_default().to_smolstr()),
-        // Most results say nothing of it, and are not read for it.
-        Outcome::Result(result) if memchr::memmem::find(result, b"\"isError\"").is_some() => {
-            match Members::read(result).is_ok_and(|members| members.flag("isError") == Some(true)) {
-                true => Ending::because(Status::Error, "tool_error"),
-                false => Ending::of(Status::Ok),
-            }
-        }
-        Outcome::Result(_) => Ending::of(Status::Ok),
-    }
-}
-
 /// Why an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
 fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     match routed.exposed.as_ref()?.entry.listed() {
@@ -588,26 +536,5 @@ fn in_era(from: &From, error: RpcError) -> RpcError {
     match from {
         From::Stateless(_) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error },
         From::Stateless(_) | From::Session(_) => error,
-    }
-}
-
-/// A tool's failure, as its result.
-pub(crate) fn failed_tool(text: &str) -> Outcome {
-    Outcome::of(&json!({"content": [{"type": "text", "text": text}], "isError": true, "resultType": "complete"}))
-}
-
-/// Holds a result against the tool's own output schema.
-fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
-    let (Some(exposed), Outcome::Result(result)) = (&routed.exposed, &outcome) else { return outcome };
-    if routed.method != "tools/call" || !exposed.entry.has_output_schema() {
-        return outcome;
-    }
-    let Ok(members) = Members::read(result) else { return outcome };
-    let structured = members.get("structuredContent").and_then(|json| serde_json::from_str::<Value>(json).ok());
-    match structured.and_then(|structured| exposed.entry.wrong_output(&structured)) {
-        Some(wrong) if members.flag("isError") != Some(true) => {
-            failed_tool(&format!("the result does not fit the tool's own output schema: {wrong}"))
-        }
-        _ => outcome,
     }
 }

@@ -34,6 +34,7 @@ mod outflow;
 mod own;
 mod parked;
 mod portal;
+mod results;
 mod route;
 pub mod rpc;
 mod serve;

@@ -5,11 +5,12 @@
 
 use crate::{
     acts::{Act, Ending},
-    call::{Call, failed_tool},
+    call::Call,
     catalogue::Kind,
     members::Members,
     offer::Offer,
     portal::Portal,
+    results::failed_tool,
     route::shortened,
     rpc::{Outcome, Request, quoted},
 };

@@ -9,9 +9,10 @@ mod output;
 
 use crate::{
     acts::{Act, Ending},
-    call::{Call, failed_tool},
+    call::Call,
     members::Members,
     portal::Portal,
+    results::failed_tool,
     rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
 };
 use callable::Callable;

@@ -14,10 +14,10 @@ use super::{
     http::{Endpoint, Limits, ServerPools},
 };
 use crate::{
-    call::failed_tool,
     catalogue::{Entry, Kind, Listed},
     judged::{Judge, News},
     members::Members,
+    results::failed_tool,
     rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, RpcError},
 };
 use bytes::Bytes;
