@@ -111,6 +111,21 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Asks it to end, and waits until it has; what does not within 5 s is killed.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn end(mut self) -> Result<()> {
+        Command::new("kill").arg(self.pid().to_string()).status().context("asking a contender to end")?;
+        let asked = Instant::now();
+        while self.child.try_wait()?.is_none() && asked.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -123,7 +123,9 @@ pub fn cold_start(kind: Kind, programs: &Programs, upstreams: &[u16], dir: &Path
     let one = Contender::enter(kind, programs, upstreams, dir)?;
     loop {
         if one.client(Era::Stateful).and_then(|mut client| client.list()).is_ok_and(|tools| tools >= UPSTREAM_TOOLS * upstreams.len()) {
-            return Ok(start.elapsed().as_secs_f64() * 1000.0);
+            let took = start.elapsed().as_secs_f64() * 1000.0;
+            one.end()?;
+            return Ok(took);
         }
         if start.elapsed() > Duration::from_secs(10) {
             bail!("{}: the list is not whole after 10 s", kind.label());

@@ -125,6 +125,25 @@ fn an_endpoint_that_nobody_registered_fires_with_its_own_event() {
     assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonUnregisteredEndpoint"]);
 }
 
+#[test]
+fn an_approval_that_ran_out_fires_with_its_own_event() {
+    if !has("an_approval_that_ran_out_fires_with_its_own_event", &["prometheus"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    let approved = watched.run("gnomon review approve 127.0.0.2:1 --owner team-x --reason trial --until 1s");
+    assert!(approved.status.success(), "{approved:?}");
+
+    let alert = prometheus.fires("GnomonDetection");
+    assert_eq!((&alert["labels"]["class"], &alert["labels"]["severity"]), (&"policy".into(), &"warning".into()));
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("127.0.0.2"), "{printed}");
+    let id = printed.split_whitespace().last().unwrap();
+    let story = String::from_utf8(watched.run(&format!("gnomon events show {id}")).stdout).unwrap();
+    assert!(story.contains("the approval of 127.0.0.2:1 ran out") && story.contains("team-x"), "{story}");
+}
+
 /// A ledger with ten days of three calls in each of eight hours, and in this hour, which does not end within a minute, as many
 /// as are never unusual.
 async fn ten_days(state: &Path) {

@@ -1,0 +1,81 @@
+//! What results say: whether a call succeeded, what its client is told where it did not, and what its server still wants to know.
+
+use crate::{acts::Ending, members::Members, portal::with_text, route::Routed, rpc::Outcome, upstream::UpstreamError};
+use bytes::Bytes;
+use gnomon_audit::Status;
+use serde_json::{Value, json};
+use smol_str::ToSmolStr;
+
+/// What a server of the stateless era wants to know before it answers.
+pub(crate) struct Wanted {
+    pub requests: Vec<(String, Value)>,
+    /// JSON.
+    pub state: Option<String>,
+}
+
+pub(crate) fn wanted_input(result: &Bytes) -> Option<Wanted> {
+    let members = Members::read(result).ok()?;
+    if members.text("resultType").as_deref() != Some("input_required") {
+        return None;
+    }
+    let requests = members.get("inputRequests").and_then(|json| serde_json::from_str::<serde_json::Map<String, Value>>(json).ok());
+    Some(Wanted { requests: requests.unwrap_or_default().into_iter().collect(), state: members.get("requestState").map(str::to_owned) })
+}
+
+/// A result as the stateless era has it.
+pub(crate) fn complete(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Result(result) => Outcome::Result(with_text(&result, "resultType", "complete")),
+        error @ Outcome::Error(_) => error,
+    }
+}
+
+/// What a client is told of a call that failed, and how the audit has it.
+pub(crate) fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> (Outcome, Ending) {
+    let ending = match error {
+        UpstreamError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
+        UpstreamError::Rpc(outcome) => return (outcome.clone(), answered(outcome)),
+        UpstreamError::Untranslatable(_) => Ending::because(Status::Refused, error.kind()),
+        _ => Ending::because(Status::Unavailable, error.kind()),
+    };
+    match error {
+        UpstreamError::Refused(refusal) if routed.method == "tools/call" => (failed_tool(&refusal.text), ending),
+        other => (other.outcome(server), ending),
+    }
+}
+
+/// How the audit has what a server answered.
+pub(crate) fn answered(outcome: &Outcome) -> Ending {
+    match outcome {
+        Outcome::Error(_) => Ending::because(Status::Error, outcome.code().unwrap_or_default().to_smolstr()),
+        // Most results say nothing of it, and are not read for it.
+        Outcome::Result(result) if memchr::memmem::find(result, b"\"isError\"").is_some() => {
+            match Members::read(result).is_ok_and(|members| members.flag("isError") == Some(true)) {
+                true => Ending::because(Status::Error, "tool_error"),
+                false => Ending::of(Status::Ok),
+            }
+        }
+        Outcome::Result(_) => Ending::of(Status::Ok),
+    }
+}
+
+/// A tool's failure, as its result.
+pub(crate) fn failed_tool(text: &str) -> Outcome {
+    Outcome::of(&json!({"content": [{"type": "text", "text": text}], "isError": true, "resultType": "complete"}))
+}
+
+/// Holds a result against the tool's own output schema.
+pub(crate) fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
+    let (Some(exposed), Outcome::Result(result)) = (&routed.exposed, &outcome) else { return outcome };
+    if routed.method != "tools/call" || !exposed.entry.has_output_schema() {
+        return outcome;
+    }
+    let Ok(members) = Members::read(result) else { return outcome };
+    let structured = members.get("structuredContent").and_then(|json| serde_json::from_str::<Value>(json).ok());
+    match structured.and_then(|structured| exposed.entry.wrong_output(&structured)) {
+        Some(wrong) if members.flag("isError") != Some(true) => {
+            failed_tool(&format!("the result does not fit the tool's own output schema: {wrong}"))
+        }
+        _ => outcome,
+    }
+}
