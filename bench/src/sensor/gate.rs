@@ -60,11 +60,16 @@ impl fmt::Display for Gate {
             Bound::AtMost(limit) => ('≤', limit),
             Bound::AtLeast(limit) => ('≥', limit),
         };
-        write!(f, "{} {} {sign} {limit}: ", if self.holds() { "PASS" } else { "FAIL" }, self.what)?;
-        match self.measured {
-            Measured::Samples(Some(spread)) => write!(f, "{:.3} ({:.3}–{:.3})", spread.median, spread.min, spread.max),
-            Measured::Paired { ratio: Some(ratio), control: Some(control) } => write!(f, "{ratio}; nothing against nothing {control}"),
-            Measured::Samples(None) | Measured::Paired { .. } => write!(f, "not measured"),
+        write!(f, "{} {} {sign} {limit}: {}", if self.holds() { "PASS" } else { "FAIL" }, self.what, self.measured)
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Samples(Some(spread)) => write!(f, "{:.3} ({:.3}–{:.3})", spread.median, spread.min, spread.max),
+            Self::Paired { ratio: Some(ratio), control: Some(control) } => write!(f, "{ratio}; nothing against nothing {control}"),
+            Self::Samples(None) | Self::Paired { .. } => write!(f, "not measured"),
         }
     }
 }
