@@ -60,6 +60,13 @@ impl FileKey {
     }
 }
 
+/// An executable whose digest may still have to be made, which a process need not live to see.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Known(Digest),
+    File(FileKey, File),
+}
+
 /// Digests, and the bounds within which they are made.
 #[derive(Debug)]
 pub(super) struct Digests {
@@ -73,19 +80,38 @@ impl Digests {
         Self { cache: Cache::new(REMEMBERED), up_to, within }
     }
 
-    /// The digest of the executable of a process, which is this file.
-    pub(super) fn of(&self, held: &Held, key: FileKey, watch: &Watch) -> Digest {
+    /// Holds the executable of a process, which is this file, where it has to be read.
+    pub(super) fn open(&self, held: &Held, key: FileKey, watch: &Watch) -> Opened {
         if key.size > self.up_to {
-            return Digest::TooLarge(key.size);
+            return Opened::Known(Digest::TooLarge(key.size));
         }
+        if let Some(digest) = self.cache.get(&key) {
+            return Opened::Known(Digest::Sha256(digest));
+        }
+        let held = held.clone();
+        // Through the process, so that it is the file which runs and not what its path leads to now.
+        match watch.run(self.within, move || held.open_file("exe")) {
+            Ok(Ok(file)) => Opened::File(key, File::from(file)),
+            Ok(Err(_)) => Opened::Known(Digest::Unreadable),
+            Err(Late::TimedOut) => Opened::Known(Digest::TimedOut),
+            Err(Late::Busy) => Opened::Known(Digest::Busy),
+        }
+    }
+
+    /// The digest of what is held, whatever became of the process.
+    pub(super) fn of(&self, opened: Opened, watch: &Watch) -> Digest {
+        let (key, file) = match opened {
+            Opened::Known(digest) => return digest,
+            Opened::File(key, file) => (key, file),
+        };
         // One reader per file: a program that starts a hundred times at once is read once.
         let guard = match self.cache.get_value_or_guard(&key, Some(self.within)) {
             GuardResult::Value(digest) => return Digest::Sha256(digest),
             GuardResult::Timeout => return Digest::TimedOut,
             GuardResult::Guard(guard) => guard,
         };
-        let (held, deadline) = (held.clone(), Instant::now() + self.within);
-        let outcome = match watch.run(self.within, move || read(&held, key, deadline)) {
+        let deadline = Instant::now() + self.within;
+        let outcome = match watch.run(self.within, move || read(file, key, deadline)) {
             Ok(outcome) => outcome,
             Err(Late::TimedOut) => Digest::TimedOut,
             Err(Late::Busy) => Digest::Busy,
@@ -99,10 +125,7 @@ impl Digests {
     }
 }
 
-/// Opened through the process, so that it is the file which runs and not what its path leads to now.
-fn read(held: &Held, key: FileKey, deadline: Instant) -> Digest {
-    let Ok(file) = held.open_file("exe") else { return Digest::Unreadable };
-    let mut file = File::from(file);
+fn read(mut file: File, key: FileKey, deadline: Instant) -> Digest {
     let unchanged = |file: &File| {
         statx(file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).is_ok_and(|now| FileKey::of(&now) == key)
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::digest::{Digests, FileKey};
+use super::digest::{Digests, FileKey, Opened};
 use super::held::is_gone;
 use super::watch::Watch;
 use super::{Backing, Digest, Executable, Held};
@@ -16,18 +16,41 @@ const DELETED: &[u8] = b" (deleted)";
 /// What it shows for memfd_create(2), followed by the name that the process gave.
 const MEMFD: &[u8] = b"/memfd:";
 
-/// `Ok(None)` if the process has no program: it is of the kernel, or no longer has memory.
-pub(super) fn read(held: &Held, digests: &Digests, watch: &Watch) -> Result<Option<Executable>, Errno> {
+/// What a process runs, before its digest is made.
+#[derive(Debug)]
+pub(super) enum Found {
+    File {
+        path: PathBuf,
+        backing: Backing,
+        opened: Opened,
+    },
+    /// The process has no program: it is of the kernel, or no longer has memory.
+    None,
+    Hidden,
+}
+
+impl Found {
+    /// With its digest.
+    pub(super) fn digested(self, digests: &Digests, watch: &Watch) -> Executable {
+        match self {
+            Self::File { path, backing, opened } => Executable::File { path, backing, digest: digests.of(opened, watch) },
+            Self::None => Executable::Kernel,
+            Self::Hidden => Executable::Hidden,
+        }
+    }
+}
+
+pub(super) fn find(held: &Held, digests: &Digests, watch: &Watch) -> Result<Found, Errno> {
     let link = match held.link("exe") {
         Ok(link) => link,
-        Err(Errno::ACCESS | Errno::PERM) => return Ok(Some(Executable::Hidden)),
-        Err(error) if is_gone(error) => return Ok(None),
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(Found::Hidden),
+        Err(error) if is_gone(error) => return Ok(Found::None),
         Err(error) => return Err(error),
     };
     let status = held.status("exe");
     let (path, backing) = split(held, &link, status.as_ref().ok().map(FileKey::of));
-    let digest = status.map_or(Digest::Unreadable, |status| digests.of(held, FileKey::of(&status), watch));
-    Ok(Some(Executable::File { path, backing, digest }))
+    let opened = status.map_or(Opened::Known(Digest::Unreadable), |status| digests.open(held, FileKey::of(&status), watch));
+    Ok(Found::File { path, backing, opened })
 }
 
 /// The path alone, for ancestors.

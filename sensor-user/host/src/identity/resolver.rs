@@ -6,11 +6,12 @@ use rustix::io::Errno;
 
 use super::accounts::Accounts;
 use super::digest::{Digests, MAX_EXECUTABLE};
+use super::executable::Found;
 use super::held::{errno, is_gone};
 use super::stat::Stat;
 use super::status::{Ids, MAX_STATUS};
 use super::watch::{Late, Watch};
-use super::{Answer, BootTime, CommandLine, ExecEvidence, Executable, Generation, Held, Identity, ancestry, executable};
+use super::{Answer, BootTime, CommandLine, ExecEvidence, Generation, Held, Identity, ancestry, executable};
 use crate::place::{MAX_CGROUP_PATH, Place};
 
 /// Most bytes of a command line that are kept.
@@ -112,8 +113,8 @@ impl Resolver {
         // Of the leader's memory nothing is left when only other threads live.
         let image = Stat::read(&held).map_err(|error| errno(&error))?.image;
 
-        let executable = executable::read(&held, &self.digests, &self.watch)?;
-        if matches!(executable, Some(Executable::File { .. })) && image.is_being_replaced() {
+        let found = executable::find(&held, &self.digests, &self.watch)?;
+        if matches!(found, Found::File { .. }) && image.is_being_replaced() {
             return Ok(Answer::Stale);
         }
         let command_line = self.command_line(&held);
@@ -121,7 +122,7 @@ impl Resolver {
         let cgroup = held.read("cgroup", MAX_CGROUP).unwrap_or_default();
         let ancestors = ancestry::read(&process, before);
 
-        // Last of all, so that what happened during the reads is noticed.
+        // After them, so that what happened during the reads is noticed.
         let after = Stat::read(&held).map_err(|error| errno(&error))?;
         if after.is_dead() {
             return Ok(Answer::Gone);
@@ -131,11 +132,12 @@ impl Resolver {
         }
         let Some(exec) = self.exec_evidence(pid, connected_at, generation) else { return Ok(Answer::Stale) };
 
+        // What takes its time comes when the process may end: a program that makes one request does so within milliseconds.
         Ok(Answer::Known(Box::new(Identity {
             pid,
             started_at: before.started_at,
             exec,
-            executable: executable.unwrap_or(Executable::Kernel),
+            executable: found.digested(&self.digests, &self.watch),
             command_line,
             credentials: ids.map(|ids| self.accounts.name(ids, &self.watch)),
             ancestors,

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use gnomon_host::identity::{
     Answer, Backing, BootTime, CommandLine, Digest, ExecEvidence, Executable, Generation, Identity, MAX_ANCESTORS, MAX_ARGUMENTS,
@@ -129,7 +130,7 @@ fn a_process_that_ended_is_gone_reaped_or_not() {
 fn a_process_younger_than_the_connection_is_another_one() {
     let before = BootTime::now();
     // Start times are rounded down to a tick.
-    std::thread::sleep(std::time::Duration::from_millis(25));
+    std::thread::sleep(Duration::from_millis(25));
     let child = start(&mut Command::new("cat"));
     wait_for_exec(&child, &tool("cat").unwrap());
     let resolver = Resolver::default();
@@ -192,6 +193,29 @@ fn an_executable_above_the_bound_is_not_read() {
     let size = std::fs::metadata(std::env::current_exe().unwrap()).unwrap().len();
     let Executable::File { digest, .. } = identity.executable else { panic!("no file") };
     assert_eq!(digest, Digest::TooLarge(size));
+}
+
+#[test]
+fn a_process_that_ends_while_its_executable_is_read_is_known_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("large");
+    std::fs::copy(tool("sleep").unwrap(), &path).unwrap();
+    // Some tenths of a second's work.
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(400 << 20).unwrap();
+    let child = start(Command::new(&path).arg("600"));
+    wait_for_exec(&child, &path);
+    let options = Options { digest_within: Duration::from_secs(60), ..Options::default() };
+    let pid = child.id();
+    let asked = std::thread::spawn(move || Resolver::new(&options).identify(pid, BootTime::now(), Generation::UNKNOWN));
+    let reads = |open: std::fs::DirEntry| std::fs::read_link(open.path()).is_ok_and(|file| file == path);
+    eventually(|| std::fs::read_dir("/proc/self/fd").unwrap().flatten().any(reads).then_some(()));
+    std::thread::sleep(Duration::from_millis(50));
+    // Dropped, it is killed and waited for.
+    drop(child);
+    assert!(!asked.is_finished(), "the file is too small for this test");
+    let Answer::Known(identity) = asked.join().unwrap() else { panic!("not known") };
+    let (shown, _, digest) = file(&identity);
+    assert_eq!((shown, digest.len()), (path.as_path(), 64));
 }
 
 #[test]
