@@ -38,6 +38,8 @@ use tokio::{
 
 /// How often the clock is looked at while an exception is to end.
 const CLOCK: Duration = Duration::from_secs(10);
+/// When everything that happens once has happened: servers were asked for their lists.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 /// What is seen without a sensor.
 const PROXY_ALONE: &str =
@@ -132,6 +134,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
         let mut narrating = tokio::spawn(narrate(ledger_in(state_dir), narration));
         service::ready();
+        drop(tokio::spawn(settle()));
         let broke = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -183,6 +186,16 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         narrating.abort();
         broke.map_or(Ok(()), |complaint| Err(complaint.into()))
     })
+}
+
+/// Gives back what only the start needed, once that is over.
+async fn settle() {
+    tokio::time::sleep(SETTLED_AFTER).await;
+    match tokio::task::spawn_blocking(gnomon_resident::give_back_code).await {
+        Ok(Ok(bytes)) => tracing::debug!(bytes, "gave back code that only the start needed"),
+        Ok(Err(error)) => tracing::debug!("code that only the start needed stays mapped: {error}"),
+        Err(_) => {}
+    }
 }
 
 /// Refuses to be an open proxy.

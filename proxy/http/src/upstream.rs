@@ -6,13 +6,13 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::client::Resumption;
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,8 +29,30 @@ const RESUMED_UPSTREAMS: usize = 1024;
 const NAMES_SHOWN: usize = 3;
 
 /// Client configurations that share roots and resumption; one for each list of protocols offered.
+///
+/// They are made when they are first needed: reading what the system trusts takes milliseconds and some hundred files,
+/// which whoever speaks to plain HTTP only need not wait for.
 #[derive(Debug, Clone)]
-pub struct UpstreamTls {
+pub struct UpstreamTls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+    trusted: Trusted,
+    configs: OnceLock<Configs>,
+}
+
+/// Whom to trust.
+#[derive(Debug)]
+enum Trusted {
+    /// The Mozilla roots, the system's, and these.
+    Public(Vec<TrustAnchor<'static>>),
+    /// Exactly these.
+    Only(RootCertStore),
+}
+
+#[derive(Debug)]
+struct Configs {
     none: Arc<ClientConfig>,
     h1: Arc<ClientConfig>,
     h2: Arc<ClientConfig>,
@@ -97,12 +119,11 @@ impl UpstreamTls {
     /// # Errors
     /// When an extra file cannot be read, is empty, or holds something that is not a root.
     pub fn new(extra_ca: &[PathBuf]) -> Result<Self, TlsSetupError> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut extra = RootCertStore::empty();
         for path in extra_ca {
-            add_bundle(&mut roots, path)?;
+            add_bundle(&mut extra, path)?;
         }
-        Self::with_roots(roots)
+        Self::trusting(Trusted::Public(extra.roots))
     }
 
     /// Trusts exactly these roots.
@@ -110,38 +131,33 @@ impl UpstreamTls {
     /// # Errors
     /// When the TLS library refuses its own defaults.
     pub fn with_roots(roots: RootCertStore) -> Result<Self, TlsSetupError> {
+        Self::trusting(Trusted::Only(roots))
+    }
+
+    fn trusting(trusted: Trusted) -> Result<Self, TlsSetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut base = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        base.resumption = Resumption::in_memory_sessions(RESUMED_UPSTREAMS);
-        // Clones share the resumption store: the verifier is the same in all of them.
-        let offering = |alpn: &[Alpn]| {
-            let mut config = base.clone();
-            config.alpn_protocols = alpn.iter().filter_map(|a| a.wire()).map(<[u8]>::to_vec).collect();
-            Arc::new(config)
-        };
-        Ok(Self {
-            none: offering(&[]),
-            h1: offering(&[Alpn::Http11]),
-            h2: offering(&[Alpn::H2]),
-            h2_then_h1: offering(&[Alpn::H2, Alpn::Http11]),
-            h1_then_h2: offering(&[Alpn::Http11, Alpn::H2]),
-        })
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(Self(Arc::new(Shared { builder, trusted, configs: OnceLock::new() })))
+    }
+
+    /// Makes what the first handshake needs. It blocks for milliseconds, while the system's certificates are read.
+    pub fn prepare(&self) {
+        self.configs();
+    }
+
+    fn configs(&self) -> &Configs {
+        let shared = &*self.0;
+        shared.configs.get_or_init(|| Configs::new(shared.builder.clone(), shared.trusted.roots()))
     }
 
     /// The configuration that offers these protocols in this order. `Alpn::None` entries are skipped.
-    #[must_use]
-    pub fn config(&self, alpn: &[Alpn]) -> &Arc<ClientConfig> {
-        let place = |wanted: Alpn| alpn.iter().position(|&a| a == wanted);
-        match (place(Alpn::H2), place(Alpn::Http11)) {
-            (None, None) => &self.none,
-            (None, Some(_)) => &self.h1,
-            (Some(_), None) => &self.h2,
-            (Some(h2), Some(h1)) if h2 < h1 => &self.h2_then_h1,
-            (Some(_), Some(_)) => &self.h1_then_h2,
+    async fn config(&self, alpn: &[Alpn]) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
+        if let Some(configs) = self.0.configs.get() {
+            return Ok(configs.offering(alpn));
         }
+        let (tls, alpn) = (self.clone(), alpn.to_vec());
+        let made = tokio::task::spawn_blocking(move || tls.configs().offering(&alpn)).await;
+        made.map_err(|_| UpstreamTlsError::Handshake("the trusted certificates could not be read".to_owned()))
     }
 
     /// Shakes hands over `tcp` with the server `name` (DNS name or IP address), offering `alpn`.
@@ -151,12 +167,57 @@ impl UpstreamTls {
     pub async fn connect(&self, tcp: TcpStream, name: &str, alpn: &[Alpn]) -> Result<UpstreamStream, UpstreamTlsError> {
         let name = unbracketed(name);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| UpstreamTlsError::InvalidName(shortened(name)))?;
-        let connector = TlsConnector::from(Arc::clone(self.config(alpn)));
+        let connector = TlsConnector::from(self.config(alpn).await?);
         match timeout(HANDSHAKE_TIMEOUT, connector.connect(server, tcp)).await {
             Err(_) => Err(UpstreamTlsError::Timeout),
             Ok(Err(e)) => Err(handshake_error(&e)),
             Ok(Ok(tls)) => Ok(UpstreamStream::Tls(Box::new(tls))),
         }
+    }
+}
+
+impl Trusted {
+    fn roots(&self) -> RootCertStore {
+        match self {
+            Self::Only(roots) => roots.clone(),
+            Self::Public(extra) => {
+                let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots.extend(extra.iter().cloned());
+                roots
+            }
+        }
+    }
+}
+
+impl Configs {
+    fn new(builder: ConfigBuilder<ClientConfig, WantsVerifier>, roots: RootCertStore) -> Self {
+        let mut base = builder.with_root_certificates(roots).with_no_client_auth();
+        base.resumption = Resumption::in_memory_sessions(RESUMED_UPSTREAMS);
+        // Clones share the resumption store: the verifier is the same in all of them.
+        let offering = |alpn: &[Alpn]| {
+            let mut config = base.clone();
+            config.alpn_protocols = alpn.iter().filter_map(|a| a.wire()).map(<[u8]>::to_vec).collect();
+            Arc::new(config)
+        };
+        Self {
+            none: offering(&[]),
+            h1: offering(&[Alpn::Http11]),
+            h2: offering(&[Alpn::H2]),
+            h2_then_h1: offering(&[Alpn::H2, Alpn::Http11]),
+            h1_then_h2: offering(&[Alpn::Http11, Alpn::H2]),
+        }
+    }
+
+    fn offering(&self, alpn: &[Alpn]) -> Arc<ClientConfig> {
+        let place = |wanted: Alpn| alpn.iter().position(|&a| a == wanted);
+        Arc::clone(match (place(Alpn::H2), place(Alpn::Http11)) {
+            (None, None) => &self.none,
+            (None, Some(_)) => &self.h1,
+            (Some(_), None) => &self.h2,
+            (Some(h2), Some(h1)) if h2 < h1 => &self.h2_then_h1,
+            (Some(_), Some(_)) => &self.h1_then_h2,
+        })
     }
 }
 

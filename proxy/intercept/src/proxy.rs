@@ -111,6 +111,9 @@ impl Proxy {
         });
         let fingerprint = ca.fingerprint_sha256();
         let tls = UpstreamTls::new(&options.upstream_ca)?;
+        let early = tls.clone();
+        // Ready before the first connection, which waits for it otherwise.
+        drop(tokio::task::spawn_blocking(move || early.prepare()));
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared {
             pools: Pools::new(dialer.clone(), tls, Arc::new(AlpnCache::default()), PoolOptions::default()),
