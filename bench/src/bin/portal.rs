@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,8 @@ use gnomon_bench::portal::{Calls, Contender, Era, Kind, Programs, call_blocks, c
 
 const MANY_UPSTREAMS: usize = 10;
 const ABANDONED: usize = 10_000;
+/// How long after the first list a contender is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(4);
 
 #[derive(Parser)]
 struct Options {
@@ -70,6 +73,10 @@ fn main() -> Result<ExitCode> {
     let mut idle = Vec::new();
     for one in &ring {
         one.client(Era::Stateful)?.list()?;
+    }
+    // Idle is what does nothing, and not what has just started.
+    thread::sleep(IDLE_AFTER);
+    for one in &ring {
         idle.push(one.resident_kib()? / 1024.0);
     }
     let small = call_blocks(&ring, Era::Stateful, 32, options.rounds, options.calls)?;

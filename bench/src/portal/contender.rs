@@ -180,7 +180,7 @@ impl Contender {
 fn nginx(dir: &Path, port: u16, upstream: u16) -> String {
     let dir = dir.display();
     format!(
-        "worker_processes 1; daemon off; pid {dir}/pid; error_log {dir}/error.log;
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
 events {{ worker_connections 1024; }}
 http {{
   access_log off; keepalive_requests 10000000; client_body_buffer_size 1m; proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k;

@@ -1,6 +1,7 @@
 //! Who answers a script's calls.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::{Names, Raw};
 
@@ -51,4 +52,10 @@ pub trait Host: Sync {
     /// # Errors
     /// A text for the model; the script sees it as a thrown `ToolError`.
     fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
+
+    /// How long this execution's calls have waited for a person by now, a call that still does included. The execution is
+    /// suspended meanwhile: this does not count towards its [`wall_time`](crate::Limits::wall_time).
+    fn suspended(&self) -> Duration {
+        Duration::ZERO
+    }
 }

@@ -192,7 +192,7 @@ impl Act {
             let mut record = Box::new(acts.record(kind));
             by(&mut record, &call.caller);
             record.method = Some(method.into());
-            record.execution.clone_from(&call.execution);
+            record.execution = call.script.as_ref().map(|script| script.execution.clone());
             match &call.from {
                 From::Session(session) => {
                     with(&mut record, &session.client);
@@ -245,6 +245,11 @@ impl Act {
         if let Some((_, record)) = &mut self.open {
             record.calls = Some(calls.into());
         }
+    }
+
+    /// It turned out to be a part of one that has its own record.
+    pub fn is_another(&mut self) {
+        self.open = None;
     }
 
     /// The server that it goes to.

@@ -3,6 +3,7 @@
 use crate::{
     acts::{Act, Ending},
     catalogue::Listed,
+    codemode::waiting::{Waiting, Waits},
     era::meta,
     judged::{Judged, Whose},
     members::Members,
@@ -30,7 +31,7 @@ use std::{
 use tokio::sync::mpsc;
 
 /// How often a server may ask for more before it must answer.
-const MAX_ROUNDS: usize = 10;
+pub(crate) const MAX_ROUNDS: usize = 10;
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How long a call's event waits for its answer.
@@ -56,6 +57,13 @@ pub enum From {
     Stateless(Arc<Client>),
 }
 
+/// The script of Code Mode that a call comes from.
+#[derive(Clone)]
+pub(crate) struct Script {
+    pub execution: SmolStr,
+    pub waiting: Arc<Waiting>,
+}
+
 /// A request with its way to the client.
 #[derive(Clone)]
 pub struct Call {
@@ -65,8 +73,8 @@ pub struct Call {
     pub agent: Option<HeaderValue>,
     /// What the client is offered.
     pub(crate) offer: Offer,
-    /// The execution of Code Mode that asks.
-    pub execution: Option<SmolStr>,
+    /// The script of Code Mode that asks.
+    pub(crate) script: Option<Script>,
     /// The program of this host that asks.
     pub program: Option<Arc<Observation>>,
     pub emit: mpsc::Sender<Emission>,
@@ -82,9 +90,14 @@ impl Call {
             caller: &self.caller,
             client,
             agent: self.agent.as_ref(),
-            execution: self.execution.as_ref(),
+            execution: self.script.as_ref().map(|script| &script.execution),
             program: self.program.as_deref(),
         }
+    }
+
+    /// From now on a person is waited for.
+    fn waits(&self) -> Option<Waits> {
+        self.script.as_ref().map(|script| script.waiting.begin())
     }
 }
 
@@ -127,7 +140,7 @@ enum Driven {
 
 impl Portal {
     /// Has a request done, and recorded.
-    pub(crate) async fn perform(&self, call: &Call, request: &Request) -> Outcome {
+    pub(crate) async fn perform(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
         if request.method == "tools/call" {
             match call.offer {
                 Offer::Code => return self.run_code(call, request).await,
@@ -286,8 +299,11 @@ impl Portal {
         (routed, judged): (&Routed, &Judged),
     ) -> Result<Outcome, UpstreamError> {
         let mut answer = upstream.request(id, &routed.method, routed.params.as_ref()).await?;
+        let mut waits = None;
         loop {
-            let (question, conversation) = match self.drive(call, answer, routed.server, judged).await? {
+            let driven = self.drive(call, answer, routed.server, judged).await?;
+            drop(waits.take());
+            let (question, conversation) = match driven {
                 Driven::Answered(outcome) => return Ok(outcome),
                 Driven::Asked(question, conversation) => (question, conversation),
             };
@@ -296,6 +312,7 @@ impl Portal {
                     upstream.respond(&question.id, &Outcome::Result(Bytes::from_static(b"{}"))).await?;
                 }
                 Ok(text) => {
+                    waits = call.waits();
                     let _ = call.emit.send(Emission::Message(text)).await;
                 }
                 Err(error) => upstream.respond(&question.id, &error.into()).await?,
@@ -358,6 +375,7 @@ impl Portal {
         judged.hears(&Message::Request(asked))?;
         let (text, answer) =
             session.ask(method, params.as_deref().map(str::as_bytes)).map_err(|error| UpstreamError::Protocol(error.message))?;
+        let _waits = call.waits();
         let _ = call.emit.send(Emission::Message(text)).await;
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
             Ok(Ok(Outcome::Result(result))) => {
@@ -516,7 +534,7 @@ impl Portal {
 fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     match routed.exposed.as_ref()?.entry.listed() {
         Listed::Everywhere => None,
-        Listed::InCodeMode if call.execution.is_some() => None,
+        Listed::InCodeMode if call.script.is_some() => None,
         Listed::InCodeMode => Some(format_smolstr!(
             "`{}` is called within scripts of Code Mode only: `openapi.allow` of its server does not name it",
             shortened(&routed.name)

@@ -126,7 +126,7 @@ impl Portal {
             accepts,
             way,
             move |emit| async move {
-                let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, program, emit };
+                let call = Call { caller, from: From::Session(session.clone()), agent, offer, script: None, program, emit };
                 portal.session_outcome(&call, &session, &request).await
             },
             move |outcome| document(StatusCode::OK, rpc::response(Some(&id), &outcome)),
@@ -136,7 +136,7 @@ impl Portal {
     }
 
     /// What comes of a request; none where the client took it back.
-    async fn session_outcome(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Option<Outcome> {
+    async fn session_outcome(self: &Arc<Self>, call: &Call, session: &Arc<Session>, request: &Request) -> Option<Outcome> {
         if let Some(kind) = Kind::listed_by(&request.method) {
             return Some(self.listed(call, kind, Outcome::Result).await);
         }
@@ -265,7 +265,7 @@ impl Portal {
         // What is said meanwhile has no place in one document.
         let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
         let agent = headers.get(USER_AGENT).cloned();
-        let call = Call { caller, from: From::Session(session.clone()), agent, offer, execution: None, program, emit };
+        let call = Call { caller, from: From::Session(session.clone()), agent, offer, script: None, program, emit };
         let mut answers: Vec<Bytes> = Vec::new();
         for element in elements {
             match Message::read(&element) {

@@ -68,7 +68,7 @@ impl Portal {
             if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
             Way::Connection,
             move |emit| async move {
-                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, offer, execution: None, program, emit };
+                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, offer, script: None, program, emit };
                 Some(portal.stateless_outcome(&call, &stated, &request).await)
             },
             move |outcome| document(status(&outcome), rpc::response(Some(&id), &outcome)),

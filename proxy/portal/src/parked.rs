@@ -10,7 +10,7 @@ use crate::{
     upstream::{Conversation, LegacySession},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -54,6 +54,13 @@ impl ParkedCall {
     }
 }
 
+/// A name that nobody finds by trying. None where the system has no random numbers.
+pub(crate) fn unguessable() -> Option<SmolStr> {
+    let mut random = [0u8; 24];
+    getrandom::fill(&mut random).ok()?;
+    Some(format_smolstr!("gnomon.{}", URL_SAFE_NO_PAD.encode(random)))
+}
+
 /// All that wait.
 pub struct Parked(Mutex<HashMap<SmolStr, ParkedCall>>);
 
@@ -70,9 +77,7 @@ impl Parked {
 
     /// Keeps a call; gives the name to take it up by (`requestState`). None where there is no room.
     pub fn keep(&self, call: ParkedCall) -> Option<SmolStr> {
-        let mut random = [0u8; 24];
-        getrandom::fill(&mut random).ok()?;
-        let name = SmolStr::new(format!("gnomon.{}", URL_SAFE_NO_PAD.encode(random)));
+        let name = unguessable()?;
         let mut table = self.table();
         table.retain(|_, call| call.since.elapsed() < PATIENCE);
         if table.len() >= MOST {

@@ -10,6 +10,7 @@ use crate::{
     members::Members,
     offer::{CodeMode, Offer},
     own,
+    codemode::suspended::Suspended,
     parked::Parked,
     rpc::{Outcome, quoted},
     session::{SessionLimits, Sessions},
@@ -86,6 +87,7 @@ pub struct Portal {
     pub(crate) sessions: Sessions,
     pub(crate) shared: SharedSessions,
     pub(crate) parked: Parked,
+    pub(crate) suspended: Suspended,
     pub(crate) changes: broadcast::Sender<(SmolStr, Change)>,
 }
 
@@ -113,6 +115,7 @@ impl Portal {
             sessions,
             shared: SharedSessions::new(),
             parked: Parked::new(),
+            suspended: Suspended::default(),
             changes,
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::session::{Heard, Session};
 use super::worker::{Ended, Process, Worker};
@@ -77,7 +78,7 @@ async fn converse<H: Host>(
     let mut calls = FuturesUnordered::new();
     let mut suggestions = SUGGESTIONS;
     loop {
-        let (deadline, limit) = session.deadline();
+        let (deadline, limit) = session.deadline(host.suspended());
         tokio::select! {
             // What it said counts before the clock: this task may be late itself.
             biased;
@@ -121,7 +122,12 @@ async fn converse<H: Host>(
                     outgoing = Outgoing::default();
                 }
             }
-            () = tokio::time::sleep_until(deadline) => return Stop::Limit(limit),
+            () = tokio::time::sleep_until(deadline) => {
+                // It may have been suspended since.
+                if session.deadline(host.suspended()).0 <= Instant::now() {
+                    return Stop::Limit(limit);
+                }
+            }
         }
     }
 }

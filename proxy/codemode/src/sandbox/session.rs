@@ -146,9 +146,9 @@ impl<'a> Session<'a> {
         self.waits > self.answers
     }
 
-    /// When it must be over at the latest, as things stand, and what is told then.
-    pub fn deadline(&self) -> (Instant, Limit) {
-        let wall = (self.begun + self.limits.wall_time, Limit::WallTime);
+    /// When it must be over at the latest, as things stand, and what is told then. For so long it was `suspended`.
+    pub fn deadline(&self, suspended: Duration) -> (Instant, Limit) {
+        let wall = (self.begun + self.limits.wall_time + suspended, Limit::WallTime);
         match self.busy {
             Some(since) => {
                 let sandbox = (since + self.limits.sandbox_time.saturating_sub(self.consumed) + GRACE, Limit::SandboxTime);

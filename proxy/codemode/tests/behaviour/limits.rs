@@ -44,6 +44,16 @@ async fn waiting_for_tools_is_not_counted_as_computing() {
 }
 
 #[tokio::test]
+async fn while_a_person_is_waited_for_no_clock_of_the_execution_runs() {
+    let sandbox = sandbox().await;
+    let limits = Limits { sandbox_time: Duration::from_millis(150), wall_time: Duration::from_millis(250), ..Limits::default() };
+    let execution = run_with(&sandbox, &limits, "async () => [await codemode.test_person(), await codemode.test_person()]").await;
+    assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
+    let outcome = run_with(&sandbox, &limits, "async () => { await codemode.test_person(); await codemode.test_hang() }").await.outcome;
+    assert!(matches!(outcome, Outcome::Limit(Limit::WallTime)), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn native_loops_die_within_a_tenth_of_a_second_of_their_limit() {
     let sandbox = sandbox().await;
     let limits = Limits { sandbox_time: Duration::from_millis(200), ..Limits::default() };

@@ -1,7 +1,7 @@
 //! A sandbox and a host to call.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gnomon_codemode::{Asked, Execution, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig, StartError};
@@ -29,12 +29,14 @@ pub struct Tools {
     /// Calls at the same time, at most.
     pub most: AtomicU32,
     pub dropped: AtomicU32,
+    /// Milliseconds in which `test_person` thought, or will.
+    suspended: AtomicU64,
     /// Told when `test_hang` is called.
     pub hung: Notify,
 }
 
-pub const TOOLS: [&str; 9] =
-    ["test_echo", "test_add", "test_fail", "test_hang", "test_slow", "test_big", "test_long", "test_proto", "test_item"];
+pub const TOOLS: [&str; 10] =
+    ["test_echo", "test_add", "test_fail", "test_hang", "test_slow", "test_person", "test_big", "test_long", "test_proto", "test_item"];
 
 impl Host for Tools {
     async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
@@ -54,6 +56,12 @@ impl Host for Tools {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 "\"slow\"".to_owned()
             }
+            Asked::Tool("test_person") => {
+                let thinks = Duration::from_millis(300);
+                self.suspended.fetch_add(300, Ordering::SeqCst);
+                tokio::time::sleep(thinks).await;
+                "\"thought\"".to_owned()
+            }
             Asked::Tool("test_big") => format!("{:?}", "x".repeat(200 << 10)),
             Asked::Tool("test_long") => format!("{:?}", "x".repeat(300 << 10)),
             Asked::Tool("test_proto") => r#"{"__proto__":{"polluted":true},"constructor":{"name":"x"},"a":1}"#.to_owned(),
@@ -63,6 +71,10 @@ impl Host for Tools {
             Asked::Describe => format!("{{\"described\":{value}}}"),
         };
         Raw::from_string(text).map_err(|error| error.to_string())
+    }
+
+    fn suspended(&self) -> Duration {
+        Duration::from_millis(self.suspended.load(Ordering::SeqCst))
     }
 }
 

@@ -1,17 +1,22 @@
 //! What a script can ask for, answered: tools by the road of direct calls, and what is known of them.
 
-use super::callable::{Callable, Detail};
+use super::{
+    callable::{Callable, Detail},
+    suspended::Asker,
+};
 use crate::{
-    call::Call,
+    call::{Call, From, MAX_ROUNDS, Script},
     catalogue::Listed,
     members::Members,
-    portal::Portal,
+    portal::{Portal, as_text},
+    results::{Wanted, wanted_input},
     rpc::{Id, Outcome, Request, quoted},
+    upstream::modern::with_meta,
 };
 use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_HITS, Raw};
 use serde_json::{Value, json};
-use smol_str::SmolStr;
+use std::time::Duration;
 
 /// How many tools a search gives where nothing is said.
 const FOUND: usize = 10;
@@ -21,7 +26,9 @@ pub(super) struct Host<'a> {
     pub portal: &'a Portal,
     pub call: &'a Call,
     pub callable: &'a Callable,
-    pub execution: &'a SmolStr,
+    pub script: Script,
+    /// How its client is asked, unless that is done while its request is open.
+    pub asker: Option<Asker>,
 }
 
 impl gnomon_codemode::Host for Host<'_> {
@@ -34,17 +41,33 @@ impl gnomon_codemode::Host for Host<'_> {
         };
         Raw::from_string(text).map_err(|error| error.to_string())
     }
+
+    fn suspended(&self) -> Duration {
+        self.script.waiting.so_far()
+    }
 }
 
 impl Host<'_> {
     /// Calls a tool as its caller could by itself, and gives its plain value.
     async fn tool(&self, name: &str, arguments: &Raw) -> Result<Box<Raw>, String> {
         let exposed = self.callable.get(name).ok_or_else(|| format!("there is no tool `{name}`"))?;
-        let params = format!("{{\"name\":{},\"arguments\":{}}}", quoted(&exposed.name), arguments.get());
-        let request = Request { id: Id::number(1), method: "tools/call".into(), params: Some(Bytes::from(params)) };
-        let call = Call { execution: Some(self.execution.clone()), ..self.call.clone() };
-        let outcome = self.portal.direct(&call, &request).await;
-        plain(&outcome, name)
+        let call = Call { script: Some(self.script.clone()), ..self.call.clone() };
+        let mut params = format!("{{\"name\":{},\"arguments\":{}}}", quoted(&exposed.name), arguments.get());
+        if let From::Stateless(client) = &call.from {
+            let members = Members::read(params.as_bytes()).map_err(|_| "the arguments cannot be read".to_owned())?;
+            params = as_text(&with_meta(&members, client, &[])).to_owned();
+        }
+        let mut input = String::new();
+        for _ in 0..MAX_ROUNDS {
+            let asked = format!("{}{input}}}", params.strip_suffix('}').unwrap_or(&params));
+            let request = Request { id: Id::number(1), method: "tools/call".into(), params: Some(Bytes::from(asked)) };
+            let outcome = self.portal.direct(&call, &request).await;
+            let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else { return plain(&outcome, name) };
+            let answers = asker.ask(wanted.requests, &self.script.waiting).await?;
+            let state = wanted.state.map(|state| format!(",\"requestState\":{state}")).unwrap_or_default();
+            input = format!(",\"inputResponses\":{answers}{state}");
+        }
+        Err(format!("`{name}` asked for more input {MAX_ROUNDS} times"))
     }
 
     fn all(&self) -> String {
@@ -91,6 +114,13 @@ impl Host<'_> {
         let description = entry["description"].as_str().unwrap_or_default();
         let declared = gnomon_codemode::declare(name, description, &entry["inputSchema"], entry.get("outputSchema"));
         Ok(Value::String(declared).to_string())
+    }
+}
+
+fn wanted(outcome: &Outcome) -> Option<Wanted> {
+    match outcome {
+        Outcome::Result(result) => wanted_input(result),
+        Outcome::Error(_) => None,
     }
 }
 

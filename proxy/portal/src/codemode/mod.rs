@@ -6,10 +6,12 @@
 pub(crate) mod callable;
 mod host;
 mod output;
+pub(crate) mod suspended;
+pub(crate) mod waiting;
 
 use crate::{
     acts::{Act, Ending},
-    call::Call,
+    call::{Call, From, Script},
     members::Members,
     portal::Portal,
     results::failed_tool,
@@ -25,6 +27,8 @@ use output::{Failure, text_of};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::json;
 use smol_str::{SmolStr, ToSmolStr};
+use std::sync::Arc;
+use suspended::{Asker, Question, Running, Step};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -132,7 +136,7 @@ impl Portal {
     }
 
     /// Runs one of the two tools.
-    pub(crate) async fn run_code(&self, call: &Call, request: &Request) -> Outcome {
+    pub(crate) async fn run_code(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
         let mut act = Act::begin(self, Kind::Call, call, &request.method);
         let wrong = |text: String| RpcError::new(INVALID_PARAMS, text).into();
         let Ok(params) = Members::of(request.params.as_ref()) else {
@@ -150,11 +154,61 @@ impl Portal {
                 return act.end(refused("unknown_tool"), wrong(text)).await;
             }
         };
+        let stateless = matches!(call.from, From::Stateless(_));
+        if let Some(state) = params.text("requestState").filter(|_| stateless) {
+            let answers = params.get("inputResponses").filter(|json| json.starts_with('{')).unwrap_or("{}");
+            let Some((running, tool)) = self.suspended.take(&state, &call.caller.subject, tool, answers) else {
+                return act.end(refused("unknown_state"), wrong("`requestState` is not known, or no longer".to_owned())).await;
+            };
+            // The record is that of the execution, which is still open.
+            act.is_another();
+            return self.attend(running, call, tool).await;
+        }
         let code = params.object("arguments").and_then(|arguments| arguments.text("code").map(String::from));
         let Some(code) = code else {
             let text = "`code` is missing: JavaScript, an async arrow function that returns the result";
             return act.end(refused("invalid_arguments"), failed_tool(text)).await;
         };
+        let script = Script { execution: Uuid::now_v7().to_smolstr(), waiting: Arc::default() };
+        act.executes(&script.execution, &code);
+        if !stateless {
+            return self.execute(call, act, (tool, &code), script, None).await;
+        }
+        let (portal, call_of) = (self.clone(), call.clone());
+        let running = Running::start(move |emit, asker| async move {
+            let call = Call { emit, ..call_of };
+            portal.execute(&call, act, (tool, &code), script, Some(asker)).await
+        });
+        self.attend(running, call, tool).await
+    }
+
+    /// Waits for an execution to end, or to ask its client something.
+    async fn attend(&self, mut running: Running, call: &Call, tool: &'static str) -> Outcome {
+        loop {
+            let Question { requests, answer } = match running.next(&call.emit).await {
+                Step::Over(outcome) => return outcome,
+                Step::Asks(question) => question,
+            };
+            running = match self.suspended.keep(&call.caller.subject, tool, running, answer) {
+                Ok(state) => {
+                    return Outcome::of(&json!({"resultType": "input_required", "inputRequests": requests, "requestState": state}));
+                }
+                Err((running, answer)) => {
+                    let _ = answer.send(Err("the tool asks for input, and too many executions wait for some already".to_owned()));
+                    running
+                }
+            };
+        }
+    }
+
+    async fn execute(
+        &self,
+        call: &Call,
+        mut act: Act,
+        (tool, code): (&'static str, &str),
+        script: Script,
+        asker: Option<Asker>,
+    ) -> Outcome {
         let Some(works) = &self.options.codemode else {
             return act.end(refused("off"), failed_tool("Code Mode is not available on this portal")).await;
         };
@@ -166,14 +220,13 @@ impl Portal {
                 return act.end(Ending::because(Status::Unavailable, "no_sandbox"), failed_tool(&text)).await;
             }
         };
-        let execution: SmolStr = Uuid::now_v7().to_smolstr();
-        act.executes(&execution, &code);
         self.settled().await;
         let callable = Callable::of(self, &call.caller);
         // Finding tools calls none.
         let names = if tool == EXECUTE { Names::new(callable.names()) } else { Names::default() };
-        let host = Host { portal: self, call, callable: &callable, execution: &execution };
-        let ended = sandbox.execute(Program { code: &code, names: &names }, &works.limits, &host).await;
+        let execution = script.execution.clone();
+        let host = Host { portal: self, call, callable: &callable, script, asker };
+        let ended = sandbox.execute(Program { code, names: &names }, &works.limits, &host).await;
         let (outcome, ending) = match &ended {
             Ok(ended) => {
                 works.calls.inc_by(ended.host_calls.into());

@@ -16,6 +16,7 @@ mod passage;
 mod programs;
 mod secured;
 mod server;
+mod suspended;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
 use gnomon_audit::{Audit, AuditOptions, Record, SigningKey, SqliteStore, Store as _};
@@ -146,6 +147,7 @@ struct Setup {
     durability: Durability,
     payloads: Payloads,
     code_mode: CodeMode,
+    wall_time: Duration,
     /// Pages of the audit's database.
     room: u64,
 }
@@ -168,6 +170,7 @@ impl Setup {
             durability: Durability::Soon,
             payloads: Payloads::default(),
             code_mode: CodeMode::OptIn,
+            wall_time: Duration::from_secs(60),
             room: 1 << 30,
         }
     }
@@ -217,6 +220,12 @@ impl Setup {
 
     fn record(mut self, payloads: Payloads) -> Self {
         self.payloads = payloads;
+        self
+    }
+
+    /// How long a script may take.
+    fn wall_time(mut self, wall_time: Duration) -> Self {
+        self.wall_time = wall_time;
         self
     }
 
@@ -283,7 +292,8 @@ impl Setup {
         let key = SigningKey::generate().unwrap();
         let (audit, audit_writer) = Audit::start(Box::new(store), key, Vec::new(), AuditOptions::default()).await.unwrap();
         let zygote = SandboxConfig::new(env!("CARGO_BIN_EXE_portal-zygote"), [] as [&str; 0]);
-        let limits = gnomon_codemode::Limits { sandbox_time: Duration::from_secs(2), ..gnomon_codemode::Limits::default() };
+        let (sandbox_time, wall_time) = (Duration::from_secs(2), self.wall_time);
+        let limits = gnomon_codemode::Limits { sandbox_time, wall_time, ..gnomon_codemode::Limits::default() };
         let works = CodeModeWorks::new(zygote, limits, recorder.metrics().registry()).unwrap();
         let portal = Portal::new(PortalOptions {
             id: "main".into(),

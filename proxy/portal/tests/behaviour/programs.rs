@@ -131,7 +131,8 @@ async fn a_program_that_keeps_ending_is_left_alone_and_whoever_asks_is_told() {
 async fn a_program_that_hangs_is_ended_and_the_next_call_finds_another() {
     let mut options = options(READY, "legacy");
     options.limits.patience = Duration::from_secs(2);
-    let portal = Setup::of([]).program("local", Program::new(options)).start().await;
+    let program = Program::new(options);
+    let portal = Setup::of([]).program("local", program.clone()).start().await;
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
     let before = one.call("local_pid", json!({})).await.text().to_owned();
     let hanging = tokio::spawn(async move {
@@ -143,6 +144,8 @@ async fn a_program_that_hangs_is_ended_and_the_next_call_finds_another() {
     assert!(message(&hung).starts_with("server `local`: it "), "{hung:?}");
     let after = until(&mut one, "local_pid", json!({}), |answer| !answer.text().is_empty()).await;
     assert_ne!(after.text(), before);
+    // No keeper stands beside it here, and it does not see that its input ends.
+    soon("everything to stop", program.stop()).await;
 }
 
 #[tokio::test]

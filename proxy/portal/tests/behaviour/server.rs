@@ -278,6 +278,12 @@ impl Inner {
     async fn modern(self: &Arc<Self>, body: &Value) -> Response<Body> {
         let id = &body["id"];
         let params = &body["params"];
+        // What no request may lack (2026-07-28, Basic, _meta).
+        let lacks = |key: &str| params["_meta"].get(format!("io.modelcontextprotocol/{key}")).is_none();
+        if body.get("id").is_some() && (lacks("protocolVersion") || lacks("clientCapabilities")) {
+            let error = json!({"code": -32602, "message": "`params._meta` does not say who asks"});
+            return whole(400, json!({"jsonrpc": "2.0", "id": id, "error": error}));
+        }
         match body["method"].as_str().unwrap_or_default() {
             "server/discover" => whole(
                 200,
