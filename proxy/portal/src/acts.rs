@@ -11,7 +11,7 @@ use crate::{
     upstream::Client,
 };
 use gnomon_access::{Caller, Challenge, LineRef, Peer};
-use gnomon_audit::{Audit, Kind, Record, Status, redact, session_digest, text_digest};
+use gnomon_audit::{Audit, Kind, Record, Status, redact, text_digest};
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use smol_str::{SmolStr, ToSmolStr};
@@ -114,7 +114,7 @@ impl Acts {
         let mut record = self.record(Kind::SessionStart);
         by(&mut record, caller);
         with(&mut record, &session.client);
-        record.session = Some(session_digest(&session.id));
+        record.session = Some(session.digest());
         record.protocol_version = Some(session.client.version.clone());
         self.keep(record);
     }
@@ -124,7 +124,7 @@ impl Acts {
         let mut record = self.record(Kind::SessionEnd);
         record.user_id = Some(session.owner().clone());
         with(&mut record, &session.client);
-        record.session = Some(session_digest(&session.id));
+        record.session = Some(session.digest());
         self.keep(record);
     }
 }
@@ -196,7 +196,7 @@ impl Act {
             match &call.from {
                 From::Session(session) => {
                     with(&mut record, &session.client);
-                    record.session = Some(session_digest(&session.id));
+                    record.session = Some(session.digest());
                     record.protocol_version = Some(session.client.version.clone());
                 }
                 From::Stateless(client) => {

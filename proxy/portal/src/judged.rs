@@ -21,10 +21,14 @@ use http::{
 use smol_str::SmolStr;
 use std::{
     borrow::Cow,
-    sync::{Arc, LazyLock},
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
+/// How many connections each server has at hand.
+const RECENT: usize = 8;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What every answer has.
 static ANSWER: LazyLock<HeaderMap> = LazyLock::new(|| HeaderMap::from_iter([(CONTENT_TYPE, JSON)]));
@@ -48,6 +52,7 @@ pub(crate) struct Judge {
     place: Option<Place>,
     /// What every request has.
     headers: HeaderMap,
+    recent: Recent,
 }
 
 struct Place {
@@ -67,6 +72,51 @@ pub(crate) struct Whose<'a> {
     pub execution: Option<&'a SmolStr>,
     /// The program that the connection comes from.
     pub program: Option<&'a Observation>,
+}
+
+/// All that distinguishes one caller's connection from another's, for callers of whom nothing is known that changes from call to
+/// call.
+#[derive(PartialEq, Eq)]
+struct Who {
+    address: IpAddr,
+    name: Option<SmolStr>,
+    groups: Vec<SmolStr>,
+    client: Bytes,
+}
+
+impl Who {
+    fn of(Whose { caller, client, execution, program, .. }: Whose<'_>) -> Option<Self> {
+        (execution.is_none() && program.is_none()).then(|| Self {
+            address: caller.address,
+            name: name(caller),
+            groups: caller.groups.to_vec(),
+            client: client.info.clone(),
+        })
+    }
+}
+
+/// The connections that were used last, as those of the inline proxy last for many requests.
+#[derive(Default)]
+struct Recent(Mutex<VecDeque<(Who, Arc<Connection>)>>);
+
+impl Recent {
+    fn list(&self) -> MutexGuard<'_, VecDeque<(Who, Arc<Connection>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, who: &Who) -> Option<Arc<Connection>> {
+        let found = self.list().iter().find(|(other, _)| other == who).map(|(_, connection)| connection.clone());
+        found.filter(|connection| connection.is_current())
+    }
+
+    fn keep(&self, who: Who, connection: Connection) -> Arc<Connection> {
+        let connection = Arc::new(connection);
+        let mut list = self.list();
+        list.retain(|(other, _)| *other != who);
+        list.truncate(RECENT - 1);
+        list.push_front((who, connection.clone()));
+        connection
+    }
 }
 
 /// A message as it is judged: pieces of its JSON.
@@ -96,7 +146,7 @@ impl Judge {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        Self { rules, channel, portal: portal.clone(), server: server.clone(), place, headers }
+        Self { rules, channel, portal: portal.clone(), server: server.clone(), place, headers, recent: Recent::default() }
     }
 
     /// What is known before anything is said.
@@ -116,9 +166,13 @@ impl Judge {
     /// # Errors
     /// [`UpstreamError::Refused`].
     pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Judged, UpstreamError> {
-        let mut seen = self.seen(whose.program);
-        describe(&mut seen, whose);
-        let exchange = self.exchange(seen, whose.agent);
+        let exchange = match Who::of(whose) {
+            Some(who) => {
+                let connection = self.recent.get(&who).unwrap_or_else(|| self.recent.keep(who, self.connection_of(whose)));
+                self.exchange_on(&connection, whose.agent)
+            }
+            None => self.exchange_on(&self.connection_of(whose), whose.agent),
+        };
         let judged = Judged(Some(Watched::new(exchange, self.rules.recorder.clone(), Instant::now())));
         judged.passes(|exchange| exchange.request_message(&request(id, method, params).pieces()))?;
         Ok(judged)
@@ -177,19 +231,33 @@ impl Judge {
         }
     }
 
-    fn exchange(&self, seen: Observation, agent: Option<&HeaderValue>) -> Exchange {
+    fn connection_of(&self, whose: Whose<'_>) -> Connection {
+        let mut seen = self.seen(whose.program);
+        describe(&mut seen, whose);
+        self.connection(seen)
+    }
+
+    fn connection(&self, seen: Observation) -> Connection {
         let (mut connection, _) = Connection::open(&self.rules.inspector, seen);
         if let Some(Place { host, port, .. }) = &self.place {
             // The verdict of a connection is the first that its messages get.
             let _ = connection.hello(host, *port, &Hello::default());
         }
+        connection
+    }
+
+    fn exchange(&self, seen: Observation, agent: Option<&HeaderValue>) -> Exchange {
+        self.exchange_on(&self.connection(seen), agent)
+    }
+
+    fn exchange_on(&self, connection: &Connection, agent: Option<&HeaderValue>) -> Exchange {
         let mut headers = Cow::Borrowed(&self.headers);
         if let Some(agent) = agent {
             headers.to_mut().insert(USER_AGENT, agent.clone());
         }
         let path = self.place.as_ref().map_or("", |place| place.path.as_str());
         Exchange::begin(
-            &connection,
+            connection,
             &Head {
                 method: &Method::POST,
                 path,
@@ -292,12 +360,16 @@ fn spoken(message: &Message) -> Option<Text<'_>> {
     }
 }
 
+fn name(caller: &Caller) -> Option<SmolStr> {
+    caller.email.clone().or_else(|| caller.user.clone())
+}
+
 /// Who asks, as events and rules name it.
 fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
     seen.set_some(Field::ExecutionId, execution.cloned());
     seen.set(Field::SourceAddress, caller.address.to_string());
     // Whoever logged in goes before whoever the program runs as.
-    if let Some(name) = caller.email.clone().or_else(|| caller.user.clone()) {
+    if let Some(name) = name(caller) {
         seen.set(Field::UserName, name);
     }
     if !caller.groups.is_empty() {

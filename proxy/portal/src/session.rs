@@ -14,6 +14,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use gnomon_access::Caller;
+use gnomon_audit::session_digest;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},
@@ -71,6 +72,7 @@ struct Open {
     standing: Mutex<Option<mpsc::Sender<Bytes>>>,
     log_level: Mutex<Option<SmolStr>>,
     next: AtomicU64,
+    digest: OnceLock<SmolStr>,
 }
 
 /// Who waits for a client's answer.
@@ -105,6 +107,12 @@ impl Session {
         &self.owner
     }
 
+    /// How the audit knows it.
+    pub(crate) fn digest(&self) -> SmolStr {
+        let digest = || session_digest(&self.id);
+        self.open.get().map_or_else(digest, |open| open.digest.get_or_init(digest).clone())
+    }
+
     fn touch(&self) {
         let age = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.used.store(age, Ordering::Relaxed);
@@ -125,6 +133,7 @@ impl Session {
                 standing: Mutex::default(),
                 log_level: Mutex::default(),
                 next: AtomicU64::new(1),
+                digest: OnceLock::new(),
             })
         })
     }

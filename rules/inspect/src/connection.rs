@@ -73,6 +73,13 @@ impl Connection {
         (connection, answer)
     }
 
+    /// Whether it was opened under the rules and decisions that are in force now. One that was not is judged right all the same,
+    /// and anew for each of its requests.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        Arc::ptr_eq(&self.inspector.rules(), &self.rules) && Arc::ptr_eq(&self.inspector.reviews(), &self.reviews)
+    }
+
     /// Whether verdicts are carried out at this moment.
     pub(crate) fn enforcement(&self) -> Enforcement {
         self.inspector.enforcement(self.enforcement)

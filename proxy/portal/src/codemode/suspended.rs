@@ -157,9 +157,10 @@ mod tests {
 
     /// One that asks, and what it is told.
     async fn asking() -> (Running, oneshot::Sender<Answer>) {
-        let mut running = Running::start(|_, asker| async move {
-            Outcome::Result(asker.ask(Vec::new(), &Arc::default()).await.unwrap_or_default().into())
-        });
+        let mut running =
+            Running::start(
+                |_, asker| async move { Outcome::Result(asker.ask(Vec::new(), &Arc::default()).await.unwrap_or_default().into()) },
+            );
         let (emit, _said) = mpsc::channel(1);
         let Step::Asks(question) = running.next(&emit).await else { unreachable!("it asks first") };
         (running, question.answer)
