@@ -5,9 +5,10 @@
 use crate::{
     Refusal, calls,
     files::{self, Grants},
+    group::Group,
     inherited, limits, pin,
     plan::{Demand, Plan},
-    report::{Layer, Missing, Report},
+    report::{Layer, Missing, Report, Weight},
     rights,
 };
 use rustix::{
@@ -31,6 +32,9 @@ const NOT_EXECUTABLE: u8 = 126;
 /// And what we say of one that is not to be.
 const REFUSED: u8 = 125;
 
+/// Why there is no control group where nobody says below what to make it.
+const NOT_DELEGATED: &str = "gnomon's cgroup is not delegated to it";
+
 /// The layers, as they are applied.
 #[derive(Default)]
 struct Layers {
@@ -42,7 +46,7 @@ impl Layers {
     fn note(&mut self, layer: Layer, applied: Result<(), impl ToString>) {
         match applied {
             Ok(()) => self.held.push(layer),
-            Err(why) => self.missing.push(Missing { layer, why: why.to_string() }),
+            Err(why) => self.missing.push(Missing { layer, why: why.to_string(), weight: Weight::Remarkable }),
         }
     }
 }
@@ -81,6 +85,11 @@ fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), Refusal> {
     let grants = Grants::of(plan).map_err(|error| Refusal::new("what it may read and write is not there to be given", error))?;
     let prepared = files::prepare(&grants, plan.network);
 
+    // Before the user changes, who may not make one.
+    match Group::of(plan, keeper) {
+        Some(group) => layers.note(Layer::Group, group.enter(plan.limits)),
+        None => layers.missing.push(Missing { layer: Layer::Group, why: NOT_DELEGATED.to_owned(), weight: Weight::Ordinary }),
+    }
     // Before the user changes, as the limits of a user without rights cannot be raised to what they were meant to be.
     let uid = plan.account.map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.uid);
     layers.note(Layer::Limits, limits::apply(plan.limits, uid));

@@ -218,25 +218,8 @@ pub(crate) fn restrict(prepared: Result<RulesetCreated, String>) -> Enforced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Demand, Limits, Pins};
+    use crate::plan::tests::plan;
     use std::fs;
-
-    fn plan(command: &[&str]) -> Plan {
-        Plan {
-            command: command.iter().map(|part| (*part).to_owned()).collect(),
-            pins: Pins::default(),
-            home: "/home-of-it".into(),
-            cwd: None,
-            read: Vec::new(),
-            write: Vec::new(),
-            hidden: Vec::new(),
-            network: Network::None,
-            account: None,
-            limits: Limits { memory: 1 << 30, tasks: 64 },
-            demand: Demand::Enforced,
-            grace_ms: 1000,
-        }
-    }
 
     fn opened(plan: &Plan, path: &Path) -> Option<Right> {
         Grants::of(plan).unwrap().0.iter().find(|grant| grant.path == path).map(|grant| grant.right)

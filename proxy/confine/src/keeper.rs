@@ -7,7 +7,7 @@
 //! What it cannot do: survive a `kill -9` itself. Then the program gets one too, and what the program had started lives
 //! on. A confined program cannot send it one where the kernel scopes signals (Linux 6.12) or the program is another user.
 
-use crate::{Refusal, plan::Plan, report::Report, tree};
+use crate::{Refusal, group::Group, plan::Plan, report::Report, tree};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, set_child_subreaper, wait},
@@ -113,7 +113,18 @@ fn stay(plan: &Plan, child: Pid, signals: &mut Signals) -> u8 {
             }
         }
     };
+    let group = Group::of(plan, std::process::id());
+    if let Some(group) = &group {
+        group.kill();
+    }
     tree::end();
+    if let Some(group) = &group {
+        // The last that is read of it, so that it stands in the log as why it ended.
+        if let Some(why) = group.spent(plan.limits) {
+            eprintln!("gnomon: {why}");
+        }
+        group.end_patiently();
+    }
     code
 }
 

@@ -17,6 +17,7 @@
 mod calls;
 mod enter;
 mod files;
+mod group;
 mod inherited;
 mod keeper;
 mod limits;
@@ -25,6 +26,7 @@ mod pin;
 mod plan;
 mod report;
 mod rights;
+mod settle;
 mod tree;
 
 pub use enter::enter;
@@ -33,5 +35,6 @@ pub use keeper::keep;
 pub use lockfile::{Ecosystem, LockError, locked};
 pub use pin::{Digest, NoDigest, PinError};
 pub use plan::{Account, Demand, Limits, Network, Package, Pins, Plan};
-pub use report::{Layer, Missing, Refusal, Report};
+pub use report::{Layer, Missing, Refusal, Report, Weight};
 pub use rights::{RightsError, give_up, take_up, unbind};
+pub use settle::{Unsettled, settle};

@@ -27,6 +27,9 @@ pub struct Plan {
     pub account: Option<Account>,
     /// What it may use up.
     pub limits: Limits,
+    /// The cgroup below which each instance has one of its own, as [`crate::settle`] made it ready. None has without it.
+    #[serde(default)]
+    pub group: Option<PathBuf>,
     /// Whether it is run where the kernel cannot confine it.
     pub demand: Demand,
     /// How long it may take to end when it is asked to, milliseconds.
@@ -87,9 +90,11 @@ pub struct Account {
 /// What one run of the program may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Memory that each of its processes may write to, bytes (`RLIMIT_DATA`).
+    /// Memory, bytes: what each of its processes may write to (`RLIMIT_DATA`), and in a control group what all of them use
+    /// together (`memory.max`).
     pub memory: u64,
-    /// Processes and threads, on top of those that its user has when it starts (`RLIMIT_NPROC`).
+    /// Processes and threads: on top of those that its user has when it starts (`RLIMIT_NPROC`), and in a control group all of
+    /// them (`pids.max`).
     pub tasks: u64,
 }
 
@@ -101,4 +106,28 @@ pub enum Demand {
     Enforced,
     /// It is, with whatever this kernel offers.
     BestEffort,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A plan that asks for nothing.
+    pub(crate) fn plan(command: &[&str]) -> Plan {
+        Plan {
+            command: command.iter().map(|part| (*part).to_owned()).collect(),
+            pins: Pins::default(),
+            home: "/home-of-it".into(),
+            cwd: None,
+            read: Vec::new(),
+            write: Vec::new(),
+            hidden: Vec::new(),
+            network: Network::None,
+            account: None,
+            limits: Limits { memory: 1 << 30, tasks: 64 },
+            group: None,
+            demand: Demand::Enforced,
+            grace_ms: 1000,
+        }
+    }
 }

@@ -33,7 +33,9 @@ pub enum Layer {
     Capabilities,
     /// `no_new_privs`.
     NoNewPrivileges,
-    /// Resource limits.
+    /// A control group: resource limits for all of its processes together.
+    Group,
+    /// Resource limits of each process.
     Limits,
     /// What it may read and write (Landlock).
     Files,
@@ -52,6 +54,7 @@ impl fmt::Display for Layer {
             Self::User => "user",
             Self::Capabilities => "capabilities",
             Self::NoNewPrivileges => "no_new_privs",
+            Self::Group => "cgroup",
             Self::Limits => "limits",
             Self::Files => "files",
             Self::Calls => "system calls",
@@ -68,6 +71,18 @@ pub struct Missing {
     pub layer: Layer,
     /// Why not.
     pub why: String,
+    /// Whether somebody should hear of it.
+    pub weight: Weight,
+}
+
+/// Whether somebody should hear that a layer is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// The host, or how gnomon is run there, could be better.
+    Remarkable,
+    /// Most hosts are like this.
+    Ordinary,
 }
 
 /// Why a program is not executed.
