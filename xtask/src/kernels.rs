@@ -1,8 +1,8 @@
-//! `cargo xtask kernels`: the sensor's kernel tests on the kernels that people have, in emulated machines.
+//! `cargo xtask kernels`: tests of what the kernel does for gnomon, on the kernels that people have, in emulated machines.
 //!
 //! Debian's cloud kernels are downloaded as packages and unpacked, never installed; each boots with an initramfs of
-//! busybox, the test program `kernel` of gnomon-sensor and its libraries. What it deliberately does not do: test the
-//! rest of gnomon there, or cover other distributions' patches and other processors. The trade-off: plain emulation is
+//! busybox, the test programs `kernel` of gnomon-sensor and `group` of gnomon-confine, and their libraries. What it
+//! deliberately does not do: test the rest of gnomon there, or cover other distributions' patches and other processors. The trade-off: plain emulation is
 //! slow (a test takes some ten times as long) but needs neither KVM nor a privilege, so that it runs wherever CI does.
 
 mod guest;
@@ -98,8 +98,10 @@ fn missing() -> Option<String> {
 
 /// What runs in the guests.
 struct Programs {
-    /// The tests.
-    tests: PathBuf,
+    /// The sensor's tests.
+    sensor: PathBuf,
+    /// The tests of control groups.
+    groups: PathBuf,
     /// Prints what the kernel can do.
     features: PathBuf,
 }
@@ -107,17 +109,19 @@ struct Programs {
 fn programs() -> Result<Programs> {
     let target = target_dir()?;
     let mut tests = cargo();
-    tests.current_dir(root()?).args(["test", "--release", "--test", "kernel", "--no-run"]);
+    tests.current_dir(root()?).args(["test", "--release", "--test", "kernel", "--test", "group", "--no-run"]);
     // Built in the same call, so that one set of features serves both.
     tests.args(["--example", "features", "--message-format=json", "--target-dir"]).arg(&target);
     let built = tests.stderr(Stdio::inherit()).output().context("starting cargo")?;
     if !built.status.success() {
-        bail!("the sensor's tests do not build");
+        bail!("the tests do not build");
     }
     let messages = String::from_utf8(built.stdout).context("what cargo says")?;
-    let tests = messages.lines().filter_map(executable).map(PathBuf::from).find(|path| named_like(path, "kernel-"));
-    let features = target.join("release/examples/features");
-    Ok(Programs { tests: tests.context("cargo built no test program `kernel`")?, features })
+    let built = |begin: &str| {
+        let mut built = messages.lines().filter_map(executable).map(PathBuf::from);
+        built.find(|path| named_like(path, begin)).with_context(|| format!("cargo built no test program {begin}*"))
+    };
+    Ok(Programs { sensor: built("kernel-")?, groups: built("group-")?, features: target.join("release/examples/features") })
 }
 
 fn named_like(path: &Path, begin: &str) -> bool {

@@ -23,9 +23,10 @@ pub fn build(home: &Path, programs: &Programs) -> Result<PathBuf> {
     let scripts = root()?.join("tests/kernels");
     let mut wanted = vec![(busybox.clone(), PathBuf::from("bin/busybox"))];
     wanted.push((scripts.join("init"), "init".into()));
-    wanted.extend([(programs.tests.clone(), "kernel".into()), (programs.features.clone(), "features".into())]);
+    let ours = [(&programs.sensor, "kernel"), (&programs.groups, "group"), (&programs.features, "features")];
+    wanted.extend(ours.map(|(program, name)| (program.clone(), name.into())));
     let mut all = BTreeSet::new();
-    for program in [&busybox, &programs.tests, &programs.features] {
+    for program in [&busybox].into_iter().chain(ours.map(|(program, _)| program)) {
         all.extend(libraries(program)?);
     }
     for library in all {

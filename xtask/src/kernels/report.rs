@@ -12,8 +12,10 @@ pub struct Report {
     kernel: String,
     /// Feature, one word of status, and why; in the order of the probe.
     features: Vec<(String, String, String)>,
-    /// The line that counts the tests; empty when the test program did not come to its end.
-    result: String,
+    /// The test programs that were started.
+    programs: usize,
+    /// The line in which each counts its tests; one that did not come to its end has none.
+    results: Vec<String>,
     failed: Vec<String>,
     skipped: Vec<String>,
     /// What failing tests printed.
@@ -35,8 +37,10 @@ impl Report {
                 let mut words = feature.splitn(3, ' ').map(str::to_owned);
                 let mut word = || words.next().unwrap_or_default();
                 report.features.push((word(), word(), word()));
+            } else if line.starts_with("program ") {
+                report.programs += 1;
             } else if let Some(result) = line.strip_prefix("test result: ") {
-                report.result = result.to_owned();
+                report.results.push(result.to_owned());
                 speaking = false;
             } else if let Some(test) = test(" ... FAILED") {
                 report.failed.push(test);
@@ -56,20 +60,30 @@ impl Report {
 
     /// "43 passed, 0 failed, 2 skipped".
     pub fn counts(&self) -> String {
-        let count = |what: &str| {
-            let mut words = self.result.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect::<Vec<_>>().into_iter().rev();
-            words.find(|word| *word == what).and(words.next()).unwrap_or("no")
-        };
-        if self.result.is_empty() {
+        let count = |what: &str| self.results.iter().map(|result| number(result, what)).sum::<u32>();
+        if !self.is_whole() {
             return "the tests did not come to their end".into();
         }
         format!("{} passed, {} failed, {} skipped", count("passed"), count("failed"), self.skipped.len())
     }
 
+    /// Whether each test program came to its end.
+    fn is_whole(&self) -> bool {
+        !self.results.is_empty() && self.results.len() == self.programs
+    }
+
     fn passed(&self) -> bool {
         let fits = |(_, status, _): &(String, String, String)| status == "ok" || status == "unsupported";
-        self.result.starts_with("ok.") && self.failed.is_empty() && !self.features.is_empty() && self.features.iter().all(fits)
+        let ok = self.is_whole() && self.results.iter().all(|result| result.starts_with("ok."));
+        ok && self.failed.is_empty() && !self.features.is_empty() && self.features.iter().all(fits)
     }
+}
+
+/// The number before a word, as in "43 passed; 0 failed".
+fn number(result: &str, what: &str) -> u32 {
+    let words: Vec<&str> = result.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
+    let found = words.windows(2).find(|pair| pair[1] == what);
+    found.and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
 }
 
 /// A kernel of the table.
@@ -160,8 +174,11 @@ SeaBIOS\n\
 GUEST kernel 5.10.0-32-cloud-amd64\n\
 GUEST feature maps ok \n\
 [    1.0] note GUEST feature namespaced_owners unsupported cannot tell\n\
+GUEST program kernel\n\
 GUEST test a::b ... ok\n\
-GUEST test result: ok. 43 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 9s\n\
+GUEST test result: ok. 41 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 9s\n\
+GUEST program group\n\
+GUEST test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s\n\
 GUEST SKIPPED hello-real: curl is not installed\n";
 
     fn column(log: &str) -> Column {
@@ -186,8 +203,11 @@ GUEST SKIPPED hello-real: curl is not installed\n";
 
     #[test]
     fn a_test_program_that_crashed_is_a_failure() {
-        let log = LOG.replace("GUEST test result", "GUEST Segmentation fault") + "GUEST done\n";
-        assert!(!column(&log).passed());
+        for result in ["GUEST test result: ok. 41", "GUEST test result: ok. 2"] {
+            let column = column(&(LOG.replace(result, "GUEST Segmentation fault") + "GUEST done\n"));
+            assert!(!column.passed());
+            assert!(table(&[column]).contains("did not come to their end"));
+        }
     }
 
     #[test]
@@ -199,8 +219,8 @@ GUEST SKIPPED hello-real: curl is not installed\n";
     #[test]
     fn what_a_failing_test_said_is_shown() {
         let log = LOG.replace("a::b ... ok", "a::b ... FAILED").replace(
-            "GUEST test result: ok. 43 passed; 0 failed",
-            "GUEST ---- a::b stdout ----\nGUEST left: 1\nGUEST test result: FAILED. 42 passed; 1 failed",
+            "GUEST test result: ok. 41 passed; 0 failed",
+            "GUEST ---- a::b stdout ----\nGUEST left: 1\nGUEST test result: FAILED. 40 passed; 1 failed",
         );
         let column = column(&format!("{log}GUEST done\n"));
         assert!(!column.passed());
