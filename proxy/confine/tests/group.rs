@@ -177,8 +177,9 @@ impl Actor {
         said
     }
 
-    /// Its exit code, and what it said on standard error.
+    /// Its exit code, and what it said on standard error. Nobody asks it any more.
     fn ended(mut self) -> (Option<i32>, String) {
+        drop(self.process.stdin.take());
         let said = self.said();
         (self.process.wait().unwrap().code(), said)
     }
@@ -324,7 +325,6 @@ fn what_fits_is_not_ended_and_says_nothing() {
     for (file, value) in [("memory.max", (48 * MIB).to_string()), ("memory.oom.group", "1".into()), ("pids.max", "64".into())] {
         assert_eq!(fs::read_to_string(group.join(file)).unwrap().trim(), value, "{file}");
     }
-    drop(keeper.process.stdin.take());
     let (code, said) = keeper.ended();
     assert_eq!((code, said.lines().count()), (Some(0), 1), "{said}");
     assert!(!is_there(&left), "what it left behind was ended");
@@ -339,7 +339,6 @@ fn an_instance_has_no_more_processes_than_it_may_whoever_its_user_is() {
     let (started, error) = answer.split_once(' ').unwrap();
     assert!((1..8).contains(&started.parse::<u32>().unwrap()), "{answer}");
     assert_eq!(error, format!("Some({})", libc::EAGAIN));
-    drop(keeper.process.stdin.take());
     keeper.ended();
     assert_eq!(stage.groups(), [""; 0]);
 }
@@ -356,7 +355,6 @@ fn without_a_cgroup_to_divide_a_program_runs_all_the_same_and_its_start_says_so(
         plan.group = group;
         let mut keeper = Actor::keeper(&plan);
         keeper.answer();
-        drop(keeper.process.stdin.take());
         let (code, said) = keeper.ended();
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains(says), "{said}");
@@ -379,7 +377,8 @@ fn nothing_is_changed_in_a_cgroup_that_is_not_delegated_or_has_others_in_it() {
     let Some(mut stage) = Stage::new("others") else { return };
     let mut settler = Actor::settler(&stage.cgroup);
     assert!(settler.answer().contains("is not delegated to gnomon"));
-    drop(settler);
+    assert_eq!(settler.ended().0, Some(0));
+    assert!(!stage.cgroup.join("gnomon").exists());
     stage = stage.delegated();
     let mut other = another("rests").stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     fs::write(stage.cgroup.join("cgroup.procs"), other.id().to_string()).unwrap();
