@@ -21,6 +21,7 @@ use gnomon_portal::{
         http::{Endpoint, Limits, ServerPools},
     },
 };
+use prometheus::Registry;
 use serde_json::Value;
 use std::{collections::HashMap, fmt::Write as _, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
@@ -62,7 +63,7 @@ impl Portals {
             });
         }
         let works = code_mode(config, rules)?;
-        let programs = programs_of(config, state_dir)?;
+        let programs = programs_of(config, state_dir, rules.recorder.metrics().registry())?;
         let pools = pools(config)?;
         let run = Run { apis: apis_of(config, &pools)?, programs, pools };
         let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref() };
@@ -189,14 +190,18 @@ fn apis_of(config: &Config, pools: &Arc<ServerPools>) -> Result<HashMap<String, 
 }
 
 /// The programs that any portal offers: each is run for all portals together.
-fn programs_of(config: &Config, state_dir: &Path) -> Result<HashMap<String, Arc<Program>>> {
-    let mut programs = HashMap::new();
+fn programs_of(config: &Config, state_dir: &Path, registry: &Registry) -> Result<HashMap<String, Arc<Program>>> {
+    let mut offered = Vec::new();
     for server in config.offered() {
         if let At::Program(program) = &server.at {
-            programs.insert(server.id.clone(), programs::program(config, &server.id, program, state_dir)?);
+            offered.push((&server.id, program));
         }
     }
-    Ok(programs)
+    if offered.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let host = programs::Host::settle(state_dir, registry)?;
+    offered.into_iter().map(|(id, program)| Ok((id.clone(), programs::program(config, id, program, &host)?))).collect()
 }
 
 /// What runs Code Mode, where some portal offers it. Its process is started when it is first used.

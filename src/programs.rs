@@ -10,13 +10,19 @@ use crate::{
 };
 use anyhow::Result;
 use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
-use gnomon_portal::upstream::{Program, ProgramLimits, ProgramOptions};
+use gnomon_host::cgroup::Hierarchy;
+use gnomon_portal::upstream::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 use nix::unistd::{Uid, User};
+use prometheus::Registry;
 use sha2::{Digest as _, Sha256};
 use std::{
     env,
     ffi::OsString,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    fs,
+    os::{
+        fd::AsRawFd as _,
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -30,11 +36,49 @@ const SEARCHED: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
 
+/// What programs have in common.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The state folder.
+    pub state_dir: PathBuf,
+    /// The cgroup below which each instance gets one of its own, where there is one.
+    pub group: Option<PathBuf>,
+    /// Where it is told what confines them.
+    pub layers: ServerLayers,
+}
+
+impl Host {
+    /// Takes up gnomon's own cgroup, if that is its to divide. Before any program runs.
+    ///
+    /// # Errors
+    /// When a metric's name is taken.
+    pub fn settle(state_dir: &Path, registry: &Registry) -> Result<Self> {
+        let group = match own_cgroup().and_then(|own| Ok(gnomon_confine::settle(&own)?)) {
+            Ok(group) => {
+                tracing::info!(cgroup = %group.display(), "limits of servers hold for all processes of an instance together");
+                Some(group)
+            }
+            Err(why) => {
+                tracing::info!("limits of servers hold for each of their processes, as there are no cgroups for instances: {why:#}");
+                None
+            }
+        };
+        Ok(Self { state_dir: std::path::absolute(state_dir)?, group, layers: ServerLayers::register(registry)? })
+    }
+}
+
+/// The folder of the cgroup that this process is in. By descriptor, as the name may mean something else in another mount or
+/// namespace of cgroups.
+fn own_cgroup() -> Result<PathBuf> {
+    let own = Hierarchy::find()?.current()?;
+    Ok(fs::read_link(format!("/proc/self/fd/{}", own.directory().as_raw_fd()))?)
+}
+
 /// What runs the program of a server.
 ///
 /// # Errors
 /// It is not there, a secret cannot be read, or it cannot be run as whom it is to be.
-pub fn program(config: &Config, id: &str, program: &Configured, state_dir: &Path) -> Result<Arc<Program>> {
+pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> Result<Arc<Program>> {
     let wrong = |cause: String| Complaint::input(format!("server `{id}`: {cause}"));
     warn(id, program);
     let mut command = program.command.clone();
@@ -44,9 +88,9 @@ pub fn program(config: &Config, id: &str, program: &Configured, state_dir: &Path
     if let Some(first) = command.first_mut() {
         *first = in_utf8(&found)?;
     }
-    let state_dir = std::path::absolute(state_dir)?;
+    let state_dir = &host.state_dir;
     let account = account(id, program)?;
-    let home = homes(&state_dir, account).join(id);
+    let home = homes(state_dir, account).join(id);
     let pins = match &program.pin {
         Pin::To(pins) => pins.clone(),
         Pin::None | Pin::Unpinned => Pins::default(),
@@ -87,17 +131,18 @@ pub fn program(config: &Config, id: &str, program: &Configured, state_dir: &Path
         cwd,
         read,
         write: program.write.clone(),
-        hidden: hidden(config, &state_dir),
+        hidden: hidden(config, state_dir),
         network: program.network,
         account,
         limits: Limits { memory: program.memory_mib * MIB, tasks: program.tasks },
+        group: host.group.clone(),
         demand: program.demand,
         grace_ms: u64::try_from(limits.grace.as_millis()).unwrap_or(u64::MAX),
     };
     let plan = serde_json::to_string(&plan).map_err(|error| wrong(error.to_string()))?;
     // The very file that runs, even if another has taken its place since.
     let command = vec!["/proc/self/exe".into(), "confine".into(), plan.into()];
-    Ok(Program::new(ProgramOptions { id: id.into(), command, environment, secrets, limits }))
+    Ok(Program::new(ProgramOptions { id: id.into(), command, environment, secrets, limits, layers: Some(host.layers.clone()) }))
 }
 
 fn warn(id: &str, program: &Configured) {

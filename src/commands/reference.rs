@@ -3,9 +3,11 @@
 use crate::{config::keys, options::RuleFlags, rule_files};
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
+use gnomon_confine::Layer;
 use gnomon_export::ExportMetrics;
 use gnomon_intercept::Metrics;
 use gnomon_ledger::LedgerCounts;
+use gnomon_portal::upstream::ServerLayers;
 use gnomon_watch::WatchMetrics;
 use std::{
     fmt::Write as _,
@@ -62,6 +64,7 @@ fn metrics() -> Result<String> {
     let rules = rule_files::load(&config.rules)?;
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
     WatchMetrics::register(metrics.registry())?;
+    ServerLayers::register(metrics.registry())?.tell("files", &[Layer::Files], &[]);
     let exports = ExportMetrics::register(metrics.registry())?;
     exports.show("otlp");
     exports.show("syslog");

@@ -22,7 +22,7 @@ pub use conversation::{Answer, Conversation, Said};
 pub use error::UpstreamError;
 pub use legacy::{Client, LegacySession, ServerFace, Speaks};
 pub use modern::ModernPeer;
-pub use program::{Program, ProgramLimits, ProgramOptions};
+pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 pub use reach::{Reach, Transport};
 pub use sync::Change;
 

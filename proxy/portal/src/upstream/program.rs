@@ -11,12 +11,13 @@
 //! standard error says whether it could.
 
 mod instance;
+mod layers;
 mod lines;
 mod speech;
 mod starts;
 
 use super::{Client, LegacySession, ModernPeer, UpstreamError, legacy::Line as Way, modern::ModernLine, pipe::Pipe};
-use gnomon_confine::Report;
+use gnomon_confine::{Layer, Missing, Report, Weight};
 use instance::{Activity, Instance};
 use lines::{Line, Lines};
 use smol_str::SmolStr;
@@ -37,6 +38,8 @@ use tokio::{
     process::Command,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
+
+pub use layers::ServerLayers;
 
 /// How long confining the program may take: its file is hashed.
 const CONFINED_WITHIN: Duration = Duration::from_secs(20);
@@ -69,6 +72,8 @@ pub struct ProgramOptions {
     pub secrets: Vec<String>,
     /// Bounds.
     pub limits: ProgramLimits,
+    /// Where it is told what confines it.
+    pub layers: Option<ServerLayers>,
 }
 
 /// Bounds of a program.
@@ -281,8 +286,11 @@ impl Program {
     }
 
     /// Says what confines it: aloud where something is missing, and once where nothing changes.
-    fn tell(&self, layers: &[gnomon_confine::Layer], missing: &[gnomon_confine::Missing]) {
+    fn tell(&self, layers: &[Layer], missing: &[Missing]) {
         let id = &self.options.id;
+        if let Some(metric) = &self.options.layers {
+            metric.tell(id, layers, missing);
+        }
         let held = layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let without = missing.iter().map(|missing| format!("{} ({})", missing.layer, missing.why)).collect::<Vec<_>>().join(", ");
         let mut told = lock(&self.told);
@@ -291,6 +299,8 @@ impl Program {
         }
         if without.is_empty() {
             tracing::info!(server = %id, "is confined by {held}");
+        } else if missing.iter().all(|missing| missing.weight == Weight::Ordinary) {
+            tracing::info!(server = %id, "is confined by {held}; not by {without}");
         } else {
             tracing::warn!(server = %id, "is confined by {held}; not by {without}");
         }

@@ -28,6 +28,7 @@ fn options(report: &str, mode: &str) -> ProgramOptions {
             grace: Duration::from_millis(500),
             ..ProgramLimits::default()
         },
+        layers: None,
     }
 }
 

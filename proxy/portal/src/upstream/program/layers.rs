@@ -1,0 +1,29 @@
+//! The metric of what confines servers that are programs.
+
+use gnomon_confine::{Layer, Missing};
+use prometheus::{IntGaugeVec, Opts, Registry};
+
+/// `gnomon_server_layer`: one for all programs of a gnomon. Servers are those of the configuration.
+#[derive(Clone, Debug)]
+pub struct ServerLayers(IntGaugeVec);
+
+impl ServerLayers {
+    /// Without a series until a program was started.
+    ///
+    /// # Errors
+    /// When the metric's name is taken.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let help = "Whether a layer confines a server that is a program: 1, or 0 where the host lacks it. As its last start said.";
+        let layers = IntGaugeVec::new(Opts::new("gnomon_server_layer", help), &["server", "layer"])?;
+        registry.register(Box::new(layers.clone()))?;
+        Ok(Self(layers))
+    }
+
+    /// What a start said.
+    pub fn tell(&self, server: &str, held: &[Layer], missing: &[Missing]) {
+        let held = held.iter().map(|layer| (layer, 1));
+        for (layer, holds) in held.chain(missing.iter().map(|missing| (&missing.layer, 0))) {
+            self.0.with_label_values(&[server, &layer.to_string()]).set(holds);
+        }
+    }
+}
