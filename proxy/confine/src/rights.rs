@@ -62,9 +62,34 @@ pub fn unbind() {
 pub fn give_up() -> Result<(), RightsError> {
     let failed = |what| move |cause| RightsError::Capabilities { what, cause };
     let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
-    set_capabilities(None, none).map_err(failed("giving up capabilities"))?;
+    // A service without any may be refused the very call (systemd's `@privileged`).
+    if capabilities(None).map_err(failed("looking at capabilities"))? != none {
+        set_capabilities(None, none).map_err(failed("giving up capabilities"))?;
+    }
     // Kernels without ambient capabilities have none to clear.
     let _ = clear_ambient_capability_set();
     set_no_new_privs(true).map_err(failed("giving up new privileges"))?;
     if capabilities(None).map_err(failed("looking at capabilities"))? == none { Ok(()) } else { Err(RightsError::Left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+    use std::{collections::BTreeMap, thread};
+
+    /// Every server was refused under the packaged service, whose filter has no `capset`.
+    #[test]
+    fn who_has_no_rights_needs_no_right_to_give_them_up() {
+        // All of it is a thread's own.
+        let alone = thread::spawn(|| {
+            give_up().unwrap();
+            let denied = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+            let rules = BTreeMap::from([(libc::SYS_capset, Vec::new())]);
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, std::env::consts::ARCH.try_into().unwrap()).unwrap();
+            apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            give_up().unwrap();
+        });
+        alone.join().unwrap();
+    }
 }
