@@ -417,14 +417,14 @@ pub const KEYS: &[Key] = &[
         Shape::Number(16, 1 << 20),
         "1024",
         "1024",
-        "Memory that each process of the program may write to, MiB.",
+        "Memory that each process of the program may write to, MiB; and that all of an instance use together, where gnomon's cgroup is delegated to it.",
     ),
     key(
         "servers[].limits.tasks",
         Shape::Number(1, 1 << 16),
         "128",
         "128",
-        "Processes and threads of one instance, on top of those that its user has when it starts.",
+        "Processes and threads of one instance; on top of those that its user has when it starts, where gnomon's cgroup is not delegated to it.",
     ),
     key(
         "servers[].limits.instances",

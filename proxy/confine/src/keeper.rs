@@ -5,7 +5,8 @@
 //! ends (`PR_SET_CHILD_SUBREAPER`), so nothing gets out of its sight by forking twice or by a session of its own.
 //!
 //! What it cannot do: survive a `kill -9` itself. Then the program gets one too, and what the program had started lives
-//! on. A confined program cannot send it one where the kernel scopes signals (Linux 6.12) or the program is another user.
+//! on, in a control group until the next [`crate::settle`]. A confined program cannot send it one where the kernel scopes
+//! signals (Linux 6.12) or the program is another user.
 
 use crate::{Refusal, group::Group, plan::Plan, report::Report, tree};
 use rustix::{

@@ -3,7 +3,7 @@
 //! Two processes come of one [`Plan`]. The *keeper* ([`keep`]) stays: it is told when whoever reads the program's output is
 //! gone, however that ended, and then ends everything that the program started. Its child ([`enter`]) takes every right
 //! away from itself, one layer after the other, says on standard error which of them hold ([`Report`]), and becomes the
-//! program.
+//! program. Where a cgroup is delegated ([`settle()`]), each such pair has one below it with bounds of its own.
 //!
 //! The bias: **closed unless opened**. The program sees the system's libraries, what its own command names, and one
 //! folder of its own; it reaches no network and no local socket unless the plan says so. What a kernel cannot enforce is
