@@ -17,7 +17,8 @@ use std::{
 
 /// Where gnomon itself is.
 const LEAF: &str = "gnomon";
-/// What says that a cgroup is delegated. The first can be read by everybody (systemd 251), the second by root.
+/// What says that a cgroup is delegated. Everybody can read the first, which systemd 252 sets; root the second, which older
+/// ones set alone.
 const DELEGATED: [&str; 2] = ["user.delegate", "trusted.delegate"];
 /// What each instance is bounded by.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];

@@ -27,3 +27,24 @@ impl ServerLayers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_confine::Weight;
+    use prometheus::TextEncoder;
+
+    #[test]
+    fn each_layer_of_a_server_stands_at_what_its_last_start_said() {
+        let registry = Registry::new();
+        let layers = ServerLayers::register(&registry).unwrap();
+        let missing = |layer| Missing { layer, why: "why".to_owned(), weight: Weight::Remarkable };
+        layers.tell("files", &[Layer::Group, Layer::Files], &[missing(Layer::Calls)]);
+        layers.tell("files", &[Layer::Files, Layer::Calls], &[missing(Layer::Group)]);
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let series = |layer, holds| format!(r#"gnomon_server_layer{{layer="{layer}",server="files"}} {holds}"#);
+        for (layer, holds) in [("cgroup", 0), ("files", 1), ("system calls", 1)] {
+            assert!(text.contains(&series(layer, holds)), "{text}");
+        }
+    }
+}
