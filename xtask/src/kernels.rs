@@ -108,15 +108,18 @@ struct Programs {
 
 fn programs() -> Result<Programs> {
     let target = target_dir()?;
-    let mut tests = cargo();
-    tests.current_dir(root()?).args(["test", "--release", "--test", "kernel", "--test", "group", "--no-run"]);
-    // Built in the same call, so that one set of features serves both.
-    tests.args(["--example", "features", "--message-format=json", "--target-dir"]).arg(&target);
-    let built = tests.stderr(Stdio::inherit()).output().context("starting cargo")?;
-    if !built.status.success() {
-        bail!("the tests do not build");
-    }
-    let messages = String::from_utf8(built.stdout).context("what cargo says")?;
+    let build = |what: &[&str]| {
+        let mut cargo = cargo();
+        cargo.current_dir(root()?).args(what).args(["--message-format=json", "--target-dir"]).arg(&target);
+        let built = cargo.stderr(Stdio::inherit()).output().context("starting cargo")?;
+        if !built.status.success() {
+            bail!("what the guests run does not build");
+        }
+        String::from_utf8(built.stdout).context("what cargo says")
+    };
+    let messages = build(&["test", "--release", "--test", "kernel", "--test", "group", "--no-run"])?;
+    // `cargo test` would make a test of it.
+    build(&["build", "--release", "--example", "features"])?;
     let built = |begin: &str| {
         let mut built = messages.lines().filter_map(executable).map(PathBuf::from);
         built.find(|path| named_like(path, begin)).with_context(|| format!("cargo built no test program {begin}*"))
