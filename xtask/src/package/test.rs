@@ -31,6 +31,12 @@ const CALL: &str =
 
 const EVENTS: &str = "gnomon events --json --limit 1000 --state-dir /var/lib/gnomon";
 
+/// A server on standard input and output, and the portal that offers it.
+const SHELL_SERVER: &str = include_str!("server.sh");
+const SHELL_PORTAL: &str = "servers: [{id: shell, command: [/bin/sh, /usr/local/lib/server.sh]}]
+portals: [{id: main, listen: '127.0.0.1:8090', servers: [shell], policy: [{allow: {servers: [shell]}}]}]
+";
+
 /// Runs all of it on one release.
 ///
 /// # Errors
@@ -58,6 +64,8 @@ pub fn run(home: &Path, suite: &str, deb: &Path, next: &Path) -> Result<()> {
     told("gnomon exec joins it");
     reads_the_units_that_the_configuration_names(&guest)?;
     told("a unit in a scope is read");
+    runs_a_server_of_its_portal(&guest)?;
+    told("a program is run as a server, confined");
     journal::tells_why_events_do_not_leave(&guest, |path| observes(&guest, path)).context("the journal")?;
     told("the journal tells why events do not leave");
 
@@ -155,6 +163,29 @@ fn reads_the_units_that_the_configuration_names(guest: &Guest) -> Result<()> {
     guest.sh(
         "systemctl stop agent.service && rm /etc/gnomon/server.pem && sed -i -e /upstream_ca/d -e /^sensor:/d /etc/gnomon/gnomon.yml && \
          systemctl restart gnomon.service",
+    )?;
+    Ok(())
+}
+
+/// A server on standard input and output, which the service's own confinement must let it start and confine.
+fn runs_a_server_of_its_portal(guest: &Guest) -> Result<()> {
+    guest.sh(&format!(
+        "cat > /usr/local/lib/server.sh <<'END'\n{SHELL_SERVER}END\n\
+         cat >> /etc/gnomon/gnomon.yml <<'END'\n{SHELL_PORTAL}END\n\
+         systemctl restart gnomon.service"
+    ))?;
+    let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"shell_say","arguments":{{}},"_meta":{meta}}}}}"#);
+    guest
+        .until(&format!(
+            "curl -sS --max-time 5 -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \
+             -H 'mcp-protocol-version: 2026-07-28' -H 'mcp-method: tools/call' -H 'mcp-name: shell_say' -d '{body}' \
+             http://127.0.0.1:8090/mcp | grep -qF 'said from a shell'"
+        ))
+        .context("a program that is a server does not answer")?;
+    guest.sh(
+        "sed -i -e /^servers:/d -e /^portals:/d /etc/gnomon/gnomon.yml && systemctl restart gnomon.service && rm /usr/local/lib/server.sh",
     )?;
     Ok(())
 }
