@@ -1,6 +1,6 @@
 //! `cargo xtask bench portal`: its options, and the peers that it installs.
 //!
-//! The crate mcp-proxy is built as gnomon is shipped (thin LTO, one codegen unit): a peer without it would be half as fast.
+//! The crate mcp-proxy is built as gnomon is shipped (LTO, one codegen unit): a peer without it would be half as fast.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -62,7 +62,7 @@ impl Portal {
                 "--root",
             ]);
             install.arg(peers).env("CARGO_TARGET_DIR", peers.join("build"));
-            run(install.env("CARGO_PROFILE_RELEASE_LTO", "thin").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"))?;
+            run(install.env("CARGO_PROFILE_RELEASE_LTO", "fat").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"))?;
         }
         if takes_part("fastmcp") && !peers.join("fastmcp/bin/fastmcp").exists() {
             run(Command::new("python3").args(["-m", "venv"]).arg(peers.join("fastmcp")))?;

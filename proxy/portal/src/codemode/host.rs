@@ -21,6 +21,9 @@ use std::time::Duration;
 /// How many tools a search gives where nothing is said.
 const FOUND: usize = 10;
 
+/// How long an execution may be suspended in all: servers choose how often they ask.
+const MOST_SUSPENDED: Duration = Duration::from_secs(30 * 60);
+
 /// One execution's host.
 pub(super) struct Host<'a> {
     pub portal: &'a Portal,
@@ -43,7 +46,7 @@ impl gnomon_codemode::Host for Host<'_> {
     }
 
     fn suspended(&self) -> Duration {
-        self.script.waiting.so_far()
+        self.script.waiting.so_far().min(MOST_SUSPENDED)
     }
 }
 
