@@ -7,6 +7,7 @@ use crate::{
     era::meta,
     judged::{Judged, Whose},
     members::Members,
+    mirror,
     offer::Offer,
     parked::ParkedCall,
     portal::{Portal, as_text},
@@ -14,7 +15,7 @@ use crate::{
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
-    upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, http::Endpoint, modern::with_meta},
+    upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, http::{Endpoint, NAME}, modern::with_meta},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
@@ -490,9 +491,14 @@ impl Portal {
         }
     }
 
-    /// The headers that mirror a call's arguments.
+    /// The headers that mirror what is called and its arguments.
     fn mirrored(&self, routed: &Routed) -> HeaderMap {
         let mut headers = HeaderMap::new();
+        if let (Some(exposed), "tools/call" | "prompts/get") = (&routed.exposed, &*routed.method)
+            && let Some(name) = mirror::encoded(&exposed.entry.name)
+        {
+            headers.insert(NAME, name);
+        }
         if let (Some(exposed), Some(arguments)) = (&routed.exposed, &routed.arguments) {
             exposed.entry.mirrored().iter().for_each(|mirrored| mirrored.put(&mut headers, arguments));
         }

@@ -4,7 +4,7 @@ use crate::{
     acts::{Act, Acts, Ending},
     call::Call,
     catalogue::{Kind, Listed},
-    codemode::suspended::Suspended,
+    codemode::{callable::Callables, suspended::Suspended},
     codemode::{self, CodeModeWorks},
     judged::{Judge, Rules},
     labels::Labels,
@@ -88,6 +88,7 @@ pub struct Portal {
     pub(crate) shared: SharedSessions,
     pub(crate) parked: Parked,
     pub(crate) suspended: Suspended,
+    pub(crate) callables: Callables,
     pub(crate) changes: broadcast::Sender<(SmolStr, Change)>,
 }
 
@@ -116,6 +117,7 @@ impl Portal {
             shared: SharedSessions::new(),
             parked: Parked::new(),
             suspended: Suspended::default(),
+            callables: Callables::default(),
             changes,
         })
     }

@@ -7,9 +7,13 @@ use crate::{
     rpc::quoted,
     view::{Exposed, View},
 };
-use gnomon_access::Caller;
+use gnomon_access::{Caller, Policy};
+use gnomon_codemode::Names;
 use smol_str::{SmolStr, format_smolstr};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 /// Words that are no names in JavaScript (ECMA-262, 12.7.2), those of strict mode included.
 const RESERVED: &[&str] = &[
@@ -81,18 +85,50 @@ pub(crate) struct Callable {
     /// The name of each tool of the view; none where the caller may not know of it.
     names: Vec<Option<SmolStr>>,
     places: HashMap<SmolStr, usize>,
+    known: OnceLock<Names>,
+}
+
+/// Of how many callers it is kept what they may call.
+const CALLERS: usize = 8;
+
+/// What the callers that came last may call: policy is asked about each tool for each caller, and there may be thousands.
+#[derive(Default)]
+pub(crate) struct Callables(Mutex<VecDeque<Kept>>);
+
+struct Kept {
+    caller: Caller,
+    policy: Arc<Policy>,
+    callable: Arc<Callable>,
+}
+
+impl Callables {
+    /// What this caller may call now.
+    pub fn of(&self, portal: &Portal, caller: &Caller) -> Arc<Callable> {
+        let (view, policy) = (portal.view(), portal.policy().clone());
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = {
+            let mut kept = kept();
+            kept.retain(|kept| Arc::ptr_eq(&kept.policy, &policy) && Arc::ptr_eq(&kept.callable.view, &view));
+            kept.iter().find(|kept| kept.caller == *caller).map(|kept| kept.callable.clone())
+        };
+        found.unwrap_or_else(|| {
+            let callable = Arc::new(Callable::of(portal, &policy, view, caller));
+            let mut kept = kept();
+            kept.truncate(CALLERS - 1);
+            kept.push_front(Kept { caller: caller.clone(), policy, callable: callable.clone() });
+            callable
+        })
+    }
 }
 
 impl Callable {
-    /// What this caller may call now.
-    pub fn of(portal: &Portal, caller: &Caller) -> Self {
-        let view = portal.view();
+    fn of(portal: &Portal, policy: &Policy, view: Arc<View>, caller: &Caller) -> Self {
         let tools = view.all(Kind::Tool);
         let known: Vec<Option<&Identifier>> = view
             .identifiers()
             .iter()
             .zip(tools)
-            .map(|(identifier, exposed)| portal.shows(caller, Kind::Tool, exposed).then_some(identifier))
+            .map(|(identifier, exposed)| policy.may_list(caller, &portal.asked(Kind::Tool, exposed)).is_allow().then_some(identifier))
             .collect();
         let mut wanted: HashMap<&SmolStr, usize> = HashMap::new();
         for identifier in known.iter().flatten().filter(|identifier| identifier.shared) {
@@ -106,7 +142,7 @@ impl Callable {
         };
         let mut names: Vec<Option<SmolStr>> = tools.iter().zip(&known).map(name).collect();
         let places = unambiguous(&mut names);
-        Self { names, places, view }
+        Self { names, places, view, known: OnceLock::new() }
     }
 
     /// The tool of that name.
@@ -115,8 +151,8 @@ impl Callable {
     }
 
     /// All names, also of what is on no list: whoever calls that is told why.
-    pub fn names(&self) -> impl Iterator<Item = &SmolStr> {
-        self.names.iter().flatten()
+    pub fn names(&self) -> &Names {
+        self.known.get_or_init(|| Names::new(self.names.iter().flatten()))
     }
 
     /// All tools with their names, in the order of the lists.

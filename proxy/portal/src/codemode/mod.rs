@@ -17,7 +17,6 @@ use crate::{
     results::failed_tool,
     rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
 };
-use callable::Callable;
 use gnomon_audit::{Kind, Status};
 use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError, State};
 use gnomon_inspect::Sighting;
@@ -221,12 +220,13 @@ impl Portal {
             }
         };
         self.settled().await;
-        let callable = Callable::of(self, &call.caller);
+        let callable = self.callables.of(self, &call.caller);
         // Finding tools calls none.
-        let names = if tool == EXECUTE { Names::new(callable.names()) } else { Names::default() };
+        let none = Names::default();
+        let names = if tool == EXECUTE { callable.names() } else { &none };
         let execution = script.execution.clone();
         let host = Host { portal: self, call, callable: &callable, script, asker };
-        let ended = sandbox.execute(Program { code, names: &names }, &works.limits, &host).await;
+        let ended = sandbox.execute(Program { code, names }, &works.limits, &host).await;
         let (outcome, ending) = match &ended {
             Ok(ended) => {
                 works.calls.inc_by(ended.host_calls.into());

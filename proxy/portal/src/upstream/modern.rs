@@ -91,7 +91,8 @@ impl ModernPeer {
                 if let Ok(value) = HeaderValue::from_str(method) {
                     headers.insert(METHOD, value);
                 }
-                if let Some(key) = mirror::named_by(method)
+                // Whoever knows the name has said it already.
+                if let Some(key) = mirror::named_by(method).filter(|_| !headers.contains_key(&NAME))
                     && let Ok(members) = Members::of(params)
                     && let Some(value) = members.text(key).as_deref().and_then(mirror::encoded)
                 {

@@ -144,6 +144,23 @@ async fn what_policy_hides_does_not_exist_for_a_script_by_any_road() {
 }
 
 #[tokio::test]
+async fn scripts_see_another_policy_and_other_tools_from_their_next_execution_on() {
+    let (jira, drive) = office().await;
+    let portal = Setup::of([("jira", jira.url()), ("google", drive.url())]).start().await;
+    let mut client = Client::modern(portal.address).at(CODE);
+    let names = "async () => (await codemode.tools()).map(t => t.name)";
+    let update = "codemode.jira_update_jira_ticket({key: 'OPS-7', comment: 'x'})";
+    assert!(run(&mut client, "search", names).await.text().contains("jira_update_jira_ticket"));
+    assert!(!failed(&run(&mut client, "execute", update).await));
+    portal.regulate("[{allow: {servers: [jira], tools: [search_jira_with_jql]}}]");
+    assert_eq!(run(&mut client, "search", names).await.text(), "[\"jira_search_jira_with_jql\"]");
+    assert!(failed(&run(&mut client, "execute", update).await));
+    portal.regulate("[{allow: {servers: [google]}}]");
+    assert_eq!(run(&mut client, "search", names).await.text(), "[\"google_drive_get_content\"]");
+    assert_eq!(jira.got("tools/call").len(), 1);
+}
+
+#[tokio::test]
 async fn calls_of_a_script_are_judged_and_recorded_like_any_other_under_its_execution() {
     let (jira, drive) = office().await;
     let setup = Setup::of([("jira", jira.url()), ("google", drive.url())]).rule("block", "gen_ai.tool.call.arguments|contains: secret");

@@ -47,6 +47,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// A portal on a port of its own, for as long as it is held.
 struct Running {
     address: SocketAddr,
+    portal: Arc<Portal>,
     ledger: Ledger,
     dir: tempfile::TempDir,
     _writer: Writer,
@@ -55,6 +56,11 @@ struct Running {
 }
 
 impl Running {
+    /// Puts another policy in force.
+    fn regulate(&self, policy: &str) {
+        self.portal.regulate(Arc::new(Policy::parse(policy, "policy.yml").unwrap()), std::collections::HashMap::new());
+    }
+
     /// Waits until so many records are in the audit.
     async fn records(&self, count: usize) -> Vec<Record> {
         soon("records", async {
@@ -313,7 +319,7 @@ impl Setup {
             codemode: Some(Arc::new(works)),
             acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).with(self.payloads))),
         });
-        let listening = Listening::bind(portal, "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
+        let listening = Listening::bind(portal.clone(), "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
         let listening = match self.tls {
             None => listening,
             Some(tls) => listening.with_tls(tls),
@@ -327,6 +333,6 @@ impl Setup {
             },
             Duration::ZERO,
         ));
-        Running { address, ledger, dir, _writer: writer, _audit: audit_writer, _stop: stop }
+        Running { address, portal, ledger, dir, _writer: writer, _audit: audit_writer, _stop: stop }
     }
 }
