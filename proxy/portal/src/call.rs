@@ -15,7 +15,11 @@ use crate::{
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
-    upstream::{Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError, http::{Endpoint, NAME}, modern::with_meta},
+    upstream::{
+        Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
+        http::{Endpoint, NAME},
+        modern::with_meta,
+    },
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
