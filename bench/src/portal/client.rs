@@ -100,7 +100,9 @@ impl Client {
     pub fn run(&mut self, tool: &str, code: &str) -> Result<(String, bool)> {
         let params = format!(r#"{{"name":"{tool}","arguments":{}"#, serde_json::json!({ "code": code }));
         let answered = self.request("tools/call", &self.complete(params), Some(tool))?;
-        let result = serde_json::from_slice::<serde_json::Value>(answered)?["result"].take();
+        let mut answer = serde_json::from_slice::<serde_json::Value>(answered)?;
+        ensure!(answer["error"].is_null(), "{}", answer["error"]);
+        let result = answer["result"].take();
         let text = result["content"][0]["text"].as_str().unwrap_or_default().to_owned();
         Ok((text, result["isError"] == true))
     }

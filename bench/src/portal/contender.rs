@@ -83,7 +83,8 @@ pub struct Contender {
 /// When it does not come up.
 pub fn start_upstream(program: &Path, ports: &[u16], dir: &Path) -> Result<Process> {
     let arguments: Vec<OsString> = ports.iter().map(|port| port.to_string().into()).collect();
-    Process::start(program, &arguments, ports[0], dir)
+    // They are opened in this order.
+    Process::start(program, &arguments, ports[ports.len() - 1], dir)
 }
 
 impl Contender {

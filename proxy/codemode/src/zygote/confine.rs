@@ -27,7 +27,6 @@ const NICE: i32 = 5;
 pub fn confine(alone: Alone) -> io::Result<Layers> {
     // While /proc can still be written: the kernel takes a worker before anything else when memory is short.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    let _ = rustix::process::nice(NICE);
 
     // Root needs no user namespace for the others, and must not stay root; others get the others only inside of one.
     let root = rustix::process::geteuid().is_root();
@@ -141,6 +140,11 @@ const BESIDE: u64 = 128 << 20;
 
 /// How much of the stack a worker may use: the normaliser calls itself once for each level that code nests.
 const STACK: u64 = 64 << 20;
+
+/// Puts a worker behind the proxy, and behind the zygote that looks after it.
+pub fn give_way() {
+    let _ = rustix::process::nice(NICE);
+}
 
 /// A worker's resource limits: what holds even if the engine is broken into.
 ///

@@ -1,14 +1,14 @@
 //! Scripts that compute for long give way to those that do not.
 //!
-//! A worker begins like any process; once it has had some milliseconds of processor time, it gets the least share there is. So a caller
-//! whose scripts never end costs the others those milliseconds and little more.
+//! A worker begins like any process of little importance; once it has had a millisecond of processor time, it gets what nobody else
+//! wants and hardly more. So a caller whose scripts never end costs the others that millisecond of each.
 
 use crate::sys;
 use rustix::process::{Pid, setpriority_process};
 use std::time::{Duration, Instant};
 
-/// Processor time after which a worker gives way.
-const ENOUGH: Duration = Duration::from_millis(5);
+/// Processor time after which a worker gives way: several times what a short script takes.
+const ENOUGH: Duration = Duration::from_millis(1);
 /// The lowest priority (sched(7), "nice").
 const LAST: i32 = 19;
 
@@ -41,8 +41,11 @@ impl Share {
             self.look = Some(now + ENOUGH.max(now - self.began));
             return;
         }
-        // What cannot be given way to is not worse off than before.
-        let _ = setpriority_process(Some(self.pid), LAST);
+        // Woken tasks of others go before an idle one at once, and before one of the lowest priority only after its turn. What cannot
+        // be given way to is not worse off than before.
+        if sys::only_idle_time(self.pid).is_err() {
+            let _ = setpriority_process(Some(self.pid), LAST);
+        }
         self.look = None;
     }
 }

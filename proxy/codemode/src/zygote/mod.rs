@@ -219,7 +219,7 @@ fn serve(control: &OwnedFd, ready: Ready, rehearsal: Rehearsal) -> ExitCode {
         let now = Instant::now();
         let next = children.iter().filter_map(|child| child.share.due(now)).min();
         // Not to wake a moment too early, time and again.
-        let next = next.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
+        let next = next.and_then(|wait| Timespec::try_from(wait + Duration::from_micros(100)).ok());
         match poll(&mut watched, next.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
@@ -312,6 +312,7 @@ fn report(reports: &OwnedFd, what: Report, descriptor: Option<&OwnedFd>) {
 /// The rest of a worker's life.
 fn work(ready: Ready, socket: OwnedFd, order: Order, rehearsal: Rehearsal) -> ! {
     let Ready { alone, layers, footprint, filter, engine } = ready;
+    confine::give_way();
     let confined = set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(io::Error::from)
         .and_then(|()| alone.keep_only(socket))

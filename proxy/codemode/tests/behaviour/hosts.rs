@@ -59,6 +59,42 @@ async fn without_resource_limits_the_engines_own_bounds_are_left() {
 }
 
 #[tokio::test]
+async fn a_script_that_computes_for_long_gets_only_what_nobody_else_wants() {
+    const IDLE: &str = "5"; // SCHED_IDLE
+    let sandbox = start(&[]).await.unwrap();
+    let mut youngest = sandbox.process().await.unwrap().to_string();
+    let (tools, names, limits) =
+        (Tools::default(), Names::new(TOOLS), Limits { sandbox_time: Duration::from_secs(1), ..Limits::default() });
+    let looked = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        while let Some(child) = child_of(&youngest) {
+            youngest = child;
+        }
+        policy_of(&youngest)
+    };
+    let (execution, policy) =
+        tokio::join!(sandbox.execute(Program { code: "async () => { while (true) {} }", names: &names }, &limits, &tools), looked);
+    assert!(matches!(execution.unwrap().outcome, Outcome::Limit(_)));
+    assert_eq!(policy.as_deref(), Some(IDLE));
+    works(&sandbox).await;
+}
+
+/// What follows a process's name in `/proc/PID/stat` (proc_pid_stat(5)): the third field and those after it.
+fn stat(process: &str) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
+}
+
+fn child_of(process: &str) -> Option<String> {
+    let all = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    all.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())).find(|id| stat(id).is_some_and(|fields| fields[1] == process))
+}
+
+fn policy_of(process: &str) -> Option<String> {
+    stat(process)?.get(41 - 3).cloned()
+}
+
+#[tokio::test]
 async fn a_zygote_that_dies_takes_its_workers_along_and_is_started_again() {
     for refused in [&[][..], &["no-namespaces"]] {
         let sandbox = start(refused).await.unwrap();
