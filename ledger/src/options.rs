@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// The longest that events may wait for company before they are committed.
-pub const MAX_COMMIT_EVERY: Duration = Duration::from_millis(100);
+pub const MAX_COMMIT_EVERY: Duration = Duration::from_millis(200);
 
 /// The smallest size bound that is honoured, in bytes; a smaller one is raised to it. The schema
 /// and one batch must fit several times over.

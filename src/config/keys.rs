@@ -571,7 +571,7 @@ pub const KEYS: &[Key] = &[
         Shape::Word(&["soon", "before_answer"]),
         "soon",
         "soon",
-        "`soon`: records are durable a tenth of a second after the answer. `before_answer`: an answer is given once its record is durable, or withheld.",
+        "`soon`: records are durable a fifth of a second after the answer. `before_answer`: an answer is given once its record is durable, or withheld.",
     ),
     key("audit.days", Shape::Number(1, 36_500), "365", "365", "How long records are kept, days."),
     key(

@@ -79,11 +79,10 @@ fn main() -> Result<ExitCode> {
     for one in &ring {
         idle.push(one.resident_kib()? / 1024.0);
     }
-    let small = call_blocks(&ring, Era::Stateful, 32, options.rounds, options.calls)?;
+    let [small, stateless] = call_blocks(&ring, [Era::Stateful, Era::Stateless], 32, options.rounds, options.calls)?;
     table("one caller, 32 bytes", &ring, &small);
-    let stateless = call_blocks(&ring, Era::Stateless, 32, options.rounds, options.calls)?;
     table("one caller, 32 bytes, 2026-07-28", &ring, &stateless);
-    let large = call_blocks(&ring, Era::Stateful, 64 << 10, options.rounds.min(4), options.calls / 4)?;
+    let [large] = call_blocks(&ring, [Era::Stateful], 64 << 10, options.rounds.min(4), options.calls / 4)?;
     table("one caller, 64 KiB each way", &ring, &large);
 
     println!("\n## 16 callers\n\n| contender | calls/s | CPU ms/call |\n|---|---|---|");

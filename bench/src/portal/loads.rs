@@ -21,33 +21,43 @@ pub struct Calls {
     pub cpu: f64,
 }
 
-/// Blocks of calls, each contender having its turn in each: who is first changes.
+/// Blocks of calls in each of the eras, each contender having its turn in each: who is first changes. A contender's eras follow each
+/// other at once, so that what they cost can be compared.
 ///
 /// # Errors
 /// When a call fails.
-pub fn call_blocks(ring: &[Contender], era: Era, bytes: usize, blocks: usize, calls: usize) -> Result<Vec<Option<Calls>>> {
+pub fn call_blocks<const ERAS: usize>(
+    ring: &[Contender],
+    eras: [Era; ERAS],
+    bytes: usize,
+    blocks: usize,
+    calls: usize,
+) -> Result<[Vec<Option<Calls>>; ERAS]> {
     let text = "x".repeat(bytes);
-    let mut took = vec![Vec::with_capacity(blocks * calls); ring.len()];
-    let mut cpu = vec![0.0; ring.len()];
+    let mut sums = vec![vec![(Vec::with_capacity(blocks * calls), 0.0); ring.len()]; ERAS];
     for block in 0..=blocks {
         for turn in 0..ring.len() {
             let at = (turn + block) % ring.len();
-            if !ring[at].kind.serves(era) {
-                continue;
-            }
-            // A slow contender's turn is longer than an idle connection has to be kept for.
-            let mut client = ring[at].client(era)?;
-            client.call(ring[at].tool(), &text).with_context(|| ring[at].kind.label())?;
-            let before = ring[at].cpu_ms()?;
-            for _ in 0..calls {
-                let start = Instant::now();
-                client.call(ring[at].tool(), &text).with_context(|| ring[at].kind.label())?;
-                if block > 0 {
-                    took[at].push(start.elapsed().as_secs_f64() * 1000.0);
+            for turn in 0..ERAS {
+                let era = (turn + block) % ERAS;
+                if !ring[at].kind.serves(eras[era]) {
+                    continue;
                 }
-            }
-            if block > 0 {
-                cpu[at] += ring[at].cpu_ms()? - before;
+                let (took, cpu) = &mut sums[era][at];
+                // A slow contender's turn is longer than an idle connection has to be kept for.
+                let mut client = ring[at].client(eras[era])?;
+                client.call(ring[at].tool(), &text).with_context(|| ring[at].kind.label())?;
+                let before = ring[at].cpu_ms()?;
+                for _ in 0..calls {
+                    let start = Instant::now();
+                    client.call(ring[at].tool(), &text).with_context(|| ring[at].kind.label())?;
+                    if block > 0 {
+                        took.push(start.elapsed().as_secs_f64() * 1000.0);
+                    }
+                }
+                if block > 0 {
+                    *cpu += ring[at].cpu_ms()? - before;
+                }
             }
         }
     }
@@ -56,7 +66,8 @@ pub fn call_blocks(ring: &[Contender], era: Era, bytes: usize, blocks: usize, ca
         let quantile = |share: f64| took.get((took.len() as f64 * share) as usize).copied();
         Some(Calls { p50: quantile(0.5)?, p99: quantile(0.99)?, cpu: cpu / took.len() as f64 })
     };
-    Ok(took.into_iter().zip(cpu).map(summary).collect())
+    let mut sums = sums.into_iter().map(|one| one.into_iter().map(summary).collect());
+    Ok(std::array::from_fn(|_| sums.next().unwrap_or_default()))
 }
 
 /// Calls per second of 16 callers, and CPU of the contender for each, ms.

@@ -30,7 +30,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// How the audit is kept.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
-    /// How long the first record of a group waits for more, unless somebody waits for it. Default 100 ms: each commit
+    /// How long the first record of a group waits for more, unless somebody waits for it. Default 200 ms: each commit
     /// syncs the disk and writes every page anew that it touched.
     pub commit_every: Duration,
     /// How often a checkpoint is made while there are new records. Default one minute: so much an attacker can take away
@@ -45,7 +45,7 @@ pub struct AuditOptions {
 impl Default for AuditOptions {
     fn default() -> Self {
         Self {
-            commit_every: Duration::from_millis(100),
+            commit_every: Duration::from_millis(200),
             checkpoint_every: Duration::from_secs(60),
             heartbeat: Duration::from_secs(3600),
             retention: Some(Duration::from_secs(365 * 24 * 3600)),

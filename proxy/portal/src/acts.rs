@@ -33,7 +33,7 @@ const MOST: usize = 10_000;
 /// Whether answers wait for the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// They do not: records are durable a tenth of a second later.
+    /// They do not: records are durable a fifth of a second later.
     Soon,
     /// An answer is given once its record is durable, or not at all.
     BeforeAnswer,

@@ -245,12 +245,11 @@ impl Accepts {
         }
         let (mut json, mut events) = (false, false);
         for kind in values.flat_map(|value| value.split(',')) {
-            match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-                "*/*" => (json, events) = (true, true),
-                "application/json" | "application/*" => json = true,
-                "text/event-stream" | "text/*" => events = true,
-                _ => {}
-            }
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            let is = |names: [&str; 2]| names.iter().any(|name| kind.eq_ignore_ascii_case(name));
+            let any = kind == "*/*";
+            json |= any || is(["application/json", "application/*"]);
+            events |= any || is(["text/event-stream", "text/*"]);
         }
         match (json, events) {
             (true, true) => Self::Both,

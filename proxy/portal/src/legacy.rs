@@ -90,7 +90,7 @@ impl Portal {
         };
         let version = era::negotiated(params.text("protocolVersion").as_deref());
         let object = |name: &str| Bytes::copy_from_slice(params.get(name).filter(|json| json.starts_with('{')).unwrap_or("{}").as_bytes());
-        let client = Client { info: object("clientInfo"), capabilities: object("capabilities"), version: version.clone() };
+        let client = Client::new(object("clientInfo"), object("capabilities"), version.clone());
         self.settled().await;
         let session = match self.sessions.begin(caller, client) {
             Ok(session) => session,

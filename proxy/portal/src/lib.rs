@@ -17,6 +17,7 @@ mod acts;
 mod attested;
 mod call;
 pub mod catalogue;
+mod clients;
 mod codemode;
 mod cors;
 mod crew;

@@ -31,11 +31,6 @@ const LIST_TTL_MS: u64 = 60_000;
 /// Most resources that one subscription watches.
 const MAX_WATCHED: usize = 256;
 
-/// What a request of the stateless era says about itself, checked.
-struct Stated {
-    client: Arc<Client>,
-}
-
 impl Portal {
     pub(crate) async fn stateless_post(
         self: &Arc<Self>,
@@ -54,8 +49,8 @@ impl Portal {
             }
         };
         self.settled().await;
-        let stated = match self.stated(headers, &request) {
-            Ok(stated) => stated,
+        let client = match self.stated(headers, &request) {
+            Ok(client) => client,
             Err(error) => {
                 let status = if error.code == METHOD_NOT_FOUND { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
                 return refused(status, Some(&request.id), error);
@@ -68,8 +63,8 @@ impl Portal {
             if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
             Way::Connection,
             move |emit| async move {
-                let call = Call { caller, from: From::Stateless(stated.client.clone()), agent, offer, script: None, program, emit };
-                Some(portal.stateless_outcome(&call, &stated, &request).await)
+                let call = Call { caller, from: From::Stateless(client), agent, offer, script: None, program, emit };
+                Some(portal.stateless_outcome(&call, &request).await)
             },
             move |outcome| document(status(&outcome), rpc::response(Some(&id), &outcome)),
             move |outcome| rpc::response(Some(&encode_id), outcome),
@@ -77,8 +72,8 @@ impl Portal {
         .await
     }
 
-    /// Holds the headers against the body, and the body against the specification.
-    fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Stated, RpcError> {
+    /// Holds the headers against the body, and the body against the specification; who asks.
+    fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Arc<Client>, RpcError> {
         let mismatch = |Mismatch(text): Mismatch| RpcError::new(HEADER_MISMATCH, text);
         let params =
             Members::of(request.params.as_ref()).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
@@ -116,17 +111,12 @@ impl Portal {
                 exposed.entry.mirrored().iter().try_for_each(|mirrored| mirrored.check(headers, &arguments)).map_err(mismatch)?;
             }
         }
-        let copied = |key: &str, default: &str| Bytes::copy_from_slice(meta.get(key).unwrap_or(default).as_bytes());
-        let client = Client {
-            // It need not name itself, but servers of the older era must be told something.
-            info: copied(meta::CLIENT, r#"{"name":"unnamed","version":"0"}"#),
-            capabilities: copied(meta::CAPABILITIES, "{}"),
-            version: era::negotiated(None),
-        };
-        Ok(Stated { client: Arc::new(client) })
+        // It need not name itself, but servers of the older era must be told something.
+        let info = meta.get(meta::CLIENT).unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
+        Ok(self.clients.of(info, meta.get(meta::CAPABILITIES).unwrap_or("{}")))
     }
 
-    async fn stateless_outcome(self: &Arc<Self>, call: &Call, _stated: &Stated, request: &Request) -> Outcome {
+    async fn stateless_outcome(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
         if let Some(kind) = Kind::listed_by(&request.method) {
             let finish = |list: Bytes| {
                 let list = with_text(&list, "resultType", "complete");

@@ -4,6 +4,7 @@ use crate::{
     acts::{Act, Acts, Ending},
     call::Call,
     catalogue::{Kind, Listed},
+    clients::Clients,
     codemode::{self, CodeModeWorks},
     codemode::{callable::Callables, suspended::Suspended},
     judged::{Judge, Rules},
@@ -89,6 +90,7 @@ pub struct Portal {
     pub(crate) parked: Parked,
     pub(crate) suspended: Suspended,
     pub(crate) callables: Callables,
+    pub(crate) clients: Clients,
     pub(crate) changes: broadcast::Sender<(SmolStr, Change)>,
 }
 
@@ -118,6 +120,7 @@ impl Portal {
             parked: Parked::new(),
             suspended: Suspended::default(),
             callables: Callables::default(),
+            clients: Clients::default(),
             changes,
         })
     }

@@ -29,15 +29,24 @@ pub struct Client {
     pub capabilities: Bytes,
     /// The revision that is asked for.
     pub version: SmolStr,
+    name: Option<SmolStr>,
+    own_version: Option<SmolStr>,
 }
 
 impl Client {
+    /// By what it says of itself.
+    #[must_use]
+    pub fn new(info: Bytes, capabilities: Bytes, version: SmolStr) -> Self {
+        let members = Members::read(&info).unwrap_or_default();
+        let text = |key| members.text(key).map(SmolStr::new);
+        let (name, own_version) = (text("name"), text("version"));
+        Self { info, capabilities, version, name, own_version }
+    }
+
     /// The name and version that it gives itself.
     #[must_use]
     pub fn named(&self) -> (Option<SmolStr>, Option<SmolStr>) {
-        let Ok(info) = Members::read(&self.info) else { return (None, None) };
-        let text = |key| info.text(key).map(SmolStr::new);
-        (text("name"), text("version"))
+        (self.name.clone(), self.own_version.clone())
     }
 }
 

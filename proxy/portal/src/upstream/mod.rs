@@ -254,9 +254,5 @@ impl Upstream {
 /// Who the portal is to servers, on its own behalf.
 pub(crate) fn own_client() -> Client {
     let info = serde_json::json!({"name": "gnomon-portal", "version": env!("CARGO_PKG_VERSION")});
-    Client {
-        info: Bytes::from(info.to_string()),
-        capabilities: Bytes::from_static(b"{}"),
-        version: SmolStr::new_static(crate::era::LEGACY[0]),
-    }
+    Client::new(Bytes::from(info.to_string()), Bytes::from_static(b"{}"), SmolStr::new_static(crate::era::LEGACY[0]))
 }
