@@ -52,7 +52,7 @@ def main():
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
     with lab.portal(given.gnomon, {"up": given.url}, prefix="never") as portal:
         # Of the older era, so that whatever the newer one wants of a client is the portal's doing.
-        client = mcp.Client(portal.url)
+        client = mcp.Client(portal.url, fills_in={"confirmed": True})
         client.open()
         offered = tools(client)
         calls = [(call["name"], call.get("arguments", {})) for call in context.get("toolCalls", [])]

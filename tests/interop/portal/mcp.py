@@ -20,8 +20,10 @@ class RpcError(Exception):
 class Client:
     """A caller of one era. What it opens it leaves to be found by the server: ends are tested too."""
 
-    def __init__(self, url, era=LEGACY, timeout=30):
+    def __init__(self, url, era=LEGACY, timeout=30, fills_in=None):
+        """A person before it, if there is one, fills this into each form."""
         self.at, self.era, self.timeout, self.session = urllib.parse.urlsplit(url), era, timeout, None
+        self.fills_in = fills_in
 
     def send(self, method, body=None, **headers):
         """The open answer to one HTTP request."""
@@ -61,6 +63,9 @@ class Client:
                 # A stream that goes on for ever keeps each single read short.
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no answer to {method} within {self.timeout} s")
+                if message.get("method") == "elicitation/create" and self.fills_in is not None:
+                    filled_in = {"action": "accept", "content": self.fills_in}
+                    self.send("POST", {"jsonrpc": "2.0", "id": message["id"], "result": filled_in}).connection.close()
                 if message.get("id") == message_id and "method" not in message:
                     if "error" in message:
                         raise RpcError(response.status, message["error"])
@@ -74,7 +79,8 @@ class Client:
         if self.era == MODERN:
             return self.request("server/discover")
         info = {"name": "portal-checks", "version": "1"}
-        result = self.request("initialize", protocolVersion=self.era, capabilities={}, clientInfo=info)
+        capabilities = {} if self.fills_in is None else {"elicitation": {}}
+        result = self.request("initialize", protocolVersion=self.era, capabilities=capabilities, clientInfo=info)
         self.send("POST", {"jsonrpc": "2.0", "method": "notifications/initialized"}).connection.close()
         return result
 
