@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// A server with two tools that say their name.
 #[derive(Clone)]
-struct Tools;
+pub struct Tools;
 
 impl ServerHandler for Tools {
     fn get_info(&self) -> ServerConfig {
@@ -76,11 +76,11 @@ pub async fn serve(authority: &Authority, name: &str, alpn: &[&str], config: Str
     address
 }
 
-type Client = RunningService<RoleClient, ClientConfig>;
+pub type Client = RunningService<RoleClient, ClientConfig>;
 
 /// The era of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Era {
+pub enum Era {
     /// `initialize`, sessions, event streams.
     Sessions,
     /// `initialize`, answers as JSON.
@@ -94,7 +94,7 @@ impl Era {
         if self == Self::Stateless { "2026-07-28" } else { "2025-11-25" }
     }
 
-    fn server(self) -> StreamableHttpServerConfig {
+    pub fn server(self) -> StreamableHttpServerConfig {
         let sessions = self == Self::Sessions;
         StreamableHttpServerConfig::default().with_legacy_session_mode(sessions).with_json_response(!sessions).with_allowed_hosts([HOST])
     }
@@ -103,7 +103,12 @@ impl Era {
         let proxy = reqwest::Proxy::all(format!("http://{}", gnomon.address)).unwrap();
         let tls = trusting(&gnomon.root, &["http/1.1"]);
         let http = reqwest::Client::builder().proxy(proxy).http1_only().tls_backend_preconfigured((*tls).clone()).build().unwrap();
-        let config = StreamableHttpClientTransportConfig::with_uri(format!("https://{HOST}/rpc"));
+        self.open(http, &format!("https://{HOST}/rpc")).await
+    }
+
+    /// A client of the era.
+    pub async fn open(self, http: reqwest::Client, url: &str) -> Client {
+        let config = StreamableHttpClientTransportConfig::with_uri(url.to_owned());
         let transport = StreamableHttpClientTransport::with_client(http, config);
         let client = ClientConfig::new(ClientCapabilities::default(), Implementation::new("e2e-client", "9.9"));
         let lifecycle = match self {
@@ -115,11 +120,11 @@ impl Era {
     }
 }
 
-async fn call(client: &Client, tool: &'static str) -> CallToolResult {
+pub async fn call(client: &Client, tool: &'static str) -> CallToolResult {
     soon(tool, client.call_tool(CallToolRequestParams::new(tool))).await.unwrap()
 }
 
-fn text(result: &CallToolResult) -> String {
+pub fn text(result: &CallToolResult) -> String {
     serde_json::to_value(result).unwrap()["content"][0]["text"].as_str().unwrap().to_owned()
 }
 

@@ -100,19 +100,6 @@ pub fn processor_time(pid: Pid) -> Option<Duration> {
     if failed { None } else { taken() }
 }
 
-/// Gives a process only the processor time that nobody else wants (sched(7), `SCHED_IDLE`).
-///
-/// # Errors
-/// It is not allowed, or there is no such process.
-pub fn only_idle_time(pid: Pid) -> io::Result<()> {
-    let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the parameter is only read, and the number is that of a process or of none.
-    match unsafe { libc::sched_setscheduler(pid.as_raw_nonzero().get(), libc::SCHED_IDLE, &raw const none) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// Lets a stack that overflows end the process by `SIGSEGV`, without the handler that Rust installs: it would print and `abort`,
 /// whose system calls look like a break-out.
 pub fn die_of_segv() {

@@ -1,6 +1,8 @@
 //! A portal beside the sensor and the proxy, as `gnomon run` serves it: it knows which program calls, and a server that it offers is
 //! not called around it unnoticed.
 
+mod sdk;
+
 use crate::{
     joined::events,
     sensor_stage::{Host, kill, needs, until},

@@ -1,15 +1,16 @@
 //! Scripts that compute for long give way to those that do not.
 //!
-//! A worker begins like any process of little importance; once it has had a millisecond of processor time, it gets what nobody else
-//! wants and hardly more. So a caller whose scripts never end costs the others that millisecond of each.
+//! A worker begins like any process; once it has had some milliseconds of processor time, it gets the least share there is. So a caller
+//! whose scripts never end costs the others those milliseconds and little more.
 
 use crate::sys;
 use rustix::process::{Pid, setpriority_process};
 use std::time::{Duration, Instant};
 
-/// Processor time after which a worker gives way: several times what a short script takes.
-const ENOUGH: Duration = Duration::from_millis(1);
-/// The lowest priority (sched(7), "nice").
+/// Processor time after which a worker gives way: several times what a short script takes, also on a slow machine.
+const ENOUGH: Duration = Duration::from_millis(2);
+/// The lowest priority (sched(7), "nice"). Not `SCHED_IDLE`: beside scripts that never end, others of that class get next to nothing,
+/// and a short one that was unlucky would not end before its limit.
 const LAST: i32 = 19;
 
 /// A worker's share.
@@ -41,11 +42,8 @@ impl Share {
             self.look = Some(now + ENOUGH.max(now - self.began));
             return;
         }
-        // Woken tasks of others go before an idle one at once, and before one of the lowest priority only after its turn. What cannot
-        // be given way to is not worse off than before.
-        if sys::only_idle_time(self.pid).is_err() {
-            let _ = setpriority_process(Some(self.pid), LAST);
-        }
+        // What cannot be given way to is not worse off than before.
+        let _ = setpriority_process(Some(self.pid), LAST);
         self.look = None;
     }
 }
