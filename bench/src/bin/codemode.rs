@@ -124,12 +124,18 @@ fn main() -> Result<ExitCode> {
     }
     goals.at_most("p99 of 50 beside 50 hostile ones, times alone (median of rounds)", 2.0, at(&mut ratios, 0.5));
     let mut long: Vec<f64> = (0..20).map(|_| timed(|| expect(&mut coder, EXECUTE, LONG, "done"))).collect::<Result<_>>()?;
-    let mut crowded = beside_many(&portal, || timed(|| expect(&mut coder, EXECUTE, LONG, "done")))?;
+    let mut ended = 0;
+    let mut crowded = beside_many(&portal, || {
+        timed(|| {
+            ended += u32::from(coder.run(EXECUTE, LONG)?.1);
+            Ok(())
+        })
+    })?;
     println!(
-        "a script that computes for a while: {:.0} ms p50 alone, {:.0} beside 50 callers, {:.0} at most",
+        "a script that computes for a while: {:.0} ms p50 alone, {:.0} beside 50 callers, where {ended} of {} ended at their limit",
         at(&mut long, 0.5),
         at(&mut crowded, 0.5),
-        at(&mut crowded, 1.0)
+        crowded.len()
     );
     Ok(if goals.0 == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
