@@ -195,7 +195,7 @@ fn load(portal: &Contender, callers: usize, hostile: usize, length: Duration) ->
     })
 }
 
-/// What takes so many milliseconds, ten times, while others keep the portal busy.
+/// How long something takes, ms, at most twenty times, while others keep the portal busy.
 fn beside_many(portal: &Contender, mut work: impl FnMut() -> Result<f64>) -> Result<Vec<f64>> {
     thread::scope(|scope| {
         let others = scope.spawn(|| load(portal, 50, 0, Duration::from_secs(5)));
@@ -204,6 +204,7 @@ fn beside_many(portal: &Contender, mut work: impl FnMut() -> Result<f64>) -> Res
         while !others.is_finished() && took.len() < 20 {
             took.push(work()?);
         }
+        others.join().map_err(|_| anyhow::anyhow!("a caller broke"))??;
         Ok(took)
     })
 }
@@ -216,7 +217,7 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
 
 fn at(took: &mut [f64], share: f64) -> f64 {
     took.sort_unstable_by(f64::total_cmp);
-    took.get(((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+    took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
 }
 
 struct Goals(usize);

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             "no-seccomp" => refuse(&[libc::SYS_seccomp]),
             "no-limits" => refuse(&[libc::SYS_prlimit64]),
             // What is left of `@system-service` in the unit of the package.
-            "in-the-service" => refuse(&[libc::SYS_unshare, libc::SYS_capset, libc::SYS_setpriority, libc::SYS_setresuid]),
+            "in-the-service" => refuse(&[libc::SYS_unshare, libc::SYS_capset, libc::SYS_setresuid]),
             "as-nobody" => become_nobody(),
             other => panic!("{other}"),
         }

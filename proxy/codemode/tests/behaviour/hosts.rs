@@ -59,23 +59,25 @@ async fn without_resource_limits_the_engines_own_bounds_are_left() {
 }
 
 #[tokio::test]
-async fn a_script_that_computes_for_long_gets_the_smallest_share_there_is() {
-    let sandbox = start(&[]).await.unwrap();
-    let mut youngest = sandbox.process().await.unwrap().to_string();
-    let (tools, names, limits) =
-        (Tools::default(), Names::new(TOOLS), Limits { sandbox_time: Duration::from_secs(1), ..Limits::default() });
-    let looked = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        while let Some(child) = child_of(&youngest) {
-            youngest = child;
-        }
-        nice_of(&youngest)
-    };
-    let (execution, nice) =
-        tokio::join!(sandbox.execute(Program { code: "async () => { while (true) {} }", names: &names }, &limits, &tools), looked);
-    assert!(matches!(execution.unwrap().outcome, Outcome::Limit(_)));
-    assert_eq!(nice.as_deref(), Some("19"));
-    works(&sandbox).await;
+async fn a_script_that_computes_for_long_gets_the_smallest_share_there_is_also_in_the_packages_service() {
+    let limits = Limits { sandbox_time: Duration::from_secs(1), ..Limits::default() };
+    let (tools, names) = (Tools::default(), Names::new(TOOLS));
+    for host in [&[][..], &["as-nobody", "in-the-service"]] {
+        let sandbox = start(host).await.unwrap();
+        let mut youngest = sandbox.process().await.unwrap().to_string();
+        let looked = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            while let Some(child) = child_of(&youngest) {
+                youngest = child;
+            }
+            nice_of(&youngest)
+        };
+        let endless = Program { code: "async () => { while (true) {} }", names: &names };
+        let (execution, nice) = tokio::join!(sandbox.execute(endless, &limits, &tools), looked);
+        assert!(matches!(execution.unwrap().outcome, Outcome::Limit(_)), "{host:?}");
+        assert_eq!(nice.as_deref(), Some("19"), "{host:?}");
+        works(&sandbox).await;
+    }
 }
 
 /// What follows a process's name in `/proc/PID/stat` (proc_pid_stat(5)): the third field and those after it.
