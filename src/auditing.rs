@@ -38,12 +38,18 @@ pub struct Auditing {
     counting: JoinHandle<()>,
 }
 
-impl Auditing {
+/// What an audit is kept in, and the key that signs it.
+pub struct Stored {
+    store: SqliteStore,
+    key: SigningKey,
+}
+
+impl Stored {
     /// Opens it, if there is a portal.
     ///
     /// # Errors
     /// The database or the key cannot be used.
-    pub async fn start(config: &Config, state_dir: &Path, recorder: &Arc<Recorder>) -> Result<Option<Self>> {
+    pub async fn open(config: &Config, state_dir: &Path) -> Result<Option<Self>> {
         if config.portals.is_empty() {
             return Ok(None);
         }
@@ -54,6 +60,16 @@ impl Auditing {
         let store = SqliteStore::open(&database, config.audit.max_gib * GIB)
             .await
             .map_err(|error| refused(format!("the audit {} cannot be opened: {error}", database.display())))?;
+        Ok(Some(Self { store, key }))
+    }
+}
+
+impl Auditing {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// What is stored cannot be read, or cannot be continued.
+    pub async fn start(stored: Stored, config: &Config, recorder: &Arc<Recorder>) -> Result<Self> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EventSink(recorder.clone()))];
         sinks.extend(config.audit.checkpoints.iter().map(|path| Box::new(FileSink::new(path)) as Box<dyn Sink>));
         let options = AuditOptions {
@@ -62,9 +78,9 @@ impl Auditing {
             ..AuditOptions::default()
         };
         let counters = Counters::register(recorder.metrics().registry())?;
-        let (audit, writer) = Audit::start(Box::new(store), key, sinks, options).await.context("opening the audit")?;
+        let (audit, writer) = Audit::start(Box::new(stored.store), stored.key, sinks, options).await.context("opening the audit")?;
         let counting = tokio::spawn(count(audit.clone(), counters));
-        Ok(Some(Self { audit, writer, counting }))
+        Ok(Self { audit, writer, counting })
     }
 
     /// Writes what waits, and a last checkpoint.

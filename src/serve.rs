@@ -33,7 +33,7 @@ use std::{
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
 };
 
 /// How often the clock is looked at while an exception is to end.
@@ -104,10 +104,13 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
                 }
             }
         };
-        let Core { mut read, metrics, recorder, inspector, mut writer } = core;
+        let Core { mut read, metrics, recorder, inspector, mut writer, store } = core;
         // Before anything is served.
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
-        let auditing = Auditing::start(config, state_dir, &recorder).await?;
+        let auditing = match store {
+            Some(stored) => Some(Auditing::start(stored, config, &recorder).await?),
+            None => None,
+        };
         let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };
         let (audit, owners) = (auditing.as_ref().map(|auditing| &auditing.audit), watching.as_ref().map(Watching::owners));
         let portals = Portals::open(config, state_dir, &rules, audit, owners).await?;
@@ -125,8 +128,8 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             Some(proxy) => tokio::spawn(proxy.run(stopped(stop.subscribe()))),
             None => tokio::spawn(stopped(stop.subscribe())),
         };
-        let regulated = portals.regulated();
-        let mut in_force = config.clone();
+        let reloaded = Arc::new(Notify::new());
+        let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), reloaded.clone()));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
         let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone());
@@ -140,7 +143,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
                 signal = signals.next() => match signal {
                     Asked::Reload => {
                         reload(config, &mut read, &inspector, recorder.metrics());
-                        regulate(config, &mut in_force, &regulated).await;
+                        reloaded.notify_one();
                     }
                     Asked::Stop => break None,
                 },
@@ -175,6 +178,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             scraping.abort();
         }
         reviewing.abort();
+        regulating.abort();
         if let Some(own) = own {
             own.abort();
         }
@@ -252,19 +256,24 @@ fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspecto
     let _ = writeln!(io::stderr(), "gnomon: {told}");
 }
 
-/// Puts the portals' policies and log-ins as they stand in the configuration into force; the old ones stay where those are bad.
-async fn regulate(begun: &Config, in_force: &mut Config, regulated: &Regulated) {
-    if regulated.is_empty() || in_force.file.is_none() {
+/// Puts the portals' policies and log-ins as they stand in the configuration into force, each time that is asked; the old ones
+/// stay where those are bad. An identity provider may be waited for, so nothing else waits for this.
+async fn regulate(begun: Config, regulated: Regulated, asked: Arc<Notify>) {
+    if regulated.is_empty() || begun.file.is_none() {
         return;
     }
-    let told = match regulated.by(begun, in_force).await {
-        Ok((now, told)) => {
-            *in_force = now;
-            told
-        }
-        Err(error) => format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}"),
-    };
-    let _ = writeln!(io::stderr(), "gnomon: {told}");
+    let mut in_force = begun.clone();
+    loop {
+        asked.notified().await;
+        let told = match regulated.by(&begun, &in_force).await {
+            Ok((now, told)) => {
+                in_force = now;
+                told
+            }
+            Err(error) => format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}"),
+        };
+        let _ = writeln!(io::stderr(), "gnomon: {told}");
+    }
 }
 
 /// An exception has ended: the rules in force without it, also where their files are bad by now.

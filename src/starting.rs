@@ -1,13 +1,14 @@
 //! What everything else stands on, opened before anything serves: rules, metrics, ledger, and the inline proxy.
 
 use crate::{
+    auditing::Stored,
     complaint::Complaint,
     config::{Config, Jsonl, Switch},
     judging,
     options::ledger_in,
     rule_files::RuleText,
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use gnomon_engine::Lint;
 use gnomon_http::{CertificateAuthority, Provenance};
 use gnomon_inspect::Inspector;
@@ -21,7 +22,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::spawn_blocking, try_join};
 
 /// Bytes of a GiB.
 const GIB: u64 = 1 << 30;
@@ -44,6 +45,24 @@ pub struct Core {
     pub recorder: Arc<Recorder>,
     pub inspector: Arc<Inspector>,
     pub writer: Writer,
+    /// What the audit of portals is kept in.
+    pub store: Option<Stored>,
+}
+
+/// What is written to, open.
+struct Opened {
+    ledger: Ledger,
+    writer: Writer,
+    store: Option<Stored>,
+}
+
+impl Opened {
+    /// The audit after the ledger: only who holds the ledger's lock may write to either.
+    async fn open(config: &Config, state_dir: &Path) -> Result<Self> {
+        let (ledger, writer) = open_ledger(&ledger_options(config, state_dir)).await?;
+        let store = Stored::open(config, state_dir).await?;
+        Ok(Self { ledger, writer, store })
+    }
 }
 
 impl Core {
@@ -52,8 +71,15 @@ impl Core {
     /// # Errors
     /// Rules are bad, an address is taken, or the ledger cannot be written.
     pub async fn open(config: &Config, state_dir: &Path, scraped: Scraped) -> Result<Self> {
-        let read = RuleText::of(&config.rules)?;
-        let rules = Arc::new(read.compile(Lint::Skip)?);
+        let named = config.rules.clone();
+        let compiling = spawn_blocking(move || {
+            let read = RuleText::of(&named)?;
+            let rules = read.compile(Lint::Skip)?;
+            Ok::<_, Complaint>((read, Arc::new(rules)))
+        });
+        // Both take milliseconds, and neither needs the other.
+        let compiled = async { Ok(compiling.await.context("compiling the rules")??) };
+        let ((read, rules), Opened { ledger, writer, store }) = try_join!(compiled, Opened::open(config, state_dir))?;
         let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
         let metrics = match config.metrics {
             Switch::Off => None,
@@ -66,9 +92,8 @@ impl Core {
                 Err(error) => return Err(error.into()),
             },
         };
-        let (ledger, writer) = open_ledger(&ledger_options(config, state_dir)).await?;
         let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
-        Ok(Self { read, metrics, recorder, inspector, writer })
+        Ok(Self { read, metrics, recorder, inspector, writer, store })
     }
 
     /// The inline proxy on it, and what a person needs to know to use it.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::load::Route;
 use crate::pki::BenchPki;
@@ -17,6 +19,8 @@ use crate::sensor::in_cgroup;
 const READY_WITHIN: Duration = Duration::from_secs(15);
 // Short, as one bench measures how long a start takes.
 const READY_POLL: Duration = Duration::from_micros(500);
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+const ENDS_POLL: Duration = Duration::from_millis(2);
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -111,23 +115,17 @@ impl Process {
     }
 }
 
-impl Process {
-    /// Asks it to end, and waits until it has; what does not within 5 s is killed.
-    ///
-    /// # Errors
-    /// It cannot be asked.
-    pub fn end(mut self) -> Result<()> {
-        Command::new("kill").arg(self.pid().to_string()).status().context("asking a contender to end")?;
-        let asked = Instant::now();
-        while self.child.try_wait()?.is_none() && asked.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
-    }
-}
-
+/// Asks it to end, and waits until it has; what does not within 5 s is killed.
 impl Drop for Process {
     fn drop(&mut self) {
+        // By itself it leaves nothing behind, and writes what it counted.
+        if let Ok(pid) = i32::try_from(self.pid()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < ENDS_WITHIN {
+            std::thread::sleep(ENDS_POLL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

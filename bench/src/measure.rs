@@ -1,6 +1,7 @@
 //! What a process cost, from /proc: CPU time, resident memory, and the machine it ran on.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -82,6 +83,33 @@ fn status_mib(pid: u32, field: &str) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|rest| rest.split_whitespace().next()).with_context(|| format!("no {field} in status"))?;
     Ok(kib.parse::<f64>()? / MIB)
+}
+
+/// Keeps the processors out of sleep while it lives.
+///
+/// A processor that sleeps between two calls adds what it takes to wake, several times what a proxy adds on a virtual
+/// machine, and adds it by chance. A bound of 0 µs for waking (Documentation/power/pm_qos_interface.rst) has the kernel
+/// poll in its idle loop instead, for as long as the file is open.
+#[derive(Debug)]
+pub struct Awake {
+    _bound: File,
+}
+
+impl Awake {
+    /// From now on. Says so on standard output, or says why the processors may sleep: the figures mean something else then.
+    #[must_use]
+    pub fn keep() -> Option<Self> {
+        let path = "/dev/cpu_dma_latency";
+        let opened = OpenOptions::new().write(true).open(path).and_then(|mut bound| {
+            bound.write_all(&0_i32.to_ne_bytes())?;
+            Ok(Self { _bound: bound })
+        });
+        match &opened {
+            Ok(_) => println!("the processors are kept awake by {path}"),
+            Err(error) => println!("the processors may sleep between two calls, which costs more than a proxy does: {path}: {error}"),
+        }
+        opened.ok()
+    }
 }
 
 /// One line about the machine: a ratio taken under load on two cores means something else than

@@ -130,7 +130,7 @@ impl Bench {
 }
 
 /// Builds the bench workspace; the answer is where its programs are.
-fn build_bench() -> Result<PathBuf> {
+pub fn build_bench() -> Result<PathBuf> {
     let target = target_dir()?.join("bench");
     let mut build = cargo();
     build.args(["build", "--release", "--locked", "--bins", "--manifest-path"]).arg(root()?.join("bench/Cargo.toml"));

@@ -11,6 +11,7 @@ mod fuzz;
 mod interop;
 mod kernels;
 mod package;
+mod profile;
 mod quality;
 mod skips;
 mod tokens;
@@ -47,6 +48,8 @@ enum Chore {
     Kernels(kernels::Kernels),
     /// Build the Debian package and the tarball, and try them on Debian systems
     Package(package::Package),
+    /// Make anew what the shipped build is optimised by, from gnomon at work; needs LLVM's tools
+    Profile(profile::Profile),
     /// Measure what is recognised, missed and mistaken, over every corpus
     Quality(quality::Quality),
     /// Check that what a run skipped may be skipped
@@ -65,6 +68,7 @@ fn main() -> Result<ExitCode> {
         Chore::Interop(interop) => interop.run(),
         Chore::Kernels(kernels) => kernels.run(),
         Chore::Package(package) => package.run(),
+        Chore::Profile(profile) => profile.run(),
         Chore::Quality(quality) => quality.run(),
         Chore::Skips(skips) => skips.run(),
         Chore::Tokens(tokens) => tokens.run(),
@@ -91,9 +95,7 @@ fn build_gnomon() -> Result<PathBuf> {
 
 /// Builds the product as packages ship it.
 fn build_gnomon_to_ship() -> Result<PathBuf> {
-    let target = target_dir()?;
-    run(cargo().current_dir(root()?).args(["build", "--profile", "dist", "-p", "gnomon", "--target-dir"]).arg(&target))?;
-    Ok(target.join("dist/gnomon"))
+    profile::build_to_ship(&target_dir()?)
 }
 
 /// The cargo that runs this chore, without what `cargo run` tells a program about its own package:

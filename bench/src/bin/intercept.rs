@@ -103,6 +103,7 @@ async fn run(args: &Args) -> Result<ExitCode> {
     ensure!((0.1..=30.0).contains(&args.secs), "--secs must lie between 0.1 and 30");
     pki::install_provider();
     println!("machine: {}", measure::machine());
+    let _awake = measure::Awake::keep();
 
     let dir = tempfile::tempdir()?;
     let pki = pki::write_bench_pki(dir.path())?;

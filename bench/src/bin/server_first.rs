@@ -49,6 +49,7 @@ fn main() -> Result<ExitCode> {
 
 fn measure_ways(gnomon: &Path, rounds: u32) -> Result<ExitCode> {
     println!("machine: {}", measure::machine());
+    let _awake = measure::Awake::keep();
     let cgroups = Cgroups::enter()?;
     let dir = tempfile::tempdir()?;
     let gnomon_runs = Gnomon::start(gnomon, &cgroups, dir.path())?;

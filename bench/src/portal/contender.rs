@@ -146,14 +146,6 @@ impl Contender {
         self.tool
     }
 
-    /// Ends it as an administrator would.
-    ///
-    /// # Errors
-    /// It cannot be asked to.
-    pub fn end(self) -> Result<()> {
-        self.process.map_or(Ok(()), Process::end)
-    }
-
     /// The processes that count: with its workers.
     fn pids(&self) -> Vec<u32> {
         let Some(main) = self.process.as_ref().map(Process::pid) else { return Vec::new() };

@@ -180,7 +180,7 @@ impl Portal {
         act.decided_by(routed.line.as_ref());
         act.takes(routed.arguments.as_ref());
         if let Some(server) = self.servers.get(routed.server) {
-            let bytes = request.params.as_ref().map_or(0, Bytes::len);
+            let bytes = request.params().map_or(0, Bytes::len);
             act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
         }
         if let Some(why) = barred(call, &routed) {
@@ -376,7 +376,7 @@ impl Portal {
     ) -> Result<Value, UpstreamError> {
         let method = request["method"].as_str().unwrap_or_default();
         let params = request.get("params").map(Value::to_string);
-        let asked = Request { id: Id::number(0), method: method.into(), params: params.clone().map(Bytes::from) };
+        let asked = Request::new(Id::number(0), method.into(), params.clone().map(Bytes::from));
         judged.hears(&Message::Request(asked))?;
         let (text, answer) =
             session.ask(method, params.as_deref().map(str::as_bytes)).map_err(|error| UpstreamError::Protocol(error.message))?;
@@ -452,7 +452,7 @@ impl Portal {
         under: Under,
     ) -> Result<Outcome, UpstreamError> {
         let mut asked = json!({"method": question.method});
-        if let Some(params) = question.params.as_ref().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
+        if let Some(params) = question.params().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
             asked["params"] = params;
         }
         let parked = ParkedCall::new(call.caller.subject.clone(), routed.name.clone(), conversation, session, under, question.id);
@@ -555,7 +555,7 @@ fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
 
 /// What a request asked for, as its client wrote it.
 fn asked_for(request: &Request) -> SmolStr {
-    let Ok(members) = Members::of(request.params.as_ref()) else { return SmolStr::default() };
+    let Ok(members) = request.members() else { return SmolStr::default() };
     members.text("name").or_else(|| members.text("uri")).map(|text| shortened(&text).into()).unwrap_or_default()
 }
 

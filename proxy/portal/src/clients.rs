@@ -1,28 +1,43 @@
-//! Clients of the stateless era, who say in each request what they are: read once as long as they say the same.
+//! What requests of the stateless era say of their clients, each in its `_meta`: read once as long as it is the same.
 
-use crate::{era, upstream::Client};
+use crate::{
+    era::{self, meta},
+    members::Members,
+    upstream::Client,
+};
 use bytes::Bytes;
 use quick_cache::{Equivalent, sync::Cache};
+use smol_str::SmolStr;
 use std::sync::Arc;
 
-/// Most clients that are remembered.
+/// Most that are remembered.
 const MOST: usize = 256;
-/// Longest that one may say of itself to be remembered, bytes.
+/// Longest that is remembered, bytes.
 const LONGEST: usize = 2048;
 
-/// Clients that were heard of lately.
-pub(crate) struct Clients(Cache<Said, Arc<Client>>);
+/// What was said lately.
+pub(crate) struct Clients(Cache<Said, Arc<Stated>>);
 
-/// `clientInfo` and `capabilities`, JSON.
+/// What a `_meta` says.
+#[derive(Clone, Debug)]
+pub(crate) struct Stated {
+    /// The protocol version, where it is a text.
+    pub version: Option<SmolStr>,
+    /// The keys that had to be there, and are not.
+    pub missing: Vec<&'static str>,
+    pub client: Arc<Client>,
+}
+
+/// A `_meta` as it came.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Said(Bytes, Bytes);
+struct Said(Bytes);
 
 #[derive(Hash)]
-struct Saying<'a>(&'a [u8], &'a [u8]);
+struct Saying<'a>(&'a [u8]);
 
 impl Equivalent<Said> for Saying<'_> {
     fn equivalent(&self, said: &Said) -> bool {
-        self.0 == said.0 && self.1 == said.1
+        self.0 == said.0
     }
 }
 
@@ -33,17 +48,37 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// The client that says this of itself.
-    pub fn of(&self, info: &str, capabilities: &str) -> Arc<Client> {
-        if let Some(known) = self.0.get(&Saying(info.as_bytes(), capabilities.as_bytes())) {
+    /// What this `_meta` says.
+    pub fn stated(&self, meta: &str) -> Arc<Stated> {
+        if let Some(known) = self.0.get(&Saying(meta.as_bytes())) {
             return known;
         }
-        let [info, capabilities] = [info, capabilities].map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        let client = Arc::new(Client::new(info.clone(), capabilities.clone(), era::negotiated(None)));
-        if info.len() + capabilities.len() <= LONGEST {
-            self.0.insert(Said(info, capabilities), client.clone());
+        let members = Members::read(meta.as_bytes()).unwrap_or_default();
+        let stated = Arc::new(Stated::of(&members));
+        // Whatever else it says may be another thing each time.
+        let again = members.iter().all(|(key, _)| [meta::VERSION, meta::CLIENT, meta::CAPABILITIES].contains(&key));
+        if again && meta.len() <= LONGEST {
+            self.0.insert(Said(Bytes::copy_from_slice(meta.as_bytes())), stated.clone());
         }
-        client
+        stated
+    }
+}
+
+impl Stated {
+    fn of(meta: &Members<'_>) -> Self {
+        let lacks = |key: &&'static str| {
+            let opens = if *key == meta::VERSION { '"' } else { '{' };
+            !meta.get(key).is_some_and(|json| json.starts_with(opens))
+        };
+        // It need not name itself, but servers of the older era must be told something.
+        let info = meta.get(meta::CLIENT).unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
+        let capabilities = meta.get(meta::CAPABILITIES).unwrap_or("{}");
+        let [info, capabilities] = [info, capabilities].map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        Self {
+            version: meta.text(meta::VERSION).map(SmolStr::new),
+            missing: [meta::VERSION, meta::CAPABILITIES].into_iter().filter(lacks).collect(),
+            client: Arc::new(Client::new(info, capabilities, era::negotiated(None))),
+        }
     }
 }
 
@@ -51,20 +86,39 @@ impl Clients {
 mod tests {
     use super::*;
 
-    #[test]
-    fn who_says_the_same_is_read_once() {
-        let clients = Clients::default();
-        let first = clients.of(r#"{"name":"a","version":"1"}"#, "{}");
-        assert!(Arc::ptr_eq(&first, &clients.of(r#"{"name":"a","version":"1"}"#, "{}")));
-        assert_eq!(first.named(), (Some("a".into()), Some("1".into())));
-        let other = clients.of(r#"{"name":"a","version":"1"}"#, r#"{"sampling":{}}"#);
-        assert_eq!(other.capabilities, r#"{"sampling":{}}"#);
+    fn meta(name: &str, further: &str) -> String {
+        let (version, client, capabilities) = (meta::VERSION, meta::CLIENT, meta::CAPABILITIES);
+        format!(
+            r#"{{"{version}":"2026-07-28","{client}":{{"name":"{name}","version":"1"}},"{capabilities}":{{"sampling":{{}}}}{further}}}"#
+        )
     }
 
     #[test]
-    fn whoever_says_much_is_not_remembered() {
+    fn who_says_the_same_is_read_once() {
         let clients = Clients::default();
-        let long = format!(r#"{{"name":"{}"}}"#, "a".repeat(LONGEST));
-        assert!(!Arc::ptr_eq(&clients.of(&long, "{}"), &clients.of(&long, "{}")));
+        let first = clients.stated(&meta("a", ""));
+        assert!(Arc::ptr_eq(&first, &clients.stated(&meta("a", ""))));
+        assert_eq!((first.version.as_deref(), first.missing.len()), (Some("2026-07-28"), 0));
+        assert_eq!(first.client.named(), (Some("a".into()), Some("1".into())));
+        assert_eq!(first.client.capabilities, r#"{"sampling":{}}"#);
+        assert_eq!(clients.stated(&meta("b", "")).client.named(), (Some("b".into()), Some("1".into())));
+    }
+
+    #[test]
+    fn whoever_says_much_or_something_else_each_time_is_not_remembered() {
+        let clients = Clients::default();
+        for meta in [meta(&"a".repeat(LONGEST), ""), meta("a", r#","progressToken":1"#)] {
+            assert!(!Arc::ptr_eq(&clients.stated(&meta), &clients.stated(&meta)));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let clients = Clients::default();
+        let missing = |text: &str| clients.stated(text).missing.clone();
+        assert_eq!(missing("{}"), [meta::VERSION, meta::CAPABILITIES]);
+        assert_eq!(missing("no object"), [meta::VERSION, meta::CAPABILITIES]);
+        assert_eq!(missing(&format!(r#"{{"{}":1,"{}":[]}}"#, meta::VERSION, meta::CAPABILITIES)), [meta::VERSION, meta::CAPABILITIES]);
+        assert_eq!(missing(&format!(r#"{{"{}":"x"}}"#, meta::VERSION)), [meta::CAPABILITIES]);
     }
 }

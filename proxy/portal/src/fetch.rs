@@ -1,7 +1,7 @@
 //! Documents of identity providers: over verified TLS, within a bound and a time limit, never redirected.
 
-use crate::upstream::http::ServerPools;
-use bytes::{Bytes, BytesMut};
+use crate::{upstream::http::ServerPools, whole::Whole};
+use bytes::Bytes;
 use gnomon_access::{Fetch, FetchError, Fetched, MAX_DOCUMENT};
 use gnomon_http::{Alpn, Destination, Scheme};
 use http::{
@@ -66,15 +66,12 @@ impl Fetcher {
                 return Err(failed(format!("HTTP {}", response.status().as_u16())));
             }
             let mut body = pin!(response.into_body());
-            let mut read = BytesMut::new();
+            let mut read = Whole::new(&body.size_hint(), most);
             while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
                 let Ok(data) = frame.map_err(|e| failed(e.to_string()))?.into_data() else { continue };
-                if read.len() + data.len() > most {
-                    return Err(failed(format!("larger than {most} bytes")));
-                }
-                read.extend_from_slice(&data);
+                read.push(data).map_err(|_| failed(format!("larger than {most} bytes")))?;
             }
-            Ok(read.freeze())
+            Ok(read.into_bytes())
         };
         tokio::time::timeout(patience, answered).await.unwrap_or_else(|_| Err(failed(format!("no answer within {patience:?}"))))
     }

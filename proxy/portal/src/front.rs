@@ -10,14 +10,14 @@ use crate::{
     call::Emission,
     cors,
     era::{self, meta},
-    members::Members,
     offer::Offer,
     outflow::{Heard, Outflow, Stream},
     portal::Portal,
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
     upstream::http::{METHOD, SESSION, VERSION},
+    whole::Whole,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gnomon_access::{Caller, Challenge, Peer};
 use gnomon_observe::Observation;
 use http::{
@@ -220,7 +220,7 @@ fn is_modern(headers: &HeaderMap, message: &Message) -> bool {
     }
     // Asked last, as it reads the parameters: a request without a session is an error in the older era.
     header.is_none_or(|version| !era::is_legacy(version))
-        && Members::of(request.params.as_ref()).is_ok_and(|p| p.object("_meta").is_some_and(|m| m.get(meta::VERSION).is_some()))
+        && request.members().is_ok_and(|p| p.object("_meta").is_some_and(|m| m.get(meta::VERSION).is_some()))
         || header.is_none() && headers.contains_key(METHOD)
 }
 
@@ -404,25 +404,16 @@ async fn read<B: Body<Data = Bytes>>(body: B, most: usize, waits: Waits) -> Resu
         return Err(too_large());
     }
     let whole = async {
-        let mut read: Option<Bytes> = None;
-        let mut rest = BytesMut::new();
+        let mut read = Whole::new(&body.size_hint(), most);
         while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             let frame = frame.map_err(|_| plain(StatusCode::BAD_REQUEST, "the request body ended early"))?;
             let Ok(data) = frame.into_data() else { continue };
-            if read.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > most {
+            if read.push(data).is_err() {
                 linger(body).await;
                 return Err(too_large());
             }
-            match read.take() {
-                None if rest.is_empty() => read = Some(data),
-                None => rest.extend_from_slice(&data),
-                Some(first) => {
-                    rest.extend_from_slice(&first);
-                    rest.extend_from_slice(&data);
-                }
-            }
         }
-        Ok(read.unwrap_or_else(|| rest.freeze()))
+        Ok(read.into_bytes())
     };
     let late = |_| plain(StatusCode::REQUEST_TIMEOUT, "the request body did not come");
     tokio::time::timeout(BODY_PATIENCE, whole).await.map_err(late)?

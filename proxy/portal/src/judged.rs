@@ -354,7 +354,7 @@ fn answer<'a>(id: &Id, outcome: &'a Outcome) -> Text<'a> {
 /// What a server says by itself.
 fn spoken(message: &Message) -> Option<Text<'_>> {
     match message {
-        Message::Request(asked) => Some(request(&asked.id, &asked.method, asked.params.as_ref())),
+        Message::Request(asked) => Some(request(&asked.id, &asked.method, asked.params())),
         Message::Notification(told) => Some(notification(&told.method, told.params.as_ref())),
         Message::Response(_) => None,
     }

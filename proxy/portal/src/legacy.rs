@@ -85,8 +85,9 @@ impl Portal {
     }
 
     async fn initialize(self: &Arc<Self>, caller: &Caller, offer: Offer, request: &Request) -> Response<Outflow> {
-        let Ok(params) = Members::of(request.params.as_ref()) else {
-            return refused(StatusCode::OK, Some(&request.id), RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"));
+        let params = match request.members() {
+            Ok(params) => params,
+            Err(error) => return refused(StatusCode::OK, Some(&request.id), error),
         };
         let version = era::negotiated(params.text("protocolVersion").as_deref());
         let object = |name: &str| Bytes::copy_from_slice(params.get(name).filter(|json| json.starts_with('{')).unwrap_or("{}").as_bytes());
@@ -158,7 +159,7 @@ impl Portal {
 
     async fn set_log_level(&self, session: &Arc<Session>, request: &Request) -> Outcome {
         const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-        let level = Members::of(request.params.as_ref()).ok().and_then(|params| params.text("level"));
+        let level = request.members().ok().and_then(|params| params.text("level"));
         let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
             return RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", "))).into();
         };

@@ -45,6 +45,7 @@ mod site;
 pub mod upstream;
 mod view;
 mod watched;
+mod whole;
 
 pub use acts::{Acts, Durability, Payloads};
 pub use codemode::CodeModeWorks;

@@ -7,14 +7,14 @@ use serde::{
     de::{self, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range, sync::OnceLock};
 
 /// Most members of an object that is looked into.
 const MAX_MEMBERS: usize = 4096;
 
 /// The members of an object, in their order.
 #[derive(Debug, Default)]
-pub struct Members<'a>(Vec<(Key<'a>, &'a RawValue)>);
+pub struct Members<'a>(Vec<(Key<'a>, &'a str)>);
 
 #[derive(Debug, PartialEq, Eq, Hash, Clone)]
 struct Key<'a>(Cow<'a, str>);
@@ -39,7 +39,7 @@ impl<'a> Members<'a> {
     /// The JSON text of a member; `null` is there.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().find(|(key, _)| key.0 == name).map(|(_, value)| value.get())
+        self.0.iter().find(|(key, _)| key.0 == name).map(|(_, value)| *value)
     }
 
     /// A member that is a text, decoded.
@@ -68,14 +68,14 @@ impl<'a> Members<'a> {
 
     /// Its members' names and JSON texts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.0.iter().map(|(key, value)| (&*key.0, value.get()))
+        self.0.iter().map(|(key, value)| (&*key.0, *value))
     }
 
     /// The object with these members changed: `Some` is put in place of the old value or at the end,
     /// `None` is taken out.
     #[must_use]
     pub fn with(&self, changes: &[(&str, Option<&str>)]) -> Bytes {
-        let size: usize = self.0.iter().map(|(key, value)| key.0.len() + value.get().len() + 4).sum();
+        let size: usize = self.0.iter().map(|(key, value)| key.0.len() + value.len() + 4).sum();
         let mut text = Vec::with_capacity(size + changes.iter().map(|(k, v)| k.len() + v.map_or(0, str::len) + 4).sum::<usize>() + 2);
         let put = |text: &mut Vec<u8>, key: &str, value: &str| {
             text.push(if text.is_empty() { b'{' } else { b',' });
@@ -103,6 +103,70 @@ impl<'a> Members<'a> {
     }
 }
 
+/// An object that is looked into more than once, and read once.
+#[derive(Clone, Debug)]
+pub struct Object {
+    text: Bytes,
+    /// Where its members are, once they were looked for; none where they cannot be read.
+    places: OnceLock<Option<Vec<Place>>>,
+}
+
+/// A member.
+#[derive(Clone, Debug)]
+struct Place {
+    /// Its name where that stands in the text as it is, without the quotes; else the name itself.
+    key: Result<Range<usize>, Box<str>>,
+    value: Range<usize>,
+}
+
+impl Object {
+    /// The object that this text is, unread.
+    #[must_use]
+    pub fn new(text: Bytes) -> Self {
+        Self { text, places: OnceLock::new() }
+    }
+
+    /// As it came.
+    #[must_use]
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// Its members; none where [`Members::read`] has none.
+    #[must_use]
+    pub fn members(&self) -> Option<Members<'_>> {
+        let text = std::str::from_utf8(&self.text).ok()?;
+        if let Some(places) = self.places.get() {
+            let member = |place: &'_ Place| {
+                let key = match &place.key {
+                    Ok(range) => Cow::Borrowed(text.get(range.clone())?),
+                    Err(name) => Cow::Owned(name.to_string()),
+                };
+                Some((Key(key), text.get(place.value.clone())?))
+            };
+            return places.as_ref()?.iter().map(member).collect::<Option<_>>().map(Members);
+        }
+        let members = Members::read(&self.text).ok();
+        let _ = self.places.set(members.as_ref().map(|members| members.places(text)));
+        members
+    }
+}
+
+impl<'a> Members<'a> {
+    /// Where they are in the text that they were read from.
+    fn places(&self, text: &'a str) -> Vec<Place> {
+        let range = |part: &str| {
+            let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+            start..start.wrapping_add(part.len())
+        };
+        let key = |key: &Key<'a>| match &key.0 {
+            Cow::Borrowed(name) => Ok(range(name)),
+            Cow::Owned(name) => Err(name.as_str().into()),
+        };
+        self.0.iter().map(|(name, value)| Place { key: key(name), value: range(value) }).collect()
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Name;
@@ -124,14 +188,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
+        struct All;
+        impl<'de> Visitor<'de> for All {
             type Value = Members<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members: Vec<(Key<'de>, &'de RawValue)> = Vec::new();
+                let mut members: Vec<(Key<'de>, &'de str)> = Vec::new();
                 let mut many = HashSet::new();
                 while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
                     let twice = if members.len() < 16 {
@@ -148,12 +212,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                     if members.len() == MAX_MEMBERS {
                         return Err(de::Error::custom("more members than are looked at"));
                     }
-                    members.push((key, value));
+                    members.push((key, value.get()));
                 }
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(All)
     }
 }
 
@@ -184,5 +248,33 @@ mod tests {
         for text in ["", "[]", "null", "7", "\"x\"", "{"] {
             assert!(Members::read(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_object_says_the_same_however_often_it_is_looked_into() {
+        let text = r#" {"a": [1, {"b":2}] , "n\u0061me":"\u00e9","é":"ü","":null} "#;
+        let object = Object::new(Bytes::from(text));
+        let first: Vec<(String, String)> = owned(&object);
+        assert_eq!(first[1], ("name".to_owned(), r#""\u00e9""#.to_owned()));
+        for again in [&object, &object.clone()] {
+            assert_eq!(owned(again), first);
+        }
+        assert_eq!(first, Members::read(text.as_bytes()).map(|members| pairs(&members)).unwrap_or_default());
+    }
+
+    #[test]
+    fn what_is_no_object_stays_none() {
+        for text in ["[]", r#"{"a":1,"a":2}"#, "{", "\u{fe}"] {
+            let object = Object::new(Bytes::from(text));
+            assert!(object.members().is_none() && object.members().is_none(), "{text}");
+        }
+    }
+
+    fn owned(object: &Object) -> Vec<(String, String)> {
+        object.members().map(|members| pairs(&members)).unwrap_or_default()
+    }
+
+    fn pairs(members: &Members<'_>) -> Vec<(String, String)> {
+        members.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 }

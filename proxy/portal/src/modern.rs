@@ -75,26 +75,24 @@ impl Portal {
     /// Holds the headers against the body, and the body against the specification; who asks.
     fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Arc<Client>, RpcError> {
         let mismatch = |Mismatch(text): Mismatch| RpcError::new(HEADER_MISMATCH, text);
-        let params =
-            Members::of(request.params.as_ref()).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
-        let meta = params.object("_meta").unwrap_or_default();
+        let params = request.members()?;
+        let stated = self.clients.stated(params.get("_meta").unwrap_or("{}"));
         let header = mirror::only(headers, &VERSION).map_err(mismatch)?;
-        let version = meta.text(meta::VERSION);
-        if let (Some(header), Some(version)) = (header, &version)
+        let version = stated.version.as_deref();
+        if let (Some(header), Some(version)) = (header, version)
             && header != version
         {
             return Err(RpcError::new(HEADER_MISMATCH, "the header MCP-Protocol-Version does not say what the body says"));
         }
-        for said in header.into_iter().chain(version.as_deref()) {
+        for said in header.into_iter().chain(version) {
             if !era::MODERN.contains(&said) {
                 let spoken: Vec<&str> = era::spoken().collect();
                 let text = format!("protocol version {} is not spoken here", crate::route::shortened(said));
                 return Err(RpcError::new(UNSUPPORTED_VERSION, text).with(json!({"supported": spoken, "requested": said})));
             }
         }
-        let missing: Vec<&str> = [meta::VERSION, meta::CAPABILITIES].into_iter().filter(|key| !said(&meta, key)).collect();
-        if !missing.is_empty() {
-            let text = format!("`params._meta` lacks {}", missing.join(", "));
+        if !stated.missing.is_empty() {
+            let text = format!("`params._meta` lacks {}", stated.missing.join(", "));
             return Err(RpcError::new(INVALID_PARAMS, text));
         }
         if header.is_none() {
@@ -111,9 +109,7 @@ impl Portal {
                 exposed.entry.mirrored().iter().try_for_each(|mirrored| mirrored.check(headers, &arguments)).map_err(mismatch)?;
             }
         }
-        // It need not name itself, but servers of the older era must be told something.
-        let info = meta.get(meta::CLIENT).unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
-        Ok(self.clients.of(info, meta.get(meta::CAPABILITIES).unwrap_or("{}")))
+        Ok(stated.client.clone())
     }
 
     async fn stateless_outcome(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
@@ -167,7 +163,7 @@ impl Portal {
 
     /// Tells of changes until the client closes the stream.
     async fn subscribe(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
-        let params: Value = request.params.as_ref().and_then(|params| serde_json::from_slice(params).ok()).unwrap_or_default();
+        let params: Value = request.params().and_then(|params| serde_json::from_slice(params).ok()).unwrap_or_default();
         let Some(wanted) = params.get("notifications").and_then(Value::as_object) else {
             return RpcError::new(INVALID_PARAMS, "`notifications` is missing: what to be told of").into();
         };
@@ -229,11 +225,6 @@ impl Portal {
             }
         }
     }
-}
-
-fn said(meta: &Members<'_>, key: &str) -> bool {
-    let opens = if key == meta::VERSION { '"' } else { '{' };
-    meta.get(key).is_some_and(|json| json.starts_with(opens))
 }
 
 /// The HTTP status of an answer (2026-07-28, Streamable HTTP).

@@ -7,7 +7,6 @@ use crate::{
     acts::{Act, Ending},
     call::Call,
     catalogue::Kind,
-    members::Members,
     offer::Offer,
     portal::Portal,
     results::failed_tool,
@@ -62,7 +61,7 @@ impl Portal {
 
     /// Answers a call of one of these tools; none where it is another's.
     pub(crate) async fn own_tool(&self, call: &Call, request: &Request) -> Option<Outcome> {
-        let params = Members::of(request.params.as_ref()).ok()?;
+        let params = request.members().ok()?;
         let name = params.text("name")?;
         let given = params.object("arguments").unwrap_or_default();
         match &*name {
@@ -82,7 +81,7 @@ impl Portal {
                     );
                 };
                 let params = params.with(&[("name", Some(&quoted(&tool))), ("arguments", Some(given.get("args").unwrap_or("{}")))]);
-                let request = Request { params: Some(params), ..request.clone() };
+                let request = request.with(params);
                 Some(self.direct(call, &request).await)
             }
             _ if call.offer == Offer::Query => {
@@ -96,7 +95,7 @@ impl Portal {
     /// Says why nothing was called, and records that it was tried.
     async fn not_called(&self, call: &Call, request: &Request, why: &str) -> Outcome {
         let mut act = Act::begin(self, Recorded::Call, call, &request.method);
-        let named = Members::of(request.params.as_ref()).ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
+        let named = request.members().ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
         act.names(|| named.unwrap_or_default().into());
         act.end(invalid(), failed_tool(why)).await
     }

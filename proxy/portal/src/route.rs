@@ -51,8 +51,8 @@ impl Portal {
     /// # Errors
     /// What the client is told where it goes nowhere.
     pub(crate) fn route(&self, caller: &Caller, request: &Request) -> Result<Routed, NotRouted> {
-        let (method, params) = (request.method.as_str(), request.params.as_ref());
-        let members = Members::of(params).map_err(|_| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`"))?;
+        let method = request.method.as_str();
+        let members = request.members()?;
         let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
         let routed = |server, exposed, name: &str, params, arguments| Routed {
             server,
@@ -107,7 +107,7 @@ impl Portal {
                     server: 0,
                     id: request.id.clone(),
                     method: SmolStr::new(method),
-                    params: params.cloned(),
+                    params: request.params().cloned(),
                     line: None,
                     exposed: None,
                     name: SmolStr::default(),

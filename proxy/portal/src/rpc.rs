@@ -4,6 +4,7 @@
 //! arrived, so fields that this version has never heard of pass unharmed. A member that stands twice
 //! is refused rather than guessed at, as two readers would take different ones.
 
+use crate::members::{Members, Object};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -56,8 +57,38 @@ pub struct Request {
     pub id: Id,
     /// What is asked for.
     pub method: SmolStr,
-    /// JSON text.
-    pub params: Option<Bytes>,
+    params: Option<Object>,
+}
+
+impl Request {
+    /// A request with these parameters, the JSON text of an object.
+    #[must_use]
+    pub fn new(id: Id, method: SmolStr, params: Option<Bytes>) -> Self {
+        Self { id, method, params: params.map(Object::new) }
+    }
+
+    /// The same with other parameters.
+    #[must_use]
+    pub fn with(&self, params: Bytes) -> Self {
+        Self::new(self.id.clone(), self.method.clone(), Some(params))
+    }
+
+    /// The JSON text of its parameters.
+    #[must_use]
+    pub fn params(&self) -> Option<&Bytes> {
+        self.params.as_ref().map(Object::text)
+    }
+
+    /// Its parameters, member by member; they may be missing.
+    ///
+    /// # Errors
+    /// [`INVALID_PARAMS`], fit for the client's eyes.
+    pub fn members(&self) -> Result<Members<'_>, RpcError> {
+        match &self.params {
+            None => Ok(Members::default()),
+            Some(object) => object.members().ok_or_else(|| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`")),
+        }
+    }
 }
 
 /// A notification.
@@ -197,7 +228,7 @@ impl Message {
             return Err(invalid("`params` must be an object"));
         }
         match (envelope.method, id, envelope.result, envelope.error) {
-            (Some(method), Some(id), None, None) => Ok(Self::Request(Request { id, method: SmolStr::new(method), params })),
+            (Some(method), Some(id), None, None) => Ok(Self::Request(Request::new(id, SmolStr::new(method), params))),
             (Some(method), None, None, None) => Ok(Self::Notification(Notification { method: SmolStr::new(method), params })),
             (None, Some(id), Some(result), None) => Ok(Self::Response(Response { id: Some(id), outcome: Outcome::Result(slice(result)) })),
             (None, id, None, Some(error)) => Ok(Self::Response(Response { id, outcome: Outcome::Error(slice(error)) })),
@@ -303,9 +334,9 @@ mod tests {
         else {
             panic!("not read as a request")
         };
-        assert_eq!(request.params.as_deref(), Some(params.as_bytes()));
+        assert_eq!(request.params().map(|params| &**params), Some(params.as_bytes()));
         assert_eq!(request.id.json(), r#""a\"b""#);
-        let again = super::request(&Id::number(7), &request.method, request.params.as_deref());
+        let again = super::request(&Id::number(7), &request.method, request.params().map(|params| &**params));
         assert_eq!(again, format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{params}}}"#));
     }
 

@@ -261,7 +261,7 @@ impl Session {
     pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
         let asked = Asked::Server { upstream: upstream.clone(), session: server.clone(), id: request.id.clone() };
         let id = self.remember(asked)?;
-        Ok(rpc::request(&id, &request.method, request.params.as_deref()))
+        Ok(rpc::request(&id, &request.method, request.params().map(|params| &**params)))
     }
 
     /// The text of a request of our own, and where its answer will come.

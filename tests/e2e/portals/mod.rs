@@ -15,6 +15,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -232,4 +233,19 @@ fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
     until("the token to be withdrawn", || (portal.answer(&two.token).0 == "401").then_some(()));
     assert!(portal.answer(&one.token).1.contains("done by the server"));
     assert!(portal.log().contains("policies and log-ins of 1 portal reloaded\n"), "{}", portal.log());
+}
+
+#[test]
+fn a_stop_is_obeyed_while_a_reload_waits_for_an_identity_provider_that_says_nothing() {
+    let allowed = "[{allow: {servers: [tools]}}]";
+    let mut portal = Alone::start("{mode: none}", allowed);
+    until("the portal to serve", || portal.answer("").1.contains("done by the server").then_some(()));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    portal.write(&format!("{{mode: oidc, issuer: 'http://{}'}}", silent.local_addr().unwrap()), allowed);
+    portal.reload();
+    let _asked = silent.accept().unwrap();
+    let asked = Instant::now();
+    kill(portal.process.id(), Signal::TERM);
+    assert!(portal.process.wait().unwrap().success(), "{}", portal.log());
+    assert!(asked.elapsed() < Duration::from_secs(8), "it was waited for: {:?}", asked.elapsed());
 }

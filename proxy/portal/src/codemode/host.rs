@@ -63,7 +63,7 @@ impl Host<'_> {
         let mut input = String::new();
         for _ in 0..MAX_ROUNDS {
             let asked = format!("{}{input}}}", params.strip_suffix('}').unwrap_or(&params));
-            let request = Request { id: Id::number(1), method: "tools/call".into(), params: Some(Bytes::from(asked)) };
+            let request = Request::new(Id::number(1), "tools/call".into(), Some(Bytes::from(asked)));
             let outcome = self.portal.direct(&call, &request).await;
             let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else { return plain(&outcome, name) };
             let answers = asker.ask(wanted.requests, &self.script.waiting).await?;

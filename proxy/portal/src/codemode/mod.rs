@@ -12,7 +12,6 @@ pub(crate) mod waiting;
 use crate::{
     acts::{Act, Ending},
     call::{Call, From, Script},
-    members::Members,
     portal::Portal,
     results::failed_tool,
     rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
@@ -138,8 +137,9 @@ impl Portal {
     pub(crate) async fn run_code(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
         let mut act = Act::begin(self, Kind::Call, call, &request.method);
         let wrong = |text: String| RpcError::new(INVALID_PARAMS, text).into();
-        let Ok(params) = Members::of(request.params.as_ref()) else {
-            return act.end(refused("malformed"), wrong("a member stands twice in `params`".to_owned())).await;
+        let params = match request.members() {
+            Ok(params) => params,
+            Err(error) => return act.end(refused("malformed"), error.into()).await,
         };
         let name = params.text("name").unwrap_or_default();
         act.names(|| crate::route::shortened(&name).into());

@@ -1,7 +1,10 @@
 //! One server's MCP endpoint over HTTP: requests with its credentials, answers within bounds.
 
 use super::{UpstreamError, events::EventReader};
-use crate::crew::{place, places};
+use crate::{
+    crew::{place, places},
+    whole::Whole,
+};
 use bytes::{Bytes, BytesMut};
 use gnomon_http::{Alpn, Destination, Pools, Scheme};
 use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
@@ -55,7 +58,10 @@ pub struct Endpoint {
     pools: Arc<ServerPools>,
     /// By the [`place`] that a request comes from: each has connections of its own.
     destinations: Arc<[Destination]>,
+    /// The authority, as every request names it.
+    host: HeaderValue,
     path: PathAndQuery,
+    shown: SmolStr,
     /// Never shown.
     credentials: HeaderMap,
     /// Its bounds.
@@ -122,9 +128,12 @@ impl Endpoint {
             let principal = format!("portal {server} {place}").into();
             Destination::new(scheme, authority.host(), port, Alpn::Http11, principal).map_err(|_| InvalidUrl::Syntax)
         };
-        let destinations = (0..places()).map(destination).collect::<Result<_, _>>()?;
+        let destinations = (0..places()).map(destination).collect::<Result<Arc<[_]>, _>>()?;
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self { pools, destinations, path, credentials, limits })
+        let called = destinations.first().ok_or(InvalidUrl::Syntax)?;
+        let host = HeaderValue::from_str(called.authority()).map_err(|_| InvalidUrl::Syntax)?;
+        let shown = shown(called, &path);
+        Ok(Self { pools, destinations, host, path, shown, credentials, limits })
     }
 
     fn destination(&self) -> &Destination {
@@ -152,8 +161,7 @@ impl Endpoint {
     /// Its URL without the query, for the audit.
     #[must_use]
     pub fn shown(&self) -> SmolStr {
-        let scheme = if self.scheme() == Scheme::Https { "https" } else { "http" };
-        format_smolstr!("{scheme}://{}{}", self.destination().authority(), self.path.path())
+        self.shown.clone()
     }
 
     /// With or without TLS.
@@ -165,7 +173,7 @@ impl Endpoint {
     /// The same server at another path, as the legacy transport names one.
     #[must_use]
     pub fn at(&self, path: PathAndQuery) -> Self {
-        Self { path, ..self.clone() }
+        Self { shown: shown(self.destination(), &path), path, ..self.clone() }
     }
 
     /// Posts one message.
@@ -248,9 +256,7 @@ impl Endpoint {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(self.path.clone());
         *request.headers_mut() = headers;
-        if let Ok(host) = HeaderValue::from_str(self.destination().authority()) {
-            request.headers_mut().insert(HOST, host);
-        }
+        request.headers_mut().insert(HOST, self.host.clone());
         request
     }
 
@@ -295,28 +301,20 @@ impl Endpoint {
     async fn whole(&self, mut body: Incoming, most: usize) -> Result<Bytes, UpstreamError> {
         let patience = self.limits.patience;
         let read = async {
-            let mut first: Option<Bytes> = None;
-            let mut rest = BytesMut::new();
+            let mut read = Whole::new(&body.size_hint(), most);
             while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 let Ok(data) = frame.map_err(|_| UpstreamError::Aborted)?.into_data() else { continue };
-                if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > most {
-                    return Err(UpstreamError::TooLarge(most));
-                }
-                match &first {
-                    // Most answers come in one piece, which is then not copied.
-                    None if rest.is_empty() => first = Some(data),
-                    None => rest.extend_from_slice(&data),
-                    Some(piece) => {
-                        rest.extend_from_slice(piece);
-                        rest.extend_from_slice(&data);
-                        first = None;
-                    }
-                }
+                read.push(data).map_err(|_| UpstreamError::TooLarge(most))?;
             }
-            Ok(first.unwrap_or_else(|| rest.freeze()))
+            Ok(read.into_bytes())
         };
         tokio::time::timeout(patience, read).await.map_err(|_| UpstreamError::Timeout(patience))?
     }
+}
+
+fn shown(destination: &Destination, path: &PathAndQuery) -> SmolStr {
+    let scheme = if destination.scheme() == Scheme::Https { "https" } else { "http" };
+    format_smolstr!("{scheme}://{}{}", destination.authority(), path.path())
 }
 
 /// A body without its content codings. Nothing asked for one, but some servers use them all the same.
