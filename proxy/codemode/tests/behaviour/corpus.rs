@@ -81,10 +81,19 @@ async fn no_script_ends_other_than_it_may_or_disturbs_its_neighbours() {
         None => start(&[]).await.unwrap(),
     };
     let names = Names::new(["x", "fail", "pollute"]);
-    let limits = Limits { sandbox_time: Duration::from_millis(300), wall_time: Duration::from_secs(5), ..Limits::default() };
+    let brief = Limits { sandbox_time: Duration::from_millis(300), wall_time: Duration::from_secs(5), ..Limits::default() };
+    let patient = Limits { sandbox_time: Duration::from_secs(4), ..brief.clone() };
     let (mut wrong, mut late, mut count) = (Vec::new(), Duration::ZERO, 0);
     for script in files.iter().flat_map(|file| scripts(&fs::read_to_string(file).unwrap())) {
-        let execution = sandbox.execute(Program { code: &script.code, names: &names }, &limits, &Echo).await.unwrap();
+        let program = || Program { code: &script.code, names: &names };
+        let may = |ending: &str| script.endings.iter().any(|allowed| allowed == ending);
+        let mut limits = &brief;
+        let mut execution = sandbox.execute(program(), limits, &Echo).await.unwrap();
+        // On a busy machine a long script may get too little of the time that it has.
+        if matches!(execution.outcome, Outcome::Limit(Limit::SandboxTime)) && !may("timeout") {
+            limits = &patient;
+            execution = sandbox.execute(program(), limits, &Echo).await.unwrap();
+        }
         let (ending, value) = match &execution.outcome {
             Outcome::Value(json) => ("ok", serde_json::from_str(json.get()).unwrap_or(serde_json::Value::Null)),
             Outcome::Limit(Limit::SandboxTime | Limit::WallTime) => ("timeout", "".into()),
@@ -93,7 +102,7 @@ async fn no_script_ends_other_than_it_may_or_disturbs_its_neighbours() {
             Outcome::Violation(_) | Outcome::Lost => ("broken", "".into()),
         };
         let as_stated = script.value.as_ref().is_none_or(|stated| ending != "ok" || *stated == value);
-        if !script.endings.iter().any(|allowed| allowed == ending) || !as_stated {
+        if !may(ending) || !as_stated {
             wrong.push(format!("{}: {:?}", script.name, execution.outcome));
         }
         late = late.max(execution.sandbox_time.saturating_sub(limits.sandbox_time));
