@@ -4,7 +4,7 @@
 //! arrived, so fields that this version has never heard of pass unharmed. A member that stands twice
 //! is refused rather than guessed at, as two readers would take different ones.
 
-use crate::members::{Members, Object};
+use crate::members::{Members, Object, from_json};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -213,7 +213,7 @@ impl Message {
     /// # Errors
     /// [`PARSE_ERROR`] or [`INVALID_REQUEST`], fit for the client's eyes.
     pub fn read(text: &Bytes) -> Result<Self, RpcError> {
-        let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|error| unreadable(&error))?;
+        let envelope: Envelope<'_> = from_json(text).map_err(|error| unreadable(&error))?;
         let slice = |raw: &RawValue| text.slice_ref(raw.get().as_bytes());
         let invalid = |why: &str| RpcError::new(INVALID_REQUEST, why);
         if envelope.jsonrpc.as_deref() != Some("2.0") {
