@@ -114,7 +114,14 @@ fn main() -> Result<ExitCode> {
     goals.at_most("CPU per call, times nginx's", 2.5, |at, hop| small[at]?.cpu.checked_ratio(small[hop]?.cpu));
     goals.at_most("CPU per call of 64 KiB, times nginx's", 2.0, |at, hop| large[at]?.cpu.checked_ratio(large[hop]?.cpu));
     goals.at_least("throughput of 16 callers, times nginx's", 0.45, |at, hop| rates[at].0.checked_ratio(rates[hop].0));
-    goals.at_most("p50 stateless, times stateful", 1.05, |at, _| stateless[at]?.p50.checked_ratio(small[at]?.p50));
+    // Its requests are longer, which takes its time without a portal, too.
+    let longer = |at: usize| stateless[at]?.p50.checked_ratio(small[at]?.p50);
+    for (at, one) in ring.iter().enumerate() {
+        if let Some(ratio) = longer(at) {
+            println!("p50 stateless, times stateful, of {}: {ratio:.2}", one.kind.label());
+        }
+    }
+    goals.at_most("p50 stateless, times stateful", 1.05, |at, _| longer(at));
     goals.at_most("idle, MiB", 26.0, |at, _| Some(idle[at]));
     goals.at_most("each closed session, KiB", 4.0, |at, _| Some(grown[at]));
     if let Some(one) = ring.iter().find(|one| one.kind == Kind::Gnomon) {
