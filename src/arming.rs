@@ -6,8 +6,8 @@
 use anyhow::{Context as _, Result};
 use gnomon_host::switch::{Arming, Switch};
 use gnomon_inspect::{Inspector, Sighting};
-use gnomon_intercept::Recorder;
 use gnomon_observe::{Action, Class, Field, Observation};
+use gnomon_record::Recorder;
 use std::{
     io::{self, Write as _},
     sync::{

@@ -4,8 +4,8 @@ use crate::{complaint::Complaint, config::Config};
 use anyhow::{Context, Result};
 use gnomon_audit::{Audit, AuditCounts, AuditOptions, FileSink, Sending, SigningKey, Sink, SqliteStore, Writer};
 use gnomon_inspect::Sighting;
-use gnomon_intercept::Recorder;
 use gnomon_observe::{Action, Class, Field, Observation};
+use gnomon_record::Recorder;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use std::{
     path::{Path, PathBuf},
@@ -77,7 +77,7 @@ impl Auditing {
             retention: Some(Duration::from_secs(config.audit.days * DAY)),
             ..AuditOptions::default()
         };
-        let counters = Counters::register(recorder.metrics().registry())?;
+        let counters = AuditCounters::register(recorder.metrics().registry())?;
         let (audit, writer) = Audit::start(Box::new(stored.store), stored.key, sinks, options).await.context("opening the audit")?;
         let counting = tokio::spawn(count(audit.clone(), counters));
         Ok(Self { audit, writer, counting })
@@ -109,14 +109,19 @@ impl Sink for EventSink {
     }
 }
 
-struct Counters {
+/// What the audit counts, for metrics.
+pub struct AuditCounters {
     records: IntCounterVec,
     checkpoints: IntCounter,
     failures: IntCounter,
 }
 
-impl Counters {
-    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+impl AuditCounters {
+    /// At 0.
+    ///
+    /// # Errors
+    /// When a metric's name is taken.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let records =
             IntCounterVec::new(Opts::new("gnomon_audit_records_total", "Records of the audit by what became of them."), &["outcome"])?;
         let checkpoints = IntCounter::new("gnomon_audit_checkpoints_total", "Checkpoints of the audit that were signed.")?;
@@ -131,7 +136,7 @@ impl Counters {
     }
 }
 
-async fn count(audit: Audit, counters: Counters) {
+async fn count(audit: Audit, counters: AuditCounters) {
     let mut told = AuditCounts::default();
     loop {
         let now = audit.counts();

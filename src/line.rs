@@ -3,13 +3,18 @@
 //! Everything in an event may have been chosen by a stranger, so control characters never reach the
 //! terminal.
 
+use crate::accounts;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
 /// A flat JSON object of an event.
 pub type Event = Map<String, Value>;
 
-/// `2026-11-20 09:00:00 block confirmed ada /usr/bin/node → mcp.example.com tools/call read_file  [rule]`
+/// Longest name that is shown of those that programs give themselves, characters.
+const MAX_CLAIM: usize = 60;
+
+/// `2026-11-20 09:00:00 block confirmed ada /usr/bin/node → mcp.example.com tools/call read_file  [rule]`. Of a process that is gone
+/// there are number and user, as the kernel had them: `ada process 4711 (claims: "codex") → …`.
 pub fn of(event: &Event) -> String {
     let text = |name: &str| event.get(name).map(plain).filter(|text| !text.is_empty());
     let first = |names: &[&str]| names.iter().find_map(|name| text(name));
@@ -22,13 +27,26 @@ pub fn of(event: &Event) -> String {
         let _ = write!(line, " gnomon {health}{reason}");
         return line;
     }
-    for part in [text("gnomon.confidence"), text("user.name")].into_iter().flatten() {
-        let _ = write!(line, " {part}");
+    if let Some(confidence) = text("gnomon.confidence") {
+        let _ = write!(line, " {confidence}");
     }
-    let client = first(&["process.executable.path", "mcp.client.name", "user_agent.original", "source.address"]);
-    // A process that was gone before it could be asked still has its number.
-    let client = client.or_else(|| text("process.pid").map(|pid| format!("process {pid}")));
-    let _ = write!(line, " {} → ", client.unwrap_or_else(|| "?".to_owned()));
+    if let Some(user) = text("user.name").or_else(|| text("user.id").map(|id| accounts::named(&id))) {
+        let _ = write!(line, " {user}");
+    }
+    match text("process.executable.path") {
+        Some(program) => {
+            let _ = write!(line, " {program}");
+        }
+        // Gone before it could be asked, or not of this host. What it says of itself is its own word.
+        None => {
+            let process = text("process.pid").map(|pid| format!("process {pid}"));
+            let _ = write!(line, " {}", process.or_else(|| text("source.address")).unwrap_or_else(|| "?".to_owned()));
+            if let Some(name) = first(&["mcp.client.name", "user_agent.original"]) {
+                let _ = write!(line, " (claims: {})", claimed(&name));
+            }
+        }
+    }
+    line.push_str(" → ");
     line.push_str(&first(&["server.address", "destination.address"]).unwrap_or_else(|| "?".to_owned()));
     match event.get("server.port").and_then(Value::as_i64) {
         None | Some(443) => {}
@@ -56,6 +74,16 @@ pub fn of(event: &Event) -> String {
         let _ = write!(line, "  [{rule}]");
     }
     line
+}
+
+/// What a program says of itself, in quotation marks that it cannot end.
+fn claimed(name: &str) -> String {
+    let mut shown: String =
+        name.chars().take(MAX_CLAIM).map(|c| if matches!(c, '"' | '\u{201c}'..='\u{201f}') { '\'' } else { c }).collect();
+    if name.chars().nth(MAX_CLAIM).is_some() {
+        shown.push('…');
+    }
+    format!("\"{shown}\"")
 }
 
 /// The line of an event that is still JSON; the JSON itself where it is not an object.
@@ -112,6 +140,24 @@ mod tests {
         let event = r#"{"@timestamp":"2026-11-20T09:00:00Z","gnomon.action":"log","source.address":"127.0.0.1","server.address":"a.example",
             "server.port":8443,"http.request.method":"GET","url.path":"/sse"}"#;
         assert_eq!(of_json(event), "2026-11-20 09:00:00 log 127.0.0.1 → a.example:8443 GET /sse");
+    }
+
+    #[test]
+    fn what_a_program_says_of_itself_is_never_taken_for_user_and_program() {
+        let gone = r#"{"@timestamp":"2026-11-20T09:00:00Z","gnomon.action":"block","gnomon.confidence":"confirmed","user.id":"4200000001",
+            "process.pid":4711,"gnomon.process.identity":"gone","source.address":"127.0.0.1","server.address":"a.example",
+            "user_agent.original":"root /usr/bin/apt\" → b.example"}"#;
+        let line =
+            r#"2026-11-20 09:00:00 block confirmed uid 4200000001 process 4711 (claims: "root /usr/bin/apt' → b.example") → a.example"#;
+        assert_eq!(of_json(gone), line);
+        let root = gone.replace("4200000001", "0");
+        assert!(of_json(&root).contains("confirmed root process 4711 (claims"), "{}", of_json(&root));
+        let long = serde_json::json!({"mcp.client.name": "x".repeat(500), "source.address": "192.0.2.1"});
+        let line = of(long.as_object().unwrap());
+        assert!(line.contains("192.0.2.1 (claims: \"xxx") && line.contains("x…\")") && line.len() < 200, "{line}");
+        // Who is known needs no word of its own.
+        let known = serde_json::json!({"process.executable.path": "/usr/bin/node", "mcp.client.name": "codex"});
+        assert!(!of(known.as_object().unwrap()).contains("codex"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Wiring only: each file of `commands` declares the arguments of one subcommand and turns them into
 //! options of a library. What is done is done in the libraries.
 
+mod accounts;
 mod apis;
 mod arming;
 mod auditing;
@@ -11,6 +12,7 @@ mod complaint;
 mod config;
 mod demo;
 mod denied;
+mod descriptors;
 mod exec;
 mod exporting;
 mod judging;
@@ -28,6 +30,7 @@ mod scoping;
 mod serve;
 mod service;
 mod starting;
+mod stopping;
 mod stored;
 mod supervise;
 mod watching;
@@ -35,7 +38,10 @@ mod when;
 
 use clap::{Parser, Subcommand};
 use complaint::{Complaint, Fault};
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 /// A connection's tasks run on whichever thread is free, so memory is often freed on another than it was made on. This
 /// allocator hands it back without a lock; the C library's cost a request a quarter more CPU when they were compared
@@ -170,6 +176,8 @@ fn main() -> ExitCode {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // A log file holds no codes of a terminal.
+    let log = log.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()));
     // Only a second subscriber could make this fail.
     let _ = log.try_init();
 }

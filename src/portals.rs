@@ -3,7 +3,9 @@
 use crate::{
     apis,
     config::{self, At, Config},
+    descriptors::Descriptors,
     line, programs,
+    stopping::{Phase, reaches},
 };
 use anyhow::{Context, Result};
 use gnomon_access::{Authenticator, Countries};
@@ -11,19 +13,19 @@ use gnomon_audit::Audit;
 use gnomon_codemode::SandboxConfig;
 use gnomon_http::{
     AlpnCache, CertificateAuthority, ClientCertificates, DialOptions, Dialer, ForbiddenAddresses, LeafName, PoolOptions, Pools, Shown,
-    UpstreamTls, authorities, served,
+    UpstreamBudget, UpstreamTls, authorities, served,
 };
-use gnomon_intercept::Owners;
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalOptions, Rules, places,
+    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, LeftOutMetric, Listening, Portal, PortalOptions, Rules,
     upstream::{
         Api, Program, Reach,
         http::{Endpoint, Limits, ServerPools},
     },
 };
+use gnomon_record::Owners;
 use prometheus::Registry;
 use serde_json::Value;
-use std::{collections::HashMap, fmt::Write as _, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_rustls::rustls::ServerConfig;
 
@@ -52,6 +54,7 @@ impl Portals {
         rules: &Rules,
         audit: Option<&Audit>,
         owners: Option<Arc<dyn Owners>>,
+        descriptors: &Descriptors,
     ) -> Result<Self> {
         if config.portals.is_empty() {
             return Ok(Self {
@@ -64,13 +67,14 @@ impl Portals {
         }
         let works = code_mode(config, rules)?;
         let programs = programs_of(config, state_dir, rules.recorder.metrics().registry())?;
-        let pools = pools(config)?;
+        let pools = pools(config, descriptors.upstreams.clone(), descriptors.lookups)?;
         let run = Run { apis: apis_of(config, &pools)?, programs, pools };
-        let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref() };
+        let left_out = LeftOutMetric::register(rules.recorder.metrics().registry())?;
+        let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref(), left_out: &left_out };
         let (mut listeners, mut portals, mut announcement) = (Vec::new(), Vec::new(), String::new());
         for together in config.listeners() {
             let (mut open, mut scheme): (Option<Listening>, _) = (None, "http");
-            let most = together.iter().map(|portal| portal.max_connections).max().unwrap_or(1);
+            let most = together.iter().map(|portal| portal.max_connections).max().unwrap_or(1).min(descriptors.clients);
             for portal in &together {
                 let itself = portal_of(config, portal, &run, shared)?;
                 portals.push(itself.clone());
@@ -106,19 +110,13 @@ impl Portals {
         self.regulated.clone()
     }
 
-    /// Serves until the sender says stop or is gone.
-    pub async fn run(self, stopping: watch::Receiver<bool>) {
+    /// Serves until a stop is asked for. When this returns nothing of the portals runs any more.
+    pub async fn run(self, stopping: watch::Receiver<Phase>) {
         let Some(crew) = self.crew else { return };
         let mut serving = JoinSet::new();
         for listening in self.listening {
-            let mut stopping = stopping.clone();
-            serving.spawn(listening.run(
-                crew.clone(),
-                async move {
-                    let _ = stopping.wait_for(|stop| *stop).await;
-                },
-                DRAIN,
-            ));
+            let asked = |phase| reaches(stopping.clone(), phase);
+            serving.spawn(listening.run_until(crew.clone(), asked(Phase::Draining), (DRAIN, asked(Phase::CutOff))));
         }
         while serving.join_next().await.is_some() {}
         let mut ending = JoinSet::new();
@@ -127,7 +125,9 @@ impl Portals {
         }
         while ending.join_next().await.is_some() {}
         // Last: what was started from its threads ends with them.
-        drop(crew);
+        if let Some(crew) = Arc::into_inner(crew) {
+            crew.stop().await;
+        }
     }
 }
 
@@ -215,18 +215,16 @@ fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>
 }
 
 /// Connections to servers, as this configuration verifies and resolves them.
-pub fn pools(config: &Config) -> Result<Arc<ServerPools>> {
+pub fn pools(config: &Config, budget: Arc<UpstreamBudget>, lookups: usize) -> Result<Arc<ServerPools>> {
     let dialer = Dialer::new(DialOptions {
         resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
         forbidden: ForbiddenAddresses { own_listeners: config.portals.iter().map(|portal| portal.listen).collect() },
+        budget,
+        lookups,
         ..DialOptions::default()
     });
     let tls = UpstreamTls::new(&config.proxy.upstream_ca)?;
-    let default = PoolOptions::default();
-    // Every server has one wherever requests come from, over either protocol.
-    let servers = NonZeroUsize::new(config.servers.len() * places() * 2).unwrap_or(NonZeroUsize::MIN);
-    let options = PoolOptions { pools: default.pools.max(servers), ..default };
-    Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), options)))
+    Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
 }
 
 /// Who callers of a portal are.
@@ -245,13 +243,14 @@ struct Shared<'a> {
     audit: Option<&'a Audit>,
     works: Option<&'a Arc<CodeModeWorks>>,
     owners: Option<&'a Arc<dyn Owners>>,
+    left_out: &'a LeftOutMetric,
 }
 
 fn portal_of(
     config: &Config,
     portal: &config::Portal,
     run: &Run,
-    Shared { rules, audit, works, owners }: Shared<'_>,
+    Shared { rules, audit, works, owners, left_out }: Shared<'_>,
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
@@ -288,8 +287,15 @@ fn portal_of(
         rules: Some(rules.clone()),
         code_mode: portal.code_mode,
         codemode: works.cloned(),
-        acts: audit.map(|audit| Arc::new(Acts::new(audit.clone(), config.audit.durability, portal.id.as_str().into()).with(portal.record))),
+        left_out: Some(left_out.clone()),
+        acts: audit.map(|audit| acts(config, portal, audit, rules)).transpose()?,
     }))
+}
+
+/// What records who did what.
+fn acts(config: &Config, portal: &config::Portal, audit: &Audit, rules: &Rules) -> Result<Arc<Acts>> {
+    let acts = Acts::new(audit.clone(), config.audit.durability, portal.id.as_str().into())?;
+    Ok(Arc::new(acts.with(portal.record).among(rules.recorder.duties().clone())))
 }
 
 /// Portals that serve, and what can be changed of them meanwhile.

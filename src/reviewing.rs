@@ -6,9 +6,9 @@
 
 use crate::{judging, when};
 use gnomon_inspect::{Inspector, Reviews, Sighting};
-use gnomon_intercept::Recorder;
 use gnomon_ledger::{Condition, Decision, EventFilter, Journal, Order, Reader, conditions_on, journal_in};
 use gnomon_observe::{APPROVAL_EXPIRED, Action, Field, Observation, Review};
+use gnomon_record::Recorder;
 use std::{
     collections::HashSet,
     fs,

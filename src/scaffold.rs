@@ -5,7 +5,7 @@ use crate::{
     line::clean,
     stored::{self, Event},
 };
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use time::{OffsetDateTime, macros::format_description};
 
 /// The longest title and the longest value that is taken over, characters.
@@ -14,13 +14,32 @@ const MAX_TITLE: usize = 120;
 /// Who and what an exception is for, narrowest first: all that the event says of it.
 pub const NARROW: [&str; 3] = ["user.name", "server.address", "gen_ai.tool.name"];
 
+/// A rule, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub id: String,
+    /// `None` of a rule that is not loaded.
+    pub title: Option<String>,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.title {
+            Some(title) => write!(f, "{} [{}]", clean(title), clean(&self.id)),
+            None => write!(f, "{} (not loaded)", clean(&self.id)),
+        }
+    }
+}
+
 /// An exception that is to be written.
 pub struct Exception<'a> {
     pub event: &'a Event,
     /// Fields that it is for; it has the values of the event.
     pub fields: &'a [String],
-    /// Ids of rules.
-    pub rules: &'a [String],
+    /// The rules that no longer match.
+    pub rules: &'a [Named],
+    /// Those that matched the event as well and go on matching, for whoever reads the file.
+    pub stay: &'a [Named],
     pub owner: Option<&'a str>,
     pub reason: Option<&'a str>,
     /// As written: a day or a moment.
@@ -45,9 +64,18 @@ impl Exception<'_> {
         line(&format!("description: {}", quoted(self.reason.unwrap_or("Say why this is no finding."))));
         line(&format!("date: {}", today()));
         line("logsource:\n    product: mcp\n    category: mcp_traffic\nfilter:\n    rules:");
+        let entry = |Named { id, title }: &Named| {
+            let title = title.as_deref().map(|title| format!("  # {}", clean(title))).unwrap_or_default();
+            format!("- {}{title}", clean(id))
+        };
         for rule in self.rules {
-            let name = get("rule.name").filter(|_| get("rule.id").as_deref() == Some(rule));
-            line(&format!("        - {rule}{}", name.map(|name| format!("  # {}", clean(&name))).unwrap_or_default()));
+            line(&format!("        {}", entry(rule)));
+        }
+        if !self.stay.is_empty() {
+            line("        # These matched as well, and go on matching:");
+        }
+        for rule in self.stay {
+            line(&format!("        # {}", entry(rule)));
         }
         line("    selection:");
         for field in self.fields {
@@ -225,11 +253,14 @@ mod tests {
     fn what_is_begun_from_a_hostile_event_compiles_and_its_tests_hold() {
         for event in hostile() {
             let fields = NARROW.map(str::to_owned);
-            let rules = ["8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d".to_owned()];
+            let named = |id: &str| Named { id: id.to_owned(), title: stored::text(&event, "rule.name") };
+            let (rules, stay) =
+                ([named("8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d")], [named("a06d0be7-29e6-427c-8e90-673c481c5fac"), named("x\n- y")]);
             let exception = Exception {
                 event: &event,
                 fields: &fields,
                 rules: &rules,
+                stay: &stay,
                 owner: Some("o'b: #"),
                 reason: Some("x\ny"),
                 until: Some("2026-12-31"),

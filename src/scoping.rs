@@ -24,6 +24,11 @@ pub fn shadowed(scopes: &[Scope]) -> Vec<u32> {
     numbered(scopes).filter(|(_, scope)| scope.mode == Mode::Intercept).map(|(number, _)| number).collect()
 }
 
+/// The numbers of scopes that send connections to the proxy.
+pub fn redirecting(scopes: &[Scope]) -> Vec<u32> {
+    numbered(scopes).filter(|(_, scope)| matches!(scope.mode, Mode::Intercept | Mode::Enforce)).map(|(number, _)| number).collect()
+}
+
 /// From 1, as 0 is whatever has no scope.
 fn numbered(scopes: &[Scope]) -> impl Iterator<Item = (u32, &Scope)> {
     (1..).zip(scopes)

@@ -14,16 +14,18 @@ use crate::{
     rule_changes::RuleChanges,
     rule_files, service,
     starting::{Core, Scraped},
+    stopping::{Phase, Service, Stage, reaches},
     watching::{Sensors, Watching},
 };
 use anyhow::{Context, Result};
 use gnomon_engine::Lint;
 use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_inspect::{Inspector, Sighting};
-use gnomon_intercept::{Metrics, Recorder, Reload, serve_metrics};
+use gnomon_intercept::serve_metrics;
 use gnomon_ledger::{EventFilter, Reader};
 use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::Rules;
+use gnomon_record::{Metrics, Recorder, Reload};
 use std::{
     fs,
     io::{self, Write},
@@ -104,7 +106,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
                 }
             }
         };
-        let Core { mut read, metrics, recorder, inspector, mut writer, store } = core;
+        let Core { mut read, metrics, recorder, inspector, mut writer, store, descriptors } = core;
         // Before anything is served.
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
         let auditing = match store {
@@ -113,25 +115,22 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         };
         let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };
         let (audit, owners) = (auditing.as_ref().map(|auditing| &auditing.audit), watching.as_ref().map(Watching::owners));
-        let portals = Portals::open(config, state_dir, &rules, audit, owners).await?;
+        let portals = Portals::open(config, state_dir, &rules, audit, owners, &descriptors).await?;
         let mut signals = Signals::new()?;
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;
         // To standard error: standard output is for events and detections.
         write!(io::stderr(), "{announcement}{}", portals.announcement()).context("writing to standard error")?;
-        let (stop, _) = watch::channel(false);
-        let stopped = |mut stopping: watch::Receiver<bool>| async move {
-            // A dropped sender stops too.
-            let _ = stopping.wait_for(|stop| *stop).await;
-        };
+        let (stop, _) = watch::channel(Phase::Serving);
+        let asked = |phase| reaches(stop.subscribe(), phase);
         let mut serving = match proxy {
-            Some(proxy) => tokio::spawn(proxy.run(stopped(stop.subscribe()))),
-            None => tokio::spawn(stopped(stop.subscribe())),
+            Some(proxy) => tokio::spawn(proxy.run_until(asked(Phase::Draining), asked(Phase::CutOff))),
+            None => tokio::spawn(asked(Phase::Draining)),
         };
         let reloaded = Arc::new(Notify::new());
         let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), reloaded.clone()));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
-        let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), stopped(stop.subscribe()))));
+        let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
         let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone());
         let reviewing = tokio::spawn(reviewing.run());
         let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
@@ -166,28 +165,45 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         if let Some(watching) = &watching {
             watching.let_go();
         }
-        let _ = stop.send(true);
+        let _ = stop.send(Phase::Draining);
+        let mut service = Service::default();
+        let roads = async move {
+            for road in [serving, offering] {
+                // One that ended by itself was waited for already.
+                if !road.is_finished() {
+                    let _ = road.await;
+                }
+            }
+        };
+        let mut roads = Box::pin(roads);
+        let mut ended = false;
         if broke.is_none() {
             tokio::select! {
-                _ = async { let _ = (&mut serving).await; let _ = (&mut offering).await; } => {}
-                // A second signal does not wait for connections; the ledger is flushed all the same.
-                () = signals.stop_again() => serving.abort(),
+                () = &mut roads => ended = true,
+                // A second signal does not wait for connections; all that is owed is recorded and flushed all the same.
+                () = signals.stop_again() => {}
             }
         }
+        let _ = stop.send(Phase::CutOff);
+        if !ended {
+            service.add(Stage::Roads, "proxy and portals", roads);
+        }
+        service.add_task(Stage::Helpers, "reviews", reviewing);
+        service.add_task(Stage::Helpers, "reloads", regulating);
         if let Some(scraping) = scraping {
-            scraping.abort();
+            service.add_task(Stage::Helpers, "metrics", scraping);
         }
-        reviewing.abort();
-        regulating.abort();
         if let Some(own) = own {
-            own.abort();
+            service.add_task(Stage::Helpers, "detections of the ledger", own);
         }
+        service.add_duties(recorder.duties().clone());
         if let Some(auditing) = auditing {
-            auditing.stop().await;
+            service.add(Stage::Audit, "audit", auditing.stop());
         }
-        writer.shutdown().await;
-        exports.stop().await;
-        narrating.abort();
+        service.add(Stage::Ledger, "ledger", writer.shutdown());
+        service.add(Stage::Readers, "exports", exports.stop());
+        service.add_task(Stage::Readers, "narration", narrating);
+        service.stop().await;
         broke.map_or(Ok(()), |complaint| Err(complaint.into()))
     })
 }
@@ -245,7 +261,7 @@ fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspecto
                 0 => String::new(),
                 warnings => format!("; {warnings} warnings, which `gnomon rules check` shows"),
             };
-            format!("rules reloaded: {count} are in force; connections that are open keep theirs{hint}")
+            format!("rules reloaded: {count} are in force; requests that are under way keep theirs{hint}")
         }
         Err(complaint) => {
             metrics.rules_reloaded(Reload::Failure);

@@ -4,6 +4,7 @@ use crate::{
     auditing::Stored,
     complaint::Complaint,
     config::{Config, Jsonl, Switch},
+    descriptors::{Descriptors, UpstreamMetrics},
     judging,
     options::ledger_in,
     rule_files::RuleText,
@@ -12,8 +13,9 @@ use anyhow::{Context as _, Result};
 use gnomon_engine::Lint;
 use gnomon_http::{CertificateAuthority, Provenance};
 use gnomon_inspect::Inspector;
-use gnomon_intercept::{Metrics, Proxy, ProxyOptions, ProxyUser, Recorder, Secret};
+use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, Secret};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, Writer};
+use gnomon_record::{Metrics, Recorder};
 use std::{
     fs::File,
     io::{self, Write as _},
@@ -47,6 +49,7 @@ pub struct Core {
     pub writer: Writer,
     /// What the audit of portals is kept in.
     pub store: Option<Stored>,
+    pub descriptors: Descriptors,
 }
 
 /// What is written to, open.
@@ -71,6 +74,7 @@ impl Core {
     /// # Errors
     /// Rules are bad, an address is taken, or the ledger cannot be written.
     pub async fn open(config: &Config, state_dir: &Path, scraped: Scraped) -> Result<Self> {
+        let descriptors = Descriptors::share_out(config);
         let named = config.rules.clone();
         let compiling = spawn_blocking(move || {
             let read = RuleText::of(&named)?;
@@ -93,7 +97,8 @@ impl Core {
             },
         };
         let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
-        Ok(Self { read, metrics, recorder, inspector, writer, store })
+        UpstreamMetrics::register(descriptors.upstreams.clone(), recorder.metrics().registry())?;
+        Ok(Self { read, metrics, recorder, inspector, writer, store, descriptors })
     }
 
     /// The inline proxy on it, and what a person needs to know to use it.
@@ -118,8 +123,10 @@ impl Core {
             upstream_ca: config.proxy.upstream_ca.clone(),
             resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
             own_listeners: self.scraped_at().into_iter().collect(),
-            max_connections: config.proxy.max_connections,
-            max_connections_per_user: config.max_connections_per_user(),
+            max_connections: config.proxy.max_connections.min(self.descriptors.clients),
+            max_connections_per_user: config.max_connections_per_user(self.descriptors.clients),
+            upstreams: self.descriptors.upstreams.clone(),
+            lookups: self.descriptors.lookups,
             ..ProxyOptions::default()
         };
         let proxy = Proxy::bind(options, self.inspector.clone(), self.recorder.clone(), Arc::new(ca)).await?;

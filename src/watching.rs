@@ -4,8 +4,9 @@
 use crate::{config::Config, scoping, supervise::Handed};
 use anyhow::{Context, Result, ensure};
 use gnomon_inspect::Inspector;
-use gnomon_intercept::{Owners, Proxy, Recorder, RedirectedListeners};
+use gnomon_intercept::{Proxy, RedirectedListeners};
 use gnomon_link::{AsyncChannel, ProxyEnd};
+use gnomon_record::{Owners, Recorder};
 use gnomon_watch::{Watch, WatchError, WatchOptions};
 use std::{
     io::{self, Write as _},
@@ -50,10 +51,10 @@ impl Watching {
         inspector: Arc<Inspector>,
         recorder: Arc<Recorder>,
     ) -> Result<(Proxy, Self)> {
-        let shadowed = scoping::shadowed(&config.scopes);
+        let (redirecting, shadowed) = (scoping::redirecting(&config.scopes), scoping::shadowed(&config.scopes));
         // Portals ask whose their connections are as well, and the kernel half knows one port or all.
         let explicit_port = if config.portals.is_empty() { proxy.local_addr().port() } else { 0 };
-        let options = WatchOptions { shadowed, explicit_port, ..WatchOptions::default() };
+        let options = WatchOptions { redirecting, shadowed, explicit_port, ..WatchOptions::default() };
         let watch = Watch::new(options, inspector, recorder.clone(), recorder.metrics().registry())?;
         let listeners = proxy.redirected();
         let joining = match sensors {

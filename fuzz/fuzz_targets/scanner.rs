@@ -18,9 +18,9 @@ fn scan(bytes: &[u8], size: usize) -> Outcome {
     });
     let mut messages = Vec::new();
     for chunk in bytes.chunks(size) {
-        let _ = scanner.feed(chunk, &mut messages);
+        let _ = scanner.feed(chunk, &mut |message| messages.push(message.clone()));
     }
-    let end = scanner.finish(&mut messages);
+    let end = scanner.finish(&mut |message| messages.push(message.clone()));
     if let Some(partial) = scanner.partial() {
         is_bounded(partial);
     }

@@ -63,7 +63,7 @@ pub struct DailyIncident {
     pub first_seen_ms: i64,
     /// Last detection, likewise.
     pub last_seen_ms: i64,
-    /// Programs, else what clients call themselves; at most [`MAX_DAILY_NAMES`].
+    /// Programs, else what clients call themselves, as `claims: "…"`; at most [`MAX_DAILY_NAMES`].
     pub programs: Vec<String>,
     /// Tools that were called, likewise.
     pub tools: Vec<String>,
@@ -168,7 +168,7 @@ impl DailyIncident {
             self.last_event = seen.id.as_deref().map(str::to_owned);
         }
         self.bytes_out = self.bytes_out.saturating_add(seen.bytes.unwrap_or(0));
-        note(&mut self.programs, seen.program());
+        note(&mut self.programs, seen.program().as_deref());
         note(&mut self.tools, seen.tool.as_deref());
         if let Some(rule) = seen.rule.as_deref() {
             let room = self.rules.len() < MAX_DAILY_NAMES;

@@ -212,6 +212,11 @@ impl Deltas {
     }
 }
 
+/// How many calls an event stands for.
+pub(crate) fn calls(seen: &Observation) -> i64 {
+    i64::try_from(seen.calls()).unwrap_or(i64::MAX)
+}
+
 impl ServerDelta {
     /// What the last of the events that said so makes of it; shadow where none did, as in the database.
     pub(crate) fn status(&self) -> ServerStatus {
@@ -222,7 +227,7 @@ impl ServerDelta {
         self.first_ms = self.first_ms.min(at_ms);
         self.last_ms = self.last_ms.max(at_ms);
         let method = seen.text(Field::McpMethod);
-        self.calls += i64::from(method.is_some());
+        self.calls = self.calls.saturating_add(method.map_or(0, |_| calls(seen)));
         if let Lookup::Value(Value::Bool(sanctioned)) = seen.get(Field::Sanctioned) {
             self.sanctioned = Some(*sanctioned);
         }

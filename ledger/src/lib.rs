@@ -41,6 +41,7 @@ mod daily;
 mod encode;
 mod error;
 mod event;
+mod fair;
 mod group;
 mod ids;
 mod incidents;
@@ -66,7 +67,7 @@ pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleC
 pub use error::{LedgerError, ReadError};
 pub use event::{Event, MAX_EVENT_BYTES};
 pub use ids::Ids;
-pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, Standing};
+pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, NEWS_CAPACITY, News, Standing};
 pub use inventory::{MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus};
 pub use ledger::{Closed, Ledger, Writer};
 pub use lock::is_written;

@@ -1,10 +1,15 @@
 //! The bounded queue between many recorders and the one writer. A push is a short lock; the writer
 //! takes whole groups and gives them back empty, so the queue costs no allocation per event.
 
-use crate::{Event, encode, group::Group};
+use crate::{
+    Event, encode,
+    fair::{Amount, Waiting as WaitingOf, Whose},
+    group::Group,
+};
 use gnomon_observe::Observation;
 use std::{
     collections::VecDeque,
+    hash::RandomState,
     mem,
     num::NonZeroUsize,
     sync::{
@@ -19,6 +24,9 @@ use tokio::sync::Notify;
 pub enum DropReason {
     /// The queue was full (events or bytes): the writer or its disk is too slow.
     QueueFull,
+    /// There was room, but not for more of this user, address or connection, whose events fill most of the queue: it is
+    /// kept for those of others.
+    OverShare,
     /// The event was larger than [`crate::MAX_EVENT_BYTES`] even after shortening.
     TooLarge,
     /// The database took it, the JSON-lines target did not.
@@ -31,13 +39,20 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [DropReason; 5] =
-        [DropReason::QueueFull, DropReason::TooLarge, DropReason::JsonlFailed, DropReason::DatabaseFailed, DropReason::Closed];
+    pub const ALL: [DropReason; 6] = [
+        DropReason::QueueFull,
+        DropReason::OverShare,
+        DropReason::TooLarge,
+        DropReason::JsonlFailed,
+        DropReason::DatabaseFailed,
+        DropReason::Closed,
+    ];
     /// The word used in metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             DropReason::QueueFull => "queue_full",
+            DropReason::OverShare => "over_share",
             DropReason::TooLarge => "too_large",
             DropReason::JsonlFailed => "jsonl_failed",
             DropReason::DatabaseFailed => "database_failed",
@@ -98,6 +113,8 @@ struct Inner {
     spares: Vec<Group>,
     events: usize,
     bytes: usize,
+    /// The same, by whose they are.
+    waiting: WaitingOf,
     accepted: u64,
     door: Door,
 }
@@ -111,12 +128,16 @@ struct Waiting {
 }
 
 impl Inner {
-    fn add(&mut self, capacity: usize, seen: &Observation, at_ms: i64, line: &[u8]) -> Result<Waiting, DropReason> {
+    fn add(&mut self, capacity: usize, whose: Option<Whose>, seen: &Observation, at_ms: i64, line: &[u8]) -> Result<Waiting, DropReason> {
         if self.door == Door::Shut {
             return Err(DropReason::Closed);
         }
         if self.events >= capacity || self.bytes + line.len() > MAX_WAITING_BYTES {
             return Err(DropReason::QueueFull);
+        }
+        if let Some(whose) = whose {
+            let (all, most) = (Amount { events: self.events, bytes: self.bytes }, Amount { events: capacity, bytes: MAX_WAITING_BYTES });
+            self.waiting.admit(whose, line.len(), all, most).map_err(|_| DropReason::OverShare)?;
         }
         let half = |inner: &Self| inner.events >= capacity.div_ceil(2) || inner.bytes >= MAX_WAITING_BYTES / 2;
         let was_half = half(self);
@@ -146,6 +167,8 @@ pub(crate) struct Taken {
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
     capacity: usize,
+    /// Of the hashes that tell whose events are.
+    keys: RandomState,
     dropped: [AtomicU64; DropReason::ALL.len()],
     /// The queue is no longer empty.
     arrived: Notify,
@@ -162,10 +185,12 @@ impl Queue {
                 spares: Vec::new(),
                 events: 0,
                 bytes: 0,
+                waiting: WaitingOf::default(),
                 accepted: 0,
                 door: Door::Open,
             }),
             capacity: capacity.get(),
+            keys: RandomState::new(),
             dropped: Default::default(),
             arrived: Notify::new(),
             hurry: Notify::new(),
@@ -179,8 +204,9 @@ impl Queue {
 
     pub(crate) fn push(&self, event: Event) -> Recorded {
         let Event { mut observation, at_ms } = event;
+        let whose = Whose::of(&observation, &self.keys);
         // The line is written before the lock is taken.
-        let added = encode::with_line(&mut observation, at_ms, |seen, line| self.lock().add(self.capacity, seen, at_ms, line));
+        let added = encode::with_line(&mut observation, at_ms, |seen, line| self.lock().add(self.capacity, whose, seen, at_ms, line));
         match added {
             Some(Ok(Waiting { first, half })) => {
                 // Two wake-ups per group, not one per event.
@@ -260,7 +286,19 @@ impl Queue {
             inner.close_group();
         }
         (inner.events, inner.bytes) = (0, 0);
+        inner.waiting.clear();
         Taken { groups: mem::take(&mut inner.full), last: inner.door == Door::Shut }
+    }
+
+    /// Lets go of the memory that only a busy time needed.
+    pub(crate) fn cool_down(&self) {
+        let mut inner = self.lock();
+        if inner.events == 0 {
+            let freed = (mem::take(&mut inner.spares), mem::take(&mut inner.open), mem::take(&mut inner.waiting));
+            // Freed without the lock.
+            drop(inner);
+            drop(freed);
+        }
     }
 
     /// Gives a group back for further use.

@@ -13,6 +13,8 @@ pub(crate) struct Seen<'a> {
     /// Events of one call share it.
     #[serde(rename = "gnomon.observation.id", borrow)]
     pub call: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.calls")]
+    calls: Option<u64>,
     #[serde(rename = "mcp.method.name", borrow)]
     pub method: Option<Cow<'a, str>>,
     #[serde(rename = "user.name", borrow)]
@@ -58,6 +60,11 @@ pub(crate) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
+    /// How many calls it stands for.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.unwrap_or(1)
+    }
+
     /// Of a line of JSON; none if it is no event.
     pub(crate) fn of(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
@@ -73,9 +80,11 @@ impl<'a> Seen<'a> {
         self.server.as_deref().or(self.destination.as_deref())
     }
 
-    /// The program, else what the client calls itself.
-    pub(crate) fn program(&self) -> Option<&str> {
-        self.program.as_deref().or(self.client.as_deref()).or(self.user_agent.as_deref())
+    /// The program, else what the client calls itself, marked as its own word.
+    pub(crate) fn program(&self) -> Option<Cow<'_, str>> {
+        let claimed =
+            || self.client.as_deref().or(self.user_agent.as_deref()).map(|name| format!("claims: \"{}\"", name.replace('"', "'")));
+        self.program.as_deref().map(Cow::Borrowed).or_else(|| claimed().map(Cow::Owned))
     }
 
     /// Whether a rule matched.

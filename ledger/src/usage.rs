@@ -39,13 +39,17 @@ pub struct Tally {
 
 impl Tally {
     fn add(&mut self, name: &str) {
+        self.add_calls(name, 1);
+    }
+
+    fn add_calls(&mut self, name: &str, calls: u64) {
         let room = self.names.len() < MAX_REPORT_NAMES;
         match self.names.get_mut(name) {
-            Some(count) => *count += 1,
+            Some(count) => *count += calls,
             None if room => {
-                self.names.insert(name.to_owned(), 1);
+                self.names.insert(name.to_owned(), calls);
             }
-            None => self.others += 1,
+            None => self.others += calls,
         }
     }
 
@@ -114,15 +118,16 @@ impl Summing {
             return;
         }
         self.last_call = seen.call.as_deref().map(str::to_owned);
+        let calls = seen.calls();
         if seen.method.is_some() {
             if seen.sanctioned == Some(true) {
-                day.sanctioned += 1;
+                day.sanctioned += calls;
             } else {
-                day.shadow += 1;
-                self.usage.shadow_servers.add(seen.server().unwrap_or("?"));
+                day.shadow += calls;
+                self.usage.shadow_servers.add_calls(seen.server().unwrap_or("?"), calls);
             }
-            day.stopped += u64::from(seen.is_stopped());
-            self.usage.users.add(seen.user().unwrap_or("?"));
+            day.stopped += if seen.is_stopped() { calls } else { 0 };
+            self.usage.users.add_calls(seen.user().unwrap_or("?"), calls);
         }
         if let Some(model) = seen.model.as_deref() {
             self.usage.models.add(model);
@@ -164,6 +169,25 @@ mod tests {
         assert_eq!((usage.classes[&Class::Mcp], usage.classes[&Class::Dlp], usage.levels[&Level::High]), (1, 1, 1));
         assert_eq!(usage.unread.by_count(), [("around_proxy: stale_heartbeat", 1)]);
         assert_eq!((usage.models.by_count(), usage.shadow_servers.by_count()), (vec![("m", 1)], vec![("a", 1)]));
+    }
+
+    #[test]
+    fn calls_that_one_event_sums_up_all_count() {
+        let event = r#"{"event.kind":"event","gnomon.observation.id":"1","mcp.method.name":"tools/call","gnomon.action":"block","gnomon.calls":118,"server.address":"a","user.name":"ada"}"#;
+        let mut summing = Summing::new(0, 1);
+        summing.add(0, event);
+        let usage = summing.finish();
+        assert_eq!((usage.days[0].shadow, usage.days[0].stopped), (118, 118));
+        assert_eq!((usage.shadow_servers.by_count(), usage.users.by_count()), (vec![("a", 118)], vec![("ada", 118)]));
+
+        let mut seen = gnomon_observe::Observation::new();
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(event).unwrap();
+        for (name, value) in &object {
+            seen.set_json(name, value).unwrap();
+        }
+        let mut deltas = crate::inventory::Deltas::default();
+        deltas.add(0, &seen, 0);
+        assert_eq!(deltas.servers.values().map(|delta| delta.calls).sum::<i64>(), 118);
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Volumes {
                 self.sums.entry(key).or_default()
             }
         };
-        sum.requests += 1;
+        sum.requests = sum.requests.saturating_add(crate::inventory::calls(seen));
         sum.bytes = sum.bytes.saturating_add(bytes);
     }
 

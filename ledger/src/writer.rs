@@ -23,6 +23,9 @@ use tokio::sync::{mpsc, watch};
 /// How often an idle ledger forgets what is too old. A busy one does so as it writes.
 const IDLE_RETENTION_EVERY: Duration = Duration::from_secs(600);
 
+/// After so long without an event, memory that only a busy time needed is given back: some 10 MiB of lines.
+const COOLS_DOWN: Duration = Duration::from_secs(5);
+
 /// How often a failure that lasts is written to the log.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,7 @@ impl Task {
         // Whatever ends this thread, recorders must learn that nothing is written any more.
         let _shut = ShutOnExit(self.queue.clone());
         let mut forget = tokio::time::interval(IDLE_RETENTION_EVERY);
+        let mut warm = false;
         loop {
             tokio::select! {
                 biased;
@@ -68,7 +72,13 @@ impl Task {
                     }
                     continue;
                 }
+                () = tokio::time::sleep(COOLS_DOWN), if warm => {
+                    self.queue.cool_down();
+                    warm = false;
+                    continue;
+                }
             }
+            warm = true;
             tokio::select! {
                 () = self.queue.hurried() => {}
                 () = tokio::time::sleep(self.commit_every) => {}

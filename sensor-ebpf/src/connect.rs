@@ -3,19 +3,19 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_ktime_get_ns,
+    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_ktime_get_ns, bpf_set_retval,
 };
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use gnomon_sensor_abi::{
-    AF_INET, AF_INET6, Address, Config, Connect, MAPPED, Outcome, Owner, Program, Reason, STALE_NS, Scope, decision, fail, flag, kind,
-    mode, quic,
+    AF_INET, AF_INET6, Address, Config, Connect, FailedKey, MAPPED, Outcome, Owner, Program, Reason, STALE_NS, Scope, decision, fail,
+    flag, kind, mode, quic,
 };
 
 use crate::exempt::is_exempt;
 use crate::listener::{LOOPBACK4, LOOPBACK6, Listener, is_mapped, listener, loopback};
-use crate::maps::{CONFIG, EXECS, FLOWS, Flow, HEARTBEAT, SETTLED, SETTLED_PLACES};
+use crate::maps::{CONFIG, EXECS, FAILED, FLOWS, Flow, HEARTBEAT, SETTLED, SETTLED_PLACES, retval_known};
 use crate::report::{count, deliver, header};
 use crate::{load, scope, store};
 
@@ -30,8 +30,9 @@ const IPPROTO_MPTCP: u32 = 262;
 pub const QUIC_PORT: u16 = 443;
 
 const LET_GO: i32 = 1;
-/// The caller gets `EPERM`.
+/// The caller gets `EPERM`, or what was set.
 const REFUSE: i32 = 0;
+const ECONNREFUSED: i32 = 111;
 
 #[cgroup_sock_addr(connect4)]
 fn gn_connect4(ctx: SockAddrContext) -> i32 {
@@ -79,18 +80,25 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     let mut wanted = scope.mode == mode::REDIRECT && scope::covers(scope, to.port);
     // Opaque, so that the verifier forgets how that came about.
     wanted = load!(wanted);
-    // Who goes to our listener anyway is there already.
-    if wanted
-        && let Some(here) = loopback(&to)
-        && listener(ctx, &here, to.port, config.mark) == Listener::Ours
-    {
-        wanted = false;
+    let mut nobody = false;
+    if wanted && let Some(here) = loopback(&to) {
+        let there = listener(ctx, &here, to.port, config.mark);
+        // Who goes to our listener anyway is there already.
+        wanted = there != Listener::Ours;
+        // A program that is refused tries the next address; our listener would refuse nobody. Somebody may be there all
+        // the same whom one cannot look up (bound to a device, or behind address translation): only the proxy knows, and
+        // in scopes that let nothing past it is asked.
+        nobody = there == Listener::None && scope.fail == fail::OPEN;
     }
     let exempt = wanted && is_exempt(&to);
     let wanted = load!(wanted);
     let exempt = load!(exempt);
+    let nobody = load!(nobody);
 
-    let redirected = if wanted && !exempt { redirect(ctx, config, &to) } else { Redirect::No(None) };
+    let redirected = if wanted && !exempt && !nobody { redirect(ctx, config, &to) } else { Redirect::No(None) };
+    if redirected == Redirect::Failed {
+        return refuse_failed(ctx, program, config, scope, to);
+    }
     let mut flow = Flow { owner: owner(ctx, scope, to), stage: 0, next_seq: 0, captured: 0, remaining: 0, head: [0; 32] };
     let mut reason = match redirected {
         Redirect::To(_) => {
@@ -98,6 +106,7 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
             None
         }
         Redirect::No(reason) => reason,
+        Redirect::Failed => None,
     };
     let mut refused = reason.is_some() && scope.fail == fail::CLOSED;
     let mut kept = false;
@@ -107,7 +116,7 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
         if let Some(settled) = SETTLED.get_ptr_mut(flow.owner.cookie as u32 & (SETTLED_PLACES - 1)) {
             store!(*settled, 0);
         }
-        if !kept && wanted && !exempt && reason.is_none() {
+        if !kept && wanted && !exempt && !nobody && reason.is_none() {
             reason = Some(Reason::TableFull);
             flow.owner.flags = 0;
             refused = scope.fail == fail::CLOSED;
@@ -127,11 +136,15 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
             count(program, Outcome::Redirected);
             decision::REDIRECTED
         }
-        (None, Redirect::No(_)) if exempt => {
+        (None, _) if exempt => {
             count(program, Outcome::Exempt);
             decision::EXEMPT
         }
-        (None, Redirect::No(_)) => decision::OBSERVED,
+        (None, _) if wanted && nobody => {
+            count(program, Outcome::Nobody);
+            decision::NOBODY
+        }
+        (None, _) => decision::OBSERVED,
     };
     if kept || refused {
         report(program, config, decided, reason, &flow.owner);
@@ -139,6 +152,21 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
         count(program, Outcome::TableFull);
     }
     if refused { REFUSE } else { LET_GO }
+}
+
+/// An address that the proxy could not connect to a moment ago, for this user: refused as it would be without us, so
+/// that the program tries another one.
+#[inline(always)]
+fn refuse_failed(ctx: &SockAddrContext, program: Program, config: &Config, scope: &Scope, to: Address) -> i32 {
+    count(program, Outcome::FailedLately);
+    let owner = owner(ctx, scope, to);
+    report(program, config, decision::FAILED_LATELY, None, &owner);
+    if retval_known() {
+        // SAFETY: a helper without pointers. Where it is not known, the loader has set the constant so that the verifier
+        // never comes here.
+        unsafe { bpf_set_retval(-ECONNREFUSED) };
+    }
+    REFUSE
 }
 
 /// UDP to the port of HTTP/3: refused where connections are redirected, so that the client falls back to TCP.
@@ -201,11 +229,13 @@ enum Way {
     V6,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Redirect {
     To(Way),
     /// Not at all; with a reason when it should have been.
     No(Option<Reason>),
+    /// It could be, but the proxy could not connect to that address a moment ago.
+    Failed,
 }
 
 /// Whether a connection can be sent to us at this moment.
@@ -235,10 +265,25 @@ fn redirect(ctx: &SockAddrContext, config: &Config, to: &Address) -> Redirect {
         Way::V4 | Way::Mapped => Address { words: [LOOPBACK4, 0, 0, 0], port: config.port, family: AF_INET, reserved: 0 },
     };
     match listener(ctx, &ours, config.port, config.mark) {
+        Listener::Ours if failed_lately(ctx, to, now) => Redirect::Failed,
         Listener::Ours => Redirect::To(way),
         Listener::Foreign => Redirect::No(Some(Reason::ForeignListener)),
         Listener::None => Redirect::No(Some(Reason::NoListener)),
     }
+}
+
+/// Whether the proxy said that it cannot connect there for this user, and not too long ago.
+#[inline(always)]
+fn failed_lately(ctx: &SockAddrContext, to: &Address, now: u64) -> bool {
+    // SAFETY: the context is what this helper takes in this kind of program.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let uid = bpf_get_current_uid_gid() as u32;
+    let mut key = FailedKey { netns, words: to.words, port: to.port, family: to.family, uid };
+    if is_mapped(to) {
+        (key.words, key.family) = ([to.words[3], 0, 0, 0], AF_INET);
+    }
+    // SAFETY: one word, read once.
+    unsafe { FAILED.get(&key) }.is_some_and(|until| now < *until)
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use gnomon_sensor_abi::{Config, Owner, PeerKey, Program, Scope, Tally};
+use gnomon_sensor_abi::{Config, FailedKey, Owner, PeerKey, Program, Scope, Tally};
 
 /// A tracked connection, by socket cookie: from `connect()` until the socket is closed.
 #[repr(C)]
@@ -34,19 +34,30 @@ pub const SETTLED_PLACES: u32 = 8192;
 #[map]
 pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65536, 0);
 
+/// When flows whose socket is closed by its program were connected, in nanoseconds since boot: until the kernel reports
+/// their end. That report may never come (another program on the same hook can call it off), so the oldest make way.
+#[map]
+pub static CLOSING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16384, 0);
+
 /// An owner as the proxy may ask for it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Filed {
     pub owner: Owner,
-    /// When the flow ended, in nanoseconds since boot; 0 while it lives.
-    pub ended_ns: u64,
+    /// The port that it is connected to.
+    pub to_port: u32,
+    pub reserved: u32,
 }
 
-/// Owners by the proxy's view of the connection. Kept a while after the flow is over, as a client may close
-/// before the proxy accepts; the oldest make way.
+/// Owners by the connection that the proxy sees. Kept when the flow is over, as a client may close before the proxy
+/// accepts; the oldest make way.
 #[map]
 pub static OWNERS: LruHashMap<PeerKey, Filed> = LruHashMap::with_max_entries(16384, 0);
+
+/// Until when (`CLOCK_MONOTONIC`, nanoseconds) an address that the proxy could not connect to is refused. Written by the
+/// user half; the oldest make way.
+#[map]
+pub static FAILED: LruHashMap<FailedKey, u64> = LruHashMap::with_max_entries(4096, 0);
 
 #[map]
 pub static SCOPES: HashMap<u64, Scope> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
@@ -89,4 +100,13 @@ static NETNS_KNOWN: u32 = 1;
 #[inline(always)]
 pub fn netns_known() -> bool {
     crate::load!(NETNS_KNOWN) != 0
+}
+
+/// 1 where `connect` programs can choose the error that the caller gets (Linux 5.18), else 0. Set by the loader.
+#[unsafe(no_mangle)]
+static RETVAL_KNOWN: u32 = 1;
+
+#[inline(always)]
+pub fn retval_known() -> bool {
+    crate::load!(RETVAL_KNOWN) != 0
 }

@@ -4,8 +4,8 @@
 //! proxy understands it; the private option answers with the whole [`Owner`].
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::bpf_sockopt;
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_ktime_get_boot_ns};
+use aya_ebpf::bindings::{bpf_sock, bpf_sockopt};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_tcp_sock};
 use aya_ebpf::macros::cgroup_sockopt;
 use aya_ebpf::programs::SockoptContext;
 use gnomon_sensor_abi::{AF_INET, AF_INET6, MAPPED, OWNER_LEVEL, OWNER_OPTION, Outcome, Owner, PeerKey, Program};
@@ -18,10 +18,6 @@ use crate::report::count;
 const SOL_IP: i32 = 0;
 const SOL_IPV6: i32 = 41;
 const SO_ORIGINAL_DST: i32 = 80;
-
-/// How long after the end of a flow its owner can still be asked for. Who reuses the port is noticed where we are
-/// attached ([`crate::flow`]); this bounds it for whoever is not below that cgroup.
-const KEPT_NS: u64 = 2_000_000_000;
 
 #[cgroup_sockopt(getsockopt)]
 fn gn_getsockopt(ctx: SockoptContext) -> i32 {
@@ -42,22 +38,27 @@ fn gn_getsockopt(ctx: SockoptContext) -> i32 {
     1
 }
 
-/// The owner of what this accepted socket is connected to.
+/// The owner of what this accepted socket is connected to: filed for the same connection, and for no other that had
+/// the same addresses and ports before or has them by now.
 #[inline(always)]
 fn owner(ctx: &SockoptContext) -> Option<&'static Owner> {
     let sk = load!((*ctx.sockopt).__bindgen_anon_1.sk);
     if sk.is_null() {
         return None;
     }
-    let (family, port, v4) = (load!((*sk).family), load!((*sk).dst_port), load!((*sk).dst_ip4));
-    let v6 = [load!((*sk).dst_ip6[0]), load!((*sk).dst_ip6[1]), load!((*sk).dst_ip6[2]), load!((*sk).dst_ip6[3])];
-    let mut key = PeerKey { netns: 0, words: [v4, 0, 0, 0], port: u32::from(u16::from_be(port)), family: u32::from(AF_INET) };
+    let (family, from_port, from4) = (load!((*sk).family), load!((*sk).dst_port), load!((*sk).dst_ip4));
+    let from6 = [load!((*sk).dst_ip6[0]), load!((*sk).dst_ip6[1]), load!((*sk).dst_ip6[2]), load!((*sk).dst_ip6[3])];
+    let (to_port, to4) = (load!((*sk).src_port), load!((*sk).src_ip4));
+    let to6 = [load!((*sk).src_ip6[0]), load!((*sk).src_ip6[1]), load!((*sk).src_ip6[2]), load!((*sk).src_ip6[3])];
+    let (from, to) = ([from4, 0, 0, 0], [to4, 0, 0, 0]);
+    let from_port = u16::from_be(from_port);
+    let first_seq = first_byte(sk)?;
+    let mut key = PeerKey { netns: 0, from, to, from_port, family: AF_INET, first_seq };
     if family == u32::from(AF_INET6) {
-        if v6[0] == 0 && v6[1] == 0 && v6[2] == MAPPED {
-            key.words[0] = v6[3];
+        if from6[0] == 0 && from6[1] == 0 && from6[2] == MAPPED {
+            (key.from[0], key.to[0]) = (from6[3], to6[3]);
         } else {
-            key.words = v6;
-            key.family = u32::from(AF_INET6);
+            (key.from, key.to, key.family) = (from6, to6, AF_INET6);
         }
     }
     if netns_known() {
@@ -68,9 +69,21 @@ fn owner(ctx: &SockoptContext) -> Option<&'static Owner> {
     // SAFETY: the value lives as long as the map. Were it evicted and reused while it is copied, the
     // answer would be mixed: that takes as many connects as the table has places, within nanoseconds.
     let filed = unsafe { OWNERS.get(&key) }?;
-    // SAFETY: a helper without pointers.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    (filed.ended_ns == 0 || now.wrapping_sub(filed.ended_ns) < KEPT_NS).then_some(&filed.owner)
+    // A connection that its program has reset has given up its port, and can be accepted all the same.
+    (to_port == 0 || to_port == filed.to_port).then_some(&filed.owner)
+}
+
+/// The sequence number of the first byte that the peer sent, or would send. Its FIN counts among what was received, its
+/// SYN does not.
+#[inline(always)]
+fn first_byte(sk: *mut bpf_sock) -> Option<u32> {
+    // SAFETY: the context's own socket, which is not null.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    let (next, received) = (load!((*tcp).rcv_nxt), load!((*tcp).bytes_received));
+    Some(next.wrapping_sub(received as u32))
 }
 
 /// Says that `length` bytes are the answer, and that there is no error.

@@ -47,25 +47,63 @@ impl Listeners {
 /// When the namespace cannot be entered, the mark not be set, or the port is taken.
 pub fn in_namespace(netns: Option<BorrowedFd<'_>>, mark: NonZeroU32, port: u16) -> Result<Listeners, Error> {
     match netns {
-        Some(netns) => within(netns, || pair(mark, port)),
+        Some(netns) => within(Some(netns), || pair(mark, port)),
         None => pair(mark, port),
     }
 }
 
-/// Opens a TCP socket in a network namespace, to connect with from wherever the descriptor goes. It does not block.
-///
-/// # Errors
-/// When the namespace cannot be entered, or has no such family.
-pub fn socket_in(netns: BorrowedFd<'_>, family: AddressFamily) -> Result<OwnedFd, Error> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    within(netns, || socket_with(family, SocketType::STREAM, flags, None).map_err(|e| failed("opening a socket", e)))
+/// On whose behalf a socket is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
 }
 
-/// Does something in a network namespace. A thread's namespace cannot be relied on to be changed back; so the thread is
-/// thrown away.
-fn within<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+/// Opens a TCP socket in a network namespace (`None`: ours), to connect with from wherever the descriptor goes. It does not
+/// block. Opened as a user (`None`: as ours), it is that user's to routing rules and filters (`ip rule uidrange`,
+/// `-m owner`, `meta skuid`), whoever uses it.
+///
+/// Another user needs `CAP_SETUID` and `CAP_SETGID`.
+///
+/// # Errors
+/// When the namespace cannot be entered, or has no such family, or the process may not act as that user.
+pub fn socket_in(netns: Option<BorrowedFd<'_>>, family: AddressFamily, user: Option<User>) -> Result<OwnedFd, Error> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let open = || socket_with(family, SocketType::STREAM, flags, None).map_err(|e| failed("opening a socket", e));
+    let open = || match user {
+        Some(user) => act_as(user).and_then(|()| open()),
+        None => open(),
+    };
+    match (netns, user) {
+        (None, None) => open(),
+        _ => within(netns, open),
+    }
+}
+
+/// Makes this thread act as a user, for good. Only the effective user changes, so that the thread stays out of reach of
+/// that user's signals (kill(2)) and debuggers.
+fn act_as(user: User) -> Result<(), Error> {
+    const KEPT: libc::uid_t = libc::uid_t::MAX;
+    // Not libc's functions of these names, which change every thread of the process.
+    // SAFETY: system calls without pointers.
+    let status = unsafe { libc::syscall(libc::SYS_setresgid, KEPT, user.gid, KEPT) };
+    if status != 0 {
+        return Err(failed("acting as a group", io::Error::last_os_error()));
+    }
+    // SAFETY: as above.
+    let status = unsafe { libc::syscall(libc::SYS_setresuid, KEPT, user.uid, KEPT) };
+    if status == 0 { Ok(()) } else { Err(failed("acting as a user", io::Error::last_os_error())) }
+}
+
+/// Does something in a network namespace, on a thread of its own, which is thrown away: what a thread became cannot be
+/// relied on to be changed back.
+fn within<T: Send>(netns: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     let entered = || {
-        move_into_link_name_space(netns, Some(LinkNameSpaceType::Network)).map_err(|e| failed("entering the namespace", e))?;
+        if let Some(netns) = netns {
+            move_into_link_name_space(netns, Some(LinkNameSpaceType::Network)).map_err(|e| failed("entering the namespace", e))?;
+        }
         work()
     };
     thread::scope(|scope| {

@@ -102,10 +102,13 @@ impl Loader {
             .all(|kind| is_helper_supported(kind, BpfHelper::BPF_FUNC_get_netns_cookie).unwrap_or(false));
         let namespaces = if known { Namespaces::Known } else { Namespaces::Unknown };
         let netns_known = u32::from(known);
+        let retval = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval).unwrap_or(false);
+        let retval_known = u32::from(retval);
         let bpf = EbpfLoader::new()
             // Nothing of ours is relocated against the kernel's types.
             .btf(None)
             .override_global("NETNS_KNOWN", &netns_known, true)
+            .override_global("RETVAL_KNOWN", &retval_known, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("FLOWS", options.flows.max(1))
             .map_max_entries("OWNERS", options.owners.max(1))

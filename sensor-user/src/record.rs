@@ -23,6 +23,10 @@ pub enum Decision {
     QuicRefused,
     /// Let go direct in a scope that redirects, as the proxy does not dial such addresses.
     Exempt,
+    /// Let go direct to a loopback address where nobody listens.
+    Nobody,
+    /// Refused, as the proxy could not connect to that address a moment ago.
+    FailedLately,
 }
 
 /// `connect()` was called, or a datagram was refused.
@@ -143,6 +147,8 @@ impl Connect {
             decision::FAIL_CLOSED => Decision::FailClosed(reason()?),
             decision::QUIC_REFUSED => Decision::QuicRefused,
             decision::EXEMPT => Decision::Exempt,
+            decision::NOBODY => Decision::Nobody,
+            decision::FAILED_LATELY => Decision::FailedLately,
             _ => return Err(Malformed::Field("decision")),
         };
         Ok(Self { owner: Owner::new(&raw.owner).ok_or(Malformed::Field("original"))?, decision })

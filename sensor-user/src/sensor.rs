@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::sys::{Stats, enable_stats};
-use gnomon_sensor_abi::{Config, Program};
+use gnomon_sensor_abi::{Config, FailedKey, Program};
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::attach::{Hook, hook, to_cgroup};
+use crate::failed::Failed;
 use crate::scope::Scopes;
 use crate::{Counters, Error, Execs};
 
@@ -23,10 +26,11 @@ pub enum Table {
     Events,
     Heartbeat,
     Execs,
+    Failed,
 }
 
 impl Table {
-    const ALL: [Self; 6] = [Self::Config, Self::Scopes, Self::Tallies, Self::Events, Self::Heartbeat, Self::Execs];
+    const ALL: [Self; 7] = [Self::Config, Self::Scopes, Self::Tallies, Self::Events, Self::Heartbeat, Self::Execs, Self::Failed];
 
     /// Its name in the object.
     pub const fn name(self) -> &'static str {
@@ -37,6 +41,7 @@ impl Table {
             Self::Events => "EVENTS",
             Self::Heartbeat => "HEARTBEAT",
             Self::Execs => "EXECS",
+            Self::Failed => "FAILED",
         }
     }
 }
@@ -125,7 +130,7 @@ impl Sensor {
     /// # Errors
     /// When the object is not ours.
     pub fn scopes(&mut self) -> Result<Scopes, Error> {
-        let scopes = HashMap::try_from(Map::HashMap(self.data(Table::Scopes)?)).map_err(failed(Table::Scopes))?;
+        let scopes = HashMap::try_from(Map::HashMap(self.data(Table::Scopes)?)).map_err(failed_on(Table::Scopes))?;
         Ok(Scopes { scopes, config: self.config()? })
     }
 
@@ -134,7 +139,7 @@ impl Sensor {
     /// # Errors
     /// What the kernel says.
     pub fn set_port(&mut self, port: u16) -> Result<(), Error> {
-        let mut config = self.config()?.get(&0, 0).map_err(failed(Table::Config))?;
+        let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
         config.port = port;
         self.configure(config)
     }
@@ -145,13 +150,29 @@ impl Sensor {
     /// # Errors
     /// What the kernel says.
     pub fn set_explicit_port(&mut self, port: u16) -> Result<(), Error> {
-        let mut config = self.config()?.get(&0, 0).map_err(failed(Table::Config))?;
+        let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
         config.explicit_port = port;
         self.configure(config)
     }
 
+    /// Has connections of a user to an address refused for a while, as nobody could be reached there: `connect()` fails with
+    /// `ECONNREFUSED` (before Linux 5.18 `EPERM`), so that the program tries its next address. Only where they would be
+    /// redirected. At most 4,096 addresses; the oldest make way.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn refuse_for(&mut self, failed: Failed, time: Duration) -> Result<(), Error> {
+        let now = clock_gettime(ClockId::Monotonic);
+        // Not negative since boot.
+        let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
+        let until = u64::try_from((now + time).as_nanos()).unwrap_or(u64::MAX);
+        let mut table: HashMap<_, FailedKey, u64> =
+            HashMap::try_from(Map::LruHashMap(self.data(Table::Failed)?)).map_err(failed_on(Table::Failed))?;
+        table.insert(failed.raw(), until, 0).map_err(failed_on(Table::Failed))
+    }
+
     pub(crate) fn configure(&mut self, config: Config) -> Result<(), Error> {
-        self.config()?.set(0, config, 0).map_err(failed(Table::Config))
+        self.config()?.set(0, config, 0).map_err(failed_on(Table::Config))
     }
 
     /// What was counted so far.
@@ -159,7 +180,7 @@ impl Sensor {
     /// # Errors
     /// What the kernel says.
     pub fn counters(&self) -> Result<Counters, Error> {
-        Counters::read(&PerCpuArray::try_from(Map::PerCpuArray(self.data(Table::Tallies)?)).map_err(failed(Table::Tallies))?)
+        Counters::read(&PerCpuArray::try_from(Map::PerCpuArray(self.data(Table::Tallies)?)).map_err(failed_on(Table::Tallies))?)
     }
 
     /// How often the kernel itself did not run a program because it was already running (`recursion_misses`, Linux 5.12);
@@ -266,11 +287,11 @@ impl Sensor {
     }
 
     fn config(&self) -> Result<Array<MapData, Config>, Error> {
-        Array::try_from(Map::Array(self.data(Table::Config)?)).map_err(failed(Table::Config))
+        Array::try_from(Map::Array(self.data(Table::Config)?)).map_err(failed_on(Table::Config))
     }
 
     fn data(&self, table: Table) -> Result<MapData, Error> {
-        MapData::from_fd(self.descriptor(table)?).map_err(failed(table))
+        MapData::from_fd(self.descriptor(table)?).map_err(failed_on(table))
     }
 
     fn descriptor(&self, table: Table) -> Result<OwnedFd, Error> {
@@ -279,6 +300,6 @@ impl Sensor {
     }
 }
 
-fn failed(table: Table) -> impl FnOnce(aya::maps::MapError) -> Error {
+fn failed_on(table: Table) -> impl FnOnce(aya::maps::MapError) -> Error {
     move |source| Error::Map { name: table.name(), source }
 }

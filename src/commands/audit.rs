@@ -46,7 +46,7 @@ pub struct Show {
     /// Only to this server
     #[arg(long, value_name = "ID")]
     server: Option<String>,
-    /// Only of this kind: call, list, request, login, login_refused, session_start, session_end, change, approval, lost
+    /// Only of this kind: call, start, list, request, login, login_refused, session_start, session_end, change, approval, lost
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Only of this execution of Code Mode, with the calls that it made

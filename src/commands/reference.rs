@@ -1,13 +1,15 @@
 //! `gnomon reference`: the reference pages, generated from the code so that they cannot drift.
 
-use crate::{config::keys, options::RuleFlags, rule_files};
+use crate::{auditing::AuditCounters, config::keys, descriptors::UpstreamMetrics, options::RuleFlags, rule_files};
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
+use gnomon_codemode::{Limits, SandboxConfig};
 use gnomon_confine::Layer;
 use gnomon_export::ExportMetrics;
-use gnomon_intercept::Metrics;
+use gnomon_http::UpstreamBudget;
 use gnomon_ledger::LedgerCounts;
-use gnomon_portal::upstream::ServerLayers;
+use gnomon_portal::{CodeModeWorks, LeftOutMetric, upstream::ServerLayers};
+use gnomon_record::Metrics;
 use gnomon_watch::WatchMetrics;
 use std::{
     fmt::Write as _,
@@ -64,10 +66,14 @@ fn metrics() -> Result<String> {
     let rules = rule_files::load(&config.rules)?;
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
     WatchMetrics::register(metrics.registry())?;
+    LeftOutMetric::register(metrics.registry())?.show("files");
     ServerLayers::register(metrics.registry())?.tell("files", &[Layer::Files], &[]);
+    UpstreamMetrics::register(UpstreamBudget::unbounded(), metrics.registry())?;
     let exports = ExportMetrics::register(metrics.registry())?;
     exports.show("otlp");
     exports.show("syslog");
+    AuditCounters::register(metrics.registry())?;
+    CodeModeWorks::new(SandboxConfig::new("/proc/self/exe", [""]), Limits::default(), metrics.registry())?.show();
     let text = metrics.render(&LedgerCounts::default());
     let mut page = String::from(
         "# Metrics\n\n\
@@ -108,5 +114,48 @@ fn describe(command: &mut clap::Command, name: &str, page: &mut String) {
     for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
         let name = format!("{name} {}", sub.get_name());
         describe(sub, &name, page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    /// What a literal in the code registers: `"gnomon_..."` as the first argument of whatever makes a metric.
+    fn registered(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                if !["tests", "target"].iter().any(|skipped| path.ends_with(skipped)) {
+                    registered(&path, found);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                for (at, _) in code.match_indices("\"gnomon_") {
+                    let called = code[..at].trim_end().strip_suffix('(').is_some_and(|before| {
+                        let word = before.rsplit(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).next().unwrap_or_default();
+                        word.ends_with("::new") || ["counter", "gauge", "metric", "histogram"].contains(&word)
+                    });
+                    if called {
+                        found.insert(code[at + 1..].split('"').next().unwrap_or_default().to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_that_any_part_registers_is_on_the_page() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut found = BTreeSet::new();
+        for folder in ["src", "proxy", "ledger", "rules", "sensor-user"] {
+            registered(&root.join(folder), &mut found);
+        }
+        assert!(found.len() > 30 && found.contains("gnomon_audit_records_total"), "the search finds too little: {found:?}");
+        let page = metrics().unwrap();
+        let missing: Vec<_> = found.iter().filter(|name| !page.contains(&format!("| `{name}` |"))).collect();
+        assert!(missing.is_empty(), "served live and not on docs/reference/metrics.md: {missing:?}");
     }
 }

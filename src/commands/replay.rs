@@ -15,8 +15,8 @@ use anyhow::Result;
 use clap::Args;
 use gnomon_engine::Lint;
 use gnomon_inspect::{HostPatterns, Inspector};
-use gnomon_intercept::Finisher;
 use gnomon_observe::{Field, Lookup, Observation};
+use gnomon_record::Finisher;
 use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,

@@ -11,6 +11,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_confine::Digest;
+use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
 use gnomon_openapi::{Base, Imported, MAX_BYTES, Options, Placement, import};
 use gnomon_portal::{Fetcher, catalogue::Listed, upstream::Selection};
 use http::Uri;
@@ -124,7 +125,9 @@ impl Add {
                     let next = "fetch the document yourself, look at it, and name the file";
                     return Err(Complaint::usage("documents are fetched from https:// URLs without credentials only").next(next).into());
                 }
-                let fetched = Fetcher::new(portals::pools(config)?).document(&self.openapi, MAX_BYTES).await;
+                let fetched = Fetcher::new(portals::pools(config, UpstreamBudget::unbounded(), MAX_LOOKUPS)?)
+                    .document(&self.openapi, MAX_BYTES)
+                    .await;
                 fetched.map_err(|error| Complaint::input(format!("cannot fetch {}: {error}", self.openapi)))?.to_vec()
             }
         };

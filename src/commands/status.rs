@@ -36,7 +36,7 @@ pub struct Status {
 
 /// What is recorded, and what never is: the same on every machine, and tested elsewhere.
 const KEPT: &str = "who called which MCP server and tool, when, from which program; which programs connect to known hosts";
-const NEVER: &str = "bodies, arguments of tools, answers, passwords, tokens, cookies, queries of URLs";
+const NEVER: &str = "bodies, arguments of tools and answers (unless a portal records them in its audit), passwords, tokens, cookies, queries of requests' URLs";
 
 /// What holds of the kill switch.
 enum KillSwitch {

@@ -9,13 +9,14 @@ use crate::{
     complaint::Complaint,
     line::clean,
     rule_files::RuleText,
-    scaffold::{Exception, NARROW},
+    scaffold::{Exception, NARROW, Named},
     stored::{self, Event},
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use gnomon_engine::{Lint, Origin, Source};
+use gnomon_engine::{Lint, Origin, RuleSet, Source};
 use gnomon_ledger::{Verdict, VerdictKind};
+use gnomon_observe::Class;
 use std::{
     fs,
     io::{self, Write},
@@ -42,6 +43,9 @@ pub struct Triage {
     /// Who answers for it [default: whoever runs this]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
+    /// Silence this rule too, which matched the same call: its id, or how that begins; `class` for all of the event's class
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    also: Vec<String>,
     /// Leave these out of what must be the same (user.name, server.address, gen_ai.tool.name)
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     wider: Vec<String>,
@@ -49,7 +53,7 @@ pub struct Triage {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Judged {
-    /// No finding: the rules that matched make an exception of it
+    /// No finding: the rule that decided makes an exception of it
     Benign,
     /// A finding: noted beside the event
     Confirmed,
@@ -62,6 +66,9 @@ impl Triage {
         let owner = self.owner.clone().unwrap_or_else(whoever);
         let written = match self.verdict {
             Judged::Benign => Some(self.except(&event, &owner)?),
+            Judged::Confirmed if !self.also.is_empty() => {
+                return Err(Complaint::usage("--also is for what is benign").into());
+            }
             Judged::Confirmed => None,
         };
         let id = stored::text(&event, "event.id").unwrap_or_default();
@@ -74,18 +81,24 @@ impl Triage {
             owner,
             reason: self.reason.clone(),
             until: self.until.clone(),
-            file: written.as_ref().map(|path| path.display().to_string()),
+            file: written.as_ref().map(|written| written.path.display().to_string()),
         };
         verdict.note(&ledger)?;
         let mut out = io::stdout().lock();
         match written {
-            Some(path) => {
+            Some(Written { path, silenced }) => {
                 writeln!(out, "{} written: a running gnomon takes it up within seconds", path.display())?;
                 writeln!(
                     out,
                     "what it excepts: {}",
                     self.fields(&event)?.iter().map(|field| shown(&event, field)).collect::<Vec<_>>().join(", ")
                 )?;
+                writeln!(out, "which of it is silenced:")?;
+                silenced.rules.iter().try_for_each(|rule| writeln!(out, "  {rule}"))?;
+                if !silenced.stay.is_empty() {
+                    writeln!(out, "what matched as well, and goes on being told (--also ID silences it too):")?;
+                    silenced.stay.iter().try_for_each(|rule| writeln!(out, "  {rule}"))?;
+                }
                 writeln!(
                     out,
                     "until {}; see it with `gnomon rules list --filters`, end it by deleting the file",
@@ -112,14 +125,45 @@ impl Triage {
         Ok(fields)
     }
 
-    fn except(&self, event: &Event, owner: &str) -> Result<PathBuf> {
+    /// Which rules the exception is for. The event stands for one finding: the rule that decided, and with a rule of class `mcp`,
+    /// which says that MCP is spoken there, the weaker signs of the same. What else the call was found to be is told on.
+    fn silenced(&self, event: &Event, rules: &RuleSet) -> Result<Silenced, Complaint> {
+        let (decided, others) = matched(event)?;
+        let (deciding, class) = (rules.find(&decided), stored::text(event, "gnomon.detection.class").unwrap_or_default());
+        let named = |id: String| {
+            let loaded = rules.find(&id).map(|rule| rule.title.to_string());
+            Named { title: loaded.or_else(|| stored::text(event, "rule.name").filter(|_| id == decided)), id }
+        };
+        let all = self.also.iter().any(|also| also == CLASS);
+        let mut asked: Vec<&String> = self.also.iter().filter(|also| *also != CLASS).collect();
+        let mut silenced = Silenced { rules: vec![named(decided.clone())], stay: Vec::new() };
+        for id in others {
+            let loaded = rules.find(&id);
+            let same = loaded.is_some_and(|rule| rule.class.as_str() == class);
+            let weaker = loaded.zip(deciding).is_some_and(|(rule, deciding)| rule.level <= deciding.level);
+            let named_here = asked.iter().position(|asked| asked.len() >= 4 && id.starts_with(&asked.to_ascii_lowercase()));
+            let taken =
+                named_here.map(|place| asked.swap_remove(place)).is_some() || same && (all || class == Class::Mcp.as_str() && weaker);
+            if taken { silenced.rules.push(named(id)) } else { silenced.stay.push(named(id)) }
+        }
+        match asked.first() {
+            None => Ok(silenced),
+            Some(unknown) => Err(Complaint::usage(format!("`{unknown}` is none of the other rules that matched this event"))
+                .next(format!("gnomon events show {} names them", stored::text(event, "event.id").unwrap_or_default()))),
+        }
+    }
+
+    fn except(&self, event: &Event, owner: &str) -> Result<Written> {
         let config = self.chosen.settle()?;
-        let (fields, rules) = (self.fields(event)?, matched(event)?);
+        let fields = self.fields(event)?;
+        let mut read = RuleText::of(&config.rules)?;
+        let silenced = self.silenced(event, &read.compile(Lint::Skip)?)?;
         let Some(folder) = config.rules.triage_dir() else {
             return Err(Complaint::usage("there is no folder for exceptions").next("name one as rules.triage in the configuration").into());
         };
         let until = self.until.as_deref();
-        let exception = Exception { event, fields: &fields, rules: &rules, owner: Some(owner), reason: Some(&self.reason), until };
+        let Silenced { rules, stay } = &silenced;
+        let exception = Exception { event, fields: &fields, rules, stay, owner: Some(owner), reason: Some(&self.reason), until };
         let id: String =
             stored::text(event, "event.id").unwrap_or_default().chars().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect();
         let path = folder.join(format!("mf_triage_{id}.yml"));
@@ -128,7 +172,6 @@ impl Triage {
         }
         let text = exception.text();
         // Bad rules would keep the exception from acting, so all are compiled with it before it is written.
-        let mut read = RuleText::of(&config.rules)?;
         read.sources.push(Source { name: path.display().to_string(), text: text.clone(), origin: Origin::Admin });
         let set = read.compile(Lint::Skip)?;
         let acts = set
@@ -139,8 +182,24 @@ impl Triage {
             return Err(Complaint::usage("the exception would do nothing: its time is over, or none of its rules is loaded").into());
         }
         write(&path, &text)?;
-        Ok(path)
+        Ok(Written { path, silenced })
     }
+}
+
+/// Of `--also`: all rules of the event's class that matched.
+const CLASS: &str = "class";
+
+/// The rules that matched an event.
+struct Silenced {
+    /// Those that an exception is for; the one that decided comes first.
+    rules: Vec<Named>,
+    stay: Vec<Named>,
+}
+
+/// An exception that was written.
+struct Written {
+    path: PathBuf,
+    silenced: Silenced,
 }
 
 /// Whole or not at all, and for the serving process to read, which may be another user.

@@ -79,7 +79,7 @@ pub const KEYS: &[Key] = &[
         Shape::Texts,
         "none",
         "['mcp.example:443:127.0.0.1:8444']",
-        "`HOST:PORT:ADDR[:PORT]`: dial this address instead of resolving the name, as curl's `--resolve`.",
+        "`HOST:PORT:ADDR[:PORT]`: dial this address instead of resolving the name, as curl's `--resolve`; several for one host and port are all its addresses, in this order.",
     ),
     key(
         "proxy.users[].name",
@@ -107,14 +107,14 @@ pub const KEYS: &[Key] = &[
         Shape::Number(1, 1 << 20),
         "4096",
         "4096",
-        "Most client connections at a time; further ones wait in the system's queue.",
+        "Most client connections at a time, tunnels and WebSockets to their end. A further one takes the place of the oldest that has said nothing (`silent` in `gnomon_flows_total`); where all have spoken it waits. Lowered to what the limit of open files leaves room for.",
     ),
     key(
         "proxy.max_connections_per_user",
         Shape::Number(1, 1 << 20),
         "1024",
         "1024",
-        "Most connections of one user (uid) at a time, redirected or to the proxy itself as far as the sensor knows the user, so that the programs of one leave room for others; further ones are reset and counted as `over_share` in `gnomon_flows_total`. Unless it is set, a quarter of `proxy.max_connections`.",
+        "Most connections of one user at a time, redirected or to the proxy itself, so that the programs of one leave room for others: by uid as far as the sensor knows it, else by the name that `proxy.users` authenticates. Further ones wait up to two seconds and are then reset, or answered 429 where they gave a name, and counted as `over_share` in `gnomon_flows_total`; from scopes that only intercept they pass unread, counted as `beyond_share`. Unless it is set, a quarter of `proxy.max_connections`.",
     ),
     key(
         "sensor.scopes[].name",
@@ -541,7 +541,7 @@ pub const KEYS: &[Key] = &[
         Shape::Number(1, 10_000_000),
         "100000",
         "100000",
-        "Most sessions of clients; beyond it the one that was not used for the longest time ends.",
+        "Most sessions of clients; beyond it the oldest end of the caller who has the most.",
     ),
     key("portals[].sessions.idle_seconds", Shape::Number(1, 30 * 86_400), "86400", "86400", "How long an unused session is kept, seconds."),
     key("portals[].max_request_bytes", Shape::Number(1024, 64 << 20), "4194304", "4194304", "Most bytes of a request."),
@@ -550,7 +550,7 @@ pub const KEYS: &[Key] = &[
         Shape::Number(1, 1 << 20),
         "4096",
         "4096",
-        "Most client connections at a time; further ones wait in the system's queue.",
+        "Most client connections at a time. A further one takes the place of the one that has been without a request for the longest time, of the address that has most of these; where all have requests under way it waits. One source address other than 127.0.0.1 and ::1 has at most three quarters.",
     ),
     key(
         "audit.checkpoints",
@@ -568,10 +568,10 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "audit.writes",
-        Shape::Word(&["soon", "before_answer"]),
+        Shape::Word(&["soon", "before_answer", "before_call"]),
         "soon",
         "soon",
-        "`soon`: records are durable a fifth of a second after the answer. `before_answer`: an answer is given once its record is durable, or withheld.",
+        "`soon`: records are durable a fifth of a second after the answer. `before_answer`: an answer is given once its record is durable, or withheld. `before_call`: as well as that, a call leaves for its server once a record of its beginning is durable, or not at all.",
     ),
     key("audit.days", Shape::Number(1, 36_500), "365", "365", "How long records are kept, days."),
     key(

@@ -313,8 +313,9 @@ impl Config {
     }
 
     /// Most connections of one user.
-    pub fn max_connections_per_user(&self) -> usize {
-        self.proxy.max_connections_per_user.unwrap_or((self.proxy.max_connections / 4).max(1))
+    pub fn max_connections_per_user(&self, most: usize) -> usize {
+        let all = self.proxy.max_connections.min(most);
+        self.proxy.max_connections_per_user.unwrap_or((all / 4).max(1)).min(all)
     }
 
     /// The servers that the organisation allows: those it names, and those that portals offer, and the portals.
@@ -357,7 +358,8 @@ fn complaint(path: &Path, wrong: &[Wrong]) -> Complaint {
 }
 
 /// The words of `audit.writes`.
-const DURABILITIES: &[(&str, Durability)] = &[("soon", Durability::Soon), ("before_answer", Durability::BeforeAnswer)];
+const DURABILITIES: &[(&str, Durability)] =
+    &[("soon", Durability::Soon), ("before_answer", Durability::BeforeAnswer), ("before_call", Durability::BeforeCall)];
 
 /// The words of `rules.mode`.
 pub const ENFORCEMENTS: &[&str] = &["enforce", "shadow"];

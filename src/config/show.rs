@@ -23,7 +23,7 @@ impl Config {
                 "users": users.collect::<Vec<_>>(),
                 "window_bytes": self.proxy.window_bytes,
                 "max_connections": self.proxy.max_connections,
-                "max_connections_per_user": self.max_connections_per_user(),
+                "max_connections_per_user": self.max_connections_per_user(usize::MAX),
             },
             "sanctioned": self.sanctioned,
             "rules": {
@@ -77,6 +77,7 @@ impl Config {
                 "writes": match self.audit.durability {
                     Durability::Soon => "soon",
                     Durability::BeforeAnswer => "before_answer",
+                    Durability::BeforeCall => "before_call",
                 },
                 "days": self.audit.days,
                 "max_gib": self.audit.max_gib,

@@ -2,7 +2,7 @@
 
 use super::say;
 use crate::complaint::Complaint;
-use gnomon_host::trust::{Bundle, already_named, merge, read_certificates, system_bundle, variables};
+use gnomon_host::trust::{Bundle, JAVA_OPTIONS, already_named, java_options, merge, read_certificates, system_bundle, variables};
 use sha2::{Digest as _, Sha256};
 use std::{
     env,
@@ -20,10 +20,10 @@ type Variables = Vec<(&'static str, OsString)>;
 pub fn bundled(bundle: &Path, home: Option<&Path>) -> Result<Variables, Complaint> {
     let existing = already_trusted(bundle);
     if existing.is_empty() {
-        return Ok(variables(bundle));
+        return Ok(of(bundle));
     }
     let all = read_certificates(bundle).map_err(Complaint::own)?;
-    Ok(variables(&write(&merge(&all, &existing, &[]), home)?))
+    Ok(of(&write(&merge(&all, &existing, &[]), home)?))
 }
 
 /// The variables for our authority alone, beside the system's roots and what the environment names.
@@ -33,7 +33,15 @@ pub fn beside_the_system(authority: &Path, home: Option<&Path>) -> Result<Variab
         Some(path) => read_certificates(&path).map_err(Complaint::own)?,
         None => Vec::new(),
     };
-    Ok(variables(&write(&merge(&roots, &already_trusted(authority), &ours), home)?))
+    Ok(of(&write(&merge(&roots, &already_trusted(authority), &ours), home)?))
+}
+
+/// The variables for a bundle, and for the store of Java beside it.
+fn of(bundle: &Path) -> Variables {
+    let store = bundle.with_extension("jks");
+    // An older gnomon makes none.
+    let java = store.exists().then(|| java_options(&store, env::var_os(JAVA_OPTIONS).as_deref())).flatten();
+    variables(bundle).into_iter().chain(java.map(|options| (JAVA_OPTIONS, options))).collect()
 }
 
 /// A bundle that is only open to us, as a file.
@@ -57,7 +65,8 @@ fn write(bundle: &Bundle, home: Option<&Path>) -> Result<PathBuf, Complaint> {
     let digest: String = Sha256::digest(&bundle.pem).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let mut reason = io::Error::from(io::ErrorKind::NotFound);
     for folder in folders(home) {
-        match write_in(&folder, &format!("ca-{digest}.pem"), bundle.pem.as_bytes()) {
+        let java = write_in(&folder, &format!("ca-{digest}.jks"), &bundle.java);
+        match java.and_then(|_| write_in(&folder, &format!("ca-{digest}.pem"), bundle.pem.as_bytes())) {
             Ok(path) => return Ok(path),
             Err(error) => reason = error,
         }
@@ -77,7 +86,7 @@ fn folders(home: Option<&Path>) -> Vec<PathBuf> {
     cache.map(|cache| cache.join("gnomon")).into_iter().chain([temporary]).collect()
 }
 
-fn write_in(folder: &Path, name: &str, pem: &[u8]) -> io::Result<PathBuf> {
+fn write_in(folder: &Path, name: &str, content: &[u8]) -> io::Result<PathBuf> {
     match DirBuilder::new().recursive(true).mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -88,12 +97,12 @@ fn write_in(folder: &Path, name: &str, pem: &[u8]) -> io::Result<PathBuf> {
         return Err(io::Error::other(format!("{} is not this user's alone", folder.display())));
     }
     let path = folder.join(name);
-    if fs::read(&path).is_ok_and(|there| there == pem) {
+    if fs::read(&path).is_ok_and(|there| there == content) {
         return Ok(path);
     }
     let new = folder.join(format!("{name}.{}", std::process::id()));
     let written =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut file| file.write_all(pem));
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut file| file.write_all(content));
     match written.and_then(|()| fs::rename(&new, &path)) {
         Ok(()) => Ok(path),
         Err(error) => {

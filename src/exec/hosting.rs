@@ -30,8 +30,12 @@ use std::{
 const READY: Duration = Duration::from_secs(15);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often a scope is looked at where the kernel does not say that it has changed.
-const LOOK_AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// How often a scope is looked at where the kernel does not say that it has changed, and whether its gnomon lives.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A gnomon that ran for so long was in order; one that ended sooner is started again more and more slowly.
+const IN_ORDER: Duration = Duration::from_secs(60);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What the host says when it can be joined.
 const YES: u8 = b'y';
 
@@ -126,19 +130,43 @@ pub fn host(host: &Host) -> Result<()> {
 fn serve(host: &Host, line: &mut UnixStream) -> Result<()> {
     let socket = host.folder.join("exec.sock");
     let log = File::options().read(true).write(true).create_new(true).open(host.folder.join("log")).context("making the log")?;
-    let mut gnomon = itself(&host.own)
-        .args(["--exec-socket".into(), OsString::from(&socket)])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log.try_clone()?)
-        .spawn()
-        .context("starting gnomon")?;
-    let over = until_it_is_over(&mut gnomon, &socket, &log, line);
+    let begin = || {
+        itself(&host.own)
+            .args(["--exec-socket".into(), OsString::from(&socket)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.try_clone()?)
+            .spawn()
+    };
+    let mut gnomon = begin().context("starting gnomon")?;
+    let over = match until_joined(&mut gnomon, &socket, &log, line) {
+        // Its program runs on, whatever becomes of gnomon, so gnomon is started again: it takes the scope over.
+        Ok(Some(cgroup)) => keep(&mut gnomon, begin, &cgroup),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
     stop(&mut gnomon);
     over
 }
 
-fn until_it_is_over(gnomon: &mut Child, socket: &Path, log: &File, line: &mut UnixStream) -> Result<()> {
+/// Keeps a gnomon as long as something runs in a cgroup.
+fn keep(gnomon: &mut Child, begin: impl Fn() -> io::Result<Child>, cgroup: &str) -> Result<()> {
+    let (mut pause, mut since) = (LOOK_AGAIN, Instant::now());
+    wait_for(cgroup, || {
+        if !matches!(gnomon.try_wait(), Ok(Some(_))) || since.elapsed() < pause {
+            return;
+        }
+        pause = if since.elapsed() > IN_ORDER { LOOK_AGAIN } else { (pause * 2).min(LONGEST_PAUSE) };
+        since = Instant::now();
+        // Where it does not start there is nobody to tell, and it is tried again.
+        if let Ok(again) = begin() {
+            *gnomon = again;
+        }
+    })
+}
+
+/// The program's cgroup, once it is in it. `None` if there is to be no program.
+fn until_joined(gnomon: &mut Child, socket: &Path, log: &File, line: &mut UnixStream) -> Result<Option<String>> {
     let start = Instant::now();
     while ExecEnd::connect(socket, LOOK).is_err() {
         let text = text_of(log);
@@ -154,15 +182,12 @@ fn until_it_is_over(gnomon: &mut Child, socket: &Path, log: &File, line: &mut Un
     rustix::stdio::dup2_stderr(File::options().write(true).open("/dev/null")?)?;
     let mut cgroup = String::new();
     BufReader::new(line).take(64 << 10).read_line(&mut cgroup)?;
-    match cgroup.strip_suffix('\n') {
-        Some(cgroup) => wait_for(cgroup),
-        // Whoever wanted to become the program did not.
-        None => Ok(()),
-    }
+    // None: whoever wanted to become the program did not.
+    Ok(cgroup.strip_suffix('\n').map(str::to_owned))
 }
 
-/// Waits until nothing runs in a cgroup.
-fn wait_for(cgroup: &str) -> Result<()> {
+/// Waits until nothing runs in a cgroup, and does something each second until then.
+fn wait_for(cgroup: &str, mut meanwhile: impl FnMut()) -> Result<()> {
     let events = match Hierarchy::find()?.at(cgroup) {
         Ok(cgroup) => openat(cgroup.directory(), "cgroup.events", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()),
         // It was short.
@@ -178,7 +203,8 @@ fn wait_for(cgroup: &str) -> Result<()> {
             return Ok(());
         }
         let fd = events.as_fd();
-        let _ = poll(&mut [PollFd::new(&fd, PollFlags::PRI)], Some(&LOOK_AGAIN));
+        let _ = poll(&mut [PollFd::new(&fd, PollFlags::PRI)], Timespec::try_from(LOOK_AGAIN).ok().as_ref());
+        meanwhile();
     }
 }
 

@@ -18,8 +18,8 @@ pub use summary::Summary;
 use crate::complaint::Complaint;
 use anyhow::Result;
 use gnomon_inspect::{HostPatterns, Inspector, Sighting};
-use gnomon_intercept::Finisher;
 use gnomon_observe::{Field, Observation};
+use gnomon_record::Finisher;
 use metered::Metered;
 use std::{
     fs::File,

@@ -101,7 +101,10 @@ pub struct Plan {
 /// A part cannot be started, or the state folder not be handed over.
 pub fn run(plan: &Plan) -> Result<u8> {
     let state_dir = std::path::absolute(&plan.state_dir).unwrap_or_else(|_| plan.state_dir.clone());
-    let user = user::serving(&state_dir);
+    let user = user::serving(&state_dir).ok_or_else(|| {
+        Complaint::own("there is no user gnomon, and all numbers that would do instead are taken")
+            .next("make one: useradd --system --no-create-home --shell /usr/sbin/nologin gnomon")
+    })?;
     state::hand_over(&state_dir, &user)?;
     // Before the first child, so that no signal is missed.
     let (woken, wake) = UnixStream::pair().context("making a pipe for signals")?;

@@ -1,6 +1,6 @@
 //! Becoming a user without rights, for good.
 
-use super::user::User;
+use super::user::{User, can_be_another};
 use anyhow::{Context, Result};
 use gnomon_confine::{Account, give_up, take_up, unbind};
 use rustix::thread::{CapabilitySet, capabilities};
@@ -10,18 +10,7 @@ const NEEDED: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID)
 
 /// Whether this process is root and may become somebody else: in some containers root may not.
 pub fn can_drop() -> bool {
-    rustix::process::geteuid().is_root() && capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED)) && users_are_mapped()
-}
-
-/// In a user namespace of one user there is nobody else to become.
-fn users_are_mapped() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let reach = |line: &str| {
-        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
-        let (first, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
-        first <= 65534 && first + count > 65534
-    };
-    map.lines().any(reach)
+    rustix::process::geteuid().is_root() && capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED)) && can_be_another()
 }
 
 /// Becomes the user: no capability is left in any set, and none can be had again. For the process's only thread.

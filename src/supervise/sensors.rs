@@ -16,11 +16,11 @@ use std::{
 };
 
 /// The first pause; each one after that is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A sensor that ran for so long was in order, and the pauses begin anew.
-const IN_ORDER: Duration = Duration::from_secs(60);
+const IN_ORDER: Duration = Duration::from_secs(10);
 
 /// Starts a sensor for one link, and waits for its end. While it runs, it is the one who tells a watchdog that it gets on:
 /// what inherits the environment of a service is asked as well, but for the number of the process.

@@ -1,9 +1,12 @@
 //! The state folder goes to the serving process: it alone writes there.
 
-use super::user::User;
+use super::{
+    say,
+    user::{NOBODY, User},
+};
 use crate::complaint::Complaint;
 use std::{
-    fs::{self, DirBuilder, Metadata},
+    fs::{self, DirBuilder, DirEntry, Metadata},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, lchown},
     path::Path,
@@ -12,7 +15,11 @@ use std::{
 /// What tells a state folder of ours.
 const OURS: [&str; 2] = ["ca.key", "ledger.sqlite"];
 
-/// Makes the folder if it is missing, and gives it and its files to the user if they are root's.
+/// How deep folders of the state folder are handed over.
+const DEEPEST: usize = 16;
+
+/// Makes the folder if it is missing, and gives it and its files to the user if they are root's, or nobody's: as whom gnomon
+/// served once.
 ///
 /// Nothing is given away that might not be ours: the folder must be new, or hold state of ours and be closed to others.
 ///
@@ -28,8 +35,14 @@ pub fn hand_over(state_dir: &Path, user: &User) -> Result<(), Complaint> {
         _ => {}
     }
     let folder = fs::symlink_metadata(state_dir).map_err(failed)?;
-    if folder.uid() == 0 {
+    if folder.uid() == 0 || folder.uid() == NOBODY {
         give(state_dir, &folder, user)?.map_err(failed)?;
+        if folder.uid() == NOBODY {
+            say(format_args!(
+                "the state folder {shown} was nobody's ({NOBODY}), and is {user}'s now: programs that run as nobody could read the key of the \
+                 authority, so remove ca.key and ca.pem for a new one if there are such that you do not trust"
+            ));
+        }
     } else if folder.uid() != user.uid {
         let cause = format!("the state folder {shown} belongs to user {}, and gnomon serves as {user}", folder.uid());
         return Err(Complaint::input(cause).next(format!("chown it to {}, or name another with --state-dir", user.name)));
@@ -41,24 +54,36 @@ pub fn hand_over(state_dir: &Path, user: &User) -> Result<(), Complaint> {
     }
 }
 
-/// The files first, so that the user is not among them while they change hands.
+/// The files first, so that the user is not among them while they change hands; and before that the folder is root's, so that
+/// whoever had it does not put others in their place.
 fn give(state_dir: &Path, folder: &Metadata, user: &User) -> Result<io::Result<()>, Complaint> {
-    let entries: Vec<_> = match fs::read_dir(state_dir) {
+    let owned = [0, folder.uid()];
+    let entries: Vec<_> = match lchown(state_dir, Some(0), Some(0)).and_then(|()| fs::read_dir(state_dir)) {
         Ok(entries) => entries.flatten().collect(),
         Err(error) => return Ok(Err(error)),
     };
     let ours = entries.is_empty() || entries.iter().any(|entry| OURS.iter().any(|name| entry.file_name() == *name));
     if !folder.is_dir() || !ours || folder.mode() & 0o022 != 0 {
-        let cause = format!("{} is root's and does not look like a state folder: it is not handed over", state_dir.display());
+        let _ = lchown(state_dir, Some(folder.uid()), Some(folder.gid()));
+        let cause = format!("{} is root's or nobody's and does not look like a state folder: it is not handed over", state_dir.display());
         return Err(Complaint::input(cause).next("name an empty folder, or one that does not exist, with --state-dir"));
     }
-    Ok(entries
-        .iter()
-        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+    Ok(hand(state_dir, entries, &owned, user, DEEPEST))
+}
+
+/// What is in a folder that is root's now, and then the folder itself. Folders in it change hands where they were the same
+/// nobody's; those of root's are for root.
+fn hand(folder: &Path, entries: Vec<DirEntry>, owned: &[u32], user: &User, depth: usize) -> io::Result<()> {
+    for (path, found) in entries.into_iter().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))) {
         // A second name of a file may be anywhere.
-        .filter(|(_, found)| found.is_file() && found.uid() == 0 && found.nlink() == 1)
-        .try_for_each(|(path, _)| lchown(path, Some(user.uid), Some(user.gid)))
-        .and_then(|()| lchown(state_dir, Some(user.uid), Some(user.gid))))
+        if found.is_file() && owned.contains(&found.uid()) && found.nlink() == 1 {
+            lchown(&path, Some(user.uid), Some(user.gid))?;
+        } else if found.is_dir() && found.uid() == NOBODY && owned.contains(&NOBODY) && depth > 0 {
+            lchown(&path, Some(0), Some(0))?;
+            hand(&path, fs::read_dir(&path)?.flatten().collect(), owned, user, depth - 1)?;
+        }
+    }
+    lchown(folder, Some(user.uid), Some(user.gid))
 }
 
 /// Whether a folder may be passed through.

@@ -6,6 +6,7 @@ use crate::{
     sensor_stage::{needs, until},
     support::DEADLINE,
 };
+use gnomon_testkit::has;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -162,6 +163,9 @@ fn is_there(pid: &str) -> bool {
 
 #[test]
 fn a_server_reads_what_its_command_names_and_nothing_of_gnomon() {
+    if !has("a_server_reads_what_its_command_names_and_nothing_of_gnomon", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let env = json!({"env": {"KEY": format!("file:{}", stage.path("secret").display())}});
     let gnomon = stage.start(&stage.plain(env));
@@ -190,6 +194,9 @@ fn a_server_reads_what_its_command_names_and_nothing_of_gnomon() {
 
 #[test]
 fn what_is_opened_is_open_and_what_would_open_gnomon_is_refused() {
+    if !has("what_is_opened_is_open_and_what_would_open_gnomon_is_refused", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let gnomon = stage.start(&stage.plain(json!({"read": [stage.path("served")]})));
     assert_eq!(gnomon.read(&stage.path("served/notes")), "for the server");
@@ -208,6 +215,9 @@ fn what_is_opened_is_open_and_what_would_open_gnomon_is_refused() {
 
 #[test]
 fn a_server_has_no_rights_and_reaches_no_other_process() {
+    if !has("a_server_has_no_rights_and_reaches_no_other_process", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let gnomon = stage.start(&stage.plain(json!({})));
     let status = gnomon.call("status", json!({}));
@@ -249,6 +259,9 @@ mod libc_numbers {
 
 #[test]
 fn a_server_connects_to_nobody_unless_it_may() {
+    if !has("a_server_connects_to_nobody_unless_it_may", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = json!({"host": "127.0.0.1", "port": listener.local_addr().unwrap().port()});
@@ -268,6 +281,9 @@ fn a_server_connects_to_nobody_unless_it_may() {
 
 #[test]
 fn the_very_file_that_is_pinned_is_executed_and_no_other_that_takes_its_place() {
+    if !has("the_very_file_that_is_pinned_is_executed_and_no_other_that_takes_its_place", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let script = stage.path("served/server");
     let text = fs::read_to_string(PROGRAM).unwrap();
@@ -306,6 +322,9 @@ fn the_very_file_that_is_pinned_is_executed_and_no_other_that_takes_its_place() 
 
 #[test]
 fn a_server_that_makes_processes_without_end_gets_as_many_as_it_may() {
+    if !has("a_server_that_makes_processes_without_end_gets_as_many_as_it_may", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let gnomon = stage.start(&stage.plain(json!({"limits": {"tasks": 24}})));
     let made: usize = gnomon.call("bomb", json!({})).parse().unwrap();
@@ -315,6 +334,9 @@ fn a_server_that_makes_processes_without_end_gets_as_many_as_it_may() {
 
 #[test]
 fn killing_gnomon_leaves_no_process_of_a_server_however_it_hid() {
+    if !has("killing_gnomon_leaves_no_process_of_a_server_however_it_hid", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let mut server = stage.plain(json!({}));
     server["command"].as_array_mut().unwrap().extend([json!("legacy"), json!("--stubborn")]);
@@ -331,6 +353,9 @@ fn killing_gnomon_leaves_no_process_of_a_server_however_it_hid() {
 
 #[test]
 fn stopping_gnomon_asks_a_server_to_end_and_then_ends_it() {
+    if !has("stopping_gnomon_asks_a_server_to_end_and_then_ends_it", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     let mut server = stage.plain(json!({}));
     server["command"].as_array_mut().unwrap().extend([json!("legacy"), json!("--stubborn")]);
@@ -346,6 +371,9 @@ fn stopping_gnomon_asks_a_server_to_end_and_then_ends_it() {
 
 #[test]
 fn a_state_folder_that_only_root_passes_through_keeps_no_server_from_its_own() {
+    if !has("a_state_folder_that_only_root_passes_through_keeps_no_server_from_its_own", &[PYTHON]) {
+        return;
+    }
     let stage = Stage::new();
     fs::create_dir(stage.path("closed")).unwrap();
     fs::set_permissions(stage.path("closed"), Permissions::from_mode(0o700)).unwrap();
@@ -364,7 +392,7 @@ fn a_state_folder_that_only_root_passes_through_keeps_no_server_from_its_own() {
 
 #[test]
 fn under_gnomon_run_a_server_is_confined_as_well_though_it_is_the_same_user() {
-    if !needs("confined under gnomon run") {
+    if !needs("confined under gnomon run") || !has("confined under gnomon run", &[PYTHON]) {
         return;
     }
     let stage = Stage::new();

@@ -3,9 +3,10 @@
 
 use crate::{
     joined::{NAME, PYTHON, events},
-    sensor_stage::{Host, needs, skip, until},
+    sensor_stage::{Host, needs, until},
     support::{request::call, upstream::Upstream},
 };
+use gnomon_testkit::has;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -70,14 +71,10 @@ fn check(event: &Value, runtime: &str, cgroup: &str) {
     assert!(event["process.executable.path"].as_str().is_some_and(|path| path.contains("python3")), "{event:#}");
 }
 
-fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_of_runc_or_crun_is_named_by_the_id_that_its_engine_gave_it() {
     let name = "a_container_of_runc_or_crun_is_named_by_the_id_that_its_engine_gave_it";
-    if !needs(name) {
+    if !needs(name) || !has(name, &["python3"]) {
         return;
     }
     let (upstream, host) = (Upstream::at("127.0.0.1:0", NAME, &["http/1.1"], |_| None).await, Host::start());
@@ -85,8 +82,7 @@ async fn a_container_of_runc_or_crun_is_named_by_the_id_that_its_engine_gave_it(
     root(&dir.path().join("root"), upstream.authority.pem_file());
     let top = format!("/{}", host.cgroup.file_name().unwrap().display());
     for runtime in ["runc", "crun"] {
-        if !is_there(runtime) {
-            skip(name, &format!("{runtime} is not installed"));
+        if !has(name, &[runtime]) {
             continue;
         }
         let id = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
@@ -110,8 +106,8 @@ async fn a_container_of_podman_is_named_by_the_id_that_podman_prints() {
     if !needs(name) {
         return;
     }
-    if !is_there("podman") || !is_there("runc") {
-        return skip(name, "podman and runc are not installed");
+    if !has(name, &["podman", "runc", "python3"]) {
+        return;
     }
     let (upstream, host) = (Upstream::at("127.0.0.1:0", NAME, &["http/1.1"], |_| None).await, Host::start());
     let dir = tempfile::tempdir().unwrap();

@@ -5,9 +5,10 @@
 //! a cgroup of the test.
 
 use crate::{
+    caller::{Answer, Call, Caller, FILE},
     exec::GNOMON,
-    sensor_stage::{kill, listen_in, needs, skip, status, until},
-    support::cgroup::OwnCgroup,
+    sensor_stage::{kill, listen_in, needs, scrape, skip, status, until, within},
+    support::{cgroup::OwnCgroup, loopback},
 };
 use gnomon_host::cgroup::Hierarchy;
 use rustix::process::Signal;
@@ -17,7 +18,7 @@ use std::{
     io::{Read as _, Write as _},
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -26,7 +27,7 @@ use tempfile::TempDir;
 
 /// Makes the folders, puts what the test wants into `/etc/gnomon`, and becomes gnomon.
 const STAGE: &str = r#"
-ip link set lo up
+eval "$5"
 umount "$2"
 mount -t cgroup2 none "$2"
 mount -t tmpfs none "$1/etc"
@@ -59,7 +60,7 @@ impl NewHost {
         fs::create_dir(dir.path().join("etc")).unwrap();
         let mut command = Command::new("sh");
         command.args(["-ec", r#"echo 0 > "$0/cgroup.procs" && exec unshare --mount --net --cgroup --propagation private sh -ec "$@""#]);
-        command.arg(&cgroup).arg(STAGE).arg("stage").arg(dir.path()).arg(&mount).arg(before).arg(GNOMON);
+        command.arg(&cgroup).arg(STAGE).arg("stage").arg(dir.path()).arg(&mount).arg(before).arg(GNOMON).arg(loopback::command());
         for name in ["GNOMON_CONFIG", "GNOMON_STATE_DIR", "GNOMON_SENSOR", "GNOMON_EXEC_SOCKET"] {
             command.env_remove(name);
         }
@@ -73,14 +74,18 @@ impl NewHost {
         let mut host = Self::start(before);
         until("the sensor to be joined", || {
             assert!(host.child.try_wait().unwrap().is_none(), "gnomon ended: {}", host.log());
-            let scraped = host.run(&["curl", "-sS", "http://127.0.0.1:9464/metrics"]);
-            String::from_utf8_lossy(&scraped.stdout).contains("gnomon_sensor_up 1\n").then_some(())
+            let scraped = within(&host.netns(), || scrape(([127, 0, 0, 1], 9464).into()));
+            scraped.contains("gnomon_sensor_up 1\n").then_some(())
         });
         host
     }
 
     fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    fn netns(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.child.id()).into()
     }
 
     /// Runs a program in that host.
@@ -107,7 +112,7 @@ impl NewHost {
 
     /// A server on a loopback address of that host, which says the same to whatever it is asked.
     fn server(&self) -> SocketAddr {
-        let listener = listen_in(Path::new(&format!("/proc/{}/ns/net", self.child.id())), "127.0.0.2:0");
+        let listener = listen_in(&self.netns(), "127.0.0.2:0");
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
@@ -121,11 +126,14 @@ impl NewHost {
         address
     }
 
-    /// A tool of that server is called by curl under `gnomon exec`. What it says.
-    fn call(&self, server: SocketAddr, tool: &str) -> Output {
+    /// A tool of that server is called by a program under `gnomon exec`. What it is answered.
+    fn call(&self, server: SocketAddr, tool: &str) -> String {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
-        let url = format!("http://{server}/mcp");
-        self.gnomon(&["exec", "--", "curl", "-sS", "--max-time", "10", "-H", "content-type: application/json", "-d", &body, &url])
+        let program = Caller::new();
+        let words = program.words(FILE, &Call::new(server, "/mcp", body));
+        let words: Vec<&str> = ["exec", "--"].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let output = self.gnomon(&words);
+        Answer::of(&output).unwrap_or_else(|| panic!("{output:?}\n{}", self.log())).body
     }
 
     /// The event of a call, as `gnomon events` says.
@@ -171,10 +179,10 @@ fn with_nothing_said_events_exec_and_doctor_find_the_gnomon_of_root() {
     }
     let host = NewHost::watched("");
     let called = host.call(host.server(), "default_tool");
-    assert!(called.status.success() && String::from_utf8_lossy(&called.stdout).contains("done"), "{called:?}");
+    assert!(called.contains("done"), "{called}");
     let event = host.event("default_tool");
     assert_eq!(event["gnomon.correlation"], json!("owner"), "{event:#}");
-    assert!(event["process.executable.path"].as_str().is_some_and(|path| path.ends_with("/curl")), "{event:#}");
+    assert!(event["process.executable.path"].as_str().is_some_and(|path| path.ends_with(FILE)), "{event:#}");
     let doctor = host.gnomon(&["doctor", "--json"]);
     let checks: Vec<Value> = serde_json::from_slice(&doctor.stdout).unwrap();
     println!("{checks:#?}");
@@ -231,7 +239,7 @@ fn with_the_group_of_gnomon_on_them_configuration_and_rules_are_read_and_reloade
     );
     let host = NewHost::watched(&before);
     let server = host.server();
-    let refused = |tool: &str| String::from_utf8_lossy(&host.call(server, tool).stdout).contains("\"isError\":true");
+    let refused = |tool: &str| host.call(server, tool).contains("\"isError\":true");
     assert!(refused("first_tool") && !refused("second_tool"));
     // A file that only root can read: the old rules stay, and the log says what to do.
     assert!(host.run(&["sh", "-ec", &format!("umask 077; {}", block("second_tool"))]).status.success());

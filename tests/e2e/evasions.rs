@@ -56,7 +56,7 @@ async fn a_blocked_answer_is_found_in_any_coding() {
 }
 
 #[tokio::test]
-async fn a_blocked_answer_in_a_coded_event_stream_breaks_it_off() {
+async fn a_blocked_answer_in_a_coded_event_stream_is_replaced_without_the_coding() {
     let upstream = listing(|id| {
         let body = Coding::Gzip.encode(format!("event: message\ndata: {}\n\n", tools(id, "")).as_bytes());
         let headers = vec![("content-type", "text/event-stream".to_owned()), ("content-encoding", "gzip".to_owned())];
@@ -65,9 +65,9 @@ async fn a_blocked_answer_in_a_coded_event_stream_breaks_it_off() {
     .await;
     let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
-    client.write(&h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())).await;
-    let end = client.try_answer().await;
-    assert!(end.is_err(), "{end:?}");
+    let answer = client.send(&[h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())]).await;
+    assert_eq!(answer.header("content-encoding"), None);
+    assert!(answer.text().contains(MESSAGE) && !answer.text().contains("evil_tool"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::support::{
 };
 use gnomon_host::trust::{CA_VARIABLES, read_certificates};
 use gnomon_link::{Access, Bundle, Denial, GnomonEnd, Listener, Long, Redirect, Text, ToExec, ToGnomon, VERSION};
+use gnomon_testkit::has;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -119,15 +120,48 @@ async fn the_program_is_told_of_proxy_and_authority_and_keeps_what_it_had() {
     let certificates = read_certificates(Path::new(bundle)).unwrap();
     assert!(certificates.contains(&gnomon.root) && certificates.contains(corporate.certificate()));
     assert!(text(&output.stderr).contains("only"), "it says what is not seen: {output:?}");
-    let known = CA_VARIABLES.len() + 5 + ["PATH", "HOME", "TMPDIR", "OTHER"].len();
+    let known = CA_VARIABLES.len() + 1 + 5 + ["PATH", "HOME", "TMPDIR", "OTHER"].len();
     // `_` and its like are of the shell that some systems have for env.
     assert!(found.len() <= known + 1, "{found:#?}");
 }
 
+/// Asks a server by Java's own client, and prints what it answers.
+const FETCH: &str = r#"
+public class Fetch {
+    public static void main(String[] arguments) throws Exception {
+        var connection = new java.net.URL(arguments[0]).openConnection();
+        connection.setDoOutput(true);
+        connection.setRequestProperty("content-type", "application/json");
+        connection.getOutputStream().write(arguments[1].getBytes());
+        System.out.print(new String(connection.getInputStream().readAllBytes()));
+    }
+}
+"#;
+
+#[tokio::test]
+async fn java_trusts_the_authority_under_exec() {
+    if Command::new("javac").arg("--version").output().is_err() {
+        return skip("java_trusts_the_authority_under_exec", "no JDK");
+    }
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let setup = Gnomon::with().rules(shipped()).resolve(HOST, upstream.address).trust(upstream.authority.pem_file());
+    let (gnomon, bench) = proxied(setup).await;
+    let program = bench.dir.path().join("Fetch.java");
+    fs::write(&program, FETCH).unwrap();
+    // Java does not honour the variables that name a proxy.
+    let (host, port) = (gnomon.address.ip(), gnomon.address.port());
+    let script = format!(
+        r#"exec java -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} "$0" https://{HOST}/rpc '{}'"#,
+        crate::support::request::call(1, "any_tool")
+    );
+    let output = bench.run(&["sh", "-c", &script, program.to_str().unwrap()]).await;
+    assert!(output.status.success() && text(&output.stdout).contains("done by the upstream"), "{output:?}");
+}
+
 #[tokio::test]
 async fn a_real_client_under_exec_is_read() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        return skip("a_real_client_under_exec_is_read", "no curl");
+    if !has("a_real_client_under_exec_is_read", &["curl"]) {
+        return;
     }
     let upstream = Upstream::start(&["h2", "http/1.1"]).await;
     let setup = Gnomon::with().rules(shipped()).resolve(HOST, upstream.address).trust(upstream.authority.pem_file());
@@ -183,8 +217,8 @@ async fn the_program_is_the_process_that_was_started_with_its_descriptors_and_te
     assert!(output_of(shell).await.status.success());
     assert_eq!(fs::read_to_string(file).unwrap(), "kept\n");
 
-    if Command::new("script").arg("--version").output().is_err() {
-        return skip("the_program_is_the_process_that_was_started_with_its_descriptors_and_terminal", "no script(1) for a terminal");
+    if !has("the_program_is_the_process_that_was_started_with_its_descriptors_and_terminal", &["script", "ps"]) {
+        return;
     }
     let line = format!("{GNOMON} exec {flags} -- sh -c 'test -t 0 && test -t 1 && tty && ps -o stat= -p $$'");
     let mut script = Command::new("script");
@@ -201,7 +235,8 @@ async fn an_exec_below_an_exec_finds_the_same_bundle() {
     let inner: Vec<&str> = [GNOMON, "exec"].into_iter().chain(bench.flags.iter().map(String::as_str)).chain(["--", "env"]).collect();
     let inner = environment(&bench.run(&inner).await);
     assert_eq!(outer["SSL_CERT_FILE"], inner["SSL_CERT_FILE"]);
-    assert_eq!(fs::read_dir(Path::new(&inner["SSL_CERT_FILE"]).parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(Path::new(&inner["SSL_CERT_FILE"]).parent().unwrap()).unwrap().count(), 2, "one for all, one for Java");
+    assert_eq!(outer["JAVA_TOOL_OPTIONS"], inner["JAVA_TOOL_OPTIONS"]);
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 //! is attached is attached to a cgroup of the test.
 
 use crate::{
+    caller::{Call, Caller, FILE},
     exec::GNOMON,
     sensor_stage::needs,
     support::{HOST, cgroup::OwnCgroup, soon, upstream::Upstream},
 };
+use gnomon_testkit::has;
 use serde_json::{Value, json};
 use std::{
     fs::{self, Permissions},
@@ -84,11 +86,11 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
     fs::set_permissions(&root, Permissions::from_mode(0o644)).unwrap();
     fs::write(&config, "proxy: { upstream_ca: [root.pem] }\n").unwrap();
     let (port, call) = (upstream.address.port(), crate::support::request::call(1, "any_tool"));
-    // curl knows nothing of a proxy, and is given the server's address.
-    let script = format!(
-        "id -u; curl -sS --max-time 10 --resolve {HOST}:{port}:127.0.0.1 -H 'content-type: application/json' -d '{call}' https://{HOST}:{port}/rpc; exit 7"
-    );
-    let (output, folder) = stage.run(&["--config", config.to_str().unwrap()], &["sh", "-c", &script]).await;
+    // It knows nothing of a proxy, and is given the server's address.
+    let program = Caller::new();
+    let words = program.words(FILE, &Call::new(upstream.address, "/rpc", call.to_string()).tls(HOST, None));
+    let shell: Vec<&str> = ["sh", "-c", r#"id -u; "$@"; exit 7"#, "sh"].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let (output, folder) = stage.run(&["--config", config.to_str().unwrap()], &shell).await;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.starts_with("65534\n") && said.contains("done by the upstream"), "{output:?}");
     assert!(output.status.code() == Some(7) && output.stderr.is_empty(), "{output:?}");
@@ -96,7 +98,7 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
     let events = stage.events();
     let event = events.iter().find(|event| event["gen_ai.tool.name"] == "any_tool").unwrap_or_else(|| panic!("{events:#?}"));
     assert_eq!((&event["gnomon.correlation"], &event["server.address"]), (&json!("owner"), &json!(HOST)), "{event:#}");
-    assert!(event["process.executable.path"].as_str().is_some_and(|path| path.ends_with("/curl")), "{event:#}");
+    assert!(event["process.executable.path"].as_str().is_some_and(|path| path.ends_with(FILE)), "{event:#}");
     assert_eq!((&event["user.id"], &event["destination.port"]), (&json!("65534"), &json!(port)), "{event:#}");
 }
 
@@ -127,7 +129,8 @@ async fn a_program_below_joins_again_and_gnomon_stays_as_long_as_anything_runs()
 
 #[tokio::test]
 async fn servers_that_speak_first_and_servers_that_refuse_are_as_they_are_without_gnomon() {
-    let Some(stage) = Stage::new("servers_that_speak_first_and_servers_that_refuse_are_as_they_are_without_gnomon") else { return };
+    let name = "servers_that_speak_first_and_servers_that_refuse_are_as_they_are_without_gnomon";
+    let Some(stage) = Stage::new(name).filter(|_| has(name, &["curl"])) else { return };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

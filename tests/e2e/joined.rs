@@ -5,6 +5,7 @@ use crate::{
     sensor_stage::{Host, needs, skip, until},
     support::{request::call, upstream::Upstream},
 };
+use gnomon_testkit::has;
 use serde_json::Value;
 use std::{
     fs::{self, Permissions},
@@ -197,8 +198,7 @@ async fn real_programs_are_tagged_as_they_are_and_read_under_exec() {
     }
     let (upstream, host) = stage("127.0.0.1:0").await;
     for (number, program) in PROGRAMS.iter().enumerate() {
-        if Command::new(program.command).arg("--version").output().is_err() {
-            skip(name, &format!("no {}", program.command));
+        if !has(name, &[program.command]) {
             continue;
         }
         // A program that has ended before it was asked for is told without its file, so it may take a second try.
@@ -222,7 +222,7 @@ async fn real_programs_are_tagged_as_they_are_and_read_under_exec() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ipv6_is_read_like_ipv4() {
-    if !needs("ipv6_is_read_like_ipv4") {
+    if !needs("ipv6_is_read_like_ipv4") || !has("ipv6_is_read_like_ipv4", &["curl"]) {
         return;
     }
     let (upstream, host) = stage("[::1]:0").await;
@@ -275,11 +275,11 @@ impl Drop for Namespace {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_in_another_network_namespace_is_read_too() {
     let name = "a_program_in_another_network_namespace_is_read_too";
-    if !needs(name) {
+    if !needs(name) || !has(name, &["ip", "curl"]) {
         return;
     }
     let Some(namespace) = Namespace::new() else {
-        return skip(name, "network namespaces cannot be made here (iproute2)");
+        return skip(name, "network namespaces cannot be made here");
     };
     let (upstream, host) = stage(&format!("{}:0", namespace.outside)).await;
     run(&host, Way::UnderExec, &["ip", "netns", "exec", &namespace.name], &upstream, &CURL, "elsewhere");
@@ -289,7 +289,8 @@ async fn a_program_in_another_network_namespace_is_read_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quic_is_refused_under_exec_so_that_clients_fall_back() {
-    if !needs("quic_is_refused_under_exec_so_that_clients_fall_back") {
+    let name = "quic_is_refused_under_exec_so_that_clients_fall_back";
+    if !needs(name) || !has(name, &["python3"]) {
         return;
     }
     const DATAGRAMS: &str = r#"

@@ -1,6 +1,7 @@
 //! Programs that ask the proxy themselves, on a host with the sensor.
 
 use crate::{
+    caller::{Call, Caller, FILE},
     joined::{Way, command_in, events, names},
     sensor_stage::{Host, needs, until},
 };
@@ -12,15 +13,13 @@ fn a_program_that_was_told_of_the_proxy_is_named_in_its_event() {
     }
     let host = Host::start();
     let body = crate::support::request::call(1, "asked_for").to_string();
-    let proxy = format!("http://{}", host.proxy);
     // A server that is not there: an event all the same.
-    let words =
-        ["curl", "-sS", "--max-time", "10", "-x", &proxy, "-H", "content-type: application/json", "-d", &body, "http://127.0.0.2:1/rpc"];
-    let command: Vec<String> = words.map(str::to_owned).into();
+    let program = Caller::new();
+    let command = program.words(FILE, &Call::new(host.proxy, "http://127.0.0.2:1/rpc", body));
     let trust = host.state.path().join("ca.pem");
     let output = command_in(&host, Way::Direct, &[], &trust, &command).output().unwrap();
     assert!(output.status.success(), "{output:?}\n{}", host.log());
     let event = until("the call's event", || events(&host).into_iter().find(|event| event["gen_ai.tool.name"] == "asked_for"));
-    assert!(names(&event, "curl"), "{event:#}");
+    assert!(names(&event, FILE), "{event:#}");
     assert_eq!((&event["gnomon.correlation"], &event["user.name"]), (&"owner".into(), &"root".into()), "{event:#}");
 }

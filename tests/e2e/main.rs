@@ -2,10 +2,13 @@
 //! JSON value. One test binary.
 #![allow(clippy::unwrap_used)]
 
+mod adopting;
 mod alerts;
 mod answers;
 mod apis;
 mod bodies;
+mod bounds;
+mod caller;
 mod confined;
 mod containers;
 mod defaults;
@@ -22,10 +25,13 @@ mod joined_proxy;
 mod joined_sdk;
 mod mcp;
 mod namespaces;
+mod page_bombs;
 mod passage;
+mod passages;
 mod portals;
 mod programs;
 mod quality;
+mod recorded;
 mod redirected;
 mod reload;
 mod replay;
@@ -36,4 +42,9 @@ mod scopes;
 mod sdk_program;
 mod sensor;
 mod sensor_stage;
+mod soak;
+mod stops;
 mod support;
+mod unchanged;
+mod unread;
+mod withheld;

@@ -19,18 +19,29 @@ fn walk(section: &str) -> String {
 }
 
 fn shell(host: &Host, script: &str) -> Output {
+    // No configuration of this host's may have a say.
+    let config = host.state.path().join("none.yml");
+    fs::write(&config, "").unwrap();
+    shell_with(host, &config, script)
+}
+
+fn shell_with(host: &Host, config: &Path, script: &str) -> Output {
     let folder = Path::new(GNOMON).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");
     command.args(["-euc", script]).env("PATH", path).env("GNOMON_STATE_DIR", host.state.path());
-    // No configuration of this host's may have a say.
-    let config = host.state.path().join("none.yml");
-    fs::write(&config, "").unwrap();
     command.env("GNOMON_CONFIG", config).output().unwrap()
 }
 
 fn run(host: &Host, script: &str) -> String {
-    let output = shell(host, script);
+    succeeded(shell(host, script), script)
+}
+
+fn run_with(host: &Host, config: &Path, script: &str) -> String {
+    succeeded(shell_with(host, config, script), script)
+}
+
+fn succeeded(output: Output, script: &str) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{script}\n{out}\n{err}");
     format!("{out}{err}")
@@ -68,6 +79,43 @@ fn ten_minutes_from_an_event_to_a_tested_exception() {
     // Another tool of the same server is told as before.
     host.cause_event("shell");
     assert!(newest(&host, "shell")["rule.id"].is_string());
+}
+
+#[test]
+fn a_benign_verdict_on_the_server_leaves_what_else_the_call_was_found_to_be() {
+    if !needs("a_benign_verdict_on_the_server_leaves_what_else_the_call_was_found_to_be") {
+        return;
+    }
+    let config = tempfile::NamedTempFile::new().unwrap();
+    fs::write(config.path(), "rules: { packs: [builtin, detections] }\n").unwrap();
+    fs::set_permissions(config.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let host = Host::start_with(&["--sensor", "off", "--config", config.path().to_str().unwrap()]);
+    let upload = || host.cause("upload", r#"{"text":"aws_access_key_id = AKIAQYLPMN5HHHFPZAM2"}"#);
+    let found = |class: &str| -> Vec<serde_json::Value> {
+        let events = host.events();
+        let events = events.lines().filter(|line| line.contains("upload")).map(|line| serde_json::from_str(line).unwrap());
+        events.filter(|event: &serde_json::Value| event["gnomon.detection.class"] == class && event["rule.id"].is_string()).collect()
+    };
+    upload();
+    let key = until("the key", || found("dlp").into_iter().next());
+    let (server, title) = (until("the server", || found("mcp").into_iter().next()), key["rule.name"].as_str().unwrap());
+    let script = format!("gnomon triage {} benign --until 2099-01-01 --reason approved", server["event.id"].as_str().unwrap());
+    let said = run_with(&host, config.path(), &script);
+    let (silenced, stays) = said.split_once("goes on being told").unwrap_or_else(|| panic!("{said}"));
+    assert!(silenced.contains(server["rule.name"].as_str().unwrap()) && !silenced.contains(title), "{said}");
+    assert!(stays.contains(title), "{said}");
+    let file = said.split(' ').next().unwrap();
+    let written = fs::read_to_string(file).unwrap();
+    assert!(written.contains(&format!("# - {}  # {title}", key["rule.id"].as_str().unwrap())), "{written}");
+    let line = "gnomon_rules_reload_total{outcome=\"success\"} 1\n";
+    until(line, || host.scrape().contains(line).then_some(()));
+    upload();
+    until("the key again", || (found("dlp").len() == 2).then_some(()));
+    assert_eq!(found("mcp").len(), 1, "the server is excepted");
+    // Asked for by name, the other is silenced too.
+    let script = format!("gnomon triage {} benign --until 2099-01-01 --reason test --also nothing", key["event.id"].as_str().unwrap());
+    let refused = shell_with(&host, config.path(), &script);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("`nothing` is none of the other rules"), "{refused:?}");
 }
 
 #[test]

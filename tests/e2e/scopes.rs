@@ -1,6 +1,7 @@
 //! Scopes by configuration, on the real kernel: programs that know nothing of gnomon, in cgroups that the configuration names.
 
 use crate::{
+    caller::{Answer, Call, Caller, FILE},
     sensor_stage::{Host, kill, needs, until},
     support::{HOST, request::call, rules::block, upstream::Upstream},
 };
@@ -8,18 +9,18 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Command};
 
-/// Calls the tool from a cgroup, as curl does that trusts gnomon's authority and the server's.
+/// Calls the tool from a cgroup, as a program does that trusts gnomon's authority and the server's.
 async fn call_from(cgroup: &Path, authorities: &Path, port: u16) -> Value {
-    let body = call(1, "blocked_tool").to_string();
+    let order = Call::new(([127, 0, 0, 1], port).into(), "/rpc", call(1, "blocked_tool").to_string()).tls(HOST, Some(authorities));
+    let program = Caller::new();
     let mut command = Command::new("sh");
-    command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup);
-    command.args(["curl", "-sS", "--max-time", "10", "--resolve", &format!("{HOST}:{port}:127.0.0.1"), "--cacert"]).arg(authorities);
-    command.args(["-H", "content-type: application/json", "-d", &body, &format!("https://{HOST}:{port}/rpc")]);
+    command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).args(program.words(FILE, &order));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    Answer::of(&output).unwrap_or_else(|| panic!("{output:?}")).json()
 }
 
-fn redirecting(host: &Host) -> u64 {
+/// How many scopes redirect.
+pub(crate) fn redirecting(host: &Host) -> u64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
     let output = command.args(["status", "--json", "--exec-socket"]).arg(host.exec_socket()).output().unwrap();
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["sensor"]["redirecting"].as_u64().unwrap_or(0)

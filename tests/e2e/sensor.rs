@@ -5,14 +5,17 @@ use crate::sensor_stage::{Host, Joined, Road, children, kill, needs, programs, s
 use rustix::process::Signal;
 use std::{
     fs,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt as _, chown},
+        process::CommandExt,
+    },
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_NET_ADMIN`, `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF`
+/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_SETGID`, `CAP_SETUID`, `CAP_NET_ADMIN`, `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF`
 /// (linux/capability.h).
-const SENSOR: u64 = 1 << 1 | 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39;
+const SENSOR: u64 = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39;
 const NOBODY: u32 = 65534;
 
 fn sets(pid: u32) -> [u64; 5] {
@@ -36,6 +39,40 @@ fn each_process_has_the_user_and_the_capabilities_that_it_needs_and_no_others() 
     assert!(programs(sensor).len() >= 10 && programs(serving).is_empty());
     assert_eq!(children(host.child.id()).len(), 2);
     assert!(status(host.child.id(), "Threads").is_some_and(|threads| threads == "1"), "the supervisor does nothing by itself");
+}
+
+#[test]
+fn the_authoritys_key_is_nobodys_but_gnomons_also_where_it_was_nobodys_before() {
+    if !needs("the key of the authority") {
+        return;
+    }
+    let mut host = Host::start_with(&["--sensor", "off"]);
+    let key = host.state.path().join("ca.key");
+    let reads =
+        |uid: u32| Command::new("cat").arg(&key).uid(uid).gid(uid).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
+    let check = |host: &mut Host| {
+        // Its folder is open, as a package has it: the file itself is closed.
+        fs::set_permissions(host.state.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let owner = fs::metadata(&key).unwrap().uid();
+        let serving = status(host.part("gnomon-serving"), "Uid").unwrap();
+        assert_eq!(serving.split_whitespace().next().unwrap(), owner.to_string());
+        assert!(owner != NOBODY && owner != 0 && !reads(NOBODY) && reads(owner), "{owner}");
+        owner
+    };
+    let first = check(&mut host);
+    // As gnomon had it before.
+    kill(host.child.id(), Signal::TERM);
+    host.ended();
+    chown(host.state.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    for entry in fs::read_dir(host.state.path()).unwrap().flatten() {
+        chown(entry.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    assert!(reads(NOBODY));
+    let certificate = fs::read(host.state.path().join("ca.pem")).unwrap();
+    host.start_again();
+    assert_eq!(check(&mut host), first);
+    assert_eq!(fs::read(host.state.path().join("ca.pem")).unwrap(), certificate, "it is the same authority");
+    assert!(host.log().contains("was nobody's (65534)"), "{}", host.log());
 }
 
 #[test]

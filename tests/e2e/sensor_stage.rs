@@ -6,6 +6,7 @@ use crate::support::{
 };
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_link::{ExecEnd, Redirect, Text, ToExec, ToGnomon, VERSION};
+pub use gnomon_testkit::skip;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     fs,
@@ -18,16 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::{NamedTempFile, TempDir};
-
-/// Says that a test cannot run, where people and CI look.
-pub fn skip(name: &str, why: &str) {
-    let line = format!("SKIPPED {name}: {why}");
-    println!("{line}");
-    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}
 
 /// Whether gnomon can have a sensor here; says so if not.
 pub fn needs(name: &str) -> bool {
@@ -66,6 +57,7 @@ pub struct Host {
     log: NamedTempFile,
     run: PathBuf,
     parts: Vec<u32>,
+    arguments: Vec<String>,
 }
 
 impl Host {
@@ -81,21 +73,32 @@ impl Host {
         let run = Path::new("/run").join(cgroup.file_name().unwrap());
         let (state, log) = (tempfile::tempdir().unwrap(), NamedTempFile::new().unwrap());
         let [proxy, metrics] = [free_port(), free_port()];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
-        command.arg("run").arg("--state-dir").arg(state.path());
-        command.args(["--listen", &proxy.to_string(), "--metrics", &metrics.to_string()]);
-        command.arg("--exec-socket").arg(run.join("exec.sock"));
+        let (text, state_dir, socket) = (|path: &Path| path.display().to_string(), state.path(), run.join("exec.sock"));
+        let mut all = vec!["run".to_owned(), "--state-dir".to_owned(), text(state_dir)];
+        all.extend(["--listen".to_owned(), proxy.to_string(), "--metrics".to_owned(), metrics.to_string()]);
+        all.extend(["--exec-socket".to_owned(), text(&socket)]);
         if !arguments.contains(&"--sensor") {
-            command.arg("--sensor").arg(&cgroup);
+            all.extend(["--sensor".to_owned(), text(&cgroup)]);
         }
-        let child = command.args(arguments).stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
-        let mut host = Self { child, proxy, metrics, state, cgroup, log, run, parts: Vec::new() };
-        until("gnomon to serve", || {
-            assert!(host.child.try_wait().unwrap().is_none(), "gnomon ended: {}", host.log());
-            TcpStream::connect(metrics).and_then(|_| TcpStream::connect(proxy)).ok()
-        });
-        host.parts = children(host.child.id());
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let child = spawn(&all, &log);
+        let mut host = Self { child, proxy, metrics, state, cgroup, log, run, parts: Vec::new(), arguments: all };
+        host.serves();
         host
+    }
+
+    /// The same again, after it has ended.
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.arguments, &self.log);
+        self.serves();
+    }
+
+    fn serves(&mut self) {
+        until("gnomon to serve", || {
+            assert!(self.child.try_wait().unwrap().is_none(), "gnomon ended: {}", self.log());
+            TcpStream::connect(self.metrics).and_then(|_| TcpStream::connect(self.proxy)).ok()
+        });
+        self.parts = children(self.child.id());
     }
 
     /// What it said.
@@ -116,16 +119,17 @@ impl Host {
     }
 
     pub fn scrape(&self) -> String {
-        let mut answer = String::new();
-        let Ok(mut stream) = TcpStream::connect(self.metrics) else { return answer };
-        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let _ = stream.read_to_string(&mut answer);
-        answer
+        scrape(self.metrics)
     }
 
     /// Calls a tool of a server that is not there, through the proxy: an event all the same. Until it is acknowledged.
     pub fn cause_event(&self, tool: &str) {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
+        self.cause(tool, "{}");
+    }
+
+    /// The same with arguments.
+    pub fn cause(&self, tool: &str, arguments: &str) {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#);
         let head = "POST http://127.0.0.2:1/mcp HTTP/1.1\r\nHost: 127.0.0.2:1\r\nContent-Type: application/json\r\nConnection: close\r\n";
         let mut stream = TcpStream::connect(self.proxy).unwrap();
         write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
@@ -163,6 +167,20 @@ impl Drop for Host {
         remove_soon(&self.cgroup.with_file_name(format!("gnomon-exec-{}-0", self.child.id())));
         let _ = fs::remove_dir_all(&self.run);
     }
+}
+
+fn spawn(arguments: &[String], log: &NamedTempFile) -> Child {
+    let log = fs::File::options().append(true).open(log.path()).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_gnomon")).args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+/// What a gnomon counts; empty where none listens.
+pub fn scrape(metrics: SocketAddr) -> String {
+    let mut answer = String::new();
+    let Ok(mut stream) = TcpStream::connect(metrics) else { return answer };
+    let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let _ = stream.read_to_string(&mut answer);
+    answer
 }
 
 pub fn kill(pid: u32, signal: rustix::process::Signal) {
@@ -253,13 +271,18 @@ impl Drop for Netns {
 
 /// A listener in a network namespace.
 pub fn listen_in(netns: &Path, at: &str) -> TcpListener {
+    within(netns, || TcpListener::bind(at).unwrap())
+}
+
+/// Does something in a network namespace.
+pub fn within<T: Send>(netns: &Path, act: impl FnOnce() -> T + Send) -> T {
     let namespace = fs::File::open(netns).unwrap();
-    let open = move || {
+    let enter = || {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        TcpListener::bind(at).unwrap()
+        act()
     };
     // A thread's namespace is its own, and goes with it.
-    thread::scope(|scope| scope.spawn(open).join().unwrap())
+    thread::scope(|scope| scope.spawn(enter).join().unwrap())
 }
 
 /// A server that speaks first: it says whose port it sees.
@@ -285,12 +308,20 @@ pub struct Joined {
     pub said: String,
 }
 
+/// In place of the socket: who joins nothing.
+const NONE: &str = "none";
+
 /// What an answer begins with, as the test harness prints lines of its own.
 const SIGN: &str = "> ";
 
 impl Joined {
     pub fn start(socket: &Path, cgroup: &Path, uid: u32) -> Self {
         Self::start_in(socket, cgroup, uid, None)
+    }
+
+    /// One that asks for nothing: what becomes of its connections is the configuration's.
+    pub fn bystander(cgroup: &Path, netns: &Netns) -> Self {
+        Self::start_in(Path::new(NONE), cgroup, 0, Some(netns))
     }
 
     /// In another network namespace.
@@ -357,14 +388,22 @@ fn act() {
         let uid = nix::unistd::Uid::from_raw(uid);
         nix::unistd::setresuid(uid, uid, uid).unwrap();
     }
-    let channel = ExecEnd::connect(Path::new(&socket), DEADLINE).unwrap();
+    if socket == NONE {
+        println!("\n{SIGN}apart");
+    } else {
+        join(Path::new(&socket));
+    }
+    for line in std::io::stdin().lines() {
+        println!("\n{SIGN}{}", connect(line.unwrap().parse().unwrap()).unwrap_or_else(|error| error.to_string()));
+    }
+}
+
+fn join(socket: &Path) {
+    let channel = ExecEnd::connect(socket, DEADLINE).unwrap();
     channel.send(&ToGnomon::Join { version: VERSION, argv0: Text::cut("test"), redirect: Redirect::On }, &[], DEADLINE).unwrap();
     match channel.recv(DEADLINE).unwrap().message {
         ToExec::Joined { cgroup, bundle } => println!("\n{SIGN}joined {cgroup} {bundle:?}"),
         ToExec::Denied { why, detail, .. } => println!("\n{SIGN}denied {why:?} {detail}"),
-    }
-    for line in std::io::stdin().lines() {
-        println!("\n{SIGN}{}", connect(line.unwrap().parse().unwrap()).unwrap_or_else(|error| error.to_string()));
     }
 }
 

@@ -4,12 +4,12 @@
 #
 #   tests/otlp/check.sh [GNOMON]      default: target/release/gnomon of this workspace
 #
-# Needs Python 3.10 or newer with venv. The messages' definitions go to target/otlp, pinned by requirements.txt.
+# Needs Python 3.10 or newer with venv. The messages' definitions go to otlp in cargo's target folder, pinned by requirements.txt.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-venv="$root/target/otlp"
+venv="${CARGO_TARGET_DIR:-$root/target}/otlp"
 gnomon=${1:-${CARGO_TARGET_DIR:-$root/target}/release/gnomon}
 
 if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then

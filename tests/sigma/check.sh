@@ -5,14 +5,14 @@
 #
 #   tests/sigma/check.sh [FILE_OR_FOLDER ...]      default: all shipped packs
 #
-# Needs Python 3.10 or newer with venv. The tools go to target/sigma, pinned by requirements.txt.
+# Needs Python 3.10 or newer with venv. The tools go to sigma in cargo's target folder, pinned by requirements.txt.
 # Not proven here: that a rule matches what it should. Its embedded tests say that, and gnomon runs
 # them.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-venv="$root/target/sigma"
+venv="${CARGO_TARGET_DIR:-$root/target}/sigma"
 
 # Both validators download ATT&CK and D3FEND data; without them the linter works offline.
 offline=(-x attacktag -x d3_fendtag)

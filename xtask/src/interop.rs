@@ -46,18 +46,10 @@ impl Interop {
             None if self.direct => None,
             None => Some(build_gnomon()?),
         };
-        fs::create_dir_all(&work)?;
         if let Some(gnomon) = gnomon.as_ref().filter(|_| self.agents) {
             return agents::run_checks(gnomon, &scripts.join("agents"), &work.join("agents"), self.only.as_deref());
         }
-        let python = work.join("venv/bin/python");
-        if !python.exists() {
-            run(Command::new("python3").args(["-m", "venv"]).arg(work.join("venv")))?;
-        }
-        run(Command::new(&python)
-            .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r"])
-            .arg(scripts.join("requirements.txt")))?;
-        install_node(&scripts.join("node"), &work.join("node"))?;
+        let python = install()?;
         if self.portal {
             return portal::run_checks(gnomon.as_deref(), &scripts.join("portal"), &work, self.only.as_deref());
         }
@@ -72,6 +64,27 @@ impl Interop {
         }
         Ok(pass_on(harness.status().context("starting the interop harness")?))
     }
+}
+
+/// Installs the SDKs and the suites that the lock files pin, below target/interop; the answer is the Python that has them.
+///
+/// # Errors
+/// When a tool is missing or an installation fails.
+pub fn install() -> Result<PathBuf> {
+    let scripts = root()?.join("tests/interop");
+    let work = target_dir()?.join("interop");
+    let venv = work.join("venv");
+    let python = venv.join("bin/python");
+    // The interpreter that it links to may have gone since.
+    if !Command::new(&python).arg("--version").output().is_ok_and(|said| said.status.success()) {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    }
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r"])
+        .arg(scripts.join("requirements.txt")))?;
+    install_node(&scripts.join("node"), &work.join("node"))?;
+    install_node(&scripts.join("portal"), &work.join("portal"))?;
+    Ok(python)
 }
 
 /// Node resolves packages beside the scripts that import them, so the scripts go along.

@@ -23,7 +23,7 @@ use report::Column;
 
 /// A kernel that is tested, and the suite of Debian that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kernel {
+pub struct Kernel {
     /// What `--only` calls it.
     name: &'static str,
     suite: &'static str,
@@ -58,7 +58,11 @@ pub struct Kernels {
     only: Vec<Kernel>,
 }
 
-fn named(name: &str) -> Result<Kernel, String> {
+/// The kernel of this name.
+///
+/// # Errors
+/// There is none; the words say which there are.
+pub fn named(name: &str) -> Result<Kernel, String> {
     let all = || KERNELS.map(|kernel| kernel.name).join(", ");
     KERNELS.into_iter().find(|kernel| kernel.name == name).ok_or_else(|| format!("there are {}", all()))
 }
@@ -75,12 +79,21 @@ impl Kernels {
         }
         let kernels = if self.only.is_empty() { KERNELS.to_vec() } else { self.only };
         let home = target_dir()?.join("kernels");
-        let sources = kernels.iter().map(|kernel| package::fetch(&home, *kernel)).collect::<Result<Vec<_>>>()?;
+        let sources = fetch(&kernels)?;
         let image = image::build(&home, &programs()?)?;
         let columns = boot_all(&kernels, &sources, &image, &home)?;
         print!("{}", report::table(&columns));
         Ok(if columns.iter().all(Column::passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// The kernels' files, from earlier or from the mirror.
+///
+/// # Errors
+/// The mirror has no such kernel.
+pub fn fetch(kernels: &[Kernel]) -> Result<Vec<PathBuf>> {
+    let home = target_dir()?.join("kernels");
+    kernels.iter().map(|kernel| package::fetch(&home, *kernel)).collect()
 }
 
 /// What has to be installed, as one line; none when all is there.

@@ -7,13 +7,16 @@ mod cross;
 mod debian;
 mod docs;
 mod ebpf;
+mod fetch;
 mod fuzz;
 mod interop;
 mod kernels;
 mod package;
 mod profile;
 mod quality;
+mod readme;
 mod skips;
+mod soak;
 mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +43,8 @@ enum Chore {
     Docs(docs::Docs),
     /// Build the kernel half's object reproducibly, or check that the committed one is current
     Ebpf(ebpf::Ebpf),
+    /// Fetch what other chores need from registries and mirrors, before they run
+    Fetch(fetch::Fetch),
     /// Run every fuzz target for a bounded time
     Fuzz(fuzz::Fuzz),
     /// Drive real MCP clients and servers, git, curl and WebSocket through the proxy
@@ -52,8 +57,12 @@ enum Chore {
     Profile(profile::Profile),
     /// Measure what is recognised, missed and mistaken, over every corpus
     Quality(quality::Quality),
+    /// Run the README's two commands on a Debian system with Rust, a C compiler and CMake, and nothing else
+    Readme(readme::Readme),
     /// Check that what a run skipped may be skipped
     Skips(skips::Skips),
+    /// Make a million requests with every fault among them, and account for each at both ends
+    Soak(soak::Soak),
     /// Count what tools cost a model to read, with Code Mode and without
     Tokens(tokens::Tokens),
 }
@@ -64,13 +73,16 @@ fn main() -> Result<ExitCode> {
         Chore::Cross(cross) => cross.run(),
         Chore::Docs(docs) => docs.run(),
         Chore::Ebpf(ebpf) => ebpf.run(),
+        Chore::Fetch(fetch) => fetch.run(),
         Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Interop(interop) => interop.run(),
         Chore::Kernels(kernels) => kernels.run(),
         Chore::Package(package) => package.run(),
         Chore::Profile(profile) => profile.run(),
         Chore::Quality(quality) => quality.run(),
+        Chore::Readme(readme) => readme.run(),
         Chore::Skips(skips) => skips.run(),
+        Chore::Soak(soak) => soak.run(),
         Chore::Tokens(tokens) => tokens.run(),
     }
 }

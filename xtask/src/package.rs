@@ -15,6 +15,8 @@ mod snapshot;
 mod tarball;
 mod test;
 
+pub use root::Root;
+
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -91,6 +93,16 @@ impl Package {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Makes the root file systems of these releases of Debian's, where they are not made yet.
+///
+/// # Errors
+/// The mirror does not answer, or has no such release.
+pub fn fetch(releases: &[String]) -> Result<()> {
+    let home = target_dir()?.join("package");
+    std::fs::create_dir_all(&home).with_context(|| format!("making {}", home.display()))?;
+    releases.iter().try_for_each(|release| root::archive(&home, release).map(drop))
 }
 
 /// The version of gnomon, from the workspace.

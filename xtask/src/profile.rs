@@ -76,10 +76,19 @@ pub fn build_to_ship(home: &Path) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     counted.hash(&mut hasher);
     let named = home.join("profile").join(format!("{:016x}.profdata", hasher.finish()));
-    fs::create_dir_all(home.join("profile"))?;
-    fs::write(&named, counted)?;
+    put(&named, &counted)?;
     // What changed since is no mistake.
     build(&compiler, home, &[format!("-Cprofile-use={}", named.display()), "-Cllvm-args=-no-pgo-warn-mismatch".to_owned()])
+}
+
+/// Makes the file hold these bytes, and leaves it alone where it does: the compiler names it among what it read, so that one that is
+/// newer than the program has all of the program built anew.
+fn put(file: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(file).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    fs::create_dir_all(file.parent().context("a file has a folder")?)?;
+    fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
 }
 
 /// With these flags for what runs on the target, and for nothing that runs while it is built: hence the target's name.
@@ -132,6 +141,21 @@ impl Compiler {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_second_build_to_ship_finds_the_profile_as_the_first_left_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("profile/00.profdata");
+        put(&copy, b"counted").unwrap();
+        let written = fs::File::open(&copy).unwrap();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        written.set_modified(long_ago).unwrap();
+        put(&copy, b"counted").unwrap();
+        assert_eq!(fs::metadata(&copy).unwrap().modified().unwrap(), long_ago);
+        put(&copy, b"counted again").unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), b"counted again");
+        assert_ne!(fs::metadata(&copy).unwrap().modified().unwrap(), long_ago);
+    }
 
     #[test]
     fn the_profile_names_the_compiler_that_it_is_of() {

@@ -25,6 +25,9 @@ pub enum Kind {
     #[default]
     #[serde(rename = "call")]
     Call,
+    /// A call or request is about to leave for its server; how it ended is in a record of its own, which names this one.
+    #[serde(rename = "start")]
+    Start,
     /// A list was asked for.
     #[serde(rename = "list")]
     List,
@@ -60,6 +63,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Call => "call",
+            Kind::Start => "start",
             Kind::List => "list",
             Kind::Request => "request",
             Kind::Login => "login",
@@ -152,6 +156,9 @@ pub struct Record {
     pub prompt: Option<SmolStr>,
     #[serde(rename = "mcp.resource.uri", skip_serializing_if = "Option::is_none")]
     pub resource: Option<SmolStr>,
+    /// The task that a call began, or that was asked for.
+    #[serde(rename = "mcp.task.id", skip_serializing_if = "Option::is_none")]
+    pub task: Option<SmolStr>,
     #[serde(rename = "gnomon.execution.id", skip_serializing_if = "Option::is_none")]
     pub execution: Option<SmolStr>,
 
@@ -173,6 +180,9 @@ pub struct Record {
     #[serde(rename = "gnomon.approval", skip_serializing_if = "Option::is_none")]
     pub approval: Option<SmolStr>,
 
+    /// The number of the record of its beginning, where one was written.
+    #[serde(rename = "gnomon.audit.start", skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
     #[serde(rename = "gnomon.status", skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
     #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
@@ -181,6 +191,9 @@ pub struct Record {
     pub duration_ms: Option<u64>,
     #[serde(rename = "gnomon.upstream.duration_ms", skip_serializing_if = "Option::is_none")]
     pub upstream_duration_ms: Option<u64>,
+    /// How often it was sent to its server, where that was more than once.
+    #[serde(rename = "gnomon.upstream.attempts", skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     #[serde(rename = "http.request.body.size", skip_serializing_if = "Option::is_none")]
     pub request_bytes: Option<u64>,
     #[serde(rename = "http.response.body.size", skip_serializing_if = "Option::is_none")]
@@ -253,6 +266,7 @@ impl Record {
             &mut self.tool,
             &mut self.prompt,
             &mut self.resource,
+            &mut self.task,
             &mut self.execution,
             &mut self.policy_line,
             &mut self.policy_text,

@@ -54,14 +54,28 @@ pub fn redact(value: &mut Value) {
         Value::Array(all) => all.iter_mut().for_each(redact),
         Value::Object(members) => {
             for (name, value) in members {
-                if is_secret(name) && !matches!(value, Value::Null | Value::Bool(_) | Value::Number(_)) {
+                let is_harmless = match value {
+                    // Whether there is one may be known.
+                    Value::Null | Value::Bool(_) => true,
+                    // How many words a model may say.
+                    Value::Number(_) => name.to_ascii_lowercase().ends_with("tokens"),
+                    Value::String(_) | Value::Array(_) | Value::Object(_) => false,
+                };
+                if is_secret(name) && !is_harmless {
                     *value = Value::String("[redacted]".to_owned());
                 } else {
                     redact(value);
                 }
             }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Number(number) => {
+            let text = number.to_string();
+            let plain = redacted(&text);
+            if text != plain {
+                *value = Value::String(plain);
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
     }
 }
 
@@ -153,13 +167,15 @@ mod tests {
 
     #[test]
     fn members_that_are_called_secret_lose_their_value_at_any_depth() {
-        let mut value =
-            json!({"a": [{"API-Key": "x", "clientSecret": {"deep": 1}, "max_tokens": 5, "path": "/srv"}], "set-cookie": ["a=b"]});
+        let mut value = json!({"a": [{"API-Key": "x", "clientSecret": {"deep": 1}, "max_tokens": 5, "path": "/srv"}], "set-cookie": ["a=b"], "password": 123_456});
         redact(&mut value);
         assert_eq!(
             value,
-            json!({"a": [{"API-Key": "[redacted]", "clientSecret": "[redacted]", "max_tokens": 5, "path": "/srv"}], "set-cookie": "[redacted]"})
+            json!({"a": [{"API-Key": "[redacted]", "clientSecret": "[redacted]", "max_tokens": 5, "path": "/srv"}], "set-cookie": "[redacted]", "password": "[redacted]"})
         );
+        let mut card = json!([4_111_111_111_111_111_u64, 4_111_111_111_111_112_u64, 1.5]);
+        redact(&mut card);
+        assert_eq!(card, json!(["[redacted: card number]", 4_111_111_111_111_112_u64, 1.5]));
     }
 
     #[test]

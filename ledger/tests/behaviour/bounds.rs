@@ -33,6 +33,35 @@ async fn a_full_queue_drops_and_counts_and_never_blocks() {
 }
 
 #[tokio::test]
+async fn one_client_s_flood_costs_no_other_client_an_event() {
+    let state = State::new();
+    let mut options = state.options();
+    options.queue = NonZeroUsize::new(64).unwrap();
+    let (ledger, writer) = Ledger::open(options).await.unwrap();
+    let from = |address: &'static str, port: u16| {
+        let mut seen = call("mcp.example.com", i64::from(port));
+        seen.set(Field::SourceAddress, address);
+        seen.set(Field::SourcePort, i64::from(port));
+        Event::now(seen)
+    };
+    // Nothing is taken before the first commit, so this all waits together.
+    let flood = (0..10_000).filter(|_| ledger.record(from("192.0.2.1", 1)) == Recorded::Queued).count();
+    assert!(flood >= 32, "{flood}");
+    assert_eq!(ledger.record(from("192.0.2.1", 2)), Recorded::Queued, "another connection of the same address");
+    let flood = (0..100).map(|port| (0..1_000).filter(|_| ledger.record(from("192.0.2.1", 10 + port)) == Recorded::Queued).count());
+    assert!(flood.sum::<usize>() >= 8);
+    for neighbour in ["192.0.2.2", "192.0.2.3", "192.0.2.4"] {
+        assert_eq!(ledger.record(from(neighbour, 1)), Recorded::Queued, "{neighbour}");
+    }
+    writer.shutdown().await;
+    let lines = fs::read_to_string(state.jsonl()).unwrap_or_default();
+    for neighbour in ["192.0.2.2", "192.0.2.3", "192.0.2.4"] {
+        let stored = state.all().await.iter().filter(|event| event.json.contains(neighbour)).count();
+        assert_eq!((stored, lines.matches(neighbour).count().min(1)), (1, 1), "{neighbour}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_under_the_lines_is_counted_and_the_database_goes_on() {
     let state = State::new();
     let mut options = state.options();
@@ -53,7 +82,7 @@ async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is
     let mount = tempfile::tempdir().unwrap();
     let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(mount.path()).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        skipped("full-disk", "no right to mount a tmpfs, so a full disk cannot be made");
+        gnomon_testkit::skip("full-disk", "no right to mount a tmpfs, so a full disk cannot be made");
         return;
     }
     struct Unmount<'a>(&'a Path);
@@ -179,14 +208,4 @@ async fn a_slow_reader_does_not_hold_the_writer_up() {
     ledger.flush().await.unwrap();
     assert_eq!(ledger.acknowledged(), 5_001);
     writer.shutdown().await;
-}
-
-/// Says so loudly, and to CI, which fails on a skip that is not allowed.
-fn skipped(name: &str, why: &str) {
-    eprintln!("SKIPPED {name}: {why}");
-    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
-        use std::io::Write;
-        let mut list = fs::OpenOptions::new().append(true).open(list).unwrap();
-        writeln!(list, "SKIPPED {name}: {why}").unwrap();
-    }
 }

@@ -12,7 +12,7 @@ use rustix::{
 };
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader, Read, Write as _},
+    io::{BufRead as _, BufReader, Read},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
@@ -41,7 +41,7 @@ impl Stage {
         match cgroup(name) {
             Ok(cgroup) => Some(Self { cgroup, home: tempfile::tempdir().unwrap() }),
             Err(why) => {
-                skip(&why);
+                gnomon_testkit::skip("cgroup", &why);
                 None
             }
         }
@@ -109,14 +109,6 @@ fn cgroup(name: &str) -> Result<PathBuf, String> {
     let cgroup = mount.join(format!("gnomon-confine-{}-{name}", process::id()));
     fs::create_dir(&cgroup).unwrap();
     Ok(cgroup)
-}
-
-fn skip(why: &str) {
-    let line = format!("SKIPPED cgroup: {why}");
-    println!("{line}");
-    if let Some(file) = env::var_os("GNOMON_SKIPS") {
-        writeln!(fs::OpenOptions::new().create(true).append(true).open(file).unwrap(), "{line}").unwrap();
-    }
 }
 
 /// Removes a cgroup and those below it, ending what is still in them.

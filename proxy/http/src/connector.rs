@@ -1,25 +1,19 @@
 //! How a pool's new connections come to be: one that was handed over, or dial and shake hands.
 
 use std::future::Future;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http::Uri;
 use http::uri::Authority;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tower_service::Service;
 
-use crate::pool::PoolKey;
+use crate::destination::PoolKey;
+use crate::pool::LaneKey;
 use crate::upstream::UpstreamTlsError;
-use crate::{Alpn, Destination, DialError, Dialer, Scheme, SendError, UpstreamStream, UpstreamTls};
+use crate::{Alpn, Destination, DialError, Dialer, Scheme, SendError, UpstreamStream, UpstreamTcp, UpstreamTls};
 
 /// How long a connection waits to be taken. The first request follows the client's handshake.
 const OFFER_TTL: Duration = Duration::from_secs(5);
@@ -35,12 +29,12 @@ pub(crate) struct Reach {
 
 impl Reach {
     /// A connection to the destination's fixed address, else to its host.
-    pub(crate) async fn dial(&self, dest: &Destination) -> Result<TcpStream, DialError> {
+    pub(crate) async fn dial(&self, dest: &Destination) -> Result<UpstreamTcp, DialError> {
         self.dial_to(dest.key(), dest.host(), dest.port()).await
     }
 
-    async fn dial_to(&self, key: &PoolKey, host: &str, port: u16) -> Result<TcpStream, DialError> {
-        let dialer = self.dialer.within(key.netns);
+    async fn dial_to(&self, key: &PoolKey, host: &str, port: u16) -> Result<UpstreamTcp, DialError> {
+        let dialer = self.dialer.from(key.near).on_behalf_of(key.principal.clone());
         let Some(address) = key.address else { return dialer.tcp(host, port).await };
         let tcp = dialer.address(address).await?;
         match &key.through {
@@ -129,103 +123,23 @@ fn is_open(stream: &UpstreamStream) -> bool {
     }
 }
 
-/// Makes the connections of one pool.
-#[derive(Clone)]
-pub(crate) struct Connector {
-    reach: Arc<Reach>,
-    hand_over: HandOver,
-    key: PoolKey,
-}
-
-impl Connector {
-    pub(crate) fn new(reach: Arc<Reach>, hand_over: HandOver, key: PoolKey) -> Self {
-        Self { reach, hand_over, key }
+/// A connection for this lane: one that was handed over, or a new one.
+pub(crate) async fn connect(reach: &Reach, hand_over: &HandOver, to: &LaneKey) -> Result<UpstreamStream, SendError> {
+    let LaneKey { key, scheme, authority } = to;
+    let host = authority.host();
+    let port = |default| authority.port_u16().unwrap_or(default);
+    let tcp = match (hand_over.take(key, *scheme, authority), scheme) {
+        (Some(UpstreamStream::Plain(tcp)), Scheme::Https) => tcp,
+        (Some(stream), _) => return Ok(stream),
+        (None, Scheme::Https) => reach.dial_to(key, host, port(443)).await?,
+        (None, Scheme::Http) => return Ok(UpstreamStream::Plain(reach.dial_to(key, host, port(80)).await?)),
+    };
+    let stream = match reach.tls.connect(tcp, host, &[key.alpn]).await {
+        Err(UpstreamTlsError::Protocol) => return Err(SendError::ProtocolChanged),
+        other => other?,
+    };
+    if key.alpn == Alpn::H2 && stream.alpn() != Alpn::H2 {
+        return Err(SendError::ProtocolChanged);
     }
-
-    async fn connect(self, uri: Uri) -> Result<PooledStream, SendError> {
-        let scheme = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
-        let authority = uri.authority().ok_or_else(|| SendError::Other("request without authority".to_owned()))?;
-        let host = authority.host();
-        let port = |default| authority.port_u16().unwrap_or(default);
-        let tcp = match (self.hand_over.take(&self.key, scheme, authority), scheme) {
-            (Some(UpstreamStream::Plain(tcp)), Scheme::Https) => tcp,
-            (Some(stream), _) => return Ok(PooledStream::new(stream)),
-            (None, Scheme::Https) => self.reach.dial_to(&self.key, host, port(443)).await?,
-            (None, Scheme::Http) => {
-                let tcp = self.reach.dial_to(&self.key, host, port(80)).await?;
-                return Ok(PooledStream::new(UpstreamStream::Plain(tcp)));
-            }
-        };
-        let stream = match self.reach.tls.connect(tcp, host, &[self.key.alpn]).await {
-            Err(UpstreamTlsError::Protocol) => return Err(SendError::ProtocolChanged),
-            other => other?,
-        };
-        if self.key.alpn == Alpn::H2 && stream.alpn() != Alpn::H2 {
-            return Err(SendError::ProtocolChanged);
-        }
-        Ok(PooledStream::new(stream))
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = PooledStream;
-    type Error = SendError;
-    // Boxed once per connection, not per request.
-    type Future = Pin<Box<dyn Future<Output = Result<PooledStream, SendError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
-    }
-}
-
-/// An upstream connection as hyper wants it.
-pub(crate) struct PooledStream {
-    io: TokioIo<UpstreamStream>,
-}
-
-impl PooledStream {
-    fn new(stream: UpstreamStream) -> Self {
-        Self { io: TokioIo::new(stream) }
-    }
-}
-
-impl Connection for PooledStream {
-    fn connected(&self) -> Connected {
-        match self.io.inner().alpn() {
-            Alpn::H2 => Connected::new().negotiated_h2(),
-            Alpn::Http11 | Alpn::None => Connected::new(),
-        }
-    }
-}
-
-impl Read for PooledStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl Write for PooledStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    Ok(stream)
 }

@@ -5,63 +5,78 @@
 //! was checked is the address that is dialled; nothing resolves twice.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use gnomon_shares::Share;
 use smol_str::SmolStr;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::{ConnectHead, ConnectOutcome, ForbiddenAddresses, ForbiddenReason, IpFamily, NetNs, ResolveOverride, Sockets};
+use crate::lookups::{Lookups, MAX_ADDRESSES};
+use crate::{
+    ConnectHead, ConnectOutcome, ForbiddenAddresses, ForbiddenReason, IpFamily, NearEnd, ResolveOverride, Sockets, UpstreamBudget,
+    UpstreamTcp,
+};
 
 /// How long an attempt has before the next address is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// How many addresses of one name are tried.
-const MAX_ADDRESSES: usize = 16;
-/// How many getaddrinfo calls may be under way: each holds a thread until the resolver gives up.
-const MAX_LOOKUPS: usize = 64;
+/// How many getaddrinfo calls may be under way unless told otherwise: each holds a thread until the resolver gives up.
+pub const MAX_LOOKUPS: usize = 192;
 /// The longest DNS name in text form (RFC 1035 section 2.3.4).
 const MAX_HOST: usize = 253;
 
 /// How to dial.
 #[derive(Debug, Clone)]
 pub struct DialOptions {
-    /// Overrides of name resolution; the first that fits host and port wins.
+    /// Overrides of name resolution: those that fit host and port are all its addresses, in this order.
     pub resolve: Vec<ResolveOverride>,
     /// The time for resolving and connecting together. 10 s by default.
     pub connect_timeout: Duration,
     /// What is never dialled.
     pub forbidden: ForbiddenAddresses,
+    /// How many connections there may be, with those of other dialers that share it. Unbounded by default.
+    pub budget: Arc<UpstreamBudget>,
+    /// How many names may be looked up at a time, [`MAX_LOOKUPS`] by default. One principal alone has at most two thirds.
+    pub lookups: usize,
 }
 
 impl Default for DialOptions {
     fn default() -> Self {
-        Self { resolve: Vec::new(), connect_timeout: Duration::from_secs(10), forbidden: ForbiddenAddresses::default() }
+        Self {
+            resolve: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            forbidden: ForbiddenAddresses::default(),
+            budget: UpstreamBudget::unbounded(),
+            lookups: MAX_LOOKUPS,
+        }
     }
 }
 
-/// Opens TCP connections to upstreams. Clones share the bound on concurrent name lookups.
+/// Opens TCP connections to upstreams. Clones share the bounds of connections and of name lookups.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     options: Arc<DialOptions>,
-    lookups: Arc<Semaphore>,
+    lookups: Arc<Lookups>,
     from: Place,
+    /// On whose behalf.
+    principal: Arc<str>,
+    /// In place of the options' time for resolving and connecting.
+    patience: Option<Duration>,
 }
 
 /// Where connections are made from.
 #[derive(Clone, Default)]
 struct Place {
-    /// None: our own namespace.
-    netns: Option<NetNs>,
+    near: NearEnd,
     sockets: Arc<OnceLock<Arc<dyn Sockets>>>,
 }
 
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("netns", &self.netns).finish_non_exhaustive()
+        f.debug_struct("Place").field("near", &self.near).finish_non_exhaustive()
     }
 }
 
@@ -99,8 +114,8 @@ pub enum DialError {
         /// Why.
         reason: ForbiddenReason,
     },
-    /// Nobody opens sockets for us in that network namespace.
-    #[error("cannot connect to {address} from the program's network namespace: {cause}")]
+    /// Nobody opens sockets for us in that network namespace, or as that user.
+    #[error("cannot connect to {address} from the program's network namespace as its user: {cause}")]
     OutOfReach {
         /// The address that was asked for.
         address: SocketAddr,
@@ -115,6 +130,18 @@ pub enum DialError {
         /// Its status, or what went wrong with it.
         cause: String,
     },
+    /// There are as many connections as there can be, and whoever this one is for has its share of them.
+    #[error("no connection to {host}: gnomon has {open} connections open, of at most {most}, and {refused}; try again later")]
+    Short {
+        /// The name as asked for.
+        host: SmolStr,
+        /// Connections to upstreams now.
+        open: usize,
+        /// How many there may be.
+        most: usize,
+        /// What the bound is.
+        refused: gnomon_shares::Refused,
+    },
     /// The network says no.
     #[error("cannot connect to {address}: {cause}")]
     Unreachable {
@@ -125,22 +152,51 @@ pub enum DialError {
     },
 }
 
+impl DialError {
+    /// Whether it is the address that cannot be reached, so that a program would try another one.
+    #[must_use]
+    pub fn is_of_the_address(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Timeout { .. } | Self::Unreachable { .. })
+    }
+}
+
 impl Dialer {
     /// A dialer with these options.
     #[must_use]
     pub fn new(options: DialOptions) -> Self {
-        Self { options: Arc::new(options), lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)), from: Place::default() }
+        let lookups = Lookups::new(options.lookups);
+        Self { options: Arc::new(options), lookups, from: Place::default(), principal: Arc::from(""), patience: None }
     }
 
-    /// Has sockets of other network namespaces opened there, for all clones. Only the first call counts.
+    /// A dialer like this one whose connections and lookups are this principal's.
+    #[must_use]
+    pub fn on_behalf_of(&self, principal: Arc<str>) -> Self {
+        Self { principal, ..self.clone() }
+    }
+
+    /// A dialer like this one that gives an address so much time.
+    #[must_use]
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self.clone() }
+    }
+
+    fn limit(&self) -> Duration {
+        self.patience.unwrap_or(self.options.connect_timeout)
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<UpstreamBudget> {
+        &self.options.budget
+    }
+
+    /// Has sockets of other network namespaces and users opened by this, for all clones. Only the first call counts.
     pub fn open_with(&self, sockets: Arc<dyn Sockets>) {
         let _ = self.from.sockets.set(sockets);
     }
 
-    /// A dialer like this one that connects from there; `None` is our own network namespace. Names are resolved as ever.
+    /// A dialer like this one that connects from there, and as that user. Names are resolved as ever.
     #[must_use]
-    pub fn within(&self, netns: Option<NetNs>) -> Self {
-        Self { from: Place { netns, ..self.from.clone() }, ..self.clone() }
+    pub fn from(&self, near: NearEnd) -> Self {
+        Self { from: Place { near, ..self.from.clone() }, ..self.clone() }
     }
 
     /// Connects to `host` (a name, an IPv4 address, or an IPv6 address with or without brackets).
@@ -148,21 +204,34 @@ impl Dialer {
     ///
     /// # Errors
     /// Each [`DialError`] says what went wrong in one line. Of several addresses the last failure is told.
-    pub async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
-        let limit = self.options.connect_timeout;
+    pub async fn tcp(&self, host: &str, port: u16) -> Result<UpstreamTcp, DialError> {
+        let limit = self.limit();
         let attempt = async {
             let addresses = self.resolve(host, port).await?;
             let allowed = self.allowed(host, &addresses)?;
-            connect_any(&self.from, &allowed).await
+            self.connect_allowed(host, &allowed).await
         };
         timeout(limit, attempt).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
+    }
+
+    /// Connects to one of the addresses of `host`, which somebody has resolved; each a short while after the one before.
+    ///
+    /// # Errors
+    /// As [`tcp`](Self::tcp).
+    pub async fn one_of(&self, host: &str, addresses: &[SocketAddr]) -> Result<UpstreamTcp, DialError> {
+        let limit = self.limit();
+        let allowed = self.allowed(host, addresses)?;
+        let port = addresses.first().map_or(0, SocketAddr::port);
+        timeout(limit, self.connect_allowed(host, &allowed))
+            .await
+            .unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
 
     /// Connects to an address that is already known, as in transparent interception.
     ///
     /// # Errors
     /// As [`tcp`](Self::tcp).
-    pub async fn address(&self, address: SocketAddr) -> Result<TcpStream, DialError> {
+    pub async fn address(&self, address: SocketAddr) -> Result<UpstreamTcp, DialError> {
         self.tcp(&address.ip().to_string(), address.port()).await
     }
 
@@ -170,10 +239,10 @@ impl Dialer {
     ///
     /// # Errors
     /// [`DialError::Proxy`].
-    pub async fn through(&self, mut tcp: TcpStream, address: SocketAddr, head: &ConnectHead) -> Result<TcpStream, DialError> {
+    pub async fn through(&self, mut tcp: UpstreamTcp, address: SocketAddr, head: &ConnectHead) -> Result<UpstreamTcp, DialError> {
         let failed = |cause: String| DialError::Proxy { address, cause };
         match head.ask(&mut tcp).await.map_err(|error| failed(error.to_string()))?.outcome {
-            ConnectOutcome::Open => Ok(tcp),
+            ConnectOutcome::Open | ConnectOutcome::OpenOrAnswered => Ok(tcp),
             ConnectOutcome::Refused(status, _) => Err(failed(format!("status {status}"))),
             ConnectOutcome::Unclear => Err(failed("its answer makes no sense".to_owned())),
         }
@@ -184,15 +253,16 @@ impl Dialer {
     /// # Errors
     /// [`DialError::Resolve`] and [`DialError::Timeout`].
     pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
-        let limit = self.options.connect_timeout;
+        let limit = self.limit();
         timeout(limit, self.resolve(host, port)).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
         let host = unbracketed(host);
         let fits = |o: &&ResolveOverride| o.port == port && o.host.eq_ignore_ascii_case(host);
-        if let Some(found) = self.options.resolve.iter().find(fits) {
-            return Ok(vec![found.address]);
+        let found: Vec<_> = self.options.resolve.iter().filter(fits).map(|fitting| fitting.address).take(MAX_ADDRESSES).collect();
+        if !found.is_empty() {
+            return Ok(found);
         }
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
@@ -201,19 +271,56 @@ impl Dialer {
         if host.is_empty() || host.trim_end_matches('.').len() > MAX_HOST || host.bytes().any(|b| b <= b' ' || b == 0x7f) {
             return Err(failed("not a host name".to_owned()));
         }
-        // The permit moves into the blocking call: a lookup that outlives its caller still counts.
-        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
-        let name = host.to_owned();
-        let lookup = tokio::task::spawn_blocking(move || {
-            let found = (name.as_str(), port).to_socket_addrs().map(|all| all.take(MAX_ADDRESSES).collect::<Vec<_>>());
-            drop(permit);
-            found
-        });
-        match lookup.await {
-            Ok(Ok(found)) if found.is_empty() => Err(failed("it has no address".to_owned())),
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(e)) => Err(failed(e.to_string())),
-            Err(e) => Err(failed(e.to_string())),
+        self.lookups.addresses(&self.principal, host, port).await.map_err(failed)
+    }
+
+    /// Connects to one of these addresses of a host, once there is a place for it.
+    async fn connect_allowed(&self, host: &str, addresses: &[SocketAddr]) -> Result<UpstreamTcp, DialError> {
+        let place = self.options.budget.take(&self.principal).await.map_err(|refused| {
+            let counts = self.options.budget.counts();
+            DialError::Short { host: SmolStr::new(host), open: counts.open, most: counts.most, refused }
+        })?;
+        self.connect_any(addresses, place).await
+    }
+
+    /// The first connection that comes about. Only the first attempt is sure of a place.
+    async fn connect_any(&self, addresses: &[SocketAddr], place: Share) -> Result<UpstreamTcp, DialError> {
+        let from = &self.from;
+        let (first, others) = match addresses {
+            [] => return Err(DialError::Resolve { host: SmolStr::default(), cause: "it has no address".to_owned() }),
+            [only] => return connect_one(from.clone(), *only, place).await,
+            [first, others @ ..] => (*first, others),
+        };
+        // Dropping the set aborts the attempts that lost.
+        let mut attempts = JoinSet::new();
+        attempts.spawn(connect_one(from.clone(), first, place));
+        let mut others = others.iter().copied().peekable();
+        let mut failure = None;
+        loop {
+            let finished = match others.peek() {
+                None => attempts.join_next().await,
+                Some(_) => timeout(STAGGER, attempts.join_next()).await.unwrap_or(None),
+            };
+            match finished {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(e))) => failure = Some(e),
+                Some(Err(_)) | None => {}
+            }
+            let Some(&next) = others.peek() else {
+                if attempts.is_empty() {
+                    return Err(failure.unwrap_or(DialError::Unreachable { address: first, cause: "no attempt finished".to_owned() }));
+                }
+                continue;
+            };
+            match self.options.budget.take_another(&self.principal) {
+                Some(place) => {
+                    others.next();
+                    attempts.spawn(connect_one(from.clone(), next, place));
+                }
+                // The attempts that are under way have places; the next one waits for theirs.
+                None if !attempts.is_empty() => {}
+                None => return Err(failure.unwrap_or(DialError::Unreachable { address: first, cause: "no attempt finished".to_owned() })),
+            }
         }
     }
 
@@ -222,7 +329,7 @@ impl Dialer {
         let mut allowed = Vec::with_capacity(addresses.len());
         for &address in addresses {
             // Loopback of another network namespace leads to none of our listeners.
-            let elsewhere = self.from.netns.is_some() && address.ip().to_canonical().is_loopback();
+            let elsewhere = self.from.near.netns.is_some() && address.ip().to_canonical().is_loopback();
             match self.options.forbidden.check(address).filter(|reason| !elsewhere || *reason != ForbiddenReason::OwnListener) {
                 Some(reason) => _ = refused.get_or_insert((address, reason)),
                 None => allowed.push(address),
@@ -240,41 +347,11 @@ pub(crate) fn unbracketed(host: &str) -> &str {
     host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
 }
 
-async fn connect_any(from: &Place, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
-    let (first, others) = match addresses {
-        [] => return Err(DialError::Resolve { host: SmolStr::default(), cause: "it has no address".to_owned() }),
-        [only] => return connect_one(from.clone(), *only).await,
-        [first, others @ ..] => (*first, others),
-    };
-    // Dropping the set aborts the attempts that lost.
-    let mut attempts = JoinSet::new();
-    attempts.spawn(connect_one(from.clone(), first));
-    let mut others = others.iter().copied();
-    let mut failure = None;
-    loop {
-        let finished = match others.len() {
-            0 => attempts.join_next().await,
-            _ => timeout(STAGGER, attempts.join_next()).await.unwrap_or(None),
-        };
-        match finished {
-            Some(Ok(Ok(stream))) => return Ok(stream),
-            Some(Ok(Err(e))) => failure = Some(e),
-            Some(Err(_)) | None => {}
-        }
-        match others.next() {
-            Some(next) => _ = attempts.spawn(connect_one(from.clone(), next)),
-            None if attempts.is_empty() => {
-                return Err(failure.unwrap_or(DialError::Unreachable { address: first, cause: "no attempt finished".to_owned() }));
-            }
-            None => {}
-        }
-    }
-}
-
-async fn connect_one(from: Place, address: SocketAddr) -> Result<TcpStream, DialError> {
-    let socket = match from.netns {
-        None => None,
-        Some(netns) => Some(from.socket(netns, address).await?),
+async fn connect_one(from: Place, address: SocketAddr, place: Share) -> Result<UpstreamTcp, DialError> {
+    // Where nobody opens sockets for us, nobody tells us users either whose filters differ from ours.
+    let socket = match (from.near, from.sockets.get()) {
+        (NearEnd { netns: None, user: None }, _) | (NearEnd { netns: None, .. }, None) => None,
+        _ => Some(from.socket(address).await?),
     };
     let connected = async {
         let stream = match socket {
@@ -283,7 +360,8 @@ async fn connect_one(from: Place, address: SocketAddr) -> Result<TcpStream, Dial
         };
         // Without it Nagle and delayed ACKs stall small requests by 40 ms.
         stream.set_nodelay(true)?;
-        Ok(stream)
+        crate::keepalive::watch(&stream)?;
+        Ok(UpstreamTcp::new(stream, place))
     };
     connected.await.map_err(|e: io::Error| match e.kind() {
         ErrorKind::ConnectionRefused => DialError::Refused(address),
@@ -292,10 +370,10 @@ async fn connect_one(from: Place, address: SocketAddr) -> Result<TcpStream, Dial
 }
 
 impl Place {
-    async fn socket(&self, netns: NetNs, address: SocketAddr) -> Result<TcpSocket, DialError> {
+    async fn socket(&self, address: SocketAddr) -> Result<TcpSocket, DialError> {
         let out_of_reach = |cause: String| DialError::OutOfReach { address, cause };
         let family = if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 };
         let sockets = self.sockets.get().ok_or_else(|| out_of_reach("there is no sensor".to_owned()))?;
-        sockets.open(netns, family).await.map_err(|error| out_of_reach(error.to_string()))
+        sockets.open(self.near, family).await.map_err(|error| out_of_reach(error.to_string()))
     }
 }

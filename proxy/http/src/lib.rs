@@ -20,41 +20,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The trade-off: pooling is hyper-util's legacy client, one per (protocol, principal), instead of
-//! a pool of our own. That costs a few clones per request and buys its well-worn handling of closed,
-//! idle and raced connections. The pools stay apart by principal because an upstream may authenticate
-//! the connection rather than the request.
+//! The trade-off: pooling is our own, over hyper's connections. hyper-util's client was simpler, but it keeps one HTTP/2
+//! connection for each destination, and nobody can have its idle connections closed for others. The pools stay apart by
+//! principal because an upstream may authenticate the connection rather than the request.
 
 mod abort;
 mod alpn;
+mod budget;
 mod ca;
 mod connector;
+mod destination;
 mod dial;
+mod ending;
 mod forbidden;
 mod install;
+mod keepalive;
 mod leaf;
+mod lookups;
 mod netns;
 mod parent;
 mod pool;
+mod raw;
 mod resolve;
 mod send_error;
 mod served;
 mod stream;
+mod tcp;
 mod upstream;
+mod windows;
 
 pub use abort::AbortBody;
 pub use alpn::{ALPN_CAPACITY, ALPN_TTL, Alpn, AlpnCache};
+pub use budget::{UpstreamBudget, UpstreamCounts};
 pub use ca::{CaCertificate, CaError, CertificateAuthority, Present, Provenance};
-pub use dial::{DialError, DialOptions, Dialer};
+pub use destination::{Destination, InvalidDestination, Scheme};
+pub use dial::{DialError, DialOptions, Dialer, MAX_LOOKUPS};
+pub use ending::ClientEnd;
 pub use forbidden::{ForbiddenAddresses, ForbiddenReason};
 pub use gnomon_wire::connect::Outcome as ConnectOutcome;
 pub use install::{InstallError, StoreStatus, TrustStore};
 pub use leaf::{InvalidLeafName, LEAF_CAPACITY, LeafCache, LeafName};
-pub use netns::{IpFamily, NetNs, Sockets};
+pub use netns::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 pub use parent::{ConnectAnswer, ConnectHead, ConnectRequest, MAX_CONNECT_HEAD};
-pub use pool::{Destination, InvalidDestination, PoolOptions, Pools, Scheme};
+pub use pool::{PoolOptions, Pools, RequestBody, UpstreamBody};
 pub use resolve::{InvalidResolve, ResolveOverride};
 pub use send_error::SendError;
 pub use served::{ClientCertificates, ServedError, Shown, authorities, served};
 pub use stream::UpstreamStream;
+pub use tcp::UpstreamTcp;
 pub use upstream::{TlsSetupError, UpstreamTls, UpstreamTlsError};

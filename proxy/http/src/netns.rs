@@ -1,8 +1,9 @@
-//! Network namespaces other than our own, from which connections are made as well: what a program in a container asked
-//! for is to be reached from where it stands, where loopback, routes and filters are the container's.
+//! The near end of a connection to a server: from which network namespace it is made, and as whom.
 //!
-//! Entering one takes a privilege that the proxy does not have, so somebody else opens the sockets; that they are used
-//! from here makes no difference to the kernel.
+//! What a program in a container asked for is to be reached from where it stands, where loopback, routes and filters are
+//! the container's; and what the host's filters refuse to a user must not be reached by way of us. Entering a namespace
+//! and acting as a user takes privileges that the proxy does not have, so somebody else opens the sockets; that they are
+//! used from here makes no difference to the kernel.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +14,24 @@ use tokio::net::TcpSocket;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NetNs(pub u64);
 
+/// A user of this host and a group, by the numbers of the first user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostUser {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// From where a connection is made, and as whom. By default from our own namespace, as ourselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct NearEnd {
+    /// None: our own namespace.
+    pub netns: Option<NetNs>,
+    /// None: ourselves.
+    pub user: Option<HostUser>,
+}
+
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IpFamily {
@@ -22,11 +41,11 @@ pub enum IpFamily {
     V6,
 }
 
-/// Opens sockets in other network namespaces.
+/// Opens sockets in other network namespaces and as other users.
 pub trait Sockets: Send + Sync + 'static {
-    /// A TCP socket of this family in that namespace, neither bound nor connected.
+    /// A TCP socket of this family with that near end, neither bound nor connected.
     ///
     /// # Errors
     /// Why there is none, in words that are fit for a client's eyes.
-    fn open(&self, netns: NetNs, family: IpFamily) -> Pin<Box<dyn Future<Output = io::Result<TcpSocket>> + Send + '_>>;
+    fn open(&self, near: NearEnd, family: IpFamily) -> Pin<Box<dyn Future<Output = io::Result<TcpSocket>> + Send + '_>>;
 }

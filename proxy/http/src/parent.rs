@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gnomon_wire::connect::{self, Outcome as ConnectOutcome};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 pub use gnomon_wire::connect::MAX_HEAD as MAX_CONNECT_HEAD;
 
@@ -79,7 +78,7 @@ impl ConnectHead {
     ///
     /// # Errors
     /// It does not answer within 60 s, or breaks off, or its head is longer than [`MAX_CONNECT_HEAD`].
-    pub async fn ask(&self, proxy: &mut TcpStream) -> io::Result<ConnectAnswer> {
+    pub async fn ask(&self, proxy: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<ConnectAnswer> {
         let asked = async {
             proxy.write_all(&self.0).await?;
             let mut head = Vec::with_capacity(256);

@@ -8,15 +8,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::Alpn;
+use crate::{Alpn, UpstreamTcp};
 
 /// A connection to an upstream.
 #[derive(Debug)]
 pub enum UpstreamStream {
     /// Without TLS.
-    Plain(TcpStream),
+    Plain(UpstreamTcp),
     /// With TLS, verified. Boxed because the TLS state is over a kilobyte.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<UpstreamTcp>>),
 }
 
 impl UpstreamStream {

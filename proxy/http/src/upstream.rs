@@ -14,12 +14,11 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, Ro
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use time::OffsetDateTime;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::dial::unbracketed;
-use crate::{Alpn, UpstreamStream};
+use crate::{Alpn, UpstreamStream, UpstreamTcp};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,6 +144,10 @@ impl UpstreamTls {
         self.configs();
     }
 
+    pub(crate) fn builder(&self) -> ConfigBuilder<ClientConfig, WantsVerifier> {
+        self.0.builder.clone()
+    }
+
     fn configs(&self) -> &Configs {
         let shared = &*self.0;
         shared.configs.get_or_init(|| Configs::new(shared.builder.clone(), shared.trusted.roots()))
@@ -164,7 +167,7 @@ impl UpstreamTls {
     ///
     /// # Errors
     /// [`UpstreamTlsError`]; a failed verification comes with its reason.
-    pub async fn connect(&self, tcp: TcpStream, name: &str, alpn: &[Alpn]) -> Result<UpstreamStream, UpstreamTlsError> {
+    pub async fn connect(&self, tcp: UpstreamTcp, name: &str, alpn: &[Alpn]) -> Result<UpstreamStream, UpstreamTlsError> {
         let name = unbracketed(name);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| UpstreamTlsError::InvalidName(shortened(name)))?;
         let connector = TlsConnector::from(self.config(alpn).await?);

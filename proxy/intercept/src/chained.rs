@@ -1,12 +1,16 @@
-//! A redirected program that asks another proxy for a tunnel: a corporate proxy, which it was told of as usual.
+//! A program that asks another proxy for a tunnel: a corporate proxy, which it was told of as usual, reached because the kernel
+//! redirects it or by a tunnel of ours.
 //!
 //! The other proxy is asked in the program's own words, and what it answers the program gets as it is. Once it has opened
 //! the tunnel, what is inside is read like what is inside of a tunnel of ours. The trade-off: where it cannot be told
-//! where an answer of the other proxy ends, the rest of the connection passes unread, and is counted as `other_proxy`.
+//! where an answer of the other proxy ends, the rest of the connection is not read, and passes only if the judge lets
+//! it ([`Passage::OtherProxy`]).
 
-use crate::{FlowOutcome, tunnel::Tunnel};
+use crate::tunnel::Tunnel;
 use bytes::{Buf as _, Bytes, BytesMut};
 use gnomon_http::{ConnectHead, ConnectOutcome, ConnectRequest, MAX_CONNECT_HEAD};
+use gnomon_inspect::Passage;
+use gnomon_record::FlowOutcome;
 use std::{pin::Pin, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -39,11 +43,11 @@ async fn follow(mut tunnel: Tunnel) {
     for _ in 0..ROUNDS {
         let (head, host, port) = match timeout(patience, asked(&mut tunnel)).await {
             Ok(Asked::Tunnel(head, host, port)) => (head, host, port),
-            Ok(Asked::Other) => return tunnel.pass(FlowOutcome::OtherProxy).await,
+            Ok(Asked::Other) => return tunnel.pass(Passage::OtherProxy).await,
             Ok(Asked::Gone) | Err(_) => return tunnel.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         };
         // None: a rule refuses the other proxy, which passing on makes known.
-        let Some(server) = &mut tunnel.server else { return tunnel.pass(FlowOutcome::OtherProxy).await };
+        let Some(server) = &mut tunnel.server else { return tunnel.pass(Passage::OtherProxy).await };
         let Ok(answer) = head.ask(server).await else {
             tunnel.shared.recorder.flow(FlowOutcome::Unreachable, Vec::new());
             let _ = tunnel.client.set_zero_linger();
@@ -62,10 +66,12 @@ async fn follow(mut tunnel: Tunnel) {
                 }
                 patience = ASKS_AGAIN;
             }
-            ConnectOutcome::Refused(..) | ConnectOutcome::Unclear => return tunnel.pass(FlowOutcome::OtherProxy).await,
+            ConnectOutcome::Refused(..) | ConnectOutcome::OpenOrAnswered | ConnectOutcome::Unclear => {
+                return tunnel.pass(Passage::OtherProxy).await;
+            }
         }
     }
-    tunnel.pass(FlowOutcome::OtherProxy).await;
+    tunnel.pass(Passage::OtherProxy).await;
 }
 
 async fn asked(tunnel: &mut Tunnel) -> Asked {

@@ -2,24 +2,19 @@
 
 use crate::{
     paired::Pairing,
-    upload::{BodyError, Watched},
+    upload::BodyError,
+    watched::{Leg, Watched},
 };
 use bytes::Bytes;
-use gnomon_http::AbortBody;
+use gnomon_http::{AbortBody, UpstreamBody};
 use gnomon_inspect::{EventFlow, Gate};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
-use tokio::time::{Sleep, sleep};
-
-/// How long an event stream may keep a call's report waiting for its answer.
-const OVERDUE: Duration = Duration::from_secs(2);
 
 /// An answer's body as the client gets it.
 pub(crate) struct Download(Inner);
@@ -33,12 +28,11 @@ enum Inner {
 struct Passing {
     /// Chunks that may go.
     ready: VecDeque<Bytes>,
-    rest: Option<Incoming>,
+    rest: Option<UpstreamBody>,
     watched: Arc<Watched>,
     mode: Mode,
     /// After what is ready, break off.
     broken: bool,
-    overdue: Option<Pin<Box<Sleep>>>,
     pairing: Option<Pairing>,
 }
 
@@ -62,13 +56,13 @@ impl Download {
 
     /// `ready` was judged already. A stream of events has `pairing`, through which refused messages
     /// of the legacy transport are answered.
-    pub fn passing(ready: VecDeque<Bytes>, rest: Incoming, watched: Arc<Watched>, mode: Mode, pairing: Option<Pairing>) -> Self {
-        let overdue = pairing.is_some().then(|| Box::pin(sleep(OVERDUE)));
+    pub fn passing(ready: VecDeque<Bytes>, rest: UpstreamBody, watched: Arc<Watched>, mode: Mode, pairing: Option<Pairing>) -> Self {
         if ready.is_empty() && rest.is_end_stream() {
             watched.with(|e| e.response_end(&mut Vec::new()));
+            watched.over(Leg::Answer);
             return Self::empty();
         }
-        Self(Inner::Passing(Box::new(Passing { ready, rest: Some(rest), watched, mode, broken: false, overdue, pairing })))
+        Self(Inner::Passing(Box::new(Passing { ready, rest: Some(rest), watched, mode, broken: false, pairing })))
     }
 }
 
@@ -80,6 +74,7 @@ impl Passing {
             }
             if std::mem::take(&mut self.broken) {
                 self.rest = None;
+                self.watched.over(Leg::Answer);
                 return Poll::Ready(Some(Err(Box::new(AbortBody::new()))));
             }
             if let Some(event) = self.pairing.as_mut().and_then(|p| p.poll_event(cx)) {
@@ -87,15 +82,7 @@ impl Passing {
             }
             let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
             match Pin::new(rest).poll_frame(cx) {
-                Poll::Pending => {
-                    if let Some(overdue) = &mut self.overdue
-                        && overdue.as_mut().poll(cx).is_ready()
-                    {
-                        self.overdue = None;
-                        self.watched.with(gnomon_inspect::Exchange::flush_overdue);
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => self.data(data),
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
@@ -103,6 +90,7 @@ impl Passing {
                 Poll::Ready(Some(Err(error))) => {
                     self.rest = None;
                     self.watched.with(|e| e.failed("upstream_aborted", "the server broke off its answer"));
+                    self.watched.over(Leg::Answer);
                     return Poll::Ready(Some(Err(error.into())));
                 }
                 Poll::Ready(None) => {
@@ -149,9 +137,12 @@ impl Passing {
         let mut out = Vec::new();
         if let Gate::Refuse(_) = self.watched.with(|e| e.response_end(&mut out)) {
             self.broken = true;
-        } else if !out.is_empty() {
+            return;
+        }
+        if !out.is_empty() {
             self.ready.push_back(out.into());
         }
+        self.watched.over(Leg::Answer);
     }
 }
 

@@ -1,37 +1,107 @@
 //! What the first bytes of a connection say when they are not TLS. Nothing is decided here: the tunnel
 //! does that.
+//!
+//! The bias: what some server would read as a request is not taken for another protocol. Servers differ in what they accept (Python's
+//! `http.server` splits at any white space and ignores the minor version), so a line counts as a request's by its shape, not by
+//! whether it is a valid one.
 
-use crate::{forward::host_of, serve::Speaks};
+use crate::{headers::host_of, serve::Speaks};
 use gnomon_inspect::normal_host;
 
 /// The client preface of HTTP/2 without TLS (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The beginning of HAProxy's PROXY protocol, version 2: what follows is for the server behind, which may speak HTTP.
+const PROXY_HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Longest first line that is waited for, bytes.
+const LONGEST_LINE: usize = 16 << 10;
 
-/// What first bytes say about HTTP.
-pub(crate) enum HttpLike {
-    Yes(Speaks),
+/// What the first line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// It is HTTP, which is read.
+    Http(Speaks),
+    /// It names HTTP, in a way that is not read and that some servers would understand.
+    Odd,
+    /// It may be a request's, and is longer than is read.
+    Long,
+    /// It may become either.
     Maybe,
-    No,
+    /// It is not HTTP.
+    Foreign,
 }
 
-/// Whether these first bytes are HTTP. Read until they match or first differ, so that a split
-/// request line is no way around.
-pub(crate) fn http_like(bytes: &[u8]) -> HttpLike {
+/// Reads the first line, from as much of it as there is. However it is split, the answer that is not [`Line::Maybe`] is the same.
+pub(crate) fn first_line(bytes: &[u8]) -> Line {
     let shared = bytes.len().min(H2_PREFACE.len());
     if bytes[..shared] == H2_PREFACE[..shared] {
-        return if shared == H2_PREFACE.len() { HttpLike::Yes(Speaks::Http2) } else { HttpLike::Maybe };
+        return if shared == H2_PREFACE.len() { Line::Http(Speaks::Http2) } else { Line::Maybe };
     }
-    const LONGEST_LINE: usize = 16 << 10;
-    let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
-        let begins = bytes.iter().take(24).all(|b| b.is_ascii_graphic() || *b == b' ' || *b == b'\r');
-        return if begins && bytes.len() < LONGEST_LINE { HttpLike::Maybe } else { HttpLike::No };
-    };
-    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
-    if line.is_empty() {
-        // An empty line before the request line is allowed (RFC 9112 section 2.2).
-        return if bytes.len() > end + 1 { http_like(&bytes[end + 1..]) } else { HttpLike::Maybe };
+    let shared = bytes.len().min(PROXY_HEADER.len());
+    if bytes[..shared] == PROXY_HEADER[..shared] {
+        return if shared == PROXY_HEADER.len() { Line::Odd } else { Line::Maybe };
     }
-    if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") { HttpLike::Yes(Speaks::Http1) } else { HttpLike::No }
+    let more = if bytes.len() < LONGEST_LINE { Line::Maybe } else { Line::Long };
+    // Empty lines before the request line are allowed (RFC 9112 section 2.2), and white space is overlooked by some.
+    let Some(begin) = bytes.iter().position(|b| *b != b'\n' && !is_space(*b)) else { return more };
+    let end = memchr::memchr(b'\n', &bytes[begin..]).map(|end| begin + end);
+    let line = &bytes[begin..end.unwrap_or(bytes.len())];
+    let (method, rest) = line.split_at(line.iter().position(|b| !is_token(*b)).unwrap_or(line.len()));
+    if line.starts_with(b"PROXY ") && end.is_some() {
+        // What follows the header is for the server behind (HAProxy's PROXY protocol, version 1).
+        return Line::Odd;
+    }
+    // Some servers overlook a NUL in the target of a request; other protocols that begin with a word of letters have none.
+    let has_nul = memchr::memchr(0, line).is_some();
+    if method.is_empty() || rest.first().is_some_and(|b| !is_space(*b)) || has_nul && !method.iter().all(u8::is_ascii_alphabetic) {
+        return Line::Foreign;
+    }
+    let more = if has_nul && more == Line::Long { Line::Foreign } else { more };
+    // Servers that overlook control characters in a target look methods up by name, and names have letters (BER of LDAP does
+    // begin with `0`).
+    let named = method.iter().any(u8::is_ascii_alphabetic);
+    if !named && line.iter().any(|b| b.is_ascii_control() && !is_space(*b)) {
+        return Line::Foreign;
+    }
+    if end.is_none() {
+        return more;
+    }
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line {
+        _ if !has_nul && (line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")) => Line::Http(Speaks::Http1),
+        _ if names_http(line) => Line::Odd,
+        _ => Line::Foreign,
+    }
+}
+
+/// The same, where nothing follows.
+pub(crate) fn last_line(bytes: &[u8]) -> Line {
+    match first_line(bytes) {
+        Line::Maybe if names_http(bytes) => Line::Odd,
+        Line::Maybe => Line::Foreign,
+        line => line,
+    }
+}
+
+fn names_http(line: &[u8]) -> bool {
+    line.windows(5).any(|five| five.eq_ignore_ascii_case(b"HTTP/"))
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// White space within a line, as the most lenient servers see it (Python's `str.split` of Latin-1).
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r' | 0x1c..=0x1f | 0x85 | 0xa0)
+}
+
+/// Whether a server that spoke first spoke HTTP: an answer nobody asked for, or the SETTINGS that HTTP/2 servers send at once
+/// (RFC 9113 section 3.4).
+pub(crate) fn server_says_http(heard: &[u8]) -> bool {
+    let shared = heard.len().min(5);
+    let settings = matches!(heard, [0, 0, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0);
+    settings || shared > 0 && heard[..shared].eq_ignore_ascii_case(&b"HTTP/"[..shared])
 }
 
 /// Whether a request names a resource of the server it is sent to (RFC 9112 section 3.2), and not what a
@@ -40,6 +110,21 @@ pub(crate) fn asks_the_server(request: &[u8]) -> bool {
     let line = request.trim_ascii_start().split(|b| *b == b'\n').next().unwrap_or_default();
     let target = line.split(|b| *b == b' ').nth(1).unwrap_or_default();
     target.starts_with(b"/") || target == b"*"
+}
+
+/// Whether a request asks a proxy for something that it is to fetch without TLS (absolute form, RFC 9112 section 3.2.2).
+pub(crate) fn asks_a_proxy(request: &[u8]) -> bool {
+    let line = request.trim_ascii_start().split(|b| *b == b'\n').next().unwrap_or_default();
+    let target = line.split(|b| *b == b' ').nth(1).unwrap_or_default();
+    target.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http://"))
+}
+
+/// Whether a line that is not read may ask a proxy for something: its target is no path.
+pub(crate) fn may_ask_a_proxy(said: &[u8]) -> bool {
+    let line = said.trim_ascii_start();
+    let target = line.iter().position(|b| is_space(*b)).map_or(&[][..], |end| &line[end..]);
+    let begin = target.iter().find(|b| !is_space(**b));
+    begin.is_some_and(|begin| !matches!(begin, b'/' | b'*'))
 }
 
 /// Whether a request asks a proxy for a tunnel (RFC 9110 section 9.3.6).
@@ -67,33 +152,90 @@ pub(crate) fn host_in(request: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn kind(bytes: &[u8]) -> &'static str {
-        match http_like(bytes) {
-            HttpLike::Yes(Speaks::Http1) => "http1",
-            HttpLike::Yes(Speaks::Http2) => "http2",
-            HttpLike::Maybe => "maybe",
-            HttpLike::No => "no",
+    #[test]
+    fn every_prefix_of_a_request_line_stays_undecided_until_its_end() {
+        for line in [&b"POST /mcp HTTP/1.1\r\n"[..], b"\r\n\r\nPOST /mcp HTTP/1.0\n", "POST /caf\u{e9} HTTP/1.1\r\n".as_bytes()] {
+            for end in 1..line.len() {
+                assert_eq!(first_line(&line[..end]), Line::Maybe, "{end}");
+            }
+            assert_eq!(first_line(line), Line::Http(Speaks::Http1));
         }
+        for end in 1..H2_PREFACE.len() {
+            assert_eq!(first_line(&H2_PREFACE[..end]), Line::Maybe, "{end}");
+        }
+        assert_eq!(first_line(H2_PREFACE), Line::Http(Speaks::Http2));
     }
 
     #[test]
-    fn every_prefix_of_a_request_line_stays_undecided_until_its_end() {
-        let line = b"POST /mcp HTTP/1.1\r\n";
-        for end in 1..line.len() {
-            assert_eq!(kind(&line[..end]), "maybe", "{end}");
+    fn a_line_that_some_server_reads_as_a_request_is_no_other_protocol_however_it_is_split() {
+        for line in [
+            &b"POST /mcp HTTP/1.2\r\n"[..],
+            b"POST /mcp HTTP/1.1 \r\n",
+            b"POST /mcp HTTP/1.1\t\r\n",
+            b"POST\t/mcp\tHTTP/1.1\r\n",
+            b"POST\x0b/mcp\x0cHTTP/1.1\n",
+            b"POST\x1c/mcp\xa0HTTP/1.1\n",
+            b"post /mcp http/1.1\r\n",
+            b"POST /mcp\0 HTTP/1.1\r\n",
+            b"POST \0 HTTP/1.0\r\n",
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n",
+            b"0 /mcp HTTP/2.0\r\n",
+            b"POST /mcp \x01 HTTP/3\r\n",
+            b"  POST /mcp HTTP/1.9\n",
+        ] {
+            for end in 1..line.len() {
+                assert_eq!(first_line(&line[..end]), Line::Maybe, "{end} of {line:?}");
+            }
+            assert_eq!(first_line(line), Line::Odd, "{line:?}");
         }
-        assert_eq!(kind(line), "http1");
-        for end in 1..H2_PREFACE.len() {
-            assert_eq!(kind(&H2_PREFACE[..end]), "maybe", "{end}");
+        assert_eq!(first_line(PROXY_HEADER), Line::Odd);
+        for (line, may) in [
+            ("POST http://a/ HTTP/1.2", true),
+            ("connect\ta:80 HTTP/1.1", true),
+            ("POST /x?u=http://a HTTP/1.2", false),
+            ("PRI * HTTP/3", false),
+        ] {
+            assert_eq!(may_ask_a_proxy(line.as_bytes()), may, "{line}");
         }
-        assert_eq!(kind(H2_PREFACE), "http2");
+        let long = [b"POST /", &[b'x'; LONGEST_LINE][..]].concat();
+        assert_eq!(first_line(&long), Line::Long);
+        assert_eq!(last_line(b"POST /mcp HTTP/1.1"), Line::Odd);
+        assert_eq!(last_line(b"ruok"), Line::Foreign);
     }
 
     #[test]
     fn other_protocols_are_not_taken_for_http() {
-        assert_eq!(kind(b"CONNECT {\"verbose\":false}\r\n"), "no");
-        assert_eq!(kind(b"SSH-2.0-OpenSSH_9.2\r\n"), "no");
-        assert_eq!(kind(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"), "no");
+        for said in [
+            &b"CONNECT {\"verbose\":false}\r\n"[..],
+            b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+            b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"PING\r\n",
+            b"set key 0 0 5\r\n",
+            b"0032git-upload-pack /project.git\0host=git.example\0",
+            b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02id",
+            b"0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00",
+            b"0\x20\x02\x01\x01\x60\x1b\x02\x01\x03\x04\x0dcn=me,dc=here\x80\x07secret7",
+            b"GET greeting\r\n",
+            b"EHLO me.example\r\n",
+        ] {
+            assert_eq!(first_line(said), Line::Foreign, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_speaks_first_in_http_is_told_from_others() {
+        for (heard, http) in [
+            (&b"HTTP/1.1 408 Request Timeout\r\n"[..], true),
+            (b"HT", true),
+            (b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80", true),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", false),
+            (b"220 mail.example ESMTP\r\n", false),
+            (b"\x4a\0\0\0\x0a8.0.36\0", false),
+            (b"", false),
+        ] {
+            assert_eq!(server_says_http(heard), http, "{heard:?}");
+        }
     }
 
     #[test]

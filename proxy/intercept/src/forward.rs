@@ -1,17 +1,23 @@
 //! One request: judged, sent on or answered, and its answer judged in turn.
 
 use crate::{
-    FlowOutcome,
+    departure::Departure,
     download::{Download, Mode},
-    headers::{asks_to_upgrade, remove_hop_headers},
+    framing::Twice,
+    front::Asking,
+    headers::{ambiguous_host, asks_for_websocket, host_of, names, remove_hop_headers, remove_hop_headers_to_a_proxy},
+    places::Place,
     proxy::Shared,
     reply, upgrade,
-    upload::{Last, Upload, Watched, judge_chunk},
+    upload::{Last, Upload, judge_chunk},
+    watched::{Leg, Watched},
 };
 use bytes::Bytes;
-use gnomon_http::{Destination, SendError};
+use gnomon_http::{Destination, DialError, SendError, UpstreamBody};
 use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Refusal, ResponsePlan, normal_host};
-use http::{Request, Response, StatusCode, Version, header};
+use gnomon_observe::Field;
+use gnomon_record::FlowOutcome;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use smol_str::SmolStr;
@@ -26,25 +32,89 @@ use std::{
 #[derive(Clone)]
 pub(crate) struct Route {
     pub shared: Arc<Shared>,
+    /// Of the client's connection.
+    pub place: Arc<Place>,
     pub connection: Connection,
     pub destination: Destination,
+    pub toward: Toward,
+    pub client: Client,
     /// The server name of the ClientHello.
     pub sni: Option<SmolStr>,
     /// What ALPN chose between client and proxy.
     pub alpn: Option<&'static str>,
     /// Why the server cannot be reached, known before the first request.
     pub problem: Option<SendError>,
+    /// Whether a request on this connection said twice where it ends.
+    pub twice: Twice,
+    /// How far the client is with what it has to say, over HTTP/1.1.
+    pub departure: Option<Arc<Departure>>,
+}
+
+/// Whether a client knows that it speaks to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// It does: what goes wrong is told in an answer of ours.
+    Knows,
+    /// It was redirected. A server that breaks off breaks off: words of ours it would take for the server's.
+    Unaware,
+}
+
+impl Client {
+    pub fn of(asking: &Asking) -> Self {
+        if asking.owned.as_ref().is_some_and(|owned| owned.redirected) { Self::Unaware } else { Self::Knows }
+    }
+}
+
+/// In place of an answer, and marks one that is not given: the connection, or over HTTP/2 the stream, ends without it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the server gave no answer")]
+pub(crate) struct BrokenOff;
+
+/// The answer to a request whose server broke off before its own.
+fn broken_off(route: &Route, status: StatusCode, cause: &str) -> Response<Download> {
+    let mut answer = reply::failure(status, cause);
+    if route.client == Client::Unaware {
+        answer.extensions_mut().insert(BrokenOff);
+    }
+    answer
+}
+
+/// What is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Toward {
+    Server,
+    /// Another proxy: each request names its server.
+    Proxy,
+}
+
+impl Toward {
+    fn remove_hop_headers(self, headers: &mut HeaderMap) {
+        match self {
+            Self::Server => remove_hop_headers(headers),
+            Self::Proxy => remove_hop_headers_to_a_proxy(headers),
+        }
+    }
 }
 
 /// Takes one request to its answer. Never fails: what goes wrong is an answer.
 pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Response<Download> {
     let started = Instant::now();
+    if let Some(cause) = ambiguous(route, &request) {
+        return reply::failure(StatusCode::BAD_REQUEST, cause);
+    }
+    if request.method() == Method::CONNECT {
+        return reply::failure(
+            StatusCode::NOT_IMPLEMENTED,
+            "a tunnel is opened at the start of a connection, not within TLS or after other requests",
+        );
+    }
     let authority = authority(route, &request);
     let on_upgrade =
-        (request.version() == Version::HTTP_11 && asks_to_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));
+        (request.version() == Version::HTTP_11 && asks_for_websocket(request.headers())).then(|| hyper::upgrade::on(&mut request));
+    let connection = strictest(route, &request, authority);
     let (mut parts, body) = request.into_parts();
     let exchange = Exchange::begin(
-        &route.connection,
+        connection.as_ref().unwrap_or(&route.connection),
         &Head {
             method: &parts.method,
             path: parts.uri.path(),
@@ -55,7 +125,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             authority,
         },
     );
-    let watched = Watched::new(exchange, route.shared.recorder.clone(), started);
+    let watched = Watched::new(exchange, &route.shared.recorder, started, route.departure.clone());
     let misdirected = authority == Authority::Differs && route.sni.is_some();
     // What will not be sent is read all the same, as its event is to say what it was.
     let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
@@ -65,29 +135,39 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             read_out(route, parts.version, rest);
             return refused(route, &watched, &parts.uri, &refusal);
         }
-        Held::Broken => return reply::failure(StatusCode::BAD_REQUEST, "the request body ended early"),
-        Held::Stalled => return reply::failure(StatusCode::REQUEST_TIMEOUT, "the request body did not come"),
+        Held::Broken => return unread(&watched, StatusCode::BAD_REQUEST, "client_aborted", "the request body ended early"),
+        Held::Stalled => return unread(&watched, StatusCode::REQUEST_TIMEOUT, "client_stalled", "the request body did not come"),
     };
     if until == Until::Over {
         read_out(route, parts.version, rest);
         return unsendable(route, &watched);
     }
-    let upgrade_to = on_upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
-    remove_hop_headers(&mut parts.headers);
+    route.toward.remove_hop_headers(&mut parts.headers);
     parts.headers.remove(header::EXPECT);
-    if let Some(protocol) = upgrade_to {
-        parts.headers.insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
-        parts.headers.insert(header::UPGRADE, protocol);
+    if on_upgrade.is_some() {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     parts.extensions.clear();
+    if let Some(departure) = &route.departure {
+        parts.extensions.insert(departure.end());
+    }
     let (uri, version) = (parts.uri.clone(), parts.version);
     let held = Upload::new(ready, rest, watched.clone());
-    let upload = if held.is_end_stream() { Upload::empty() } else { held };
+    let upload = if held.is_end_stream() {
+        watched.over(Leg::Request);
+        Upload::empty()
+    } else {
+        held
+    };
     let sent = route.shared.pools.send(&route.destination, Request::from_parts(parts, upload)).await;
     route.shared.recorder.metrics().answered(started.elapsed());
     match sent {
         Ok(response) => {
             watched.answered();
+            if let Some(passage) = watched.with(|e| e.passed()) {
+                route.shared.recorder.metrics().passed(passage);
+            }
             answer(route, watched, response, on_upgrade).await
         }
         Err(error) => {
@@ -101,18 +181,26 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
                     read_out(route, version, rest);
                     refused(route, &watched, &uri, &refusal)
                 }
-                None => unreachable(&watched, &error),
+                None => unreachable(route, &watched, &error),
             }
         }
     }
 }
 
+/// The answer to a request whose body did not come.
+fn unread(watched: &Watched, status: StatusCode, kind: &str, cause: &str) -> Response<Download> {
+    watched.with(|e| e.failed(kind, cause));
+    watched.finish();
+    reply::failure(status, cause)
+}
+
 /// The answer to a request that cannot be sent, whatever it says.
 fn unsendable(route: &Route, watched: &Watched) -> Response<Download> {
     if let Some(problem) = &route.problem {
-        return unreachable(watched, problem);
+        return unreachable(route, watched, problem);
     }
     watched.with(|e| e.failed("misdirected_request", "Host or :authority names another server than the TLS handshake"));
+    watched.finish();
     let text = "this connection is for another server name; open a new one (RFC 9110 section 15.5.20)";
     reply::failure(StatusCode::MISDIRECTED_REQUEST, text)
 }
@@ -146,23 +234,40 @@ fn read_out(route: &Route, version: Version, rest: Option<Incoming>) {
     });
 }
 
+/// Why a request could be read in two ways, if it could.
+fn ambiguous<B>(route: &Route, request: &Request<B>) -> Option<&'static str> {
+    let chunks = request.version() == Version::HTTP_11 && request.headers().contains_key(header::TRANSFER_ENCODING);
+    if chunks && route.twice.seen() {
+        return Some("the request has both Content-Length and Transfer-Encoding");
+    }
+    ambiguous_host(request.headers(), request.uri())
+}
+
+/// The host that a request names.
+fn named<B>(request: &Request<B>) -> Option<&str> {
+    let host = || request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).map(host_of);
+    request.uri().host().or_else(host).filter(|host| !host.is_empty())
+}
+
+/// The connection as rules see it that name the host of this request, where nothing else says which server this is for.
+fn strictest<B>(route: &Route, request: &Request<B>, authority: Authority) -> Option<Connection> {
+    let named = named(request).filter(|_| authority == Authority::Differs && route.sni.is_none())?;
+    let port = match route.toward {
+        Toward::Server => route.destination.port(),
+        Toward::Proxy => request.uri().port_u16().unwrap_or(80),
+    };
+    Some(route.connection.clone().also_at(named, port))
+}
+
 /// Whether the request is for the server that its connection is for. Without SNI there is nothing
 /// that the two could disagree about.
 fn authority(route: &Route, request: &Request<Incoming>) -> Authority {
-    let named = request.uri().host().or_else(|| request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).map(host_of));
-    let expected = route.sni.as_deref().unwrap_or_else(|| route.destination.host());
+    let named = named(request);
+    let expected = route.sni.as_deref().or_else(|| route.connection.seen().text(Field::ServerAddress));
+    let expected = expected.unwrap_or_else(|| route.destination.host());
     match named {
         Some(named) if normal_host(named) != expected => Authority::Differs,
         _ => Authority::Agrees,
-    }
-}
-
-/// The host of a `Host` header, without its port.
-pub(crate) fn host_of(value: &str) -> &str {
-    match (value.rfind(':'), value.rfind(']')) {
-        (Some(colon), Some(bracket)) if colon > bracket => &value[..colon],
-        (Some(_), Some(_)) | (None, _) => value,
-        (Some(colon), None) => &value[..colon],
     }
 }
 
@@ -177,7 +282,7 @@ enum Held {
 /// How long the next piece of a held body may take: a client that stalls must not keep its place.
 const BODY_STALL: Duration = Duration::from_secs(60);
 
-async fn next_frame(body: &mut Incoming) -> Option<Result<http_body::Frame<Bytes>, hyper::Error>> {
+async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<http_body::Frame<B::Data>, B::Error>> {
     std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
@@ -231,6 +336,7 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until
 /// The answer to a refused request.
 fn refused(route: &Route, watched: &Watched, uri: &http::Uri, refusal: &Refusal) -> Response<Download> {
     let paired = watched.with(|e| e.posts_to_event_stream());
+    watched.finish();
     if paired && refusal.location.is_none() {
         let events: String = refusal.targets.iter().filter_map(|t| refusal.event_for(t)).collect();
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -242,25 +348,35 @@ fn refused(route: &Route, watched: &Watched, uri: &http::Uri, refusal: &Refusal)
     reply::refusal(refusal)
 }
 
-fn unreachable(watched: &Watched, error: &SendError) -> Response<Download> {
+fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<Download> {
     let (status, kind) = match error {
-        SendError::Dial(gnomon_http::DialError::Forbidden { .. }) => (StatusCode::FORBIDDEN, "forbidden_destination"),
-        SendError::Dial(gnomon_http::DialError::Timeout { .. }) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
+        SendError::Dial(DialError::Forbidden { .. }) => (StatusCode::FORBIDDEN, "forbidden_destination"),
+        SendError::Dial(DialError::Short { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "upstream_connections_exhausted"),
+        SendError::Dial(DialError::Timeout { .. }) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         SendError::Dial(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
         SendError::Tls(_) => (StatusCode::BAD_GATEWAY, "upstream_unverified"),
         SendError::RequestBody => (StatusCode::BAD_REQUEST, "client_aborted"),
         _ => (StatusCode::BAD_GATEWAY, "upstream_failed"),
     };
     let cause = error.to_string();
+    let kind = if watched.client_has_ended() { "client_aborted" } else { kind };
     watched.with(|e| e.failed(kind, &cause));
-    reply::failure(status, &cause)
+    watched.finish();
+    match error {
+        // Refused by us, or not to be trusted: that is for people to read.
+        SendError::Dial(DialError::Forbidden { .. } | DialError::Short { .. }) | SendError::Tls(_) | SendError::RequestBody => {
+            reply::failure(status, &cause)
+        }
+        _ => broken_off(route, status, &cause),
+    }
 }
 
 /// The outcome by which a connection is counted whose server cannot be reached.
 pub(crate) fn flow_outcome(error: &SendError) -> FlowOutcome {
     match error {
-        SendError::Dial(gnomon_http::DialError::Forbidden { .. }) => FlowOutcome::Refused,
-        SendError::Dial(gnomon_http::DialError::OutOfReach { .. }) => FlowOutcome::OutOfReach,
+        SendError::Dial(DialError::Forbidden { .. }) => FlowOutcome::Refused,
+        SendError::Dial(DialError::OutOfReach { .. }) => FlowOutcome::OutOfReach,
+        SendError::Dial(DialError::Short { .. }) => FlowOutcome::OverShare,
         SendError::Tls(_) => FlowOutcome::UpstreamUnverified,
         _ => FlowOutcome::Unreachable,
     }
@@ -269,34 +385,48 @@ pub(crate) fn flow_outcome(error: &SendError) -> FlowOutcome {
 async fn answer(
     route: &Route,
     watched: Arc<Watched>,
-    mut response: Response<Incoming>,
+    mut response: Response<UpstreamBody>,
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Response<Download> {
     let plan = watched.with(|e| e.response_head(response.status().as_u16(), response.headers()));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        watched.with(Exchange::flush);
+        watched.finish();
+        watched.leaves_http();
         return match on_upgrade {
-            Some(client) => upgrade::join(&route.shared, client, &mut response),
-            None => reply::failure(StatusCode::BAD_GATEWAY, "the server left HTTP without being asked to"),
+            Some(client) if names(response.headers(), &header::UPGRADE, "websocket") => upgrade::join(route, client, &mut response),
+            Some(_) | None => reply::failure(StatusCode::BAD_GATEWAY, "the server left HTTP without being asked to"),
         };
     }
     let (mut parts, body) = response.into_parts();
-    remove_hop_headers(&mut parts.headers);
+    if parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH) {
+        // Whichever is believed, somebody behind us may believe the other.
+        let cause = "the server says twice where its answer ends (Content-Length and Transfer-Encoding)";
+        watched.with(|e| e.failed("upstream_failed", cause));
+        return reply::failure(StatusCode::BAD_GATEWAY, cause);
+    }
+    route.toward.remove_hop_headers(&mut parts.headers);
     parts.extensions.clear();
     let events = parts.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
     // Nothing of ours can be put into a compressed stream.
     let plain_events = events && !parts.headers.contains_key(header::CONTENT_ENCODING);
     let pairing = || plain_events.then(|| route.shared.paired.open(route.destination.principal(), route.destination.authority()));
     let download = match plan {
-        ResponsePlan::Refuse(refusal) => return reply::refusal(&refusal),
+        ResponsePlan::Refuse(refusal) => {
+            watched.over(Leg::Answer);
+            return reply::refusal(&refusal);
+        }
         ResponsePlan::Stream => Download::passing(VecDeque::new(), body, watched, Mode::Watch, pairing()),
         ResponsePlan::FilterEvents => {
             parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.remove(header::CONTENT_ENCODING);
             Download::passing(VecDeque::new(), body, watched, Mode::FilterEvents, pairing())
         }
-        ResponsePlan::HoldBody => match hold_answer(&watched, body, route.shared.inspector.bounds().window).await {
+        ResponsePlan::HoldBody => match hold_answer(route, &watched, body, route.shared.inspector.bounds().window).await {
             Ok((ready, rest)) => Download::passing(ready, rest, watched, Mode::Watch, None),
-            Err(response) => return response,
+            Err(response) => {
+                watched.over(Leg::Answer);
+                return response;
+            }
         },
     };
     Response::from_parts(parts, download)
@@ -304,7 +434,12 @@ async fn answer(
 
 /// Reads the answer's body as long as the gate says hold, up to the window.
 #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
-async fn hold_answer(watched: &Watched, mut body: Incoming, window: usize) -> Result<(VecDeque<Bytes>, Incoming), Response<Download>> {
+async fn hold_answer(
+    route: &Route,
+    watched: &Watched,
+    mut body: UpstreamBody,
+    window: usize,
+) -> Result<(VecDeque<Bytes>, UpstreamBody), Response<Download>> {
     let mut ready = VecDeque::new();
     let mut size = 0;
     while size < window && !body.is_end_stream() {
@@ -312,7 +447,7 @@ async fn hold_answer(watched: &Watched, mut body: Incoming, window: usize) -> Re
             None => break,
             Some(Err(_)) => {
                 watched.with(|e| e.failed("upstream_aborted", "the server broke off its answer"));
-                return Err(reply::failure(StatusCode::BAD_GATEWAY, "the server broke off its answer"));
+                return Err(broken_off(route, StatusCode::BAD_GATEWAY, "the server broke off its answer"));
             }
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { continue };

@@ -1,26 +1,31 @@
 //! What clients say to the proxy itself: CONNECT, absolute-form requests, and mistakes.
 
 use crate::{
-    FlowOutcome, Owned,
+    departure::{Departure, Noted, driven},
     download::Download,
-    forward::{Route, forward},
+    forward::{Client, Route, Toward, forward},
+    framing::{Framed, Twice},
+    headers::ambiguous_host,
+    places::Place,
     proxy::Shared,
-    redirected, reply,
-    shares::Place,
-    tunnel,
+    redirected, reply, tunnel,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
-use gnomon_http::{Alpn, Destination, Scheme};
+use gnomon_http::{Alpn, Destination, HostUser, NearEnd, NetNs, Scheme};
 use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, normal_host};
 use gnomon_observe::{Channel, Correlation, Field, Observation};
+use gnomon_record::{FlowOutcome, Owned};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use smol_str::SmolStr;
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::sleep};
+
+/// How long a connection may say nothing, as long as nobody needs its place.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// Who is asking.
 #[derive(Clone, Debug)]
@@ -30,8 +35,8 @@ pub(crate) struct Asking {
     pub user: Option<SmolStr>,
     /// Whose connection it is, where the kernel half tells.
     pub owned: Option<Arc<Owned>>,
-    /// Theirs among those of all users; a tunnel keeps it to its end.
-    pub _place: Option<Arc<Place>>,
+    /// Of the connection, which keeps it to its end, whatever becomes of it.
+    pub place: Arc<Place>,
 }
 
 impl Asking {
@@ -45,6 +50,12 @@ impl Asking {
                 None => Arc::from(self.client.ip().to_string()),
             },
         }
+    }
+
+    /// From where its connections are made, and as whom: what the host's filters refuse to a user is not to be had by way
+    /// of us.
+    pub fn near(&self, netns: Option<NetNs>) -> NearEnd {
+        NearEnd { netns, user: self.owned.as_ref().map(|owned| HostUser { uid: owned.uid, gid: owned.gid }) }
     }
 
     /// Opens the judged connection with what is known of it.
@@ -77,22 +88,43 @@ impl Asking {
     }
 }
 
+/// Whose places a connection takes: those of what is only observed are apart from those of what rules act upon.
+pub(crate) fn user(owned: &Owned) -> String {
+    match owned.enforcement {
+        Enforcement::Enforce => owned.uid.to_string(),
+        Enforcement::Shadow => format!("{} observed", owned.uid),
+    }
+}
+
 /// Serves one accepted connection.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
     let owned = match shared.owners() {
         Some(owners) => owners.owner(&stream).await.inspect(|owned| owners.served(owned.cookie)),
         None => None,
     };
-    let place = match &owned {
-        None => None,
-        Some(owned) => {
-            let Some(place) = shared.shares.take(owned.uid) else {
-                shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-                return redirected::reset(stream);
-            };
-            Some(Arc::new(place))
+    if let Some(owned) = &owned
+        && place.is_of_in_time(&user(owned)).await.is_err()
+    {
+        let asking = Asking { client, user: None, owned: Some(Arc::new(owned.clone())), place };
+        return redirected::over_share(&shared, &asking, stream);
+    }
+    let mut stop = shared.stopping();
+    let mut byte = [0];
+    let speaks = async {
+        tokio::select! {
+            spoke = stream.peek(&mut byte) => spoke.is_ok_and(|bytes| bytes > 0),
+            () = sleep(SILENCE) => false,
+            _ = stop.wait_for(|stopping| *stopping) => false,
         }
     };
+    match place.while_silent(speaks).await {
+        Some(true) => {}
+        Some(false) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
+        None => {
+            shared.recorder.flow(FlowOutcome::Silent, Vec::new());
+            return redirected::reset(stream);
+        }
+    }
     serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), place }).await;
 }
 
@@ -101,29 +133,39 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
 pub(crate) struct Caller {
     pub client: SocketAddr,
     pub owned: Option<Arc<Owned>>,
-    /// Among the connections of this user.
-    pub place: Option<Arc<Place>>,
+    pub place: Arc<Place>,
 }
 
 /// The same, where it is known whose it is, or that it is not known.
 pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: Caller) {
     let mut stop = shared.stopping();
     let timeout = shared.options.hello_timeout;
+    let (stream, twice) = Framed::new(stream);
+    let departure = Arc::<Departure>::default();
+    let of_requests = departure.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, caller) = (shared.clone(), caller.clone());
-        async move { Ok::<_, Infallible>(front(&shared, caller, request).await) }
+        let (shared, caller, twice, departure) = (shared.clone(), caller.clone(), twice.clone(), of_requests.clone());
+        async move { Ok::<_, Infallible>(front(&shared, caller, (twice, departure), request).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(std::time::Duration::from_secs(120))).half_close(true);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(SILENCE));
+    let io = TokioIo::new(Noted::new(stream, departure.clone()));
+    let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+        () = driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()) => return,
+        _ = stop.wait_for(|stopping| *stopping) => {}
     }
-    let _ = connection.await;
+    connection.as_mut().graceful_shutdown();
+    driven(connection, &departure, |_| {}).await;
 }
 
-async fn front(shared: &Arc<Shared>, caller: Caller, request: Request<Incoming>) -> Response<Download> {
+/// `(twice, departure)`: what the connection tells of its requests' framing, and of the client's leaving.
+async fn front(
+    shared: &Arc<Shared>,
+    caller: Caller,
+    (twice, departure): (Twice, Arc<Departure>),
+    request: Request<Incoming>,
+) -> Response<Download> {
     let user = match authenticate(shared, request.headers()) {
         Ok(user) => user,
         Err(()) => {
@@ -135,12 +177,19 @@ async fn front(shared: &Arc<Shared>, caller: Caller, request: Request<Incoming>)
             return response;
         }
     };
-    let asking = Asking { client: caller.client, user, owned: caller.owned, _place: caller.place };
+    // The kernel's word on whose it is stands above the name.
+    if let (Some(user), None) = (&user, &caller.owned)
+        && caller.place.is_of_in_time(user).await.is_err()
+    {
+        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+        return reply::failure(StatusCode::TOO_MANY_REQUESTS, "this user has as many connections through this proxy as one may have");
+    }
+    let asking = Asking { client: caller.client, user, owned: caller.owned, place: caller.place };
     if request.method() == Method::CONNECT {
         return connect(shared, asking, request);
     }
     match (request.uri().scheme_str(), request.uri().host()) {
-        (Some("http"), Some(_)) => plain(shared, &asking, request).await,
+        (Some("http"), Some(_)) => plain(shared, &asking, (twice, departure), request).await,
         (Some(scheme), Some(_)) => {
             let scheme: String = scheme.chars().take(20).collect();
             reply::failure(StatusCode::BAD_REQUEST, &format!("cannot proxy {scheme}:// requests; use CONNECT for https"))
@@ -191,22 +240,33 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
     shared.spawn(async move {
         // The client may go away before the tunnel begins; then there is nothing to do.
         let Ok(upgraded) = on_upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-        tunnel::serve(task, asking, host, port, parts.io.into_inner(), parts.read_buf).await;
+        let Ok(parts) = upgraded.downcast::<TokioIo<Noted<Framed<TcpStream>>>>() else { return };
+        tunnel::serve(task, asking, host, port, parts.io.into_inner().into_inner().into_inner(), parts.read_buf).await;
     });
     reply::established()
 }
 
 /// An absolute-form request: HTTP without TLS.
-async fn plain(shared: &Arc<Shared>, asking: &Asking, mut request: Request<Incoming>) -> Response<Download> {
+async fn plain(
+    shared: &Arc<Shared>,
+    asking: &Asking,
+    (twice, departure): (Twice, Arc<Departure>),
+    mut request: Request<Incoming>,
+) -> Response<Download> {
     let via_us = request.headers().get_all(header::VIA).iter().any(|v| v.to_str().is_ok_and(|v| v.contains(shared.pseudonym.as_str())));
     if via_us {
         shared.recorder.flow(FlowOutcome::Refused, Vec::new());
         return reply::failure(StatusCode::LOOP_DETECTED, "this request came from this proxy; check the proxy settings of this host");
     }
+    // What Host says beside the request line does not count (RFC 9112 section 3.2.2), as long as it is one host.
+    if let Some(cause) = ambiguous_host(request.headers(), &http::Uri::default()) {
+        return reply::failure(StatusCode::BAD_REQUEST, cause);
+    }
     let host = normal_host(request.uri().host().unwrap_or_default());
     let port = request.uri().port_u16().unwrap_or(80);
-    let Ok(destination) = Destination::new(Scheme::Http, &host, port, Alpn::Http11, asking.principal()) else {
+    let Ok(destination) = Destination::new(Scheme::Http, &host, port, Alpn::Http11, asking.principal())
+        .map(|destination| destination.from(asking.near(None)))
+    else {
         return reply::failure(StatusCode::BAD_REQUEST, "not a host name or IP address");
     };
     // The request line stands above Host (RFC 9112 section 3.2.2).
@@ -220,6 +280,18 @@ async fn plain(shared: &Arc<Shared>, asking: &Asking, mut request: Request<Incom
         request.headers_mut().append(header::VIA, via);
     }
     shared.recorder.flow(FlowOutcome::Plain, Vec::new());
-    let route = Route { shared: shared.clone(), connection, destination, sni: None, alpn: None, problem: None };
+    let route = Route {
+        shared: shared.clone(),
+        connection,
+        destination,
+        toward: Toward::Server,
+        client: Client::Knows,
+        sni: None,
+        alpn: None,
+        problem: None,
+        place: asking.place.clone(),
+        twice,
+        departure: Some(departure),
+    };
     forward(&route, request).await
 }

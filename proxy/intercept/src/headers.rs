@@ -1,9 +1,33 @@
-//! Headers that belong to one hop (RFC 9110 section 7.6.1) and must not travel on.
+//! Headers that belong to one hop (RFC 9110 section 7.6.1) and must not travel on, and those that must say one thing.
 
-use http::{HeaderMap, HeaderName, header};
+use gnomon_inspect::normal_host;
+use http::{HeaderMap, HeaderName, Uri, header};
+use std::net::Ipv6Addr;
 
-const HOP: [&str; 8] =
-    ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "transfer-encoding", "upgrade"];
+const HOP: [&str; 9] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Takes them out, but those by which a client and the next proxy know each other.
+pub(crate) fn remove_hop_headers_to_a_proxy(headers: &mut HeaderMap) {
+    let credentials = headers.remove(header::PROXY_AUTHORIZATION);
+    let challenges: Vec<_> = headers.get_all(header::PROXY_AUTHENTICATE).iter().cloned().collect();
+    remove_hop_headers(headers);
+    if let Some(credentials) = credentials {
+        headers.insert(header::PROXY_AUTHORIZATION, credentials);
+    }
+    for challenge in challenges {
+        headers.append(header::PROXY_AUTHENTICATE, challenge);
+    }
+}
 
 /// Takes them out. `TE: trailers` is put back, as gRPC needs it to pass.
 pub(crate) fn remove_hop_headers(headers: &mut HeaderMap) {
@@ -32,14 +56,56 @@ pub(crate) fn remove_hop_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether the request asks to leave HTTP (WebSocket and others) on an HTTP/1.1 connection.
-pub(crate) fn asks_to_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
-        && headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .any(|v| v.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+/// Whether the request asks to turn an HTTP/1.1 connection into WebSocket. Nothing else is asked for on: what a server
+/// speaks then would be neither read nor told.
+pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    names(headers, &header::UPGRADE, "websocket") && names(headers, &header::CONNECTION, "upgrade")
+}
+
+/// Whether one of the comma-separated names of a header is this one.
+pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, wanted: &str) -> bool {
+    let mut values = headers.get_all(header).iter().filter_map(|v| v.to_str().ok());
+    values.any(|v| v.split(',').any(|name| name.trim().eq_ignore_ascii_case(wanted)))
+}
+
+/// Why a request does not say for which one server it is. Two readers could take it for two.
+pub(crate) fn ambiguous_host(headers: &HeaderMap, uri: &Uri) -> Option<&'static str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Some("the request has two Host headers");
+    }
+    if uri.authority().is_some_and(|authority| !is_authority(authority.as_str())) {
+        return Some("the request's target names no host");
+    }
+    match host.map(|host| host.to_str()) {
+        None => None,
+        Some(Ok(host)) if host.is_empty() || is_authority(host) => {
+            let other = uri.host().is_some_and(|target| normal_host(target) != normal_host(host_of(host)));
+            other.then_some("Host and the request's target name two servers")
+        }
+        Some(_) => Some("the Host header is not a host name"),
+    }
+}
+
+/// The host of a `Host` header, without its port.
+pub(crate) fn host_of(value: &str) -> &str {
+    match (value.rfind(':'), value.rfind(']')) {
+        (Some(colon), Some(bracket)) if colon > bracket => &value[..colon],
+        (Some(_), Some(_)) | (None, _) => value,
+        (Some(colon), None) => &value[..colon],
+    }
+}
+
+/// A host name or address, and perhaps a port. Stricter than RFC 3986, which lets names hold what no server is called.
+fn is_authority(text: &str) -> bool {
+    let host = host_of(text);
+    let port = text.get(host.len()..).and_then(|port| port.strip_prefix(':')).unwrap_or_default();
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let named = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    (named || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()))
+        && port.len() <= 5
+        && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -58,5 +124,38 @@ mod tests {
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(headers.contains_key("te") && headers.contains_key("mcp-session-id"));
+    }
+
+    #[test]
+    fn a_request_for_two_servers_or_an_odd_one_is_ambiguous() {
+        let ambiguous = |target: &str, hosts: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append("host", http::HeaderValue::from_bytes(host).unwrap());
+            }
+            ambiguous_host(&headers, &target.parse().unwrap()).is_some()
+        };
+        for fine in ["a.example", "a.example:8080", "A_b.example.", "[::1]:80", "192.0.2.1", "", "a.example:"] {
+            assert!(!ambiguous("/", &[fine.as_bytes()]), "{fine}");
+        }
+        for odd in ["a.example b.example", "a.example,b.example", "a.example/x", "me@a.example", "a%2eexample", "[::1", "a.example:http"] {
+            assert!(ambiguous("/", &[odd.as_bytes()]), "{odd}");
+        }
+        assert!(ambiguous("/", &["b\u{fc}cher.example".as_bytes()]));
+        assert!(ambiguous("/", &[b"a.example", b"a.example"]));
+        assert!(ambiguous("https://a.example/", &[b"b.example"]));
+        assert!(!ambiguous("https://a.example/", &[b"A.example:443"]) && !ambiguous("https://a.example/", &[]));
+    }
+
+    #[test]
+    fn an_upgrade_to_anything_but_websocket_is_not_asked_for() {
+        let asks = |upgrade: &str, connection: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("upgrade", upgrade.parse().unwrap());
+            headers.insert("connection", connection.parse().unwrap());
+            asks_for_websocket(&headers)
+        };
+        assert!(asks("WebSocket", "keep-alive, Upgrade") && asks("h2c, websocket", "upgrade"));
+        assert!(!asks("h2c", "Upgrade, HTTP2-Settings") && !asks("websocket", "close") && !asks("TLS/1.2", "upgrade"));
     }
 }

@@ -6,49 +6,45 @@
 //! HTTP on the intercepted side, `forward` takes one request through its judgement, and `upload`
 //! and `download` carry the bodies. What is judged, and how, is in `gnomon-inspect`.
 //!
-//! The bias: **what is not understood passes, untouched, unless a rule forbids it**. A proxy that
-//! breaks what it does not know gets switched off, and then sees nothing.
+//! The bias: **what nobody could take for HTTP passes, untouched, unless a rule is for its host, port or program**: a proxy that
+//! breaks what it does not know gets switched off, and then sees nothing. What some server could read and we cannot is refused
+//! where a rule could match. [`gnomon_inspect::Passage`] is the table of both.
 //!
 //! What an attacker controls: everything a client or a server sends. Held bytes, open calls, cached
 //! names and sessions are bounded; nobody reaches our own listeners or a cloud's metadata service
 //! through us; nobody but loopback or an authenticated user is served.
 #![deny(missing_docs)]
 
-mod aftermath;
+#[macro_use]
+mod through;
+
 mod chained;
+mod departure;
 mod download;
-mod exposition;
-mod finish;
+mod elsewhere;
 mod first_bytes;
-mod flows;
 mod forward;
+mod framing;
 mod front;
 mod headers;
 mod listeners;
-mod metrics;
 mod options;
-mod owners;
 mod paired;
 mod patience;
 mod peek;
+mod places;
 mod proxy;
-mod recorder;
 mod redirected;
 mod reply;
 mod scrape;
 mod serve;
-mod shares;
+mod splice;
 mod tunnel;
 mod upgrade;
 mod upload;
+mod watched;
 
-pub use finish::Finisher;
-pub use flows::FlowOutcome;
 pub use listeners::{AddListenerError, ListenerKey, Namespace, RedirectedListeners};
-pub use metrics::{Metrics, Reload};
 pub use options::{ProxyError, ProxyOptions, ProxyUser, Secret};
-pub use owners::{Owned, Owners};
 pub use proxy::Proxy;
-pub use recorder::Recorder;
 pub use scrape::serve_metrics;
-pub use upload::Watched;

@@ -2,16 +2,16 @@
 //! namespaces appear, and go when a namespace is no longer watched: an open listener keeps its
 //! namespace alive.
 
-use crate::{proxy::Shared, redirected};
+use crate::{places, proxy::Shared, redirected};
 use gnomon_http::NetNs;
+use gnomon_record::FlowOutcome;
 use std::{
     collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
 };
 use thiserror::Error;
-use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::AbortHandle};
+use tokio::{net::TcpListener, runtime::Handle, task::AbortHandle};
 
 /// Most listeners at a time: two for each of a few hundred network namespaces.
 const LISTENERS: usize = 1024;
@@ -47,7 +47,6 @@ pub enum AddListenerError {
 #[derive(Clone, Debug)]
 pub struct RedirectedListeners {
     shared: Weak<Shared>,
-    room: Arc<Semaphore>,
     runtime: Handle,
     open: Arc<Mutex<Open>>,
 }
@@ -60,8 +59,8 @@ struct Open {
 
 impl RedirectedListeners {
     /// Must be called within the runtime that the proxy runs in.
-    pub(crate) fn new(shared: &Arc<Shared>, room: Arc<Semaphore>) -> Self {
-        Self { shared: Arc::downgrade(shared), room, runtime: Handle::current(), open: Arc::default() }
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::downgrade(shared), runtime: Handle::current(), open: Arc::default() }
     }
 
     /// Makes the proxy accept redirected connections from this listener too, at once. Only
@@ -84,7 +83,7 @@ impl RedirectedListeners {
         }
         let key = ListenerKey(open.next);
         open.next += 1;
-        let accepting = self.runtime.spawn(accept(Arc::downgrade(&shared), self.room.clone(), listener, namespace));
+        let accepting = self.runtime.spawn(accept(Arc::downgrade(&shared), listener, namespace));
         open.accepting.insert(key, accepting.abort_handle());
         Ok(key)
     }
@@ -103,7 +102,7 @@ impl RedirectedListeners {
     }
 }
 
-async fn accept(shared: Weak<Shared>, room: Arc<Semaphore>, listener: TcpListener, namespace: Namespace) {
+async fn accept(shared: Weak<Shared>, listener: TcpListener, namespace: Namespace) {
     let Some(mut stop) = shared.upgrade().map(|shared| shared.stopping()) else { return };
     loop {
         let accepted = tokio::select! {
@@ -113,21 +112,21 @@ async fn accept(shared: Weak<Shared>, room: Arc<Semaphore>, listener: TcpListene
         };
         match accepted {
             Ok((stream, client)) => {
-                // Accepted first: a place must not be kept by a listener where nobody comes.
-                let Ok(permit) = room.clone().acquire_owned().await else { return };
                 let Some(shared) = shared.upgrade() else { return };
                 let _ = stream.set_nodelay(true);
-                let task = shared.clone();
-                shared.spawn(async move {
-                    redirected::serve(task, stream, client, namespace).await;
-                    drop(permit);
-                });
+                match shared.places.admit(client).await {
+                    Ok(place) => shared.spawn(redirected::serve(shared.clone(), stream, client, namespace, place)),
+                    Err(_) => {
+                        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+                        redirected::reset(stream);
+                    }
+                }
             }
             // Whoever opened it has ended it: nobody is redirected to it any more.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a redirected connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                let Some(shared) = shared.upgrade() else { return };
+                places::make_room(&shared.places, &shared.options.upstreams, &error).await;
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What the proxy is told, and why it may refuse to start.
 
-use gnomon_http::ResolveOverride;
+use gnomon_http::{MAX_LOOKUPS, ResolveOverride, UpstreamBudget};
 use gnomon_inspect::HostPatterns;
-use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use thiserror::Error;
 
 /// Options of one proxy.
@@ -20,10 +20,16 @@ pub struct ProxyOptions {
     pub resolve: Vec<ResolveOverride>,
     /// Our other listeners (metrics …), which must not be reached through the proxy.
     pub own_listeners: Vec<SocketAddr>,
-    /// Most client connections at a time; further ones wait to be accepted.
+    /// Most client connections at a time, tunnels and WebSockets to their end; further ones take the place of one that has
+    /// said nothing, or wait to be accepted.
     pub max_connections: usize,
-    /// Most connections of one user at a time, redirected or of a program that was told of the proxy; further ones are refused.
+    /// Most connections of one user at a time, redirected or of a program that was told of the proxy, by the uid or the name
+    /// that was authenticated; further ones are refused.
     pub max_connections_per_user: usize,
+    /// Connections to upstreams, with those of others that share it.
+    pub upstreams: Arc<UpstreamBudget>,
+    /// Most name lookups at a time.
+    pub lookups: usize,
     /// How long a client may take to send its ClientHello or request head.
     pub hello_timeout: Duration,
     /// How long connections may finish after a stop was asked for.
@@ -41,6 +47,8 @@ impl Default for ProxyOptions {
             own_listeners: Vec::new(),
             max_connections: 4096,
             max_connections_per_user: 1024,
+            upstreams: UpstreamBudget::unbounded(),
+            lookups: MAX_LOOKUPS,
             hello_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
         }

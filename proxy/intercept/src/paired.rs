@@ -1,7 +1,7 @@
 //! The legacy HTTP+SSE transport: a client POSTs to one URL and reads the answers on an event
 //! stream that it opened before. A refused POST is answered there, where the client listens.
 
-use crate::upload::Watched;
+use crate::watched::Watched;
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 use smol_str::{SmolStr, format_smolstr};

@@ -1,22 +1,29 @@
 //! The listener and what all its connections share.
 
 use crate::{
-    Owners, ProxyError, ProxyOptions, Recorder, RedirectedListeners, front, paired::PairedStreams, shares::Shares, upload::Upload,
+    ProxyError, ProxyOptions, RedirectedListeners,
+    elsewhere::Reached,
+    front,
+    paired::PairedStreams,
+    places::{self, Place, Places},
+    redirected,
+    tunnel::RuleAddresses,
+    upload::Upload,
 };
 use gnomon_http::{
     AlpnCache, CertificateAuthority, DialOptions, Dialer, ForbiddenAddresses, LEAF_CAPACITY, LeafCache, PoolOptions, Pools, Sockets,
     UpstreamTls,
 };
 use gnomon_inspect::Inspector;
+use gnomon_record::{FlowOutcome, Owners, Recorder};
 use smol_str::SmolStr;
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -26,7 +33,6 @@ pub struct Proxy {
     listener: TcpListener,
     address: SocketAddr,
     shared: Arc<Shared>,
-    room: Arc<Semaphore>,
     redirected: RedirectedListeners,
     stop: watch::Sender<bool>,
 }
@@ -40,8 +46,11 @@ pub(crate) struct Shared {
     pub pools: Pools<Upload>,
     pub dialer: Dialer,
     pub paired: PairedStreams,
-    /// Of redirected connections.
-    pub shares: Arc<Shares>,
+    pub rule_addresses: RuleAddresses,
+    /// Of client connections.
+    pub places: Arc<Places>,
+    /// Where redirected connections found somebody.
+    pub reached: Reached,
     /// Names this process in `Via`, to recognise its own requests.
     pub pseudonym: SmolStr,
     /// Where the explicit proxy listens.
@@ -107,6 +116,8 @@ impl Proxy {
         let dialer = Dialer::new(DialOptions {
             resolve: options.resolve.clone(),
             forbidden: ForbiddenAddresses { own_listeners },
+            budget: options.upstreams.clone(),
+            lookups: options.lookups,
             ..DialOptions::default()
         });
         let fingerprint = ca.fingerprint_sha256();
@@ -120,8 +131,10 @@ impl Proxy {
             leaves: LeafCache::new(ca, LEAF_CAPACITY),
             dialer,
             paired: PairedStreams::new(),
-            shares: Shares::new(options.max_connections_per_user),
-            pseudonym: SmolStr::new(format!("gnomon-{}", &crate::finish::new_id()[24..])),
+            rule_addresses: RuleAddresses::default(),
+            places: Places::new(options.max_connections, options.max_connections_per_user),
+            reached: Reached::new(),
+            pseudonym: SmolStr::new(format!("gnomon-{}", &uuid::Uuid::now_v7().as_hyphenated().to_string()[24..])),
             options,
             inspector,
             recorder,
@@ -131,9 +144,8 @@ impl Proxy {
             stopping,
             tasks: Mutex::new(JoinSet::new()),
         });
-        let room = Arc::new(Semaphore::new(shared.options.max_connections));
-        let redirected = RedirectedListeners::new(&shared, room.clone());
-        Ok(Self { listener, address, shared, room, redirected, stop })
+        let redirected = RedirectedListeners::new(&shared);
+        Ok(Self { listener, address, shared, redirected, stop })
     }
 
     /// Asks `owners` whose each connection is. Only the first call counts.
@@ -163,54 +175,77 @@ impl Proxy {
     }
 
     /// Not part of [`run`](Self::run), which is compiled with whoever calls it: this is the path of every request.
-    fn take_on(&self, stream: TcpStream, client: SocketAddr, permit: OwnedSemaphorePermit) {
+    fn take_on(&self, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
         let shared = self.shared.clone();
-        self.shared.spawn(async move {
-            front::serve(shared, stream, client).await;
-            drop(permit);
-        });
+        self.shared.spawn(front::serve(shared, stream, client, place));
     }
 
     /// Serves until `shutdown`, then lets connections finish for as long as the options say.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let room = self.room.clone();
+        self.run_until(shutdown, std::future::pending()).await;
+    }
+
+    /// As [`run`](Self::run), but once stopping `hurry` ends the wait for connections. What is still under way is cut off then, and
+    /// waited for: when this returns nothing of the proxy runs any more, and all that it owed is recorded.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let duties = self.shared.recorder.duties().clone();
+        let mut attending = JoinSet::new();
+        attending.spawn({
+            let duties = duties.clone();
+            async move { duties.attend().await }
+        });
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&self.listener, &room) => accepted,
+                accepted = accept(&self.listener, &self.shared) => accepted,
             };
-            let Some((stream, client, permit)) = accepted else { continue };
-            self.take_on(stream, client, permit);
+            let Some((stream, client, place)) = accepted else { continue };
+            self.take_on(stream, client, place);
         }
         drop(self.listener);
         let _ = self.stop.send(true);
-        let drained = timeout(self.shared.options.drain, async {
-            loop {
-                // Tasks may spawn others, so the set is taken anew until it stays empty.
-                let mut tasks = std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-                if tasks.is_empty() {
-                    return;
-                }
-                while tasks.join_next().await.is_some() {}
+        // Tasks may spawn others, so the set is taken anew until it stays empty.
+        let take = || std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut under_way = take();
+        let drained = async {
+            while !under_way.is_empty() {
+                while under_way.join_next().await.is_some() {}
+                under_way = take();
             }
-        });
-        // Whatever is not done by now is cut off when its set is dropped.
-        let _ = drained.await;
+        };
+        tokio::select! {
+            _ = timeout(self.shared.options.drain, drained) => {}
+            () = hurry => {}
+        }
+        duties.stopping();
+        loop {
+            under_way.shutdown().await;
+            under_way = take();
+            if under_way.is_empty() {
+                break;
+            }
+        }
+        attending.shutdown().await;
+        duties.settle_left();
     }
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, shared: &Shared) -> Option<(TcpStream, SocketAddr, Arc<Place>)> {
     match listener.accept().await {
         Ok((stream, client)) => {
             let _ = stream.set_nodelay(true);
-            Some((stream, client, permit))
+            match shared.places.admit(client).await {
+                Ok(place) => Some((stream, client, place)),
+                Err(_) => {
+                    shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+                    redirected::reset(stream);
+                    None
+                }
+            }
         }
         Err(error) => {
-            // Out of descriptors, mostly: give running connections time to end.
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            places::make_room(&shared.places, &shared.options.upstreams, &error).await;
             None
         }
     }

@@ -2,32 +2,47 @@
 //!
 //! The program believes that it is connected already, so the server is dialled before a byte is read,
 //! at the address that the program chose: a server that refuses is a reset, and one that speaks first
-//! is heard at once. From then on it is a tunnel like another.
+//! is heard at once. From then on it is a tunnel like another. Where that address is dead, [`crate::elsewhere`] says
+//! where else to go; if nowhere, the user's next connections to it are refused for a while, so that programs try
+//! their next address, as they would without us.
 //!
-//! A program in another network namespace is connected from there, with sockets that the sensor opens: its
+//! A program is connected from its own network namespace, and as its own user, with sockets that the sensor opens: its
 //! loopback, routes and filters are not ours. Where there is no such socket, the connection is refused with an event,
 //! as the alternative would be to connect the program to a stranger.
 
 use crate::{
-    FlowOutcome, Namespace, Owned,
+    Namespace, elsewhere,
     forward::flow_outcome,
     front,
     front::{Asking, Caller},
+    places::Place,
     proxy::Shared,
     tunnel,
     tunnel::Original,
 };
 use gnomon_engine::Answer;
-use gnomon_inspect::{Hello, Telling};
+use gnomon_inspect::{Connection, Enforcement, Hello, Passage, Passed, Telling};
 use gnomon_observe::{Action, Channel};
+use gnomon_record::{FlowOutcome, Owned};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{Interest, copy_bidirectional_with_sizes},
+    net::TcpStream,
+    time::sleep,
+};
+
+/// Bytes per direction of a connection above its user's share that is passed on.
+const COPY_BEYOND: usize = 8 << 10;
+
+/// How long a server is dialled for a client that has ended its side.
+const ENDED: Duration = Duration::from_secs(10);
 
 /// Serves one connection that arrived at a listener of redirected ones.
-pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAddr, namespace: Namespace) {
+pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAddr, namespace: Namespace, place: Arc<Place>) {
     let owners = shared.owners();
     let owned = match owners {
         Some(owners) => owners.owner(&client).await,
@@ -40,23 +55,29 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
         return;
     };
     owners.served(owned.cookie);
-    let Some(place) = shared.shares.take(owned.uid).map(Arc::new) else {
-        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-        reset(client);
-        return;
-    };
     let original = meant(owned.original);
     let netns = match namespace {
         Namespace::Own => None,
         Namespace::Other(netns) => Some(netns),
     };
+    let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), place };
+    let near = asking.near(netns);
+    let user = front::user(&owned);
+    if asking.place.is_of(&user).is_err() {
+        // Nothing is carried out on what a scope only observes, so it may as well pass.
+        if owned.enforcement == Enforcement::Shadow {
+            return pass_beyond(&shared, &asking, Original { address: original, near }, client).await;
+        }
+        if asking.place.is_of_in_time(&user).await.is_err() {
+            return over_share(&shared, &asking, client);
+        }
+    }
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
         // A program in a redirected scope that was told of the proxy as well.
         let owned = Owned { redirected: false, ..owned };
-        front::serve_owned(shared, client, Caller { client: from, owned: Some(Arc::new(owned)), place: Some(place) }).await;
+        front::serve_owned(shared, client, Caller { client: from, owned: Some(Arc::new(owned)), place: asking.place }).await;
         return;
     }
-    let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), _place: Some(place) };
     let (mut connection, answer) = asking.open(&shared.inspector, asking.observe(Channel::Https));
     let mut refused = |outcome: FlowOutcome, telling| {
         let _ = connection.hello(&original.ip().to_string(), original.port(), &Hello::default());
@@ -64,23 +85,99 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
     };
     if matches!(answer, Answer::Decided(verdict) if verdict.action.interferes()) {
         // Not even dialled; what the program says is read, so that it is answered in its own terms.
-        tunnel::serve_original(shared, asking, Original { address: original, netns }, client, None).await;
+        tunnel::serve_original(shared, asking, Original { address: original, near }, client, None).await;
         return;
     }
     let mut stop = shared.stopping();
-    let dialer = shared.dialer.within(netns);
+    let dialer = shared.dialer.from(near).on_behalf_of(asking.principal());
     let dialled = tokio::select! {
-        dialled = dialer.address(original) => dialled,
+        dialled = elsewhere::dial(&dialer, original, &client) => dialled,
+        () = leaves(&client) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         _ = stop.wait_for(|stopping| *stopping) => return reset(client),
     };
-    match dialled {
-        Ok(server) => tunnel::serve_original(shared, asking, Original { address: original, netns }, client, Some(server)).await,
-        Err(error) => {
-            let outcome = flow_outcome(&error.into());
+    if let Some(error) = &dialled.failure
+        && error.is_of_the_address()
+    {
+        owners.unreachable(&owned, shared.reached.refused_for(owned.netns, original)).await;
+    }
+    match (dialled.connected, dialled.failure) {
+        (Some((server, address)), _) => {
+            shared.reached.keep(owned.netns, address);
+            if address != original {
+                // Judged and told by where it really goes.
+                asking.owned = Some(Arc::new(Owned { original: address, ..owned }));
+            }
+            tunnel::serve_original(shared, asking, Original { address, near }, client, Some(server)).await;
+        }
+        (None, error) => {
+            let outcome = error.map_or(FlowOutcome::Unreachable, |error| flow_outcome(&error.into()));
             let telling = if outcome == FlowOutcome::OutOfReach { Telling::Always } else { Telling::IfMatched };
             refused(outcome, telling);
             reset(client);
         }
+    }
+}
+
+/// Ends once the client has ended its side and time enough has passed for a server to be reached.
+async fn leaves(client: &TcpStream) {
+    loop {
+        sleep(ENDED).await;
+        if client.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed()) {
+            return;
+        }
+    }
+}
+
+/// Refuses a connection of a user who has as many as one may, and tells of that user once in a while.
+pub(crate) fn over_share(shared: &Shared, asking: &Asking, client: TcpStream) {
+    let reports = match asking.place.is_to_be_told(FlowOutcome::OverShare) {
+        false => Vec::new(),
+        true => judged(shared, asking).report(Action::Block, FlowOutcome::OverShare.as_str(), Telling::Always),
+    };
+    shared.recorder.flow(FlowOutcome::OverShare, reports);
+    reset(client);
+}
+
+/// The connection, with the server that it is for as far as that is known before it says anything.
+fn judged(shared: &Shared, asking: &Asking) -> Connection {
+    let (mut connection, _) = asking.open(&shared.inspector, asking.observe(Channel::Https));
+    if let Some(owned) = asking.owned.as_ref().filter(|owned| owned.redirected) {
+        let original = meant(owned.original);
+        let _ = connection.hello(&original.ip().to_string(), original.port(), &Hello::default());
+    }
+    connection
+}
+
+/// Passes on a connection above its user's share, unread: of a scope that enforces nothing. Refuses it where there is no
+/// room for that either.
+async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut client: TcpStream) {
+    let Some(_beyond) = asking.place.beyond() else { return over_share(shared, asking, client) };
+    let reports = match judged(shared, asking).pass(Passage::BeyondShare, FlowOutcome::BeyondShare.as_str()) {
+        // Of what no rule found, one is told in a while; each is counted.
+        Passed::Go(mut reports) => {
+            let told = asking.place.is_to_be_told(FlowOutcome::BeyondShare);
+            reports.retain(|report| told || report.rule.is_some());
+            reports
+        }
+        Passed::Refuse(_, _, reports) => {
+            shared.recorder.flow(FlowOutcome::OverShare, reports);
+            return reset(client);
+        }
+    };
+    shared.recorder.metrics().passed(Passage::BeyondShare);
+    let dialer = shared.dialer.from(original.near).on_behalf_of(asking.principal());
+    let Ok(mut server) = dialer.address(original.address).await else {
+        shared.recorder.flow(FlowOutcome::Unreachable, reports);
+        return reset(client);
+    };
+    shared.recorder.flow(FlowOutcome::BeyondShare, reports);
+    let mut stop = shared.stopping();
+    tokio::select! {
+        copied = copy_bidirectional_with_sizes(&mut client, &mut server, COPY_BEYOND, COPY_BEYOND) => if copied.is_err() {
+            // One side broke off: the other is to see that, and not an end.
+            let _ = (client.set_zero_linger(), server.set_zero_linger());
+        },
+        _ = stop.wait_for(|stopping| *stopping) => {}
     }
 }
 

@@ -47,3 +47,11 @@ pub(crate) fn failure(status: StatusCode, cause: &str) -> Response<Download> {
 pub(crate) fn established() -> Response<Download> {
     Response::new(Download::empty())
 }
+
+/// The same before anything speaks HTTP for us: an answer as bytes, after which the connection is closed.
+pub(crate) fn raw_refusal(text: &str) -> String {
+    let length = text.len() + 1;
+    format!(
+        "HTTP/1.1 403 Forbidden\r\n{MARK}: block\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}\n"
+    )
+}

@@ -1,6 +1,7 @@
 //! The endpoint that Prometheus scrapes.
 
-use crate::{Recorder, download::Download, reply};
+use crate::{download::Download, reply};
+use gnomon_record::Recorder;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -1,21 +1,25 @@
 //! HTTP on the client's side of an intercepted connection.
 
 use crate::{
+    departure::{Departure, Noted, driven},
     download::Download,
-    forward::{Route, forward},
+    forward::{BrokenOff, Route, forward},
+    framing::Framed,
     patience::{Ended, HeadTimer, until_stopped},
     proxy::Shared,
 };
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How long a request head may take, idle time before it included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Most requests at a time on one HTTP/2 connection.
-const STREAMS: u32 = 256;
+const STREAMS: u32 = 128;
+/// How far a client may be ahead of the upstream with each, bytes.
+const STREAM_WINDOW: u32 = 128 << 10;
 /// Most bytes of a request's headers on HTTP/2.
 const HEADER_LIST: u32 = 64 << 10;
 
@@ -26,39 +30,61 @@ pub(crate) enum Speaks {
     Http2,
 }
 
+/// Runs the requests of an HTTP/2 connection as tasks that end with the proxy.
+#[derive(Clone)]
+struct Streams(Arc<Shared>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
 /// Serves requests until the client is done, or we are asked to stop.
 pub(crate) async fn serve<T>(route: Route, io: T, speaks: Speaks)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let shared: Arc<Shared> = route.shared.clone();
-    let route = Arc::new(route);
+    let (io, twice) = Framed::new(io);
+    let departure = (speaks == Speaks::Http1).then(Arc::<Departure>::default);
+    let route = Arc::new(Route { twice, departure: departure.clone(), ..route });
     let service = service_fn(move |request: http::Request<Incoming>| {
         let route = route.clone();
-        async move { Ok::<Response<Download>, Infallible>(forward(&route, request).await) }
+        async move {
+            let answer: Response<Download> = forward(&route, request).await;
+            if answer.extensions().get::<BrokenOff>().is_some() { Err(BrokenOff) } else { Ok(answer) }
+        }
     });
     let mut stop = shared.stopping();
-    let io = TokioIo::new(io);
     match speaks {
         Speaks::Http1 => {
+            let departure = departure.unwrap_or_default();
+            let io = TokioIo::new(Noted::new(io, departure.clone()));
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).half_close(true);
+            builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT);
             let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-            if until_stopped(connection.as_mut(), &mut stop).await == Ended::Connection {
+            let ended = {
+                let driven = pin!(driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()));
+                until_stopped(driven, &mut stop).await
+            };
+            if ended == Ended::Connection {
                 return;
             }
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            driven(connection, &departure, |_| {}).await;
         }
         Speaks::Http2 => {
-            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let mut builder = hyper::server::conn::http2::Builder::new(Streams(shared.clone()));
             builder
                 .timer(TokioTimer::new())
-                .adaptive_window(true)
+                .initial_stream_window_size(STREAM_WINDOW)
+                // All streams' together: one upload that its server does not read stops no other request of its connection.
+                .initial_connection_window_size(STREAM_WINDOW * STREAMS)
                 .max_concurrent_streams(STREAMS)
                 .max_header_list_size(HEADER_LIST)
                 .keep_alive_interval(Some(Duration::from_secs(60)));
-            let mut connection = pin!(builder.serve_connection(io, service));
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(io.into_inner()), service));
             if until_stopped(connection.as_mut(), &mut stop).await == Ended::Connection {
                 return;
             }

@@ -1,20 +1,20 @@
 //! WebSocket and other protocols that an HTTP/1.1 connection turns into: passed on unread.
 
-use crate::{download::Download, proxy::Shared, reply};
+use crate::{download::Download, forward::Route, reply};
+use gnomon_http::UpstreamBody;
 use http::{HeaderMap, Response, StatusCode, header};
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use std::sync::Arc;
 use tokio::io::copy_bidirectional;
 
 /// Answers 101 to the client and joins both sides once each has left HTTP.
-pub(crate) fn join(shared: &Arc<Shared>, client: OnUpgrade, response: &mut Response<Incoming>) -> Response<Download> {
+pub(crate) fn join(route: &Route, client: OnUpgrade, response: &mut Response<UpstreamBody>) -> Response<Download> {
     let server = hyper::upgrade::on(&mut *response);
-    let mut stop = shared.stopping();
-    shared.spawn(async move {
+    let mut stop = route.shared.stopping();
+    let place = route.place.clone();
+    route.shared.spawn(async move {
+        // Its place is taken until it ends.
+        let _place = place;
         let Ok((client, server)) = tokio::try_join!(client, server) else { return };
         let (mut client, mut server): (TokioIo<Upgraded>, TokioIo<Upgraded>) = (TokioIo::new(client), TokioIo::new(server));
         tokio::select! {

@@ -1,113 +1,21 @@
 //! The request body on its way up: judged chunk by chunk before each chunk leaves.
 
-use crate::{aftermath::Told, recorder::Recorder};
+use crate::watched::{Leg, Watched};
 use bytes::Bytes;
 use gnomon_http::AbortBody;
-use gnomon_inspect::{Exchange, Gate, Refusal, Sighting};
+use gnomon_inspect::{Exchange, Gate, Refusal};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
     collections::VecDeque,
     error::Error,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 /// Why a body that passes through us broke: ours or theirs.
 pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
-
-/// An exchange that both bodies look at. When the last of them is gone, what is not yet reported is.
-pub struct Watched {
-    state: Mutex<State>,
-    recorder: Arc<Recorder>,
-    pub(crate) started: Instant,
-}
-
-struct State {
-    exchange: Exchange,
-    /// Why the upload was broken off, and what the client had still to send.
-    refusal: Option<(Box<Refusal>, Option<Incoming>)>,
-    sending: Sending,
-    told: Told,
-}
-
-/// Whether the request is still being sent.
-enum Sending {
-    /// It is, or failed: `Some` is what was not read of its body.
-    Yes(Option<Incoming>),
-    /// Its answer has begun.
-    Answered,
-}
-
-impl Watched {
-    /// An exchange that began at `started`.
-    #[must_use]
-    pub fn new(exchange: Exchange, recorder: Arc<Recorder>, started: Instant) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(State { exchange, refusal: None, sending: Sending::Yes(None), told: Told::default() }),
-            recorder,
-            started,
-        })
-    }
-
-    /// Works on the exchange and records what became due.
-    pub fn with<R>(&self, work: impl FnOnce(&mut Exchange) -> R) -> R {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = work(&mut state.exchange);
-        let due: Vec<Sighting> = state.exchange.reports().collect();
-        if due.is_empty() {
-            return result;
-        }
-        let so_far = state.exchange.outcome();
-        drop(state);
-        let calls = self.recorder.record(due, self.started);
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).told.add(calls, &so_far);
-        result
-    }
-
-    /// Remembers why the upload was broken off, for the answer.
-    fn refuse(&self, refusal: Box<Refusal>, rest: Option<Incoming>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some((refusal, rest));
-    }
-
-    /// The answer has begun: what is left of the body belongs to nobody.
-    pub(crate) fn answered(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).sending = Sending::Answered;
-    }
-
-    /// What was not read of the body of a request that could not be sent.
-    pub(crate) fn take_unsent(&self) -> Option<Incoming> {
-        match &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).sending {
-            Sending::Yes(unsent) => unsent.take(),
-            Sending::Answered => None,
-        }
-    }
-
-    fn keep_unsent(&self, rest: Incoming) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Sending::Yes(unsent) = &mut state.sending {
-            *unsent = Some(rest);
-        }
-    }
-
-    /// Why the upload was broken off, if it was, and what the client has still to send.
-    pub(crate) fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Incoming>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.exchange.flush();
-        let due: Vec<Sighting> = state.exchange.reports().collect();
-        // These are told at the end, so nothing is left to tell of them.
-        self.recorder.record(due, self.started);
-        self.recorder.outcomes(state.told.owed(&state.exchange), self.started);
-    }
-}
 
 /// The request body as the upstream gets it.
 pub(crate) struct Upload {
@@ -126,6 +34,13 @@ impl Upload {
     /// `ready` was judged; `rest` is judged as it comes.
     pub fn new(ready: VecDeque<Bytes>, rest: Option<Incoming>, watched: Arc<Watched>) -> Self {
         Self { ready, rest, watched: Some(watched) }
+    }
+
+    /// Whoever sends it need not ask again after the last byte of a body of known length.
+    fn over_if_sent(&self) {
+        if let Some(watched) = self.watched.as_ref().filter(|_| self.is_end_stream()) {
+            watched.over(Leg::Request);
+        }
     }
 
     fn stop(&mut self, refusal: Box<Refusal>) -> BodyError {
@@ -175,6 +90,7 @@ impl Body for Upload {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Some(chunk) = this.ready.pop_front() {
+            this.over_if_sent();
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
@@ -196,6 +112,7 @@ impl Body for Upload {
         if frame.is_none() {
             this.rest = None;
         }
+        this.over_if_sent();
         Poll::Ready(frame.map(|f| f.map_err(Into::into)))
     }
 

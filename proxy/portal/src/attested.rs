@@ -5,8 +5,8 @@
 //! that part names a unit which the system's service manager made, as users name their own as they like.
 
 use gnomon_access::Process;
-use gnomon_intercept::Owners;
 use gnomon_observe::{Correlation, Field, Observation};
+use gnomon_record::Owners;
 use smol_str::SmolStr;
 use std::sync::Arc;
 use tokio::net::TcpStream;

@@ -20,6 +20,7 @@ use crate::{
         http::{Endpoint, NAME},
         modern::with_meta,
     },
+    visible::task_owner,
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
@@ -29,7 +30,6 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,8 +39,6 @@ use tokio::sync::mpsc;
 pub(crate) const MAX_ROUNDS: usize = 10;
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
-/// How long a call's event waits for its answer.
-const OVERDUE: Duration = Duration::from_secs(2);
 
 /// What is said to the client before its answer.
 #[derive(Debug)]
@@ -110,26 +108,36 @@ impl Call {
 pub struct Under {
     session: Arc<LegacySession>,
     id: Option<Id>,
+    why: &'static str,
 }
 
 impl Under {
     fn new(session: Arc<LegacySession>, id: Id) -> Self {
-        Self { session, id: Some(id) }
+        Self { session, id: Some(id), why: "the client has gone" }
     }
 
     fn answered(mut self) {
         self.id = None;
+    }
+
+    /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
+    fn failed(mut self, error: &UpstreamError) {
+        match error {
+            UpstreamError::Timeout(_) => self.why = "no answer came in time",
+            UpstreamError::Refused(_) => self.why = "a rule refuses what it said",
+            _ => self.id = None,
+        }
     }
 }
 
 impl Drop for Under {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            let session = self.session.clone();
+            let (session, why) = (self.session.clone(), self.why);
             // While everything ends there may be nobody left to tell it.
             let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
             runtime.spawn(async move {
-                let params = format!("{{\"requestId\":{},\"reason\":\"the client has gone\"}}", id.json());
+                let params = format!("{{\"requestId\":{},\"reason\":\"{why}\"}}", id.json());
                 let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
             });
         }
@@ -162,11 +170,14 @@ impl Portal {
 
     /// The one road to a server, whichever way a request came.
     pub(crate) async fn direct(&self, call: &Call, request: &Request) -> Outcome {
+        if request.method.starts_with("tasks/") {
+            return self.of_tasks(call, request).await;
+        }
         let kind = match request.method.as_str() {
             "tools/call" | "prompts/get" | "resources/read" => audit::Kind::Call,
             _ => audit::Kind::Request,
         };
-        let mut act = Act::begin(self, kind, call, &request.method);
+        let act = Act::begin(self, kind, call, &request.method);
         let routed = match self.route(&call.caller, request) {
             Ok(routed) => routed,
             Err(NotRouted { error, line }) => {
@@ -178,7 +189,7 @@ impl Portal {
         };
         act.names(|| routed.exposed.as_ref().map_or_else(|| routed.name.clone(), |exposed| exposed.entry.name.clone()));
         act.decided_by(routed.line.as_ref());
-        act.takes(routed.arguments.as_ref());
+        act.takes(routed.arguments.as_ref(), request.params().map_or(0, Bytes::len));
         if let Some(server) = self.servers.get(routed.server) {
             let bytes = request.params().map_or(0, Bytes::len);
             act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
@@ -186,18 +197,23 @@ impl Portal {
         if let Some(why) = barred(call, &routed) {
             return act.end(Ending::because(Status::Refused, "not_offered"), failed_tool(&why)).await;
         }
-        let (outcome, ending) = self.serve(call, &routed).await;
+        let (outcome, ending) = self.serve(call, &routed, &act).await;
+        match self.began(call, &routed, &outcome) {
+            Ok(Some(task)) => act.is_of_task(&task),
+            Ok(None) => {}
+            Err(instead) => return act.end(Ending::because(Status::Error, "task_id"), instead).await,
+        }
         act.end(ending, outcome).await
     }
 
     /// Has a server answer.
-    async fn serve(&self, call: &Call, routed: &Routed) -> (Outcome, Ending) {
+    pub(crate) async fn serve(&self, call: &Call, routed: &Routed, act: &Act) -> (Outcome, Ending) {
         let Some(server) = self.servers.get(routed.server) else {
             return (RpcError::new(INTERNAL_ERROR, "there is no such server").into(), Ending::of(Status::Unavailable));
         };
         if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
             let none = Value::Object(serde_json::Map::new());
-            if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)) {
+            if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)).await {
                 // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
                 return (failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
             }
@@ -209,34 +225,34 @@ impl Portal {
                 Err(error) => return refused(routed, &error, &server.id),
             },
         };
+        if let Err(error) = act.leaves().await {
+            judged.failed(&UpstreamError::Unrecorded);
+            let text = format!("{error} of its beginning, so it was not made; tell whoever runs this portal");
+            return (RpcError::new(INTERNAL_ERROR, text).into(), Ending::because(Status::Refused, "audit"));
+        }
         let begun = Instant::now();
         let served = async {
             server.check()?;
             let outcome = match &call.from {
-                From::Session(session) => self.in_session(call, session, routed, &judged).await,
-                From::Stateless(client) => self.stateless(call, client, routed, &judged).await,
+                From::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
+                From::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
             }?;
             judged.answered(server.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
         };
-        let mut served = pin!(served);
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut served => outcome,
-            () = tokio::time::sleep(OVERDUE) => {
-                judged.overdue();
-                served.await
-            }
-        };
+        let outcome = served.await;
         let upstream = Some(begun.elapsed());
         match outcome {
             Ok(outcome) => {
+                judged.finish();
                 let ending = answered(&outcome);
-                (checked(routed, outcome), Ending { upstream, ..ending })
+                (checked(routed, outcome).await, Ending { upstream, ..ending })
             }
             Err(error) => {
                 server.suspect(&error);
-                if !matches!(error, UpstreamError::Refused(_)) {
+                if matches!(error, UpstreamError::Refused(_)) {
+                    judged.finish();
+                } else {
                     judged.failed(&error);
                 }
                 let (outcome, ending) = refused(routed, &error, &server.id);
@@ -245,10 +261,16 @@ impl Portal {
         }
     }
 
-    async fn in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed, judged: &Judged) -> Result<Outcome, UpstreamError> {
+    async fn in_session(
+        &self,
+        call: &Call,
+        session: &Arc<Session>,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
         let server = &self.servers[routed.server];
         if server.may_have_sessions() {
-            match self.legacy_in_session(call, session, routed, judged).await {
+            match self.legacy_in_session(call, session, (routed, act), judged).await {
                 // It turned out to be of the stateless era only.
                 Err(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)) if !server.may_have_sessions() => {}
                 other => return other,
@@ -263,7 +285,7 @@ impl Portal {
         &self,
         call: &Call,
         session: &Arc<Session>,
-        routed: &Routed,
+        (routed, act): (&Routed, &Act),
         judged: &Judged,
     ) -> Result<Outcome, UpstreamError> {
         let mut retried = false;
@@ -278,12 +300,10 @@ impl Portal {
                     under.answered();
                     session.forget(routed.server, &upstream).await;
                     retried = true;
+                    act.leaves_again().await.map_err(|_| UpstreamError::Unrecorded)?;
                 }
                 Err(error) => {
-                    // Whom nobody waits for any more is told so.
-                    if !matches!(error, UpstreamError::Timeout(_) | UpstreamError::Refused(_)) {
-                        under.answered();
-                    }
+                    under.failed(&error);
                     return Err(error);
                 }
                 Ok(outcome) => {
@@ -395,7 +415,13 @@ impl Portal {
         }
     }
 
-    async fn stateless(&self, call: &Call, client: &Client, routed: &Routed, judged: &Judged) -> Result<Outcome, UpstreamError> {
+    async fn stateless(
+        &self,
+        call: &Call,
+        client: &Client,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
         let server = &self.servers[routed.server];
         match server.modern() {
             Some(peer) => {
@@ -405,12 +431,18 @@ impl Portal {
                     Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
                 }
             }
-            None => self.legacy_stateless(call, client, routed, judged).await,
+            None => self.legacy_stateless(call, client, (routed, act), judged).await,
         }
     }
 
     /// Stateless era to older era.
-    async fn legacy_stateless(&self, call: &Call, client: &Client, routed: &Routed, judged: &Judged) -> Result<Outcome, UpstreamError> {
+    async fn legacy_stateless(
+        &self,
+        call: &Call,
+        client: &Client,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
         let members = Members::of(routed.params.as_ref()).unwrap_or_default();
         if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
             return self.take_up(call, &members, &state, (routed, judged)).await;
@@ -419,7 +451,7 @@ impl Portal {
         let server = &self.servers[routed.server];
         let mut retried = false;
         loop {
-            let session = self.shared.get(&call.caller.subject, server, client).await?;
+            let session = self.shared.get(&call.caller, server, client).await?;
             let id = session.id();
             let under = Under::new(session.clone(), id.clone());
             let driven = async {
@@ -431,8 +463,12 @@ impl Portal {
                     under.answered();
                     self.shared.forget(&session);
                     retried = true;
+                    act.leaves_again().await.map_err(|_| UpstreamError::Unrecorded)?;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    under.failed(&error);
+                    return Err(error);
+                }
                 Ok(Driven::Answered(outcome)) => {
                     under.answered();
                     return Ok(complete(outcome));
@@ -455,7 +491,9 @@ impl Portal {
         if let Some(params) = question.params().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
             asked["params"] = params;
         }
-        let parked = ParkedCall::new(call.caller.subject.clone(), routed.name.clone(), conversation, session, under, question.id);
+        let asked_with = digest(routed.arguments.as_ref());
+        let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
+        let parked = ParkedCall::new(whose, conversation, session, under, question.id);
         let state = self.parked.keep(parked).ok_or_else(|| UpstreamError::Protocol("too many calls wait for input".to_owned()))?;
         Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
     }
@@ -467,22 +505,29 @@ impl Portal {
         state: &str,
         (routed, judged): (&Routed, &Judged),
     ) -> Result<Outcome, UpstreamError> {
-        let Some(parked) = self.parked.take(state, &call.caller.subject, &routed.name) else {
-            return Err(UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, "`requestState` is not known, or no longer").into()));
-        };
+        let asked_with = digest(routed.arguments.as_ref());
+        let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with));
+        let parked = parked.map_err(|refused| UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, refused.to_string()).into()))?;
         let responses = members.object("inputResponses").unwrap_or_default();
         let outcome = match responses.get("question") {
             Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),
             None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
         };
         let ParkedCall { conversation, session, under, question, .. } = parked;
-        session.respond(&question, &outcome).await?;
-        match self.drive(call, Answer::Going(conversation), routed.server, judged).await? {
-            Driven::Answered(outcome) => {
+        let driven = async {
+            session.respond(&question, &outcome).await?;
+            self.drive(call, Answer::Going(conversation), routed.server, judged).await
+        };
+        match driven.await {
+            Err(error) => {
+                under.failed(&error);
+                Err(error)
+            }
+            Ok(Driven::Answered(outcome)) => {
                 under.answered();
                 Ok(complete(outcome))
             }
-            Driven::Asked(question, conversation) => self.park(call, routed, question, conversation, session, under),
+            Ok(Driven::Asked(question, conversation)) => self.park(call, routed, question, conversation, session, under),
         }
     }
 
@@ -498,6 +543,11 @@ impl Portal {
     /// The headers that mirror what is called and its arguments.
     fn mirrored(&self, routed: &Routed) -> HeaderMap {
         let mut headers = HeaderMap::new();
+        if routed.method.starts_with("tasks/")
+            && let Some(name) = mirror::encoded(&routed.name).filter(|_| !routed.name.is_empty())
+        {
+            headers.insert(NAME, name);
+        }
         if let (Some(exposed), "tools/call" | "prompts/get") = (&routed.exposed, &*routed.method)
             && let Some(name) = mirror::encoded(&exposed.entry.name)
         {
@@ -529,7 +579,13 @@ impl Portal {
             let emission = match said {
                 Said::Answer(outcome) => return Ok(Driven::Answered(outcome)),
                 Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
-                Said::Message(Message::Notification(notification)) => Emission::Message(self.servers[server].outward(&notification)),
+                Said::Message(Message::Notification(notification)) => {
+                    let server = &self.servers[server];
+                    if !server.tells(&self.gate, &call.caller, &task_owner(call), &notification) {
+                        continue;
+                    }
+                    Emission::Message(server.outward(&notification))
+                }
                 Said::Message(Message::Response(_)) => continue,
                 Said::Primed { retry } => Emission::Prime(retry),
                 Said::Interrupted { .. } => Emission::Pause,
@@ -551,6 +607,13 @@ fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
         )),
         Listed::Nowhere(why) => Some(why.clone()),
     }
+}
+
+/// What stands for the arguments of a call while it waits: the same for all ways of writing them.
+fn digest(arguments: Option<&Value>) -> SmolStr {
+    let mut arguments = arguments.cloned().unwrap_or_default();
+    arguments.sort_all_objects();
+    audit::text_digest(&arguments.to_string())
 }
 
 /// What a request asked for, as its client wrote it.

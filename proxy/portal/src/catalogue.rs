@@ -1,16 +1,19 @@
 //! What servers offer: tools, prompts, resources and templates, each entry as the server wrote it.
 
 use crate::{
+    left_out::{LeftOut, Reason},
     members::Members,
     mirror::{self, Mirrored, Unusable},
     rpc::RpcError,
+    schema::{Checker, Measure, Verdict},
+    shape::{self, Fits},
 };
 use bytes::Bytes;
 use gnomon_access::{Capability, Hints};
 use serde_json::{Value, value::RawValue};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -18,6 +21,10 @@ use std::{
 pub const MAX_ENTRIES: usize = 10_000;
 /// Most pages that a list is fetched in.
 pub const MAX_PAGES: usize = 200;
+/// Most bytes of one entry.
+pub const MAX_ENTRY_BYTES: usize = 256 << 10;
+/// Longest text of a schema that is not measured, where it has no references: it cannot unfold.
+const UNMEASURED: usize = 8 << 10;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +96,27 @@ impl Kind {
         }
     }
 
+    /// Most bytes that are kept of one server's list.
+    #[must_use]
+    pub fn most_bytes(self) -> usize {
+        match self {
+            Self::Tool => 8 << 20,
+            Self::Resource => 4 << 20,
+            Self::Prompt | Self::Template => 2 << 20,
+        }
+    }
+
+    /// One of them, in words.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+            Self::Template => "resource template",
+        }
+    }
+
     /// The kind that a method lists.
     #[must_use]
     pub fn listed_by(method: &str) -> Option<Self> {
@@ -128,7 +156,11 @@ pub struct Entry {
     pub origin: Origin,
     /// In fewer words, where it is one of very many, JSON.
     pub brief: Option<Bytes>,
-    checks: OnceLock<Checks>,
+    /// Which clients can read it.
+    pub fits: Fits,
+    mirrored: OnceLock<Vec<Mirrored>>,
+    input: OnceLock<Check>,
+    output: OnceLock<Check>,
 }
 
 impl std::fmt::Debug for Entry {
@@ -137,26 +169,55 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-#[derive(Default)]
-struct Checks {
-    input: Option<jsonschema::Validator>,
-    output: Option<jsonschema::Validator>,
-    mirrored: Vec<Mirrored>,
+/// How values are held against one of a tool's schemas.
+enum Check {
+    /// Not at all: there is none, or it refers to what is elsewhere.
+    Nothing,
+    By(Arc<Checker>),
+    /// It costs more than its bound.
+    TooCostly(SmolStr),
 }
 
 impl Entry {
-    fn read(kind: Kind, text: &RawValue) -> Option<Self> {
-        let members = Members::read(text.get().as_bytes()).ok()?;
-        let name = members.text(kind.named_by()).filter(|name| !name.is_empty())?;
+    /// Reads an entry, unless it is one of `known` as it was.
+    fn read(kind: Kind, raw: &RawValue, known: &HashMap<SmolStr, Arc<Self>>) -> Result<Arc<Self>, LeftOut> {
+        let text = raw.get();
+        let out = |name: Option<&str>, reason, why: SmolStr| LeftOut { name: name.map(crate::left_out::named), reason, why };
+        if text.len() > MAX_ENTRY_BYTES {
+            return Err(out(None, Reason::Size, format_smolstr!("it is larger than {MAX_ENTRY_BYTES} bytes")));
+        }
+        let members =
+            Members::read(text.as_bytes()).map_err(|_| out(None, Reason::Shape, "it is not an object of distinct members".into()))?;
+        let name = members.text(kind.named_by());
+        if let Some(old) = name.as_deref().and_then(|name| known.get(name)).filter(|old| old.text == text) {
+            return Ok(old.clone());
+        }
+        let fits = shape::fits(kind, text, &members).map_err(|why| out(name.as_deref(), Reason::Shape, why))?;
+        for schema in ["inputSchema", "outputSchema"] {
+            affordable(members.get(schema).filter(|_| kind == Kind::Tool)).map_err(|why| out(name.as_deref(), Reason::Cost, why))?;
+        }
+        let name = name.ok_or_else(|| out(None, Reason::Shape, format_smolstr!("`{}` is missing", kind.named_by())))?;
         let annotations = members.object("annotations").unwrap_or_default();
         let hints = Hints { read_only: annotations.flag("readOnlyHint"), destructive: annotations.flag("destructiveHint") };
-        let text = Bytes::copy_from_slice(text.get().as_bytes());
-        Some(Self { name: SmolStr::new(name), text, hints, origin: Origin::Server, brief: None, checks: OnceLock::new() })
+        Ok(Arc::new(Self { fits, ..Self::new(SmolStr::new(name), Bytes::copy_from_slice(text.as_bytes()), hints, Origin::Server, None) }))
+    }
+
+    fn new(name: SmolStr, text: Bytes, hints: Hints, origin: Origin, brief: Option<Bytes>) -> Self {
+        let (mirrored, input, output) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { name, text, hints, origin, brief, fits: Fits::Both, mirrored, input, output }
     }
 
     /// A tool that stands for an operation of a document; `text` is a tool as MCP lists it.
     pub(crate) fn of_document(name: SmolStr, (text, brief): (Bytes, Bytes), hints: Hints, listed: Listed) -> Self {
-        Self { name, text, hints, origin: Origin::Document(listed), brief: Some(brief), checks: OnceLock::new() }
+        // As it is listed, without what the document says of results.
+        let shown = Members::read(&text).unwrap_or_default().with(&[("outputSchema", None)]);
+        let fits = Members::read(&shown).map_err(|error| error.to_smolstr());
+        let fits = fits.and_then(|members| shape::fits(Kind::Tool, std::str::from_utf8(&shown).unwrap_or_default(), &members));
+        let (fits, listed) = match fits {
+            Ok(fits) => (fits, listed),
+            Err(why) => (Fits::Both, Listed::Nowhere(why)),
+        };
+        Self { fits, ..Self::new(name, text, hints, Origin::Document(listed), Some(brief)) }
     }
 
     /// Where it is listed.
@@ -168,23 +229,28 @@ impl Entry {
         }
     }
 
+    fn schema(&self, name: &str) -> Option<Value> {
+        let members = Members::read(&self.text).ok()?;
+        members.get(name).and_then(|schema| serde_json::from_str(schema).ok())
+    }
+
     /// Compiled when it is first called: most tools never are.
-    fn checks(&self) -> &Checks {
-        self.checks.get_or_init(|| {
-            let tool: Value = serde_json::from_slice(&self.text).unwrap_or_default();
-            let input = tool.get("inputSchema");
-            Checks {
-                input: input.and_then(validator),
-                output: tool.get("outputSchema").filter(|_| self.origin == Origin::Server).and_then(validator),
-                mirrored: input.and_then(|input| mirror::annotations(input).ok()).unwrap_or_default(),
-            }
+    fn check<'a>(&self, place: &'a OnceLock<Check>, name: &str) -> &'a Check {
+        place.get_or_init(|| match self.schema(name).as_ref().map_or(Ok(None), Checker::new) {
+            Ok(Some(checker)) => Check::By(Arc::new(checker)),
+            Ok(None) => Check::Nothing,
+            Err(why) => Check::TooCostly(why),
         })
     }
 
     /// The arguments that headers mirror.
     #[must_use]
     pub fn mirrored(&self) -> &[Mirrored] {
-        &self.checks().mirrored
+        self.mirrored.get_or_init(|| match memchr::memmem::find(&self.text, b"x-mcp-header") {
+            // Most tools have none.
+            None => Vec::new(),
+            Some(_) => self.schema("inputSchema").and_then(|input| mirror::annotations(&input).ok()).unwrap_or_default(),
+        })
     }
 
     /// Why clients of the stateless era may not use the tool, if so: it says wrongly which arguments headers mirror.
@@ -192,61 +258,61 @@ impl Entry {
     pub fn unusable(&self) -> Option<Unusable> {
         // Most tools have none.
         memchr::memmem::find(&self.text, b"x-mcp-header")?;
-        let tool: Value = serde_json::from_slice(&self.text).ok()?;
-        mirror::annotations(tool.get("inputSchema")?).err()
-    }
-
-    /// Whether arguments are checked at all.
-    #[must_use]
-    pub fn has_schema(&self) -> bool {
-        self.checks().input.is_some()
+        mirror::annotations(&self.schema("inputSchema")?).err()
     }
 
     /// Checks a call's arguments against the tool's input schema.
     ///
     /// # Errors
-    /// [`crate::rpc::INVALID_PARAMS`] that says what does not fit, without repeating values.
-    pub fn check_arguments(&self, arguments: &Value) -> Result<(), RpcError> {
-        let Some(schema) = &self.checks().input else { return Ok(()) };
-        complaint(schema, arguments).map_or(Ok(()), |what| {
-            Err(RpcError::new(crate::rpc::INVALID_PARAMS, format!("the arguments do not fit the tool's input schema: {what}")))
-        })
+    /// [`crate::rpc::INVALID_PARAMS`] that says what does not fit, without repeating values, or that it could not be found out.
+    pub async fn check_arguments(&self, arguments: &Value) -> Result<(), RpcError> {
+        let why = match self.check(&self.input, "inputSchema") {
+            Check::Nothing => return Ok(()),
+            Check::By(checker) => match checker.check(arguments).await {
+                Verdict::Fits => return Ok(()),
+                Verdict::Differs(what) => format!("the arguments do not fit the tool's input schema: {what}"),
+                Verdict::Unknown(why) => format!("the arguments cannot be checked against the tool's input schema: {why}; send less"),
+            },
+            Check::TooCostly(why) => format!("the tool cannot be called: {why}"),
+        };
+        Err(RpcError::new(crate::rpc::INVALID_PARAMS, why))
     }
 
     /// What is wrong with a result's `structuredContent` by the tool's output schema, if anything.
-    #[must_use]
-    pub fn wrong_output(&self, structured: &Value) -> Option<String> {
-        self.checks().output.as_ref().and_then(|schema| complaint(schema, structured))
+    pub async fn wrong_output(&self, structured: &Value) -> Option<String> {
+        match self.check(&self.output, "outputSchema") {
+            Check::By(checker) => match checker.check(structured).await {
+                Verdict::Fits => None,
+                Verdict::Differs(what) => Some(format!("the result does not fit the tool's own output schema: {what}")),
+                Verdict::Unknown(why) => Some(format!("the result cannot be checked against the tool's own output schema: {why}")),
+            },
+            Check::Nothing | Check::TooCostly(_) => None,
+        }
     }
 
-    /// Whether results are checked at all.
+    /// Whether results are checked at all. Of what a document says of results nothing is a promise.
     #[must_use]
     pub fn has_output_schema(&self) -> bool {
-        self.checks().output.is_some()
+        self.origin == Origin::Server && matches!(self.check(&self.output, "outputSchema"), Check::By(_))
     }
 }
 
-/// A schema that cannot be compiled (it refers to what is elsewhere, say, which is never fetched) checks nothing.
-fn validator(schema: &Value) -> Option<jsonschema::Validator> {
-    jsonschema::options().build(schema).ok()
-}
-
-/// The first thing that does not fit: where, and which rule it breaks; never the value.
-fn complaint(schema: &jsonschema::Validator, value: &Value) -> Option<String> {
-    if schema.is_valid(value) {
-        return None;
+/// Whether a schema may be used.
+fn affordable(schema: Option<&str>) -> Result<(), SmolStr> {
+    let Some(text) = schema else { return Ok(()) };
+    let unfolds = |word: &str| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some();
+    if text.len() <= UNMEASURED && !["Ref\"", "$ref", "\\u", "unevaluated", "attern"].iter().any(|word| unfolds(word)) {
+        return Ok(());
     }
-    let error = schema.iter_errors(value).next()?;
-    let place = error.instance_path().to_string();
-    let place = if place.is_empty() { "the object itself".to_owned() } else { format!("`{place}`") };
-    let text: String = error.masked().to_string().chars().filter(|c| !c.is_control()).take(200).collect();
-    Some(format!("{place}: {text}"))
+    let schema: Value = serde_json::from_str(text).map_err(|error| format_smolstr!("its schema cannot be read: {error}"))?;
+    Measure::of(&schema).map(drop)
 }
 
 /// What one server offers.
 #[derive(Debug, Default, Clone)]
 pub struct Lists {
     entries: [Vec<Arc<Entry>>; 4],
+    left_out: [Arc<[LeftOut]>; 4],
     /// Counts changes.
     pub generation: u64,
 }
@@ -258,43 +324,97 @@ impl Lists {
         &self.entries[kind as usize]
     }
 
+    /// What of a kind its server lists and is not offered.
+    #[must_use]
+    pub fn left_out(&self, kind: Kind) -> &[LeftOut] {
+        &self.left_out[kind as usize]
+    }
+
     /// With another list of one kind.
     #[must_use]
-    pub fn with(&self, kind: Kind, entries: Vec<Arc<Entry>>) -> Self {
+    pub fn with(&self, kind: Kind, Listing { entries, left_out }: Listing) -> Self {
         let mut lists = self.clone();
         lists.entries[kind as usize] = entries;
+        lists.left_out[kind as usize] = left_out.into();
         lists.generation += 1;
         lists
+    }
+
+    /// The entries of a kind by their names.
+    #[must_use]
+    pub fn by_name(&self, kind: Kind) -> HashMap<SmolStr, Arc<Entry>> {
+        self.of(kind).iter().map(|entry| (entry.name.clone(), entry.clone())).collect()
+    }
+}
+
+/// A server's list of one kind.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// What is offered of it.
+    pub entries: Vec<Arc<Entry>>,
+    /// What is not.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl From<Vec<Arc<Entry>>> for Listing {
+    fn from(entries: Vec<Arc<Entry>>) -> Self {
+        Self { entries, left_out: Vec::new() }
     }
 }
 
 /// One page of a list.
 pub struct Page {
-    /// Its entries. Of two with one name the first counts, and what has no name is left out.
+    /// Its entries, as far as clients can read them.
     pub entries: Vec<Arc<Entry>>,
+    /// The others.
+    pub left_out: Vec<LeftOut>,
     /// Where the next page begins.
     pub next: Option<String>,
 }
 
 impl Page {
-    /// Reads the result of a list method.
+    /// Reads the result of a list method. Entries that are among `known` are taken from there.
     ///
     /// # Errors
     /// Says in a few words what is wrong with it.
-    pub fn read(kind: Kind, result: &[u8]) -> Result<Self, String> {
+    pub fn read(kind: Kind, result: &[u8], known: &HashMap<SmolStr, Arc<Entry>>) -> Result<Self, String> {
         let members = Members::read(result).map_err(|error| error.to_string())?;
         let list = members.get(kind.key()).ok_or_else(|| format!("`{}` is missing", kind.key()))?;
         let list: Vec<&RawValue> = serde_json::from_str(list).map_err(|_| format!("`{}` is no list", kind.key()))?;
-        let entries = list.into_iter().filter_map(|raw| Entry::read(kind, raw)).map(Arc::new).collect();
-        Ok(Self { entries, next: members.text("nextCursor").map(std::borrow::Cow::into_owned) })
+        let mut page = Self { entries: Vec::new(), left_out: Vec::new(), next: None };
+        for raw in list {
+            match Entry::read(kind, raw, known) {
+                Ok(entry) => page.entries.push(entry),
+                Err(left_out) if page.left_out.len() < MAX_ENTRIES => page.left_out.push(left_out),
+                Err(_) => {}
+            }
+        }
+        page.next = members.text("nextCursor").map(std::borrow::Cow::into_owned);
+        Ok(page)
     }
 
-    /// Puts pages together.
+    /// Puts pages together. Of two entries with one name the first counts; of more than fit, those that come first.
     #[must_use]
-    pub fn joined(pages: Vec<Self>) -> Vec<Arc<Entry>> {
-        let mut names = HashSet::new();
-        let entries = pages.into_iter().flat_map(|page| page.entries);
-        entries.filter(|entry| names.insert(entry.name.clone())).take(MAX_ENTRIES).collect()
+    pub fn joined(kind: Kind, pages: Vec<Self>) -> Listing {
+        let (mut names, mut listing, mut bytes) = (HashSet::new(), Listing::default(), 0);
+        for page in pages {
+            listing.left_out.extend(page.left_out);
+            for entry in page.entries {
+                let mut leave = |reason, why: &str| {
+                    listing.left_out.push(LeftOut { name: Some(crate::left_out::named(&entry.name)), reason, why: why.into() });
+                };
+                if !names.insert(entry.name.clone()) {
+                    leave(Reason::Duplicate, "another one before it has its name");
+                } else if listing.entries.len() >= MAX_ENTRIES || bytes + entry.text.len() > kind.most_bytes() {
+                    leave(Reason::Size, "its server's list is longer than what is kept");
+                } else {
+                    bytes += entry.text.len();
+                    listing.entries.push(entry);
+                }
+            }
+        }
+        listing.left_out.truncate(MAX_ENTRIES);
+        listing
     }
 }
 
@@ -305,36 +425,50 @@ mod tests {
 
     fn tool(schema: &Value) -> Arc<Entry> {
         let page = json!({"tools": [{"name": "t", "inputSchema": schema, "vendor": {"x": 1}}]}).to_string();
-        Page::read(Kind::Tool, page.as_bytes()).unwrap().entries.remove(0)
+        Page::read(Kind::Tool, page.as_bytes(), &HashMap::new()).unwrap().entries.remove(0)
     }
 
     #[test]
     fn entries_keep_what_their_server_wrote() {
-        let page = Page::read(
-            Kind::Tool,
-            br#"{"tools":[{"name":"a","inputSchema":{},"x-vendor": 1e400},{"noname":1},{"name":"a"}],"nextCursor":"n"}"#,
-        )
-        .unwrap();
-        assert_eq!((page.entries.len(), page.next.as_deref()), (2, Some("n")));
-        assert_eq!(page.entries[0].text, r#"{"name":"a","inputSchema":{},"x-vendor": 1e400}"#);
-        assert_eq!(Page::joined(vec![page]).len(), 1);
+        let text = br#"{"tools":[{"name":"a","inputSchema":{"type" :"object"},"x-vendor": 1e400},{"noname":1},{"name":"a","inputSchema":{"type":"object"}}],"nextCursor":"n"}"#;
+        let page = Page::read(Kind::Tool, text, &HashMap::new()).unwrap();
+        assert_eq!((page.entries.len(), page.left_out.len(), page.next.as_deref()), (2, 1, Some("n")));
+        assert_eq!(page.entries[0].text, r#"{"name":"a","inputSchema":{"type" :"object"},"x-vendor": 1e400}"#);
+        let listing = Page::joined(Kind::Tool, vec![page]);
+        assert_eq!((listing.entries.len(), listing.left_out.len()), (1, 2));
+        // What is as it was is the same entry, with what is known of it.
+        let known = Lists::default().with(Kind::Tool, listing).by_name(Kind::Tool);
+        let again = Page::read(Kind::Tool, text, &known).unwrap();
+        assert!(Arc::ptr_eq(&again.entries[0], &known["a"]) && !Arc::ptr_eq(&again.entries[1], &known["a"]));
     }
 
     #[test]
-    fn arguments_that_do_not_fit_are_refused_without_being_repeated() {
+    fn a_list_is_kept_up_to_its_bounds_and_the_rest_is_told() {
+        let entry =
+            |n: usize, size: usize| json!({"name": format!("t{n}"), "description": "d".repeat(size), "inputSchema": {"type": "object"}});
+        let tools: Vec<_> = (0..50).map(|n| entry(n, 200 << 10)).chain([entry(50, MAX_ENTRY_BYTES)]).collect();
+        let page = Page::read(Kind::Tool, json!({"tools": tools}).to_string().as_bytes(), &HashMap::new()).unwrap();
+        let listing = Page::joined(Kind::Tool, vec![page]);
+        let kept: usize = listing.entries.iter().map(|entry| entry.text.len()).sum();
+        assert!(kept <= Kind::Tool.most_bytes() && kept + (200 << 10) + 200 > Kind::Tool.most_bytes(), "{kept}");
+        assert_eq!(listing.entries.len() + listing.left_out.len(), 51);
+        assert!(listing.left_out.iter().all(|left| left.reason == Reason::Size));
+    }
+
+    #[tokio::test]
+    async fn arguments_that_do_not_fit_are_refused_without_being_repeated() {
         let tool =
             tool(&json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false}));
-        assert_eq!(tool.check_arguments(&json!({"n": 1})), Ok(()));
+        assert_eq!(tool.check_arguments(&json!({"n": 1})).await, Ok(()));
         for wrong in [json!({}), json!({"n": "top secret"}), json!({"n": 1, "m": "top secret"}), json!([])] {
-            let error = tool.check_arguments(&wrong).unwrap_err();
+            let error = tool.check_arguments(&wrong).await.unwrap_err();
             assert!(error.code == crate::rpc::INVALID_PARAMS && !error.message.contains("top secret"), "{}", error.message);
         }
     }
 
-    #[test]
-    fn a_schema_that_refers_elsewhere_is_not_fetched() {
-        let tool = tool(&json!({"$ref": "http://127.0.0.1:9/schema.json"}));
-        assert!(!tool.has_schema());
-        assert_eq!(tool.check_arguments(&json!({"anything": 1})), Ok(()));
+    #[tokio::test]
+    async fn a_schema_that_refers_elsewhere_is_not_fetched() {
+        let tool = tool(&json!({"type": "object", "$ref": "http://127.0.0.1:9/schema.json"}));
+        assert_eq!(tool.check_arguments(&json!({"anything": 1})).await, Ok(()));
     }
 }

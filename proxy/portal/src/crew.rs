@@ -47,7 +47,8 @@ pub(crate) fn place() -> usize {
     PLACE.get()
 }
 
-/// Threads that serve connections: one for each processor, 16 at most. They end, with what is left on them, when it is dropped.
+/// Threads that serve connections: one for each processor, 16 at most. They end, with what is left on them, when it is dropped;
+/// [`Crew::stop`] waits for that.
 pub struct Crew {
     hands: Vec<Hand>,
 }
@@ -56,7 +57,8 @@ struct Hand {
     runtime: Handle,
     work: Arc<Work>,
     /// The thread ends when this is dropped.
-    _on_duty: oneshot::Sender<Infallible>,
+    on_duty: oneshot::Sender<Infallible>,
+    thread: thread::JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -103,6 +105,15 @@ impl Crew {
         Ok(Self { hands: (1..=*HANDS).map(Hand::start).collect::<io::Result<_>>()? })
     }
 
+    /// Ends the threads and waits until they have: what was left on them is dropped by then.
+    pub async fn stop(self) {
+        let threads: Vec<_> = self.hands.into_iter().map(|Hand { on_duty, thread, .. }| (drop(on_duty), thread).1).collect();
+        let joined = tokio::task::spawn_blocking(|| threads.into_iter().filter_map(|thread| thread.join().err()).count());
+        if joined.await.unwrap_or_default() > 0 {
+            tracing::error!("a thread that served portals had panicked");
+        }
+    }
+
     /// Where the next connection is served: with the thread that has the fewest.
     pub(crate) fn least_busy(&self) -> (Handle, Load) {
         match self.hands.iter().min_by_key(|hand| hand.work.connections.load(Ordering::Relaxed)) {
@@ -119,7 +130,7 @@ impl Hand {
         let (on_duty, off_duty) = oneshot::channel();
         let work = Arc::<Work>::default();
         let ticking = work.clone();
-        thread::Builder::new().name(format!("portal-{place}")).spawn(move || {
+        let thread = thread::Builder::new().name(format!("portal-{place}")).spawn(move || {
             PLACE.set(place);
             runtime.block_on(async {
                 tokio::select! {
@@ -128,7 +139,7 @@ impl Hand {
                 }
             });
         })?;
-        Ok(Self { runtime: handle, work, _on_duty: on_duty })
+        Ok(Self { runtime: handle, work, on_duty, thread })
     }
 }
 

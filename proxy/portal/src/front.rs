@@ -13,24 +13,27 @@ use crate::{
     offer::Offer,
     outflow::{Heard, Outflow, Stream},
     portal::Portal,
+    room::{self, room},
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
+    shares::owner,
     upstream::http::{METHOD, SESSION, VERSION},
     whole::Whole,
 };
 use bytes::Bytes;
 use gnomon_access::{Caller, Challenge, Peer};
+use gnomon_audit::NotWritten;
 use gnomon_observe::Observation;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, EXPECT, HOST, ORIGIN, WWW_AUTHENTICATE},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, EXPECT, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE},
     request::Parts,
 };
 use http_body::Body;
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::mpsc;
 
@@ -45,6 +48,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long, and how far, a body that is not wanted is read all the same.
 const LINGER: Duration = Duration::from_secs(2);
 const MOST_UNWANTED: usize = 16 << 20;
+/// How often it is told that there is no room.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 /// How long a call goes on whose client may come back.
 pub(crate) const ABSENCE: Duration = Duration::from_secs(5 * 60);
 
@@ -90,13 +95,15 @@ impl Portal {
             Ok(caller) => caller,
             Err(challenge) => {
                 if let Some(acts) = acts {
-                    acts.turned_away(peer, &challenge);
+                    acts.turned_away(peer, &challenge).await;
                 }
                 return challenged(&challenge);
             }
         };
-        if let Some(acts) = acts {
-            acts.let_in(&caller);
+        if let Some(acts) = acts
+            && let Err(error) = acts.let_in(&caller).await
+        {
+            return unrecorded(error);
         }
         let offer = match Offer::asked_for(parts.uri.query(), self.options.code_mode) {
             Ok(offer) => offer,
@@ -106,7 +113,7 @@ impl Portal {
         match parts.method {
             Method::POST => {
                 let waits = if parts.headers.contains_key(EXPECT) { Waits::Yes } else { Waits::No };
-                let body = match read(body, self.options.max_request, waits).await {
+                let body = match read(body, &caller, self.options.max_request, waits).await {
                     Ok(body) => body,
                     Err(response) => return response,
                 };
@@ -260,18 +267,52 @@ impl Accepts {
     }
 }
 
-/// Where the messages of one exchange go.
+/// Where the messages of one exchange go, and with that what a lost connection means.
 pub(crate) enum Way {
-    /// The client has a session, so it may come back for them.
+    /// The client has a session, so it may come back for them: a lost connection is no cancellation (2025-11-25, Streamable HTTP,
+    /// "Sending Messages to the Server").
     Session(Box<dyn FnOnce() -> (Arc<Stream>, Outflow) + Send>),
-    /// To this connection only.
+    /// To this connection only: closing it cancels the request (2026-07-28, Streamable HTTP).
     Connection,
+}
+
+/// Whether a request goes on without anybody who hears of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unheard {
+    GoesOn,
+    Ends,
+}
+
+/// Work whose client may leave before it is given to a task of its own. Of the session era it goes on then.
+struct Work<F: Future<Output = Option<Outcome>> + Send + 'static> {
+    portal: Arc<Portal>,
+    unheard: Unheard,
+    parts: Option<(Pin<Box<F>>, mpsc::Receiver<Emission>)>,
+}
+
+impl<F: Future<Output = Option<Outcome>> + Send + 'static> Drop for Work<F> {
+    fn drop(&mut self) {
+        if let (Unheard::GoesOn, Some((work, mut emitted))) = (self.unheard, self.parts.take()) {
+            self.portal.spawn(async move {
+                let nobody = async {
+                    while emitted.recv().await.is_some() {}
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    _ = work => {}
+                    () = nobody => {}
+                    () = tokio::time::sleep(ABSENCE) => {}
+                }
+            });
+        }
+    }
 }
 
 /// What becomes of an exchange: one document, or a stream that begins with what was said first.
 ///
-/// `work` is given where to say things; it is dropped when nobody can hear of it any more.
+/// `work` is given where to say things. It is dropped when nobody can hear of it any more, unless the client has a session.
 pub(crate) async fn respond<F>(
+    portal: Arc<Portal>,
     accepts: Accepts,
     way: Way,
     work: impl FnOnce(mpsc::Sender<Emission>) -> F,
@@ -281,20 +322,25 @@ pub(crate) async fn respond<F>(
 where
     F: Future<Output = Option<Outcome>> + Send + 'static,
 {
-    let (emit, mut emitted) = mpsc::channel(EMISSIONS);
-    let mut work = Box::pin(work(emit));
+    let (emit, emitted) = mpsc::channel(EMISSIONS);
+    let unheard = if let Way::Session(_) = way { Unheard::GoesOn } else { Unheard::Ends };
+    let mut under_way = Work { portal: portal.clone(), unheard, parts: Some((Box::pin(work(emit)), emitted)) };
+    let Some((work, emitted)) = &mut under_way.parts else { return plain(StatusCode::INTERNAL_SERVER_ERROR, "") };
     let mut done = None;
     let first = match accepts {
         Accepts::Events => None,
         Accepts::Both => tokio::select! {
             biased;
-            outcome = &mut work => match emitted.try_recv() {
+            outcome = &mut *work => match emitted.try_recv() {
                 // Both came at once: what was said first is not lost.
                 Ok(first) => {
                     done = Some(outcome);
                     Some(first)
                 }
-                Err(_) => return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish),
+                Err(_) => {
+                    under_way.parts = None;
+                    return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
+                }
             },
             first = emitted.recv() => first,
             () = tokio::time::sleep(SILENCE) => None,
@@ -305,11 +351,15 @@ where
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                outcome = &mut work => return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish),
+                outcome = &mut *work => {
+                    under_way.parts = None;
+                    return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
+                }
                 () = drain => None,
             }
         }
     };
+    let Some((work, emitted)) = under_way.parts.take() else { return plain(StatusCode::INTERNAL_SERVER_ERROR, "") };
     let (stream, outflow) = match way {
         Way::Session(make) => make(),
         Way::Connection => {
@@ -323,8 +373,8 @@ where
             None => work.await,
         }
     };
-    tokio::spawn(async move {
-        say(&stream, first, emitted, work, encode).await;
+    portal.spawn(async move {
+        say(&stream, unheard, (first, emitted), work, encode).await;
         stream.finish();
     });
     streamed(outflow)
@@ -332,14 +382,15 @@ where
 
 async fn say(
     stream: &Stream,
-    first: Option<Emission>,
-    mut emitted: mpsc::Receiver<Emission>,
+    unheard: Unheard,
+    (first, mut emitted): (Option<Emission>, mpsc::Receiver<Emission>),
     work: impl Future<Output = Option<Outcome>>,
     encode: impl Fn(&Outcome) -> Bytes,
 ) {
     let mut work = pin!(work);
     if let Some(first) = first
         && emission(stream, first).await == Heard::No
+        && unheard == Unheard::Ends
     {
         return;
     }
@@ -349,7 +400,7 @@ async fn say(
         tokio::select! {
             biased;
             Some(said) = emitted.recv() => {
-                if emission(stream, said).await == Heard::No {
+                if emission(stream, said).await == Heard::No && unheard == Unheard::Ends {
                     return;
                 }
             }
@@ -363,12 +414,12 @@ async fn say(
                 return;
             }
             // Who has no way back is gone for good: dropping the work takes the request back upstream.
-            () = stream.left(), if !stream.is_resumable() => return,
-            () = check, if stream.is_resumable() => {
+            () = stream.left(), if unheard == Unheard::Ends && !stream.is_resumable() => return,
+            () = check, if unheard == Unheard::GoesOn || stream.is_resumable() => {
                 if stream.is_read() {
                     absent_since = None;
                 } else {
-                    let since = *absent_since.get_or_insert_with(std::time::Instant::now);
+                    let since = *absent_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= ABSENCE {
                         return;
                     }
@@ -389,34 +440,68 @@ async fn emission(stream: &Stream, emission: Emission) -> Heard {
     }
 }
 
+/// Reads a body to its end, within the room that there is for its caller.
 #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
-async fn read<B: Body<Data = Bytes>>(body: B, most: usize, waits: Waits) -> Result<Bytes, Response<Outflow>> {
+async fn read<B: Body<Data = Bytes>>(body: B, caller: &Caller, most: usize, waits: Waits) -> Result<Bytes, Response<Outflow>> {
     let declared = body.size_hint().lower();
     let mut body = pin!(body);
-    let too_large = || {
-        let text = format!("a request may have at most {most} bytes");
-        refused(StatusCode::PAYLOAD_TOO_LARGE, None, RpcError::new(INVALID_REQUEST, text))
-    };
+    let too_large = |text: String| refused(StatusCode::PAYLOAD_TOO_LARGE, None, RpcError::new(INVALID_REQUEST, text));
+    let longer = || too_large(format!("a request may have at most {most} bytes"));
     if declared > most as u64 {
         if waits == Waits::No {
             linger(body).await;
         }
-        return Err(too_large());
+        return Err(longer());
     }
     let whole = async {
         let mut read = Whole::new(&body.size_hint(), most);
+        let mut taken = match room().take(caller, usize::try_from(declared).unwrap_or(most)).await {
+            Ok(taken) => taken,
+            Err(_) => {
+                if waits == Waits::No {
+                    linger(body).await;
+                }
+                return Err(no_room(caller));
+            }
+        };
         while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             let frame = frame.map_err(|_| plain(StatusCode::BAD_REQUEST, "the request body ended early"))?;
             let Ok(data) = frame.into_data() else { continue };
             if read.push(data).is_err() {
                 linger(body).await;
-                return Err(too_large());
+                return Err(longer());
+            }
+            if room().extend(&mut taken, read.len(), 0).await.is_err() {
+                linger(body).await;
+                return Err(no_room(caller));
             }
         }
-        Ok(read.into_bytes())
+        let read = read.into_bytes();
+        let values = room::values(&read);
+        if values > room::MOST_OF_VALUES {
+            return Err(too_large("a request may have at most some 45,000 objects or 200,000 other values".to_owned()));
+        }
+        room().extend(&mut taken, read.len(), values).await.map_err(|_| no_room(caller))?;
+        Ok(taken.holds(read))
     };
     let late = |_| plain(StatusCode::REQUEST_TIMEOUT, "the request body did not come");
     tokio::time::timeout(BODY_PATIENCE, whole).await.map_err(late)?
+}
+
+/// The answer to whoever has too much under way already.
+fn no_room(caller: &Caller) -> Response<Outflow> {
+    /// When it was last told: a flood of requests is none of lines.
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
+        *told = Some(Instant::now());
+        tracing::warn!(caller = %owner(caller), "a request is refused: those under way have all the memory that its caller may take");
+    }
+    drop(told);
+    let mut response =
+        plain(StatusCode::SERVICE_UNAVAILABLE, "the requests that are under way take all room that there is; try again later");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// Whether a client sends its body only when it is asked to (RFC 9110 section 10.1.1).
@@ -464,9 +549,26 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Outflow> {
     with(status, Some("text/plain; charset=utf-8"), Bytes::from(format!("{text}\n")).into())
 }
 
+/// The answer where answers wait for the audit, and it cannot be written.
+pub(crate) fn unrecorded(error: NotWritten) -> Response<Outflow> {
+    plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}, so nothing is answered; tell whoever runs this portal"))
+}
+
 /// A JSON-RPC message as a response.
 pub(crate) fn document(status: StatusCode, message: Bytes) -> Response<Outflow> {
     with(status, Some("application/json"), message.into())
+}
+
+/// An answer as a response. Long lists are given to many, and not copied for each.
+pub(crate) fn answered(status: StatusCode, id: &rpc::Id, outcome: &Outcome) -> Response<Outflow> {
+    /// From here on pieces cost less than a copy, bytes.
+    const LARGE: usize = 64 << 10;
+    let (Outcome::Result(payload) | Outcome::Error(payload)) = outcome;
+    if payload.len() <= LARGE {
+        return document(status, rpc::response(Some(id), outcome));
+    }
+    let pieces = rpc::response_pieces(Some(id), outcome);
+    with(status, Some("application/json"), Outflow::Pieces(pieces.into_iter()))
 }
 
 /// An error that concerns the HTTP request.

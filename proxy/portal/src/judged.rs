@@ -12,8 +12,8 @@ use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_http::Scheme;
 use gnomon_inspect::{Authority, Connection, Exchange, Head, Hello, Inspector, Refusal};
-use gnomon_intercept::{Recorder, Watched};
 use gnomon_observe::{Channel, Field, Observation};
+use gnomon_record::{JudgedExchange, Recorder};
 use http::{
     HeaderMap, HeaderValue, Method, Version,
     header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
@@ -173,9 +173,12 @@ impl Judge {
             }
             None => self.exchange_on(&self.connection_of(whose), whose.agent),
         };
-        let judged = Judged(Some(Watched::new(exchange, self.rules.recorder.clone(), Instant::now())));
-        judged.passes(|exchange| exchange.request_message(&request(id, method, params).pieces()))?;
-        Ok(judged)
+        let judged = Judged(Some(Arc::new(JudgedExchange::new(exchange, &self.rules.recorder, Instant::now()))));
+        let passes = judged.passes(|exchange| exchange.request_message(&request(id, method, params).pieces()));
+        if passes.is_err() {
+            judged.finish();
+        }
+        passes.map(|()| judged)
     }
 
     /// Judges what a client says without wanting an answer: a notification, or an answer to a server's question.
@@ -278,9 +281,9 @@ pub(crate) enum News {
     None,
 }
 
-/// A request that passed, until its answer is over. What is known of it by then is written down when it is dropped.
+/// A request that passed, until its answer is over.
 #[derive(Clone)]
-pub(crate) struct Judged(Option<Arc<Watched>>);
+pub(crate) struct Judged(Option<Arc<JudgedExchange>>);
 
 impl Judged {
     /// Where there are no rules.
@@ -312,21 +315,22 @@ impl Judged {
 
     /// There was no answer.
     pub fn failed(&self, error: &UpstreamError) {
-        if let Some(watched) = &self.0 {
-            watched.with(|exchange| exchange.failed(error.kind(), &error.to_string()));
+        if let Some(judged) = &self.0 {
+            judged.with(|exchange| exchange.failed(error.kind(), &error.to_string()));
+            judged.finish();
         }
     }
 
-    /// The answer is long in coming: an alert does not wait for it.
-    pub fn overdue(&self) {
-        if let Some(watched) = &self.0 {
-            watched.with(Exchange::flush_overdue);
+    /// It is over, however it ended.
+    pub fn finish(&self) {
+        if let Some(judged) = &self.0 {
+            judged.finish();
         }
     }
 
     fn passes(&self, judge: impl FnOnce(&mut Exchange) -> Result<(), Box<Refusal>>) -> Result<(), UpstreamError> {
         match &self.0 {
-            Some(watched) => watched.with(judge).map_err(UpstreamError::Refused),
+            Some(judged) => judged.with(judge).map_err(UpstreamError::Refused),
             None => Ok(()),
         }
     }

@@ -127,8 +127,9 @@ mod tests {
     use serde_json::json;
 
     fn list(names: &[&str]) -> Vec<Arc<Entry>> {
-        let tools: Vec<_> = names.iter().map(|name| json!({"name": name, "description": "theirs", "inputSchema": {}})).collect();
-        Page::read(Kind::Tool, json!({"tools": tools}).to_string().as_bytes()).unwrap().entries
+        let tools: Vec<_> =
+            names.iter().map(|name| json!({"name": name, "description": "theirs", "inputSchema": {"type": "object"}})).collect();
+        Page::read(Kind::Tool, json!({"tools": tools}).to_string().as_bytes(), &HashMap::new()).unwrap().entries
     }
 
     fn labels(tools: &[(&str, Label)]) -> Labels {
@@ -177,7 +178,7 @@ mod tests {
         let label = Label { description: Some("ours \"quoted\"".into()), ..Label::default() };
         let text = written(Kind::Tool, "s_a", &entry, Some(&label));
         let tool: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!(tool, json!({"name": "s_a", "description": "ours \"quoted\"", "inputSchema": {}}));
+        assert_eq!(tool, json!({"name": "s_a", "description": "ours \"quoted\"", "inputSchema": {"type": "object"}}));
         assert_eq!(written(Kind::Tool, "a", &entry, None), entry.text);
     }
 }

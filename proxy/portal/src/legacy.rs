@@ -4,7 +4,7 @@ use crate::{
     call::{Call, From},
     catalogue::Kind,
     era,
-    front::{Accepts, Asker, Way, document, expired, plain, refused, respond, streamed},
+    front::{Accepts, Asker, Way, answered, document, expired, plain, refused, respond, streamed, unrecorded},
     judged::Whose,
     members::Members,
     offer::Offer,
@@ -16,13 +16,12 @@ use crate::{
         Change, Client,
         http::{LAST_EVENT, SESSION, VERSION},
     },
-    view::{Prefix, exposed_name},
+    visible::Sight,
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
-use smol_str::SmolStr;
 use std::{pin::pin, sync::Arc};
 
 /// Most messages of a batch.
@@ -100,8 +99,14 @@ impl Portal {
                 return plain(StatusCode::INTERNAL_SERVER_ERROR, "no session can be begun");
             }
         };
+        if let Some(acts) = &self.options.acts
+            && let Err(error) = acts.session_begins(caller, &session).await
+        {
+            self.sessions.forget(&session);
+            return unrecorded(error);
+        }
         let mut result = json!({"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info()});
-        if let Some(instructions) = self.instructions(offer) {
+        if let Some(instructions) = self.instructions(caller, offer) {
             result["instructions"] = instructions.into();
         }
         let mut response = document(StatusCode::OK, rpc::response(Some(&request.id), &Outcome::of(&result)));
@@ -124,13 +129,14 @@ impl Portal {
         let portal = self.clone();
         let encode_id = id.clone();
         respond(
+            self.clone(),
             accepts,
             way,
             move |emit| async move {
                 let call = Call { caller, from: From::Session(session.clone()), agent, offer, script: None, program, emit };
                 portal.session_outcome(&call, &session, &request).await
             },
-            move |outcome| document(StatusCode::OK, rpc::response(Some(&id), &outcome)),
+            move |outcome| answered(StatusCode::OK, &id, &outcome),
             move |outcome| rpc::response(Some(&encode_id), outcome),
         )
         .await
@@ -139,7 +145,7 @@ impl Portal {
     /// What comes of a request; none where the client took it back.
     async fn session_outcome(self: &Arc<Self>, call: &Call, session: &Arc<Session>, request: &Request) -> Option<Outcome> {
         if let Some(kind) = Kind::listed_by(&request.method) {
-            return Some(self.listed(call, kind, Outcome::Result).await);
+            return Some(self.listed(call, kind).await);
         }
         match request.method.as_str() {
             "ping" => Some(Outcome::Result(Bytes::from_static(b"{}"))),
@@ -147,6 +153,7 @@ impl Portal {
             _ => {
                 self.settled().await;
                 let cancelled = session.begin(self.servers.len(), &request.id);
+                session.asks(&call.caller);
                 let outcome = tokio::select! {
                     outcome = self.perform(call, request) => Some(outcome),
                     () = cancelled.notified() => None,
@@ -213,6 +220,8 @@ impl Portal {
         let (sender, outflow) = session.stand(&self.servers);
         let mut changes = self.changes.subscribe();
         let caller = caller.clone();
+        session.asks(&caller);
+        let mut sight = Sight::of(self, &caller);
         tokio::spawn(async move {
             let mut expired = pin!(expired(&caller));
             loop {
@@ -223,11 +232,11 @@ impl Portal {
                     () = &mut expired => return,
                 };
                 let method = match change {
-                    Ok((_, Change::List(kind))) => list_changed(kind),
+                    Ok((server, Change::List(kind))) if sight.concerns(&server, kind) => list_changed(kind),
                     // Some were missed: better too many notices than too few.
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => list_changed(Kind::Tool),
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                    Ok((_, Change::Resource(_) | Change::Presence)) => continue,
+                    Ok(_) => continue,
                 };
                 if sender.send(event(None, None, &rpc::notification(method, None))).await.is_err() {
                     return;
@@ -285,14 +294,6 @@ impl Portal {
             return plain(StatusCode::ACCEPTED, "");
         }
         document(StatusCode::OK, [b"[".as_slice(), &answers.join(&b","[..]), b"]"].concat().into())
-    }
-
-    /// A resource's URI as clients know it.
-    pub(crate) fn known_uri(&self, server: &str, uri: &str) -> SmolStr {
-        match self.options.prefix {
-            Prefix::Never => uri.into(),
-            Prefix::Always => exposed_name(Kind::Resource, server, uri),
-        }
     }
 }
 

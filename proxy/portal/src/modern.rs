@@ -4,13 +4,12 @@ use crate::{
     call::{Call, Emission, From},
     catalogue::Kind,
     era::{self, meta},
-    front::{Accepts, Asker, Way, document, expired, plain, refused, respond},
+    front::{Accepts, Asker, Way, answered, expired, plain, refused, respond},
     legacy::{list_changed, unknown_method},
     members::Members,
     mirror::{self, Mismatch},
-    offer::Offer,
     outflow::Outflow,
-    portal::{Portal, with_member, with_text},
+    portal::Portal,
     rpc::{
         self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION,
     },
@@ -18,16 +17,16 @@ use crate::{
         Change, Client,
         http::{METHOD, NAME, VERSION},
     },
+    visible::Sight,
 };
-use bytes::Bytes;
+use gnomon_access::Capability;
 use http::{HeaderMap, Response, StatusCode, header::USER_AGENT};
 use serde_json::{Value, json};
-use smol_str::SmolStr;
 use std::{pin::pin, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How long clients may keep a list, milliseconds.
-const LIST_TTL_MS: u64 = 60_000;
+pub(crate) const LIST_TTL_MS: u64 = 60_000;
 /// Most resources that one subscription watches.
 const MAX_WATCHED: usize = 256;
 
@@ -59,6 +58,7 @@ impl Portal {
         let (id, encode_id) = (request.id.clone(), request.id.clone());
         let (portal, agent) = (self.clone(), headers.get(USER_AGENT).cloned());
         respond(
+            self.clone(),
             // A subscription is a stream from its first word on.
             if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
             Way::Connection,
@@ -66,7 +66,7 @@ impl Portal {
                 let call = Call { caller, from: From::Stateless(client), agent, offer, script: None, program, emit };
                 Some(portal.stateless_outcome(&call, &request).await)
             },
-            move |outcome| document(status(&outcome), rpc::response(Some(&id), &outcome)),
+            move |outcome| answered(status(&outcome), &id, &outcome),
             move |outcome| rpc::response(Some(&encode_id), outcome),
         )
         .await
@@ -114,16 +114,10 @@ impl Portal {
 
     async fn stateless_outcome(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
         if let Some(kind) = Kind::listed_by(&request.method) {
-            let finish = |list: Bytes| {
-                let list = with_text(&list, "resultType", "complete");
-                let list = with_member(&list, "ttlMs", &LIST_TTL_MS.to_string());
-                // What a caller sees is theirs alone.
-                Outcome::Result(with_text(&list, "cacheScope", "private"))
-            };
-            return self.listed(call, kind, finish).await;
+            return self.listed(call, kind).await;
         }
         match request.method.as_str() {
-            "server/discover" => self.discover(call.offer),
+            "server/discover" => self.discover(call),
             "subscriptions/listen" => self.subscribe(call, request).await,
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
                 let outcome = self.perform(call, request).await;
@@ -145,7 +139,7 @@ impl Portal {
         }
     }
 
-    fn discover(&self, offer: Offer) -> Outcome {
+    fn discover(&self, call: &Call) -> Outcome {
         let versions: Vec<&str> = era::spoken().collect();
         let mut result = json!({
             "resultType": "complete",
@@ -155,7 +149,7 @@ impl Portal {
             "cacheScope": "private",
             "_meta": {meta::SERVER: self.info()},
         });
-        if let Some(instructions) = self.instructions(offer) {
+        if let Some(instructions) = self.instructions(&call.caller, call.offer) {
             result["instructions"] = instructions.into();
         }
         Outcome::of(&result)
@@ -175,15 +169,14 @@ impl Portal {
                 granted.insert(key.to_owned(), true.into());
             }
         }
-        let resources: Vec<SmolStr> = wanted
-            .get("resourceSubscriptions")
-            .and_then(Value::as_array)
-            .map(|uris| uris.iter().filter_map(Value::as_str).take(MAX_WATCHED).map(SmolStr::new).collect())
-            .unwrap_or_default();
-        if !resources.is_empty() {
-            granted.insert("resourceSubscriptions".to_owned(), json!(resources));
+        let uris = wanted.get("resourceSubscriptions").and_then(Value::as_array).into_iter().flatten();
+        let uris: Vec<&str> = uris.filter_map(Value::as_str).take(MAX_WATCHED).collect();
+        // What may not be read is not there, and what is not there is not acknowledged.
+        let watching = self.watch(call, &uris);
+        if !uris.is_empty() {
+            granted.insert("resourceSubscriptions".to_owned(), json!(watching.granted()));
         }
-        let _watching = self.watch(call, &resources).await;
+        let mut sight = Sight::of(self, &call.caller);
         let subscription: Value = serde_json::from_str(request.id.json()).unwrap_or_default();
         let told = |method: &str, mut params: Value| {
             params["_meta"] = json!({meta::SUBSCRIPTION: subscription});
@@ -202,17 +195,25 @@ impl Portal {
                 () = &mut expired => return over(),
             };
             let notice = match change {
-                Ok((_, Change::List(kind))) => {
+                Ok((server, Change::List(kind))) => {
                     let key = match kind {
                         Kind::Tool => "toolsListChanged",
                         Kind::Prompt => "promptsListChanged",
                         Kind::Resource | Kind::Template => "resourcesListChanged",
                     };
-                    wants(key).then(|| told(list_changed(kind), json!({})))
+                    (wants(key) && sight.concerns(&server, kind)).then(|| told(list_changed(kind), json!({})))
                 }
                 Ok((server, Change::Resource(uri))) => {
-                    let known = self.known_uri(&server, &uri);
-                    resources.contains(&known).then(|| told("notifications/resources/updated", json!({"uri": known})))
+                    // Policy may have changed since.
+                    let may = || self.gate.may_read(&call.caller, &server, Capability::Resource, &uri).is_allow();
+                    let names = if may() { watching.named(&server, &uri) } else { Vec::new() };
+                    for known in names {
+                        let notice = told("notifications/resources/updated", json!({"uri": known}));
+                        if call.emit.send(notice).await.is_err() {
+                            return Outcome::of(&json!({}));
+                        }
+                    }
+                    None
                 }
                 Ok((_, Change::Presence)) => None,
                 Err(RecvError::Lagged(_)) => wants("toolsListChanged").then(|| told(list_changed(Kind::Tool), json!({}))),

@@ -7,7 +7,10 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,11 +26,19 @@ const QUEUE: usize = 64;
 /// Most events and bytes that are kept for a client that comes back.
 const KEPT_EVENTS: usize = 256;
 const KEPT_BYTES: usize = 1 << 20;
+/// Most bytes that are kept for all clients together. A stream keeps at most an eighth of what is left of them, so that those of
+/// one client leave room for others'.
+const KEPT_BY_ALL: usize = 64 << 20;
+
+/// What is kept, bytes.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// The body of a response: a document, or a stream of events.
 pub enum Outflow {
     /// All of it.
     Whole(Option<Bytes>),
+    /// All of it, in pieces.
+    Pieces(std::array::IntoIter<Bytes, 3>),
     /// As it comes.
     Events {
         /// Events, encoded.
@@ -68,6 +79,7 @@ impl Body for Outflow {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Pieces(pieces) => Poll::Ready(pieces.next().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events { events, alive } => {
                 if let Poll::Ready(event) = events.poll_recv(cx) {
                     alive.reset();
@@ -82,12 +94,17 @@ impl Body for Outflow {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
+        match self {
+            Self::Whole(whole) => whole.is_none(),
+            Self::Pieces(pieces) => pieces.len() == 0,
+            Self::Events { .. } => false,
+        }
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
         match self {
             Self::Whole(whole) => http_body::SizeHint::with_exact(whole.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Pieces(pieces) => http_body::SizeHint::with_exact(pieces.as_slice().iter().map(|bytes| bytes.len() as u64).sum()),
             Self::Events { .. } => http_body::SizeHint::new(),
         }
     }
@@ -119,7 +136,6 @@ pub struct Stream {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     live: Option<mpsc::Sender<Bytes>>,
     kept: VecDeque<(u64, Bytes)>,
@@ -127,6 +143,26 @@ struct State {
     next: u64,
     resumable: bool,
     over: bool,
+}
+
+impl State {
+    fn keep(&mut self, number: u64, event: Bytes) {
+        let others = KEPT.fetch_add(event.len(), Ordering::Relaxed).saturating_sub(self.kept_bytes);
+        let share = KEPT_BY_ALL.saturating_sub(others) / 8;
+        self.kept_bytes += event.len();
+        self.kept.push_back((number, event));
+        while self.kept.len() > KEPT_EVENTS || self.kept_bytes > share || self.kept_bytes > KEPT_BYTES && self.kept.len() > 1 {
+            let Some((_, oldest)) = self.kept.pop_front() else { break };
+            self.kept_bytes -= oldest.len();
+            KEPT.fetch_sub(oldest.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.kept_bytes, Ordering::Relaxed);
+    }
 }
 
 /// Whether anybody gets what is sent.
@@ -142,7 +178,10 @@ impl Stream {
     /// A stream to whoever reads from the other end.
     #[must_use]
     pub fn new(name: u64, live: mpsc::Sender<Bytes>) -> Self {
-        Self { name, state: Mutex::new(State { live: Some(live), ..State::default() }) }
+        Self {
+            name,
+            state: Mutex::new(State { live: Some(live), kept: VecDeque::new(), kept_bytes: 0, next: 0, resumable: false, over: false }),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -168,13 +207,7 @@ impl Stream {
             if state.resumable {
                 let number = state.next;
                 state.next += 1;
-                state.kept_bytes += encoded.len();
-                state.kept.push_back((number, encoded.clone()));
-                while state.kept.len() > KEPT_EVENTS || state.kept_bytes > KEPT_BYTES && state.kept.len() > 1 {
-                    if let Some((_, oldest)) = state.kept.pop_front() {
-                        state.kept_bytes -= oldest.len();
-                    }
-                }
+                state.keep(number, encoded.clone());
             }
             (state.live.clone(), encoded, state.resumable)
         };

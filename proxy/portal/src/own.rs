@@ -66,7 +66,7 @@ impl Portal {
         let given = params.object("arguments").unwrap_or_default();
         match &*name {
             QUERY => {
-                let mut act = Act::begin(self, Recorded::Call, call, &request.method);
+                let act = Act::begin(self, Recorded::Call, call, &request.method);
                 act.names(|| SmolStr::new_static(QUERY));
                 let (outcome, ending) = match given.text("query") {
                     Some(query) => self.told_of(&call.caller, &query).await,
@@ -94,7 +94,7 @@ impl Portal {
 
     /// Says why nothing was called, and records that it was tried.
     async fn not_called(&self, call: &Call, request: &Request, why: &str) -> Outcome {
-        let mut act = Act::begin(self, Recorded::Call, call, &request.method);
+        let act = Act::begin(self, Recorded::Call, call, &request.method);
         let named = request.members().ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
         act.names(|| named.unwrap_or_default().into());
         act.end(invalid(), failed_tool(why)).await

@@ -25,9 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// A call that waits.
 pub struct ParkedCall {
     /// Whose it is.
-    pub caller: SmolStr,
+    caller: SmolStr,
     /// The name that was called.
-    pub name: SmolStr,
+    name: SmolStr,
+    /// A digest of what it was called with: who takes the call up again with something else would have what never ran recorded.
+    asked_with: SmolStr,
     /// Where the server's answer will come.
     pub conversation: Conversation,
     /// The server, and what tells it when the call is given up.
@@ -40,18 +42,28 @@ pub struct ParkedCall {
 }
 
 impl ParkedCall {
-    /// Begins to wait.
+    /// Begins to wait, for a caller that called a name with these arguments.
     #[must_use]
     pub fn new(
-        caller: SmolStr,
-        name: SmolStr,
+        (caller, name, asked_with): (SmolStr, SmolStr, SmolStr),
         conversation: Conversation,
         session: Arc<LegacySession>,
         under: Under,
         question: Id,
     ) -> Self {
-        Self { caller, name, conversation, session, under, question, since: Instant::now() }
+        Self { caller, name, asked_with, conversation, session, under, question, since: Instant::now() }
     }
+}
+
+/// Why a call is not taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTakenUp {
+    /// It is over, or another's.
+    #[error("`requestState` is not known, or no longer")]
+    Unknown,
+    /// The call that waits is another one.
+    #[error("`requestState` belongs to a call with other arguments: repeat that call as it was, with `inputResponses`")]
+    OtherArguments,
 }
 
 /// A name that nobody finds by trying. None where the system has no random numbers.
@@ -87,11 +99,17 @@ impl Parked {
         Some(name)
     }
 
-    /// Takes a call up again: the same caller, calling the same name.
-    pub fn take(&self, state: &str, caller: &str, name: &str) -> Option<ParkedCall> {
+    /// Takes a call up again: the same caller, calling the same name with the same arguments.
+    ///
+    /// # Errors
+    /// Why it is not. It goes on waiting.
+    pub fn take(&self, state: &str, (caller, name, asked_with): (&str, &str, &str)) -> Result<ParkedCall, NotTakenUp> {
         let mut table = self.table();
-        table.get(state).filter(|call| call.caller == caller && call.name == name && call.since.elapsed() < PATIENCE)?;
-        table.remove(state)
+        let found = table.get(state).filter(|call| call.caller == caller && call.name == name && call.since.elapsed() < PATIENCE);
+        if found.ok_or(NotTakenUp::Unknown)?.asked_with != asked_with {
+            return Err(NotTakenUp::OtherArguments);
+        }
+        table.remove(state).ok_or(NotTakenUp::Unknown)
     }
 }
 

@@ -2,43 +2,50 @@
 
 use crate::{
     acts::{Act, Acts, Ending},
-    call::Call,
+    call::{Call, From},
     catalogue::{Kind, Listed},
     clients::Clients,
     codemode::{self, CodeModeWorks},
     codemode::{callable::Callables, suspended::Suspended},
+    era::Era,
+    given::{Given, Wanted},
     judged::{Judge, Rules},
     labels::Labels,
+    left_out::LeftOutMetric,
     members::Members,
+    modern::LIST_TTL_MS,
     offer::{CodeMode, Offer},
     own,
     parked::Parked,
     rpc::{Outcome, quoted},
     session::{SessionLimits, Sessions},
+    shape::Fits,
     shared::SharedSessions,
     upstream::{Change, Presence, Reach, Upstream, legacy::text},
     view::{Exposed, Prefix, View},
+    visible::Gate,
 };
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use gnomon_access::{Asked, Authenticator, Caller, Policy};
 use gnomon_audit::Status;
-use gnomon_intercept::Owners;
+use gnomon_record::{Duties, Owners};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{sync::broadcast, task::JoinSet};
+use tokio::{runtime::Handle, sync::broadcast, task::JoinSet};
+
+/// How often it is asked, once stopping, whether all work is done.
+const REST_POLL: Duration = Duration::from_millis(20);
 
 /// How long after the portal's start clients wait for servers that nobody has heard of yet.
 const FIRST_PATIENCE: Duration = Duration::from_millis(800);
 /// Most changes that wait for a client to be told.
 const CHANGES: usize = 256;
-/// Longest instructions that are taken over from one server, bytes.
-const INSTRUCTIONS: usize = 4096;
 
 /// What a portal is made of.
 pub struct PortalOptions {
@@ -74,6 +81,8 @@ pub struct PortalOptions {
     pub code_mode: CodeMode,
     /// What runs it; without it there is none.
     pub codemode: Option<Arc<CodeModeWorks>>,
+    /// What counts entries that are not offered; without it nothing does.
+    pub left_out: Option<LeftOutMetric>,
 }
 
 /// A portal.
@@ -81,7 +90,7 @@ pub struct Portal {
     pub(crate) options: PortalOptions,
     pub(crate) servers: Vec<Arc<Upstream>>,
     authenticator: ArcSwap<Authenticator>,
-    policy: ArcSwap<Policy>,
+    pub(crate) gate: Arc<Gate>,
     labels: ArcSwap<HashMap<SmolStr, Labels>>,
     view: ArcSwap<View>,
     begun: Instant,
@@ -91,7 +100,9 @@ pub struct Portal {
     pub(crate) suspended: Suspended,
     pub(crate) callables: Callables,
     pub(crate) clients: Clients,
+    given: Given,
     pub(crate) changes: broadcast::Sender<(SmolStr, Change)>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Portal {
@@ -99,17 +110,18 @@ impl Portal {
     #[must_use]
     pub fn new(mut options: PortalOptions) -> Arc<Self> {
         let (changes, _) = broadcast::channel(CHANGES);
+        let gate = Gate::new(options.id.clone(), options.policy.clone());
         let prefix = options.prefix;
         let servers = std::mem::take(&mut options.servers);
         let upstream = |(id, reach): (SmolStr, Reach)| {
             let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
-            Upstream::new(id, reach, prefix, changes.clone(), judge)
+            Upstream::new(id, reach, prefix, changes.clone(), judge, options.left_out.clone())
         };
         let servers = servers.into_iter().map(upstream).collect();
-        let sessions = Sessions::new(options.sessions, options.acts.clone());
+        let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
         Arc::new(Self {
             authenticator: ArcSwap::new(options.authenticator.clone()),
-            policy: ArcSwap::new(options.policy.clone()),
+            gate,
             labels: ArcSwap::from_pointee(std::mem::take(&mut options.labels)),
             options,
             servers,
@@ -121,14 +133,16 @@ impl Portal {
             suspended: Suspended::default(),
             callables: Callables::default(),
             clients: Clients::default(),
+            given: Given::default(),
             changes,
+            tasks: Mutex::default(),
         })
     }
 
     /// Puts another policy in force, and other labels: for the next request of everybody, in sessions that are open as well.
     /// Clients are told that their lists may have changed.
     pub fn regulate(&self, policy: Arc<Policy>, labels: HashMap<SmolStr, Labels>) {
-        self.policy.store(policy);
+        self.gate.regulate(policy);
         self.labels.store(Arc::new(labels));
         self.view.store(Arc::default());
         for kind in Kind::ALL {
@@ -152,7 +166,7 @@ impl Portal {
 
     /// Who may do what, now.
     pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
-        self.policy.load()
+        self.gate.policy()
     }
 
     /// Its id.
@@ -181,13 +195,64 @@ impl Portal {
         tasks
     }
 
+    /// Runs a task on this thread that ends with the portal.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // A runtime that is gone runs nothing: what is owed is with the duties.
+        if Handle::try_current().is_err() {
+            return;
+        }
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no task is left.
+    pub(crate) async fn at_rest(&self) {
+        while !self.tasks().is_empty() {
+            while self.tasks().try_join_next().is_some() {}
+            tokio::time::sleep(REST_POLL).await;
+        }
+    }
+
+    /// Ends the tasks that are left and waits until they have, then all sessions.
+    pub(crate) async fn end_work(&self) {
+        loop {
+            let mut left = std::mem::take(&mut *self.tasks());
+            if left.is_empty() {
+                break;
+            }
+            left.shutdown().await;
+        }
+        self.sessions.end_all().await;
+    }
+
+    /// The duties of those who record for this portal.
+    pub(crate) fn duties(&self) -> Vec<Arc<Duties>> {
+        let mut all: Vec<Arc<Duties>> = Vec::with_capacity(2);
+        let events = self.options.rules.as_ref().map(|rules| rules.recorder.duties());
+        for duties in events.into_iter().chain(self.options.acts.as_ref().map(|acts| acts.duties())) {
+            if all.iter().all(|other| !Arc::ptr_eq(other, duties)) {
+                all.push(duties.clone());
+            }
+        }
+        all
+    }
+
     /// A list, which the audit tells of.
-    pub(crate) async fn listed(&self, call: &Call, kind: Kind, finish: impl FnOnce(Bytes) -> Outcome) -> Outcome {
+    pub(crate) async fn listed(&self, call: &Call, kind: Kind) -> Outcome {
         let act = Act::begin(self, gnomon_audit::Kind::List, call, kind.method());
+        let era = match &call.from {
+            From::Session(_) => Era::Legacy,
+            From::Stateless(_) => Era::Modern,
+        };
         let list = match (kind, call.offer) {
-            (Kind::Tool, Offer::Full) => self.list(&call.caller, kind).await,
-            (Kind::Tool, Offer::Names) => self.list_names(&call.caller).await,
-            (Kind::Tool, Offer::Query) => Bytes::from(format!("{{\"tools\":[{}]}}", own::QUERY_AND_EXECUTE)),
+            (Kind::Tool, Offer::Full) => self.list(&call.caller, kind, era).await,
+            (Kind::Tool, Offer::Names) => finished(self.list_names(&call.caller).await, era),
+            (Kind::Tool, Offer::Query) => finished(Bytes::from(format!("{{\"tools\":[{}]}}", own::QUERY_AND_EXECUTE)), era),
             (Kind::Tool, Offer::Code) => {
                 if let Some(works) = &self.options.codemode {
                     self.settled().await;
@@ -195,12 +260,11 @@ impl Portal {
                     let shown = view.all(kind).iter().filter(|exposed| self.lists(&call.caller, kind, exposed));
                     works.list_was(shown.map(|exposed| exposed.text.len() + 1).sum());
                 }
-                Bytes::from(format!("{{\"tools\":[{}]}}", codemode::TOOLS))
+                finished(Bytes::from(format!("{{\"tools\":[{}]}}", codemode::TOOLS)), era)
             }
-            _ => self.list(&call.caller, kind).await,
+            _ => self.list(&call.caller, kind, era).await,
         };
-        let list = finish(list);
-        act.end(Ending::of(Status::Ok), list).await
+        act.end(Ending::of(Status::Ok), Outcome::Result(list)).await
     }
 
     /// Waits a little for servers that were never reached, so that the first client finds them. Later nobody waits:
@@ -252,36 +316,57 @@ impl Portal {
         }
     }
 
-    /// The result of a list method, for this caller.
-    pub(crate) async fn list(&self, caller: &Caller, kind: Kind) -> Bytes {
+    /// The result of a list method, for this caller, with what clients of its era can read.
+    pub(crate) async fn list(&self, caller: &Caller, kind: Kind, era: Era) -> Bytes {
         self.settled().await;
         let view = self.view();
-        let shown = view.all(kind).iter().filter(|exposed| self.lists(caller, kind, exposed));
-        let listed = view.all(kind).iter().filter(|exposed| *exposed.entry.listed() == Listed::Everywhere);
-        let mut text = Vec::with_capacity(listed.map(|exposed| exposed.text.len() + 1).sum::<usize>() + 256);
-        text.extend_from_slice(b"{\"");
-        text.extend_from_slice(kind.key().as_bytes());
-        text.extend_from_slice(b"\":[");
-        for (index, exposed) in shown.enumerate() {
-            if index > 0 {
-                text.push(b',');
+        let readable = |exposed: &Exposed| era == Era::Modern || exposed.entry.fits == Fits::Both;
+        let shows = |place: &usize| {
+            let exposed = &view.all(kind)[*place];
+            readable(exposed) && self.lists(caller, kind, exposed)
+        };
+        let shown: Vec<usize> = (0..view.all(kind).len()).filter(shows).collect();
+        let notices = [("dev.gnomon/missing", self.missing(caller)), ("dev.gnomon/left-out", self.left_out(caller, kind))];
+        let notices: serde_json::Map<_, _> = notices.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        let notices = if notices.is_empty() { String::new() } else { serde_json::Value::Object(notices).to_string() };
+        let wanted = Wanted { view: &view, kind, era, shown: &shown, notices: &notices };
+        self.given.of(&wanted, || {
+            let entries = || shown.iter().map(|place| &view.all(kind)[*place]);
+            let mut text = Vec::with_capacity(entries().map(|exposed| exposed.text.len() + 1).sum::<usize>() + notices.len() + 256);
+            text.extend_from_slice(b"{\"");
+            text.extend_from_slice(kind.key().as_bytes());
+            text.extend_from_slice(b"\":[");
+            for (index, exposed) in entries().enumerate() {
+                if index > 0 {
+                    text.push(b',');
+                }
+                text.extend_from_slice(&exposed.listed());
             }
-            text.extend_from_slice(&exposed.listed());
-        }
-        text.push(b']');
-        if let Some(missing) = self.missing() {
-            text.extend_from_slice(format!(",\"_meta\":{{\"dev.gnomon/missing\":{missing}}}").as_bytes());
-        }
-        text.push(b'}');
-        text.into()
+            text.push(b']');
+            if !notices.is_empty() {
+                text.extend_from_slice(b",\"_meta\":");
+                text.extend_from_slice(notices.as_bytes());
+            }
+            if era == Era::Modern {
+                text.extend_from_slice(of_stateless().as_bytes());
+            }
+            text.push(b'}');
+            text.into()
+        })
     }
 
-    /// The servers that are not there, as JSON; none where all are.
-    fn missing(&self) -> Option<serde_json::Value> {
+    /// The servers that are not there, of those that a caller may know of, as JSON; none where all are.
+    fn missing(&self, caller: &Caller) -> Option<serde_json::Value> {
+        if self.servers.iter().all(|server| server.presence().is_up()) {
+            return None;
+        }
+        let known = self.known(caller);
         let missing: Vec<_> = self
             .servers
             .iter()
-            .filter_map(|server| match server.presence() {
+            .zip(&known)
+            .filter(|(_, known)| **known)
+            .filter_map(|(server, _)| match server.presence() {
                 Presence::Up { .. } => None,
                 Presence::Unknown => Some(json!({"server": server.id, "why": "it is being connected to", "stale": false})),
                 Presence::Down { why, face, .. } => Some(json!({"server": server.id, "why": why.to_string(), "stale": face.is_some()})),
@@ -325,17 +410,17 @@ impl Portal {
         json!({"name": "gnomon", "title": format!("gnomon portal {}", self.options.id), "version": env!("CARGO_PKG_VERSION")})
     }
 
-    /// How to use it: what the servers say, and which are missing.
-    pub(crate) fn instructions(&self, offer: Offer) -> Option<String> {
+    /// How to use it: what the servers say that a caller may know of, and which of them are missing.
+    pub(crate) fn instructions(&self, caller: &Caller, offer: Offer) -> Option<String> {
         // They would grow with every server, which is what the others are for.
         if offer != Offer::Full {
             return None;
         }
-        let mut parts = Vec::new();
-        for server in &self.servers {
+        let (mut parts, known) = (Vec::new(), self.known(caller));
+        for (server, _) in self.servers.iter().zip(&known).filter(|(_, known)| **known) {
             let presence = server.presence();
             if let Some(said) = presence.face().and_then(|face| face.instructions.as_deref()) {
-                let said: String = said.chars().take(INSTRUCTIONS).collect();
+                let said = said.to_owned();
                 match self.options.prefix {
                     Prefix::Never => parts.push(said),
                     Prefix::Always => parts.push(format!("## Server {}\n{said}", server.id)),
@@ -346,6 +431,19 @@ impl Portal {
             }
         }
         (!parts.is_empty()).then(|| parts.join("\n\n"))
+    }
+}
+
+/// What lists say besides in the stateless era. What a caller sees is theirs alone.
+fn of_stateless() -> String {
+    format!(",\"resultType\":\"complete\",\"ttlMs\":{LIST_TTL_MS},\"cacheScope\":\"private\"")
+}
+
+/// A short list, an object, as clients of an era have it.
+fn finished(list: Bytes, era: Era) -> Bytes {
+    match (era, list.strip_suffix(b"}")) {
+        (Era::Modern, Some(open)) => [open, of_stateless().as_bytes(), b"}"].concat().into(),
+        _ => list,
     }
 }
 

@@ -65,17 +65,17 @@ pub(crate) fn failed_tool(text: &str) -> Outcome {
 }
 
 /// Holds a result against the tool's own output schema.
-pub(crate) fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
+pub(crate) async fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
     let (Some(exposed), Outcome::Result(result)) = (&routed.exposed, &outcome) else { return outcome };
     if routed.method != "tools/call" || !exposed.entry.has_output_schema() {
         return outcome;
     }
     let Ok(members) = Members::read(result) else { return outcome };
-    let structured = members.get("structuredContent").and_then(|json| serde_json::from_str::<Value>(json).ok());
-    match structured.and_then(|structured| exposed.entry.wrong_output(&structured)) {
-        Some(wrong) if members.flag("isError") != Some(true) => {
-            failed_tool(&format!("the result does not fit the tool's own output schema: {wrong}"))
-        }
-        _ => outcome,
+    if members.flag("isError") == Some(true) {
+        return outcome;
     }
+    let Some(structured) = members.get("structuredContent").and_then(|json| serde_json::from_str::<Value>(json).ok()) else {
+        return outcome;
+    };
+    exposed.entry.wrong_output(&structured).await.map_or(outcome, |wrong| failed_tool(&wrong))
 }

@@ -8,7 +8,7 @@ use crate::{
     view::{Exposed, Prefix, may_come_of, split_name},
 };
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Capability, Decision, Hints, LineRef, arguments};
+use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, arguments};
 use serde_json::Value;
 use smol_str::SmolStr;
 use std::{borrow::Cow, sync::Arc};
@@ -99,21 +99,6 @@ impl Portal {
                 };
                 Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
-            // Which server a task belongs to is clear only where there is one. Tasks come of tools: whoever may use none has none.
-            "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" | "tasks/update"
-                if self.servers.len() == 1 && self.view().all(Kind::Tool).iter().any(|tool| self.shows(caller, Kind::Tool, tool)) =>
-            {
-                Ok(Routed {
-                    server: 0,
-                    id: request.id.clone(),
-                    method: SmolStr::new(method),
-                    params: request.params().cloned(),
-                    line: None,
-                    exposed: None,
-                    name: SmolStr::default(),
-                    arguments: None,
-                })
-            }
             _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method))).into()),
         }
     }
@@ -132,18 +117,6 @@ impl Portal {
         }
     }
 
-    fn may_read(&self, caller: &Caller, server: usize, capability: Capability, uri: &str) -> Decision {
-        let asked = Asked {
-            portal: &self.options.id,
-            server: &self.servers[server].id,
-            capability,
-            name: uri,
-            hints: Hints::default(),
-            arguments: None,
-        };
-        self.policy().decide(caller, &asked)
-    }
-
     fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, NotRouted> {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
         let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
@@ -153,11 +126,12 @@ impl Portal {
                 Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
             };
         }
-        // It may be a server's that was never there yet.
+        // It may be a server's that was never there yet, and that the caller may know of.
         let server = split_name(kind, name).and_then(|(id, _)| self.servers.iter().find(|server| server.id == id));
+        let server = server.filter(|server| self.policy().may_reach(caller, &self.options.id, &server.id));
         match server.map(|server| server.check()) {
             Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id))).into()),
-            _ => Err(unknown().into()),
+            _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(unknown).into()),
         }
     }
 
@@ -166,7 +140,7 @@ impl Portal {
     pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, LineRef), NotRouted> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
-        match self.may_read(caller, server, Capability::Resource, &own) {
+        match self.gate.may_read(caller, &self.servers[server].id, Capability::Resource, &own) {
             Decision::Allow { line } => Ok((server, own, line)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }

@@ -293,6 +293,20 @@ pub fn response(id: Option<&Id>, outcome: &Outcome) -> Bytes {
     text.into()
 }
 
+/// The same in pieces, with the payload as it is: a large one is not copied.
+#[must_use]
+pub fn response_pieces(id: Option<&Id>, outcome: &Outcome) -> [Bytes; 3] {
+    let (key, payload): (&[u8], _) = match outcome {
+        Outcome::Result(result) => (b",\"result\":", result),
+        Outcome::Error(error) => (b",\"error\":", error),
+    };
+    let mut text = begin(64);
+    text.extend_from_slice(b",\"id\":");
+    text.extend_from_slice(id.map_or("null", Id::json).as_bytes());
+    text.extend_from_slice(key);
+    [text.into(), payload.clone(), Bytes::from_static(b"}")]
+}
+
 fn begin(capacity: usize) -> Vec<u8> {
     let mut text = Vec::with_capacity(capacity);
     text.extend_from_slice(b"{\"jsonrpc\":\"2.0\"");

@@ -4,13 +4,17 @@ use crate::{
     Crew, Portal, attested,
     crew::Load,
     front::{Visitor, plain},
+    outflow::Outflow,
     site,
 };
+use bytes::Bytes;
 use gnomon_access::Peer;
+use gnomon_shares::{Seat, Seats, Silence};
 use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use std::{
@@ -18,13 +22,14 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
@@ -34,6 +39,9 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a connection that says nothing may take to end once others need its seat.
+const GIVES_UP: Duration = Duration::from_millis(100);
 
 /// Why a portal does not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +63,7 @@ pub struct Listening {
     portals: Vec<Arc<Portal>>,
     listener: TcpListener,
     address: SocketAddr,
-    room: Arc<Semaphore>,
+    seats: Arc<Seats>,
     tls: Option<TlsAcceptor>,
 }
 
@@ -68,7 +76,7 @@ impl Listening {
         let failed = |cause| PortalError::Listen { portal: portal.options.id.to_string(), address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { portals: vec![portal], listener, address, room: Arc::new(Semaphore::new(max_connections)), tls: None })
+        Ok(Self { portals: vec![portal], listener, address, seats: Seats::new(max_connections), tls: None })
     }
 
     /// Serves another portal at the same address: requests are told apart by host name and path.
@@ -93,8 +101,25 @@ impl Listening {
 
     /// Serves with this crew until `shutdown`, then gives connections `drain` to finish.
     pub async fn run(self, crew: Arc<Crew>, shutdown: impl Future<Output = ()>, drain: Duration) {
-        let _tending: Vec<JoinSet<()>> = self.portals.iter().map(Portal::tend).collect();
+        self.run_until(crew, shutdown, (drain, std::future::pending())).await;
+    }
+
+    /// As [`run`](Self::run), but once stopping `hurry` ends the wait. What is still under way is cut off then, and waited for: when
+    /// this returns no request is worked on any more, sessions have ended, and all that is owed is recorded.
+    pub async fn run_until(
+        self,
+        crew: Arc<Crew>,
+        shutdown: impl Future<Output = ()>,
+        (drain, hurry): (Duration, impl Future<Output = ()>),
+    ) {
+        let mut tending: Vec<JoinSet<()>> = self.portals.iter().map(Portal::tend).collect();
         let portals: Arc<[Arc<Portal>]> = self.portals.into();
+        let duties: Vec<_> = portals.iter().flat_map(|portal| portal.duties()).collect();
+        let mut attending = JoinSet::new();
+        for one in &duties {
+            let one = one.clone();
+            attending.spawn(async move { one.attend().await });
+        }
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
@@ -102,16 +127,45 @@ impl Listening {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&self.listener, &self.room) => accepted,
+                accepted = accept(&self.listener, &self.seats) => accepted,
             };
-            let Some((stream, peer, permit)) = accepted else { continue };
+            let Some((stream, peer, seat)) = accepted else { continue };
             let (runtime, load) = crew.least_busy();
             let way = (portals.clone(), self.tls.clone(), stopping.clone());
-            connections.spawn_on(connection(stream.into_std(), peer, way, (permit, load)), &runtime);
+            connections.spawn_on(connection(stream.into_std(), peer, way, (seat, load)), &runtime);
         }
         drop(self.listener);
         let _ = stop.send(true);
-        let _ = tokio::time::timeout(drain, async { while connections.join_next().await.is_some() {} }).await;
+        let finished = async {
+            while connections.join_next().await.is_some() {}
+            for portal in &*portals {
+                portal.at_rest().await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(drain, finished) => {}
+            () = hurry => {}
+        }
+        duties.iter().for_each(|one| one.stopping());
+        connections.shutdown().await;
+        for portal in &*portals {
+            portal.end_work().await;
+        }
+        for tasks in &mut tending {
+            tasks.shutdown().await;
+        }
+        attending.shutdown().await;
+        duties.iter().for_each(|one| one.settle_left());
+    }
+}
+
+/// Runs the requests of an HTTP/2 connection as tasks that end with the portal.
+#[derive(Clone)]
+struct Streams(Arc<Portal>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
     }
 }
 
@@ -124,29 +178,36 @@ fn connection(
     stream: io::Result<std::net::TcpStream>,
     peer: SocketAddr,
     (portals, tls, stopping): Way,
-    held: (OwnedSemaphorePermit, Load),
+    (seat, load): (Seat, Load),
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         // It is heard of where it is served.
         let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
+        let occupied = Occupied::by(seat);
         let visitor = visitor(&portals, &stream, peer).await;
         match tls {
-            None => serve(portals, stream, visitor, stopping).await,
-            Some(tls) => secured(portals, &tls, stream, visitor, stopping).await,
+            None => serve(portals, stream, visitor, stopping, occupied).await,
+            Some(tls) => secured(portals, &tls, stream, visitor, stopping, occupied).await,
         }
-        drop(held);
+        drop(load);
     })
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> Option<(TcpStream, SocketAddr, Seat)> {
     match listener.accept().await {
         Ok((stream, peer)) => {
             let _ = stream.set_nodelay(true);
-            Some((stream, peer, permit))
+            match seats.admit(peer.ip()).await {
+                Ok(seat) => Some((stream, peer, seat)),
+                Err(refused) => {
+                    tracing::debug!(%peer, "a connection is closed: {refused}");
+                    None
+                }
+            }
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
+            let silent = seats.silence_gives_up();
+            tracing::warn!(%error, silent, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }
@@ -161,41 +222,131 @@ async fn visitor(portals: &[Arc<Portal>], stream: &TcpStream, address: SocketAdd
     Visitor { peer: Peer { process, ..Peer::at(address) }, program }
 }
 
+/// The seat of a connection, which it gives up to others while it says nothing: no request of its is under way.
+struct Occupied {
+    seat: Seat,
+    state: Mutex<Requests>,
+}
+
+struct Requests {
+    under_way: usize,
+    silence: Option<Silence>,
+}
+
+impl Occupied {
+    fn by(seat: Seat) -> Arc<Self> {
+        let silence = Some(seat.falls_silent());
+        Arc::new(Self { seat, state: Mutex::new(Requests { under_way: 0, silence }) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, Requests> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut state = self.state();
+        state.under_way += 1;
+        state.silence = None;
+        UnderWay(self.clone())
+    }
+
+    fn is_silent(&self) -> bool {
+        self.state().under_way == 0
+    }
+}
+
+/// A request until its answer has been sent.
+struct UnderWay(Arc<Occupied>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.under_way -= 1;
+        if state.under_way == 0 {
+            state.silence = Some(self.0.seat.falls_silent());
+        }
+    }
+}
+
+/// An answer's body, with which its request ends.
+struct Last {
+    body: Outflow,
+    _request: UnderWay,
+}
+
+impl Body for Last {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// What the client proves of itself on the way in goes with each of its requests.
-async fn secured(portals: Arc<[Arc<Portal>]>, tls: &TlsAcceptor, stream: TcpStream, mut visitor: Visitor, stopping: watch::Receiver<bool>) {
+async fn secured(
+    portals: Arc<[Arc<Portal>]>,
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    mut visitor: Visitor,
+    stopping: watch::Receiver<bool>,
+    occupied: Arc<Occupied>,
+) {
     let peer = visitor.peer.address;
-    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
+        () = occupied.seat.is_needed() => return,
+    };
+    match shaken {
         Ok(Ok(stream)) => {
             visitor.peer.certificate =
                 stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
-            serve(portals, stream, visitor, stopping).await;
+            serve(portals, stream, visitor, stopping, occupied).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
         Err(_) => tracing::debug!(%peer, "no TLS within {HANDSHAKE:?}"),
     }
 }
 
-async fn serve<S>(portals: Arc<[Arc<Portal>]>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>)
+async fn serve<S>(portals: Arc<[Arc<Portal>]>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>, occupied: Arc<Occupied>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let visitor = Arc::new(visitor);
+    let Some(first) = portals.first().cloned() else { return };
+    let seated = occupied.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (portal, visitor) = (site::portal(&portals, &request).cloned(), visitor.clone());
+        let (portal, visitor, under_way) = (site::portal(&portals, &request).cloned(), visitor.clone(), seated.begin());
         async move {
-            Ok::<_, Infallible>(match portal {
+            let response = match portal {
                 Some(portal) => portal.answer(request, &visitor).await,
                 None => plain(StatusCode::NOT_FOUND, "there is no portal here"),
-            })
+            };
+            Ok::<_, Infallible>(response.map(|body| Last { body, _request: under_way }))
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Streams(first));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
     builder.http2().timer(TokioTimer::new());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut needed = false;
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        () = async { drop(stopping.wait_for(|stop| *stop).await) } => {}
+        () = occupied.seat.is_needed() => needed = true,
+    }
+    connection.as_mut().graceful_shutdown();
+    // A request may have come at that moment: it is answered.
+    if needed && (tokio::time::timeout(GIVES_UP, connection.as_mut()).await.is_ok() || occupied.is_silent()) {
+        return;
     }
     let _ = connection.await;
 }

@@ -8,8 +8,10 @@ use crate::{
     acts::Acts,
     judged::Whose,
     outflow::{Heard, Outflow, Stream, event},
-    rpc::{self, Id, Message, Outcome, Request, Response},
+    rpc::{self, Id, Message, Notification, Outcome, Request, Response},
+    shares::{self, Amount, Shares},
     upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
+    visible::{Gate, task_owner_in},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -34,10 +36,17 @@ const MAX_STREAMS: usize = 16;
 /// Most requests of servers that a client has not answered.
 const MAX_ASKED: usize = 64;
 
+/// What a session takes besides what its client says of itself, bytes, about.
+const SESSION_BYTES: usize = 640;
+/// Most bytes that all sessions of a portal may take, those counted with what their clients say of themselves.
+const MOST_BYTES: usize = 128 << 20;
+/// Which part of a share goes at once when there is no room: to look for the oldest takes time.
+const PART: usize = 64;
+
 /// How many sessions there may be, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
-    /// Most sessions; beyond it the one that was not used for the longest time goes.
+    /// Most sessions; beyond it those go that were not used for the longest time, of whoever has the most.
     pub most: usize,
     /// How long an unused session is kept.
     pub idle: Duration,
@@ -54,13 +63,15 @@ pub struct Session {
     /// What the client calls it.
     pub id: SmolStr,
     owner: SmolStr,
+    /// Whose share of all sessions it counts against.
+    holder: SmolStr,
     /// Who it is.
     pub client: Arc<Client>,
     born: Instant,
     /// Milliseconds after birth.
     used: AtomicU64,
     open: OnceLock<Box<Open>>,
-    acts: Option<Arc<Acts>>,
+    gate: Arc<Gate>,
 }
 
 struct Open {
@@ -71,6 +82,8 @@ struct Open {
     streams: Mutex<VecDeque<Arc<Stream>>>,
     standing: Mutex<Option<mpsc::Sender<Bytes>>>,
     log_level: Mutex<Option<SmolStr>>,
+    /// Who asked last: what servers say by themselves is for them.
+    caller: Mutex<Option<Arc<Caller>>>,
     next: AtomicU64,
     digest: OnceLock<SmolStr>,
 }
@@ -88,17 +101,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Session {
-    fn new(owner: &Caller, client: Arc<Client>, acts: Option<Arc<Acts>>) -> Result<Self, getrandom::Error> {
+    fn new(owner: &Caller, client: Arc<Client>, gate: Arc<Gate>) -> Result<Self, getrandom::Error> {
         let mut random = [0u8; 24];
         getrandom::fill(&mut random)?;
         Ok(Self {
             id: SmolStr::new(URL_SAFE_NO_PAD.encode(random)),
             owner: owner.subject.clone(),
+            holder: shares::owner(owner),
             client,
             born: Instant::now(),
             used: AtomicU64::new(0),
             open: OnceLock::new(),
-            acts,
+            gate,
         })
     }
 
@@ -111,6 +125,11 @@ impl Session {
     pub(crate) fn digest(&self) -> SmolStr {
         let digest = || session_digest(&self.id);
         self.open.get().map_or_else(digest, |open| open.digest.get_or_init(digest).clone())
+    }
+
+    /// What it takes, about.
+    fn bytes(&self) -> usize {
+        SESSION_BYTES + self.client.bytes()
     }
 
     fn touch(&self) {
@@ -132,6 +151,7 @@ impl Session {
                 streams: Mutex::default(),
                 standing: Mutex::default(),
                 log_level: Mutex::default(),
+                caller: Mutex::default(),
                 next: AtomicU64::new(1),
                 digest: OnceLock::new(),
             })
@@ -140,6 +160,19 @@ impl Session {
 
     fn opened(&self) -> Option<&Open> {
         self.open.get().map(|open| &**open)
+    }
+
+    /// Its client asks for something, as this caller.
+    pub fn asks(&self, caller: &Arc<Caller>) {
+        if let Some(open) = self.opened() {
+            *lock(&open.caller) = Some(caller.clone());
+        }
+    }
+
+    /// Whether its client may be told this by a server.
+    fn may_hear(&self, upstream: &Upstream, notification: &Notification) -> bool {
+        let caller = self.opened().and_then(|open| lock(&open.caller).clone());
+        caller.is_some_and(|caller| upstream.tells(&self.gate, &caller, &task_owner_in(&caller, &self.id), notification))
     }
 
     /// The session's own session with a server, opened if need be.
@@ -230,6 +263,7 @@ impl Session {
                     return;
                 }
             },
+            Message::Notification(notification) if !self.may_hear(upstream, &notification) => return,
             Message::Notification(notification) => upstream.outward(&notification),
             Message::Response(_) => return,
         };
@@ -376,17 +410,13 @@ impl Session {
         self.opened().and_then(|open| lock(&open.log_level).clone())
     }
 
-    async fn close(&self) {
+    /// Ends it with servers, and for the audit.
+    async fn close(&self, acts: Option<&Arc<Acts>>) {
+        if let Some(acts) = acts {
+            acts.session_ends(self).await;
+        }
         for (_, session) in self.servers() {
             session.close().await;
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(acts) = &self.acts {
-            acts.session_ends(self);
         }
     }
 }
@@ -401,36 +431,73 @@ impl Drop for Open {
 
 /// All sessions of a portal.
 pub struct Sessions {
-    table: Mutex<HashMap<SmolStr, Arc<Session>>>,
+    table: Mutex<Table>,
     faces: Mutex<HashMap<Arc<Client>, ()>>,
     limits: SessionLimits,
     acts: Option<Arc<Acts>>,
+    gate: Arc<Gate>,
+}
+
+struct Table {
+    sessions: HashMap<SmolStr, Arc<Session>>,
+    shares: Shares,
+}
+
+impl Table {
+    fn insert(&mut self, session: Arc<Session>) {
+        self.shares.add(&session.holder, session.bytes());
+        self.sessions.insert(session.id.clone(), session);
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
+        let removed = self.sessions.remove(id)?;
+        self.shares.remove(&removed.holder, removed.bytes());
+        Some(removed)
+    }
+
+    /// Takes out what there is no room for.
+    fn surplus(&mut self) -> Vec<Arc<Session>> {
+        let mut gone = Vec::new();
+        while let Some(holder) = self.shares.too_much() {
+            let mut own: Vec<_> =
+                self.sessions.values().filter(|session| session.holder == holder).map(|s| (s.idle(), s.id.clone())).collect();
+            own.sort_unstable_by(|a, b| b.cmp(a));
+            let part = own.len().div_ceil(PART);
+            if part == 0 {
+                break;
+            }
+            gone.extend(own.iter().take(part).filter_map(|(_, id)| self.remove(id)));
+        }
+        gone
+    }
 }
 
 impl Sessions {
     /// No sessions yet.
     #[must_use]
-    pub fn new(limits: SessionLimits, acts: Option<Arc<Acts>>) -> Self {
-        Self { table: Mutex::default(), faces: Mutex::default(), limits, acts }
+    pub(crate) fn new(limits: SessionLimits, acts: Option<Arc<Acts>>, gate: Arc<Gate>) -> Self {
+        let shares = Shares::of(Amount { count: limits.most, bytes: MOST_BYTES });
+        Self { table: Mutex::new(Table { sessions: HashMap::new(), shares }), faces: Mutex::default(), limits, acts, gate }
     }
 
-    /// Begins one.
+    /// Begins one. Where there is no room for it, others of whoever has the most go.
     ///
     /// # Errors
     /// When the system gives no randomness.
     pub fn begin(&self, owner: &Caller, client: Client) -> Result<Arc<Session>, getrandom::Error> {
-        let session = Arc::new(Session::new(owner, self.face(client), self.acts.clone())?);
-        let mut table = lock(&self.table);
-        if table.len() >= self.limits.most {
-            let oldest = table.values().max_by_key(|session| session.idle()).map(|session| session.id.clone());
-            if let Some(oldest) = oldest.and_then(|id| table.remove(&id)) {
-                tokio::spawn(async move { oldest.close().await });
-            }
-        }
-        table.insert(session.id.clone(), session.clone());
-        drop(table);
-        if let Some(acts) = &self.acts {
-            acts.session_begins(owner, &session);
+        let session = Arc::new(Session::new(owner, self.face(client), self.gate.clone())?);
+        let surplus = {
+            let mut table = lock(&self.table);
+            table.insert(session.clone());
+            table.surplus()
+        };
+        if !surplus.is_empty() {
+            let acts = self.acts.clone();
+            tokio::spawn(async move {
+                for session in surplus {
+                    session.close(acts.as_ref()).await;
+                }
+            });
         }
         Ok(session)
     }
@@ -443,18 +510,20 @@ impl Sessions {
         if let Some((known, ())) = faces.get_key_value(&client) {
             return known.clone();
         }
+        let client = Arc::new(client);
         if faces.len() >= MOST {
             faces.retain(|face, ()| Arc::strong_count(face) > 1);
         }
-        let client = Arc::new(client);
-        faces.insert(client.clone(), ());
+        if faces.len() < MOST {
+            faces.insert(client.clone(), ());
+        }
         client
     }
 
     /// The session of that id, for the caller who began it and nobody else.
     #[must_use]
     pub fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
-        let session = lock(&self.table).get(id).filter(|session| session.owner == caller.subject).cloned()?;
+        let session = lock(&self.table).sessions.get(id).filter(|session| session.owner == caller.subject).cloned()?;
         session.touch();
         Some(session)
     }
@@ -463,7 +532,7 @@ impl Sessions {
     pub async fn end(&self, session: &Session) {
         let removed = lock(&self.table).remove(&session.id);
         if let Some(removed) = removed {
-            removed.close().await;
+            removed.close(self.acts.as_ref()).await;
         }
     }
 
@@ -474,16 +543,29 @@ impl Sessions {
             tokio::time::sleep(pause).await;
             let stale: Vec<_> = {
                 let mut table = lock(&self.table);
-                let stale: Vec<_> = table.values().filter(|session| session.idle() >= self.limits.idle).cloned().collect();
+                let stale: Vec<_> = table.sessions.values().filter(|session| session.idle() >= self.limits.idle).cloned().collect();
                 stale.iter().for_each(|session| drop(table.remove(&session.id)));
                 if !stale.is_empty() {
-                    table.shrink_to_fit();
+                    table.sessions.shrink_to_fit();
                 }
                 stale
             };
             for session in stale {
-                session.close().await;
+                session.close(self.acts.as_ref()).await;
             }
+        }
+    }
+
+    /// Takes back one that has only begun, and that nobody was told of.
+    pub fn forget(&self, session: &Session) {
+        lock(&self.table).remove(&session.id);
+    }
+
+    /// gnomon stops: all sessions end, for the audit. Servers are left to find out, as there may be any number of them.
+    pub async fn end_all(&self) {
+        let all: Vec<_> = lock(&self.table).sessions.drain().map(|(_, session)| session).collect();
+        if let Some(acts) = &self.acts {
+            acts.all_sessions_end(&all).await;
         }
     }
 }

@@ -5,29 +5,51 @@ use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// Watches resources until it is dropped.
-pub(crate) struct Watching {
-    watched: Vec<(Arc<Upstream>, SmolStr)>,
+pub(crate) struct Watching(Vec<Watched>);
+
+struct Watched {
+    server: Arc<Upstream>,
+    /// The server's own URI.
+    own: SmolStr,
+    /// As the client named it.
+    known: SmolStr,
 }
 
 impl Portal {
-    /// Has servers tell of changes of these resources, named as clients know them. What cannot be watched is left out.
-    pub(crate) async fn watch(self: &Arc<Self>, call: &Call, resources: &[SmolStr]) -> Watching {
-        let mut watched = Vec::new();
+    /// Has servers tell of changes of these resources, named as clients know them. What the caller may not read, or is not there,
+    /// is left out.
+    pub(crate) fn watch(&self, call: &Call, resources: &[&str]) -> Watching {
+        let mut watched: Vec<Watched> = Vec::new();
         for uri in resources {
             let Ok((index, own, _)) = self.resource(&call.caller, uri) else { continue };
-            let server = &self.servers[index];
-            let own = SmolStr::new(own);
+            if watched.iter().any(|other| other.known == *uri) {
+                continue;
+            }
+            let (server, own) = (self.servers[index].clone(), SmolStr::new(own));
             server.watch(&own);
-            watched.push((server.clone(), own));
+            watched.push(Watched { server, own, known: SmolStr::new(uri) });
         }
-        Watching { watched }
+        Watching(watched)
+    }
+}
+
+impl Watching {
+    /// What is watched, as the client named it.
+    pub fn granted(&self) -> Vec<&str> {
+        self.0.iter().map(|watched| watched.known.as_str()).collect()
+    }
+
+    /// The client's names for a resource of this server: the whole URI counts.
+    pub fn named(&self, server: &str, own: &str) -> Vec<&str> {
+        let is = |watched: &&Watched| watched.server.id == server && watched.own == own;
+        self.0.iter().filter(is).map(|watched| watched.known.as_str()).collect()
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        for (server, uri) in &self.watched {
-            server.unwatch(uri);
+        for watched in &self.0 {
+            watched.server.unwatch(&watched.own);
         }
     }
 }

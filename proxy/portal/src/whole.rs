@@ -32,8 +32,7 @@ impl Whole {
     /// # Errors
     /// [`TooLarge`].
     pub fn push(&mut self, data: Bytes) -> Result<(), TooLarge> {
-        let so_far = self.first.as_ref().map_or(self.rest.len(), Bytes::len);
-        if data.len() > self.most.saturating_sub(so_far) {
+        if data.len() > self.most.saturating_sub(self.len()) {
             return Err(TooLarge);
         }
         match self.first.take() {
@@ -46,6 +45,12 @@ impl Whole {
             }
         }
         Ok(())
+    }
+
+    /// How many bytes came.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.first.as_ref().map_or(self.rest.len(), Bytes::len)
     }
 
     /// All of it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gnomon_engine::Answer;
 use gnomon_inspect::{Connection, Hello, Inspector, Telling};
-use gnomon_intercept::Recorder;
 use gnomon_observe::{Action, Channel, Class, Correlation, Field};
+use gnomon_record::Recorder;
 use gnomon_wire::hello::Transport;
 
 use crate::fields::{FlowNames, observe};

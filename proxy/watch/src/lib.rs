@@ -4,7 +4,7 @@
 //! ClientHello, is done. [`Watch`] keeps a table of the flows that are open, asks the sensor who the processes are
 //! before anybody needs to know, and
 //!
-//! - answers the proxy ([`gnomon_intercept::Owners`]): whose a connection is, right after it was accepted;
+//! - answers the proxy ([`gnomon_record::Owners`]): whose a connection is, right after it was accepted;
 //! - judges each TLS flow that does not pass through the proxy by the rules of the first two phases, and
 //!   reports it where a rule matches or its name points to MCP;
 //! - reports flows that a scope should have sent through the proxy and that went around it;
@@ -25,7 +25,7 @@
 //! ```no_run
 //! # async fn run(
 //! #     link: gnomon_link::ProxyEnd, inspector: std::sync::Arc<gnomon_inspect::Inspector>,
-//! #     recorder: std::sync::Arc<gnomon_intercept::Recorder>, proxy: gnomon_intercept::Proxy,
+//! #     recorder: std::sync::Arc<gnomon_record::Recorder>, proxy: gnomon_intercept::Proxy,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! use gnomon_link::AsyncChannel;
 //! use gnomon_watch::{Watch, WatchOptions};

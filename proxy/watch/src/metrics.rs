@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gnomon_link::{COST, COST_KERNEL, COST_PROCESS, Feature, FeatureState, GenerationEvidence, Program as Counted};
+use gnomon_link::{Adoption, COST, COST_KERNEL, COST_PROCESS, Feature, FeatureState, GenerationEvidence, Program as Counted};
 use gnomon_sensor::{Close, Outcome, Program, Reason};
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -77,6 +77,10 @@ const CAPABILITIES: [&str; 4] = ["cap_dac_read_search", "cap_sys_ptrace", "cap_s
 const SENT: &str = "sent";
 const RECEIVED: &str = "received";
 
+/// What became of scopes of `gnomon exec` that were there before the sensor.
+const ADOPTED: &str = "adopted";
+const LOST: &str = "lost";
+
 /// What the kernel counts of its own, beside the outcomes.
 const MISSED: &str = "missed";
 
@@ -92,6 +96,7 @@ pub struct WatchMetrics {
     up: IntGauge,
     cpu: GaugeVec,
     reduced: IntCounter,
+    left: IntCounterVec,
     flows: IntCounterVec,
     identities: IntCounterVec,
     shed: IntCounterVec,
@@ -149,6 +154,14 @@ impl WatchMetrics {
             "Times that the sensor gave up a program to keep within its share of the processor.",
         )?;
         registry.register(Box::new(reduced.clone()))?;
+        let left = counter(
+            "gnomon_exec_scopes_left_total",
+            "Scopes of gnomon exec that a sensor found with programs in them: adopted, or lost, whose programs go around the proxy.",
+            &["outcome"],
+        )?;
+        for outcome in [ADOPTED, LOST] {
+            left.with_label_values(&[outcome]);
+        }
         for program in Program::ALL {
             // What alerts ask for stands at 0 as well.
             for outcome in [Outcome::Attempted.name(), Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED] {
@@ -173,7 +186,7 @@ impl WatchMetrics {
         for what in Shed::ALL {
             shed.with_label_values(&[what.as_str()]);
         }
-        Ok(Self { events, fail_open, features, up, cpu, reduced, flows, identities, shed, bytes, last: Arc::default() })
+        Ok(Self { events, fail_open, features, up, cpu, reduced, left, flows, identities, shed, bytes, last: Arc::default() })
     }
 
     pub(crate) fn began(&self, features: &[Feature]) {
@@ -181,6 +194,14 @@ impl WatchMetrics {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.features(features);
         self.up.set(1);
+    }
+
+    pub(crate) fn left(&self, adoption: &Adoption) {
+        let outcome = match adoption {
+            Adoption::Adopted => ADOPTED,
+            Adoption::Lost(_) => LOST,
+        };
+        self.left.with_label_values(&[outcome]).inc();
     }
 
     pub(crate) fn ended(&self) {

@@ -29,6 +29,9 @@ pub struct WatchOptions {
     /// Our own process, whose flows are never reported. `None` where its number in the first process
     /// namespace, by which the kernel half tells processes, is not known.
     pub own_pid: Option<u32>,
+    /// Numbers of scopes that send connections to the proxy, as the caller of [`crate::Watch::scope`] counts: what goes direct from
+    /// there, by its port say, goes around it. Those of `gnomon exec` all do.
+    pub redirecting: Vec<u32>,
     /// Numbers of scopes whose connections are read and never refused, as the caller of [`crate::Watch::scope`] counts.
     pub shadowed: Vec<u32>,
 }
@@ -44,6 +47,7 @@ impl Default for WatchOptions {
             patience: Duration::from_secs(3),
             explicit_port: 0,
             own_pid: own_pid(),
+            redirecting: Vec::new(),
             shadowed: Vec::new(),
         }
     }

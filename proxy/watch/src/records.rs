@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use gnomon_link::EXEC_SCOPES;
 use gnomon_sensor::{Close, Connect, Decision, End, Hello, Owner, Reason};
 use gnomon_wire::hello::{Assembler, Assembly, ClientHello};
 use quick_cache::unsync::Cache;
@@ -18,8 +19,6 @@ use crate::metrics::{Shed, Tls, WatchMetrics};
 const SAYS_ITS_NAME: Duration = Duration::from_secs(2);
 /// Connections that the proxy accepted before their record was read.
 const SERVED_EARLY: usize = 8192;
-/// Scopes that are known to send connections through the proxy.
-const SCOPES: usize = 4096;
 
 /// Why a connection that its scope sends through the proxy went around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +29,8 @@ pub(crate) enum Bypass {
     NotRedirected,
     /// The proxy does not dial such addresses.
     Exempt,
+    /// Nobody was found to listen at that loopback address, and yet somebody answered.
+    Nobody,
 }
 
 impl Bypass {
@@ -38,6 +39,7 @@ impl Bypass {
             Self::FailOpen(reason) => reason.name(),
             Self::NotRedirected => "not_redirected",
             Self::Exempt => "exempt",
+            Self::Nobody => "nobody_listens",
         }
     }
 
@@ -51,6 +53,7 @@ impl Bypass {
             Self::FailOpen(Reason::TableFull) => "went around the proxy: the kernel's table of flows is full",
             Self::NotRedirected => "went around the proxy: its scope does not redirect this port",
             Self::Exempt => "went around the proxy: link-local, metadata, multicast and broadcast addresses are not redirected",
+            Self::Nobody => "went around the proxy: nobody was found to listen at that loopback address, and somebody answered",
         }
     }
 }
@@ -118,7 +121,7 @@ pub(crate) struct Records {
     hellos: Fair<Part>,
     waiting: Fair<Waiting>,
     served_early: Cache<u64, ()>,
-    redirecting: Cache<u32, ()>,
+    redirecting: Vec<u32>,
     own_pid: Option<u32>,
     patience: Duration,
     metrics: WatchMetrics,
@@ -131,7 +134,7 @@ impl Records {
             hellos: Fair::new(options.hellos),
             waiting: Fair::new(options.waiting),
             served_early: Cache::new(SERVED_EARLY),
-            redirecting: Cache::new(SCOPES),
+            redirecting: options.redirecting.clone(),
             own_pid: options.own_pid,
             patience: options.patience,
             metrics,
@@ -141,16 +144,14 @@ impl Records {
     /// A connection begins. Hands out one that has to make way.
     pub fn connect(&mut self, connect: Connect, now: Instant) -> Option<Due> {
         let Connect { owner, decision } = connect;
-        if decision != Decision::Observed {
-            self.redirecting.insert(owner.scope, ());
-        }
         let (bypass, mut judges) = match decision {
             // It does not take place.
-            Decision::FailClosed(_) | Decision::QuicRefused => return None,
-            Decision::Observed => (self.redirecting.get(&owner.scope).map(|()| Bypass::NotRedirected), Judges::Watch),
+            Decision::FailClosed(_) | Decision::QuicRefused | Decision::FailedLately => return None,
+            Decision::Observed => (self.redirects(owner.scope).then_some(Bypass::NotRedirected), Judges::Watch),
             Decision::Redirected => (None, Judges::Proxy),
             Decision::FailOpen(reason) => (Some(Bypass::FailOpen(reason)), Judges::Watch),
             Decision::Exempt => (Some(Bypass::Exempt), Judges::Watch),
+            Decision::Nobody => (Some(Bypass::Nobody), Judges::Watch),
         };
         if self.own_pid == Some(owner.pid) {
             return None;
@@ -173,6 +174,11 @@ impl Records {
             return self.wait_until(due, now + SAYS_ITS_NAME);
         }
         None
+    }
+
+    /// Whether a scope is there to send connections to the proxy, as whoever set it says: nothing has to be redirected before.
+    fn redirects(&self, scope: u32) -> bool {
+        scope >= EXEC_SCOPES || self.redirecting.contains(&scope)
     }
 
     /// A part of what it says first. Hands out the flow when it is due to be judged.

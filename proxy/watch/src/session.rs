@@ -1,16 +1,16 @@
 //! One sensor, from its welcome to its end: the thread that reads records, the heart, and what is known meanwhile.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gnomon_inspect::Sighting;
 use gnomon_intercept::{ListenerKey, RedirectedListeners};
-use gnomon_link::{Feature, FeatureState, ToSensor};
+use gnomon_link::{Adoption, Feature, FeatureState, ToSensor};
 use gnomon_observe::{Action, Class, Field, Observation};
-use gnomon_sensor::{Malformed, Owner, Record, Ring};
+use gnomon_sensor::{Decision, Malformed, Owner, Reason, Record, Ring};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -23,6 +23,12 @@ use crate::speaking::Questions;
 
 /// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// The minor version since which the sensor opens listeners where it is told that programs are.
+const SINCE_LISTEN_WHERE: u16 = 3;
+/// How often they are asked for in one network namespace, and in how many at a time.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
+const MOST_ASKED: usize = 1024;
 
 /// Where listeners go, and those that went there.
 #[derive(Debug, Default)]
@@ -40,10 +46,14 @@ pub(crate) struct Session {
     /// What is said to the sensor.
     pub ask: mpsc::Sender<ToSensor>,
     pub listening: Mutex<Listening>,
+    /// Of the protocol that the sensor speaks.
+    minor: AtomicU16,
     /// What the sensor said last that it can do.
     features: Mutex<BTreeMap<String, FeatureState>>,
     judge: Arc<Judge>,
     records: Mutex<Records>,
+    /// For which network namespaces listeners were asked for, and when.
+    asked: Mutex<HashMap<u64, Instant>>,
     heart: Heart,
     tasks: Mutex<Vec<AbortHandle>>,
     ended: AtomicBool,
@@ -65,9 +75,11 @@ impl Session {
             questions: Questions::default(),
             ask,
             listening: Mutex::default(),
+            minor: AtomicU16::new(0),
             features: Mutex::default(),
             judge,
             records: Mutex::new(records),
+            asked: Mutex::default(),
             heart,
             tasks: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -123,11 +135,33 @@ impl Session {
         }
     }
 
+    /// What became of programs of `gnomon exec` that ran on while there was no sensor.
+    pub fn left(&self, cgroup: &str, adoption: &Adoption) {
+        self.metrics.left(adoption);
+        if let Adoption::Lost(why) = adoption {
+            let why = &**why;
+            tracing::error!(cgroup, why, "programs of gnomon exec go their own way");
+            self.tell("exec_scope_lost", format!("programs in {cgroup} go around the proxy until they are started again: {why}"));
+        }
+    }
+
     /// What it could do when it began.
-    pub fn began(&self, features: &[Feature]) {
+    pub fn began(&self, minor: u16, features: &[Feature]) {
+        self.minor.store(minor, Ordering::Release);
         self.metrics.began(features);
         let known = features.iter().map(|feature| (feature.name.to_string(), feature.state)).collect();
         *self.features.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// Whether the sensor knows what came with this minor version of the protocol.
+    pub fn speaks(&self, minor: u16) -> bool {
+        !self.has_ended() && self.minor.load(Ordering::Acquire) >= minor
+    }
+
+    /// Whether the sensor can open sockets as other users.
+    pub fn acts_as_users(&self) -> bool {
+        let features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        ["cap_setuid", "cap_setgid"].iter().all(|name| features.get(*name) == Some(&FeatureState::Ok))
     }
 
     fn tell(&self, health: &'static str, message: String) {
@@ -143,6 +177,9 @@ impl Session {
     pub fn take(&self, record: Result<Record<'_>, Malformed>, now: Instant) {
         let due = match record {
             Ok(Record::Connect(connect)) => {
+                if let Decision::FailOpen(Reason::NoListener) | Decision::FailClosed(Reason::NoListener) = connect.decision {
+                    self.listen_where(&connect.owner, now);
+                }
                 // Asked ahead of need: whoever needs the answer mostly finds it.
                 let _ = self.identities.look_up(&connect.owner);
                 self.records().connect(connect, now)
@@ -162,6 +199,26 @@ impl Session {
         };
         if let Some(due) = due {
             self.judge(&due);
+        }
+    }
+
+    /// Has listeners opened where a program is that is to be redirected, and nobody listens.
+    fn listen_where(&self, owner: &Owner, now: Instant) {
+        let own = self.listening.lock().unwrap_or_else(PoisonError::into_inner).own;
+        // Our own namespace has them soon, or has lost them for good. Kernels that know no cookies name none.
+        if owner.netns == 0 || own.is_none_or(|own| own == owner.netns) || !self.speaks(SINCE_LISTEN_WHERE) {
+            return;
+        }
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= MOST_ASKED {
+            asked.retain(|_, at| now.duration_since(*at) < ASKED_AGAIN);
+        }
+        if asked.len() >= MOST_ASKED || asked.get(&owner.netns).is_some_and(|at| now.duration_since(*at) < ASKED_AGAIN) {
+            return;
+        }
+        // A link that is busy is tried again with the next connection.
+        if self.ask.try_send(ToSensor::ListenWhere { netns_cookie: owner.netns, pid: owner.pid }).is_ok() {
+            asked.insert(owner.netns, now);
         }
     }
 

@@ -142,6 +142,7 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
                 session.changed(&features);
             }
         }
+        ToProxy::ExecScope { cgroup, adoption } => session.left(&cgroup, &adoption),
         // Said once, and heard before.
         ToProxy::Welcome { .. } | ToProxy::Maps { .. } => session.metrics.shed(Shed::Message, 1),
         ToProxy::Done { token } => session.questions.answer(token, Ok(Vec::new())),

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use gnomon_http::{IpFamily, NetNs, Sockets};
+use gnomon_http::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 use gnomon_inspect::{Enforcement, Inspector};
-use gnomon_intercept::{Owned, Owners, Recorder, RedirectedListeners};
+use gnomon_intercept::RedirectedListeners;
 use gnomon_link::{Family, ScopeChange, ToSensor};
+use gnomon_record::{Owned, Owners, Recorder};
 use gnomon_sensor::{Heartbeat, Owner, Ring, Road, owner_of};
 use prometheus::Registry;
 use tokio::net::{TcpSocket, TcpStream};
@@ -30,6 +31,12 @@ use crate::{WatchError, WatchMetrics, WatchOptions};
 
 /// How long the sensor may take to welcome us, or to open listeners.
 const ANSWERS: Duration = Duration::from_secs(5);
+/// How long a connection that the sensor is to open a socket for waits for a sensor that is being started again.
+const RETURNS: Duration = Duration::from_secs(3);
+/// How long the sensor may take to have an address refused: a program waits for its reset meanwhile.
+const FAILED_WAIT: Duration = Duration::from_millis(100);
+/// The minor version since which the sensor knows failed addresses, and opens sockets as users.
+const SINCE_FAILED: u16 = 3;
 /// Messages that wait to be sent; with more, questions are not asked.
 const QUEUE: usize = 1024;
 
@@ -119,7 +126,7 @@ impl Watch {
             Heart::start(heartbeat).map_err(WatchError::Thread)?,
         ));
         session.read(ring).map_err(WatchError::Thread)?;
-        session.began(&sensor.features);
+        session.began(sensor.version.minor, &sensor.features);
         // An older sensor files the owners of all connections.
         if sensor.version.minor >= 2 {
             let _ = session.ask.send(ToSensor::ExplicitPort { port: self.options.explicit_port }).await;
@@ -181,6 +188,19 @@ impl Watch {
         let _ = over.wait_for(|over| *over).await;
     }
 
+    /// The sensor, or the next one where there is none at this moment.
+    async fn present(&self) -> Result<Arc<Session>, WatchError> {
+        let found = async {
+            loop {
+                match self.session.load_full().filter(|session| !session.has_ended()) {
+                    Some(session) => return session,
+                    None => tokio::time::sleep(RETURNS / 60).await,
+                }
+            }
+        };
+        timeout(RETURNS, found).await.map_err(|_| WatchError::Gone)
+    }
+
     #[cfg(test)]
     pub(crate) fn inspector(&self) -> Arc<Inspector> {
         self.judge.inspector.clone()
@@ -200,7 +220,8 @@ impl Watch {
         let original = SocketAddr::new(owner.original.ip().to_canonical(), owner.original.port());
         let redirected = owner.road == Road::Redirected;
         let enforcement = if self.options.shadowed.contains(&owner.scope) { Enforcement::Shadow } else { Enforcement::Enforce };
-        Some(Owned { cookie: owner.cookie, original, redirected, uid: owner.uid, cgroup: owner.cgroup, enforcement, seen })
+        let Owner { cookie, uid, gid, netns, cgroup, .. } = owner;
+        Some(Owned { cookie, original, redirected, uid, gid, netns, cgroup, enforcement, seen })
     }
 }
 
@@ -214,18 +235,44 @@ impl Owners for Watch {
             session.served(cookie);
         }
     }
+
+    fn unreachable<'a>(&'a self, owned: &'a Owned, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            let Some(session) = self.session.load_full().filter(|session| session.speaks(SINCE_FAILED)) else { return };
+            let Owned { netns, original, uid, .. } = *owned;
+            let seconds = u8::try_from(time.as_secs()).unwrap_or(u8::MAX);
+            let failed = ask(&session, |token| ToSensor::Failed { token, netns_cookie: netns, address: original, uid, seconds });
+            match timeout(FAILED_WAIT, failed).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, %original, "the kernel half does not refuse an address that failed"),
+                Err(_) => tracing::debug!(%original, "the kernel half did not say in time that it refuses an address that failed"),
+            }
+        })
+    }
 }
 
 impl Sockets for Watch {
-    fn open(&self, netns: NetNs, family: IpFamily) -> Pin<Box<dyn Future<Output = io::Result<TcpSocket>> + Send + '_>> {
+    fn open(&self, near: NearEnd, family: IpFamily) -> Pin<Box<dyn Future<Output = io::Result<TcpSocket>> + Send + '_>> {
         Box::pin(async move {
-            let session =
-                self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone).map_err(io::Error::other)?;
+            let session = self.present().await.map_err(io::Error::other)?;
+            let ours = |user: &HostUser| user.uid == rustix::process::geteuid().as_raw();
+            // Where the sensor cannot act as users, its features say so, and the metrics.
+            let user = near.user.filter(|user| !ours(user) && session.speaks(SINCE_FAILED) && session.acts_as_users());
+            if near.netns.is_none() && user.is_none() {
+                return match family {
+                    IpFamily::V4 => TcpSocket::new_v4(),
+                    IpFamily::V6 => TcpSocket::new_v6(),
+                };
+            }
+            let netns_cookie = near.netns.map_or(0, |NetNs(cookie)| cookie);
             let family = match family {
                 IpFamily::V4 => Family::V4,
                 IpFamily::V6 => Family::V6,
             };
-            let question = |token| ToSensor::OpenSocket { token, netns_cookie: netns.0, family };
+            let question = |token| match user {
+                Some(HostUser { uid, gid }) => ToSensor::OpenSocketAs { token, netns_cookie, family, uid, gid },
+                None => ToSensor::OpenSocket { token, netns_cookie, family },
+            };
             let opened = ask(&session, question).await.map_err(io::Error::other)?;
             let socket = opened.into_iter().next().ok_or_else(|| io::Error::other("the sensor sent no socket"))?;
             let socket = std::net::TcpStream::from(socket);

@@ -1,12 +1,12 @@
 //! From documents to a set: rules, the filters that narrow them, and what the administrator changed of them.
 
 use crate::{
-    Activity, Adjustments, Change, Filter, Lint, LoadError, Origin, Rule, Source, Standing, Targets, Wanted,
+    Activity, Adjustments, Change, Filter, Lint, LoadError, NamedServers, Origin, Rule, Source, Standing, Targets, Wanted,
     detection::Items,
     error::{Report, nearest},
     expr::Expr,
     filter::LoadedFilter,
-    judge::{Judged, Part},
+    judge::{Aim, Judged, Part},
     lint,
     load::{self, Document, Loaded},
     overrides::{self, Override, Whom},
@@ -222,6 +222,7 @@ fn inner(
         filters: Vec::new(),
         conditions: Vec::new(),
         wanted: Wanted::default(),
+        named_servers: NamedServers::default(),
         warnings,
         now: adjustments.now,
     };
@@ -239,7 +240,11 @@ fn inner(
             continue;
         }
         inner.wanted.add(&asks);
-        inner.judged.push(Judged { expr: Expr::all(parts), phases: asks.phases, part: Part::of(&one.rule), rank: 0 });
+        if one.rule.acts().interferes() {
+            one.expr.named_servers(&mut inner.named_servers);
+        }
+        let (aim, expr) = (Aim::of(&one.expr), Expr::all(parts));
+        inner.judged.push(Judged { expr, phases: asks.phases, part: Part::of(&one.rule), rank: 0, aim });
         inner.rules.push(one.rule);
         inner.own.push((one.expr, one.examples));
     }

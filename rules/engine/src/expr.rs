@@ -1,10 +1,11 @@
 //! A rule's condition with its items in place, and its three-valued value.
 
+use crate::NamedServers;
 use crate::{
-    item::{Item, Keywords, Test},
+    item::{Item, Keywords, Sense, Test},
     truth::{self, Truth},
 };
-use gnomon_observe::{FieldRef, Observation, Phase};
+use gnomon_observe::{Field, FieldRef, Observation, Phase};
 use std::{collections::HashSet, sync::Arc};
 
 #[derive(Clone, Debug)]
@@ -60,6 +61,30 @@ impl Expr {
         }
     }
 
+    /// Whether it can hold only where it asserts something of the server or the path: a rule that says *not at this server*
+    /// is about all the others.
+    pub(crate) fn singles_out(&self) -> bool {
+        match self {
+            Expr::Item(item) => item.sense == Sense::Asserts && !matches!(item.test, Test::Missing) && is_place(&item.field),
+            Expr::All(exprs) => exprs.iter().any(Expr::singles_out),
+            Expr::Any(exprs) => !exprs.is_empty() && exprs.iter().all(Expr::singles_out),
+            Expr::Named(expr) => expr.singles_out(),
+            Expr::Keywords(_) | Expr::Not(_) => false,
+        }
+    }
+
+    /// Adds the servers that it names in full. Names with wildcards, and those that it denies, are none that could be looked up.
+    pub(crate) fn named_servers(&self, names: &mut NamedServers) {
+        match self {
+            Expr::Item(item) if item.field == FieldRef::Field(Field::ServerAddress) && item.sense == Sense::Asserts => {
+                names.extend(item.texts().filter(|name| name.parse::<std::net::IpAddr>().is_err()));
+            }
+            Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| expr.named_servers(names)),
+            Expr::Named(expr) => expr.named_servers(names),
+            Expr::Item(_) | Expr::Keywords(_) | Expr::Not(_) => {}
+        }
+    }
+
     /// All of these; one of them alone stays itself.
     pub(crate) fn all(mut exprs: Vec<Expr>) -> Self {
         if exprs.len() == 1 { exprs.remove(0) } else { Expr::All(exprs.into()) }
@@ -69,6 +94,12 @@ impl Expr {
     pub(crate) fn any(mut exprs: Vec<Expr>) -> Self {
         if exprs.len() == 1 { exprs.remove(0) } else { Expr::Any(exprs.into()) }
     }
+}
+
+/// Whether a field says which server is meant, or what on it.
+fn is_place(field: &FieldRef) -> bool {
+    use Field::{DestinationAddress, ServerAddress, Sni, UrlFull, UrlPath};
+    matches!(field, FieldRef::Field(ServerAddress | UrlPath | UrlFull | Sni | DestinationAddress))
 }
 
 /// What the first 128 different items of a set came to at one phase of one observation.

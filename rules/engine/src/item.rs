@@ -123,6 +123,19 @@ impl Item {
     }
 }
 
+impl Item {
+    /// The texts that it compares with as a whole, where it takes any of several.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = SmolStr> + '_ {
+        let (texts, patterns): (&[Box<[u8]>], &[Pattern]) = match &self.test {
+            Test::OneOf(texts) => (texts, &[]),
+            Test::Any(patterns) | Test::All(patterns) => (&[], patterns),
+            Test::Present | Test::Missing | Test::AnyWithin(_) | Test::Like { .. } => (&[], &[]),
+        };
+        let whole = patterns.iter().filter_map(|pattern| if let Pattern::Text(text) = pattern { text.whole() } else { None });
+        texts.iter().map(|text| &**text).chain(whole).filter_map(|text| std::str::from_utf8(text).ok()).map(SmolStr::new)
+    }
+}
+
 impl Pattern {
     fn fits(&self, value: &Value) -> bool {
         match self {

@@ -21,6 +21,22 @@ pub(crate) struct Judged {
     pub(crate) part: Part,
     /// The lower, the more its word counts.
     pub(crate) rank: u16,
+    pub(crate) aim: Aim,
+}
+
+/// Where a rule can match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Only at servers or paths that it names.
+    Named,
+    /// Anywhere.
+    Anywhere,
+}
+
+impl Aim {
+    pub(crate) fn of(expr: &Expr) -> Self {
+        if expr.singles_out() { Self::Named } else { Self::Anywhere }
+    }
 }
 
 /// The part a rule plays when rules disagree.
@@ -110,6 +126,28 @@ impl Open {
     fn stricter(&self, action: Action) -> Option<Phase> {
         self.next[action as usize + 1..].iter().flatten().min().copied()
     }
+}
+
+/// Rules out those that interfere and could match anywhere.
+pub(crate) fn leave_aimed(rules: &[Judged], progress: &mut Progress) {
+    for (start, pair) in (0..).step_by(64).zip(progress.pairs_mut()) {
+        for (bit, rule) in rules.get(start..).unwrap_or_default().iter().take(64).enumerate() {
+            let interferes = matches!(rule.part, Part::Insists(_) | Part::Proposes(_));
+            if interferes && rule.aim == Aim::Anywhere && pair.matched & 1 << bit == 0 {
+                pair.failed |= 1 << bit;
+            }
+        }
+    }
+}
+
+/// Whether no rule that interferes matches or may match by `one` that does not by `other`, and none exempts by `other` alone.
+pub(crate) fn fears_no_more(rules: &[Judged], one: &Progress, other: &Progress) -> bool {
+    let alive = |progress: &Progress, index: usize| progress.standing(index) != Some(false);
+    rules.iter().enumerate().all(|(index, rule)| match rule.part {
+        Part::Insists(_) | Part::Proposes(_) => !alive(one, index) || alive(other, index),
+        Part::Exempts => alive(one, index) || !alive(other, index),
+        Part::Notes => true,
+    })
 }
 
 /// Judges what is known when `phase` is over.

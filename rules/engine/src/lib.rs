@@ -109,6 +109,6 @@ pub use filter::{Filter, Standing, Targets};
 pub use overrides::{Activity, Change};
 pub use progress::Progress;
 pub use rule::{Enforcement, Mode, Origin, Response, Rule, RuleIndex, Source};
-pub use set::{Adjustments, Lint, RuleSet};
+pub use set::{Adjustments, Lint, NamedServers, RuleSet};
 pub use verdict::{Answer, Expectation, Outcome, Subject, TestResult, Verdict};
 pub use wanted::{Arguments, Wanted};

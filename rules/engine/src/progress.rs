@@ -52,10 +52,27 @@ impl Progress {
         }
     }
 
+    /// Whether a rule matches, if that is settled.
+    pub(crate) fn standing(&self, index: usize) -> Option<bool> {
+        let pair = self.pairs().get(index / 64)?;
+        let mark = 1 << (index % 64);
+        (pair.matched & mark != 0).then_some(true).or((pair.failed & mark != 0).then_some(false))
+    }
+
     /// All rules that match so far, in the set's order.
     pub fn matched(&self) -> impl Iterator<Item = RuleIndex> + '_ {
-        self.pairs().iter().enumerate().flat_map(|(word, pair)| {
-            let bits = (0..64).filter(move |bit| pair.matched >> bit & 1 == 1);
+        self.marked(|pair| pair.matched)
+    }
+
+    /// All places that are neither true nor false so far; those beyond the set's last rule as well.
+    pub(crate) fn open(&self) -> impl Iterator<Item = RuleIndex> + '_ {
+        self.marked(|pair| !(pair.matched | pair.failed))
+    }
+
+    fn marked(&self, marks: impl Fn(&Pair) -> u64) -> impl Iterator<Item = RuleIndex> {
+        self.pairs().iter().enumerate().flat_map(move |(word, pair)| {
+            let marks = marks(pair);
+            let bits = (0..64).filter(move |bit| marks >> bit & 1 == 1);
             // A set holds fewer rules than a RuleIndex can count.
             bits.map(move |bit| RuleIndex((word * 64 + bit) as u16))
         })

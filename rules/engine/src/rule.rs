@@ -132,6 +132,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it names this field; its filters do not count.
+    #[must_use]
+    pub fn names(&self, field: gnomon_observe::Field) -> bool {
+        self.fields.contains(&FieldRef::Field(field))
+    }
+
     /// What a match does to the bytes: the rule's action, or in shadow no more than a note. An `allow` in shadow exempts nobody.
     #[must_use]
     pub fn acts(&self) -> Action {

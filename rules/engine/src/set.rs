@@ -11,6 +11,7 @@ use crate::{
     truth::Truth,
 };
 use gnomon_observe::{Observation, Phase};
+use smol_str::SmolStr;
 use std::{sync::Arc, time::SystemTime};
 
 /// What rules are compiled with besides their own text.
@@ -40,6 +41,9 @@ impl Default for Adjustments {
     }
 }
 
+/// Host names and addresses, lower case, each once, sorted.
+pub type NamedServers = std::collections::BTreeSet<SmolStr>;
+
 /// Compiled rules. Immutable; clones share it.
 #[derive(Clone, Debug)]
 pub struct RuleSet(Arc<Inner>);
@@ -55,6 +59,7 @@ pub(crate) struct Inner {
     /// Each filter's condition and its examples.
     pub(crate) conditions: Vec<(Arc<Expr>, Vec<Example>)>,
     pub(crate) wanted: Wanted,
+    pub(crate) named_servers: NamedServers,
     pub(crate) warnings: Vec<LoadError>,
     pub(crate) now: SystemTime,
 }
@@ -145,6 +150,31 @@ impl RuleSet {
     /// first time a thread uses it.
     pub fn judge(&self, seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
         judge::judge(&self.0.judged, seen, phase, progress)
+    }
+
+    /// Takes it that no rule which interferes matches any more, except those that match already and those that name the server
+    /// or path they are for. For what is refused only on the word of a rule that means this very place.
+    pub fn leave_aimed(&self, progress: &mut Progress) {
+        judge::leave_aimed(&self.0.judged, progress);
+    }
+
+    /// Whether, of two ways in which one thing can be seen, none that is refused by `one` passes by `other`, as far as the rules are
+    /// decided.
+    #[must_use]
+    pub fn fears_no_more(&self, one: &Progress, other: &Progress) -> bool {
+        judge::fears_no_more(&self.0.judged, one, other)
+    }
+
+    /// The servers that rules which interfere name in full.
+    #[must_use]
+    pub fn named_servers(&self) -> &NamedServers {
+        &self.0.named_servers
+    }
+
+    /// The rules that interfere and are neither true nor false by what was judged so far, in the set's order.
+    pub fn open_rules<'a>(&'a self, progress: &'a Progress) -> impl Iterator<Item = (RuleIndex, &'a Rule)> + 'a {
+        let named = progress.open().filter_map(|index| Some((index, self.rule(index)?)));
+        named.filter(|(_, rule)| rule.acts().interferes())
     }
 
     /// Judges a whole observation by a second, simple evaluator: the slow truth that

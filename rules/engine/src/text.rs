@@ -94,6 +94,15 @@ pub(crate) fn literal(text: &str) -> Vec<Token> {
 }
 
 impl Text {
+    /// The text itself, where there is but one that fits.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Text::Simple { stand: Stand::Whole, needle: Needle::Exact(finder) } => Some(finder.needle()),
+            Text::Simple { stand: Stand::Whole, needle: Needle::Ascii(text) } => Some(text),
+            Text::All | Text::Simple { .. } | Text::Glob { .. } => None,
+        }
+    }
+
     pub(crate) fn new(mut tokens: Vec<Token>, stand: Stand, case: Case) -> Self {
         if matches!(stand, Stand::Start | Stand::Within) {
             tokens.push(Token::Many);

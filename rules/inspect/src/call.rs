@@ -4,7 +4,7 @@ use crate::sighting::{Findings, MessageFinding};
 use gnomon_engine::{Progress, RuleIndex};
 use gnomon_observe::{Action, Evidence, Family, Field, Observation};
 use gnomon_wire::{
-    jsonrpc::{Id, Kind, Message, Scalar},
+    jsonrpc::{Id, Kind, Message, Scalar, Shape, Version},
     mcp::{Signature, SignatureSet},
 };
 use smol_str::SmolStr;
@@ -22,6 +22,17 @@ pub(crate) struct Call {
     /// What was decided on the request side.
     pub action: Action,
     pub deciding: Option<RuleIndex>,
+    /// What was reported of it while its answer was long in coming.
+    pub early: Option<Early>,
+}
+
+/// A report that did not wait for the answer. The call stays open, as rules may yet find something in the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Early {
+    /// The call's number ([`crate::Sighting::call`]).
+    pub number: u32,
+    /// The rules that stood for its reports; none where there was nothing to report yet.
+    pub rules: Option<Vec<RuleIndex>>,
 }
 
 /// What a call stands for.
@@ -43,16 +54,16 @@ pub(crate) enum Waits {
 }
 
 /// Writes what a request message says into the observation.
-pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message: &Message, batch: bool) {
+pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message: &Message) {
     let counted = count(message, findings);
     let method = message.method.as_ref();
     seen.set_some(Field::RpcMethod, method.cloned());
     seen.set_some(Field::RpcId, message.id.as_ref().map(id_text));
-    if batch {
+    if message.shape == Shape::Batch {
         seen.set(Field::BatchIndex, message.index as u64);
     }
-    if counted == Counted::Mcp {
-        findings.message = MessageFinding::Mcp;
+    if counted != Counted::Other {
+        findings.message = if counted == Counted::Mcp { MessageFinding::Mcp } else { MessageFinding::Likely };
         seen.set_some(Field::McpMethod, method.cloned());
         match method.map(SmolStr::as_str) {
             Some("tools/call") => seen.set_some(Field::ToolName, message.name.clone()),
@@ -118,25 +129,48 @@ pub(crate) fn describe_malformed(seen: &mut Observation, findings: &mut Findings
     seen.set_unreadable(Field::RequestModel);
 }
 
+/// The request that an answer belongs to is not known.
+pub(crate) fn forget_request(seen: &mut Observation) {
+    for field in CAPTURED {
+        seen.set_unreadable(*field);
+    }
+    seen.set_unreadable(Field::ToolArguments);
+    seen.set_family_unreadable(Family::Argument);
+}
+
+/// Writes down that the message was counted and not judged.
+pub(crate) fn note_unjudged(seen: &mut Observation) {
+    seen.clear(Field::ToolArguments);
+    seen.set(Field::Malformed, "too_many_messages");
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counted {
     Mcp,
+    Likely,
     Other,
 }
 
 /// Whether the message is MCP. A method that other protocols share counts only beside another
-/// signature of the same flow.
+/// signature of the same request: what was seen of its client before is no reason for a verdict.
 fn count(message: &Message, findings: &mut Findings) -> Counted {
-    let beside = findings.signatures.iter().any(|s| matches!(s, Signature::H1 | Signature::H2 | Signature::H3 | Signature::P1))
-        || findings.spoke_before == crate::sighting::SpokeBefore::Yes;
+    let has = |signatures: &[Signature]| findings.signatures.iter().any(|s| signatures.contains(&s));
+    let beside = has(&[Signature::H1, Signature::H2, Signature::H3, Signature::P1]);
+    let well_formed = message.jsonrpc == Version::V2;
+    // Path and `Accept` alone are weak, and so is the method; together they are something.
+    let likely = well_formed && has(&[Signature::P2]);
+    let named = message.method.as_deref() != Some("tools/call") || message.name.is_some();
     match gnomon_wire::mcp::message_signature(message) {
-        Some(Signature::B4) if !beside => Counted::Other,
+        Some(Signature::B4) if !beside && !likely => Counted::Other,
         Some(signature) => {
             findings.signatures.insert(signature);
-            Counted::Mcp
+            let sure = well_formed && named && (signature != Signature::B4 || beside);
+            if sure { Counted::Mcp } else { Counted::Likely }
         }
         // Answers that a client posts have no method; the flow's headers tell what they belong to.
-        None if beside && matches!(message.kind, Kind::Response | Kind::Error | Kind::Request | Kind::Notification) => Counted::Mcp,
+        None if matches!(message.kind, Kind::Other) => Counted::Other,
+        None if beside => Counted::Mcp,
+        None if likely => Counted::Likely,
         None => Counted::Other,
     }
 }

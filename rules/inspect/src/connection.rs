@@ -7,7 +7,7 @@ use crate::{
     shadow::{tempered, would},
     sighting::Findings,
 };
-use gnomon_engine::{Answer, Mode, Progress, RuleSet};
+use gnomon_engine::{Answer, Mode, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Channel, Class, Confidence, Evidence, Field, Lookup, Observation, Phase, Value};
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -156,6 +156,40 @@ impl Connection {
             .any(|rule| rule.acts() == Action::Allow && rule.response.mode == Mode::Bypass)
     }
 
+    /// The same connection, should it lead to a server of this name as well: of the two, the one by whose name more rules may
+    /// interfere. Where each name has rules of its own, the server's name is not known, and what names one is undecidable.
+    #[must_use]
+    pub fn also_at(self, name: &str, port: u16) -> Self {
+        if self.seen.text(Field::ServerAddress) == Some(&*normal_host(name)) {
+            return self;
+        }
+        let mut seen = self.seen.clone();
+        for field in [Field::Catalogue, Field::ServerId, Field::ServerReview, Field::Sanctioned, Field::ServerAddress] {
+            seen.clear(field);
+        }
+        let mut other = Self { progress: self.rules.start(), seen, place: Arc::default(), ..self.clone() };
+        let _ = self.rules.judge(&other.seen, Phase::Connect, &mut other.progress);
+        let _ = other.hello(name, port, &Hello::default());
+        match (other.rules.fears_no_more(&other.progress, &self.progress), self.rules.fears_no_more(&self.progress, &other.progress)) {
+            (true, _) => self,
+            (false, true) => other,
+            (false, false) => self.to_any_server(),
+        }
+    }
+
+    /// The same connection, should it lead to whatever server: what names one is undecidable.
+    #[must_use]
+    pub fn to_any_server(mut self) -> Self {
+        for field in [Field::Catalogue, Field::ServerId, Field::ServerReview, Field::Sanctioned, Field::ServerAddress] {
+            self.seen.clear(field);
+            self.seen.set_unreadable(field);
+        }
+        self.progress = self.rules.start();
+        let _ = self.rules.judge(&self.seen, Phase::Connect, &mut self.progress);
+        let _ = self.rules.judge(&self.seen, Phase::Hello, &mut self.progress);
+        self
+    }
+
     /// The rules this connection was judged by.
     #[must_use]
     pub fn rules(&self) -> &Arc<RuleSet> {
@@ -172,16 +206,29 @@ impl Connection {
     /// broken. Empty where no rule matched, nothing points to MCP, and `telling` does not insist.
     #[must_use]
     pub fn report(&self, action: Action, outcome: &'static str, telling: Telling) -> Vec<Sighting> {
-        let mut seen = self.seen.clone();
+        self.reported(&self.rules, &self.progress, self.seen.clone(), Verdict { action, rule: None }, outcome, telling)
+    }
+
+    /// The same of what is known by now, and where it is a verdict, by the rule that decided.
+    pub(crate) fn reported(
+        &self,
+        rules: &RuleSet,
+        progress: &Progress,
+        mut seen: Observation,
+        verdict: Verdict,
+        outcome: &'static str,
+        telling: Telling,
+    ) -> Vec<Sighting> {
+        let action = verdict.action;
         seen.set(Field::FlowOutcome, outcome);
         let mut findings = Findings::default();
         if self.host_points_to_mcp {
             findings.evidence.insert(Evidence::Host);
         }
-        let would = if action.interferes() { None } else { would(&self.rules, &self.progress, self.enforcement()) };
+        let would = if action.interferes() { None } else { would(rules, progress, self.enforcement()) };
         seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
-        let deciding = would.map(|(_, rule)| rule);
-        let reports = crate::sighting::sightings(&self.rules, &self.progress, seen.clone(), findings, action, deciding);
+        let deciding = would.map(|(_, rule)| rule).or(verdict.rule);
+        let reports = crate::sighting::sightings(rules, progress, seen.clone(), findings, action, deciding);
         let suspected = self.host_points_to_mcp && !matches!(seen.get(Field::Sanctioned), Lookup::Value(Value::Bool(true)));
         let class = match telling {
             _ if !reports.is_empty() => return reports,

@@ -3,20 +3,23 @@
 use crate::{
     Connection, Enforcement, Inspector, Sighting,
     answer::{Form, Refusal, Target, Wants},
-    call::{Call, Subject, Waits, describe, describe_malformed, id_text, names, note, without_body},
+    answer_body::AnswerBody,
+    call::{Call, Early, Subject, Waits, id_text, names, note, without_body},
     connection::Place,
     inspector::Endpoint,
     named::{Named, lossy, text},
     outcome::Pending,
-    request_body::{RequestBody, State, Stop},
-    response::ResponseBody,
+    passage::{Asked, Passage, Signs},
+    reading::{Manner, Reading, Search, Values, codings},
+    request::RequestBody,
     shadow::{tempered, would},
     sighting::{Findings, SpokeBefore, sightings},
+    tally::{MAX_TOLD, Tally},
 };
-use gnomon_engine::{Answer, Mode, Progress, RuleSet, Verdict};
+use gnomon_engine::{Answer, Arguments, Mode, Origin, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Confidence, Evidence, Family, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{Kind, Likeness, Malformed, Message},
+    jsonrpc::{ArgumentCapture, Kind},
     mcp::{self, Signature},
 };
 use http::{HeaderMap, Method, Version};
@@ -62,6 +65,9 @@ pub enum Gate {
     Refuse(Box<Refusal>),
 }
 
+/// Most refused messages of one body that are answered each by its id, and most calls that are kept while nothing has left.
+const MAX_TARGETS: usize = 512;
+
 /// One request and its answer.
 pub struct Exchange {
     pub(crate) inspector: Arc<Inspector>,
@@ -71,26 +77,34 @@ pub struct Exchange {
     pub(crate) base_progress: Progress,
     pub(crate) base_findings: Findings,
     enforcement: Enforcement,
-    mirrored: Mirrored,
+    pub(crate) mirrored: Mirrored,
     wants: Wants,
-    json_expected: bool,
     is_get: bool,
+    says_mcp: bool,
     pub(crate) body: RequestBody,
+    /// Why its messages are not read, if they are not.
+    unread: Option<Passage>,
     /// An interfering verdict from before the message: the message is read only to answer well.
-    forced: Option<Verdict>,
+    pub(crate) forced: Option<Verdict>,
     /// Whether an interfering rule waits for the message.
     waits_for_message: bool,
-    window_full: bool,
-    request_over: bool,
-    refused: Option<Verdict>,
+    pub(crate) window_full: bool,
+    pub(crate) request_over: bool,
+    pub(crate) refused: Option<Verdict>,
     refusal_given: bool,
     targets: Vec<Target>,
-    form: Form,
+    pub(crate) form: Form,
     pub(crate) calls: Vec<Call>,
-    pub(crate) response: ResponseBody,
+    pub(crate) response: AnswerBody,
+    /// Whether a rule could refuse an answer for what it says, whatever it answers.
+    pub(crate) judges_strays: bool,
+    /// Messages of the answer so far.
+    pub(crate) answered: u32,
     pub(crate) reports: Vec<Sighting>,
     pub(crate) calls_reported: u32,
-    scratch: Vec<Message>,
+    /// Calls reported each by itself.
+    told: u32,
+    pub(crate) tally: Tally,
     /// Why no answer came or none was finished, with the detail.
     pub(crate) failure: Option<(SmolStr, SmolStr)>,
     /// Calls that were reported before their answers came.
@@ -99,10 +113,10 @@ pub struct Exchange {
 
 /// Headers of 2026-07-28 that mirror the body.
 #[derive(Clone, Debug, Default)]
-struct Mirrored {
-    method: Option<SmolStr>,
-    name: Option<SmolStr>,
-    version: Option<SmolStr>,
+pub(crate) struct Mirrored {
+    pub method: Option<SmolStr>,
+    pub name: Option<SmolStr>,
+    pub version: Option<SmolStr>,
     repeated: bool,
     authority_differs: bool,
 }
@@ -130,16 +144,19 @@ impl Exchange {
         }
         let answer = tempered(rules.judge(&base, Phase::Head, &mut progress), connection.enforcement());
         let json_expected = text(named.content_type).is_some_and(|t| t.to_ascii_lowercase().contains("json"));
-        let (body, stop) = if may_carry_messages(head, json_expected, &findings) {
-            RequestBody::new(head.headers, rules.wanted(), &inspector.bounds)
-        } else {
-            let (body, _) = RequestBody::new(head.headers, rules.wanted(), &inspector.bounds);
-            (body, Some(Stop::Foreign))
-        };
+        let says_mcp = says_mcp(head.path, &findings);
+        let search = if json_expected || says_mcp { Search::Whole } else { Search::Opening };
+        // Search engines take rows of documents here, and documents may be anything, messages of MCP included.
+        let bulk = matches!(head.path.rsplit('/').next(), Some("_bulk" | "_msearch"));
+        let values = if bulk && !says_mcp { Values::Rows } else { Values::One };
+        let reading = may_carry_messages(head, json_expected, &findings)
+            .then(|| Box::new(Reading::new(codings(head.headers), manner(&inspector, &rules, search, values))));
+        let body = RequestBody::new(reading, rules.wanted().body_text.then(Vec::new));
         let mut exchange = Self {
             wants: wants(accept),
-            json_expected,
             is_get: head.method == Method::GET,
+            unread: unread_by_head(head, text(named.content_type)),
+            says_mcp,
             forced: interfering(answer),
             waits_for_message: matches!(answer, Answer::Needs(Phase::Message | Phase::Hello | Phase::Head)),
             enforcement: connection.own_enforcement(),
@@ -157,15 +174,18 @@ impl Exchange {
             targets: Vec::new(),
             form: Form::Foreign,
             calls: Vec::new(),
-            response: ResponseBody::new(endpoint),
+            response: AnswerBody::new(endpoint),
+            judges_strays: false,
+            answered: 0,
             reports: Vec::new(),
             calls_reported: 0,
-            scratch: Vec::with_capacity(1),
+            told: 0,
+            tally: Tally::default(),
             failure: None,
             pending: Vec::new(),
         };
-        if let Some(stop) = stop {
-            exchange.stop(stop);
+        if !exchange.body.is_read() {
+            exchange.judge_exchange();
         }
         exchange
     }
@@ -174,53 +194,25 @@ impl Exchange {
     pub fn gate(&mut self) -> Gate {
         if let Some(verdict) = self.refused {
             // A batch is answered whole, so the rest of it is read for its ids, within the window.
-            let more = self.form == Form::Batch && self.body.state == State::Scanning;
+            let more = self.form == Form::Batch && self.body.is_read();
             if more && !self.window_full {
                 return Gate::Hold;
             }
             return Gate::Refuse(Box::new(self.refuse(verdict)));
         }
-        let reading = self.body.state == State::Scanning;
+        let reading = self.body.is_read();
         if reading && !self.window_full && (self.forced.is_some() || self.waits_for_message) { Gate::Hold } else { Gate::Stream }
     }
 
-    /// Feeds bytes of the body as they came off the wire (transfer coding removed, content coding
-    /// not). They may be forwarded only if the gate says so.
-    pub fn request_bytes(&mut self, raw: &[u8]) -> Gate {
-        let mut messages = std::mem::take(&mut self.scratch);
-        let stop = self.body.feed(raw, &mut messages);
-        self.take_messages(&mut messages, stop);
-        self.gate()
+    /// Why its messages pass unread, if they do and nothing refused them.
+    #[must_use]
+    pub fn passed(&self) -> Option<Passage> {
+        self.unread.filter(|_| self.refused.is_none())
     }
 
-    /// The request's body is over (or there was none).
-    pub fn request_end(&mut self) -> Gate {
-        if !self.request_over {
-            self.request_over = true;
-            let mut messages = std::mem::take(&mut self.scratch);
-            let stop = self.body.end(&mut messages);
-            self.take_messages(&mut messages, stop);
-            if self.nothing_judged() {
-                self.judge_exchange();
-            }
-        }
-        self.gate()
-    }
-
-    /// The caller holds as much as it may. From now on the gate holds nothing: what was fed may go
-    /// unless it is refused, and later bytes are judged as they come.
-    pub fn window_full(&mut self) -> Gate {
-        self.window_full = true;
-        if let Some(verdict) = self.forced
-            && self.refused.is_none()
-        {
-            let partial = self.body.partial().cloned();
-            if let Some(message) = partial.filter(|m| m.method.is_some()) {
-                self.judge_message(&message);
-            }
-            self.refused.get_or_insert(verdict);
-        }
-        self.gate()
+    /// Says that its messages cannot be read, before it is judged as such.
+    pub(crate) fn pass_on(&mut self, passage: Passage) {
+        self.unread.get_or_insert(passage);
     }
 
     /// Whether the caller already got a refusal.
@@ -253,35 +245,6 @@ impl Exchange {
         self.base_findings.signatures.contains(Signature::P1) && !self.base_findings.signatures.contains(Signature::H2)
     }
 
-    fn take_messages(&mut self, messages: &mut Vec<Message>, stop: Option<Stop>) {
-        for message in messages.iter() {
-            self.judge_message(message);
-        }
-        messages.clear();
-        self.scratch = std::mem::take(messages);
-        if let Some(stop) = stop {
-            self.stop(stop);
-        }
-    }
-
-    fn judge_message(&mut self, message: &Message) {
-        // Any JSON object reads as a message; what has neither method nor result is some other API's.
-        if message.kind == Kind::Other && message.jsonrpc == gnomon_wire::jsonrpc::Version::Absent {
-            return;
-        }
-        let batch = self.body.is_batch();
-        self.form = if batch { Form::Batch } else { Form::Single };
-        let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
-        describe(&mut seen, &mut findings, message, batch);
-        let m = &self.mirrored;
-        let mismatch = mcp::header_mismatch(message, m.method.as_deref(), m.name.as_deref(), m.version.as_deref());
-        for name in mismatch.headers() {
-            note(&mut seen, Field::Mismatch, name);
-        }
-        set_signatures(&mut seen, &findings);
-        self.judge_call(seen, findings, Subject::Message(message.kind), message.id.clone(), message.method.clone());
-    }
-
     /// Judges by the rules, as far as verdicts are carried out at this moment.
     pub(crate) fn judge(&self, seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
         tempered(self.rules.judge(seen, phase, progress), self.enforcement())
@@ -306,7 +269,7 @@ impl Exchange {
         self.judge_call(seen, findings, Subject::Exchange, None, None);
     }
 
-    fn judge_call(
+    pub(crate) fn judge_call(
         &mut self,
         mut seen: Observation,
         findings: Findings,
@@ -324,7 +287,14 @@ impl Exchange {
             seen.set(Field::BodyText, String::from_utf8_lossy(text).into_owned());
         }
         let mut progress = self.base_progress.clone();
-        let answer = self.judge(&seen, Phase::Message, &mut progress);
+        let answer = match (subject, self.unread) {
+            (Subject::Exchange, Some(passage)) => {
+                let signs = Signs::among(findings.signatures, seen.text(Field::UrlPath).unwrap_or_default());
+                let asked = Asked { rules: &self.rules, signs, enforcement: self.enforcement(), phase: Phase::Message };
+                passage.judge(asked, &mut seen, &mut progress)
+            }
+            _ => self.judge(&seen, Phase::Message, &mut progress),
+        };
         let (mut waits, mut action, mut deciding) = (Waits::No, Action::Allow, None);
         match (self.forced, answer) {
             (Some(verdict), _) | (None, Answer::Undecidable(verdict)) => {
@@ -341,55 +311,43 @@ impl Exchange {
             Subject::Exchange | Subject::Malformed => Kind::Other,
         };
         // Kept only where a refusal can come of it, and as far as the window reaches: a batch may be long.
-        if self.forced.is_some() || self.waits_for_message || self.refused.is_some() {
+        let held = self.forced.is_some() || self.waits_for_message || self.refused.is_some();
+        if held && self.targets.len() < MAX_TARGETS {
             self.targets.push(Target { id: id.clone(), method: method.clone(), kind });
         }
-        self.calls.push(Call { seen, progress, findings, subject, id, method, waits, action, deciding });
-        // An answer is awaited for so many calls and no more; the first are reported as they are.
-        if self.calls.len() > self.inspector.bounds.max_open_calls && self.refused.is_none() {
-            let call = self.calls.remove(0);
-            self.report(call, None);
-        }
+        self.calls.push(Call { seen, progress, findings, subject, id, method, waits, action, deciding, early: None });
+        self.bound_calls();
         if self.window_full && self.refused.is_none() {
             self.targets.clear();
         }
     }
 
-    fn stop(&mut self, stop: Stop) {
-        let reason = match stop {
-            Stop::Foreign => None,
-            Stop::Malformed(malformed) => {
-                let like = self.body.likeness() > Likeness::None || (malformed == Malformed::Utf16 && self.json_expected);
-                (like || self.expects_message()).then_some(malformed.as_str())
-            }
-            Stop::Undecodable(reason) => {
-                (self.body.likeness() > Likeness::None || self.json_expected || self.expects_message()).then_some(reason)
-            }
-        };
-        if reason.is_none() && matches!(stop, Stop::Malformed(_)) && !self.request_over {
-            // Broken JSON that resembles nothing so far: it may yet, however it is cut.
+    /// An answer is awaited for so many calls and no more. The first that no rule waits with are reported as they are; where
+    /// rules wait with all of them, the answers could not all be judged, and what cannot be judged is decided now.
+    fn bound_calls(&mut self) {
+        // While nothing has left, a call further on may still have all of them refused.
+        let held = !self.window_full && (self.forced.is_some() || self.waits_for_message || self.refused.is_some());
+        let most = if held { MAX_TARGETS } else { self.inspector.bounds.max_open_calls };
+        if self.calls.len() <= most {
             return;
         }
-        self.body.state = State::Done;
-        match reason {
-            Some(reason) => {
-                let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
-                describe_malformed(&mut seen, &mut findings, reason);
-                set_signatures(&mut seen, &findings);
-                if self.form == Form::Foreign {
-                    self.form = Form::Unreadable;
-                }
-                self.judge_call(seen, findings, Subject::Malformed, None, None);
+        let index = self.calls.iter().position(|call| call.waits == Waits::No).unwrap_or_default();
+        let mut call = self.calls.remove(index);
+        if call.waits == Waits::ForAnswer {
+            unread_answer(&mut call.seen);
+            if let Some(verdict) = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress)) {
+                self.refused.get_or_insert(verdict);
             }
-            None if self.nothing_judged() => self.judge_exchange(),
-            None => {}
         }
+        if let Some(verdict) = self.refused {
+            (call.action, call.deciding) = (verdict.action, verdict.rule);
+        }
+        self.report(call, None);
     }
 
     /// Whether head and path say that a JSON-RPC message must be in the body.
-    fn expects_message(&self) -> bool {
-        !self.is_get
-            && self.base_findings.signatures.iter().any(|s| matches!(s, Signature::H1 | Signature::H2 | Signature::H3 | Signature::P1))
+    pub(crate) fn expects_message(&self) -> bool {
+        !self.is_get && self.says_mcp
     }
 
     /// Makes the refusal and reports everything that it concerns.
@@ -403,6 +361,7 @@ impl Exchange {
                 call.deciding = verdict.rule;
                 self.report(call, Some(&refusal));
             }
+            self.flush_tally();
         }
         self.targets.clone_from(&refusal.targets);
         refusal
@@ -413,18 +372,7 @@ impl Exchange {
         let response = rule.map(|r| &r.response);
         let to = response.and_then(|r| r.to.as_deref());
         let location = response.filter(|r| r.action == Action::Redirect && r.mode == Mode::Location).and(to).map(str::to_owned);
-        let text = match (response.and_then(|r| r.message.as_deref()), verdict.action, to) {
-            (Some(message), _, Some(to)) if verdict.action == Action::Redirect && !message.contains(to) => {
-                format!("{message} Use {to} instead.")
-            }
-            (Some(message), ..) => message.to_owned(),
-            (None, Action::Redirect, Some(to)) => {
-                format!("This MCP server is not sanctioned by your organisation. Use {to} instead. ({})", rule_words(rule))
-            }
-            (None, ..) => format!("Blocked by gnomon on behalf of your organisation: {}", rule_words(rule)),
-        };
-        // One line: clients show it to a model and to a person.
-        let text = text.split(['\r', '\n']).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
+        let text = refusal_text(rule, verdict.action);
         Refusal {
             action: verdict.action,
             rule: verdict.rule,
@@ -439,7 +387,7 @@ impl Exchange {
 
     /// Turns a call into its reports and remembers endpoints that spoke MCP.
     pub(crate) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
-        let Call { mut seen, progress, findings, action, deciding, .. } = call;
+        let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
         seen.set(Field::RequestSize, self.body.bytes);
         if !findings.response_signatures.is_empty() {
             seen.set(Field::ResponseSignatures, names(findings.response_signatures));
@@ -456,24 +404,122 @@ impl Exchange {
         let would = if refusal.is_some() { None } else { would(&self.rules, &progress, self.enforcement()) };
         seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
         let deciding = would.map(|(_, rule)| rule).or(deciding.filter(|_| action.interferes() || action == Action::Allow));
-        let call = self.calls_reported;
-        self.calls_reported = call.saturating_add(1);
-        let reports = sightings(&self.rules, &progress, seen, findings, action, deciding);
+        let mut reports = sightings(&self.rules, &progress, seen, findings, action, deciding);
+        let call = match early {
+            // Told already, but for what its answer brought.
+            Some(Early { number, rules }) => {
+                reports.retain(|report| {
+                    action.interferes()
+                        || rules.is_none()
+                        || report.rule.is_some_and(|rule| !rules.iter().flatten().any(|told| *told == rule))
+                });
+                if refusal.is_some() {
+                    self.pending.retain(|pending| !pending.is_of(number));
+                }
+                number
+            }
+            None => {
+                let number = self.calls_reported;
+                self.calls_reported = number.saturating_add(1);
+                number
+            }
+        };
+        if self.told >= MAX_TOLD {
+            self.tally.add(reports);
+            return;
+        }
+        self.told += u32::from(!reports.is_empty());
         self.reports.extend(reports.into_iter().map(|report| Sighting { call, ..report }));
     }
 }
 
-fn set_signatures(seen: &mut Observation, findings: &Findings) {
+pub(crate) fn set_signatures(seen: &mut Observation, findings: &Findings) {
     if !findings.signatures.is_empty() {
         seen.set(Field::Signatures, names(findings.signatures));
     }
 }
 
-/// Whether the body may carry messages. MCP posts them; with another method only a body that calls
-/// itself JSON, or headers of MCP, make it worth reading: an upload of a transcript is no call.
+/// Whether the body may carry messages. MCP posts them; with another method whose meaning is known only a
+/// body that calls itself JSON, or headers of MCP, make it worth reading: an upload of a transcript is no call.
 fn may_carry_messages(head: &Head<'_>, json: bool, findings: &Findings) -> bool {
-    let mcp_header = |s| matches!(s, Signature::H1 | Signature::H2 | Signature::H3);
-    head.method == Method::POST || json || findings.signatures.iter().any(mcp_header)
+    // Exact: a server that takes `put` for `PUT` may as well take it for `POST`.
+    const OTHERS: [Method; 8] =
+        [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT];
+    json || !OTHERS.contains(head.method) || findings.signatures.iter().any(is_header)
+}
+
+fn is_header(signature: Signature) -> bool {
+    matches!(signature, Signature::H1 | Signature::H2 | Signature::H3 | Signature::H4)
+}
+
+/// Whether a request's head says that it is MCP: by its headers or its path.
+fn says_mcp(path: &str, findings: &Findings) -> bool {
+    findings.signatures.iter().any(|s| is_header(s) || s == Signature::P1) || mcp::path_says_mcp(path)
+}
+
+/// How a request's body is read.
+fn manner(inspector: &Inspector, rules: &RuleSet, search: Search, values: Values) -> Manner {
+    let arguments = match rules.wanted().arguments {
+        Arguments::Unwanted => ArgumentCapture::Off,
+        _ => ArgumentCapture::On { max_bytes: inspector.bounds.max_arguments, max_leaves: 1024 },
+    };
+    Manner { values, ..Manner::of(&inspector.bounds, inspector.bounds.scanner(arguments), search) }
+}
+
+/// The strictest of the rules on what an answer says that match it, or could as far as the request is not known. An
+/// administrator's `allow` sets vendors' rules aside here too.
+pub(crate) fn undecided_by_answer(rules: &RuleSet, progress: &Progress) -> Option<Verdict> {
+    let exempt = |rule: &gnomon_engine::Rule| rule.origin == Origin::Admin && rule.acts() == Action::Allow;
+    let matched = || progress.matched().filter_map(|index| Some((index, rules.rule(index)?)));
+    let exempted = matched().any(|(_, rule)| exempt(rule));
+    let judged = |rule: &gnomon_engine::Rule| {
+        rule.phase == Phase::Response
+            && rule.acts().interferes()
+            && SAID.iter().any(|field| rule.names(*field))
+            && (rule.origin == Origin::Admin || !exempted)
+    };
+    let all = matched().chain(rules.open_rules(progress)).filter(|(_, rule)| judged(rule));
+    let verdicts = all.map(|(index, rule)| Verdict { action: rule.acts(), rule: Some(index) });
+    verdicts.reduce(|best, next| if next.action > best.action { next } else { best })
+}
+
+/// What the message of an answer says.
+const SAID: [Field; 6] =
+    [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures, Field::ErrorType];
+
+/// What the answer says cannot be known: no rule may conclude anything from what it lacks.
+pub(crate) fn unread_answer(seen: &mut Observation) {
+    for field in SAID {
+        seen.clear(field);
+        seen.set_unreadable(field);
+    }
+}
+
+/// What the head alone says of messages that are not JSON-RPC's over HTTP.
+fn unread_by_head(head: &Head<'_>, content_type: Option<&str>) -> Option<Passage> {
+    let websocket = |value: &http::HeaderValue| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim_ascii().eq_ignore_ascii_case("websocket")))
+    };
+    if head.headers.get_all(http::header::UPGRADE).iter().any(websocket) {
+        return Some(Passage::WebSocket);
+    }
+    let grpc = content_type.is_some_and(|t| t.trim_ascii_start().get(..16).is_some_and(|t| t.eq_ignore_ascii_case("application/grpc")));
+    grpc.then_some(Passage::Grpc)
+}
+
+/// What a client is told of a refusal: one line, which clients show to a model and to a person.
+pub(crate) fn refusal_text(rule: Option<&gnomon_engine::Rule>, action: Action) -> String {
+    let response = rule.map(|r| &r.response);
+    let to = response.and_then(|r| r.to.as_deref());
+    let text = match (response.and_then(|r| r.message.as_deref()), action, to) {
+        (Some(message), _, Some(to)) if action == Action::Redirect && !message.contains(to) => format!("{message} Use {to} instead."),
+        (Some(message), ..) => message.to_owned(),
+        (None, Action::Redirect, Some(to)) => {
+            format!("This MCP server is not sanctioned by your organisation. Use {to} instead. ({})", rule_words(rule))
+        }
+        (None, ..) => format!("Blocked by gnomon on behalf of your organisation: {}", rule_words(rule)),
+    };
+    text.split(['\r', '\n']).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn rule_words(rule: Option<&gnomon_engine::Rule>) -> SmolStr {

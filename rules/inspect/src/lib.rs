@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 
 mod answer;
+mod answer_body;
 mod call;
 mod connection;
 mod exchange;
@@ -21,22 +22,28 @@ mod hosts;
 mod inspector;
 mod named;
 mod outcome;
+mod passage;
+mod reading;
 mod recorded;
-mod request_body;
+mod request;
 mod response;
 mod reviews;
 mod shadow;
 mod sighting;
 mod spoken;
+mod tally;
 
 pub use answer::{Refusal, Reply, Target};
 pub use connection::{Connection, Hello, Telling};
 pub use exchange::{Authority, Exchange, Gate, Head};
-pub use gnomon_engine::Enforcement;
+pub use gnomon_engine::{Enforcement, NamedServers};
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
 pub use inspector::{Bounds, Inspector, Registered, Surroundings};
 pub use outcome::{LateAnswer, Outcome};
+pub use passage::{Extent, Legibility, Passage, Passed, unknown_fields};
 pub use recorded::judge_recorded;
+pub use request::MAX_MESSAGES;
 pub use response::{EventFlow, ResponsePlan};
 pub use reviews::Reviews;
 pub use sighting::Sighting;
+pub use tally::MAX_TOLD;

@@ -19,6 +19,14 @@ pub struct Outcome {
     pub failure: Option<(SmolStr, SmolStr)>,
 }
 
+impl Outcome {
+    /// Whether neither an answer has begun nor it is known why there is none.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.status.is_none() && self.failure.is_none()
+    }
+}
+
 /// Most calls of an exchange whose answers are awaited after their reports were made.
 const MAX_PENDING: usize = 16;
 
@@ -28,6 +36,22 @@ pub(crate) struct Pending {
     call: u32,
     id: Option<Id>,
     answer: LateAnswer,
+}
+
+impl Pending {
+    /// Whether it is the call of this number.
+    pub(crate) fn is_of(&self, call: u32) -> bool {
+        self.call == call
+    }
+
+    fn take(&mut self, message: &Message) {
+        let result = &message.result;
+        self.answer = match (result.error_code, result.is_error) {
+            (Some(code), _) => LateAnswer::Error(code.to_smolstr()),
+            (None, Some(true)) => LateAnswer::Error(SmolStr::new_static("tool_error")),
+            (None, Some(false) | None) => LateAnswer::Good,
+        };
+    }
 }
 
 /// What has come of a call that was reported before its answer came.
@@ -41,23 +65,41 @@ pub enum LateAnswer {
     Error(SmolStr),
 }
 
+/// What a late message answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// A call for whose answer no rule waited, reported already.
+    AReportedCall,
+    /// No call of this exchange.
+    NothingKnown,
+}
+
 impl Exchange {
-    /// Keeps in mind that this call is reported without its answer.
-    pub(crate) fn await_answer(&mut self, call: u32, id: Option<Id>) {
-        if self.pending.len() < MAX_PENDING {
+    /// Keeps in mind that this call is reported without its answer; false where as many are already.
+    pub(crate) fn await_answer(&mut self, call: u32, id: Option<Id>) -> bool {
+        let room = self.pending.len() < MAX_PENDING;
+        if room {
             self.pending.push(Pending { call, id, answer: LateAnswer::Missing });
+        }
+        room
+    }
+
+    /// This message answers the call of that number, which was reported without it.
+    pub(crate) fn answered_late(&mut self, call: u32, message: &Message) {
+        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.call == call) {
+            pending.take(message);
         }
     }
 
     /// A message that answers none of the calls that wait to be reported.
-    pub(crate) fn take_late_answer(&mut self, message: &Message) {
-        let Some(pending) = self.pending.iter_mut().find(|pending| same_id(pending.id.as_ref(), message.id.as_ref())) else { return };
-        let result = &message.result;
-        pending.answer = match (result.error_code, result.is_error) {
-            (Some(code), _) => LateAnswer::Error(code.to_smolstr()),
-            (None, Some(true)) => LateAnswer::Error(SmolStr::new_static("tool_error")),
-            (None, Some(false) | None) => LateAnswer::Good,
-        };
+    pub(crate) fn take_late_answer(&mut self, message: &Message) -> Answers {
+        match self.pending.iter_mut().find(|pending| same_id(pending.id.as_ref(), message.id.as_ref())) {
+            Some(pending) => {
+                pending.take(message);
+                Answers::AReportedCall
+            }
+            None => Answers::NothingKnown,
+        }
     }
 
     /// What has come of the call of this number ([`crate::Sighting::call`]), if it was reported before its answer
@@ -75,6 +117,12 @@ impl Exchange {
             Lookup::Absent | Lookup::Unreadable => None,
         };
         Outcome { status, request_bytes: self.body.bytes, response_bytes: self.response.bytes, failure: self.failure.clone() }
+    }
+
+    /// Whether calls wait for their answer, or to be reported.
+    #[must_use]
+    pub fn has_open_calls(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     /// What holds of every message of it: its connection and its head.

@@ -17,6 +17,7 @@ const SIGNATURES: &[Signature] = &[
     Signature::H1,
     Signature::H2,
     Signature::H3,
+    Signature::H4,
     Signature::B1,
     Signature::B2,
     Signature::B3,
@@ -36,6 +37,7 @@ const SIGNATURES: &[Signature] = &[
 /// those.
 #[must_use]
 pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<Sighting> {
+    let likely = seen.text(Field::Confidence) == Some(Confidence::Probable.as_str());
     for field in Field::all().filter(|f| f.info().role == Role::Outcome) {
         seen.clear(field);
     }
@@ -60,7 +62,7 @@ pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<
     if let Some(reason) = seen.text(Field::Malformed).map(str::to_owned) {
         describe_malformed(&mut seen, &mut findings, &reason);
     } else if seen.text(Field::McpMethod).is_some() {
-        findings.message = MessageFinding::Mcp;
+        findings.message = if likely { MessageFinding::Likely } else { MessageFinding::Mcp };
     }
 
     let endpoint = Endpoint::of(&seen, seen.text(Field::UrlPath).unwrap_or_default());

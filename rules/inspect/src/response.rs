@@ -4,23 +4,23 @@
 use crate::{
     Enforcement, Gate, Refusal,
     answer::{Form, Target},
-    call::{Call, Subject, Waits},
-    exchange::{Exchange, interfering, same_id},
-    inspector::{Endpoint, Named},
-    request_body::codings,
+    answer_body::{Awaited, Content, Event, Left, Step, content_of},
+    call::{Call, Early, Subject, Waits},
+    exchange::{Exchange, interfering, same_id, unread_answer},
+    inspector::Named,
+    outcome::Answers,
+    reading::codings,
+    request::MAX_MESSAGES,
     sighting::{Findings, MessageFinding},
 };
 use gnomon_engine::{Answer, Verdict};
 use gnomon_observe::{Action, Family, Field, Phase};
 use gnomon_wire::{
-    coding::Decoder,
-    jsonrpc::{ArgumentCapture, Kind, Likeness, Malformed, Message, Scanner},
+    jsonrpc::{Kind, Message},
     mcp::{self, Signature},
-    sse::{Item, SseParser},
 };
 use http::{HeaderMap, header};
 use smol_str::{SmolStr, ToSmolStr};
-use std::sync::Arc;
 
 /// How the caller must treat the answer's body.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub enum ResponsePlan {
     /// Keep head and body; feed [`Exchange::response_bytes`] until the gate opens or the window is
     /// full.
     HoldBody,
-    /// Forward the head; pass the body through [`Exchange::filter_events`].
+    /// Forward the head without its length and content coding; pass the body through [`Exchange::filter_events`].
     FilterEvents,
     /// Give this answer instead.
     Refuse(Box<Refusal>),
@@ -45,151 +45,19 @@ pub enum EventFlow {
     Abort,
 }
 
-/// Most bytes of an `endpoint` event's data.
-const ENDPOINT_BYTES: usize = 2048;
 /// Longest session id that is remembered; those in use are UUIDs and tokens far shorter.
 const MAX_SESSION: usize = 512;
 
-/// The answer being read.
-pub(crate) struct ResponseBody {
-    content: Content,
-    decoder: Option<Decoder>,
-    /// Made when there is something to read: most answers have no body worth it.
-    reader: Option<Box<Reader>>,
-    broken: bool,
-    /// Raw bytes of the current event that were not forwarded.
-    held: Vec<u8>,
-    /// Part of the current event was forwarded already.
-    spilled: bool,
-    pub session: Option<SmolStr>,
-    pub bytes: u64,
-    pub endpoint: Arc<Endpoint>,
-}
-
-/// What reads an answer's text.
-struct Reader {
-    scanner: Scanner,
-    sse: SseParser,
-    /// Data of the current event, for the `endpoint` event of the legacy transport.
-    data: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    Json,
-    Events,
-    Opaque,
-}
-
-/// A step of reading an answer.
-enum Step {
-    Message(Box<Message>),
-    /// Meant as a message, and two readers could take it for different ones.
-    Unreadable,
-    Endpoint(String),
-    /// The event is over at this offset of the chunk.
-    EventEnd(usize),
-}
-
-impl ResponseBody {
-    pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self {
-            content: Content::Opaque,
-            decoder: None,
-            reader: None,
-            broken: false,
-            held: Vec::new(),
-            spilled: false,
-            session: None,
-            bytes: 0,
-            endpoint,
-        }
-    }
-
-    /// Decodes and scans; what was found, in order. With `offsets`, the ends of events are told.
-    fn read(&mut self, raw: &[u8], steps: &mut Vec<Step>) {
-        self.bytes += raw.len() as u64;
-        if self.broken || self.content == Content::Opaque {
-            return;
-        }
-        let Self { decoder, reader, content, broken, .. } = self;
-        let reader = reader.get_or_insert_with(|| Box::new(Reader { scanner: scanner(), sse: SseParser::new(), data: Vec::new() }));
-        let Reader { scanner, sse, data } = &mut **reader;
-        let mut out = Vec::with_capacity(1);
-        let mut plain_text = |plain: &[u8]| match content {
-            Content::Json => {
-                let read = scanner.feed(plain, &mut out);
-                steps.extend(out.drain(..).map(|m| Step::Message(Box::new(m))));
-                if read.is_err_and(|malformed| malformed != Malformed::NotJson) {
-                    steps.push(Step::Unreadable);
-                }
-                read
-            }
-            Content::Events => {
-                read_events(sse, scanner, data, plain, &mut out, steps);
-                Ok(())
-            }
-            Content::Opaque => Ok(()),
-        };
-        let failed = match decoder {
-            None => plain_text(raw).is_err(),
-            Some(decoder) => {
-                let mut scanned: Result<(), Malformed> = Ok(());
-                let decoded = decoder.feed(raw, &mut |plain| {
-                    if scanned.is_ok() {
-                        scanned = plain_text(plain);
-                    }
-                });
-                if decoded.is_err() {
-                    steps.push(Step::Unreadable);
-                }
-                scanned.is_err() || decoded.is_err()
-            }
-        };
-        *broken = failed;
-    }
-}
-
-pub(crate) fn scanner() -> Scanner {
-    Scanner::new(gnomon_wire::jsonrpc::Limits { arguments: ArgumentCapture::Off, ..Default::default() })
-}
-
-fn read_events(
-    sse: &mut SseParser,
-    scanner: &mut Scanner,
-    data: &mut Vec<u8>,
-    plain: &[u8],
-    out: &mut Vec<Message>,
-    steps: &mut Vec<Step>,
-) {
-    sse.feed(plain, &mut |item, offset| match item {
-        Item::Data(bytes) => {
-            let room = ENDPOINT_BYTES.saturating_sub(data.len());
-            data.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            // A malformed event stays failed until the next one begins.
-            let read = scanner.feed(bytes, out);
-            steps.extend(out.drain(..).map(|m| Step::Message(Box::new(m))));
-            if read.is_err_and(|malformed| malformed != Malformed::NotJson) && scanner.likeness() > Likeness::None {
-                steps.push(Step::Unreadable);
-            }
-        }
-        Item::Dispatch { event, .. } => {
-            if let Ok(text) = std::str::from_utf8(data)
-                && let Some(endpoint) = mcp::endpoint_event(event, text)
-            {
-                steps.push(Step::Endpoint(endpoint.path_and_query().to_owned()));
-            }
-            data.clear();
-            *scanner = self::scanner();
-            steps.push(Step::EventEnd(offset));
-        }
-    });
+/// An answer that must not pass.
+pub(crate) struct Refused {
+    verdict: Verdict,
+    target: Target,
+    call: Call,
 }
 
 impl Exchange {
     /// The answer's head.
     pub fn response_head(&mut self, status: u16, headers: &HeaderMap) -> ResponsePlan {
-        self.request_over_for_answer();
         // The server need not have waited for what it must not have.
         if let Gate::Refuse(refusal) = self.gate() {
             return ResponsePlan::Refuse(refusal);
@@ -219,24 +87,29 @@ impl Exchange {
         }
         // For calls that are still to come: the server answered before them.
         self.base.set(Field::HttpStatus, u64::from(status));
-        let content = content_of(headers);
-        self.response.content = content;
-        match codings(headers) {
-            Ok(codings) if codings.is_empty() => {}
-            Ok(codings) => self.response.decoder = Some(Decoder::new(&codings, self.inspector.bounds.decode)),
-            Err(_) => {
-                self.response.content = Content::Opaque;
-                if content != Content::Opaque {
-                    self.answer_is_unreadable();
-                }
-            }
-        }
-        let waits = self.calls.iter().any(|c| c.waits == Waits::ForAnswer);
-        match (self.response.content, waits) {
+        self.judges_strays = self.enforcement() == Enforcement::Enforce
+            && self.rules.rules().iter().any(|r| r.phase == Phase::Response && r.acts().interferes());
+        // A server may answer before the request is over: then what it answers is not known, and the answer is judged by what
+        // it says itself. The request is judged as it comes.
+        let early = self.judges_strays && !self.request_over;
+        let waits = early || self.waits_for_answer();
+        let content = match content_of(headers) {
+            Content::Opaque if waits => Content::Unlabelled,
+            content => content,
+        };
+        let codings = codings(headers);
+        let content = if codings.is_err() && content != Content::Opaque {
+            self.answer_is_unreadable();
+            Content::Opaque
+        } else {
+            content
+        };
+        self.response.begin(content, codings);
+        match (content, waits) {
             // A server may send requests of its own on a stream, which rules may refuse.
             (Content::Events, false) if self.may_refuse_messages() => ResponsePlan::FilterEvents,
             (_, false) => ResponsePlan::Stream,
-            (Content::Json, true) => ResponsePlan::HoldBody,
+            (Content::Json | Content::Unlabelled, true) => ResponsePlan::HoldBody,
             (Content::Events, true) => ResponsePlan::FilterEvents,
             // Nothing in it can be read as a message, so all there is to know is known.
             (Content::Opaque, true) => match self.judge_waiting() {
@@ -246,95 +119,121 @@ impl Exchange {
         }
     }
 
+    fn waits_for_answer(&self) -> bool {
+        self.calls.iter().any(|c| c.waits == Waits::ForAnswer)
+    }
+
     /// Feeds bytes of the answer's body. A refusal means: give that answer instead, or break off if
     /// the head has left.
     pub fn response_bytes(&mut self, raw: &[u8]) -> Gate {
-        let mut steps = Vec::new();
-        self.response.read(raw, &mut steps);
-        for step in steps {
-            if let Step::Message(message) = &step
-                && let Some((verdict, target)) = self.take_answer(message)
-            {
-                return self.refuse_answer(verdict, target);
+        let mut refused = None;
+        self.read_answer(raw, &mut |exchange, step| {
+            if refused.is_none() {
+                refused = exchange.take_step(&step);
             }
-            match step {
-                Step::Endpoint(path) => self.take_endpoint(path),
-                Step::Unreadable => {
-                    self.answer_is_unreadable();
-                    if let Some(refusal) = self.judge_waiting() {
-                        return Gate::Refuse(Box::new(refusal));
-                    }
-                }
-                Step::Message(_) | Step::EventEnd(_) => {}
-            }
-        }
-        if self.calls.iter().any(|c| c.waits == Waits::ForAnswer) && self.response.content == Content::Json && !self.response.broken {
-            Gate::Hold
-        } else {
-            Gate::Stream
+        });
+        let waits = self.waits_for_answer() || self.judges_strays && !self.request_over;
+        match refused {
+            Some(refusal) => Gate::Refuse(refusal),
+            None if waits && self.response.may_be_json() => Gate::Hold,
+            None => Gate::Stream,
         }
     }
 
-    /// Passes bytes of an event stream; what may be forwarded is appended to `out`. A refused event
-    /// is replaced by one that says so.
+    fn read_answer(&mut self, raw: &[u8], on: &mut dyn FnMut(&mut Self, Step<'_>)) {
+        self.response.bytes += raw.len() as u64;
+        let Some(mut reader) = self.response.take(&self.inspector.bounds) else { return };
+        let awaited = if self.judges_strays || self.waits_for_answer() { Awaited::Yes } else { Awaited::No };
+        let single = self.response.content != Content::Events;
+        let mut left = reader.feed(raw, awaited, &mut |step| match step {
+            // A stream may go on for days; one document has as many messages as a request may have.
+            Step::Message(_) if single && self.answered >= MAX_MESSAGES => self.answered = self.answered.saturating_add(1),
+            Step::Message(_) => {
+                self.answered = self.answered.saturating_add(1);
+                on(self, step);
+            }
+            _ => on(self, step),
+        });
+        if single && self.answered > MAX_MESSAGES && left == Left::More {
+            on(self, Step::Unreadable);
+            left = Left::Nothing;
+        }
+        self.response.put(reader, left);
+    }
+
+    /// What a step of the answer comes to, if it must not pass.
+    fn take_step(&mut self, step: &Step<'_>) -> Option<Box<Refusal>> {
+        match step {
+            Step::Message(message) => {
+                let refused = self.take_answer(message)?;
+                Some(Box::new(self.refuse_answer(refused)))
+            }
+            Step::Unreadable => {
+                self.answer_is_unreadable();
+                if let Some(refusal) = self.judge_waiting() {
+                    return Some(Box::new(refusal));
+                }
+                let refused = self.judge_stray(None)?;
+                Some(Box::new(self.refuse_answer(refused)))
+            }
+            Step::Endpoint(path) => {
+                self.take_endpoint(path);
+                None
+            }
+            Step::EventEnd { .. } | Step::TextEnd { .. } | Step::Undecodable => None,
+        }
+    }
+
+    /// Passes bytes of an event stream; what may be forwarded is appended to `out`, without the stream's content coding. A
+    /// refused event is replaced by one that says so.
     pub fn filter_events(&mut self, raw: &[u8], out: &mut Vec<u8>) -> EventFlow {
-        let coded = self.response.decoder.is_some();
-        let mut steps = Vec::new();
-        self.response.read(raw, &mut steps);
-        let (mut start, mut replacement): (usize, Option<String>) = (0, None);
-        for step in steps {
+        let window = self.inspector.bounds.window;
+        let (mut start, mut flow) = (0, EventFlow::Continue);
+        self.read_answer(raw, &mut |exchange, step| {
+            if flow == EventFlow::Abort {
+                return;
+            }
+            let body = &mut exchange.response;
             match step {
-                Step::Message(message) => {
-                    if let Some((verdict, target)) = self.take_answer(&message) {
-                        let Gate::Refuse(refusal) = self.refuse_answer(verdict, target) else { continue };
-                        // Nothing can be put into a compressed stream, nor instead of what has left.
-                        if coded || self.response.spilled {
-                            return EventFlow::Abort;
-                        }
-                        replacement = Some(refusal.targets.iter().filter_map(|t| refusal.event_for(t)).collect());
+                Step::EventEnd { text, end } => {
+                    if body.event != Event::Refused {
+                        out.append(&mut body.held);
+                        out.extend_from_slice(text.get(start..end).unwrap_or_default());
                     }
-                }
-                Step::Endpoint(path) => self.take_endpoint(path),
-                Step::Unreadable => {
-                    self.answer_is_unreadable();
-                    if let Some(refusal) = self.judge_waiting() {
-                        if coded || self.response.spilled {
-                            return EventFlow::Abort;
-                        }
-                        replacement = Some(refusal.targets.iter().filter_map(|t| refusal.event_for(t)).collect());
-                    }
-                }
-                Step::EventEnd(end) if !coded => {
-                    match replacement.take() {
-                        Some(event) => out.extend_from_slice(event.as_bytes()),
-                        None => {
-                            out.append(&mut self.response.held);
-                            out.extend_from_slice(&raw[start..end]);
-                        }
-                    }
-                    self.response.held.clear();
-                    self.response.spilled = false;
+                    body.event = Event::Held;
                     start = end;
                 }
-                Step::EventEnd(_) => {}
+                Step::TextEnd { text } => {
+                    if body.event != Event::Refused {
+                        body.held.extend_from_slice(text.get(start..).unwrap_or_default());
+                        if body.held.len() > window {
+                            out.append(&mut body.held);
+                            body.event = Event::Begun;
+                        }
+                    }
+                    start = 0;
+                }
+                Step::Undecodable => flow = EventFlow::Abort,
+                Step::Message(_) | Step::Unreadable | Step::Endpoint(_) => {
+                    // A refused event may hold more messages; none of them is forwarded, and one answer is enough.
+                    if body.event == Event::Refused {
+                        return;
+                    }
+                    let Some(refusal) = exchange.take_step(&step) else { return };
+                    let body = &mut exchange.response;
+                    // Nothing can be put in the place of what has left.
+                    if body.event == Event::Begun {
+                        flow = EventFlow::Abort;
+                        return;
+                    }
+                    // Its answer goes at once, though the rest of the event may be long in coming.
+                    out.extend(refusal.targets.iter().filter_map(|target| refusal.event_for(target)).flat_map(String::into_bytes));
+                    body.held.clear();
+                    body.event = Event::Refused;
+                }
             }
-        }
-        if coded {
-            out.extend_from_slice(raw);
-            return EventFlow::Continue;
-        }
-        if replacement.is_some() {
-            // The rest of the refused event is still to come; what was held of it is dropped, and
-            // the remainder cannot be told from it: end here.
-            out.extend_from_slice(replacement.unwrap_or_default().as_bytes());
-            return EventFlow::Abort;
-        }
-        self.response.held.extend_from_slice(&raw[start..]);
-        if self.response.held.len() > self.inspector.bounds.window {
-            out.append(&mut self.response.held);
-            self.response.spilled = true;
-        }
-        EventFlow::Continue
+        });
+        flow
     }
 
     /// The answer is over. What is still held of an event stream is appended to `out`.
@@ -356,23 +255,31 @@ impl Exchange {
             }
             self.report(call, None);
         }
+        self.flush_tally();
     }
 
-    /// Reports calls whose answer is long in coming, so that an alert does not wait for it. Calls
-    /// that a rule still judges are kept.
+    /// Reports calls whose answer is long in coming, so that an alert does not wait for it. They stay open: what rules find in the
+    /// answer is reported with the same number ([`Sighting::call`](crate::Sighting)).
     pub fn flush_overdue(&mut self) {
-        let (waiting, mut due): (Vec<Call>, Vec<Call>) =
-            std::mem::take(&mut self.calls).into_iter().partition(|c| c.waits == Waits::ForAnswer);
-        for (number, call) in (self.calls_reported..).zip(&mut due) {
+        for call in std::mem::take(&mut self.calls) {
+            if call.early.is_some() {
+                self.calls.push(call);
+                continue;
+            }
+            let (number, reported) = (self.calls_reported, self.reports.len());
+            let mut now = call.clone();
             // What nobody answers does not wait for an answer.
+            let kept = call.id.is_none() || self.await_answer(number, call.id.clone());
             if call.id.is_some() {
-                call.seen.set(Field::Pending, true);
-                self.await_answer(number, call.id.clone());
+                now.seen.set(Field::Pending, true);
+            }
+            self.report(now, None);
+            let reports = self.reports.get(reported..).unwrap_or_default();
+            let rules = (!reports.is_empty()).then(|| reports.iter().filter_map(|report| report.rule).collect());
+            if kept || call.waits == Waits::ForAnswer {
+                self.calls.push(Call { early: Some(Early { number, rules }), ..call });
             }
         }
-        self.calls = due;
-        self.flush();
-        self.calls = waiting;
     }
 
     /// No answer came: `cause` says why.
@@ -409,17 +316,7 @@ impl Exchange {
         self.enforcement() == Enforcement::Enforce && self.rules.rules().iter().any(|rule| rule.acts().interferes())
     }
 
-    /// A server may answer before the request is over. Where a rule could refuse an answer for what it
-    /// says, the request is judged by what came of it, so that no answer passes unjudged; elsewhere
-    /// the request goes on and is judged as it comes.
-    fn request_over_for_answer(&mut self) {
-        let answers_are_judged = self.rules.rules().iter().any(|r| r.phase == Phase::Response && r.acts().interferes());
-        if answers_are_judged && self.calls.is_empty() && !self.is_refused() {
-            let _ = self.request_end();
-        }
-    }
-
-    fn take_endpoint(&mut self, path: String) {
+    fn take_endpoint(&mut self, path: &str) {
         self.response.session = Some(path.into());
         if let Some(mut call) = self.pop_exchange_call() {
             call.findings.response_signatures.insert(Signature::R2);
@@ -440,8 +337,8 @@ impl Exchange {
         Some(self.calls.remove(index))
     }
 
-    /// One message of the answer. Gives the verdict if it must not pass.
-    pub(crate) fn take_answer(&mut self, message: &Message) -> Option<(Verdict, Target)> {
+    /// One message of the answer, if it must not pass.
+    pub(crate) fn take_answer(&mut self, message: &Message) -> Option<Refused> {
         if message.method.is_some() {
             return self.take_server_message(message);
         }
@@ -450,17 +347,23 @@ impl Exchange {
             _ => None,
         });
         let Some(index) = index else {
-            self.take_late_answer(message);
-            return None;
+            return match self.take_late_answer(message) {
+                Answers::AReportedCall => None,
+                Answers::NothingKnown => self.judge_stray(Some(message)),
+            };
         };
         let mut call = self.calls.remove(index);
+        if let Some(early) = &call.early {
+            let number = early.number;
+            self.answered_late(number, message);
+        }
         read_result(&mut call, message);
         let answer = self.judge_answered(&mut call);
         match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
             Some(verdict) => {
-                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
-                self.calls.push(call);
-                Some((verdict, target))
+                let id = call.id.clone().or_else(|| message.id.clone());
+                let target = Target { id, method: call.method.clone(), kind: Kind::Request };
+                Some(Refused { verdict, target, call })
             }
             None => {
                 let decided = match answer {
@@ -476,14 +379,46 @@ impl Exchange {
         }
     }
 
+    /// An answer to a request that is not known here: of another exchange, on the event stream of the legacy transport or
+    /// on one that was taken up again; not complete yet; or never made. Judged by the rules on what answers say.
+    /// Without a message: one that cannot be read.
+    fn judge_stray(&mut self, message: Option<&Message>) -> Option<Refused> {
+        if !self.judges_strays {
+            return None;
+        }
+        let mut call = Call {
+            seen: self.base.clone(),
+            progress: self.base_progress.clone(),
+            findings: self.base_findings,
+            subject: Subject::Message(message.map_or(Kind::Response, |message| message.kind)),
+            id: message.and_then(|message| message.id.clone()),
+            method: None,
+            waits: Waits::No,
+            action: Action::Allow,
+            deciding: None,
+            early: None,
+        };
+        crate::call::forget_request(&mut call.seen);
+        match message {
+            Some(message) => read_result(&mut call, message),
+            None => unread_answer(&mut call.seen),
+        }
+        let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
+        let _ = interfering(self.judge_answered(&mut call))?;
+        // Rules on the request alone were judged with the request.
+        let verdict = crate::exchange::undecided_by_answer(&self.rules, &call.progress)?;
+        let target = Target { id: call.id.clone(), method: None, kind: Kind::Request };
+        Some(Refused { verdict, target, call })
+    }
+
     /// A request or notification that the server sends to the client (sampling, elicitation …).
-    fn take_server_message(&mut self, message: &Message) -> Option<(Verdict, Target)> {
+    fn take_server_message(&mut self, message: &Message) -> Option<Refused> {
         if message.kind != Kind::Request {
             return None;
         }
         let (mut seen, mut findings): (_, Findings) = (self.base.clone(), self.base_findings);
-        crate::call::describe(&mut seen, &mut findings, message, false);
-        if findings.message != MessageFinding::Mcp {
+        crate::call::describe(&mut seen, &mut findings, message);
+        if findings.message == MessageFinding::None {
             return None;
         }
         let mut progress = self.base_progress.clone();
@@ -504,6 +439,7 @@ impl Exchange {
             waits: Waits::No,
             action,
             deciding,
+            early: None,
         };
         match refused {
             None => {
@@ -513,8 +449,7 @@ impl Exchange {
             // The client is not told: it never learns that it was asked.
             Some(verdict) => {
                 let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Notification };
-                self.calls.push(call);
-                Some((verdict, target))
+                Some(Refused { verdict, target, call })
             }
         }
     }
@@ -522,12 +457,8 @@ impl Exchange {
     /// The answer cannot be read as one thing: no rule may conclude anything from what it lacks, and
     /// one that would interfere refuses it.
     pub(crate) fn answer_is_unreadable(&mut self) {
-        const SAID: [Field; 5] = [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures];
         for call in self.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
-            for field in SAID {
-                call.seen.clear(field);
-                call.seen.set_unreadable(field);
-            }
+            unread_answer(&mut call.seen);
         }
     }
 
@@ -535,31 +466,28 @@ impl Exchange {
     pub(crate) fn judge_waiting(&mut self) -> Option<Refusal> {
         let mut calls = std::mem::take(&mut self.calls);
         let mut refused = None;
-        for call in calls.iter_mut().filter(|call| call.waits == Waits::ForAnswer) {
+        for (index, call) in calls.iter_mut().enumerate().filter(|(_, call)| call.waits == Waits::ForAnswer) {
             call.waits = Waits::No;
             let answer = self.judge_answered(call);
             if let Some(verdict) = interfering(answer) {
-                refused = Some((verdict, Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request }));
+                refused = Some((index, verdict));
                 break;
             }
         }
+        let refused = refused.map(|(index, verdict)| (calls.remove(index), verdict));
         self.calls = calls;
-        let (verdict, target) = refused?;
-        match self.refuse_answer(verdict, target) {
-            Gate::Refuse(refusal) => Some(*refusal),
-            Gate::Stream | Gate::Hold => None,
-        }
+        let (call, verdict) = refused?;
+        let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
+        Some(self.refuse_answer(Refused { verdict, target, call }))
     }
 
-    pub(crate) fn refuse_answer(&mut self, verdict: Verdict, target: Target) -> Gate {
+    pub(crate) fn refuse_answer(&mut self, refused: Refused) -> Refusal {
+        let Refused { verdict, target, mut call } = refused;
         let form = if target.id.is_some() { Form::Single } else { Form::Foreign };
-        let refusal = self.refusal(verdict, vec![target.clone()], form);
-        if let Some(index) = self.calls.iter().position(|c| c.id == target.id) {
-            let mut call = self.calls.remove(index);
-            (call.action, call.deciding) = (verdict.action, verdict.rule);
-            self.report(call, Some(&refusal));
-        }
-        Gate::Refuse(Box::new(refusal))
+        let refusal = self.refusal(verdict, vec![target], form);
+        (call.action, call.deciding) = (verdict.action, verdict.rule);
+        self.report(call, Some(&refusal));
+        refusal
     }
 }
 
@@ -583,17 +511,5 @@ fn read_result(call: &mut Call, message: &Message) {
     }
     if !call.findings.response_signatures.is_empty() {
         seen.set(Field::ResponseSignatures, crate::call::names(call.findings.response_signatures));
-    }
-}
-
-fn content_of(headers: &HeaderMap) -> Content {
-    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return Content::Opaque };
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("text/event-stream") {
-        Content::Events
-    } else if kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json") {
-        Content::Json
-    } else {
-        Content::Opaque
     }
 }

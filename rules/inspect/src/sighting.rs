@@ -38,6 +38,8 @@ pub(crate) enum MessageFinding {
     /// No message, or none of MCP.
     #[default]
     None,
+    /// A message that is probably of MCP: not quite of its form, or told by its method and its path together.
+    Likely,
     /// A message of MCP.
     Mcp,
     /// Resembles JSON-RPC and cannot be read.
@@ -60,6 +62,7 @@ impl Findings {
         let mut raise = |to: Confidence| best = best.max(Some(to));
         for signature in self.signatures.iter().chain(self.response_signatures.iter()) {
             let to = match signature.strength() {
+                Strength::Confirmed if self.message == MessageFinding::Likely && signature.evidence() == "body" => Confidence::Probable,
                 Strength::Confirmed => Confidence::Confirmed,
                 Strength::Probable => Confidence::Probable,
                 Strength::Suspected => Confidence::Suspected,
@@ -74,7 +77,7 @@ impl Findings {
                 raise(Confidence::Confirmed);
                 evidence.insert(Evidence::Body);
             }
-            MessageFinding::Malformed => {
+            MessageFinding::Malformed | MessageFinding::Likely => {
                 raise(Confidence::Probable);
                 evidence.insert(Evidence::Body);
             }
@@ -87,7 +90,7 @@ impl Findings {
 
 fn evidence_of(signature: Signature) -> Evidence {
     match signature {
-        Signature::H1 | Signature::H2 | Signature::H3 => Evidence::Header,
+        Signature::H1 | Signature::H2 | Signature::H3 | Signature::H4 => Evidence::Header,
         Signature::B1 | Signature::B2 | Signature::B3 | Signature::B4 => Evidence::Body,
         Signature::R1 | Signature::R2 | Signature::R3 | Signature::R4 => Evidence::Response,
         Signature::P1 | Signature::P2 | Signature::P3 => Evidence::Path,
@@ -106,7 +109,7 @@ pub(crate) fn sightings(
     let (confidence, evidence) = findings.confidence();
     let mut matched: Vec<(RuleIndex, &Rule)> =
         progress.matched().chain(deciding).filter_map(|index| Some((index, rules.rule(index)?))).collect();
-    let worth_telling = findings.message == MessageFinding::Mcp || confidence >= Some(Confidence::Probable);
+    let worth_telling = confidence >= Some(Confidence::Probable);
     if matched.is_empty() && !worth_telling {
         return Vec::new();
     }

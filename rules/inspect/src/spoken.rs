@@ -3,8 +3,7 @@
 //!
 //! The caller holds each message until it is judged, so there is no gate: a message passes or does not.
 
-use crate::{Exchange, Gate, Refusal, response};
-use gnomon_wire::jsonrpc::Message;
+use crate::{Exchange, Gate, Refusal, answer_body};
 use std::ops::ControlFlow;
 
 impl Exchange {
@@ -14,12 +13,17 @@ impl Exchange {
     /// Why it must not pass. Where it is the server's request, nothing else of the answer is affected.
     pub fn answer_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
         self.response.bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let mut scanner = response::scanner();
-        let mut found: Vec<Message> = Vec::with_capacity(1);
-        let read = pieces.iter().try_for_each(|piece| scanner.feed(piece, &mut found));
-        let refused = found.iter().find_map(|message| self.take_answer(message));
-        if let Some((verdict, target)) = refused {
-            return passes(self.refuse_answer(verdict, target));
+        let mut scanner = answer_body::scanner();
+        let mut refused = None;
+        let read = pieces.iter().try_for_each(|piece| {
+            scanner.feed(piece, &mut |message| {
+                if refused.is_none() {
+                    refused = self.take_answer(message);
+                }
+            })
+        });
+        if let Some(refused) = refused {
+            return Err(Box::new(self.refuse_answer(refused)));
         }
         if read.is_err() {
             self.answer_is_unreadable();

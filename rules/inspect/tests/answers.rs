@@ -48,7 +48,7 @@ fn post_under(rule: &str, overrides: Option<&str>) -> Exchange {
     headers.insert("content-type", "application/json".parse().unwrap());
     let head = Head {
         method: &Method::POST,
-        path: "/mcp",
+        path: "/api",
         query: None,
         version: Version::HTTP_11,
         headers: &headers,
@@ -143,7 +143,8 @@ fn an_answer_in_an_unknown_coding_is_refused() {
 #[test]
 fn an_answer_that_is_no_message_passes() {
     let mut exchange = waiting();
-    assert!(matches!(exchange.response_head(404, &head("text/html", None)), ResponsePlan::Stream));
+    assert!(matches!(exchange.response_head(404, &head("text/html", None)), ResponsePlan::HoldBody));
+    assert!(matches!(exchange.response_bytes(b"<!doctype html>"), Gate::Stream));
 }
 
 /// Whether a rule on the size of a `tools/call` matches a request whose body is this long, and whether its answer passes.

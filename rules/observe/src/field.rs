@@ -119,7 +119,7 @@ fields! {
     RuleLevel "rule.level" Str Response Outcome Stored ALL r#""high""# "Its level: informational, low, medium, high or critical.";
     RulesMatched "gnomon.rules.matched" List Response Outcome Stored ALL r#"["8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d"]"# "All rules that matched, the deciding one first.";
     Would "gnomon.would" Str Response Outcome Stored ALL r#""block""# "What the deciding rule would have done, where verdicts are not carried out: rules in shadow, a scope that only intercepts, or the kill switch.";
-    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "What gnomon says of itself: disarmed, armed; sensor_reduced, sensor_whole.";
+    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "What gnomon says of itself: disarmed, armed; sensor_reduced, sensor_whole; exec_scope_lost.";
     Message "message" Str Response Outcome Stored ALL r#""blocked by gnomon: read_file is not allowed here""# "The line of text that the client was given, or the cause of an error.";
 
     // The JSON-RPC message.
@@ -138,8 +138,8 @@ fields! {
     ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text. Judged, never stored.";
     BodyText "http.request.body.text" Str Message Evidence Transient WEB r#""{\"jsonrpc\":\"2.0\"""# "The first 1,024 bytes of the decoded request body. Judged, never stored.";
     BatchIndex "gnomon.batch.index" Int Message Evidence Stored RPC "0" "The message's place in a JSON-RPC batch, from 0; absent outside a batch.";
-    Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC could not be read as one.";
-    Mismatch "gnomon.mismatch" List Message Evidence Stored WEB r#"["mcp-name"]"# "Headers that contradict what they mirror: mcp-method, mcp-name, mcp-protocol-version, authority, duplicate-header.";
+    Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC, or that its request calls MCP, could not be read; `too_many_messages` where more than 4,096 messages were counted and not judged.";
+    Mismatch "gnomon.mismatch" List Message Evidence Stored WEB r#"["mcp-name"]"# "Headers that contradict what they mirror: mcp-method, mcp-name, mcp-protocol-version, authority, duplicate-header, content-encoding (a message was found beneath the coding that is announced, or in one that is not).";
     Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "What exceeded its bound and was not judged whole.";
     Signatures "gnomon.signatures" List Message Evidence Stored RPC r#"["H1","B3"]"# "Wire signatures of MCP in the request.";
     ResponseSignatures "gnomon.response.signatures" List Response Evidence Stored RPC r#"["R1"]"# "Wire signatures of MCP in the answer.";
@@ -152,7 +152,7 @@ fields! {
 
     // HTTP.
     ServerAddress "server.address" Str Hello Evidence Stored SERVERS r#""mcp.example.com""# "The server's name: SNI, else the name the client asked the proxy for, else the address. Lower case, no port, no trailing dot.";
-    ServerPort "server.port" Int Connect Evidence Stored SERVERS "443" "The server's TCP port.";
+    ServerPort "server.port" Int Hello Evidence Stored SERVERS "443" "The server's TCP port.";
     UrlPath "url.path" Str Head Evidence Stored SERVERS r#""/mcp""# "The URL's path, without the query.";
     UrlFull "url.full" Str Head Evidence Stored SERVERS r#""https://mcp.example.com/mcp""# "The URL without user and query, which may carry secrets.";
     HttpMethod "http.request.method" Str Head Evidence Stored WEB r#""POST""# "The HTTP method.";
@@ -207,12 +207,14 @@ fields! {
     Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Where gnomon stood: flow, proxy, portal, upstream, plaintext, stdio, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
     FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "How a connection that was not read as HTTP ended: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
-    BypassReason "gnomon.bypass.reason" Str Hello Evidence Stored WEB r#""stale_heartbeat""# "Why a connection that its scope sends through the proxy went around it: stale_heartbeat, no_listener, foreign_listener, bound_device, table_full, or not_redirected where the scope's ports leave it out.";
+    Passage "gnomon.passage" Str Message Evidence Stored WEB r#""request_line_odd""# "Why a connection or a message was passed on, or refused, unread; see docs/rules.md.";
+    BypassReason "gnomon.bypass.reason" Str Hello Evidence Stored WEB r#""stale_heartbeat""# "Why a connection that its scope sends through the proxy went around it: stale_heartbeat, no_listener, foreign_listener, bound_device, table_full, exempt for addresses that are never redirected, nobody_listens where nobody was found at a loopback address, or not_redirected where the scope's ports leave it out.";
     ServerId "gnomon.server.id" Str Hello Evidence Stored ALL r#""docs""# "The server by its id in the configuration, where a portal offers it: of several at one host and port the first, but for calls through the portal.";
     PortalId "gnomon.portal.id" Str Connect Evidence Stored RPC r#""main""# "The portal that served it.";
     ToolsHash "gnomon.tools.hash" Str Response Evidence Stored RPC r#""e3b0c442""# "Digest of the server's tool list.";
     DlpFindings "gnomon.dlp.findings" List Response Evidence Stored RPC r#"["aws_access_key"]"# "Names of data patterns found.";
     ExecutionId "gnomon.execution.id" Str Message Evidence Stored RPC r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b13""# "The Code Mode execution that made the call.";
+    Calls "gnomon.calls" Int Response Outcome Stored RPC "118" "How many calls this event stands for: of an exchange's calls beyond 32, those with the same rules, method, tool and outcome are one event, whose other fields are those of the first. Absent for one call.";
     Pending "gnomon.pending" Bool Response Outcome Stored RPC "true" "The answer was long in coming and had not come when this was written; an event of kind `outcome` tells the rest.";
     DurationMs "gnomon.duration_ms" Int Response Outcome Stored RPC "12" "From the request's head to the answer's end, milliseconds.";
     ReplayFile "gnomon.replay.file" Str Connect Outcome Stored ALL r#""monday.har""# "The recording this was replayed from.";

@@ -154,6 +154,15 @@ impl Observation {
         }
     }
 
+    /// How many calls it stands for: [`Field::Calls`], else one.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        match self.get(Field::Calls) {
+            Lookup::Value(value) => value.as_int().and_then(|calls| u64::try_from(calls).ok()).unwrap_or(1),
+            Lookup::Absent | Lookup::Unreadable => 1,
+        }
+    }
+
     /// All values that are present, for keyword searches: fields in table order, then members.
     pub fn values(&self) -> impl Iterator<Item = (FieldRef, &Value)> {
         let fields = Field::all().filter_map(|field| match self.get(field) {

@@ -118,6 +118,9 @@ pub enum DecodeError {
     /// More plaintext than [`DecodeLimits::max_output`].
     #[error("decoded size exceeds the limit")]
     OutputExceeded,
+    /// More gzip members than [`MAX_MEMBERS`].
+    #[error("more gzip members than the limit")]
+    MembersExceeded,
 }
 
 impl DecodeError {
@@ -129,6 +132,7 @@ impl DecodeError {
             Self::TrailingData => "trailing_data",
             Self::RatioExceeded => "ratio_exceeded",
             Self::OutputExceeded => "output_exceeded",
+            Self::MembersExceeded => "members_exceeded",
         }
     }
 }

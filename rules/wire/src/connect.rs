@@ -31,6 +31,9 @@ pub enum Request {
 pub enum Outcome {
     /// What follows is the tunnel.
     Open,
+    /// The tunnel is open if a proxy said so. A server that takes the request for one of its own has answered it, and what follows
+    /// its answer is the next request.
+    OpenOrAnswered,
     /// No tunnel: the status, and how many bytes of a body follow, after which another request may.
     Refused(u16, u64),
     /// No tunnel, or no HTTP; where the answer ends is not known.
@@ -73,7 +76,9 @@ pub fn answer(head: &[u8]) -> Outcome {
     let status = answer.code.unwrap_or(0);
     let named = |name: &'static str| answer.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
     match status {
-        // Length and coding mean nothing here (RFC 9110 section 9.3.6).
+        // Length and coding mean nothing in a proxy's answer (RFC 9110 section 9.3.6), and who has asked a server knows them.
+        200..=299 if named("transfer-encoding").next().is_some() => Outcome::OpenOrAnswered,
+        200..=299 if named("content-length").any(|length| length.value != b"0") => Outcome::OpenOrAnswered,
         200..=299 => Outcome::Open,
         300..=599 if named("transfer-encoding").next().is_none() => {
             let mut lengths = named("content-length").map(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok());
@@ -124,7 +129,9 @@ mod tests {
     fn where_an_answer_ends_is_known_or_said_to_be_unclear() {
         for (head, expected) in [
             ("HTTP/1.1 200 Connection established\r\n\r\n", Outcome::Open),
-            ("HTTP/1.0 200 OK\r\ncontent-length: 7\r\n\r\n", Outcome::Open),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", Outcome::Open),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 7\r\n\r\n", Outcome::OpenOrAnswered),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Outcome::OpenOrAnswered),
             ("HTTP/1.1 407 Who are you\r\ncontent-length: 7\r\n\r\n", Outcome::Refused(407, 7)),
             ("HTTP/1.1 407 x\r\ncontent-length: 7\r\ncontent-length: 8\r\n\r\n", Outcome::Unclear),
             ("HTTP/1.1 403 x\r\ntransfer-encoding: chunked\r\n\r\n", Outcome::Unclear),

@@ -7,17 +7,23 @@
 //! case only, invalid UTF-8, a second document), the body is [`Malformed`] rather than guessed.
 //! Such a fault is reported at the byte that closes the message, not where it stands, so that
 //! [`Scanner::likeness`] can say what kind of message it was: a fault placed before the telling
-//! keys must not make the message look harmless.
+//! keys must not make the message look harmless. UTF-16 and UTF-32, and text that some servers skip
+//! before the value (comments, further byte order marks, `)]}'`), are read past in the same way.
+//!
+//! Messages are lent to a [`Sink`] one at a time and never collected: a body of a million small
+//! objects costs what one of them does.
 
 mod collect;
+mod leading;
 mod message;
 mod places;
 mod rescue;
 mod scanner;
 mod text;
+mod wide;
 
 pub use message::{Id, Kind, Message, Meta, ParamsShape, Presence, ResultFacts, Scalar, Truncation, Version};
-pub use scanner::Scanner;
+pub use scanner::{Scanner, Sink};
 
 /// Most bytes of a key that is looked at; longer keys are cut and match nothing we read.
 pub const MAX_KEY: usize = 256;
@@ -62,9 +68,10 @@ pub enum ArgumentCapture {
 }
 
 /// Whether the body is one message or an array of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Shape {
     /// A JSON object.
+    #[default]
     Single,
     /// A JSON array (JSON-RPC batch; MCP 2025-03-26 only, but servers differ).
     Batch,
@@ -101,6 +108,10 @@ pub enum Malformed {
     /// The first significant byte is neither `{` nor `[`.
     #[error("not a JSON object or array")]
     NotJson,
+    /// An object or array, but after text that strict JSON forbids there and some servers skip: a
+    /// comment, a further byte order mark, another kind of white space, a scalar.
+    #[error("text before the JSON value")]
+    LeadingText,
     /// Not JSON (RFC 8259).
     #[error("JSON syntax error")]
     Syntax,
@@ -138,6 +149,7 @@ impl Malformed {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotJson => "not_json",
+            Self::LeadingText => "leading_text",
             Self::Syntax => "syntax",
             Self::Utf8 => "invalid_utf8",
             Self::Utf16 => "utf16",

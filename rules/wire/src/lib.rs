@@ -21,10 +21,10 @@
 //! use gnomon_wire::jsonrpc::{Limits, Scanner};
 //!
 //! let mut scanner = Scanner::new(Limits::default());
-//! let mut messages = Vec::new();
-//! scanner.feed(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","par"#, &mut messages)?;
-//! scanner.feed(br#"ams":{"n\u0061me":"delete_repo"}}"#, &mut messages)?;
-//! assert_eq!(messages[0].name.as_deref(), Some("delete_repo"));
+//! let mut tools = Vec::new();
+//! scanner.feed(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","par"#, &mut |message| tools.extend(message.name.clone()))?;
+//! scanner.feed(br#"ams":{"n\u0061me":"delete_repo"}}"#, &mut |message| tools.extend(message.name.clone()))?;
+//! assert_eq!(tools, ["delete_repo"]);
 //! # Ok::<(), gnomon_wire::jsonrpc::Malformed>(())
 //! ```
 

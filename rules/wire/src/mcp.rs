@@ -15,7 +15,7 @@ pub use era::{Era, era_of, is_protocol_version};
 pub use header::{HeaderValueError, MismatchSet, decode_header_value, header_mismatch};
 pub use method::is_mcp_method;
 pub use signature::{Signature, SignatureSet, Strength, message_signature, response_signature};
-pub use transport::{Endpoint, challenge_signature, endpoint_event, header_signatures, path_signatures};
+pub use transport::{Endpoint, challenge_signature, endpoint_event, header_signatures, path_says_mcp, path_signatures};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,8 @@ pub enum Program {
     Sendmsg6 = 3,
     /// The end of a tracked connection.
     SockOps = 4,
-    /// A tracked socket is closed; those whose SYN left are filtered, as [`Program::SockOps`] reports them.
+    /// A tracked socket is closed; those whose SYN left and that still have an end to come are filtered, as
+    /// [`Program::SockOps`] reports them.
     Release = 5,
     /// A segment with payload of a tracked connection whose first bytes are not yet known; of a
     /// segment that is reported in several parts, each part counts.
@@ -127,6 +128,10 @@ pub enum Outcome {
     /// The connection was left alone in a scope that redirects, as the proxy does not dial such addresses: link-local,
     /// cloud metadata, multicast, broadcast.
     Exempt,
+    /// The connection to a loopback address was left alone in a scope that redirects, as nobody listens there.
+    Nobody,
+    /// The connection was refused, as the proxy could not connect to that address a moment ago.
+    FailedLately,
     /// The connection went direct instead of to our listener.
     FailOpen(Reason),
     /// The connection was refused instead of going to our listener.
@@ -135,8 +140,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in order.
-    pub const ALL: [Self; 9 + 2 * REASONS] = {
-        let mut all = [Self::Attempted; 9 + 2 * REASONS];
+    pub const ALL: [Self; 11 + 2 * REASONS] = {
+        let mut all = [Self::Attempted; 11 + 2 * REASONS];
         let plain = [
             Self::Attempted,
             Self::Delivered,
@@ -147,6 +152,8 @@ impl Outcome {
             Self::Redirected,
             Self::QuicRefused,
             Self::Exempt,
+            Self::Nobody,
+            Self::FailedLately,
         ];
         let mut at = 0;
         while at < plain.len() {
@@ -175,6 +182,8 @@ impl Outcome {
             Self::Redirected => "redirected",
             Self::QuicRefused => "quic_refused",
             Self::Exempt => "exempt",
+            Self::Nobody => "nobody_listens",
+            Self::FailedLately => "failed_lately",
             Self::FailOpen(_) => "fail_open",
             Self::FailClosed(_) => "fail_closed",
         }
@@ -210,11 +219,13 @@ impl Outcome {
             Self::FailOpen(reason) => 8 + reason as usize,
             Self::FailClosed(reason) => 8 + REASONS + reason as usize,
             Self::Exempt => 8 + 2 * REASONS,
+            Self::Nobody => 9 + 2 * REASONS,
+            Self::FailedLately => 10 + 2 * REASONS,
         }
     }
 }
 
-const _: () = assert!(9 + 2 * REASONS <= TALLY);
+const _: () = assert!(11 + 2 * REASONS <= TALLY);
 
 /// One program's counters on one CPU.
 #[repr(C)]

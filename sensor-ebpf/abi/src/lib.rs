@@ -91,23 +91,43 @@ pub mod flag {
     pub const REDIRECTED: u32 = 1;
     /// A SYN was about to leave. Kernel half only.
     pub const SYN_SENT: u32 = 2;
-    /// The owner was filed for the proxy to ask for. Kernel half only.
-    pub const FILED: u32 = 4;
 }
 
-/// How an owner is found from the proxy's end of a connection.
+/// How an owner is found from the proxy's end of a connection. By both addresses and the program's port alone it would be
+/// taken for another one: a port may be connected to many others at a time, and to the same one after the other. So the
+/// sequence number tells them apart, which the kernel chooses at random (RFC 6528), and the proxy's port is compared.
+/// Addresses are as in [`Address::words`]; mapped ones are turned into IPv4.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerKey {
     /// The namespace's cookie; 0 on kernels whose `getsockopt` programs cannot know it.
     pub netns: u64,
-    /// The address that the connection comes from, as in [`Address::words`]; mapped addresses are
-    /// turned into IPv4.
-    pub words: [u32; 4],
-    /// The port that it comes from.
-    pub port: u32,
+    /// The program's address.
+    pub from: [u32; 4],
+    /// The proxy's address.
+    pub to: [u32; 4],
+    /// The program's port.
+    pub from_port: u16,
     /// [`AF_INET`] or [`AF_INET6`].
-    pub family: u32,
+    pub family: u16,
+    /// The sequence number of the first byte that the program sends.
+    pub first_seq: u32,
+}
+
+/// An address that the proxy could not connect to lately, for whom and from where.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedKey {
+    /// The cookie of the program's network namespace.
+    pub netns: u64,
+    /// The address as in [`Address::words`]; mapped ones are turned into IPv4.
+    pub words: [u32; 4],
+    /// The port.
+    pub port: u16,
+    /// [`AF_INET`] or [`AF_INET6`].
+    pub family: u16,
+    /// The user whose program it was: filters by user may let others through.
+    pub uid: u32,
 }
 
 /// Asserts that a type's fields fill it.
@@ -124,4 +144,5 @@ pub(crate) use filled;
 
 filled!(Address, 24);
 filled!(Owner, 5 * 8 + 4 * 4 + 24 + 8 + 16);
-filled!(PeerKey, 32);
+filled!(PeerKey, 8 + 2 * 16 + 4 + 4);
+filled!(FailedKey, 8 + 16 + 4 + 4);

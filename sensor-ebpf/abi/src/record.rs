@@ -26,6 +26,10 @@ pub mod decision {
     pub const QUIC_REFUSED: u16 = 4;
     /// Let go direct, as the proxy does not dial such addresses.
     pub const EXEMPT: u16 = 5;
+    /// Let go direct to a loopback address where nobody listens, so that it fails as it would without us.
+    pub const NOBODY: u16 = 6;
+    /// Refused, as the proxy could not connect to that address a moment ago.
+    pub const FAILED_LATELY: u16 = 7;
 }
 
 /// Values of [`Close::end`].

@@ -7,14 +7,14 @@
 //! inner cgroups, and on hybrid hosts, where v2 is mounted beside the controllers of v1.
 //!
 //! It does not delegate, limit or freeze, and never touches a cgroup it did not make: what is left
-//! of one whose maker was killed is removed by [`Hierarchy::sweep`], by name and only if empty.
+//! of one whose maker was killed is found by [`Hierarchy::left_behind`], by name, and removed only if empty.
 
 mod mount;
 mod pattern;
 mod scope;
 mod walk;
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,11 +24,16 @@ use serde::Serialize;
 
 pub use mount::Layout;
 pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES};
-pub use scope::{Removal, Scope};
-pub use walk::{MAX_CGROUPS, MAX_DEPTH};
+pub use scope::{MAX_NOTE, Maker, Note, Removal, Scope};
+pub use walk::{LeftBehind, MAX_CGROUPS, MAX_DEPTH, MAX_LEFT};
 
 use crate::identity::{Held, errno, is_gone};
 use crate::place::{MAX_CGROUP_PATH, Place};
+
+/// Most bytes that are read of `cgroup.events`: a few short lines.
+const MAX_EVENTS: u64 = 4096;
+/// Most bytes that are read of `cgroup.procs`: a number of up to seven digits for each process.
+const MAX_PROCS: u64 = 1 << 20;
 
 /// The number by which the kernel knows a cgroup: what `bpf_get_current_cgroup_id` returns.
 ///
@@ -184,6 +189,36 @@ impl Cgroup {
     /// Its directory: what programs are attached to.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// Whether a process is in it, or in one below it (`cgroup.events`, cgroups(7)).
+    ///
+    /// # Errors
+    /// It is gone, or is the top of the hierarchy, of which the kernel does not say.
+    pub fn is_populated(&self) -> Result<bool, CgroupError> {
+        let text = self.read("cgroup.events", MAX_EVENTS)?;
+        Ok(text.lines().any(|line| line == "populated 1"))
+    }
+
+    /// The processes in it and in those below it, by their numbers in this pid namespace; no more than `most` of them. What cannot
+    /// be read is left out.
+    pub fn processes(&self, most: usize) -> Vec<u32> {
+        let mut found = Vec::new();
+        walk::below(self, &mut |cgroup| {
+            let text = cgroup.read("cgroup.procs", MAX_PROCS).unwrap_or_default();
+            found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0).take(most - found.len()));
+            found.len() < most
+        });
+        found
+    }
+
+    fn read(&self, name: &str, most: u64) -> Result<String, CgroupError> {
+        let failed = |error: io::Error| CgroupError::new("reading", format!("{}/{name}", self.path), error);
+        let file = rustix::fs::openat(self.directory(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let mut text = String::new();
+        std::fs::File::from(file).take(most).read_to_string(&mut text).map_err(failed)?;
+        Ok(text)
     }
 
     /// Makes a cgroup of our own below this one.

@@ -42,6 +42,15 @@ use crate::place::Place;
 
 pub(crate) use held::{Held, errno, is_gone};
 
+/// When the process with this number was created.
+///
+/// # Errors
+/// There is none, or none but one that only waits to be reaped.
+pub(crate) fn started(pid: u32) -> std::io::Result<BootTime> {
+    let stat = stat::Stat::read(&Held::open(pid)?)?;
+    if stat.is_dead() { Err(std::io::ErrorKind::NotFound.into()) } else { Ok(stat.started_at) }
+}
+
 /// A moment, in nanoseconds of CLOCK_BOOTTIME: since boot, suspension included. This is the clock of
 /// `bpf_ktime_get_boot_ns` and of field 22 of `/proc/PID/stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]

@@ -9,10 +9,13 @@
 //! bundle serves all variables, so a certificate that was named for one runtime counts for all of
 //! that program's; a caller that minds makes a bundle for each file in [`already_named`].
 //!
-//! Java is not reached by any variable: see [`BEYOND_VARIABLES`].
+//! Java reads no PEM: it is given a store of its own by [`java_options`]. Where a program is not started by us, see
+//! [`BEYOND_VARIABLES`].
 
 mod bundle;
+mod java;
 mod variables;
 
 pub use bundle::{Bundle, MAX_BUNDLE, SYSTEM_BUNDLES, TrustError, merge, read_certificates, system_bundle};
+pub use java::{JAVA_OPTIONS, java_options, java_store};
 pub use variables::{BEYOND_VARIABLES, Beyond, CA_VARIABLES, CaVariable, Named, already_named, proxy_variables, variables};

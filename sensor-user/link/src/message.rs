@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
 pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, Standing};
 pub use sensor::{
-    COST, COST_KERNEL, COST_PROCESS, Count, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic, Refusal, ScopeChange,
-    ScopeSettings, ToProxy, ToSensor, UNASKED,
+    Adoption, COST, COST_KERNEL, COST_PROCESS, Count, EXEC_SCOPES, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic,
+    Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
 };
 
 /// What this build speaks.
-pub const VERSION: Version = Version { major: 1, minor: 2 };
+pub const VERSION: Version = Version { major: 1, minor: 3 };
 
 /// The version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

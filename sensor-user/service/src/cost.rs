@@ -145,7 +145,7 @@ fn own_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
-fn is_over(ending: &OwnedFd, wait: Duration) -> bool {
+pub(crate) fn is_over(ending: &OwnedFd, wait: Duration) -> bool {
     let wait = Timespec::try_from(wait).ok();
     let mut fds = [PollFd::new(ending, PollFlags::IN)];
     poll(&mut fds, wait.as_ref()).is_ok() && !fds[0].revents().is_empty()

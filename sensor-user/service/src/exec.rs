@@ -3,6 +3,7 @@
 //! Who asks is read off the socket, never out of the message. The one who asks is moved by us and gets no descriptor to
 //! move itself with: with one, any process could be moved (see [`gnomon_link::ToExec::Joined`]).
 
+pub(crate) mod adopt;
 mod bundle;
 mod client;
 mod join;
@@ -16,10 +17,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
-use gnomon_host::cgroup::Hierarchy;
+use gnomon_host::cgroup::{Cgroup, Hierarchy};
 use gnomon_host::identity::BootTime;
 use gnomon_link::{Access, GnomonEnd, Listener, SensorEnd};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -28,6 +30,7 @@ use crate::kernel::Kernel;
 use crate::namespaces::Namespaces;
 use crate::pulse::Pulse;
 use crate::{ExecOptions, ServiceError, os};
+use adopt::Adopted;
 use join::Desk;
 use places::Places;
 
@@ -73,6 +76,13 @@ impl Door {
     }
 }
 
+impl Door {
+    /// Where programs join.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.options.socket
+    }
+}
+
 fn check(folder: &Path) -> Result<(), DoorError> {
     let failed = |error| DoorError::Folder(folder.display().to_string(), error);
     match DirBuilder::new().mode(0o755).create(folder) {
@@ -84,17 +94,28 @@ fn check(folder: &Path) -> Result<(), DoorError> {
     if ours && found.mode() & 0o022 == 0 { Ok(()) } else { Err(DoorError::Open(folder.display().to_string())) }
 }
 
-/// Starts to serve, until `ending` hangs up.
+/// Starts to serve, until `ending` hangs up. What was `adopted` is taken up when `listens` says that the proxy has asked for
+/// listeners.
 pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     door: Door,
     around: Around<'env>,
     ending: OwnedFd,
+    (adopted, listens): (Vec<Adopted>, Receiver<()>),
 ) -> Result<(), ServiceError> {
     let ending = Arc::new(ending);
     let reaper = reaper::start(threads, around.kernel, ending.clone())?;
     let places = Places::new(door.options.scopes_per_user);
     let desk = Arc::new(Desk::new(door.options.clone(), around, reaper));
+    if !adopted.is_empty() {
+        let (desk, places) = (desk.clone(), places.clone());
+        let body = move || {
+            if listens.recv().is_ok() {
+                desk.take_up(adopted, &places);
+            }
+        };
+        Builder::new().name("exec-adopt".to_owned()).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;
+    }
     let body = move || accept(threads, &door.listener, &desk, &places, &ending);
     Builder::new().name("exec".to_owned()).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;
     Ok(())
@@ -152,4 +173,10 @@ fn linger(refused: &mut VecDeque<GnomonEnd>, channel: GnomonEnd) {
         refused.pop_front();
     }
     refused.push_back(channel);
+}
+
+/// The numbers of a cgroup and of those above it, innermost first, as far as they are within reach.
+fn lineage<'a>(hierarchy: &'a Hierarchy, cgroup: &'a Cgroup) -> impl Iterator<Item = u64> + 'a {
+    let paths = std::iter::successors(Some(cgroup.path()), |path| Some(path.rsplit_once('/')?.0).filter(|above| !above.is_empty()));
+    paths.filter_map(|path| Some(hierarchy.at(path).ok()?.id().0))
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
-use gnomon_sensor::{CgroupId, Execs, Feature, HandedOver, Loader, Options, Outcome, Program, Scope, Sensor, Status};
+use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Options, Outcome, Program, Sensor, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{CPU_BOUND, Taken};
-use crate::scopes::{Teeth, Wanted};
+use crate::scopes::{Asked, Teeth, Wanted};
 use crate::{ServiceError, translate};
 
 /// What one thread at a time may touch.
@@ -194,19 +194,19 @@ impl Kernel {
         self.with(|sensor| sensor.set_explicit_port(port))
     }
 
-    /// Sets the scope of a cgroup of our making.
-    pub(crate) fn set_scope(&self, cgroup: u64, scope: Scope) -> Result<(), KernelError> {
-        self.with_scopes(|sensor, wanted| wanted.set(sensor, cgroup, scope))
+    /// As [`Sensor::refuse_for`].
+    pub(crate) fn refuse_for(&self, failed: Failed, time: Duration) -> Result<(), KernelError> {
+        self.with(|sensor| sensor.refuse_for(failed, time))
     }
 
-    /// Forgets the scope of a cgroup.
-    pub(crate) fn forget_scope(&self, cgroup: u64) -> Result<(), KernelError> {
-        self.with_scopes(|sensor, wanted| wanted.forget(sensor, cgroup))
+    /// As [`Wanted::take_in`].
+    pub(crate) fn take_in(&self, asked: Asked, lineage: Vec<u64>) -> Result<(), KernelError> {
+        self.with_scopes(|sensor, wanted| wanted.take_in(sensor, asked, lineage))
     }
 
-    /// As [`Wanted::governing`].
-    pub(crate) fn governing(&self, lineage: impl IntoIterator<Item = u64>) -> Option<Scope> {
-        self.lock().as_ref().and_then(|held| held.wanted.governing(lineage))
+    /// As [`Wanted::let_out`].
+    pub(crate) fn let_out(&self, cgroup: u64) -> Result<(), KernelError> {
+        self.with_scopes(|sensor, wanted| wanted.let_out(sensor, cgroup))
     }
 
     /// How many scopes send connections to the proxy at this moment.
@@ -224,8 +224,11 @@ impl Kernel {
         match change {
             // The connections that the proxy makes would come back to it.
             ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if *cgroup == self.about.own_cgroup => Err(ChangeError::Own),
-            ScopeChange::Set { cgroup, settings } => Ok(self.set_scope(*cgroup, translate::scope(settings)?)?),
-            ScopeChange::Remove { cgroup } => Ok(self.forget_scope(*cgroup)?),
+            ScopeChange::Set { cgroup, settings } => {
+                let scope = translate::scope(settings)?;
+                Ok(self.with_scopes(|sensor, wanted| wanted.set(sensor, *cgroup, scope))?)
+            }
+            ScopeChange::Remove { cgroup } => Ok(self.with_scopes(|sensor, wanted| wanted.forget(sensor, *cgroup))?),
             ScopeChange::Default { settings } => {
                 let scope = translate::scope(settings)?;
                 Ok(self.with_scopes(|sensor, wanted| wanted.set_default(sensor, scope))?)

@@ -20,9 +20,9 @@
 //! | `exec` | the socket of `gnomon exec` |
 //! | `standing` | the socket of a sensor that is a service of its own |
 //!
-//! What it deliberately does not do: restart the proxy, remember anything across restarts, or pin anything. The trade-off:
-//! when this process ends, however it ends, the kernel detaches everything and traffic goes its own way at once; what
-//! happens until a new one has attached is not seen.
+//! What it deliberately does not do: restart the proxy, or pin anything. The trade-off: when this process ends, however it
+//! ends, the kernel detaches everything and traffic goes its own way at once; what happens until a new one has attached is not
+//! seen. What it remembers across restarts is what runs under `gnomon exec`, by notes on the cgroups themselves.
 
 #![warn(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -44,7 +44,8 @@ mod translate;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use gnomon_host::cgroup::{CgroupError, Hierarchy};
@@ -61,6 +62,8 @@ use requests::Requests;
 
 /// Longest that one message may take to be sent: a proxy that reads nothing for that long loses the answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a network namespace may stay alive by listeners of ours alone.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// What the sensor process is told.
 #[derive(Clone, Debug)]
@@ -206,12 +209,6 @@ pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> 
 pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
     let hierarchy = Hierarchy::find()?;
     let cgroup = options.cgroup.clone().unwrap_or_else(|| hierarchy.mount().to_owned());
-    // What a killed predecessor left. It hinders nobody if this fails.
-    match hierarchy.sweep() {
-        Ok(0) => {}
-        Ok(count) => tracing::info!("removed {count} empty cgroups of earlier runs"),
-        Err(error) => tracing::warn!("cgroups of earlier runs were not looked for: {error}"),
-    }
     let door = options.exec.as_ref().and_then(|exec| match exec::Door::open(exec) {
         Ok(door) => Some(door),
         Err(error) => {
@@ -219,13 +216,24 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             None
         }
     });
+    // Before anybody is served, and before capabilities are given up: the notes on cgroups are for some of them only.
+    let top = hierarchy.top()?;
+    let below = cgroup.strip_prefix(hierarchy.mount()).unwrap_or(Path::new(""));
+    let below = format!("{}/{}", top.path().trim_end_matches('/'), below.display());
+    let left = exec::adopt::take_over(&hierarchy, &below, &kernel, door.as_ref().map(exec::Door::socket));
     privilege::keep_only(if door.is_some() { CAPABILITIES.union(NEEDED_FOR_EXEC) } else { CAPABILITIES })?;
 
     if let Readable::Stop = wait(link.as_fd(), stop, options.alive)? {
         return Ok(Ended::Asked);
     }
     match link.welcome(kernel.features(), kernel.ring()?.as_fd(), options.ring_bytes, kernel.heartbeat()?.as_fd(), PATIENCE) {
-        Ok(version) => tracing::debug!("the proxy speaks {version}"),
+        Ok(version) => {
+            tracing::debug!("the proxy speaks {version}");
+            // Others do not know the message.
+            let told = if version.minor >= 3 { left.told } else { Vec::new() };
+            // One that does not read has the log.
+            let _ = told.iter().try_for_each(|told| link.send(told, &[], PATIENCE));
+        }
         Err(gnomon_link::Error::Closed) => return Ok(Ended::ProxyGone),
         Err(error) => return Err(error.into()),
     }
@@ -234,9 +242,11 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     let pulse = pulse::Pulse::map(&kernel.heartbeat()?).map_err(os("map the heartbeat"))?;
     // Closed when the loop below ends, which wakes all threads that wait for it.
     let (ending, over) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(os("make a pipe"))?;
+    let (tell, listens) = channel();
     std::thread::scope(|threads| {
         let over = over;
         disarming::start(threads, &kernel, options, &cgroup, ending.try_clone().map_err(os("watch for the end"))?)?;
+        sweep(threads, &namespaces, ending.try_clone().map_err(os("watch for the end"))?)?;
         cost::start(threads, &kernel, link, &cgroup, options.cost, ending.try_clone().map_err(os("watch for the end"))?)?;
         if let Some(door) = door {
             exec::start(
@@ -244,10 +254,11 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
                 door,
                 exec::Around { kernel: &kernel, link, namespaces: &namespaces, hierarchy: &hierarchy, pulse: &pulse },
                 ending,
+                (left.adopted, listens),
             )?;
         }
         let questions = identities::start(threads, link, execs)?;
-        let mut requests = Requests::new(link, &kernel, &namespaces, questions);
+        let mut requests = Requests::new(link, &kernel, &namespaces, questions, tell);
         let ended = loop {
             match wait(link.as_fd(), stop, options.alive) {
                 Ok(Readable::Stop) => break Ok(Ended::Asked),
@@ -265,6 +276,21 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
         drop(over);
         ended
     })
+}
+
+/// Looks now and then for network namespaces that nobody is in any more, until `ending` hangs up.
+fn sweep<'scope, 'env>(
+    threads: &'scope std::thread::Scope<'scope, 'env>,
+    namespaces: &'env namespaces::Namespaces,
+    ending: std::os::fd::OwnedFd,
+) -> Result<(), ServiceError> {
+    let body = move || {
+        while !cost::is_over(&ending, SWEEP) {
+            namespaces.sweep();
+        }
+    };
+    std::thread::Builder::new().name("namespaces".to_owned()).spawn_scoped(threads, body).map_err(os("start a thread"))?;
+    Ok(())
 }
 
 pub(crate) enum Readable {

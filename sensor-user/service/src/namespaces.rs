@@ -3,9 +3,11 @@
 //!
 //! They are kept here as well, for a proxy that asks when they were handed over unasked already. A listener keeps its
 //! namespace alive, so those that were opened for programs of `gnomon exec` are closed when the last scope that was
-//! joined from there has ended; at most [`MOST`] namespaces are served at a time. A program that enters a namespace later
-//! than it joined, and that no scope is left in, goes its own way there, which is counted as `no_listener`.
+//! joined from there has ended, and those that were opened because a redirected program connected from there once no process
+//! is left in it; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that nobody joined
+//! from goes its own way, which is counted as `no_listener`, and has listeners opened there.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -13,8 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gnomon_link::{Families, Family, SensorEnd, ToProxy, UNASKED};
-use gnomon_sensor::listen::{self, Listeners};
-use rustix::fs::fstat;
+use gnomon_sensor::listen::{self, Listeners, User};
+use rustix::fs::{fstat, stat};
 use rustix::net::{AddressFamily, Shutdown, shutdown};
 
 use crate::PATIENCE;
@@ -22,6 +24,8 @@ use crate::kernel::{Kernel, KernelError};
 
 /// Most namespaces that are served.
 pub(crate) const MOST: usize = 256;
+/// Most of them that nobody joined from: anybody can make namespaces.
+const MOST_VISITED: usize = 192;
 
 /// Why there are no listeners.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +114,11 @@ impl Namespace {
         let found = fstat(&file).map_err(|error| ListenError::Os { action: "look at a network namespace", source: error.into() })?;
         Ok(Self { file, id: (found.st_dev, found.st_ino) })
     }
+
+    /// Whether it is the same one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 /// How long listeners stay.
@@ -117,8 +126,21 @@ impl Namespace {
 enum Stay {
     /// The proxy asked for them.
     ForGood,
-    /// For so many scopes.
-    Leased(usize),
+    /// For so many scopes, and for whoever else is there.
+    While { scopes: usize, visited: Visited },
+}
+
+/// Whether a redirected program connected from there that no scope of `gnomon exec` is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Visited {
+    Yes,
+    No,
+}
+
+/// What [`Namespaces::visit`] found.
+enum Found {
+    There,
+    New(Arc<Opened>),
 }
 
 /// Whether the proxy accepts from a namespace's listeners.
@@ -184,42 +206,82 @@ impl Namespaces {
             let mut table = self.table();
             match table.served.iter_mut().find(|served| served.id == namespace.id) {
                 Some(served) => {
-                    if let Stay::Leased(scopes) = &mut served.stay {
+                    if let Stay::While { scopes, .. } = &mut served.stay {
                         *scopes += 1;
                     }
                     None
                 }
                 None => {
                     let opened = table.open(kernel, namespace)?;
-                    table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::Leased(1)))?;
+                    table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::While { scopes: 1, visited: Visited::No }))?;
                     Some(opened)
                 }
             }
         };
         let lease = Lease { namespaces: self, id: namespace.id };
         if let Some(opened) = new {
-            let (cookie, port, families) = (opened.cookie, opened.port, opened.families());
-            let message = ToProxy::Listeners { token: UNASKED, netns_cookie: cookie, port, families };
-            link.send(&message, &opened.descriptors(), PATIENCE)?;
+            hand_over(link, &opened)?;
         }
         Ok(lease)
+    }
+
+    /// Listeners for programs that connected from a namespace where nobody listens, as the proxy tells: handed to it, and
+    /// kept until [`sweep`](Self::sweep) finds nobody there.
+    pub(crate) fn visit(&self, kernel: &Kernel, link: &SensorEnd, pid: u32, cookie: u64) -> Result<(), LeaseError> {
+        let namespace = Namespace::of(pid)?;
+        match self.found(kernel, &namespace, cookie)? {
+            Found::There => Ok(()),
+            Found::New(opened) => Ok(hand_over(link, &opened)?),
+        }
+    }
+
+    fn found(&self, kernel: &Kernel, namespace: &Namespace, cookie: u64) -> Result<Found, ListenError> {
+        let mut table = self.table();
+        if let Some(served) = table.served.iter_mut().find(|served| served.id == namespace.id) {
+            if let Stay::While { visited, .. } = &mut served.stay {
+                *visited = Visited::Yes;
+            }
+            return Ok(Found::There);
+        }
+        let is_visited = |served: &&Served| matches!(served.stay, Stay::While { visited: Visited::Yes, .. });
+        if table.served.iter().filter(is_visited).count() >= MOST_VISITED {
+            return Err(ListenError::Full);
+        }
+        let opened = table.open(kernel, namespace)?;
+        if opened.cookie != namespace.id.1 && opened.cookie != cookie {
+            return Err(ListenError::Other);
+        }
+        table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::While { scopes: 0, visited: Visited::Yes }))?;
+        Ok(Found::New(opened))
+    }
+
+    /// Closes the listeners of namespaces that nobody is in any more and that no scope was joined from.
+    pub(crate) fn sweep(&self) {
+        let is_visited = |served: &Served| matches!(served.stay, Stay::While { visited: Visited::Yes, .. });
+        let visited: Vec<(u64, u64)> = self.table().served.iter().filter(|served| is_visited(served)).map(|served| served.id).collect();
+        if visited.is_empty() {
+            return;
+        }
+        let inhabited = inhabited();
+        for id in visited.into_iter().filter(|id| !inhabited.contains(id)) {
+            let mut table = self.table();
+            if let Some(place) = table.served.iter().position(|served| served.id == id) {
+                if let Some(Stay::While { visited, .. }) = table.served.get_mut(place).map(|served| &mut served.stay) {
+                    *visited = Visited::No;
+                }
+                table.leave(place);
+            }
+        }
     }
 
     /// A scope is over.
     fn release(&self, id: (u64, u64)) {
         let mut table = self.table();
         let Some(place) = table.served.iter().position(|served| served.id == id) else { return };
-        let Some(served) = table.served.get_mut(place) else { return };
-        match &mut served.stay {
-            Stay::ForGood => {}
-            Stay::Leased(scopes) if *scopes > 1 => *scopes -= 1,
-            Stay::Leased(_) => {
-                // The proxy has them as well, so closing is not enough: this ends the listening itself (tcp(7)), which the
-                // proxy takes as the end. Before the place is free, as the next one may open the same port there.
-                served.opened.end();
-                table.served.swap_remove(place);
-            }
+        if let Some(Stay::While { scopes, .. }) = table.served.get_mut(place).map(|served| &mut served.stay) {
+            *scopes = scopes.saturating_sub(1);
         }
+        table.leave(place);
     }
 
     /// The proxy accepts from the listeners of this namespace.
@@ -231,15 +293,18 @@ impl Namespaces {
     }
 
     /// Opens a socket to connect with in a namespace that has listeners of ours, and only there: what was not redirected
-    /// need not go on.
-    pub(crate) fn socket_in(&self, cookie: u64, family: Family) -> Result<OwnedFd, ListenError> {
-        let found = self.table().served.iter().find(|served| served.opened.cookie == cookie).map(|served| served.file.try_clone());
-        let file = found.ok_or(ListenError::Gone)?.map_err(|source| ListenError::Os { action: "enter a network namespace", source })?;
+    /// need not go on. 0 is our own, where programs ask the proxy themselves.
+    pub(crate) fn socket_in(&self, cookie: u64, family: Family, user: Option<User>) -> Result<OwnedFd, ListenError> {
         let family = match family {
             Family::V4 => AddressFamily::INET,
             Family::V6 => AddressFamily::INET6,
         };
-        Ok(listen::socket_in(file.as_fd(), family)?)
+        if cookie == 0 {
+            return Ok(listen::socket_in(None, family, user)?);
+        }
+        let found = self.table().served.iter().find(|served| served.opened.cookie == cookie).map(|served| served.file.try_clone());
+        let file = found.ok_or(ListenError::Gone)?.map_err(|source| ListenError::Os { action: "enter a network namespace", source })?;
+        Ok(listen::socket_in(Some(file.as_fd()), family, user)?)
     }
 
     /// Waits until the proxy accepts from a namespace's listeners. Whether it does.
@@ -258,7 +323,32 @@ impl Namespaces {
 #[derive(Debug)]
 pub(crate) struct Silent;
 
+fn hand_over(link: &SensorEnd, opened: &Opened) -> Result<(), gnomon_link::Error> {
+    let (cookie, port, families) = (opened.cookie, opened.port, opened.families());
+    let message = ToProxy::Listeners { token: UNASKED, netns_cookie: cookie, port, families };
+    link.send(&message, &opened.descriptors(), PATIENCE)
+}
+
+/// The network namespaces that processes are in.
+fn inhabited() -> HashSet<(u64, u64)> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbered = processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    numbered.filter_map(|entry| stat(entry.path().join("ns/net")).ok()).map(|found| (found.st_dev, found.st_ino)).collect()
+}
+
 impl Table {
+    /// Closes what nothing keeps any more.
+    fn leave(&mut self, place: usize) {
+        if let Some(served) = self.served.get(place)
+            && served.stay == (Stay::While { scopes: 0, visited: Visited::No })
+        {
+            // The proxy has them as well, so closing is not enough: this ends the listening itself (tcp(7)), which the
+            // proxy takes as the end. Before the place is free, as the next one may open the same port there.
+            served.opened.end();
+            self.served.swap_remove(place);
+        }
+    }
+
     fn open(&self, kernel: &Kernel, namespace: &Namespace) -> Result<Arc<Opened>, ListenError> {
         if self.served.len() >= MOST {
             return Err(ListenError::Full);

@@ -10,13 +10,16 @@ use crate::{ServiceError, os};
 
 /// What is needed once everything is attached: to change and read maps (`BPF`; `PERFMON` too, as some kernels ask for it
 /// where programs read them), to mark listeners (`NET_ADMIN`), to read what belongs to others below `/proc`
-/// (`DAC_READ_SEARCH`, `SYS_PTRACE`), and to enter network namespaces (`SYS_ADMIN`). Found by trying one after the other.
+/// (`DAC_READ_SEARCH`, `SYS_PTRACE`), to enter network namespaces (`SYS_ADMIN`), and to open sockets as the user on whose
+/// behalf the proxy connects (`SETUID`, `SETGID`). Found by trying one after the other.
 pub const CAPABILITIES: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::PERFMON)
     .union(CapabilitySet::NET_ADMIN)
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::SYS_PTRACE)
-    .union(CapabilitySet::SYS_ADMIN);
+    .union(CapabilitySet::SYS_ADMIN)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID);
 
 /// What `gnomon exec` needs in addition: a cgroup that was delegated to a user is that user's folder, and a scope is made
 /// in it.

@@ -1,29 +1,43 @@
 //! What the proxy asks for: one request, one answer.
 
 use std::os::fd::AsFd as _;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
 use gnomon_host::identity::{BootTime, Generation};
-use gnomon_link::{Error, Name, Refusal, SensorEnd, ToProxy, ToSensor};
+use gnomon_link::{Error, Family, Name, Refusal, SensorEnd, ToProxy, ToSensor};
+use gnomon_sensor::{Failed, listen::User};
 
 use crate::PATIENCE;
 use crate::identities::Question;
 use crate::kernel::{ChangeError, Kernel};
-use crate::namespaces::{ListenError, Namespaces};
+use crate::namespaces::{LeaseError, ListenError, Namespaces};
+
+/// How long an address that the proxy could not connect to is refused, at most.
+const FAILED_FOR: Duration = Duration::from_secs(30);
 
 pub(crate) struct Requests<'a> {
     link: &'a SensorEnd,
     kernel: &'a Kernel,
     namespaces: &'a Namespaces,
     questions: SyncSender<Question>,
+    /// Told when the proxy has listeners of its own, for whoever waits for that.
+    listens: Option<Sender<()>>,
     /// Messages that were none.
     bad: u64,
+    /// Network namespaces that could not be served.
+    unserved: u64,
 }
 
 impl<'a> Requests<'a> {
-    pub(crate) fn new(link: &'a SensorEnd, kernel: &'a Kernel, namespaces: &'a Namespaces, questions: SyncSender<Question>) -> Self {
-        Self { link, kernel, namespaces, questions, bad: 0 }
+    pub(crate) fn new(
+        link: &'a SensorEnd,
+        kernel: &'a Kernel,
+        namespaces: &'a Namespaces,
+        questions: SyncSender<Question>,
+        listens: Sender<()>,
+    ) -> Self {
+        Self { link, kernel, namespaces, questions, listens: Some(listens), bad: 0, unserved: 0 }
     }
 
     /// Takes one request that is there, and answers it.
@@ -46,7 +60,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn answer(&self, request: ToSensor) -> Result<(), Error> {
+    fn answer(&mut self, request: ToSensor) -> Result<(), Error> {
         match request {
             ToSensor::Hello { .. } => {
                 tracing::warn!("the proxy said hello twice");
@@ -75,10 +89,34 @@ impl<'a> Requests<'a> {
                     self.refuse(token, why, &error)
                 }
             },
-            ToSensor::OpenSocket { token, netns_cookie, family } => match self.namespaces.socket_in(netns_cookie, family) {
-                Ok(socket) => self.link.send(&ToProxy::Socket { token, family }, &[socket.as_fd()], PATIENCE).or_else(lost),
-                Err(error) => self.refuse(token, refusal(&error), &error),
-            },
+            ToSensor::OpenSocket { token, netns_cookie, family } => self.open_socket(token, netns_cookie, family, None),
+            ToSensor::OpenSocketAs { token, netns_cookie, family, uid, gid } => {
+                self.open_socket(token, netns_cookie, family, Some(User { uid, gid }))
+            }
+            ToSensor::ListenWhere { netns_cookie, pid } => {
+                match self.namespaces.visit(self.kernel, self.link, pid, netns_cookie) {
+                    Ok(()) | Err(LeaseError::Listen(ListenError::Gone | ListenError::Other)) => {}
+                    Err(LeaseError::Link(error)) => return lost(error),
+                    Err(LeaseError::Listen(error)) => {
+                        self.unserved += 1;
+                        // Anybody can make namespaces; the log is not for them to fill.
+                        if self.unserved.is_power_of_two() {
+                            tracing::warn!(
+                                "{} times connections from a network namespace were not redirected; the last: {error}",
+                                self.unserved
+                            );
+                        }
+                    }
+                }
+                Ok(())
+            }
+            ToSensor::Failed { token, netns_cookie, address, uid, seconds } => {
+                let time = Duration::from_secs(seconds.into()).min(FAILED_FOR);
+                match self.kernel.refuse_for(Failed { netns: netns_cookie, address, uid }, time) {
+                    Ok(()) => self.send(&ToProxy::Done { token }),
+                    Err(error) => self.refuse(token, Refusal::Failed, &error),
+                }
+            }
             ToSensor::ExplicitPort { port } => {
                 if let Err(error) = self.kernel.set_explicit_port(port) {
                     tracing::warn!("the owners of all connections are filed, as the proxy's port was not taken: {error}");
@@ -93,11 +131,21 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn listen(&self, token: u64, netns_cookie: u64, pid: u32) -> Result<(), Error> {
+    fn open_socket(&self, token: u64, netns_cookie: u64, family: Family, user: Option<User>) -> Result<(), Error> {
+        match self.namespaces.socket_in(netns_cookie, family, user) {
+            Ok(socket) => self.link.send(&ToProxy::Socket { token, family }, &[socket.as_fd()], PATIENCE).or_else(lost),
+            Err(error) => self.refuse(token, refusal(&error), &error),
+        }
+    }
+
+    fn listen(&mut self, token: u64, netns_cookie: u64, pid: u32) -> Result<(), Error> {
         match self.namespaces.listen_in(self.kernel, pid, netns_cookie) {
             Ok(opened) => {
                 let message = ToProxy::Listeners { token, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
-                self.link.send(&message, &opened.descriptors(), PATIENCE).or_else(lost)
+                let sent = self.link.send(&message, &opened.descriptors(), PATIENCE).or_else(lost);
+                // Nobody may wait for it.
+                let _ = self.listens.take().map(|listens| listens.send(()));
+                sent
             }
             Err(error) => self.refuse(token, refusal(&error), &error),
         }

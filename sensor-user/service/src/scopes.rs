@@ -1,14 +1,17 @@
 //! The scopes that are wanted, and what of them holds: all while gnomon is armed, and nothing that redirects or refuses
 //! while it is not.
 //!
+//! There are those of the configuration, which the proxy sets, and those of `gnomon exec`, which are kept here. Neither takes
+//! anything away from the other: `gnomon exec` sends everything to the proxy, or changes nothing; it leads out of no scope
+//! that it is called in; and where the configuration refuses what cannot be redirected, so does a scope of `gnomon exec` in it.
+//!
 //! The kernel half knows only what holds, so that disarming needs no program of it to be asked anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gnomon_sensor::{CgroupId, Error, Mode, Scope, Sensor};
-
-/// Scopes of ours are told from the proxy's by the highest bit of their number.
-pub(crate) const OURS: u32 = 1 << 31;
+use gnomon_link::EXEC_SCOPES;
+use gnomon_sensor::{CgroupId, Error, Fail, Mode, Ports, Quic, Redirect, Scope, Sensor};
+use serde::{Deserialize, Serialize};
 
 /// Whether scopes may do more than observe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,29 +20,78 @@ pub(crate) enum Teeth {
     Drawn,
 }
 
+/// What `gnomon exec` was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Asked {
+    /// Everything goes to the proxy.
+    Redirect,
+    /// What holds where it was called. Said to the kernel half as well, since that searches only so many levels of cgroups.
+    Nothing,
+}
+
+/// A scope of `gnomon exec`.
+#[derive(Debug)]
+struct Exec {
+    asked: Asked,
+    id: u32,
+    /// The numbers of its cgroup and of those above it, innermost first. A cgroup is never moved (cgroups(7)).
+    lineage: Vec<u64>,
+}
+
 /// What is wanted.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     teeth: Teeth,
     default: Scope,
-    scopes: BTreeMap<u64, Scope>,
+    configured: BTreeMap<u64, Scope>,
+    execs: BTreeMap<u64, Exec>,
+    /// How many scopes of `gnomon exec` there were so far.
+    numbered: u32,
 }
 
 impl Wanted {
     /// Nothing but to observe.
     pub(crate) fn new() -> Self {
-        Self { teeth: Teeth::In, default: Scope { id: 0, mode: Mode::Observe }, scopes: BTreeMap::new() }
+        let default = Scope { id: 0, mode: Mode::Observe };
+        Self { teeth: Teeth::In, default, configured: BTreeMap::new(), execs: BTreeMap::new(), numbered: 0 }
     }
 
+    /// Sets a scope of the configuration.
     pub(crate) fn set(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
-        sensor.scopes()?.set(CgroupId(cgroup), self.holds(scope))?;
-        self.scopes.insert(cgroup, scope);
-        Ok(())
+        let before = self.configured.insert(cgroup, scope);
+        let done = self.settle(sensor, cgroup);
+        if done.is_err() {
+            match before {
+                Some(before) => self.configured.insert(cgroup, before),
+                None => self.configured.remove(&cgroup),
+            };
+        }
+        done
     }
 
+    /// Forgets a scope of the configuration.
     pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
-        self.scopes.remove(&cgroup);
-        sensor.scopes()?.remove(CgroupId(cgroup))
+        self.configured.remove(&cgroup);
+        self.settle(sensor, cgroup)
+    }
+
+    /// Takes in a scope of `gnomon exec`, given by the numbers of its cgroup and of those above it, innermost first.
+    pub(crate) fn take_in(&mut self, sensor: &mut Sensor, asked: Asked, lineage: Vec<u64>) -> Result<(), Error> {
+        let Some(cgroup) = lineage.first().copied() else { return Ok(()) };
+        self.numbered = self.numbered.wrapping_add(1);
+        self.execs.insert(cgroup, Exec { asked, id: EXEC_SCOPES | self.numbered, lineage });
+        let done = self.settle(sensor, cgroup);
+        if done.is_err() {
+            self.execs.remove(&cgroup);
+        }
+        done
+    }
+
+    /// Nothing runs in this scope of `gnomon exec` any more.
+    pub(crate) fn let_out(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+        self.execs.remove(&cgroup);
+        self.settle(sensor, cgroup)
     }
 
     pub(crate) fn set_default(&mut self, sensor: &mut Sensor, scope: Scope) -> Result<(), Error> {
@@ -54,23 +106,53 @@ impl Wanted {
         let default = self.holds(self.default);
         let mut scopes = sensor.scopes()?;
         let mut done = scopes.set_default(default);
-        for (cgroup, scope) in &self.scopes {
-            done = done.and(scopes.set(CgroupId(*cgroup), self.holds(*scope)));
+        for (cgroup, scope) in self.all() {
+            done = done.and(scopes.set(CgroupId(cgroup), self.holds(scope)));
         }
         done
     }
 
-    /// The redirecting scope that the proxy wants for a cgroup, given by the numbers of it and of those above it, innermost first:
-    /// what the configuration says of a program, whatever scopes of ours it is in.
-    pub(crate) fn governing(&self, lineage: impl IntoIterator<Item = u64>) -> Option<Scope> {
-        let theirs = |cgroup| self.scopes.get(&cgroup).copied().filter(|scope| scope.id & OURS == 0);
-        lineage.into_iter().find_map(theirs).filter(|scope| matches!(scope.mode, Mode::Redirect(_)))
-    }
-
     /// How many of them redirect at this moment.
     pub(crate) fn redirecting(&self) -> usize {
-        let redirects = |scope: &&Scope| matches!(self.holds(**scope).mode, Mode::Redirect(_));
-        self.scopes.values().chain([&self.default]).filter(redirects).count()
+        let redirects = |scope: &Scope| matches!(self.holds(*scope).mode, Mode::Redirect(_));
+        self.all().map(|(_, scope)| scope).chain([self.default]).filter(redirects).count()
+    }
+
+    /// Tells the kernel half what is wanted of a cgroup, and of what in it depends on that.
+    fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+        let mut scopes = sensor.scopes()?;
+        let within = self.execs.iter().filter(|(_, exec)| exec.lineage.contains(&cgroup)).map(|(cgroup, _)| *cgroup);
+        within.chain([cgroup]).collect::<BTreeSet<u64>>().into_iter().try_for_each(|cgroup| match self.of(cgroup) {
+            Some(scope) => scopes.set(CgroupId(cgroup), self.holds(scope)),
+            None => scopes.remove(CgroupId(cgroup)),
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = (u64, Scope)> {
+        let cgroups: BTreeSet<u64> = self.configured.keys().chain(self.execs.keys()).copied().collect();
+        cgroups.into_iter().filter_map(|cgroup| Some((cgroup, self.of(cgroup)?)))
+    }
+
+    /// The scope of a cgroup itself; `None` leaves it to the one above.
+    fn of(&self, cgroup: u64) -> Option<Scope> {
+        let Some(exec) = self.execs.get(&cgroup) else { return self.configured.get(&cgroup).copied() };
+        match exec.asked {
+            Asked::Redirect => Some(self.redirects(exec)),
+            Asked::Nothing => exec.lineage.iter().find_map(|above| match self.execs.get(above) {
+                Some(outer) if outer.asked == Asked::Redirect => Some(self.redirects(outer)),
+                _ => self.configured.get(above).copied(),
+            }),
+        }
+    }
+
+    /// As it reads everything, a scope of `gnomon exec` wins over one of the configuration, which says on what becomes of
+    /// connections that cannot be redirected.
+    fn redirects(&self, exec: &Exec) -> Scope {
+        let fail = match exec.lineage.iter().find_map(|above| self.configured.get(above)).map(|scope| scope.mode) {
+            Some(Mode::Redirect(governing)) => governing.fail,
+            Some(Mode::Observe | Mode::Off) | None => Fail::Open,
+        };
+        Scope { id: exec.id, mode: Mode::Redirect(Redirect { ports: Ports::All, quic: Quic::Refuse, fail }) }
     }
 
     fn holds(&self, scope: Scope) -> Scope {
@@ -85,16 +167,59 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnomon_sensor::{Fail, Ports, Quic, Redirect};
+
+    fn redirect(fail: Fail) -> Mode {
+        Mode::Redirect(Redirect { ports: Ports::All, quic: Quic::Refuse, fail })
+    }
 
     #[test]
     fn without_teeth_nothing_redirects_or_refuses_and_opting_out_stays() {
-        let redirect = Mode::Redirect(Redirect { ports: Ports::All, quic: Quic::Refuse, fail: Fail::Closed });
         let scope = |mode| Scope { id: 7, mode };
         let mut wanted = Wanted::new();
-        assert_eq!(wanted.holds(scope(redirect)), scope(redirect));
+        assert_eq!(wanted.holds(scope(redirect(Fail::Closed))), scope(redirect(Fail::Closed)));
         wanted.teeth = Teeth::Drawn;
-        assert_eq!(wanted.holds(scope(redirect)), Scope { id: 0, mode: Mode::Observe });
+        assert_eq!(wanted.holds(scope(redirect(Fail::Closed))), Scope { id: 0, mode: Mode::Observe });
         assert_eq!(wanted.holds(scope(Mode::Off)), scope(Mode::Off));
+    }
+
+    fn wanted(execs: &[(Asked, &[u64])]) -> Wanted {
+        let mut wanted = Wanted::new();
+        for (number, (asked, lineage)) in (1..).zip(execs) {
+            wanted.execs.insert(lineage[0], Exec { asked: *asked, id: EXEC_SCOPES | number, lineage: lineage.to_vec() });
+        }
+        wanted
+    }
+
+    #[test]
+    fn a_scope_of_exec_reads_everything_and_fails_as_the_configured_one_around_it_says_whichever_came_first() {
+        let mut wanted = wanted(&[(Asked::Redirect, &[3, 2, 1])]);
+        assert_eq!(wanted.of(3), Some(Scope { id: EXEC_SCOPES | 1, mode: redirect(Fail::Open) }));
+        wanted.configured.insert(1, Scope { id: 9, mode: redirect(Fail::Closed) });
+        assert_eq!(wanted.of(3).unwrap().mode, redirect(Fail::Closed));
+        // The nearest one says it.
+        wanted.configured.insert(2, Scope { id: 8, mode: Mode::Observe });
+        assert_eq!(wanted.of(3).unwrap().mode, redirect(Fail::Open));
+        // Also one of the very same cgroup, which takes nothing away.
+        wanted.configured.insert(3, Scope { id: 7, mode: redirect(Fail::Closed) });
+        assert_eq!(wanted.of(3).unwrap().mode, redirect(Fail::Closed));
+        assert_eq!(wanted.redirecting(), 2);
+        wanted.execs.clear();
+        assert_eq!(wanted.of(3).unwrap().id, 7);
+        assert_eq!(wanted.of(4), None);
+    }
+
+    #[test]
+    fn asking_for_nothing_leads_out_of_neither_a_configured_scope_nor_one_of_exec() {
+        let mut wanted = wanted(&[(Asked::Nothing, &[5, 4, 3, 2, 1]), (Asked::Nothing, &[4, 3, 2, 1]), (Asked::Nothing, &[12, 11, 1])]);
+        assert_eq!((wanted.of(5), wanted.of(12)), (None, None), "there is nothing to lead out of");
+        wanted.configured.insert(2, Scope { id: 9, mode: redirect(Fail::Closed) });
+        assert_eq!(wanted.of(5), wanted.of(2));
+        assert_eq!(wanted.of(12), None, "it is in another cgroup");
+        wanted.execs.insert(3, Exec { asked: Asked::Redirect, id: EXEC_SCOPES | 9, lineage: vec![3, 2, 1] });
+        assert_eq!(wanted.of(5), wanted.of(3));
+        assert_eq!(wanted.of(4), Some(Scope { id: EXEC_SCOPES | 9, mode: redirect(Fail::Closed) }));
+        // Where the configuration names an inner cgroup, that is the nearest.
+        wanted.configured.insert(4, Scope { id: 10, mode: Mode::Off });
+        assert_eq!(wanted.of(5), wanted.configured.get(&4).copied());
     }
 }

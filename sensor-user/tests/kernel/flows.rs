@@ -2,9 +2,9 @@
 
 use std::net::TcpListener;
 
-use gnomon_sensor::{End, Outcome, Program};
+use gnomon_sensor::{End, Fail, Outcome, Program, Reason};
 
-use crate::support::{Client, Stage, Upstream, needs, until};
+use crate::support::{Client, Proxy, Stage, Upstream, foreign, needs, redirect, until};
 
 #[test]
 fn a_flow_ends_with_how_much_it_carried() {
@@ -60,6 +60,44 @@ fn a_connect_without_a_route_ends_too_so_that_the_table_does_not_fill() {
     assert!(stage.closes().iter().all(|close| close.end == End::Unsent && close.local.is_none()));
     let counters = stage.sensor.counters().unwrap();
     assert_eq!(counters.get(Program::Connect4, Outcome::TableFull), 0);
+}
+
+#[test]
+fn a_program_of_others_that_calls_off_reports_leaves_nothing_behind() {
+    if !needs("flow-foreign") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    // A table that three thousand flows would fill ten times over, and twice over those that a scope above sees.
+    let mut stage = Stage::new("flow-foreign", proxy.port, |options| options.flows = 256);
+    // After ours, and so with the last word.
+    let _foreign = foreign::attach(&stage.cgroup);
+    let mut client = Client::start(&stage.client_cgroup());
+    let _beating = stage.beating();
+    stage.scope(redirect(Fail::Closed));
+    let answer = client.ask(&format!("many 3000 {}", upstream.at));
+    let counters = stage.sensor.counters().unwrap();
+    // A machine that stands still for a second refuses what comes before its next beat.
+    let stale = counters.get(Program::Connect4, Outcome::FailClosed(Reason::StaleHeartbeat));
+    assert!(stale < 1000 && answer.contains(&format!("proxy={} ", 3000 - stale)), "{answer}, {stale} between beats");
+    assert_eq!(counters.get(Program::Connect4, Outcome::TableFull), 0);
+    assert!([Program::Connect4, Program::SockOps, Program::Release].iter().all(|program| counters.unaccounted(*program) == 0));
+}
+
+#[test]
+fn a_program_of_others_that_comes_before_ours_does_not_hide_how_a_flow_ended() {
+    if !needs("flow-foreign-before") {
+        return;
+    }
+    let upstream = Upstream::start("127.0.0.2:0");
+    let mut stage = Stage::new("flow-foreign-before", 0, |_| {});
+    // Programs of a cgroup below run first.
+    let _foreign = foreign::attach(&stage.client_cgroup());
+    let mut client = Client::start(&stage.client_cgroup());
+    client.ask(&format!("tcp {}", upstream.at));
+    client.ask("close");
+    until("the end of the flow", || stage.closes().len() == 1);
+    assert!((9..=10).contains(&stage.closes()[0].received));
 }
 
 #[test]

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
+use gnomon_sensor::listen::{self, User};
 use gnomon_sensor::{Decision, Fail, Reason};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, connect};
 
-use crate::support::{Client, Proxy, Stage, needs, redirect};
+use crate::support::{Client, Proxy, Stage, needs, redirect, skip};
 
 #[test]
 fn a_program_in_another_namespace_is_redirected_once_we_listen_there() {
@@ -53,18 +56,53 @@ fn the_same_port_in_two_namespaces_has_two_owners() {
         let mut client = Client::start(&stage.client_cgroup());
         let netns = File::open(client.ask("unshare")).unwrap();
         let proxy = Proxy::start_in(Some(netns.as_fd()), here.port);
-        clients.push((client, proxy));
+        let upstream = client.ask("serve 127.0.0.2:0 upstream");
+        clients.push((client, proxy, upstream));
     }
     // Fresh namespaces hand out ports in an order of their own; among many some are the same.
-    for (client, _) in &mut clients {
+    for (client, _, upstream) in &mut clients {
         for _ in 0..20 {
             stage.heartbeat.beat();
-            assert!(client.ask("many 10 127.0.0.2:9").contains("proxy=10 "));
+            assert!(client.ask(&format!("many 10 {upstream}")).contains("proxy=10 "));
         }
     }
-    for (client, proxy) in &clients {
+    for (client, proxy, _) in &clients {
         let came = proxy.came();
         assert_eq!(came.len(), 200);
         assert!(came.iter().all(|(_, owner, _)| owner.as_ref().is_some_and(|owner| owner.pid == client.pid())));
     }
+}
+
+#[test]
+fn what_the_host_refuses_a_user_it_refuses_the_users_socket() {
+    if !needs("user-rules") {
+        return;
+    }
+    let stage = Stage::new("user-rules", 0, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    let place = client.ask("unshare");
+    let server: SocketAddr = client.ask("serve 127.0.0.2:0 upstream").parse().unwrap();
+    // The first rule of all finds addresses of this host; it is put behind the one that refuses.
+    for rule in ["add pref 1000 lookup local", "add pref 100 uidrange 54321-54321 prohibit", "del pref 0"] {
+        let mut enter = std::process::Command::new("nsenter");
+        let done = enter.arg(format!("--net={place}")).args(["ip", "rule"]).args(rule.split(' ')).output();
+        if !done.as_ref().is_ok_and(|done| done.status.success()) {
+            return skip("user-rules", "no nsenter, or no ip that knows rules by user (iproute2)");
+        }
+    }
+    let netns = File::open(place).unwrap();
+    let reaches = |user| {
+        let socket = listen::socket_in(Some(netns.as_fd()), AddressFamily::INET, user).unwrap();
+        match connect(&socket, &server) {
+            Ok(()) | Err(Errno::INPROGRESS) => true,
+            Err(Errno::ACCESS) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let as_user = |uid| Some(User { uid, gid: 100 });
+    assert_eq!([None, as_user(54320), as_user(54321), as_user(0)].map(reaches), [true, true, false, true]);
+    // What filters go by is whose the file is; what this process may do is as before.
+    let here = listen::socket_in(None, AddressFamily::INET, as_user(54321)).unwrap();
+    assert_eq!(rustix::fs::fstat(&here).unwrap().st_uid, 54321);
+    assert!(rustix::process::geteuid().is_root());
 }

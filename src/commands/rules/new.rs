@@ -3,7 +3,7 @@
 use super::Chosen;
 use crate::{
     complaint::Complaint,
-    scaffold::{self, Exception, NARROW},
+    scaffold::{self, Exception, NARROW, Named},
     stored,
 };
 use anyhow::Result;
@@ -27,11 +27,15 @@ impl New {
         let event = stored::event(&self.chosen.state().ledger()?, &self.from)?;
         let text = if self.exception {
             let fields: Vec<String> = NARROW.iter().filter(|field| event.contains_key(**field)).map(|field| (*field).to_owned()).collect();
-            let rules = matched(&event)?;
+            // What its author takes into it as well is a line to uncomment.
+            let (id, others) = matched(&event)?;
+            let title = stored::text(&event, "rule.name");
+            let stay: Vec<Named> = others.into_iter().map(|id| Named { id, title: None }).collect();
             if fields.is_empty() {
                 return Err(Complaint::usage("the event names neither user, server nor tool, so nothing narrow can be excepted").into());
             }
-            Exception { event: &event, fields: &fields, rules: &rules, owner: None, reason: None, until: None }.text()
+            Exception { event: &event, fields: &fields, rules: &[Named { id, title }], stay: &stay, owner: None, reason: None, until: None }
+                .text()
         } else {
             scaffold::rule(&event)
         };
@@ -39,15 +43,14 @@ impl New {
     }
 }
 
-/// The rules that matched an event.
+/// The rule that decided on an event, and the others that matched.
 ///
 /// # Errors
 /// None did.
-pub fn matched(event: &stored::Event) -> Result<Vec<String>, Complaint> {
-    let list = stored::text(event, "gnomon.rules.matched").or_else(|| stored::text(event, "rule.id"));
-    let rules: Vec<String> = list.iter().flat_map(|list| list.split(',')).map(str::to_owned).filter(|id| !id.is_empty()).collect();
-    if rules.is_empty() {
-        return Err(Complaint::usage("no rule matched this event, so there is nothing to except it from"));
-    }
-    Ok(rules)
+pub fn matched(event: &stored::Event) -> Result<(String, Vec<String>), Complaint> {
+    let decided = stored::text(event, "rule.id").filter(|id| !id.is_empty());
+    let decided = decided.ok_or_else(|| Complaint::usage("no rule matched this event, so there is nothing to except it from"))?;
+    let list = stored::text(event, "gnomon.rules.matched").unwrap_or_default();
+    let others = list.split(',').filter(|id| !id.is_empty() && *id != decided).map(str::to_owned).collect();
+    Ok((decided, others))
 }

@@ -99,6 +99,18 @@ fn a_sensor_that_takes_too_much_fires_with_the_event_that_says_how_much() {
 }
 
 #[test]
+fn programs_that_could_not_be_taken_over_fire_with_the_event_that_says_which() {
+    let name = "programs_that_could_not_be_taken_over_fire_with_the_event_that_says_which";
+    let Some((watched, sensor)) = sensing(name, feature(HELLO, FeatureState::Ok, "")) else { return };
+    let prometheus = Prometheus::watching(&watched);
+    sensor.lost("/user.slice/gnomon-exec-7-0", "a newer gnomon made their scope");
+    let alert = prometheus.fires("GnomonExecScopeLost");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("programs in /user.slice/gnomon-exec-7-0 go around the proxy"), "{printed}");
+    assert_eq!(prometheus.names(), ["GnomonExecScopeLost"]);
+}
+
+#[test]
 fn records_that_the_kernel_half_dropped_fire_and_say_where() {
     let name = "records_that_the_kernel_half_dropped_fire_and_say_where";
     let Some((watched, sensor)) = sensing(name, feature(HELLO, FeatureState::Ok, "")) else { return };

@@ -12,6 +12,12 @@ fn done(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
+/// The value of a metric without labels.
+fn value(exposed: &str, metric: &str) -> f64 {
+    let line = exposed.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {metric} in {exposed}"))
+}
+
 /// A file system that is mounted, and unmounted with the test.
 struct Disk(PathBuf);
 
@@ -92,8 +98,14 @@ fn a_ledger_that_waits_for_its_disk_fires_and_the_command_shows_which() {
     watched.call("before", "");
     prometheus.fires("GnomonShadowMcpCall");
     let frozen = Frozen::freeze(&disk);
-    // The queue holds 8192.
-    (0..5000).for_each(|_| watched.call("waits", ""));
+    // How many the writer took before it began to wait is a matter of when it was woken.
+    let waiting = |metric: &str| value(&watched.scrape(), metric);
+    let more_than_half = || waiting("gnomon_ledger_queue_events") * 2.0 > waiting("gnomon_ledger_queue_capacity_events");
+    let filled = (0..200).any(|_| {
+        (0..100).for_each(|_| watched.call("waits", ""));
+        more_than_half()
+    });
+    assert!(filled, "{}", watched.log());
     let alert = prometheus.fires("GnomonLedgerBacklog");
     let printed = watched.printed(&alert);
     assert!(disk.shown(&printed).contains('%'), "{printed}");

@@ -1,6 +1,7 @@
 //! One event, one alert, one command that shows it.
 
-use super::prometheus::{Prometheus, Watched, has, home};
+use super::prometheus::{Alertmanager, Prometheus, Watched, has, home};
+use crate::sensor_stage::until;
 use gnomon_ledger::{Event, Ledger, LedgerOptions, Recorded};
 use gnomon_observe::{Field, Observation};
 use std::{
@@ -39,6 +40,39 @@ fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
 }
 
 #[test]
+fn three_servers_within_two_minutes_are_three_notifications_although_the_first_is_used_on() {
+    let name = "three_servers_within_two_minutes_are_three_notifications_although_the_first_is_used_on";
+    if !has(name, &["prometheus", "prometheus-alertmanager"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let alertmanager = Alertmanager::start();
+    let prometheus = Prometheus::watching_for(&watched, &alertmanager);
+    let servers = ["127.0.0.2", "127.0.0.3", "127.0.0.4"];
+    for (before, server) in servers.iter().enumerate() {
+        watched.call_at(&format!("{server}:1"), "read_file");
+        let told = |name| alertmanager.told(name).len();
+        until("a notification for this server", || {
+            (told("GnomonShadowMcpCall") > before && told("GnomonFirstSeenServer") > before).then_some(())
+        });
+        watched.call_at("127.0.0.2:1", "read_file");
+    }
+    let distinct = |name: &str, label: &str| {
+        let mut found: Vec<_> = alertmanager.told(name).iter().map(|alert| alert["labels"][label].to_string()).collect();
+        found.dedup();
+        found
+    };
+    let newest = distinct("GnomonShadowMcpCall", "newest");
+    assert!(newest.len() == 3 && newest.is_sorted(), "{newest:?}");
+    assert_eq!(distinct("GnomonFirstSeenServer", "servers"), ["\"1\"", "\"2\"", "\"3\""]);
+    // The last one's command shows all that came since the first.
+    let last = alertmanager.told("GnomonShadowMcpCall").pop().unwrap();
+    let printed = watched.printed(&last);
+    assert!(servers.iter().all(|server| printed.contains(server)), "{printed}");
+    assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonShadowMcpCall"]);
+}
+
+#[test]
 fn a_contradiction_between_header_and_body_fires_with_its_own_event() {
     if !has("a_contradiction_between_header_and_body_fires_with_its_own_event", &["prometheus"]) {
         return;
@@ -70,6 +104,20 @@ fn the_first_call_of_a_scanner_fires_with_its_own_event() {
     assert!(printed.lines().count() == 1 && printed.contains("write_file"), "{printed}");
     assert!(printed.contains("MCP by a security scanner"), "{printed}");
     prometheus.fires("GnomonShadowMcpCall");
+}
+
+#[test]
+fn what_a_server_may_have_read_and_no_rule_refused_fires_with_its_own_event() {
+    if !has("what_a_server_may_have_read_and_no_rule_refused_fires_with_its_own_event", &["prometheus"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    watched.tunnel("127.0.0.2:1", "POST /mcp HTTP/1.2\r\nHost: 127.0.0.2:1\r\n\r\n");
+    let alert = prometheus.fires("GnomonPassedUnread");
+    assert_eq!(alert["labels"]["reason"], "request_line_odd");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("127.0.0.2"), "{printed}");
 }
 
 /// A rule of an administrator.

@@ -7,5 +7,5 @@ mod files;
 mod firing;
 mod going_around;
 mod played;
-mod prometheus;
+pub mod prometheus;
 mod queries;

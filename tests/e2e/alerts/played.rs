@@ -2,7 +2,8 @@
 
 use crate::support::DEADLINE;
 use gnomon_link::{
-    Access, Count, Feature, FeatureState, Label, List, Listener, Name, Program, Refusal, SensorEnd, ToProxy, ToSensor, UNASKED,
+    Access, Adoption, Count, Feature, FeatureState, Label, List, Listener, Long, Name, Program, Refusal, SensorEnd, ToProxy, ToSensor,
+    UNASKED,
 };
 use std::{
     fs::File,
@@ -61,6 +62,12 @@ impl Played {
     pub fn counts(&self, program: &str, outcome: &str, count: u64) {
         let counts = List::cut([Count { outcome: Label::cut(outcome), count }]);
         *self.counted.lock().unwrap() = vec![Program { name: Label::cut(program), counts }];
+    }
+
+    /// Says that it found programs of `gnomon exec` that it could not take over.
+    pub fn lost(&self, cgroup: &str, why: &str) {
+        let adoption = Adoption::Lost(Name::cut(why));
+        self.end.send(&ToProxy::ExecScope { cgroup: Long::cut(cgroup), adoption }, &[], DEADLINE).unwrap();
     }
 
     /// Says what became of a feature, without having been asked.

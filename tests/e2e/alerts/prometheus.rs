@@ -1,28 +1,21 @@
 //! A gnomon, and a Prometheus that watches it with the rules that ship.
 
 use crate::sensor_stage::{kill, until};
+pub use gnomon_testkit::has;
 use serde_json::Value;
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
 };
 use tempfile::TempDir;
 
 /// What ships for Prometheus.
 pub fn deployed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus")
-}
-
-/// Whether these programs are there; says so if not.
-pub fn has(test: &str, programs: &[&str]) -> bool {
-    let missing = programs.iter().find(|program| Command::new(program).arg("--version").output().is_err());
-    if let Some(missing) = missing {
-        crate::sensor_stage::skip(test, &format!("{missing} is not installed"));
-    }
-    missing.is_none()
 }
 
 /// A process that ends with the test.
@@ -39,7 +32,7 @@ impl Drop for Running {
 pub struct Watched {
     pub dir: TempDir,
     pub gnomon: Running,
-    proxy: SocketAddr,
+    pub proxy: SocketAddr,
     metrics: SocketAddr,
 }
 
@@ -69,6 +62,11 @@ impl Watched {
         watched
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.gnomon.0.id()
+    }
+
     /// What it said.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
@@ -80,14 +78,34 @@ impl Watched {
         self.post("/mcp", &format!("{headers}Content-Type: application/json\r\n"), &body);
     }
 
+    /// Calls a tool of another server that is not there.
+    pub fn call_at(&self, server: &str, tool: &str) {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
+        self.post_at(server, "/mcp", "Content-Type: application/json\r\n", &body);
+    }
+
     /// Posts something else to it.
     pub fn post(&self, path: &str, headers: &str, body: &str) {
-        let head = format!("POST http://127.0.0.2:1{path} HTTP/1.1\r\nHost: 127.0.0.2:1\r\nConnection: close\r\n");
+        self.post_at("127.0.0.2:1", path, headers, body);
+    }
+
+    fn post_at(&self, server: &str, path: &str, headers: &str, body: &str) {
+        let head = format!("POST http://{server}{path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");
         let mut stream = TcpStream::connect(self.proxy).unwrap();
         write!(stream, "{head}{headers}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    }
+
+    /// Says this in a tunnel to there, and waits for its end.
+    pub fn tunnel(&self, to: &str, said: &str) {
+        let mut stream = TcpStream::connect(self.proxy).unwrap();
+        write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n{said}").unwrap();
+        let mut answer = Vec::new();
+        // It may end in a reset, which is an end too.
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     }
 
     pub fn scrape(&self) -> String {
@@ -126,7 +144,16 @@ impl Prometheus {
 
     /// The same of whatever has these metrics.
     pub fn watching_at(metrics: SocketAddr) -> Self {
-        let prometheus = Self::scraping(Some(metrics));
+        Self::telling(metrics, None)
+    }
+
+    /// The same, which tells an Alertmanager.
+    pub fn watching_for(watched: &Watched, alertmanager: &Alertmanager) -> Self {
+        Self::telling(watched.metrics, Some(alertmanager.address))
+    }
+
+    fn telling(metrics: SocketAddr, alertmanager: Option<SocketAddr>) -> Self {
+        let prometheus = Self::scraping(Some(metrics), alertmanager);
         until("the first scrape", || {
             let seen = prometheus.ask("/api/v1/query?query=gnomon_detections_total");
             (!seen["data"]["result"].as_array()?.is_empty()).then_some(())
@@ -138,18 +165,20 @@ impl Prometheus {
 
     /// One that has only the rules.
     pub fn alone() -> Self {
-        Self::scraping(None)
+        Self::scraping(None, None)
     }
 
-    fn scraping(target: Option<SocketAddr>) -> Self {
+    fn scraping(target: Option<SocketAddr>, alertmanager: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let rules = fs::read_to_string(deployed().join("gnomon.rules.yml")).unwrap();
         // The rules as they are, but that a test cannot wait for minutes.
         let rules = ["1m", "2m", "5m"].iter().fold(rules, |rules, wait| rules.replace(&format!("for: {wait}\n"), "for: 2s\n"));
         fs::write(dir.path().join("gnomon.rules.yml"), rules).unwrap();
-        let targets = target.map_or_else(|| "[]".to_owned(), |target| format!("['{target}']"));
+        let list = |address: Option<SocketAddr>| address.map_or_else(|| "[]".to_owned(), |address| format!("['{address}']"));
+        let (targets, alertmanagers) = (list(target), list(alertmanager));
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [gnomon.rules.yml]\n\
+             alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: {alertmanagers} }}] }}] }}\n\
              scrape_configs: [{{ job_name: gnomon, static_configs: [{{ targets: {targets} }}] }}]\n"
         );
         fs::write(dir.path().join("prometheus.yml"), config).unwrap();
@@ -204,6 +233,69 @@ impl Prometheus {
         names.sort();
         names
     }
+}
+
+/// An Alertmanager with the routes that ship, but that a test cannot wait as long; and what it notifies of.
+pub struct Alertmanager {
+    _running: Running,
+    address: SocketAddr,
+    _dir: TempDir,
+    notified: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Alertmanager {
+    pub fn start() -> Self {
+        let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let routes = fs::read_to_string(deployed().join("alertmanager.example.yml")).unwrap();
+        let routes = routes.replace("127.0.0.1:5001", &receiver.local_addr().unwrap().to_string());
+        let routes = ["10s", "15s"].iter().fold(routes, |routes, wait| routes.replace(&format!(": {wait}\n"), ": 1s\n"));
+        fs::write(dir.path().join("routes.yml"), routes).unwrap();
+        let address = free_port();
+        let mut command = Command::new("prometheus-alertmanager");
+        command.arg(format!("--config.file={}", dir.path().join("routes.yml").display()));
+        command.arg(format!("--storage.path={}", dir.path().join("data").display()));
+        command.arg(format!("--web.listen-address={address}")).arg("--cluster.listen-address=");
+        let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let notified: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let heard = notified.clone();
+        std::thread::spawn(move || {
+            for stream in receiver.incoming().flatten() {
+                if let Some(notification) = hear(stream) {
+                    heard.lock().unwrap().push(notification);
+                }
+            }
+        });
+        until("Alertmanager to be ready", || get(address, "/-/ready").filter(|body| body.contains("OK")));
+        Self { _running: running, address, _dir: dir, notified }
+    }
+
+    /// The alerts of this name that were told of while they fired, one for each notification and alert, in order.
+    pub fn told(&self, name: &str) -> Vec<Value> {
+        let notified = self.notified.lock().unwrap();
+        let alerts = notified.iter().flat_map(|notification| notification["alerts"].as_array().cloned().unwrap_or_default());
+        alerts.filter(|alert| alert["status"] == "firing" && alert["labels"]["alertname"] == name).collect()
+    }
+}
+
+/// A notification, which is answered.
+fn hear(mut stream: TcpStream) -> Option<Value> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        match line.trim().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok()?,
+            Some(_) => {}
+            None if line.trim().is_empty() => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
+    serde_json::from_slice(&body).ok()
 }
 
 /// What an alert says to run.

@@ -1,62 +1,37 @@
 //! A portal beside the sensor and the proxy, as `gnomon run` serves it: it knows which program calls, and a server that it offers is
 //! not called around it unnoticed.
 
+mod hostile;
 mod sdk;
+mod server;
 
 use crate::{
+    caller::{self, Caller},
     joined::events,
     sensor_stage::{Host, kill, needs, until},
 };
 use rustix::process::Signal;
 use serde_json::Value;
+use server::Server;
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
-/// An MCP server with one tool.
-struct Server {
-    port: u16,
-    process: Child,
-}
-
-impl Server {
-    fn start() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/portals/server.py");
-        let mut process = Command::new("python3").arg(script).stdout(Stdio::piped()).spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { port: port.trim().parse().unwrap(), process }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// curl's arguments for a call of a tool.
-fn call(tool: &str) -> Vec<String> {
+/// A call of a tool.
+fn call(to: SocketAddr, target: &str, tool: &str) -> caller::Call {
     let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}},"_meta":{meta}}}}}"#);
-    let mut arguments = vec!["-sS".to_owned(), "--max-time".to_owned(), "20".to_owned(), "--data".to_owned(), body];
-    for header in
-        ["content-type: application/json", "mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", &format!("mcp-name: {tool}")]
-    {
-        arguments.extend(["-H".to_owned(), header.to_owned()]);
-    }
-    arguments
+    let call = caller::Call::new(to, target, body).header("mcp-protocol-version", "2026-07-28");
+    call.header("mcp-method", "tools/call").header("mcp-name", tool)
 }
 
 /// `gnomon run` with a portal that lets one program in.
@@ -64,7 +39,8 @@ struct Stage {
     host: Host,
     portal: SocketAddr,
     server: Server,
-    dir: TempDir,
+    callers: Caller,
+    _dir: TempDir,
 }
 
 impl Stage {
@@ -73,7 +49,8 @@ impl Stage {
         let portal = free_address();
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("gnomon.yml");
-        let good = dir.path().join("good-agent");
+        let callers = Caller::new();
+        let good = callers.file("good-agent");
         fs::write(
             &config,
             format!(
@@ -87,32 +64,18 @@ impl Stage {
         .unwrap();
         let host = Host::start_with(&["--config", config.to_str().unwrap()]);
         until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
-        Self { host, portal, server, dir }
+        Self { host, portal, server, callers, _dir: dir }
     }
 
-    /// curl under a name of its own.
-    fn agent(&self, name: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
-        if !path.exists() {
-            let curl = ["/usr/bin/curl", "/bin/curl"].into_iter().find(|path| Path::new(path).exists()).expect("curl");
-            fs::copy(curl, &path).unwrap();
-        }
-        path
-    }
-
-    /// What a program is answered that calls the tool with these arguments of curl.
-    fn call(&self, agent: &str, url: &str, arguments: &[&str]) -> Value {
-        let tool = if url.contains(&self.portal.to_string()) { "tools_echo" } else { "echo" };
+    /// What a program of this name is answered that makes the call.
+    fn call(&self, agent: &str, call: &caller::Call) -> Value {
         let output = Command::new("sh")
             .args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#])
             .arg(&self.host.cgroup)
-            .arg(self.agent(agent))
-            .args(call(tool))
-            .args(arguments)
-            .arg(url)
+            .args(self.callers.words(agent, call))
             .output()
             .unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}\n{}", self.host.log()))
+        caller::Answer::of(&output).unwrap_or_else(|| panic!("{output:?}\n{}", self.host.log())).json()
     }
 }
 
@@ -122,22 +85,22 @@ fn the_portal_knows_which_program_calls_and_a_call_around_it_is_a_detection() {
         return;
     }
     let stage = Stage::start();
-    let url = format!("http://{}/mcp", stage.portal);
+    let asked = call(stage.portal, "/mcp", "tools_echo");
     let let_in = until("the server to be reached", || {
-        let answer = stage.call("good-agent", &url, &[]);
+        let answer = stage.call("good-agent", &asked);
         answer["result"].is_object().then_some(answer)
     });
     assert_eq!(let_in["result"]["content"][0]["text"], "done by the server");
-    let refused = stage.call("other-agent", &url, &[]);
+    let refused = stage.call("other-agent", &asked);
     assert_eq!(refused["error"]["code"], -32602, "the same bytes under another name: {refused}");
-    let call = until("the call's event", || {
+    let recorded = until("the call's event", || {
         events(&stage.host).into_iter().find(|event| event["gnomon.portal.id"] == "main" && event["mcp.method.name"] == "tools/call")
     });
-    assert!(call["process.executable.path"].as_str().unwrap().ends_with("/good-agent"), "{call:#}");
-    assert_eq!(call["gnomon.correlation"], "owner", "{call:#}");
+    assert!(recorded["process.executable.path"].as_str().unwrap().ends_with("/good-agent"), "{recorded:#}");
+    assert_eq!(recorded["gnomon.correlation"], "owner", "{recorded:#}");
     // Through the proxy to the server itself.
     let direct = format!("http://127.0.0.1:{}/mcp", stage.server.port);
-    let around = stage.call("good-agent", &direct, &["--proxy", &format!("http://{}", stage.host.proxy), "--noproxy", ""]);
+    let around = stage.call("good-agent", &call(stage.host.proxy, &direct, "echo"));
     assert_eq!(around["result"]["content"][0]["text"], "done by the server");
     let found =
         until("the detection", || events(&stage.host).into_iter().find(|event| names_rule(event, "0d6a3f52-91c4-4f0b-8c27-5b9e4a7d1c63")));
@@ -190,12 +153,14 @@ impl Alone {
 
     /// What a call with this token is answered: status and body.
     fn answer(&self, token: &str) -> (String, String) {
-        let url = format!("http://{}/mcp", self.address);
-        let bearer = format!("authorization: Bearer {token}");
-        let output = Command::new("curl").args(call("tools_echo")).args(["-H", &bearer, "-w", "\n%{http_code}", &url]).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        let (body, status) = said.rsplit_once('\n').unwrap_or_default();
-        (status.to_owned(), body.to_owned())
+        let bearer = format!("Bearer {token}");
+        let tried = TcpStream::connect(self.address);
+        if tried.is_err() {
+            // It does not listen yet.
+            return Default::default();
+        }
+        let answer = caller::post(&call(self.address, "/mcp", "tools_echo").header("authorization", &bearer));
+        (answer.status.to_string(), answer.body)
     }
 }
 

@@ -45,22 +45,28 @@ async fn serve(config: StreamableHttpServerConfig) -> SocketAddr {
     address
 }
 
-struct Portal {
+pub(super) struct Portal {
     process: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Portal {
     fn start(dir: &Path, server: SocketAddr) -> Self {
+        Self::of(dir, &[("up", server)])
+    }
+
+    /// One with these servers, of which tools that are called `blocked_…` are denied.
+    pub(super) fn of(dir: &Path, servers: &[(&str, SocketAddr)]) -> Self {
+        let ids: Vec<&str> = servers.iter().map(|(id, _)| *id).collect();
         let address = free_address();
         let config = json!({
             "metrics": {"listen": "off"},
-            "servers": [{"id": "up", "url": format!("http://{server}/mcp")}],
+            "servers": servers.iter().map(|(id, server)| json!({"id": id, "url": format!("http://{server}/mcp")})).collect::<Vec<_>>(),
             "portals": [{
                 "id": "main",
                 "listen": address,
-                "servers": ["up"],
-                "policy": [{"deny": {"tools": ["blocked_*"]}}, {"allow": {"servers": ["up"]}}],
+                "servers": ids,
+                "policy": [{"deny": {"tools": ["blocked_*"]}}, {"allow": {"servers": ids}}],
             }],
         });
         let (file, log) = (dir.join("gnomon.yml"), fs::File::create(dir.join("log")).unwrap());
@@ -71,6 +77,13 @@ impl Portal {
         let process = portal.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         until("the portal", || TcpStream::connect(address).ok());
         Self { process, address }
+    }
+
+    /// How much memory it takes, MiB.
+    pub(super) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// Lets it write what it knows.

@@ -22,9 +22,11 @@ BASH_XTRACEFD=9 PS4='+ ${SECONDS}s '
 set -x
 
 need() {
+    local missing=()
     for program in "$@"; do
-        command -v "$program" >/dev/null 2>&1 || { echo "no $program"; exit 77; }
+        command -v "$program" >/dev/null 2>&1 || missing+=("${program##*/}")
     done
+    [ ${#missing[@]} = 0 ] || { echo "no ${missing[*]}"; exit 77; }
 }
 
 # Starts a server of the scenario, ended with it. It is not under gnomon: only programs are.

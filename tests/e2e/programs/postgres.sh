@@ -15,7 +15,7 @@ until_ok ask sslmode=disable -c 'select 1'
 
 query='select ssl from pg_stat_ssl where pid = pg_backend_pid(); select count(*) from generate_series(1, 50000)'
 psql=(psql -X -At)
-for mode in disable:f require:t; do
+for mode in disable:f allow:f prefer:t require:t; do
     to="host=localhost port=$PORT user=ada dbname=postgres connect_timeout=10 sslmode=${mode%:*}"
     same "$($UNDER "${psql[@]}" "$to" -c "$query")" "${mode#*:}
 50000"

@@ -10,7 +10,9 @@ pub fn untold(case: &Case) -> Option<&'static str> {
     match (case.framing, case.expected) {
         (_, Expected::Later) => Some("WebSocket is not judged"),
         (Framing::Length | Framing::Two, _) => match case.header("content-encoding") {
-            Some(_) if case.expected == Expected::Malformed => Some("a recording holds decoded bodies; this one cannot be decoded"),
+            Some(_) if case.expected == Expected::Malformed || serde_json::from_slice::<Value>(&case.plain_body()).is_err() => {
+                Some("a recording holds decoded bodies; this one cannot be decoded")
+            }
             _ => None,
         },
         _ => Some("a recording has no transfer framing"),

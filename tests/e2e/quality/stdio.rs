@@ -44,8 +44,8 @@ fn messages_over_stdio_are_recognised_alone_or_as_the_answer_to_one() {
 /// The message; none where the recording was cut inside it, which leaves it without its id.
 fn scanned(body: &str) -> Option<Message> {
     let (mut scanner, mut messages) = (Scanner::new(Limits::default()), Vec::new());
-    scanner.feed(body.as_bytes(), &mut messages).unwrap();
-    if scanner.finish(&mut messages) == Err(Malformed::Truncated) {
+    scanner.feed(body.as_bytes(), &mut |message: &Message| messages.push(message.clone())).unwrap();
+    if scanner.finish(&mut |_| ()) == Err(Malformed::Truncated) {
         return None;
     }
     assert_eq!(messages.len(), 1, "{body}");

@@ -16,10 +16,11 @@ use crate::support::{
     soon,
     upstream::{Answer, Upstream},
 };
-use gnomon_http::{IpFamily, NetNs, Sockets};
+use gnomon_http::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 use gnomon_inspect::Enforcement;
-use gnomon_intercept::{Namespace, Owned, Owners};
+use gnomon_intercept::Namespace;
 use gnomon_observe::{Field, Observation};
+use gnomon_record::{Owned, Owners};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -46,6 +47,8 @@ const BOTH: &[&str] = &["h2", "http/1.1"];
 struct Kernel {
     roads: Mutex<HashMap<SocketAddr, Owned>>,
     served: AtomicU64,
+    /// Which addresses failed for which user, and for how many seconds they are to be refused.
+    failed: Mutex<Vec<(SocketAddr, u32, u64)>>,
 }
 
 impl Owners for Kernel {
@@ -56,15 +59,19 @@ impl Owners for Kernel {
     fn served(&self, _: u64) {
         self.served.fetch_add(1, Ordering::SeqCst);
     }
+    fn unreachable<'a>(&'a self, owned: &'a Owned, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        self.failed.lock().unwrap().push((owned.original, owned.uid, time.as_secs()));
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Opens sockets for other namespaces in ours, and remembers for which.
 #[derive(Default)]
-struct Opened(Mutex<Vec<(NetNs, IpFamily)>>);
+struct Opened(Mutex<Vec<(NearEnd, IpFamily)>>);
 
 impl Sockets for Opened {
-    fn open(&self, netns: NetNs, family: IpFamily) -> Pin<Box<dyn Future<Output = std::io::Result<TcpSocket>> + Send + '_>> {
-        self.0.lock().unwrap().push((netns, family));
+    fn open(&self, near: NearEnd, family: IpFamily) -> Pin<Box<dyn Future<Output = std::io::Result<TcpSocket>> + Send + '_>> {
+        self.0.lock().unwrap().push((near, family));
         Box::pin(std::future::ready(if family == IpFamily::V4 { TcpSocket::new_v4() } else { TcpSocket::new_v6() }))
     }
 }
@@ -74,7 +81,7 @@ const ADA: u32 = 1000;
 const BOB: u32 = 1001;
 
 fn owned(cookie: u64, original: SocketAddr, uid: u32) -> Owned {
-    Owned { cookie, original, redirected: true, uid, cgroup: 1, enforcement: Enforcement::Enforce, seen: ada() }
+    Owned { cookie, original, redirected: true, uid, gid: uid, netns: 1, cgroup: 1, enforcement: Enforcement::Enforce, seen: ada() }
 }
 
 fn ada() -> Observation {

@@ -16,12 +16,14 @@ async fn what_comes_from_another_network_namespace_goes_on_from_there() {
         client.close().await;
     }
     assert_eq!(upstream.requests(|all| all.iter().map(|request| request.connection).max()), Some(1), "each has its own connection");
-    assert_eq!(*opened.0.lock().unwrap(), [(NetNs(9), IpFamily::V4)]);
+    let user = Some(HostUser { uid: ADA, gid: ADA });
+    let near = |netns| NearEnd { netns, user };
+    assert_eq!(*opened.0.lock().unwrap(), [(near(Some(NetNs(9))), IpFamily::V4), (near(None), IpFamily::V4)], "as the user, wherever");
     // A server that refuses there is a reset, as it is here.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut stream = TcpStream::connect(kernel.road_in(&gnomon, nobody, there)).await.unwrap();
     assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
-    assert_eq!(opened.0.lock().unwrap().len(), 2);
+    assert_eq!(opened.0.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]

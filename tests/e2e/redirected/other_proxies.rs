@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_is_meant_for_another_proxy_is_passed_on_as_it_is() {
+async fn an_answer_of_another_proxy_that_makes_no_sense_is_passed_on_as_it_is() {
     let upstream = Upstream::start(H1).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -15,14 +15,13 @@ async fn what_is_meant_for_another_proxy_is_passed_on_as_it_is() {
         }
     });
     let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
-    for request in ["CONNECT tools.example:443 HTTP/1.1\r\nhost: tools.example:443\r\n\r\n", "GET http://tools.example/ HTTP/1.1\r\n\r\n"] {
-        let mut stream = kernel.connect(&gnomon, address).await;
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut echo = vec![0; request.len()];
-        soon("the echo", stream.read_exact(&mut echo)).await.unwrap();
-        assert_eq!(echo, request.as_bytes());
-    }
-    gnomon.metrics_until("gnomon_flows_total{outcome=\"other_proxy\"} 2").await;
+    let request = "CONNECT tools.example:443 HTTP/1.1\r\nhost: tools.example:443\r\n\r\n";
+    let mut stream = kernel.connect(&gnomon, address).await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut echo = vec![0; request.len()];
+    soon("the echo", stream.read_exact(&mut echo)).await.unwrap();
+    assert_eq!(echo, request.as_bytes());
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"other_proxy\"} 1").await;
 }
 
 #[tokio::test]
@@ -104,6 +103,40 @@ async fn what_goes_through_a_corporate_proxy_is_read_and_its_answers_come_as_the
     let events = gnomon.finish().await;
     let blocked = events.iter().find(|event| event["gnomon.action"] == "block").unwrap_or_else(|| panic!("{events:#?}"));
     assert_eq!((&blocked["server.address"], &blocked["destination.port"]), (&json!(HOST), &json!(corporate.port())));
+}
+
+/// A server that takes a request for a tunnel for one of its own, answers it, and goes on with the next.
+#[tokio::test]
+async fn what_follows_an_answer_to_a_request_for_a_tunnel_is_read_or_refused_where_a_rule_could_match() {
+    for framing in ["Content-Length: 2\r\n\r\nok", "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"] {
+        let upstream = Upstream::start(BOTH).await;
+        let (gnomon, kernel) = gnomon(Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]), &upstream).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let ran = Arc::new(AtomicU64::new(0));
+        let counted = ran.clone();
+        tokio::spawn(async move {
+            let Ok((mut client, _)) = listener.accept().await else { return };
+            until_said(&mut client, "\r\n\r\n").await;
+            client.write_all(format!("HTTP/1.1 200 OK\r\n{framing}").as_bytes()).await.unwrap();
+            let mut next = Vec::new();
+            let _ = client.read_to_end(&mut next).await;
+            counted.fetch_add(u64::from(String::from_utf8_lossy(&next).contains("blocked_tool")), Ordering::SeqCst);
+        });
+        let mut stream = kernel.connect(&gnomon, server).await;
+        stream.write_all(format!("CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n").as_bytes()).await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(500), stream.read_u8()).await;
+        let body = call(1, "blocked_tool").to_string();
+        let head =
+            format!("POST /rpc HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        let _ = stream.shutdown().await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), stream.read_to_end(&mut Vec::new())).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(ran.load(Ordering::SeqCst), 0, "{framing:?}: the tool ran");
+        let events = gnomon.finish().await;
+        assert!(events.iter().any(|event| event["gnomon.action"] == "block"), "{framing:?}: {events:#?}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,110 @@ async fn a_server_that_refuses_is_a_reset_before_any_byte() {
     let mut stream = kernel.connect(&gnomon, nobody).await;
     assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
     gnomon.metrics_until("gnomon_flows_total{outcome=\"unreachable\"} 1").await;
+    assert_eq!(*kernel.failed.lock().unwrap(), [(nobody, ADA, 30)], "so that its next connections are refused at once");
+}
+
+#[tokio::test]
+async fn a_server_that_was_there_is_asked_again_a_second_after_it_refused() {
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let mut stream = kernel.connect(&gnomon, server).await;
+    stream.write_all(&get("any.example", server.port())).await.unwrap();
+    let (reached, _) = soon("the connection", listener.accept()).await.unwrap();
+    drop((reached, listener));
+    let _ = end(&mut stream).await;
+    // It is being started again.
+    let mut stream = kernel.connect(&gnomon, server).await;
+    assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(*kernel.failed.lock().unwrap(), [(server, ADA, 1)]);
+}
+
+/// A name with two addresses: nobody listens at the first.
+const BOTH_WAYS: &str = "both.example";
+
+/// A server at the second address, the first, and how to find both.
+async fn half_dead(setup: Setup) -> (TcpListener, SocketAddr, Setup) {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let alive = server.local_addr().unwrap();
+    let dead = SocketAddr::from(([127, 0, 0, 9], alive.port()));
+    (server, dead, setup.resolve_port(BOTH_WAYS, dead).resolve_port(BOTH_WAYS, alive))
+}
+
+fn get(host: &str, port: u16) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n").into_bytes()
+}
+
+#[tokio::test]
+async fn a_program_that_names_its_server_reaches_it_at_the_name_s_other_address() {
+    let upstream = Upstream::start(H1).await;
+    let (server, dead, setup) = half_dead(Gnomon::with()).await;
+    let (gnomon, kernel) = gnomon(setup, &upstream).await;
+    let mut stream = kernel.connect(&gnomon, dead).await;
+    stream.write_all(&get(BOTH_WAYS, dead.port())).await.unwrap();
+    let (mut reached, _) = soon("the connection", server.accept()).await.unwrap();
+    let mut request = [0; 1024];
+    let read = soon("the request", reached.read(&mut request)).await.unwrap();
+    assert!(request[..read].starts_with(b"GET / HTTP/1.1\r\n"));
+    reached.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    soon("the answer", stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 204");
+    assert_eq!(*kernel.failed.lock().unwrap(), [(dead, ADA, 30)]);
+    // With TLS the same: what the server shows is verified for the name as ever.
+    let _stream = handshake_begun(kernel.connect(&gnomon, dead).await).await;
+    let (mut reached, _) = soon("the connection", server.accept()).await.unwrap();
+    let mut hello = [0; 1];
+    soon("a hello", reached.read_exact(&mut hello)).await.unwrap();
+    assert_eq!(hello, [22]);
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_is_given_up_for_the_name_s_next_one() {
+    let upstream = Upstream::start(H1).await;
+    // Full, so that it answers no SYN.
+    let full = TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+    let full = full.listen(1).unwrap();
+    let silent = full.local_addr().unwrap();
+    let mut filling = Vec::new();
+    while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(silent)).await {
+        filling.push(stream);
+    }
+    let server = TcpListener::bind(("127.0.0.1", silent.port())).await.unwrap();
+    let alive = server.local_addr().unwrap();
+    let setup = Gnomon::with().resolve_port(BOTH_WAYS, silent).resolve_port(BOTH_WAYS, alive);
+    let (gnomon, kernel) = gnomon(setup, &upstream).await;
+    let mut stream = kernel.connect(&gnomon, silent).await;
+    stream.write_all(&get(BOTH_WAYS, silent.port())).await.unwrap();
+    let begun = Instant::now();
+    soon("the connection", server.accept()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "long before the connection to the first would be given up");
+}
+
+/// Says a ClientHello for that name.
+async fn handshake_begun(mut stream: TcpStream) -> TcpStream {
+    let mut config = rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    // With a choice, so that the server is asked for it at once.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut client = rustls::ClientConnection::new(Arc::new(config), BOTH_WAYS.try_into().unwrap()).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    stream.write_all(&hello).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_lead_to_a_dead_address_opens_no_way_to_another_server() {
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead = SocketAddr::from(([127, 0, 0, 9], server.local_addr().unwrap().port()));
+    let mut stream = kernel.connect(&gnomon, dead).await;
+    stream.write_all(&get("localhost", dead.port())).await.unwrap();
+    assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(*kernel.failed.lock().unwrap(), [(dead, ADA, 30)]);
 }
 
 #[tokio::test]

@@ -19,18 +19,34 @@ async fn one_user_s_connections_leave_room_for_others() {
     let other = kernel.connect_as(&gnomon, address, BOB).await;
     held.push((other, soon("another user's connection", server.accept()).await.unwrap()));
     gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 1").await;
-    // A place comes back with the end of a connection.
+    let told = gnomon.events_until(1).await;
+    assert_eq!((&told[0]["gnomon.flow.outcome"], &told[0]["user.name"]), (&json!("over_share"), &json!("ada")));
+    // A place comes back with the end of a connection, and goes to the one that waits.
+    let waits = kernel.connect_as(&gnomon, address, ADA).await;
     held.remove(0);
-    soon("a place", async {
-        loop {
-            let (mut again, mut byte) = (kernel.connect_as(&gnomon, address, ADA).await, [0]);
-            tokio::select! {
-                accepted = server.accept() => return accepted.unwrap(),
-                end = again.read(&mut byte) => assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset),
-            }
-        }
-    })
-    .await;
+    held.push((waits, soon("the connection that waited", server.accept()).await.unwrap()));
+}
+
+#[tokio::test]
+async fn where_nothing_is_enforced_whatever_is_above_the_share_passes() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().per_user(2), &upstream).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let road = listen(&gnomon, Namespace::Own);
+        let owned = Owned { enforcement: Enforcement::Shadow, ..owned(7, address, ADA) };
+        kernel.roads.lock().unwrap().insert(road, owned);
+        let mut client = TcpStream::connect(road).await.unwrap();
+        let (mut there, _) = soon("the connection", server.accept()).await.unwrap();
+        there.write_all(b"hello").await.unwrap();
+        let mut said = [0; 5];
+        soon("what the server says", client.read_exact(&mut said)).await.unwrap();
+        assert_eq!(&said, b"hello");
+        held.push((client, there));
+    }
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"beyond_share\"} 18").await;
 }
 
 #[tokio::test]

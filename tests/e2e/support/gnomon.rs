@@ -4,8 +4,9 @@ use super::{HOST, soon, upstream::Upstream};
 use gnomon_engine::{RuleSet, Source};
 use gnomon_http::{CertificateAuthority, Sockets};
 use gnomon_inspect::{Bounds, HostPatterns, Inspector, Surroundings};
-use gnomon_intercept::{Metrics, Owners, Proxy, ProxyOptions, ProxyUser, Recorder, RedirectedListeners, Secret, serve_metrics};
+use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, RedirectedListeners, Secret, serve_metrics};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
+use gnomon_record::{Metrics, Owners, Recorder};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use std::{
@@ -30,7 +31,9 @@ pub struct Setup {
     owners: Option<Arc<dyn Owners>>,
     sockets: Option<Arc<dyn Sockets>>,
     per_user: Option<usize>,
+    max_connections: Option<usize>,
     state_in: Option<PathBuf>,
+    drain: Option<Duration>,
 }
 
 /// A running gnomon.
@@ -107,9 +110,21 @@ impl Setup {
         self
     }
 
+    /// Most client connections.
+    pub fn max_connections(mut self, most: usize) -> Self {
+        self.max_connections = Some(most);
+        self
+    }
+
     /// Keeps its state in this folder.
     pub fn state_in(mut self, folder: &Path) -> Self {
         self.state_in = Some(folder.to_owned());
+        self
+    }
+
+    /// Lets connections finish for so long at a stop.
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = Some(drain);
         self
     }
 
@@ -147,11 +162,12 @@ impl Setup {
                 .into_iter()
                 .map(|(name, password)| ProxyUser { name: name.to_owned(), password: Secret::new(password.to_owned()) })
                 .collect(),
+            max_connections: self.max_connections.unwrap_or(4096),
             max_connections_per_user: self.per_user.unwrap_or(1024),
             upstream_ca: self.roots,
             resolve: self.resolve.iter().map(|r| r.parse().unwrap()).collect(),
             own_listeners: vec![metrics_address],
-            drain: Duration::from_secs(3),
+            drain: self.drain.unwrap_or(Duration::from_secs(3)),
             ..ProxyOptions::default()
         };
         let proxy = Proxy::bind(options, inspector.clone(), recorder.clone(), Arc::new(ca)).await.unwrap();

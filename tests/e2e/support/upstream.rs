@@ -49,7 +49,7 @@ pub enum End {
     Clean,
     /// The connection broke off before that.
     Broken,
-    /// HTTP/2 RST_STREAM with this code.
+    /// HTTP/2 RST_STREAM with this code, also where the request was whole and its answer was still to come.
     Reset(u32),
 }
 
@@ -67,6 +67,8 @@ pub enum Answer {
     },
     /// `101`, then everything is echoed.
     Switch,
+    /// It acts and is silent.
+    Nothing,
 }
 
 impl Answer {
@@ -137,6 +139,12 @@ impl Log {
 
     pub fn end(&self, request: usize, end: End) {
         self.requests.lock().unwrap()[request].end.get_or_insert(end);
+        self.changed.notify_waiters();
+    }
+
+    /// A request that had ended was taken back.
+    pub fn reset(&self, request: usize, code: u32) {
+        self.requests.lock().unwrap()[request].end = Some(End::Reset(code));
         self.changed.notify_waiters();
     }
 

@@ -67,7 +67,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Connection<S> {
 
     async fn respond(&mut self, request: usize) -> io::Result<Next> {
         match self.log.answer(request, &self.responder) {
-            None => {}
+            None | Some(Answer::Nothing) => {}
             Some(Answer::Full { status, headers, body }) => {
                 let mut head = head_of(status, &headers);
                 if !matches!(status, 204 | 304) {

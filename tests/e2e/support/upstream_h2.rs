@@ -4,7 +4,7 @@ use super::upstream::{Answer, End, Log, Responder};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{Request, Response};
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc};
 
 /// Serves one connection.
 pub async fn serve<S>(stream: S, number: usize, log: Arc<Log>, responder: Responder)
@@ -38,11 +38,15 @@ async fn one(request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>,
     }
     log.end(request, End::Clean);
     answer(&log, request, &responder, &mut respond).await;
+    // Without an answer, the stream lives as long as this.
+    if let Ok(reason) = poll_fn(|context| respond.poll_reset(context)).await {
+        log.reset(request, reason.into());
+    }
 }
 
 async fn answer(log: &Log, request: usize, responder: &Responder, respond: &mut SendResponse<Bytes>) {
     match log.answer(request, responder) {
-        None => {}
+        None | Some(Answer::Nothing) => {}
         Some(Answer::Full { status, headers, body }) => {
             let Ok(mut send) = respond.send_response(response(status, &headers), body.is_empty()) else { return };
             if !body.is_empty() {

@@ -11,10 +11,10 @@ use anyhow::{Context, Result};
 
 use super::report::Report;
 
-/// No guest may run longer; on two processors that have nothing else to do one takes less than a minute, beside compilers six.
-const LIMIT: Duration = Duration::from_secs(900);
-/// No guest may say nothing for so long; the longest test takes a tenth of that.
-const SILENCE: Duration = Duration::from_secs(90);
+/// No guest may run longer; on two processors that have nothing else to do one takes some four minutes, beside compilers and fuzzers ten.
+const LIMIT: Duration = Duration::from_secs(1500);
+/// No guest may say nothing for so long. The longest test takes a tenth of that, and ten times as long beside compilers.
+const SILENCE: Duration = Duration::from_secs(300);
 /// How often a guest whose kernel panicked is booted again: emulation is not perfect, and a panic at random passes the next
 /// time, while one that is ours comes back each time.
 const AGAIN: usize = 3;

@@ -23,10 +23,17 @@ impl Root {
     /// # Errors
     /// The mirror does not answer, or has no such release.
     pub fn unpack(home: &Path, suite: &str) -> Result<Self> {
-        let archive = archive(home, suite)?;
-        let folder = fresh(home.join(format!("root-{suite}-{}", std::process::id())))?;
-        let root = Self(folder);
-        output(Command::new("tar").arg("-C").arg(&root.0).args(["--exclude=./dev/*", "-xf"]).arg(&archive))
+        Self::unpack_archive(home, &archive(home, suite)?)
+    }
+
+    /// Unpacks this one, below `home`.
+    ///
+    /// # Errors
+    /// The archive is broken.
+    pub fn unpack_archive(home: &Path, archive: &Path) -> Result<Self> {
+        let name = archive.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let root = Self(fresh(home.join(format!("root-{name}-{}", std::process::id())))?);
+        output(Command::new("tar").arg("-C").arg(&root.0).args(["--exclude=./dev/*", "-xf"]).arg(archive))
             .with_context(|| format!("unpacking {}; remove it if it is broken", archive.display()))?;
         Ok(root)
     }

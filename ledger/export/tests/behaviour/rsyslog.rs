@@ -4,8 +4,7 @@ use super::*;
 use gnomon_export::{SyslogOptions, SyslogSink};
 use serde_json::Value;
 use std::{
-    env, fs,
-    io::Write as _,
+    fs,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -80,22 +79,12 @@ impl Drop for Rsyslog {
     }
 }
 
-fn skip(name: &str, why: &str) {
-    let line = format!("SKIPPED {name}: {why}\n");
-    eprint!("{line}");
-    if let Some(list) = env::var_os("GNOMON_SKIPS") {
-        let mut list = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        list.write_all(line.as_bytes()).unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn rsyslog_reads_fields_as_they_were_whatever_is_in_them() {
-    let places = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&places).chain([PathBuf::from("/usr/sbin")]).map(|dir| dir.join("rsyslogd")).find(|file| file.is_file());
-    let Some(program) = found else {
-        return skip("rsyslog_reads_fields_as_they_were_whatever_is_in_them", "there is no rsyslogd; install rsyslog");
-    };
+    if !gnomon_testkit::has("rsyslog_reads_fields_as_they_were_whatever_is_in_them", &["rsyslogd"]) {
+        return;
+    }
+    let program = gnomon_testkit::find("rsyslogd").unwrap();
     let server = Rsyslog::start(&program);
     until("rsyslog to listen", || !server.text("port").is_empty()).await;
     let host = Host::new().await;

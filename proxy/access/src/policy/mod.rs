@@ -187,6 +187,26 @@ impl Policy {
         self.judge(caller, asked, Question::List)
     }
 
+    /// Whether there could be anything at this server that the caller may use: some entry allows them something there, and none
+    /// denies them the server as a whole. For servers of which nothing is known yet; where their lists are known, ask those.
+    #[must_use]
+    pub fn may_reach(&self, caller: &Caller, portal: &str, server: &str) -> bool {
+        let asked = Asked { portal, ..Asked::tool("", server, "") };
+        let mut allowed = false;
+        for entry in &self.entries {
+            let mut truth = entry.what.server(&asked).and(entry.what.portal(&asked));
+            for condition in &entry.who {
+                truth = truth.and(condition.holds(caller));
+            }
+            match entry.effect {
+                Effect::Deny if truth != Truth::False && entry.what.is_all() && entry.when.is_none() => return false,
+                Effect::Deny => {}
+                Effect::Allow => allowed |= truth == Truth::True,
+            }
+        }
+        allowed
+    }
+
     fn judge(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Decision {
         let mut allowed = None;
         for entry in &self.entries {

@@ -46,6 +46,11 @@ impl What {
         within(self.servers.as_deref(), asked.server)
     }
 
+    /// Whether it speaks of everything that its servers have.
+    pub(crate) fn is_all(&self) -> bool {
+        self.tools.is_none() && self.prompts.is_none() && self.resources.is_none() && self.hints == Hints::default()
+    }
+
     /// Whether the entry speaks of this capability. Naming some kinds leaves the other kinds out, and hints exist for tools
     /// only.
     pub(crate) fn capability(&self, asked: &Asked<'_>, effect: Effect) -> Truth {

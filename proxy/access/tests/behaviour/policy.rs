@@ -266,3 +266,25 @@ fn a_terminal_is_not_written_to_by_names() {
     let text = policy.explain(&caller, &tool("docs", "\u{1b}]0;x\u{7}")).to_string();
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
 }
+
+#[test]
+fn a_server_can_be_reached_where_something_there_could_be_allowed() {
+    let (anna, bert) = (person("anna", &["finance"]), person("bert", &["sales"]));
+    for (text, of_anna, of_bert) in [
+        ("[]", false, false),
+        ("[ { allow: { servers: [docs] } } ]", true, true),
+        ("[ { allow: { servers: [other] } } ]", false, false),
+        ("[ { allow: { servers: ['*'], tools: ['read_*'], groups: [finance] } } ]", true, false),
+        ("[ { allow: { servers: [docs], when: 'args.n < 1' } } ]", true, true),
+        ("[ { allow: { servers: [docs] } }, { deny: { servers: [docs], groups: [sales] } } ]", true, false),
+        // What denies some of it leaves the rest.
+        ("[ { allow: { servers: [docs] } }, { deny: { servers: [docs], tools: ['*'] } } ]", true, true),
+        ("[ { allow: { servers: [docs], portals: [elsewhere] } } ]", false, false),
+        // A fact that is missing never allows, and always denies.
+        ("[ { allow: { servers: [docs], device: { certificate: any } } } ]", false, false),
+        ("[ { allow: { servers: [docs] } }, { deny: { servers: [docs], device: { certificate: any } } } ]", false, false),
+    ] {
+        let policy = policy(text);
+        assert_eq!((policy.may_reach(&anna, "main", "docs"), policy.may_reach(&bert, "main", "docs")), (of_anna, of_bert), "{text}");
+    }
+}

@@ -8,7 +8,6 @@ use http::{HeaderValue, header};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -22,14 +21,6 @@ use tokio::{
 
 /// Longer than a start of node takes on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-
-fn skipped(name: &str, why: &str) {
-    let line = format!("SKIPPED {name}: {why}");
-    eprintln!("{line}");
-    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
-        writeln!(fs::OpenOptions::new().append(true).open(list).unwrap(), "{line}").unwrap();
-    }
-}
 
 /// The network, for real.
 struct Http(reqwest::Client);
@@ -128,9 +119,12 @@ impl Provider {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_a_real_provider_are_judged_as_ours_are() {
+    if !gnomon_testkit::has("real-oidc-provider", &["node", "npm"]) {
+        return;
+    }
     let provider = match Provider::start().await {
         Ok(provider) => provider,
-        Err(why) => return skipped("real-oidc-provider", &why),
+        Err(why) => return gnomon_testkit::skip("real-oidc-provider", &why),
     };
     let door = provider.door();
     door.warm().await.expect("its metadata and keys are found");

@@ -3,7 +3,7 @@ use std::time::Duration;
 use gnomon_http::{DialError, DialOptions, Dialer, ForbiddenAddresses, ForbiddenReason};
 use tokio::net::TcpListener;
 
-fn forbidden(result: Result<tokio::net::TcpStream, DialError>) -> Option<ForbiddenReason> {
+fn forbidden(result: Result<gnomon_http::UpstreamTcp, DialError>) -> Option<ForbiddenReason> {
     match result {
         Err(DialError::Forbidden { reason, .. }) => Some(reason),
         _ => None,

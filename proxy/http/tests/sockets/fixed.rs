@@ -3,7 +3,6 @@
 use gnomon_http::{Alpn, AlpnCache, DialOptions, Dialer, PoolOptions, Pools, SendError, UpstreamTlsError};
 use http_body_util::Full;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 
 use crate::support::{Echo, NAME, UpstreamCa, dest, post, text};
 
@@ -37,7 +36,7 @@ async fn a_connection_that_was_open_already_carries_the_first_request() {
     let wanted = dest(Alpn::None).at(echo.address);
     for _ in 0..2 {
         for offered in [BOTH, &[Alpn::Http11]] {
-            let tcp = TcpStream::connect(echo.address).await.unwrap();
+            let tcp = Dialer::new(DialOptions::default()).address(echo.address).await.unwrap();
             let dest = pools.negotiate_over(wanted.clone(), offered, tcp).await.unwrap();
             text(pools.send(&dest, post("{}")).await.unwrap()).await;
         }

@@ -7,6 +7,7 @@ mod dialling;
 mod fixed;
 mod fleet;
 mod leaves;
+mod neighbours;
 mod pooling;
 mod support;
 mod trust_store;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use gnomon_http::{Alpn, AlpnCache, Destination, DialOptions, Dialer, PoolOptions, Pools, Scheme, UpstreamTls};
+use gnomon_http::{Alpn, AlpnCache, Destination, DialOptions, Dialer, PoolOptions, Pools, RequestBody, Scheme, UpstreamBody, UpstreamTls};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -79,11 +79,7 @@ pub fn dialer(port: u16, address: SocketAddr) -> Dialer {
     Dialer::new(DialOptions { resolve: vec![to.parse().unwrap()], ..DialOptions::default() })
 }
 
-pub fn pools<B>(tls: UpstreamTls, address: SocketAddr) -> Pools<B>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+pub fn pools<B: RequestBody>(tls: UpstreamTls, address: SocketAddr) -> Pools<B> {
     Pools::new(dialer(443, address), tls, Arc::new(AlpnCache::default()), PoolOptions::default())
 }
 
@@ -163,7 +159,7 @@ where
 }
 
 /// The start of a body, as text.
-pub async fn text(response: Response<Incoming>) -> String {
+pub async fn text(response: Response<UpstreamBody>) -> String {
     use http_body_util::BodyExt;
     let mut body = http_body_util::Limited::new(response.into_body(), 64 << 10);
     let mut bytes = Vec::new();

@@ -92,6 +92,11 @@ impl CodeModeWorks {
         Ok(Self { config, limits, sandbox: OnceCell::new(), executions, calls, layers, saved })
     }
 
+    /// Shows the metric of its layers before it was started, for the reference.
+    pub fn show(&self) {
+        self.layers.with_label_values(&["seccomp", "enforced"]).set(0);
+    }
+
     /// The sandbox, started if it was not.
     ///
     /// # Errors
@@ -200,14 +205,7 @@ impl Portal {
         }
     }
 
-    async fn execute(
-        &self,
-        call: &Call,
-        mut act: Act,
-        (tool, code): (&'static str, &str),
-        script: Script,
-        asker: Option<Asker>,
-    ) -> Outcome {
+    async fn execute(&self, call: &Call, act: Act, (tool, code): (&'static str, &str), script: Script, asker: Option<Asker>) -> Outcome {
         let Some(works) = &self.options.codemode else {
             return act.end(refused("off"), failed_tool("Code Mode is not available on this portal")).await;
         };

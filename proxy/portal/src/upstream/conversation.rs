@@ -89,7 +89,7 @@ impl Answer {
             Reply::Accepted => Err(UpstreamError::Protocol("it accepted a request as if it were a notification".to_owned())),
             Reply::Json(text) => whole(&text, id).map(Self::Done),
             Reply::Events(events) => {
-                let stream = Stream { events: Some(events), session, last: None, retry: RETRY, attempts: 0 };
+                let stream = Stream { events: Some(*events), session, last: None, retry: RETRY, attempts: 0 };
                 Ok(Self::Going(Conversation { id: id.clone(), source: Source::Http(Box::new(stream)) }))
             }
         }

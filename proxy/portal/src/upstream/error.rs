@@ -50,6 +50,9 @@ pub enum UpstreamError {
     /// A rule refuses what was to be sent, or what came back.
     #[error("{}", .0.text)]
     Refused(Box<Refusal>),
+    /// It was not asked, as the audit could not write the beginning of the call.
+    #[error("it was not asked, as the audit cannot be written")]
+    Unrecorded,
     /// The two protocol eras have no word for it in common.
     #[error("{0}")]
     Untranslatable(String),
@@ -87,6 +90,7 @@ impl UpstreamError {
             Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) => "upstream_failed",
             Self::Untranslatable(_) => "untranslatable",
             Self::Refused(_) => "refused",
+            Self::Unrecorded => "unrecorded",
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::UpstreamError;
 use bytes::Bytes;
+use gnomon_http::UpstreamBody;
 use gnomon_wire::sse::{HasData, Item, SseParser};
 use http_body::Body;
-use hyper::body::Incoming;
 use smol_str::SmolStr;
 use std::{collections::VecDeque, future::poll_fn, pin::Pin, time::Duration};
 
@@ -23,7 +23,7 @@ pub struct Event {
 
 /// Reads the events of an answer, each at most `limit` bytes long.
 pub struct EventReader {
-    body: Incoming,
+    body: UpstreamBody,
     parser: SseParser,
     data: Vec<u8>,
     ready: VecDeque<Event>,
@@ -34,7 +34,7 @@ pub struct EventReader {
 impl EventReader {
     /// Reads `body`. With `patience` the stream may not be silent for longer; comments break silence.
     #[must_use]
-    pub fn new(body: Incoming, limit: usize, patience: Option<Duration>) -> Self {
+    pub fn new(body: UpstreamBody, limit: usize, patience: Option<Duration>) -> Self {
         Self { body, parser: SseParser::new(), data: Vec::new(), ready: VecDeque::new(), limit, patience }
     }
 

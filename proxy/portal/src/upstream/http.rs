@@ -6,7 +6,7 @@ use crate::{
     whole::Whole,
 };
 use bytes::{Bytes, BytesMut};
-use gnomon_http::{Alpn, Destination, Pools, Scheme};
+use gnomon_http::{Alpn, Destination, Pools, Scheme, UpstreamBody};
 use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -15,7 +15,6 @@ use http::{
 };
 use http_body::Body;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use smol_str::{SmolStr, format_smolstr};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
@@ -89,7 +88,7 @@ pub enum Reply {
     /// One JSON document.
     Json(Bytes),
     /// An event stream.
-    Events(EventReader),
+    Events(Box<EventReader>),
 }
 
 /// Why a URL cannot be a server's.
@@ -260,7 +259,7 @@ impl Endpoint {
         request
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, UpstreamError> {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<UpstreamBody>, UpstreamError> {
         let patience = self.limits.patience;
         let answered = async {
             match self.destination().scheme() {
@@ -274,16 +273,19 @@ impl Endpoint {
         Ok(tokio::time::timeout(patience, answered).await.map_err(|_| UpstreamError::Timeout(patience))??)
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Reply, UpstreamError> {
+    async fn read(&self, response: Response<UpstreamBody>) -> Result<Reply, UpstreamError> {
         match kind(&response) {
-            Kind::Events => Ok(Reply::Events(EventReader::new(response.into_body(), self.limits.message, Some(self.limits.patience)))),
+            Kind::Events => {
+                let events = EventReader::new(response.into_body(), self.limits.message, Some(self.limits.patience));
+                Ok(Reply::Events(Box::new(events)))
+            }
             Kind::Json => Ok(Reply::Json(self.whole(response.into_body(), self.limits.message).await?)),
             Kind::Other => Err(UpstreamError::Protocol("it is neither JSON nor an event stream".to_owned())),
         }
     }
 
     /// What an answer with an error status means: MCP's own errors come with one as well.
-    async fn failure(&self, status: StatusCode, response: Response<Incoming>) -> UpstreamError {
+    async fn failure(&self, status: StatusCode, response: Response<UpstreamBody>) -> UpstreamError {
         /// Longest error that is looked at.
         const LONGEST: usize = 64 << 10;
         if kind(&response) == Kind::Json
@@ -298,7 +300,7 @@ impl Endpoint {
         }
     }
 
-    async fn whole(&self, mut body: Incoming, most: usize) -> Result<Bytes, UpstreamError> {
+    async fn whole(&self, mut body: UpstreamBody, most: usize) -> Result<Bytes, UpstreamError> {
         let patience = self.limits.patience;
         let read = async {
             let mut read = Whole::new(&body.size_hint(), most);
@@ -343,7 +345,7 @@ enum Kind {
     Other,
 }
 
-fn kind(response: &Response<Incoming>) -> Kind {
+fn kind(response: &Response<UpstreamBody>) -> Kind {
     let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match value.split(';').next().unwrap_or_default().trim() {
         kind if kind.eq_ignore_ascii_case("application/json") => Kind::Json,

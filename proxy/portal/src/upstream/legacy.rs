@@ -14,6 +14,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use smol_str::SmolStr;
+use std::borrow::Cow;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -33,14 +34,50 @@ pub struct Client {
     own_version: Option<SmolStr>,
 }
 
+/// Most bytes that are kept of a client's `clientInfo`, and of its capabilities. Of longer ones what is known of them stays.
+const INFO: usize = 2048;
+const CAPABILITIES: usize = 4096;
+/// Longest text, and longest capability, of one that is shortened: characters, bytes.
+const SHORT: usize = 256;
+
+/// A `clientInfo` that is fit to be kept.
+fn brief_info(info: Bytes) -> Bytes {
+    if info.len() <= INFO {
+        return info;
+    }
+    let members = Members::read(&info).unwrap_or_default();
+    let short = |key| members.text(key).map(|text| rpc::quoted(&text.chars().filter(|c| !c.is_control()).take(SHORT).collect::<String>()));
+    let (name, version) =
+        (short("name").unwrap_or_else(|| "\"unnamed\"".to_owned()), short("version").unwrap_or_else(|| "\"0\"".to_owned()));
+    Members::default().with(&[("name", Some(&name)), ("version", Some(&version)), ("title", short("title").as_deref())])
+}
+
+/// Capabilities that are fit to be kept: those that the protocol knows, each unless it is long.
+fn brief_capabilities(capabilities: Bytes) -> Bytes {
+    if capabilities.len() <= CAPABILITIES {
+        return capabilities;
+    }
+    let members = Members::read(&capabilities).unwrap_or_default();
+    let known = ["roots", "sampling", "elicitation", "tasks", "extensions"];
+    let short = known.map(|key| (key, members.get(key).filter(|value| value.len() <= SHORT)));
+    Members::default().with(&short)
+}
+
 impl Client {
-    /// By what it says of itself.
+    /// By what it says of itself, at most 6 KiB of it: thousands may be kept.
     #[must_use]
     pub fn new(info: Bytes, capabilities: Bytes, version: SmolStr) -> Self {
+        let (info, capabilities) = (brief_info(info), brief_capabilities(capabilities));
         let members = Members::read(&info).unwrap_or_default();
         let text = |key| members.text(key).map(SmolStr::new);
         let (name, own_version) = (text("name"), text("version"));
         Self { info, capabilities, version, name, own_version }
+    }
+
+    /// How many bytes it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.info.len() + self.capabilities.len()
     }
 
     /// The name and version that it gives itself.
@@ -59,6 +96,29 @@ pub struct ServerFace {
     pub info: Option<Bytes>,
     /// How to use it; text.
     pub instructions: Option<String>,
+}
+
+/// Longest instructions that are kept of a server, characters.
+const INSTRUCTIONS: usize = 4096;
+/// Most bytes that are kept of its capabilities. Of longer ones what is known of them stays.
+const FACE: usize = 16 << 10;
+
+impl ServerFace {
+    /// By what it says, up to its bounds: each session with a server keeps it.
+    pub(super) fn of(capabilities: Option<&str>, info: Option<&str>, instructions: Option<Cow<'_, str>>) -> Self {
+        let copied = |json: &str| Bytes::copy_from_slice(json.as_bytes());
+        let capabilities = match capabilities {
+            None => Bytes::from_static(b"{}"),
+            Some(all) if all.len() <= FACE => copied(all),
+            Some(all) => {
+                let members = Members::read(all.as_bytes()).unwrap_or_default();
+                let known = ["tools", "prompts", "resources", "logging", "completions", "tasks"];
+                Members::default().with(&known.map(|key| (key, members.get(key).filter(|value| value.len() <= SHORT))))
+            }
+        };
+        let instructions = instructions.map(|said| said.chars().take(INSTRUCTIONS).collect());
+        Self { capabilities, info: info.map(copied).map(brief_info), instructions }
+    }
 }
 
 /// How messages of a session travel.
@@ -115,12 +175,7 @@ impl LegacySession {
             let shown: String = version.chars().filter(|c| !c.is_control()).take(40).collect();
             return Err(UpstreamError::Protocol(format!("it chose protocol version `{shown}`")));
         }
-        let copied = |name| members.get(name).map(|json| Bytes::copy_from_slice(json.as_bytes()));
-        let face = ServerFace {
-            capabilities: copied("capabilities").unwrap_or_else(|| Bytes::from_static(b"{}")),
-            info: copied("serverInfo"),
-            instructions: members.text("instructions").map(std::borrow::Cow::into_owned),
-        };
+        let face = ServerFace::of(members.get("capabilities"), members.get("serverInfo"), members.text("instructions"));
         let opened = Arc::new(Self { line, session, version: SmolStr::new(version), next: AtomicU64::new(1), face });
         opened.notify("notifications/initialized", None).await?;
         Ok(opened)

@@ -30,8 +30,10 @@ use crate::{
     catalogue::{Kind, Lists},
     era::Era,
     judged::Judge,
+    left_out::LeftOutMetric,
     members::Members,
     rpc::{self, Notification, quoted},
+    tasks::Tasks,
     view::{Prefix, exposed_name},
 };
 use arc_swap::ArcSwap;
@@ -105,6 +107,8 @@ pub struct Upstream {
     watched: Mutex<HashMap<SmolStr, usize>>,
     rewatch: Notify,
     pub(crate) judge: Option<Judge>,
+    pub(crate) tasks: Tasks,
+    metric: Option<LeftOutMetric>,
 }
 
 impl Upstream {
@@ -116,7 +120,11 @@ impl Upstream {
         prefix: Prefix,
         changes: broadcast::Sender<(SmolStr, Change)>,
         judge: Option<Judge>,
+        metric: Option<LeftOutMetric>,
     ) -> Arc<Self> {
+        if let Some(metric) = &metric {
+            metric.show(&id);
+        }
         let no_legacy = AtomicBool::new(reach.api().is_some());
         Arc::new(Self {
             id,
@@ -132,6 +140,8 @@ impl Upstream {
             watched: Mutex::default(),
             rewatch: Notify::new(),
             judge,
+            tasks: Tasks::default(),
+            metric,
         })
     }
 

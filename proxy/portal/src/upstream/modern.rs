@@ -53,12 +53,9 @@ impl ModernPeer {
         if !versions.iter().any(|version| era::MODERN.contains(&version.as_str())) {
             return Err(UpstreamError::Protocol("it speaks no stateless protocol version that is known here".to_owned()));
         }
-        let copied = |json: &str| Bytes::copy_from_slice(json.as_bytes());
-        peer.face = ServerFace {
-            capabilities: members.get("capabilities").map_or_else(|| Bytes::from_static(b"{}"), copied),
-            info: members.object("_meta").and_then(|meta| meta.get(meta::SERVER)).map(copied),
-            instructions: members.text("instructions").map(std::borrow::Cow::into_owned),
-        };
+        let meta = members.object("_meta");
+        let info = meta.as_ref().and_then(|meta| meta.get(meta::SERVER));
+        peer.face = ServerFace::of(members.get("capabilities"), info, members.text("instructions"));
         Ok(peer)
     }
 

@@ -15,16 +15,23 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// Most messages that wait to be written, and most that wait for one reader.
 const QUEUE: usize = 64;
+/// What is counted as one of those that wait, bytes, and how many may: of one message that is longer, it alone.
+const UNIT: usize = 1 << 10;
+const MOST_UNWRITTEN: u32 = 8 << 10;
 /// Most requests under way.
 const MOST_WAITING: usize = 1024;
 
+/// A message that waits to be written, and the room that it has meanwhile.
+pub type Outgoing = (Bytes, OwnedSemaphorePermit);
+
 /// One end of a shared line.
 pub struct Pipe {
-    lines: mpsc::Sender<Bytes>,
+    lines: mpsc::Sender<Outgoing>,
+    unwritten: Arc<Semaphore>,
     waiting: Mutex<HashMap<Id, Waiting>>,
     next: AtomicU64,
     unasked: Mutex<mpsc::Sender<Message>>,
@@ -58,11 +65,12 @@ enum Owed {
 impl Pipe {
     /// A line whose outgoing messages are taken from the receiver.
     #[must_use]
-    pub fn new(patience: Duration) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
+    pub fn new(patience: Duration) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
         let (lines, outgoing) = mpsc::channel(QUEUE);
         let (unasked, heard) = mpsc::channel(QUEUE);
         let pipe = Self {
             lines,
+            unwritten: Arc::new(Semaphore::new(MOST_UNWRITTEN as usize)),
             waiting: Mutex::default(),
             next: AtomicU64::new(1),
             unasked: Mutex::new(unasked),
@@ -109,11 +117,11 @@ impl Pipe {
         if *self.open.borrow() == Line::Gone {
             return Err(UpstreamError::Aborted);
         }
-        match tokio::time::timeout(self.patience, self.lines.send(text)).await {
-            Err(_) => Err(UpstreamError::Timeout(self.patience)),
-            Ok(Err(_)) => Err(UpstreamError::Aborted),
-            Ok(Ok(())) => Ok(()),
-        }
+        let sent = async {
+            let room = self.unwritten.clone().acquire_many_owned(units(&text)).await.map_err(|_| UpstreamError::Aborted)?;
+            self.lines.send((text, room)).await.map_err(|_| UpstreamError::Aborted)
+        };
+        tokio::time::timeout(self.patience, sent).await.map_err(|_| UpstreamError::Timeout(self.patience))?
     }
 
     /// A message came in.
@@ -203,7 +211,10 @@ impl Pipe {
     pub fn take_back(&self, id: &Id) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let params = format!("{{\"requestId\":{},\"reason\":\"the client has gone\"}}", id.json());
-        let _ = self.lines.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
+        let told = rpc::notification("notifications/cancelled", Some(params.as_bytes()));
+        if let Ok(room) = self.unwritten.clone().try_acquire_many_owned(units(&told)) {
+            let _ = self.lines.try_send((told, room));
+        }
     }
 
     /// An answer to a request of the server's own.
@@ -213,6 +224,10 @@ impl Pipe {
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
         self.send(rpc::response(Some(id), outcome)).await
     }
+}
+
+fn units(text: &Bytes) -> u32 {
+    u32::try_from(text.len().div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, MOST_UNWRITTEN)
 }
 
 /// Clients choose progress tokens for themselves, and two may choose the same: on a shared line it is the
@@ -237,13 +252,25 @@ mod tests {
         let params = Bytes::from_static(br#"{"name":"x","_meta":{"progressToken":"mine","other":1}}"#);
         let mut one = pipe.request(&pipe.id(), "tools/call", Some(&params)).await.unwrap();
         let mut two = pipe.request(&pipe.id(), "tools/call", Some(&params)).await.unwrap();
-        assert!(outgoing.recv().await.is_some_and(|line| line.windows(19).any(|w| w == br#""progressToken":1,""#)));
+        assert!(outgoing.recv().await.is_some_and(|(line, _)| line.windows(19).any(|w| w == br#""progressToken":1,""#)));
         pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":1}}"#))
             .await;
         pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#)).await;
         let Said::Message(Message::Notification(told)) = two.next().await.unwrap() else { panic!("no progress") };
         assert_eq!(told.params.unwrap(), r#"{"progressToken":"mine","progress":1}"#);
         assert!(matches!(one.next().await, Ok(Said::Answer(Outcome::Result(_)))));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_program_that_does_not_read_is_bounded_in_bytes() {
+        let (pipe, mut outgoing) = Pipe::new(Duration::from_millis(50));
+        let large = || Bytes::from(vec![b'a'; 3 << 20]);
+        assert!(pipe.send(large()).await.is_ok() && pipe.send(large()).await.is_ok());
+        assert!(matches!(pipe.send(large()).await, Err(UpstreamError::Timeout(_))));
+        drop(outgoing.recv().await);
+        assert!(pipe.send(large()).await.is_ok());
+        (0..2).for_each(|_| drop(outgoing.try_recv()));
+        assert!(pipe.send(Bytes::from(vec![b'a'; 64 << 20])).await.is_ok(), "one alone may be of any length");
     }
 
     #[tokio::test]

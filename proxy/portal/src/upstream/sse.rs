@@ -1,9 +1,13 @@
 //! The HTTP+SSE transport of 2024-11-05: one event stream for everything the server says, and a path,
 //! named in its first event, for everything it is told.
 
-use super::{UpstreamError, events::EventReader, http::Endpoint, pipe::Pipe};
+use super::{
+    UpstreamError,
+    events::EventReader,
+    http::Endpoint,
+    pipe::{Outgoing, Pipe},
+};
 use ::http::{HeaderMap, uri::PathAndQuery};
-use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -54,8 +58,8 @@ async fn hear(pipe: &Pipe, mut events: EventReader) {
 }
 
 /// Each message by itself, in order: a server must not see an answer before the request it is for.
-async fn tell(target: Endpoint, mut outgoing: mpsc::Receiver<Bytes>) {
-    while let Some(message) = outgoing.recv().await {
+async fn tell(target: Endpoint, mut outgoing: mpsc::Receiver<Outgoing>) {
+    while let Some((message, _room)) = outgoing.recv().await {
         if let Err(error) = target.post(HeaderMap::new(), message).await {
             tracing::debug!("a message could not be sent: {error}");
             return;

@@ -1,20 +1,21 @@
 //! Keeps one server's lists and presence true.
 
 use super::{
-    Answer, Api, Client, Conversation, LegacySession, ModernPeer, Presence, Said, Upstream, UpstreamError, legacy::Listening,
+    Answer, Api, Client, Conversation, LegacySession, ModernPeer, Presence, Said, ServerFace, Upstream, UpstreamError, legacy::Listening,
     modern::with_meta, own_client, pipe::Pipe,
 };
 use crate::{
-    catalogue::{Kind, MAX_PAGES, Page},
+    catalogue::{Kind, MAX_ENTRIES, MAX_PAGES, Page},
     era::Era,
     judged::News,
+    left_out::{self, LeftOut, Reason, named},
     members::Members,
     rpc::{self, Message, Outcome},
 };
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -30,7 +31,9 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(120);
 /// How long fetching one page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
-/// How long it may take until a server has said what it is and what it offers.
+/// How long it may take to fetch the pages of a list after the first.
+const PAGES_PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take until a server has said what it is.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before a server that is gone is tried again, at first.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -82,8 +85,7 @@ impl Upstream {
         }
         let mut retry = FIRST_RETRY;
         loop {
-            let connected = tokio::time::timeout(CONNECT_PATIENCE, self.connect()).await;
-            match connected.unwrap_or(Err(UpstreamError::Timeout(CONNECT_PATIENCE))) {
+            match self.connect().await {
                 Ok(own) => {
                     retry = FIRST_RETRY;
                     let why = self.stay(&own).await;
@@ -129,29 +131,34 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<Own, UpstreamError> {
+        let greeted = tokio::time::timeout(CONNECT_PATIENCE, self.greet()).await;
+        let own = greeted.map_err(|_| UpstreamError::Timeout(CONNECT_PATIENCE))??;
+        self.fetch_all(&own).await?;
+        if let Own::Modern(peer) = &own {
+            self.modern.store(Some(peer.clone()));
+        }
+        tracing::info!(server = %self.id, "is there");
+        self.presence.send_replace(self.present(&own));
+        self.tell(Change::Presence);
+        Ok(own)
+    }
+
+    async fn greet(&self) -> Result<Own, UpstreamError> {
         let client = own_client();
-        let own = match self.reach.modern(&client).await {
+        Ok(match self.reach.modern(&client).await {
             Ok(peer) => Own::Modern(Arc::new(peer)),
             Err(error @ (UpstreamError::Unreachable { .. } | UpstreamError::Unauthorized(_) | UpstreamError::NotStarted(_))) => {
                 return Err(error);
             }
             // Whatever else a server says to a method that it does not know: it is of the other era.
             Err(_) => Own::Legacy(self.reach.legacy(&client).await?),
-        };
-        self.fetch_all(&own).await?;
-        if let Own::Modern(peer) = &own {
-            self.modern.store(Some(peer.clone()));
-        }
-        tracing::info!(server = %self.id, "is there");
-        self.presence.send_replace(own.presence());
-        self.tell(Change::Presence);
-        Ok(own)
+        })
     }
 
     /// What a document describes is listed once: it does not change while gnomon runs.
     async fn offer(&self, api: &Arc<Api>) {
         let entries = api.judged(&self.id, self.judge.as_ref()).await;
-        self.lists.store(Arc::new(self.lists.load().with(Kind::Tool, entries)));
+        self.lists.store(Arc::new(self.lists.load().with(Kind::Tool, entries.into())));
         let own = Own::Modern(Arc::new(ModernPeer::of_api(api.clone())));
         if let Own::Modern(peer) = &own {
             self.modern.store(Some(peer.clone()));
@@ -161,12 +168,36 @@ impl Upstream {
         self.tell(Change::List(Kind::Tool));
     }
 
+    /// What it says of itself, before the rules as its lists are: instructions that they refuse are not passed on.
+    fn present(&self, own: &Own) -> Presence {
+        let presence = own.presence();
+        let Presence::Up { era, face } = &presence else { return presence };
+        let (Some(judge), Some(instructions)) = (&self.judge, &face.instructions) else { return presence };
+        let method = if *era == Era::Modern { "server/discover" } else { "initialize" };
+        let said = json!({
+            "instructions": instructions,
+            "capabilities": serde_json::from_slice::<serde_json::Value>(&face.capabilities).unwrap_or_default(),
+            "serverInfo": face.info.as_ref().and_then(|info| serde_json::from_slice::<serde_json::Value>(info).ok()),
+        });
+        match judge.own(method, &Outcome::of(&said), News::None) {
+            Ok(()) => presence,
+            Err(why) => {
+                tracing::warn!(server = %self.id, "its instructions are not passed on: {why}");
+                Presence::Up { era: *era, face: Arc::new(ServerFace { instructions: None, ..(**face).clone() }) }
+            }
+        }
+    }
+
     /// It answers: whoever took it for gone was wrong.
     fn is_there(&self, own: &Own) {
+        if self.presence.borrow().is_up() {
+            return;
+        }
+        let present = self.present(own);
         let back = self.presence.send_if_modified(|presence| {
             let was_down = !presence.is_up();
             if was_down {
-                *presence = own.presence();
+                *presence = present.clone();
             }
             was_down
         });
@@ -285,21 +316,39 @@ impl Upstream {
         Ok(())
     }
 
-    /// Fetches a list, and tells of it if it changed. A list that the server cannot give leaves the old one.
+    /// Fetches a list, and tells of it if it changed. A list that the server cannot give leaves the old one. Of one that is
+    /// longer than its bound, or takes longer to be told, the beginning is kept, unless more was kept before.
     async fn fetch(&self, own: &Own, kind: Kind) -> Result<Fetched, UpstreamError> {
-        let (mut pages, mut outcomes) = (Vec::new(), Vec::new());
+        let (mut pages, mut outcomes, mut bytes, mut entries) = (Vec::new(), Vec::new(), 0, 0);
         let mut cursor: Option<String> = None;
-        while pages.len() < MAX_PAGES {
+        let mut first_came = None;
+        let mut broke_off = false;
+        let old = self.lists.load_full();
+        let known = old.by_name(kind);
+        loop {
             let params = cursor.as_deref().map(|cursor| Members::default().with(&[("cursor", Some(&rpc::quoted(cursor)))]));
-            let outcome = own.ask(kind.method(), params, PAGE_PATIENCE).await?;
+            let left = first_came.map(|at: Instant| PAGES_PATIENCE.saturating_sub(at.elapsed()));
+            let outcome = match own.ask(kind.method(), params, left.map_or(PAGE_PATIENCE, |left| left.min(PAGE_PATIENCE))).await {
+                Ok(outcome) => outcome,
+                Err(UpstreamError::Timeout(_)) if left.is_some() => {
+                    broke_off = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            first_came.get_or_insert_with(Instant::now);
             let page = match &outcome {
-                Outcome::Result(result) => Page::read(kind, result),
-                Outcome::Error(_) if kind == Kind::Template => Ok(Page { entries: Vec::new(), next: None }),
+                Outcome::Result(result) => {
+                    bytes += result.len();
+                    Page::read(kind, result, &known)
+                }
+                Outcome::Error(_) if kind == Kind::Template => Ok(Page { entries: Vec::new(), left_out: Vec::new(), next: None }),
                 Outcome::Error(_) => Err("it answers with an error".to_owned()),
             };
             match page {
                 Ok(page) => {
                     cursor = page.next.clone();
+                    entries += page.entries.len() + page.left_out.len();
                     pages.push(page);
                     outcomes.push(outcome);
                 }
@@ -308,22 +357,36 @@ impl Upstream {
                     return Ok(Fetched::Same);
                 }
             }
-            if cursor.is_none() {
+            // What else stands in pages counts as well: it is held until they are judged.
+            if cursor.is_none() || pages.len() >= MAX_PAGES || entries >= MAX_ENTRIES || bytes >= kind.most_bytes() {
                 break;
             }
         }
-        let mut entries = Page::joined(pages);
+        let mut listing = Page::joined(kind, pages);
+        if cursor.is_some() {
+            let end = match broke_off {
+                true => format!("not told to its end within {PAGES_PATIENCE:?}"),
+                false => format!("longer than {MAX_ENTRIES} entries, {MAX_PAGES} pages or {} bytes", kind.most_bytes()),
+            };
+            if broke_off && old.of(kind).len() > listing.entries.len() {
+                tracing::warn!(server = %self.id, "{} is {end}: what it was before stays", kind.method());
+                return Ok(Fetched::Same);
+            }
+            let why = format_smolstr!("its list is {end}");
+            listing.left_out.push(LeftOut { name: None, reason: Reason::Size, why });
+        }
         if kind == Kind::Tool && matches!(own, Own::Modern(_)) {
+            let (entries, left_out) = (&mut listing.entries, &mut listing.left_out);
             entries.retain(|entry| match entry.unusable() {
                 None => true,
                 Some(why) => {
-                    tracing::warn!(server = %self.id, tool = %entry.name, "not offered: {why}");
+                    left_out.push(LeftOut { name: Some(named(&entry.name)), reason: Reason::Headers, why: why.to_smolstr() });
                     false
                 }
             });
         }
-        let old = self.lists.load();
-        let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(&entries).all(|(old, new)| old.text == new.text);
+        let entries = &listing.entries;
+        let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(entries).all(|(old, new)| old.text == new.text);
         if let Some(judge) = &self.judge {
             let news = if same { News::None } else { News::Some };
             if let Err(why) = outcomes.iter().try_for_each(|outcome| judge.own(kind.method(), outcome, news)) {
@@ -331,10 +394,15 @@ impl Upstream {
                 return Ok(Fetched::Same);
             }
         }
-        if same {
+        let left_out_same = old.left_out(kind) == listing.left_out;
+        if same && left_out_same {
             return Ok(Fetched::Same);
         }
-        self.lists.store(Arc::new(old.with(kind, entries)));
+        left_out::log(&self.id, kind, &old, &listing.left_out);
+        if let Some(metric) = &self.metric {
+            metric.set(&self.id, kind, &listing.left_out);
+        }
+        self.lists.store(Arc::new(old.with(kind, listing)));
         self.tell(Change::List(kind));
         Ok(Fetched::Changed)
     }

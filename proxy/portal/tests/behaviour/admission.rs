@@ -104,13 +104,15 @@ async fn requests_that_are_too_large_or_of_another_kind_are_refused_in_plain_wor
 }
 
 /// Two service tokens, and an `auth` that knows them.
-fn two_tokens() -> (String, [String; 2]) {
-    let tokens = [0, 1].map(|_| gnomon_access::generate_token().unwrap());
-    let known: Vec<String> = ["ada", "eve"]
-        .iter()
-        .zip(&tokens)
-        .map(|(name, token)| format!("{{name: {name}, sha256: '{}', groups: [{name}s]}}", token.sha256))
-        .collect();
+pub fn two_tokens() -> (String, [String; 2]) {
+    tokens_of(["ada", "eve"])
+}
+
+/// The same under these names.
+pub fn tokens_of(names: [&str; 2]) -> (String, [String; 2]) {
+    let tokens = names.map(|_| gnomon_access::generate_token().unwrap());
+    let known: Vec<String> =
+        names.iter().zip(&tokens).map(|(name, token)| format!("{{name: {name}, sha256: '{}', groups: [{name}s]}}", token.sha256)).collect();
     (format!("{{mode: tokens, tokens: [{}]}}", known.join(", ")), tokens.map(|token| format!("Bearer {}", token.token)))
 }
 

@@ -6,10 +6,10 @@ use crate::{
     server::{Server, Speaks},
 };
 use gnomon_engine::Enforcement;
-use gnomon_intercept::{Owned, Owners};
 use gnomon_observe::{Field, Observation};
+use gnomon_record::{Owned, Owners};
 use serde_json::json;
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
 /// A sensor that says this of every connection.
@@ -24,11 +24,24 @@ impl Owners for Attests {
         seen.set(Field::UserName, "ada");
         seen.set(Field::Cgroup, "/system.slice/agent.service");
         let original = stream.local_addr().unwrap();
-        let owned = Owned { cookie: 1, original, redirected: false, uid: 1000, cgroup: 1, enforcement: Enforcement::Enforce, seen };
+        let owned = Owned {
+            cookie: 1,
+            original,
+            redirected: false,
+            uid: 1000,
+            gid: 1000,
+            netns: 1,
+            cgroup: 1,
+            enforcement: Enforcement::Enforce,
+            seen,
+        };
         Box::pin(async { Some(owned) })
     }
 
     fn served(&self, _: u64) {}
+    fn unreachable<'a>(&'a self, _: &'a Owned, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 const POLICY: &str = r#"[{allow: {servers: [one], process: {executable: ["/opt/agents/*"], unit: [agent.service]}}}]"#;

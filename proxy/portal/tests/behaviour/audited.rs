@@ -143,3 +143,32 @@ async fn payloads_are_recorded_where_that_is_wanted_and_without_what_is_secret()
     assert_eq!(call.result.as_ref().unwrap()["content"][0]["text"], "one: ask [redacted: mail address]");
     assert_eq!(server.got("tools/call")[0].body["params"]["arguments"]["password"], "hunter22", "the server gets them whole");
 }
+
+#[tokio::test]
+async fn the_beginning_of_a_call_is_durable_before_its_server_hears_of_it() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let portal = Setup::of([("one", server.url())]).before_call(1).start().await;
+    let mut client = Client::modern(portal.address);
+    let words = json!({"name": "x".repeat(4000), "version": "1".repeat(4000)});
+    let mut heard = 0;
+    let refused = loop {
+        let (headers, mut body) = client.message("tools/call", json!({"name": "one_echo", "arguments": {"text": "x"}}));
+        body["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] = words.clone();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = client.post(&headers, body).await;
+        let now = server.got("tools/call").len();
+        if now == heard {
+            break answer;
+        }
+        heard = now;
+        assert!(heard < 1000, "the database never gets full");
+    };
+    assert!(refused.last()["error"]["message"].as_str().unwrap().contains("the audit could not write"), "{refused:?}");
+    let records = portal.records(heard).await;
+    let starts = of(&records, Kind::Start);
+    assert_eq!(starts.len(), heard, "what the server heard of has its beginning on record");
+    assert_eq!((starts[0].tool.as_deref(), starts[0].status, starts[0].server.as_deref()), (Some("echo"), None, Some("one")));
+    let call = of(&records, Kind::Call)[0];
+    let number = records.iter().position(|record| record.kind == Kind::Start).unwrap() as u64 + 1;
+    assert_eq!(call.start, Some(number));
+}

@@ -18,6 +18,8 @@ pub struct Client {
     next: u64,
     /// Of the URL.
     query: &'static str,
+    /// Who it is: a header of each request.
+    bearer: Option<String>,
 }
 
 /// What a portal answered.
@@ -43,12 +45,23 @@ impl Answer {
 impl Client {
     /// Of the stateless era.
     pub fn modern(address: SocketAddr) -> Self {
-        Self { http: Http::builder(TokioExecutor::new()).build_http(), address, session: None, next: 1, query: "" }
+        Self { http: Http::builder(TokioExecutor::new()).build_http(), address, session: None, next: 1, query: "", bearer: None }
     }
 
     /// Of the older era, with a session.
     pub async fn legacy(address: SocketAddr) -> Self {
-        let mut client = Self::modern(address);
+        Self::modern(address).begun().await
+    }
+
+    /// As the holder of a token.
+    pub fn holding(mut self, bearer: &str) -> Self {
+        self.bearer = Some(bearer.to_owned());
+        self
+    }
+
+    /// With a session, as in the older era.
+    pub async fn begun(self) -> Self {
+        let mut client = self;
         let answer = client.initialize().await;
         client.session = answer.headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
         assert!(client.session.is_some(), "{answer:?}");
@@ -84,7 +97,7 @@ impl Client {
                 params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {}});
                 headers.push(("mcp-protocol-version", "2026-07-28".to_owned()));
                 headers.push(("mcp-method", method.to_owned()));
-                if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
+                if let Some(name) = params["name"].as_str().or(params["uri"].as_str()).or(params["taskId"].as_str()) {
                     headers.push(("mcp-name", name.to_owned()));
                 }
             }
@@ -133,10 +146,20 @@ impl Client {
             .uri(format!("http://{}/mcp{}", self.address, self.query))
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream");
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", bearer);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         request.body(Full::new(Bytes::from(body))).unwrap()
+    }
+
+    /// The stream of what is said by itself.
+    pub async fn stand(&self) -> hyper::body::Incoming {
+        let session = self.session();
+        let request = self.build(Method::GET, &[("mcp-session-id", &session)], String::new());
+        crate::soon("the stream's head", self.http.request(request)).await.unwrap().into_body()
     }
 
     /// A request whose answer is read piece by piece.

@@ -127,6 +127,19 @@ async fn a_server_that_forgets_its_sessions_is_begun_with_anew_without_the_clien
         server.forget_sessions();
         assert_eq!(client.call("one_echo", json!({"text": "2"})).await.text(), "one: 2");
     }
+    let calls = async {
+        loop {
+            let records = portal.records(1).await;
+            let calls: Vec<_> = records.into_iter().filter(|record| record.kind == gnomon_audit::Kind::Call).collect();
+            if calls.len() >= 4 {
+                return calls;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let attempts: Vec<_> = crate::soon("four calls", calls).await.iter().map(|call| call.attempts).collect();
+    assert_eq!(attempts, [None, Some(2), None, Some(2)], "each is recorded with how often its server was asked");
+    assert_eq!(server.got("tools/call").len(), 6);
 }
 
 #[tokio::test]

@@ -10,10 +10,14 @@ mod client;
 mod coded;
 mod eras;
 mod failures;
+mod hidden;
 mod judged;
 mod labelled;
+mod lists;
+mod owned;
 mod passage;
 mod programs;
+mod room;
 mod secured;
 mod server;
 mod suspended;
@@ -24,17 +28,17 @@ use gnomon_codemode::SandboxConfig;
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, PoolOptions, Pools, UpstreamTls};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
-use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_openapi::import;
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Crew, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalOptions, Prefix, Rules,
-    SessionLimits,
+    Acts, CodeMode, CodeModeWorks, Crew, Durability, Fetcher, Labels, LeftOutMetric, Listening, Payloads, Portal, PortalOptions, Prefix,
+    Rules, SessionLimits,
     upstream::{
         Api, ApiOptions, Program, Reach, Selection, Transport,
         http::{Endpoint, Limits},
     },
 };
+use gnomon_record::{Metrics, Recorder};
 use serde_json::Value;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -49,6 +53,7 @@ struct Running {
     address: SocketAddr,
     portal: Arc<Portal>,
     ledger: Ledger,
+    recorder: Arc<Recorder>,
     dir: tempfile::TempDir,
     _writer: Writer,
     _audit: gnomon_audit::Writer,
@@ -59,6 +64,11 @@ impl Running {
     /// Puts another policy in force.
     fn regulate(&self, policy: &str) {
         self.portal.regulate(Arc::new(Policy::parse(policy, "policy.yml").unwrap()), std::collections::HashMap::new());
+    }
+
+    /// The metrics as they are served.
+    fn metrics(&self) -> String {
+        self.recorder.metrics().render(&Default::default())
     }
 
     /// Waits until so many records are in the audit.
@@ -144,7 +154,7 @@ struct Setup {
     tls: Option<Arc<rustls::ServerConfig>>,
     prefix: Prefix,
     labels: std::collections::HashMap<smol_str::SmolStr, Labels>,
-    owners: Option<Arc<dyn gnomon_intercept::Owners>>,
+    owners: Option<Arc<dyn gnomon_record::Owners>>,
     origins: Vec<String>,
     policy: &'static str,
     auth: String,
@@ -154,8 +164,12 @@ struct Setup {
     payloads: Payloads,
     code_mode: CodeMode,
     wall_time: Duration,
+    sessions: SessionLimits,
     /// Pages of the audit's database.
     room: u64,
+    /// Most connections.
+    seats: usize,
+    max_request: usize,
 }
 
 impl Setup {
@@ -177,7 +191,10 @@ impl Setup {
             payloads: Payloads::default(),
             code_mode: CodeMode::OptIn,
             wall_time: Duration::from_secs(60),
+            sessions: SessionLimits::default(),
             room: 1 << 30,
+            seats: 256,
+            max_request: 1 << 20,
         }
     }
 
@@ -224,6 +241,12 @@ impl Setup {
         self
     }
 
+    /// Calls wait for the audit, which may have so many bytes.
+    fn before_call(mut self, room: u64) -> Self {
+        (self.durability, self.room) = (Durability::BeforeCall, room);
+        self
+    }
+
     fn record(mut self, payloads: Payloads) -> Self {
         self.payloads = payloads;
         self
@@ -232,6 +255,24 @@ impl Setup {
     /// How long a script may take.
     fn wall_time(mut self, wall_time: Duration) -> Self {
         self.wall_time = wall_time;
+        self
+    }
+
+    /// How many sessions there may be.
+    fn sessions(mut self, most: usize) -> Self {
+        self.sessions.most = most;
+        self
+    }
+
+    /// How many connections there may be.
+    fn seats(mut self, most: usize) -> Self {
+        self.seats = most;
+        self
+    }
+
+    /// How large a request may be.
+    fn max_request(mut self, bytes: usize) -> Self {
+        self.max_request = bytes;
         self
     }
 
@@ -245,7 +286,7 @@ impl Setup {
         self
     }
 
-    fn owners(mut self, owners: Arc<dyn gnomon_intercept::Owners>) -> Self {
+    fn owners(mut self, owners: Arc<dyn gnomon_record::Owners>) -> Self {
         self.owners = Some(owners);
         self
     }
@@ -306,8 +347,8 @@ impl Setup {
             servers: servers.chain(programs).chain(apis).collect(),
             prefix: self.prefix,
             labels: self.labels,
-            sessions: SessionLimits::default(),
-            max_request: 1 << 20,
+            sessions: self.sessions,
+            max_request: self.max_request,
             hosts: Vec::new(),
             origins: self.origins,
             path: "/mcp".to_owned(),
@@ -317,9 +358,10 @@ impl Setup {
             rules: Some(Rules { inspector, recorder: recorder.clone() }),
             code_mode: self.code_mode,
             codemode: Some(Arc::new(works)),
-            acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).with(self.payloads))),
+            left_out: Some(LeftOutMetric::register(recorder.metrics().registry()).unwrap()),
+            acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).unwrap().with(self.payloads))),
         });
-        let listening = Listening::bind(portal.clone(), "127.0.0.1:0".parse().unwrap(), 256).await.unwrap();
+        let listening = Listening::bind(portal.clone(), "127.0.0.1:0".parse().unwrap(), self.seats).await.unwrap();
         let listening = match self.tls {
             None => listening,
             Some(tls) => listening.with_tls(tls),
@@ -333,6 +375,6 @@ impl Setup {
             },
             Duration::ZERO,
         ));
-        Running { address, portal, ledger, dir, _writer: writer, _audit: audit_writer, _stop: stop }
+        Running { address, portal, ledger, recorder, dir, _writer: writer, _audit: audit_writer, _stop: stop }
     }
 }

@@ -56,6 +56,9 @@ fn message(answer: &Answer) -> &str {
 
 #[tokio::test]
 async fn clients_of_both_eras_use_programs_of_both_eras() {
+    if !gnomon_testkit::has("clients_of_both_eras_use_programs_of_both_eras", &["python3"]) {
+        return;
+    }
     for mode in ["legacy", "modern"] {
         let portal = Setup::of([]).program("local", program(mode)).start().await;
         for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
@@ -70,6 +73,9 @@ async fn clients_of_both_eras_use_programs_of_both_eras() {
 
 #[tokio::test]
 async fn progress_comes_back_under_the_token_of_whoever_called() {
+    if !gnomon_testkit::has("progress_comes_back_under_the_token_of_whoever_called", &["python3"]) {
+        return;
+    }
     let portal = Setup::of([]).program("local", program("legacy")).start().await;
     let mut client = Client::legacy(portal.address).await;
     let answer = client.request("tools/call", json!({"name": "local_progress", "arguments": {}, "_meta": {"progressToken": "mine"}})).await;
@@ -79,6 +85,9 @@ async fn progress_comes_back_under_the_token_of_whoever_called() {
 
 #[tokio::test]
 async fn each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all() {
+    if !gnomon_testkit::has("each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all", &["python3"]) {
+        return;
+    }
     let portal = Setup::of([]).program("local", program("legacy")).start().await;
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
     assert_eq!(one.call("local_remember", json!({"text": "mine"})).await.text(), "kept");
@@ -91,6 +100,9 @@ async fn each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_fo
 
 #[tokio::test]
 async fn a_program_that_ends_in_the_middle_of_a_call_costs_that_call_and_no_other_session() {
+    if !gnomon_testkit::has("a_program_that_ends_in_the_middle_of_a_call_costs_that_call_and_no_other_session", &["python3"]) {
+        return;
+    }
     let portal = Setup::of([]).program("local", program("legacy")).start().await;
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
     let other = two.call("local_pid", json!({})).await.text().to_owned();
@@ -102,6 +114,9 @@ async fn a_program_that_ends_in_the_middle_of_a_call_costs_that_call_and_no_othe
 
 #[tokio::test]
 async fn a_stateless_program_that_ends_is_started_again() {
+    if !gnomon_testkit::has("a_stateless_program_that_ends_is_started_again", &["python3"]) {
+        return;
+    }
     let portal = Setup::of([]).program("local", program("modern")).start().await;
     let mut client = Client::modern(portal.address);
     let before = client.call("local_pid", json!({})).await.text().to_owned();
@@ -112,6 +127,9 @@ async fn a_stateless_program_that_ends_is_started_again() {
 
 #[tokio::test]
 async fn a_program_that_keeps_ending_is_left_alone_and_whoever_asks_is_told() {
+    if !gnomon_testkit::has("a_program_that_keeps_ending_is_left_alone_and_whoever_asks_is_told", &["python3"]) {
+        return;
+    }
     let portal = Setup::of([]).program("local", program("fails")).start().await;
     let client = Client::modern(portal.address);
     let told = soon("the reason", async {
@@ -130,6 +148,9 @@ async fn a_program_that_keeps_ending_is_left_alone_and_whoever_asks_is_told() {
 
 #[tokio::test]
 async fn a_program_that_hangs_is_ended_and_the_next_call_finds_another() {
+    if !gnomon_testkit::has("a_program_that_hangs_is_ended_and_the_next_call_finds_another", &["python3"]) {
+        return;
+    }
     let mut options = options(READY, "legacy");
     options.limits.patience = Duration::from_secs(2);
     let program = Program::new(options);
@@ -151,6 +172,9 @@ async fn a_program_that_hangs_is_ended_and_the_next_call_finds_another() {
 
 #[tokio::test]
 async fn what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_process() {
+    if !gnomon_testkit::has("what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_process", &["python3"]) {
+        return;
+    }
     let portal = Setup::of([]).program("local", program("legacy")).start().await;
     let mut client = Client::legacy(portal.address).await;
     assert_eq!(client.call("local_garbage", json!({})).await.text(), "said");
@@ -164,6 +188,12 @@ async fn what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_proce
 
 #[tokio::test]
 async fn a_program_that_does_not_know_the_stateless_era_and_says_nothing_to_it_is_found_to_be_of_the_older() {
+    if !gnomon_testkit::has(
+        "a_program_that_does_not_know_the_stateless_era_and_says_nothing_to_it_is_found_to_be_of_the_older",
+        &["python3"],
+    ) {
+        return;
+    }
     let portal = Setup::of([]).program("local", program("deaf")).start().await;
     let mut client = Client::modern(portal.address);
     soon("the tools", async {
@@ -177,6 +207,9 @@ async fn a_program_that_does_not_know_the_stateless_era_and_says_nothing_to_it_i
 
 #[tokio::test]
 async fn a_program_that_may_not_be_run_is_named_in_words_that_tell_nothing_of_this_host() {
+    if !gnomon_testkit::has("a_program_that_may_not_be_run_is_named_in_words_that_tell_nothing_of_this_host", &["python3"]) {
+        return;
+    }
     let refused = r#"{"refused":{"told":"its program is not the one that is pinned","why":"/opt/x is not the file"}}"#;
     let portal = Setup::of([]).program("local", Program::new(options(refused, "legacy"))).start().await;
     let mut client = Client::modern(portal.address);
@@ -196,6 +229,9 @@ async fn a_program_that_may_not_be_run_is_named_in_words_that_tell_nothing_of_th
 
 #[tokio::test]
 async fn no_more_processes_run_than_may_and_whoever_comes_too_late_is_told() {
+    if !gnomon_testkit::has("no_more_processes_run_than_may_and_whoever_comes_too_late_is_told", &["python3"]) {
+        return;
+    }
     let mut options = options(READY, "legacy");
     options.limits.instances = 2;
     let portal = Setup::of([]).program("local", Program::new(options)).start().await;
@@ -209,6 +245,9 @@ async fn no_more_processes_run_than_may_and_whoever_comes_too_late_is_told() {
 
 #[tokio::test]
 async fn a_process_ends_with_its_session_and_all_of_them_when_they_are_stopped() {
+    if !gnomon_testkit::has("a_process_ends_with_its_session_and_all_of_them_when_they_are_stopped", &["python3"]) {
+        return;
+    }
     let program = program("legacy");
     let portal = Setup::of([]).program("local", program.clone()).start().await;
     let mut client = Client::legacy(portal.address).await;

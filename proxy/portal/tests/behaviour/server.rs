@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -67,7 +67,14 @@ struct Inner {
     cancelled: watch::Sender<usize>,
     /// Tools of its own in place of the usual ones: the list, and what calls come to.
     shop: Option<(Value, Shop)>,
+    /// Answers of its own in place of the usual ones.
+    script: Option<Script>,
+    /// What it says by itself.
+    says: broadcast::Sender<Value>,
 }
+
+/// The result of a method with these parameters; none where it is as usual.
+pub type Script = Arc<dyn Fn(&str, &Value) -> Option<Value> + Send + Sync>;
 
 /// Answers a call of a tool with these arguments.
 pub type Shop = fn(&str, &Value) -> Value;
@@ -89,14 +96,38 @@ impl Server {
 
     /// One with these tools.
     pub async fn with_tools(name: &'static str, speaks: Speaks, tools: Value, shop: Shop) -> Self {
-        Self::open(name, speaks, "127.0.0.1:0".parse().unwrap(), Some((tools, shop))).await
+        Self::open(name, speaks, "127.0.0.1:0".parse().unwrap(), Some((tools, shop)), None).await
     }
 
     pub async fn start_at(name: &'static str, speaks: Speaks, address: SocketAddr) -> Self {
-        Self::open(name, speaks, address, None).await
+        Self::open(name, speaks, address, None, None).await
     }
 
-    async fn open(name: &'static str, speaks: Speaks, address: SocketAddr, shop: Option<(Value, Shop)>) -> Self {
+    /// One that answers by a script, as far as that goes, and has a stream for what it says by itself.
+    pub async fn scripted(
+        name: &'static str,
+        speaks: Speaks,
+        script: impl Fn(&str, &Value) -> Option<Value> + Send + Sync + 'static,
+    ) -> Self {
+        Self::open(name, speaks, "127.0.0.1:0".parse().unwrap(), None, Some(Arc::new(script))).await
+    }
+
+    /// Says something to everybody who listens.
+    pub fn say(&self, method: &str, params: Value) {
+        let _ = self.inner.says.send(json!({"jsonrpc": "2.0", "method": method, "params": params}));
+    }
+
+    /// Until so many listen.
+    pub async fn heard_by(&self, count: usize) {
+        crate::soon("listeners", async {
+            while self.inner.says.receiver_count() < count {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    async fn open(name: &'static str, speaks: Speaks, address: SocketAddr, shop: Option<(Value, Shop)>, script: Option<Script>) -> Self {
         let (mood, moods) = watch::channel(Mood::Well);
         let inner = Arc::new(Inner {
             name,
@@ -107,6 +138,8 @@ impl Server {
             asked: Mutex::default(),
             cancelled: watch::Sender::new(0),
             shop,
+            script,
+            says: broadcast::Sender::new(64),
         });
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -133,6 +166,11 @@ impl Server {
     }
 
     /// Until so many calls were taken back.
+    /// How many calls were taken back so far.
+    pub fn taken_back(&self) -> usize {
+        *self.inner.cancelled.borrow()
+    }
+
     pub async fn cancelled(&self, count: usize) {
         let mut seen = self.inner.cancelled.subscribe();
         crate::soon("the call to be taken back", seen.wait_for(|seen| *seen >= count)).await.unwrap();
@@ -206,6 +244,9 @@ impl Inner {
             std::future::pending::<()>().await;
         }
         let (parts, body) = request.into_parts();
+        if parts.method == Method::GET && self.script.is_some() {
+            return self.told(&[]);
+        }
         if parts.method != Method::POST {
             return whole(405, Value::Null);
         }
@@ -220,6 +261,25 @@ impl Inner {
             (true, _) => whole(200, error(&body["id"], -32601)),
             (false, _) => whole(400, error(&body["id"], -32022)),
         }
+    }
+
+    /// A stream of what it says by itself.
+    fn told(self: &Arc<Self>, first: &[Value]) -> Response<Body> {
+        let (events, response) = events();
+        first.iter().for_each(|message| drop(events.send(event(message))));
+        let mut says = self.says.subscribe();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    said = says.recv() => match said {
+                        Ok(said) => drop(events.send(event(&said))),
+                        Err(_) => return,
+                    },
+                    () = events.closed() => return,
+                }
+            }
+        });
+        response
     }
 
     async fn legacy(self: &Arc<Self>, headers: &HeaderMap, body: &Value) -> Response<Body> {
@@ -314,14 +374,7 @@ impl Inner {
                 ),
             },
             "subscriptions/listen" => {
-                let (events, response) = events();
-                let mut told = params["notifications"].clone();
-                told.take();
-                let _ = events.send(event(&json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {}})));
-                tokio::spawn(async move {
-                    events.closed().await;
-                });
-                response
+                self.told(&[json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {}})])
             }
             _ => self.common(body, "complete").await,
         }
@@ -336,6 +389,11 @@ impl Inner {
             }
             value
         };
+        if let Some(answer) = self.script.as_ref().and_then(|script| script(body["method"].as_str().unwrap_or_default(), params)) {
+            // A result may say what it is itself.
+            let answer = if answer.get("resultType").is_some() { answer } else { complete(answer) };
+            return whole(200, result(id, answer));
+        }
         if let Some((tools, shop)) = &self.shop {
             match (body["method"].as_str(), params["name"].as_str()) {
                 (Some("tools/list"), _) => return whole(200, result(id, complete(json!({"tools": tools})))),

@@ -63,10 +63,9 @@ async fn what_was_never_connected_or_is_served_went_around_nothing() {
 }
 
 #[tokio::test]
-async fn on_a_port_that_the_scope_leaves_out_only_known_hosts_count() {
+async fn on_a_port_that_the_scope_leaves_out_known_hosts_count_from_the_first_connection_on() {
     let stage = Stage::new(&[], known()).await;
-    // From this the watch learns that scope 7 redirects.
-    stage.connect(&Call::redirected(1)).await;
+    // Nothing was redirected yet: what a scope is there for is known from the configuration, and of those of gnomon exec always.
     let left_out = |cookie| Call { scope: 7, port: 8443, ..Call::new(cookie) };
     stage.connect(&left_out(2)).await;
     stage.record(&hello(2, "files.vendor.example"));
@@ -76,9 +75,12 @@ async fn on_a_port_that_the_scope_leaves_out_only_known_hosts_count() {
     let events = stage.events().await;
     let [event] = policy(&events)[..] else { panic!("{events:?}") };
     assert_eq!(event["gnomon.bypass.reason"], "not_redirected");
-    // Another scope that only observes.
+    // Another scope that only observes, and one of gnomon exec.
     stage.connect(&Call { scope: 8, ..Call::new(4) }).await;
     stage.record(&hello(4, "mcp.vendor.example"));
     assert_eq!(policy(&stage.events().await).len(), 1);
+    stage.connect(&Call { scope: gnomon_link::EXEC_SCOPES | 3, ..Call::new(5) }).await;
+    stage.record(&hello(5, "mcp.vendor.example"));
+    assert_eq!(policy(&stage.events().await).len(), 2);
     stage.end().await;
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use gnomon_intercept::Owners;
 use gnomon_observe::{Field, Lookup};
+use gnomon_record::Owners;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::raw::{Call, hello};

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gnomon_http::CertificateAuthority;
-use gnomon_intercept::{Owners, Proxy, ProxyOptions};
+use gnomon_intercept::{Proxy, ProxyOptions};
 use gnomon_link::{Count, Families, Feature, FeatureState, Label, List, Name, Program, Refusal, ToProxy, ToSensor, UNASKED};
+use gnomon_record::Owners;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

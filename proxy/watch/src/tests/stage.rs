@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
-use gnomon_intercept::{Metrics, Recorder};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerCounts, LedgerOptions, Writer};
 use gnomon_link::{
     Ancestor, AsyncChannel, Channel, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, List,
     Name, SensorEnd, Standing, Text, ToProxy, ToSensor,
 };
 use gnomon_packs::HostCatalogue;
+use gnomon_record::{Metrics, Recorder};
 use gnomon_sensor::{Owner, Record};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ pub struct Sensor {
 impl Stage {
     /// With the rules that ship, and these of an administrator.
     pub async fn new(rules: &[&str], script: impl FnMut(ToSensor) -> Answers + Send + 'static) -> Self {
-        Self::with(rules, WatchOptions { own_pid: Some(1), ..WatchOptions::default() }, script).await
+        Self::with(rules, WatchOptions { own_pid: Some(1), redirecting: vec![7], ..WatchOptions::default() }, script).await
     }
 
     pub async fn with(rules: &[&str], options: WatchOptions, script: impl FnMut(ToSensor) -> Answers + Send + 'static) -> Self {

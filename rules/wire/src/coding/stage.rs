@@ -146,7 +146,7 @@ impl Stage {
             return Err(DecodeError::TrailingData);
         }
         if *members >= MAX_MEMBERS {
-            return Err(DecodeError::Corrupt);
+            return Err(DecodeError::MembersExceeded);
         }
         *members += 1;
         *inflate = Decompress::new_gzip(WINDOW_BITS);

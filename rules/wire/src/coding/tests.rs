@@ -164,7 +164,7 @@ fn several_gzip_members_are_one_body() {
     }
     let many = gzip(b"").repeat(MAX_MEMBERS as usize + 1);
     let end = decode(&[Coding::Gzip], &mut std::iter::once(many.as_slice()), UNLIMITED).1;
-    assert_eq!(end, Err(DecodeError::Corrupt));
+    assert_eq!(end, Err(DecodeError::MembersExceeded));
 }
 
 #[test]

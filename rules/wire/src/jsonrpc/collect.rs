@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::places::{Container, META_PREFIX, Place, STRICT, Slot, Word, deciding_in_params, deciding_top_level, result_key};
 use super::{
     ArgumentCapture, Id, Kind, Likeness, Limits, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message, ParamsShape, Presence,
-    Scalar, Truncation, Version,
+    Scalar, Shape, Truncation, Version,
 };
 use crate::mcp;
 
@@ -21,11 +21,22 @@ enum Variant {
     TopLevel,
 }
 
+/// What came of an object that stands where a message may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A message: [`Collector::message`].
+    Message,
+    /// Some other object, or one that is unreadable and shows nothing of JSON-RPC.
+    Nothing,
+}
+
 /// Takes the facts of one message after the other.
 #[derive(Debug)]
 pub(super) struct Collector {
     limits: Limits,
     message: Message,
+    /// Whether the message holds anything of an earlier object: most objects of a long array have nothing that is kept.
+    used: bool,
     seen: u32,
     variant: Variant,
     /// Of the message in progress.
@@ -43,6 +54,7 @@ impl Collector {
         Self {
             limits,
             message: Message::default(),
+            used: false,
             seen: 0,
             variant: Variant::None,
             message_likeness: Likeness::None,
@@ -76,17 +88,20 @@ impl Collector {
         self.likeness = self.likeness.max(likeness);
     }
 
-    pub fn begin(&mut self, index: usize) {
-        self.message = Message::default();
+    pub fn begin(&mut self, index: usize, shape: Shape) {
+        if std::mem::take(&mut self.used) {
+            self.message = Message::default();
+        }
         self.message.index = index;
+        self.message.shape = shape;
         self.seen = 0;
         self.variant = Variant::None;
         self.message_likeness = Likeness::None;
         self.argument_bytes = 0;
     }
 
-    /// Ends the message: `Ok(None)` if it is unreadable but shows nothing of JSON-RPC.
-    pub fn finish(&mut self, end: u64) -> Result<Option<Message>, Malformed> {
+    /// Ends the object.
+    pub fn finish(&mut self, end: u64) -> Result<Ending, Malformed> {
         self.message.end = end;
         self.message.kind = self.kind();
         let ambiguous = match self.variant {
@@ -100,8 +115,9 @@ impl Collector {
         }
         match self.fault {
             Some(fault) if self.likeness != Likeness::None => Err(fault),
-            Some(_) => Ok(None),
-            None => Ok(Some(std::mem::take(&mut self.message))),
+            Some(_) => Ok(Ending::Nothing),
+            None if self.message.kind == Kind::Other && self.message.jsonrpc == Version::Absent => Ok(Ending::Nothing),
+            None => Ok(Ending::Message),
         }
     }
 
@@ -128,6 +144,7 @@ impl Collector {
 
     /// What the value of this key is. `path` is the length of the argument path of its object.
     pub fn key(&mut self, place: Place, key: &str, path: usize) -> Slot {
+        self.used = true;
         let slot = match (place, key) {
             (Place::Message, "jsonrpc") => {
                 self.liken(Likeness::JsonRpc);

@@ -196,6 +196,8 @@ pub struct ResultFacts {
 /// [`super::Limits::max_capture`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Message {
+    /// Whether it stands in a batch.
+    pub shape: super::Shape,
     /// Position in the batch; 0 for a single message.
     pub index: usize,
     /// Offset, in the bytes fed so far, just after the byte that closes the message.

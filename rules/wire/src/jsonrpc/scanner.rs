@@ -1,10 +1,12 @@
 //! The tokenizer: RFC 8259 as a push machine. Depth is a bounded stack, strings go past eight bytes
 //! at a time, and only what [`Collector`] asks for is decoded.
 
-use super::collect::Collector;
+use super::collect::{Collector, Ending};
+use super::leading::{Leading, Next};
 use super::places::{Container, Place, Slot, Word};
 use super::rescue::{Found, Rescue};
 use super::text::{Text, Utf8, plain_run};
+use super::wide::Opening;
 use super::{Finish, Likeness, Limits, Malformed, Message, Shape, Truncation};
 
 /// Nesting at which even a body known to be too deep is no longer followed.
@@ -12,8 +14,7 @@ const DEPTH_FOLLOWED: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Before the first significant byte, with the bytes of a byte order mark so far.
-    Start(Prefix),
+    /// Before the first object or array.
     Top,
     Value,
     FirstItem,
@@ -33,19 +34,6 @@ enum State {
 enum Role {
     Key,
     Value,
-}
-
-/// The bytes seen at the very start that may be a byte order mark (or UTF-16/32 without one).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prefix {
-    Nothing,
-    Ef,
-    EfBb,
-    Ff,
-    Fe,
-    Nul,
-    NulNul,
-    NulNulNul,
 }
 
 /// The grammar of numbers (RFC 8259 section 6), by what was read last.
@@ -75,9 +63,14 @@ enum Progress {
     Inside,
 }
 
-/// Reads one body. Memory: a few KiB, whatever the body's size.
+/// Receives each message as it completes; what it is lent is gone when it returns.
+pub type Sink<'a> = dyn FnMut(&Message) + 'a;
+
+/// Reads one body. Memory: a few KiB, whatever the body's size and however many messages it has.
 #[derive(Debug)]
 pub struct Scanner {
+    opening: Opening,
+    leading: Leading,
     state: State,
     stack: Vec<Frame>,
     slot: Slot,
@@ -96,7 +89,9 @@ impl Scanner {
     /// A scanner at the start of a body.
     pub fn new(limits: Limits) -> Self {
         Self {
-            state: State::Start(Prefix::Nothing),
+            opening: Opening::new(),
+            leading: Leading::new(),
+            state: State::Top,
             stack: Vec::with_capacity(16),
             slot: Slot::Top,
             text: Text::default(),
@@ -111,19 +106,58 @@ impl Scanner {
         }
     }
 
-    /// Reads the next bytes and appends every message they complete.
+    /// Reads the next bytes and lends `sink` each message that they complete. An object that is no
+    /// JSON-RPC message (neither `jsonrpc`, `method`, `result` nor `error`) is read and dropped.
     ///
     /// # Errors
-    /// The body is malformed. Messages completed before the fault are in `out`. Further calls give
+    /// The body is malformed. Messages completed before the fault went to `sink`. Further calls give
     /// the same error; they may still raise [`Scanner::likeness`].
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Message>) -> Result<(), Malformed> {
+    pub fn feed(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Malformed> {
+        let mut rest = bytes;
+        if let Opening::Collecting(head) = &mut self.opening {
+            rest = head.take(bytes);
+            if head.is_full() {
+                // A fault stays, and comes again for the rest, which is looked through all the same.
+                let _ = self.begin_text(sink);
+            }
+        }
+        self.decoded(rest, sink)
+    }
+
+    /// The encoding is known, or as well known as it will be: reads what was collected.
+    fn begin_text(&mut self, sink: &mut Sink<'_>) -> Result<(), Malformed> {
+        let Opening::Collecting(head) = std::mem::replace(&mut self.opening, Opening::Utf8) else { return Ok(()) };
+        let (opening, head) = head.open();
+        self.opening = opening;
+        self.offset = head.mark();
+        if let Opening::Wide(_) = self.opening {
+            // Few parsers read it, and not all alike: its messages are told from each other and not relied on.
+            self.collector.fault(Malformed::Utf16);
+        }
+        self.decoded(head.bytes(), sink)
+    }
+
+    fn decoded(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Malformed> {
+        let mut wide = match &self.opening {
+            Opening::Collecting(_) => return self.failed.map_or(Ok(()), Err),
+            Opening::Utf8 => return self.read(bytes, sink),
+            Opening::Wide(transcoder) => *transcoder,
+        };
+        let mut read = self.failed.map_or(Ok(()), Err);
+        wide.feed(bytes, &mut |text| read = self.read(text, sink));
+        self.opening = Opening::Wide(wide);
+        read
+    }
+
+    /// Reads UTF-8.
+    fn read(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Malformed> {
         if let Some(failed) = self.failed {
             self.look_for_likeness(bytes);
             return Err(failed);
         }
         let mut at = 0;
         while at < bytes.len() {
-            match self.step(bytes, at, out) {
+            match self.step(bytes, at, sink) {
                 Ok(next) => at = next,
                 Err(malformed) => {
                     self.fail(malformed);
@@ -140,13 +174,16 @@ impl Scanner {
     ///
     /// # Errors
     /// As [`Scanner::feed`], and [`Malformed::Truncated`].
-    pub fn finish(&mut self, _out: &mut Vec<Message>) -> Result<Finish, Malformed> {
+    pub fn finish(&mut self, sink: &mut Sink<'_>) -> Result<Finish, Malformed> {
+        if let Opening::Collecting(_) = self.opening {
+            self.begin_text(sink)?;
+        }
         if let Some(failed) = self.failed {
             return Err(failed);
         }
         match (self.state, self.shape) {
-            (State::Start(Prefix::Nothing) | State::Top, _) => Ok(Finish::Empty),
-            (State::Start(_), _) => Err(self.fail(Malformed::NotJson)),
+            (State::Top, _) if self.leading.is_empty() => self.collector.pending().map_or(Ok(Finish::Empty), Err),
+            (State::Top, _) => Err(self.fail(Malformed::NotJson)),
             (State::Done, Some(shape)) => Ok(Finish::Complete { shape }),
             _ => Err(self.fail(Malformed::Truncated)),
         }
@@ -162,6 +199,12 @@ impl Scanner {
         (self.progress == Progress::Inside).then(|| self.collector.message())
     }
 
+    /// Whether the body began with bytes that plain text hardly begins with. It says nothing of one
+    /// that is JSON from its first byte.
+    pub fn looks_binary(&self) -> bool {
+        self.leading.is_binary()
+    }
+
     /// Object or array, once known.
     pub fn shape(&self) -> Option<Shape> {
         self.shape
@@ -170,7 +213,7 @@ impl Scanner {
     fn fail(&mut self, malformed: Malformed) -> Malformed {
         self.failed = Some(malformed);
         // A lenient server may read past the fault, or read every document of a row of them.
-        self.rescue = (malformed != Malformed::NotJson).then(Rescue::default);
+        self.rescue = Some(Rescue::default());
         malformed
     }
 
@@ -185,7 +228,7 @@ impl Scanner {
 
     /// Reads at least one byte, or changes the state; gives the index of the next.
     #[inline]
-    fn step(&mut self, bytes: &[u8], at: usize, out: &mut Vec<Message>) -> Result<usize, Malformed> {
+    fn step(&mut self, bytes: &[u8], at: usize, sink: &mut Sink<'_>) -> Result<usize, Malformed> {
         let Some(&byte) = bytes.get(at) else {
             return Ok(at);
         };
@@ -195,37 +238,29 @@ impl Scanner {
             State::Escape(role) => self.in_escape(role, byte).map(|()| at + 1),
             State::Hex(role, count, unit) => self.in_hex(role, count, unit, byte).map(|()| at + 1),
             State::Word(word, matched) => self.in_word(word, matched, byte).map(|()| at + 1),
-            State::Start(prefix) => self.in_prefix(prefix, byte, at),
-            _ => self.structural(byte, bytes, at, out),
+            State::Top => self.before_value(byte, bytes, at),
+            _ => self.structural(byte, bytes, at, sink),
         }
     }
 
-    fn in_prefix(&mut self, prefix: Prefix, byte: u8, at: usize) -> Result<usize, Malformed> {
-        let opens = matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n');
-        self.state = match (prefix, byte) {
-            (Prefix::Nothing, 0xEF) => State::Start(Prefix::Ef),
-            (Prefix::Nothing, 0xFF) => State::Start(Prefix::Ff),
-            (Prefix::Nothing, 0xFE) => State::Start(Prefix::Fe),
-            (Prefix::Nothing, 0) => State::Start(Prefix::Nul),
-            (Prefix::Nothing, _) => {
-                self.state = State::Top;
-                return Ok(at);
+    /// Looks past white space and what some servers skip, to the first object or array.
+    fn before_value(&mut self, byte: u8, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+        match self.leading.step(byte) {
+            Next::More => Ok(at + 1),
+            Next::Again => Ok(at),
+            Next::Value => {
+                if !self.leading.is_empty() {
+                    self.collector.fault(Malformed::LeadingText);
+                }
+                self.shape = Some(if byte == b'{' { Shape::Single } else { Shape::Batch });
+                self.value(byte, bytes, at)
             }
-            (Prefix::Ef, 0xBB) => State::Start(Prefix::EfBb),
-            (Prefix::EfBb, 0xBF) => State::Top,
-            (Prefix::Nul, 0) => State::Start(Prefix::NulNul),
-            (Prefix::NulNul, 0) => State::Start(Prefix::NulNulNul),
-            (Prefix::Ff, 0xFE) | (Prefix::Fe, 0xFF) | (Prefix::NulNul, 0xFE) => {
-                return Err(Malformed::Utf16);
-            }
-            (Prefix::Nul | Prefix::NulNulNul, _) if opens => return Err(Malformed::Utf16),
-            _ => return Err(Malformed::NotJson),
-        };
-        Ok(at + 1)
+            Next::Foreign => Err(Malformed::NotJson),
+        }
     }
 
     #[inline]
-    fn structural(&mut self, byte: u8, bytes: &[u8], at: usize, out: &mut Vec<Message>) -> Result<usize, Malformed> {
+    fn structural(&mut self, byte: u8, bytes: &[u8], at: usize, sink: &mut Sink<'_>) -> Result<usize, Malformed> {
         if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
             return Ok(skip_whitespace(bytes, at + 1));
         }
@@ -240,18 +275,8 @@ impl Scanner {
                 self.after_comma();
                 Ok(at + 1)
             }
-            (State::AfterValue | State::FirstKey, b'}') if self.inside() == Container::Object => self.close(at, out).map(|()| at + 1),
-            (State::AfterValue | State::FirstItem, b']') if self.inside() == Container::Array => self.close(at, out).map(|()| at + 1),
-            (State::Top, b'{') => {
-                self.shape = Some(Shape::Single);
-                self.value(byte, bytes, at)
-            }
-            (State::Top, b'[') => {
-                self.shape = Some(Shape::Batch);
-                self.value(byte, bytes, at)
-            }
-            (State::Top | State::FirstKey | State::FirstItem, 0) if self.stack.len() <= 1 => Err(Malformed::Utf16),
-            (State::Top, _) => Err(Malformed::NotJson),
+            (State::AfterValue | State::FirstKey, b'}') if self.inside() == Container::Object => self.close(at, sink).map(|()| at + 1),
+            (State::AfterValue | State::FirstItem, b']') if self.inside() == Container::Array => self.close(at, sink).map(|()| at + 1),
             (State::Done, _) => Err(Malformed::TrailingData),
             _ => Err(Malformed::Syntax),
         }
@@ -302,7 +327,7 @@ impl Scanner {
         }
         let (place, path) = self.collector.open(self.slot, container);
         if place == Place::Message {
-            self.collector.begin(self.items.saturating_sub(1));
+            self.collector.begin(self.items.saturating_sub(1), self.shape.unwrap_or_default());
             self.progress = Progress::Inside;
         }
         // A path is at most MAX_PATH bytes.
@@ -318,7 +343,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn close(&mut self, at: usize, out: &mut Vec<Message>) -> Result<(), Malformed> {
+    fn close(&mut self, at: usize, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let empty = matches!(self.state, State::FirstKey | State::FirstItem);
         let place = self.stack.pop().map(|frame| frame.place);
         if place == Some(Place::Arguments) && empty {
@@ -327,7 +352,9 @@ impl Scanner {
         self.end_value();
         if place == Some(Place::Message) {
             let end = self.offset + at as u64 + 1;
-            out.extend(self.collector.finish(end)?);
+            if self.collector.finish(end)? == Ending::Message {
+                sink(self.collector.message());
+            }
             self.progress = Progress::Between;
         }
         match self.collector.pending() {

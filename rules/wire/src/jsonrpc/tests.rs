@@ -12,9 +12,9 @@ fn scan_with(limits: Limits, chunks: &mut dyn Iterator<Item = &[u8]>) -> Outcome
     let mut messages = Vec::new();
     for chunk in chunks {
         // The error stays, and comes again from finish.
-        let _ = scanner.feed(chunk, &mut messages);
+        let _ = scanner.feed(chunk, &mut |message| messages.push(message.clone()));
     }
-    let end = scanner.finish(&mut messages);
+    let end = scanner.finish(&mut |message| messages.push(message.clone()));
     (messages, end, scanner.likeness())
 }
 
@@ -37,6 +37,12 @@ fn one(body: impl AsRef<[u8]>) -> Message {
     assert_eq!(end, Ok(Finish::Complete { shape }));
     assert_eq!(messages.len(), 1);
     messages.pop().unwrap()
+}
+
+/// A body that is JSON and holds no message.
+fn none(body: impl AsRef<[u8]>) {
+    let (messages, end, likeness) = scan(body.as_ref());
+    assert!(end.is_ok() && messages.is_empty() && likeness == Likeness::None, "{messages:?}");
 }
 
 fn malformed(body: impl AsRef<[u8]>) -> (Malformed, Likeness) {
@@ -98,9 +104,7 @@ fn nested_decoys_are_not_the_message() {
     );
     assert_eq!(message.method.as_deref(), Some("tools/call"));
     assert_eq!(message.name.as_deref(), Some("real"));
-    let message = one(r#"{"data":{"jsonrpc":"2.0","method":"tools/list","id":1}}"#);
-    assert_eq!(message.kind, Kind::Other);
-    assert_eq!(message.method, None);
+    none(r#"{"data":{"jsonrpc":"2.0","method":"tools/list","id":1}}"#);
 }
 
 #[test]
@@ -129,10 +133,12 @@ fn kinds_follow_the_members() {
         (r#"{"method":"a","id":1,"result":{}}"#, Kind::Request),
         (r#"{"result":{},"id":1}"#, Kind::Response),
         (r#"{"error":{},"id":1}"#, Kind::Error),
-        (r#"{"method":7,"id":1}"#, Kind::Other),
-        (r#"{}"#, Kind::Other),
+        (r#"{"jsonrpc":"2.0","method":7,"id":1}"#, Kind::Other),
     ] {
         assert_eq!(one(body).kind, kind, "{body}");
+    }
+    for body in ["{}", "[{},{},1]", r#"{"method":7,"id":1}"#, r#"{"id":1,"name":"x"}"#] {
+        none(body);
     }
 }
 
@@ -232,7 +238,7 @@ fn replacement_characters_do_not_grow_a_capture_past_its_bound() {
     // Found by fuzzing: one invalid byte reads as a character of three.
     let mut scanner = Scanner::new(Limits::default());
     let body = [br#"{"jsonrpc":"2.0","method":""#, [0xFF; 1000].as_slice(), b"\""].concat();
-    scanner.feed(&body, &mut Vec::new()).unwrap();
+    scanner.feed(&body, &mut |_| ()).unwrap();
     let partial = scanner.partial().unwrap();
     assert_eq!(partial.method.as_ref().unwrap().len(), 1023);
     assert!(partial.truncated);
@@ -281,7 +287,7 @@ fn json_rpc_behind_a_first_document_of_another_kind_is_suspicious_however_it_is_
         assert_eq!(malformed(&body).1, Likeness::JsonRpc, "{body}");
         let mut scanner = Scanner::new(Limits::default());
         for byte in body.as_bytes() {
-            let _ = scanner.feed(std::slice::from_ref(byte), &mut Vec::new());
+            let _ = scanner.feed(std::slice::from_ref(byte), &mut |_| ());
         }
         assert_eq!(scanner.likeness(), Likeness::JsonRpc, "{body}");
     }
@@ -333,7 +339,7 @@ fn deciding_keys_in_another_case_are_ambiguous() {
         assert_eq!(malformed(body).0, Malformed::AmbiguousKey, "{body}");
     }
     // Other protocols spell as they like.
-    one(r#"{"Method":"GET","Id":1}"#);
+    none(r#"{"Method":"GET","Id":1}"#);
     one(r#"{"jsonrpc":"2.0","method":"user.get","params":{"Name":"x"}}"#);
 }
 
@@ -360,21 +366,20 @@ fn a_fault_before_the_telling_keys_does_not_hide_the_message() {
 #[test]
 fn the_message_in_progress_can_be_seen() {
     let mut scanner = Scanner::new(Limits::default());
-    let mut messages = Vec::new();
     assert_eq!(scanner.partial(), None);
-    scanner.feed(&CALL.as_bytes()[..80], &mut messages).unwrap();
+    scanner.feed(&CALL.as_bytes()[..80], &mut |_| ()).unwrap();
     let partial = scanner.partial().unwrap();
     assert_eq!(partial.method.as_deref(), Some("tools/call"));
-    assert_eq!(scanner.finish(&mut messages), Err(Malformed::Truncated));
+    assert_eq!(scanner.finish(&mut |_| ()), Err(Malformed::Truncated));
     assert_eq!(scanner.likeness(), Likeness::Mcp);
-    assert_eq!(scanner.feed(b"}", &mut messages), Err(Malformed::Truncated));
+    assert_eq!(scanner.feed(b"}", &mut |_| ()), Err(Malformed::Truncated));
 }
 
 #[test]
 fn byte_order_marks_are_told_apart() {
     one(format!("\u{FEFF}{CALL}"));
-    assert_eq!(malformed(format!("\u{FEFF}\u{FEFF}{CALL}")).0, Malformed::NotJson);
-    assert_eq!(malformed(b"\xEF{}").0, Malformed::NotJson);
+    assert_eq!(malformed(format!("\u{FEFF}\u{FEFF}{CALL}")), (Malformed::LeadingText, Likeness::Mcp));
+    assert_eq!(malformed(b"\xEF{}"), (Malformed::LeadingText, Likeness::None));
     assert_eq!(malformed(b"\xEF").0, Malformed::NotJson);
     assert_eq!(malformed(b"\xFF\xD8\xFF").0, Malformed::NotJson);
 }
@@ -391,7 +396,7 @@ fn utf16_and_utf32_are_recognised_with_and_without_mark() {
     for encode in encodings {
         for prefix in ["", "\u{FEFF}", " "] {
             let body: Vec<u8> = format!("{prefix}{CALL}").chars().flat_map(|c| encode(c as u32)).collect();
-            assert_eq!(malformed(body), (Malformed::Utf16, Likeness::JsonRpc));
+            assert_eq!(malformed(body), (Malformed::Utf16, Likeness::Mcp));
         }
     }
 }
@@ -410,4 +415,64 @@ fn a_faulty_body_that_is_no_json_rpc_looks_like_nothing() {
     for body in [r#"{"id":1,"id":2}"#, "{\"a\":\"\u{1}\"}", r#"{"a":01}"#] {
         assert_eq!(malformed(body).1, Likeness::None, "{body}");
     }
+}
+
+#[test]
+fn what_some_server_skips_before_a_message_does_not_hide_it() {
+    for before in [
+        "// comment\n",
+        "/* a * b **/",
+        "# comment\r\n",
+        ")]}'\n",
+        ")]}',\n",
+        "\u{A0}",
+        "\u{B}",
+        "\u{C}",
+        "\u{1E}",
+        "\u{2028} ",
+        "\u{FEFF}\u{FEFF}",
+        "null",
+        "null\n",
+        "1 ",
+        "-1.5e3,",
+        "\"x\"",
+        "\"a\\\"b\" ; ",
+        "true // and\n#so\n/**/ \u{FEFF}false\n",
+    ] {
+        assert_eq!(malformed(format!("{before}{CALL}")), (Malformed::LeadingText, Likeness::Mcp), "{before:?}");
+        assert_eq!(malformed(format!("{before}[1,{CALL}]")), (Malformed::LeadingText, Likeness::Mcp), "{before:?}");
+        assert_eq!(malformed(format!("{before}{{\"a\":1}}")), (Malformed::LeadingText, Likeness::None), "{before:?}");
+    }
+    for foreign in ["\0\0\0\0\0", "\u{1}\0\0\0\u{5}{}", "# Title\n\ntext {}", "nul", "/x", ")]x", "--b", "\u{E9}t\u{E9}"] {
+        assert_eq!(malformed(foreign).0, Malformed::NotJson, "{foreign:?}");
+    }
+}
+
+#[test]
+fn what_is_no_json_shows_json_rpc_all_the_same() {
+    for body in [format!("call: {CALL}"), "x=1&y={'jsonrpc':'2.0'}".to_owned(), format!("Content-Length: 9\r\n\r\n{CALL}")] {
+        assert_eq!(malformed(&body), (Malformed::NotJson, Likeness::JsonRpc), "{body}");
+    }
+    let without = r#"{ /* c */ "method":"tools\/call","params":{"name":"x"}}"#;
+    assert_eq!(malformed(without), (Malformed::Syntax, Likeness::JsonRpc));
+    let quoted = r#"text: "{\"method\":\"tools/call\"}""#;
+    assert_eq!(malformed(quoted), (Malformed::NotJson, Likeness::None));
+}
+
+#[test]
+fn utf16_that_hides_its_keys_in_escapes_is_read_and_other_json_in_utf16_is_nothing() {
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let hidden = r#"{"\u006aso\u006erpc":"2.0","m\u0065thod":"tools\/call","params":{"name":"\ud83d\ude00"}}"#;
+    assert_eq!(malformed(wide(hidden)), (Malformed::Utf16, Likeness::Mcp));
+    assert_eq!(malformed(wide("{\"text\":\"\u{1F600} jsonrpc\",\"n\":[1,2]}")), (Malformed::Utf16, Likeness::None));
+    assert_eq!(malformed(wide("{}")), (Malformed::Utf16, Likeness::None));
+}
+
+#[test]
+fn a_million_objects_that_are_no_messages_are_lent_to_nobody() {
+    let body = format!("[{}1]", "{},".repeat(1_000_000));
+    let mut scanner = Scanner::new(Limits::default());
+    let mut lent = 0;
+    scanner.feed(body.as_bytes(), &mut |_| lent += 1).unwrap();
+    assert_eq!((scanner.finish(&mut |_| ()), lent), (Ok(Finish::Complete { shape: Shape::Batch }), 0));
 }

@@ -5,8 +5,6 @@
 pub(super) enum Telling {
     /// No other known protocol uses it.
     Alone,
-    /// With a string `params.name` only.
-    WithName,
     /// Shared with LSP and ACP: needs the shape of its params.
     Handshake,
     /// Shared with others: counts only beside another signature.
@@ -16,8 +14,9 @@ pub(super) enum Telling {
 pub(super) fn telling(method: &str) -> Option<Telling> {
     Some(match method {
         "initialize" => Telling::Handshake,
-        "tools/call" => Telling::WithName,
-        "server/discover"
+        // With whatever parameters: servers differ in what they make of positional or missing ones.
+        "tools/call"
+        | "server/discover"
         | "subscriptions/listen"
         | "tools/list"
         | "resources/list"

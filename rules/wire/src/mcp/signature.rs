@@ -15,6 +15,8 @@ pub enum Signature {
     H2,
     /// Request header `mcp-method` with an MCP method, `mcp-name`, or `mcp-param-*`.
     H3,
+    /// A WebSocket's subprotocol `mcp`, or one that begins with `mcp.` or `mcp-`.
+    H4,
     /// The legacy `initialize` request.
     B1,
     /// `params._meta` with a key that begins with `io.modelcontextprotocol/`.
@@ -53,10 +55,11 @@ pub enum Strength {
 }
 
 impl Signature {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::H1,
         Self::H2,
         Self::H3,
+        Self::H4,
         Self::B1,
         Self::B2,
         Self::B3,
@@ -76,6 +79,7 @@ impl Signature {
             Self::H1 => "H1",
             Self::H2 => "H2",
             Self::H3 => "H3",
+            Self::H4 => "H4",
             Self::B1 => "B1",
             Self::B2 => "B2",
             Self::B3 => "B3",
@@ -94,7 +98,7 @@ impl Signature {
     pub const fn strength(self) -> Strength {
         match self {
             Self::B1 | Self::B2 | Self::B3 | Self::R1 => Strength::Confirmed,
-            Self::H1 | Self::H2 | Self::H3 | Self::R2 | Self::R4 | Self::P1 => Strength::Probable,
+            Self::H1 | Self::H2 | Self::H3 | Self::H4 | Self::R2 | Self::R4 | Self::P1 => Strength::Probable,
             Self::P2 | Self::P3 | Self::R3 => Strength::Suspected,
             Self::B4 => Strength::Weak,
         }
@@ -103,7 +107,7 @@ impl Signature {
     /// Where it was seen: `header`, `body`, `response` or `path`.
     pub const fn evidence(self) -> &'static str {
         match self {
-            Self::H1 | Self::H2 | Self::H3 => "header",
+            Self::H1 | Self::H2 | Self::H3 | Self::H4 => "header",
             Self::B1 | Self::B2 | Self::B3 | Self::B4 => "body",
             Self::R1 | Self::R2 | Self::R3 | Self::R4 => "response",
             Self::P1 | Self::P2 | Self::P3 => "path",
@@ -189,7 +193,6 @@ pub fn message_signature(message: &Message) -> Option<Signature> {
     }
     match known? {
         Telling::Alone => Some(Signature::B3),
-        Telling::WithName => message.name.is_some().then_some(Signature::B3),
         Telling::Handshake => None,
         Telling::Weak => {
             let a2a = message.params_id.is_present() && !message.task_id.is_present();

@@ -4,8 +4,8 @@ use crate::jsonrpc::{Likeness, Limits, Message, Scanner};
 fn message(body: &str) -> Message {
     let mut scanner = Scanner::new(Limits::default());
     let mut messages = Vec::new();
-    scanner.feed(body.as_bytes(), &mut messages).unwrap();
-    scanner.finish(&mut messages).unwrap();
+    scanner.feed(body.as_bytes(), &mut |message| messages.push(message.clone())).unwrap();
+    scanner.finish(&mut |_| ()).unwrap();
     messages.pop().unwrap()
 }
 
@@ -39,11 +39,13 @@ fn methods_only_mcp_uses_are_b3() {
         r#"{"id":1,"method":"tools/call","params":{"name":"a"}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["a",{}]}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":7}}"#,
     ] {
         assert_eq!(message_signature(&message(body)), Some(Signature::B3), "{body}");
     }
     for body in [
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/callBatch","params":{"name":"x"}}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"message/send","params":{}}"#,

@@ -10,12 +10,15 @@ use super::signature::{Signature, SignatureSet};
 /// Most bytes of an `endpoint` event's data; longer ones are not taken for an endpoint.
 pub const MAX_ENDPOINT: usize = 2048;
 
-/// H1, H2 and H3 of a request's headers. Names must be lower case.
+/// H1 to H4 of a request's headers. Names must be lower case.
 pub fn header_signatures<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> SignatureSet {
     let mut set = SignatureSet::EMPTY;
     for (name, value) in headers {
         // Cheap way out for the dozens of headers that are not ours.
         let Some(rest) = name.strip_prefix("mcp-") else {
+            if name == "sec-websocket-protocol" && text(value).is_some_and(offers_mcp) {
+                set.insert(Signature::H4);
+            }
             continue;
         };
         let value = value.trim_ascii();
@@ -35,6 +38,14 @@ pub fn header_signatures<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>)
     set
 }
 
+/// Whether a list of WebSocket subprotocols (RFC 6455 section 11.3.4) holds MCP's.
+fn offers_mcp(protocols: &str) -> bool {
+    protocols.split(',').map(str::trim_ascii).any(|name| {
+        let (begins, rest) = name.split_at_checked(3).unwrap_or_default();
+        begins.eq_ignore_ascii_case("mcp") && (rest.is_empty() || rest.starts_with(['.', '-', '/', '+']))
+    })
+}
+
 fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok()
 }
@@ -50,14 +61,25 @@ pub fn path_signatures(method: &str, path_and_query: &str, accept: Option<&str>)
     }
     let path = percent_decoded(path);
     let path = path.strip_suffix('/').unwrap_or(&path);
-    let last = path.rsplit('/').next().unwrap_or_default();
-    if (last.eq_ignore_ascii_case("mcp") || last.eq_ignore_ascii_case("sse")) && accept.is_some_and(accepts_event_stream) {
+    if ends_as_mcp(path) && accept.is_some_and(accepts_event_stream) {
         set.insert(Signature::P2);
     }
     if matches!(method, "GET" | "HEAD") && is_protected_resource(path) {
         set.insert(Signature::P3);
     }
     set
+}
+
+/// Whether a path, without its query, ends as endpoints of MCP usually do: in `mcp` or `sse`. It proves nothing; it is enough
+/// not to pass on what cannot be read.
+pub fn path_says_mcp(path: &str) -> bool {
+    let path = percent_decoded(path);
+    ends_as_mcp(path.strip_suffix('/').unwrap_or(&path))
+}
+
+fn ends_as_mcp(path: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("mcp") || last.eq_ignore_ascii_case("sse")
 }
 
 fn split_target(target: &str) -> (&str, Option<&str>) {

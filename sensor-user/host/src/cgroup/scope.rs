@@ -4,24 +4,72 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags, fgetxattr, fsetxattr, fstat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::{Cgroup, CgroupError, CgroupId, walk};
+use crate::identity::started;
 
 /// Followed by the number of the process that made it, and a counter.
 const PREFIX: &str = "gnomon-exec-";
 /// A name may be taken by a scope of an earlier process with our number that is still in use.
 const TRIES: usize = 1000;
 
+/// Where a note is kept: an attribute that only `CAP_SYS_ADMIN` reads and writes, else (without that capability) one that whoever
+/// may write to the folder does, which is its owner alone. The second needs Linux 5.7 (xattr(7), kernfs).
+const NOTES: [&str; 2] = ["trusted.gnomon.scope", "user.gnomon.scope"];
+/// Longest note, bytes.
+pub const MAX_NOTE: usize = 4096;
+
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// A cgroup that we made. Dropping it removes it if nothing runs in it any more.
+/// A cgroup that we made, or [took over](Scope::keep). Dropping it then removes it if nothing runs in it any more.
 #[derive(Debug)]
 pub struct Scope {
     cgroup: Cgroup,
     parent: Cgroup,
     name: String,
+    owner: Owner,
+}
+
+/// Whose a scope is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// This process's, to be removed with it.
+    Us,
+    /// Somebody else's, who may be about to let somebody in.
+    Another,
+}
+
+/// The process that made a scope, or took it over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// Its number.
+    pub pid: u32,
+    /// When it was created, in ns since boot: with its number this tells it from later ones.
+    pub started_ns: u64,
+}
+
+impl Maker {
+    /// This process.
+    pub fn this() -> Self {
+        let pid = std::process::id();
+        Self { pid, started_ns: started(pid).map_or(0, |at| at.0) }
+    }
+
+    fn lives(self) -> bool {
+        started(self.pid).is_ok_and(|at| at.0 == self.started_ns)
+    }
+}
+
+/// What is kept on a scope's cgroup: whose it is, and what its maker wants to know again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note<T> {
+    /// Who keeps the scope.
+    pub maker: Maker,
+    /// The rest.
+    pub kept: T,
 }
 
 /// Whether a cgroup could be removed.
@@ -40,7 +88,7 @@ pub(super) fn make(parent: &Cgroup) -> Result<Scope, CgroupError> {
         match mkdirat(&*parent.directory, &name, Mode::from_raw_mode(0o755)) {
             Ok(()) => {
                 let cgroup = Cgroup::open(parent.directory(), &name, path)?;
-                return Ok(Scope { cgroup, parent: parent.clone(), name });
+                return Ok(Scope { cgroup, parent: parent.clone(), name, owner: Owner::Us });
             }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(CgroupError::new("making", path, error)),
@@ -55,6 +103,73 @@ pub(super) fn maker(name: &str) -> Option<u32> {
 }
 
 impl Scope {
+    /// The scope of this name below a cgroup. `None` if the name is none of a scope, or there is no such cgroup any more.
+    pub(super) fn found(parent: &Cgroup, name: &str, path: String) -> Option<Self> {
+        maker(name)?;
+        let cgroup = Cgroup::open(parent.directory(), name, path).ok()?;
+        Some(Self { cgroup, parent: parent.clone(), name: name.to_owned(), owner: Owner::Another })
+    }
+
+    /// Whether the process that keeps it lives.
+    pub(super) fn maker_lives(&self) -> bool {
+        match self.note::<serde::de::IgnoredAny>() {
+            Ok(Some(note)) => note.maker.lives(),
+            Ok(None) | Err(_) => maker(&self.name).is_some_and(|pid| started(pid).is_ok()),
+        }
+    }
+
+    /// Who owns its folder: only they, and who may write everywhere, can have made it or written its note.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn owner(&self) -> Result<u32, CgroupError> {
+        let found = fstat(&*self.cgroup.directory).map_err(|error| CgroupError::new("looking at", &self.cgroup.path, error))?;
+        Ok(found.st_uid)
+    }
+
+    /// What was kept by [`Scope::keep`]. `None` if nothing was.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what is expected here.
+    pub fn note<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Note<T>>, CgroupError> {
+        let failed = |error: io::Error| CgroupError::new("reading the note on", &self.cgroup.path, error);
+        for name in NOTES {
+            let mut bytes = [0; MAX_NOTE];
+            match fgetxattr(&*self.cgroup.directory, name, &mut bytes) {
+                Ok(length) => {
+                    let read = serde_json::from_slice(bytes.get(..length).unwrap_or_default());
+                    return read.map(Some).map_err(|error| failed(error.into()));
+                }
+                Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps something on it, in place of what was kept before, for whoever takes over when this process is gone. It is this process's
+    /// from then on.
+    ///
+    /// # Errors
+    /// Not permitted, too long, or the kernel keeps no attributes of cgroups.
+    pub fn keep<T: Serialize>(&mut self, kept: &T) -> Result<(), CgroupError> {
+        let failed = |error: io::Error| CgroupError::new("keeping a note on", &self.cgroup.path, error);
+        let note = serde_json::to_vec(&Note { maker: Maker::this(), kept }).map_err(|error| failed(error.into()))?;
+        if note.len() > MAX_NOTE {
+            return Err(failed(io::ErrorKind::InvalidInput.into()));
+        }
+        let mut tried = Ok(());
+        for name in NOTES {
+            tried = fsetxattr(&*self.cgroup.directory, name, &note, XattrFlags::empty());
+            if tried.is_ok() {
+                break;
+            }
+        }
+        tried.map_err(|error| failed(error.into()))?;
+        self.owner = Owner::Us;
+        Ok(())
+    }
+
     /// The cgroup.
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
@@ -104,8 +219,10 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        // What is still in use then is left to whoever sweeps next.
-        drop(remove(&self.parent, &self.name));
+        // What is still in use then is left to whoever looks next, with the cgroups that its programs made in it.
+        if self.owner == Owner::Us && !self.cgroup.is_populated().is_ok_and(|populated| populated) {
+            drop(remove(&self.parent, &self.name));
+        }
     }
 }
 

@@ -5,12 +5,14 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
 
-use super::{Cgroup, CgroupError, CgroupId, Hierarchy, Removal, scope};
+use super::{Cgroup, CgroupError, CgroupId, Hierarchy, Removal, Scope};
 
 /// Most cgroups that one search looks at.
 pub const MAX_CGROUPS: usize = 65_536;
 /// Deepest nesting that is searched. A descriptor is open for each level.
 pub const MAX_DEPTH: usize = 64;
+/// Most scopes that are found to be left behind: as many as one sensor keeps.
+pub const MAX_LEFT: usize = 1024;
 
 impl Hierarchy {
     /// The cgroup that the kernel knows by this number, found by looking for it: `None` if there is
@@ -35,25 +37,44 @@ impl Hierarchy {
         Ok(found)
     }
 
-    /// Removes the empty scopes of makers that are no more, and says how many: what a kill -9 leaves.
-    /// Makers in other pid namespaces are taken for dead, which is harmless unless one is just between
-    /// making a scope and joining it.
+    /// Looks for scopes of makers that are no more, as a `kill -9` leaves them: removes those in which nothing runs, and hands out
+    /// the others, outermost first, as far as they lie in or below the cgroup with this path.
+    ///
+    /// Who made a scope is in its [note](Scope::note), else in its name. Makers in other pid namespaces are taken for dead, which
+    /// is harmless for an empty scope unless its maker is just about to let somebody in.
     ///
     /// # Errors
     /// The hierarchy cannot be read.
-    pub fn sweep(&self) -> Result<usize, CgroupError> {
+    pub fn left_behind(&self, below: &str) -> Result<LeftBehind, CgroupError> {
         let top = self.top()?;
-        let mut removed = 0;
+        let mut found = LeftBehind::default();
         let mut left = MAX_CGROUPS;
+        let inside =
+            |path: &str| path.strip_prefix(below.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let _ = visit(&top, MAX_DEPTH, &mut left, &mut |parent, entry| {
-            let dead = scope::maker(&entry.name).is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists());
-            if dead && scope::remove(parent, &entry.name).is_ok_and(|removal| removal == Removal::Removed) {
-                removed += 1;
+            if let Some(scope) = Scope::found(parent, &entry.name, entry.path)
+                && !scope.maker_lives()
+            {
+                match scope.cgroup().is_populated() {
+                    Ok(true) if inside(scope.cgroup().path()) => found.populated.push(scope),
+                    Ok(true) | Err(_) => {}
+                    Ok(false) if scope.remove().is_ok_and(|removal| removal == Removal::Removed) => found.removed += 1,
+                    Ok(false) => {}
+                }
             }
-            ControlFlow::Continue(())
+            if found.populated.len() < MAX_LEFT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        Ok(removed)
+        Ok(found)
     }
+}
+
+/// What makers that are no more have left.
+#[derive(Debug, Default)]
+pub struct LeftBehind {
+    /// How many empty scopes were removed.
+    pub removed: usize,
+    /// Scopes in which something still runs, at most [`MAX_LEFT`].
+    pub populated: Vec<Scope>,
 }
 
 struct Entry {
@@ -80,6 +101,17 @@ fn visit(parent: &Cgroup, depth: usize, left: &mut usize, visitor: &mut Visitor<
         }
     }
     ControlFlow::Continue(())
+}
+
+/// This cgroup and those below it, parents first, until told that it is enough.
+pub(super) fn below(top: &Cgroup, visitor: &mut dyn FnMut(&Cgroup) -> bool) {
+    let mut left = MAX_CGROUPS;
+    if visitor(top) {
+        let _ = visit(top, MAX_DEPTH, &mut left, &mut |parent, entry| {
+            let enough = Cgroup::open(parent.directory(), &entry.name, entry.path).is_ok_and(|cgroup| !visitor(&cgroup));
+            if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
 }
 
 /// Removes what is empty below a cgroup, deepest first.

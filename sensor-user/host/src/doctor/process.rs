@@ -28,18 +28,22 @@ pub struct Capability {
     pub need: Need,
 }
 
+const SETGID: u8 = 6;
+const SETUID: u8 = 7;
 const SYS_PTRACE: u8 = 19;
 const SYS_ADMIN: u8 = 21;
 
 /// What the sensor uses. Found by loading each program, and identifying a process of another user,
 /// with one capability after the other; setns(2) for the last.
-pub const CAPABILITIES: [Capability; 7] = [
+pub const CAPABILITIES: [Capability; 9] = [
     Capability { bit: 39, name: "CAP_BPF", needed_for: "loading programs and making maps", need: Need::Required },
     Capability { bit: 12, name: "CAP_NET_ADMIN", needed_for: "attaching to cgroups, marking listeners", need: Need::Required },
     Capability { bit: 38, name: "CAP_PERFMON", needed_for: "programs on connect and egress", need: Need::Required },
-    Capability { bit: 2, name: "CAP_DAC_READ_SEARCH", needed_for: "noticing exec (tracefs is root's)", need: Need::Optional },
+    Capability { bit: 2, name: "CAP_DAC_READ_SEARCH", needed_for: "executables that root may not read by mode", need: Need::Optional },
     Capability { bit: SYS_PTRACE, name: "CAP_SYS_PTRACE", needed_for: "executables of other users' processes", need: Need::Optional },
     Capability { bit: SYS_ADMIN, name: "CAP_SYS_ADMIN", needed_for: "listeners in other network namespaces", need: Need::Optional },
+    Capability { bit: SETUID, name: "CAP_SETUID", needed_for: "connecting as the user on whose behalf", need: Need::Optional },
+    Capability { bit: SETGID, name: "CAP_SETGID", needed_for: "connecting as the group on whose behalf", need: Need::Optional },
     Capability {
         bit: 1,
         name: "CAP_DAC_OVERRIDE",

@@ -37,15 +37,16 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
         }
     };
     let host = Host { options, file, ours, bundle: system_bundle(&options.root) };
-    vec![
-        host.system(),
-        host.node(),
-        host.python(),
-        host.by_system("curl", &["CURL_CA_BUNDLE", "SSL_CERT_FILE"]),
-        host.by_system("git", &["GIT_SSL_CAINFO"]),
-        host.by_system("go", &["SSL_CERT_FILE"]),
-        host.java(),
-    ]
+    let checks = [
+        ("the system trusts our authority", host.system()),
+        ("Node.js trusts our authority", host.node()),
+        ("Python trusts our authority", host.python()),
+        ("curl trusts our authority", host.by_system("curl", &["CURL_CA_BUNDLE", "SSL_CERT_FILE"])),
+        ("git trusts our authority", host.by_system("git", &["GIT_SSL_CAINFO"])),
+        ("Go trusts our authority", host.by_system("go", &["SSL_CERT_FILE"])),
+        ("Java trusts our authority", host.java()),
+    ];
+    checks.into_iter().map(|(title, check)| Check { title, ..check }).collect()
 }
 
 /// What a variable does for our authority.
@@ -165,8 +166,10 @@ impl Host<'_> {
             return Check::ok(id, TITLE, format!("{} holds it", store.display()));
         }
         let next = BEYOND_VARIABLES.iter().find(|beyond| beyond.runtime == "java").map_or("", |java| java.next);
-        Check::new(id, TITLE, State::Warn, format!("{} does not hold it, and no variable names another", store.display()))
-            .next(format!("sudo {}", next.replace("CA.pem", &self.file.display().to_string())))
+        Check::new(id, TITLE, State::Warn, format!("{} does not hold it", store.display())).next(format!(
+            "`gnomon exec` gives Java a store that does; for other programs: sudo {}",
+            next.replace("CA.pem", &self.file.display().to_string())
+        ))
     }
 
     /// The system's bundle once our authority is in it: the variables that use it replace what is trusted.

@@ -2,7 +2,8 @@
 //!
 //! People and agents put both on command lines, where every user of the host can read them; an event that is kept for
 //! weeks and sent to other systems is another matter. This errs towards hiding: a harmless value behind `--token-file` is
-//! hidden as well. It knows words, not programs, so a bare password in a place of its own (`mysql -phunter2`) stays.
+//! hidden as well. An argument with white space in it is read as the command line that it mostly is (`sh -c '…'`). It knows words, not
+//! programs, so a bare password in a place of its own (`mysql -phunter2`), or one that begins with `-`, stays.
 
 /// What stands in place of what was hidden.
 pub const CONCEALED: &str = "***";
@@ -29,46 +30,117 @@ const TOKEN_PREFIXES: [&str; 9] = ["sk-", "ghp_", "gho_", "ghs_", "github_pat_",
 /// Tokens are longer than words.
 const SHORTEST_TOKEN: usize = 16;
 
+/// How deep command lines within arguments are looked into: `sudo sh -c "ssh host 'curl …'"` has three.
+const DEEPEST: usize = 4;
+
 /// The arguments with credentials and JSON bodies replaced by [`CONCEALED`].
 #[must_use]
 pub fn conceal(arguments: &[String]) -> Vec<String> {
-    let mut hide_next = false;
-    arguments
-        .iter()
-        .map(|argument| {
-            if std::mem::take(&mut hide_next) && !argument.starts_with('-') {
-                return CONCEALED.to_owned();
-            }
-            hide_next = argument.starts_with('-')
-                && !argument.contains('=')
-                && (names_secret(argument) || argument == "-u" || argument == "--user");
-            one(argument)
-        })
-        .collect()
+    let mut hides = Hides::default();
+    arguments.iter().map(|argument| hides.argument(argument, DEEPEST)).collect()
 }
 
-fn one(argument: &str) -> String {
-    // A name and a value: an option, a variable, a header, a field of a form.
-    if let Some(at) = argument.find(['=', ':']) {
-        let (name, value) = argument.split_at(at + 1);
-        if !value.is_empty() && !name.contains(['/', ' ', '{']) && names_secret(name) {
-            let space = if value.starts_with(' ') { " " } else { "" };
-            return format!("{name}{space}{CONCEALED}");
-        }
-    }
-    let bare = argument.trim_start_matches(|c: char| c.is_whitespace() || c == '[');
-    if bare.starts_with("{\"") || bare.starts_with("{ \"") {
-        return format!("{{{CONCEALED}}}");
-    }
-    let mut hide_next = false;
-    let words = argument.split(' ').map(|word| {
-        if std::mem::take(&mut hide_next) && !word.is_empty() {
+/// Whether what comes next is a value to be hidden.
+#[derive(Default)]
+struct Hides {
+    next: bool,
+}
+
+impl Hides {
+    fn argument(&mut self, argument: &str, depth: usize) -> String {
+        if std::mem::take(&mut self.next) && !argument.starts_with('-') {
             return CONCEALED.to_owned();
         }
-        hide_next = word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic");
-        word_of(word)
-    });
-    words.collect::<Vec<_>>().join(" ")
+        self.next = is_bearer(argument)
+            || argument.starts_with('-')
+                && !argument.contains(['=', ' '])
+                && (names_secret(argument) || argument == "-u" || argument == "--user");
+        one(argument, depth)
+    }
+}
+
+fn is_bearer(word: &str) -> bool {
+    word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic")
+}
+
+fn one(argument: &str, depth: usize) -> String {
+    if let Some(hidden) = value_hidden(argument) {
+        return hidden;
+    }
+    if is_json(argument) {
+        return format!("{{{CONCEALED}}}");
+    }
+    // What a shell is given to execute, a header, a sentence.
+    if argument.contains(char::is_whitespace) && depth > 0 {
+        return line(argument, depth - 1);
+    }
+    // Fields of a form.
+    let fields = argument.split('&').map(|field| value_hidden(field).unwrap_or_else(|| word_of(field)));
+    fields.collect::<Vec<_>>().join("&")
+}
+
+/// A name and a value: an option, a variable, a header, a field of a form.
+fn value_hidden(text: &str) -> Option<String> {
+    let at = text.find(['=', ':'])?;
+    let (name, value) = text.split_at(at + 1);
+    let hides = !value.is_empty() && !name.contains(['/', ' ', '{']) && names_secret(name);
+    // Of several fields of a form the first alone is not all.
+    let (value, rest) = if name.ends_with('=') { value.split_at(value.find('&').unwrap_or(value.len())) } else { (value, "") };
+    let space = if value.starts_with(' ') { " " } else { "" };
+    (hides && rest.is_empty()).then(|| format!("{name}{space}{CONCEALED}"))
+}
+
+fn is_json(text: &str) -> bool {
+    let bare = text.trim_start_matches(|c: char| c.is_whitespace() || c == '[');
+    bare.starts_with("{\"") || bare.starts_with("{ \"") || bare.starts_with("{\\\"")
+}
+
+/// A command line in one argument, word by word as a shell would have them, what is around them as it is.
+fn line(text: &str, depth: usize) -> String {
+    let (mut said, mut rest, mut hides) = (String::with_capacity(text.len()), text, Hides::default());
+    while !rest.is_empty() {
+        let spaces = rest.len() - rest.trim_start().len();
+        said.push_str(&rest[..spaces]);
+        rest = &rest[spaces..];
+        if is_json(rest) {
+            // As far as it may reach.
+            rest = rest.rfind('}').map_or("", |end| &rest[end + 1..]);
+            said.push_str(&format!("{{{CONCEALED}}}"));
+            continue;
+        }
+        let (word, after) = rest.split_at(end_of_word(rest));
+        rest = after;
+        said.push_str(&match quoted(word) {
+            Some((quote, within)) => format!("{quote}{}{quote}", hides.argument(within, depth)),
+            None if word.is_empty() => String::new(),
+            None => hides.argument(word, depth),
+        });
+    }
+    said
+}
+
+/// Where the first word ends: at white space outside of quotes. Quotes that are not closed are letters.
+fn end_of_word(text: &str) -> usize {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, c) in text.char_indices() {
+        match quote {
+            _ if std::mem::take(&mut escaped) => {}
+            Some('"') | None if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c.is_whitespace() => return at,
+            None if matches!(c, '"' | '\'') && text[at + 1..].contains(c) => quote = Some(c),
+            None => {}
+        }
+    }
+    text.len()
+}
+
+/// What a word says that is quoted as a whole.
+fn quoted(word: &str) -> Option<(char, &str)> {
+    let quote = word.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let within = word.get(1..word.len().checked_sub(1)?)?;
+    (word.ends_with(quote) && !within.contains(quote)).then_some((quote, within))
 }
 
 fn word_of(word: &str) -> String {
@@ -123,7 +195,17 @@ mod tests {
             (&["env", "GITHUB_TOKEN=abc", "npm", "start"], "env GITHUB_TOKEN=*** npm start"),
             (&["git", "clone", "https://ada:pw@git.example/x.git"], "git clone https://ada:***@git.example/x.git"),
             (&["tool", "https://x/y?key=1"], "tool https://x/y?***"),
-            (&["sh", "-c", "curl -H 'x: Bearer abc' https://x"], "sh -c curl -H 'x: Bearer *** https://x"),
+            (&["sh", "-c", "curl -H 'x: Bearer abc' https://x"], "sh -c curl -H 'x: Bearer ***' https://x"),
+            (&["bash", "-lc", "tool --password hunter2 run"], "bash -lc tool --password *** run"),
+            (&["sh", "-c", "cd /srv && export API_TOKEN=abc; npm start"], "sh -c cd /srv && export API_TOKEN=*** npm start"),
+            (&["sh", "-c", "curl -H \"X-Api-Key: abc\" https://x"], "sh -c curl -H \"X-Api-Key: ***\" https://x"),
+            (&["sh", "-c", "curl -d '{\"params\": {\"path\": \"/etc/passwd\"}}' https://x"], "sh -c curl -d '{***}' https://x"),
+            (&["sh", "-c", "curl -d {\"a\": \"b c\"} https://x"], "sh -c curl -d {***} https://x"),
+            (&["sh", "-c", "sudo sh -c 'curl -u ada:lovelace https://x?y=1'"], "sh -c sudo sh -c 'curl -u *** https://x?***'"),
+            (&["sh", "-c", "psql 'host=db password=hunter2 user=ada'"], "sh -c psql 'host=db password=*** user=ada'"),
+            (&["curl", "-d", "user=a&password=b", "https://x"], "curl -d user=a&password=*** https://x"),
+            (&["curl", "-d", "password=b&user=a"], "curl -d password=***&user=a"),
+            (&["curl", "-H", "Authorization:", "Bearer", "abc"], "curl -H Authorization: Bearer ***"),
             (&["tool", "--key=sk-0123456789abcdef0123"], "tool --key=***"),
             (&["curl", "-d", "{\"jsonrpc\":\"2.0\",\"params\":{\"path\":\"/etc/passwd\"}}"], "curl -d {***}"),
         ] {
@@ -140,6 +222,9 @@ mod tests {
             &["git", "commit", "-m", "Fix: the parser"],
             &["docker", "run", "-d", "image:tag"],
             &["tool", "--secret", "--verbose"],
+            &["sh", "-c", "cd /srv && make test | tee 'a log' > it\\'s.txt"],
+            &["git", "commit", "-m", "Don't break: it's fine"],
+            &["awk", "{ print $1 }"],
         ] {
             assert_eq!(concealed(line), line.join(" "));
         }

@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::java::java_store;
 use pem::{EncodeConfig, LineEnding, Pem};
 use rustix::fs::OFlags;
 use rustls_pki_types::CertificateDer;
@@ -57,6 +58,8 @@ pub enum TrustError {
 pub struct Bundle {
     /// Certificates only, in PEM with line feeds.
     pub pem: String,
+    /// The same for Java.
+    pub java: Vec<u8>,
     /// How many.
     pub certificates: usize,
 }
@@ -102,9 +105,10 @@ fn parse(text: &[u8]) -> Vec<CertificateDer<'static>> {
 /// encoding. Neither chains nor validity are looked at; that is for whoever uses the bundle.
 pub fn merge(roots: &[CertificateDer<'_>], existing: &[CertificateDer<'_>], ours: &[CertificateDer<'_>]) -> Bundle {
     let sorted: BTreeSet<&[u8]> = [roots, existing, ours].into_iter().flatten().map(AsRef::as_ref).collect();
+    let list: Vec<CertificateDer<'_>> = sorted.iter().map(|der| CertificateDer::from(*der)).collect();
     let sections: Vec<Pem> = sorted.into_iter().map(|der| Pem::new("CERTIFICATE", der)).collect();
     let pem = pem::encode_many_config(&sections, EncodeConfig::new().set_line_ending(LineEnding::LF));
-    Bundle { pem, certificates: sections.len() }
+    Bundle { pem, java: java_store(&list), certificates: sections.len() }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub struct Beyond {
     pub next: &'static str,
 }
 
-/// Runtimes that no variable reaches.
+/// Runtimes that no variable reaches which names a file in PEM.
 pub const BEYOND_VARIABLES: [Beyond; 1] = [Beyond {
     runtime: "java",
     next: "keytool -importcert -noprompt -trustcacerts -cacerts -storepass changeit -alias gnomon -file CA.pem",

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use gnomon_host::cgroup::{CgroupError, Hierarchy, Removal, Scope};
+use gnomon_host::cgroup::{CgroupError, Hierarchy, LeftBehind, Removal, Scope};
 use gnomon_host::identity::{Answer, BootTime, Generation, Resolver};
 
 use crate::support::{eventually, skipped, start};
@@ -110,14 +110,44 @@ fn a_process_that_is_gone_cannot_join() {
 }
 
 #[test]
-fn what_a_killed_maker_left_is_swept_and_what_is_in_use_or_of_others_is_not() {
+fn what_a_killed_maker_left_is_removed_if_empty_and_found_if_not_and_what_others_keep_is_left_alone() {
     let Some((hierarchy, scope)) = scope("sweeping") else { return };
     let directory = hierarchy.mount().join(scope.cgroup().path().trim_start_matches('/'));
     // No process has this number: pid_max is at most 2^22.
-    let left = directory.join("gnomon-exec-4194305-0");
-    let other = directory.join("somebody");
-    std::fs::create_dir(&left).unwrap();
-    std::fs::create_dir(&other).unwrap();
-    assert!(hierarchy.sweep().unwrap() >= 1);
-    assert!(!left.exists() && other.exists() && directory.exists());
+    let [empty, used, kept, other] =
+        ["gnomon-exec-4194305-0", "gnomon-exec-4194305-1", "gnomon-exec-4194305-2", "somebody"].map(|name| directory.join(name));
+    for made in [&empty, &used, &kept, &other] {
+        std::fs::create_dir(made).unwrap();
+    }
+    let mut children = [&used, &kept].map(|cgroup| {
+        let child = start(Command::new("sh").args(["-c", "read line"]));
+        std::fs::write(cgroup.join("cgroup.procs"), child.id().to_string()).unwrap();
+        child
+    });
+    let left = hierarchy.left_behind(scope.cgroup().path()).unwrap();
+    let paths =
+        |left: &LeftBehind| left.populated.iter().map(|found| hierarchy.mount().join(&found.cgroup().path()[1..])).collect::<Vec<_>>();
+    assert!(left.removed >= 1 && !empty.exists() && other.exists() && directory.exists());
+    let mut found = paths(&left);
+    found.sort();
+    assert_eq!(found, [used.clone(), kept.clone()]);
+    assert!(left.populated.iter().all(|found| found.owner().unwrap() == rustix::process::geteuid().as_raw()));
+    // This process takes one of them over, with what it wants to know of it again.
+    let mut ours = left.populated.into_iter().find(|found| found.cgroup().path().ends_with("-2")).unwrap();
+    assert_eq!(ours.note::<String>().unwrap(), None);
+    match ours.keep(&"what it is for") {
+        Err(error) => skipped("a note on a cgroup", &error.to_string()),
+        Ok(()) => {
+            assert_eq!(ours.note::<String>().unwrap().unwrap().kept, "what it is for");
+            assert_eq!(paths(&hierarchy.left_behind(scope.cgroup().path()).unwrap()), [used]);
+        }
+    }
+    assert_eq!(ours.cgroup().processes(10), [children[1].id()]);
+    assert_eq!(scope.cgroup().processes(10).len(), 2);
+    assert_eq!(scope.cgroup().processes(1).len(), 1);
+    assert_eq!(hierarchy.left_behind("/not/there").unwrap().populated.len(), 0, "what lies elsewhere is another's");
+    for child in &mut children {
+        drop(child.0.stdin.take());
+        child.wait().unwrap();
+    }
 }

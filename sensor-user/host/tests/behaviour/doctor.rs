@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gnomon_host::doctor::{Check, Feature, Options, Port, State, examine, worst};
 
-use crate::support::{eventually, skipped, start, tool};
+use crate::support::{eventually, start, tool};
 
 fn find(checks: &[Check], id: &str) -> Check {
     checks.iter().find(|check| check.id == id).unwrap_or_else(|| panic!("{id}: {checks:#?}")).clone()
@@ -61,7 +61,10 @@ fn a_port_is_free_or_ours() {
 
 #[test]
 fn the_holder_of_a_port_is_named() {
-    let Some(python) = tool("python3") else { return skipped("holder_of_a_port", "python3 is not installed") };
+    if !gnomon_testkit::has("holder_of_a_port", &["python3"]) {
+        return;
+    }
+    let python = tool("python3").unwrap();
     let code = "import socket,sys\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()";
     let mut child = start(Command::new(python).args(["-c", code]));
     let mut line = String::new();

@@ -89,7 +89,10 @@ fn a_file_that_is_really_called_deleted_is_present() {
 
 #[test]
 fn a_program_in_memory_only_is_said_to_be_there() {
-    let Some(python) = tool("python3") else { return skipped("program_in_memory", "python3 is not installed") };
+    if !gnomon_testkit::has("program_in_memory", &["python3"]) {
+        return;
+    }
+    let python = tool("python3").unwrap();
     let sleep = tool("sleep").unwrap();
     let code = "import os,sys\nf=os.memfd_create('chrome',0)\nos.write(f,open(sys.argv[1],'rb').read())\nos.execv(f'/proc/self/fd/{f}',['chrome','600'])";
     let child = start(Command::new(python).arg("-c").arg(code).arg(&sleep));
@@ -165,7 +168,10 @@ fn a_process_that_called_exec_after_connecting_is_stale() {
 
 #[test]
 fn other_threads_speak_for_a_process_whose_first_thread_ended() {
-    let Some(python) = tool("python3") else { return skipped("first_thread_ended", "python3 is not installed") };
+    if !gnomon_testkit::has("first_thread_ended", &["python3"]) {
+        return;
+    }
+    let python = tool("python3").unwrap();
     let code =
         "import threading,time,ctypes\nthreading.Thread(target=time.sleep,args=(600,)).start()\nctypes.CDLL(None).pthread_exit(None)";
     let child = start(Command::new(python).args(["-c", code]));
@@ -297,7 +303,10 @@ fn groups_are_listed_and_named() {
     if !is_root() {
         return skipped(name, "needs root");
     }
-    let Some(setpriv) = tool("setpriv") else { return skipped(name, "setpriv is not installed") };
+    if !gnomon_testkit::has(name, &["setpriv"]) {
+        return;
+    }
+    let setpriv = tool("setpriv").unwrap();
     let cat = std::fs::canonicalize(tool("cat").unwrap()).unwrap();
     let child = start(Command::new(setpriv).args(["--reuid", "65534", "--regid", "1", "--groups", "4,24,4000000"]).arg(&cat));
     wait_for_exec(&child, &cat);
@@ -318,7 +327,10 @@ fn a_process_in_a_mount_namespace_of_its_own_shows_its_own_path() {
     if !is_root() {
         return skipped(name, "needs root");
     }
-    let Some(unshare) = tool("unshare") else { return skipped(name, "unshare is not installed") };
+    if !gnomon_testkit::has(name, &["unshare"]) {
+        return;
+    }
+    let unshare = tool("unshare").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let inside: PathBuf = directory.path().join("agent");
     let script = r#"mount -t tmpfs none "$0" && cp "$1" "$0/agent" && exec "$0/agent" 600"#;

@@ -29,7 +29,10 @@ fn an_executable_of_another_user_needs_cap_sys_ptrace() {
     if !is_root() {
         return skipped(name, "needs root");
     }
-    let Some(setpriv) = tool("setpriv") else { return skipped(name, "setpriv is not installed") };
+    if !gnomon_testkit::has(name, &["setpriv"]) {
+        return;
+    }
+    let setpriv = tool("setpriv").unwrap();
     let cat = tool("cat").unwrap();
     let target = start(&mut Command::new(&cat));
     wait_for_exec(&target, &cat);

@@ -39,7 +39,10 @@ fn a_number_that_was_given_out_again_is_not_the_process_that_connected() {
     if !is_root() {
         return skipped(name, "needs root");
     }
-    let Some(unshare) = tool("unshare") else { return skipped(name, "unshare is not installed") };
+    if !gnomon_testkit::has(name, &["unshare"]) {
+        return;
+    }
+    let unshare = tool("unshare").unwrap();
     for _ in 0..5 {
         let output = Command::new(&unshare)
             .args(["--pid", "--fork", "--kill-child", "--mount-proc"])

@@ -1,8 +1,8 @@
 //! Children that end with the test, and how a test says that it cannot run here.
 
-use std::io::Write as _;
+pub use gnomon_testkit::{find as tool, skip as skipped};
 use std::ops::{Deref, DerefMut};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,25 +33,11 @@ pub fn start(command: &mut Command) -> Kept {
     Kept(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
 }
 
-/// Says so where people and CI look: cargo swallows what a passing test prints.
-pub fn skipped(name: &str, why: &str) {
-    let line = format!("SKIPPED {name}: {why}");
-    println!("{line}");
-    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}
-
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// The first file of this name in PATH.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|directory| directory.join(name)).find(|path| path.is_file())
-}
-
 /// Waits for something that another process does, as long as a loaded machine may take.
 pub fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);

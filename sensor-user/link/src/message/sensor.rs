@@ -1,9 +1,11 @@
 //! Between the proxy, which asks, and the sensor, which may look and load.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Family, Found, Kind, Message, Version};
-use crate::bounds::{Label, List, Name};
+use crate::bounds::{Label, List, Long, Name};
 
 /// What the proxy says to the sensor. A `token` is the proxy's own: it comes back with the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +77,42 @@ pub enum ToSensor {
         /// Its port, in whichever namespaces it listens; 0: any.
         port: u16,
     },
+    /// An address cannot be connected to: for a while the kernel half refuses that user's connections to it where it would have
+    /// redirected them, as without a proxy they would be refused. Answered with [`ToProxy::Done`]. Since 1.3.
+    Failed {
+        /// Comes back with the answer.
+        token: u64,
+        /// Cookie of the program's network namespace.
+        netns_cookie: u64,
+        /// Where the program wanted to go.
+        address: SocketAddr,
+        /// Whose the program is.
+        uid: u32,
+        /// For how long, seconds; at most 30 count.
+        seconds: u8,
+    },
+    /// As [`ToSensor::OpenSocket`], as this user: the host's filters by user hold for what is done with it. Answered with
+    /// [`ToProxy::Socket`]. Since 1.3.
+    OpenSocketAs {
+        /// Comes back with the answer.
+        token: u64,
+        /// The namespace, as [`ToProxy::Listeners`] named it; 0 is the sensor's own.
+        netns_cookie: u64,
+        /// Of the address to connect to.
+        family: Family,
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
+    /// A program whose scope redirects connected from a network namespace where nobody listens: open listeners there, for as
+    /// long as programs are in it. Not answered; they come unasked ([`UNASKED`]). Since 1.3.
+    ListenWhere {
+        /// Cookie of the namespace: the sensor compares, as the process may be another one by now.
+        netns_cookie: u64,
+        /// The process that connected, in the sensor's process namespace.
+        pid: u32,
+    },
 }
 
 /// The token of what the sensor says without having been asked. No request has it.
@@ -102,10 +140,14 @@ pub enum ScopeChange {
     },
 }
 
+/// Scopes of `gnomon exec`, which the sensor makes, have numbers from here on; those that the proxy sets have lower ones. All of
+/// them redirect.
+pub const EXEC_SCOPES: u32 = 1 << 31;
+
 /// What happens to the connections of a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeSettings {
-    /// Number of the scope, as the proxy counts.
+    /// Number of the scope, as the proxy counts, below [`EXEC_SCOPES`].
     pub id: u32,
     /// Seen, sent through the proxy, or neither.
     pub mode: Mode,
@@ -217,13 +259,29 @@ pub enum ToProxy {
         /// The reason in words.
         detail: Name,
     },
-    /// The answer to [`ToSensor::OpenSocket`]. Descriptor: the socket. Since 1.1.
+    /// The answer to [`ToSensor::OpenSocket`] and [`ToSensor::OpenSocketAs`]. Descriptor: the socket. Since 1.1.
     Socket {
         /// Of the request.
         token: u64,
         /// As asked for.
         family: Family,
     },
+    /// A scope of `gnomon exec` that an earlier sensor left, with programs in it. Unasked, after [`ToProxy::Maps`]. Since 1.3.
+    ExecScope {
+        /// Path of its cgroup.
+        cgroup: Long,
+        /// What became of it.
+        adoption: Adoption,
+    },
+}
+
+/// What became of a scope that an earlier sensor left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Adoption {
+    /// It holds again.
+    Adopted,
+    /// Its programs go their own way: why, in words.
+    Lost(Name),
 }
 
 /// Which listeners a namespace has.
@@ -304,7 +362,7 @@ pub enum Refusal {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 9;
+    const VARIANTS: u32 = 12;
 
     fn descriptors(&self) -> &'static [Kind] {
         &[]
@@ -313,7 +371,7 @@ impl Message for ToSensor {
 
 impl Message for ToProxy {
     const NAME: &'static str = "message to the proxy";
-    const VARIANTS: u32 = 9;
+    const VARIANTS: u32 = 10;
 
     fn descriptors(&self) -> &'static [Kind] {
         match self {

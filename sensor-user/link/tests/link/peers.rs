@@ -6,8 +6,8 @@ use std::time::Duration;
 use gnomon_link::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::SOON;
 use crate::roles::start;
-use crate::{SOON, skipped};
 
 #[test]
 fn the_kernel_says_who_connected_and_a_pidfd_says_when_it_ended() {
@@ -20,7 +20,7 @@ fn the_kernel_says_who_connected_and_a_pidfd_says_when_it_ended() {
     assert_eq!(peer.pid.get(), client.0.id());
     assert_eq!((peer.uid, peer.gid), (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
     let Some(pidfd) = peer.pidfd else {
-        skipped("the_kernel_says_who_connected_and_a_pidfd_says_when_it_ended", "this kernel has no SO_PEERPIDFD (Linux 6.5)");
+        gnomon_testkit::skip("the_kernel_says_who_connected_and_a_pidfd_says_when_it_ended", "this kernel has no SO_PEERPIDFD (Linux 6.5)");
         return;
     };
     let ended = |wait: Duration| {

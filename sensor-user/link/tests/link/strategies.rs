@@ -60,8 +60,26 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
         n().prop_map(|token| ToSensor::Features { token }),
         n().prop_map(|token| ToSensor::Counters { token }),
         n().prop_map(|netns_cookie| ToSensor::Accepting { netns_cookie }),
+        (n(), any::<u32>()).prop_map(|(netns_cookie, pid)| ToSensor::ListenWhere { netns_cookie, pid }),
         (n(), n(), family()).prop_map(|(token, netns_cookie, family)| ToSensor::OpenSocket { token, netns_cookie, family }),
         any::<u16>().prop_map(|port| ToSensor::ExplicitPort { port }),
+        (n(), n(), any::<std::net::SocketAddr>(), any::<u32>(), any::<u8>()).prop_map(|(token, netns_cookie, address, uid, seconds)| {
+            ToSensor::Failed {
+                token,
+                netns_cookie,
+                // Neither scope nor flow label crosses.
+                address: (address.ip(), address.port()).into(),
+                uid,
+                seconds,
+            }
+        }),
+        (n(), n(), family(), any::<(u32, u32)>()).prop_map(|(token, netns_cookie, family, (uid, gid))| ToSensor::OpenSocketAs {
+            token,
+            netns_cookie,
+            family,
+            uid,
+            gid
+        }),
     ]
 }
 
@@ -129,6 +147,8 @@ pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
         }),
         n().prop_map(|token| ToProxy::Done { token }),
         (n(), family()).prop_map(|(token, family)| ToProxy::Socket { token, family }),
+        (text(), prop_oneof![Just(Adoption::Adopted), text().prop_map(Adoption::Lost)])
+            .prop_map(|(cgroup, adoption)| ToProxy::ExecScope { cgroup, adoption }),
         (n(), features()).prop_map(|(token, features)| ToProxy::Features { token, features }),
         (n(), programs).prop_map(|(token, programs)| ToProxy::Counters { token, programs }),
         (n(), why, text()).prop_map(|(token, why, detail)| ToProxy::Refused { token, why, detail }),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gnomon_host::trust::{TrustError, merge, read_certificates, system_bundle};
 
-/// The file's name, beside the socket.
+/// The file's name, beside the socket; the one for Java differs in its ending.
 const NAME: &str = "ca-bundle.pem";
 
 /// Why there is no bundle.
@@ -19,7 +19,7 @@ pub(super) enum BundleError {
     Write(PathBuf, io::Error),
 }
 
-/// Writes the bundle, if it is not there as it should be, for everybody to read. Its path.
+/// Writes the bundle, once for all and once for Java, if it is not there as it should be, for everybody to read. Its path.
 pub(super) fn publish(authority: &Path, folder: &Path) -> Result<PathBuf, BundleError> {
     let ours = read_certificates(authority)?;
     let roots = match system_bundle(Path::new("/")) {
@@ -28,17 +28,18 @@ pub(super) fn publish(authority: &Path, folder: &Path) -> Result<PathBuf, Bundle
     };
     let merged = merge(&roots, &[], &ours);
     let path = folder.join(NAME);
-    if fs::read(&path).is_ok_and(|there| there == merged.pem.as_bytes()) {
-        return Ok(path);
+    for (path, content) in [(path.with_extension("jks"), &merged.java[..]), (path.clone(), merged.pem.as_bytes())] {
+        if !fs::read(&path).is_ok_and(|there| there == content) {
+            // Whoever reads it meanwhile sees the old or the new one, and never half of one.
+            replace(folder, &path, content).map_err(|error| BundleError::Write(path, error))?;
+        }
     }
-    // Whoever reads it meanwhile sees the old or the new one, and never half of one.
-    replace(folder, &path, merged.pem.as_bytes()).map_err(|error| BundleError::Write(path.clone(), error))?;
     Ok(path)
 }
 
-fn replace(folder: &Path, path: &Path, pem: &[u8]) -> io::Result<()> {
+fn replace(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(pem)?;
+    file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())

@@ -3,22 +3,21 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use gnomon_host::cgroup::{Cgroup, CgroupError, Hierarchy, Scope};
+use gnomon_host::cgroup::{CgroupError, Scope};
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
     Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
 };
-use gnomon_sensor::{Fail, Mode, Ports, Quic};
 
+use super::adopt::{self, Adopted, Kept};
 use super::client::Client;
-use super::places::Place;
+use super::places::{Place, Places};
 use super::reaper::{Live, Reaper};
 use super::{Around, bundle};
 use crate::namespaces::{Lease, LeaseError, ListenError, Namespace};
-use crate::scopes::OURS;
+use crate::scopes::Asked;
 use crate::{ExecOptions, PATIENCE};
 
 /// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
@@ -31,7 +30,6 @@ pub(super) struct Desk<'a> {
     options: ExecOptions,
     around: Around<'a>,
     reaper: Reaper<'a>,
-    scopes: AtomicU32,
     /// One writes the bundle at a time.
     writing: Mutex<()>,
 }
@@ -90,7 +88,7 @@ impl From<LeaseError> for Refusal {
 
 impl<'a> Desk<'a> {
     pub(super) fn new(options: ExecOptions, around: Around<'a>, reaper: Reaper<'a>) -> Self {
-        Self { options, around, reaper, scopes: AtomicU32::new(0), writing: Mutex::new(()) }
+        Self { options, around, reaper, writing: Mutex::new(()) }
     }
 
     /// Says no.
@@ -112,9 +110,9 @@ impl<'a> Desk<'a> {
             Err(error) => return tracing::debug!("gnomon exec: {error}"),
         };
         let ToGnomon::Join { argv0, redirect, .. } = wanted;
-        let joined = Client::new(peer, accepted)
-            .ok_or_else(|| Refusal::unknown(&"the process that asked is gone"))
-            .and_then(|client| self.join(&client, redirect, place).inspect(|_| tracing::info!(client.uid, %argv0, "joined")));
+        let joined = Client::new(peer, accepted).ok_or_else(|| Refusal::unknown(&"the process that asked is gone")).and_then(|client| {
+            self.join(&client, redirect, place).inspect(|_| tracing::info!(client.uid, argv0 = printable(&argv0), "joined"))
+        });
         match joined {
             Ok(answer) => {
                 // A client that is gone leaves an empty scope, which is seen to.
@@ -132,32 +130,21 @@ impl<'a> Desk<'a> {
         if !client.is_alive() {
             return Err(Refusal::unknown(&"the process that asked is gone"));
         }
-        // What the configuration says of a program is not for the program to change.
-        let governing = kernel.governing(lineage(hierarchy, &current));
-        let fail = match governing.map(|scope| scope.mode) {
-            Some(Mode::Redirect(governed)) => governed.fail,
-            _ => Fail::Open,
+        let (asked, bundle, lease) = match redirect {
+            Redirect::Off => (Asked::Nothing, Bundle::None, None),
+            Redirect::On => (Asked::Redirect, self.bundle()?, Some(self.listen_for(&namespace)?)),
         };
-        let (mode, bundle, lease) = match redirect {
-            Redirect::Off => (governing.map_or(Mode::Observe, |scope| scope.mode), Bundle::None, None),
-            Redirect::On => {
-                let bundle = self.bundle()?;
-                let lease = self.listen_for(&namespace)?;
-                let mode = Mode::Redirect(gnomon_sensor::Redirect { ports: Ports::All, quic: Quic::Refuse, fail });
-                (mode, bundle, Some(lease))
-            }
-        };
-        let scope = current.scope()?;
-        let id = match (redirect, governing) {
-            (Redirect::Off, Some(governing)) => governing.id,
-            _ => OURS | self.scopes.fetch_add(1, Ordering::Relaxed),
-        };
-        kernel.set_scope(scope.id().0, gnomon_sensor::Scope { id, mode }).map_err(Refusal::failed)?;
+        let mut scope = current.scope()?;
+        // For the next sensor. Without it the program runs all the same, and that one tells of it.
+        if let Err(error) = scope.keep(&Kept::new(client.uid, asked, &self.options.socket)) {
+            tracing::warn!("a scope of gnomon exec will not be taken over after a restart: {error}");
+        }
+        kernel.take_in(asked, adopt::of(hierarchy, scope.cgroup())).map_err(Refusal::failed)?;
         match self.move_into(client, scope, place, lease) {
             Ok(path) => Ok(ToExec::Joined { cgroup: Long::cut(&path), bundle }),
             Err((refusal, id)) => {
                 // The scope is gone; what remains in the table would only fill it.
-                let _ = kernel.forget_scope(id);
+                let _ = kernel.let_out(id);
                 Err(refusal)
             }
         }
@@ -174,7 +161,7 @@ impl<'a> Desk<'a> {
         }
         let path = scope.cgroup().path().to_owned();
         place.joined();
-        let live = Live::new(scope, place, lease).map_err(|error| (Refusal::failed(error), id))?;
+        let live = Live::new(scope, place, lease.into_iter().collect()).map_err(|error| (Refusal::failed(error), id))?;
         self.reaper.watch(live);
         Ok(path)
     }
@@ -200,6 +187,38 @@ impl<'a> Desk<'a> {
         Ok(lease)
     }
 
+    /// Takes up the scopes that an earlier sensor left, once the proxy has asked for listeners of its own: before that it has no
+    /// place for those of others.
+    pub(super) fn take_up(&self, adopted: Vec<Adopted>, places: &Places) {
+        let Around { kernel, link, namespaces, .. } = self.around;
+        if adopted.iter().any(|adopted| adopted.kept.asked == Asked::Redirect)
+            && let Err(refusal) = self.bundle()
+        {
+            // Its folder may be a new one.
+            tracing::error!("programs of gnomon exec that run on have no certificates: {}", refusal.detail);
+        }
+        for adopted in adopted {
+            let mut leases = Vec::new();
+            if adopted.kept.asked == Asked::Redirect {
+                for namespace in adopted.namespaces() {
+                    match namespaces.lease(kernel, link, &namespace) {
+                        Ok(lease) => leases.push(lease),
+                        Err(error) => {
+                            let path = adopted.scope.cgroup().path();
+                            tracing::warn!("programs in {path} cannot be redirected in one of their network namespaces: {error}");
+                        }
+                    }
+                }
+            }
+            let id = adopted.scope.id().0;
+            match Live::new(adopted.scope, places.keep(adopted.kept.uid), leases) {
+                Ok(live) => self.reaper.watch(live),
+                // Nothing can be read of it as it is gone.
+                Err(_) => drop(kernel.let_out(id)),
+            }
+        }
+    }
+
     fn bundle(&self) -> Result<Bundle, Refusal> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = self.options.socket.parent().unwrap_or(Path::new("/"));
@@ -209,8 +228,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// The numbers of a cgroup and of those above it, innermost first, as far as they are within reach.
-fn lineage<'a>(hierarchy: &'a Hierarchy, cgroup: &'a Cgroup) -> impl Iterator<Item = u64> + 'a {
-    let paths = std::iter::successors(Some(cgroup.path()), |path| Some(path.rsplit_once('/')?.0).filter(|above| !above.is_empty()));
-    paths.filter_map(|path| Some(hierarchy.at(path).ok()?.id().0))
+/// Text of somebody else for the log, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

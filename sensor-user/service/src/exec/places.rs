@@ -53,10 +53,19 @@ impl Places {
         if table.taken.len() >= MOST || theirs().count() >= self.for_one || joining >= JOINING {
             return None;
         }
+        Some(self.add(&mut table, uid, Stage::Joining))
+    }
+
+    /// The place of a scope that is there already, whatever the bounds: it was within them when it was made.
+    pub(super) fn keep(&self, uid: u32) -> Place {
+        self.add(&mut self.table(), uid, Stage::Joined)
+    }
+
+    fn add(&self, table: &mut Table, uid: u32, stage: Stage) -> Place {
         let number = table.next;
         table.next += 1;
-        table.taken.push(Taken { number, uid, stage: Stage::Joining });
-        Some(Place { places: self.clone(), number })
+        table.taken.push(Taken { number, uid, stage });
+        Place { places: self.clone(), number }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -93,6 +102,12 @@ mod tests {
         assert!(places.take(1).is_none(), "too many scopes");
         assert!(places.take(2).is_some(), "another user is not concerned");
         drop(held.pop());
-        assert!(places.take(1).is_some(), "a place that was given back");
+        let given_back = places.take(1);
+        assert!(given_back.is_some(), "a place that was given back");
+        drop(given_back);
+        held.push(places.keep(1));
+        held.push(places.keep(1));
+        held.pop();
+        assert!(places.take(1).is_none(), "those that were taken over count");
     }
 }

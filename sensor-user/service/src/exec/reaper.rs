@@ -21,15 +21,16 @@ pub(super) struct Live<'a> {
     events: OwnedFd,
     scope: Scope,
     _place: Place,
-    /// Of the listeners where it was joined from; none where nothing is redirected.
-    _lease: Option<Lease<'a>>,
+    /// Of the listeners where it was joined from, or where its programs were when it was taken over; none where it redirects
+    /// nothing by itself.
+    _leases: Vec<Lease<'a>>,
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(scope: Scope, place: Place, lease: Option<Lease<'a>>) -> io::Result<Self> {
+    pub(super) fn new(scope: Scope, place: Place, leases: Vec<Lease<'a>>) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let events = openat(scope.cgroup().directory(), "cgroup.events", flags, Mode::empty())?;
-        Ok(Self { events, scope, _place: place, _lease: lease })
+        Ok(Self { events, scope, _place: place, _leases: leases })
     }
 
     /// Reading also tells the kernel that we know of what has changed so far.
@@ -93,7 +94,7 @@ fn is_removed(kernel: &Kernel, live: &Live<'_>) -> bool {
         Err(error) => tracing::warn!("a scope of gnomon exec stays: {error}"),
     }
     // Numbers of cgroups are not given out again while the system runs; the table is what matters.
-    if let Err(error) = kernel.forget_scope(live.scope.id().0) {
+    if let Err(error) = kernel.let_out(live.scope.id().0) {
         tracing::warn!("a scope of gnomon exec stays in the table: {error}");
     }
     true

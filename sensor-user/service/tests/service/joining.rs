@@ -78,6 +78,7 @@ fn what_the_configuration_redirects_is_redirected_also_where_the_program_asks_to
     let outside = Program::join(&socket, &stage.cgroup, 0, Redirect::Off);
     let inside = Program::join(&socket, &governed, 0, Redirect::Off);
     assert!(outside.said.starts_with("joined") && inside.said.starts_with("joined"), "{} {}", outside.said, inside.said);
+    // A scope of its own, which is as the one around it.
     redirecting(2);
     let deeper = Program::join(&socket, &stage.mount.join(inside.cgroup().trim_start_matches('/')), 0, Redirect::Off);
     assert!(deeper.said.starts_with("joined"), "{}", deeper.said);

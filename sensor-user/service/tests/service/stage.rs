@@ -19,23 +19,14 @@ use tempfile::TempDir;
 /// Long, as the machine may be busy; nothing waits that long unless it fails.
 pub const SOON: Duration = Duration::from_secs(20);
 
-fn skip(name: &str, why: &str) {
-    let line = format!("SKIPPED {name}: {why}");
-    println!("{line}");
-    if let Some(list) = std::env::var_os("GNOMON_SKIPS") {
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}
-
 /// Whether there can be a sensor; says so if not.
 pub fn possible(name: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
-        skip(name, "needs root");
+        gnomon_testkit::skip(name, "needs root");
         return false;
     }
     if Hierarchy::find().is_err() {
-        skip(name, "no cgroup2 hierarchy is mounted");
+        gnomon_testkit::skip(name, "no cgroup2 hierarchy is mounted");
         return false;
     }
     true

@@ -72,15 +72,26 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
         ["tcp", to] => connected(stream, socket(address(to), libc::SOCK_STREAM, 0)?, address(to)),
         ["multipath", to] => connected(stream, socket(address(to), libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?, address(to)),
         // From this port of 127.0.0.1.
-        ["from", port, to] => {
-            let socket = socket(address(to), libc::SOCK_STREAM, 0)?;
-            option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32.to_ne_bytes())?;
-            let (raw, length) = raw(SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())));
-            // SAFETY: an address of the length said.
-            if unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) } != 0 {
-                return Err(std::io::Error::last_os_error());
+        ["from", port, to] => connected(stream, bound(port.parse().unwrap(), address(to))?, address(to)),
+        // The same, without waiting for anybody to answer.
+        ["open", port, to] => {
+            let socket = bound(port.parse().unwrap(), address(to))?;
+            connect(&socket, address(to))?;
+            *stream = Some(TcpStream::from(socket));
+            Ok("done".into())
+        }
+        // From now on this process is an ordinary user's.
+        ["user", uid] => {
+            let uid = uid.parse().unwrap();
+            // SAFETY: only changes whose this process is; it has no other thread that matters.
+            match unsafe { libc::setresuid(uid, uid, uid) } {
+                0 => Ok("done".into()),
+                _ => Err(std::io::Error::last_os_error()),
             }
-            connected(stream, socket, address(to))
+        }
+        // So many from each of these ports, one after the other; how many were answered.
+        ["hammer", rounds, first, last, to] => {
+            Ok(hammer(rounds.parse().unwrap(), first.parse().unwrap()..=last.parse().unwrap(), address(to)))
         }
         ["device", name, to] => {
             let socket = socket(address(to), libc::SOCK_STREAM, 0)?;
@@ -208,6 +219,37 @@ fn loopback_up() -> std::io::Result<()> {
     if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// A socket at this port of 127.0.0.1, which others may have as well for other connections.
+fn bound(port: u16, to: SocketAddr) -> std::io::Result<OwnedFd> {
+    let socket = socket(to, libc::SOCK_STREAM, 0)?;
+    option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32.to_ne_bytes())?;
+    let (raw, length) = raw(SocketAddr::from(([127, 0, 0, 1], port)));
+    // SAFETY: an address of the length said.
+    let status = unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) };
+    if status == 0 { Ok(socket) } else { Err(std::io::Error::last_os_error()) }
+}
+
+fn hammer(rounds: usize, ports: std::ops::RangeInclusive<u16>, to: SocketAddr) -> String {
+    let (mut answered, mut failed) = (0, 0);
+    for port in std::iter::repeat_n(ports, rounds).flatten() {
+        let once = || {
+            let socket = bound(port, to)?;
+            connect(&socket, to)?;
+            let mut stream = TcpStream::from(socket);
+            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+            greeting(&mut stream)?;
+            // So that the port is free at once.
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            option(&stream, libc::SOL_SOCKET, libc::SO_LINGER, &[linger.l_onoff, linger.l_linger].map(i32::to_ne_bytes).concat())
+        };
+        match once() {
+            Ok(()) => answered += 1,
+            Err(_) => failed += 1,
+        }
+    }
+    format!("answered={answered} failed={failed}")
+}
+
 fn many(count: usize, to: SocketAddr) -> String {
     let mut tally = Tally::default();
     for _ in 0..count {
@@ -262,12 +304,15 @@ fn greeting(stream: &mut TcpStream) -> std::io::Result<String> {
     if word.is_empty() { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(String::from_utf8(word).unwrap()) }
 }
 
-fn connected(into: &mut Option<TcpStream>, socket: OwnedFd, to: SocketAddr) -> std::io::Result<String> {
+fn connect(socket: &OwnedFd, to: SocketAddr) -> std::io::Result<()> {
     let (raw, length) = raw(to);
     // SAFETY: an address of the length said.
-    if unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
+    let status = unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) };
+    if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+fn connected(into: &mut Option<TcpStream>, socket: OwnedFd, to: SocketAddr) -> std::io::Result<String> {
+    connect(&socket, to)?;
     let mut stream = TcpStream::from(socket);
     let greeting = greeting(&mut stream)?;
     let peer = stream.peer_addr()?;

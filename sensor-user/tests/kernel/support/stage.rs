@@ -1,41 +1,32 @@
 //! The cgroups and the sensor of a test.
 
 use std::fs;
-use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gnomon_sensor::{
-    CgroupId, Fail, Feature, Features, Heartbeat, Loader, Mode, Options, Ports, Quic, Record, Redirect, Ring, Scope, Sensor, Status,
+    CgroupId, Fail, Feature, Features, Heartbeat, Loader, Mode, Options, PERIOD, Ports, Quic, Record, Redirect, Ring, Scope, Sensor, Status,
 };
-
-/// Says that a test could not run, in the way that the whole project does.
-pub fn skip(name: &str, why: &str) {
-    let line = format!("SKIPPED {name}: {why}");
-    println!("{line}");
-    if let Some(file) = std::env::var_os("GNOMON_SKIPS") {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}
 
 /// Whether kernel tests can run at all; says so if not.
 pub fn needs(name: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
-        skip(name, "needs root");
+        gnomon_testkit::skip(name, "needs root");
         return false;
     }
     let Some(root) = cgroup2() else {
-        skip(name, "no cgroup2 hierarchy is mounted");
+        gnomon_testkit::skip(name, "no cgroup2 hierarchy is mounted");
         return false;
     };
     static MAPS: OnceLock<Status> = OnceLock::new();
     match MAPS.get_or_init(|| Features::probe(&root).status(Feature::Maps).clone()) {
         Status::Ok => true,
         why => {
-            skip(name, &format!("bpf(2) does not work here: {why:?}"));
+            gnomon_testkit::skip(name, &format!("bpf(2) does not work here: {why:?}"));
             false
         }
     }
@@ -136,6 +127,19 @@ pub enum Seen {
     Hello { cookie: u64, offset: u32, remaining: u32, truncated: bool, bytes: Vec<u8> },
 }
 
+/// Beats as a proxy does, from a thread of its own, until it is dropped: also by a test that fails, and however slow the machine is.
+pub struct Beating {
+    on: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.on.store(false, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 impl Stage {
     /// Makes the cgroup, and loads and attaches the sensor with these options.
     pub fn new(name: &str, port: u16, change: impl FnOnce(&mut Options)) -> Self {
@@ -167,6 +171,21 @@ impl Stage {
         let id = CgroupId::of(self.client_cgroup()).unwrap();
         self.sensor.scopes().unwrap().set(id, Scope { id: 7, mode }).unwrap();
         self.heartbeat.beat();
+    }
+
+    /// For what takes longer than a single beat is believed.
+    pub fn beating(&self) -> Beating {
+        let heartbeat = Heartbeat::from_fd(self.sensor.heartbeat().unwrap()).unwrap();
+        heartbeat.beat();
+        let on = Arc::new(AtomicBool::new(true));
+        let goes_on = Arc::clone(&on);
+        let thread = std::thread::spawn(move || {
+            while goes_on.load(Ordering::Relaxed) {
+                heartbeat.beat();
+                std::thread::sleep(PERIOD / 2);
+            }
+        });
+        Beating { on, thread: Some(thread) }
     }
 
     /// Reads what there is.

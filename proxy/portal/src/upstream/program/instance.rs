@@ -4,7 +4,7 @@ use super::{
     ProgramOptions,
     lines::{Line, Lines},
 };
-use crate::upstream::pipe::Pipe;
+use crate::upstream::pipe::{Outgoing, Pipe};
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -94,7 +94,7 @@ pub(super) struct Instance {
     child: Child,
     stdin: ChildStdin,
     said: Lines<ChildStdout>,
-    outgoing: mpsc::Receiver<Bytes>,
+    outgoing: mpsc::Receiver<Outgoing>,
     pipe: Weak<Pipe>,
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
     activity: Arc<Activity>,
@@ -109,7 +109,7 @@ impl Instance {
         child: Child,
         stdin: ChildStdin,
         stdout: ChildStdout,
-        outgoing: mpsc::Receiver<Bytes>,
+        outgoing: mpsc::Receiver<Outgoing>,
         pipe: &Arc<Pipe>,
         options: &ProgramOptions,
     ) -> Self {
@@ -182,8 +182,8 @@ async fn hear(said: &mut Lines<ChildStdout>, pipe: &Weak<Pipe>, activity: &Activ
     Why::Left
 }
 
-async fn tell(stdin: &mut ChildStdin, outgoing: &mut mpsc::Receiver<Bytes>, pipe: &Weak<Pipe>, activity: &Activity) -> Why {
-    while let Some(message) = outgoing.recv().await {
+async fn tell(stdin: &mut ChildStdin, outgoing: &mut mpsc::Receiver<Outgoing>, pipe: &Weak<Pipe>, activity: &Activity) -> Why {
+    while let Some((message, _room)) = outgoing.recv().await {
         activity.spoke(pipe);
         let line = one_line(&message);
         let written = async {

@@ -1,0 +1,205 @@
+//! Where a request goes, and which connections may carry it.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use http::Uri;
+use http::uri::{Authority, PathAndQuery};
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::dial::unbracketed;
+use crate::{Alpn, ConnectHead, NearEnd, NetNs, SendError};
+
+/// With or without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// With TLS, verified.
+    Https,
+    /// Without.
+    Http,
+}
+
+impl Scheme {
+    fn of_uri(self) -> http::uri::Scheme {
+        match self {
+            Self::Https => http::uri::Scheme::HTTPS,
+            Self::Http => http::uri::Scheme::HTTP,
+        }
+    }
+
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+        }
+    }
+}
+
+/// What decides which connections may carry a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    pub(crate) alpn: Alpn,
+    pub(crate) principal: Arc<str>,
+    /// Where to connect, whatever the host resolves to.
+    pub(crate) address: Option<SocketAddr>,
+    /// From where to connect, and as whom.
+    pub(crate) near: NearEnd,
+    /// What the proxy at `address` is asked for a tunnel with.
+    pub(crate) through: Option<ConnectHead>,
+}
+
+/// Where a request goes, over which protocol, and on whose behalf: the pool key. Made once per
+/// client connection, so that sending a request formats nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Destination {
+    scheme: Scheme,
+    host: SmolStr,
+    port: u16,
+    authority: Authority,
+    /// What it reaches is another proxy, which requests name their servers to.
+    to_a_proxy: bool,
+    key: PoolKey,
+}
+
+/// The host can be in no URI.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a host name or IP address")]
+pub struct InvalidDestination(String);
+
+impl Destination {
+    /// A destination. `host` is a name or an IP address (IPv6 with or without brackets); `principal`
+    /// is whoever the connection belongs to, and is only ever compared.
+    ///
+    /// # Errors
+    /// When the host cannot be in a URI.
+    pub fn new(scheme: Scheme, host: &str, port: u16, alpn: Alpn, principal: Arc<str>) -> Result<Self, InvalidDestination> {
+        let host = unbracketed(host).to_ascii_lowercase();
+        let invalid = || InvalidDestination(host.chars().filter(|c| !c.is_control()).take(120).collect());
+        let shown = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.clone() };
+        // The default port is left out, as clients do: HTTP/2 servers see this as :authority.
+        let text = if port == scheme.default_port() { shown } else { format!("{shown}:{port}") };
+        let authority: Authority = text.parse().map_err(|_| invalid())?;
+        if host.is_empty() || unbracketed(authority.host()) != host || authority.as_str().contains('@') {
+            return Err(invalid());
+        }
+        Ok(Self {
+            scheme,
+            host: SmolStr::new(&host),
+            port,
+            authority,
+            to_a_proxy: false,
+            key: PoolKey { alpn, principal, address: None, near: NearEnd::default(), through: None },
+        })
+    }
+
+    /// The same destination over another protocol.
+    #[must_use]
+    pub fn with_alpn(mut self, alpn: Alpn) -> Self {
+        self.key.alpn = alpn;
+        self
+    }
+
+    /// The same destination, but reached at this address whatever the host resolves to. The host is
+    /// what the server is asked and verified for; requests to different addresses of one host share
+    /// no connection.
+    #[must_use]
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.key.address = Some(address);
+        self
+    }
+
+    /// The same destination, but reached from there, and as that user.
+    #[must_use]
+    pub fn from(mut self, near: NearEnd) -> Self {
+        self.key.near = near;
+        self
+    }
+
+    /// The same destination, but what it reaches is another proxy: a request whose URI names a server is sent with all of it
+    /// (absolute form, RFC 9112 section 3.2.2).
+    #[must_use]
+    pub fn to_a_proxy(mut self) -> Self {
+        self.to_a_proxy = true;
+        self
+    }
+
+    pub(crate) fn is_to_a_proxy(&self) -> bool {
+        self.to_a_proxy
+    }
+
+    /// The same destination, but behind a proxy at the fixed address, which is asked for a tunnel.
+    #[must_use]
+    pub fn through(mut self, head: Option<ConnectHead>) -> Self {
+        self.key.through = head;
+        self
+    }
+
+    /// The fixed address, if there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.key.address
+    }
+
+    /// With or without TLS.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host in lower case, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The protocol that requests to it use.
+    #[must_use]
+    pub fn alpn(&self) -> Alpn {
+        self.key.alpn
+    }
+
+    /// On whose behalf.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.key.principal
+    }
+
+    /// Host, and the port where it is not the scheme's default: what Host and :authority say.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.authority.as_str()
+    }
+
+    pub(crate) fn key(&self) -> &PoolKey {
+        &self.key
+    }
+
+    pub(crate) fn uri_authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Whose choice of protocol is remembered: servers at fixed addresses of one name may differ.
+    pub(crate) fn alpn_host(&self) -> SmolStr {
+        match (self.key.address, self.key.near.netns) {
+            (Some(address), None) => format_smolstr!("{}@{address}", self.host),
+            (Some(address), Some(NetNs(netns))) => format_smolstr!("{}@{address}%{netns}", self.host),
+            (None, Some(NetNs(netns))) => format_smolstr!("{}%{netns}", self.host),
+            (None, None) => self.host.clone(),
+        }
+    }
+
+    pub(crate) fn uri(&self, authority: Authority, path: PathAndQuery) -> Result<Uri, SendError> {
+        Uri::builder()
+            .scheme(self.scheme.of_uri())
+            .authority(authority)
+            .path_and_query(path)
+            .build()
+            .map_err(|e| SendError::Other(e.to_string()))
+    }
+}

@@ -1,0 +1,156 @@
+//! The end of a client's side, passed on to the server that answers it (HTTP/1.1).
+//!
+//! A client that ends its side while it waits has gone, or has asked all it wanted and reads on. What that means is the server's to
+//! judge, as it would without us: so it sees the same end on its connection, which carries nothing else from then on.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Whether a client has ended its side. As an extension of a request (`Arc<ClientEnd>`) it is passed on to the server while that has
+/// not answered in full. One request of it at a time is under way.
+#[derive(Debug, Default)]
+pub struct ClientEnd {
+    ended: AtomicBool,
+    /// Of the connection that answers.
+    waker: AtomicWaker,
+}
+
+impl ClientEnd {
+    /// The client has ended its side.
+    pub fn ends(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.has_ended() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Whom a connection serves at the moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Serves(Arc<Mutex<Served>>);
+
+#[derive(Debug, Default)]
+enum Served {
+    /// Nobody, or somebody whose end is not told.
+    #[default]
+    Nobody,
+    /// `sent`: the library has all of its request.
+    Client { end: Arc<ClientEnd>, sent: bool },
+    /// Somebody whose end was passed on.
+    Ended,
+}
+
+/// Held by the body of a request: dropped once the library has all of it.
+pub(crate) struct Sending(Serves);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if let Served::Client { sent, .. } = &mut *self.0.state() {
+            *sent = true;
+        }
+    }
+}
+
+impl Serves {
+    fn state(&self) -> MutexGuard<'_, Served> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request is about to be sent; its body is to hold this.
+    pub(crate) fn begins(&self, client: Option<Arc<ClientEnd>>) -> Option<Sending> {
+        let sending = client.as_ref().map(|_| Sending(self.clone()));
+        *self.state() = client.map_or(Served::Nobody, |end| Served::Client { end, sent: false });
+        sending
+    }
+
+    /// Its answer is over: whether the connection can carry another one.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut state = self.state();
+        if matches!(*state, Served::Ended) {
+            return false;
+        }
+        *state = Served::Nobody;
+        true
+    }
+}
+
+/// A connection to a server that is told of its client's end.
+#[derive(Debug)]
+pub(crate) struct Ending<S> {
+    inner: S,
+    serves: Serves,
+    /// Something was to be written that may not be flushed yet.
+    unflushed: bool,
+}
+
+impl<S: AsyncWrite + Unpin> Ending<S> {
+    pub(crate) fn new(inner: S) -> (Self, Serves) {
+        let serves = Serves::default();
+        (Self { inner, serves: serves.clone(), unflushed: false }, serves)
+    }
+
+    /// Passes an end on, once there is one and all of the request is on its way. An error is the reader's to find.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        {
+            let state = self.serves.state();
+            let Served::Client { end, sent } = &*state else { return Poll::Ready(()) };
+            ready!(end.poll_ended(cx));
+            if !sent || self.unflushed {
+                // The library flushes what is left, which leads here again.
+                return Poll::Pending;
+            }
+        }
+        let _ = ready!(Pin::new(&mut self.inner).poll_shutdown(cx));
+        *self.serves.state() = Served::Ended;
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ending<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let _ = self.poll_end(cx);
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Ending<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.unflushed = false;
+        let _ = self.poll_end(cx);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,207 @@
+//! One connection to an upstream: how it comes about, who drives it, and one request's hold on it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::runtime::Handle;
+
+use super::Inner;
+use super::body::{Lease, Outgoing, RequestBody, UpstreamBody};
+use super::lane::Lane;
+use crate::connector::connect;
+use crate::ending::{Ending, Serves};
+use crate::{Alpn, SendError};
+
+/// An HTTP/2 connection that says nothing for this long while streams are open is asked for a sign of life.
+const H2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer to that may take.
+const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How large an upstream's response head may be over HTTP/2. The library's 16 KiB is less than what
+/// it accepts over HTTP/1.1, and some sites' cookies need more.
+const H2_MAX_HEADER_LIST: u32 = 64 << 10;
+/// What the library says of the server's bound on streams before the server has said it: no server's.
+const UNSETTLED: usize = (1 << 30) + 7;
+/// How long that is waited for before more than one request is sent.
+const SETTLES: Duration = Duration::from_millis(500);
+
+/// Whether a connection carried a request before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Used {
+    Before,
+    Never,
+}
+
+/// A connection that carries one request at a time.
+pub(crate) struct Alone<B> {
+    pub(crate) send: http1::SendRequest<Outgoing<B>>,
+    pub(crate) serves: Serves,
+}
+
+/// What a request gives back.
+pub(crate) enum Returned<B> {
+    /// A connection that it had for itself.
+    Exclusive(Alone<B>),
+    /// A stream of the connection with this number.
+    Stream(u64),
+}
+
+/// One request's hold on a connection: given back when dropped.
+pub(crate) struct Carrier<B: RequestBody> {
+    way: Option<Way<B>>,
+    used: Used,
+    lane: Arc<Lane<B>>,
+    inner: Weak<Inner<B>>,
+}
+
+enum Way<B> {
+    Exclusive(Alone<B>),
+    Multiplexed(http2::SendRequest<Outgoing<B>>, u64),
+}
+
+/// Why there is no answer, and the request where it was not begun on a connection that may have been closed.
+pub(crate) type Unsent<B> = (SendError, Option<Request<Outgoing<B>>>);
+
+impl<B: RequestBody> Carrier<B> {
+    pub(crate) fn exclusive(alone: Alone<B>, lane: &Arc<Lane<B>>, inner: &Arc<Inner<B>>, used: Used) -> Self {
+        Self { way: Some(Way::Exclusive(alone)), used, lane: lane.clone(), inner: Arc::downgrade(inner) }
+    }
+
+    pub(crate) fn multiplexed(
+        send: http2::SendRequest<Outgoing<B>>,
+        number: u64,
+        lane: &Arc<Lane<B>>,
+        inner: &Arc<Inner<B>>,
+        used: Used,
+    ) -> Self {
+        Self { way: Some(Way::Multiplexed(send, number)), used, lane: lane.clone(), inner: Arc::downgrade(inner) }
+    }
+
+    /// Gives it back by this, and not by itself.
+    pub(crate) fn give_back_to(mut self, to: impl FnOnce(Returned<B>)) {
+        match self.way.take() {
+            Some(Way::Exclusive(alone)) => to(Returned::Exclusive(alone)),
+            Some(Way::Multiplexed(_, number)) => to(Returned::Stream(number)),
+            None => {}
+        }
+    }
+
+    /// Sends a request over it.
+    pub(crate) async fn send(mut self, mut req: Request<Outgoing<B>>) -> Result<Response<UpstreamBody>, Unsent<B>> {
+        let used = self.used;
+        let (sent, lease): (_, Arc<dyn Lease>) = match &mut self.way {
+            Some(Way::Exclusive(alone)) => {
+                let client = req.extensions_mut().remove();
+                req.body_mut().tell(alone.serves.begins(client));
+                (alone.send.try_send_request(req).await, Arc::new(self))
+            }
+            Some(Way::Multiplexed(send, _)) => {
+                let mut send = send.clone();
+                let lease: Arc<dyn Lease> = Arc::new(self);
+                // Its stream is taken as long as either body is on its way.
+                req.body_mut().hold(Some(lease.clone()));
+                (send.try_send_request(req).await, lease)
+            }
+            None => return Err((SendError::Closed, None)),
+        };
+        sent.map(|response| response.map(|body| UpstreamBody::new(body, lease))).map_err(|mut failed| {
+            let unsent = failed.take_message().map(|mut unsent| {
+                unsent.body_mut().hold(None);
+                unsent
+            });
+            (SendError::read(&failed.into_error()), unsent.filter(|_| used == Used::Before))
+        })
+    }
+}
+
+impl<B: RequestBody> Lease for Carrier<B> {}
+
+impl<B: RequestBody> Drop for Carrier<B> {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        match self.way.take() {
+            Some(Way::Multiplexed(_, number)) => self.lane.returned(&inner, Returned::Stream(number)),
+            // What it carried ended with its client's side.
+            Some(Way::Exclusive(alone)) if !alone.serves.is_over() => {}
+            Some(Way::Exclusive(alone)) if alone.send.is_ready() => self.lane.returned(&inner, Returned::Exclusive(alone)),
+            Some(Way::Exclusive(mut alone)) if !alone.send.is_closed() => {
+                // It is ready once the rest of the answer is read, or closed because that is too much.
+                let Ok(runtime) = Handle::try_current() else { return };
+                let (lane, inner) = (self.lane.clone(), self.inner.clone());
+                runtime.spawn(async move {
+                    if poll_fn(|cx| alone.send.poll_ready(cx)).await.is_ok()
+                        && let Some(inner) = inner.upgrade()
+                    {
+                        lane.returned(&inner, Returned::Exclusive(alone));
+                    }
+                });
+            }
+            Some(Way::Exclusive(_)) | None => {}
+        }
+    }
+}
+
+/// Makes a connection for a lane and drives it to its end.
+pub(crate) async fn run<B: RequestBody>(lane: Arc<Lane<B>>, inner: Arc<Inner<B>>) {
+    inner.sweep_from_now_on();
+    let io = match connect(&inner.reach, &inner.hand_over, &lane.to).await {
+        Ok(stream) => stream,
+        Err(error) => return lane.failed(&error),
+    };
+    // What drives the connection keeps neither the pools nor the lane alive.
+    let weak = (Arc::downgrade(&lane), Arc::downgrade(&inner));
+    let number = if lane.to.key.alpn == Alpn::H2 {
+        let windows = inner.budget().windows(lane.principal());
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection())
+            .initial_max_send_streams(UNSETTLED)
+            .max_header_list_size(H2_MAX_HEADER_LIST)
+            .keep_alive_interval(H2_KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(H2_KEEP_ALIVE_TIMEOUT);
+        let (send, connection) = match builder.handshake(TokioIo::new(io)).await {
+            Ok(made) => made,
+            Err(error) => return lane.failed(&SendError::read(&error)),
+        };
+        let number = lane.multiplexed(&inner, send);
+        drop((lane, inner));
+        let (mut connection, mut patience) = (pin!(connection), pin!(tokio::time::sleep(SETTLES)));
+        let (most, mut known) = (usize::try_from(windows.streams).unwrap_or(1), UNSETTLED);
+        poll_fn(|cx| {
+            let polled = connection.as_mut().poll(cx);
+            let mut says = connection.current_max_send_streams();
+            if says == UNSETTLED && known == UNSETTLED && patience.as_mut().poll(cx).is_ready() {
+                says = UNSETTLED + 1;
+            }
+            // What it says later counts as well.
+            if says != known && says != UNSETTLED {
+                known = says;
+                if let (Some(lane), Some(inner)) = (weak.0.upgrade(), weak.1.upgrade()) {
+                    lane.settled(&inner, number, most.min(says));
+                }
+            }
+            polled.map(|_| ())
+        })
+        .await;
+        Some(number)
+    } else {
+        let (io, serves) = Ending::new(io);
+        let (send, connection) = match http1::Builder::new().handshake(TokioIo::new(io)).await {
+            Ok(made) => made,
+            Err(error) => return lane.failed(&SendError::read(&error)),
+        };
+        lane.exclusive(&inner, Alone { send, serves });
+        drop((lane, inner));
+        let _ = connection.with_upgrades().await;
+        None
+    };
+    if let (Some(lane), Some(inner)) = (weak.0.upgrade(), weak.1.upgrade()) {
+        lane.ended(&inner, number);
+    }
+}

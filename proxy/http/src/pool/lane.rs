@@ -1,0 +1,302 @@
+//! The connections that requests to one destination go over, and the requests that wait for one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use hyper::client::conn::http2;
+use tokio::sync::oneshot;
+
+use super::body::{Outgoing, RequestBody};
+use super::connection::{self, Carrier};
+use super::{Inner, LaneKey};
+use crate::budget::Idle;
+use crate::{Alpn, SendError};
+
+/// Requests that are counted upon to fit an HTTP/2 connection, until its server says otherwise.
+const EXPECTED_STREAMS: usize = 32;
+
+/// The connections of one destination.
+pub(crate) struct Lane<B: RequestBody> {
+    pub(crate) to: LaneKey,
+    state: Mutex<State<B>>,
+}
+
+struct State<B: RequestBody> {
+    /// Over HTTP/1.1, those without a request; the one that was used last is used first.
+    resting: Vec<Resting<B>>,
+    /// Over HTTP/2, all of them.
+    shared: Vec<Multiplexed<B>>,
+    waiting: VecDeque<oneshot::Sender<Result<Carrier<B>, SendError>>>,
+    dialling: usize,
+    /// Requests that fit a connection, as far as that is known.
+    expected: usize,
+    /// Names HTTP/2 connections.
+    next: u64,
+}
+
+struct Resting<B: RequestBody> {
+    alone: connection::Alone<B>,
+    since: Instant,
+}
+
+/// An HTTP/2 connection.
+struct Multiplexed<B: RequestBody> {
+    number: u64,
+    send: http2::SendRequest<Outgoing<B>>,
+    /// Requests under way.
+    streams: usize,
+    /// The most that its windows and its server allow; 1 until the server has said so, or had time to.
+    most: usize,
+    /// Since when there have been none.
+    since: Option<Instant>,
+    /// Its server has said how many requests it takes, or had time to.
+    settled: bool,
+    used: bool,
+}
+
+impl<B: RequestBody> Multiplexed<B> {
+    fn room(&self) -> usize {
+        if self.send.is_closed() { 0 } else { self.most.saturating_sub(self.streams) }
+    }
+}
+
+/// What became of the number of idle connections.
+#[derive(Clone, Copy, Default)]
+struct Rest {
+    began: usize,
+    ended: usize,
+}
+
+impl<B: RequestBody> Lane<B> {
+    pub(crate) fn new(to: LaneKey) -> Self {
+        let expected = if to.key.alpn == Alpn::H2 { EXPECTED_STREAMS } else { 1 };
+        let state = State { resting: Vec::new(), shared: Vec::new(), waiting: VecDeque::new(), dialling: 0, expected, next: 0 };
+        Self { to, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn principal(&self) -> &Arc<str> {
+        &self.to.key.principal
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<B>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.resting.is_empty() && state.shared.is_empty() && state.dialling == 0 && state.waiting.is_empty()
+    }
+
+    pub(crate) fn idle_since(&self, found: &mut Vec<Idle>) {
+        let state = self.state();
+        let since = state.resting.iter().map(|one| one.since).chain(state.shared.iter().filter_map(|one| one.since));
+        found.extend(since.map(|since| (since, self.principal().clone())));
+    }
+
+    /// Closes connections that are idle since then or longer. How many they were.
+    pub(crate) fn close_idle(&self, since: Instant) -> usize {
+        let mut state = self.state();
+        let before = state.resting.len() + state.shared.len();
+        // Without the last sender a connection's task closes it.
+        state.resting.retain(|one| one.since > since && !one.alone.send.is_closed());
+        state.shared.retain(|one| one.since.is_none_or(|idle| idle > since));
+        before - state.resting.len() - state.shared.len()
+    }
+}
+
+impl<B: RequestBody> Lane<B> {
+    /// A connection for one request.
+    pub(crate) async fn carrier(self: Arc<Self>, inner: &Arc<Inner<B>>) -> Result<Carrier<B>, SendError> {
+        let mut rest = Rest::default();
+        let (ready, answer) = {
+            let mut state = self.state();
+            match self.ready(&mut state, inner, &mut rest) {
+                Some(carrier) => (Some(carrier), None),
+                None => {
+                    let (tell, answer) = oneshot::channel();
+                    state.waiting.push_back(tell);
+                    self.dial_for_those_who_wait(&mut state, inner);
+                    (None, Some(answer))
+                }
+            }
+        };
+        self.account(inner, rest);
+        match (ready, answer) {
+            (Some(carrier), _) => Ok(carrier),
+            (None, Some(answer)) => answer.await.unwrap_or(Err(SendError::Closed)),
+            (None, None) => Err(SendError::Closed),
+        }
+    }
+
+    /// A connection that is there.
+    fn ready(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) -> Option<Carrier<B>> {
+        while let Some(one) = state.resting.pop() {
+            rest.ended += 1;
+            if one.alone.send.is_ready() {
+                return Some(Carrier::exclusive(one.alone, self, inner, connection::Used::Before));
+            }
+        }
+        state.shared.retain(|one| {
+            let keep = !one.send.is_closed();
+            rest.ended += usize::from(!keep && one.since.is_some());
+            keep
+        });
+        let one = state.shared.iter_mut().find(|one| one.room() > 0)?;
+        rest.ended += usize::from(one.since.take().is_some());
+        one.streams += 1;
+        let used = if std::mem::replace(&mut one.used, true) { connection::Used::Before } else { connection::Used::Never };
+        Some(Carrier::multiplexed(one.send.clone(), one.number, self, inner, used))
+    }
+
+    /// Hands what is there to those who wait.
+    fn serve(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) {
+        loop {
+            while state.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+                state.waiting.pop_front();
+            }
+            if state.waiting.is_empty() {
+                return;
+            }
+            let Some(carrier) = self.ready(state, inner, rest) else { break };
+            let Some(waiting) = state.waiting.pop_front() else { break };
+            if let Err(Ok(carrier)) = waiting.send(Ok(carrier)) {
+                // It went away meanwhile. What is dropped here must not come back to this lane, which is locked.
+                carrier.give_back_to(|returned| self.take_back(state, returned, rest));
+            }
+        }
+        self.dial_for_those_who_wait(state, inner);
+    }
+
+    fn dial_for_those_who_wait(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>) {
+        state.waiting.retain(|one| !one.is_closed());
+        // A connection whose server has not said how much it takes may still take all.
+        let unsettled = state.shared.iter().filter(|one| !one.settled && !one.send.is_closed()).count();
+        while state.waiting.len() > (state.dialling + unsettled) * state.expected {
+            state.dialling += 1;
+            tokio::spawn(connection::run(self.clone(), inner.clone()));
+        }
+    }
+
+    fn take_back(&self, state: &mut State<B>, returned: connection::Returned<B>, rest: &mut Rest) {
+        match returned {
+            connection::Returned::Exclusive(alone) => {
+                state.resting.push(Resting { alone, since: Instant::now() });
+                rest.began += 1;
+            }
+            connection::Returned::Stream(number) => {
+                if let Some(one) = state.shared.iter_mut().find(|one| one.number == number) {
+                    one.streams = one.streams.saturating_sub(1);
+                    if one.streams == 0 {
+                        one.since = Some(Instant::now());
+                        rest.began += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A request is over, and its connection free for another.
+    pub(crate) fn returned(self: &Arc<Self>, inner: &Arc<Inner<B>>, returned: connection::Returned<B>) {
+        let mut rest = Rest::default();
+        let mut surplus = None;
+        {
+            let mut state = self.state();
+            self.take_back(&mut state, returned, &mut rest);
+            self.serve(&mut state, inner, &mut rest);
+            if state.resting.len() > inner.options.idle_per_destination {
+                surplus = Some(state.resting.remove(0));
+                rest.ended += 1;
+            }
+        }
+        drop(surplus);
+        self.account(inner, rest);
+    }
+
+    /// A dial came to a connection that carries one request at a time.
+    pub(crate) fn exclusive(self: &Arc<Self>, inner: &Arc<Inner<B>>, alone: connection::Alone<B>) {
+        let mut rest = Rest::default();
+        {
+            let mut state = self.state();
+            state.dialling = state.dialling.saturating_sub(1);
+            let mut left = Some(Carrier::exclusive(alone, self, inner, connection::Used::Never));
+            while let Some(carrier) = left.take() {
+                let Some(waiting) = state.waiting.pop_front() else {
+                    carrier.give_back_to(|returned| self.take_back(&mut state, returned, &mut rest));
+                    break;
+                };
+                left = waiting.send(Ok(carrier)).err().and_then(Result::ok);
+            }
+        }
+        self.account(inner, rest);
+    }
+
+    /// A dial came to one that carries several. It is named by the number.
+    pub(crate) fn multiplexed(self: &Arc<Self>, inner: &Arc<Inner<B>>, send: http2::SendRequest<Outgoing<B>>) -> u64 {
+        let mut rest = Rest { began: 1, ended: 0 };
+        let number = {
+            let mut state = self.state();
+            state.dialling = state.dialling.saturating_sub(1);
+            let number = state.next;
+            state.next += 1;
+            let since = Some(Instant::now());
+            state.shared.push(Multiplexed { number, send, streams: 0, most: 1, since, settled: false, used: false });
+            self.serve(&mut state, inner, &mut rest);
+            number
+        };
+        self.account(inner, rest);
+        number
+    }
+
+    /// The server of this connection has said how many requests it takes, or had time to: so many go over it.
+    pub(crate) fn settled(self: &Arc<Self>, inner: &Arc<Inner<B>>, number: u64, most: usize) {
+        let mut rest = Rest::default();
+        {
+            let mut state = self.state();
+            if let Some(one) = state.shared.iter_mut().find(|one| one.number == number) {
+                // A server that takes none for now is asked all the same, as nobody says when it will.
+                (one.settled, one.most) = (true, most.max(1));
+                state.expected = most.max(1);
+            }
+            self.serve(&mut state, inner, &mut rest);
+        }
+        self.account(inner, rest);
+    }
+
+    /// A dial came to nothing: so many wait no longer as the dials that are left cannot serve.
+    pub(crate) fn failed(&self, error: &SendError) {
+        let mut state = self.state();
+        state.dialling = state.dialling.saturating_sub(1);
+        state.waiting.retain(|one| !one.is_closed());
+        let served = state.dialling * state.expected;
+        while state.waiting.len() > served {
+            let Some(waiting) = state.waiting.pop_front() else { break };
+            let _ = waiting.send(Err(error.clone()));
+        }
+    }
+
+    /// A connection is over: nothing goes over it any more.
+    pub(crate) fn ended(self: &Arc<Self>, inner: &Arc<Inner<B>>, number: Option<u64>) {
+        let mut rest = Rest::default();
+        {
+            let mut state = self.state();
+            state.shared.retain(|one| {
+                let over = Some(one.number) == number;
+                rest.ended += usize::from(over && one.since.is_some());
+                !over
+            });
+            let before = state.resting.len();
+            state.resting.retain(|one| !one.alone.send.is_closed());
+            rest.ended += before - state.resting.len();
+            self.serve(&mut state, inner, &mut rest);
+        }
+        self.account(inner, rest);
+    }
+
+    fn account(&self, inner: &Inner<B>, rest: Rest) {
+        let count = |connections: usize| i64::try_from(connections).unwrap_or(0);
+        if rest.began != rest.ended {
+            inner.budget().idle_changed(count(rest.began) - count(rest.ended));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A client that says no more while its request is answered (HTTP/1.1).
+//!
+//! Its FIN may mean that it has gone, or that it has asked all it wanted and reads on: the two look alike, and servers differ in
+//! what they do. So the client is served on, its call is not cancelled, and the server sees the same end ([`ClientEnd`]). A reset can
+//! only mean that it has gone: the library reads it, and drops the request, which cancels it at the server.
+
+use gnomon_http::ClientEnd;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// How far the client of one connection is with what it has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Departure {
+    end: Arc<ClientEnd>,
+    /// The connection is no longer HTTP: an end is whoever reads it to judge.
+    left_http: AtomicBool,
+}
+
+impl Departure {
+    /// The connection is joined to the server's from now on.
+    pub fn leaves_http(&self) {
+        self.left_http.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has ended its side of the connection.
+    pub fn has_ended(&self) -> bool {
+        self.end.has_ended()
+    }
+
+    /// The same, for whoever answers the client.
+    pub fn end(&self) -> Arc<ClientEnd> {
+        self.end.clone()
+    }
+}
+
+/// Where the requests of a connection end (RFC 9112 section 6.3): an end in the middle of one is a request that broke off. The library
+/// reads on as soon as it has a request, so whoever handles that one cannot tell.
+#[derive(Debug, Default)]
+struct Requests {
+    at: At,
+    /// The line in progress, as far as it matters.
+    line: Vec<u8>,
+    length: u64,
+    chunked: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum At {
+    /// Between requests, where empty lines count for nothing.
+    #[default]
+    Begin,
+    Head,
+    /// In a body, or a chunk and the end of its line, with so many bytes to come.
+    Body(u64),
+    Chunk(u64),
+    ChunkSize,
+    Trailers,
+}
+
+/// Most bytes of a line that matter: a header with a length, or the size of a chunk.
+const LINE: usize = 64;
+
+impl Requests {
+    fn are_whole(&self) -> bool {
+        self.at == At::Begin && self.line.is_empty()
+    }
+
+    fn look(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = match self.at {
+                At::Body(left) | At::Chunk(left) => {
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    let left = left - taken as u64;
+                    self.at = match self.at {
+                        At::Body(_) if left == 0 => At::Begin,
+                        At::Body(_) => At::Body(left),
+                        _ if left == 0 => At::ChunkSize,
+                        _ => At::Chunk(left),
+                    };
+                    taken
+                }
+                At::Begin | At::Head | At::ChunkSize | At::Trailers => {
+                    let end = memchr::memchr(b'\n', bytes);
+                    let part = &bytes[..end.unwrap_or(bytes.len())];
+                    self.line.extend_from_slice(&part[..part.len().min(LINE - self.line.len())]);
+                    if end.is_some() {
+                        self.line_over();
+                        self.line.clear();
+                    }
+                    end.map_or(bytes.len(), |end| end + 1)
+                }
+            };
+            bytes = &bytes[taken..];
+        }
+    }
+
+    fn line_over(&mut self) {
+        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        let value =
+            |name: &[u8]| line.split_at_checked(name.len()).filter(|(begin, _)| begin.eq_ignore_ascii_case(name)).map(|(_, rest)| rest);
+        match (self.at, line.is_empty()) {
+            (At::Begin, true) => {}
+            (At::Begin, false) => (self.at, self.length, self.chunked) = (At::Head, 0, false),
+            (At::Head, false) => {
+                if let Some(length) = value(b"content-length:") {
+                    self.length = std::str::from_utf8(length).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+                } else if value(b"transfer-encoding:").is_some() {
+                    // The library takes no other than `chunked`.
+                    self.chunked = true;
+                }
+            }
+            (At::Head, true) if self.chunked => self.at = At::ChunkSize,
+            (At::Head, true) => self.at = if self.length == 0 { At::Begin } else { At::Body(self.length) },
+            (At::ChunkSize, _) => {
+                let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+                let size = std::str::from_utf8(&line[..digits]).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+                self.at = if size == 0 { At::Trailers } else { At::Chunk(size.saturating_add(2)) };
+            }
+            (At::Trailers, true) => self.at = At::Begin,
+            (At::Trailers, false) | (At::Body(_) | At::Chunk(_), _) => {}
+        }
+    }
+}
+
+/// A client's connection whose end is noted, and not taken for the end of what is owed to the client.
+pub(crate) struct Noted<T> {
+    inner: T,
+    departure: Arc<Departure>,
+    requests: Requests,
+}
+
+impl<T> Noted<T> {
+    pub fn new(inner: T, departure: Arc<Departure>) -> Self {
+        Self { inner, departure, requests: Requests::default() }
+    }
+
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let joined = self.departure.left_http.load(Ordering::Relaxed);
+        if self.departure.has_ended() {
+            return if joined { Poll::Ready(Ok(())) } else { Poll::Pending };
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let ended = match &read {
+            Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
+            // TLS without a goodbye.
+            Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Poll::Pending => false,
+        };
+        if ended && !joined && self.requests.are_whole() {
+            self.departure.end.ends();
+            return Poll::Pending;
+        }
+        if matches!(read, Poll::Ready(Ok(()))) && !joined {
+            self.requests.look(&buf.filled()[before..]);
+        }
+        read
+    }
+}
+
+writes_through!(Noted, inner);
+
+/// Drives a connection until it is over. `finish` is called once, when the client has ended its side: nothing new comes from it, so
+/// the connection ends with what is under way.
+pub(crate) async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, finish: impl FnOnce(Pin<&mut C>)) {
+    let mut finish = Some(finish);
+    std::future::poll_fn(|cx| {
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if departure.has_ended()
+            && let Some(finish) = finish.take()
+        {
+            finish(connection.as_mut());
+            return connection.as_mut().poll(cx).map(drop);
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_whole_with_its_last_byte_and_not_before_however_it_is_cut() {
+        for request in [
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\n\n\n\n",
+            "POST / HTTP/1.1\nx: y\nTransfer-Encoding: chunked\n\n3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nt: u\r\n\r\n",
+        ] {
+            let request = request.as_bytes();
+            for at in 0..request.len() {
+                let mut requests = Requests::default();
+                requests.look(&request[..at]);
+                assert_eq!(requests.are_whole(), at == 0, "{at}");
+                requests.look(&request[at..]);
+                assert!(requests.are_whole());
+            }
+            let mut requests = Requests::default();
+            request.iter().chain(b"\r\n").chain(request).for_each(|byte| requests.look(&[*byte]));
+            assert!(requests.are_whole(), "two in a row, with an empty line between them");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Places for client connections: so many in all, so many for each user, and none kept from others by saying nothing.
+//!
+//! A connection keeps its place to its end, whatever becomes of it: a tunnel, a WebSocket. A user is the one that the kernel
+//! half names, else the name that the client authenticates with; without either it is the source address, and 127.0.0.1
+//! is everybody's. What the places of all are, and who gives one up, is [`gnomon_shares::Seats`]'.
+//!
+//! A connection above its user's share waits for a place of the user's, and not for long, as it holds one of all meanwhile. Those
+//! that nothing is enforced for need none: so many more are only passed on.
+
+use gnomon_http::UpstreamBudget;
+use gnomon_record::FlowOutcome;
+use gnomon_shares::{Bounds, Refused, Seat, Seats, Share, Shares};
+use std::collections::{HashMap, hash_map::Entry};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// How long a connection above its user's share waits for a place.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is told of a user that connections are above the share. Each is counted.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+
+/// All places of one proxy.
+#[derive(Debug)]
+pub(crate) struct Places {
+    seats: Arc<Seats>,
+    /// Of users that are known.
+    users: Arc<Shares>,
+    /// Of connections that wait for a place of their user's.
+    waiting: Arc<Shares>,
+    /// Of connections above their user's share that are passed on.
+    beyond: Arc<Shares>,
+    /// When it was last told of a user who is above the share.
+    told: Mutex<HashMap<(Arc<str>, FlowOutcome), Instant>>,
+}
+
+/// The place of one connection, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Places>,
+    seat: Seat,
+    whose: Mutex<Option<Share>>,
+    /// The user whose share was asked for last.
+    user: Mutex<Arc<str>>,
+}
+
+impl Places {
+    /// So many in all, and for each user.
+    pub fn new(all: usize, each: usize) -> Arc<Self> {
+        let bounds = |each| Bounds { all, each, times_free: 0 };
+        Arc::new(Self {
+            seats: Seats::new(all),
+            users: Shares::new(bounds(each)),
+            waiting: Shares::new(Bounds { all: all / 2, each, times_free: 0 }),
+            beyond: Shares::new(bounds(all / 2)),
+            told: Mutex::default(),
+        })
+    }
+
+    /// A place for a connection that was accepted. Waits while there is none.
+    ///
+    /// # Errors
+    /// Its source address has its share.
+    pub async fn admit(self: &Arc<Self>, client: SocketAddr) -> Result<Arc<Place>, Refused> {
+        let seat = self.seats.admit(client.ip()).await?;
+        let user = Mutex::new(seat.source().clone());
+        Ok(Arc::new(Place { places: self.clone(), seat, whose: Mutex::default(), user }))
+    }
+
+    /// Has the oldest connection that has said nothing give its place up, of the source that has most of them.
+    pub fn silence_gives_up(&self) -> bool {
+        self.seats.silence_gives_up()
+    }
+}
+
+impl Place {
+    /// It is this user's: a uid, or a name.
+    ///
+    /// # Errors
+    /// The user has as many as one may.
+    pub fn is_of(&self, user: &str) -> Result<(), Refused> {
+        let user: Arc<str> = user.into();
+        *self.user() = user.clone();
+        let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
+        if whose.as_ref().is_none_or(|share| *share.principal() != user) {
+            *whose = Some(self.places.users.take(&user)?);
+            self.seat.is_known();
+        }
+        Ok(())
+    }
+
+    /// The same, as soon as the user has a place to spare.
+    ///
+    /// # Errors
+    /// The user has none to spare within two seconds, or as many connections wait for one as the user may have.
+    pub async fn is_of_in_time(&self, user: &str) -> Result<(), Refused> {
+        let Err(refused) = self.is_of(user) else { return Ok(()) };
+        let _waits = self.places.waiting.take(&user.into())?;
+        let comes = async {
+            loop {
+                let mut freed = std::pin::pin!(self.places.users.freed());
+                freed.as_mut().enable();
+                if self.is_of(user).is_ok() {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        timeout(PATIENCE, comes).await.map_err(|_| refused)
+    }
+
+    /// Room to pass a connection on above its user's share, while this is held.
+    pub fn beyond(&self) -> Option<Share> {
+        let user = self.user().clone();
+        self.places.beyond.take(&user).ok()
+    }
+
+    /// Whether it is time to tell that this became of a connection above the user's share: not if that was told a moment ago.
+    pub fn is_to_be_told(&self, outcome: FlowOutcome) -> bool {
+        let mut told = self.places.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, when| when.elapsed() < TOLD_AGAIN);
+        let user = self.user().clone();
+        match told.entry((user, outcome)) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(new) => {
+                new.insert(Instant::now());
+                true
+            }
+        }
+    }
+
+    fn user(&self) -> MutexGuard<'_, Arc<str>> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs this, which ends once the client says something. None: others needed the place.
+    pub async fn while_silent<T>(&self, speaks: impl Future<Output = T>) -> Option<T> {
+        self.seat.while_silent(speaks).await
+    }
+}
+
+/// Out of descriptors in spite of all bounds: makes room for the connections that wait to be accepted.
+pub(crate) async fn make_room(places: &Places, upstreams: &UpstreamBudget, error: &std::io::Error) {
+    let closed = upstreams.shed();
+    let silent = places.silence_gives_up();
+    tracing::warn!(%error, closed, silent, "cannot accept a connection; closing idle ones");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
+
+    #[tokio::test]
+    async fn one_user_s_places_are_no_other_s_and_come_back() {
+        let places = Places::new(8, 2);
+        let (first, second, third) = tokio::join!(places.admit(LOCAL), places.admit(LOCAL), places.admit(LOCAL));
+        let (first, second, third) = (first.unwrap(), second.unwrap(), third.unwrap());
+        assert!(first.is_of("1").is_ok() && second.is_of("1").is_ok());
+        assert_eq!(third.is_of("1"), Err(Refused::OverShare));
+        assert!(third.is_of("2").is_ok(), "another user");
+        drop(first);
+        assert!(third.is_of("1").is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_is_above_the_share_gets_the_next_place_and_no_more_wait_than_there_are() {
+        let places = Places::new(8, 1);
+        let (held, next, third) = tokio::join!(places.admit(LOCAL), places.admit(LOCAL), places.admit(LOCAL));
+        let (held, next, third) = (held.unwrap(), next.unwrap(), third.unwrap());
+        held.is_of("1").unwrap();
+        let mut waits = std::pin::pin!(next.is_of_in_time("1"));
+        assert!(timeout(Duration::from_millis(20), waits.as_mut()).await.is_err());
+        assert_eq!(timeout(Duration::from_millis(20), third.is_of_in_time("1")).await, Ok(Err(Refused::OverShare)));
+        drop(held);
+        assert_eq!(waits.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_user_is_told_of_once_in_a_while() {
+        let places = Places::new(8, 1);
+        let (one, same, other) = tokio::join!(places.admit(LOCAL), places.admit(LOCAL), places.admit(LOCAL));
+        let (one, same, other) = (one.unwrap(), same.unwrap(), other.unwrap());
+        assert!(one.is_of("1").is_ok() && same.is_of("1").is_err() && other.is_of("2").is_ok());
+        let refused = FlowOutcome::OverShare;
+        assert_eq!([same.is_to_be_told(refused), same.is_to_be_told(refused), other.is_to_be_told(refused)], [true, false, true]);
+        assert!(same.is_to_be_told(FlowOutcome::BeyondShare), "what passes hides nothing that is refused");
+    }
+}

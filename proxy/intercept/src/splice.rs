@@ -1,0 +1,109 @@
+//! Copies bytes between two sides that nobody reads, once the judge has let them pass.
+//!
+//! Where only the beginning of a line was said when it was let pass, the line is watched until it is whole: what completes a request
+//! does not leave before the judge was asked about it.
+
+use crate::first_bytes::{Line, first_line};
+use bytes::{Bytes, BytesMut};
+use std::io;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes},
+    sync::watch,
+};
+
+/// Bytes per direction of a connection that is passed on.
+const COPY: usize = 32 << 10;
+
+/// What was said already and is not passed on yet.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub client: Bytes,
+    pub server: Bytes,
+}
+
+/// How the splicing ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spliced {
+    /// Both sides are done, or the proxy stops.
+    Over,
+    /// One side broke off: the other is to see that, and not an end.
+    Broken,
+    /// The client completed a line that must not leave.
+    Refused,
+}
+
+/// Copies both ways, untouched.
+pub(crate) async fn splice<C, S>(client: &mut C, server: &mut S, said: Said, stop: &mut watch::Receiver<bool>) -> Spliced
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let copied = async {
+        say(client, &said.server).await?;
+        say(server, &said.client).await?;
+        copy_bidirectional_with_sizes(client, server, COPY, COPY).await.map(|_| ())
+    };
+    tokio::select! {
+        copied = copied => if copied.is_ok() { Spliced::Over } else { Spliced::Broken },
+        _ = stop.wait_for(|stopping| *stopping) => Spliced::Over,
+    }
+}
+
+/// Copies both ways, and asks `may_pass` before the client's first line is whole at the server, if it is a request's.
+pub(crate) async fn splice_watching<C, S>(
+    client: &mut C,
+    server: &mut S,
+    said: Said,
+    stop: &mut watch::Receiver<bool>,
+    may_pass: impl FnOnce(Line, &[u8]) -> bool,
+) -> Spliced
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let watched = async {
+        say(client, &said.server).await?;
+        say(server, &said.client).await?;
+        let mut line = BytesMut::from(&said.client[..]);
+        let mut heard = BytesMut::with_capacity(4096);
+        loop {
+            let before = line.len();
+            line.reserve(4096);
+            tokio::select! {
+                read = client.read_buf(&mut line) => match (read?, first_line(&line)) {
+                    // Nothing more can be said.
+                    (0, _) => return Ok(Some(Bytes::new())),
+                    (_, Line::Maybe) => say(server, &line[before..]).await?,
+                    (_, Line::Foreign) => return Ok(Some(line.split_off(before).freeze())),
+                    (_, said @ (Line::Http(_) | Line::Odd | Line::Long)) => {
+                        return Ok::<_, io::Error>(may_pass(said, &line).then(|| line.split_off(before).freeze()));
+                    }
+                },
+                read = server.read_buf(&mut heard) => {
+                    if read? == 0 {
+                        return Ok(Some(Bytes::new()));
+                    }
+                    say(client, &heard.split()).await?;
+                    heard.reserve(4096);
+                }
+            }
+        }
+    };
+    let rest = tokio::select! {
+        rest = watched => rest,
+        _ = stop.wait_for(|stopping| *stopping) => return Spliced::Over,
+    };
+    match rest {
+        Ok(Some(client_said)) => splice(client, server, Said { client: client_said, server: Bytes::new() }, stop).await,
+        Ok(None) => Spliced::Refused,
+        Err(_) => Spliced::Broken,
+    }
+}
+
+async fn say(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    to.write_all(bytes).await?;
+    to.flush().await
+}

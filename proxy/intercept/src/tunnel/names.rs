@@ -1,0 +1,100 @@
+//! Which server a connection leads to, by all the names that are known of it.
+//!
+//! A rule that names a host counts for that host however it is asked for: by its address, by another name of it, or by the `Host` of a
+//! request without TLS. What is known is what the client says and what names that rules ask for resolve to, now; nothing is
+//! remembered of other connections, as a verdict must not depend on them.
+
+use super::Tunnel;
+use crate::proxy::Shared;
+use gnomon_inspect::{Connection, NamedServers};
+use quick_cache::sync::Cache;
+use smol_str::SmolStr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinSet, time::timeout};
+
+/// How long it may take to find out whether a name is one of an address.
+const RESOLVE: Duration = Duration::from_secs(2);
+/// Most names in rules that are looked up, and how long the answers are believed.
+const RULE_NAMES: usize = 64;
+const BELIEVED: Duration = Duration::from_secs(60);
+
+/// Addresses of names that rules ask for; an entry per name and port.
+#[derive(Debug)]
+pub(crate) struct RuleAddresses(Cache<(SmolStr, u16), Addresses>);
+
+/// Of one name, and since when they are known.
+type Addresses = (Arc<[IpAddr]>, Instant);
+
+impl Default for RuleAddresses {
+    fn default() -> Self {
+        Self(Cache::new(4 * RULE_NAMES))
+    }
+}
+
+impl RuleAddresses {
+    /// Those of the names that lead to this address.
+    async fn leading_to(&self, shared: &Arc<Shared>, names: &NamedServers, address: SocketAddr) -> Vec<SmolStr> {
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        let mut leading = Vec::new();
+        let mut asked = JoinSet::new();
+        for name in names.iter().take(RULE_NAMES) {
+            match self.0.get(&(name.clone(), port)) {
+                Some((known, since)) if since.elapsed() < BELIEVED => {
+                    if known.contains(&ip) {
+                        leading.push(name.clone());
+                    }
+                }
+                _ => {
+                    let (shared, name) = (shared.clone(), name.clone());
+                    asked.spawn(async move {
+                        let found = timeout(RESOLVE, shared.dialer.addresses(&name, port)).await;
+                        (name, found.map(Result::unwrap_or_default).unwrap_or_default())
+                    });
+                }
+            }
+        }
+        while let Some(answer) = asked.join_next().await {
+            let Ok((name, found)) = answer else { continue };
+            let found: Arc<[IpAddr]> = found.iter().map(|address| address.ip().to_canonical()).collect();
+            if found.contains(&ip) {
+                leading.push(name.clone());
+            }
+            self.0.insert((name, port), (found, Instant::now()));
+        }
+        leading.sort_unstable();
+        leading
+    }
+}
+
+impl Tunnel {
+    /// The connection as the strictest of its names has it: of those that the client says (`said`), and where it asked for an
+    /// address, of those that rules ask for and that lead there.
+    pub(super) async fn under_all_names(&self, mut connection: Connection, said: &[&str]) -> Connection {
+        for name in said {
+            connection = connection.also_at(name, self.port);
+        }
+        let asked = self.original.filter(|_| self.through.is_none()).map(|original| original.ip()).or_else(|| self.host.parse().ok());
+        let Some(ip) = asked else { return connection };
+        let names = connection.rules().named_servers();
+        if names.is_empty() {
+            return connection;
+        }
+        for name in self.shared.rule_addresses.leading_to(&self.shared, names, SocketAddr::new(ip, self.port)).await {
+            connection = connection.also_at(&name, self.port);
+        }
+        connection
+    }
+
+    /// Whether a name, as we resolve it, is one of the address that the program asked for.
+    pub(super) async fn leads_to_original(&self, name: &str) -> bool {
+        let Some(ip) = self.original.map(|original| original.ip()).or_else(|| self.host.parse().ok()) else { return false };
+        match timeout(RESOLVE, self.dialer().addresses(name, self.port)).await {
+            Ok(Ok(addresses)) => addresses.iter().any(|address| address.ip().to_canonical() == ip.to_canonical()),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What is said first on a connection, and by whom.
+
+use super::Tunnel;
+use crate::first_bytes::{
+    Line, asks_a_proxy, asks_for_a_tunnel, asks_the_server, first_line, last_line, may_ask_a_proxy, server_says_http,
+};
+use bytes::BytesMut;
+use gnomon_http::SendError;
+use gnomon_inspect::Passage;
+use gnomon_wire::hello::{ClientHello, HelloError, HelloParser, HelloStatus};
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{sleep, timeout},
+};
+
+/// How long a silent client is waited for before the server is asked whether it speaks first.
+pub(super) const CLIENT_SPEAKS: Duration = Duration::from_millis(40);
+/// Most bytes read to see what a client speaks.
+pub(super) const PEEK: usize = 80 << 10;
+/// How long the rest of a first line is waited for before its beginning is passed on, as the client may wait for an answer to it.
+pub(super) const LINE_GOES_ON: Duration = Duration::from_secs(1);
+
+/// What the client said first.
+pub(super) enum First {
+    Tls(Box<ClientHello>),
+    Http(crate::serve::Speaks),
+    /// Requests to another proxy, for what it is to fetch without TLS.
+    ToProxy,
+    /// A request for a tunnel, to another proxy.
+    Connect,
+    /// What is not read.
+    Unread(Passage),
+    /// Nothing yet, and the server cannot be reached.
+    Unreachable(SendError),
+    Gone,
+}
+
+/// Who said something.
+pub(super) enum Spoke {
+    Client(usize),
+    Server,
+    Nobody(SendError),
+}
+
+/// The entry for a line that is not read as HTTP, if it is decided.
+pub(crate) fn passage_of(line: Line, said: &[u8], foreign: Passage) -> Option<Passage> {
+    match line {
+        Line::Odd | Line::Long if may_ask_a_proxy(said) => Some(Passage::OtherProxyOdd),
+        Line::Odd => Some(Passage::RequestLineOdd),
+        Line::Long => Some(Passage::RequestLineLong),
+        Line::Foreign => Some(foreign),
+        Line::Http(_) | Line::Maybe => None,
+    }
+}
+
+/// The entry for a server that spoke first.
+pub(crate) fn server_first(heard: &[u8]) -> Passage {
+    if server_says_http(heard) { Passage::ServerFirstHttp } else { Passage::ServerFirst }
+}
+
+const fn unreadable(error: HelloError) -> Passage {
+    match error {
+        HelloError::TooLarge => Passage::HelloTooLong,
+        HelloError::ServerName => Passage::ServerNameInvalid,
+        _ => Passage::HelloUnreadable,
+    }
+}
+
+impl Tunnel {
+    /// Reads until it is clear what the client speaks. A client that waits for the server is noticed
+    /// by the server's first byte.
+    pub(super) async fn peek(&mut self) -> io::Result<First> {
+        let mut buffer = BytesMut::from(&self.seen[..]);
+        let mut hello = HelloParser::new();
+        let mut parsed = 0;
+        let first = loop {
+            let mut patience = None;
+            if !buffer.is_empty() {
+                let status = hello.push(&buffer[parsed..]);
+                parsed = buffer.len();
+                match status {
+                    Ok(HelloStatus::Complete(hello)) => break First::Tls(hello),
+                    Ok(HelloStatus::Incomplete) if buffer.len() < PEEK => {}
+                    Ok(HelloStatus::Incomplete) => break First::Unread(Passage::HelloTooLong),
+                    Err(error) => break First::Unread(unreadable(error)),
+                    Ok(HelloStatus::NotTls) => match first_line(&buffer) {
+                        Line::Http(_) if asks_for_a_tunnel(&buffer) && self.through.is_none() => break First::Connect,
+                        // Meant for another proxy: what it is to fetch without TLS is read.
+                        Line::Http(crate::serve::Speaks::Http1) if asks_a_proxy(&buffer) => {
+                            break First::ToProxy;
+                        }
+                        // Anything else that is meant for one, which would not understand it the way a server must.
+                        Line::Http(crate::serve::Speaks::Http1) if self.original.is_some() && !asks_the_server(&buffer) => {
+                            break First::Unread(Passage::OtherProxy);
+                        }
+                        Line::Http(speaks) => break First::Http(speaks),
+                        Line::Maybe => patience = Some(LINE_GOES_ON),
+                        line => break First::Unread(passage_of(line, &buffer, Passage::Foreign).unwrap_or(Passage::Foreign)),
+                    },
+                }
+            }
+            buffer.reserve(4096);
+            let read = if buffer.is_empty() {
+                match self.first_byte(&mut buffer).await? {
+                    Spoke::Client(read) => read,
+                    Spoke::Server => break First::Unread(server_first(&self.heard)),
+                    Spoke::Nobody(error) => break First::Unreachable(error),
+                }
+            } else if let Some(patience) = patience {
+                match timeout(patience, self.client.read_buf(&mut buffer)).await {
+                    Ok(read) => read?,
+                    Err(_) => break First::Unread(Passage::LineUnfinished),
+                }
+            } else {
+                self.client.read_buf(&mut buffer).await?
+            };
+            if read == 0 {
+                break match last_line(&buffer) {
+                    _ if buffer.is_empty() => First::Gone,
+                    Line::Odd => First::Unread(Passage::RequestLineOdd),
+                    _ => First::Unread(Passage::NothingSaid),
+                };
+            }
+        };
+        self.seen = buffer.freeze();
+        Ok(first)
+    }
+
+    pub(super) async fn first_byte(&mut self, buffer: &mut BytesMut) -> io::Result<Spoke> {
+        if self.server.is_none() {
+            if self.original.is_some() {
+                return self.client.read_buf(buffer).await.map(Spoke::Client);
+            }
+            tokio::select! {
+                read = self.client.read_buf(buffer) => return read.map(Spoke::Client),
+                () = sleep(CLIENT_SPEAKS) => {}
+            }
+            match self.dialer().tcp(&self.host, self.port).await {
+                Ok(stream) => self.server = Some(stream),
+                Err(error) => return Ok(Spoke::Nobody(error.into())),
+            }
+        }
+        let Some(server) = &mut self.server else { return Ok(Spoke::Server) };
+        either(&mut self.client, buffer, server, &mut self.heard).await
+    }
+}
+
+/// Who of the two speaks first. An end counts as well, and the server's failing to be read.
+pub(super) async fn either<C, S>(client: &mut C, buffer: &mut BytesMut, server: &mut S, heard: &mut BytesMut) -> io::Result<Spoke>
+where
+    C: AsyncRead + Unpin,
+    S: AsyncRead + Unpin,
+{
+    heard.reserve(4096);
+    tokio::select! {
+        biased;
+        read = client.read_buf(buffer) => read.map(Spoke::Client),
+        _ = server.read_buf(heard) => Ok(Spoke::Server),
+    }
+}

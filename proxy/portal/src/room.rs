@@ -1,0 +1,261 @@
+//! What requests may keep in memory until they are answered: so much in all, shared fairly by callers.
+//!
+//! What an attacker controls: how large a request is, what it is made of (a JSON of four million bytes can take a hundred times
+//! as many once it is read), how slowly it comes, and how long it is under way, as its server may be theirs. So a request is
+//! charged for what it costs before it is read, and until the last piece of it is gone. Nobody is held to a share while there is
+//! room; whoever has none finds some however much others took, as one caller never has more than is left. Small requests have
+//! room of their own: those who cannot be told apart, behind one address without a log-in, do not keep each other from it with
+//! large ones.
+
+use crate::shares::owner;
+use bytes::Bytes;
+use gnomon_access::Caller;
+use gnomon_shares::{Bounds, Refused, Share, Shares};
+use std::{
+    pin::pin,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// What is counted as one, bytes.
+const UNIT: usize = 4 << 10;
+/// For all requests of a process, bytes.
+const ALL: usize = 256 << 20;
+/// Of them for small requests: such as take at most so much.
+const FOR_SMALL: usize = ALL / 8;
+const SMALL: usize = 64 << 10;
+/// How often the bytes of a request are there: as they came, under the name that its server knows, and as they leave.
+const COPIES: usize = 3;
+/// Most that the values of one request may take besides, bytes.
+pub(crate) const MOST_OF_VALUES: usize = ALL / 8;
+/// How long a request waits for room.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+static ROOM: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
+
+/// The room of all portals of this process.
+pub(crate) fn room() -> &'static Room {
+    &ROOM
+}
+
+/// Room for requests.
+pub(crate) struct Room {
+    small: Arc<Shares>,
+    large: Arc<Shares>,
+}
+
+/// Room that one request has.
+#[derive(Debug)]
+pub(crate) struct Taken(Share);
+
+impl Room {
+    fn of(small: usize, large: usize) -> Self {
+        let shares = |bytes: usize| Shares::new(Bounds { all: bytes / UNIT, each: bytes / UNIT, times_free: 1 });
+        Self { small: shares(small), large: shares(large) }
+    }
+
+    fn shares_for(&self, count: usize) -> &Arc<Shares> {
+        if count <= SMALL / UNIT { &self.small } else { &self.large }
+    }
+
+    /// Room for a body of so many bytes, as soon as there is some.
+    ///
+    /// # Errors
+    /// There was none within two seconds.
+    pub async fn take(&self, caller: &Caller, body: usize) -> Result<Taken, Refused> {
+        let principal = owner(caller).as_str().into();
+        let count = units(body.saturating_mul(COPIES));
+        let shares = self.shares_for(count);
+        in_time(shares, || shares.take_some(&principal, count)).await.map(Taken)
+    }
+
+    /// Has a request that turns out to cost more take so much more.
+    ///
+    /// # Errors
+    /// There was no room within two seconds.
+    pub async fn extend(&self, taken: &mut Taken, body: usize, values: usize) -> Result<(), Refused> {
+        let wanted = units(body.saturating_mul(COPIES).saturating_add(values));
+        let count = taken.0.count();
+        if wanted <= count {
+            return Ok(());
+        }
+        let (shares, before) = (self.shares_for(wanted), self.shares_for(count));
+        if Arc::ptr_eq(shares, before) {
+            return in_time(shares, || taken.0.grow(wanted - count)).await;
+        }
+        let principal = taken.0.principal().clone();
+        taken.0 = in_time(shares, || shares.take_some(&principal, wanted)).await?;
+        Ok(())
+    }
+}
+
+async fn in_time<T>(shares: &Shares, mut attempt: impl FnMut() -> Result<T, Refused>) -> Result<T, Refused> {
+    let refused = match attempt() {
+        Ok(taken) => return Ok(taken),
+        Err(refused) => refused,
+    };
+    let comes = async {
+        loop {
+            let mut freed = pin!(shares.freed());
+            freed.as_mut().enable();
+            if let Ok(taken) = attempt() {
+                return taken;
+            }
+            freed.await;
+        }
+    };
+    timeout(PATIENCE, comes).await.map_err(|_| refused)
+}
+
+impl Taken {
+    /// The body that this room is for: it is given back with the last piece of it.
+    pub fn holds(self, body: Bytes) -> Bytes {
+        Bytes::from_owner(Held { body, _room: self })
+    }
+}
+
+struct Held {
+    body: Bytes,
+    _room: Taken,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+fn units(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT).max(1)
+}
+
+/// How much memory the values of a JSON take at most once they are read, bytes, besides that of their texts: measured with
+/// `serde_json`, whose objects take the most. What is no JSON is not read.
+pub(crate) fn values(json: &[u8]) -> usize {
+    const OBJECT: usize = 544;
+    const ARRAY: usize = 384;
+    const VALUE: usize = 160;
+    let (mut cost, mut rest) = (0usize, json);
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'"' => rest = after_text(after),
+            b'{' => cost += OBJECT,
+            b'[' => cost += ARRAY,
+            b',' => cost += VALUE,
+            _ => {}
+        }
+    }
+    cost
+}
+
+/// What follows a text whose opening quote was read.
+fn after_text(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        let is_end = rest[at] == b'"';
+        rest = rest.get(at + if is_end { 1 } else { 2 }..).unwrap_or_default();
+        if is_end {
+            return rest;
+        }
+    }
+    &[]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::Value;
+
+    fn caller(number: u8) -> Caller {
+        Caller::anonymous([192, 0, 2, number].into())
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_late_finds_room_however_much_others_took() {
+        let room = Room::of(128 * UNIT, 0);
+        let mut held = Vec::new();
+        for number in 0..5 {
+            let before = held.len();
+            while let Ok(Ok(taken)) = timeout(Duration::from_millis(5), room.take(&caller(number), UNIT)).await {
+                held.push(taken.holds(Bytes::from_static(b"{}")));
+            }
+            assert!(held.len() > before, "{number}");
+        }
+        drop(held);
+        assert_eq!(room.small.all_held(), 0);
+    }
+
+    #[tokio::test]
+    async fn large_requests_take_nothing_of_what_small_ones_have_and_who_grows_is_large() {
+        let room = Room::of(64 * UNIT, 64 * UNIT);
+        let mut grows = room.take(&caller(1), 1).await.unwrap();
+        room.extend(&mut grows, 10 * UNIT, 0).await.unwrap();
+        assert_eq!((room.small.all_held(), room.large.all_held()), (0, 30));
+        room.extend(&mut grows, 0, 32 * UNIT).await.unwrap();
+        let _small = room.take(&caller(1), UNIT).await.unwrap();
+        assert_eq!((room.small.all_held(), room.large.all_held()), (3, 32));
+    }
+
+    #[tokio::test]
+    async fn room_is_given_back_with_the_last_piece_of_the_body_and_not_before() {
+        let room = Room::of(64 * UNIT, 0);
+        let mut taken = room.take(&caller(1), 2 * UNIT).await.unwrap();
+        room.extend(&mut taken, 2 * UNIT, UNIT).await.unwrap();
+        room.extend(&mut taken, UNIT, 0).await.unwrap();
+        assert_eq!(room.small.all_held(), 7);
+        let body = taken.holds(Bytes::from(vec![b'a'; 2 * UNIT]));
+        let piece = body.slice(10..20);
+        drop(body);
+        assert_eq!((room.small.all_held(), &*piece), (7, &b"aaaaaaaaaa"[..]));
+        drop(piece);
+        assert_eq!(room.small.all_held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_waits_for_it_and_not_for_long() {
+        let room = Room::of(16 * UNIT, 0);
+        let held = room.take(&caller(1), 4 * UNIT).await.unwrap();
+        assert_eq!(room.take(&caller(2), 2 * UNIT).await.unwrap_err(), Refused::Full);
+        let other = caller(2);
+        let mut waits = pin!(room.take(&other, 2 * UNIT));
+        assert!(timeout(Duration::from_secs(1), waits.as_mut()).await.is_err());
+        drop(held);
+        assert!(waits.await.is_ok());
+    }
+
+    /// What a value takes, as the standard library and `indexmap` lay it out: capacities are at most twice the length.
+    fn takes(value: &Value) -> usize {
+        size_of::<Value>()
+            + match value {
+                Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+                Value::String(text) => text.len(),
+                Value::Array(of) => of.iter().map(takes).sum::<usize>() + of.capacity().saturating_sub(of.len()) * size_of::<Value>(),
+                // Hash, key and value of each, and a table of numbers.
+                Value::Object(of) => {
+                    let room = (2 * of.len()).max(4);
+                    let entries: usize = of.iter().map(|(key, value)| key.len() + takes(value) - size_of::<Value>()).sum();
+                    entries + room * (8 + size_of::<String>() + size_of::<Value>() + 9)
+                }
+            }
+    }
+
+    #[test]
+    fn what_values_take_is_never_more_than_they_are_charged_for() {
+        for piece in [r#"{"a":1}"#, "[]", "{}", "1", r#""""#, r#"[[1]]"#, r#"{"a":{"b":[]}}"#, r#"{"a":1,"b":2,"c":3,"d":4,"e":5}"#] {
+            let json = format!("[{}]", vec![piece; 1000].join(","));
+            let value: Value = serde_json::from_str(&json).unwrap();
+            let charged = values(json.as_bytes()) + json.len();
+            assert!(takes(&value) <= charged, "{piece}: {} for {charged}", takes(&value));
+        }
+    }
+
+    #[test]
+    fn what_stands_in_texts_is_text() {
+        let text = serde_json::to_string(&serde_json::json!({"code": "{[,\\\"{[,\\\\".repeat(100)})).unwrap();
+        assert_eq!(values(text.as_bytes()), values(br#"{"code":""}"#));
+        assert_eq!(values(br#"{"open":"{{{{"#), values(b"{"));
+        assert_eq!(values(br#""\\"#), 0);
+    }
+}

@@ -1,0 +1,238 @@
+//! What servers list: nothing that one of them says takes others' tools, time or memory.
+
+use crate::{
+    Setup,
+    client::{Answer, Client},
+    server::{Server, Speaks},
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Tools that make clients drop a whole list, each with a word of why.
+fn odd_tools() -> Vec<(Value, &'static str)> {
+    let tool = |name: &str, member: &str, value: Value| {
+        let mut tool = json!({"name": name, "inputSchema": {"type": "object"}});
+        tool[member] = value;
+        tool
+    };
+    vec![
+        (json!({"name": "schemaless"}), "inputSchema"),
+        (tool("null", "inputSchema", Value::Null), "inputSchema"),
+        (tool("untyped", "inputSchema", json!({})), "type: object"),
+        (tool("described", "description", json!(7)), "description"),
+        (tool("titled", "title", json!({"en": "x"})), "title"),
+        (tool("annotated", "annotations", json!("read only")), "annotations"),
+        (tool("hinted", "annotations", json!({"readOnlyHint": "yes"})), "readOnlyHint"),
+        (tool("results", "outputSchema", json!("text")), "outputSchema"),
+        (tool("pictured", "icons", json!({"src": "x"})), "icons"),
+        (tool("meta", "_meta", json!([])), "_meta"),
+        (tool("optional", "inputSchema", json!({"type": "object", "required": "x"})), "required"),
+    ]
+}
+
+fn left_out(answer: &Answer) -> Vec<Value> {
+    answer.last()["result"]["_meta"]["dev.gnomon/left-out"].as_array().cloned().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_odd_entry_is_left_out_and_told_and_all_others_stay() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let odd = Server::scripted("odd", speaks, |method, _| {
+            let good = json!({"name": "good", "inputSchema": {"type": "object"}, "vendor": {"kept": 1.0}});
+            let tools: Vec<Value> = odd_tools().into_iter().map(|(tool, _)| tool).chain([good]).collect();
+            match method {
+                "tools/list" => Some(json!({"tools": tools})),
+                "tools/call" => Some(json!({"content": [{"type": "text", "text": "it ran"}]})),
+                "resources/list" => Some(json!({"resources": [
+                    {"uri": "doc://nameless"}, {"uri": "no scheme", "name": "x"}, {"uri": "doc://sized", "name": "x", "size": "big"},
+                    {"uri": "doc://good", "name": "good"},
+                ]})),
+                "resources/templates/list" => Some(json!({"resourceTemplates": [
+                    {"uriTemplate": "doc://{nameless}"}, {"uriTemplate": "doc://{good}", "name": "good"},
+                ]})),
+                "prompts/list" => {
+                    Some(json!({"prompts": [{"name": "bad", "arguments": [{"name": 7}]}, {"name": "icons", "icons": 7}, {"name": "good"}]}))
+                }
+                _ => None,
+            }
+        })
+        .await;
+        let well = Server::start("well", Speaks::Both).await;
+        let portal = Setup::of([("odd", odd.url()), ("well", well.url())]).start().await;
+        for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+            let list = client.request("tools/list", json!({})).await;
+            let names: Vec<_> = list.last()["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
+            assert_eq!(names[..2], ["odd_good", "well_echo"], "{names:?}");
+            assert_eq!(names.len(), 7, "{names:?}");
+            assert_eq!(list.last()["result"]["tools"][0]["vendor"], json!({"kept": 1.0}));
+            let told = left_out(&list);
+            assert_eq!(told.len(), odd_tools().len(), "{told:?}");
+            for ((tool, word), told) in odd_tools().iter().zip(&told) {
+                assert_eq!((&told["server"], &told["name"]), (&json!("odd"), &tool["name"]));
+                assert!(told["why"].as_str().unwrap().contains(word), "{told} {word}");
+                let refused = client.call(&format!("odd_{}", tool["name"].as_str().unwrap()), json!({})).await;
+                let why = refused.last()["error"]["message"].as_str().unwrap();
+                assert!(why.contains("is not offered") && why.contains(word), "{why}");
+            }
+            assert_eq!(client.call("odd_good", json!({})).await.text(), "it ran");
+            assert_eq!(client.names("resources/list", "resources", "uri").await, ["odd+doc://good", "well+note://well/1"]);
+            let templates = client.request("resources/templates/list", json!({})).await;
+            assert_eq!(templates.last()["result"]["resourceTemplates"], json!([{"uriTemplate": "odd+doc://{good}", "name": "good"}]));
+            assert_eq!(left_out(&templates).len(), 1);
+            assert_eq!(client.names("prompts/list", "prompts", "name").await, ["odd_good", "well_greet"]);
+        }
+        assert_eq!(odd.got("tools/call").len(), 2, "what is left out is not called");
+        let metrics = portal.metrics();
+        let count = odd_tools().len();
+        for line in [
+            format!(r#"gnomon_portal_entries_left_out{{list="tools",reason="shape",server="odd"}} {count}"#),
+            r#"gnomon_portal_entries_left_out{list="resources",reason="shape",server="odd"} 3"#.to_owned(),
+            r#"gnomon_portal_entries_left_out{list="tools",reason="shape",server="well"} 0"#.to_owned(),
+        ] {
+            assert!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_only_the_stateless_era_lets_a_schema_be_is_listed_for_its_clients_only() {
+    let server = Server::scripted("one", Speaks::Both, |method, _| {
+        let list = json!({"name": "rows", "inputSchema": {"type": "object"}, "outputSchema": {"type": "array"}});
+        (method == "tools/list").then(|| json!({"tools": [list, {"name": "plain", "inputSchema": {"type": "object"}}]}))
+    })
+    .await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    assert_eq!(Client::modern(portal.address).names("tools/list", "tools", "name").await, ["one_rows", "one_plain"]);
+    assert_eq!(Client::legacy(portal.address).await.names("tools/list", "tools", "name").await, ["one_plain"]);
+}
+
+#[tokio::test]
+async fn entries_that_policy_hides_are_not_named_as_left_out_either() {
+    let server = Server::scripted("odd", Speaks::Both, |method, _| {
+        let list = json!({"tools": [{"name": "secret"}, {"name": "echo", "inputSchema": {"type": "object"}}]});
+        (method == "tools/list").then_some(list)
+    })
+    .await;
+    let portal = Setup::of([("odd", server.url())]).policy("[{allow: {servers: [odd], tools: [echo]}}]").start().await;
+    let mut client = Client::modern(portal.address);
+    let list = client.request("tools/list", json!({})).await;
+    assert!(left_out(&list).is_empty(), "{list:?}");
+    let hidden = client.call("odd_secret", json!({})).await;
+    assert_eq!(hidden.last()["error"]["message"], "Unknown tool: odd_secret");
+}
+
+/// Each level twice the next.
+fn doubling(levels: usize) -> Value {
+    let next = |n: usize| json!({"$ref": format!("#/$defs/l{n}")});
+    let mut defs: serde_json::Map<_, _> = (0..levels).map(|n| (format!("l{n}"), json!({"allOf": [next(n + 1), next(n + 1)]}))).collect();
+    defs.insert(format!("l{levels}"), json!({"type": "object"}));
+    json!({"type": "object", "allOf": [next(0)], "$defs": defs})
+}
+
+/// Each level of the value takes twice as much as the next.
+fn forking() -> Value {
+    let next = json!({"$ref": "#/$defs/n"});
+    let part = json!({"properties": {"a": next}, "required": ["b"]});
+    json!({"type": "object", "$ref": "#/$defs/n", "$defs": {"n": {"anyOf": [part, part]}}})
+}
+
+#[tokio::test]
+async fn no_schema_holds_up_other_callers_whoever_wrote_it() {
+    let server = Server::scripted("costly", Speaks::Both, |method, params| match method {
+        "tools/list" => Some(json!({"tools": [
+            {"name": "input", "inputSchema": doubling(64)},
+            {"name": "output", "inputSchema": {"type": "object"}, "outputSchema": doubling(28)},
+            {"name": "forks", "inputSchema": forking()},
+            {"name": "returns", "inputSchema": {"type": "object"}, "outputSchema": forking()},
+        ]})),
+        "tools/call" if params["name"] == "returns" => {
+            Some(json!({"content": [], "structuredContent": (0..100).fold(json!(1), |value, _| json!({"a": value}))}))
+        }
+        "tools/call" => Some(json!({"content": [{"type": "text", "text": "it ran"}]})),
+        _ => None,
+    })
+    .await;
+    let well = Server::start("well", Speaks::Both).await;
+    let portal = Setup::of([("costly", server.url()), ("well", well.url())]).start().await;
+    let mut client = Client::modern(portal.address);
+    let list = client.request("tools/list", json!({})).await;
+    let told = left_out(&list);
+    assert_eq!(told.iter().map(|told| told["name"].as_str().unwrap()).collect::<Vec<_>>(), ["input", "output"]);
+    assert!(told.iter().all(|told| told["why"].as_str().unwrap().contains("its schema")), "{told:?}");
+    // As many at once as there could be threads, and more.
+    let costly: Vec<_> = (0..8)
+        .map(|n| {
+            let address = portal.address;
+            let arguments = (0..60).fold(json!(1), |value, _| json!({"a": value}));
+            tokio::spawn(async move {
+                let mut client = Client::modern(address);
+                match n % 2 {
+                    0 => client.call("costly_forks", arguments).await,
+                    _ => client.call("costly_returns", json!({})).await,
+                }
+            })
+        })
+        .collect();
+    for _ in 0..50 {
+        let begun = Instant::now();
+        assert_eq!(client.call("well_echo", json!({"text": "x"})).await.text(), "well: x");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+    for call in costly {
+        let answer = call.await.unwrap();
+        assert!(answer.last()["result"]["isError"] == true && answer.text().contains("cannot be checked"), "{answer:?}");
+    }
+    assert!(server.got("tools/call").iter().all(|got| got.body["params"]["name"] == "returns"), "what cannot be checked is not called");
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_kept_up_to_its_bound_and_costs_others_nothing() {
+    let server = Server::scripted("endless", Speaks::Both, |method, params| {
+        (method == "tools/list").then(|| {
+            let page: usize = params["cursor"].as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
+            let tool =
+                |n: usize| json!({"name": format!("p{page}n{n}"), "description": "d".repeat(99_000), "inputSchema": {"type": "object"}});
+            json!({"tools": (0..9).map(tool).collect::<Vec<_>>(), "nextCursor": (page + 1).to_string()})
+        })
+    })
+    .await;
+    let portal = Setup::of([("endless", server.url())]).start().await;
+    let mut client = Client::modern(portal.address);
+    crate::soon("the list", async {
+        while client.names("tools/list", "tools", "name").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let list = client.request("tools/list", json!({})).await;
+    let bytes = list.last()["result"]["tools"].to_string().len();
+    assert!(bytes <= (8 << 20) + 100_000, "{bytes}");
+    assert!(
+        left_out(&list).iter().any(|told| told["why"].as_str().is_some_and(|why| why.contains("longer than"))),
+        "{:?}",
+        left_out(&list)
+    );
+    assert!(server.got("tools/list").len() <= 12, "{} pages were fetched", server.got("tools/list").len());
+}
+
+#[tokio::test]
+async fn a_list_of_more_entries_than_are_kept_is_not_fetched_further() {
+    let server = Server::scripted("long", Speaks::Both, |method, params| {
+        (method == "tools/list").then(|| {
+            let page: usize = params["cursor"].as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
+            let tool = |n: usize| json!({"name": format!("p{page}n{n}"), "inputSchema": {"type": "object"}});
+            json!({"tools": (0..2500).map(tool).collect::<Vec<_>>(), "nextCursor": (page + 1).to_string()})
+        })
+    })
+    .await;
+    let portal = Setup::of([("long", server.url())]).start().await;
+    let mut client = Client::modern(portal.address);
+    crate::soon("the list", async {
+        while client.names("tools/list", "tools", "name").await.len() != 10_000 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let pages: Vec<_> = server.got("tools/list").iter().map(|got| got.body["params"]["cursor"].clone()).collect();
+    assert_eq!(pages, [json!(null), json!("1"), json!("2"), json!("3")]);
+}

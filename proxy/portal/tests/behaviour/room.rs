@@ -1,0 +1,127 @@
+//! What is under way has a bound, in bytes and in connections, and leaves room for others. The room in bytes is that of the
+//! process, and so of all tests here: each has callers of its own.
+
+use crate::{
+    Setup,
+    admission::tokens_of,
+    client::Client,
+    server::{Server, Speaks},
+    soon,
+};
+use http::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+#[tokio::test]
+async fn calls_that_wait_for_their_server_have_so_many_bytes_and_other_callers_go_on() {
+    let server = Server::start("one", Speaks::Both).await;
+    let (auth, [large, small]) = tokens_of(["fay", "gus"]);
+    let portal = Setup::of([("one", server.url())]).auth(auth).max_request(4 << 20).start().await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..24 {
+        let mut client = Client::modern(portal.address).holding(&large);
+        waiting.spawn(async move { client.call("one_wait", json!({"text": "x".repeat(4_000_000)})).await.status });
+    }
+    // Half of all room is ten such calls, with their copies; who finds none is told so.
+    let refused = soon("those above the share", async {
+        let mut refused = 0;
+        while refused < 12 {
+            refused += usize::from(waiting.join_next().await.unwrap().unwrap() == 503);
+        }
+        refused
+    });
+    assert_eq!(refused.await, 12);
+    assert!(server.got("tools/call").len() <= 12, "{}", server.got("tools/call").len());
+    let mut other = Client::modern(portal.address).holding(&small);
+    for size in [1, 100_000, 900_000] {
+        assert_eq!(other.call("one_echo", json!({"text": "y".repeat(size)})).await.text().len(), "one: ".len() + size);
+    }
+    // What waited ends with its client, and gives its room back.
+    waiting.shutdown().await;
+    let mut again = Client::modern(portal.address).holding(&large);
+    soon("room", async {
+        while again.call("one_echo", json!({"text": "z".repeat(900_000)})).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_that_come_slowly_have_a_share_as_well() {
+    let server = Server::start("one", Speaks::Both).await;
+    let (auth, [other, slow_one]) = tokens_of(["hal", "ivy"]);
+    let portal = Setup::of([("one", server.url())]).auth(auth).max_request(4 << 20).start().await;
+    let head = |framing: &str| {
+        format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: {slow_one}\r\nContent-Type: application/json\r\n{framing}\r\n\r\n")
+    };
+    let mut slow = Vec::new();
+    for number in 0..30 {
+        let mut stream = TcpStream::connect(portal.address).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(head("Content-Length: 4000000").as_bytes()).await.unwrap();
+            stream.write_all(&vec![b' '; 1_000_000]).await.unwrap();
+        } else {
+            stream.write_all(head("Transfer-Encoding: chunked").as_bytes()).await.unwrap();
+            stream.write_all(b"3D0900\r\n").await.unwrap();
+            stream.write_all(&vec![b' '; 3_900_000]).await.unwrap();
+        }
+        slow.push(stream);
+    }
+    let mut refused = 0;
+    for stream in &mut slow {
+        let mut head = [0; 12];
+        if tokio::time::timeout(Duration::from_secs(3), stream.read_exact(&mut head)).await.is_ok_and(|read| read.is_ok()) {
+            assert_eq!(&head, b"HTTP/1.1 503");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 18, "{refused} of 30");
+    let mut other = Client::modern(portal.address).holding(&other);
+    assert_eq!(other.call("one_echo", json!({"text": "y".repeat(900_000)})).await.text().len(), "one: ".len() + 900_000);
+}
+
+#[tokio::test]
+async fn what_takes_a_hundred_times_its_bytes_once_it_is_read_is_not_read() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).max_request(4 << 20).start().await;
+    let mut client = Client::modern(portal.address);
+    for (piece, status) in [(r#"{"a":1}"#, 413), ("[]", 413), ("1", 413), (r#""{[,{[,{[,{[,{[,{[,{[,{[,{[,{[,""#, 200)] {
+        let (headers, body) = client.message("tools/call", json!({"name": "one_echo", "arguments": {"text": "x", "more": "HERE"}}));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let many = format!("[{}]", vec![piece; 3_900_000 / (piece.len() + 1)].join(","));
+        let answer = client.send(Method::POST, &headers, body.to_string().replace(r#""HERE""#, &many)).await;
+        assert_eq!(answer.status, status, "{piece}");
+    }
+}
+
+#[tokio::test]
+async fn connections_without_a_request_give_their_seat_to_who_comes_and_those_with_one_keep_it() {
+    let server = Server::scripted("one", Speaks::Both, |_, _| None).await;
+    let portal = Setup::of([("one", server.url())]).seats(8).start().await;
+    // A stream that stands, a call under way.
+    let mut listener = Client::modern(portal.address);
+    let (headers, body) = listener.message("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut stream = listener.open(&headers, body).await.into_body();
+    assert_eq!(crate::client::next_event(&mut stream).await["method"], "notifications/subscriptions/acknowledged");
+    let mut silent = Vec::new();
+    for number in 0..40 {
+        let mut connection = TcpStream::connect(portal.address).await.unwrap();
+        if number % 2 == 0 {
+            connection.write_all(b"POST /mcp HTTP/1.1\r\nHost: loc").await.unwrap();
+        }
+        silent.push(connection);
+    }
+    for _ in 0..3 {
+        let mut client = Client::modern(portal.address);
+        assert_eq!(client.call("one_echo", json!({"text": "x"})).await.text(), "one: x");
+    }
+    server.say("notifications/tools/list_changed", json!({}));
+    let told: Value = crate::client::next_event(&mut stream).await;
+    assert_eq!(told["method"], "notifications/tools/list_changed", "who has a request under way is not asked to go");
+}

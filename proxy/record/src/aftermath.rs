@@ -1,0 +1,109 @@
+//! What became of a call after its event was written.
+//!
+//! An alert must not wait for an answer that may go on for hours, so a call's event is made as soon as the
+//! call is judged and answered. Where that event does not tell the end (the status came later, the stream
+//! went on, the server broke off), one more event of kind `outcome` follows, with the same
+//! `gnomon.observation.id`. Most calls need none.
+
+use gnomon_inspect::{Exchange, LateAnswer, Outcome};
+use gnomon_observe::{Field, Lookup, Observation};
+use smol_str::{SmolStr, ToSmolStr};
+
+/// Most calls of one exchange whose outcome is told; only batches have more than one.
+const MAX_CALLS: usize = 16;
+/// What an answer may grow by after its call was told, in bytes, without being told again: the line ends of an
+/// event, a trailer.
+const WORTH_TELLING: u64 = 4096;
+
+/// What tells whose call it was, beside what came of it.
+const WHOSE: [Field; 16] = [
+    Field::FlowId,
+    Field::Channel,
+    Field::Vantage,
+    Field::Correlation,
+    Field::HostName,
+    Field::ServerAddress,
+    Field::ServerPort,
+    Field::UrlPath,
+    Field::HttpMethod,
+    Field::Sanctioned,
+    Field::SourceAddress,
+    Field::UserId,
+    Field::UserName,
+    Field::Pid,
+    Field::Executable,
+    Field::McpSessionId,
+];
+
+/// What was told of an exchange's calls.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    calls: Vec<Call>,
+}
+
+/// A call that was told: its number in its exchange, its name, and what had come of it by then.
+#[derive(Debug)]
+struct Call {
+    number: u32,
+    id: SmolStr,
+    so_far: Outcome,
+}
+
+impl Told {
+    /// Events of these calls were written when this much had come of them.
+    pub fn add(&mut self, calls: Vec<(u32, SmolStr)>, so_far: &Outcome) {
+        let room = MAX_CALLS.saturating_sub(self.calls.len());
+        self.calls.extend(calls.into_iter().take(room).map(|(number, id)| Call { number, id, so_far: so_far.clone() }));
+    }
+
+    /// The name of a call that was told, by its number.
+    pub fn id(&self, number: u32) -> Option<&SmolStr> {
+        self.calls.iter().find(|call| call.number == number).map(|call| &call.id)
+    }
+
+    /// The events still owed, now that the exchange is over.
+    pub fn owed(&self, exchange: &Exchange) -> Vec<Observation> {
+        if self.calls.is_empty() {
+            return Vec::new();
+        }
+        let now = exchange.outcome();
+        let owed = |call: &Call| {
+            let late = exchange.late_answer(call.number);
+            (late.is_some() || is_stale(&call.so_far, &now)).then(|| event(&call.id, exchange.seen(), &now, late))
+        };
+        self.calls.iter().filter_map(owed).collect()
+    }
+}
+
+/// Whether what was told is no longer what there is to tell.
+fn is_stale(told: &Outcome, now: &Outcome) -> bool {
+    told.status != now.status
+        || told.failure != now.failure
+        || now.request_bytes - told.request_bytes > WORTH_TELLING
+        || now.response_bytes - told.response_bytes > WORTH_TELLING
+}
+
+fn event(call: &SmolStr, seen: &Observation, now: &Outcome, late: Option<&LateAnswer>) -> Observation {
+    let mut event = Observation::new();
+    for field in WHOSE {
+        if let Lookup::Value(value) = seen.get(field) {
+            event.set(field, value.clone());
+        }
+    }
+    event.set(Field::EventKind, "outcome");
+    event.set(Field::ObservationId, call.clone());
+    event.set_some(Field::HttpStatus, now.status);
+    event.set(Field::RequestSize, now.request_bytes);
+    event.set(Field::ResponseSize, now.response_bytes);
+    let bad_status = now.status.filter(|status| *status >= 400).map(|status| status.to_smolstr());
+    match (&now.failure, late) {
+        (Some((kind, detail)), _) => {
+            event.set(Field::ErrorType, kind.clone());
+            event.set(Field::Message, detail.clone());
+        }
+        (None, Some(LateAnswer::Error(kind))) => event.set(Field::ErrorType, kind.clone()),
+        (None, Some(LateAnswer::Missing)) => event.set(Field::ErrorType, "unanswered"),
+        (None, Some(LateAnswer::Good) | None) => event.set_some(Field::ErrorType, bad_status),
+    }
+    event
+}

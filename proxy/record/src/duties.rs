@@ -1,0 +1,367 @@
+//! What is under way and still owes something to the record: one list for every road.
+//!
+//! Whoever works on an exchange or a call may be dropped at any moment: its client leaves, its task is aborted at a stop. So what
+//! is owed is kept here, not with the work. The work says when it is over ([`Undertaken::finish`]); where it is dropped without
+//! saying so, the attendant ([`Duties::attend`]) records what is known, in a step that a stop waits for. A destructor records
+//! nothing: it hands over, and counts what nobody recorded (`gnomon_unfinished_total`).
+//!
+//! Work that ends in good time costs two short locks of a list that few threads share, and no timer: the attendant looks at all
+//! that is open a few times a second, while anything is.
+
+use prometheus::IntCounter;
+use std::{
+    cell::Cell,
+    mem,
+    ops::Deref,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::Notify,
+    time::{MissedTickBehavior, interval},
+};
+
+/// How often the attendant looks at what is open, while anything is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Lists that share what is open, so that threads seldom meet.
+const SHARDS: usize = 16;
+/// Most duties that were handed over and wait for the attendant. Beyond it whoever hands one over settles it.
+const MOST_HANDED_OVER: usize = 8192;
+/// Places of a list that are kept when it is empty.
+const PLACES_KEPT: usize = 256;
+
+/// Something under way that owes records.
+pub trait Duty: Send + Sync + 'static {
+    /// Called a few times a second: records what is overdue.
+    fn look(&self, now: Instant);
+
+    /// Nobody works on it any more and nobody finished it: records what is known of it.
+    fn settle(&self, left: Left);
+}
+
+/// Why nobody works on a duty any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The client went away, or took the request back.
+    ByClient,
+    /// gnomon stops.
+    AtStop,
+}
+
+/// All duties of one gnomon.
+pub struct Duties {
+    shards: [Mutex<Shard>; SHARDS],
+    handed_over: Mutex<Vec<Arc<dyn Duty>>>,
+    open: AtomicUsize,
+    /// Whether anything was taken on since the attendant looked last.
+    busy: AtomicBool,
+    stopping: AtomicBool,
+    /// Something was taken on while the attendant rested.
+    begun: Notify,
+    /// Something was handed over.
+    left: Notify,
+    /// Held by whoever attends.
+    attending: tokio::sync::Mutex<()>,
+    unfinished: IntCounter,
+}
+
+#[derive(Default)]
+struct Shard {
+    places: Vec<Option<Arc<dyn Duty>>>,
+    free: Vec<usize>,
+}
+
+/// Where an open duty is listed.
+#[derive(Clone, Copy)]
+struct Ticket {
+    shard: usize,
+    place: usize,
+}
+
+thread_local! {
+    static SHARD: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The list of this thread.
+fn own_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    SHARD.get().unwrap_or_else(|| {
+        let shard = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        SHARD.set(Some(shard));
+        shard
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Duties {
+    /// None yet. `unfinished` counts those that nobody recorded.
+    #[must_use]
+    pub fn new(unfinished: IntCounter) -> Arc<Self> {
+        Arc::new(Self {
+            shards: Default::default(),
+            handed_over: Mutex::default(),
+            open: AtomicUsize::new(0),
+            busy: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            begun: Notify::new(),
+            left: Notify::new(),
+            attending: tokio::sync::Mutex::new(()),
+            unfinished,
+        })
+    }
+
+    /// Takes something on. It is listed until it is finished or settled.
+    pub fn take_on<D: Duty>(self: &Arc<Self>, duty: D) -> Undertaken<D> {
+        let duty = Arc::new(duty);
+        let ticket = self.list(duty.clone());
+        self.open.fetch_add(1, Ordering::SeqCst);
+        if !self.busy.load(Ordering::SeqCst) && !self.busy.swap(true, Ordering::SeqCst) {
+            self.begun.notify_one();
+        }
+        Undertaken { duty, duties: self.clone(), ticket, finished: AtomicBool::new(false) }
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn list(&self, duty: Arc<dyn Duty>) -> Ticket {
+        let shard = own_shard();
+        let mut list = lock(&self.shards[shard]);
+        let place = list.free.pop().unwrap_or(list.places.len());
+        match list.places.get_mut(place) {
+            Some(empty) => *empty = Some(duty),
+            None => list.places.push(Some(duty)),
+        }
+        Ticket { shard, place }
+    }
+
+    /// Takes it off the list. None if a stop has settled it already.
+    fn strike(&self, Ticket { shard, place }: Ticket) -> Option<Arc<dyn Duty>> {
+        let mut list = lock(&self.shards[shard]);
+        let duty = list.places.get_mut(place)?.take()?;
+        list.free.push(place);
+        if list.places.len() > PLACES_KEPT && list.free.len() == list.places.len() {
+            // What a rush needed is given back once it is over.
+            *list = Shard::default();
+        }
+        drop(list);
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        Some(duty)
+    }
+
+    fn hand_over(&self, duty: Arc<dyn Duty>) {
+        let mut handed_over = lock(&self.handed_over);
+        if handed_over.len() >= MOST_HANDED_OVER {
+            drop(handed_over);
+            return duty.settle(self.why());
+        }
+        handed_over.push(duty);
+        drop(handed_over);
+        self.left.notify_one();
+    }
+
+    fn why(&self) -> Left {
+        if self.stopping.load(Ordering::Relaxed) { Left::AtStop } else { Left::ByClient }
+    }
+
+    /// Looks after all that is open, until this future is dropped. Every road may ask for it: one attends at a time, and another
+    /// takes over when that one ends.
+    pub async fn attend(&self) {
+        let _turn = self.attending.lock().await;
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.left.notified() => self.settle_left(),
+                _ = ticks.tick() => {
+                    self.settle_left();
+                    self.look();
+                    // Nothing is open and nothing began for a while: no more ticks until something does.
+                    if !self.busy.swap(false, Ordering::SeqCst) && self.open() == 0 {
+                        tokio::select! {
+                            () = self.begun.notified() => {}
+                            () = self.left.notified() => {}
+                        }
+                        self.settle_left();
+                        ticks.reset();
+                    }
+                }
+            }
+        }
+    }
+
+    fn look(&self) {
+        let now = Instant::now();
+        for shard in &self.shards {
+            let open: Vec<_> = lock(shard).places.iter().flatten().cloned().collect();
+            open.iter().for_each(|duty| duty.look(now));
+        }
+    }
+
+    /// Settles what was handed over so far.
+    pub fn settle_left(&self) {
+        let why = self.why();
+        let handed_over = mem::take(&mut *lock(&self.handed_over));
+        handed_over.iter().for_each(|duty| duty.settle(why));
+    }
+
+    /// gnomon stops: what is left from now on is left for that.
+    pub fn stopping(&self) {
+        self.settle_left();
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The last step of a stop, when whoever worked was stopped: settles what was handed over and whatever is open all the same.
+    pub fn settle_all(&self) {
+        self.stopping();
+        self.settle_left();
+        for shard in &self.shards {
+            let open: Vec<_> = lock(shard).places.iter_mut().filter_map(Option::take).collect();
+            self.open.fetch_sub(open.len(), Ordering::SeqCst);
+            open.iter().for_each(|duty| duty.settle(Left::AtStop));
+        }
+    }
+}
+
+impl Drop for Duties {
+    fn drop(&mut self) {
+        let forgotten = lock(&self.handed_over).len() + self.open();
+        self.unfinished.inc_by(forgotten as u64);
+    }
+}
+
+/// A duty in the hands of whoever works on it. Dropped unfinished, it is handed over to the attendant.
+pub struct Undertaken<D: Duty> {
+    duty: Arc<D>,
+    duties: Arc<Duties>,
+    ticket: Ticket,
+    finished: AtomicBool,
+}
+
+impl<D: Duty> Undertaken<D> {
+    /// All that it owes is recorded. Whoever says so first gets `true`, and records it right before or after.
+    pub fn finish(&self) -> bool {
+        !self.finished.swap(true, Ordering::AcqRel) && self.duties.strike(self.ticket).is_some()
+    }
+}
+
+impl<D: Duty> Deref for Undertaken<D> {
+    type Target = D;
+
+    fn deref(&self) -> &D {
+        &self.duty
+    }
+}
+
+impl<D: Duty> Drop for Undertaken<D> {
+    fn drop(&mut self) {
+        if !*self.finished.get_mut()
+            && let Some(duty) = self.duties.strike(self.ticket)
+        {
+            self.duties.hand_over(duty);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Seen {
+        looks: AtomicUsize,
+        settled: Mutex<Vec<Left>>,
+    }
+
+    struct Test(Arc<Seen>);
+
+    impl Duty for Test {
+        fn look(&self, _: Instant) {
+            self.0.looks.fetch_add(1, Ordering::Relaxed);
+        }
+        fn settle(&self, left: Left) {
+            lock(&self.0.settled).push(left);
+        }
+    }
+
+    fn duties() -> (Arc<Duties>, IntCounter) {
+        let forgotten = IntCounter::new("forgotten", "In this test.").unwrap();
+        (Duties::new(forgotten.clone()), forgotten)
+    }
+
+    async fn until(holds: impl Fn() -> bool) {
+        let wait = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it did not come to hold");
+    }
+
+    #[tokio::test]
+    async fn what_is_open_is_looked_at_and_what_is_dropped_is_settled_by_the_attendant() {
+        let (duties, forgotten) = duties();
+        let attending = tokio::spawn({
+            let duties = duties.clone();
+            async move { duties.attend().await }
+        });
+        let seen = Arc::<Seen>::default();
+        for _ in 0..2 {
+            let open = duties.take_on(Test(seen.clone()));
+            until(|| seen.looks.swap(0, Ordering::Relaxed) >= 1).await;
+            drop(open);
+            until(|| lock(&seen.settled).len() == 1).await;
+            assert_eq!(lock(&seen.settled).pop(), Some(Left::ByClient));
+            assert_eq!(duties.open(), 0);
+            // Long enough for the attendant to go to rest: it must come back.
+            tokio::time::sleep(LOOK_EVERY * 3).await;
+        }
+        let finished = duties.take_on(Test(seen.clone()));
+        assert!(finished.finish() && !finished.finish());
+        drop(finished);
+        attending.abort();
+        assert!(attending.await.unwrap_err().is_cancelled());
+        drop(duties);
+        assert_eq!((lock(&seen.settled).len(), forgotten.get()), (0, 0));
+    }
+
+    #[test]
+    fn a_stop_settles_what_is_open_once_and_what_nobody_recorded_is_counted() {
+        let (duties, forgotten) = duties();
+        let seen = Arc::<Seen>::default();
+        let (open, left) = (duties.take_on(Test(seen.clone())), duties.take_on(Test(seen.clone())));
+        drop(left);
+        duties.settle_all();
+        assert_eq!(*lock(&seen.settled), [Left::ByClient, Left::AtStop]);
+        // Too late for whoever still held it.
+        drop(open);
+        duties.settle_all();
+        assert_eq!(lock(&seen.settled).len(), 2);
+        assert_eq!(forgotten.get(), 0);
+
+        drop(duties.take_on(Test(seen.clone())));
+        drop(duties);
+        assert_eq!((lock(&seen.settled).len(), forgotten.get()), (2, 1), "nobody attended and nobody stopped it");
+    }
+
+    #[test]
+    fn what_waits_for_the_attendant_is_bounded_and_none_of_it_is_lost() {
+        let (duties, _) = duties();
+        let seen = Arc::<Seen>::default();
+        let open: Vec<_> = (0..MOST_HANDED_OVER + 10).map(|_| duties.take_on(Test(seen.clone()))).collect();
+        drop(open);
+        assert_eq!(lock(&duties.handed_over).len(), MOST_HANDED_OVER);
+        duties.settle_left();
+        assert_eq!(lock(&seen.settled).len(), MOST_HANDED_OVER + 10);
+        assert!(duties.shards.iter().all(|shard| lock(shard).places.len() <= PLACES_KEPT), "a rush leaves nothing behind");
+    }
+}

@@ -1,0 +1,26 @@
+//! What was seen becomes events and metrics, in one way for every road on which traffic comes.
+//!
+//! [`Duties`] lists what is under way and owes something; [`JudgedExchange`] is the duty of one exchange of a request and its answer.
+//! What becomes due goes to the [`Recorder`], which finishes reports ([`Finisher`]), counts them ([`Metrics`]) and hands them to the ledger. [`Owners`] tells
+//! whose a connection is. Intercept, portal and watch all record through this crate, so that a duty is written down once.
+//!
+//! It opens no sockets and judges nothing.
+#![deny(missing_docs)]
+
+mod aftermath;
+mod duties;
+mod exchange;
+mod exposition;
+mod finish;
+mod flows;
+mod metrics;
+mod owners;
+mod recorder;
+
+pub use duties::{Duties, Duty, Left, Undertaken};
+pub use exchange::JudgedExchange;
+pub use finish::Finisher;
+pub use flows::FlowOutcome;
+pub use metrics::{Metrics, Reload};
+pub use owners::{Owned, Owners};
+pub use recorder::Recorder;

@@ -1,0 +1,296 @@
+//! What Prometheus scrapes. Every label value comes from a closed set or from the loaded rules, so
+//! a client cannot grow a series.
+
+use crate::{FlowOutcome, exposition};
+use gnomon_engine::{Origin, RuleSet};
+use gnomon_inspect::Passage;
+use gnomon_ledger::LedgerCounts;
+use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use std::time::{Duration, SystemTime};
+
+/// What came of reading the rules again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// They are in force.
+    Success,
+    /// They are bad, and those from before stay.
+    Failure,
+}
+
+impl Reload {
+    const ALL: [Self; 2] = [Self::Success, Self::Failure];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// The metrics of one gnomon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    detections: IntCounterVec,
+    incidents: IntCounterVec,
+    newest: GaugeVec,
+    messages: IntCounterVec,
+    flows: IntCounterVec,
+    passed: IntCounterVec,
+    duration: Histogram,
+    rules: IntGauge,
+    reloads: IntCounterVec,
+    reloaded: IntGauge,
+    reload_succeeded: IntGauge,
+    rule_info: IntGaugeVec,
+    ca_not_after: IntGauge,
+    armed: IntGauge,
+    unfinished: IntCounter,
+}
+
+impl Metrics {
+    /// Makes all series; those of the loaded rules stand at 0, so that the first detection is an
+    /// increase that an alert can see.
+    ///
+    /// # Errors
+    /// When the registry refuses a name, which is a mistake in this file.
+    pub fn new(rules: &RuleSet, version: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let detections = counter(
+            "gnomon_detections_total",
+            "Detections by the rule that stands for them.",
+            &["rule", "level", "class", "channel", "action"],
+        )?;
+        let incidents = counter(
+            "gnomon_incidents_total",
+            "Detections that were the first of a user, server and rule on their day (UTC), as far as this process knows.",
+            &["rule"],
+        )?;
+        let newest = GaugeVec::new(
+            Opts::new("gnomon_incident_newest_timestamp_seconds", "When the last of these was, seconds since the Unix epoch."),
+            &["rule"],
+        )?;
+        registry.register(Box::new(newest.clone()))?;
+        let messages = counter("gnomon_mcp_messages_total", "MCP messages from clients.", &["method", "channel", "sanctioned"])?;
+        // The messages that alerts ask for stand at 0 as well; others appear with their first.
+        for method in ["initialize", "server/discover", "tools/list", "tools/call"] {
+            for sanctioned in ["true", "false"] {
+                messages.with_label_values(&[method, Channel::Https.as_str(), sanctioned]);
+            }
+        }
+        let flows = counter("gnomon_flows_total", "Client connections by how they ended.", &["outcome"])?;
+        for outcome in FlowOutcome::ALL {
+            flows.with_label_values(&[outcome.as_str()]);
+        }
+        let passed = counter("gnomon_passed_total", "Connections and messages that were passed on unread, by the reason.", &["reason"])?;
+        for passage in Passage::ALL {
+            passed.with_label_values(&[passage.reason()]);
+        }
+        let duration = Histogram::with_opts(
+            HistogramOpts::new("gnomon_proxy_request_duration_seconds", "From a request's head to its answer's head.")
+                .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+        )?;
+        registry.register(Box::new(duration.clone()))?;
+        let loaded = IntGauge::new("gnomon_rules_loaded", "Rules in force.")?;
+        registry.register(Box::new(loaded.clone()))?;
+        let reloads = counter("gnomon_rules_reload_total", "Times that the rules were read again while running.", &["outcome"])?;
+        for outcome in Reload::ALL {
+            reloads.with_label_values(&[outcome.as_str()]);
+        }
+        let reloaded = IntGauge::new(
+            "gnomon_rules_last_reload_success_timestamp_seconds",
+            "When rules were last put in force, at the start included, in seconds since 1970.",
+        )?;
+        registry.register(Box::new(reloaded.clone()))?;
+        let armed = IntGauge::new("gnomon_armed", "1 while gnomon may interfere, 0 while the kill switch keeps it from that.")?;
+        armed.set(1);
+        registry.register(Box::new(armed.clone()))?;
+        let build = IntGaugeVec::new(Opts::new("gnomon_build_info", "1, labelled with the version."), &["version"])?;
+        build.with_label_values(&[version]).set(1);
+        registry.register(Box::new(build))?;
+        // The name that Prometheus gives it: what was counted by a process this young happened just now.
+        let started = Gauge::new("process_start_time_seconds", "When gnomon started, seconds since the Unix epoch.")?;
+        started.set(now().as_secs_f64());
+        registry.register(Box::new(started))?;
+        let rule_info = IntGaugeVec::new(
+            Opts::new(
+                "gnomon_rule_info",
+                "1 for each rule in force, with its title and the pack it shipped in, `own`, or `gnomon` for what it detects by itself.",
+            ),
+            &["rule", "title", "pack"],
+        )?;
+        registry.register(Box::new(rule_info.clone()))?;
+        let ca_not_after = IntGauge::new(
+            "gnomon_ca_not_after_timestamp_seconds",
+            "When the certificate authority that clients trust expires, seconds since the Unix epoch.",
+        )?;
+        registry.register(Box::new(ca_not_after.clone()))?;
+        let reload_succeeded =
+            IntGauge::new("gnomon_rules_last_reload_successful", "1 while the rules in force are those on disk, as last read.")?;
+        registry.register(Box::new(reload_succeeded.clone()))?;
+        let unfinished = IntCounter::new(
+            "gnomon_unfinished_total",
+            "Exchanges and calls that ended without being recorded, which is a defect: must stay 0.",
+        )?;
+        registry.register(Box::new(unfinished.clone()))?;
+        let metrics = Self {
+            registry,
+            detections,
+            incidents,
+            newest,
+            messages,
+            flows,
+            passed,
+            duration,
+            rules: loaded,
+            reloads,
+            reloaded,
+            reload_succeeded,
+            rule_info,
+            ca_not_after,
+            armed,
+            unfinished,
+        };
+        metrics.put_in_force();
+        metrics.rules_replaced(rules);
+        for rule in OWN_RULES {
+            metrics.detections.with_label_values(&[rule.id, rule.level.as_str(), rule.class.as_str(), "", Action::Log.as_str()]);
+            metrics.incidents.with_label_values(&[rule.id]);
+            metrics.newest.with_label_values(&[rule.id]);
+        }
+        Ok(metrics)
+    }
+
+    /// Where others register what they count, to be scraped with the rest.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Other rules are in force: their series stand at 0 from now on. Series of rules that are gone
+    /// keep their counts.
+    pub fn rules_replaced(&self, rules: &RuleSet) {
+        self.rules.set(i64::try_from(rules.rules().len()).unwrap_or(i64::MAX));
+        self.rule_info.reset();
+        for rule in OWN_RULES {
+            self.rule_info.with_label_values(&[rule.id, rule.name, "gnomon"]).set(1);
+        }
+        for rule in rules.rules() {
+            let pack = match rule.origin {
+                Origin::Vendor => rule.file.split('/').next().unwrap_or_default(),
+                Origin::Admin => "own",
+            };
+            self.rule_info.with_label_values(&[rule.id.as_str(), rule.title.as_str(), pack]).set(1);
+            self.incidents.with_label_values(&[rule.id.as_str()]);
+            self.newest.with_label_values(&[rule.id.as_str()]);
+            for channel in [Channel::Https, Channel::Http] {
+                // A rule that interferes only logs where it is too late: in a flow that is watched.
+                for action in [rule.response.action, Action::Log] {
+                    let labels = [rule.id.as_str(), rule.level.as_str(), rule.class.as_str(), channel.as_str(), action.as_str()];
+                    self.detections.with_label_values(&labels);
+                }
+            }
+        }
+    }
+
+    /// The rules were read again.
+    pub fn rules_reloaded(&self, outcome: Reload) {
+        self.reloads.with_label_values(&[outcome.as_str()]).inc();
+        match outcome {
+            Reload::Success => self.put_in_force(),
+            Reload::Failure => self.reload_succeeded.set(0),
+        }
+    }
+
+    fn put_in_force(&self) {
+        self.reload_succeeded.set(1);
+        self.reloaded.set(i64::try_from(now().as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// The certificate authority in use ends then, seconds since the Unix epoch.
+    pub fn ca_not_after(&self, unix_seconds: i64) {
+        self.ca_not_after.set(unix_seconds);
+    }
+
+    /// Counts how a connection ended.
+    pub fn flow(&self, outcome: FlowOutcome) {
+        self.flows.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// Something was passed on unread.
+    pub fn passed(&self, passage: Passage) {
+        self.passed.with_label_values(&[passage.reason()]).inc();
+    }
+
+    /// A request was answered so long after its head came.
+    pub fn answered(&self, after: Duration) {
+        self.duration.observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn event(&self, seen: &Observation) {
+        let text = |field| seen.text(field).unwrap_or("");
+        let channel = text(Field::Channel);
+        if let Some(rule) = seen.text(Field::RuleId) {
+            let action = seen.text(Field::Action).unwrap_or(Action::Log.as_str());
+            self.detections.with_label_values(&[rule, text(Field::RuleLevel), text(Field::DetectionClass), channel, action]).inc();
+        }
+    }
+
+    /// A user raised a rule at a server for the first time today.
+    pub(crate) fn news(&self, rule: &str, when: SystemTime) {
+        self.incidents.with_label_values(&[rule]).inc();
+        let since = when.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.newest.with_label_values(&[rule]).set(since.as_secs_f64());
+    }
+
+    /// Counts what ended without being recorded.
+    pub(crate) fn unfinished(&self) -> IntCounter {
+        self.unfinished.clone()
+    }
+
+    /// gnomon may interfere again.
+    pub fn armed(&self) {
+        self.armed.set(1);
+    }
+
+    /// The kill switch keeps gnomon from interfering.
+    pub fn disarmed(&self) {
+        self.armed.set(0);
+    }
+
+    /// Counts an MCP message once, however many reports it has.
+    pub(crate) fn message(&self, seen: &Observation) {
+        let Some(method) = seen.text(Field::McpMethod) else { return };
+        let method = if gnomon_wire::mcp::is_mcp_method(method) { method } else { "other" };
+        let sanctioned = match seen.get(Field::Sanctioned) {
+            Lookup::Value(Value::Bool(true)) => "true",
+            _ => "false",
+        };
+        self.messages.with_label_values(&[method, seen.text(Field::Channel).unwrap_or(""), sanctioned]).inc_by(seen.calls());
+    }
+
+    /// The text exposition format, with what the ledger counts.
+    #[must_use]
+    pub fn render(&self, ledger: &LedgerCounts) -> String {
+        let mut text = Vec::new();
+        // Writing to memory fails only for metrics without a name or value, which there are none of.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        exposition::ledger(&mut text, ledger);
+        text
+    }
+}
+
+/// Since the Unix epoch.
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}

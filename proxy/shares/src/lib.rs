@@ -1,0 +1,300 @@
+//! A bounded number of places (connections, sockets, lookups), shared fairly by principals.
+//!
+//! A principal is an authenticated name, else a user and its control group, else a source address: whoever owns what it
+//! does. Two bounds hold for each: a fixed number, and a multiple of the places that are free (dynamic thresholds, Choudhury
+//! and Hahne 1998). The second leaves room for a principal that has nothing yet, however much others take, without setting
+//! places aside that nobody uses: with a multiple of 3, one principal alone can have three quarters of all places, two can
+//! have three sevenths each if they grow together. What is held is not taken back, so each that comes when others have their
+//! fill gets a part of what they left: with a multiple of 1, ten find places among 1,024.
+//!
+//! Nothing waits here: whoever gets no place decides whether to refuse, to close something, or to wait with [`Shares::freed`].
+//!
+//! ```
+//! use gnomon_shares::{Bounds, Refused, Shares};
+//! use std::sync::Arc;
+//!
+//! let shares = Shares::new(Bounds { all: 8, each: 8, times_free: 3 });
+//! let (greedy, other): (Arc<str>, Arc<str>) = ("greedy".into(), "other".into());
+//! let held: Vec<_> = std::iter::from_fn(|| shares.take(&greedy).ok()).collect();
+//! assert_eq!(held.len(), 6);
+//! assert_eq!(shares.take(&greedy).err(), Some(Refused::OverShare));
+//! assert!(shares.take(&other).is_ok());
+//! ```
+#![deny(missing_docs)]
+
+mod seats;
+
+pub use seats::{Seat, Seats, Silence};
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, futures::Notified};
+
+/// How many places there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// For all principals together.
+    pub all: usize,
+    /// For each principal, whatever is free.
+    pub each: usize,
+    /// Each principal may hold at most this many times the number of free places, but one at least. 0 turns this off.
+    pub times_free: usize,
+}
+
+impl Bounds {
+    /// No bound.
+    pub const NONE: Self = Self { all: usize::MAX, each: usize::MAX, times_free: 0 };
+
+    /// Whether a principal that holds `own` of `held` places may have one more of them.
+    ///
+    /// # Errors
+    /// Which bound it meets.
+    pub const fn admit(&self, own: usize, held: usize) -> Result<(), Refused> {
+        self.admit_some(1, own, held)
+    }
+
+    /// Whether it may have so many more at once. A principal that has none may have as many as are free.
+    ///
+    /// # Errors
+    /// Which bound it meets.
+    pub const fn admit_some(&self, more: usize, own: usize, held: usize) -> Result<(), Refused> {
+        let free = self.all.saturating_sub(held);
+        let would_have = own.saturating_add(more);
+        if would_have > self.each {
+            return Err(Refused::OverShare);
+        }
+        if more > free {
+            return Err(if own == 0 { Refused::Full } else { Refused::OverShare });
+        }
+        // One more is measured by what is free with it, as it always was; many by what they leave.
+        let left = free - more.saturating_sub(1);
+        if self.times_free != 0 && own > 0 && would_have > left.saturating_mul(self.times_free) {
+            return Err(Refused::OverShare);
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The principal has its share.
+    #[error("this user or address has its share already")]
+    OverShare,
+    /// There is no place at all.
+    #[error("there are no more places")]
+    Full,
+}
+
+/// The places. One entry for each principal that holds any.
+#[derive(Debug)]
+pub struct Shares {
+    bounds: Bounds,
+    held: Mutex<Held>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    all: usize,
+    by: HashMap<Arc<str>, usize>,
+}
+
+/// One place, or several that were taken together, given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    shares: Arc<Shares>,
+    principal: Arc<str>,
+    count: usize,
+}
+
+impl Shares {
+    /// So many places, all free.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { bounds, held: Mutex::default(), freed: Notify::new() })
+    }
+
+    /// A place for this principal.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn take(self: &Arc<Self>, principal: &Arc<str>) -> Result<Share, Refused> {
+        self.take_some(principal, 1)
+    }
+
+    /// So many places at once, or none.
+    ///
+    /// # Errors
+    /// Why there are not so many.
+    pub fn take_some(self: &Arc<Self>, principal: &Arc<str>, count: usize) -> Result<Share, Refused> {
+        self.held().add(&self.bounds, principal, count)?;
+        Ok(Share { shares: self.clone(), principal: principal.clone(), count })
+    }
+
+    /// How many places this principal holds.
+    #[must_use]
+    pub fn held_by(&self, principal: &str) -> usize {
+        self.held().by.get(principal).copied().unwrap_or(0)
+    }
+
+    /// How many places are held.
+    #[must_use]
+    pub fn all_held(&self) -> usize {
+        self.held().all
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Completes when a place is given back after this call.
+    pub fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn add(&mut self, bounds: &Bounds, principal: &Arc<str>, count: usize) -> Result<(), Refused> {
+        match self.by.get_mut(principal) {
+            Some(own) => {
+                bounds.admit_some(count, *own, self.all)?;
+                *own += count;
+            }
+            None => {
+                bounds.admit_some(count, 0, self.all)?;
+                self.by.insert(principal.clone(), count);
+            }
+        }
+        self.all += count;
+        Ok(())
+    }
+
+    fn remove(&mut self, principal: &Arc<str>, count: usize) {
+        self.all = self.all.saturating_sub(count);
+        if let Some(own) = self.by.get_mut(principal) {
+            *own = own.saturating_sub(count);
+            if *own == 0 {
+                self.by.remove(principal);
+            }
+        }
+    }
+}
+
+impl Share {
+    /// Whose it is.
+    #[must_use]
+    pub fn principal(&self) -> &Arc<str> {
+        &self.principal
+    }
+
+    /// How many places it is.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Takes so many places more.
+    ///
+    /// # Errors
+    /// Why there are not so many. It stays as it was.
+    pub fn grow(&mut self, more: usize) -> Result<(), Refused> {
+        self.shares.held().add(&self.shares.bounds, &self.principal, more)?;
+        self.count += more;
+        Ok(())
+    }
+
+    /// Makes it another principal's, as when a connection's user has given its name.
+    ///
+    /// # Errors
+    /// That principal has its share. The place stays whose it was.
+    pub fn hand_to(&mut self, principal: &Arc<str>) -> Result<(), Refused> {
+        if self.principal == *principal {
+            return Ok(());
+        }
+        let mut held = self.shares.held();
+        held.remove(&self.principal, self.count);
+        if let Err(refused) = held.add(&self.shares.bounds, principal, self.count) {
+            held.all += self.count;
+            *held.by.entry(self.principal.clone()).or_default() += self.count;
+            return Err(refused);
+        }
+        drop(held);
+        self.principal = principal.clone();
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shares.held().remove(&self.principal, self.count);
+        self.shares.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_of(shares: &Arc<Shares>, principal: &Arc<str>) -> Vec<Share> {
+        std::iter::from_fn(|| shares.take(principal).ok()).collect()
+    }
+
+    #[test]
+    fn whoever_comes_late_finds_a_place_however_much_others_took() {
+        let shares = Shares::new(Bounds { all: 1024, each: 1024, times_free: 1 });
+        let mut held = Vec::new();
+        for number in 0..10 {
+            let principal = format!("user {number}").into();
+            let got = all_of(&shares, &principal);
+            assert!(!got.is_empty(), "{number}");
+            held.push(got);
+        }
+        let sizes: Vec<usize> = held.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [512, 256, 128, 64, 32, 16, 8, 4, 2, 1]);
+    }
+
+    #[test]
+    fn one_user_s_places_are_no_other_s_and_come_back() {
+        let shares = Shares::new(Bounds { all: 8, each: 2, times_free: 0 });
+        let (one, two) = ("one".into(), "two".into());
+        let held = all_of(&shares, &one);
+        assert_eq!((held.len(), shares.take(&one).err()), (2, Some(Refused::OverShare)));
+        assert!(shares.take(&two).is_ok());
+        drop(held);
+        assert!(shares.take(&one).is_ok());
+        assert_eq!((shares.all_held(), shares.held().by.len()), (0, 0), "who has none leaves nothing behind");
+    }
+
+    #[test]
+    fn many_places_come_together_or_not_at_all() {
+        let shares = Shares::new(Bounds { all: 100, each: 100, times_free: 1 });
+        let (one, two) = ("one".into(), "two".into());
+        let mut held = shares.take_some(&one, 30).unwrap();
+        assert_eq!(held.grow(40), Err(Refused::OverShare), "it would have 70, and leave 30");
+        held.grow(20).unwrap();
+        assert_eq!((held.count(), shares.all_held()), (50, 50));
+        assert_eq!(shares.take_some(&two, 51).err(), Some(Refused::Full));
+        assert!(shares.take_some(&two, 50).is_ok());
+        drop(held);
+        assert_eq!((shares.all_held(), shares.held().by.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_place_that_changes_hands_counts_for_its_new_owner_alone() {
+        let shares = Shares::new(Bounds { all: 8, each: 1, times_free: 0 });
+        let (one, two, three) = ("one".into(), "two".into(), "three".into());
+        let mut place = shares.take(&one).unwrap();
+        place.hand_to(&two).unwrap();
+        assert_eq!((shares.held_by("one"), shares.held_by("two"), shares.all_held()), (0, 1, 1));
+        let _taken = shares.take(&three).unwrap();
+        assert_eq!(place.hand_to(&three), Err(Refused::OverShare));
+        assert_eq!((&**place.principal(), shares.held_by("two"), shares.all_held()), ("two", 1, 2));
+    }
+}

@@ -1,0 +1,236 @@
+//! Everything that ends in "pass it on", in one table.
+//!
+//! What is not read as HTTP and JSON-RPC is not just passed: whoever is about to pass something on names the [`Passage`] and asks
+//! the judge, a connection by [`Connection::pass`], an exchange by its own gate. Each entry says why (its reason is a label of
+//! `gnomon_passed_total` and the value of `gnomon.passage` in events) and what an honest server could still make of the bytes
+//! ([`Legibility`]), which is what decides how rules are judged. The trade-off: what somebody could read and gnomon could not is
+//! refused where a rule could match, and a program that is broken by that is told so by an event; what nobody could take for HTTP
+//! passes as it would without gnomon, since a proxy that breaks what it does not know gets switched off.
+
+use crate::{
+    Connection, Sighting, Telling,
+    exchange::{interfering, refusal_text},
+    shadow::tempered,
+};
+use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};
+use gnomon_observe::{Action, Channel, Family, Field, FieldRef, Observation, Phase, Role};
+use gnomon_wire::mcp::{self, Signature, SignatureSet};
+
+/// What a server that means no harm could still make of what passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Legibility {
+    /// HTTP, and so a message: all that a request says is *unknown*, and a rule that could match refuses.
+    Unknown,
+    /// Something of its own inside of HTTP that may carry messages as well as anything else. Message fields are unknown for rules
+    /// that name the server or the path, and for all rules where MCP's headers, subprotocol or paths are seen; else absent.
+    Opaque,
+    /// No HTTP: what a request would say is *absent*, and rules on host, port and program hold.
+    Absent,
+    /// The operator has it passed on unread: rules that are decided by the server's name hold, those that would have to read do
+    /// not stand in the way.
+    Waived,
+}
+
+/// What is passed on, and so which fields nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// A connection, before a ClientHello was understood: its server name is not known either.
+    Handshake,
+    /// A connection, of which no request is read.
+    Connection,
+    /// A message, the head of whose request is read.
+    Message,
+}
+
+macro_rules! passages {
+    ($($id:ident $reason:literal $extent:ident $legibility:ident $telling:ident $doc:literal;)+) => {
+        /// Why something is passed on unread.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Passage { $(#[doc = $doc] $id),+ }
+
+        impl Passage {
+            /// All of them.
+            pub const ALL: &[Passage] = &[$(Self::$id),+];
+
+            /// Its name: a label value, and the value of `gnomon.passage`.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$id => $reason),+ }
+            }
+
+            /// What is passed on.
+            #[must_use]
+            pub const fn extent(self) -> Extent {
+                match self { $(Self::$id => Extent::$extent),+ }
+            }
+
+            /// What a server could still make of it.
+            #[must_use]
+            pub const fn legibility(self) -> Legibility {
+                match self { $(Self::$id => Legibility::$legibility),+ }
+            }
+
+            /// What it is, in one sentence.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$id => $doc),+ }
+            }
+
+            /// Whether it is an event where no rule matches.
+            const fn telling(self) -> Telling {
+                match self { $(Self::$id => Telling::$telling),+ }
+            }
+        }
+    };
+}
+
+passages! {
+    Bypass "bypass" Connection Waived IfMatched "The configuration or a rule says that this server's connections are not read.";
+    Disarmed "disarmed" Connection Waived IfMatched "The kill switch keeps gnomon from interfering.";
+    BeyondShare "beyond_share" Connection Waived Always "A connection above its user's share, from a scope that enforces nothing.";
+    HelloUnreadable "hello_unreadable" Handshake Unknown Always "TLS whose ClientHello is malformed, or split in a way that no client does.";
+    HelloTooLong "hello_too_long" Handshake Unknown Always "A ClientHello of more than 64 KiB, or spread over more than 80 KiB.";
+    ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is no host name.";
+    ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The server chose an application protocol (ALPN) that is not HTTP.";
+    ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "What the client said within TLS is not HTTP.";
+    Foreign "foreign" Connection Absent IfMatched "What the client said first is neither TLS nor HTTP.";
+    RequestLineOdd "request_line_odd" Connection Unknown Always "A first line that names HTTP in a way that gnomon does not read and some servers do.";
+    RequestLineLong "request_line_long" Connection Unknown Always "A first line of more than 16 KiB that may be a request's.";
+    LineUnfinished "line_unfinished" Connection Absent IfMatched "The beginning of a line, after which the client waits; what follows is looked at before it leaves.";
+    NothingSaid "nothing_said" Connection Absent IfMatched "The client closed its side before a first line or ClientHello was whole.";
+    ServerFirst "server_first" Connection Absent IfMatched "The server spoke first, and not as HTTP does.";
+    ServerFirstHttp "server_first_http" Connection Unknown Always "The server spoke first, in HTTP: what the client asks for is not known.";
+    OtherProxy "other_proxy" Connection Unknown IfMatched "A request to another proxy that is not for a tunnel, or whose answer could not be followed.";
+    OtherProxyOdd "other_proxy_odd" Connection Unknown Always "A first line that gnomon does not read, or not in time, and that may ask another proxy for any server.";
+    ConnectWithin "connect_within" Connection Waived IfMatched "A request to another proxy for a tunnel: what is inside is read.";
+    WebSocket "websocket" Message Opaque IfSuspected "WebSocket messages.";
+    Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
+    ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is no text, whose own bytes are no JSON-RPC.";
+}
+
+/// What the judge says to passing a connection on.
+#[derive(Clone, Debug)]
+#[must_use]
+pub enum Passed {
+    /// Pass it on, and record these reports.
+    Go(Vec<Sighting>),
+    /// Do not, say this where the client's protocol has words, and record these.
+    Refuse(Verdict, String, Vec<Sighting>),
+}
+
+/// Whether the head of a request says that it is MCP's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signs {
+    None,
+    OfMcp,
+}
+
+impl Signs {
+    /// Headers, subprotocol and paths of MCP. `path` is the request's.
+    pub fn among(signatures: SignatureSet, path: &str) -> Self {
+        let of_mcp = |s| {
+            use Signature::{B1, B2, B3, B4, H1, H2, H3, H4, P1, P2, P3, R1, R2, R3, R4};
+            match s {
+                H1 | H2 | H3 | H4 | P1 | P2 | P3 => true,
+                B1 | B2 | B3 | B4 | R1 | R2 | R3 | R4 => false,
+            }
+        };
+        if signatures.iter().any(of_mcp) || mcp::path_says_mcp(path) { Self::OfMcp } else { Self::None }
+    }
+}
+
+impl Passage {
+    /// Says of all that could not be read that it could not. To be called before the connection is judged where the extent is
+    /// [`Extent::Handshake`], as what the ClientHello would say is final by then.
+    pub fn veil(self, seen: &mut Observation) {
+        if matches!(self.legibility(), Legibility::Absent | Legibility::Waived) {
+            return;
+        }
+        if self.extent() == Extent::Handshake {
+            // The server's address is known all the same: it is where the bytes go.
+            [Field::Sni, Field::Ja4, Field::ClientRandom].into_iter().for_each(|field| seen.set_unreadable(field));
+        }
+        let of_request = |field: Field| field.info().phase >= Phase::Head;
+        let of_message = |field: Field| field.info().phase >= Phase::Message && field.info().channels.contains(&Channel::Stdio);
+        let unread = |field: Field| match self.extent() {
+            Extent::Handshake | Extent::Connection => of_request(field),
+            Extent::Message => of_message(field),
+        };
+        for field in Field::all().filter(|field| field.info().role == Role::Evidence && *field != Field::Passage && unread(*field)) {
+            seen.set_unreadable(field);
+        }
+        for family in Family::ALL {
+            if self.extent() != Extent::Message || family == Family::Argument {
+                seen.set_family_unreadable(family);
+            }
+        }
+    }
+
+    /// Judges what passes. `phase` is the one that is over with it, `progress` how far the rules are decided before.
+    pub(crate) fn judge(self, asked: Asked<'_>, seen: &mut Observation, progress: &mut Progress) -> Answer {
+        let Asked { rules, signs, enforcement, phase } = asked;
+        seen.set(Field::Passage, self.reason());
+        let judge = |seen: &Observation, phase, progress: &mut Progress| tempered(rules.judge(seen, phase, progress), enforcement);
+        match self.legibility() {
+            Legibility::Waived => judge(seen, Phase::Hello, progress),
+            Legibility::Absent => judge(seen, phase, progress),
+            Legibility::Unknown => {
+                self.veil(seen);
+                judge(seen, phase, progress)
+            }
+            Legibility::Opaque => {
+                let (mut veiled, mut feared) = (seen.clone(), progress.clone());
+                let answer = judge(seen, phase, progress);
+                if interfering(answer).is_some() {
+                    return answer;
+                }
+                self.veil(&mut veiled);
+                if signs == Signs::None {
+                    rules.leave_aimed(&mut feared);
+                }
+                let feared = judge(&veiled, Phase::Response, &mut feared);
+                if interfering(feared).is_some() { feared } else { answer }
+            }
+        }
+    }
+}
+
+/// By what something that passes is judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub rules: &'a RuleSet,
+    pub signs: Signs,
+    pub enforcement: Enforcement,
+    pub phase: Phase,
+}
+
+impl Connection {
+    /// Asks whether this connection may be passed on unread. `outcome` is how its end is counted if it may. Its server must be
+    /// known ([`Connection::hello`]).
+    pub fn pass(&self, passage: Passage, outcome: &'static str) -> Passed {
+        let (rules, mut seen, mut progress) = self.standing();
+        let asked = Asked { rules: &rules, signs: Signs::None, enforcement: self.enforcement(), phase: Phase::Response };
+        let answer = passage.judge(asked, &mut seen, &mut progress);
+        match interfering(answer) {
+            Some(verdict) => {
+                let text = refusal_text(verdict.rule.and_then(|index| rules.rule(index)), verdict.action);
+                seen.set(Field::Message, text.as_str());
+                let reports = self.reported(&rules, &progress, seen, verdict, "refused", Telling::Always);
+                Passed::Refuse(verdict, text, reports)
+            }
+            None => {
+                let verdict = Verdict { action: Action::Allow, rule: None };
+                Passed::Go(self.reported(&rules, &progress, seen, verdict, outcome, passage.telling()))
+            }
+        }
+    }
+}
+
+/// Every field that a passage may leave unknown, for the documentation.
+#[must_use]
+pub fn unknown_fields(passage: Passage) -> Vec<FieldRef> {
+    let mut seen = Observation::new();
+    passage.veil(&mut seen);
+    Field::all().map(FieldRef::Field).filter(|field| seen.look_up(field) == gnomon_observe::Lookup::Unreadable).collect()
+}

@@ -1,0 +1,324 @@
+//! A body's bytes as text, and the messages in it.
+//!
+//! What a `Content-Encoding` says is a claim. A server may ignore it, so where one is announced the
+//! bytes are read as they are, too; and a body that begins as gzip or zlib does is read as such,
+//! whatever is announced. Both layers are judged by what they say: there is no telling which one a server acts on.
+//!
+//! Messages are handed on one at a time, decoders hand on 16 KiB at a time, and nothing of either is
+//! kept: the cost of a body does not depend on how much is in it.
+
+use crate::inspector::Bounds;
+use gnomon_wire::{
+    coding::{Coding, DecodeError, DecodeLimits, Decoder, Unsupported, parse_content_encoding},
+    jsonrpc::{Finish, Likeness, Limits, Malformed, Message, Scanner},
+};
+use http::{HeaderMap, header};
+
+/// What a body gives, in order.
+pub(crate) enum Piece<'a> {
+    /// Decoded text, as the headers announce it.
+    Text(&'a [u8]),
+    /// A message in it.
+    Message(&'a Message, Layer),
+}
+
+/// Where a message was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// Where the headers say.
+    Announced,
+    /// In the raw bytes beneath a coding, or in a coding that no header announces.
+    Unannounced,
+}
+
+/// What is known of a body so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing that would end the reading.
+    More,
+    /// Meant as JSON-RPC, or JSON of which no more can be read, and two readers could take it for different things.
+    Unreadable(&'static str),
+    /// Broken JSON, or something else that is searched, which shows nothing of JSON-RPC so far.
+    Faulty(Malformed),
+    /// No JSON-RPC as far as its raw bytes tell, with the reason if it could not be read.
+    Foreign(Option<&'static str>),
+}
+
+/// How far a body is searched that is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// To its end: its head says that it is JSON, or a message of MCP.
+    Whole,
+    /// No further than to see that it is none: an upload of a transcript is not a call.
+    Opening,
+}
+
+/// How many values a body has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// One; a second one is a fault.
+    One,
+    /// One in each line, of which only the first may be a message: bulk uploads of documents.
+    Rows,
+}
+
+/// How a body is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub limits: Limits,
+    pub decode: DecodeLimits,
+    pub search: Search,
+    pub values: Values,
+}
+
+impl Manner {
+    /// As the bounds have it, with the first value counting.
+    pub fn of(bounds: &Bounds, limits: Limits, search: Search) -> Self {
+        Self { limits, decode: bounds.decode, search, values: Values::One }
+    }
+}
+
+/// A body being read.
+pub(crate) struct Reading {
+    /// What the headers announce; none where its coding is not known to us.
+    announced: Option<Text>,
+    /// The raw bytes beneath it, if there is a coding.
+    beneath: Option<Text>,
+    /// As its first bytes have it, where that is not what the headers announce: lenient servers go by them.
+    guessed: Option<Text>,
+    manner: Manner,
+    /// The only coding that the headers announce.
+    only: Option<Coding>,
+    opening: Opening,
+}
+
+/// The first bytes of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    Unseen,
+    First(u8),
+    Known,
+}
+
+/// The coding that a body begins like: gzip (RFC 1952 section 2.3.1), zlib (RFC 1950 section 2.2).
+fn coding_of(opening: [u8; 2]) -> Option<Coding> {
+    match opening {
+        [0x1F, 0x8B] => Some(Coding::Gzip),
+        [0x78, _] if u16::from_be_bytes(opening).is_multiple_of(31) => Some(Coding::Deflate),
+        _ => None,
+    }
+}
+
+struct Text {
+    decoder: Option<Decoder>,
+    scanner: Scanner,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Open,
+    /// Nothing more is to be learned.
+    Over(Ending),
+    /// JSON that broke, or text that is searched for JSON-RPC.
+    Broken(Malformed),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It was JSON throughout.
+    Json,
+    /// Something else.
+    Foreign,
+    /// The coding could not be undone, and what it gave was no JSON.
+    Undecodable(&'static str),
+    /// Likewise, in the middle of JSON.
+    CutOff(&'static str),
+}
+
+impl Reading {
+    /// A body of these codings ([`codings`]).
+    pub fn new(codings: Result<Vec<Coding>, Unsupported>, manner: Manner) -> Self {
+        let only = codings.as_ref().ok().and_then(|codings| if let [only] = codings[..] { Some(only) } else { None });
+        let (announced, beneath) = match codings {
+            Ok(codings) if codings.is_empty() => (Some(Text::new(None, &manner)), None),
+            Ok(codings) => {
+                let decoder = Decoder::new(&codings, manner.decode);
+                (Some(Text::new(Some(decoder), &manner)), Some(Text::new(None, &manner)))
+            }
+            Err(_) => (None, Some(Text::new(None, &manner))),
+        };
+        Self { announced, beneath, guessed: None, manner, only, opening: Opening::Unseen }
+    }
+
+    /// Reads on. Everything that these bytes complete is handed to `on` before this returns.
+    pub fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Piece<'_>)) -> Found {
+        if self.opening != Opening::Known {
+            self.open(raw);
+        }
+        if let Some(text) = &mut self.announced {
+            text.feed(raw, &self.manner, self.manner.search, Layer::Announced, on);
+        }
+        if let Some(text) = &mut self.beneath {
+            // Beneath a coding that can be undone are no words, only bytes.
+            let search = if self.announced.is_some() { Search::Opening } else { self.manner.search };
+            text.feed(raw, &self.manner, search, Layer::Unannounced, on);
+        }
+        if let Some(text) = &mut self.guessed {
+            text.feed(raw, &self.manner, Search::Opening, Layer::Unannounced, on);
+        }
+        self.found()
+    }
+
+    /// The body is over.
+    pub fn end(&mut self, on: &mut dyn FnMut(Piece<'_>)) -> Found {
+        let others = [&mut self.beneath, &mut self.guessed].map(|text| (text, Layer::Unannounced));
+        for (text, layer) in [(&mut self.announced, Layer::Announced)].into_iter().chain(others) {
+            if let Some(text) = text {
+                text.end(&mut |message| on(Piece::Message(message, layer)));
+            }
+        }
+        self.found()
+    }
+
+    /// How much it looks like JSON-RPC so far.
+    pub fn likeness(&self) -> Likeness {
+        self.texts().map(|text| text.scanner.likeness()).max().unwrap_or_default()
+    }
+
+    /// What is known of the message that is not complete.
+    pub fn partial(&self) -> Option<&Message> {
+        self.texts().find_map(|text| text.scanner.partial())
+    }
+
+    /// Whether it may still turn out to be JSON, and has not begun as other protocols do.
+    pub fn may_be_json(&self) -> bool {
+        self.texts().any(|text| text.standing == Standing::Open && !text.scanner.looks_binary())
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &Text> {
+        self.announced.iter().chain(&self.beneath).chain(&self.guessed)
+    }
+
+    fn open(&mut self, raw: &[u8]) {
+        let opening = match (self.opening, raw) {
+            (_, []) | (Opening::Known, _) => return,
+            (Opening::Unseen, [first]) => return self.opening = Opening::First(*first),
+            (Opening::Unseen, [first, second, ..]) => [*first, *second],
+            (Opening::First(first), [second, ..]) => [first, *second],
+        };
+        if let Some(coding) = coding_of(opening).filter(|coding| self.only != Some(*coding)) {
+            let mut text = Text::new(Some(Decoder::new(&[coding], self.manner.decode)), &self.manner);
+            if let Opening::First(first) = self.opening {
+                text.feed(&[first], &self.manner, Search::Opening, Layer::Unannounced, &mut |_| ());
+            }
+            self.guessed = Some(text);
+        }
+        self.opening = Opening::Known;
+    }
+
+    fn found(&self) -> Found {
+        let (mut faulty, mut open) = (None, false);
+        for text in self.texts() {
+            let like = text.scanner.likeness() > Likeness::None;
+            match text.standing {
+                Standing::Broken(malformed) if like => return Found::Unreadable(malformed.as_str()),
+                Standing::Over(Ending::CutOff(reason)) => return Found::Unreadable(reason),
+                Standing::Over(Ending::Undecodable(reason)) if like => return Found::Unreadable(reason),
+                Standing::Broken(malformed) => faulty = faulty.or(Some(malformed)),
+                Standing::Open | Standing::Over(Ending::Json) => open = true,
+                Standing::Over(Ending::Foreign | Ending::Undecodable(_)) => {}
+            }
+        }
+        match faulty {
+            Some(malformed) => Found::Faulty(malformed),
+            None if open => Found::More,
+            None => Found::Foreign(self.unread()),
+        }
+    }
+
+    /// Why a body in which there is no JSON could not be read, if it could not.
+    fn unread(&self) -> Option<&'static str> {
+        let Some(text) = &self.announced else { return Some("unsupported_coding") };
+        match text.standing {
+            Standing::Over(Ending::Undecodable(reason)) => Some(reason),
+            _ => text.scanner.looks_binary().then_some("binary"),
+        }
+    }
+}
+
+impl Text {
+    fn new(decoder: Option<Decoder>, manner: &Manner) -> Self {
+        Self { decoder, scanner: Scanner::new(manner.limits), standing: Standing::Open }
+    }
+
+    fn feed(&mut self, raw: &[u8], manner: &Manner, search: Search, layer: Layer, on: &mut dyn FnMut(Piece<'_>)) {
+        if let Standing::Over(_) = self.standing {
+            return;
+        }
+        let (scanner, mut scanned) = (&mut self.scanner, Ok(()));
+        let mut read = |plain: &[u8]| {
+            if layer == Layer::Announced {
+                on(Piece::Text(plain));
+            }
+            // After a fault the scanner goes on looking for what kind of body this is.
+            let read = scanner.feed(plain, &mut |message| on(Piece::Message(message, layer)));
+            if scanned.is_ok() {
+                scanned = read;
+            }
+        };
+        let decoded = match &mut self.decoder {
+            None => {
+                read(raw);
+                Ok(())
+            }
+            Some(decoder) => decoder.feed(raw, &mut read),
+        };
+        self.standing = match (scanned, decoded) {
+            (Err(Malformed::TrailingData), _) if manner.values == Values::Rows => Standing::Over(Ending::Json),
+            (_, Err(error)) => Standing::Over(self.cut(error)),
+            (Err(Malformed::NotJson), Ok(())) if search == Search::Opening => Standing::Over(Ending::Foreign),
+            (Err(malformed), Ok(())) => Standing::Broken(malformed),
+            (Ok(()), Ok(())) => Standing::Open,
+        };
+    }
+
+    fn end(&mut self, sink: &mut dyn FnMut(&Message)) {
+        if let Standing::Over(_) = self.standing {
+            return;
+        }
+        if let Some(decoder) = &mut self.decoder
+            && let Err(error) = decoder.finish(&mut |_| ())
+            && error != DecodeError::Truncated
+        {
+            self.standing = Standing::Over(self.cut(error));
+            return;
+        }
+        // What ends in the middle of its coding ends in the middle of its text, or after it.
+        self.standing = match self.scanner.finish(sink) {
+            Ok(Finish::Empty | Finish::Complete { .. }) => Standing::Over(Ending::Json),
+            Err(Malformed::NotJson) if self.scanner.likeness() == Likeness::None => Standing::Over(Ending::Foreign),
+            Err(malformed) => Standing::Broken(malformed),
+        };
+    }
+
+    /// The coding gives no more: a receiver with other bounds may read on.
+    fn cut(&mut self, error: DecodeError) -> Ending {
+        match self.scanner.finish(&mut |_| ()) {
+            Ok(Finish::Complete { .. }) => Ending::Json,
+            Err(Malformed::Truncated) => Ending::CutOff(error.as_str()),
+            // White space up to a bound of ours: whoever has another bound reads on.
+            Ok(Finish::Empty) if error != DecodeError::Corrupt => Ending::CutOff(error.as_str()),
+            Ok(Finish::Empty) | Err(_) => Ending::Undecodable(error.as_str()),
+        }
+    }
+}
+
+/// The codings of a body, in the order in which they must be undone.
+pub(crate) fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Unsupported> {
+    if !headers.contains_key(header::CONTENT_ENCODING) {
+        return Ok(Vec::new());
+    }
+    // A value that is not text is no coding we know: let it fail as one.
+    parse_content_encoding(headers.get_all(header::CONTENT_ENCODING).iter().map(|v| v.to_str().unwrap_or("?")))
+}

@@ -1,0 +1,124 @@
+//! What passes on unread asks the judge, entry by entry of the table.
+#![allow(clippy::unwrap_used)]
+
+use gnomon_engine::{Origin, RuleSet, Source};
+use gnomon_inspect::{Bounds, Connection, Hello, Inspector, Legibility, Passage, Passed, Surroundings, unknown_fields};
+use gnomon_observe::{Channel, Field, Observation};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The README's rule, shortened: no host in it.
+const CALLS: &str = "mcp.method.name: tools/call";
+
+fn inspector(selections: &[&str]) -> Arc<Inspector> {
+    let rules: Vec<Source> = selections
+        .iter()
+        .enumerate()
+        .map(|(n, selection)| Source {
+            name: format!("{n}.yml"),
+            text: format!(
+                "title: Rule {n}\nid: 0197a000-0000-4000-8000-00000000000{n}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
+                 detection: {{s: {{{selection}}}, condition: s}}\ngnomon: {{response: {{action: block, message: 'not here'}}}}\n"
+            ),
+            origin: Origin::Admin,
+        })
+        .collect();
+    Arc::new(Inspector::new(Arc::new(RuleSet::compile(&rules).unwrap()), Surroundings::default(), Bounds::default()))
+}
+
+fn connection(inspector: &Arc<Inspector>, host: &str, passage: Passage) -> Connection {
+    let mut seen = Observation::new();
+    seen.set(Field::Channel, Channel::Https.as_str());
+    if passage.legibility() == Legibility::Unknown {
+        passage.veil(&mut seen);
+    }
+    let (mut connection, _) = Connection::open(inspector, seen);
+    let _ = connection.hello(host, 443, &Hello::default());
+    connection
+}
+
+fn refuses(rules: &[&str], passage: Passage) -> bool {
+    match connection(&inspector(rules), "tools.example", passage).pass(passage, "passthrough") {
+        Passed::Refuse(_, text, reports) => {
+            assert_eq!(text, "not here");
+            assert_eq!(reports[0].seen.text(Field::Passage), Some(passage.reason()), "{passage:?} is refused without an event");
+            true
+        }
+        Passed::Go(_) => false,
+    }
+}
+
+#[test]
+fn every_entry_has_a_name_of_its_own() {
+    let reasons: BTreeSet<_> = Passage::ALL.iter().map(|passage| passage.reason()).collect();
+    assert_eq!(reasons.len(), Passage::ALL.len());
+}
+
+#[test]
+fn what_a_server_could_read_as_http_is_refused_by_a_rule_that_could_match() {
+    for &passage in Passage::ALL {
+        let expected = passage.legibility() == Legibility::Unknown;
+        assert_eq!(refuses(&[CALLS], passage), expected, "{passage:?}");
+        // A rule for another server cannot match.
+        assert!(!refuses(&["mcp.method.name: tools/call, server.address: other.example"], passage), "{passage:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_blocks_the_host_blocks_whatever_is_spoken() {
+    for &passage in Passage::ALL {
+        assert!(refuses(&["server.address: tools.example"], passage), "{passage:?}");
+        assert!(refuses(&["server.port: 443"], passage), "{passage:?}");
+        assert!(!refuses(&["server.port: 80"], passage), "{passage:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_names_the_server_beside_the_method_refuses_what_may_carry_messages() {
+    for &passage in Passage::ALL {
+        let expected = matches!(passage.legibility(), Legibility::Unknown | Legibility::Opaque);
+        assert_eq!(refuses(&["mcp.method.name: tools/call, server.address: tools.example"], passage), expected, "{passage:?}");
+    }
+}
+
+#[test]
+fn what_could_be_http_is_an_event_even_where_no_rule_matches() {
+    for &passage in Passage::ALL.iter().filter(|p| p.legibility() == Legibility::Unknown && **p != Passage::OtherProxy) {
+        let Passed::Go(reports) = connection(&inspector(&[]), "tools.example", passage).pass(passage, "passthrough") else {
+            panic!("{passage:?}")
+        };
+        assert_eq!(reports.len(), 1, "{passage:?}");
+        assert_eq!(reports[0].seen.text(Field::Passage), Some(passage.reason()));
+    }
+}
+
+#[test]
+fn of_a_hello_that_cannot_be_read_the_server_name_is_unknown_too() {
+    for passage in [Passage::HelloUnreadable, Passage::HelloTooLong, Passage::ServerNameInvalid] {
+        assert!(refuses(&["tls.client.server_name: tools.example"], passage), "{passage:?}");
+        assert!(unknown_fields(passage).iter().any(|field| field.to_string() == "tls.client.server_name"));
+    }
+    assert!(!refuses(&["tls.client.server_name: tools.example"], Passage::Foreign));
+}
+
+#[test]
+fn a_server_of_two_names_is_judged_by_the_one_that_a_rule_means() {
+    let inspector = inspector(&["server.address: blocked.example"]);
+    let plain = connection(&inspector, "192.0.2.1", Passage::Foreign).also_at("harmless.example", 443);
+    assert!(matches!(plain.pass(Passage::Foreign, "passthrough"), Passed::Go(_)));
+    let named = plain.also_at("blocked.example", 443);
+    assert!(matches!(named.pass(Passage::Foreign, "passthrough"), Passed::Refuse(..)));
+    // Whichever comes first.
+    let first = connection(&inspector, "blocked.example", Passage::Foreign).also_at("harmless.example", 443);
+    assert!(matches!(first.pass(Passage::Foreign, "passthrough"), Passed::Refuse(..)));
+}
+
+#[test]
+fn where_both_names_have_rules_of_their_own_neither_is_evaded() {
+    let inspector =
+        inspector(&["server.address: one.example, mcp.method.name: tools/call", "server.address: two.example, mcp.method.name: x"]);
+    for (a, b) in [("one.example", "two.example"), ("two.example", "one.example")] {
+        let asks = |passage| connection(&inspector, a, passage).also_at(b, 443).pass(passage, "passthrough");
+        assert!(matches!(asks(Passage::RequestLineOdd), Passed::Refuse(..)));
+        assert!(matches!(asks(Passage::Foreign), Passed::Go(_)));
+    }
+}

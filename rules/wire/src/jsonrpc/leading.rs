@@ -1,0 +1,129 @@
+//! What may stand before the first object or array of a body.
+//!
+//! Strict parsers take white space only. Others skip comments (JSON5, Hjson, YAML), the guards
+//! against cross-site inclusion (`)]}'`), further byte order marks and the white space of Unicode
+//! (whatever trims text does), record separators (RFC 7464), or read a row of values of which the
+//! call is not the first. A message that follows any of this must not pass for something else.
+
+/// What the next byte means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It is skipped.
+    More,
+    /// It ended what came before: look at it once more.
+    Again,
+    /// It opens the value.
+    Value,
+    /// Nothing that we know anybody to skip: the body is something else.
+    Foreign,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Space,
+    /// After a slash.
+    Slash,
+    /// To the end of the line.
+    Line,
+    Block,
+    /// In a block comment, after an asterisk.
+    BlockStar,
+    /// `)]}'`, so many of its bytes.
+    Guard(usize),
+    Text,
+    TextEscape,
+    Number,
+    /// `true`, `false`, `null`, so many of its bytes.
+    Word(&'static [u8], usize),
+}
+
+const GUARD: &[u8] = b")]}'";
+
+/// The reader of that text; memory: one state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leading {
+    within: Within,
+    /// Whether anything but JSON's own white space was skipped.
+    text: bool,
+    /// Whether control characters, or bytes beyond ASCII, were among it.
+    bytes: bool,
+}
+
+impl Leading {
+    pub const fn new() -> Self {
+        Self { within: Within::Space, text: false, bytes: false }
+    }
+
+    /// Whether nothing but JSON's own white space was skipped.
+    pub const fn is_empty(&self) -> bool {
+        !self.text
+    }
+
+    /// Whether bytes were skipped that plain text hardly begins with.
+    pub const fn is_binary(&self) -> bool {
+        self.bytes
+    }
+
+    pub fn step(&mut self, byte: u8) -> Next {
+        let (within, next) = match (self.within, byte) {
+            (Within::Space, b' ' | b'\t' | b'\r' | b'\n') => return Next::More,
+            (Within::Space, b'{' | b'[') => return Next::Value,
+            (Within::Space, _) => match self.begin(byte) {
+                Some(within) => (within, Next::More),
+                None => return Next::Foreign,
+            },
+            (Within::Slash, b'/') | (Within::Line, _) if byte != b'\n' && byte != b'\r' => (Within::Line, Next::More),
+            (Within::Slash, b'*') => (Within::Block, Next::More),
+            (Within::Line, _) => (Within::Space, Next::More),
+            (Within::Block, b'*') | (Within::BlockStar, b'*') => (Within::BlockStar, Next::More),
+            (Within::BlockStar, b'/') => (Within::Space, Next::More),
+            (Within::Block | Within::BlockStar, _) => (Within::Block, Next::More),
+            (Within::Guard(read), _) => match GUARD.get(read) {
+                Some(expected) if *expected == byte => (Within::Guard(read + 1), Next::More),
+                None => (Within::Space, if byte == b',' { Next::More } else { Next::Again }),
+                Some(_) => return Next::Foreign,
+            },
+            (Within::Text, b'"') => (Within::Space, Next::More),
+            (Within::Text, b'\\') => (Within::TextEscape, Next::More),
+            (Within::Text | Within::TextEscape, _) => (Within::Text, Next::More),
+            (Within::Number, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-') => (Within::Number, Next::More),
+            (Within::Number, _) => (Within::Space, Next::Again),
+            (Within::Word(word, read), _) => match word.get(read) {
+                Some(expected) if *expected == byte => (Within::Word(word, read + 1), Next::More),
+                None => (Within::Space, Next::Again),
+                Some(_) => return Next::Foreign,
+            },
+            (Within::Slash, _) => return Next::Foreign,
+        };
+        self.within = within;
+        next
+    }
+
+    fn begin(&mut self, byte: u8) -> Option<Within> {
+        let within = match byte {
+            // Frames of other protocols: whoever waits for their answer must not be kept waiting here.
+            0 => {
+                self.bytes = true;
+                return None;
+            }
+            b'/' => Within::Slash,
+            b'#' => Within::Line,
+            b')' => Within::Guard(1),
+            b'"' => Within::Text,
+            b'-' | b'0'..=b'9' => Within::Number,
+            b't' => Within::Word(b"true", 1),
+            b'f' => Within::Word(b"false", 1),
+            b'n' => Within::Word(b"null", 1),
+            // Between two values of a row.
+            b',' | b';' if self.text => Within::Space,
+            // Control characters, and all white space and marks beyond ASCII.
+            1..0x20 | 0x7F.. => {
+                self.bytes = true;
+                Within::Space
+            }
+            _ => return None,
+        };
+        self.text = true;
+        Some(within)
+    }
+}

@@ -1,0 +1,129 @@
+//! How the descriptors of the serving process are shared out: what listens, keeps and tells goes before what clients ask for.
+
+use crate::config::Config;
+use gnomon_http::{MAX_LOOKUPS, UpstreamBudget, UpstreamCounts};
+use prometheus::{
+    IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::Arc;
+
+/// As many as are asked for where the hard limit has no end.
+const WANTED: u64 = 1 << 20;
+/// For the ledger, the audit, metrics and their scrapers, listeners, programs: whatever the limit.
+const RESERVED: usize = 64;
+/// Of the limit one in so many is reserved, if that is more.
+const RESERVED_PART: usize = 16;
+/// One in so many is for name lookups, which hold up to two each.
+const LOOKUPS_PART: usize = 16;
+/// Most connections to upstreams, whatever the limit.
+const MOST_UPSTREAMS: usize = 16_384;
+/// Most of them without a request.
+const MOST_IDLE: usize = 1024;
+
+/// Who may have how many.
+#[derive(Clone, Debug)]
+pub struct Descriptors {
+    /// Client connections, for each listener.
+    pub clients: usize,
+    /// Connections to upstreams, for all.
+    pub upstreams: Arc<UpstreamBudget>,
+    /// Name lookups at a time, for each dialer.
+    pub lookups: usize,
+}
+
+impl Descriptors {
+    /// Raises the soft limit to the hard one and shares it out. Programs that are started inherit it.
+    pub fn share_out(config: &Config) -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let hard = limit.maximum.unwrap_or(WANTED);
+        let soft = limit.current.unwrap_or(WANTED);
+        let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
+        let descriptors = if soft < hard && setrlimit(Resource::Nofile, raised).is_ok() { hard } else { soft };
+        Self::of(usize::try_from(descriptors.min(WANTED)).unwrap_or(usize::MAX), config)
+    }
+
+    fn of(limit: usize, config: &Config) -> Self {
+        let lookups = (limit / LOOKUPS_PART).clamp(1, MAX_LOOKUPS);
+        let reserved = (RESERVED + 2 * lookups).max(limit / RESERVED_PART);
+        let rest = limit.saturating_sub(reserved);
+        let listeners = 1 + config.portals.len();
+        let clients = (rest / 2 / listeners).max(1);
+        let asked = config.portals.iter().map(|portal| portal.max_connections).chain([config.proxy.max_connections]);
+        let taken: usize = asked.map(|most| most.min(clients)).sum();
+        let upstreams = rest.saturating_sub(taken).clamp(1, MOST_UPSTREAMS);
+        if config.proxy.max_connections > clients {
+            tracing::warn!(
+                limit,
+                clients,
+                "proxy.max_connections is more than the limit of open files leaves room for; raise it (LimitNOFILE=, ulimit -Hn)"
+            );
+        }
+        Self { clients, upstreams: UpstreamBudget::new(upstreams, (upstreams / 2).clamp(1, MOST_IDLE)), lookups }
+    }
+}
+
+/// What is told of connections to upstreams, read when it is asked for.
+pub struct UpstreamMetrics {
+    budget: Arc<UpstreamBudget>,
+    connections: IntGaugeVec,
+    limit: IntGauge,
+    refused: IntCounter,
+    closed: IntCounter,
+}
+
+impl UpstreamMetrics {
+    /// Has them told with the rest.
+    ///
+    /// # Errors
+    /// When the registry refuses a name, which is a mistake in this file.
+    pub fn register(budget: Arc<UpstreamBudget>, registry: &Registry) -> Result<(), prometheus::Error> {
+        let connections = Opts::new("gnomon_upstream_connections", "Connections to upstreams that carry requests, and idle ones.");
+        registry.register(Box::new(Self {
+            budget,
+            connections: IntGaugeVec::new(connections, &["state"])?,
+            limit: IntGauge::new("gnomon_upstream_connections_limit", "How many connections to upstreams there may be.")?,
+            refused: IntCounter::new(
+                "gnomon_upstream_refused_total",
+                "Connections to upstreams that were refused (503) as there were too many, or too many of one user or address.",
+            )?,
+            closed: IntCounter::new("gnomon_upstream_idle_closed_total", "Idle connections to upstreams that were closed to make room.")?,
+        }))
+    }
+}
+
+impl Collector for UpstreamMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.connections.desc(), self.limit.desc(), self.refused.desc(), self.closed.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let UpstreamCounts { open, most, idle, refused, closed, .. } = self.budget.counts();
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.connections.with_label_values(&["busy"]).set(gauge(open.saturating_sub(idle)));
+        self.connections.with_label_values(&["idle"]).set(gauge(idle));
+        self.limit.set(gauge(most));
+        self.refused.inc_by(refused.saturating_sub(self.refused.get()));
+        self.closed.inc_by(closed.saturating_sub(self.closed.get()));
+        [self.connections.collect(), self.limit.collect(), self.refused.collect(), self.closed.collect()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_limit_all_shares_together_stay_below_it() {
+        for limit in [256, 1024, 4096, 65_536, 1 << 20] {
+            let config = Config::default();
+            let Descriptors { clients, upstreams, lookups } = Descriptors::of(limit, &config);
+            let clients = clients.min(config.proxy.max_connections);
+            let used = clients + upstreams.counts().most + 2 * lookups + RESERVED;
+            assert!(used <= limit, "{used} of {limit}");
+            assert!(clients >= 40 && upstreams.counts().most >= 40, "{limit}: {clients} {upstreams:?}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What runs under `gnomon exec` stays with gnomon, whichever half of it is restarted: told by the issuer of the certificate that
+//! a program sees, which knows nothing of gnomon and asks again and again.
+
+use crate::{
+    exec::GNOMON,
+    sensor_stage::{Host, Joined, Road, children, kill, needs, server, status, until},
+    support::{HOST, cgroup::OwnCgroup, upstream::Upstream},
+};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::{
+    fs::{self, Permissions},
+    io::{BufRead, BufReader, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tempfile::TempDir;
+
+/// Prints when it connected, in nanoseconds since 1970, and whose certificate it saw. curl verifies nothing, so that only the road
+/// decides.
+const LOOP: &str = r#"while :; do
+  printf '%s ' "$(date +%s%N)"
+  case "$(curl -sk --max-time 5 -o /dev/null -w '%{certs}' --resolve "$1:$2:127.0.0.1" "https://$1:$2/" 2>/dev/null | grep -i -m1 '^issuer')" in
+    *gnomon*) echo gnomon ;; "") echo none ;; *) echo server ;;
+  esac
+  sleep 0.05
+done"#;
+
+/// A program under `gnomon exec` that prints issuers.
+struct Printing {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Printing {
+    /// In a cgroup, as an ordinary user. `around` is what stands before the program.
+    fn start(cgroup: &Path, port: u16, around: &[&str]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@""#]).arg(cgroup);
+        command.args(around).args(["sh", "-c", LOOP, "sh", HOST, &port.to_string()]);
+        command.env("HOME", "/nonexistent").process_group(0);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// When the next connection was made, and whose certificate it saw.
+    fn next(&mut self) -> (SystemTime, String) {
+        let mut line = String::new();
+        assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "the program has ended");
+        let (at, issuer) = line.trim().split_once(' ').unwrap_or_else(|| panic!("{line}"));
+        (UNIX_EPOCH + Duration::from_nanos(at.parse().unwrap()), issuer.to_owned())
+    }
+
+    /// Waits until a connection that was made after a moment sees this issuer. How long after, and what others saw.
+    fn until(&mut self, since: SystemTime, issuer: &str) -> (Duration, Vec<String>) {
+        let mut seen = Vec::new();
+        let took = until(&format!("{issuer}'s certificate"), || {
+            let (at, found) = self.next();
+            let took = at.duration_since(since).ok()?;
+            seen.push(found);
+            (seen.last().unwrap() == issuer).then_some(took)
+        });
+        (took, seen)
+    }
+}
+
+impl Drop for Printing {
+    fn drop(&mut self) {
+        // The loop and its curl.
+        let _ =
+            rustix::process::kill_process_group(rustix::process::Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Both halves, each a service of its own as packages have it, and kept as a service manager does.
+struct Split {
+    folder: TempDir,
+    cgroup: OwnCgroup,
+    metrics: SocketAddr,
+    sensor: Child,
+    serving: Child,
+}
+
+impl Split {
+    fn start(upstream: &Upstream) -> Self {
+        let (folder, cgroup) = (tempfile::Builder::new().prefix("gnomon-adopting").tempdir().unwrap(), OwnCgroup::new());
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(cgroup.join("own")).unwrap();
+        fs::create_dir(cgroup.join("agents")).unwrap();
+        fs::create_dir(folder.path().join("run")).unwrap();
+        fs::copy(upstream.authority.pem_file(), folder.path().join("root.pem")).unwrap();
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        fs::write(folder.path().join("gnomon.yml"), "proxy: { upstream_ca: [root.pem] }\n").unwrap();
+        let sensor = sensor(folder.path(), &cgroup);
+        until("the sensor to listen", || folder.path().join("run/sensor.sock").exists().then_some(()));
+        let serving = serving(folder.path(), &cgroup, metrics);
+        let split = Self { folder, cgroup, metrics, sensor, serving };
+        split.joined();
+        split
+    }
+
+    fn joined(&self) {
+        until("the sensor to be joined", || self.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+        until("gnomon exec to be served", || self.exec_socket().exists().then_some(()));
+    }
+
+    fn exec_socket(&self) -> PathBuf {
+        self.folder.path().join("run/exec.sock")
+    }
+
+    fn scrape(&self) -> String {
+        use std::io::Read as _;
+        let mut answer = String::new();
+        let Ok(mut stream) = TcpStream::connect(self.metrics) else { return answer };
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    /// Ends something, and starts it again as a service manager does.
+    fn disturb(&mut self, how: Disturbance) {
+        match how {
+            Disturbance::KillSensor => {
+                // The process that has the kernel half; the one that listens makes another.
+                let part = until("a sensor", || {
+                    children(self.sensor.id()).into_iter().find(|pid| status(*pid, "Name").as_deref() == Some("gnomon-sensor"))
+                });
+                kill(part, Signal::KILL);
+                let another = |pid: &u32| *pid != part && status(*pid, "Name").as_deref() == Some("gnomon-sensor");
+                until("another sensor", || children(self.sensor.id()).into_iter().find(another));
+            }
+            Disturbance::StopServing | Disturbance::KillServing => {
+                kill(self.serving.id(), if how == Disturbance::StopServing { Signal::TERM } else { Signal::KILL });
+                let _ = self.serving.wait();
+                self.serving = serving(self.folder.path(), &self.cgroup, self.metrics);
+            }
+            Disturbance::Upgrade => {
+                kill(self.serving.id(), Signal::TERM);
+                let _ = self.serving.wait();
+                kill(self.sensor.id(), Signal::TERM);
+                let _ = self.sensor.wait();
+                self.sensor = sensor(self.folder.path(), &self.cgroup);
+                self.serving = serving(self.folder.path(), &self.cgroup, self.metrics);
+            }
+        }
+    }
+}
+
+impl Drop for Split {
+    fn drop(&mut self) {
+        for child in [&mut self.serving, &mut self.sensor] {
+            kill(child.id(), Signal::TERM);
+            let end = Instant::now() + Duration::from_secs(10);
+            while child.try_wait().unwrap().is_none() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// In gnomon's own cgroup.
+fn within(cgroup: &Path) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup.join("own")).arg(GNOMON);
+    command
+}
+
+fn log(folder: &Path) -> Stdio {
+    fs::File::options().append(true).create(true).open(folder.join("log")).unwrap().into()
+}
+
+fn sensor(folder: &Path, cgroup: &Path) -> Child {
+    let mut command = within(cgroup);
+    command.args(["sensor", "--peer", "root", "--own-cgroup"]).arg(cgroup.join("own")).arg("--cgroup").arg(cgroup);
+    command.arg("--listen").arg(folder.join("run/sensor.sock")).arg("--exec-socket").arg(folder.join("run/exec.sock"));
+    command.arg("--authority").arg(folder.join("state/ca.pem")).arg("--disarm-file").arg(folder.join("disarm"));
+    command.stdout(Stdio::null()).stderr(log(folder)).spawn().unwrap()
+}
+
+fn serving(folder: &Path, cgroup: &Path, metrics: SocketAddr) -> Child {
+    let mut command = within(cgroup);
+    command
+        .args(["run", "--listen", "127.0.0.1:0", "--metrics", &metrics.to_string(), "--sensor-socket"])
+        .arg(folder.join("run/sensor.sock"));
+    command.arg("--config").arg(folder.join("gnomon.yml")).arg("--state-dir").arg(folder.join("state"));
+    command.stdout(Stdio::null()).stderr(log(folder)).spawn().unwrap()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disturbance {
+    KillSensor,
+    StopServing,
+    KillServing,
+    /// Both are stopped, and started anew.
+    Upgrade,
+}
+
+/// How often gnomon is disturbed: six times in CI, more on demand.
+fn rounds() -> usize {
+    std::env::var("GNOMON_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped_or_upgraded() {
+    if !needs("what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped_or_upgraded") {
+        return;
+    }
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let mut split = Split::start(&upstream);
+    let socket = split.exec_socket();
+    let around = [GNOMON, "exec", "--exec-socket", socket.to_str().unwrap(), "--"];
+    let mut printing = Printing::start(&split.cgroup.join("agents"), upstream.address.port(), &around);
+    assert_eq!(printing.next().1, "gnomon", "{}", fs::read_to_string(split.folder.path().join("log")).unwrap());
+    // Each kind once, then as chance has it. The seed is told, to be tried again.
+    let mut seed = u64::from(std::process::id());
+    let mut took = Vec::new();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        // Load: what is to happen within a time happens although somebody else wants the processors.
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let busy = Instant::now();
+                    while busy.elapsed() < Duration::from_millis(20) {
+                        std::hint::spin_loop();
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            });
+        }
+        for round in 0..rounds() {
+            // Constants of Knuth's MMIX.
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let all = [Disturbance::KillSensor, Disturbance::StopServing, Disturbance::KillServing, Disturbance::Upgrade];
+            let how = if round < all.len() { all[round] } else { all[usize::try_from(seed >> 33).unwrap() % all.len()] };
+            split.disturb(how);
+            took.push((how, printing.until(SystemTime::now(), "gnomon").0));
+            // Whoever is disturbed next is there.
+            split.joined();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let mut times: Vec<_> = took.iter().map(|(_, time)| *time).collect();
+    times.sort_unstable();
+    println!("seed {}: back within {:?} in the median, {:?} at most: {took:?}", std::process::id(), times[times.len() / 2], times.last());
+    assert!(split.scrape().contains("gnomon_exec_scopes_left_total{outcome=\"lost\"} 0\n"));
+    // As often as this serving half was joined by another sensor.
+    assert!(!split.scrape().contains("gnomon_exec_scopes_left_total{outcome=\"adopted\"} 0\n"));
+}
+
+#[test]
+fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
+    if !needs("a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not") {
+        return;
+    }
+    let upstream = server();
+    let mut host = Host::start();
+    let mut kept = Joined::start(&host.exec_socket(), &host.cgroup, 0);
+    let mut lost = Joined::start(&host.exec_socket(), &host.cgroup, 0);
+    assert_eq!((kept.reaches(upstream), lost.reaches(upstream)), (Road::ThroughProxy, Road::ThroughProxy), "{} {}", kept.said, lost.said);
+    // As if a gnomon before this one had made it.
+    let mount = gnomon_host::cgroup::Hierarchy::find().unwrap().mount().to_owned();
+    let scope = mount.join(lost.said.split(' ').nth(1).unwrap().trim_start_matches('/'));
+    rustix::fs::removexattr(&scope, "trusted.gnomon.scope").unwrap();
+    let sensor = host.part("gnomon-sensor");
+    kill(sensor, Signal::KILL);
+    until("another sensor", || Some(host.part("gnomon-sensor")).filter(|pid| *pid != sensor));
+    until("the first to be read again", || (kept.reaches(upstream) == Road::ThroughProxy).then_some(()));
+    assert_eq!(lost.reaches(upstream), Road::Direct);
+    until("it to be counted", || {
+        let scraped = host.scrape();
+        let has = |outcome: &str| scraped.contains(&format!("gnomon_exec_scopes_left_total{{outcome=\"{outcome}\"}} 1\n"));
+        (has("lost") && has("adopted")).then_some(())
+    });
+    let events = until("the event", || Some(host.events()).filter(|events| events.contains("exec_scope_lost")));
+    let event = events.lines().find(|line| line.contains("exec_scope_lost")).unwrap();
+    let event: Value = serde_json::from_str(event).unwrap();
+    let message = event["message"].as_str().unwrap();
+    assert!(message.contains(scope.file_name().unwrap().to_str().unwrap()) && message.contains("go around the proxy"), "{message}");
+    assert_eq!(events.lines().filter(|line| line.contains("exec_scope_lost")).count(), 1, "{events}");
+    assert!(host.log().contains("go their own way"), "{}", host.log());
+    // The serving half takes all of gnomon along, and it is started again, as by whoever keeps it.
+    kill(host.part("gnomon-serving"), Signal::KILL);
+    host.ended();
+    until("direct connections", || (kept.reaches(upstream) == Road::Direct).then_some(()));
+    host.start_again();
+    until("the first to be read once more", || (kept.reaches(upstream) == Road::ThroughProxy).then_some(()));
+    assert!(!host.log().contains('\u{1b}'), "a file gets no codes of a terminal: {}", host.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_option_of_ours_leads_out_of_a_scope_of_the_configuration_or_of_exec() {
+    if !needs("no_option_of_ours_leads_out_of_a_scope_of_the_configuration_or_of_exec") {
+        return;
+    }
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let port = upstream.address.port();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gnomon.yml");
+    fs::copy(upstream.authority.pem_file(), folder.path().join("root.pem")).unwrap();
+    let cgroup = format!("/gnomon-e2e-{}-*/agents", std::process::id());
+    let scope = format!("{{name: agents, match: {{cgroup: '{cgroup}'}}, mode: enforce, ports: [{port}]}}");
+    fs::write(&config, format!("proxy: {{upstream_ca: [root.pem]}}\nsensor:\n scopes:\n  - {scope}\n")).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    for file in ["gnomon.yml", "root.pem"] {
+        fs::set_permissions(folder.path().join(file), Permissions::from_mode(0o644)).unwrap();
+    }
+    let host = Host::start_with(&["--config", config.to_str().unwrap()]);
+    let (agents, others) = (host.cgroup.join("agents"), host.cgroup.join("others"));
+    fs::create_dir(&agents).unwrap();
+    fs::create_dir(&others).unwrap();
+    let mut plain = Printing::start(&agents, port, &[]);
+    plain.until(SystemTime::now(), "gnomon");
+    let socket = host.exec_socket();
+    let exec = |options: &[&'static str]| {
+        let mut around = vec![GNOMON.to_owned(), "exec".to_owned(), "--exec-socket".to_owned(), socket.display().to_string()];
+        around.extend(options.iter().map(|option| (*option).to_owned()));
+        around.push("--".to_owned());
+        around
+    };
+    let (left_alone, redirected) = (exec(&["--no-redirect"]), exec(&[]));
+    for (place, around, issuer) in [
+        (&agents, vec![left_alone.clone()], "gnomon"),
+        (&agents, vec![left_alone.clone(), left_alone.clone()], "gnomon"),
+        (&others, vec![redirected.clone(), left_alone.clone()], "gnomon"),
+        (&others, vec![redirected.clone(), left_alone.clone(), left_alone.clone()], "gnomon"),
+        (&others, vec![left_alone.clone(), redirected.clone()], "gnomon"),
+        // Where there is no scope, it is what it says.
+        (&others, vec![left_alone.clone()], "server"),
+    ] {
+        let around: Vec<&str> = around.iter().flatten().map(String::as_str).collect();
+        let mut printing = Printing::start(place, port, &around);
+        let seen: Vec<String> = (0..3).map(|_| printing.next().1).collect();
+        assert_eq!(seen, [issuer; 3], "{around:?}: {}", host.log());
+    }
+}

@@ -1,0 +1,259 @@
+//! No client takes what others need: descriptors, connections, streams, places, room in the ledger.
+
+use crate::support::{
+    DEADLINE, HOST,
+    client::{Ends, H1, H2, tunnel},
+    coding::Coding,
+    gnomon::Gnomon,
+    neighbours::{Neighbours, TOOL, from, resident},
+    request::{call, h1_post, h2_post},
+    rules, soon,
+    upstream::{Answer, Upstream, by_default},
+};
+use std::{
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddr},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+/// The command, with few descriptors.
+struct Poor {
+    child: Child,
+    proxy: SocketAddr,
+    state: tempfile::TempDir,
+}
+
+impl Poor {
+    fn with(descriptors: usize) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        // The soft limit is lower still: it is the hard one that counts.
+        command.args(["-c", &format!("ulimit -Sn {} && ulimit -Hn {descriptors} && exec \"$0\" \"$@\"", descriptors / 2)]);
+        command.arg(env!("CARGO_BIN_EXE_gnomon")).args(["proxy", "--listen", "127.0.0.1:0", "--metrics", "off", "--state-dir"]);
+        command.arg(state.path()).arg("--events").arg(state.path().join("events.jsonl"));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let first = lines.find(|line| line.contains("inline proxy on ")).expect("it says where it is");
+        let proxy = first.split("inline proxy on ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap();
+        std::thread::spawn(move || lines.for_each(|line| eprintln!("gnomon: {line}")));
+        Self { child, proxy, state }
+    }
+
+    /// Ends it, and gives the lines of its events.
+    fn finish(mut self) -> String {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+        std::fs::read_to_string(self.state.path().join("events.jsonl")).unwrap_or_default()
+    }
+}
+
+impl Drop for Poor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A tool server at every address of loopback; `/endless` is begun and never ended. How many calls were acted upon.
+async fn everywhere() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let (port, acted) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counted = acted.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, counted.clone()));
+        }
+    });
+    (port, acted)
+}
+
+async fn serve(mut stream: TcpStream, acted: Arc<AtomicUsize>) {
+    let mut seen = Vec::new();
+    while let Ok(1..) = stream.read_buf(&mut seen).await {
+        while let Some(end) = seen.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&seen[..end]).to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok()).unwrap_or(0);
+            if seen.len() < end + 4 + length {
+                break;
+            }
+            let body: Vec<u8> = seen.drain(..end + 4 + length).skip(end + 4).collect();
+            if String::from_utf8_lossy(&body).contains(TOOL) {
+                acted.fetch_add(1, Ordering::SeqCst);
+            }
+            let answer = if head.contains(" /endless ") {
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"
+            } else {
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[]}  }"
+            };
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// One client asks for so many different servers on one connection each.
+async fn asks_for_many(proxy: SocketAddr, port: u16, path: &'static str, clients: u8, answers: Arc<[AtomicUsize; 2]>) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for client in 0..clients {
+        let answers = answers.clone();
+        tasks.spawn(async move {
+            for number in 1..=250 {
+                let server = SocketAddr::from((Ipv4Addr::new(127, 1, client, number), port));
+                let Ok(mut stream) = from(0, proxy).await else { continue };
+                let request = format!("GET http://{server}{path} HTTP/1.1\r\nhost: {server}\r\n\r\n");
+                let _ = stream.write_all(request.as_bytes()).await;
+                let mut head = [0; 12];
+                if timeout(DEADLINE, stream.read_exact(&mut head)).await.is_ok_and(|read| read.is_ok()) {
+                    answers[usize::from(&head[9..] != b"200")].fetch_add(1, Ordering::SeqCst);
+                }
+                if path == "/endless" {
+                    // Both connections stay until the test ends.
+                    std::mem::forget(stream.into_std());
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn few_descriptors_are_enough_for_neighbours_of(path: &'static str) -> [usize; 2] {
+    let (port, acted) = everywhere().await;
+    let gnomon = Poor::with(384);
+    let neighbours = Neighbours { proxy: gnomon.proxy, server: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
+    let answers = Arc::new([const { AtomicUsize::new(0) }; 2]);
+    let fault = asks_for_many(gnomon.proxy, port, path, 8, answers.clone());
+    let calls = neighbours.endure(Duration::from_millis(1_500), Duration::from_millis(3_000), fault).await;
+    let memory = resident(gnomon.child.id());
+    assert!(memory < 160 << 20, "{memory}");
+    assert_eq!(acted.load(Ordering::SeqCst), calls, "each call ran once");
+    let events = gnomon.finish();
+    assert_eq!(events.lines().filter(|line| line.contains(TOOL)).count(), calls, "each call is in the events");
+    [answers[0].load(Ordering::SeqCst), answers[1].load(Ordering::SeqCst)]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_a_thousand_servers_takes_no_descriptor_that_others_or_the_ledger_need() {
+    let [answered, _] = few_descriptors_are_enough_for_neighbours_of("/").await;
+    assert!(answered > 100, "their own calls go on, as idle connections make room: {answered}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_keeps_all_connections_busy_is_refused_and_nobody_else() {
+    let [answered, _] = few_descriptors_are_enough_for_neighbours_of("/endless").await;
+    assert!(answered > 10, "{answered}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_nobody_reads_holds_up_no_other_request_to_its_host() {
+    let upstream = Upstream::answering(&["h2"], |received| {
+        if received.path != "/large" {
+            return by_default(received);
+        }
+        let (answer, pieces) = Answer::events();
+        for _ in 0..512 {
+            let _ = pieces.send(vec![b'x'; 64 << 10]);
+        }
+        // Never ended.
+        std::mem::forget(pieces);
+        Some(answer)
+    })
+    .await;
+    let gnomon = Gnomon::with().rules(rules::shipped()).before(&upstream).await;
+    let mut slow = H2::connect(&gnomon).await;
+    let request = http::Request::get(format!("https://{HOST}/large")).body(()).unwrap();
+    let (response, _body) = slow.begin(request, Ends::WithHead).await;
+    let unread = soon("the head", response).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for number in 0..20 {
+        let mut client = H2::connect(&gnomon).await;
+        let answer = client.send(h2_post("/rpc", Coding::Identity), &[call(number, TOOL).to_string().into_bytes()]).await.unwrap();
+        assert_eq!(answer.status, 200, "request {number}");
+        client.close().await;
+    }
+    drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_say_nothing_keep_nobody_out() {
+    let upstream = Upstream::answering(&["http/1.1"], by_default).await;
+    let gnomon = Gnomon::with().max_connections(10).before(&upstream).await;
+    let mut mute = Vec::new();
+    for _ in 0..40 {
+        mute.push(TcpStream::connect(gnomon.address).await.unwrap());
+    }
+    for number in 0..5 {
+        let mut client = H1::connect(&gnomon).await;
+        assert_eq!(client.send(&[h1_post("/rpc", call(number, TOOL).to_string().as_bytes())]).await.status, 200);
+        client.close().await;
+    }
+    // Nor do those that ask for a tunnel and say nothing in it.
+    for _ in 0..40 {
+        mute.push(tunnel(gnomon.address, &format!("{HOST}:443")).await);
+    }
+    let mut client = H1::connect(&gnomon).await;
+    assert_eq!(client.send(&[h1_post("/rpc", call(9, TOOL).to_string().as_bytes())]).await.status, 200);
+    client.close().await;
+    let page = gnomon.metrics();
+    let silent = page.lines().find_map(|line| line.strip_prefix("gnomon_flows_total{outcome=\"silent\"} ")).unwrap();
+    assert!(silent.parse::<usize>().unwrap() >= 60, "{silent}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_counts_among_the_connections_until_it_ends() {
+    let upstream = Upstream::answering(&["http/1.1"], by_default).await;
+    let gnomon = Gnomon::with().max_connections(3).before(&upstream).await;
+    let mut open = Vec::new();
+    for number in 0..3 {
+        let mut client = H1::connect(&gnomon).await;
+        assert_eq!(client.send(&[h1_post("/rpc", call(number, TOOL).to_string().as_bytes())]).await.status, 200);
+        open.push(client);
+    }
+    let mut next = TcpStream::connect(gnomon.address).await.unwrap();
+    next.write_all(format!("CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}:443\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    assert!(timeout(Duration::from_millis(400), next.read_exact(&mut head)).await.is_err(), "all places are taken");
+    open.pop().unwrap().close().await;
+    soon("its turn", next.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_so_many_connections_whatever_they_carry() {
+    let upstream = Upstream::answering(&["http/1.1"], by_default).await;
+    let gnomon = Gnomon::with().user("ada", "a").user("bob", "b").per_user(2).before(&upstream).await;
+    let connect = |credentials: &'static str| {
+        let request = format!("CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}:443\r\nproxy-authorization: Basic {credentials}\r\n\r\n");
+        let address = gnomon.address;
+        async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut head = [0; 12];
+            soon("an answer", stream.read_exact(&mut head)).await.unwrap();
+            (stream, String::from_utf8_lossy(&head[9..]).into_owned())
+        }
+    };
+    let (ada, bob) = ("YWRhOmE=", "Ym9iOmI=");
+    let (first, second, third) = (connect(ada).await, connect(ada).await, connect(ada).await);
+    assert_eq!((&*first.1, &*second.1, &*third.1), ("200", "200", "429"));
+    assert_eq!(connect(bob).await.1, "200");
+    drop((first, second));
+    soon("a place", async {
+        while connect(ada).await.1 != "200" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}

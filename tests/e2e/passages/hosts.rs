@@ -1,0 +1,217 @@
+//! A rule that blocks a host blocks it whatever is spoken and however it is asked for.
+
+use super::*;
+use crate::support::{
+    client::{H1, H2, handshake},
+    coding::Coding,
+    request::{h1_post, h2_post},
+    upstream::{Answer, Upstream},
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connect_by_address_does_not_go_round_a_rule_for_the_name() {
+    let said: [(&str, Vec<u8>); 5] = [
+        ("its name in Host", request("POST /mcp HTTP/1.1\r\n")),
+        (
+            "another name in Host",
+            String::from_utf8(request("POST /mcp HTTP/1.1\r\n")).unwrap().replace(HOST, "harmless.example").into_bytes(),
+        ),
+        ("no Host", String::from_utf8(request("POST /mcp HTTP/1.1\r\n")).unwrap().replace(&format!("host: {HOST}\r\n"), "").into_bytes()),
+        ("a request line that is not read", request("POST /mcp HTTP/1.2\r\n")),
+        ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+    ];
+    for road in ROADS {
+        for rule in [format!("server.address: {HOST}"), format!("server.address: {HOST}, mcp.method.name: tools/call")] {
+            for (what, bytes) in &said {
+                if rule.contains("method") && bytes.starts_with(b"SSH") {
+                    // That is no call, and the rule is about calls.
+                    continue;
+                }
+                let server = Lenient::start().await;
+                let setup = Gnomon::with().rules([block(1, &rule)]).resolve_port(HOST, server.address);
+                let (gnomon, mut stream) = reach(setup, road, server.address).await;
+                let answer = exchange(&mut stream, bytes).await;
+                assert_eq!(server.calls(), 0, "{road:?}, {rule}, {what}: {answer:?}");
+                assert!(server.got().is_empty(), "{road:?}, {rule}, {what}: {answer:?}");
+                let events = gnomon.events_until(1).await;
+                assert!(events.iter().any(|event| event["gnomon.action"] == "block"), "{road:?}, {rule}, {what}: {events:#?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_name_of_the_same_server_does_not_go_round_it_by_host_and_other_servers_are_served() {
+    let server = Lenient::start().await;
+    let setup = Gnomon::with().rules([block(1, &format!("server.address: {HOST}"))]).resolve_port(HOST, server.address);
+    let gnomon = setup.resolve_port("alias.example", server.address).start().await;
+    let mut stream = tunnel(gnomon.address, &format!("alias.example:{}", server.address.port())).await;
+    let answer = exchange(&mut stream, &request("POST /mcp HTTP/1.1\r\n")).await.unwrap();
+    assert!(!answer.ends_with("ran"), "{answer}");
+    assert_eq!(server.calls(), 0);
+    // Another server, by its address, is no business of that rule.
+    let other = Lenient::start().await;
+    let mut stream = tunnel(gnomon.address, &other.address.to_string()).await;
+    let harmless = String::from_utf8(request("POST /mcp HTTP/1.1\r\n")).unwrap().replace(HOST, "harmless.example");
+    assert!(exchange(&mut stream, harmless.as_bytes()).await.unwrap().ends_with("ran"));
+}
+
+#[tokio::test]
+async fn a_request_that_names_no_one_host_is_refused_in_both_versions() {
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let gnomon = Gnomon::with().before(&upstream).await;
+    let body = call(1, "any_tool").to_string();
+    for lines in [
+        format!("host: {HOST}\r\nhost: other.example\r\n"),
+        format!("host: {HOST}\r\nhost: {HOST}\r\n"),
+        "host: t\u{f6}\u{f6}ls.example\r\n".to_owned(),
+        format!("host: {HOST} other.example\r\n"),
+        format!("host: {HOST},other.example\r\n"),
+        format!("host: other.example@{HOST}\r\n"),
+        format!("host: {HOST}/x\r\n"),
+    ] {
+        let mut client = H1::connect(&gnomon).await;
+        let post = format!("POST /mcp HTTP/1.1\r\n{lines}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let answer = client.send(&[post.into_bytes()]).await;
+        assert_eq!(answer.status, 400, "{lines:?}: {answer:?}");
+    }
+    assert!(upstream.paths().is_empty());
+
+    let upstream = Upstream::start(&["h2"]).await;
+    let gnomon = Gnomon::with().before(&upstream).await;
+    for host in ["other.example", "t\u{f6}\u{f6}ls.example", "a b"] {
+        let mut client = H2::connect(&gnomon).await;
+        let mut post = h2_post("/mcp", Coding::Identity);
+        post.headers_mut().insert("host", http::HeaderValue::from_bytes(host.as_bytes()).unwrap());
+        let answer = client.send(post, &[body.clone().into_bytes()]).await.unwrap();
+        assert_eq!(answer.status, 400, "{host}: {answer:?}");
+    }
+    assert!(upstream.paths().is_empty());
+}
+
+/// Another proxy, which opens whatever tunnel it is asked for to this server.
+async fn second_proxy(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = client.read_u8().await else { return };
+                    head.push(byte);
+                }
+                assert!(head.starts_with(format!("CONNECT {HOST}:443 ").as_bytes()), "{}", String::from_utf8_lossy(&head));
+                client.write_all(b"HTTP/1.1 200 Go ahead\r\n\r\n").await.unwrap();
+                let Ok(mut server) = TcpStream::connect(server).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_second_proxy_behind_gnomon_works_and_what_it_opens_is_judged() {
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let proxy = second_proxy(upstream.address).await;
+    let connect = format!("CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}:443\r\n\r\n");
+    for road in ROADS {
+        let before = upstream.executed().len();
+        let setup = Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]).trust(upstream.authority.pem_file());
+        let (gnomon, mut stream) = reach(setup, road, proxy).await;
+        assert!(exchange(&mut stream, connect.as_bytes()).await.unwrap().starts_with("HTTP/1.1 200 Go ahead"));
+        let mut client = H1::over(handshake(stream, &gnomon.root, HOST, &["http/1.1"]).await.unwrap());
+        for (tool, runs) in [("blocked_tool", false), ("any_tool", true)] {
+            let answer = client.send(&[h1_post("/rpc", call(1, tool).to_string().as_bytes())]).await;
+            assert_eq!(answer.json()["result"]["isError"] == json!(true), !runs, "{road:?}: {answer:?}");
+        }
+        assert_eq!(upstream.executed().len(), before + 1);
+        assert_eq!(passed(&gnomon, Passage::ConnectWithin), 1);
+    }
+    // The proxy itself may be what a rule blocks.
+    for road in ROADS {
+        let setup = Gnomon::with().rules([block(1, &format!("server.port: {}", proxy.port()))]);
+        let (gnomon, mut stream) = reach(setup, road, proxy).await;
+        assert!(exchange(&mut stream, connect.as_bytes()).await.unwrap().starts_with("HTTP/1.1 403 "));
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::ConnectWithin).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_another_proxy_is_to_fetch_is_read_and_reaches_it_as_it_was_asked() {
+    // Whoever does not give a password is asked for one, as proxies do.
+    let proxy = Upstream::without_tls(|received| {
+        let challenge = vec![("proxy-authenticate", "Basic realm=\"out\"".to_owned())];
+        let asks = received.end.is_some() && !received.headers.contains_key("proxy-authorization");
+        asks.then(|| Answer::Full { status: 407, headers: challenge, body: Vec::new() })
+    })
+    .await;
+    let post = |host: &str, tool: &str, more: &str| {
+        let body = call(1, tool).to_string();
+        let head = format!("POST http://{host}/mcp HTTP/1.1\r\nhost: {host}\r\n{more}content-type: application/json\r\n");
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let known = "proxy-authorization: Basic YTpi\r\n";
+    for road in ROADS {
+        let before = proxy.executed().len();
+        let rules = [block(1, "gen_ai.tool.name: blocked_tool"), block(2, "server.address: blocked.example")];
+        let (gnomon, stream) = reach(Gnomon::with().rules(rules), road, proxy.address).await;
+        let mut client = H1::over(stream);
+        let asked = client.send(&[post(HOST, "any_tool", "")]).await;
+        assert_eq!((asked.status, asked.header("proxy-authenticate")), (407, Some("Basic realm=\"out\"")), "{road:?}");
+        let answer = client.send(&[post(HOST, "any_tool", known)]).await;
+        assert_eq!(answer.status, 200, "{road:?}: {answer:?}");
+        let reached = proxy.executed().len();
+        for (host, tool) in [(HOST, "blocked_tool"), ("blocked.example", "any_tool")] {
+            let refused = client.send(&[post(host, tool, known)]).await;
+            assert_eq!(refused.json()["result"]["isError"], json!(true), "{road:?}: {refused:?}");
+        }
+        assert_eq!((proxy.executed().len(), reached), (reached, before + 2), "{road:?}");
+        assert!(proxy.paths().iter().all(|path| *path == format!("http://{HOST}/mcp")), "{:?}", proxy.paths());
+        let events = gnomon.events_until(2).await;
+        assert!(events.iter().any(|event| event["gnomon.action"] == "block"), "{events:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_ask_another_proxy_for_a_blocked_host_does_not_reach_it() {
+    // As a proxy that takes whatever it is asked with, and acts on it.
+    let server = Lenient::start().await;
+    let after_a_pause = "POST http://blocked.example/mcp HTTP/1.1\r\n";
+    for road in ROADS {
+        for line in [
+            "POST http://blocked.example/mcp HTTP/1.2\r\n",
+            "CONNECT blocked.example HTTP/1.1\r\n",
+            "CONNECT  blocked.example:80 HTTP/1.1\r\n",
+            "CONNECT http://blocked.example:80 HTTP/1.1\r\n",
+            "CONNECT blocked.example:80 HTTP/1.2\r\n",
+            after_a_pause,
+        ] {
+            let rules = [block(1, "server.address: blocked.example")];
+            let (_gnomon, mut stream) = reach(Gnomon::with().rules(rules), road, server.address).await;
+            let bytes = request(line);
+            let begun = if line == after_a_pause { 12 } else { 0 };
+            stream.write_all(&bytes[..begun]).await.unwrap();
+            if begun > 0 {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+            }
+            let answer = exchange(&mut stream, &bytes[begun..]).await;
+            assert_eq!(server.calls(), 0, "{road:?} {line}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_of_another_proxy_runs_no_tool_that_a_rule_blocks() {
+    // To a proxy, and to a server that takes the form of request that proxies get.
+    let server = Lenient::start().await;
+    let line = format!("POST http://{HOST}/mcp HTTP/1.1\r\n");
+    for road in ROADS {
+        let (_gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+        let answer = exchange(&mut stream, &request(&line)).await;
+        assert_eq!(server.calls(), 0, "{road:?}: {answer:?}");
+    }
+}

@@ -1,0 +1,95 @@
+//! First lines that some servers read as a request's and gnomon does not.
+
+use super::*;
+
+/// What Python's `http.server` acts on, and worse.
+fn lines() -> Vec<(String, Passage)> {
+    let long = format!("POST /{} HTTP/1.1\r\n", "x".repeat(20 << 10));
+    let odd = [
+        "POST /mcp HTTP/1.2\r\n",
+        "POST /mcp HTTP/1.1 \r\n",
+        "POST /mcp HTTP/1.1\t\r\n",
+        "POST\t/mcp\tHTTP/1.1\r\n",
+        "post /mcp http/1.1\r\n",
+        "POST /mcp HTTP/2.0\r\n",
+        "  POST /mcp  HTTP/1.3\n",
+        "POST /caf\u{e9} HTTP/1.4\r\n",
+    ];
+    odd.into_iter().map(|line| (line.to_owned(), Passage::RequestLineOdd)).chain([(long, Passage::RequestLineLong)]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tool_runs_by_a_request_line_that_only_its_server_understands() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        let kernel = Arc::new(Kernel::default());
+        let setup = Gnomon::with().rules([block(1, CALLS)]);
+        let gnomon = if road == Road::Redirected { setup.owners(kernel.clone()) } else { setup }.start().await;
+        let mut refused = 0;
+        for (line, passage) in lines() {
+            let mut stream = connect(&gnomon, &kernel, road, server.address).await;
+            let answer = exchange(&mut stream, &request(&line)).await;
+            assert!(answer.as_ref().is_err() || answer.as_ref().is_ok_and(|a| a.starts_with("HTTP/1.1 403 ")), "{line:?}: {answer:?}");
+            assert_eq!(server.calls(), 0, "{road:?}: the tool ran by {line:?}");
+            refused += 1;
+            gnomon.metrics_until(&format!("gnomon_flows_total{{outcome=\"refused\"}} {refused}")).await;
+            assert_eq!(passed(&gnomon, passage), 0);
+        }
+        // Not even its prefix arrived.
+        assert!(server.got().is_empty());
+        let events = gnomon.events_until(lines().len()).await;
+        let odd = told(&events, Passage::RequestLineOdd);
+        assert_eq!((odd.len(), told(&events, Passage::RequestLineLong).len()), (lines().len() - 1, 1), "{events:#?}");
+        assert!(odd.iter().all(|event| event["gnomon.action"] == "block" && event["rule.id"] == crate::support::rules::id(1)));
+    }
+}
+
+#[tokio::test]
+async fn where_no_rule_could_match_such_a_request_passes_as_it_would_and_is_told_of() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        let (gnomon, mut stream) =
+            reach(Gnomon::with().rules([block(1, "mcp.method.name: tools/call, server.address: other.example")]), road, server.address)
+                .await;
+        let answer = exchange(&mut stream, &request("POST /mcp HTTP/1.2\r\n")).await.unwrap();
+        assert!(answer.ends_with("ran"), "{answer}");
+        assert_eq!((server.calls(), passed(&gnomon, Passage::RequestLineOdd)), (1, 1));
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::RequestLineOdd).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_is_completed_late_is_still_judged() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+        let bytes = request("POST /mcp HTTP/1.1\r\n");
+        stream.write_all(&bytes[..9]).await.unwrap();
+        // The client seems to wait for an answer to what it said, and so it is given to the server.
+        soon("the beginning of the line", async {
+            while server.got().len() < 9 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let answer = exchange(&mut stream, &bytes[9..]).await;
+        assert!(answer.as_ref().map_or(true, String::is_empty), "{answer:?}");
+        assert_eq!((server.calls(), passed(&gnomon, Passage::LineUnfinished)), (0, 1));
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::RequestLineOdd).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_word_without_an_end_is_answered() {
+    // As ZooKeeper's `ruok`.
+    let server = Lenient::start().await;
+    let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), Road::Redirected, server.address).await;
+    stream.write_all(b"ruok").await.unwrap();
+    soon("the word", async {
+        while server.got() != b"ruok" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(passed(&gnomon, Passage::LineUnfinished), 1);
+}

@@ -1,0 +1,86 @@
+//! Protocols that are not HTTP: nobody could take them for a call.
+
+use super::*;
+
+/// What clients say first, without a line of it being HTTP's.
+const CLIENTS: &[(&str, &[u8])] = &[
+    ("ssh", b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"),
+    ("git", b"0032git-upload-pack /project.git\0host=git.example\0"),
+    ("postgres SSLRequest", b"\0\0\0\x08\x04\xd2\x16\x2f"),
+    ("postgres startup", b"\0\0\0\x14\0\x03\0\0user\0ada\0\0"),
+    ("redis", b"*1\r\n$4\r\nPING\r\n"),
+    ("redis inline", b"SET greeting hello\r\n"),
+    ("memcached", b"get greeting\r\n"),
+    ("mqtt", b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02id"),
+    ("ldap", b"0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0"),
+    ("ldap whose length is a blank", b"0\x20\x02\x01\x01\x60\x1b\x02\x01\x03\x04\x0dcn=me,dc=here\x80\x07secret7"),
+    ("nats", b"CONNECT {\"verbose\":false}\r\nPING\r\n"),
+    ("amqp", b"AMQP\0\0\x09\x01"),
+];
+
+const SERVERS: &[&[u8]] = &[b"SSH-2.0-OpenSSH_9.2\r\n", b"220 mail.example ESMTP\r\n", b"\x4a\0\0\0\x0a8.0.36\0"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_protocols_pass_under_a_rule_without_a_host_and_not_under_one_for_theirs() {
+    for road in ROADS {
+        for (name, said) in CLIENTS {
+            let server = Lenient::start().await;
+            let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+            stream.write_all(said).await.unwrap();
+            soon(name, async {
+                while server.got() != *said {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await;
+            assert_eq!(passed(&gnomon, Passage::Foreign), 1, "{road:?} {name}");
+            assert!(gnomon.events().await.is_empty(), "{name} is an event");
+        }
+        let (name, said) = CLIENTS[0];
+        let server = Lenient::start().await;
+        let here = format!("server.address: 127.0.0.1, server.port: {}", server.address.port());
+        let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, &here)]), road, server.address).await;
+        let answer = exchange(&mut stream, said).await;
+        assert!(answer.as_ref().map_or(true, String::is_empty), "{name}: {answer:?}");
+        assert!(server.got().is_empty());
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::Foreign).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_first_is_heard_under_a_rule_without_a_host() {
+    for road in ROADS {
+        for greeting in SERVERS {
+            let server = Lenient::greeting(greeting).await;
+            let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+            let mut heard = vec![0; greeting.len()];
+            soon("the greeting", stream.read_exact(&mut heard)).await.unwrap();
+            assert_eq!(heard, *greeting);
+            stream.write_all(b"QUIT\r\n").await.unwrap();
+            soon("the goodbye", async {
+                while server.got() != b"QUIT\r\n" {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await;
+            assert_eq!(passed(&gnomon, Passage::ServerFirst), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_http_first_is_not_taken_for_another_protocol() {
+    // An answer that nobody asked for, and the settings that servers of HTTP/2 send at once.
+    for greeting in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\0\xff\xff\0\x05\0\0\x40\0"] {
+        for road in ROADS {
+            let server = Lenient::greeting(greeting).await;
+            let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+            // Refused without a word, as the client would take it for the server's.
+            let end = soon("the end", stream.read(&mut [0; 16])).await;
+            assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+            let _ = stream.write_all(&request("POST /mcp HTTP/1.1\r\n")).await;
+            assert_eq!(server.calls(), 0);
+            assert_eq!(told(&gnomon.events_until(1).await, Passage::ServerFirstHttp).len(), 1);
+        }
+    }
+}

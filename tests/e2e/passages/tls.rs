@@ -1,0 +1,164 @@
+//! TLS that could not be read, or is not HTTP within.
+
+use super::*;
+use crate::support::{
+    authority::{Authority, trusting},
+    client::{H1, handshake},
+    request::h1_post,
+};
+use rustls::pki_types::ServerName;
+use serde_json::json;
+use std::io::Write as _;
+
+/// The first flight of a client for this name.
+fn hello(name: &str) -> Vec<u8> {
+    let authority = Authority::new("nobody");
+    let config = trusting(authority.certificate(), &[]);
+    let mut client = rustls::ClientConnection::new(config, ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+/// The same with another text of the same length in place of the first.
+fn renamed(name: &str, other: &str) -> Vec<u8> {
+    let mut bytes = hello(name);
+    let at = bytes.windows(name.len()).position(|part| part == name.as_bytes()).unwrap();
+    (&mut bytes[at..]).write_all(other.as_bytes()).unwrap();
+    bytes
+}
+
+fn unreadable() -> Vec<(Vec<u8>, Passage)> {
+    // A first record of a message that says to be longer than 64 KiB.
+    let mut long = vec![22, 3, 1, 0x40, 0, 1, 1, 0, 1];
+    long.resize(5 + 0x4000, 0);
+    let mut torn = hello("a.b.example");
+    // Another record in the middle of the message.
+    torn.truncate(60);
+    let rest = torn.split_off(40);
+    torn[3..5].copy_from_slice(&35_u16.to_be_bytes());
+    torn.extend_from_slice(&[23, 3, 3, 0, 15]);
+    torn.extend_from_slice(&rest[..15]);
+    vec![
+        (renamed("a.b.example", "*.b.example"), Passage::ServerNameInvalid),
+        (renamed("a.b.example", "a..b.exampl"), Passage::ServerNameInvalid),
+        (renamed("a.b.example", "a b.example"), Passage::ServerNameInvalid),
+        (long, Passage::HelloTooLong),
+        (torn, Passage::HelloUnreadable),
+    ]
+}
+
+#[tokio::test]
+async fn a_hello_that_cannot_be_read_reaches_no_server_where_a_rule_could_match() {
+    for road in ROADS {
+        for (bytes, passage) in unreadable() {
+            let server = Lenient::start().await;
+            let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+            let _ = stream.write_all(&bytes).await;
+            let mut answer = [0; 7];
+            let alert = soon("an alert", stream.read_exact(&mut answer)).await;
+            // What was not read of it may turn the alert into a reset.
+            assert!(alert.is_err() || answer == [21, 3, 3, 0, 2, 2, 49], "{passage:?}: {answer:?}");
+            let events = gnomon.events_until(1).await;
+            assert_eq!(told(&events, passage).len(), 1, "{road:?}: {events:#?}");
+            assert!(server.got().is_empty(), "{road:?}: {passage:?} arrived");
+
+            // Where none could, it passes as it would.
+            let (gnomon, mut stream) = reach(Gnomon::with(), road, server.address).await;
+            stream.write_all(&bytes).await.unwrap();
+            soon("the hello", async {
+                while server.got().len() < bytes.len() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await;
+            assert_eq!((server.got() == bytes, passed(&gnomon, passage)), (true, 1));
+            assert_eq!(told(&gnomon.events_until(1).await, passage).len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_application_protocol_that_the_server_did_not_choose_hides_nothing() {
+    for road in ROADS {
+        for alpn in [&["x"][..], &["h3"], &["http/1.0", "x"]] {
+            let authority = Authority::new("theirs");
+            let server = Lenient::with_tls(&authority, HOST, &[], b"").await;
+            let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
+            let (gnomon, stream) = reach(setup, road, server.address).await;
+            let mut client = H1::over(handshake(stream, &gnomon.root, HOST, alpn).await.unwrap());
+            let answer = client.send(&[h1_post("/mcp", call(1, "any_tool").to_string().as_bytes())]).await;
+            assert_eq!(answer.json()["result"]["isError"], json!(true), "{road:?} {alpn:?}: {answer:?}");
+            assert_eq!(server.calls(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_that_the_server_chose_passes_and_a_rule_on_the_host_holds() {
+    for road in ROADS {
+        let authority = Authority::new("theirs");
+        let server = Lenient::with_tls(&authority, HOST, &["postgresql"], b"").await;
+        for (rule, passes) in [(CALLS, true), (&format!("server.address: {HOST}"), false)] {
+            // gnomon does not know their authority, as with servers of their own.
+            let setup = Gnomon::with().rules([block(1, rule)]).resolve_port(HOST, server.address);
+            let (gnomon, stream) = reach(setup, road, server.address).await;
+            let before = server.got().len();
+            let tls = handshake(stream, authority.certificate(), HOST, &["postgresql"]).await;
+            assert_eq!(tls.is_ok(), passes, "{road:?}: {rule}");
+            if let Ok(mut tls) = tls {
+                tls.write_all(b"\0\0\0\x08\0\x03\0\0").await.unwrap();
+                tls.flush().await.unwrap();
+                soon("the startup message", async {
+                    while server.got().len() < before + 8 {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                })
+                .await;
+            }
+            assert_eq!(passed(&gnomon, Passage::ForeignAlpn), u64::from(passes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_within_tls_passes_both_ways() {
+    // As LDAPS does, and with a server that speaks first, IMAPS.
+    for road in ROADS {
+        for greeting in [&b""[..], b"* OK IMAP4rev1 ready\r\n"] {
+            let authority = Authority::new("theirs");
+            let server = Lenient::with_tls(&authority, HOST, &[], greeting).await;
+            let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
+            let (gnomon, stream) = reach(setup, road, server.address).await;
+            let mut tls = handshake(stream, &gnomon.root, HOST, &[]).await.unwrap();
+            let mut heard = vec![0; greeting.len()];
+            soon("the greeting", tls.read_exact(&mut heard)).await.unwrap();
+            assert_eq!(heard, greeting);
+            let said = b"0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0";
+            tls.write_all(said).await.unwrap();
+            tls.flush().await.unwrap();
+            soon("what the client says", async {
+                while server.got() != said {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await;
+            let passage = if greeting.is_empty() { Passage::ForeignInTls } else { Passage::ServerFirst };
+            assert_eq!(passed(&gnomon, passage), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_odd_request_line_within_tls_runs_no_tool() {
+    for road in ROADS {
+        let authority = Authority::new("theirs");
+        let server = Lenient::with_tls(&authority, HOST, &[], b"").await;
+        let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
+        let (gnomon, stream) = reach(setup, road, server.address).await;
+        let mut client = H1::over(handshake(stream, &gnomon.root, HOST, &[]).await.unwrap());
+        let answer = client.send(&[request("POST /mcp HTTP/1.2\r\n")]).await;
+        assert_eq!((answer.status, server.calls(), server.connections()), (403, 0, u64::from(road == Road::Redirected)));
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::RequestLineOdd).len(), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! What HTTP turns into, and what it may carry besides messages.
+
+use super::*;
+use crate::support::{
+    client::{Ends, H1, H2, h2_answer},
+    request::{h1_head, h1_post, h1_post_with},
+    upstream::{Answer, Upstream},
+};
+use http::Request;
+use serde_json::json;
+
+const HERE: &str = "mcp.method.name: tools/call, server.address: tools.example";
+const PATH: &str = "mcp.method.name: tools/call, url.path: /chat";
+const ELSEWHERE: &str = "mcp.method.name: tools/call, server.address: other.example";
+
+fn websocket(path: &str, protocols: &str) -> Vec<u8> {
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
+    h1_head("GET", path, &format!("connection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n{key}{protocols}"))
+}
+
+#[tokio::test]
+async fn websocket_passes_unless_it_says_mcp_or_a_rule_means_its_server() {
+    for (rule, path, protocols, passes) in [
+        (CALLS, "/chat", "", true),
+        (CALLS, "/chat", "sec-websocket-protocol: chat, graphql-ws\r\n", true),
+        (ELSEWHERE, "/chat", "sec-websocket-protocol: mcp\r\n", true),
+        (CALLS, "/chat", "sec-websocket-protocol: chat, MCP\r\n", false),
+        (CALLS, "/chat", "mcp-protocol-version: 2025-11-25\r\n", false),
+        (CALLS, "/mcp", "", false),
+        (HERE, "/chat", "", false),
+        (PATH, "/chat", "", false),
+        (PATH, "/other", "", true),
+    ] {
+        let upstream = Upstream::answering(&["http/1.1"], |_| Some(Answer::Switch)).await;
+        let gnomon = Gnomon::with().rules([block(1, rule)]).before(&upstream).await;
+        let mut client = H1::connect(&gnomon).await;
+        client.write(&websocket(path, protocols)).await;
+        let head = client.head().await.unwrap();
+        assert_eq!(head.status == 101, passes, "{rule} {path} {protocols}: {head:?}");
+        assert_eq!(passed(&gnomon, Passage::WebSocket), u64::from(passes));
+        if passes {
+            client.write(b"\x81\x02hi").await;
+            let mut echo = [0; 4];
+            soon("the echo", client.stream.read_exact(&mut echo)).await.unwrap();
+            assert_eq!(&echo, b"\x81\x02hi");
+        } else {
+            assert!(upstream.paths().is_empty());
+            assert_eq!(told(&gnomon.events_until(1).await, Passage::WebSocket).len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_that_says_mcp_is_an_event_where_nothing_refuses_it() {
+    let upstream = Upstream::answering(&["http/1.1"], |_| Some(Answer::Switch)).await;
+    let gnomon = Gnomon::with().before(&upstream).await;
+    let mut client = H1::connect(&gnomon).await;
+    client.write(&websocket("/chat", "sec-websocket-protocol: mcp\r\n")).await;
+    assert_eq!(client.head().await.unwrap().status, 101);
+    let events = gnomon.events_until(1).await;
+    assert_eq!((&events[0]["gnomon.confidence"], &events[0]["gnomon.passage"]), (&json!("probable"), &json!("websocket")), "{events:#?}");
+}
+
+#[tokio::test]
+async fn grpc_passes_unless_a_rule_means_its_server() {
+    for (rule, passes) in [(CALLS, true), (ELSEWHERE, true), (HERE, false)] {
+        let upstream = Upstream::answering(&["h2"], |received| {
+            received.end?;
+            Some(Answer::full("application/grpc", b"\0\0\0\0\x02ok".to_vec()))
+        })
+        .await;
+        let gnomon = Gnomon::with().rules([block(1, rule)]).before(&upstream).await;
+        let mut client = H2::connect(&gnomon).await;
+        let post = Request::post(format!("https://{HOST}/greet.Greeter/Hello")).header("content-type", "application/grpc+proto");
+        let (response, mut body) = client.begin(post.header("te", "trailers").body(()).unwrap(), Ends::WithBody).await;
+        body.send_data(b"\0\0\0\0\x05\x0a\x03ada".to_vec().into(), true).unwrap();
+        let answer = h2_answer(response).await.unwrap();
+        assert_eq!(answer.body == b"\0\0\0\0\x02ok", passes, "{rule}: {answer:?}");
+        assert_eq!((upstream.paths().len(), passed(&gnomon, Passage::Grpc)), (usize::from(passes), u64::from(passes)));
+    }
+}
+
+#[tokio::test]
+async fn no_connection_turns_into_what_is_neither_read_nor_told() {
+    // A server that would go over to HTTP/2 if it were asked to.
+    let upstream = Upstream::answering(&["http/1.1"], |received| {
+        Some(if received.headers.contains_key("upgrade") { Answer::Switch } else { Answer::json("{}") })
+    })
+    .await;
+    let gnomon = Gnomon::with().rules([block(1, CALLS)]).before(&upstream).await;
+    for (upgrade, settings) in [("h2c", "http2-settings: AAMAAABkAAQAAP__\r\n"), ("TLS/1.2", ""), ("mcp", ""), ("h2c, HTTP/2.0", "")] {
+        let mut client = H1::connect(&gnomon).await;
+        let lines = format!("connection: Upgrade\r\nupgrade: {upgrade}\r\n{settings}");
+        let answer = client.send(&[h1_head("GET", "/", &lines)]).await;
+        assert_eq!(answer.status, 200, "{upgrade}: {answer:?}");
+    }
+    upstream.requests(|all| {
+        assert_eq!(all.len(), 4);
+        assert!(all.iter().all(|r| !["upgrade", "http2-settings"].iter().any(|name| r.headers.contains_key(*name))));
+    });
+}
+
+#[tokio::test]
+async fn a_request_that_says_twice_where_it_ends_is_refused() {
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let gnomon = Gnomon::with().before(&upstream).await;
+    let body = call(1, "any_tool").to_string();
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for lines in ["content-length: 4096\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 4\r\n"] {
+        let mut client = H1::connect(&gnomon).await;
+        let lines = format!("content-type: application/json\r\n{lines}");
+        let answer = client.send(&[h1_head("POST", "/rpc", &lines), chunks.clone().into_bytes()]).await;
+        assert_eq!(answer.status, 400, "{lines:?}: {answer:?}");
+    }
+    assert!(upstream.paths().is_empty());
+    // Each by itself is fine, on one connection.
+    let mut client = H1::connect(&gnomon).await;
+    assert_eq!(client.send(&[h1_post("/rpc", body.as_bytes())]).await.status, 200);
+    let lines = "content-type: application/json\r\ntransfer-encoding: chunked\r\n";
+    assert_eq!(client.send(&[h1_head("POST", "/rpc", lines), chunks.into_bytes()]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_that_says_twice_where_it_ends_is_no_answer_cut_short() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut server, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = server.read(&mut request).await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n";
+            let _ = server.write_all(format!("{head}5\r\nhello\r\n0\r\n\r\n").as_bytes()).await;
+        }
+    });
+    let (_gnomon, stream) = reach(Gnomon::with(), Road::Asked, address).await;
+    let answer = H1::over(stream).send(&[h1_head("GET", "/", "")]).await;
+    assert_eq!((answer.status, answer.header("x-gnomon")), (502, Some("error")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_method_in_lower_case_is_the_same_method_to_its_server() {
+    let server = Lenient::start().await;
+    for road in ROADS {
+        let (_gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+        let body = call(1, "any_tool").to_string();
+        let post = String::from_utf8(h1_post_with("/mcp", "", body.as_bytes())).unwrap().replacen("POST", "post", 1);
+        let post = post.replace("content-type: application/json\r\n", "");
+        let answer = exchange(&mut stream, post.as_bytes()).await;
+        assert_eq!(server.calls(), 0, "{road:?}: {answer:?}");
+    }
+}

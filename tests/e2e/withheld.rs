@@ -1,0 +1,180 @@
+//! Answers that a rule on the response refuses: withheld on every transport and content type, with words for the model,
+//! and no request rule is the weaker for them.
+
+use crate::support::{
+    client::H1,
+    coding::Coding,
+    gnomon::Gnomon,
+    request::{h1_head, h1_post, json_headers, request},
+    rules::{MESSAGE, block},
+    soon,
+    upstream::{Answer, End, Received, Upstream},
+};
+use serde_json::{Value, json};
+use std::sync::Mutex;
+
+const H1: &[&str] = &["http/1.1"];
+
+fn evil() -> Vec<gnomon_engine::Source> {
+    vec![block(1, "gnomon.tools: evil_tool")]
+}
+
+fn tools(id: u64) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "result": {"tools": [{"name": "evil_tool", "inputSchema": {"type": "object"}}]}}).to_string()
+}
+
+fn event(data: &str) -> Vec<u8> {
+    format!("event: message\ndata: {data}\n\n").into_bytes()
+}
+
+/// What an event says.
+fn said(chunk: &[u8]) -> Value {
+    let text = String::from_utf8_lossy(chunk).into_owned();
+    let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_else(|| panic!("{text}"));
+    serde_json::from_str(data).unwrap()
+}
+
+fn assert_words(message: &Value, id: u64) {
+    assert_eq!(message["id"], json!(id), "{message}");
+    assert!(message["error"]["message"].as_str().is_some_and(|text| text.contains(MESSAGE)), "{message}");
+}
+
+async fn next<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(client: &mut H1<S>) -> Vec<u8> {
+    soon("an event", client.chunk()).await.unwrap().unwrap()
+}
+
+/// One prepared event stream at `/sse`; everything else is accepted.
+async fn streaming() -> (Upstream, tokio::sync::mpsc::UnboundedSender<Vec<u8>>) {
+    let (answer, feed) = Answer::events();
+    let answer = Mutex::new(Some(answer));
+    let upstream = Upstream::answering(H1, move |received: &Received| {
+        received.end?;
+        if received.path.starts_with("/sse") { answer.lock().unwrap().take() } else { Some(Answer::status(202)) }
+    })
+    .await;
+    (upstream, feed)
+}
+
+#[tokio::test]
+async fn a_refused_answer_of_the_legacy_transport_is_replaced_on_its_stream() {
+    let (upstream, feed) = streaming().await;
+    let gnomon = Gnomon::with().rules(evil()).before(&upstream).await;
+    let mut listener = H1::connect(&gnomon).await;
+    listener.write(&h1_head("GET", "/sse", "accept: text/event-stream\r\n")).await;
+    assert_eq!(listener.head().await.unwrap().status, 200);
+    feed.send(b"event: endpoint\ndata: /messages?sessionId=0123456789abcdef\n\n".to_vec()).unwrap();
+    next(&mut listener).await;
+    let mut poster = H1::connect(&gnomon).await;
+    for id in [1, 2] {
+        let path = "/messages?sessionId=0123456789abcdef";
+        assert_eq!(poster.send(&[h1_post(path, request(id, "tools/list").to_string().as_bytes())]).await.status, 202);
+        feed.send(event(&tools(id))).unwrap();
+        assert_words(&said(&next(&mut listener).await), id);
+    }
+    let good = event(r#"{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"nice_tool"}]}}"#);
+    feed.send(good.clone()).unwrap();
+    assert_eq!(next(&mut listener).await, good);
+    drop(feed);
+    listener.close().await;
+    poster.close().await;
+    let events = gnomon.finish().await;
+    assert_eq!(events.iter().filter(|e| e["gnomon.action"] == "block").count(), 2, "{events:#?}");
+}
+
+#[tokio::test]
+async fn a_refused_answer_on_a_stream_that_was_taken_up_again_is_replaced() {
+    let (upstream, feed) = streaming().await;
+    let gnomon = Gnomon::with().rules(evil()).before(&upstream).await;
+    let mut listener = H1::connect(&gnomon).await;
+    let lines = "accept: text/event-stream\r\nmcp-session-id: s\r\nmcp-protocol-version: 2025-11-25\r\nlast-event-id: 7\r\n";
+    listener.write(&h1_head("GET", "/sse", lines)).await;
+    listener.head().await.unwrap();
+    for id in [1, 2] {
+        feed.send(event(&tools(id))).unwrap();
+        assert_words(&said(&next(&mut listener).await), id);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_event_whose_end_comes_later_is_replaced_at_once_and_the_stream_goes_on() {
+    let (upstream, feed) = streaming().await;
+    let gnomon = Gnomon::with().rules(evil()).before(&upstream).await;
+    let mut client = H1::connect(&gnomon).await;
+    client.write(&h1_post("/sse", request(1, "tools/list").to_string().as_bytes())).await;
+    client.head().await.unwrap();
+    feed.send(format!("event: message\ndata: {}", tools(1)).into_bytes()).unwrap();
+    assert_words(&said(&next(&mut client).await), 1);
+    feed.send(b"\ndata: and more\n".to_vec()).unwrap();
+    feed.send(b"\n".to_vec()).unwrap();
+    let later = event(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"done"}}"#);
+    feed.send(later.clone()).unwrap();
+    assert_eq!(next(&mut client).await, later);
+    drop(feed);
+    assert_eq!(client.chunk().await.unwrap(), None, "it ends as the server ends it");
+}
+
+#[tokio::test]
+async fn a_refused_answer_is_withheld_under_every_content_type() {
+    for kind in [Some("text/plain"), Some("text/json"), Some("application/octet-stream"), Some("application/json; charset=x"), None] {
+        let upstream = Upstream::answering(H1, move |received| {
+            received.end?;
+            let headers = kind.map(|kind| ("content-type", kind.to_owned())).into_iter().collect();
+            Some(Answer::Full { status: 200, headers, body: tools(1).into_bytes() })
+        })
+        .await;
+        let gnomon = Gnomon::with().rules(evil()).before(&upstream).await;
+        let mut client = H1::connect(&gnomon).await;
+        let answer = client.send(&[h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())]).await;
+        assert_eq!(answer.header("x-gnomon"), Some("block"), "{kind:?}");
+        assert_words(&answer.json(), 1);
+        // Another id than was asked for changes nothing.
+        let answer = client.send(&[h1_post("/rpc", request(9, "tools/list").to_string().as_bytes())]).await;
+        assert!(!answer.text().contains("evil_tool"), "{kind:?}: {answer:?}");
+    }
+    // And one whose coding is a lie.
+    let upstream = Upstream::answering(H1, |received| {
+        received.end?;
+        let headers = vec![("content-type", "application/json".to_owned()), ("content-encoding", "deflate".to_owned())];
+        Some(Answer::Full { status: 200, headers, body: tools(1).into_bytes() })
+    })
+    .await;
+    let gnomon = Gnomon::with().rules(evil()).before(&upstream).await;
+    let mut client = H1::connect(&gnomon).await;
+    let answer = client.send(&[h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())]).await;
+    assert_eq!(answer.header("x-gnomon"), Some("block"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn pages_and_downloads_pass_beside_a_rule_on_answers() {
+    let page = format!("<!doctype html><pre>{}</pre>", tools(1));
+    let script = format!("/*! licence */ var example = {};", tools(1));
+    let bodies = [("text/html", page), ("text/javascript", script), ("text/plain", "[not json".to_owned()), ("text/plain", String::new())];
+    for (kind, body) in bodies {
+        let sent = body.clone();
+        let upstream = Upstream::answering(H1, move |received| received.end.map(|_| Answer::full(kind, sent.clone()))).await;
+        let gnomon = Gnomon::with().rules(evil()).before(&upstream).await;
+        let mut client = H1::connect(&gnomon).await;
+        assert_eq!(client.send(&[h1_head("GET", "/page", "")]).await.text(), body);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_on_answers_weakens_no_rule_on_requests() {
+    let rules = || vec![block(1, "mcp.method.name: tools/call"), block(2, "gnomon.tools: evil_tool")];
+    // More than the window before the telling keys, and a server that answers before it has them.
+    let padded = format!(r#"{{"pad":"{}","jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x"}}}}"#, "x".repeat(200 << 10));
+    let upstream = Upstream::answering(H1, |received| (received.raw.len() > 70 << 10).then(|| Answer::json(r#"{"early":true}"#))).await;
+    let gnomon = Gnomon::with().rules(rules()).before(&upstream).await;
+    let mut client = H1::connect(&gnomon).await;
+    let lines = format!("{}content-length: {}\r\n", json_headers(Coding::Identity), padded.len());
+    client.write(&h1_head("POST", "/rpc", &lines)).await;
+    let (most, rest) = padded.as_bytes().split_at(150 << 10);
+    client.write(most).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.json(), json!({"early": true}));
+    let _ = client.try_write(rest).await;
+    client.close().await;
+    let _ = gnomon.finish().await;
+    upstream.until("the end", |all| all[0].end.is_some()).await;
+    upstream.requests(|all| assert!(all[0].executed.is_empty() && all[0].end != Some(End::Clean), "did the tool run?"));
+}

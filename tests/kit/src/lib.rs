@@ -1,0 +1,100 @@
+//! What the tests of all crates share: saying aloud that a test cannot run here, and looking for the programs of others that it needs.
+//!
+//! A skip is told on standard error past the test harness, which keeps to itself what a passing test prints, and in the file that
+//! `GNOMON_SKIPS` names, which `cargo xtask skips` holds against `tests/allowed-skips.toml`. That file also names Debian's package of each
+//! program, for these words, for the README and for CI.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+const ALLOWED: &str = include_str!("../../allowed-skips.toml");
+
+/// Says that a test cannot run, where people and CI look.
+///
+/// # Panics
+/// The file that `GNOMON_SKIPS` names cannot be written: a skip that nobody hears of is a test that nobody misses.
+pub fn skip(test: &str, why: &str) {
+    let line = format!("SKIPPED {test}: {why}\n");
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    if let Some(file) = std::env::var_os("GNOMON_SKIPS") {
+        let written = OpenOptions::new().append(true).create(true).open(&file).and_then(|mut file| file.write_all(line.as_bytes()));
+        assert!(written.is_ok(), "{}: {written:?}", file.display());
+    }
+}
+
+/// Whether all of these programs are there; says so if not, and what to install.
+///
+/// # Panics
+/// A program that is missing is not in `tests/allowed-skips.toml`.
+#[must_use]
+pub fn has(test: &str, programs: &[&str]) -> bool {
+    let mut missing = programs.iter().copied().filter(|program| find(program).is_none()).peekable();
+    if missing.peek().is_none() {
+        return true;
+    }
+    skip(test, &lacks(missing));
+    false
+}
+
+fn lacks<'a>(missing: impl Iterator<Item = &'a str>) -> String {
+    let (mut programs, mut packages) = (Vec::new(), Vec::new());
+    for program in missing {
+        let Some(package) = package(program) else { panic!("{program} is missing, and tests/allowed-skips.toml names no package of it") };
+        programs.push(program);
+        if !packages.contains(&package) {
+            packages.push(package);
+        }
+    }
+    format!("needs {}: apt-get install {}", programs.join(" and "), packages.join(" "))
+}
+
+/// The file of a program, by its name or its path.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Servers are where an ordinary user's search does not look.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let executable = |file: &PathBuf| file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    folders.map(|folder| folder.join(program)).find(executable)
+}
+
+/// Debian's package of a program, by its name or its path.
+#[must_use]
+pub fn package(program: &str) -> Option<&'static str> {
+    let program = program.rsplit('/').next().unwrap_or(program);
+    programs().find(|(name, _)| *name == program).map(|(_, package)| package)
+}
+
+/// The programs that tests need, and Debian's packages of them.
+pub fn programs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let listed = ALLOWED.split_once("\n[programs]\n").map_or("", |(_, listed)| listed);
+    let lines = listed.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
+    lines.map(|(program, package)| (program.trim_matches('"'), package.trim_matches('"')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_the_package_to_install() {
+        assert_eq!(
+            lacks(["promtool", "prometheus", "ip"].into_iter()),
+            "needs promtool and prometheus and ip: apt-get install prometheus iproute2"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "names no package")]
+    fn a_program_that_nobody_may_miss_is_no_skip() {
+        lacks(std::iter::once("no-such-program"));
+    }
+
+    #[test]
+    fn programs_are_found_by_name_and_by_path() {
+        assert!(find("sh").is_some() && find("/bin/sh").is_some());
+        assert!(find("no-such-program").is_none() && find("/etc/passwd").is_none() && find("/usr").is_none());
+    }
+}

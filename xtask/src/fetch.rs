@@ -1,0 +1,34 @@
+//! `cargo xtask fetch`: what other chores fetch when they begin, fetched beforehand, so that downloads run beside what computes.
+//!
+//! Each chore fetches what is missing by itself; this only calls the same functions.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::kernels::{self, Kernel};
+use crate::{interop, package, readme};
+
+/// Options of fetching.
+#[derive(Args)]
+pub struct Fetch {
+    /// Kernels, as `cargo xtask kernels --only` calls them
+    #[arg(long, value_delimiter = ',', value_parser = kernels::named)]
+    kernels: Vec<Kernel>,
+    /// Debian's releases to test the package on
+    #[arg(long, value_delimiter = ',')]
+    debian: Vec<String>,
+}
+
+impl Fetch {
+    /// # Errors
+    /// A registry or mirror does not answer, or a tool is missing.
+    pub fn run(self) -> Result<ExitCode> {
+        interop::install()?;
+        package::fetch(&self.debian)?;
+        readme::fetch()?;
+        kernels::fetch(&self.kernels)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
