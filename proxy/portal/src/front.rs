@@ -10,6 +10,7 @@ use crate::{
     call::Emission,
     cors,
     era::{self, meta},
+    metrics::Lacking,
     offer::Offer,
     outflow::{Heard, Outflow, Stream},
     portal::Portal,
@@ -113,7 +114,7 @@ impl Portal {
         match parts.method {
             Method::POST => {
                 let waits = if parts.headers.contains_key(EXPECT) { Waits::Yes } else { Waits::No };
-                let body = match read(body, &caller, self.options.max_request, waits).await {
+                let body = match read(self, body, &caller, waits).await {
                     Ok(body) => body,
                     Err(response) => return response,
                 };
@@ -442,7 +443,8 @@ async fn emission(stream: &Stream, emission: Emission) -> Heard {
 
 /// Reads a body to its end, within the room that there is for its caller.
 #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
-async fn read<B: Body<Data = Bytes>>(body: B, caller: &Caller, most: usize, waits: Waits) -> Result<Bytes, Response<Outflow>> {
+async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller: &Caller, waits: Waits) -> Result<Bytes, Response<Outflow>> {
+    let most = portal.options.max_request;
     let declared = body.size_hint().lower();
     let mut body = pin!(body);
     let too_large = |text: String| refused(StatusCode::PAYLOAD_TOO_LARGE, None, RpcError::new(INVALID_REQUEST, text));
@@ -461,7 +463,7 @@ async fn read<B: Body<Data = Bytes>>(body: B, caller: &Caller, most: usize, wait
                 if waits == Waits::No {
                     linger(body).await;
                 }
-                return Err(no_room(caller));
+                return Err(no_room(portal, caller));
             }
         };
         while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
@@ -473,7 +475,7 @@ async fn read<B: Body<Data = Bytes>>(body: B, caller: &Caller, most: usize, wait
             }
             if room().extend(&mut taken, read.len(), 0).await.is_err() {
                 linger(body).await;
-                return Err(no_room(caller));
+                return Err(no_room(portal, caller));
             }
         }
         let read = read.into_bytes();
@@ -481,7 +483,7 @@ async fn read<B: Body<Data = Bytes>>(body: B, caller: &Caller, most: usize, wait
         if values > room::MOST_OF_VALUES {
             return Err(too_large("a request may have at most some 45,000 objects or 200,000 other values".to_owned()));
         }
-        room().extend(&mut taken, read.len(), values).await.map_err(|_| no_room(caller))?;
+        room().extend(&mut taken, read.len(), values).await.map_err(|_| no_room(portal, caller))?;
         Ok(taken.holds(read))
     };
     let late = |_| plain(StatusCode::REQUEST_TIMEOUT, "the request body did not come");
@@ -489,7 +491,7 @@ async fn read<B: Body<Data = Bytes>>(body: B, caller: &Caller, most: usize, wait
 }
 
 /// The answer to whoever has too much under way already.
-fn no_room(caller: &Caller) -> Response<Outflow> {
+fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
     /// When it was last told: a flood of requests is none of lines.
     static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -498,6 +500,7 @@ fn no_room(caller: &Caller) -> Response<Outflow> {
         tracing::warn!(caller = %owner(caller), "a request is refused: those under way have all the memory that its caller may take");
     }
     drop(told);
+    portal.refused(Lacking::Room);
     let mut response =
         plain(StatusCode::SERVICE_UNAVAILABLE, "the requests that are under way take all room that there is; try again later");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

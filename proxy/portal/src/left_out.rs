@@ -11,7 +11,6 @@ use crate::{
     view::{Prefix, split_name},
 };
 use gnomon_access::{Asked, Caller, Hints};
-use prometheus::{IntGaugeVec, Opts, Registry};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 use std::{collections::HashSet, sync::Arc};
@@ -39,9 +38,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 5] = [Self::Shape, Self::Cost, Self::Size, Self::Duplicate, Self::Headers];
+    pub(crate) const ALL: [Self; 5] = [Self::Shape, Self::Cost, Self::Size, Self::Duplicate, Self::Headers];
 
-    fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Shape => "shape",
             Self::Cost => "cost",
@@ -66,38 +65,6 @@ pub struct LeftOut {
 /// A name as it is kept and told.
 pub(crate) fn named(name: &str) -> SmolStr {
     name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
-}
-
-/// `gnomon_portal_entries_left_out`: one for all portals of a gnomon. Labels are of the configuration and of fixed sets.
-#[derive(Clone, Debug)]
-pub struct LeftOutMetric(IntGaugeVec);
-
-impl LeftOutMetric {
-    /// Without a series until a list was fetched.
-    ///
-    /// # Errors
-    /// When the metric's name is taken.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help =
-            "Entries of a server's list that are not offered, by why: clients could not read the list with them, or they cost too much.";
-        let gauge = IntGaugeVec::new(Opts::new("gnomon_portal_entries_left_out", help), &["server", "list", "reason"])?;
-        registry.register(Box::new(gauge.clone()))?;
-        Ok(Self(gauge))
-    }
-
-    /// Shows the series of a server.
-    pub fn show(&self, server: &str) {
-        for kind in Kind::ALL {
-            self.set(server, kind, &[]);
-        }
-    }
-
-    pub(crate) fn set(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {
-        for reason in Reason::ALL {
-            let count = left_out.iter().filter(|left| left.reason == reason).count();
-            self.0.with_label_values(&[server, kind.key(), reason.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
 }
 
 /// Logs what was not left out before.

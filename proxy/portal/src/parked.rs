@@ -5,8 +5,8 @@
 //! under a name that only its caller can use.
 
 use crate::{
-    call::Under,
     rpc::Id,
+    under::Under,
     upstream::{Conversation, LegacySession},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -11,8 +11,8 @@ use crate::{
     given::{Given, Wanted},
     judged::{Judge, Rules},
     labels::Labels,
-    left_out::LeftOutMetric,
     members::Members,
+    metrics::{Lacking, PortalMetrics},
     modern::LIST_TTL_MS,
     offer::{CodeMode, Offer},
     own,
@@ -81,8 +81,8 @@ pub struct PortalOptions {
     pub code_mode: CodeMode,
     /// What runs it; without it there is none.
     pub codemode: Option<Arc<CodeModeWorks>>,
-    /// What counts entries that are not offered; without it nothing does.
-    pub left_out: Option<LeftOutMetric>,
+    /// What counts entries that are not offered, and who is turned away; without it nothing does.
+    pub metrics: Option<PortalMetrics>,
 }
 
 /// A portal.
@@ -115,7 +115,7 @@ impl Portal {
         let servers = std::mem::take(&mut options.servers);
         let upstream = |(id, reach): (SmolStr, Reach)| {
             let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
-            Upstream::new(id, reach, prefix, changes.clone(), judge, options.left_out.clone())
+            Upstream::new(id, reach, prefix, changes.clone(), judge, options.metrics.clone())
         };
         let servers = servers.into_iter().map(upstream).collect();
         let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
@@ -167,6 +167,13 @@ impl Portal {
     /// Who may do what, now.
     pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
         self.gate.policy()
+    }
+
+    /// Somebody was turned away.
+    pub(crate) fn refused(&self, lacking: Lacking) {
+        if let Some(metrics) = &self.options.metrics {
+            metrics.refused(lacking);
+        }
     }
 
     /// Its id.

@@ -4,6 +4,7 @@ use crate::{
     Crew, Portal, attested,
     crew::Load,
     front::{Visitor, plain},
+    metrics::Lacking,
     outflow::Outflow,
     site,
 };
@@ -127,7 +128,7 @@ impl Listening {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&self.listener, &self.seats) => accepted,
+                accepted = accept(&self.listener, &self.seats, &portals) => accepted,
             };
             let Some((stream, peer, seat)) = accepted else { continue };
             let (runtime, load) = crew.least_busy();
@@ -193,7 +194,7 @@ fn connection(
     })
 }
 
-async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> Option<(TcpStream, SocketAddr, Seat)> {
+async fn accept(listener: &TcpListener, seats: &Arc<Seats>, portals: &[Arc<Portal>]) -> Option<(TcpStream, SocketAddr, Seat)> {
     match listener.accept().await {
         Ok((stream, peer)) => {
             let _ = stream.set_nodelay(true);
@@ -201,6 +202,8 @@ async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> Option<(TcpStream
                 Ok(seat) => Some((stream, peer, seat)),
                 Err(refused) => {
                     tracing::debug!(%peer, "a connection is closed: {refused}");
+                    // Which of those that share the address it is for, it has not said.
+                    portals.iter().take(1).for_each(|portal| portal.refused(Lacking::Connections));
                     None
                 }
             }

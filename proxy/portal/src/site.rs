@@ -79,7 +79,7 @@ mod tests {
             acts: None,
             code_mode: CodeMode::Off,
             codemode: None,
-            left_out: None,
+            metrics: None,
         })
     }
 

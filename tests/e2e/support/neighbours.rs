@@ -54,6 +54,23 @@ pub async fn from(number: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
     socket.connect(to).await
 }
 
+/// What neighbours endured.
+#[derive(Clone, Copy, Debug)]
+pub struct Endured {
+    /// How many calls were answered in all.
+    pub calls: usize,
+    /// The slowest of a hundred before the fault, and while it went on.
+    pub before: Duration,
+    pub during: Duration,
+}
+
+impl Endured {
+    /// Whether they were served about as fast.
+    pub fn unslowed(self) -> bool {
+        self.during <= (self.before * 3 / 2).max(self.before + SLACK)
+    }
+}
+
 impl Neighbours {
     /// All of them call for so long.
     pub async fn call_for(self, time: Duration) -> Calls {
@@ -102,8 +119,8 @@ impl Neighbours {
         }
     }
 
-    /// They call before and while `fault` goes on, and are served alike. How many calls that were in all.
-    pub async fn endure(self, before: Duration, during: Duration, fault: impl Future<Output = ()>) -> usize {
+    /// They call before and while `fault` goes on, and all are answered.
+    pub async fn endure(self, before: Duration, during: Duration, fault: impl Future<Output = ()>) -> Endured {
         let quiet = self.call_for(before).await;
         assert!(quiet.failed.is_empty(), "{:?}", quiet.failed);
         let disturbed = async {
@@ -114,9 +131,7 @@ impl Neighbours {
         };
         let disturbed = disturbed.await;
         assert!(disturbed.failed.is_empty(), "{} of {}: {:?}", disturbed.failed.len(), disturbed.took.len(), disturbed.failed.first());
-        let bound = (quiet.p99() * 3 / 2).max(quiet.p99() + SLACK);
-        assert!(disturbed.p99() <= bound, "p99 {:?}, and {:?} before", disturbed.p99(), quiet.p99());
-        quiet.took.len() + disturbed.took.len()
+        Endured { calls: quiet.took.len() + disturbed.took.len(), before: quiet.p99(), during: disturbed.p99() }
     }
 }
 

@@ -30,8 +30,8 @@ use crate::{
     catalogue::{Kind, Lists},
     era::Era,
     judged::Judge,
-    left_out::LeftOutMetric,
     members::Members,
+    metrics::PortalMetrics,
     rpc::{self, Notification, quoted},
     tasks::Tasks,
     view::{Prefix, exposed_name},
@@ -108,7 +108,7 @@ pub struct Upstream {
     rewatch: Notify,
     pub(crate) judge: Option<Judge>,
     pub(crate) tasks: Tasks,
-    metric: Option<LeftOutMetric>,
+    metric: Option<PortalMetrics>,
 }
 
 impl Upstream {
@@ -120,7 +120,7 @@ impl Upstream {
         prefix: Prefix,
         changes: broadcast::Sender<(SmolStr, Change)>,
         judge: Option<Judge>,
-        metric: Option<LeftOutMetric>,
+        metric: Option<PortalMetrics>,
     ) -> Arc<Self> {
         if let Some(metric) = &metric {
             metric.show(&id);

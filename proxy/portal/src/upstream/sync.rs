@@ -400,7 +400,7 @@ impl Upstream {
         }
         left_out::log(&self.id, kind, &old, &listing.left_out);
         if let Some(metric) = &self.metric {
-            metric.set(&self.id, kind, &listing.left_out);
+            metric.set_left_out(&self.id, kind, &listing.left_out);
         }
         self.lists.store(Arc::new(old.with(kind, listing)));
         self.tell(Change::List(kind));

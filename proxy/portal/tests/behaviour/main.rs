@@ -31,7 +31,7 @@ use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_openapi::import;
 use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Crew, Durability, Fetcher, Labels, LeftOutMetric, Listening, Payloads, Portal, PortalOptions, Prefix,
+    Acts, CodeMode, CodeModeWorks, Crew, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalMetrics, PortalOptions, Prefix,
     Rules, SessionLimits,
     upstream::{
         Api, ApiOptions, Program, Reach, Selection, Transport,
@@ -358,7 +358,7 @@ impl Setup {
             rules: Some(Rules { inspector, recorder: recorder.clone() }),
             code_mode: self.code_mode,
             codemode: Some(Arc::new(works)),
-            left_out: Some(LeftOutMetric::register(recorder.metrics().registry()).unwrap()),
+            metrics: Some(PortalMetrics::register(recorder.metrics().registry()).unwrap()),
             acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).unwrap().with(self.payloads))),
         });
         let listening = Listening::bind(portal.clone(), "127.0.0.1:0".parse().unwrap(), self.seats).await.unwrap();

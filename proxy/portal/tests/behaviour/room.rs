@@ -2,7 +2,7 @@
 //! process, and so of all tests here: each has callers of its own.
 
 use crate::{
-    Setup,
+    Running, Setup,
     admission::tokens_of,
     client::Client,
     server::{Server, Speaks},
@@ -10,10 +10,10 @@ use crate::{
 };
 use http::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 #[tokio::test]
@@ -35,6 +35,7 @@ async fn calls_that_wait_for_their_server_have_so_many_bytes_and_other_callers_g
         refused
     });
     assert_eq!(refused.await, 12);
+    assert!(turned_away(&portal, "room") >= 12);
     assert!(server.got("tools/call").len() <= 12, "{}", server.got("tools/call").len());
     let mut other = Client::modern(portal.address).holding(&small);
     for size in [1, 100_000, 900_000] {
@@ -83,6 +84,48 @@ async fn bodies_that_come_slowly_have_a_share_as_well() {
     assert!(refused >= 18, "{refused} of 30");
     let mut other = Client::modern(portal.address).holding(&other);
     assert_eq!(other.call("one_echo", json!({"text": "y".repeat(900_000)})).await.text().len(), "one: ".len() + 900_000);
+}
+
+/// How many its metrics say were turned away for want of something.
+fn turned_away(portal: &Running, lacking: &str) -> u64 {
+    let (metrics, series) = (portal.metrics(), format!("gnomon_portal_refused_total{{lacking=\"{lacking}\"}} "));
+    metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_address_whose_requests_have_its_seats_is_turned_away_and_counted_and_others_come_in() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).seats(8).start().await;
+    let address = portal.address;
+    let (headers, body) = Client::modern(address).message("tools/call", json!({"name": "one_wait", "arguments": {"text": "x"}}));
+    let named: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{named}Content-Length: {}\r\n\r\n{body}", body.to_string().len());
+    let connect = |last: u8| async move {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 9, last), 0).into()).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let mut busy = Vec::new();
+    for _ in 0..6 {
+        let mut connection = connect(1).await;
+        connection.write_all(request.as_bytes()).await.unwrap();
+        busy.push(connection);
+    }
+    soon("the calls at the server", async {
+        while server.got("tools/call").len() < 6 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(turned_away(&portal, "connections"), 0);
+    let mut seventh = connect(1).await;
+    assert!(matches!(soon("its end", seventh.read(&mut [0])).await, Ok(0) | Err(_)));
+    assert_eq!(turned_away(&portal, "connections"), 1);
+    let mut other = connect(2).await;
+    other.write_all(b"GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut head = [0; 9];
+    soon("an answer", other.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 ");
 }
 
 #[tokio::test]

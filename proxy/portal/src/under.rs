@@ -1,0 +1,108 @@
+//! A request within a session of the older era: it is taken back when nobody waits for it any more, and asked once more where the
+//! server has forgotten the session.
+
+use crate::{
+    acts::Act,
+    call::Call,
+    portal::Portal,
+    rpc::Id,
+    session::Session,
+    upstream::{Client, LegacySession, UpstreamError},
+};
+use std::sync::Arc;
+
+/// A request under way with a server of the older era: it is told when nobody waits any more.
+pub(crate) struct Under {
+    session: Arc<LegacySession>,
+    id: Option<Id>,
+    why: &'static str,
+}
+
+impl Under {
+    fn new(session: Arc<LegacySession>, id: Id) -> Self {
+        Self { session, id: Some(id), why: "the client has gone" }
+    }
+
+    /// The session that it is under way in.
+    pub fn session(&self) -> &Arc<LegacySession> {
+        &self.session
+    }
+
+    /// There was an answer.
+    pub fn answered(mut self) {
+        self.id = None;
+    }
+
+    /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
+    pub fn failed(mut self, error: &UpstreamError) {
+        match error {
+            UpstreamError::Timeout(_) => self.why = "no answer came in time",
+            UpstreamError::Refused(_) => self.why = "a rule refuses what it said",
+            _ => self.id = None,
+        }
+    }
+}
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            let (session, why) = (self.session.clone(), self.why);
+            // While everything ends there may be nobody left to tell it.
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+            runtime.spawn(async move {
+                let params = format!("{{\"requestId\":{},\"reason\":\"{why}\"}}", id.json());
+                let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
+            });
+        }
+    }
+}
+
+/// Who keeps the session with a server.
+#[derive(Clone, Copy)]
+pub(crate) enum Kept<'a> {
+    /// The client's own session does.
+    For(&'a Arc<Session>),
+    /// The portal does, for clients of the stateless era of this kind.
+    Shared(&'a Client),
+}
+
+impl Portal {
+    /// One exchange within a session with a server. Where the server has forgotten it, as it was restarted, say, it is had once more
+    /// in a new one, without the client noticing: `act` tells that, as the server may have acted before.
+    pub(crate) async fn exchange<T, F>(
+        &self,
+        call: &Call,
+        kept: Kept<'_>,
+        (server, act): (usize, &Act),
+        exchange: impl Fn(Arc<LegacySession>, Id) -> F,
+    ) -> Result<(T, Under), UpstreamError>
+    where
+        F: Future<Output = Result<T, UpstreamError>>,
+    {
+        let mut retried = false;
+        loop {
+            let session = match kept {
+                Kept::For(session) => session.server(&self.servers, server).await?,
+                Kept::Shared(client) => self.shared.get(&call.caller, &self.servers[server], client).await?,
+            };
+            let id = session.id();
+            let under = Under::new(session.clone(), id.clone());
+            match exchange(session.clone(), id).await {
+                Err(UpstreamError::SessionGone) if !retried => {
+                    under.answered();
+                    match kept {
+                        Kept::For(own) => own.forget(server, &session).await,
+                        Kept::Shared(_) => self.shared.forget(&session),
+                    }
+                    retried = true;
+                    act.leaves_again().await.map_err(|_| UpstreamError::Unrecorded)?;
+                }
+                Err(error) => {
+                    under.failed(&error);
+                    return Err(error);
+                }
+                Ok(done) => return Ok((done, under)),
+            }
+        }
+    }
+}
