@@ -15,6 +15,7 @@ use std::{
     os::{fd::AsFd as _, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -154,6 +155,11 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.log();
+            let end = log.char_indices().rev().nth(4_000).map_or(0, |(place, _)| place);
+            eprintln!("gnomon said at the end:\n{}", &log[end..]);
+        }
         kill(self.child.id(), rustix::process::Signal::TERM);
         let end = Instant::now() + Duration::from_secs(10);
         while self.child.try_wait().unwrap().is_none() && Instant::now() < end {
@@ -218,8 +224,15 @@ pub fn until_gone(programs: &[u32]) {
     });
 }
 
+/// Not one of those that the kernel gives to whoever connects or asks for any: it would be taken before gnomon listens.
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let number = 12_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", number)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// A network namespace with loopback, as long as this lives.

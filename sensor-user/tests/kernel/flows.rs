@@ -73,7 +73,6 @@ fn a_program_of_others_that_calls_off_reports_leaves_nothing_behind() {
     // After ours, and so with the last word.
     let _foreign = foreign::attach(&stage.cgroup);
     let mut client = Client::start(&stage.client_cgroup());
-    let _beating = stage.beating();
     stage.scope(redirect(Fail::Closed));
     let answer = client.ask(&format!("many 3000 {}", upstream.at));
     let counters = stage.sensor.counters().unwrap();

@@ -24,13 +24,11 @@ fn a_program_in_another_namespace_is_redirected_once_we_listen_there() {
     assert!(!place.starts_with("error"), "{place}");
     let upstream: SocketAddr = client.ask("serve 127.0.0.2:0 upstream").parse().unwrap();
 
-    stage.heartbeat.beat();
     assert_eq!(client.ask(&format!("tcp {upstream}")), format!("upstream {upstream}"), "our listener here is none there");
     assert_eq!(stage.connects()[0].decision, Decision::FailOpen(Reason::NoListener));
 
     let netns = File::open(place).unwrap();
     let there = Proxy::start_in(Some(netns.as_fd()), here.port);
-    stage.heartbeat.beat();
     assert_eq!(client.ask(&format!("tcp {upstream}")), format!("proxy {upstream}"));
     let came = there.came();
     let owner = came[0].1.as_ref().unwrap();
@@ -62,7 +60,6 @@ fn the_same_port_in_two_namespaces_has_two_owners() {
     // Fresh namespaces hand out ports in an order of their own; among many some are the same.
     for (client, _, upstream) in &mut clients {
         for _ in 0..20 {
-            stage.heartbeat.beat();
             assert!(client.ask(&format!("many 10 {upstream}")).contains("proxy=10 "));
         }
     }

@@ -93,7 +93,6 @@ fn two_users_who_share_their_ports_on_both_roads_are_never_taken_for_each_other(
     });
     // Who floods an address where nobody listens takes nobody's place.
     let mut flood = Client::start(&stage.cgroup);
-    let _beating = stage.beating();
     flood.tell(&format!("hammer {rounds} {first} {} 127.0.0.3:{}", first + ports - 1, redirected.port));
     for (client, goal) in clients.iter_mut().zip(&goals) {
         client.tell(&format!("hammer {rounds} {first} {} {goal}", first + ports - 1));

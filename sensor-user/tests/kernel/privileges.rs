@@ -16,7 +16,7 @@ fn nobody_without_capabilities_reads_the_ring_beats_and_asks_who_came() {
     let listeners = listen::in_namespace(None, mark(), 0).unwrap();
     let mut stage = Stage::new("unprivileged", listeners.port().unwrap(), |options| options.ring_bytes = 1 << 16);
     stage.scope(redirect(Fail::Closed));
-    stage.heartbeat.stop();
+    stage.falls_silent();
 
     let handed: [OwnedFd; 3] = [stage.sensor.ring().unwrap(), stage.sensor.heartbeat().unwrap(), listeners.v4.into()];
     for fd in &handed {

@@ -82,19 +82,16 @@ fn the_deepest_scope_above_a_process_decides() {
     let outer = CgroupId::of(&stage.cgroup).unwrap();
     let mut client = Client::start(&stage.client_cgroup());
     stage.sensor.scopes().unwrap().set(outer, Scope { id: 1, mode: redirect(Fail::Open) }).unwrap();
-    stage.heartbeat.beat();
     assert!(client.ask(&order).starts_with("proxy"), "an ancestor's scope");
     stage.scope(Mode::Off);
     assert!(client.ask(&order).starts_with("upstream"), "the process' own");
     let inner = CgroupId::of(stage.client_cgroup()).unwrap();
     stage.sensor.scopes().unwrap().remove(inner).unwrap();
     stage.sensor.scopes().unwrap().remove(inner).unwrap();
-    stage.heartbeat.beat();
     assert!(client.ask(&order).starts_with("proxy"));
     stage.sensor.scopes().unwrap().remove(outer).unwrap();
     assert!(client.ask(&order).starts_with("upstream"));
     stage.sensor.scopes().unwrap().set_default(Scope { id: 2, mode: redirect(Fail::Open) }).unwrap();
-    stage.heartbeat.beat();
     assert!(client.ask(&order).starts_with("proxy"), "the default");
     assert_eq!(stage.connects().len(), 4, "what is off is not seen");
 }
@@ -223,7 +220,6 @@ fn an_address_that_failed_is_refused_for_a_while_to_whom_it_failed_and_never_let
             let netns = stage.connects().pop().unwrap().owner.netns;
             stage.sensor.refuse_for(Failed { netns, address: at, uid: 0 }, Duration::from_secs(3600)).unwrap();
         }
-        stage.heartbeat.beat();
         for at in [upstream.at.to_string(), v6.at.to_string(), mapped.clone()] {
             let refused = client.ask(&format!("tcp {at}"));
             assert!([format!("error {}", libc::ECONNREFUSED), EPERM.to_owned()].contains(&refused), "{at}: {refused}");
@@ -330,7 +326,7 @@ fn an_ipv6_connection_needs_an_ipv6_listener_and_a_mapped_one_does_not() {
 #[test]
 fn without_a_heartbeat_the_scope_decides() {
     if needs("no-heartbeat") {
-        cannot_be_redirected("no-heartbeat", Reason::StaleHeartbeat, |stage, _| stage.heartbeat.stop(), "tcp ADDRESS");
+        cannot_be_redirected("no-heartbeat", Reason::StaleHeartbeat, |stage, _| stage.falls_silent(), "tcp ADDRESS");
     }
 }
 
@@ -370,7 +366,6 @@ fn a_full_flow_table_is_a_reason_not_to_redirect_and_is_counted() {
     // Each keeps its connection open; a hash table of the kernel may hold a few more than it was made for.
     let mut clients: Vec<Client> = (0..24).map(|_| Client::start(&stage.client_cgroup())).collect();
     let mut direct = 0;
-    let _beating = stage.beating();
     for client in &mut clients {
         if client.ask(&format!("tcp {}", upstream.at)).starts_with("upstream") {
             direct += 1;

@@ -21,8 +21,9 @@ const NEIGHBOURS: u8 = 4;
 const EVERY: Duration = Duration::from_millis(50);
 /// The tool that they call.
 pub const TOOL: &str = "neighbourly";
-/// How much slower the slowest of a hundred may be: half as long again, or this much.
-const SLACK: Duration = if cfg!(debug_assertions) { Duration::from_millis(1_000) } else { Duration::from_millis(10) };
+/// How much slower the slowest of a hundred may be: half as long again, or this much. Whoever waits for a place or a descriptor waits
+/// for longer; beside other tests calls take ten milliseconds more now and then by themselves.
+const SLACK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 40 });
 
 /// Where they call: a tool server without TLS, through this proxy.
 #[derive(Clone, Copy, Debug)]

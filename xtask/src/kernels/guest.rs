@@ -14,7 +14,7 @@ use super::report::Report;
 /// No guest may run longer; on two processors that have nothing else to do one takes some four minutes, beside compilers and fuzzers ten.
 const LIMIT: Duration = Duration::from_secs(1500);
 /// No guest may say nothing for so long. The longest test takes a tenth of that, and ten times as long beside compilers.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_secs(600);
 /// How often a guest whose kernel panicked is booted again: emulation is not perfect, and a panic at random passes the next
 /// time, while one that is ours comes back each time.
 const AGAIN: usize = 3;

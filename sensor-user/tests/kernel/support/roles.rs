@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use gnomon_sensor::{CgroupId, Fail, Heartbeat, Loader, Options, PERIOD, Program, Ring, Scope, Status, listen, owner_of};
+use gnomon_sensor::{CgroupId, Fail, Heartbeat, Loader, Options, Program, Ring, Scope, Status, listen, owner_of};
 
-use super::{client, stage};
+use super::{
+    client,
+    stage::{self, Beating},
+};
 
 /// What an answer begins with, as the test harness prints lines of its own.
 pub const SIGN: &str = "> ";
@@ -101,7 +103,7 @@ fn unprivileged() {
     let [ring, heartbeat, listener] =
         ["RING", "HEARTBEAT", "LISTENER"].map(|name| unsafe { OwnedFd::from_raw_fd(env(name).parse().unwrap()) });
     let mut ring = Ring::from_fd(ring, env("RING_BYTES").parse().unwrap()).unwrap();
-    Heartbeat::from_fd(heartbeat).unwrap().beat();
+    let _beating = Beating::start(Heartbeat::from_fd(heartbeat).unwrap());
     println!("\n{SIGN}ready");
     let (mut stream, _) = TcpListener::from(listener).accept().unwrap();
     let owner = owner_of(stream.as_fd()).unwrap().unwrap();
@@ -121,10 +123,9 @@ fn serve() {
             let _ = std::io::Write::write_all(&mut stream, b"proxy\n");
         }
     });
-    heartbeat.beat();
+    let _beating = Beating::start(heartbeat);
     println!("\n{SIGN}ready");
     loop {
-        std::thread::sleep(PERIOD.min(Duration::from_millis(100)));
-        heartbeat.beat();
+        std::thread::park();
     }
 }

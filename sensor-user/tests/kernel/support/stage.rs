@@ -115,7 +115,7 @@ pub struct Stage {
     pub cgroup: PathBuf,
     pub sensor: Sensor,
     pub ring: Ring,
-    pub heartbeat: Heartbeat,
+    beating: Option<Beating>,
     seen: Vec<Seen>,
 }
 
@@ -127,10 +127,25 @@ pub enum Seen {
     Hello { cookie: u64, offset: u32, remaining: u32, truncated: bool, bytes: Vec<u8> },
 }
 
-/// Beats as a proxy does, from a thread of its own, until it is dropped: also by a test that fails, and however slow the machine is.
-pub struct Beating {
+/// Beats as a proxy does, from a thread of its own, until it is dropped: however slow the machine is.
+pub(super) struct Beating {
     on: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Beating {
+    pub(super) fn start(heartbeat: Heartbeat) -> Self {
+        heartbeat.beat();
+        let on = Arc::new(AtomicBool::new(true));
+        let goes_on = Arc::clone(&on);
+        let thread = std::thread::spawn(move || {
+            while goes_on.load(Ordering::Relaxed) {
+                heartbeat.beat();
+                std::thread::sleep(PERIOD / 2);
+            }
+        });
+        Self { on, thread: Some(thread) }
+    }
 }
 
 impl Drop for Beating {
@@ -157,8 +172,7 @@ impl Stage {
         let sensor = loader.finish();
         let ring = Ring::from_fd(sensor.ring().unwrap(), options.ring_bytes).unwrap();
         let heartbeat = Heartbeat::from_fd(sensor.heartbeat().unwrap()).unwrap();
-        heartbeat.beat();
-        Self { cgroup, sensor, ring, heartbeat, seen: Vec::new() }
+        Self { cgroup, sensor, ring, beating: Some(Beating::start(heartbeat)), seen: Vec::new() }
     }
 
     /// The cgroup that clients are in.
@@ -170,22 +184,12 @@ impl Stage {
     pub fn scope(&mut self, mode: Mode) {
         let id = CgroupId::of(self.client_cgroup()).unwrap();
         self.sensor.scopes().unwrap().set(id, Scope { id: 7, mode }).unwrap();
-        self.heartbeat.beat();
     }
 
-    /// For what takes longer than a single beat is believed.
-    pub fn beating(&self) -> Beating {
-        let heartbeat = Heartbeat::from_fd(self.sensor.heartbeat().unwrap()).unwrap();
-        heartbeat.beat();
-        let on = Arc::new(AtomicBool::new(true));
-        let goes_on = Arc::clone(&on);
-        let thread = std::thread::spawn(move || {
-            while goes_on.load(Ordering::Relaxed) {
-                heartbeat.beat();
-                std::thread::sleep(PERIOD / 2);
-            }
-        });
-        Beating { on, thread: Some(thread) }
+    /// No proxy shows life from now on.
+    pub fn falls_silent(&mut self) {
+        self.beating = None;
+        Heartbeat::from_fd(self.sensor.heartbeat().unwrap()).unwrap().stop();
     }
 
     /// Reads what there is.
