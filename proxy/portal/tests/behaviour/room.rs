@@ -99,7 +99,9 @@ async fn an_address_whose_requests_have_its_seats_is_turned_away_and_counted_and
     let address = portal.address;
     let (headers, body) = Client::modern(address).message("tools/call", json!({"name": "one_wait", "arguments": {"text": "x"}}));
     let named: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let request = format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{named}Content-Length: {}\r\n\r\n{body}", body.to_string().len());
+    let kinds = "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+    let length = body.to_string().len();
+    let request = format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{kinds}{named}Content-Length: {length}\r\n\r\n{body}");
     let connect = |last: u8| async move {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((Ipv4Addr::new(127, 0, 9, last), 0).into()).unwrap();
