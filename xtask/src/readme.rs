@@ -28,7 +28,8 @@ while [ "$1" != -- ]; do mkdir -p "$root$1"; mount --rbind "$1" "$root$1"; shift
 # Others pass through root's home to what is mounted below it.
 chmod 755 "$root/root"
 install -d -o "$user" -g "$user" "$root/home/newcomer"
-exec chroot "$root" setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
+# Where this is, there as well.
+exec chroot "$root" sh -c 'cd "$0" && exec "$@"' "$PWD" setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
 "#;
 
 /// Starts gnomon as README does, but for ports and folder, until it says where it listens; then asks it to end.
