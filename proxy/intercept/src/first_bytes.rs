@@ -68,7 +68,7 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line {
         _ if !has_nul && (line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")) => Line::Http(Speaks::Http1),
-        _ if names_http(line) => Line::Odd,
+        _ if names_http(line) || asks_for_a_path(line) => Line::Odd,
         _ => Line::Foreign,
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
 /// The same, where nothing follows.
 pub(crate) fn last_line(bytes: &[u8]) -> Line {
     match first_line(bytes) {
-        Line::Maybe if names_http(bytes) => Line::Odd,
+        Line::Maybe if names_http(bytes) || asks_for_a_path(bytes) => Line::Odd,
         Line::Maybe => Line::Foreign,
         line => line,
     }
@@ -84,6 +84,15 @@ pub(crate) fn last_line(bytes: &[u8]) -> Line {
 
 fn names_http(line: &[u8]) -> bool {
     line.windows(5).any(|five| five.eq_ignore_ascii_case(b"HTTP/"))
+}
+
+/// Whether a line asks for a path, or for what a proxy is to fetch, as a request does, whatever follows: servers that are built on
+/// Node's or Python's usual parser (llhttp) run `POST /mcp` with no version behind it, and with that of RTSP.
+fn asks_for_a_path(line: &[u8]) -> bool {
+    let mut words = line.split(|b| is_space(*b)).filter(|word| !word.is_empty());
+    let named = words.next().is_some_and(|method| method.iter().any(u8::is_ascii_alphabetic));
+    let scheme = |target: &[u8], scheme: &[u8]| target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    named && words.next().is_some_and(|target| target.starts_with(b"/") || scheme(target, b"http://") || scheme(target, b"https://"))
 }
 
 /// RFC 9110 section 5.6.2.
@@ -182,6 +191,12 @@ mod tests {
             b"0 /mcp HTTP/2.0\r\n",
             b"POST /mcp \x01 HTTP/3\r\n",
             b"  POST /mcp HTTP/1.9\n",
+            b"POST /mcp\r\n",
+            b"POST /mcp \n",
+            b"POST /mcp RTSP/1.0\r\n",
+            b"POST /mcp ICE/1.0\r\n",
+            b"post\t/mcp\r\n",
+            b"POST http://tools.example/mcp\r\n",
         ] {
             for end in 1..line.len() {
                 assert_eq!(first_line(&line[..end]), Line::Maybe, "{end} of {line:?}");
@@ -217,6 +232,9 @@ mod tests {
             b"0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00",
             b"0\x20\x02\x01\x01\x60\x1b\x02\x01\x03\x04\x0dcn=me,dc=here\x80\x07secret7",
             b"GET greeting\r\n",
+            b"OPTIONS * RTSP/1.0\r\n",
+            b"REGISTER sip:me@sip.example SIP/2.0\r\n",
+            b"USER me 0 * :me\r\n",
             b"EHLO me.example\r\n",
         ] {
             assert_eq!(first_line(said), Line::Foreign, "{said:?}");

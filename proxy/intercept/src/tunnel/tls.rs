@@ -159,7 +159,9 @@ impl Tunnel {
         self.heard.clear();
         let asked = self.shared.pools.choice(destination, offered, tcp);
         let chosen = timeout(self.shared.options.hello_timeout, asked).await;
-        matches!(chosen, Ok(Some(name)) if Alpn::from_wire(Some(&name)) == Alpn::None)
+        // HTTP by its older names is read as what it is: servers that choose them speak HTTP/1.1 all the same.
+        let is_http = |name: &[u8]| Alpn::from_wire(Some(name)) != Alpn::None || matches!(name, b"http/1.0" | b"http/0.9");
+        matches!(chosen, Ok(Some(name)) if !is_http(&name))
     }
 }
 
