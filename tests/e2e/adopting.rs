@@ -3,15 +3,16 @@
 
 use crate::{
     exec::GNOMON,
-    sensor_stage::{Host, Joined, Road, children, kill, needs, server, status, until},
+    sensor_stage::{Host, Joined, Road, children, free_port, kill, needs, server, status, until},
     support::{HOST, cgroup::OwnCgroup, upstream::Upstream},
 };
+use gnomon_testkit::has;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     fs::{self, Permissions},
     io::{BufRead, BufReader, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -95,7 +96,7 @@ impl Split {
         fs::create_dir(cgroup.join("agents")).unwrap();
         fs::create_dir(folder.path().join("run")).unwrap();
         fs::copy(upstream.authority.pem_file(), folder.path().join("root.pem")).unwrap();
-        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let metrics = free_port();
         fs::write(folder.path().join("gnomon.yml"), "proxy: { upstream_ca: [root.pem] }\n").unwrap();
         let sensor = sensor(folder.path(), &cgroup);
         until("the sensor to listen", || folder.path().join("run/sensor.sock").exists().then_some(()));
@@ -210,7 +211,8 @@ fn rounds() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped_or_upgraded() {
-    if !needs("what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped_or_upgraded") {
+    let name = "what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped_or_upgraded";
+    if !needs(name) || !has(name, &["curl"]) {
         return;
     }
     let upstream = Upstream::start(&["http/1.1"]).await;
@@ -298,7 +300,8 @@ fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_option_of_ours_leads_out_of_a_scope_of_the_configuration_or_of_exec() {
-    if !needs("no_option_of_ours_leads_out_of_a_scope_of_the_configuration_or_of_exec") {
+    let name = "no_option_of_ours_leads_out_of_a_scope_of_the_configuration_or_of_exec";
+    if !needs(name) || !has(name, &["curl"]) {
         return;
     }
     let upstream = Upstream::start(&["http/1.1"]).await;

@@ -182,7 +182,7 @@ async fn what_goes_on_after_the_event_is_told_at_its_end_and_what_does_not_is_no
 
 #[tokio::test]
 async fn a_websocket_is_joined_and_echoes() {
-    let upstream = Upstream::answering(H1, |_| Some(Answer::Switch)).await;
+    let upstream = Upstream::answering(H1, |_| Some(Answer::Switch(""))).await;
     let gnomon = Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     let lines = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -225,7 +225,7 @@ pub fn until_gone(programs: &[u32]) {
 }
 
 /// Not one of those that the kernel gives to whoever connects or asks for any: it would be taken before gnomon listens.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let number = 12_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;

@@ -4,6 +4,7 @@ use crate::{
     joined::{Way, command_in},
     sensor_stage::{Host, Netns, needs, skip, until},
 };
+use gnomon_testkit::has;
 use std::{
     fs,
     io::{Read, Write},
@@ -87,7 +88,7 @@ fn programs(url: &str) -> Vec<(&'static str, Vec<String>)> {
 #[test]
 fn programs_reach_a_name_whose_first_address_refuses_as_they_do_without_us() {
     let test = "programs_reach_a_name_whose_first_address_refuses_as_they_do_without_us";
-    if !needs(test) {
+    if !needs(test) || !has(test, &["ip"]) {
         return;
     }
     let stage = Stage::new();
@@ -124,7 +125,7 @@ fn programs_reach_a_name_whose_first_address_refuses_as_they_do_without_us() {
 #[test]
 fn a_program_that_says_no_name_finds_the_address_refused_the_second_time() {
     let test = "a_program_that_says_no_name_finds_the_address_refused_the_second_time";
-    if !needs(test) {
+    if !needs(test) || !has(test, &["ip"]) {
         return;
     }
     const TWICE: &str = r#"
@@ -149,7 +150,7 @@ for _ in range(2):
 #[test]
 fn who_may_not_reach_the_network_cannot_by_way_of_us() {
     let test = "who_may_not_reach_the_network_cannot_by_way_of_us";
-    if !needs(test) {
+    if !needs(test) || !has(test, &["ip"]) {
         return;
     }
     let stage = Stage::new();

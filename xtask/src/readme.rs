@@ -28,6 +28,8 @@ while [ "$1" != -- ]; do mkdir -p "$root$1"; mount --rbind "$1" "$root$1"; shift
 # Others pass through root's home to what is mounted below it.
 chmod 755 "$root/root"
 install -d -o "$user" -g "$user" "$root/home/newcomer"
+# As every installed Debian has it; what mmdebstrap makes does not.
+printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 # Where this is, there as well.
 exec chroot "$root" sh -c 'cd "$0" && exec "$@"' "$PWD" setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
 "#;

@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_http::{Destination, DialError, SendError, UpstreamBody};
-use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Refusal, ResponsePlan, normal_host};
+use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Refusal, ResponsePlan, normal_host, says_events};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -390,6 +390,10 @@ async fn answer(
 ) -> Response<Download> {
     let plan = watched.with(|e| e.response_head(response.status().as_u16(), response.headers()));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(refusal) = watched.with(|e| e.switches(response.headers())) {
+            watched.over(Leg::Answer);
+            return reply::refusal(&refusal);
+        }
         watched.finish();
         watched.leaves_http();
         return match on_upgrade {
@@ -406,7 +410,7 @@ async fn answer(
     }
     route.toward.remove_hop_headers(&mut parts.headers);
     parts.extensions.clear();
-    let events = parts.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
+    let events = says_events(&parts.headers);
     // Nothing of ours can be put into a compressed stream.
     let plain_events = events && !parts.headers.contains_key(header::CONTENT_ENCODING);
     let pairing = || plain_events.then(|| route.shared.paired.open(route.destination.principal(), route.destination.authority()));

@@ -116,6 +116,9 @@ impl Item {
                 Lookup::Value(other) => like(value, other, *stand, *case).into(),
             },
         };
+        if truth == Truth::False && seen.is_partial(&self.field) {
+            return Truth::Unknown;
+        }
         match self.sense {
             Sense::Asserts => truth,
             Sense::Denies => !truth,

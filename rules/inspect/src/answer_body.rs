@@ -78,8 +78,17 @@ pub(crate) enum Step<'a> {
 }
 
 enum Reader {
-    Json { reading: Box<Reading>, idle: usize },
+    Json(Box<Document>),
     Events(Box<EventText>),
+}
+
+/// An answer that is read as one text.
+struct Document {
+    /// None once it is known to be no JSON.
+    reading: Option<Reading>,
+    idle: usize,
+    /// The same bytes as a stream of events, as long as they may be one: not all clients look at what an answer says it is.
+    events: Option<EventText>,
 }
 
 /// Whether the answer is waited for.
@@ -111,16 +120,16 @@ impl AnswerBody {
 
     /// Whether it may still be the JSON that somebody waits for.
     pub fn may_be_json(&self) -> bool {
-        let reads = |reader: &Reader| matches!(reader, Reader::Json { reading, .. } if reading.may_be_json());
+        let reads = |reader: &Reader| matches!(reader, Reader::Json(document) if document.may_be_read());
         matches!(self.content, Content::Json | Content::Unlabelled) && !self.over && self.reader.as_ref().is_none_or(reads)
     }
 
     /// Takes the reader out, for feeding.
-    pub fn take(&mut self, bounds: &Bounds) -> Option<AnswerReader> {
+    pub fn take(&mut self, bounds: &Bounds, awaited: Awaited) -> Option<AnswerReader> {
         if self.over || self.content == Content::Opaque {
             return None;
         }
-        let made = self.reader.take().unwrap_or_else(|| self.make_reader(bounds));
+        let made = self.reader.take().unwrap_or_else(|| self.make_reader(bounds, awaited));
         Some(AnswerReader { reader: made, content: self.content })
     }
 
@@ -132,16 +141,24 @@ impl AnswerBody {
         }
     }
 
-    fn make_reader(&mut self, bounds: &Bounds) -> Reader {
+    fn make_reader(&mut self, bounds: &Bounds, awaited: Awaited) -> Reader {
         let codings = std::mem::replace(&mut self.codings, Ok(Vec::new()));
+        let events = |codings: &[Coding]| {
+            // A stream may go on for days: its length is no sign of a bomb.
+            let limits = DecodeLimits { max_output: u64::MAX, ..bounds.decode };
+            EventText::new((!codings.is_empty()).then(|| Decoder::new(codings, limits)))
+        };
         match self.content {
             Content::Events => {
-                let codings = codings.unwrap_or_default();
-                // A stream may go on for days: its length is no sign of a bomb.
-                let limits = DecodeLimits { max_output: u64::MAX, ..bounds.decode };
-                Reader::Events(Box::new(EventText::new((!codings.is_empty()).then(|| Decoder::new(&codings, limits)))))
+                // Clients that take it for one JSON text do not ask what it says it is.
+                let document = Some(scanner());
+                Reader::Events(Box::new(EventText { document, ..events(&codings.unwrap_or_default()) }))
             }
-            _ => Reader::Json { reading: Box::new(Reading::new(codings, Manner::of(bounds, limits(), Search::Opening))), idle: 0 },
+            _ => {
+                let events = codings.as_ref().ok().filter(|_| awaited == Awaited::Yes).map(|codings| events(codings));
+                let reading = Some(Reading::new(codings, Manner::of(bounds, limits(), Search::Opening)));
+                Reader::Json(Box::new(Document { reading, idle: 0, events }))
+            }
         }
     }
 }
@@ -163,29 +180,56 @@ impl AnswerReader {
     /// Decodes and scans; what is found goes to `on`, in order.
     pub fn feed(&mut self, raw: &[u8], awaited: Awaited, on: &mut dyn FnMut(Step<'_>)) -> Left {
         match &mut self.reader {
-            Reader::Json { reading, idle } => {
-                let found = reading.feed(raw, &mut |piece| match piece {
-                    Piece::Message(message, _) => on(Step::Message(message)),
-                    Piece::Text(text) => *idle += text.len(),
-                });
-                let unreadable = match found {
-                    Found::More if awaited == Awaited::No && *idle > IDLE_BYTES && reading.likeness() == Likeness::None => {
-                        return Left::Nothing;
-                    }
-                    Found::More => return Left::More,
-                    Found::Unreadable(_) => true,
-                    // Some other text that begins like JSON.
-                    Found::Faulty(_) if self.content == Content::Unlabelled => return Left::More,
-                    Found::Faulty(malformed) => malformed != Malformed::NotJson,
-                    Found::Foreign(reason) => reason.is_some_and(|reason| reason != "binary"),
-                };
-                if unreadable {
-                    on(Step::Unreadable);
-                }
-                Left::Nothing
-            }
+            Reader::Json(document) => document.feed(raw, (awaited, self.content), on),
             Reader::Events(text) => text.feed(raw, on),
         }
+    }
+}
+
+impl Document {
+    /// Whether it may still be what somebody waits for.
+    fn may_be_read(&self) -> bool {
+        self.reading.as_ref().is_some_and(Reading::may_be_json) || self.events.as_ref().is_some_and(|e| e.opening == Opening::Field)
+    }
+
+    fn feed(&mut self, raw: &[u8], (awaited, content): (Awaited, Content), on: &mut dyn FnMut(Step<'_>)) -> Left {
+        if let Some(events) = &mut self.events {
+            let left = events.feed(raw, &mut |step| {
+                if matches!(step, Step::Message(_) | Step::Unreadable) {
+                    on(step);
+                }
+            });
+            if left == Left::Nothing || matches!(events.opening, Opening::Document | Opening::Other) {
+                self.events = None;
+            }
+        }
+        if self.reading.is_some() && self.read(raw, (awaited, content), on) == Left::Nothing {
+            self.reading = None;
+        }
+        if self.reading.is_some() || self.events.is_some() { Left::More } else { Left::Nothing }
+    }
+
+    fn read(&mut self, raw: &[u8], (awaited, content): (Awaited, Content), on: &mut dyn FnMut(Step<'_>)) -> Left {
+        let (Some(reading), idle) = (&mut self.reading, &mut self.idle) else { return Left::Nothing };
+        let found = reading.feed(raw, &mut |piece| match piece {
+            Piece::Message(message, _) => on(Step::Message(message)),
+            Piece::Text(text) => *idle += text.len(),
+        });
+        let unreadable = match found {
+            Found::More if awaited == Awaited::No && *idle > IDLE_BYTES && reading.likeness() == Likeness::None => {
+                return Left::Nothing;
+            }
+            Found::More => return Left::More,
+            Found::Unreadable(_) => true,
+            // Some other text that begins like JSON.
+            Found::Faulty(_) if content == Content::Unlabelled => return Left::More,
+            Found::Faulty(malformed) => malformed != Malformed::NotJson,
+            Found::Foreign(reason) => reason.is_some_and(|reason| reason != "binary"),
+        };
+        if unreadable {
+            on(Step::Unreadable);
+        }
+        Left::Nothing
     }
 }
 
@@ -205,17 +249,77 @@ struct EventText {
     scanner: Scanner,
     /// Data of the current event, for the `endpoint` event of the legacy transport.
     data: Vec<u8>,
+    opening: Opening,
+    /// The text from its first letter on, as long as it does not tell how it begins.
+    begin: Vec<u8>,
+    /// Reads it as one JSON text besides, where it begins like one.
+    document: Option<Scanner>,
+}
+
+/// How a decoded text begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// White space so far, or part of a field's name.
+    Unknown,
+    /// As a stream of events does.
+    Field,
+    /// As JSON does.
+    Document,
+    Other,
+}
+
+impl Opening {
+    /// How a text begins of which `begin` was seen before.
+    fn of(begin: &mut Vec<u8>, text: &[u8]) -> Self {
+        const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        let text = if begin.is_empty() { text.trim_ascii_start() } else { text };
+        begin.extend_from_slice(text.get(..16).unwrap_or(text));
+        let text = begin.strip_prefix(MARK).unwrap_or(begin).trim_ascii_start();
+        match text.first() {
+            _ if begin.len() > 64 => Self::Other,
+            _ if MARK.starts_with(text) => Self::Unknown,
+            None => Self::Unknown,
+            Some(b'{' | b'[') => Self::Document,
+            Some(b':') => Self::Field,
+            Some(_) if FIELDS.iter().any(|field| text.starts_with(field)) => Self::Field,
+            Some(_) if FIELDS.iter().any(|field| field.starts_with(text)) => Self::Unknown,
+            Some(_) => Self::Other,
+        }
+    }
 }
 
 impl EventText {
     fn new(decoder: Option<Decoder>) -> Self {
-        Self { decoder, sse: SseParser::new(), scanner: scanner(), data: Vec::new() }
+        let (opening, begin) = (Opening::Unknown, Vec::new());
+        Self { decoder, sse: SseParser::new(), scanner: scanner(), data: Vec::new(), opening, begin, document: None }
     }
 
     fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {
-        let Self { decoder, sse, scanner, data } = self;
+        let Self { decoder, sse, scanner, data, opening, begin, document } = self;
         let mut read = |plain: &[u8]| {
-            read_events(sse, scanner, data, plain, on);
+            if *opening == Opening::Unknown {
+                *opening = Opening::of(begin, plain);
+            }
+            if matches!(opening, Opening::Field | Opening::Other) {
+                *document = None;
+            }
+            if let Some(whole) = document {
+                let read = whole.feed(plain, &mut |message| on(Step::Message(message)));
+                if read.is_err() {
+                    if whole.likeness() > Likeness::None {
+                        on(Step::Unreadable);
+                    }
+                    *document = None;
+                }
+            }
+            // What may be one text has no end before it is over.
+            let is_document = document.is_some() && *opening == Opening::Document;
+            read_events(sse, scanner, data, plain, &mut |step| {
+                if !(is_document && matches!(step, Step::EventEnd { .. })) {
+                    on(step);
+                }
+            });
             on(Step::TextEnd { text: plain });
         };
         let decoded = match decoder {
@@ -258,13 +362,24 @@ fn read_events(sse: &mut SseParser, scanner: &mut Scanner, data: &mut Vec<u8>, p
     });
 }
 
+/// Whether some client would read an answer as a stream of events: many look for the name anywhere in the header, and none minds what
+/// else stands there.
+#[must_use]
+pub fn says_events(headers: &HeaderMap) -> bool {
+    const NAME: &[u8] = b"text/event-stream";
+    let kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    kinds.map(http::HeaderValue::as_bytes).any(|kind| kind.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME)))
+}
+
 /// What an answer says that it is.
 pub(crate) fn content_of(headers: &HeaderMap) -> Content {
-    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return Content::Opaque };
+    if says_events(headers) {
+        return Content::Events;
+    }
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Content::Opaque };
+    let kind = String::from_utf8_lossy(kind.as_bytes());
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("text/event-stream") {
-        Content::Events
-    } else if ["application/json", "text/json"].iter().any(|json| kind.eq_ignore_ascii_case(json))
+    if ["application/json", "text/json"].iter().any(|json| kind.eq_ignore_ascii_case(json))
         || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json")
     {
         Content::Json

@@ -143,19 +143,21 @@ impl Exchange {
             }
         }
         let answer = tempered(rules.judge(&base, Phase::Head, &mut progress), connection.enforcement());
-        let json_expected = text(named.content_type).is_some_and(|t| t.to_ascii_lowercase().contains("json"));
+        let content_type = lossy(named.content_type);
+        let json_expected = content_type.as_ref().is_some_and(|kind| kind.to_ascii_lowercase().contains("json"));
         let says_mcp = says_mcp(head.path, &findings);
         let search = if json_expected || says_mcp { Search::Whole } else { Search::Opening };
         // Search engines take rows of documents here, and documents may be anything, messages of MCP included.
         let bulk = matches!(head.path.rsplit('/').next(), Some("_bulk" | "_msearch"));
         let values = if bulk && !says_mcp { Values::Rows } else { Values::One };
-        let reading = may_carry_messages(head, json_expected, &findings)
+        let charset_is_odd = json_expected && content_type.as_deref().is_some_and(has_odd_charset);
+        let reading = (!charset_is_odd && may_carry_messages(head, json_expected, &findings))
             .then(|| Box::new(Reading::new(codings(head.headers), manner(&inspector, &rules, search, values))));
         let body = RequestBody::new(reading, rules.wanted().body_text.then(Vec::new));
         let mut exchange = Self {
             wants: wants(accept),
             is_get: head.method == Method::GET,
-            unread: unread_by_head(head, text(named.content_type)),
+            unread: unread_by_head(head, content_type.as_deref()),
             says_mcp,
             forced: interfering(answer),
             waits_for_message: matches!(answer, Answer::Needs(Phase::Message | Phase::Hello | Phase::Head)),
@@ -184,7 +186,9 @@ impl Exchange {
             failure: None,
             pending: Vec::new(),
         };
-        if !exchange.body.is_read() {
+        if charset_is_odd {
+            exchange.judge_unreadable("charset");
+        } else if !exchange.body.is_read() {
             exchange.judge_exchange();
         }
         exchange
@@ -219,6 +223,24 @@ impl Exchange {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused.is_some()
+    }
+
+    /// The server leaves HTTP for WebSocket (101), and its head says for what: a client need not have asked for MCP by its name to get
+    /// it. What must be answered instead, if it must not pass.
+    pub fn switches(&mut self, headers: &HeaderMap) -> Option<Box<Refusal>> {
+        let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let says_mcp = mcp::header_signatures(pairs).contains(Signature::H4);
+        let known = self.base_findings.signatures.contains(Signature::H4);
+        if self.unread != Some(Passage::WebSocket) || !says_mcp || known {
+            return None;
+        }
+        self.base_findings.signatures.insert(Signature::H4);
+        self.calls.retain(|call| call.subject != Subject::Exchange);
+        self.judge_exchange();
+        match self.gate() {
+            Gate::Refuse(refusal) => Some(refusal),
+            Gate::Hold | Gate::Stream => None,
+        }
     }
 
     /// Reports that are due, in order.
@@ -448,6 +470,43 @@ fn may_carry_messages(head: &Head<'_>, json: bool, findings: &Findings) -> bool 
     json || !OTHERS.contains(head.method) || findings.signatures.iter().any(is_header)
 }
 
+/// Whether a content type names a character set in which what we would read as ASCII is something else, such as UTF-7: a server that
+/// honours it reads another text than we do. Nothing says JSON in one (RFC 8259 section 8.1).
+fn has_odd_charset(content_type: &str) -> bool {
+    /// Beginnings of the names of sets that have ASCII in them as it is, and of those that are recognised by their bytes.
+    const READ: [&str; 24] = [
+        "utf-8",
+        "utf8",
+        "us-ascii",
+        "ascii",
+        "ansi",
+        "iso-8859",
+        "iso8859",
+        "latin",
+        "windows-125",
+        "cp125",
+        "koi8",
+        "utf-16",
+        "utf16",
+        "utf-32",
+        "utf32",
+        "ucs-",
+        "ucs2",
+        "gb2312",
+        "gbk",
+        "gb18030",
+        "big5",
+        "euc-",
+        "shift",
+        "sjis",
+    ];
+    let kind = content_type.to_ascii_lowercase();
+    let charset =
+        kind.split(';').skip(1).find_map(|parameter| parameter.trim_ascii().strip_prefix("charset")?.trim_ascii_start().strip_prefix('='));
+    let charset = charset.unwrap_or_default().trim_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\''));
+    !charset.is_empty() && !READ.iter().any(|known| charset.starts_with(known))
+}
+
 fn is_header(signature: Signature) -> bool {
     matches!(signature, Signature::H1 | Signature::H2 | Signature::H3 | Signature::H4)
 }
@@ -497,9 +556,8 @@ pub(crate) fn unread_answer(seen: &mut Observation) {
 
 /// What the head alone says of messages that are not JSON-RPC's over HTTP.
 fn unread_by_head(head: &Head<'_>, content_type: Option<&str>) -> Option<Passage> {
-    let websocket = |value: &http::HeaderValue| {
-        value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim_ascii().eq_ignore_ascii_case("websocket")))
-    };
+    let websocket =
+        |value: &http::HeaderValue| value.as_bytes().split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"));
     if head.headers.get_all(http::header::UPGRADE).iter().any(websocket) {
         return Some(Passage::WebSocket);
     }

@@ -34,6 +34,7 @@ mod spoken;
 mod tally;
 
 pub use answer::{Refusal, Reply, Target};
+pub use answer_body::says_events;
 pub use connection::{Connection, Hello, Telling};
 pub use exchange::{Authority, Exchange, Gate, Head};
 pub use gnomon_engine::{Enforcement, NamedServers};

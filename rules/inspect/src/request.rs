@@ -165,7 +165,7 @@ impl Exchange {
     }
 
     /// A body that is meant as JSON-RPC and cannot be read as one thing: nothing in it is known.
-    fn judge_unreadable(&mut self, reason: &'static str) {
+    pub(crate) fn judge_unreadable(&mut self, reason: &'static str) {
         let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
         describe_malformed(&mut seen, &mut findings, reason);
         set_signatures(&mut seen, &findings);

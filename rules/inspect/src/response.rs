@@ -5,7 +5,7 @@ use crate::{
     Enforcement, Gate, Refusal,
     answer::{Form, Target},
     answer_body::{Awaited, Content, Event, Left, Step, content_of},
-    call::{Call, Early, Subject, Waits},
+    call::{Call, Early, Subject, Waits, note},
     exchange::{Exchange, interfering, same_id, unread_answer},
     inspector::Named,
     outcome::Answers,
@@ -142,8 +142,8 @@ impl Exchange {
 
     fn read_answer(&mut self, raw: &[u8], on: &mut dyn FnMut(&mut Self, Step<'_>)) {
         self.response.bytes += raw.len() as u64;
-        let Some(mut reader) = self.response.take(&self.inspector.bounds) else { return };
         let awaited = if self.judges_strays || self.waits_for_answer() { Awaited::Yes } else { Awaited::No };
+        let Some(mut reader) = self.response.take(&self.inspector.bounds, awaited) else { return };
         let single = self.response.content != Content::Events;
         let mut left = reader.feed(raw, awaited, &mut |step| match step {
             // A stream may go on for days; one document has as many messages as a request may have.
@@ -501,6 +501,18 @@ fn read_result(call: &mut Call, message: &Message) {
     seen.set_some(Field::McpServerVersion, result.server_version.clone());
     if !result.tools.is_empty() {
         seen.set(Field::Tools, result.tools.clone());
+    }
+    if result.tools_overflow.is_cut() {
+        seen.set_partial(Field::Tools);
+        note(seen, Field::Truncated, "tools");
+    }
+    // Clients make of a text, or of a number, what they like.
+    if result.is_error_given.is_present() && result.is_error.is_none() {
+        seen.set_unreadable(Field::ErrorType);
+    }
+    if result.error_code_given.is_present() && result.error_code.is_none() {
+        seen.set_unreadable(Field::RpcStatus);
+        seen.set_unreadable(Field::ErrorType);
     }
     if let Some(code) = result.error_code {
         seen.set(Field::RpcStatus, code.to_smolstr());

@@ -4,7 +4,7 @@
 use gnomon_engine::{Adjustments, Origin, RuleSet, Source};
 use gnomon_inspect::{Authority, Bounds, Connection, EventFlow, Exchange, Gate, Head, Hello, Inspector, ResponsePlan, Surroundings};
 use gnomon_observe::{Action, Field, Observation};
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use std::sync::Arc;
 
 const RULE: &str = "
@@ -40,12 +40,17 @@ fn post_under(rule: &str, overrides: Option<&str>) -> Exchange {
     let adjustments = Adjustments { overrides: overrides.map(|text| source("overrides.yml", text)), ..Adjustments::default() };
     let rules = Arc::new(RuleSet::compile_with(&[source("r.yml", rule)], &adjustments).unwrap());
     let inspector = Arc::new(Inspector::new(rules, Surroundings::default(), Bounds::default()));
+    of_type(&inspector, "application/json")
+}
+
+/// A POST of a body of this type.
+fn of_type(inspector: &Arc<Inspector>, content_type: &str) -> Exchange {
     let mut seen = Observation::new();
     seen.set(Field::Channel, "https");
-    let (mut connection, _) = Connection::open(&inspector, seen);
+    let (mut connection, _) = Connection::open(inspector, seen);
     let _ = connection.hello("mcp.example.com", 443, &Hello::default());
     let mut headers = HeaderMap::new();
-    headers.insert("content-type", "application/json".parse().unwrap());
+    headers.insert("content-type", content_type.parse().unwrap());
     let head = Head {
         method: &Method::POST,
         path: "/api",
@@ -70,6 +75,26 @@ fn a_body_that_breaks_before_it_shows_what_it_is_comes_out_alike_in_all_pieces()
     let mut exchange = blocking();
     exchange.request_bytes(br#"{ /* c */ "a": 1 }"#);
     assert!(matches!(exchange.request_end(), Gate::Stream));
+}
+
+#[test]
+fn a_body_in_a_character_set_that_hides_ascii_is_refused_where_a_rule_could_match() {
+    let rule = RULE.replace("mcp.server.name: evil", "mcp.method.name: tools/call");
+    let source = Source { name: "r.yml".into(), text: rule.as_str().into(), origin: Origin::Admin };
+    let rules = Arc::new(RuleSet::compile_with(&[source], &Adjustments::default()).unwrap());
+    let inspector = Arc::new(Inspector::new(rules, Surroundings::default(), Bounds::default()));
+    for (charset, refused) in [
+        ("", false),
+        ("; charset=utf-8", false),
+        ("; charset=\"ISO-8859-1\"", false),
+        ("; charset=utf-7", true),
+        ("; profile=x; Charset = \"UTF-7-IMAP\"", true),
+        ("; charset=ibm037", true),
+    ] {
+        let mut exchange = of_type(&inspector, &format!("application/json{charset}"));
+        exchange.request_bytes(b"{\"+AGo-sonrpc\":\"2.0\"}");
+        assert_eq!(matches!(exchange.request_end(), Gate::Refuse(_)), refused, "{charset}");
+    }
 }
 
 #[test]
@@ -138,6 +163,101 @@ fn an_answer_in_an_unknown_coding_is_refused() {
     let mut exchange = waiting();
     let plan = exchange.response_head(200, &head("application/json", Some("snappy")));
     assert!(matches!(plan, ResponsePlan::Refuse(_)), "{plan:?}");
+}
+
+/// What a client gets of an answer under `RULE`: in pieces of this size, as whatever it says that it is.
+fn given(exchange: &mut Exchange, content_type: &[u8], answer: &str, piece: usize) -> String {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_bytes(content_type).unwrap());
+    let plan = exchange.response_head(200, &headers);
+    let (mut out, mut refused) = (Vec::new(), false);
+    for bytes in answer.as_bytes().chunks(piece) {
+        match plan {
+            ResponsePlan::FilterEvents => assert_eq!(exchange.filter_events(bytes, &mut out), EventFlow::Continue),
+            _ => refused |= matches!(exchange.response_bytes(bytes), Gate::Refuse(_)),
+        }
+    }
+    refused |= matches!(exchange.response_end(&mut out), Gate::Refuse(_));
+    match plan {
+        ResponsePlan::FilterEvents => String::from_utf8(out).unwrap(),
+        _ if refused => String::new(),
+        _ => answer.to_owned(),
+    }
+}
+
+#[test]
+fn a_refused_answer_is_refused_whatever_it_says_that_it_is() {
+    let (json, events) = (answer("\"id\":1", "evil"), format!("event: message\ndata: {}\n\n", answer("\"id\":1", "evil")));
+    for (kind, text) in [
+        (&b"text/event-stream; x=\xe9"[..], &events),
+        (b"text/event-streamX", &events),
+        (b"text/event-stream, application/json", &events),
+        (b"Application/JSON, Text/Event-Stream", &events),
+        (b"text/plain", &events),
+        (b"application/json", &events),
+        (b"application/octet-stream", &format!("\u{feff}: note\n\n{events}")),
+        (b"text/event-stream", &json),
+        (b"text/event-stream", &json.replace("\"result\"", "\n\n\"result\"")),
+        (b"application/json; x=\xe9", &json),
+        (b"image/png", &json),
+    ] {
+        for piece in [usize::MAX, 11, 1] {
+            let given = given(&mut waiting(), kind, text, piece);
+            let read = given.contains("evil") && given.contains("serverInfo");
+            assert!(!read, "{} in pieces of {piece}: {given}", String::from_utf8_lossy(kind));
+        }
+    }
+    let good = events.replace("evil", "good");
+    assert_eq!(given(&mut waiting(), b"text/plain", &good, 11), good);
+}
+
+const TOOLS: &str = "gnomon.tools: danger";
+
+/// A `tools/list` whose answer may not name a tool.
+fn listing() -> Exchange {
+    let mut exchange = post(&RULE.replace("mcp.server.name: evil", TOOLS));
+    exchange.request_bytes(br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    assert!(matches!(exchange.request_end(), Gate::Stream));
+    exchange
+}
+
+#[test]
+fn a_list_of_which_not_all_is_known_is_refused_where_a_rule_could_match_what_is_not() {
+    let list = |count: usize, last: &str| {
+        let tools: Vec<String> = (0..count).map(|number| format!(r#"{{"name":"tool_{number}"}}"#)).collect();
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{},{{"name":"{last}"}}]}}}}"#, tools.join(","))
+    };
+    for (count, last, refused) in
+        [(10, "harmless", false), (10, "danger", true), (511, "harmless", false), (600, "danger", true), (10, &"x".repeat(5_000), true)]
+    {
+        let mut exchange = listing();
+        exchange.response_head(200, &head("application/json", None));
+        let gate = exchange.response_bytes(list(count, last).as_bytes());
+        assert_eq!(matches!(gate, Gate::Refuse(_)), refused, "{count} and {last}");
+    }
+}
+
+#[test]
+fn an_error_is_one_however_its_number_or_its_truth_is_written() {
+    for (rule, result, refused) in [
+        ("rpc.response.status_code: '-32666'", r#""error":{"code":-32666.0,"message":"x"}"#, true),
+        ("rpc.response.status_code: '-32666'", r#""error":{"code":-3.2666e4,"message":"x"}"#, true),
+        ("rpc.response.status_code: '-32666'", r#""error":{"code":"-32666","message":"x"}"#, true),
+        ("rpc.response.status_code: '-32666'", r#""error":{"code":-32000,"message":"x"}"#, false),
+        ("error.type: tool_error", r#""result":{"content":[],"isError":true}"#, true),
+        ("error.type: tool_error", r#""result":{"content":[],"isError":"true"}"#, true),
+        ("error.type: tool_error", r#""result":{"content":[],"isError":1}"#, true),
+        ("error.type: tool_error", r#""result":{"content":[],"isError":true,"isError":false}"#, true),
+        ("error.type: tool_error", r#""result":{"content":[],"isError":false}"#, false),
+        ("error.type: tool_error", r#""result":{"content":[],"isError":null}"#, false),
+    ] {
+        let mut exchange = post(&RULE.replace("mcp.server.name: evil", rule));
+        exchange.request_bytes(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#);
+        assert!(matches!(exchange.request_end(), Gate::Stream));
+        exchange.response_head(200, &head("application/json", None));
+        let gate = exchange.response_bytes(format!(r#"{{"jsonrpc":"2.0","id":1,{result}}}"#).as_bytes());
+        assert_eq!(matches!(gate, Gate::Refuse(_)), refused, "{rule} {result}");
+    }
 }
 
 #[test]

@@ -138,9 +138,9 @@ fields! {
     ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text. Judged, never stored.";
     BodyText "http.request.body.text" Str Message Evidence Transient WEB r#""{\"jsonrpc\":\"2.0\"""# "The first 1,024 bytes of the decoded request body. Judged, never stored.";
     BatchIndex "gnomon.batch.index" Int Message Evidence Stored RPC "0" "The message's place in a JSON-RPC batch, from 0; absent outside a batch.";
-    Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC, or that its request calls MCP, could not be read; `too_many_messages` where more than 4,096 messages were counted and not judged.";
+    Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC, or that its request calls MCP, could not be read; `too_many_messages` where more than 4,096 messages were counted and not judged, `charset` where JSON is said to be in a character set that is not read.";
     Mismatch "gnomon.mismatch" List Message Evidence Stored WEB r#"["mcp-name"]"# "Headers that contradict what they mirror: mcp-method, mcp-name, mcp-protocol-version, authority, duplicate-header, content-encoding (a message was found beneath the coding that is announced, or in one that is not).";
-    Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "What exceeded its bound and was not judged whole.";
+    Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "What exceeded its bound and was not judged whole: `names`, `arguments`, or `tools` of a list.";
     Signatures "gnomon.signatures" List Message Evidence Stored RPC r#"["H1","B3"]"# "Wire signatures of MCP in the request.";
     ResponseSignatures "gnomon.response.signatures" List Response Evidence Stored RPC r#"["R1"]"# "Wire signatures of MCP in the answer.";
     RpcStatus "rpc.response.status_code" Str Response Evidence Stored RPC r#""-32602""# "The code of a JSON-RPC error.";

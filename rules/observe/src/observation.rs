@@ -33,6 +33,8 @@ pub struct Observation {
     members: Vec<(Family, SmolStr, Value)>,
     unreadable: u128,
     unreadable_families: u8,
+    /// Fields that have more than their value says.
+    partial: u128,
 }
 
 impl Default for Observation {
@@ -55,6 +57,7 @@ impl Clone for Observation {
             members: self.members.clone(),
             unreadable: self.unreadable,
             unreadable_families: self.unreadable_families,
+            partial: self.partial,
         }
     }
 }
@@ -64,7 +67,7 @@ impl Observation {
     #[must_use]
     pub fn new() -> Self {
         let values = Vec::with_capacity(ROOM);
-        Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0 }
+        Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0, partial: 0 }
     }
 
     /// Sets a field, replacing what it had.
@@ -94,6 +97,7 @@ impl Observation {
         // The slot in `values` stays behind unused; an observation is short-lived.
         self.index[field as usize] = ABSENT;
         self.unreadable &= !(1 << field as u8);
+        self.partial &= !(1 << field as u8);
     }
 
     /// Sets a member of a family; a member set twice becomes a list.
@@ -112,6 +116,19 @@ impl Observation {
     /// Says that a field has a value which could not be read.
     pub fn set_unreadable(&mut self, field: Field) {
         self.unreadable |= 1 << field as u8;
+    }
+
+    /// Says that a field has more values than those which are set: what is found among them is found, that something is not there is
+    /// not known.
+    pub fn set_partial(&mut self, field: Field) {
+        self.partial |= 1 << field as u8;
+    }
+
+    /// Whether it has more values than those that are known.
+    #[must_use]
+    #[inline]
+    pub fn is_partial(&self, field: &FieldRef) -> bool {
+        matches!(field, FieldRef::Field(field) if self.partial & (1 << *field as u8) != 0)
     }
 
     /// Says that members of a family may be missing.

@@ -267,7 +267,12 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             }
             match requests.next() {
                 Ok(()) => {}
-                Err(gnomon_link::Error::Closed) => break Ok(Ended::ProxyGone),
+                Err(gnomon_link::Error::Closed) => {
+                    tracing::warn!(
+                        "the serving half is gone: until it is back nothing is seen, redirected or refused, in scopes that fail closed as well"
+                    );
+                    break Ok(Ended::ProxyGone);
+                }
                 Err(error) => break Err(error.into()),
             }
         };

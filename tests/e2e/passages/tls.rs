@@ -95,6 +95,22 @@ async fn an_application_protocol_that_the_server_did_not_choose_hides_nothing() 
 }
 
 #[tokio::test]
+async fn http_is_read_by_whichever_of_its_names_the_server_chooses_it() {
+    for road in ROADS {
+        for alpn in ["http/1.0", "http/0.9"] {
+            let authority = Authority::new("theirs");
+            let server = Lenient::with_tls(&authority, HOST, &[alpn], b"").await;
+            let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
+            let (gnomon, stream) = reach(setup, road, server.address).await;
+            let mut client = H1::over(handshake(stream, &gnomon.root, HOST, &[alpn]).await.unwrap());
+            let answer = client.send(&[h1_post("/mcp", call(1, "any_tool").to_string().as_bytes())]).await;
+            assert_eq!(answer.json()["result"]["isError"], json!(true), "{road:?} {alpn}: {answer:?}");
+            assert_eq!((server.calls(), passed(&gnomon, Passage::ForeignAlpn)), (0, 0));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_protocol_that_the_server_chose_passes_and_a_rule_on_the_host_holds() {
     for road in ROADS {
         let authority = Authority::new("theirs");

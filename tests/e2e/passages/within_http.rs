@@ -31,7 +31,7 @@ async fn websocket_passes_unless_it_says_mcp_or_a_rule_means_its_server() {
         (PATH, "/chat", "", false),
         (PATH, "/other", "", true),
     ] {
-        let upstream = Upstream::answering(&["http/1.1"], |_| Some(Answer::Switch)).await;
+        let upstream = Upstream::answering(&["http/1.1"], |_| Some(Answer::Switch(""))).await;
         let gnomon = Gnomon::with().rules([block(1, rule)]).before(&upstream).await;
         let mut client = H1::connect(&gnomon).await;
         client.write(&websocket(path, protocols)).await;
@@ -51,8 +51,24 @@ async fn websocket_passes_unless_it_says_mcp_or_a_rule_means_its_server() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_its_server_says_is_mcp_is_judged_as_that_whatever_its_client_asked_for() {
+    for said in ["", "sec-websocket-protocol: chat\r\n", "sec-websocket-protocol: chat, \u{e9}, mcp\r\n"] {
+        for (rule, passes) in [(CALLS, false), (ELSEWHERE, true)] {
+            let upstream = Upstream::answering(&["http/1.1"], |_| Some(Answer::Switch("sec-websocket-protocol: mcp\r\n"))).await;
+            let gnomon = Gnomon::with().rules([block(1, rule)]).before(&upstream).await;
+            let mut client = H1::connect(&gnomon).await;
+            client.write(&websocket("/chat", said)).await;
+            let head = client.head().await.unwrap();
+            assert_eq!(head.status == 101, passes, "{rule} {said}: {head:?}");
+            let events = gnomon.events_until(1).await;
+            assert_eq!(events[0]["gnomon.action"], if passes { "allow" } else { "block" }, "{events:#?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_websocket_that_says_mcp_is_an_event_where_nothing_refuses_it() {
-    let upstream = Upstream::answering(&["http/1.1"], |_| Some(Answer::Switch)).await;
+    let upstream = Upstream::answering(&["http/1.1"], |_| Some(Answer::Switch(""))).await;
     let gnomon = Gnomon::with().before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     client.write(&websocket("/chat", "sec-websocket-protocol: mcp\r\n")).await;
@@ -84,7 +100,7 @@ async fn grpc_passes_unless_a_rule_means_its_server() {
 async fn no_connection_turns_into_what_is_neither_read_nor_told() {
     // A server that would go over to HTTP/2 if it were asked to.
     let upstream = Upstream::answering(&["http/1.1"], |received| {
-        Some(if received.headers.contains_key("upgrade") { Answer::Switch } else { Answer::json("{}") })
+        Some(if received.headers.contains_key("upgrade") { Answer::Switch("") } else { Answer::json("{}") })
     })
     .await;
     let gnomon = Gnomon::with().rules([block(1, CALLS)]).before(&upstream).await;

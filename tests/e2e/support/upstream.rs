@@ -65,8 +65,8 @@ pub enum Answer {
         headers: Vec<(&'static str, String)>,
         pieces: mpsc::UnboundedReceiver<Vec<u8>>,
     },
-    /// `101`, then everything is echoed.
-    Switch,
+    /// `101` with these lines besides, then everything is echoed.
+    Switch(&'static str),
     /// It acts and is silent.
     Nothing,
 }

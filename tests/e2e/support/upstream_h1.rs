@@ -92,8 +92,9 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Connection<S> {
                 self.stream.write_all(b"0\r\n\r\n").await?;
                 self.stream.flush().await?;
             }
-            Some(Answer::Switch) => {
-                self.stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await?;
+            Some(Answer::Switch(headers)) => {
+                let head = format!("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n{headers}\r\n");
+                self.stream.write_all(head.as_bytes()).await?;
                 self.stream.flush().await?;
                 while self.more().await? {
                     let echo = std::mem::take(&mut self.buffer);

@@ -200,6 +200,10 @@ impl Collector {
                 self.extend_path(path, key);
                 Slot::Leaf
             }
+            (Place::Result, "isError") => {
+                self.message.result.is_error_given = Presence::Present;
+                Slot::IsError
+            }
             (Place::Result, _) => result_key(key),
             (Place::ResultMeta, _) if key.starts_with(META_PREFIX) => {
                 self.message.result.meta_mcp = Presence::Present;
@@ -215,7 +219,10 @@ impl Collector {
                 self.message.result.input_schema = Presence::Present;
                 Slot::None
             }
-            (Place::Error, "code") => Slot::ErrorCode,
+            (Place::Error, "code") => {
+                self.message.result.error_code_given = Presence::Present;
+                Slot::ErrorCode
+            }
             (Place::Error, "message") => Slot::ErrorMessage,
             _ => Slot::None,
         };
@@ -495,8 +502,11 @@ impl Collector {
             Slot::ProtocolVersion => {
                 self.message.protocol_version = Some(Scalar::Num(SmolStr::new(raw)));
             }
-            Slot::ErrorCode => self.message.result.error_code = raw.parse().ok(),
-            Slot::Arguments | Slot::Leaf => self.leaf(raw, truncation),
+            Slot::ErrorCode => self.message.result.error_code = raw.parse().ok().or_else(|| whole(raw)),
+            Slot::Arguments | Slot::Leaf => match whole(raw).filter(|_| !truncation.is_cut()) {
+                Some(number) => self.leaf(&number.to_string(), truncation),
+                None => self.leaf(raw, truncation),
+            },
             _ => {}
         }
     }
@@ -505,7 +515,7 @@ impl Collector {
         match (slot, word) {
             (Slot::Id, Word::Null) => self.message.id = Some(Id::Null),
             (Slot::IsError, Word::True) => self.message.result.is_error = Some(true),
-            (Slot::IsError, Word::False) => self.message.result.is_error = Some(false),
+            (Slot::IsError, Word::False | Word::Null) => self.message.result.is_error = Some(false),
             (Slot::Arguments, _) => {
                 self.path.clear();
                 self.leaf(word.as_str(), Truncation::Whole);
@@ -514,4 +524,15 @@ impl Collector {
             _ => {}
         }
     }
+}
+
+/// A whole number that is not written as one (`1e6`, `1000000.0`): servers that convert arguments to their types take it for the same.
+/// None for those beyond what a 64-bit float holds exactly (RFC 8259 section 6).
+fn whole(raw: &str) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if !raw.contains(['.', 'e', 'E']) {
+        return None;
+    }
+    let number: f64 = raw.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
 }

@@ -182,12 +182,16 @@ pub struct ResultFacts {
     pub tools_overflow: Truncation,
     /// Some element of `result.tools[]` has `inputSchema`.
     pub input_schema: Presence,
-    /// `result.isError`, where it is a boolean.
+    /// `result.isError`, where it is a boolean or null.
     pub is_error: Option<bool>,
+    /// There is a `result.isError`, of whatever type.
+    pub is_error_given: Presence,
     /// The string `result.resultType` (2026-07-28).
     pub result_type: Option<SmolStr>,
-    /// `error.code`, where it is an integer.
+    /// `error.code`, where it is a whole number, however it is written.
     pub error_code: Option<i64>,
+    /// There is an `error.code`, of whatever type.
+    pub error_code_given: Presence,
     /// `error.message`, at most [`super::Limits::max_capture`] bytes.
     pub error_message: Option<SmolStr>,
 }

@@ -44,6 +44,8 @@ pub(super) enum Slot {
     MetaClientInfo,
     MetaClientName,
     MetaClientVersion,
+    IsError,
+    ErrorCode,
     // From here on, repetition decides nothing.
     None,
     Top,
@@ -64,9 +66,7 @@ pub(super) enum Slot {
     Tools,
     Tool,
     ToolName,
-    IsError,
     ResultType,
-    ErrorCode,
     ErrorMessage,
 }
 
@@ -109,7 +109,6 @@ pub(super) fn result_key(key: &str) -> Slot {
         "supportedVersions" => Slot::SupportedVersions,
         "_meta" => Slot::ResultMeta,
         "tools" => Slot::Tools,
-        "isError" => Slot::IsError,
         "resultType" => Slot::ResultType,
         _ => Slot::None,
     }

@@ -212,6 +212,14 @@ fn argument_leaves_carry_their_path() {
 }
 
 #[test]
+fn a_whole_number_is_the_same_however_it_is_written() {
+    let message =
+        one(r#"{"method":"tools/call","params":{"arguments":[1000000,1e6,1000000.0,10.0E5,-0.0,1.5,1e300,12345678901234567890.0]}}"#);
+    let values: Vec<&str> = message.arguments.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(values, ["1000000", "1000000", "1000000", "1000000", "0", "1.5", "1e300", "12345678901234567890.0"]);
+}
+
+#[test]
 fn argument_capture_stops_at_its_bounds() {
     let limits = Limits { arguments: ArgumentCapture::On { max_bytes: 10, max_leaves: 2 }, ..Limits::default() };
     let scan = |body: &str| {

@@ -16,7 +16,8 @@ pub fn header_signatures<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>)
     for (name, value) in headers {
         // Cheap way out for the dozens of headers that are not ours.
         let Some(rest) = name.strip_prefix("mcp-") else {
-            if name == "sec-websocket-protocol" && text(value).is_some_and(offers_mcp) {
+            // One name that is no text does not hide another.
+            if name == "sec-websocket-protocol" && offers_mcp(&String::from_utf8_lossy(value)) {
                 set.insert(Signature::H4);
             }
             continue;
