@@ -62,7 +62,7 @@ async fn answer(log: &Log, request: usize, responder: &Responder, respond: &mut 
             }
             let _ = send.send_data(Bytes::new(), true);
         }
-        Some(Answer::Switch("")) => panic!("HTTP/2 has no 101"),
+        Some(Answer::Switch(_)) => panic!("HTTP/2 has no 101"),
     }
 }
 
