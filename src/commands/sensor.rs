@@ -109,7 +109,7 @@ impl Sensor {
             // As the configuration stands now, which is when the serving half has read it.
             arguments.truncate(fixed);
             arguments.extend(["--max-cpu".into(), self.max_cpu().to_string().into()]);
-            supervise::keep_one(&arguments, link, stop.as_fd())?;
+            supervise::keep_one(&arguments, link, stop.as_fd(), || standing.is_waited_for())?;
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 use super::{FOLLOWS_WITHIN, Place, Plan, hand::Giver, part::Part, say, within};
 use anyhow::{Context as _, Result, bail};
 use gnomon_link::{ProxyEnd, SensorEnd};
+use gnomon_sensord::HOLDS;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, kill_process},
+    process::{Pid, Signal, kill_process},
 };
 use std::{
     ffi::OsString,
@@ -25,9 +26,11 @@ const IN_ORDER: Duration = Duration::from_secs(10);
 /// Starts a sensor for one link, and waits for its end. While it runs, it is the one who tells a watchdog that it gets on:
 /// what inherits the environment of a service is asked as well, but for the number of the process.
 ///
+/// A sensor whose proxy has gone may stay, for scopes that fail closed, until there is another to be served, as `waits` tells.
+///
 /// # Errors
 /// It cannot be started, or said that it cannot work. That it was killed is no error.
-pub fn keep_one(arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>) -> Result<()> {
+pub fn keep_one(arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>, waits: impl Fn() -> bool) -> Result<()> {
     let mut sensor = Part::sensor(arguments, link).context("the sensor cannot be started")?;
     let status = loop {
         if let Some(status) = sensor.ended()? {
@@ -35,7 +38,8 @@ pub fn keep_one(arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>) -
         }
         let wait = Timespec::try_from(LOOK_AFTER_IT).ok();
         let mut stopping = [PollFd::new(&stop, PollFlags::IN)];
-        if poll(&mut stopping, wait.as_ref()).is_ok() && !stopping[0].revents().is_empty() {
+        let stops = poll(&mut stopping, wait.as_ref()).is_ok() && !stopping[0].revents().is_empty();
+        if stops || waits() && holds(sensor.pid()?) {
             let _ = kill_process(sensor.pid()?, Signal::TERM);
             if within(FOLLOWS_WITHIN, || sensor.ended())?.is_none() {
                 sensor.kill();
@@ -51,6 +55,12 @@ pub fn keep_one(arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>) -
         return Ok(());
     }
     bail!("the sensor ended ({status})")
+}
+
+/// Whether a sensor serves nobody any more, and stays all the same.
+fn holds(sensor: Pid) -> bool {
+    let name = std::fs::read(format!("/proc/{}/comm", sensor.as_raw_nonzero())).unwrap_or_default();
+    name.trim_ascii_end() == HOLDS.to_bytes()
 }
 
 /// How often it is looked whether a sensor has ended that nobody keeps.

@@ -90,6 +90,11 @@ struct Split {
 
 impl Split {
     fn start(upstream: &Upstream) -> Self {
+        Self::with_scope(upstream, "")
+    }
+
+    /// With a scope on its cgroup `agents`, said as the configuration does.
+    fn with_scope(upstream: &Upstream, settings: &str) -> Self {
         let (folder, cgroup) = (tempfile::Builder::new().prefix("gnomon-adopting").tempdir().unwrap(), OwnCgroup::new());
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(cgroup.join("own")).unwrap();
@@ -97,7 +102,12 @@ impl Split {
         fs::create_dir(folder.path().join("run")).unwrap();
         fs::copy(upstream.authority.pem_file(), folder.path().join("root.pem")).unwrap();
         let metrics = free_port();
-        fs::write(folder.path().join("gnomon.yml"), "proxy: { upstream_ca: [root.pem] }\n").unwrap();
+        let mut config = "proxy: { upstream_ca: [root.pem] }\n".to_owned();
+        if !settings.is_empty() {
+            let agents = format!("/gnomon-e2e-{}-*/agents", std::process::id());
+            config += &format!("sensor:\n scopes:\n  - {{name: agents, match: {{cgroup: '{agents}'}}, {settings}}}\n");
+        }
+        fs::write(folder.path().join("gnomon.yml"), config).unwrap();
         let sensor = sensor(folder.path(), &cgroup);
         until("the sensor to listen", || folder.path().join("run/sensor.sock").exists().then_some(()));
         let serving = serving(folder.path(), &cgroup, metrics);
@@ -296,6 +306,37 @@ fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
     host.start_again();
     until("the first to be read once more", || (kept.reaches(upstream) == Road::ThroughProxy).then_some(()));
     assert!(!host.log().contains('\u{1b}'), "a file gets no codes of a terminal: {}", host.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_switch_opens_it() {
+    let name = "a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_switch_opens_it";
+    if !needs(name) || !has(name, &["curl"]) {
+        return;
+    }
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let port = upstream.address.port();
+    let mut split = Split::with_scope(&upstream, &format!("mode: enforce, fail: closed, ports: [{port}]"));
+    let mut printing = Printing::start(&split.cgroup.join("agents"), port, &[]);
+    printing.until(SystemTime::now(), "gnomon");
+    let log = || fs::read_to_string(split.folder.path().join("log")).unwrap();
+    for signal in [Signal::KILL, Signal::TERM] {
+        kill(split.serving.id(), signal);
+        split.serving.wait().unwrap();
+        let gone = SystemTime::now();
+        // What was under way, or between the beats, aside.
+        printing.until(gone + Duration::from_secs(1), "none");
+        let seen: Vec<String> = (0..10).map(|_| printing.next().1).collect();
+        assert_eq!(seen, ["none"; 10], "{signal:?}: {}", log());
+        split.serving = serving(split.folder.path(), &split.cgroup, split.metrics);
+        split.joined();
+        printing.until(SystemTime::now(), "gnomon");
+    }
+    kill(split.serving.id(), Signal::KILL);
+    split.serving.wait().unwrap();
+    printing.until(SystemTime::now() + Duration::from_secs(1), "none");
+    fs::write(split.folder.path().join("disarm"), "it must go on\n").unwrap();
+    printing.until(SystemTime::now(), "server");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -214,6 +214,11 @@ impl Kernel {
         self.lock().as_ref().map_or(0, |held| held.wanted.redirecting())
     }
 
+    /// Whether a scope refuses at this moment what cannot be redirected.
+    pub(crate) fn fails_closed(&self) -> bool {
+        self.lock().as_ref().is_some_and(|held| held.wanted.fails_closed())
+    }
+
     /// Lets scopes do what they are there for, or only observe.
     pub(crate) fn turn(&self, teeth: Teeth) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.turn(sensor, teeth))

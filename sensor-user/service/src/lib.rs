@@ -42,6 +42,7 @@ mod standing;
 pub mod status;
 mod translate;
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,7 @@ pub use attached::Attached;
 pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
 pub use standing::{Peer, Standing};
 
+use kernel::Kernel;
 use requests::Requests;
 
 /// Longest that one message may take to be sent: a proxy that reads nothing for that long loses the answer.
@@ -267,20 +269,41 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             }
             match requests.next() {
                 Ok(()) => {}
-                Err(gnomon_link::Error::Closed) => {
-                    tracing::warn!(
-                        "the serving half is gone: until it is back nothing is seen, redirected or refused, in scopes that fail closed as well"
-                    );
-                    break Ok(Ended::ProxyGone);
-                }
+                Err(gnomon_link::Error::Closed) => break Ok(Ended::ProxyGone),
                 Err(error) => break Err(error.into()),
             }
         };
+        if matches!(ended, Ok(Ended::ProxyGone)) {
+            tracing::warn!("the serving half is gone: until it is back, connections go direct, or are refused in scopes that fail closed");
+            hold(&kernel, stop, options.alive);
+        }
         // Before the threads end: a client that says nothing can hold one for some seconds.
         kernel.detach();
         drop(over);
         ended
     })
+}
+
+/// What a sensor is called that stays for scopes that fail closed, as nobody serves.
+pub const HOLDS: &CStr = c"gnomon-holds";
+
+/// Stays attached without a proxy, for as long as a scope is to refuse what cannot be redirected: until it is told to stop, by whoever
+/// has a proxy to serve, or is disarmed. What shows no life is not redirected to, by the kernel half's own measure.
+fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, alive: Option<Alive>) {
+    // Told from one that serves by its name; one that cannot have it goes at once.
+    if !kernel.fails_closed() || rustix::thread::set_name(HOLDS).is_err() {
+        return;
+    }
+    while kernel.fails_closed() {
+        if let Some(alive) = alive {
+            (alive.tell)();
+        }
+        let wait = Timespec::try_from(Switch::LOOK).ok();
+        let mut stopping = [PollFd::new(&stop, PollFlags::IN)];
+        if !matches!(poll(&mut stopping, wait.as_ref()), Ok(0) | Err(Errno::INTR)) {
+            return;
+        }
+    }
 }
 
 /// Looks now and then for network namespaces that nobody is in any more, until `ending` hangs up.

@@ -118,6 +118,12 @@ impl Wanted {
         self.all().map(|(_, scope)| scope).chain([self.default]).filter(redirects).count()
     }
 
+    /// Whether any of them refuses at this moment what cannot be redirected.
+    pub(crate) fn fails_closed(&self) -> bool {
+        let refuses = |scope: Scope| matches!(self.holds(scope).mode, Mode::Redirect(Redirect { fail: Fail::Closed, .. }));
+        self.all().map(|(_, scope)| scope).chain([self.default]).any(refuses)
+    }
+
     /// Tells the kernel half what is wanted of a cgroup, and of what in it depends on that.
     fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
         let mut scopes = sensor.scopes()?;

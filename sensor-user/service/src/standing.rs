@@ -3,7 +3,7 @@
 //!
 //! The socket alone does not decide who is served: the kernel says as which user and in which cgroup the other process runs,
 //! and one outside of gnomon's own cgroup would be sent its own connections. What comes of a link is the caller's: while
-//! there is none, nothing is to be attached, as nobody would read what is seen.
+//! there is none, nothing is to be attached, as nobody would read what is seen, but for scopes that fail closed.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use gnomon_host::cgroup::{Cgroup, CgroupError, Hierarchy};
 use gnomon_link::{Access, Listener, SensorEnd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Alive, Readable, ServiceError, os, wait};
 
@@ -76,6 +77,13 @@ impl Standing {
                 Err(unfit) => tracing::warn!("a process is not served: {unfit}"),
             }
         }
+    }
+
+    /// Whether somebody wants to be served who has not been yet.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        let mut waiting = [PollFd::new(&self.listener, PollFlags::IN)];
+        poll(&mut waiting, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     fn check(&self, link: &SensorEnd) -> Result<(), Unfit> {
