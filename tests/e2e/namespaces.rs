@@ -1,9 +1,16 @@
 //! Programs in network namespaces other than gnomon's: what they are sent to is reached from where they stand.
 
+use crate::caller::{Answer, Call, post};
 use crate::scopes::redirecting;
 use crate::sensor_stage::{Host, Joined, Netns, Road, needs, serve, until};
+use crate::support::{request::call, rules::block};
 use gnomon_testkit::has;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
 
 /// How often connections ended in this way.
 fn flows(host: &Host, outcome: &str) -> Option<String> {
@@ -23,7 +30,7 @@ fn a_server_on_loopback_of_the_program_s_own_namespace_is_reached_through_the_pr
         assert_eq!(program.reaches(server), Road::ThroughProxy, "{at}: {}: {}", program.said, host.log());
     }
     // The same port of ours is another's: what is there must not be reached.
-    let here = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = TcpListener::bind("127.0.0.1:0").unwrap();
     let Road::None(error) = program.reaches(here.local_addr().unwrap()) else { panic!("there is no such server in that namespace") };
     assert!(error.contains("refused"), "as without us, where nobody listens: {error}");
     here.set_nonblocking(true).unwrap();
@@ -84,4 +91,99 @@ fn a_server_that_only_the_program_s_namespace_has_a_route_to_is_reached_through_
     // One of its own namespace is not confused by it.
     let mut here = Joined::start(&host.exec_socket(), &host.cgroup, 0);
     assert_eq!(here.reaches(crate::sensor_stage::server()), Road::ThroughProxy, "{}", here.said);
+}
+
+/// Where a program that ends at once finds what it is to call.
+const ORDER: &str = "GNOMON_TEST_CALL_AND_END";
+
+/// Not a test: a program that makes one call and ends, so that nobody finds it who looks for it later.
+#[test]
+#[ignore = "a role, not a test"]
+fn call_and_end() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    println!("\n> {}", serde_json::to_string(&post(&serde_json::from_str(&order).unwrap())).unwrap());
+}
+
+/// Has such a program call the blocked tool from a cgroup and a namespace. Whether the call was blocked.
+fn is_blocked(cgroup: &Path, netns: &Path, server: SocketAddr) -> bool {
+    let order = Call::new(server, "/rpc", call(1, "blocked_tool").to_string());
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup);
+    command.arg("nsenter").arg(format!("--net={}", netns.display())).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "namespaces::call_and_end", "--ignored", "--nocapture", "--test-threads=1"]);
+    let output = command.env(ORDER, serde_json::to_string(&order).unwrap()).output().unwrap();
+    let answer = Answer::of(&output).unwrap_or_else(|| panic!("{output:?}")).json();
+    assert!(answer["result"]["isError"] == true || answer["done"] == true, "{answer:#}");
+    answer["result"]["isError"] == true
+}
+
+/// A server that says that it has done what it was asked.
+fn done(listener: TcpListener) -> SocketAddr {
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (mut reader, mut length) = (BufReader::new(&stream), 0);
+            for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+                length = line.to_ascii_lowercase().strip_prefix("content-length: ").map_or(length, |length| length.parse().unwrap());
+            }
+            let _ = reader.read_exact(&mut vec![0; length]);
+            let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 13\r\n\r\n{\"done\":true}");
+        }
+    });
+    address
+}
+
+/// A namespace that is mounted, as `ip netns` and CNI do it, as long as this lives.
+struct Mounted {
+    _folder: TempDir,
+    file: PathBuf,
+}
+
+impl Mounted {
+    fn of(netns: &Netns) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("net");
+        fs::write(&file, "").unwrap();
+        assert!(Command::new("mount").arg("--bind").args([&netns.path(), &file]).status().unwrap().success());
+        Self { _folder: folder, file }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.file).status();
+    }
+}
+
+#[test]
+fn calls_of_programs_that_end_at_once_are_blocked_in_a_namespace_that_outlives_them() {
+    if !needs("netns of ended programs") || !has("netns of ended programs", &["ip", "mount", "nsenter"]) {
+        return;
+    }
+    // One that a process is in, which connects to nothing, and one that is only mounted.
+    let (inhabited, other) = (Netns::new(), Netns::new());
+    let mounted = Mounted::of(&other);
+    let servers = [&inhabited, &other].map(|netns| done(netns.listen("127.0.0.1:0")));
+    let namespaces = [inhabited.path(), mounted.file.clone()];
+    drop(other);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, rule) = (folder.path().join("gnomon.yml"), folder.path().join("rule.yml"));
+    fs::write(&rule, &*block(1, "gen_ai.tool.name: blocked_tool").text).unwrap();
+    let cgroup = format!("/gnomon-e2e-{}-*/containers", std::process::id());
+    let ports = servers.map(|server| server.port().to_string()).join(", ");
+    let scope = format!("{{name: containers, match: {{cgroup: '{cgroup}'}}, mode: enforce, ports: [{ports}]}}");
+    fs::write(&config, format!("rules: {{dirs: [rule.yml]}}\nsensor:\n scopes:\n  - {scope}\n")).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&config, 0o644), (&rule, 0o644)] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let host = Host::start_with(&["--config", config.to_str().unwrap()]);
+    let containers = host.cgroup.join("containers");
+    fs::create_dir(&containers).unwrap();
+    until("the scope", || (redirecting(&host) == 1).then_some(()));
+    for (namespace, server) in namespaces.iter().zip(servers) {
+        until("calls to be blocked", || is_blocked(&containers, namespace, server).then_some(()));
+        for _ in 0..3 {
+            assert!(is_blocked(&containers, namespace, server), "{}", host.log());
+        }
+    }
 }

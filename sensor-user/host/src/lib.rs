@@ -5,6 +5,7 @@
 //!   process chose, and says so when the process is gone or has become another program since.
 //! - [`place`] reads containers and pods out of a cgroup path.
 //! - [`cgroup`] finds the cgroup v2 hierarchy and makes the scope that `gnomon exec` runs a program in.
+//! - [`mountinfo`] reads what is mounted.
 //! - [`switch`] is the kill switch, a file that both halves look for.
 //! - [`trust`] merges certificate bundles and lists the variables that make each runtime use them.
 //! - [`doctor`] looks at everything gnomon needs and says what to do about what is missing.
@@ -22,6 +23,7 @@
 pub mod cgroup;
 pub mod doctor;
 pub mod identity;
+pub mod mountinfo;
 pub mod place;
 pub mod switch;
 pub mod trust;

@@ -15,6 +15,7 @@
 //! | `cost` | what the sensor takes of the processor, and a bound on it |
 //! | `identities` | who is this process: a few threads, as reading may take a while |
 //! | `namespaces` | marked listeners, one pair in each network namespace |
+//! | `search` | the network namespaces of programs that have ended |
 //! | `pulse` | whether the proxy shows life |
 //! | `status` | what anybody on the host may know, in a file |
 //! | `exec` | the socket of `gnomon exec` |
@@ -38,6 +39,7 @@ mod privilege;
 mod pulse;
 mod requests;
 mod scopes;
+mod search;
 mod standing;
 pub mod status;
 mod translate;
@@ -250,6 +252,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
         disarming::start(threads, &kernel, options, &cgroup, ending.try_clone().map_err(os("watch for the end"))?)?;
         sweep(threads, &namespaces, ending.try_clone().map_err(os("watch for the end"))?)?;
         cost::start(threads, &kernel, link, &cgroup, options.cost, ending.try_clone().map_err(os("watch for the end"))?)?;
+        let searches = search::start(threads, &kernel, link, &namespaces, ending.try_clone().map_err(os("watch for the end"))?)?;
         if let Some(door) = door {
             exec::start(
                 threads,
@@ -260,7 +263,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             )?;
         }
         let questions = identities::start(threads, link, execs)?;
-        let mut requests = Requests::new(link, &kernel, &namespaces, questions, tell);
+        let mut requests = Requests::new(link, &kernel, &namespaces, requests::Elsewhere { questions, searches }, tell);
         let ended = loop {
             match wait(link.as_fd(), stop, options.alive) {
                 Ok(Readable::Stop) => break Ok(Ended::Asked),

@@ -4,23 +4,26 @@
 //! They are kept here as well, for a proxy that asks when they were handed over unasked already. A listener keeps its
 //! namespace alive, so those that were opened for programs of `gnomon exec` are closed when the last scope that was
 //! joined from there has ended, and those that were opened because a redirected program connected from there once no process
-//! is left in it; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that nobody joined
+//! is left in it and it is mounted nowhere; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that nobody joined
 //! from goes its own way, which is counted as `no_listener`, and has listeners opened there.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gnomon_link::{Families, Family, SensorEnd, ToProxy, UNASKED};
 use gnomon_sensor::listen::{self, Listeners, User};
-use rustix::fs::{fstat, stat};
+use rustix::fs::fstat;
 use rustix::net::{AddressFamily, Shutdown, shutdown};
 
 use crate::PATIENCE;
 use crate::kernel::{Kernel, KernelError};
+use crate::search;
 
 /// Most namespaces that are served.
 pub(crate) const MOST: usize = 256;
@@ -36,6 +39,10 @@ pub(crate) enum ListenError {
     Other,
     #[error("there are listeners in {MOST} network namespaces already")]
     Full,
+    #[error("there are listeners in {MOST_VISITED} network namespaces already that no `gnomon exec` was started from")]
+    FullOfVisited,
+    #[error("as many network namespaces as may be searched for at a time are searched for")]
+    Busy,
     #[error(transparent)]
     Sensor(#[from] gnomon_sensor::Error),
     #[error(transparent)]
@@ -73,11 +80,14 @@ impl Opened {
     }
 }
 
+/// Device and inode: which namespace it is for as long as anything holds it.
+pub(crate) type Id = (u64, u64);
+
 /// Keeps the listeners of a namespace, for one scope.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     namespaces: &'a Namespaces,
-    id: (u64, u64),
+    id: Id,
 }
 
 impl Drop for Lease<'_> {
@@ -99,20 +109,34 @@ pub(crate) enum LeaseError {
 #[derive(Debug)]
 pub(crate) struct Namespace {
     file: File,
-    /// Device and inode: which namespace it is for as long as anything holds it.
-    id: (u64, u64),
+    id: Id,
 }
 
 impl Namespace {
     /// That of a process. Whoever asks makes sure that the number is still the process's own afterwards.
     pub(crate) fn of(pid: u32) -> Result<Self, ListenError> {
-        let file = match File::open(format!("/proc/{pid}/ns/net")) {
+        Self::at(format!("/proc/{pid}/ns/net").as_ref())
+    }
+
+    /// The one that this file stands for.
+    pub(crate) fn at(path: &Path) -> Result<Self, ListenError> {
+        let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ListenError::Gone),
-            Err(source) => return Err(ListenError::Os { action: "open the process's network namespace", source }),
+            Err(source) => return Err(ListenError::Os { action: "open a network namespace", source }),
         };
         let found = fstat(&file).map_err(|error| ListenError::Os { action: "look at a network namespace", source: error.into() })?;
         Ok(Self { file, id: (found.st_dev, found.st_ino) })
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Its cookie, which a socket in it tells. `None` on kernels that do not say.
+    pub(crate) fn cookie(&self) -> Result<Option<u64>, ListenError> {
+        let socket = listen::socket_in(Some(self.file.as_fd()), AddressFamily::INET, None)?;
+        Ok(cookie(socket.as_fd()))
     }
 
     /// Whether it is the same one.
@@ -154,7 +178,7 @@ enum Standing {
 
 #[derive(Debug)]
 struct Served {
-    id: (u64, u64),
+    id: Id,
     /// To enter it again.
     file: File,
     opened: Arc<Opened>,
@@ -174,6 +198,8 @@ struct Table {
 pub(crate) struct Namespaces {
     table: Mutex<Table>,
     changed: Condvar,
+    /// How often one could not be served.
+    unserved: AtomicU64,
 }
 
 impl Namespaces {
@@ -228,10 +254,38 @@ impl Namespaces {
     /// Listeners for programs that connected from a namespace where nobody listens, as the proxy tells: handed to it, and
     /// kept until [`sweep`](Self::sweep) finds nobody there.
     pub(crate) fn visit(&self, kernel: &Kernel, link: &SensorEnd, pid: u32, cookie: u64) -> Result<(), LeaseError> {
-        let namespace = Namespace::of(pid)?;
-        match self.found(kernel, &namespace, cookie)? {
+        self.visit_at(kernel, link, &Namespace::of(pid)?, cookie)
+    }
+
+    /// The same for a namespace that was found.
+    pub(crate) fn visit_at(&self, kernel: &Kernel, link: &SensorEnd, namespace: &Namespace, cookie: u64) -> Result<(), LeaseError> {
+        match self.found(kernel, namespace, cookie)? {
             Found::There => Ok(()),
             Found::New(opened) => Ok(hand_over(link, &opened)?),
+        }
+    }
+
+    /// Whether the namespace of this cookie has listeners. They stay for whoever connected from there.
+    pub(crate) fn is_visited(&self, cookie: u64) -> bool {
+        let mut table = self.table();
+        let Some(served) = table.served.iter_mut().find(|served| served.opened.cookie == cookie) else { return false };
+        if let Stay::While { visited, .. } = &mut served.stay {
+            *visited = Visited::Yes;
+        }
+        true
+    }
+
+    /// The namespaces that have listeners.
+    pub(crate) fn served(&self) -> HashSet<Id> {
+        self.table().served.iter().map(|served| served.id).collect()
+    }
+
+    /// Tells that the programs of a namespace go their own way.
+    pub(crate) fn unserved(&self, error: &ListenError) {
+        let times = self.unserved.fetch_add(1, Ordering::Relaxed) + 1;
+        // Anybody can make namespaces; the log is not for them to fill.
+        if times.is_power_of_two() {
+            tracing::warn!("{times} times connections from a network namespace were not redirected; the last: {error}");
         }
     }
 
@@ -245,7 +299,7 @@ impl Namespaces {
         }
         let is_visited = |served: &&Served| matches!(served.stay, Stay::While { visited: Visited::Yes, .. });
         if table.served.iter().filter(is_visited).count() >= MOST_VISITED {
-            return Err(ListenError::Full);
+            return Err(ListenError::FullOfVisited);
         }
         let opened = table.open(kernel, namespace)?;
         if opened.cookie != namespace.id.1 && opened.cookie != cookie {
@@ -255,15 +309,15 @@ impl Namespaces {
         Ok(Found::New(opened))
     }
 
-    /// Closes the listeners of namespaces that nobody is in any more and that no scope was joined from.
+    /// Closes the listeners of namespaces that nobody is in any more, that are mounted nowhere and that no scope was joined from.
     pub(crate) fn sweep(&self) {
         let is_visited = |served: &Served| matches!(served.stay, Stay::While { visited: Visited::Yes, .. });
-        let visited: Vec<(u64, u64)> = self.table().served.iter().filter(|served| is_visited(served)).map(|served| served.id).collect();
+        let visited: Vec<Id> = self.table().served.iter().filter(|served| is_visited(served)).map(|served| served.id).collect();
         if visited.is_empty() {
             return;
         }
-        let inhabited = inhabited();
-        for id in visited.into_iter().filter(|id| !inhabited.contains(id)) {
+        let alive = search::everywhere();
+        for id in visited.into_iter().filter(|id| !alive.contains_key(id)) {
             let mut table = self.table();
             if let Some(place) = table.served.iter().position(|served| served.id == id) {
                 if let Some(Stay::While { visited, .. }) = table.served.get_mut(place).map(|served| &mut served.stay) {
@@ -275,7 +329,7 @@ impl Namespaces {
     }
 
     /// A scope is over.
-    fn release(&self, id: (u64, u64)) {
+    fn release(&self, id: Id) {
         let mut table = self.table();
         let Some(place) = table.served.iter().position(|served| served.id == id) else { return };
         if let Some(Stay::While { scopes, .. }) = table.served.get_mut(place).map(|served| &mut served.stay) {
@@ -327,13 +381,6 @@ fn hand_over(link: &SensorEnd, opened: &Opened) -> Result<(), gnomon_link::Error
     let (cookie, port, families) = (opened.cookie, opened.port, opened.families());
     let message = ToProxy::Listeners { token: UNASKED, netns_cookie: cookie, port, families };
     link.send(&message, &opened.descriptors(), PATIENCE)
-}
-
-/// The network namespaces that processes are in.
-fn inhabited() -> HashSet<(u64, u64)> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbered = processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
-    numbered.filter_map(|entry| stat(entry.path().join("ns/net")).ok()).map(|found| (found.st_dev, found.st_ino)).collect()
 }
 
 impl Table {

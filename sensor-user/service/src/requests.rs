@@ -16,17 +16,22 @@ use crate::namespaces::{LeaseError, ListenError, Namespaces};
 /// How long an address that the proxy could not connect to is refused, at most.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
+/// Threads that answer what may take a while.
+pub(crate) struct Elsewhere {
+    pub questions: SyncSender<Question>,
+    /// Cookies of network namespaces to be found.
+    pub searches: SyncSender<u64>,
+}
+
 pub(crate) struct Requests<'a> {
     link: &'a SensorEnd,
     kernel: &'a Kernel,
     namespaces: &'a Namespaces,
-    questions: SyncSender<Question>,
+    elsewhere: Elsewhere,
     /// Told when the proxy has listeners of its own, for whoever waits for that.
     listens: Option<Sender<()>>,
     /// Messages that were none.
     bad: u64,
-    /// Network namespaces that could not be served.
-    unserved: u64,
 }
 
 impl<'a> Requests<'a> {
@@ -34,10 +39,10 @@ impl<'a> Requests<'a> {
         link: &'a SensorEnd,
         kernel: &'a Kernel,
         namespaces: &'a Namespaces,
-        questions: SyncSender<Question>,
+        elsewhere: Elsewhere,
         listens: Sender<()>,
     ) -> Self {
-        Self { link, kernel, namespaces, questions, listens: Some(listens), bad: 0, unserved: 0 }
+        Self { link, kernel, namespaces, elsewhere, listens: Some(listens), bad: 0 }
     }
 
     /// Takes one request that is there, and answers it.
@@ -68,7 +73,7 @@ impl<'a> Requests<'a> {
             }
             ToSensor::Resolve { token, pid, connected_boot_ns, generation_boot_ns, cookie: _ } => {
                 let question = Question { token, pid, connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
-                match self.questions.try_send(question) {
+                match self.elsewhere.questions.try_send(question) {
                     Ok(()) => Ok(()),
                     Err(TrySendError::Full(_)) => self.refuse(token, Refusal::Full, &"as many questions as may wait are waiting"),
                     Err(TrySendError::Disconnected(_)) => self.refuse(token, Refusal::Failed, &"nobody reads identities any more"),
@@ -93,23 +98,7 @@ impl<'a> Requests<'a> {
             ToSensor::OpenSocketAs { token, netns_cookie, family, uid, gid } => {
                 self.open_socket(token, netns_cookie, family, Some(User { uid, gid }))
             }
-            ToSensor::ListenWhere { netns_cookie, pid } => {
-                match self.namespaces.visit(self.kernel, self.link, pid, netns_cookie) {
-                    Ok(()) | Err(LeaseError::Listen(ListenError::Gone | ListenError::Other)) => {}
-                    Err(LeaseError::Link(error)) => return lost(error),
-                    Err(LeaseError::Listen(error)) => {
-                        self.unserved += 1;
-                        // Anybody can make namespaces; the log is not for them to fill.
-                        if self.unserved.is_power_of_two() {
-                            tracing::warn!(
-                                "{} times connections from a network namespace were not redirected; the last: {error}",
-                                self.unserved
-                            );
-                        }
-                    }
-                }
-                Ok(())
-            }
+            ToSensor::ListenWhere { netns_cookie, pid } => self.listen_where(netns_cookie, pid),
             ToSensor::Failed { token, netns_cookie, address, uid, seconds } => {
                 let time = Duration::from_secs(seconds.into()).min(FAILED_FOR);
                 match self.kernel.refuse_for(Failed { netns: netns_cookie, address, uid }, time) {
@@ -151,6 +140,24 @@ impl<'a> Requests<'a> {
         }
     }
 
+    fn listen_where(&self, netns_cookie: u64, pid: u32) -> Result<(), Error> {
+        match self.namespaces.visit(self.kernel, self.link, pid, netns_cookie) {
+            Ok(()) => Ok(()),
+            // It has ended, or is another one by now, and its namespace may live on.
+            Err(LeaseError::Listen(ListenError::Gone | ListenError::Other)) => {
+                if self.elsewhere.searches.try_send(netns_cookie).is_err() {
+                    self.namespaces.unserved(&ListenError::Busy);
+                }
+                Ok(())
+            }
+            Err(LeaseError::Link(error)) => lost(error),
+            Err(LeaseError::Listen(error)) => {
+                self.namespaces.unserved(&error);
+                Ok(())
+            }
+        }
+    }
+
     fn refuse(&self, token: u64, why: Refusal, detail: &dyn ToString) -> Result<(), Error> {
         self.send(&ToProxy::Refused { token, why, detail: Name::cut(&detail.to_string()) })
     }
@@ -164,7 +171,7 @@ fn refusal(error: &ListenError) -> Refusal {
     match error {
         ListenError::Gone => Refusal::Gone,
         ListenError::Other => Refusal::OtherNamespace,
-        ListenError::Full => Refusal::Full,
+        ListenError::Full | ListenError::FullOfVisited | ListenError::Busy => Refusal::Full,
         ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => Refusal::Failed,
     }
 }

@@ -1,7 +1,5 @@
 //! Finding cgroup v2 among the mounts (proc_pid_mountinfo(5)).
 
-use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +8,8 @@ use rustix::fs::{Mode, OFlags, fstatfs};
 use serde::Serialize;
 
 use super::{CgroupError, Hierarchy};
+use crate::mountinfo::{self, unescape};
 
-/// A host with thousands of containers has thousands of mounts; beyond this the rest is not looked at.
-const MAX_MOUNTINFO: u64 = 8 << 20;
 /// CGROUP2_SUPER_MAGIC (linux/magic.h).
 const CGROUP2: u64 = 0x6367_7270;
 
@@ -34,12 +31,8 @@ struct Mount {
 }
 
 pub(super) fn find() -> Result<Hierarchy, CgroupError> {
-    let path = "/proc/self/mountinfo";
-    let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_MOUNTINFO).read_to_end(&mut text))
-        .map_err(|error| CgroupError::new("reading", path, error))?;
-    let (mounts, layout) = parse(&String::from_utf8_lossy(&text));
+    let text = mountinfo::read().map_err(|error| CgroupError::new("reading", mountinfo::PATH, error))?;
+    let (mounts, layout) = parse(&text);
     mounts.into_iter().find_map(|mount| open(mount, layout)).ok_or(CgroupError::NotMounted)
 }
 
@@ -79,22 +72,6 @@ fn mount(fields: &str) -> Option<Mount> {
         point: PathBuf::from(std::ffi::OsString::from_vec(unescape(point))),
         writable: options.split(',').any(|option| option == "rw"),
     })
-}
-
-/// Space, tab, line break and backslash stand as three octal digits.
-fn unescape(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        if let [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] = rest {
-            out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-            rest = tail;
-        } else {
-            out.push(first);
-            rest = after;
-        }
-    }
-    out
 }
 
 #[cfg(test)]

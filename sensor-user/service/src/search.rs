@@ -1,0 +1,208 @@
+//! Network namespaces of programs that had ended before anybody could look where they were: found by their cookie.
+//!
+//! A namespace tells its cookie only to a socket in it, so those that processes are in, and those that are mounted (`ip netns`,
+//! CNI, Docker), are entered until the one is found that is searched for, and what they said is remembered. A namespace that is held
+//! by an open descriptor alone is not found. It is a thread of its own, as requests must not wait for it; the trade-off is that
+//! some more connections go their own way, or are refused, while it searches.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, Scope};
+use std::time::{Duration, Instant};
+
+use gnomon_host::mountinfo;
+use gnomon_link::SensorEnd;
+use rustix::fs::stat;
+
+use crate::kernel::Kernel;
+use crate::namespaces::{Id, LeaseError, ListenError, Namespace, Namespaces};
+use crate::{ServiceError, cost, os};
+
+/// Searches that wait; the proxy asks for more again with the next connection from there.
+const WAITING: usize = 256;
+/// Most namespaces that are entered in one turn, which takes about 0.1 ms each.
+const MOST_ENTERED: usize = 256;
+/// Most namespaces whose cookie is remembered, 40 bytes each.
+const MOST_KNOWN: usize = 1 << 14;
+/// How long nobody else is taken to be behind a device and an inode: the kernel gives those of a namespace that went to the next one.
+const FRESH: Duration = Duration::from_secs(2);
+/// After a turn there is a pause of so many times what it took, so that whoever makes processes and namespaces takes no more of
+/// a core than a tenth.
+const REST: u32 = 9;
+/// The same, at least and at most.
+const REST_AT_LEAST: Duration = Duration::from_millis(50);
+const REST_AT_MOST: Duration = Duration::from_secs(5);
+
+/// Starts the thread, which takes cookies and ends when the sender is dropped, or `ending` hangs up.
+pub(crate) fn start<'scope, 'env>(
+    threads: &'scope Scope<'scope, 'env>,
+    kernel: &'env Kernel,
+    link: &'env SensorEnd,
+    namespaces: &'env Namespaces,
+    ending: OwnedFd,
+) -> Result<SyncSender<u64>, ServiceError> {
+    let (searches, waiting) = sync_channel(WAITING);
+    let mut search = Search { kernel, link, namespaces, known: HashMap::new() };
+    let body = move || {
+        while let Some(cookies) = next(&waiting) {
+            let began = Instant::now();
+            search.turn(cookies);
+            if cost::is_over(&ending, (began.elapsed() * REST).clamp(REST_AT_LEAST, REST_AT_MOST)) {
+                return;
+            }
+        }
+    };
+    Builder::new().name("searches".to_owned()).spawn_scoped(threads, body).map_err(os("start a thread"))?;
+    Ok(searches)
+}
+
+/// All that wait: one turn is for them together.
+fn next(waiting: &Receiver<u64>) -> Option<HashSet<u64>> {
+    let first = waiting.recv().ok()?;
+    Some(std::iter::once(first).chain(waiting.try_iter()).collect())
+}
+
+struct Search<'env> {
+    kernel: &'env Kernel,
+    link: &'env SensorEnd,
+    namespaces: &'env Namespaces,
+    /// What namespaces said, and when.
+    known: HashMap<Id, Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    cookie: u64,
+    since: Instant,
+}
+
+impl Search<'_> {
+    /// Opens listeners in the namespaces of these cookies, as far as they are found.
+    fn turn(&mut self, mut wanted: HashSet<u64>) {
+        wanted.retain(|cookie| !self.namespaces.is_visited(*cookie));
+        if wanted.is_empty() {
+            return;
+        }
+        let mut places = everywhere();
+        self.known.retain(|id, _| places.contains_key(id));
+        let served = self.namespaces.served();
+        places.retain(|id, _| !served.contains(id));
+        for (id, path) in order(&self.known, places, &wanted) {
+            let found = self.look(id, &path, &wanted);
+            if let Some(cookie) = found {
+                wanted.remove(&cookie);
+                if wanted.is_empty() {
+                    return;
+                }
+            }
+        }
+        tracing::debug!(cookies = ?wanted, "network namespaces were not found: they may have ended with their programs");
+    }
+
+    /// Enters one, and serves it if it is wanted: its cookie then.
+    fn look(&mut self, id: Id, path: &Path, wanted: &HashSet<u64>) -> Option<u64> {
+        // One that ended meanwhile is none that anybody can connect from.
+        let namespace = Namespace::at(path).ok().filter(|namespace| namespace.id() == id)?;
+        let cookie = namespace.cookie().ok().flatten()?;
+        if self.known.len() < MOST_KNOWN || self.known.contains_key(&id) {
+            self.known.insert(id, Known { cookie, since: Instant::now() });
+        }
+        if !wanted.contains(&cookie) {
+            return None;
+        }
+        match self.namespaces.visit_at(self.kernel, self.link, &namespace, cookie) {
+            Ok(()) | Err(LeaseError::Listen(ListenError::Gone | ListenError::Other)) => {}
+            Err(LeaseError::Listen(error)) => self.namespaces.unserved(&error),
+            Err(LeaseError::Link(error)) => tracing::debug!("the proxy did not take listeners: {error}"),
+        }
+        Some(cookie)
+    }
+}
+
+/// Which are entered, in this order: those that said that they are wanted, those that were never entered, and those that were
+/// entered longest ago.
+fn order(known: &HashMap<Id, Known>, places: HashMap<Id, PathBuf>, wanted: &HashSet<u64>) -> Vec<(Id, PathBuf)> {
+    let now = Instant::now();
+    let mut ranked: Vec<_> = places
+        .into_iter()
+        .filter_map(|(id, path)| match known.get(&id) {
+            None => Some(((1, None), id, path)),
+            Some(known) if wanted.contains(&known.cookie) => Some(((0, None), id, path)),
+            Some(known) if now.duration_since(known.since) < FRESH => None,
+            Some(known) => Some(((2, Some(known.since)), id, path)),
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, ..)| *rank);
+    ranked.into_iter().take(MOST_ENTERED).map(|(_, id, path)| (id, path)).collect()
+}
+
+/// The network namespaces that processes are in or that are mounted, and where each can be opened.
+pub(crate) fn everywhere() -> HashMap<Id, PathBuf> {
+    let text = mountinfo::read().inspect_err(|error| tracing::debug!("mounted network namespaces are not known: {error}"));
+    let mut found: HashMap<Id, PathBuf> = text
+        .iter()
+        .flat_map(|text| mounted(text))
+        // Something else may be mounted over it.
+        .filter_map(|(inode, path)| id_of(&path).filter(|id| id.1 == inode).map(|id| (id, path)))
+        .collect();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbered = processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    for path in numbered.map(|entry| entry.path().join("ns/net")) {
+        if let Some(id) = id_of(&path) {
+            found.entry(id).or_insert(path);
+        }
+    }
+    found
+}
+
+fn id_of(path: &Path) -> Option<Id> {
+    stat(path).ok().map(|found| (found.st_dev, found.st_ino))
+}
+
+/// The inodes of the network namespaces that are mounted, and where.
+fn mounted(text: &str) -> impl Iterator<Item = (u64, PathBuf)> {
+    text.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut fields = before.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let inode = root.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()?;
+        let path = PathBuf::from(std::ffi::OsString::from_vec(mountinfo::unescape(point)));
+        after.starts_with("nsfs ").then_some((inode, path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounted_network_namespaces_are_those_of_nsfs_and_no_others() {
+        let text = "610 25 0:4 net:[4026532263] /run/netns/a\\040b rw shared:5 - nsfs nsfs rw\n\
+                    611 25 0:4 mnt:[4026532264] /run/snapd/ns/x.mnt rw - nsfs nsfs rw\n\
+                    612 25 8:1 /net:[4026532265] /srv rw - ext4 /dev/sda1 rw\n\
+                    613 25 0:4 net:[x] /run/netns/c rw - nsfs nsfs rw\njunk\n";
+        assert_eq!(mounted(text).collect::<Vec<_>>(), [(4_026_532_263, PathBuf::from("/run/netns/a b"))]);
+    }
+
+    #[test]
+    fn each_namespace_is_entered_once_and_again_only_after_a_while() {
+        let now = Instant::now();
+        let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
+        let said = |cookie, since| Known { cookie, since };
+        let known =
+            HashMap::from([((0, 1), said(11, now)), ((0, 2), said(12, ago(60))), ((0, 3), said(13, ago(90))), ((0, 4), said(14, now))]);
+        let places = (1..=5).map(|inode| ((0, inode), PathBuf::from("/x"))).collect();
+        let found = order(&known, places, &HashSet::from([14, 99]));
+        // The fourth said that it is wanted, the fifth said nothing yet, and the first has only just said that it is another.
+        assert_eq!(found.iter().map(|(id, _)| id.1).collect::<Vec<_>>(), [4, 5, 3, 2]);
+    }
+
+    #[test]
+    fn one_turn_enters_no_more_than_its_bound() {
+        let places = (0..1000).map(|inode| ((0, inode), PathBuf::from("/x"))).collect();
+        assert_eq!(order(&HashMap::new(), places, &HashSet::new()).len(), MOST_ENTERED);
+    }
+}
