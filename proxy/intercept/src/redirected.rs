@@ -152,7 +152,7 @@ fn judged(shared: &Shared, asking: &Asking) -> Connection {
 /// room for that either.
 async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut client: TcpStream) {
     let Some(_beyond) = asking.place.beyond() else { return over_share(shared, asking, client) };
-    let reports = match judged(shared, asking).pass(Passage::BeyondShare, FlowOutcome::BeyondShare.as_str()) {
+    let mut reports = match judged(shared, asking).pass(Passage::BeyondShare, FlowOutcome::BeyondShare.as_str()) {
         // Of what no rule found, one is told in a while; each is counted.
         Passed::Go(mut reports) => {
             let told = asking.place.is_to_be_told(FlowOutcome::BeyondShare);
@@ -166,9 +166,16 @@ async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut c
     };
     shared.recorder.metrics().passed(Passage::BeyondShare);
     let dialer = shared.dialer.from(original.near).on_behalf_of(asking.principal());
-    let Ok(mut server) = dialer.address(original.address).await else {
-        shared.recorder.flow(FlowOutcome::Unreachable, reports);
-        return reset(client);
+    let mut server = match dialer.address(original.address).await {
+        Ok(server) => server,
+        Err(error) => {
+            let outcome = flow_outcome(&error.into());
+            if outcome == FlowOutcome::OutOfReach && asking.place.is_to_be_told(outcome) {
+                reports.extend(judged(shared, asking).report(Action::Allow, outcome.as_str(), Telling::Always));
+            }
+            shared.recorder.flow(outcome, reports);
+            return reset(client);
+        }
     };
     shared.recorder.flow(FlowOutcome::BeyondShare, reports);
     let mut stop = shared.stopping();

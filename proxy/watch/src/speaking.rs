@@ -9,7 +9,7 @@ use std::time::Duration;
 use gnomon_http::NetNs;
 use gnomon_intercept::Namespace;
 use gnomon_link::{AsyncChannel, Error, ToProxy, ToSensor, UNASKED};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::WatchError;
 use crate::metrics::Shed;
@@ -21,26 +21,43 @@ pub(crate) type Link = AsyncChannel<ToSensor, ToProxy>;
 const COUNTERS: Duration = Duration::from_secs(5);
 /// Messages in a row that cannot be read, after which there is no point in going on.
 const BAD_IN_A_ROW: u32 = 64;
-/// Most questions at a time that somebody waits for: each connection that begins in another namespace asks one.
+/// Most questions at a time that somebody waits for: each connection that begins in another namespace, or as another user, asks
+/// one. Further ones wait for their turn.
 const WAITED_FOR: usize = 1024;
 
 /// What comes with an answer.
 pub(crate) type Answer = Result<Vec<OwnedFd>, WatchError>;
 
 /// Requests that somebody waits for: those for listeners, sockets and scopes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Questions {
     open: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    turns: Semaphore,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        Self { open: Mutex::default(), turns: Semaphore::new(WAITED_FOR) }
+    }
 }
 
 impl Questions {
+    /// Waits until one more may be asked. Whoever asks keeps the turn until there is an answer.
+    ///
+    /// # Errors
+    /// The sensor is gone.
+    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, WatchError> {
+        self.turns.acquire().await.map_err(|_| WatchError::Gone)
+    }
+
     pub fn wait_for(&self, token: u64) -> oneshot::Receiver<Answer> {
         let (tell, told) = oneshot::channel();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, waiting| !waiting.is_closed());
-        if open.len() < WAITED_FOR {
-            open.insert(token, tell);
+        if open.len() >= WAITED_FOR {
+            // Whoever has a turn waits: the others have given up.
+            open.retain(|_, waiting| !waiting.is_closed());
         }
+        open.insert(token, tell);
         told
     }
 
@@ -52,6 +69,7 @@ impl Questions {
 
     /// Nobody will answer any more.
     pub fn close(&self) {
+        self.turns.close();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -296,13 +296,14 @@ async fn listen(session: &Session, to: RedirectedListeners) -> Result<(), WatchE
     ask(session, |token| ToSensor::ListenIn { token, netns_cookie: 0, pid: std::process::id() }).await.map(drop)
 }
 
-/// Asks the sensor, and waits for what it hands over.
+/// Asks the sensor, once it is this question's turn, and waits for what it hands over.
 async fn ask(session: &Session, question: impl FnOnce(u64) -> ToSensor) -> Answer {
-    let token = session.identities.token();
-    let answered = session.questions.wait_for(token);
-    session.ask.send(question(token)).await.map_err(|_| WatchError::Gone)?;
-    match timeout(ANSWERS, answered).await {
-        Ok(answer) => answer.unwrap_or(Err(WatchError::Gone)),
-        Err(_) => Err(WatchError::Silent(ANSWERS)),
-    }
+    let answered = async {
+        let _turn = session.questions.turn().await?;
+        let token = session.identities.token();
+        let answered = session.questions.wait_for(token);
+        session.ask.send(question(token)).await.map_err(|_| WatchError::Gone)?;
+        answered.await.unwrap_or(Err(WatchError::Gone))
+    };
+    timeout(ANSWERS, answered).await.unwrap_or(Err(WatchError::Silent(ANSWERS)))
 }

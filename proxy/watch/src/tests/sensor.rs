@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gnomon_http::CertificateAuthority;
 use gnomon_intercept::{Proxy, ProxyOptions};
-use gnomon_link::{Count, Families, Feature, FeatureState, Label, List, Name, Program, Refusal, ToProxy, ToSensor, UNASKED};
+use gnomon_link::{Count, Families, Feature, FeatureState, Label, List, Name, Program, Refusal, ScopeChange, ToProxy, ToSensor, UNASKED};
 use gnomon_record::Owners;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -190,6 +190,29 @@ async fn a_sensor_that_refuses_to_listen_says_why_to_whoever_asked() {
     stage.sensor.hang_up();
     tokio::time::timeout(SOON, stage.watch.ended()).await.unwrap();
     assert!(matches!(stage.watch.listen_here(&proxy.redirected()).await, Err(WatchError::Gone)));
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_questions_at_a_time_than_may_be_open_wait_for_their_turn_and_are_all_answered() {
+    const AT_ONCE: usize = 1024;
+    let (mut held, mut asked) = (Vec::new(), 0);
+    let script = move |message| {
+        let ToSensor::Scope { token, .. } = message else { return Vec::new() };
+        held.push((ToProxy::Done { token }, Vec::new()));
+        asked += 1;
+        // The first ones are answered once as many are open as may be.
+        if asked < AT_ONCE { Vec::new() } else { std::mem::take(&mut held) }
+    };
+    let stage = Stage::new(&[], script).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for cgroup in 0..3 * AT_ONCE as u64 {
+        let watch = stage.watch.clone();
+        asking.spawn(async move { watch.scope(ScopeChange::Remove { cgroup }).await });
+    }
+    while let Some(answer) = asking.join_next().await {
+        answer.unwrap().unwrap();
+    }
     stage.end().await;
 }
 
