@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::tcp::HeldUp;
 use crate::{Alpn, UpstreamTcp};
 
 /// A connection to an upstream.
@@ -26,6 +27,14 @@ impl UpstreamStream {
         match self {
             Self::Plain(_) => Alpn::None,
             Self::Tls(tls) => Alpn::from_wire(tls.get_ref().1.alpn_protocol()),
+        }
+    }
+
+    /// Where an answer is held up, it is remembered here.
+    pub(crate) fn remember_in(&mut self, held_up: HeldUp) {
+        match self {
+            Self::Plain(tcp) => tcp.remember_in(held_up),
+            Self::Tls(tls) => tls.get_mut().0.remember_in(held_up),
         }
     }
 

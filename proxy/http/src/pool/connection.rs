@@ -148,10 +148,11 @@ impl<B: RequestBody> Drop for Carrier<B> {
 /// Makes a connection for a lane and drives it to its end.
 pub(crate) async fn run<B: RequestBody>(lane: Arc<Lane<B>>, inner: Arc<Inner<B>>) {
     inner.sweep_from_now_on();
-    let io = match connect(&inner.reach, &inner.hand_over, &lane.to).await {
+    let mut io = match connect(&inner.reach, &inner.hand_over, &lane.to).await {
         Ok(stream) => stream,
         Err(error) => return lane.failed(&error),
     };
+    io.remember_in(lane.held_up.clone());
     // What drives the connection keeps neither the pools nor the lane alive.
     let weak = (Arc::downgrade(&lane), Arc::downgrade(&inner));
     let number = if lane.to.key.alpn == Alpn::H2 {

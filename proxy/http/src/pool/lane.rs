@@ -11,6 +11,7 @@ use super::body::{Outgoing, RequestBody};
 use super::connection::{self, Carrier};
 use super::{Inner, LaneKey};
 use crate::budget::Idle;
+use crate::tcp::HeldUp;
 use crate::{Alpn, SendError};
 
 /// Requests that are counted upon to fit an HTTP/2 connection, until its server says otherwise.
@@ -19,6 +20,8 @@ const EXPECTED_STREAMS: usize = 32;
 /// The connections of one destination.
 pub(crate) struct Lane<B: RequestBody> {
     pub(crate) to: LaneKey,
+    /// Whether its answers are.
+    pub(crate) held_up: HeldUp,
     state: Mutex<State<B>>,
 }
 
@@ -72,7 +75,7 @@ impl<B: RequestBody> Lane<B> {
     pub(crate) fn new(to: LaneKey) -> Self {
         let expected = if to.key.alpn == Alpn::H2 { EXPECTED_STREAMS } else { 1 };
         let state = State { resting: Vec::new(), shared: Vec::new(), waiting: VecDeque::new(), dialling: 0, expected, next: 0 };
-        Self { to, state: Mutex::new(state) }
+        Self { to, held_up: HeldUp::default(), state: Mutex::new(state) }
     }
 
     pub(crate) fn principal(&self) -> &Arc<str> {

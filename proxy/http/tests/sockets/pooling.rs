@@ -1,6 +1,9 @@
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use gnomon_http::{Alpn, AlpnCache, Destination, DialError, PoolOptions, Pools, Scheme, SendError, UpstreamTlsError};
 use http::{Request, StatusCode};
 use http_body_util::{Empty, Full};
@@ -192,4 +195,46 @@ async fn hosts_that_fit_in_no_uri_are_refused_without_panic() {
     assert_eq!(shown("mcp.example", 8443), ("mcp.example".to_owned(), "mcp.example:8443".to_owned()));
     assert_eq!(shown("[::1]", 443), ("::1".to_owned(), "[::1]".to_owned()));
     assert_eq!(shown("::1", 8443), ("::1".to_owned(), "[::1]:8443".to_owned()));
+}
+
+/// Answers each request with a head and a body, written apart without `TCP_NODELAY`. How many connections there were.
+fn in_parts(exchanges: usize) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = connections.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut reader = BufReader::new(&stream);
+            for _ in 0..exchanges {
+                let head = reader.by_ref().lines().map_while(Result::ok);
+                if head.take_while(|line| !line.is_empty()).count() == 0 {
+                    break;
+                }
+                let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+                let _ = (&stream).write_all(b"done");
+            }
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn a_server_that_writes_its_answers_in_parts_is_not_held_up_by_late_acknowledgements() {
+    const EXCHANGES: usize = 20;
+    // What the kernel holds them back for, at least.
+    const HELD_BACK: Duration = Duration::from_millis(40);
+    let (address, connections) = in_parts(EXCHANGES);
+    let pools = pools(UpstreamCa::new().trusted(), address);
+    let dest = Destination::new(Scheme::Http, &address.ip().to_string(), address.port(), Alpn::Http11, Arc::from("")).unwrap();
+    let mut took = Vec::new();
+    for _ in 0..EXCHANGES {
+        let start = Instant::now();
+        let request = Request::get("/").body(Empty::<Bytes>::new()).unwrap();
+        assert_eq!(text(pools.send(&dest, request).await.unwrap()).await, "done");
+        took.push(start.elapsed());
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    took.sort_unstable();
+    assert!(took[EXCHANGES / 2] < HELD_BACK * 3 / 4, "{took:?}");
 }
