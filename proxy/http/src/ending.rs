@@ -12,11 +12,15 @@ use std::task::{Context, Poll, ready};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::pool::Asks;
+
 /// Whether a client has ended its side. As an extension of a request (`Arc<ClientEnd>`) it is passed on to the server while that has
-/// not answered in full. One request of it at a time is under way.
+/// not answered in full, and the first request has a connection of its own where the server is not known to keep connections. One request of it at a time is under way.
 #[derive(Debug, Default)]
 pub struct ClientEnd {
     ended: AtomicBool,
+    /// Whether it has asked anything.
+    asked: AtomicBool,
     /// Of the connection that answers.
     waker: AtomicWaker,
 }
@@ -32,6 +36,11 @@ impl ClientEnd {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// A request of it is sent. Whether there was one before.
+    pub(crate) fn asks(&self) -> Asks {
+        if self.asked.swap(true, Ordering::Relaxed) { Asks::Again } else { Asks::First }
     }
 
     fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::body::{Outgoing, RequestBody};
 use super::connection::{self, Carrier};
+use super::keeping::{Asks, Keeping};
 use super::{Inner, LaneKey};
 use crate::budget::Idle;
 use crate::tcp::HeldUp;
@@ -30,12 +31,25 @@ struct State<B: RequestBody> {
     resting: Vec<Resting<B>>,
     /// Over HTTP/2, all of them.
     shared: Vec<Multiplexed<B>>,
-    waiting: VecDeque<oneshot::Sender<Result<Carrier<B>, SendError>>>,
+    waiting: VecDeque<Waiting<B>>,
+    /// Over HTTP/1.1, what its server does with connections that rest.
+    keeping: Keeping,
     dialling: usize,
     /// Requests that fit a connection, as far as that is known.
     expected: usize,
     /// Names HTTP/2 connections.
     next: u64,
+}
+
+struct Waiting<B: RequestBody> {
+    tell: oneshot::Sender<Result<Carrier<B>, SendError>>,
+    asks: Asks,
+}
+
+impl<B: RequestBody> Waiting<B> {
+    fn is_closed(&self) -> bool {
+        self.tell.is_closed()
+    }
 }
 
 struct Resting<B: RequestBody> {
@@ -74,7 +88,15 @@ struct Rest {
 impl<B: RequestBody> Lane<B> {
     pub(crate) fn new(to: LaneKey) -> Self {
         let expected = if to.key.alpn == Alpn::H2 { EXPECTED_STREAMS } else { 1 };
-        let state = State { resting: Vec::new(), shared: Vec::new(), waiting: VecDeque::new(), dialling: 0, expected, next: 0 };
+        let state = State {
+            resting: Vec::new(),
+            shared: Vec::new(),
+            waiting: VecDeque::new(),
+            keeping: Keeping::default(),
+            dialling: 0,
+            expected,
+            next: 0,
+        };
         Self { to, held_up: HeldUp::default(), state: Mutex::new(state) }
     }
 
@@ -89,6 +111,10 @@ impl<B: RequestBody> Lane<B> {
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state();
         state.resting.is_empty() && state.shared.is_empty() && state.dialling == 0 && state.waiting.is_empty()
+    }
+
+    pub(crate) fn is_to_be_remembered(&self) -> bool {
+        self.state().keeping.is_to_be_remembered()
     }
 
     pub(crate) fn idle_since(&self, found: &mut Vec<Idle>) {
@@ -110,15 +136,15 @@ impl<B: RequestBody> Lane<B> {
 
 impl<B: RequestBody> Lane<B> {
     /// A connection for one request.
-    pub(crate) async fn carrier(self: Arc<Self>, inner: &Arc<Inner<B>>) -> Result<Carrier<B>, SendError> {
+    pub(crate) async fn carrier(self: Arc<Self>, inner: &Arc<Inner<B>>, asks: Asks) -> Result<Carrier<B>, SendError> {
         let mut rest = Rest::default();
         let (ready, answer) = {
             let mut state = self.state();
-            match self.ready(&mut state, inner, &mut rest) {
+            match self.ready(&mut state, inner, &mut rest, asks) {
                 Some(carrier) => (Some(carrier), None),
                 None => {
                     let (tell, answer) = oneshot::channel();
-                    state.waiting.push_back(tell);
+                    state.waiting.push_back(Waiting { tell, asks });
                     self.dial_for_those_who_wait(&mut state, inner);
                     (None, Some(answer))
                 }
@@ -133,12 +159,18 @@ impl<B: RequestBody> Lane<B> {
     }
 
     /// A connection that is there.
-    fn ready(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) -> Option<Carrier<B>> {
-        while let Some(one) = state.resting.pop() {
+    fn ready(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>, rest: &mut Rest, asks: Asks) -> Option<Carrier<B>> {
+        if let Some(oldest) = state.resting.first().filter(|one| one.alone.send.is_ready()) {
+            state.keeping.is_open_after(oldest.since.elapsed());
+        }
+        while state.keeping.allows(asks)
+            && let Some(one) = state.resting.pop()
+        {
             rest.ended += 1;
             if one.alone.send.is_ready() {
                 return Some(Carrier::exclusive(one.alone, self, inner, connection::Used::Before));
             }
+            state.keeping.closed_after(one.since.elapsed());
         }
         state.shared.retain(|one| {
             let keep = !one.send.is_closed();
@@ -155,15 +187,14 @@ impl<B: RequestBody> Lane<B> {
     /// Hands what is there to those who wait.
     fn serve(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) {
         loop {
-            while state.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            while state.waiting.front().is_some_and(Waiting::is_closed) {
                 state.waiting.pop_front();
             }
-            if state.waiting.is_empty() {
-                return;
-            }
-            let Some(carrier) = self.ready(state, inner, rest) else { break };
+            let Some(asks) = state.waiting.front().map(|waiting| waiting.asks) else { return };
+            // Behind one that this server's connections are not for, others wait for the dials that are under way.
+            let Some(carrier) = self.ready(state, inner, rest, asks) else { break };
             let Some(waiting) = state.waiting.pop_front() else { break };
-            if let Err(Ok(carrier)) = waiting.send(Ok(carrier)) {
+            if let Err(Ok(carrier)) = waiting.tell.send(Ok(carrier)) {
                 // It went away meanwhile. What is dropped here must not come back to this lane, which is locked.
                 carrier.give_back_to(|returned| self.take_back(state, returned, rest));
             }
@@ -228,7 +259,7 @@ impl<B: RequestBody> Lane<B> {
                     carrier.give_back_to(|returned| self.take_back(&mut state, returned, &mut rest));
                     break;
                 };
-                left = waiting.send(Ok(carrier)).err().and_then(Result::ok);
+                left = waiting.tell.send(Ok(carrier)).err().and_then(Result::ok);
             }
         }
         self.account(inner, rest);
@@ -274,7 +305,7 @@ impl<B: RequestBody> Lane<B> {
         let served = state.dialling * state.expected;
         while state.waiting.len() > served {
             let Some(waiting) = state.waiting.pop_front() else { break };
-            let _ = waiting.send(Err(error.clone()));
+            let _ = waiting.tell.send(Err(error.clone()));
         }
     }
 
@@ -288,9 +319,15 @@ impl<B: RequestBody> Lane<B> {
                 rest.ended += usize::from(over && one.since.is_some());
                 !over
             });
-            let before = state.resting.len();
-            state.resting.retain(|one| !one.alone.send.is_closed());
-            rest.ended += before - state.resting.len();
+            let State { resting, keeping, .. } = &mut *state;
+            resting.retain(|one| {
+                let open = !one.alone.send.is_closed();
+                if !open {
+                    rest.ended += 1;
+                    keeping.closed_after(one.since.elapsed());
+                }
+                open
+            });
             self.serve(&mut state, inner, &mut rest);
         }
         self.account(inner, rest);

@@ -3,7 +3,8 @@
 //! Requests of different principals never share a connection, because an upstream may have authenticated the connection.
 //! A connection that was opened to ask for the upstream's protocol is handed over and becomes the first pooled one.
 //!
-//! Over HTTP/1.1 a connection carries one request at a time. Over HTTP/2 it carries as many as its windows and its server
+//! Over HTTP/1.1 a connection carries one request at a time, and none of a client's connection that has just begun until its server
+//! is known to keep connections. Over HTTP/2 it carries as many as its windows and its server
 //! allow, and further ones go over another connection. How many connections there are, of which principal, is the
 //! [`UpstreamBudget`]'s to say: idle ones are closed where others need their places.
 //!
@@ -12,9 +13,11 @@
 
 mod body;
 mod connection;
+mod keeping;
 mod lane;
 
 pub use body::{RequestBody, UpstreamBody};
+pub(crate) use keeping::Asks;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -28,7 +31,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use crate::budget::{Idle, Reclaim};
 use crate::connector::{HandOver, Reach};
 use crate::destination::PoolKey;
-use crate::{Alpn, AlpnCache, Destination, Dialer, Scheme, SendError, UpstreamBudget, UpstreamStream, UpstreamTcp, UpstreamTls};
+use crate::{Alpn, AlpnCache, ClientEnd, Destination, Dialer, Scheme, SendError, UpstreamBudget, UpstreamStream, UpstreamTcp, UpstreamTls};
 use body::Outgoing;
 use lane::Lane;
 
@@ -56,6 +59,8 @@ const RETRIES: usize = 3;
 const LOOKS: u32 = 4;
 /// The same, at least.
 const LOOK_AT_LEAST: Duration = Duration::from_millis(50);
+/// Most servers that are remembered for closing connections.
+const MOST_REMEMBERED: usize = 1024;
 
 /// Connection pools for requests whose bodies are of type `B`.
 pub struct Pools<B: RequestBody> {
@@ -154,8 +159,9 @@ impl<B: RequestBody> Pools<B> {
 
     async fn carry(&self, to: LaneKey, mut req: Request<Outgoing<B>>) -> Result<Response<UpstreamBody>, SendError> {
         let mut again = RETRIES;
+        let asks = req.extensions().get().map_or(Asks::Again, |client: &Arc<ClientEnd>| client.asks());
         loop {
-            let carrier = self.inner.lane(&to).carrier(&self.inner).await?;
+            let carrier = self.inner.lane(&to).carrier(&self.inner, asks).await?;
             match carrier.send(req).await {
                 Ok(response) => return Ok(response),
                 Err((_, Some(unsent))) if again > 0 => {
@@ -262,13 +268,17 @@ impl<B: RequestBody> Inner<B> {
     /// Closes what is idle too long, and forgets lanes without connections.
     fn sweep(&self) {
         let Some(since) = Instant::now().checked_sub(self.options.idle_timeout) else { return };
-        let mut closed = 0;
+        let (mut closed, mut remembered) = (0, 0);
         for shard in &self.shards {
             let mut lanes = shard.write().unwrap_or_else(PoisonError::into_inner);
             lanes.retain(|_, lane| {
                 closed += lane.close_idle(since);
                 // Whoever is about to use it has it from here.
-                Arc::strong_count(lane) > 1 || !lane.is_empty()
+                if Arc::strong_count(lane) > 1 || !lane.is_empty() {
+                    return true;
+                }
+                remembered += usize::from(lane.is_to_be_remembered());
+                lane.is_to_be_remembered() && remembered <= MOST_REMEMBERED
             });
         }
         self.budget().idle_changed(-i64::try_from(closed).unwrap_or(0));

@@ -3,6 +3,7 @@
 
 mod aborts;
 mod authority;
+mod closing;
 mod dialling;
 mod fixed;
 mod fleet;
