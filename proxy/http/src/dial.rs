@@ -257,21 +257,45 @@ impl Dialer {
         timeout(limit, self.resolve(host, port)).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
 
+    /// The same for whoever can do without: within this time, and at once where a name was not found a few seconds ago.
+    ///
+    /// # Errors
+    /// [`DialError::Resolve`].
+    pub async fn addresses_within(&self, patience: Duration, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+        match self.written_down(host, port)? {
+            Some(found) => Ok(found),
+            None => {
+                let failed = |cause: String| DialError::Resolve { host: SmolStr::new(unbracketed(host)), cause };
+                self.lookups.addresses_within(patience, &self.principal, (unbracketed(host), port)).await.map_err(failed)
+            }
+        }
+    }
+
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+        match self.written_down(host, port)? {
+            Some(found) => Ok(found),
+            None => {
+                let failed = |cause: String| DialError::Resolve { host: SmolStr::new(unbracketed(host)), cause };
+                self.lookups.addresses(&self.principal, unbracketed(host), port).await.map_err(failed)
+            }
+        }
+    }
+
+    /// The addresses that nobody need be asked for: none for a name that is to be looked up.
+    fn written_down(&self, host: &str, port: u16) -> Result<Option<Vec<SocketAddr>>, DialError> {
         let host = unbracketed(host);
         let fits = |o: &&ResolveOverride| o.port == port && o.host.eq_ignore_ascii_case(host);
         let found: Vec<_> = self.options.resolve.iter().filter(fits).map(|fitting| fitting.address).take(MAX_ADDRESSES).collect();
         if !found.is_empty() {
-            return Ok(found);
+            return Ok(Some(found));
         }
         if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(ip, port)]);
+            return Ok(Some(vec![SocketAddr::new(ip, port)]));
         }
-        let failed = |cause: String| DialError::Resolve { host: SmolStr::new(host), cause };
         if host.is_empty() || host.trim_end_matches('.').len() > MAX_HOST || host.bytes().any(|b| b <= b' ' || b == 0x7f) {
-            return Err(failed("not a host name".to_owned()));
+            return Err(DialError::Resolve { host: SmolStr::new(host), cause: "not a host name".to_owned() });
         }
-        self.lookups.addresses(&self.principal, host, port).await.map_err(failed)
+        Ok(None)
     }
 
     /// Connects to one of these addresses of a host, once there is a place for it.

@@ -26,6 +26,9 @@ const REMEMBERED: usize = 1024;
 const FRESH: Duration = Duration::from_secs(5);
 /// How long it is better than none.
 const STALE: Duration = Duration::from_secs(600);
+/// How long a name that was not found in time is not waited for again, so that of requests that come one after the other only the
+/// first waits.
+const SILENT: Duration = Duration::from_secs(5);
 /// How long a new answer is waited for where there is an old one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,8 @@ pub(crate) struct Lookups {
     shares: Arc<Shares>,
     resolver: Resolver,
     known: Cache<SmolStr, (Arc<[IpAddr]>, Instant)>,
+    /// Names that were not found in time, for whom, and when. Nobody's lookups that wait for their share make others' names silent.
+    silent: Cache<(Arc<str>, SmolStr), Instant>,
     under_way: Mutex<HashMap<SmolStr, watch::Receiver<Option<Answer>>>>,
 }
 
@@ -59,6 +64,7 @@ impl Lookups {
             resolver,
             shares: Shares::new(Bounds { all: most, each: most, times_free: TIMES_FREE }),
             known: Cache::new(REMEMBERED),
+            silent: Cache::new(REMEMBERED),
             under_way: Mutex::default(),
         })
     }
@@ -76,6 +82,26 @@ impl Lookups {
             Ok(addresses) => Ok(addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             Err(cause) => Err(cause.to_string()),
         }
+    }
+
+    /// The same within this time, which is waited for once in a few seconds where there is no answer.
+    pub(crate) async fn addresses_within(
+        self: &Arc<Self>,
+        patience: Duration,
+        principal: &Arc<str>,
+        (name, port): (&str, u16),
+    ) -> Result<Vec<SocketAddr>, String> {
+        let asked = (principal.clone(), SmolStr::new(name.to_ascii_lowercase()));
+        let is_known = self.known.get(&asked.1).is_some_and(|(_, since)| since.elapsed() < FRESH);
+        if !is_known && self.silent.get(&asked).is_some_and(|since| since.elapsed() < SILENT) {
+            return Err("it was not found a moment ago".to_owned());
+        }
+        let found = timeout(patience, self.addresses(principal, name, port)).await;
+        let found = found.unwrap_or_else(|_| Err(format!("it was not found within {patience:?}")));
+        if found.is_err() {
+            self.silent.insert(asked, Instant::now());
+        }
+        found
     }
 
     async fn ask(self: &Arc<Self>, principal: &Arc<str>, name: &SmolStr) -> Answer {
@@ -164,6 +190,20 @@ mod tests {
                 assert_eq!(found, Ok(Ok(vec![SocketAddr::from(([192, 0, 2, 1], 443))])), "{number}");
             }
             assert_eq!(lookups.shares.held_by("greedy"), 16, "two thirds, and the rest waits");
+        });
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_in_time_is_waited_for_once_in_a_while_and_by_each_principal() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        running(async {
+            let (lookups, one, other): (_, Arc<str>, Arc<str>) = (Lookups::asking(24, some_hang), "one".into(), "other".into());
+            let name = ("hangs.example", 80);
+            assert!(lookups.addresses_within(Duration::from_millis(50), &one, name).await.is_err());
+            assert!(timeout(SOON, lookups.addresses_within(HOUR, &one, name)).await.is_ok_and(|found| found.is_err()), "at once");
+            let waits = timeout(Duration::from_millis(200), lookups.addresses_within(HOUR, &other, name)).await;
+            assert!(waits.is_err(), "it is another's to find out");
+            assert!(lookups.addresses_within(HOUR, &one, ("answers.example", 80)).await.is_ok());
         });
     }
 

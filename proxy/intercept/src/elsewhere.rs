@@ -101,7 +101,7 @@ pub(crate) async fn dial(dialer: &Dialer, original: SocketAddr, client: &TcpStre
 /// A connection to another address of the name that the program says, if it says one that leads to the address it asked for.
 async fn another(dialer: &Dialer, original: SocketAddr, client: &TcpStream) -> Option<(UpstreamTcp, SocketAddr)> {
     let name = timeout(SAYS_A_NAME, name(client)).await.ok()??;
-    let found = timeout(RESOLVE, dialer.addresses(&name, original.port())).await.ok()?.ok()?;
+    let found = dialer.addresses_within(RESOLVE, &name, original.port()).await.ok()?;
     let is_original = |address: &&SocketAddr| address.ip().to_canonical() == original.ip();
     if !found.iter().any(|address| is_original(&address)) {
         return None;

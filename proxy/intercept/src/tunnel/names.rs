@@ -2,7 +2,7 @@
 //!
 //! A rule that names a host counts for that host however it is asked for: by its address, by another name of it, or by the `Host` of a
 //! request without TLS. What is known is what the client says and what names that rules ask for resolve to, now; nothing is
-//! remembered of other connections, as a verdict must not depend on them.
+//! remembered of other connections, as a verdict must not depend on them, but for some seconds that a name of this user's was not found.
 
 use super::Tunnel;
 use crate::proxy::Shared;
@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
-/// How long it may take to find out whether a name is one of an address.
+/// How long it may take to find out whether a name is one of an address. Names that are not found are not asked for again at once.
 const RESOLVE: Duration = Duration::from_secs(2);
 /// Most names in rules that are looked up, and how long the answers are believed.
 const RULE_NAMES: usize = 64;
@@ -92,9 +92,7 @@ impl Tunnel {
     /// Whether a name, as we resolve it, is one of the address that the program asked for.
     pub(super) async fn leads_to_original(&self, name: &str) -> bool {
         let Some(ip) = self.original.map(|original| original.ip()).or_else(|| self.host.parse().ok()) else { return false };
-        match timeout(RESOLVE, self.dialer().addresses(name, self.port)).await {
-            Ok(Ok(addresses)) => addresses.iter().any(|address| address.ip().to_canonical() == ip.to_canonical()),
-            Ok(Err(_)) | Err(_) => false,
-        }
+        let found = self.dialer().addresses_within(RESOLVE, name, self.port).await;
+        found.is_ok_and(|addresses| addresses.iter().any(|address| address.ip().to_canonical() == ip.to_canonical()))
     }
 }
