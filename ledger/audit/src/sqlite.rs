@@ -42,10 +42,21 @@ const SCHEMA: &str = "
 /// driver keeps for the database, which would cost more than the record.
 const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 
+/// Whether the connection is what the driver takes it for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Sound,
+    /// Something failed. A transaction that could not be ended, as on a full disk, may still be open: nothing could be begun any
+    /// more, and what is not committed would be read as if it were.
+    Suspect,
+}
+
 /// An audit in a file.
 #[derive(Debug)]
 pub struct SqliteStore {
     conn: SqliteConnection,
+    options: SqliteConnectOptions,
+    standing: Standing,
     chain: ChainId,
     /// The insert of each size.
     inserts: [Arc<str>; ROWS.len()],
@@ -65,6 +76,42 @@ async fn insert(conn: &mut SqliteConnection, sql: &Arc<str>, entries: &[Entry]) 
     }
     insert.execute(conn).await.map_err(failed)?;
     Ok(())
+}
+
+async fn append(conn: &mut SqliteConnection, inserts: &[Arc<str>], entries: &[Entry]) -> Result<(), StoreError> {
+    // Immediate: whoever writes at the same time waits here, not in the middle.
+    let mut all = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut left = entries;
+    for (rows, sql) in ROWS.into_iter().zip(inserts) {
+        while let Some((together, rest)) = left.split_at_checked(rows) {
+            insert(&mut all, sql, together).await?;
+            left = rest;
+        }
+    }
+    all.commit().await.map_err(failed)
+}
+
+async fn keep(conn: &mut SqliteConnection, checkpoint: &KeptCheckpoint) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO checkpoint (number, seq, hash, at_ms, line) VALUES (?,?,?,?,?)")
+        .bind(number(checkpoint.number))
+        .bind(number(checkpoint.head.seq))
+        .bind(checkpoint.head.hash.0.to_vec())
+        .bind(checkpoint.at_ms)
+        .bind(&checkpoint.line)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+async fn trim(conn: &mut SqliteConnection, upto: Head) -> Result<(), StoreError> {
+    let seq = number(upto.seq);
+    let mut all = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    sqlx::query("DELETE FROM record WHERE seq <= ?").bind(seq).execute(&mut *all).await.map_err(failed)?;
+    sqlx::query("DELETE FROM checkpoint WHERE seq < ?").bind(seq).execute(&mut *all).await.map_err(failed)?;
+    let anchor = sqlx::query("UPDATE chain SET anchor_seq = ?, anchor_hash = ?").bind(seq).bind(upto.hash.0.to_vec());
+    anchor.execute(&mut *all).await.map_err(failed)?;
+    all.commit().await.map_err(failed)
 }
 
 fn failed(error: sqlx::Error) -> StoreError {
@@ -104,7 +151,7 @@ impl SqliteStore {
         if fresh == 0 {
             Self::begin(&mut conn).await?;
         }
-        Self::ours(conn, path).await
+        Self::ours(conn, options, path).await
     }
 
     /// Opens an audit to look at it: nothing is written.
@@ -112,8 +159,9 @@ impl SqliteStore {
     /// # Errors
     /// When there is none, or the file is something else.
     pub async fn read(path: &Path) -> Result<Self, StoreError> {
-        let conn = Self::options(path).read_only(true).create_if_missing(false).connect().await.map_err(failed)?;
-        Self::ours(conn, path).await
+        let options = Self::options(path).read_only(true).create_if_missing(false);
+        let conn = options.connect().await.map_err(failed)?;
+        Self::ours(conn, options, path).await
     }
 
     fn options(path: &Path) -> SqliteConnectOptions {
@@ -141,7 +189,7 @@ impl SqliteStore {
         all.commit().await.map_err(failed)
     }
 
-    async fn ours(mut conn: SqliteConnection, path: &Path) -> Result<Self, StoreError> {
+    async fn ours(mut conn: SqliteConnection, options: SqliteConnectOptions, path: &Path) -> Result<Self, StoreError> {
         let foreign = || StoreError::Foreign(path.display().to_string());
         let row = sqlx::query("PRAGMA application_id").fetch_one(&mut conn).await.map_err(|_| foreign())?;
         if row.try_get::<i64, _>(0).map_err(failed)? != APPLICATION_ID {
@@ -153,7 +201,28 @@ impl SqliteStore {
             let values = vec!["(?,?,?,?,?,?,?)"; rows].join(",");
             format!("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES {values}").into()
         });
-        Ok(Self { conn, chain: ChainId(id.try_into().map_err(|_| foreign())?), inserts })
+        let chain = ChainId(id.try_into().map_err(|_| foreign())?);
+        Ok(Self { conn, options, standing: Standing::Sound, chain, inserts })
+    }
+
+    /// The connection, or another one where it cannot be relied upon.
+    async fn sound(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        if self.standing == Standing::Suspect {
+            // The new one first: the last to close would fold the log, for which there may be no room.
+            let fresh = self.options.connect().await.map_err(failed)?;
+            // Whatever the old one says: its transaction ends with it.
+            let _ = std::mem::replace(&mut self.conn, fresh).close().await;
+            self.standing = Standing::Sound;
+        }
+        Ok(&mut self.conn)
+    }
+
+    /// What became of something that was to be written.
+    fn judged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
+        if matches!(written, Err(StoreError::Database(_) | StoreError::Foreign(_))) {
+            self.standing = Standing::Suspect;
+        }
+        written
     }
 }
 
@@ -164,18 +233,16 @@ impl Store for SqliteStore {
 
     fn anchor(&mut self) -> Stored<'_, Head> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT anchor_seq, anchor_hash FROM chain").fetch_one(&mut self.conn).await.map_err(failed)?;
+            let conn = self.sound().await?;
+            let row = sqlx::query("SELECT anchor_seq, anchor_hash FROM chain").fetch_one(conn).await.map_err(failed)?;
             head(&row, "anchor_seq", "anchor_hash")
         })
     }
 
     fn head(&mut self) -> Stored<'_, Head> {
         Box::pin(async move {
-            let last = sqlx::query("SELECT seq, hash FROM record ORDER BY seq DESC LIMIT 1")
-                .fetch_optional(&mut self.conn)
-                .await
-                .map_err(failed)?;
-            match last {
+            let newest = sqlx::query("SELECT seq, hash FROM record ORDER BY seq DESC LIMIT 1");
+            match newest.fetch_optional(self.sound().await?).await.map_err(failed)? {
                 Some(row) => head(&row, "seq", "hash"),
                 None => self.anchor().await,
             }
@@ -184,23 +251,16 @@ impl Store for SqliteStore {
 
     fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()> {
         Box::pin(async move {
-            // Immediate: whoever writes at the same time waits here, not in the middle.
-            let mut all = self.conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-            let mut left = entries;
-            for (rows, sql) in ROWS.into_iter().zip(&self.inserts) {
-                while let Some((together, rest)) = left.split_at_checked(rows) {
-                    insert(&mut all, sql, together).await?;
-                    left = rest;
-                }
-            }
-            all.commit().await.map_err(failed)
+            self.sound().await?;
+            let appended = append(&mut self.conn, &self.inserts, entries).await;
+            self.judged(appended)
         })
     }
 
     fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>> {
         Box::pin(async move {
             let select = sqlx::query("SELECT seq, hash, at_ms, kind, user, server, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?");
-            let rows = select.bind(number(seq)).bind(limit).fetch_all(&mut self.conn).await.map_err(failed)?;
+            let rows = select.bind(number(seq)).bind(limit).fetch_all(self.sound().await?).await.map_err(failed)?;
             let entry = |row: &SqliteRow| {
                 let columns = Columns {
                     at_ms: row.try_get("at_ms").map_err(failed)?,
@@ -216,23 +276,16 @@ impl Store for SqliteStore {
 
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
         Box::pin(async move {
-            sqlx::query("INSERT INTO checkpoint (number, seq, hash, at_ms, line) VALUES (?,?,?,?,?)")
-                .bind(number(checkpoint.number))
-                .bind(number(checkpoint.head.seq))
-                .bind(checkpoint.head.hash.0.to_vec())
-                .bind(checkpoint.at_ms)
-                .bind(&checkpoint.line)
-                .execute(&mut self.conn)
-                .await
-                .map_err(failed)?;
-            Ok(())
+            self.sound().await?;
+            let kept = keep(&mut self.conn, checkpoint).await;
+            self.judged(kept)
         })
     }
 
     fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>> {
         Box::pin(async move {
             let select = sqlx::query("SELECT number, seq, hash, at_ms, line FROM checkpoint WHERE at_ms <= ? ORDER BY number DESC LIMIT 1");
-            let Some(row) = select.bind(at_ms).fetch_optional(&mut self.conn).await.map_err(failed)? else { return Ok(None) };
+            let Some(row) = select.bind(at_ms).fetch_optional(self.sound().await?).await.map_err(failed)? else { return Ok(None) };
             let number: i64 = row.try_get("number").map_err(failed)?;
             Ok(Some(KeptCheckpoint {
                 number: u64::try_from(number).unwrap_or(0),
@@ -245,20 +298,16 @@ impl Store for SqliteStore {
 
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>> {
         Box::pin(async move {
-            let rows = sqlx::query("SELECT line FROM checkpoint ORDER BY number").fetch_all(&mut self.conn).await.map_err(failed)?;
+            let rows = sqlx::query("SELECT line FROM checkpoint ORDER BY number").fetch_all(self.sound().await?).await.map_err(failed)?;
             rows.iter().map(|row| row.try_get("line").map_err(failed)).collect()
         })
     }
 
     fn trim(&mut self, upto: Head) -> Stored<'_, ()> {
         Box::pin(async move {
-            let seq = number(upto.seq);
-            let mut all = self.conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-            sqlx::query("DELETE FROM record WHERE seq <= ?").bind(seq).execute(&mut *all).await.map_err(failed)?;
-            sqlx::query("DELETE FROM checkpoint WHERE seq < ?").bind(seq).execute(&mut *all).await.map_err(failed)?;
-            let anchor = sqlx::query("UPDATE chain SET anchor_seq = ?, anchor_hash = ?").bind(seq).bind(upto.hash.0.to_vec());
-            anchor.execute(&mut *all).await.map_err(failed)?;
-            all.commit().await.map_err(failed)
+            self.sound().await?;
+            let trimmed = trim(&mut self.conn, upto).await;
+            self.judged(trimmed)
         })
     }
 

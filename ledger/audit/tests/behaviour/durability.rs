@@ -132,6 +132,94 @@ async fn while_the_disk_is_full_records_fail_and_afterwards_the_chain_says_so() 
     assert!(report.is_sound() && report.lost == 2, "{report}");
 }
 
+/// How a record is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Writes {
+    Soon,
+    BeforeCall,
+}
+
+async fn a_disk_that_was_full(writes: Writes) {
+    let stage = Stage::new();
+    let at = stage.folder.path();
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        gnomon_testkit::skip("full-disk", "no right to mount a tmpfs, so a full disk cannot be made");
+        return;
+    }
+    struct Unmount(std::path::PathBuf);
+    impl Drop for Unmount {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+    let _unmount = Unmount(at.to_owned());
+
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    audit.record_durably(record("anna", "before")).await.unwrap();
+    let ballast = stage.path("ballast");
+    assert!(std::fs::write(&ballast, vec![0; 4 << 20]).is_err(), "it is full");
+    let mut large = record("anna", "during");
+    large.arguments = Some("y".repeat(16 << 10).into());
+    for lost in 1..=40 {
+        match writes {
+            Writes::Soon => assert_eq!(audit.record(large.clone()), Recorded::Queued),
+            Writes::BeforeCall => assert_eq!(audit.record_durably(large.clone()).await, Err(NotWritten)),
+        }
+        if lost % 10 == 0 {
+            until(|| audit.counts().lost == lost).await;
+        }
+    }
+    assert_eq!(audit.counts().written, 1, "nothing counts as written that is not");
+
+    std::fs::remove_file(&ballast).unwrap();
+    match writes {
+        Writes::Soon => assert_eq!(audit.record(record("anna", "after")), Recorded::Queued),
+        Writes::BeforeCall => assert_eq!(audit.record_durably(record("anna", "after")).await, Ok(3), "behind the record of the loss"),
+    }
+    until(|| audit.counts().written == 3).await;
+    assert_eq!(stage.entries().await.len(), 3, "others see it, so it is not in a transaction that nobody ends");
+    writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.lost == 40, "{report}");
+}
+
+#[tokio::test]
+async fn after_a_disk_was_full_records_that_nobody_waits_for_are_written_again() {
+    a_disk_that_was_full(Writes::Soon).await;
+}
+
+#[tokio::test]
+async fn after_a_disk_was_full_records_that_calls_wait_for_are_written_again() {
+    a_disk_that_was_full(Writes::BeforeCall).await;
+}
+
+#[tokio::test]
+async fn a_file_at_its_bound_takes_records_again_once_old_ones_are_gone() {
+    let stage = Stage::new();
+    let mut store = SqliteStore::open(&stage.path("audit.sqlite"), 1).await.unwrap();
+    let mut head = store.head().await.unwrap();
+    let body = "y".repeat(60 << 10);
+    let mut next = async |store: &mut SqliteStore| {
+        let then = head.then(&body);
+        let written = store.append(&[Entry { head: then, body: body.clone(), columns: gnomon_audit::Columns::default() }]).await;
+        if written.is_ok() {
+            head = then;
+        }
+        (head, written)
+    };
+    let full = loop {
+        if let (head, Err(_)) = next(&mut store).await {
+            break head;
+        }
+    };
+    assert!(next(&mut store).await.1.is_err(), "it is still full");
+    assert_eq!(store.head().await.unwrap(), full, "what was not committed is not there");
+    store.trim(full).await.unwrap();
+    next(&mut store).await.1.unwrap();
+    assert_eq!(store.head().await.unwrap().seq, full.seq + 1);
+}
+
 #[tokio::test]
 async fn two_writers_make_one_chain() {
     let stage = Stage::new();
