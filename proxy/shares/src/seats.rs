@@ -52,14 +52,19 @@ impl Seats {
     /// nothing about whose they are.
     #[must_use]
     pub fn new(all: usize) -> Arc<Self> {
-        let bounds = |each| Bounds { all, each, times_free: 0 };
-        Arc::new(Self { all: Shares::new(bounds(all)), sources: Shares::new(bounds((all - all / 4).max(1))), silent: Mutex::default() })
+        // How many there are in all is not for sources to say: where none is free, a silent connection gives its seat up first.
+        let of_source = Bounds { each: (all - all / 4).max(1), ..Bounds::NONE };
+        Arc::new(Self {
+            all: Shares::new(Bounds { all, each: all, times_free: 0 }),
+            sources: Shares::new(of_source),
+            silent: Mutex::default(),
+        })
     }
 
     /// A seat for a connection that was accepted. Waits while there is none.
     ///
     /// # Errors
-    /// Its source address has its share.
+    /// Its source address has its share: nothing else is a reason.
     pub async fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Seat, Refused> {
         let ip = client.to_canonical();
         let source: Arc<str> = ip.to_string().into();
@@ -172,6 +177,27 @@ mod tests {
         assert_eq!(tasks.join_next().await.unwrap().unwrap(), Some(0));
         assert_eq!(seat.while_silent(async { 7 }).await, Some(7));
         assert_eq!(seats.silent().connections.len(), 1, "who has spoken is not among them");
+    }
+
+    #[tokio::test]
+    async fn silent_connections_of_two_addresses_leave_a_seat_to_a_third_and_the_oldest_of_the_biggest_goes() {
+        let seats = Seats::new(8);
+        let address = |number| IpAddr::from([192, 0, 2, number]);
+        let mut tasks = tokio::task::JoinSet::new();
+        for (number, source) in [2, 1, 1, 1, 1, 1, 1, 2].into_iter().enumerate() {
+            let seat = seats.admit(address(source)).await.unwrap();
+            tasks.spawn(async move { seat.while_silent(std::future::pending::<()>()).await.is_none().then_some(number) });
+            tokio::task::yield_now().await;
+        }
+        let _third = seats.admit(address(3)).await.unwrap();
+        assert_eq!(tasks.join_next().await.unwrap().unwrap(), Some(1));
+        let _fourth = seats.admit(address(4)).await.unwrap();
+        assert_eq!(tasks.join_next().await.unwrap().unwrap(), Some(2));
+        let mut held = Vec::new();
+        while let Ok(seat) = seats.admit(address(3)).await {
+            held.push(seat);
+        }
+        assert_eq!(held.len(), 5, "its share is the only bound on an address, while others are silent");
     }
 
     #[tokio::test]
