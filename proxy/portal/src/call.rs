@@ -15,6 +15,7 @@ use crate::{
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
+    shares,
     under::{Kept, Under},
     upstream::{
         Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
@@ -421,8 +422,8 @@ impl Portal {
         }
         let asked_with = digest(routed.arguments.as_ref());
         let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
-        let parked = ParkedCall::new(whose, conversation, session, under, question.id);
-        let state = self.parked.keep(parked).ok_or_else(|| UpstreamError::Protocol("too many calls wait for input".to_owned()))?;
+        let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, session, under, question.id);
+        let state = self.parked.keep(parked).ok_or(UpstreamError::NotKept)?;
         Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
     }
 
@@ -434,8 +435,7 @@ impl Portal {
         (routed, judged): (&Routed, &Judged),
     ) -> Result<Outcome, UpstreamError> {
         let asked_with = digest(routed.arguments.as_ref());
-        let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with));
-        let parked = parked.map_err(|refused| UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, refused.to_string()).into()))?;
+        let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with))?;
         let responses = members.object("inputResponses").unwrap_or_default();
         let outcome = match responses.get("question") {
             Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),

@@ -35,7 +35,10 @@ pub(crate) fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> (
     let ending = match error {
         UpstreamError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
         UpstreamError::Rpc(outcome) => return (outcome.clone(), answered(outcome)),
-        UpstreamError::Untranslatable(_) => Ending::because(Status::Refused, error.kind()),
+        // Ours to say: the server has no part in it.
+        UpstreamError::Untranslatable(_) | UpstreamError::NotTakenUp(_) | UpstreamError::NotKept => {
+            Ending::because(Status::Refused, error.kind())
+        }
         _ => Ending::because(Status::Unavailable, error.kind()),
     };
     match error {

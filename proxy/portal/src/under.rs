@@ -33,6 +33,11 @@ impl Under {
         self.id = None;
     }
 
+    /// Nobody will wait for an answer any more, for this reason.
+    pub fn given_up(mut self, why: &'static str) {
+        self.why = why;
+    }
+
     /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
     pub fn failed(mut self, error: &UpstreamError) {
         match error {

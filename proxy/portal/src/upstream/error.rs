@@ -1,6 +1,9 @@
 //! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
 
-use crate::rpc::{INTERNAL_ERROR, Outcome, RpcError};
+use crate::{
+    parked::NotTakenUp,
+    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Outcome, RpcError},
+};
 use gnomon_http::SendError;
 use gnomon_inspect::Refusal;
 use std::time::Duration;
@@ -53,6 +56,12 @@ pub enum UpstreamError {
     /// It was not asked, as the audit could not write the beginning of the call.
     #[error("it was not asked, as the audit cannot be written")]
     Unrecorded,
+    /// The client did not take up what waits for it.
+    #[error("{0}")]
+    NotTakenUp(#[from] NotTakenUp),
+    /// It asks for input, and the call cannot be kept until the client has it.
+    #[error("the call cannot be kept until there is the input that is asked for")]
+    NotKept,
     /// The two protocol eras have no word for it in common.
     #[error("{0}")]
     Untranslatable(String),
@@ -73,6 +82,8 @@ impl UpstreamError {
             Self::Refused(refusal) => RpcError::new(crate::rpc::INVALID_REQUEST, refusal.text.clone())
                 .with(serde_json::json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
                 .into(),
+            Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
+            Self::NotKept => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
             other => {
                 RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {other}")).with(serde_json::json!({"server": server})).into()
             }
@@ -91,6 +102,8 @@ impl UpstreamError {
             Self::Untranslatable(_) => "untranslatable",
             Self::Refused(_) => "refused",
             Self::Unrecorded => "unrecorded",
+            Self::NotTakenUp(_) => "unknown_state",
+            Self::NotKept => "not_kept",
         }
     }
 
