@@ -16,7 +16,7 @@ use crate::{
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
     shares,
-    under::{Kept, Under},
+    under::{Kept, TakenBack, Under},
     upstream::{
         Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
         http::{Endpoint, NAME},
@@ -82,6 +82,8 @@ pub struct Call {
     pub(crate) script: Option<Script>,
     /// The program of this host that asks.
     pub program: Option<Arc<Observation>>,
+    /// Whether the client took it back.
+    pub taken_back: Arc<TakenBack>,
     pub emit: mpsc::Sender<Emission>,
 }
 

@@ -133,7 +133,8 @@ impl Portal {
             accepts,
             way,
             move |emit| async move {
-                let call = Call { caller, from: From::Session(session.clone()), agent, offer, script: None, program, emit };
+                let (from, taken_back) = (From::Session(session.clone()), Arc::default());
+                let call = Call { caller, from, agent, offer, script: None, program, taken_back, emit };
                 portal.session_outcome(&call, &session, &request).await
             },
             move |outcome| answered(StatusCode::OK, &id, &outcome),
@@ -152,11 +153,11 @@ impl Portal {
             "logging/setLevel" => Some(self.set_log_level(session, request).await),
             _ => {
                 self.settled().await;
-                let cancelled = session.begin(self.servers.len(), &request.id);
+                session.begin(self.servers.len(), &request.id, call.taken_back.clone());
                 session.asks(&call.caller);
                 let outcome = tokio::select! {
                     outcome = self.perform(call, request) => Some(outcome),
-                    () = cancelled.notified() => None,
+                    () = call.taken_back.noticed() => None,
                 };
                 session.end(&request.id);
                 outcome
@@ -180,13 +181,21 @@ impl Portal {
         Outcome::Result(Bytes::from_static(b"{}"))
     }
 
+    /// Whether the rules let this pass to each server of a session.
+    fn passes(&self, session: &Session, whose: Whose<'_>, notification: &Notification) -> bool {
+        let text = rpc::notification(&notification.method, notification.params.as_deref());
+        let judges = session.servers().into_iter().filter_map(|(index, _)| self.servers[index].judge.as_ref());
+        judges.into_iter().all(|judge| judge.said(whose, &text).is_ok())
+    }
+
     async fn session_notification(&self, session: &Session, whose: Whose<'_>, notification: Notification) {
         match notification.method.as_str() {
             "notifications/cancelled" => {
-                let id = Members::of(notification.params.as_ref()).ok().and_then(|params| Id::of_json(params.get("requestId")?.as_bytes()));
-                if let Some(id) = id {
-                    session.cancel(&id);
-                }
+                let Ok(params) = Members::of(notification.params.as_ref()) else { return };
+                let Some(id) = params.get("requestId").and_then(|id| Id::of_json(id.as_bytes())) else { return };
+                // The server is told the client's own reason, where no rule refuses that.
+                let reason = params.text("reason").filter(|_| self.passes(session, whose, &notification));
+                session.cancel(&id, reason.as_deref());
             }
             // Servers' sessions begin when they are needed, and were told then.
             "notifications/initialized" => {}
@@ -275,17 +284,19 @@ impl Portal {
         // What is said meanwhile has no place in one document.
         let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
         let agent = headers.get(USER_AGENT).cloned();
-        let call = Call { caller, from: From::Session(session.clone()), agent, offer, script: None, program, emit };
+        let (from, taken_back) = (From::Session(session.clone()), Arc::default());
+        let all = Call { caller, from, agent, offer, script: None, program, taken_back, emit };
         let mut answers: Vec<Bytes> = Vec::new();
         for element in elements {
             match Message::read(&element) {
                 Ok(Message::Request(request)) => {
+                    let call = Call { taken_back: Arc::default(), ..all.clone() };
                     if let Some(outcome) = self.session_outcome(&call, &session, &request).await {
                         answers.push(rpc::response(Some(&request.id), &outcome));
                     }
                 }
-                Ok(Message::Notification(notification)) => self.session_notification(&session, call.whose(), notification).await,
-                Ok(Message::Response(response)) => session.answered(call.whose(), response).await,
+                Ok(Message::Notification(notification)) => self.session_notification(&session, all.whose(), notification).await,
+                Ok(Message::Response(response)) => session.answered(all.whose(), response).await,
                 Err(error) => answers.push(rpc::response(None, &error.into())),
             }
         }

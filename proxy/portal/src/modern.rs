@@ -63,7 +63,8 @@ impl Portal {
             if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
             Way::Connection,
             move |emit| async move {
-                let call = Call { caller, from: From::Stateless(client), agent, offer, script: None, program, emit };
+                let taken_back = Arc::default();
+                let call = Call { caller, from: From::Stateless(client), agent, offer, script: None, program, taken_back, emit };
                 Some(portal.stateless_outcome(&call, &request).await)
             },
             move |outcome| answered(status(&outcome), &id, &outcome),

@@ -10,6 +10,7 @@ use crate::{
     outflow::{Heard, Outflow, Stream, event},
     rpc::{self, Id, Message, Notification, Outcome, Request, Response},
     shares::{self, Amount, Shares},
+    under::TakenBack,
     upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
     visible::{Gate, task_owner_in},
 };
@@ -27,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::AbortHandle,
 };
 
@@ -78,7 +79,7 @@ struct Open {
     servers: Box<[tokio::sync::Mutex<Option<Arc<LegacySession>>>]>,
     listeners: Mutex<Vec<Option<AbortHandle>>>,
     asked: Mutex<HashMap<Id, Asked>>,
-    under_way: Mutex<HashMap<Id, Arc<Notify>>>,
+    under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
     streams: Mutex<VecDeque<Arc<Stream>>>,
     standing: Mutex<Option<mpsc::Sender<Bytes>>>,
     log_level: Mutex<Option<SmolStr>>,
@@ -341,11 +342,9 @@ impl Session {
         }
     }
 
-    /// A request of the client's begins; the notice tells when the client takes it back.
-    pub fn begin(&self, servers: usize, id: &Id) -> Arc<Notify> {
-        let notice = Arc::new(Notify::new());
-        lock(&self.open(servers).under_way).insert(id.clone(), notice.clone());
-        notice
+    /// A request of the client's begins, which it may take back.
+    pub fn begin(&self, servers: usize, id: &Id, request: Arc<TakenBack>) {
+        lock(&self.open(servers).under_way).insert(id.clone(), request);
     }
 
     /// It is over.
@@ -355,10 +354,10 @@ impl Session {
         }
     }
 
-    /// The client takes a request back.
-    pub fn cancel(&self, id: &Id) {
-        if let Some(notice) = self.opened().and_then(|open| lock(&open.under_way).remove(id)) {
-            notice.notify_one();
+    /// The client takes a request back, for this reason if it says one.
+    pub fn cancel(&self, id: &Id, reason: Option<&str>) {
+        if let Some(request) = self.opened().and_then(|open| lock(&open.under_way).remove(id)) {
+            request.because(reason);
         }
     }
 

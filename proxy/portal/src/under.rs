@@ -5,22 +5,52 @@ use crate::{
     acts::Act,
     call::Call,
     portal::Portal,
-    rpc::Id,
+    rpc::{Id, quoted},
     session::Session,
     upstream::{Client, LegacySession, UpstreamError},
 };
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
+use tokio::sync::Notify;
+
+/// Most characters of a client's reason that a server is told.
+const LONGEST_REASON: usize = 200;
+
+/// Whether, and why, a client took a request of its back.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    notice: Notify,
+    why: OnceLock<Option<String>>,
+}
+
+impl TakenBack {
+    /// The client takes it back, with what it says of that.
+    pub fn because(&self, reason: Option<&str>) {
+        let _ = self.why.set(reason.map(|reason| reason.chars().take(LONGEST_REASON).collect()));
+        self.notice.notify_one();
+    }
+
+    /// Until the client takes it back.
+    pub async fn noticed(&self) {
+        self.notice.notified().await;
+    }
+}
 
 /// A request under way with a server of the older era: it is told when nobody waits any more.
 pub(crate) struct Under {
     session: Arc<LegacySession>,
     id: Option<Id>,
+    taken_back: Arc<TakenBack>,
     why: &'static str,
 }
 
 impl Under {
-    fn new(session: Arc<LegacySession>, id: Id) -> Self {
-        Self { session, id: Some(id), why: "the client has gone" }
+    fn new(session: Arc<LegacySession>, id: Id, call: &Call) -> Self {
+        // A script ends its calls with itself, whoever waits for it.
+        let why = if call.script.is_some() { "the script that made the call is over" } else { "the client has gone" };
+        Self { session, id: Some(id), taken_back: call.taken_back.clone(), why }
     }
 
     /// The session that it is under way in.
@@ -51,11 +81,16 @@ impl Under {
 impl Drop for Under {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            let (session, why) = (self.session.clone(), self.why);
+            let why: Cow<'static, str> = match self.taken_back.why.get() {
+                Some(Some(reason)) => reason.clone().into(),
+                Some(None) => "the client took it back".into(),
+                None => self.why.into(),
+            };
+            let session = self.session.clone();
             // While everything ends there may be nobody left to tell it.
             let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
             runtime.spawn(async move {
-                let params = format!("{{\"requestId\":{},\"reason\":\"{why}\"}}", id.json());
+                let params = format!("{{\"requestId\":{},\"reason\":{}}}", id.json(), quoted(&why));
                 let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
             });
         }
@@ -91,7 +126,7 @@ impl Portal {
                 Kept::Shared(client) => self.shared.get(&call.caller, &self.servers[server], client).await?,
             };
             let id = session.id();
-            let under = Under::new(session.clone(), id.clone());
+            let under = Under::new(session.clone(), id.clone(), call);
             match exchange(session.clone(), id).await {
                 Err(UpstreamError::SessionGone) if !retried => {
                     under.answered();

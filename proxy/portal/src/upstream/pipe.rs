@@ -210,7 +210,7 @@ impl Pipe {
     /// Nobody waits for this answer any more: the server is told, unless the line is busy.
     pub fn take_back(&self, id: &Id) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        let params = format!("{{\"requestId\":{},\"reason\":\"the client has gone\"}}", id.json());
+        let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());
         let told = rpc::notification("notifications/cancelled", Some(params.as_bytes()));
         if let Ok(room) = self.unwritten.clone().try_acquire_many_owned(units(&told)) {
             let _ = self.lines.try_send((told, room));

@@ -134,6 +134,38 @@ async fn a_stateless_client_that_leaves_takes_its_call_back_at_once_and_one_with
 }
 
 #[tokio::test]
+async fn a_server_is_told_why_the_client_takes_a_call_back_in_the_client_s_words_if_it_says_any() {
+    let long = format!("\"no longer\" needed\n{}", "ä".repeat(300));
+    for (reason, told) in [
+        (json!("the user pressed stop"), "the user pressed stop".to_owned()),
+        (json!(long), long.chars().take(200).collect()),
+        (json!(null), "the client took it back".to_owned()),
+        (json!({"not": "a text"}), "the client took it back".to_owned()),
+    ] {
+        let server = Server::start("one", Speaks::Legacy).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = Client::legacy(portal.address).await;
+        let (headers, body) = client.message("tools/call", json!({"name": "one_wait", "arguments": {}}));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let _answer = client.open(&headers, body.clone()).await;
+        let params = json!({"requestId": body["id"], "reason": reason});
+        let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+        assert_eq!(client.post(&headers, cancel).await.status, 202);
+        server.cancelled(1).await;
+        assert_eq!(server.got("notifications/cancelled")[0].body["params"]["reason"], json!(told));
+    }
+    // Of the stateless era a client that goes says nothing.
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::modern(portal.address);
+    let (headers, body) = client.message("tools/call", json!({"name": "one_wait", "arguments": {}}));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    drop(client.open(&headers, body).await);
+    server.cancelled(1).await;
+    assert_eq!(server.got("notifications/cancelled")[0].body["params"]["reason"], "the client has gone");
+}
+
+#[tokio::test]
 async fn a_call_that_is_cancelled_by_name_reaches_its_server_under_the_name_it_has_there() {
     let server = Server::start("one", Speaks::Legacy).await;
     let portal = Setup::of([("one", server.url())]).start().await;
