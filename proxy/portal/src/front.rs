@@ -56,7 +56,7 @@ pub(crate) const ABSENCE: Duration = Duration::from_secs(5 * 60);
 
 impl Portal {
     /// Answers one request of a connection.
-    pub(crate) async fn answer<B>(self: &Arc<Self>, request: Request<B>, visitor: &Visitor) -> Response<Outflow>
+    pub(crate) async fn answer<B>(self: &Arc<Self>, request: Request<B>, visitor: &Arc<Visitor>) -> Response<Outflow>
     where
         B: Body<Data = Bytes>,
     {
@@ -76,7 +76,7 @@ impl Portal {
     }
 
     /// Answers a request by a name of ours, from nowhere that it may not come from.
-    async fn admitted<B>(self: &Arc<Self>, parts: Parts, body: B, visitor: &Visitor) -> Response<Outflow>
+    async fn admitted<B>(self: &Arc<Self>, parts: Parts, body: B, visitor: &Arc<Visitor>) -> Response<Outflow>
     where
         B: Body<Data = Bytes>,
     {
@@ -118,9 +118,9 @@ impl Portal {
                     Ok(body) => body,
                     Err(response) => return response,
                 };
-                self.post(Asker { caller, offer, program: visitor.program.clone() }, &parts.headers, body).await
+                self.post(Asker { caller, offer, visitor: visitor.clone() }, &parts.headers, body).await
             }
-            Method::GET if !modern => self.listen(&caller, &parts.headers).await,
+            Method::GET if !modern => self.listen(&caller, &parts.headers, visitor).await,
             Method::DELETE if !modern => self.end(&caller, &parts.headers).await,
             _ => {
                 let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "messages are posted here");
@@ -197,8 +197,8 @@ pub(crate) struct Visitor {
 pub(crate) struct Asker {
     pub caller: Arc<Caller>,
     pub offer: Offer,
-    /// The program of this host that asks.
-    pub program: Option<Arc<Observation>>,
+    /// Where they ask from.
+    pub visitor: Arc<Visitor>,
 }
 
 /// Until the proof of who is asking expires: a stream may outlive it. Looked at often, as clocks are put right.

@@ -4,7 +4,7 @@ use crate::{
     call::{Call, From},
     catalogue::Kind,
     era,
-    front::{Accepts, Asker, Way, answered, document, expired, plain, refused, respond, streamed, unrecorded},
+    front::{Accepts, Asker, Visitor, Way, answered, document, plain, refused, respond, streamed, unrecorded},
     judged::Whose,
     members::Members,
     offer::Offer,
@@ -12,6 +12,7 @@ use crate::{
     portal::Portal,
     rpc::{self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError, quoted},
     session::Session,
+    standing::Proof,
     upstream::{
         Change, Client,
         http::{LAST_EVENT, SESSION, VERSION},
@@ -23,6 +24,7 @@ use gnomon_access::Caller;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
 use std::{pin::pin, sync::Arc};
+use tokio::sync::mpsc;
 
 /// Most messages of a batch.
 const MAX_BATCH: usize = 64;
@@ -30,7 +32,7 @@ const MAX_BATCH: usize = 64;
 impl Portal {
     pub(crate) async fn session_post(
         self: &Arc<Self>,
-        Asker { caller, offer, program }: Asker,
+        Asker { caller, offer, visitor }: Asker,
         headers: &HeaderMap,
         message: Message,
         accepts: Accepts,
@@ -53,14 +55,14 @@ impl Portal {
             client: &session.client,
             agent: headers.get(USER_AGENT),
             execution: None,
-            program: program.as_deref(),
+            program: visitor.program.as_deref(),
         };
         match message {
             Message::Notification(notification) => self.session_notification(&session, whose, notification).await,
             Message::Response(response) => session.answered(whose, response).await,
             Message::Request(request) => {
                 let asked = (headers.get(USER_AGENT).cloned(), request);
-                return self.session_request(Asker { caller, offer, program }, session, asked, accepts).await;
+                return self.session_request(Asker { caller, offer, visitor: visitor.clone() }, session, asked, accepts).await;
             }
         }
         plain(StatusCode::ACCEPTED, "")
@@ -118,7 +120,7 @@ impl Portal {
 
     async fn session_request(
         self: &Arc<Self>,
-        Asker { caller, offer, program }: Asker,
+        Asker { caller, offer, visitor }: Asker,
         session: Arc<Session>,
         (agent, request): (Option<HeaderValue>, Request),
         accepts: Accepts,
@@ -126,7 +128,7 @@ impl Portal {
         let id = request.id.clone();
         let (for_stream, servers) = (session.clone(), self.servers.len());
         let way = Way::Session(Box::new(move || for_stream.stream(servers)));
-        let portal = self.clone();
+        let (portal, program) = (self.clone(), visitor.program.clone());
         let encode_id = id.clone();
         respond(
             self.clone(),
@@ -212,7 +214,7 @@ impl Portal {
     }
 
     /// The stream of what is said by itself, or one that broke off.
-    pub(crate) async fn listen(self: &Arc<Self>, caller: &Arc<Caller>, headers: &HeaderMap) -> Response<Outflow> {
+    pub(crate) async fn listen(self: &Arc<Self>, caller: &Arc<Caller>, headers: &HeaderMap, visitor: &Arc<Visitor>) -> Response<Outflow> {
         if !matches!(Accepts::of(headers), Accepts::Both | Accepts::Events) {
             return plain(StatusCode::NOT_ACCEPTABLE, "Accept must allow text/event-stream");
         }
@@ -231,14 +233,17 @@ impl Portal {
         let caller = caller.clone();
         session.asks(&caller);
         let mut sight = Sight::of(self, &caller);
+        let (portal, proof) = (self.clone(), Proof::of(headers, visitor, &caller));
         tokio::spawn(async move {
-            let mut expired = pin!(expired(&caller));
+            let _stands = Stands { session, sender: sender.clone() };
+            let mut turned_out = pin!(portal.turned_out(&proof));
             loop {
                 let change = tokio::select! {
+                    biased;
+                    // The client comes back with another proof, or not at all.
+                    () = &mut turned_out => return,
                     change = changes.recv() => change,
                     () = sender.closed() => return,
-                    // The client comes back with another proof, or not at all.
-                    () = &mut expired => return,
                 };
                 let method = match change {
                     Ok((server, Change::List(kind))) if sight.concerns(&server, kind) => list_changed(kind),
@@ -268,7 +273,7 @@ impl Portal {
     /// Several messages at once, as only 2025-03-26 has them.
     pub(crate) async fn batch(
         self: &Arc<Self>,
-        Asker { caller, offer, program }: Asker,
+        Asker { caller, offer, visitor }: Asker,
         headers: &HeaderMap,
         elements: Vec<Bytes>,
     ) -> Response<Outflow> {
@@ -280,11 +285,11 @@ impl Portal {
         if elements.is_empty() || elements.len() > MAX_BATCH {
             return invalid(&format!("a batch has between 1 and {MAX_BATCH} messages"));
         }
-        let (emit, mut emitted) = tokio::sync::mpsc::channel(1);
+        let (emit, mut emitted) = mpsc::channel(1);
         // What is said meanwhile has no place in one document.
         let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
         let agent = headers.get(USER_AGENT).cloned();
-        let (from, taken_back) = (From::Session(session.clone()), Arc::default());
+        let (from, taken_back, program) = (From::Session(session.clone()), Arc::default(), visitor.program.clone());
         let all = Call { caller, from, agent, offer, script: None, program, taken_back, emit };
         let mut answers: Vec<Bytes> = Vec::new();
         for element in elements {
@@ -305,6 +310,18 @@ impl Portal {
             return plain(StatusCode::ACCEPTED, "");
         }
         document(StatusCode::OK, [b"[".as_slice(), &answers.join(&b","[..]), b"]"].concat().into())
+    }
+}
+
+/// The stream of what is said by itself in a session: with this the session lets go of it.
+struct Stands {
+    session: Arc<Session>,
+    sender: mpsc::Sender<Bytes>,
+}
+
+impl Drop for Stands {
+    fn drop(&mut self) {
+        self.session.stands_no_more(&self.sender);
     }
 }
 

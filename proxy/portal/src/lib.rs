@@ -49,6 +49,7 @@ mod shape;
 mod shared;
 mod shares;
 mod site;
+mod standing;
 mod tasks;
 mod under;
 pub mod upstream;

@@ -4,7 +4,7 @@ use crate::{
     call::{Call, Emission, From},
     catalogue::Kind,
     era::{self, meta},
-    front::{Accepts, Asker, Way, answered, expired, plain, refused, respond},
+    front::{Accepts, Asker, Way, answered, plain, refused, respond},
     legacy::{list_changed, unknown_method},
     members::Members,
     mirror::{self, Mismatch},
@@ -13,6 +13,7 @@ use crate::{
     rpc::{
         self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION,
     },
+    standing::Proof,
     upstream::{
         Change, Client,
         http::{METHOD, NAME, VERSION},
@@ -33,7 +34,7 @@ const MAX_WATCHED: usize = 256;
 impl Portal {
     pub(crate) async fn stateless_post(
         self: &Arc<Self>,
-        Asker { caller, offer, program }: Asker,
+        Asker { caller, offer, visitor }: Asker,
         headers: &HeaderMap,
         message: Message,
         accepts: Accepts,
@@ -56,16 +57,20 @@ impl Portal {
             }
         };
         let (id, encode_id) = (request.id.clone(), request.id.clone());
-        let (portal, agent) = (self.clone(), headers.get(USER_AGENT).cloned());
+        let (portal, agent, program) = (self.clone(), headers.get(USER_AGENT).cloned(), visitor.program.clone());
+        let proof = (request.method == "subscriptions/listen").then(|| Proof::of(headers, &visitor, &caller));
         respond(
             self.clone(),
             // A subscription is a stream from its first word on.
-            if request.method == "subscriptions/listen" { Accepts::Events } else { accepts },
+            if proof.is_some() { Accepts::Events } else { accepts },
             Way::Connection,
             move |emit| async move {
                 let taken_back = Arc::default();
                 let call = Call { caller, from: From::Stateless(client), agent, offer, script: None, program, taken_back, emit };
-                Some(portal.stateless_outcome(&call, &request).await)
+                Some(match &proof {
+                    Some(proof) => portal.subscribe(&call, &request, proof).await,
+                    None => portal.stateless_outcome(&call, &request).await,
+                })
             },
             move |outcome| answered(status(&outcome), &id, &outcome),
             move |outcome| rpc::response(Some(&encode_id), outcome),
@@ -119,7 +124,6 @@ impl Portal {
         }
         match request.method.as_str() {
             "server/discover" => self.discover(call),
-            "subscriptions/listen" => self.subscribe(call, request).await,
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
                 let outcome = self.perform(call, request).await;
                 if request.method == "resources/read" { self.private(outcome) } else { outcome }
@@ -157,7 +161,7 @@ impl Portal {
     }
 
     /// Tells of changes until the client closes the stream.
-    async fn subscribe(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
+    async fn subscribe(self: &Arc<Self>, call: &Call, request: &Request, proof: &Proof) -> Outcome {
         let params: Value = request.params().and_then(|params| serde_json::from_slice(params).ok()).unwrap_or_default();
         let Some(wanted) = params.get("notifications").and_then(Value::as_object) else {
             return RpcError::new(INVALID_PARAMS, "`notifications` is missing: what to be told of").into();
@@ -187,13 +191,14 @@ impl Portal {
         if call.emit.send(acknowledged).await.is_err() {
             return Outcome::of(&json!({}));
         }
-        let mut expired = pin!(expired(&call.caller));
+        let mut turned_out = pin!(self.turned_out(proof));
         let over = || Outcome::of(&json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: subscription}}));
         loop {
             let change = tokio::select! {
-                change = changes.recv() => change,
+                biased;
                 // The client comes back with another proof, or not at all.
-                () = &mut expired => return over(),
+                () = &mut turned_out => return over(),
+                change = changes.recv() => change,
             };
             let notice = match change {
                 Ok((server, Change::List(kind))) => {

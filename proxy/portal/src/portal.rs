@@ -37,7 +37,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, sync::broadcast, task::JoinSet};
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, watch},
+    task::JoinSet,
+};
 
 /// How often it is asked, once stopping, whether all work is done.
 const REST_POLL: Duration = Duration::from_millis(20);
@@ -90,6 +94,8 @@ pub struct Portal {
     pub(crate) options: PortalOptions,
     pub(crate) servers: Vec<Arc<Upstream>>,
     authenticator: ArcSwap<Authenticator>,
+    /// Told when another authenticator is in force.
+    pub(crate) log_ins: watch::Sender<()>,
     pub(crate) gate: Arc<Gate>,
     labels: ArcSwap<HashMap<SmolStr, Labels>>,
     view: ArcSwap<View>,
@@ -121,6 +127,7 @@ impl Portal {
         let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
         Arc::new(Self {
             authenticator: ArcSwap::new(options.authenticator.clone()),
+            log_ins: watch::Sender::new(()),
             gate,
             labels: ArcSwap::from_pointee(std::mem::take(&mut options.labels)),
             options,
@@ -150,13 +157,15 @@ impl Portal {
         }
     }
 
-    /// Has callers prove who they are in another way, from the next request on. It has the providers' keys first, if it can.
+    /// Has callers prove who they are in another way, from the next request on; streams that wait for news end where their callers
+    /// cannot. It has the providers' keys first, if it can.
     pub async fn reauthenticate(&self, authenticator: Arc<Authenticator>) {
         // Its users would be refused as long as the keys are on their way; where they do not come, what is withdrawn counts.
         if let Err(issuers) = authenticator.warm().await {
             tracing::warn!("no keys yet of {}: nobody can log in with its tokens", issuers.join(", "));
         }
         self.authenticator.store(authenticator);
+        self.log_ins.send_replace(());
     }
 
     /// Who is asking, now.

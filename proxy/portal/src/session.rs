@@ -176,6 +176,12 @@ impl Session {
         caller.is_some_and(|caller| upstream.tells(&self.gate, &caller, &task_owner_in(&caller, &self.id), notification))
     }
 
+    /// Whether a server may ask its client for something by itself.
+    fn may_be_asked(&self, upstream: &Upstream) -> bool {
+        let caller = self.opened().and_then(|open| lock(&open.caller).clone());
+        caller.is_some_and(|caller| self.gate.may_reach(&caller, &upstream.id))
+    }
+
     /// The session's own session with a server, opened if need be.
     ///
     /// # Errors
@@ -255,6 +261,11 @@ impl Session {
         let text = match message {
             Message::Request(request) if request.method == "ping" => {
                 let _ = session.respond(&request.id, &Outcome::Result(Bytes::from_static(b"{}"))).await;
+                return;
+            }
+            Message::Request(request) if !self.may_be_asked(upstream) => {
+                let error = rpc::RpcError::new(rpc::INVALID_REQUEST, "the client may not use this server any more");
+                let _ = session.respond(&request.id, &error.into()).await;
                 return;
             }
             Message::Request(request) => match self.ask_for(upstream, session, &request) {
@@ -396,6 +407,13 @@ impl Session {
             }
         }
         (sender, outflow)
+    }
+
+    /// That stream is over, unless another has taken its place.
+    pub fn stands_no_more(&self, sender: &mpsc::Sender<Bytes>) {
+        if let Some(open) = self.opened() {
+            lock(&open.standing).take_if(|standing| standing.same_channel(sender));
+        }
     }
 
     /// The level from which on the client wants to be told.

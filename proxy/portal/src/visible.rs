@@ -48,10 +48,16 @@ impl Gate {
         self.policy().may_list(caller, &asked)
     }
 
-    /// Whether a caller may be told this of a server: that a resource changed only where they may read it.
+    /// Whether a caller may use anything of a server now, as far as policy alone tells.
+    pub fn may_reach(&self, caller: &Caller, server: &str) -> bool {
+        self.policy().may_reach(caller, &self.portal, server)
+    }
+
+    /// Whether a caller may be told this of a server: that a resource changed only where they may read it, anything else where they
+    /// may use anything.
     pub fn may_hear(&self, caller: &Caller, server: &str, notification: &Notification) -> bool {
         if notification.method != "notifications/resources/updated" {
-            return true;
+            return self.may_reach(caller, server);
         }
         let uri = Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
         uri.is_some_and(|uri| self.may_read(caller, server, Capability::Resource, &uri).is_allow())

@@ -6,6 +6,7 @@ use crate::{
     server::{Server, Speaks},
 };
 use http::Method;
+use http_body_util::BodyExt as _;
 use serde_json::json;
 use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
@@ -225,4 +226,65 @@ async fn a_stream_ends_when_the_proof_of_its_caller_does() {
     let last = crate::client::next_event(&mut stream).await;
     assert_eq!(last["result"]["resultType"], "complete", "{last}");
     assert!(time::OffsetDateTime::now_utc() >= end);
+}
+
+#[tokio::test]
+async fn streams_that_wait_for_news_end_once_a_reload_takes_their_caller_s_token_or_its_groups_and_others_go_on() {
+    let server = Server::start("one", Speaks::Both).await;
+    let tokens = ["ada", "bob", "eve"].map(|name| (name, gnomon_access::generate_token().unwrap()));
+    let entry =
+        |(name, token): &(&str, gnomon_access::ServiceToken)| format!("{{name: {name}, sha256: '{}', groups: [{name}s]}}", token.sha256);
+    let auth = |entries: &[String]| format!("{{mode: tokens, tokens: [{}]}}", entries.join(", "));
+    let all = tokens.each_ref().map(entry);
+    let portal = Setup::of([("one", server.url())]).auth(auth(&all)).start().await;
+    let mut streams = Vec::new();
+    for (_, token) in &tokens {
+        let bearer = format!("Bearer {}", token.token);
+        let mut client = Client::modern(portal.address).holding(&bearer);
+        let (headers, body) = client.message("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut subscribed = client.open(&headers, body).await.into_body();
+        assert_eq!(crate::client::next_event(&mut subscribed).await["method"], "notifications/subscriptions/acknowledged");
+        let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}});
+        let begun = client.post(&[], initialize).await;
+        let session = begun.headers["mcp-session-id"].to_str().unwrap().to_owned();
+        let standing = client.listen(&session).await;
+        streams.push((subscribed, standing));
+    }
+    // Ada's token is gone, and Bob is in another group.
+    portal.reauthenticate(&auth(&[all[1].replace("bobs", "others"), all[2].clone()])).await;
+    for (subscribed, standing) in &mut streams[..2] {
+        assert_eq!(crate::client::next_event(subscribed).await["result"]["resultType"], "complete");
+        assert!(crate::soon("the end of the stream", standing.frame()).await.is_none());
+    }
+    portal.regulate("[{allow: {servers: ['*']}}]");
+    let (subscribed, standing) = &mut streams[2];
+    for stream in [subscribed, standing] {
+        assert_eq!(crate::client::next_event(stream).await["method"], "notifications/tools/list_changed");
+    }
+}
+
+#[tokio::test]
+async fn in_a_session_nothing_is_heard_of_a_server_that_a_reload_takes_away() {
+    let server = Server::scripted("u1", Speaks::Legacy, |_, _| None).await;
+    let portal = Setup::of([("u1", server.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    client.request("logging/setLevel", json!({"level": "debug"})).await;
+    client.call("u1_echo", json!({"text": "x"})).await;
+    let mut stream = client.stand().await;
+    server.heard_by(2).await;
+    server.say("notifications/message", json!({"level": "info", "data": "before"}));
+    assert_eq!(crate::client::next_event(&mut stream).await["params"]["data"], "before");
+    portal.regulate("[{allow: {servers: [other]}}]");
+    server.say("notifications/message", json!({"level": "info", "data": "secret"}));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    portal.regulate("[{allow: {servers: ['*']}}]");
+    server.say("notifications/message", json!({"level": "info", "data": "after"}));
+    loop {
+        let event = crate::client::next_event(&mut stream).await;
+        assert_ne!(event["params"]["data"], "secret");
+        if event["params"]["data"] == "after" {
+            return;
+        }
+    }
 }

@@ -157,8 +157,12 @@ impl Client {
 
     /// The stream of what is said by itself.
     pub async fn stand(&self) -> hyper::body::Incoming {
-        let session = self.session();
-        let request = self.build(Method::GET, &[("mcp-session-id", &session)], String::new());
+        self.listen(&self.session()).await
+    }
+
+    /// The same of another session.
+    pub async fn listen(&self, session: &str) -> hyper::body::Incoming {
+        let request = self.build(Method::GET, &[("mcp-session-id", session)], String::new());
         crate::soon("the stream's head", self.http.request(request)).await.unwrap().into_body()
     }
 

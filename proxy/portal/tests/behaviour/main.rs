@@ -35,7 +35,7 @@ use gnomon_portal::{
     Rules, SessionLimits,
     upstream::{
         Api, ApiOptions, Program, Reach, Selection, Transport,
-        http::{Endpoint, Limits},
+        http::{Endpoint, Limits, ServerPools},
     },
 };
 use gnomon_record::{Metrics, Recorder};
@@ -46,6 +46,17 @@ use tokio::sync::oneshot;
 /// A deadline against hanging for ever; nothing waits for it in a test that passes.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
+}
+
+fn pools() -> Arc<ServerPools> {
+    let tls = UpstreamTls::with_roots(rustls::RootCertStore::empty()).unwrap();
+    Arc::new(Pools::new(Dialer::new(DialOptions::default()), tls, Arc::new(AlpnCache::default()), PoolOptions::default()))
+}
+
+fn authenticator(auth: &str, pools: Arc<ServerPools>) -> Arc<Authenticator> {
+    let source = AuthSource::parse(auth, "auth.yml").unwrap();
+    let auth = source.build("auth.yml", "http://localhost/mcp", &|_| Err("no secrets here".to_owned())).unwrap();
+    Arc::new(Authenticator::new(auth, Arc::new(Fetcher::new(pools))))
 }
 
 /// A portal on a port of its own, for as long as it is held.
@@ -64,6 +75,11 @@ impl Running {
     /// Puts another policy in force.
     fn regulate(&self, policy: &str) {
         self.portal.regulate(Arc::new(Policy::parse(policy, "policy.yml").unwrap()), std::collections::HashMap::new());
+    }
+
+    /// Puts other log-ins in force.
+    async fn reauthenticate(&self, auth: &str) {
+        self.portal.reauthenticate(authenticator(auth, pools())).await;
     }
 
     /// The metrics as they are served.
@@ -302,9 +318,7 @@ impl Setup {
     }
 
     async fn start(self) -> Running {
-        let tls = UpstreamTls::with_roots(rustls::RootCertStore::empty()).unwrap();
-        let pools = Pools::new(Dialer::new(DialOptions::default()), tls, Arc::new(AlpnCache::default()), PoolOptions::default());
-        let pools = Arc::new(pools);
+        let pools = pools();
         let servers = self.servers.iter().map(|(id, url)| {
             let endpoint = Endpoint::new(pools.clone(), id, url, http::HeaderMap::new(), self.limits).unwrap();
             ((*id).into(), Reach::http(endpoint, Transport::Either))
@@ -325,8 +339,6 @@ impl Setup {
                 (api.id.into(), Reach::Api(Arc::new(Api::new(pools.clone(), options, api.limits).unwrap())))
             })
             .collect();
-        let source = AuthSource::parse(&self.auth, "auth.yml").unwrap();
-        let auth = source.build("auth.yml", "http://localhost/mcp", &|_| Err("no secrets here".to_owned())).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let rules = RuleSet::compile(&self.rules).unwrap_or_else(|errors| panic!("{errors}"));
         let metrics = Metrics::new(&rules, "test").unwrap();
@@ -353,7 +365,7 @@ impl Setup {
             origins: self.origins,
             path: "/mcp".to_owned(),
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
-            authenticator: Arc::new(Authenticator::new(auth, Arc::new(Fetcher::new(pools)))),
+            authenticator: authenticator(&self.auth, pools),
             owners: self.owners,
             rules: Some(Rules { inspector, recorder: recorder.clone() }),
             code_mode: self.code_mode,
