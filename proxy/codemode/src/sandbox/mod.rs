@@ -35,7 +35,7 @@ pub struct SandboxConfig {
     pub arguments: Vec<OsString>,
     /// Its environment: for its allocator, say. Nothing of this process's own is added.
     pub environment: Vec<(OsString, OsString)>,
-    /// Executions at the same time, at most 256. Each may take its [`Limits::heap`] of memory and 192 MiB beside it at worst, and
+    /// Executions at the same time, at most 288. Each may take its [`Limits::heap`] of memory and 192 MiB beside it at worst, and
     /// 0.3 MiB usually.
     pub workers: usize,
     /// Executions that wait for a worker; more are refused.

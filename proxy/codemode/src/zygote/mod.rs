@@ -31,7 +31,7 @@ use confine::Footprint;
 use fair::Share;
 
 /// Workers that a zygote has at the same time, whatever it is asked for.
-pub(crate) const MAX_WORKERS: usize = 256;
+pub(crate) const MAX_WORKERS: usize = 288;
 
 /// Longest message on the control socket, in bytes.
 pub(crate) const MAX_CONTROL: usize = 1024;

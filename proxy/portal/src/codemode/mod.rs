@@ -7,6 +7,7 @@ pub(crate) mod callable;
 mod host;
 mod output;
 pub(crate) mod suspended;
+mod turns;
 pub(crate) mod waiting;
 
 use crate::{
@@ -15,11 +16,13 @@ use crate::{
     portal::Portal,
     results::failed_tool,
     rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
+    shares::owner,
 };
 use gnomon_audit::{Kind, Status};
 use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError, State};
 use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
+use gnomon_shares::Refused;
 use host::Host;
 use output::{Failure, text_of};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
@@ -28,6 +31,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use std::sync::Arc;
 use suspended::{Asker, Question, Running, Step};
 use tokio::sync::OnceCell;
+use turns::{Turns, searches_beside};
 use uuid::Uuid;
 
 /// Finds tools.
@@ -55,6 +59,9 @@ pub struct CodeModeWorks {
     config: SandboxConfig,
     limits: Limits,
     sandbox: OnceCell<Sandbox>,
+    /// Places for scripts that call tools, and for those that look for some.
+    calling: Turns,
+    searching: Turns,
     executions: IntCounterVec,
     calls: IntCounter,
     layers: IntGaugeVec,
@@ -66,7 +73,12 @@ impl CodeModeWorks {
     ///
     /// # Errors
     /// When a metric's name is taken.
-    pub fn new(config: SandboxConfig, limits: Limits, registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub fn new(mut config: SandboxConfig, limits: Limits, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let executions = config.workers.max(1);
+        let searches = searches_beside(executions);
+        config.workers = executions + searches;
+        let calling = Turns::of(executions, config.queue, config.patience);
+        let searching = Turns::of(searches, config.queue, config.patience);
         let executions = IntCounterVec::new(
             Opts::new("gnomon_codemode_executions_total", "Scripts that were run in Code Mode, by how they ended."),
             &["tool", "outcome"],
@@ -89,7 +101,7 @@ impl CodeModeWorks {
                 executions.with_label_values(&[tool, outcome]);
             }
         }
-        Ok(Self { config, limits, sandbox: OnceCell::new(), executions, calls, layers, saved })
+        Ok(Self { config, limits, sandbox: OnceCell::new(), calling, searching, executions, calls, layers, saved })
     }
 
     /// Shows the metric of its layers before it was started, for the reference.
@@ -217,6 +229,14 @@ impl Portal {
                 return act.end(Ending::because(Status::Unavailable, "no_sandbox"), failed_tool(&text)).await;
             }
         };
+        let turns = if tool == EXECUTE { &works.calling } else { &works.searching };
+        let _turn = match turns.take(&owner(&call.caller).as_str().into()).await {
+            Ok(turn) => turn,
+            Err(refused) => {
+                works.executions.with_label_values(&[tool, "busy"]).inc();
+                return act.end(Ending::because(Status::Refused, "codemode_share"), failed_tool(no_turn(refused))).await;
+            }
+        };
         self.settled().await;
         let callable = self.callables.of(self, &call.caller);
         // Finding tools calls none.
@@ -257,6 +277,16 @@ impl Portal {
         };
         let text = text_of(Err(&failure), ended);
         (failed_tool(&text), Ending::because(Status::Error, failure.word))
+    }
+}
+
+/// What whoever finds no place is told: whose bound it is.
+const fn no_turn(refused: Refused) -> &'static str {
+    match refused {
+        Refused::OverShare => {
+            "This caller has as many executions under way as one may have beside others: wait for some of them to end, or do more in one."
+        }
+        Refused::Full => "Too many executions are running: try again in a moment, or do more in one execution.",
     }
 }
 

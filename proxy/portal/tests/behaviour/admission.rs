@@ -233,7 +233,7 @@ async fn streams_that_wait_for_news_end_once_a_reload_takes_their_caller_s_token
     let server = Server::start("one", Speaks::Both).await;
     let tokens = ["ada", "bob", "eve"].map(|name| (name, gnomon_access::generate_token().unwrap()));
     let entry =
-        |(name, token): &(&str, gnomon_access::ServiceToken)| format!("{{name: {name}, sha256: '{}', groups: [{name}s]}}", token.sha256);
+        |(name, token): &(&str, gnomon_access::NewToken)| format!("{{name: {name}, sha256: '{}', groups: [{name}s]}}", token.sha256);
     let auth = |entries: &[String]| format!("{{mode: tokens, tokens: [{}]}}", entries.join(", "));
     let all = tokens.each_ref().map(entry);
     let portal = Setup::of([("one", server.url())]).auth(auth(&all)).start().await;

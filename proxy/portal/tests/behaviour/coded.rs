@@ -2,6 +2,7 @@
 
 use crate::{
     Setup,
+    admission::two_tokens,
     client::{Answer, Client},
     server::{Server, Speaks},
 };
@@ -232,4 +233,33 @@ async fn smaller_lists_without_code_lead_to_the_same_tools() {
     assert_eq!(hidden.last()["error"]["code"], -32602, "{hidden:?}");
     assert!(failed(&two.call("portal_query_tools", json!({"query": "("})).await));
     assert!(drive.got("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn one_caller_s_scripts_that_wait_for_a_slow_tool_leave_places_to_others_and_to_every_search() {
+    let server = Server::start("one", Speaks::Both).await;
+    let (auth, [ada, eve]) = two_tokens();
+    let portal = Setup::of([("one", server.url())]).auth(auth).code_mode(CodeMode::Enforced).workers(8).start().await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let mut client = Client::modern(portal.address).holding(&ada);
+        waiting.spawn(async move { run(&mut client, "execute", "async () => codemode.one_wait({})").await });
+    }
+    crate::soon("the calls", async {
+        while server.got("tools/call").len() < 6 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    for bearer in [&ada, &eve] {
+        let mut client = Client::modern(portal.address).holding(bearer);
+        let found = run(&mut client, "search", "async () => (await codemode.search('echo')).length").await;
+        assert!(!failed(&found), "{found:?}");
+    }
+    let mut client = Client::modern(portal.address).holding(&eve);
+    let done = run(&mut client, "execute", "async () => codemode.one_echo({text: 'here'})").await;
+    assert!(!failed(&done) && done.text().contains("here"), "{done:?}");
+    let calls = server.got("tools/call");
+    let waits = calls.iter().filter(|got| got.body["params"]["name"] == "wait").count();
+    assert_eq!(waits, 6, "three quarters are one caller's share");
 }

@@ -180,6 +180,8 @@ struct Setup {
     payloads: Payloads,
     code_mode: CodeMode,
     wall_time: Duration,
+    /// Scripts at the same time.
+    workers: usize,
     sessions: SessionLimits,
     /// Pages of the audit's database.
     room: u64,
@@ -207,6 +209,7 @@ impl Setup {
             payloads: Payloads::default(),
             code_mode: CodeMode::OptIn,
             wall_time: Duration::from_secs(60),
+            workers: 128,
             sessions: SessionLimits::default(),
             room: 1 << 30,
             seats: 256,
@@ -271,6 +274,12 @@ impl Setup {
     /// How long a script may take.
     fn wall_time(mut self, wall_time: Duration) -> Self {
         self.wall_time = wall_time;
+        self
+    }
+
+    /// How many scripts may run at the same time.
+    fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
         self
     }
 
@@ -351,6 +360,7 @@ impl Setup {
         let key = SigningKey::generate().unwrap();
         let (audit, audit_writer) = Audit::start(Box::new(store), key, Vec::new(), AuditOptions::default()).await.unwrap();
         let zygote = SandboxConfig::new(env!("CARGO_BIN_EXE_portal-zygote"), [] as [&str; 0]);
+        let zygote = SandboxConfig { workers: self.workers, ..zygote };
         let (sandbox_time, wall_time) = (Duration::from_secs(2), self.wall_time);
         let limits = gnomon_codemode::Limits { sandbox_time, wall_time, ..gnomon_codemode::Limits::default() };
         let works = CodeModeWorks::new(zygote, limits, recorder.metrics().registry()).unwrap();
