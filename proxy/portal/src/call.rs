@@ -283,7 +283,7 @@ impl Portal {
                 }
                 Ok(text) => {
                     waits = call.waits();
-                    let _ = call.emit.send(Emission::Message(text)).await;
+                    self.pass_on(call, text).await?;
                 }
                 Err(error) => upstream.respond(&question.id, &error.into()).await?,
             }
@@ -346,7 +346,7 @@ impl Portal {
         let (text, answer) =
             session.ask(method, params.as_deref().map(str::as_bytes)).map_err(|error| UpstreamError::Protocol(error.message))?;
         let _waits = call.waits();
-        let _ = call.emit.send(Emission::Message(text)).await;
+        self.pass_on(call, text).await?;
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
             Ok(Ok(Outcome::Result(result))) => {
                 if let Some(judge) = &self.servers[routed.server].judge {
@@ -514,7 +514,8 @@ impl Portal {
                     if !server.tells(&self.gate, &call.caller, &task_owner(call), &notification) {
                         continue;
                     }
-                    Emission::Message(server.outward(&notification))
+                    self.pass_on(call, server.outward(&notification)).await?;
+                    continue;
                 }
                 Said::Message(Message::Response(_)) => continue,
                 Said::Primed { retry } => Emission::Prime(retry),

@@ -17,6 +17,7 @@ use crate::{
     room::{self, room},
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
     shares::owner,
+    unsent::{LARGE, Recipient},
     upstream::http::{METHOD, SESSION, VERSION},
     whole::Whole,
 };
@@ -272,7 +273,7 @@ impl Accepts {
 pub(crate) enum Way {
     /// The client has a session, so it may come back for them: a lost connection is no cancellation (2025-11-25, Streamable HTTP,
     /// "Sending Messages to the Server").
-    Session(Box<dyn FnOnce() -> (Arc<Stream>, Outflow) + Send>),
+    Session(Box<dyn FnOnce(Recipient) -> (Arc<Stream>, Outflow) + Send>),
     /// To this connection only: closing it cancels the request (2026-07-28, Streamable HTTP).
     Connection,
 }
@@ -313,7 +314,7 @@ impl<F: Future<Output = Option<Outcome>> + Send + 'static> Drop for Work<F> {
 ///
 /// `work` is given where to say things. It is dropped when nobody can hear of it any more, unless the client has a session.
 pub(crate) async fn respond<F>(
-    portal: Arc<Portal>,
+    (portal, caller): (Arc<Portal>, Arc<Caller>),
     accepts: Accepts,
     way: Way,
     work: impl FnOnce(mpsc::Sender<Emission>) -> F,
@@ -340,7 +341,7 @@ where
                 }
                 Err(_) => {
                     under_way.parts = None;
-                    return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
+                    return portal.charged(&caller, outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish)).await;
                 }
             },
             first = emitted.recv() => first,
@@ -354,7 +355,7 @@ where
             tokio::select! {
                 outcome = &mut *work => {
                     under_way.parts = None;
-                    return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
+                    return portal.charged(&caller, outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish)).await;
                 }
                 () = drain => None,
             }
@@ -362,10 +363,10 @@ where
     };
     let Some((work, emitted)) = under_way.parts.take() else { return plain(StatusCode::INTERNAL_SERVER_ERROR, "") };
     let (stream, outflow) = match way {
-        Way::Session(make) => make(),
+        Way::Session(make) => make(portal.recipient(&caller)),
         Way::Connection => {
             let (sender, outflow) = Outflow::events();
-            (Arc::new(Stream::new(0, sender)), outflow)
+            (Arc::new(Stream::new(0, sender, portal.recipient(&caller))), outflow)
         }
     };
     let work = async move {
@@ -410,7 +411,9 @@ async fn say(
                     let _ = emission(stream, said).await;
                 }
                 if let Some(outcome) = outcome {
-                    let _ = stream.send(&encode(&outcome)).await;
+                    let answer = encode(&outcome);
+                    drop(outcome);
+                    let _ = stream.send(answer).await;
                 }
                 return;
             }
@@ -432,7 +435,7 @@ async fn say(
 
 async fn emission(stream: &Stream, emission: Emission) -> Heard {
     match emission {
-        Emission::Message(message) => stream.send(&message).await,
+        Emission::Message(message) => stream.send(message).await,
         Emission::Prime(retry) => stream.prime(retry).await,
         Emission::Pause => {
             stream.pause();
@@ -501,8 +504,12 @@ fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
     }
     drop(told);
     portal.refused(Lacking::Room);
-    let mut response =
-        plain(StatusCode::SERVICE_UNAVAILABLE, "the requests that are under way take all room that there is; try again later");
+    busy("the requests that are under way take all room that there is; try again later")
+}
+
+/// The answer where there is no room, and may be soon.
+pub(crate) fn busy(why: &str) -> Response<Outflow> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, why);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
@@ -564,8 +571,6 @@ pub(crate) fn document(status: StatusCode, message: Bytes) -> Response<Outflow> 
 
 /// An answer as a response. Long lists are given to many, and not copied for each.
 pub(crate) fn answered(status: StatusCode, id: &rpc::Id, outcome: &Outcome) -> Response<Outflow> {
-    /// From here on pieces cost less than a copy, bytes.
-    const LARGE: usize = 64 << 10;
     let (Outcome::Result(payload) | Outcome::Error(payload)) = outcome;
     if payload.len() <= LARGE {
         return document(status, rpc::response(Some(id), outcome));

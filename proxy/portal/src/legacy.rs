@@ -11,7 +11,7 @@ use crate::{
     outflow::{Outflow, event},
     portal::Portal,
     rpc::{self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError, quoted},
-    session::Session,
+    session::{Session, Standing},
     standing::Proof,
     upstream::{
         Change, Client,
@@ -127,11 +127,11 @@ impl Portal {
     ) -> Response<Outflow> {
         let id = request.id.clone();
         let (for_stream, servers) = (session.clone(), self.servers.len());
-        let way = Way::Session(Box::new(move || for_stream.stream(servers)));
+        let way = Way::Session(Box::new(move |recipient| for_stream.stream(servers, recipient)));
         let (portal, program) = (self.clone(), visitor.program.clone());
         let encode_id = id.clone();
         respond(
-            self.clone(),
+            (self.clone(), caller.clone()),
             accepts,
             way,
             move |emit| async move {
@@ -158,7 +158,7 @@ impl Portal {
                 session.begin(self.servers.len(), &request.id, call.taken_back.clone());
                 session.asks(&call.caller);
                 let outcome = tokio::select! {
-                    outcome = self.perform(call, request) => Some(outcome),
+                    outcome = async { self.roomy(&call.caller, self.perform(call, request).await).await } => Some(outcome),
                     () = call.taken_back.noticed() => None,
                 };
                 session.end(&request.id);
@@ -228,14 +228,15 @@ impl Portal {
                 None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
             };
         }
-        let (sender, outflow) = session.stand(&self.servers);
+        let (standing, outflow) = session.stand(&self.servers, self.recipient(caller));
         let mut changes = self.changes.subscribe();
         let caller = caller.clone();
         session.asks(&caller);
         let mut sight = Sight::of(self, &caller);
         let (portal, proof) = (self.clone(), Proof::of(headers, visitor, &caller));
         tokio::spawn(async move {
-            let _stands = Stands { session, sender: sender.clone() };
+            let Standing { sender, over, .. } = &standing;
+            let _stands = Stands { session, standing: &standing };
             let mut turned_out = pin!(portal.turned_out(&proof));
             loop {
                 let change = tokio::select! {
@@ -243,6 +244,7 @@ impl Portal {
                     // The client comes back with another proof, or not at all.
                     () = &mut turned_out => return,
                     change = changes.recv() => change,
+                    () = over.notified() => return,
                     () = sender.closed() => return,
                 };
                 let method = match change {
@@ -314,14 +316,14 @@ impl Portal {
 }
 
 /// The stream of what is said by itself in a session: with this the session lets go of it.
-struct Stands {
+struct Stands<'a> {
     session: Arc<Session>,
-    sender: mpsc::Sender<Bytes>,
+    standing: &'a Standing,
 }
 
-impl Drop for Stands {
+impl Drop for Stands<'_> {
     fn drop(&mut self) {
-        self.session.stands_no_more(&self.sender);
+        self.session.stands_no_more(self.standing);
     }
 }
 

@@ -52,6 +52,7 @@ mod site;
 mod standing;
 mod tasks;
 mod under;
+mod unsent;
 pub mod upstream;
 mod view;
 mod visible;

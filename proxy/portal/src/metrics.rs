@@ -9,7 +9,7 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 /// Why somebody was turned away before a request of theirs was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lacking {
-    /// Memory for requests.
+    /// Memory for requests, or for what is to be sent.
     Room,
     /// Places for connections.
     Connections,

@@ -60,7 +60,7 @@ impl Portal {
         let (portal, agent, program) = (self.clone(), headers.get(USER_AGENT).cloned(), visitor.program.clone());
         let proof = (request.method == "subscriptions/listen").then(|| Proof::of(headers, &visitor, &caller));
         respond(
-            self.clone(),
+            (self.clone(), caller.clone()),
             // A subscription is a stream from its first word on.
             if proof.is_some() { Accepts::Events } else { accepts },
             Way::Connection,
@@ -126,7 +126,8 @@ impl Portal {
             "server/discover" => self.discover(call),
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
                 let outcome = self.perform(call, request).await;
-                if request.method == "resources/read" { self.private(outcome) } else { outcome }
+                let outcome = if request.method == "resources/read" { self.private(outcome) } else { outcome };
+                self.roomy(&call.caller, outcome).await
             }
             method => unknown_method(method).into(),
         }

@@ -1,6 +1,7 @@
 //! Event streams to clients: what is said while a request is under way, and where a client can take a
 //! stream up again that broke off.
 
+use crate::unsent::Recipient;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use std::{
@@ -133,6 +134,7 @@ pub fn event(id: Option<&str>, retry: Option<Duration>, data: &[u8]) -> Bytes {
 pub struct Stream {
     /// Its name within the session.
     pub name: u64,
+    recipient: Recipient,
     state: Mutex<State>,
 }
 
@@ -177,9 +179,10 @@ pub enum Heard {
 impl Stream {
     /// A stream to whoever reads from the other end.
     #[must_use]
-    pub fn new(name: u64, live: mpsc::Sender<Bytes>) -> Self {
+    pub fn new(name: u64, live: mpsc::Sender<Bytes>, recipient: Recipient) -> Self {
         Self {
             name,
+            recipient,
             state: Mutex::new(State { live: Some(live), kept: VecDeque::new(), kept_bytes: 0, next: 0, resumable: false, over: false }),
         }
     }
@@ -191,19 +194,19 @@ impl Stream {
     /// Tells the client that it can come back to this place.
     pub async fn prime(&self, retry: Option<Duration>) -> Heard {
         self.state().resumable = true;
-        self.put(retry, b"").await
+        self.put(retry, Bytes::new()).await
     }
 
-    /// Sends a message.
-    pub async fn send(&self, message: &[u8]) -> Heard {
+    /// Sends a message. Where there is no room for it, as others have not been read, the connection ends.
+    pub async fn send(&self, message: Bytes) -> Heard {
         self.put(None, message).await
     }
 
-    async fn put(&self, retry: Option<Duration>, data: &[u8]) -> Heard {
+    async fn put(&self, retry: Option<Duration>, data: Bytes) -> Heard {
         let (live, encoded, resumable) = {
             let mut state = self.state();
             let id = state.resumable.then(|| format!("{}.{}", self.name, state.next));
-            let encoded = event(id.as_deref(), retry, data);
+            let encoded = event(id.as_deref(), retry, &data);
             if state.resumable {
                 let number = state.next;
                 state.next += 1;
@@ -211,9 +214,17 @@ impl Stream {
             }
             (state.live.clone(), encoded, state.resumable)
         };
+        // What was copied gives its room to the copy.
+        drop(data);
         let heard = match live {
             None => false,
-            Some(live) => live.send(encoded).await.is_ok(),
+            Some(live) => match self.recipient.room_for(encoded.len()).await {
+                Some(room) => live.send(room.holds(encoded)).await.is_ok(),
+                None => {
+                    self.pause();
+                    false
+                }
+            },
         };
         if heard || resumable { Heard::Yes } else { Heard::No }
     }
@@ -278,6 +289,10 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
+    fn anybody() -> Recipient {
+        Recipient::of(&gnomon_access::Caller::anonymous([192, 0, 2, 1].into()), None)
+    }
+
     async fn read(mut outflow: Outflow, count: usize) -> String {
         let mut text = String::new();
         for _ in 0..count {
@@ -290,12 +305,12 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_comes_back_gets_what_it_missed() {
         let (sender, outflow) = Outflow::events();
-        let stream = Stream::new(3, sender);
+        let stream = Stream::new(3, sender, anybody());
         assert_eq!(stream.prime(Some(Duration::from_millis(500))).await, Heard::Yes);
-        assert_eq!(stream.send(b"{\"one\":1}").await, Heard::Yes);
+        assert_eq!(stream.send(Bytes::from_static(b"{\"one\":1}")).await, Heard::Yes);
         stream.pause();
         assert_eq!(read(outflow, 9).await, "id: 3.0\nretry: 500\ndata: \n\nid: 3.1\ndata: {\"one\":1}\n\n");
-        assert_eq!(stream.send(b"{\"two\":2}").await, Heard::Yes);
+        assert_eq!(stream.send(Bytes::from_static(b"{\"two\":2}")).await, Heard::Yes);
         stream.finish();
         assert_eq!(read(stream.resume(0), 9).await, "id: 3.1\ndata: {\"one\":1}\n\nid: 3.2\ndata: {\"two\":2}\n\n");
     }
@@ -303,10 +318,10 @@ mod tests {
     #[tokio::test]
     async fn without_a_way_back_a_client_that_leaves_is_gone() {
         let (sender, outflow) = Outflow::events();
-        let stream = Stream::new(1, sender);
-        assert_eq!(stream.send(b"{}").await, Heard::Yes);
+        let stream = Stream::new(1, sender, anybody());
+        assert_eq!(stream.send(Bytes::from_static(b"{}")).await, Heard::Yes);
         drop(outflow);
-        assert_eq!(stream.send(b"{}").await, Heard::No);
+        assert_eq!(stream.send(Bytes::from_static(b"{}")).await, Heard::No);
         assert!(!stream.is_wanted());
     }
 

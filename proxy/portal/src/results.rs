@@ -36,7 +36,7 @@ pub(crate) fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> (
         UpstreamError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
         UpstreamError::Rpc(outcome) => return (outcome.clone(), answered(outcome)),
         // Ours to say: the server has no part in it.
-        UpstreamError::Untranslatable(_) | UpstreamError::NotTakenUp(_) | UpstreamError::NotKept => {
+        UpstreamError::Untranslatable(_) | UpstreamError::NotTakenUp(_) | UpstreamError::NotKept | UpstreamError::NoRoom => {
             Ending::because(Status::Refused, error.kind())
         }
         _ => Ending::because(Status::Unavailable, error.kind()),

@@ -33,16 +33,25 @@ pub(crate) const MOST_OF_VALUES: usize = ALL / 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 static ROOM: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
+/// As much again for what waits to be sent to clients.
+static UNSENT: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
 
 /// The room of all portals of this process.
 pub(crate) fn room() -> &'static Room {
     &ROOM
 }
 
-/// Room for requests.
+/// The room of what all portals of this process have to send.
+pub(crate) fn unsent() -> &'static Room {
+    &UNSENT
+}
+
+/// Room for requests, or for what is to be sent.
 pub(crate) struct Room {
     small: Arc<Shares>,
     large: Arc<Shares>,
+    /// For messages that are there already, and wait for room.
+    waiting: Arc<Shares>,
 }
 
 /// Room that one request has.
@@ -52,7 +61,7 @@ pub(crate) struct Taken(Share);
 impl Room {
     fn of(small: usize, large: usize) -> Self {
         let shares = |bytes: usize| Shares::new(Bounds { all: bytes / UNIT, each: bytes / UNIT, times_free: 1 });
-        Self { small: shares(small), large: shares(large) }
+        Self { small: shares(small), large: shares(large), waiting: shares((small + large) / 4) }
     }
 
     fn shares_for(&self, count: usize) -> &Arc<Shares> {
@@ -68,6 +77,21 @@ impl Room {
         let count = units(body.saturating_mul(COPIES));
         let shares = self.shares_for(count);
         in_time(shares, || shares.take_some(&principal, count)).await.map(Taken)
+    }
+
+    /// Room for a message of so many bytes that is there already, as soon as there is some. Of those that wait for it nobody has more
+    /// than is left, either.
+    ///
+    /// # Errors
+    /// There was none within two seconds, or too many wait.
+    pub async fn take_for(&self, owner: &Arc<str>, bytes: usize) -> Result<Taken, Refused> {
+        let count = units(bytes);
+        let shares = self.shares_for(count);
+        if let Ok(share) = shares.take_some(owner, count) {
+            return Ok(Taken(share));
+        }
+        let _waits = self.waiting.take_some(owner, count)?;
+        in_time(shares, || shares.take_some(owner, count)).await.map(Taken)
     }
 
     /// Has a request that turns out to cost more take so much more.
@@ -211,6 +235,21 @@ mod tests {
         assert_eq!((room.small.all_held(), &*piece), (7, &b"aaaaaaaaaa"[..]));
         drop(piece);
         assert_eq!(room.small.all_held(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_one_caller_does_not_read_leaves_room_for_what_others_do_and_only_so_much_waits_for_room() {
+        let room = Room::of(16 * UNIT, 64 * UNIT);
+        let (greedy, other): (Arc<str>, Arc<str>) = ("greedy".into(), "other".into());
+        let large = 17 * UNIT;
+        let held = room.take_for(&greedy, large).await.unwrap().holds(Bytes::from(vec![0; large]));
+        let mut waits = pin!(room.take_for(&greedy, large));
+        assert!(timeout(Duration::from_millis(20), waits.as_mut()).await.is_err());
+        assert_eq!(room.take_for(&greedy, large).await.unwrap_err(), Refused::OverShare, "what waits is in memory as well");
+        assert!(room.take_for(&other, large).await.is_ok());
+        assert!(room.take_for(&other, 100).await.is_ok());
+        drop(held);
+        assert!(waits.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

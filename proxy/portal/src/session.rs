@@ -11,6 +11,7 @@ use crate::{
     rpc::{self, Id, Message, Notification, Outcome, Request, Response},
     shares::{self, Amount, Shares},
     under::TakenBack,
+    unsent::Recipient,
     upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
     visible::{Gate, task_owner_in},
 };
@@ -28,7 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::AbortHandle,
 };
 
@@ -81,12 +82,22 @@ struct Open {
     asked: Mutex<HashMap<Id, Asked>>,
     under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
     streams: Mutex<VecDeque<Arc<Stream>>>,
-    standing: Mutex<Option<mpsc::Sender<Bytes>>>,
+    standing: Mutex<Option<Standing>>,
     log_level: Mutex<Option<SmolStr>>,
     /// Who asked last: what servers say by themselves is for them.
     caller: Mutex<Option<Arc<Caller>>>,
     next: AtomicU64,
     digest: OnceLock<SmolStr>,
+}
+
+/// The stream of what is said by itself.
+#[derive(Clone)]
+pub struct Standing {
+    /// What is sent to it, encoded.
+    pub sender: mpsc::Sender<Bytes>,
+    recipient: Recipient,
+    /// Told when there is no room for more.
+    pub over: Arc<Notify>,
 }
 
 /// Who waits for a client's answer.
@@ -279,19 +290,24 @@ impl Session {
             Message::Notification(notification) => upstream.outward(&notification),
             Message::Response(_) => return,
         };
-        if self.tell(&text).await == Heard::No {
+        if self.tell(text).await == Heard::No {
             tracing::debug!(server = %upstream.id, "nobody listens to what a server says");
         }
     }
 
     /// Sends a message to the client on its standing stream, else on that of a request under way.
-    pub async fn tell(&self, message: &[u8]) -> Heard {
+    pub async fn tell(&self, message: Bytes) -> Heard {
         let Some(open) = self.opened() else { return Heard::No };
         let standing = lock(&open.standing).clone();
-        if let Some(standing) = standing
-            && standing.send(event(None, None, message)).await.is_ok()
-        {
-            return Heard::Yes;
+        if let Some(Standing { sender, recipient, over }) = standing.filter(|standing| !standing.sender.is_closed()) {
+            let event = event(None, None, &message);
+            let Some(room) = recipient.room_for(event.len()).await else {
+                over.notify_one();
+                return Heard::No;
+            };
+            if sender.send(room.holds(event)).await.is_ok() {
+                return Heard::Yes;
+            }
         }
         let stream = lock(&open.streams).iter().rev().find(|stream| !stream.is_over() && stream.is_wanted()).cloned();
         match stream {
@@ -373,10 +389,10 @@ impl Session {
     }
 
     /// A stream for the answer to one request.
-    pub fn stream(&self, servers: usize) -> (Arc<Stream>, Outflow) {
+    pub fn stream(&self, servers: usize, recipient: Recipient) -> (Arc<Stream>, Outflow) {
         let open = self.open(servers);
         let (sender, outflow) = Outflow::events();
-        let stream = Arc::new(Stream::new(open.next.fetch_add(1, Ordering::Relaxed), sender));
+        let stream = Arc::new(Stream::new(open.next.fetch_add(1, Ordering::Relaxed), sender, recipient));
         let mut streams = lock(&open.streams);
         streams.retain(|stream| !stream.is_over() || stream.is_resumable());
         if streams.len() >= MAX_STREAMS {
@@ -396,9 +412,10 @@ impl Session {
     }
 
     /// The stream of what is said by itself. A client that opens it anew takes it from whoever had it.
-    pub fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>]) -> (mpsc::Sender<Bytes>, Outflow) {
+    pub fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>], recipient: Recipient) -> (Standing, Outflow) {
         let (sender, outflow) = Outflow::events();
-        *lock(&self.open(servers.len()).standing) = Some(sender.clone());
+        let standing = Standing { sender, recipient, over: Arc::default() };
+        *lock(&self.open(servers.len()).standing) = Some(standing.clone());
         for (index, session) in self.servers() {
             if session.speaks() == Speaks::OnRequest
                 && let Some(upstream) = servers.get(index)
@@ -406,13 +423,13 @@ impl Session {
                 self.listen(index, upstream.clone(), session);
             }
         }
-        (sender, outflow)
+        (standing, outflow)
     }
 
     /// That stream is over, unless another has taken its place.
-    pub fn stands_no_more(&self, sender: &mpsc::Sender<Bytes>) {
+    pub fn stands_no_more(&self, gone: &Standing) {
         if let Some(open) = self.opened() {
-            lock(&open.standing).take_if(|standing| standing.same_channel(sender));
+            lock(&open.standing).take_if(|standing| standing.sender.same_channel(&gone.sender));
         }
     }
 

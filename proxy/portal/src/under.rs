@@ -72,6 +72,7 @@ impl Under {
     pub fn failed(mut self, error: &UpstreamError) {
         match error {
             UpstreamError::Timeout(_) => self.why = "no answer came in time",
+            UpstreamError::NoRoom => self.why = "the client does not read what it says",
             UpstreamError::Refused(_) => self.why = "a rule refuses what it said",
             _ => self.id = None,
         }

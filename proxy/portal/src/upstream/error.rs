@@ -62,6 +62,9 @@ pub enum UpstreamError {
     /// It asks for input, and the call cannot be kept until the client has it.
     #[error("the call cannot be kept until there is the input that is asked for")]
     NotKept,
+    /// It says more than the client reads.
+    #[error("what the caller has not read yet takes all room that there is for it: read it, or ask for less")]
+    NoRoom,
     /// The two protocol eras have no word for it in common.
     #[error("{0}")]
     Untranslatable(String),
@@ -83,7 +86,7 @@ impl UpstreamError {
                 .with(serde_json::json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
                 .into(),
             Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
-            Self::NotKept => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
+            Self::NotKept | Self::NoRoom => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
             other => {
                 RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {other}")).with(serde_json::json!({"server": server})).into()
             }
@@ -104,6 +107,7 @@ impl UpstreamError {
             Self::Unrecorded => "unrecorded",
             Self::NotTakenUp(_) => "unknown_state",
             Self::NotKept => "not_kept",
+            Self::NoRoom => "no_room",
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     soon,
 };
 use http::Method;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::{net::Ipv4Addr, time::Duration};
 use tokio::{
@@ -50,6 +51,80 @@ async fn calls_that_wait_for_their_server_have_so_many_bytes_and_other_callers_g
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_have_so_many_bytes_and_other_callers_get_theirs() {
+    let large = "x".repeat(15 << 20);
+    let server = Server::scripted("one", Speaks::Both, move |method, params| {
+        let wanted = method == "tools/call" && params["arguments"]["text"] == "large";
+        wanted.then(|| json!({"content": [{"type": "text", "text": large}]}))
+    })
+    .await;
+    let (auth, [unread, other]) = tokens_of(["jon", "kim"]);
+    let mut setup = Setup::of([("one", server.url())]).auth(auth);
+    setup.limits.message = 16 << 20;
+    let portal = setup.start().await;
+    // Each on a connection of its own; half of what is for large ones is seven.
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..10 {
+        let mut client = Client::modern(portal.address).holding(&unread);
+        let (headers, body) = client.message("tools/call", json!({"name": "one_echo", "arguments": {"text": "large"}}));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut answer = client.open(&headers, body).await;
+        let first = soon("the beginning", answer.frame()).await.unwrap().unwrap().into_data().unwrap();
+        refused += usize::from(String::from_utf8_lossy(&first).contains("has not read yet"));
+        held.push((client, answer));
+    }
+    assert!((3..10).contains(&refused), "{refused}");
+    assert!(turned_away(&portal, "room") >= 3);
+    let mut others = Client::modern(portal.address).holding(&other);
+    assert_eq!(others.call("one_echo", json!({"text": "small"})).await.text(), "one: small");
+    assert_eq!(others.call("one_echo", json!({"text": "large"})).await.text().len(), 15 << 20);
+    // What is not wanted any more gives its room back.
+    drop(held);
+    let mut again = Client::modern(portal.address).holding(&unread);
+    soon("room", async {
+        while again.call("one_echo", json!({"text": "large"})).await.last()["error"].is_object() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_that_nobody_reads_end_their_stream_and_others_are_told_all() {
+    const MESSAGES: usize = 100;
+    let server = Server::scripted("one", Speaks::Legacy, |_, _| None).await;
+    let (auth, [unread, other]) = tokens_of(["lea", "max"]);
+    let mut setup = Setup::of([("one", server.url())]).auth(auth);
+    setup.limits.message = 4 << 20;
+    let portal = setup.start().await;
+    let mut streams = Vec::new();
+    for bearer in [&unread, &unread, &other] {
+        let mut client = Client::modern(portal.address).holding(bearer).begun().await;
+        client.call("one_echo", json!({"text": "x"})).await;
+        let stream = client.stand().await;
+        streams.push((client, stream));
+    }
+    // The portal's own, and one for each session.
+    server.heard_by(4).await;
+    let (_reader, mut read) = streams.pop().unwrap();
+    for number in 0..MESSAGES {
+        server.say("notifications/message", json!({"level": "info", "data": {"number": number, "text": "x".repeat(2 << 20)}}));
+        let mut text = Vec::new();
+        while !text.ends_with(b"\n\n") {
+            let frame = soon("a message", read.frame()).await.unwrap().unwrap();
+            text.extend_from_slice(&frame.into_data().unwrap());
+        }
+        assert!(String::from_utf8_lossy(&text[..300]).contains(&format!("\"number\":{number}")), "{number}");
+    }
+    assert!(turned_away(&portal, "room") >= 1);
+    for (_client, mut stream) in streams {
+        let rest = async { while let Some(Ok(_)) = stream.frame().await {} };
+        soon("the end of a stream that nobody read", rest).await;
+    }
 }
 
 #[tokio::test]
