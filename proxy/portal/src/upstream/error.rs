@@ -27,7 +27,7 @@ pub enum UpstreamError {
     #[error("{0}")]
     NotStarted(String),
     /// It was found to be gone, and is not asked again before it is back.
-    #[error("it has been unreachable for {0:?}; it is tried again in the background")]
+    #[error("it has been unreachable for {}; it is tried again in the background", lasted(*.0))]
     Down(Duration),
     /// It took too long.
     #[error("it gave no answer within {0:?}")]
@@ -71,6 +71,14 @@ pub enum UpstreamError {
     /// It is an answer after all: an error of its own.
     #[error("it answered with an error")]
     Rpc(Outcome),
+}
+
+/// For how long, in words.
+fn lasted(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "less than a second".to_owned(),
+        seconds => format!("{seconds}s"),
+    }
 }
 
 impl UpstreamError {
@@ -125,5 +133,16 @@ impl From<SendError> for UpstreamError {
             SendError::Dial(_) | SendError::Tls(_) => Self::Unreachable { detail },
             _ => Self::Dropped { detail },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_how_long_a_server_was_away_is_said_in_words_also_at_first() {
+        let told = |millis| UpstreamError::Down(Duration::from_millis(millis)).to_string();
+        assert!(told(400).contains("for less than a second;") && told(2_400).contains("for 2s;"), "{} {}", told(400), told(2_400));
     }
 }
