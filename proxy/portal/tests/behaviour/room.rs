@@ -112,7 +112,7 @@ async fn messages_that_nobody_reads_end_their_stream_and_others_are_told_all() {
     server.heard_by(4).await;
     let (_reader, mut read) = streams.pop().unwrap();
     for number in 0..MESSAGES {
-        server.say("notifications/message", json!({"level": "info", "data": {"number": number, "text": "x".repeat(2 << 20)}}));
+        server.say("notifications/message", json!({"level": "info", "data": {"number": number, "text": "x".repeat(3 << 19)}}));
         let mut text = Vec::new();
         while !text.ends_with(b"\n\n") {
             let frame = soon("a message", read.frame()).await.unwrap().unwrap();
