@@ -31,6 +31,8 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(120);
 /// How long fetching one page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long after fetching lists that have changed they are fetched again, however often the server says so in between.
+const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 /// How long it may take to fetch the pages of a list after the first.
 const PAGES_PATIENCE: Duration = Duration::from_secs(20);
 /// How long it may take until a server has said what it is.
@@ -214,11 +216,12 @@ impl Upstream {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.reset();
         let mut refreshed = Instant::now();
+        let (mut due, mut at) = (Vec::new(), Instant::now());
         loop {
             tokio::select! {
                 said = watching.next() => match said {
                     Some(message) => {
-                        if let Err(why) = self.heard(own, &message).await {
+                        if let Err(why) = self.heard(own, &message, &mut due).await {
                             return why;
                         }
                     }
@@ -262,16 +265,30 @@ impl Upstream {
                         watched = now;
                     }
                 }
-                () = self.refresh.notified() => {
-                    if let Err(why) = self.fetch_all(own).await {
+                () = self.refresh.notified() => offered(own.capabilities()).for_each(|kind| add(&mut due, kind)),
+                () = tokio::time::sleep_until(at.into()), if !due.is_empty() => {
+                    if let Err(why) = self.fetch_changed(own, std::mem::take(&mut due)).await {
                         return why;
                     }
+                    at = Instant::now() + BETWEEN_CHANGES;
                 }
             }
         }
     }
 
-    async fn heard(&self, own: &Own, message: &Message) -> Result<(), UpstreamError> {
+    /// Fetches lists that the server says have changed.
+    async fn fetch_changed(&self, own: &Own, changed: Vec<Kind>) -> Result<(), UpstreamError> {
+        for kind in changed {
+            // Clients are told even where nothing changed: the server says so, and may mean what lists do not show.
+            if self.fetch(own, kind).await? == Fetched::Same {
+                self.tell(Change::List(kind));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the server says by itself; lists that it says have changed are added to `due`.
+    async fn heard(&self, own: &Own, message: &Message, due: &mut Vec<Kind>) -> Result<(), UpstreamError> {
         match message {
             Message::Notification(notification) => {
                 let kinds: &[Kind] = match notification.method.as_str() {
@@ -287,12 +304,7 @@ impl Upstream {
                     }
                     _ => &[],
                 };
-                for kind in kinds {
-                    // Clients are told even where nothing changed: the server says so, and may mean what lists do not show.
-                    if self.fetch(own, *kind).await? == Fetched::Same {
-                        self.tell(Change::List(*kind));
-                    }
-                }
+                kinds.iter().for_each(|kind| add(due, *kind));
             }
             // The portal itself does nothing for a server but say that it is there.
             Message::Request(request) => {
@@ -537,5 +549,11 @@ impl Watching {
                 }
             },
         }
+    }
+}
+
+fn add(due: &mut Vec<Kind>, kind: Kind) {
+    if !due.contains(&kind) {
+        due.push(kind);
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     Setup,
     client::{Answer, Client},
     server::{Server, Speaks},
+    soon,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -198,7 +199,7 @@ async fn a_list_without_end_is_kept_up_to_its_bound_and_costs_others_nothing() {
     .await;
     let portal = Setup::of([("endless", server.url())]).start().await;
     let mut client = Client::modern(portal.address);
-    crate::soon("the list", async {
+    soon("the list", async {
         while client.names("tools/list", "tools", "name").await.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -227,7 +228,7 @@ async fn a_list_of_more_entries_than_are_kept_is_not_fetched_further() {
     .await;
     let portal = Setup::of([("long", server.url())]).start().await;
     let mut client = Client::modern(portal.address);
-    crate::soon("the list", async {
+    soon("the list", async {
         while client.names("tools/list", "tools", "name").await.len() != 10_000 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -235,4 +236,30 @@ async fn a_list_of_more_entries_than_are_kept_is_not_fetched_further() {
     .await;
     let pages: Vec<_> = server.got("tools/list").iter().map(|got| got.body["params"]["cursor"].clone()).collect();
     assert_eq!(pages, [json!(null), json!("1"), json!("2"), json!("3")]);
+}
+
+#[tokio::test]
+async fn a_flood_of_changes_is_looked_at_once_in_a_second_and_the_last_one_counts() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let server = Server::scripted("one", speaks, |_, _| None).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = Client::modern(portal.address);
+        assert_eq!(client.call("one_echo", json!({"text": "x"})).await.text(), "one: x");
+        server.heard_by(1).await;
+        let before = server.got("tools/list").len();
+        let began = Instant::now();
+        for _ in 0..500 {
+            server.say("notifications/tools/list_changed", json!({}));
+        }
+        soon("the last change", async {
+            while server.got("tools/list").len() < before + 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        assert!(began.elapsed() >= Duration::from_millis(900), "{speaks:?}: {:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let looked = server.got("tools/list").len() - before;
+        assert!(looked <= 2 + usize::try_from(began.elapsed().as_secs()).unwrap(), "{speaks:?}: {looked}");
+    }
 }
