@@ -2,7 +2,7 @@
 //! (`tests/e2e/confined.rs`); here a shell stands in for it and says that it is done.
 
 use crate::{
-    Setup,
+    Running, Setup,
     client::{Answer, Client},
     soon,
 };
@@ -50,6 +50,18 @@ async fn until(client: &mut Client, tool: &str, arguments: Value, fits: impl Fn(
     .await
 }
 
+/// The portal once its program's tools are listed: a client is not kept waiting for a program that takes its time to start.
+async fn listed(portal: Running) -> Running {
+    let mut client = Client::modern(portal.address);
+    soon("the program's tools", async {
+        while client.names("tools/list", "tools", "name").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    portal
+}
+
 fn message(answer: &Answer) -> &str {
     answer.last()["error"]["message"].as_str().unwrap_or_default()
 }
@@ -60,7 +72,7 @@ async fn clients_of_both_eras_use_programs_of_both_eras() {
         return;
     }
     for mode in ["legacy", "modern"] {
-        let portal = Setup::of([]).program("local", program(mode)).start().await;
+        let portal = listed(Setup::of([]).program("local", program(mode)).start().await).await;
         for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
             assert!(client.names("tools/list", "tools", "name").await.contains(&"local_echo".to_owned()), "{mode}");
             let spread = client.call("local_echo", json!({"text": "grüße\nzwei\r\n"})).await;
@@ -76,7 +88,7 @@ async fn progress_comes_back_under_the_token_of_whoever_called() {
     if !gnomon_testkit::has("progress_comes_back_under_the_token_of_whoever_called", &["python3"]) {
         return;
     }
-    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
     let mut client = Client::legacy(portal.address).await;
     let answer = client.request("tools/call", json!({"name": "local_progress", "arguments": {}, "_meta": {"progressToken": "mine"}})).await;
     assert_eq!(answer.text(), "progressed");
@@ -88,12 +100,12 @@ async fn each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_fo
     if !gnomon_testkit::has("each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all", &["python3"]) {
         return;
     }
-    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
     assert_eq!(one.call("local_remember", json!({"text": "mine"})).await.text(), "kept");
     assert_eq!(one.call("local_recall", json!({})).await.text(), "mine");
     assert_eq!(two.call("local_recall", json!({})).await.text(), "", "nobody sees what another session keeps");
-    let portal = Setup::of([]).program("local", program("modern")).start().await;
+    let portal = listed(Setup::of([]).program("local", program("modern")).start().await).await;
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::modern(portal.address));
     assert_eq!(one.call("local_pid", json!({})).await.text(), two.call("local_pid", json!({})).await.text());
 }
@@ -103,7 +115,7 @@ async fn a_program_that_ends_in_the_middle_of_a_call_costs_that_call_and_no_othe
     if !gnomon_testkit::has("a_program_that_ends_in_the_middle_of_a_call_costs_that_call_and_no_other_session", &["python3"]) {
         return;
     }
-    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
     let other = two.call("local_pid", json!({})).await.text().to_owned();
     let failed = one.call("local_die", json!({})).await;
@@ -117,7 +129,7 @@ async fn a_stateless_program_that_ends_is_started_again() {
     if !gnomon_testkit::has("a_stateless_program_that_ends_is_started_again", &["python3"]) {
         return;
     }
-    let portal = Setup::of([]).program("local", program("modern")).start().await;
+    let portal = listed(Setup::of([]).program("local", program("modern")).start().await).await;
     let mut client = Client::modern(portal.address);
     let before = client.call("local_pid", json!({})).await.text().to_owned();
     client.call("local_die", json!({})).await;
@@ -154,7 +166,7 @@ async fn a_program_that_hangs_is_ended_and_the_next_call_finds_another() {
     let mut options = options(READY, "legacy");
     options.limits.patience = Duration::from_secs(2);
     let program = Program::new(options);
-    let portal = Setup::of([]).program("local", program.clone()).start().await;
+    let portal = listed(Setup::of([]).program("local", program.clone()).start().await).await;
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
     let before = one.call("local_pid", json!({})).await.text().to_owned();
     let hanging = tokio::spawn(async move {
@@ -175,7 +187,7 @@ async fn what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_proce
     if !gnomon_testkit::has("what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_process", &["python3"]) {
         return;
     }
-    let portal = Setup::of([]).program("local", program("legacy")).start().await;
+    let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
     let mut client = Client::legacy(portal.address).await;
     assert_eq!(client.call("local_garbage", json!({})).await.text(), "said");
     let before = client.call("local_pid", json!({})).await.text().to_owned();
@@ -249,7 +261,7 @@ async fn a_process_ends_with_its_session_and_all_of_them_when_they_are_stopped()
         return;
     }
     let program = program("legacy");
-    let portal = Setup::of([]).program("local", program.clone()).start().await;
+    let portal = listed(Setup::of([]).program("local", program.clone()).start().await).await;
     let mut client = Client::legacy(portal.address).await;
     let pid = client.call("local_pid", json!({})).await.text().to_owned();
     let session = client.session();
