@@ -6,7 +6,7 @@ use crate::support::{
 };
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_link::{ExecEnd, Redirect, Text, ToExec, ToGnomon, VERSION};
-pub use gnomon_testkit::skip;
+pub use gnomon_testkit::{free_port, skip};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     fs,
@@ -15,7 +15,6 @@ use std::{
     os::{fd::AsFd as _, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -222,17 +221,6 @@ pub fn until_gone(programs: &[u32]) {
         let loaded: Vec<u32> = aya::programs::loaded_programs().flatten().map(|found| found.id()).collect();
         (!programs.iter().any(|id| loaded.contains(id))).then_some(())
     });
-}
-
-/// Not one of those that the kernel gives to whoever connects or asks for any: it would be taken before gnomon listens.
-pub fn free_port() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let number = 12_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", number)) {
-            return listener.local_addr().unwrap();
-        }
-    }
 }
 
 /// A network namespace with loopback, as long as this lives.

@@ -188,7 +188,7 @@ impl Running {
 }
 
 pub fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    gnomon_testkit::free_port()
 }
 
 /// Calls from four clients until told to stop, each call under a name of its own.

@@ -28,7 +28,7 @@ fn a_collector_that_is_away_fires_and_the_log_says_so_in_the_words_of_the_comman
     if !has(name, &["prometheus"]) {
         return;
     }
-    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = gnomon_testkit::free_port();
     let watched = sending_to(away);
     let prometheus = Prometheus::watching(&watched);
     watched.call("read_file", "");

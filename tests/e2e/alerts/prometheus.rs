@@ -334,5 +334,5 @@ fn get(address: SocketAddr, path: &str) -> Option<String> {
 }
 
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    gnomon_testkit::free_port()
 }

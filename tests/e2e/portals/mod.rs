@@ -23,7 +23,7 @@ use std::{
 use tempfile::TempDir;
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    gnomon_testkit::free_port()
 }
 
 /// A call of a tool.

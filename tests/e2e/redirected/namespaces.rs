@@ -20,7 +20,7 @@ async fn what_comes_from_another_network_namespace_goes_on_from_there() {
     let near = |netns| NearEnd { netns, user };
     assert_eq!(*opened.0.lock().unwrap(), [(near(Some(NetNs(9))), IpFamily::V4), (near(None), IpFamily::V4)], "as the user, wherever");
     // A server that refuses there is a reset, as it is here.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = gnomon_testkit::free_port();
     let mut stream = TcpStream::connect(kernel.road_in(&gnomon, nobody, there)).await.unwrap();
     assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
     assert_eq!(opened.0.lock().unwrap().len(), 3);

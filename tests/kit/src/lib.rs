@@ -6,8 +6,10 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 const ALLOWED: &str = include_str!("../../allowed-skips.toml");
 
@@ -21,6 +23,23 @@ pub fn skip(test: &str, why: &str) {
     if let Some(file) = std::env::var_os("GNOMON_SKIPS") {
         let written = OpenOptions::new().append(true).create(true).open(&file).and_then(|mut file| file.write_all(line.as_bytes()));
         assert!(written.is_ok(), "{}: {written:?}", file.display());
+    }
+}
+
+/// An address of loopback where nobody listens, for somebody to listen later, or for nobody. Not one of those that the kernel gives to
+/// whoever connects or asks for any, so that no other test has it in between; each is given once.
+///
+/// # Panics
+/// 20,000 were given.
+#[must_use]
+pub fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(12_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 32_000, "no port is left");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 }
 

@@ -56,7 +56,7 @@ fn leaks_nothing(answer: &Answer) {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_costs_the_others_nothing_and_is_named() {
-    let fleet = Fleet::with(format!("http://{}/mcp", closed_port().await)).await;
+    let fleet = Fleet::with(format!("http://{}/mcp", closed_port())).await;
     for mut client in [at_once("the session", Client::legacy(fleet.portal.address)).await, Client::modern(fleet.portal.address)] {
         fleet.nine_answer(&mut client).await;
         let list = client.request("tools/list", json!({})).await;
@@ -144,7 +144,7 @@ async fn a_server_that_forgets_its_sessions_is_begun_with_anew_without_the_clien
 
 #[tokio::test]
 async fn a_server_that_comes_late_is_announced() {
-    let address = closed_port().await;
+    let address = closed_port();
     let portal = Setup::of([("one", format!("http://{address}/mcp"))]).start().await;
     let mut client = Client::modern(portal.address);
     assert!(client.names("tools/list", "tools", "name").await.is_empty());

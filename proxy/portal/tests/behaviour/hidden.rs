@@ -14,7 +14,7 @@ const POLICY: &str = "[{allow: {servers: ['*'], groups: [adas]}}, {allow: {serve
 #[tokio::test]
 async fn instructions_and_outages_of_hidden_servers_are_told_to_nobody_who_may_not_use_them() {
     let (open, secret) = (Server::start("open", Speaks::Legacy).await, Server::start("secret", Speaks::Legacy).await);
-    let gone = format!("http://{}/mcp", closed_port().await);
+    let gone = format!("http://{}/mcp", closed_port());
     let (auth, [ada, eve]) = two_tokens();
     let portal = Setup::of([("open", open.url()), ("secret", secret.url()), ("gone", gone)]).auth(auth).policy(POLICY).start().await;
     for (bearer, sees) in [(&ada, true), (&eve, false)] {

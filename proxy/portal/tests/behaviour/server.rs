@@ -472,6 +472,6 @@ pub async fn black_hole() -> (SocketAddr, JoinHandle<()>) {
 }
 
 /// A port where nobody listens.
-pub async fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+pub fn closed_port() -> SocketAddr {
+    gnomon_testkit::free_port()
 }
