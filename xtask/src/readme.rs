@@ -174,7 +174,9 @@ fn program(message: &str) -> Option<String> {
     let value = |key: &str| message.split_once(&format!(r#""{key}":""#))?.1.split('"').next();
     let program = value("executable")?;
     let folder = value("manifest_path")?.strip_suffix("/Cargo.toml")?;
-    message.contains(r#""test":true}"#).then(|| format!("{folder} {program}"))
+    // The target says as well whether it may be tested; the profile, whether this is its test.
+    let profile = message.split_once(r#""profile":{"#)?.1.split('}').next()?;
+    profile.contains(r#""test":true"#).then(|| format!("{folder} {program}"))
 }
 
 #[cfg(test)]
@@ -186,6 +188,9 @@ mod tests {
         let test = r#"{"reason":"compiler-artifact","manifest_path":"/w/ledger/Cargo.toml","profile":{"opt_level":"3","test":true},"executable":"/t/deps/behaviour-0a"}"#;
         assert_eq!(program(test).as_deref(), Some("/w/ledger /t/deps/behaviour-0a"));
         assert_eq!(program(&test.replace("true", "false")), None);
+        let itself =
+            r#"{"manifest_path":"/w/Cargo.toml","target":{"kind":["bin"],"test":true},"profile":{"test":false},"executable":"/t/gnomon"}"#;
+        assert_eq!(program(itself), None);
         assert_eq!(program(&test.replace(r#""/t/deps/behaviour-0a""#, "null")), None);
     }
 }
