@@ -509,10 +509,13 @@ fn read_result(call: &mut Call, message: &Message) {
     // Clients make of a text, or of a number, what they like.
     if result.is_error_given.is_present() && result.is_error.is_none() {
         seen.set_unreadable(Field::ErrorType);
+        // What the HTTP status said stands beside it.
+        seen.set_partial(Field::ErrorType);
     }
     if result.error_code_given.is_present() && result.error_code.is_none() {
         seen.set_unreadable(Field::RpcStatus);
         seen.set_unreadable(Field::ErrorType);
+        seen.set_partial(Field::ErrorType);
     }
     if let Some(code) = result.error_code {
         seen.set(Field::RpcStatus, code.to_smolstr());

@@ -254,7 +254,8 @@ fn an_error_is_one_however_its_number_or_its_truth_is_written() {
         let mut exchange = post(&RULE.replace("mcp.server.name: evil", rule));
         exchange.request_bytes(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#);
         assert!(matches!(exchange.request_end(), Gate::Stream));
-        exchange.response_head(200, &head("application/json", None));
+        let status = if result.contains("isError\":1") { 400 } else { 200 };
+        exchange.response_head(status, &head("application/json", None));
         let gate = exchange.response_bytes(format!(r#"{{"jsonrpc":"2.0","id":1,{result}}}"#).as_bytes());
         assert_eq!(matches!(gate, Gate::Refuse(_)), refused, "{rule} {result}");
     }
