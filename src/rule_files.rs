@@ -147,6 +147,10 @@ pub fn catalogue(files: &[PathBuf]) -> Result<HostCatalogue, Complaint> {
 fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Complaint> {
     let kind = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !kind.is_dir() {
+        // Opening a pipe or a device waits for somebody else. One that is named itself is meant (`<(…)` of a shell).
+        if depth > 0 && !kind.is_file() {
+            return Err(Complaint::input(format!("{}: no regular file", path.display())).next("take it out of the folder of rules"));
+        }
         files.push(path.to_owned());
         if files.len() > MAX_FILES {
             return Err(too_many());
@@ -215,6 +219,14 @@ mod tests {
     fn a_folder_that_is_not_there_is_an_error() {
         let error = own(&["/no/such/folder".into()]).unwrap_err();
         assert!(error.cause.starts_with("cannot read /no/such/folder: "), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_in_a_folder_is_an_error_and_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("a.yml"), rustix::fs::Mode::RWXU).unwrap();
+        let error = own(&[dir.path().to_owned()]).unwrap_err();
+        assert!(error.cause.ends_with("a.yml: no regular file"), "{error}");
     }
 
     #[test]

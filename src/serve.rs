@@ -128,7 +128,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             None => tokio::spawn(asked(Phase::Draining)),
         };
         let reloaded = Arc::new(Notify::new());
-        let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), reloaded.clone()));
+        let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), recorder.clone(), reloaded.clone()));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
         let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone());
@@ -274,20 +274,24 @@ fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspecto
 
 /// Puts the portals' policies and log-ins as they stand in the configuration into force, each time that is asked; the old ones
 /// stay where those are bad. An identity provider may be waited for, so nothing else waits for this.
-async fn regulate(begun: Config, regulated: Regulated, asked: Arc<Notify>) {
+async fn regulate(begun: Config, regulated: Regulated, recorder: Arc<Recorder>, asked: Arc<Notify>) {
     if regulated.is_empty() || begun.file.is_none() {
         return;
     }
     let mut in_force = begun.clone();
     loop {
         asked.notified().await;
-        let told = match regulated.by(&begun, &in_force).await {
+        let (outcome, told) = match regulated.by(&begun, &in_force).await {
             Ok((now, told)) => {
                 in_force = now;
-                told
+                (Reload::Success, told)
             }
-            Err(error) => format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}"),
+            Err(error) => {
+                let told = format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}");
+                (Reload::Failure, told)
+            }
         };
+        recorder.metrics().configuration_reloaded(outcome);
         let _ = writeln!(io::stderr(), "gnomon: {told}");
     }
 }

@@ -282,7 +282,8 @@ impl Portal {
         let invalid = |text: &str| refused(StatusCode::BAD_REQUEST, None, RpcError::new(INVALID_REQUEST, text));
         let session = match self.session(&caller, headers, None) {
             Ok(session) if session.client.version == "2025-03-26" => session,
-            Ok(_) | Err(_) => return invalid("batches belong to protocol version 2025-03-26 only"),
+            Ok(_) => return invalid("batches belong to protocol version 2025-03-26 only"),
+            Err(refusal) => return refusal,
         };
         if elements.is_empty() || elements.len() > MAX_BATCH {
             return invalid(&format!("a batch has between 1 and {MAX_BATCH} messages"));

@@ -46,6 +46,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     reloaded: IntGauge,
     reload_succeeded: IntGauge,
+    configured: IntGauge,
     rule_info: IntGaugeVec,
     ca_not_after: IntGauge,
     armed: IntGauge,
@@ -137,6 +138,12 @@ impl Metrics {
         let reload_succeeded =
             IntGauge::new("gnomon_rules_last_reload_successful", "1 while the rules in force are those on disk, as last read.")?;
         registry.register(Box::new(reload_succeeded.clone()))?;
+        let configured = IntGauge::new(
+            "gnomon_config_last_reload_successful",
+            "1 while the portals' policies and log-ins in force are those of the configuration, as last read.",
+        )?;
+        configured.set(1);
+        registry.register(Box::new(configured.clone()))?;
         let unfinished = IntCounter::new(
             "gnomon_unfinished_total",
             "Exchanges and calls that ended without being recorded, which is a defect: must stay 0.",
@@ -155,6 +162,7 @@ impl Metrics {
             reloads,
             reloaded,
             reload_succeeded,
+            configured,
             rule_info,
             ca_not_after,
             armed,
@@ -209,6 +217,11 @@ impl Metrics {
             Reload::Success => self.put_in_force(),
             Reload::Failure => self.reload_succeeded.set(0),
         }
+    }
+
+    /// What may change of the configuration was read again.
+    pub fn configuration_reloaded(&self, outcome: Reload) {
+        self.configured.set(i64::from(outcome == Reload::Success));
     }
 
     fn put_in_force(&self) {

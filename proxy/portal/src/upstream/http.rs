@@ -3,6 +3,7 @@
 use super::{UpstreamError, events::EventReader};
 use crate::{
     crew::{place, places},
+    rpc::{Message, Outcome},
     whole::Whole,
 };
 use bytes::{Bytes, BytesMut};
@@ -190,7 +191,7 @@ impl Endpoint {
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Reply::Accepted,
             StatusCode::NOT_FOUND if with_session => return Err(UpstreamError::SessionGone),
             status if status.is_success() => self.read(response).await?,
-            status => return Err(self.failure(status, response).await),
+            status => return Err(self.failure(status, response, with_session).await),
         };
         Ok(Posted { reply, session })
     }
@@ -210,7 +211,10 @@ impl Endpoint {
         match (response.status(), kind(&response)) {
             (StatusCode::NOT_FOUND, _) if with_session => Err(UpstreamError::SessionGone),
             (status, Kind::Events) if status.is_success() => Ok(EventReader::new(response.into_body(), self.limits.message, None)),
-            (status, _) => Err(UpstreamError::Status(status.as_u16())),
+            (status, _) => match self.failure(status, response, with_session).await {
+                gone @ UpstreamError::SessionGone => Err(gone),
+                _ => Err(UpstreamError::Status(status.as_u16())),
+            },
         }
     }
 
@@ -285,14 +289,27 @@ impl Endpoint {
     }
 
     /// What an answer with an error status means: MCP's own errors come with one as well.
-    async fn failure(&self, status: StatusCode, response: Response<UpstreamBody>) -> UpstreamError {
+    async fn failure(&self, status: StatusCode, response: Response<UpstreamBody>, with_session: bool) -> UpstreamError {
         /// Longest error that is looked at.
         const LONGEST: usize = 64 << 10;
-        if kind(&response) == Kind::Json
+        let kind = kind(&response);
+        let with_session = with_session && status == StatusCode::BAD_REQUEST;
+        if (kind == Kind::Json || with_session && kind == Kind::Other)
             && let Ok(body) = self.whole(response.into_body(), LONGEST).await
-            && let Ok(crate::rpc::Message::Response(answer)) = crate::rpc::Message::read(&body)
         {
-            return UpstreamError::Rpc(answer.outcome);
+            match Message::read(&body) {
+                Ok(Message::Response(answer)) => {
+                    // Requests of ours have numbers.
+                    let of_a_request = answer.id.is_some_and(|id| !id.json().starts_with('"'));
+                    let Outcome::Error(error) = &answer.outcome else { return UpstreamError::Rpc(answer.outcome) };
+                    if with_session && !of_a_request && names_session(error) {
+                        return UpstreamError::SessionGone;
+                    }
+                    return UpstreamError::Rpc(answer.outcome);
+                }
+                _ if with_session && names_session(&body) => return UpstreamError::SessionGone,
+                _ => {}
+            }
         }
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => UpstreamError::Unauthorized(status.as_u16()),
@@ -312,6 +329,12 @@ impl Endpoint {
         };
         tokio::time::timeout(patience, read).await.map_err(|_| UpstreamError::Timeout(patience))?
     }
+}
+
+/// Whether an error is about the session. The protocol has 404 for one that is not known, but the examples that many servers were made
+/// from answer 400, with an error of no request or bare words: such a server has looked at the header alone.
+fn names_session(text: &[u8]) -> bool {
+    text.to_ascii_lowercase().windows(b"session".len()).any(|window| window == b"session")
 }
 
 fn shown(destination: &Destination, path: &PathAndQuery) -> SmolStr {

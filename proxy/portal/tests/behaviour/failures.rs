@@ -3,7 +3,7 @@
 use crate::{
     Running, Setup,
     client::{Answer, Client},
-    server::{Server, Speaks, black_hole, closed_port},
+    server::{Server, Speaks, Unknown, black_hole, closed_port},
 };
 use serde_json::{Value, json};
 use std::{future::Future, time::Duration};
@@ -140,6 +140,25 @@ async fn a_server_that_forgets_its_sessions_is_begun_with_anew_without_the_clien
     let attempts: Vec<_> = crate::soon("four calls", calls).await.iter().map(|call| call.attempts).collect();
     assert_eq!(attempts, [None, Some(2), None, Some(2)], "each is recorded with how often its server was asked");
     assert_eq!(server.got("tools/call").len(), 6);
+}
+
+#[tokio::test]
+async fn a_server_that_says_in_its_own_way_that_it_forgot_is_begun_with_anew() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    for unknown in [Unknown::BadRequest, Unknown::Words] {
+        server.answers_unknown(unknown);
+        server.forget_sessions();
+        assert_eq!(client.call("one_echo", json!({"text": "1"})).await.text(), "one: 1", "{unknown:?}");
+    }
+    // What the call itself came to is the client's, and is not had once more.
+    let before = server.got("tools/call").len();
+    server.answers_unknown(Unknown::OfTheRequest);
+    server.forget_sessions();
+    let failed = client.call("one_echo", json!({"text": "1"})).await;
+    assert_eq!(failed.last()["error"]["code"], -32000, "{failed:?}");
+    assert_eq!(server.got("tools/call").len(), before + 1);
 }
 
 #[tokio::test]

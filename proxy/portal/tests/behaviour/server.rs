@@ -48,6 +48,19 @@ pub enum Mood {
     Frozen,
 }
 
+/// What it answers where a session is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// As the protocol has it.
+    NotFound,
+    /// As the examples of the TypeScript SDK have it.
+    BadRequest,
+    /// As the Python SDK had it.
+    Words,
+    /// An error of the very request.
+    OfTheRequest,
+}
+
 /// What a server got.
 #[derive(Clone, Debug)]
 pub struct Got {
@@ -63,6 +76,7 @@ struct Inner {
     got: Mutex<Vec<Got>>,
     /// Sessions that it remembers.
     sessions: Mutex<HashMap<String, usize>>,
+    unknown: Mutex<Unknown>,
     asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     cancelled: watch::Sender<usize>,
     /// Tools of its own in place of the usual ones: the list, and what calls come to.
@@ -135,6 +149,7 @@ impl Server {
             mood: moods,
             got: Mutex::default(),
             sessions: Mutex::default(),
+            unknown: Mutex::new(Unknown::NotFound),
             asked: Mutex::default(),
             cancelled: watch::Sender::new(0),
             shop,
@@ -163,6 +178,11 @@ impl Server {
     /// As after a restart without its memory.
     pub fn forget_sessions(&self) {
         self.inner.sessions.lock().unwrap().clear();
+    }
+
+    /// How it says so.
+    pub fn answers_unknown(&self, unknown: Unknown) {
+        *self.inner.unknown.lock().unwrap() = unknown;
     }
 
     /// Until so many calls were taken back.
@@ -299,7 +319,17 @@ impl Inner {
         }
         let session = headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
         if !self.sessions.lock().unwrap().contains_key(session) {
-            return whole(404, error(id, -32001));
+            let about = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": "Bad Request: No valid session ID provided"}});
+            let unknown = *self.unknown.lock().unwrap();
+            return match unknown {
+                Unknown::NotFound => whole(404, error(id, -32001)),
+                Unknown::BadRequest => whole(400, about(&Value::Null)),
+                Unknown::OfTheRequest => whole(400, about(id)),
+                Unknown::Words => {
+                    let words = http_body_util::Full::new(Bytes::from_static(b"Bad Request: No valid session ID provided"));
+                    Response::builder().status(400).header("content-type", "text/plain").body(words.boxed()).unwrap()
+                }
+            };
         }
         if body["method"] == "notifications/cancelled" {
             self.cancelled.send_modify(|count| *count += 1);
