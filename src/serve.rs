@@ -26,6 +26,7 @@ use gnomon_ledger::{EventFilter, Reader};
 use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::Rules;
 use gnomon_record::{Metrics, Recorder, Reload};
+use gnomon_resident::Idle;
 use std::{
     fs,
     io::{self, Write},
@@ -42,6 +43,8 @@ use tokio::{
 const CLOCK: Duration = Duration::from_secs(10);
 /// When everything that happens once has happened: servers were asked for their lists.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// How often what was freed is handed back to the system.
+const HANDED_BACK: Duration = Duration::from_secs(5);
 
 /// What is seen without a sensor.
 const PROXY_ALONE: &str =
@@ -83,7 +86,8 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
     let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     // Two streams of lines in one output could not be told apart.
     let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    let idle = Idle::every(HANDED_BACK);
+    tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?.block_on(async {
         // There to be watched, so that the first exception acts at once. Where it cannot be made, it acts a little later.
         if let Some(folder) = &config.rules.state_triage {
             let _ = fs::create_dir_all(folder);

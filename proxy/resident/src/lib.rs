@@ -1,16 +1,21 @@
-//! Gives back what only the start of a program needed: pages of its own code.
+//! Gives back what a program no longer needs: pages of its own code that only the start needed, and memory that was freed.
 //!
 //! A program that serves for weeks keeps mapped whatever it executed once: reading its configuration, compiling its rules,
 //! making its databases. [`give_back_code`] has the kernel forget which pages of the program's file this process uses. What is
 //! executed again is mapped again from the page cache, some microseconds for 64 KiB; what is not may leave memory when it gets
 //! scarce, and no longer counts as this process's (`RssFile` of proc(5)).
 //!
+//! The allocator keeps what a thread freed for what that thread makes next, and hands it back while it is at work: after a burst
+//! nobody asks it to. [`Idle`] does, on threads that are about to wait.
+//!
 //! What it deliberately does not do: touch memory that anybody wrote to, breakpoints and probes in the code included, or the
 //! code of shared libraries, which other processes keep mapped anyway.
 #![deny(missing_docs)]
 
+mod idle;
 mod mappings;
 
+pub use idle::Idle;
 use mappings::{Mapping, of_program};
 use std::{fs, io};
 

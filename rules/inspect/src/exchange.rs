@@ -5,6 +5,7 @@ use crate::{
     answer::{Form, Refusal, Target, Wants},
     answer_body::AnswerBody,
     call::{Call, Early, Subject, Waits, id_text, names, note, without_body},
+    charset::is_odd,
     connection::Place,
     inspector::Endpoint,
     named::{Named, lossy, text},
@@ -150,7 +151,7 @@ impl Exchange {
         // Search engines take rows of documents here, and documents may be anything, messages of MCP included.
         let bulk = matches!(head.path.rsplit('/').next(), Some("_bulk" | "_msearch"));
         let values = if bulk && !says_mcp { Values::Rows } else { Values::One };
-        let charset_is_odd = json_expected && content_type.as_deref().is_some_and(has_odd_charset);
+        let charset_is_odd = json_expected && content_type.as_deref().is_some_and(is_odd);
         let reading = (!charset_is_odd && may_carry_messages(head, json_expected, &findings))
             .then(|| Box::new(Reading::new(codings(head.headers), manner(&inspector, &rules, search, values))));
         let body = RequestBody::new(reading, rules.wanted().body_text.then(Vec::new));
@@ -468,43 +469,6 @@ fn may_carry_messages(head: &Head<'_>, json: bool, findings: &Findings) -> bool 
     const OTHERS: [Method; 8] =
         [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT];
     json || !OTHERS.contains(head.method) || findings.signatures.iter().any(is_header)
-}
-
-/// Whether a content type names a character set in which what we would read as ASCII is something else, such as UTF-7: a server that
-/// honours it reads another text than we do. Nothing says JSON in one (RFC 8259 section 8.1).
-fn has_odd_charset(content_type: &str) -> bool {
-    /// Beginnings of the names of sets that have ASCII in them as it is, and of those that are recognised by their bytes.
-    const READ: [&str; 24] = [
-        "utf-8",
-        "utf8",
-        "us-ascii",
-        "ascii",
-        "ansi",
-        "iso-8859",
-        "iso8859",
-        "latin",
-        "windows-125",
-        "cp125",
-        "koi8",
-        "utf-16",
-        "utf16",
-        "utf-32",
-        "utf32",
-        "ucs-",
-        "ucs2",
-        "gb2312",
-        "gbk",
-        "gb18030",
-        "big5",
-        "euc-",
-        "shift",
-        "sjis",
-    ];
-    let kind = content_type.to_ascii_lowercase();
-    let charset =
-        kind.split(';').skip(1).find_map(|parameter| parameter.trim_ascii().strip_prefix("charset")?.trim_ascii_start().strip_prefix('='));
-    let charset = charset.unwrap_or_default().trim_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\''));
-    !charset.is_empty() && !READ.iter().any(|known| charset.starts_with(known))
 }
 
 fn is_header(signature: Signature) -> bool {

@@ -16,6 +16,7 @@
 mod answer;
 mod answer_body;
 mod call;
+mod charset;
 mod connection;
 mod exchange;
 mod hosts;

@@ -1,0 +1,44 @@
+//! Memory that a thread freed goes back to the system when that thread waits.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+thread_local! {
+    static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// How often a thread that waits now and then hands back what it has freed. Doing so costs about a millisecond, and what is made
+/// next has to be had from the system again.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    every: Duration,
+}
+
+impl Idle {
+    /// At most once in `every` on each thread.
+    #[must_use]
+    pub const fn every(every: Duration) -> Self {
+        Self { every }
+    }
+
+    /// This thread is about to wait, as a runtime says of its threads (`on_thread_park`).
+    pub fn waits(self) {
+        let now = Instant::now();
+        LAST.with(|last| match last.get() {
+            Some(before) if now.duration_since(before) < self.every => {}
+            _ => {
+                last.set(Some(now));
+                give_back_heap();
+            }
+        });
+    }
+}
+
+/// Hands back what this thread has freed. Without effect where the program has another allocator.
+#[allow(unsafe_code)]
+fn give_back_heap() {
+    // SAFETY: it takes no pointer, and touches memory that nobody holds. It may be called on any thread at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+}
