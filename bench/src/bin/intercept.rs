@@ -13,6 +13,8 @@ use gnomon_bench::load::{self, Clients, ClosedLoop, Connections, Pace, Payload, 
 use gnomon_bench::report::{Bound, Gate, Judged, Metric, Sample, Samples};
 use gnomon_bench::{measure, pki};
 
+/// How long nothing happens before it is asked what each still holds.
+const STILL: Duration = Duration::from_secs(10);
 /// No single load may take longer, however stuck the contender.
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 /// How long after a load its events may still be on their way to the file.
@@ -142,9 +144,12 @@ async fn run(args: &Args) -> Result<ExitCode> {
     for load in &loads {
         print!("{}", samples.table(load.name, load.key, &names));
     }
-    for contender in &contenders {
-        if let Some(pid) = contender.pid() {
-            println!("\n{} resident at the end: {:.1} MiB", contender.name.label(), measure::resident_mib(pid)?);
+    let resident = |contender: &Contender| contender.pid().map(measure::resident_mib).transpose();
+    let at_once = contenders.iter().map(resident).collect::<Result<Vec<_>>>()?;
+    tokio::time::sleep(STILL).await;
+    for (contender, before) in contenders.iter().zip(at_once) {
+        if let (Some(before), Some(after)) = (before, resident(contender)?) {
+            println!("\n{} resident at the end: {before:.1} MiB, {STILL:?} later {after:.1} MiB", contender.name.label());
         }
     }
     if let Some(path) = &args.json {

@@ -42,3 +42,34 @@ fn give_back_heap() {
     // SAFETY: it takes no pointer, and touches memory that nobody holds. It may be called on any thread at any time.
     unsafe { libmimalloc_sys::mi_collect(true) };
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    #[global_allocator]
+    static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+    /// KiB.
+    fn resident() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    #[test]
+    fn what_a_burst_took_is_given_back_when_its_thread_waits() {
+        let idle = Idle::every(Duration::ZERO);
+        idle.waits();
+        let before = resident();
+        let burst: Vec<Box<[u8; 1000]>> = (0..64_000).map(|_| Box::new([1; 1000])).collect();
+        let during = resident();
+        assert!(during > before + 50_000, "{before} {during}");
+        drop(burst);
+        idle.waits();
+        let after = resident();
+        assert!(after < before + 8_000, "{before} {during} {after}");
+    }
+}
