@@ -31,6 +31,11 @@ pub fn key_in(state_dir: &Path) -> PathBuf {
     state_dir.join("audit.key")
 }
 
+/// What keeps how many of its records were lost and not told of.
+fn losses_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("audit.lost")
+}
+
 /// A running audit.
 pub struct Auditing {
     pub audit: Audit,
@@ -69,12 +74,13 @@ impl Auditing {
     ///
     /// # Errors
     /// What is stored cannot be read, or cannot be continued.
-    pub async fn start(stored: Stored, config: &Config, recorder: &Arc<Recorder>) -> Result<Self> {
+    pub async fn start(stored: Stored, config: &Config, state_dir: &Path, recorder: &Arc<Recorder>) -> Result<Self> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EventSink(recorder.clone()))];
         sinks.extend(config.audit.checkpoints.iter().map(|path| Box::new(FileSink::new(path)) as Box<dyn Sink>));
         let options = AuditOptions {
             checkpoint_every: Duration::from_secs(config.audit.checkpoint_seconds),
             retention: Some(Duration::from_secs(config.audit.days * DAY)),
+            losses: Some(losses_in(state_dir)),
             ..AuditOptions::default()
         };
         let counters = AuditCounters::register(recorder.metrics().registry())?;

@@ -114,7 +114,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         // Before anything is served.
         let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
         let auditing = match store {
-            Some(stored) => Some(Auditing::start(stored, config, &recorder).await?),
+            Some(stored) => Some(Auditing::start(stored, config, state_dir, &recorder).await?),
             None => None,
         };
         let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };

@@ -4,11 +4,13 @@ use crate::{
     Checkpoint, Kind, Record, SigningKey,
     chain::Head,
     delivery::Delivery,
+    losses::{Losses, Untold},
     queue::{Queue, Recorded, Taken, Waiting},
     sink::Sink,
     store::{Columns, Entry, KeptCheckpoint, Store, StoreError},
 };
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -40,6 +42,9 @@ pub struct AuditOptions {
     pub heartbeat: Duration,
     /// How long records are kept; for ever without. Default a year.
     pub retention: Option<Duration>,
+    /// The file that keeps how many records were lost and not told of yet, so that a restart tells. Without, only the process
+    /// that lost them can.
+    pub losses: Option<PathBuf>,
 }
 
 impl Default for AuditOptions {
@@ -49,6 +54,7 @@ impl Default for AuditOptions {
             checkpoint_every: Duration::from_secs(60),
             heartbeat: Duration::from_secs(3600),
             retention: Some(Duration::from_secs(365 * 24 * 3600)),
+            losses: None,
         }
     }
 }
@@ -105,6 +111,18 @@ impl Audit {
         let head = store.head().await?;
         let last = store.checkpoint_before(i64::MAX).await?;
         let queue = Arc::new(Queue::default());
+        let (losses, remembered) = match options.losses.as_deref().map(Losses::open) {
+            None => (None, 0),
+            Some(Ok((losses, untold))) => {
+                let told = told(store.as_mut(), untold).await?;
+                queue.lose(if told { 0 } else { untold.records });
+                (Some(losses), untold.records)
+            }
+            Some(Err(error)) => {
+                tracing::error!("records that are lost are forgotten at a stop, as their number cannot be kept: {error}");
+                (None, 0)
+            }
+        };
         let counters = Arc::new(Counters::default());
         let deliveries = sinks.into_iter().map(|sink| Delivery::start(sink, counters.send_failures.clone())).collect();
         let number = last.as_ref().map_or(0, |last| last.number);
@@ -121,6 +139,8 @@ impl Audit {
             checkpointed,
             made: None,
             told_lost: 0,
+            losses,
+            remembered,
             complained: None,
         };
         let task = tokio::spawn(task.run());
@@ -164,6 +184,12 @@ impl Writer {
     }
 }
 
+/// Whether the chain went on, by the record that tells of these, before that could be kept.
+async fn told(store: &mut dyn Store, untold: Untold) -> Result<bool, StoreError> {
+    let next = store.after(untold.after, 1).await?;
+    Ok(next.first().is_some_and(|next| next.head.seq == untold.after + 1 && next.columns.kind == Kind::Lost.as_str()))
+}
+
 fn waiting(mut record: Record, done: Option<oneshot::Sender<Result<u64, ()>>>) -> Waiting {
     let body = record.encode();
     let text = |text: &Option<smol_str::SmolStr>| text.as_ref().map(ToString::to_string);
@@ -191,11 +217,16 @@ struct Task {
     made: Option<Instant>,
     /// How many lost records the audit has told of.
     told_lost: u64,
+    losses: Option<Losses>,
+    /// How many untold ones `losses` has.
+    remembered: u64,
     complained: Option<Instant>,
 }
 
 impl Task {
     async fn run(mut self) {
+        // What was lost before is told first.
+        self.write(Vec::new()).await;
         let mut look = Instant::now() + self.options.checkpoint_every;
         loop {
             tokio::select! {
@@ -222,6 +253,11 @@ impl Task {
         }
         if self.head.seq > self.checkpointed {
             self.checkpoint().await;
+        }
+        let untold = self.queue.lost() - self.told_lost;
+        if untold > 0 {
+            let when = if self.losses.is_some() { "the next start tells of them" } else { "nothing will tell of them" };
+            tracing::error!(records = untold, "the audit ends without records that could not be written; {when}");
         }
         for delivery in self.deliveries {
             delivery.end().await;
@@ -260,10 +296,21 @@ impl Task {
             self.told_lost = lost;
             self.counters.written.fetch_add(count, Ordering::Relaxed);
         }
+        self.remember().await;
         for (n, done) in (0_u64..).zip(done) {
             if let Some(done) = done {
                 let _ = done.send(first.map(|first| first + n).ok_or(()));
             }
+        }
+    }
+
+    /// Keeps how many lost records the audit has not told of.
+    async fn remember(&mut self) {
+        let untold = self.queue.lost() - self.told_lost;
+        let Some(losses) = self.losses.as_ref().filter(|_| untold != self.remembered) else { return };
+        match losses.keep(Untold { records: untold, after: self.head.seq }).await {
+            Ok(()) => self.remembered = untold,
+            Err(error) => self.complain("how many records are lost", &StoreError::Database(error.to_string())),
         }
     }
 

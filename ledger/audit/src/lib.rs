@@ -38,6 +38,7 @@ mod chain;
 mod checkpoint;
 mod delivery;
 mod key;
+mod losses;
 mod queue;
 mod record;
 mod redact;

@@ -4,9 +4,12 @@ use crate::stage::{Stage, record, until};
 use gnomon_audit::{
     Audit, AuditOptions, ChainId, Entry, Head, KeptCheckpoint, MAX_WAITING, NotWritten, Recorded, SqliteStore, Store, StoreError, Stored,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 #[tokio::test]
@@ -128,6 +131,45 @@ async fn while_the_disk_is_full_records_fail_and_afterwards_the_chain_says_so() 
     full.store(false, Ordering::SeqCst);
     assert_eq!(audit.record_durably(record("anna", "after")).await, Ok(3), "behind the record of the loss");
     writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.lost == 2, "{report}");
+}
+
+/// Loses two records to a full disk, and stops.
+async fn two_are_lost(stage: &Stage, losses: &Path) {
+    let full = Arc::new(AtomicBool::new(false));
+    let inner = SqliteStore::open(&stage.path("audit.sqlite"), 1 << 30).await.unwrap();
+    let store = Failing { inner, full: full.clone() };
+    let options = AuditOptions { losses: Some(losses.to_owned()), ..AuditOptions::default() };
+    let (audit, writer) = Audit::start(Box::new(store), stage.key(), Vec::new(), options).await.unwrap();
+    audit.record_durably(record("anna", "before")).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    assert_eq!(audit.record_durably(record("anna", "during")).await, Err(NotWritten));
+    assert_eq!(audit.record(record("anna", "during")), Recorded::Queued);
+    writer.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_full_disk_did_not_take_is_told_by_the_next_start_once() {
+    let stage = Stage::new();
+    let losses = stage.path("audit.lost");
+    two_are_lost(&stage, &losses).await;
+    let said = std::fs::read(&losses).unwrap();
+    let options = || AuditOptions { losses: Some(losses.clone()), ..AuditOptions::default() };
+    let (audit, writer) = stage.open(options()).await;
+    until(|| audit.counts().written == 1).await;
+    assert_eq!(audit.counts().lost, 2);
+    writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.lost == 2, "{report}");
+    // It ended before it could keep that it had told.
+    std::fs::write(&losses, said).unwrap();
+    for _ in 0..2 {
+        let (audit, writer) = stage.open(options()).await;
+        audit.record_durably(record("anna", "after")).await.unwrap();
+        assert_eq!(audit.counts().lost, 0);
+        writer.shutdown().await;
+    }
     let report = stage.verify().await;
     assert!(report.is_sound() && report.lost == 2, "{report}");
 }
