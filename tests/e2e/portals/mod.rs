@@ -8,7 +8,7 @@ mod server;
 use crate::{
     caller::{self, Caller},
     joined::events,
-    sensor_stage::{Host, kill, needs, until},
+    sensor_stage::{Host, kill, needs, scrape, until},
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -115,6 +115,7 @@ fn names_rule(event: &Value, id: &str) -> bool {
 struct Alone {
     process: Child,
     address: SocketAddr,
+    metrics: SocketAddr,
     config: PathBuf,
     server: Server,
     dir: TempDir,
@@ -122,9 +123,10 @@ struct Alone {
 
 impl Alone {
     fn start(auth: &str, policy: &str) -> Self {
-        let (dir, server, address) = (tempfile::tempdir().unwrap(), Server::start(), free_address());
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start());
+        let (address, metrics) = (free_address(), free_address());
         let config = dir.path().join("gnomon.yml");
-        let mut alone = Self { process: Command::new("true").spawn().unwrap(), address, config, server, dir };
+        let mut alone = Self { process: Command::new("true").spawn().unwrap(), address, metrics, config, server, dir };
         alone.process.wait().unwrap();
         alone.write(auth, policy);
         let log = fs::File::create(alone.dir.path().join("log")).unwrap();
@@ -135,9 +137,9 @@ impl Alone {
     }
 
     fn write(&self, auth: &str, policy: &str) {
-        let (port, address) = (self.server.port, self.address);
+        let (port, address, metrics) = (self.server.port, self.address, self.metrics);
         let text = format!(
-            "metrics: {{listen: off}}\nservers: [{{id: tools, url: 'http://127.0.0.1:{port}/mcp'}}]\n\
+            "metrics: {{listen: '{metrics}'}}\nservers: [{{id: tools, url: 'http://127.0.0.1:{port}/mcp'}}]\n\
              portals: [{{id: main, listen: '{address}', servers: [tools], auth: {auth}, policy: {policy}}}]\n"
         );
         fs::write(&self.config, text).unwrap();
@@ -186,12 +188,15 @@ fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
     portal.reload();
     until("the mistake to be told", || portal.log().contains("policies from before stay in force").then_some(()));
     assert!(portal.log().contains("gnomon.yml:3:"), "{}", portal.log());
+    let as_configured = |yes: u8| scrape(portal.metrics).contains(&format!("gnomon_config_last_reload_successful {yes}\n"));
+    assert!(as_configured(0), "{}", scrape(portal.metrics));
     assert!(portal.answer(&one.token).1.contains("done by the server"));
     // Another policy.
     portal.write(&both, "[{allow: {servers: [tools], users: [eve]}}]");
     portal.reload();
     until("the policy to be in force", || portal.answer(&one.token).1.contains("-32602").then_some(()));
     assert!(portal.answer(&two.token).1.contains("done by the server"));
+    until("the metric", || as_configured(1).then_some(()));
     // A token is withdrawn.
     portal.write(&known(&[("ada", &one)]), allowed);
     portal.reload();
