@@ -44,6 +44,37 @@ async fn a_protocol_in_which_the_server_speaks_first_passes() {
 }
 
 #[tokio::test]
+async fn requests_and_answers_with_many_header_fields_pass_whole() {
+    const FIELDS: usize = 250;
+    let many = || (0..FIELDS).map(|n| format!("x-field-{n}: {n}\r\n")).collect::<String>();
+    let count = |text: &str| text.matches("x-field-").count();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut server, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && server.read_buf(&mut head).await.unwrap() > 0 {}
+            let got = count(std::str::from_utf8(&head).unwrap()).to_string();
+            let answer = format!("HTTP/1.1 200 OK\r\n{}content-length: {}\r\nconnection: close\r\n\r\n{got}", many(), got.len());
+            server.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let gnomon = Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]).start().await;
+    for inside in [true, false] {
+        let (mut stream, target) = match inside {
+            true => (tunnel(gnomon.address, &address.to_string()).await, "/".to_owned()),
+            false => (TcpStream::connect(gnomon.address).await.unwrap(), format!("http://{address}/")),
+        };
+        let request = format!("GET {target} HTTP/1.1\r\nhost: {address}\r\n{}connection: close\r\n\r\n", many());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n250"), "inside: {inside}: {answer}");
+        assert_eq!(count(&answer), FIELDS);
+    }
+}
+
+#[tokio::test]
 async fn a_rule_on_the_tls_library_counts_for_what_is_read() {
     let upstream = Upstream::start(H1).await;
     // TLS 1.3, a server name, HTTP/1.1 first: what JA4 begins with.

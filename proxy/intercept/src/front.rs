@@ -12,7 +12,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
-use gnomon_http::{Alpn, Destination, HostUser, NearEnd, NetNs, Scheme};
+use gnomon_http::{Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme};
 use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, normal_host};
 use gnomon_observe::{Channel, Correlation, Field, Observation};
 use gnomon_record::{FlowOutcome, Owned};
@@ -148,7 +148,7 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
         async move { Ok::<_, Infallible>(front(&shared, caller, (twice, departure), request).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(SILENCE));
+    builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(SILENCE)).max_headers(MAX_FIELDS);
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     tokio::select! {

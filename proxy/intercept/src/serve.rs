@@ -8,6 +8,7 @@ use crate::{
     patience::{Ended, HeadTimer, until_stopped},
     proxy::Shared,
 };
+use gnomon_http::MAX_FIELDS;
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -62,7 +63,7 @@ where
             let departure = departure.unwrap_or_default();
             let io = TokioIo::new(Noted::new(io, departure.clone()));
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT);
+            builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_FIELDS);
             let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
             let ended = {
                 let driven = pin!(driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()));

@@ -24,6 +24,8 @@ const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How large an upstream's response head may be over HTTP/2. The library's 16 KiB is less than what
 /// it accepts over HTTP/1.1, and some sites' cookies need more.
 const H2_MAX_HEADER_LIST: u32 = 64 << 10;
+/// The most header fields of an HTTP/1 head, of requests and of answers: the library's 100 are less than some sites send.
+pub const MAX_FIELDS: usize = 512;
 /// What the library says of the server's bound on streams before the server has said it: no server's.
 const UNSETTLED: usize = (1 << 30) + 7;
 /// How long that is waited for before more than one request is sent.
@@ -193,7 +195,7 @@ pub(crate) async fn run<B: RequestBody>(lane: Arc<Lane<B>>, inner: Arc<Inner<B>>
         Some(number)
     } else {
         let (io, serves) = Ending::new(io);
-        let (send, connection) = match http1::Builder::new().handshake(TokioIo::new(io)).await {
+        let (send, connection) = match http1::Builder::new().max_headers(MAX_FIELDS).handshake(TokioIo::new(io)).await {
             Ok(made) => made,
             Err(error) => return lane.failed(&SendError::read(&error)),
         };

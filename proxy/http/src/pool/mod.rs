@@ -17,6 +17,7 @@ mod keeping;
 mod lane;
 
 pub use body::{RequestBody, UpstreamBody};
+pub use connection::MAX_FIELDS;
 pub(crate) use keeping::Asks;
 
 use std::collections::HashMap;
