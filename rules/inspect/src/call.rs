@@ -4,7 +4,7 @@ use crate::sighting::{Findings, MessageFinding};
 use gnomon_engine::{Progress, RuleIndex};
 use gnomon_observe::{Action, Evidence, Family, Field, Observation};
 use gnomon_wire::{
-    jsonrpc::{Id, Kind, Message, Scalar, Shape, Version},
+    jsonrpc::{Id, Kind, Message, ParamsShape, Presence, Scalar, Shape, Version},
     mcp::{Signature, SignatureSet},
 };
 use smol_str::SmolStr;
@@ -66,9 +66,9 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
         findings.message = if counted == Counted::Mcp { MessageFinding::Mcp } else { MessageFinding::Likely };
         seen.set_some(Field::McpMethod, method.cloned());
         match method.map(SmolStr::as_str) {
-            Some("tools/call") => seen.set_some(Field::ToolName, message.name.clone()),
-            Some("prompts/get") => seen.set_some(Field::PromptName, message.name.clone()),
-            Some(m) if m.starts_with("resources/") => seen.set_some(Field::ResourceUri, message.uri.clone()),
+            Some("tools/call") => set_named(seen, Field::ToolName, message, (&message.name, message.name_is_odd)),
+            Some("prompts/get") => set_named(seen, Field::PromptName, message, (&message.name, message.name_is_odd)),
+            Some(m) if m.starts_with("resources/") => set_named(seen, Field::ResourceUri, message, (&message.uri, message.uri_is_odd)),
             _ => {}
         }
         let version = message.meta.protocol_version.clone().or_else(|| match &message.protocol_version {
@@ -100,6 +100,19 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
         seen.set_unreadable(Field::ToolArguments);
         seen.set_family_unreadable(Family::Argument);
         note(seen, Field::Truncated, "arguments");
+    }
+}
+
+/// Writes down what a message names. By position, or in another type than a string, it names what its server makes of it.
+fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd): (&Option<SmolStr>, Presence)) {
+    if message.params == ParamsShape::Array {
+        seen.set_unreadable(field);
+        seen.set_unreadable(Field::ToolArguments);
+        seen.set_family_unreadable(Family::Argument);
+    } else if odd.is_present() {
+        seen.set_unreadable(field);
+    } else {
+        seen.set_some(field, name.clone());
     }
 }
 

@@ -130,6 +130,9 @@ pub enum Malformed {
     /// A deciding key is written in another case (`Method`): some parsers match it, others do not.
     #[error("a deciding key is written in another case")]
     AmbiguousKey,
+    /// Several values stand where one method's name is due.
+    #[error("several values for the method")]
+    SeveralMethods,
     /// A batch inside a batch.
     #[error("an array inside a batch")]
     NestedBatch,
@@ -156,6 +159,7 @@ impl Malformed {
             Self::DepthExceeded => "depth_exceeded",
             Self::DuplicateKey => "duplicate_key",
             Self::AmbiguousKey => "ambiguous_key",
+            Self::SeveralMethods => "several_methods",
             Self::NestedBatch => "nested_batch",
             Self::TrailingData => "trailing_data",
             Self::Truncated => "truncated",

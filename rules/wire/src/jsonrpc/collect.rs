@@ -21,6 +21,13 @@ enum Variant {
     TopLevel,
 }
 
+/// Whether an element is the first of its array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nth {
+    First,
+    Further,
+}
+
 /// What came of an object that stands where a message may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -28,6 +35,17 @@ pub(super) enum Ending {
     Message,
     /// Some other object, or one that is unreadable and shows nothing of JSON-RPC.
     Nothing,
+}
+
+/// Whether `method` stands in an array. JavaScript makes the text of `["tools/call"]`, however deep it is nested, of such a one where
+/// it is used as a key, and readers of Java unwrap it: it is that method. Several values make a text with commas, which no
+/// method has, and what else a server may make of them nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    No,
+    /// One value, or none yet; how much the message and the body looked like JSON-RPC before it.
+    One(Likeness, Likeness),
+    Several,
 }
 
 /// Takes the facts of one message after the other.
@@ -45,6 +63,7 @@ pub(super) struct Collector {
     likeness: Likeness,
     /// The first fault that waits for the end of the message.
     fault: Option<Malformed>,
+    method: Listed,
     path: String,
     argument_bytes: usize,
 }
@@ -60,6 +79,7 @@ impl Collector {
             message_likeness: Likeness::None,
             likeness: Likeness::None,
             fault: None,
+            method: Listed::No,
             path: String::new(),
             argument_bytes: 0,
         }
@@ -97,6 +117,7 @@ impl Collector {
         self.seen = 0;
         self.variant = Variant::None;
         self.message_likeness = Likeness::None;
+        self.method = Listed::No;
         self.argument_bytes = 0;
     }
 
@@ -112,6 +133,9 @@ impl Collector {
         };
         if ambiguous {
             self.fault(Malformed::AmbiguousKey);
+        }
+        if self.method == Listed::Several && self.message_likeness != Likeness::None {
+            self.fault(Malformed::SeveralMethods);
         }
         match self.fault {
             Some(fault) if self.likeness != Likeness::None => Err(fault),
@@ -137,7 +161,7 @@ impl Collector {
     /// Most bytes wanted of a key that stands here; 0 if none of its keys matters.
     pub fn key_limit(&self, place: Place) -> usize {
         match place {
-            Place::Other | Place::Batch | Place::Tools | Place::SupportedVersions => 0,
+            Place::Other | Place::Batch | Place::Tools | Place::SupportedVersions | Place::Methods => 0,
             _ => MAX_KEY,
         }
     }
@@ -279,8 +303,14 @@ impl Collector {
     }
 
     /// What an element of an array is.
-    pub fn element(&mut self, place: Place, path: usize) -> Slot {
+    pub fn element(&mut self, place: Place, path: usize, which: Nth) -> Slot {
         match place {
+            Place::Methods => {
+                if which == Nth::Further {
+                    self.several_methods();
+                }
+                Slot::MethodItem
+            }
             Place::Batch => Slot::BatchItem,
             Place::Tools => Slot::Tool,
             Place::SupportedVersions => Slot::SupportedVersion,
@@ -292,10 +322,37 @@ impl Collector {
         }
     }
 
+    /// What the first of them made the message look like, it does not.
+    fn several_methods(&mut self) {
+        if let Listed::One(message, body) = self.method {
+            (self.message_likeness, self.likeness) = (message, body);
+        }
+        self.message.method = None;
+        self.method = Listed::Several;
+    }
+
     /// What a container opened in this slot is, and the length of its argument path.
     pub fn open(&mut self, slot: Slot, container: Container) -> (Place, usize) {
         let message = &mut self.message;
         let place = match (slot, container) {
+            (Slot::Method, Container::Array) => {
+                self.method = Listed::One(self.message_likeness, self.likeness);
+                Place::Methods
+            }
+            (Slot::MethodItem, Container::Array) => Place::Methods,
+            // Names are strings. Of anything else nobody knows what a server makes of it.
+            (Slot::Name, _) => {
+                message.name_is_odd = Presence::Present;
+                Place::Other
+            }
+            (Slot::Uri, _) => {
+                message.uri_is_odd = Presence::Present;
+                Place::Other
+            }
+            (Slot::ToolName, _) => {
+                message.result.tools_overflow = Truncation::Cut;
+                Place::Other
+            }
             (Slot::Top | Slot::BatchItem, Container::Object) => Place::Message,
             (Slot::Top, Container::Array) => Place::Batch,
             (Slot::BatchItem, Container::Array) => {
@@ -430,6 +487,8 @@ impl Collector {
                 self.message.method = kept();
                 self.note_cut(truncation);
             }
+            Slot::MethodItem if self.method == Listed::Several => {}
+            Slot::MethodItem => self.string(Slot::Method, text, truncation),
             Slot::VariantMethod => {
                 if mcp::is_mcp_method(text) {
                     self.liken(Likeness::Mcp);
@@ -502,6 +561,9 @@ impl Collector {
             Slot::ProtocolVersion => {
                 self.message.protocol_version = Some(Scalar::Num(SmolStr::new(raw)));
             }
+            Slot::Name => self.message.name_is_odd = Presence::Present,
+            Slot::Uri => self.message.uri_is_odd = Presence::Present,
+            Slot::ToolName => self.message.result.tools_overflow = Truncation::Cut,
             Slot::ErrorCode => self.message.result.error_code = raw.parse().ok().or_else(|| whole(raw)),
             Slot::Arguments | Slot::Leaf => match whole(raw).filter(|_| !truncation.is_cut()) {
                 Some(number) => self.leaf(&number.to_string(), truncation),
@@ -514,6 +576,8 @@ impl Collector {
     pub fn word(&mut self, slot: Slot, word: Word) {
         match (slot, word) {
             (Slot::Id, Word::Null) => self.message.id = Some(Id::Null),
+            (Slot::Name, Word::True | Word::False) => self.message.name_is_odd = Presence::Present,
+            (Slot::Uri, Word::True | Word::False) => self.message.uri_is_odd = Presence::Present,
             (Slot::IsError, Word::True) => self.message.result.is_error = Some(true),
             (Slot::IsError, Word::False | Word::Null) => self.message.result.is_error = Some(false),
             (Slot::Arguments, _) => {

@@ -5,9 +5,9 @@ use smol_str::SmolStr;
 /// What a message is, by the members it has (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Kind {
-    /// A string `method` and an `id`, even a `null` one.
+    /// A `method` and an `id`, even a `null` one.
     Request,
-    /// A string `method` and no `id`.
+    /// A `method` and no `id`.
     Notification,
     /// `result` without `method`.
     Response,
@@ -210,7 +210,7 @@ pub struct Message {
     pub kind: Kind,
     /// The `jsonrpc` member.
     pub jsonrpc: Version,
-    /// `method`, where it is a string.
+    /// `method`, where it is a string, or an array around one, which servers in JavaScript take for it.
     pub method: Option<SmolStr>,
     /// `id`, where there is one.
     pub id: Option<Id>,
@@ -218,8 +218,12 @@ pub struct Message {
     pub params: ParamsShape,
     /// The string `params.name`: the tool or prompt.
     pub name: Option<SmolStr>,
+    /// There is a `params.name` that is neither a string nor null.
+    pub name_is_odd: Presence,
     /// The string `params.uri`: the resource.
     pub uri: Option<SmolStr>,
+    /// There is a `params.uri` that is neither a string nor null.
+    pub uri_is_odd: Presence,
     /// `params.protocolVersion`: a string in MCP, an integer in ACP.
     pub protocol_version: Option<Scalar>,
     /// The string `params.clientInfo.name`.

@@ -17,6 +17,8 @@ pub(super) enum Place {
     Tool,
     SupportedVersions,
     Error,
+    /// An array where a method's name is due.
+    Methods,
     Other,
 }
 
@@ -51,6 +53,7 @@ pub(super) enum Slot {
     Top,
     BatchItem,
     VariantMethod,
+    MethodItem,
     ClientCapabilities,
     ParamsId,
     Leaf,

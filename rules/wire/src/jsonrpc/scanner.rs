@@ -1,7 +1,7 @@
 //! The tokenizer: RFC 8259 as a push machine. Depth is a bounded stack, strings go past eight bytes
 //! at a time, and only what [`Collector`] asks for is decoded.
 
-use super::collect::{Collector, Ending};
+use super::collect::{Collector, Ending, Nth};
 use super::leading::{Leading, Next};
 use super::places::{Container, Place, Slot, Word};
 use super::rescue::{Found, Rescue};
@@ -289,7 +289,7 @@ impl Scanner {
     fn after_comma(&mut self) {
         self.state = match self.stack.last().copied() {
             Some(frame) if frame.container == Container::Array => {
-                self.slot = self.collector.element(frame.place, usize::from(frame.path));
+                self.slot = self.collector.element(frame.place, usize::from(frame.path), Nth::Further);
                 State::Value
             }
             _ => State::Key,
@@ -336,7 +336,7 @@ impl Scanner {
         self.state = match container {
             Container::Object => State::FirstKey,
             Container::Array => {
-                self.slot = self.collector.element(place, usize::from(path));
+                self.slot = self.collector.element(place, usize::from(path), Nth::First);
                 State::FirstItem
             }
         };

@@ -143,6 +143,48 @@ fn kinds_follow_the_members() {
 }
 
 #[test]
+fn a_method_that_a_server_makes_of_an_array_is_that_method() {
+    for method in [r#"["tools/call"]"#, r#"[["tools/call"]]"#, r#"[ [ ["tools\/call" ] ] ]"#] {
+        for head in [r#""jsonrpc":"2.0","#, ""] {
+            for id in [r#""id":1,"#, ""] {
+                let body = format!(r#"{{{head}{id}"method":{method},"params":{{"name":"x"}}}}"#);
+                let message = one(&body);
+                assert_eq!(message.method.as_deref(), Some("tools/call"), "{body}");
+                assert_eq!(message.kind, if id.is_empty() { Kind::Notification } else { Kind::Request }, "{body}");
+                let (messages, end, likeness) = scan(format!("[{body},{body}]"));
+                assert_eq!((messages.len(), end.is_ok(), likeness), (2, true, Likeness::Mcp), "{body}");
+            }
+        }
+    }
+    // A fault behind it does not hide it.
+    assert_eq!(malformed(r#"{"method":["tools/call"],'x':1}"#), (Malformed::Syntax, Likeness::Mcp));
+}
+
+#[test]
+fn several_values_for_a_method_are_ambiguous_in_json_rpc_and_nothing_elsewhere() {
+    for method in [r#"["tools/call","x"]"#, r#"[["tools/call",[]]]"#, r#"["x",["tools/call"]]"#, r#"[["tools/call"],null]"#] {
+        assert_eq!(
+            malformed(format!(r#"{{"method":{method},"jsonrpc":"2.0"}}"#)),
+            (Malformed::SeveralMethods, Likeness::JsonRpc),
+            "{method}"
+        );
+        none(format!(r#"{{"method":{method}}}"#));
+    }
+    none(r#"{"method":["GET","POST"],"path":"/"}"#);
+    for method in ["[]", "[[]]", "[1]", r#"{"toString":"tools/call"}"#] {
+        assert_eq!(one(format!(r#"{{"jsonrpc":"2.0","method":{method}}}"#)).kind, Kind::Other, "{method}");
+    }
+}
+
+#[test]
+fn a_name_of_another_type_is_told_from_none() {
+    for (name, odd) in [(r#"["echo"]"#, true), ("{}", true), ("7", true), ("true", true), ("null", false), (r#""echo""#, false)] {
+        let message = one(format!(r#"{{"method":"tools/call","params":{{"name":{name},"uri":{name}}}}}"#));
+        assert_eq!((message.name_is_odd.is_present(), message.uri_is_odd.is_present()), (odd, odd), "{name}");
+    }
+}
+
+#[test]
 fn initialize_gives_version_and_client() {
     let message = one(
         r#"{"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"inspector","version":"2","x":{"name":"no"}}},"jsonrpc":"2.0","id":0}"#,
