@@ -2,8 +2,8 @@
 //! does that.
 //!
 //! The bias: what some server would read as a request is not taken for another protocol. Servers differ in what they accept (Python's
-//! `http.server` splits at any white space and ignores the minor version), so a line counts as a request's by its shape, not by
-//! whether it is a valid one.
+//! `http.server` splits at any white space and ignores the minor version, and looks the method up once it has dropped what it does not
+//! know), so a line counts as a request's by its shape, not by whether it is a valid one, and whatever its shape where it names HTTP.
 
 use crate::{headers::host_of, serve::Speaks};
 use gnomon_inspect::normal_host;
@@ -26,6 +26,8 @@ pub(crate) enum Line {
     Long,
     /// It may become either.
     Maybe,
+    /// It is not a request's by its shape, but is not over: it may yet name HTTP.
+    Strange,
     /// It is not HTTP.
     Foreign,
 }
@@ -50,17 +52,22 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
         // What follows the header is for the server behind (HAProxy's PROXY protocol, version 1).
         return Line::Odd;
     }
+    let strange = || match (names_http(line), end) {
+        // Servers find a method behind a byte order mark or a control character, and take bytes beyond ASCII for white space.
+        (true, _) => Line::Odd,
+        (false, None) if bytes.len() < LONGEST_LINE => Line::Strange,
+        (false, _) => Line::Foreign,
+    };
     // Some servers overlook a NUL in the target of a request; other protocols that begin with a word of letters have none.
     let has_nul = memchr::memchr(0, line).is_some();
     if method.is_empty() || rest.first().is_some_and(|b| !is_space(*b)) || has_nul && !method.iter().all(u8::is_ascii_alphabetic) {
-        return Line::Foreign;
+        return strange();
     }
-    let more = if has_nul && more == Line::Long { Line::Foreign } else { more };
     // Servers that overlook control characters in a target look methods up by name, and names have letters (BER of LDAP does
     // begin with `0`).
     let named = method.iter().any(u8::is_ascii_alphabetic);
-    if !named && line.iter().any(|b| b.is_ascii_control() && !is_space(*b)) {
-        return Line::Foreign;
+    if !named && line.iter().any(|b| b.is_ascii_control() && !is_space(*b)) || has_nul && more == Line::Long {
+        return strange();
     }
     if end.is_none() {
         return more;
@@ -77,7 +84,7 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
 pub(crate) fn last_line(bytes: &[u8]) -> Line {
     match first_line(bytes) {
         Line::Maybe if names_http(bytes) || asks_for_a_path(bytes) => Line::Odd,
-        Line::Maybe => Line::Foreign,
+        Line::Maybe | Line::Strange => Line::Foreign,
         line => line,
     }
 }
@@ -219,6 +226,37 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_names_http_is_no_other_protocol_whatever_else_stands_in_it_and_however_it_is_split() {
+        for line in [
+            &b"PO:ST /mcp HTTP/1.1\r\n"[..],
+            b"@POST /mcp HTTP/1.1\r\n",
+            b"\0POST /mcp HTTP/1.1\r\n",
+            b"\0\0\0\0POST /mcp HTTP/1.1\r\n",
+            b"\x01POST /mcp hTTp/1.1\r\n",
+            b"\xffPOST /mcp HTTP/1.1\r\n",
+            b"\xef\xbb\xbfPOST /mcp HTTP/1.1\r\n",
+            "P\u{d6}ST /mcp HTTP/1.1\r\n".as_bytes(),
+            b"\xc2\x85POST /mcp HTTP/1.1\r\n",
+            b"POST\xc2\xa0/mcp\xc2\xa0HTTP/1.1\r\n",
+            b"P\0ST /mcp HTTP/1.1\r\n",
+            b"9\x01 /mcp HTTP/1.1\r\n",
+            b"\"POST /mcp http/1.1\n",
+        ] {
+            let named = line.windows(5).position(|five| five.eq_ignore_ascii_case(b"HTTP/")).unwrap() + 5;
+            for end in 1..named {
+                assert!(matches!(first_line(&line[..end]), Line::Strange | Line::Maybe), "{end} of {line:?}");
+            }
+            for end in named..=line.len() {
+                assert!(matches!(first_line(&line[..end]), Line::Odd | Line::Maybe), "{end} of {line:?}");
+            }
+            assert_eq!((first_line(line), last_line(&line[..named])), (Line::Odd, Line::Odd), "{line:?}");
+        }
+        let late = |length: usize| [&b"\0"[..], &vec![b'x'; length], b" HTTP/1.1\r\n"].concat();
+        assert_eq!(first_line(&late(15 << 10)), Line::Odd);
+        assert_eq!(first_line(&late(20 << 10)[..17 << 10]), Line::Foreign);
+    }
+
+    #[test]
     fn other_protocols_are_not_taken_for_http() {
         for said in [
             &b"CONNECT {\"verbose\":false}\r\n"[..],
@@ -236,8 +274,16 @@ mod tests {
             b"REGISTER sip:me@sip.example SIP/2.0\r\n",
             b"USER me 0 * :me\r\n",
             b"EHLO me.example\r\n",
+            b"\0\0\0\x14\0\x03\0\0user\0ada\0\0",
+            b"AMQP\0\0\x09\x01",
+            b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05",
+            b"\x04\0\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.4.5",
+            b"\0\0\0\x25\0\x12\0\x03\0\0\0\x01\0\x06client\0\x07Apache Kafka",
+            b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x0b\0\0\0",
         ] {
-            assert_eq!(first_line(said), Line::Foreign, "{said:?}");
+            // Passed on at once, whether their line is over or not.
+            assert!(matches!(first_line(said), Line::Foreign | Line::Strange), "{said:?}");
+            assert_eq!(last_line(said), Line::Foreign, "{said:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Where only the beginning of a line was said when it was let pass, the line is watched until it is whole: what completes a request
 //! does not leave before the judge was asked about it.
 
-use crate::first_bytes::{Line, first_line};
+use crate::first_bytes::{Line, first_line, server_says_http};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use tokio::{
@@ -73,7 +73,7 @@ where
                 read = client.read_buf(&mut line) => match (read?, first_line(&line)) {
                     // Nothing more can be said.
                     (0, _) => return Ok(Some(Bytes::new())),
-                    (_, Line::Maybe) => say(server, &line[before..]).await?,
+                    (_, Line::Maybe | Line::Strange) => say(server, &line[before..]).await?,
                     (_, Line::Foreign) => return Ok(Some(line.split_off(before).freeze())),
                     (_, said @ (Line::Http(_) | Line::Odd | Line::Long)) => {
                         return Ok::<_, io::Error>(may_pass(said, &line).then(|| line.split_off(before).freeze()));
@@ -83,7 +83,12 @@ where
                     if read? == 0 {
                         return Ok(Some(Bytes::new()));
                     }
+                    // Who answers what is no request's line, and not as HTTP does, is not reading for one.
+                    let answered = first_line(&line) == Line::Strange && !server_says_http(&heard);
                     say(client, &heard.split()).await?;
+                    if answered {
+                        return Ok(Some(Bytes::new()));
+                    }
                     heard.reserve(4096);
                 }
             }

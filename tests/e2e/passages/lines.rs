@@ -14,6 +14,11 @@ fn lines() -> Vec<(String, Passage)> {
         "POST /mcp HTTP/2.0\r\n",
         "  POST /mcp  HTTP/1.3\n",
         "POST /caf\u{e9} HTTP/1.4\r\n",
+        // A byte order mark, white space beyond ASCII, what is no letter: `wsgiref` and `cheroot` act on some of them.
+        "PO:ST /mcp HTTP/1.1\r\n",
+        "\0POST /mcp HTTP/1.1\r\n",
+        "\u{feff}POST /mcp HTTP/1.1\r\n",
+        "POST\u{a0}/mcp\u{a0}HTTP/1.1\r\n",
     ];
     odd.into_iter().map(|line| (line.to_owned(), Passage::RequestLineOdd)).chain([(long, Passage::RequestLineLong)]).collect()
 }
@@ -75,6 +80,26 @@ async fn a_line_that_is_completed_late_is_still_judged() {
         let answer = exchange(&mut stream, &bytes[9..]).await;
         assert!(answer.as_ref().map_or(true, String::is_empty), "{answer:?}");
         assert_eq!((server.calls(), passed(&gnomon, Passage::LineUnfinished)), (0, 1));
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::RequestLineOdd).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_line_of_no_shape_that_names_http_late_is_still_judged() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+        let bytes = request("\0POST /mcp HTTP/1.1\r\n");
+        stream.write_all(&bytes[..1]).await.unwrap();
+        soon("the beginning of the line", async {
+            while server.got().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let answer = exchange(&mut stream, &bytes[1..]).await;
+        assert!(answer.as_ref().map_or(true, String::is_empty), "{answer:?}");
+        assert_eq!((server.calls(), server.got().as_slice(), passed(&gnomon, Passage::Foreign)), (0, &b"\0"[..], 1));
         assert_eq!(told(&gnomon.events_until(1).await, Passage::RequestLineOdd).len(), 1);
     }
 }

@@ -15,6 +15,8 @@ const CLIENTS: &[(&str, &[u8])] = &[
     ("ldap", b"0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0"),
     ("ldap whose length is a blank", b"0\x20\x02\x01\x01\x60\x1b\x02\x01\x03\x04\x0dcn=me,dc=here\x80\x07secret7"),
     ("nats", b"CONNECT {\"verbose\":false}\r\nPING\r\n"),
+    ("smtp", b"EHLO me.example\r\n"),
+    ("bittorrent", b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05"),
     ("amqp", b"AMQP\0\0\x09\x01"),
 ];
 

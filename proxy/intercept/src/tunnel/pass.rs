@@ -1,6 +1,9 @@
 //! Passing on what is not read, after the judge was asked.
 
-use super::{Tunnel, peek::passage_of};
+use super::{
+    Tunnel,
+    peek::{line_goes_on, passage_of},
+};
 use crate::{
     first_bytes::Line,
     forward::flow_outcome,
@@ -161,7 +164,7 @@ impl Tunnel {
         self.shared.recorder.flow(FlowOutcome::of(passage), reports);
         let mut stop = self.shared.stopping();
         let said = Said { client: std::mem::take(&mut self.seen), server: std::mem::take(&mut self.heard).freeze() };
-        let spliced = if passage == Passage::LineUnfinished {
+        let spliced = if line_goes_on(passage, &said.client) {
             let recorder = &self.shared.recorder;
             let may_pass = |line: Line, said: &[u8]| {
                 let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };

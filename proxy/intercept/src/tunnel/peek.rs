@@ -49,8 +49,17 @@ pub(crate) fn passage_of(line: Line, said: &[u8], foreign: Passage) -> Option<Pa
         Line::Odd | Line::Long if may_ask_a_proxy(said) => Some(Passage::OtherProxyOdd),
         Line::Odd => Some(Passage::RequestLineOdd),
         Line::Long => Some(Passage::RequestLineLong),
-        Line::Foreign => Some(foreign),
+        Line::Foreign | Line::Strange => Some(foreign),
         Line::Http(_) | Line::Maybe => None,
+    }
+}
+
+/// Whether what the client said is a line's beginning, of which the rest is to be looked at as it passes.
+pub(crate) fn line_goes_on(passage: Passage, said: &[u8]) -> bool {
+    match passage {
+        Passage::LineUnfinished => true,
+        Passage::Foreign | Passage::ForeignInTls => first_line(said) == Line::Strange,
+        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Tunnel,
     pass::for_any_server,
-    peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either, passage_of, server_first},
+    peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either, line_goes_on, passage_of, server_first},
 };
 use crate::{
     first_bytes::{Line, first_line, last_line},
@@ -225,7 +225,7 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far) {
     route.shared.recorder.metrics().passed(passage);
     route.shared.recorder.flow(outcome, reports);
     let said = Said { client: seen.freeze(), server: heard.freeze() };
-    if passage == Passage::LineUnfinished {
+    if line_goes_on(passage, &said.client) {
         let may_pass = |line: Line, said: &[u8]| {
             let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };
             let passage = passage_of(unread, said, Passage::ForeignInTls).unwrap_or(Passage::RequestLineOdd);
