@@ -2,7 +2,7 @@
 //!
 //! Strict parsers take white space only. Others skip comments (JSON5, Hjson, YAML), the guards
 //! against cross-site inclusion (`)]}'`), further byte order marks and the white space of Unicode
-//! (whatever trims text does), record separators (RFC 7464), or read a row of values of which the
+//! (whatever trims text does), NUL bytes, record separators (RFC 7464), or read a row of values of which the
 //! call is not the first. A message that follows any of this must not pass for something else.
 
 /// What the next byte means.
@@ -40,18 +40,20 @@ enum Within {
 const GUARD: &[u8] = b")]}'";
 
 /// The reader of that text; memory: one state.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leading {
     within: Within,
     /// Whether anything but JSON's own white space was skipped.
     text: bool,
     /// Whether control characters, or bytes beyond ASCII, were among it.
     bytes: bool,
+    /// Whether NUL bytes were.
+    nul: bool,
 }
 
 impl Leading {
     pub const fn new() -> Self {
-        Self { within: Within::Space, text: false, bytes: false }
+        Self { within: Within::Space, text: false, bytes: false, nul: false }
     }
 
     /// Whether nothing but JSON's own white space was skipped.
@@ -62,6 +64,11 @@ impl Leading {
     /// Whether bytes were skipped that plain text hardly begins with.
     pub const fn is_binary(&self) -> bool {
         self.bytes
+    }
+
+    /// Whether NUL bytes were skipped.
+    pub const fn has_nul(&self) -> bool {
+        self.nul
     }
 
     pub fn step(&mut self, byte: u8) -> Next {
@@ -99,13 +106,18 @@ impl Leading {
         next
     }
 
+    /// Takes this byte, however often it has to be looked at.
+    pub fn skip(&mut self, byte: u8) -> Next {
+        loop {
+            match self.step(byte) {
+                Next::Again => {}
+                next => return next,
+            }
+        }
+    }
+
     fn begin(&mut self, byte: u8) -> Option<Within> {
         let within = match byte {
-            // Frames of other protocols: whoever waits for their answer must not be kept waiting here.
-            0 => {
-                self.bytes = true;
-                return None;
-            }
             b'/' => Within::Slash,
             b'#' => Within::Line,
             b')' => Within::Guard(1),
@@ -117,8 +129,9 @@ impl Leading {
             // Between two values of a row.
             b',' | b';' if self.text => Within::Space,
             // Control characters, and all white space and marks beyond ASCII.
-            1..0x20 | 0x7F.. => {
+            0..0x20 | 0x7F.. => {
                 self.bytes = true;
+                self.nul |= byte == 0;
                 Within::Space
             }
             _ => return None,

@@ -6,7 +6,7 @@ use super::leading::{Leading, Next};
 use super::places::{Container, Place, Slot, Word};
 use super::rescue::{Found, Rescue};
 use super::text::{Text, Utf8, plain_run};
-use super::wide::Opening;
+use super::wide::{Doubt, Opening, Resolved};
 use super::{Finish, Likeness, Limits, Malformed, Message, Shape, Truncation};
 
 /// Nesting at which even a body known to be too deep is no longer followed.
@@ -69,7 +69,10 @@ pub type Sink<'a> = dyn FnMut(&Message) + 'a;
 /// Reads one body. Memory: a few KiB, whatever the body's size and however many messages it has.
 #[derive(Debug)]
 pub struct Scanner {
+    limits: Limits,
     opening: Opening,
+    /// As long as it is read as UTF-16 or UTF-32 and may be UTF-8.
+    doubt: Doubt,
     leading: Leading,
     state: State,
     stack: Vec<Frame>,
@@ -89,7 +92,9 @@ impl Scanner {
     /// A scanner at the start of a body.
     pub fn new(limits: Limits) -> Self {
         Self {
+            limits,
             opening: Opening::new(),
+            doubt: Doubt::Settled,
             leading: Leading::new(),
             state: State::Top,
             stack: Vec::with_capacity(16),
@@ -131,6 +136,7 @@ impl Scanner {
         self.opening = opening;
         self.offset = head.mark();
         if let Opening::Wide(_) = self.opening {
+            self.doubt = Doubt::Before(Leading::new());
             // Few parsers read it, and not all alike: its messages are told from each other and not relied on.
             self.collector.fault(Malformed::Utf16);
         }
@@ -143,10 +149,17 @@ impl Scanner {
             Opening::Utf8 => return self.read(bytes, sink),
             Opening::Wide(transcoder) => *transcoder,
         };
+        if let Resolved::Utf8 { leading, open, rest } = self.doubt.feed(bytes) {
+            *self = Self { opening: Opening::Utf8, leading, offset: self.offset, ..Self::new(self.limits) };
+            self.collector.fault(Malformed::LeadingText);
+            let _ = self.read(&[open], sink);
+            return self.read(bytes.get(bytes.len() - rest..).unwrap_or_default(), sink);
+        }
         let mut read = self.failed.map_or(Ok(()), Err);
         wide.feed(bytes, &mut |text| read = self.read(text, sink));
         self.opening = Opening::Wide(wide);
-        read
+        // What cannot be read as the one may be the other.
+        if self.doubt.is_open() { Ok(()) } else { read }
     }
 
     /// Reads UTF-8.
@@ -203,6 +216,11 @@ impl Scanner {
     /// that is JSON from its first byte.
     pub fn looks_binary(&self) -> bool {
         self.leading.is_binary()
+    }
+
+    /// Whether NUL bytes stand before the value, as in what compresses, and in frames of other protocols.
+    pub fn begins_with_nul(&self) -> bool {
+        self.leading.has_nul()
     }
 
     /// Object or array, once known.

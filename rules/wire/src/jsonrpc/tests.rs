@@ -488,12 +488,35 @@ fn what_some_server_skips_before_a_message_does_not_hide_it() {
         "\"x\"",
         "\"a\\\"b\" ; ",
         "true // and\n#so\n/**/ \u{FEFF}false\n",
+        "\0",
+        "\0\0",
+        "\0\0\0",
+        "\0\0\0\0",
+        "\0\0\0\0\0",
+        "\0\n",
+        "\n\0",
+        " \0",
+        " \0\0",
+        " \0\0\0",
+        " \0 \0",
+        "\0 \0 ",
+        "\0 \0",
+        "\0\0\0 \0\0\0 ",
+        " \0\0\0 \0\0\0",
+        " \0\0\0\n\0\0",
+        "\u{FEFF}\0",
+        "\0\u{FEFF}",
+        "\0// comment\n\0",
+        "null\0",
     ] {
         assert_eq!(malformed(format!("{before}{CALL}")), (Malformed::LeadingText, Likeness::Mcp), "{before:?}");
         assert_eq!(malformed(format!("{before}[1,{CALL}]")), (Malformed::LeadingText, Likeness::Mcp), "{before:?}");
         assert_eq!(malformed(format!("{before}{{\"a\":1}}")), (Malformed::LeadingText, Likeness::None), "{before:?}");
     }
-    for foreign in ["\0\0\0\0\0", "\u{1}\0\0\0\u{5}{}", "# Title\n\ntext {}", "nul", "/x", ")]x", "--b", "\u{E9}t\u{E9}"] {
+    for mark in [&b"\xff\xfe"[..], b"\xfe\xff", b"\xff\xfe\0\0", b"\0\0\xfe\xff"] {
+        assert_eq!(malformed([mark, CALL.as_bytes()].concat()), (Malformed::LeadingText, Likeness::Mcp), "{mark:?}");
+    }
+    for foreign in ["\0\0\0\0\0", "\0", "\0\u{1}", "# Title\n\ntext {}", "nul", "/x", ")]x", "--b", "\u{E9}t\u{E9}"] {
         assert_eq!(malformed(foreign).0, Malformed::NotJson, "{foreign:?}");
     }
 }

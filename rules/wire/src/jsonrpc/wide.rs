@@ -2,6 +2,10 @@
 //!
 //! RFC 8259 section 8.1 asks for UTF-8 between systems; RFC 4627 section 3 told the others by their
 //! NUL bytes, and parsers that do so still (Python's `json.loads` of bytes) act on what they read.
+//! NUL bytes also stand before UTF-8 text that some server trims: which of the two it is shows only
+//! where the value begins, and so a [`Doubt`] stays until then.
+
+use super::leading::{Leading, Next};
 
 /// Where the reading of a text begins.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +78,56 @@ impl Head {
         };
         self.mark = mark;
         (Opening::Wide(Transcoder { width, order, unit: 0, read: 0, high: None }), self)
+    }
+}
+
+/// Whether a text that is read as UTF-16 or UTF-32 is UTF-8 behind NUL bytes: then no NUL follows what opens the value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Doubt {
+    /// Not yet at a value; this is what was skipped.
+    Before(Leading),
+    /// Behind the byte that opens it.
+    Opened(Leading, u8),
+    /// It is not.
+    Settled,
+}
+
+/// What a doubt comes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Resolved {
+    Not,
+    /// It is UTF-8: behind this text, from this byte on, the value began before `rest` of the bytes.
+    Utf8 {
+        leading: Leading,
+        open: u8,
+        rest: usize,
+    },
+}
+
+impl Doubt {
+    /// Looks at the raw bytes.
+    pub fn feed(&mut self, bytes: &[u8]) -> Resolved {
+        for (at, byte) in bytes.iter().copied().enumerate() {
+            *self = match *self {
+                Self::Settled => return Resolved::Not,
+                Self::Opened(_, _) if byte == 0 => Self::Settled,
+                Self::Opened(leading, open) => {
+                    *self = Self::Settled;
+                    return Resolved::Utf8 { leading, open, rest: bytes.len() - at };
+                }
+                Self::Before(mut leading) => match leading.skip(byte) {
+                    Next::Value => Self::Opened(leading, byte),
+                    Next::Foreign => Self::Settled,
+                    Next::More | Next::Again => Self::Before(leading),
+                },
+            };
+        }
+        Resolved::Not
+    }
+
+    /// Whether it stays.
+    pub const fn is_open(&self) -> bool {
+        !matches!(self, Self::Settled)
     }
 }
 
