@@ -103,7 +103,22 @@ async fn what_some_server_skips_before_a_call_or_takes_for_post_is_looked_past()
     let gnomon = Gnomon::with().rules(readme()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     let body = call(1, "any_tool").to_string();
-    let before = ["// c\n", "/* c */", "#!\n", ")]}',\n", "\u{A0}", "\u{B}", "\u{1E}", "\u{FEFF}\u{FEFF}", "null", "1 ", "\"x\" "];
+    let before = [
+        "// c\n",
+        "/* c */",
+        "#!\n",
+        ")]}',\n",
+        "\u{A0}",
+        "\u{B}",
+        "\u{1E}",
+        "\u{FEFF}\u{FEFF}",
+        "null",
+        "1 ",
+        "\"x\" ",
+        "\0",
+        "\0\0\0",
+        " \0",
+    ];
     for before in before {
         for kind in [JSON, "content-type: text/plain\r\n", ""] {
             let answer = client.send(&[post("POST", "/rpc", kind, format!("{before}{body}").as_bytes())]).await;
@@ -162,6 +177,12 @@ async fn every_tools_call_is_one_whatever_was_seen_before() {
     assert!(!upstream.executed().concat().contains("tools/call"), "did the tool run?");
 }
 
+/// So many equal rows, in gzip.
+fn metrics(rows: usize) -> Vec<u8> {
+    let rows = r#"{"name":"requests","value":1,"host":"web"},"#.repeat(rows);
+    Coding::Gzip.encode(format!("[{rows}1]").as_bytes())
+}
+
 /// Requests that are no calls of MCP, whatever stands in them.
 fn ordinary() -> Vec<(&'static str, Vec<u8>)> {
     let document = call(1, "read_file").to_string();
@@ -189,6 +210,9 @@ fn ordinary() -> Vec<(&'static str, Vec<u8>)> {
         ("fields", of("application/x-www-form-urlencoded", "", "/token", b"grant_type=authorization_code&code=tools%2Fcall")),
         ("page", of("text/markdown", "", "/docs", page.as_bytes())),
         ("archive", of("application/gzip", "", "/upload", &Coding::Gzip.encode(page.as_bytes()))),
+        // What compresses best: equal rows, a little and a lot of them.
+        ("metrics", of("application/json", gzip, "/v1/metrics", &metrics(3_200))),
+        ("many metrics", of("application/json", gzip, "/v1/metrics", &metrics(600_000))),
         ("another batch", of("application/json", "", "/batch", serde_json::to_string(&batch).unwrap().as_bytes())),
         ("a scalar", of("application/json", "", "/api", b"\"jsonrpc\"")),
     ]

@@ -29,6 +29,8 @@ struct Passing {
     /// Chunks that may go.
     ready: VecDeque<Bytes>,
     rest: Option<UpstreamBody>,
+    /// A chunk of which not all is judged.
+    judging: Option<Bytes>,
     watched: Arc<Watched>,
     mode: Mode,
     /// After what is ready, break off.
@@ -62,7 +64,7 @@ impl Download {
             watched.over(Leg::Answer);
             return Self::empty();
         }
-        Self(Inner::Passing(Box::new(Passing { ready, rest: Some(rest), watched, mode, broken: false, pairing })))
+        Self(Inner::Passing(Box::new(Passing { ready, rest: Some(rest), judging: None, watched, mode, broken: false, pairing })))
     }
 }
 
@@ -80,11 +82,19 @@ impl Passing {
             if let Some(event) = self.pairing.as_mut().and_then(|p| p.poll_event(cx)) {
                 return Poll::Ready(Some(Ok(Frame::data(event))));
             }
+            if let Some(data) = self.judging.take() {
+                self.data(data, Bytes::new());
+                if self.judging.is_some() && self.ready.is_empty() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                continue;
+            }
             let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
             match Pin::new(rest).poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.data(data),
+                    Ok(data) => self.data(data.clone(), data),
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 Poll::Ready(Some(Err(error))) => {
@@ -101,11 +111,13 @@ impl Passing {
         }
     }
 
-    fn data(&mut self, data: Bytes) {
+    /// Judges a chunk, or goes on with it once others had their turn: `fresh` is what was not fed of it.
+    fn data(&mut self, data: Bytes, fresh: Bytes) {
         match self.mode {
-            Mode::Watch => match self.watched.with(|e| e.response_bytes(&data)) {
-                Gate::Refuse(_) => self.broken = true,
-                Gate::Hold | Gate::Stream => {
+            Mode::Watch => match self.watched.with(|e| e.response_some(&fresh)) {
+                None => return self.judging = Some(data),
+                Some(Gate::Refuse(_)) => self.broken = true,
+                Some(Gate::Hold | Gate::Stream) => {
                     if let Some(pairing) = &mut self.pairing {
                         pairing.passed(&data, &self.watched);
                     }
@@ -113,8 +125,9 @@ impl Passing {
                 }
             },
             Mode::FilterEvents => {
-                let mut out = Vec::with_capacity(data.len());
-                if self.watched.with(|e| e.filter_events(&data, &mut out)) == EventFlow::Abort {
+                let mut out = Vec::with_capacity(fresh.len());
+                let flow = self.watched.with(|e| e.filter_some(&fresh, &mut out));
+                if flow == EventFlow::Abort {
                     self.broken = true;
                 }
                 if !out.is_empty() {
@@ -123,6 +136,9 @@ impl Passing {
                         pairing.passed(&out, &self.watched);
                     }
                     self.ready.push_back(out);
+                }
+                if flow == EventFlow::Behind {
+                    return self.judging = Some(data);
                 }
             }
         }

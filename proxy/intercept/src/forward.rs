@@ -324,7 +324,14 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     size += data.len();
-                    gate = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
+                    let mut judged = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
+                    gate = loop {
+                        if let Some(gate) = judged {
+                            break gate;
+                        }
+                        tokio::task::yield_now().await;
+                        judged = watched.with(|e| judge_chunk(e, &[], Last::of(&body)));
+                    };
                     over = body.is_end_stream();
                     ready.push_back(data);
                 }
@@ -456,7 +463,12 @@ async fn hold_answer(
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { continue };
                 size += data.len();
-                match watched.with(|e| e.response_bytes(&data)) {
+                let mut judged = watched.with(|e| e.response_some(&data));
+                while judged.is_none() {
+                    tokio::task::yield_now().await;
+                    judged = watched.with(|e| e.response_some(&[]));
+                }
+                match judged.unwrap_or(Gate::Stream) {
                     Gate::Refuse(refusal) => return Err(reply::refusal(&refusal)),
                     gate => {
                         ready.push_back(data);

@@ -22,18 +22,20 @@ pub(crate) struct Upload {
     /// Chunks that were judged already.
     ready: VecDeque<Bytes>,
     rest: Option<Incoming>,
+    /// A chunk of which not all is judged.
+    judging: Option<Frame<Bytes>>,
     watched: Option<Arc<Watched>>,
 }
 
 impl Upload {
     /// No body.
     pub fn empty() -> Self {
-        Self { ready: VecDeque::new(), rest: None, watched: None }
+        Self { ready: VecDeque::new(), rest: None, judging: None, watched: None }
     }
 
     /// `ready` was judged; `rest` is judged as it comes.
     pub fn new(ready: VecDeque<Bytes>, rest: Option<Incoming>, watched: Arc<Watched>) -> Self {
-        Self { ready, rest, watched: Some(watched) }
+        Self { ready, rest, judging: None, watched: Some(watched) }
     }
 
     /// Whoever sends it need not ask again after the last byte of a body of known length.
@@ -61,13 +63,14 @@ impl Drop for Upload {
     }
 }
 
-/// Judges one chunk, and the end if it is the last.
-pub(crate) fn judge_chunk(exchange: &mut Exchange, chunk: &[u8], last: Last) -> Gate {
-    match (exchange.request_bytes(chunk), last) {
+/// Judges one chunk, and the end if it is the last. None where not all of it is judged: then it goes on with an empty one, once
+/// others had their turn.
+pub(crate) fn judge_chunk(exchange: &mut Exchange, chunk: &[u8], last: Last) -> Option<Gate> {
+    Some(match (exchange.request_some(chunk)?, last) {
         (refuse @ Gate::Refuse(_), _) => refuse,
         (_, Last::Yes) => exchange.request_end(),
         (gate, Last::No) => gate,
-    }
+    })
 }
 
 /// Whether a chunk is known to be the last of its body.
@@ -94,17 +97,29 @@ impl Body for Upload {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
-        let frame = match Pin::new(rest).poll_frame(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(frame) => frame,
+        let goes_on = this.judging.is_some();
+        let frame = match this.judging.take() {
+            Some(frame) => Some(Ok(frame)),
+            None => match Pin::new(rest).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => frame,
+            },
         };
         let gate = match (&frame, &this.watched) {
             (Some(Ok(frame)), Some(watched)) => match (frame.data_ref(), &this.rest) {
-                (Some(data), Some(rest)) => watched.with(|e| judge_chunk(e, data, Last::of(rest))),
-                _ => Gate::Stream,
+                (Some(data), Some(rest)) => {
+                    let data = if goes_on { &[] } else { &data[..] };
+                    watched.with(|e| judge_chunk(e, data, Last::of(rest)))
+                }
+                _ => Some(Gate::Stream),
             },
-            (None, Some(watched)) => watched.with(Exchange::request_end),
-            _ => Gate::Stream,
+            (None, Some(watched)) => Some(watched.with(Exchange::request_end)),
+            _ => Some(Gate::Stream),
+        };
+        let Some(gate) = gate else {
+            this.judging = frame.and_then(Result::ok);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         };
         if let Gate::Refuse(refusal) = gate {
             return Poll::Ready(Some(Err(this.stop(refusal))));
@@ -117,11 +132,12 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.ready.is_empty() && self.judging.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held: u64 = self.ready.iter().map(|b| b.len() as u64).sum();
+        let judging = self.judging.as_ref().and_then(Frame::data_ref);
+        let held: u64 = self.ready.iter().chain(judging).map(|b| b.len() as u64).sum();
         let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper() {

@@ -2,10 +2,10 @@
 
 use crate::{
     inspector::{Bounds, Endpoint},
-    reading::{Found, Manner, Piece, Reading, Search},
+    reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames},
 };
 use gnomon_wire::{
-    coding::{Coding, DecodeLimits, Decoder, Unsupported},
+    coding::{Coding, DecodeLimits, Unsupported},
     jsonrpc::{ArgumentCapture, Likeness, Limits, Malformed, Message, Scanner},
     mcp,
     sse::{Item, SseParser},
@@ -52,6 +52,8 @@ pub(crate) enum Content {
     Json,
     /// It does not say so, and is read in case it is.
     Unlabelled,
+    /// Likewise, and it says that it is messages in frames: its client may wait for each.
+    Framed,
     /// A stream of events.
     Events,
     /// Not read.
@@ -121,7 +123,26 @@ impl AnswerBody {
     /// Whether it may still be the JSON that somebody waits for.
     pub fn may_be_json(&self) -> bool {
         let reads = |reader: &Reader| matches!(reader, Reader::Json(document) if document.may_be_read());
-        matches!(self.content, Content::Json | Content::Unlabelled) && !self.over && self.reader.as_ref().is_none_or(reads)
+        self.is_one_text() && !self.over && self.reader.as_ref().is_none_or(reads)
+    }
+
+    /// The same, and more of it may come that is not known yet: of a stream of events the next may be long in coming.
+    pub fn may_go_on_as_json(&self) -> bool {
+        let reads = |reader: &Reader| matches!(reader, Reader::Json(document) if document.may_be_json());
+        self.is_one_text() && !self.over && self.reader.as_ref().is_none_or(reads)
+    }
+
+    fn is_one_text(&self) -> bool {
+        matches!(self.content, Content::Json | Content::Unlabelled | Content::Framed)
+    }
+
+    /// Whether there is more of what came to be read: to be fed with nothing until there is not.
+    pub fn is_behind(&self) -> bool {
+        !self.over
+            && self.reader.as_ref().is_some_and(|reader| match reader {
+                Reader::Json(document) => document.is_behind(),
+                Reader::Events(events) => events.is_behind(),
+            })
     }
 
     /// Takes the reader out, for feeding.
@@ -146,7 +167,7 @@ impl AnswerBody {
         let events = |codings: &[Coding]| {
             // A stream may go on for days: its length is no sign of a bomb.
             let limits = DecodeLimits { max_output: u64::MAX, ..bounds.decode };
-            EventText::new((!codings.is_empty()).then(|| Decoder::new(codings, limits)))
+            EventText::new((!codings.is_empty()).then(|| Coded::new(codings, limits)))
         };
         match self.content {
             Content::Events => {
@@ -156,7 +177,8 @@ impl AnswerBody {
             }
             _ => {
                 let events = codings.as_ref().ok().filter(|_| awaited == Awaited::Yes).map(|codings| events(codings));
-                let reading = Some(Reading::new(codings, Manner::of(bounds, limits(), Search::Opening)));
+                let search = if self.content == Content::Framed { Search::Bytes } else { Search::Opening };
+                let reading = Some(Reading::new(codings, Manner::of(bounds, limits(), search)));
                 Reader::Json(Box::new(Document { reading, idle: 0, events }))
             }
         }
@@ -189,7 +211,15 @@ impl AnswerReader {
 impl Document {
     /// Whether it may still be what somebody waits for.
     fn may_be_read(&self) -> bool {
-        self.reading.as_ref().is_some_and(Reading::may_be_json) || self.events.as_ref().is_some_and(|e| e.opening == Opening::Field)
+        self.may_be_json() || self.events.as_ref().is_some_and(|e| e.opening == Opening::Field)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.reading.as_ref().is_some_and(Reading::is_behind) || self.events.as_ref().is_some_and(EventText::is_behind)
+    }
+
+    fn may_be_json(&self) -> bool {
+        self.reading.as_ref().is_some_and(Reading::may_be_json)
     }
 
     fn feed(&mut self, raw: &[u8], (awaited, content): (Awaited, Content), on: &mut dyn FnMut(Step<'_>)) -> Left {
@@ -222,7 +252,7 @@ impl Document {
             Found::More => return Left::More,
             Found::Unreadable(_) => true,
             // Some other text that begins like JSON.
-            Found::Faulty(_) if content == Content::Unlabelled => return Left::More,
+            Found::Faulty(_) if content != Content::Json => return Left::More,
             Found::Faulty(malformed) => malformed != Malformed::NotJson,
             Found::Foreign(reason) => reason.is_some_and(|reason| reason != "binary"),
         };
@@ -244,7 +274,7 @@ fn limits() -> Limits {
 
 /// A stream of events in one layer of codings.
 struct EventText {
-    decoder: Option<Decoder>,
+    decoder: Option<Coded>,
     sse: SseParser,
     scanner: Scanner,
     /// Data of the current event, for the `endpoint` event of the legacy transport.
@@ -273,9 +303,9 @@ impl Opening {
     fn of(begin: &mut Vec<u8>, text: &[u8]) -> Self {
         const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
         const MARK: &[u8] = b"\xef\xbb\xbf";
-        let text = if begin.is_empty() { text.trim_ascii_start() } else { text };
+        let text = if begin.is_empty() { blank_start(text) } else { text };
         begin.extend_from_slice(text.get(..16).unwrap_or(text));
-        let text = begin.strip_prefix(MARK).unwrap_or(begin).trim_ascii_start();
+        let text = blank_start(begin.strip_prefix(MARK).unwrap_or(begin));
         match text.first() {
             _ if begin.len() > 64 => Self::Other,
             _ if MARK.starts_with(text) => Self::Unknown,
@@ -289,10 +319,19 @@ impl Opening {
     }
 }
 
+/// The text behind white space, and behind NUL bytes, which some clients trim as well.
+fn blank_start(text: &[u8]) -> &[u8] {
+    text.iter().position(|b| *b != 0 && !b.is_ascii_whitespace()).map_or(&[], |begin| &text[begin..])
+}
+
 impl EventText {
-    fn new(decoder: Option<Decoder>) -> Self {
+    fn new(decoder: Option<Coded>) -> Self {
         let (opening, begin) = (Opening::Unknown, Vec::new());
         Self { decoder, sse: SseParser::new(), scanner: scanner(), data: Vec::new(), opening, begin, document: None }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.decoder.as_ref().is_some_and(Coded::is_behind)
     }
 
     fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {
@@ -379,6 +418,9 @@ pub(crate) fn content_of(headers: &HeaderMap) -> Content {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Content::Opaque };
     let kind = String::from_utf8_lossy(kind.as_bytes());
     let kind = kind.split(';').next().unwrap_or_default().trim();
+    if says_frames(kind) {
+        return Content::Framed;
+    }
     if ["application/json", "text/json"].iter().any(|json| kind.eq_ignore_ascii_case(json))
         || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json")
     {

@@ -11,8 +11,8 @@ use crate::{
     named::{Named, lossy, text},
     outcome::Pending,
     passage::{Asked, Passage, Signs},
-    reading::{Manner, Reading, Search, Values, codings},
-    request::RequestBody,
+    reading::{Manner, Reading, Search, Values, codings, says_frames, says_grpc},
+    request::{Frames, RequestBody},
     shadow::{tempered, would},
     sighting::{Findings, SpokeBefore, sightings},
     tally::{MAX_TOLD, Tally},
@@ -147,14 +147,20 @@ impl Exchange {
         let content_type = lossy(named.content_type);
         let json_expected = content_type.as_ref().is_some_and(|kind| kind.to_ascii_lowercase().contains("json"));
         let says_mcp = says_mcp(head.path, &findings);
-        let search = if json_expected || says_mcp { Search::Whole } else { Search::Opening };
+        let framed = content_type.as_deref().is_some_and(says_frames);
+        let search = match framed {
+            _ if json_expected || says_mcp => Search::Whole,
+            true => Search::Bytes,
+            false => Search::Opening,
+        };
         // Search engines take rows of documents here, and documents may be anything, messages of MCP included.
         let bulk = matches!(head.path.rsplit('/').next(), Some("_bulk" | "_msearch"));
         let values = if bulk && !says_mcp { Values::Rows } else { Values::One };
         let charset_is_odd = json_expected && content_type.as_deref().is_some_and(is_odd);
         let reading = (!charset_is_odd && may_carry_messages(head, json_expected, &findings))
             .then(|| Box::new(Reading::new(codings(head.headers), manner(&inspector, &rules, search, values))));
-        let body = RequestBody::new(reading, rules.wanted().body_text.then(Vec::new));
+        let frames = if framed { Frames::Expected } else { Frames::No };
+        let body = RequestBody::new(reading, frames, rules.wanted().body_text.then(Vec::new));
         let mut exchange = Self {
             wants: wants(accept),
             is_get: head.method == Method::GET,
@@ -205,7 +211,7 @@ impl Exchange {
             }
             return Gate::Refuse(Box::new(self.refuse(verdict)));
         }
-        let reading = self.body.is_read();
+        let reading = self.body.is_read() && !self.body.is_in_frames();
         if reading && !self.window_full && (self.forced.is_some() || self.waits_for_message) { Gate::Hold } else { Gate::Stream }
     }
 
@@ -525,8 +531,7 @@ fn unread_by_head(head: &Head<'_>, content_type: Option<&str>) -> Option<Passage
     if head.headers.get_all(http::header::UPGRADE).iter().any(websocket) {
         return Some(Passage::WebSocket);
     }
-    let grpc = content_type.is_some_and(|t| t.trim_ascii_start().get(..16).is_some_and(|t| t.eq_ignore_ascii_case("application/grpc")));
-    grpc.then_some(Passage::Grpc)
+    content_type.is_some_and(says_grpc).then_some(Passage::Grpc)
 }
 
 /// What a client is told of a refusal: one line, which clients show to a model and to a person.

@@ -5,11 +5,12 @@
 //! whatever is announced. Both layers are judged by what they say: there is no telling which one a server acts on.
 //!
 //! Messages are handed on one at a time, decoders hand on 16 KiB at a time, and nothing of either is
-//! kept: the cost of a body does not depend on how much is in it.
+//! kept: the cost of a body does not depend on how much is in it. What a few bytes decode to may be
+//! hundreds of megabytes, which is read in steps: [`Reading::is_behind`].
 
 use crate::inspector::Bounds;
 use gnomon_wire::{
-    coding::{Coding, DecodeError, DecodeLimits, Decoder, Unsupported, parse_content_encoding},
+    coding::{Coding, DecodeError, DecodeLimits, Decoder, Pace, Unsupported, parse_content_encoding},
     jsonrpc::{Finish, Likeness, Limits, Malformed, Message, Scanner},
 };
 use http::{HeaderMap, header};
@@ -51,6 +52,8 @@ pub(crate) enum Search {
     Whole,
     /// No further than to see that it is none: an upload of a transcript is not a call.
     Opening,
+    /// Likewise, where bytes are to be expected (frames, what is compressed): what breaks behind a NUL is none.
+    Bytes,
 }
 
 /// How many values a body has.
@@ -110,9 +113,45 @@ fn coding_of(opening: [u8; 2]) -> Option<Coding> {
 }
 
 struct Text {
-    decoder: Option<Decoder>,
+    decoder: Option<Coded>,
     scanner: Scanner,
     standing: Standing,
+}
+
+/// A decoder, and what it has not read yet.
+pub(crate) struct Coded {
+    decoder: Decoder,
+    rest: Vec<u8>,
+    pace: Pace,
+}
+
+impl Coded {
+    pub fn new(codings: &[Coding], limits: DecodeLimits) -> Self {
+        Self { decoder: Decoder::new(codings, limits), rest: Vec::new(), pace: Pace::Through }
+    }
+
+    /// Whether there is more of what came.
+    pub fn is_behind(&self) -> bool {
+        self.pace == Pace::Behind
+    }
+
+    /// Decodes a step of what is left and of what came. What is left of it is kept: no more than came at once.
+    pub fn feed(&mut self, raw: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
+        let mut input = raw;
+        if self.rest.is_empty() {
+            let pace = self.decoder.feed_some(&mut input, read);
+            self.pace = *pace.as_ref().unwrap_or(&Pace::Through);
+            self.rest.extend_from_slice(if self.is_behind() { input } else { &[] });
+            return pace.map(|_| ());
+        }
+        self.rest.extend_from_slice(raw);
+        input = &self.rest;
+        let pace = self.decoder.feed_some(&mut input, read);
+        self.pace = *pace.as_ref().unwrap_or(&Pace::Through);
+        let taken = if self.is_behind() { self.rest.len() - input.len() } else { self.rest.len() };
+        self.rest.drain(..taken);
+        pace.map(|_| ())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +182,7 @@ impl Reading {
         let (announced, beneath) = match codings {
             Ok(codings) if codings.is_empty() => (Some(Text::new(None, &manner)), None),
             Ok(codings) => {
-                let decoder = Decoder::new(&codings, manner.decode);
+                let decoder = Coded::new(&codings, manner.decode);
                 (Some(Text::new(Some(decoder), &manner)), Some(Text::new(None, &manner)))
             }
             Err(_) => (None, Some(Text::new(None, &manner))),
@@ -151,7 +190,8 @@ impl Reading {
         Self { announced, beneath, guessed: None, manner, only, opening: Opening::Unseen }
     }
 
-    /// Reads on. Everything that these bytes complete is handed to `on` before this returns.
+    /// Reads on. Everything that these bytes complete is handed to `on` before this returns, unless it [is
+    /// behind](Reading::is_behind).
     pub fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Piece<'_>)) -> Found {
         if self.opening != Opening::Known {
             self.open(raw);
@@ -161,7 +201,7 @@ impl Reading {
         }
         if let Some(text) = &mut self.beneath {
             // Beneath a coding that can be undone are no words, only bytes.
-            let search = if self.announced.is_some() { Search::Opening } else { self.manner.search };
+            let search = if self.announced.is_some() { Search::Bytes } else { self.manner.search };
             text.feed(raw, &self.manner, search, Layer::Unannounced, on);
         }
         if let Some(text) = &mut self.guessed {
@@ -170,12 +210,23 @@ impl Reading {
         self.found()
     }
 
+    /// Whether there is more of what came to be read: to be fed with nothing until there is not.
+    pub fn is_behind(&self) -> bool {
+        let behind = |text: &Text| text.decoder.as_ref().is_some_and(Coded::is_behind) && !matches!(text.standing, Standing::Over(_));
+        self.texts().any(behind)
+    }
+
     /// The body is over.
     pub fn end(&mut self, on: &mut dyn FnMut(Piece<'_>)) -> Found {
-        let others = [&mut self.beneath, &mut self.guessed].map(|text| (text, Layer::Unannounced));
-        for (text, layer) in [(&mut self.announced, Layer::Announced)].into_iter().chain(others) {
+        while self.is_behind() {
+            let _ = self.feed(&[], on);
+        }
+        let beneath = if self.announced.is_some() { Search::Bytes } else { self.manner.search };
+        let announced = (&mut self.announced, self.manner.search, Layer::Announced);
+        let others = [(&mut self.beneath, beneath, Layer::Unannounced), (&mut self.guessed, Search::Opening, Layer::Unannounced)];
+        for (text, search, layer) in [announced].into_iter().chain(others) {
             if let Some(text) = text {
-                text.end(&mut |message| on(Piece::Message(message, layer)));
+                text.end(search, &mut |message| on(Piece::Message(message, layer)));
             }
         }
         self.found()
@@ -191,9 +242,16 @@ impl Reading {
         self.texts().find_map(|text| text.scanner.partial())
     }
 
-    /// Whether it may still turn out to be JSON, and has not begun as other protocols do.
+    /// Whether it may still turn out to be JSON. Where frames are to be expected it has not begun as they do: whoever waits for the
+    /// answer to one must not be kept waiting for more.
     pub fn may_be_json(&self) -> bool {
-        self.texts().any(|text| text.standing == Standing::Open && !text.scanner.looks_binary())
+        let framed = |text: &Text| self.manner.search == Search::Bytes && text.scanner.looks_binary();
+        self.texts().any(|text| text.standing == Standing::Open && !framed(text))
+    }
+
+    /// Whether NUL bytes stand before what may be JSON.
+    pub fn begins_with_nul(&self) -> bool {
+        self.texts().any(|text| text.scanner.begins_with_nul())
     }
 
     fn texts(&self) -> impl Iterator<Item = &Text> {
@@ -208,7 +266,7 @@ impl Reading {
             (Opening::First(first), [second, ..]) => [first, *second],
         };
         if let Some(coding) = coding_of(opening).filter(|coding| self.only != Some(*coding)) {
-            let mut text = Text::new(Some(Decoder::new(&[coding], self.manner.decode)), &self.manner);
+            let mut text = Text::new(Some(Coded::new(&[coding], self.manner.decode)), &self.manner);
             if let Opening::First(first) = self.opening {
                 text.feed(&[first], &self.manner, Search::Opening, Layer::Unannounced, &mut |_| ());
             }
@@ -248,7 +306,7 @@ impl Reading {
 }
 
 impl Text {
-    fn new(decoder: Option<Decoder>, manner: &Manner) -> Self {
+    fn new(decoder: Option<Coded>, manner: &Manner) -> Self {
         Self { decoder, scanner: Scanner::new(manner.limits), standing: Standing::Open }
     }
 
@@ -277,18 +335,28 @@ impl Text {
         self.standing = match (scanned, decoded) {
             (Err(Malformed::TrailingData), _) if manner.values == Values::Rows => Standing::Over(Ending::Json),
             (_, Err(error)) => Standing::Over(self.cut(error)),
-            (Err(Malformed::NotJson), Ok(())) if search == Search::Opening => Standing::Over(Ending::Foreign),
-            (Err(malformed), Ok(())) => Standing::Broken(malformed),
+            (Err(malformed), Ok(())) => self.broken(malformed, search),
             (Ok(()), Ok(())) => Standing::Open,
         };
     }
 
-    fn end(&mut self, sink: &mut dyn FnMut(&Message)) {
+    /// What broke, or is none from its beginning on.
+    fn broken(&self, malformed: Malformed, search: Search) -> Standing {
+        let is_none = match (search, malformed) {
+            (Search::Whole, _) => false,
+            (Search::Opening | Search::Bytes, Malformed::NotJson) => true,
+            (Search::Opening, _) => false,
+            (Search::Bytes, _) => self.scanner.begins_with_nul() && self.scanner.likeness() == Likeness::None,
+        };
+        if is_none { Standing::Over(Ending::Foreign) } else { Standing::Broken(malformed) }
+    }
+
+    fn end(&mut self, search: Search, sink: &mut dyn FnMut(&Message)) {
         if let Standing::Over(_) = self.standing {
             return;
         }
         if let Some(decoder) = &mut self.decoder
-            && let Err(error) = decoder.finish(&mut |_| ())
+            && let Err(error) = decoder.decoder.finish(&mut |_| ())
             && error != DecodeError::Truncated
         {
             self.standing = Standing::Over(self.cut(error));
@@ -298,7 +366,7 @@ impl Text {
         self.standing = match self.scanner.finish(sink) {
             Ok(Finish::Empty | Finish::Complete { .. }) => Standing::Over(Ending::Json),
             Err(Malformed::NotJson) if self.scanner.likeness() == Likeness::None => Standing::Over(Ending::Foreign),
-            Err(malformed) => Standing::Broken(malformed),
+            Err(malformed) => self.broken(malformed, search),
         };
     }
 
@@ -312,6 +380,21 @@ impl Text {
             Ok(Finish::Empty) | Err(_) => Ending::Undecodable(error.as_str()),
         }
     }
+}
+
+/// Whether a media type is gRPC's.
+pub(crate) fn says_grpc(content_type: &str) -> bool {
+    begins_with(content_type, "application/grpc")
+}
+
+/// Whether messages of this media type stand in frames, each of which may be answered before the next (gRPC, Connect): most begin
+/// with a NUL.
+pub(crate) fn says_frames(content_type: &str) -> bool {
+    says_grpc(content_type) || begins_with(content_type, "application/connect+")
+}
+
+fn begins_with(content_type: &str, kind: &str) -> bool {
+    content_type.trim_ascii_start().as_bytes().get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind.as_bytes()))
 }
 
 /// The codings of a body, in the order in which they must be undone.

@@ -31,6 +31,14 @@ pub(crate) struct RequestBody {
     /// Messages judged so far.
     judged: u32,
     overflow: Overflow,
+    frames: Frames,
+}
+
+/// Whether a body says that it is messages in frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frames {
+    No,
+    Expected,
 }
 
 /// Whether a body had more messages than are judged.
@@ -43,8 +51,13 @@ enum Overflow {
 }
 
 impl RequestBody {
-    pub fn new(reading: Option<Box<Reading>>, text: Option<Vec<u8>>) -> Self {
-        Self { reading, bytes: 0, text, judged: 0, overflow: Overflow::No }
+    pub fn new(reading: Option<Box<Reading>>, frames: Frames, text: Option<Vec<u8>>) -> Self {
+        Self { reading, bytes: 0, text, judged: 0, overflow: Overflow::No, frames }
+    }
+
+    /// Whether it begins as messages in frames do, and says that it is some: its client may wait for the answer to each.
+    pub fn is_in_frames(&self) -> bool {
+        self.frames == Frames::Expected && self.reading.as_ref().is_some_and(|reading| reading.begins_with_nul())
     }
 
     /// Whether messages may come.
@@ -57,13 +70,26 @@ impl Exchange {
     /// Feeds bytes of the body as they came off the wire (transfer coding removed, content coding
     /// not). They may be forwarded only if the gate says so.
     pub fn request_bytes(&mut self, raw: &[u8]) -> Gate {
+        let mut gate = self.request_some(raw);
+        loop {
+            match gate {
+                Some(gate) => return gate,
+                None => gate = self.request_some(&[]),
+            }
+        }
+    }
+
+    /// The same in steps: where the bytes decode to more than a mebibyte, it gives none, and is to be called again with no bytes
+    /// until there is a gate. What one connection sends must not keep the others of its thread waiting.
+    pub fn request_some(&mut self, raw: &[u8]) -> Option<Gate> {
         self.body.bytes += raw.len() as u64;
         if let Some(mut reading) = self.body.reading.take() {
             let found = reading.feed(raw, &mut |piece| self.take_piece(&piece));
             self.body.reading = Some(reading);
             self.settle(found);
         }
-        self.gate()
+        let behind = self.refused.is_none() && self.body.reading.as_ref().is_some_and(|reading| reading.is_behind());
+        (!behind).then(|| self.gate())
     }
 
     /// The request's body is over (or there was none).
@@ -147,6 +173,12 @@ impl Exchange {
             self.judge_unreadable("too_many_messages");
         }
         match found {
+            // Judged as what it says it is, and looked through all the same.
+            Found::More | Found::Faulty(_) if self.body.is_in_frames() && !self.expects_message() => self.judge_foreign(Some("binary")),
+            Found::More | Found::Faulty(_) if self.body.is_in_frames() => {
+                self.body.reading = None;
+                self.judge_unreadable("binary");
+            }
             Found::Unreadable(reason) => {
                 self.body.reading = None;
                 self.judge_unreadable(reason);

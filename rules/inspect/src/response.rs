@@ -41,6 +41,8 @@ pub enum ResponsePlan {
 pub enum EventFlow {
     /// It does.
     Continue,
+    /// It does, and what came is not all looked at: to be called again with no bytes.
+    Behind,
     /// It must be broken off, without a clean end.
     Abort,
 }
@@ -95,6 +97,7 @@ impl Exchange {
         let waits = early || self.waits_for_answer();
         let content = match content_of(headers) {
             Content::Opaque if waits => Content::Unlabelled,
+            Content::Framed if !waits => Content::Opaque,
             content => content,
         };
         let codings = codings(headers);
@@ -109,7 +112,7 @@ impl Exchange {
             // A server may send requests of its own on a stream, which rules may refuse.
             (Content::Events, false) if self.may_refuse_messages() => ResponsePlan::FilterEvents,
             (_, false) => ResponsePlan::Stream,
-            (Content::Json | Content::Unlabelled, true) => ResponsePlan::HoldBody,
+            (Content::Json | Content::Unlabelled | Content::Framed, true) => ResponsePlan::HoldBody,
             (Content::Events, true) => ResponsePlan::FilterEvents,
             // Nothing in it can be read as a message, so all there is to know is known.
             (Content::Opaque, true) => match self.judge_waiting() {
@@ -126,6 +129,17 @@ impl Exchange {
     /// Feeds bytes of the answer's body. A refusal means: give that answer instead, or break off if
     /// the head has left.
     pub fn response_bytes(&mut self, raw: &[u8]) -> Gate {
+        let mut gate = self.response_some(raw);
+        loop {
+            match gate {
+                Some(gate) => return gate,
+                None => gate = self.response_some(&[]),
+            }
+        }
+    }
+
+    /// The same in steps, as [`Exchange::request_some`] has it.
+    pub fn response_some(&mut self, raw: &[u8]) -> Option<Gate> {
         let mut refused = None;
         self.read_answer(raw, &mut |exchange, step| {
             if refused.is_none() {
@@ -133,11 +147,14 @@ impl Exchange {
             }
         });
         let waits = self.waits_for_answer() || self.judges_strays && !self.request_over;
-        match refused {
+        Some(match refused {
             Some(refusal) => Gate::Refuse(refusal),
+            None if self.response.is_behind() => return None,
             None if waits && self.response.may_be_json() => Gate::Hold,
+            // What was waited for has come; what comes behind it may have to be withheld as well, and with it.
+            None if self.judges_strays && self.response.may_go_on_as_json() => Gate::Hold,
             None => Gate::Stream,
-        }
+        })
     }
 
     fn read_answer(&mut self, raw: &[u8], on: &mut dyn FnMut(&mut Self, Step<'_>)) {
@@ -187,6 +204,15 @@ impl Exchange {
     /// Passes bytes of an event stream; what may be forwarded is appended to `out`, without the stream's content coding. A
     /// refused event is replaced by one that says so.
     pub fn filter_events(&mut self, raw: &[u8], out: &mut Vec<u8>) -> EventFlow {
+        let mut flow = self.filter_some(raw, out);
+        while flow == EventFlow::Behind {
+            flow = self.filter_some(&[], out);
+        }
+        flow
+    }
+
+    /// The same in steps of a mebibyte of what the bytes decode to.
+    pub fn filter_some(&mut self, raw: &[u8], out: &mut Vec<u8>) -> EventFlow {
         let window = self.inspector.bounds.window;
         let (mut start, mut flow) = (0, EventFlow::Continue);
         self.read_answer(raw, &mut |exchange, step| {
@@ -233,7 +259,7 @@ impl Exchange {
                 }
             }
         });
-        flow
+        if flow == EventFlow::Continue && self.response.is_behind() { EventFlow::Behind } else { flow }
     }
 
     /// The answer is over. What is still held of an event stream is appended to `out`.

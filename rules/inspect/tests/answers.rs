@@ -261,6 +261,87 @@ fn an_error_is_one_however_its_number_or_its_truth_is_written() {
     }
 }
 
+/// What a client gets of an answer in pieces of this size from a proxy that holds it back as it is told to, and whether it is told
+/// of a refusal instead.
+fn held_back(exchange: &mut Exchange, content_type: &str, answer: &[u8], piece: usize) -> (String, bool) {
+    assert!(matches!(exchange.response_head(200, &head(content_type, None)), ResponsePlan::HoldBody));
+    let (mut out, mut held, mut opened) = (Vec::new(), Vec::new(), false);
+    for bytes in answer.chunks(piece) {
+        match exchange.response_bytes(bytes) {
+            Gate::Refuse(_) => return (String::from_utf8_lossy(&out).into_owned(), !opened),
+            gate => {
+                held.extend_from_slice(bytes);
+                opened |= matches!(gate, Gate::Stream);
+                if opened {
+                    out.append(&mut held);
+                }
+            }
+        }
+    }
+    if let Gate::Refuse(_) = exchange.response_end(&mut Vec::new()) {
+        return (String::from_utf8_lossy(&out).into_owned(), !opened);
+    }
+    out.append(&mut held);
+    (String::from_utf8_lossy(&out).into_owned(), false)
+}
+
+#[test]
+fn an_answer_within_the_window_is_held_until_all_of_it_is_judged_in_a_batch_or_not() {
+    let batch = format!("[{},{}]", answer("\"id\":1", "good"), answer("\"id\":2", "evil"));
+    let rows = format!("{}\n{}", answer("\"id\":1", "good"), answer("\"id\":2", "evil"));
+    for kind in ["application/json", "text/plain"] {
+        for piece in [usize::MAX, 64, 7, 1] {
+            for evil in [&batch, &rows, &answer("\"id\":1", "evil")] {
+                let given = held_back(&mut waiting(), kind, evil.as_bytes(), piece);
+                assert_eq!(given, (String::new(), true), "{kind} in pieces of {piece}: {evil}");
+            }
+            let good = batch.replace("evil", "fine");
+            assert_eq!(held_back(&mut waiting(), kind, good.as_bytes(), piece), (good.clone(), false), "{kind} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn nul_bytes_before_an_answer_hide_nothing_of_it() {
+    for nul in ["\0", "\0\0", "\0\0\0", "\0\0\0\0\0", " \0", "\0\n", " \0 \0", "\u{feff}\0"] {
+        let evil = format!("{nul}{}", answer("\"id\":1", "evil"));
+        for kind in ["application/json", "text/plain", "application/octet-stream"] {
+            for piece in [usize::MAX, 7, 1] {
+                assert_eq!(held_back(&mut waiting(), kind, evil.as_bytes(), piece), (String::new(), true), "{kind}, {piece}: {evil:?}");
+            }
+        }
+        for events in [&evil, &format!("data: {}\n\n", evil.replace('\n', " "))] {
+            for piece in [usize::MAX, 7, 1] {
+                let given = given(&mut waiting(), b"text/event-stream", events, piece);
+                assert!(!given.contains("serverInfo"), "{piece}: {given:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_in_frames_and_bytes_of_all_kinds_pass() {
+    // The first frame has the length of an opening brace, and its client may wait for it.
+    let frame = |message: &[u8]| [&[0, 0, 0, 0, message.len() as u8][..], message].concat();
+    for (kind, answer) in [
+        ("application/grpc", frame(&[1; 0x7b])),
+        ("application/connect+json", frame(format!("{{\"a\":\"{}\"}}", "x".repeat(70)).as_bytes())),
+        ("image/x-icon", b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0h\x04\0\0".to_vec()),
+    ] {
+        for piece in [usize::MAX, 5, 1] {
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            assert_eq!(held_back(&mut waiting(), kind, &answer, piece), (text, false), "{kind} in pieces of {piece}");
+        }
+    }
+    let mut exchange = waiting();
+    exchange.response_head(200, &head("application/grpc", None));
+    assert!(matches!(exchange.response_bytes(&frame(&[8, 1])), Gate::Stream));
+    // Compressed: what stands in the raw bytes is no JSON, wherever a brace is among them.
+    let mut exchange = waiting();
+    exchange.response_head(200, &head("application/json", Some("gzip")));
+    assert!(!matches!(exchange.response_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\x03{\xff"), Gate::Refuse(_)));
+}
+
 #[test]
 fn an_answer_that_is_no_message_passes() {
     let mut exchange = waiting();
@@ -291,5 +372,52 @@ fn a_rule_on_the_size_of_a_request_sees_all_of_it() {
     // One that refuses withholds the answer: the server has the request by then.
     let block = "gnomon: { response: { action: block } }";
     assert!(matches!(of_a_size(4096, block), (true, Gate::Refuse(_))));
-    assert!(matches!(of_a_size(4095, block), (false, Gate::Stream)));
+    assert!(matches!(of_a_size(4095, block), (false, Gate::Hold)));
+}
+
+#[test]
+fn an_answer_that_compresses_well_passes_as_it_does_uncompressed() {
+    let rows = format!("[{}1]", r#"{"name":"requests","value":1,"host":"web"},"#.repeat(380_000));
+    let coded = zstd::encode_all(rows.as_bytes(), 3).unwrap();
+    for piece in [usize::MAX, 999] {
+        let mut exchange = waiting();
+        exchange.response_head(200, &head("application/json", Some("zstd")));
+        assert!(!coded.chunks(piece).any(|chunk| matches!(exchange.response_bytes(chunk), Gate::Refuse(_))), "{piece}");
+        assert!(!matches!(exchange.response_end(&mut Vec::new()), Gate::Refuse(_)));
+    }
+    // A call's answer behind them is still found.
+    let evil = format!("{},{}]", &rows[..rows.len() - 1], answer("\"id\":1", "evil"));
+    let coded = zstd::encode_all(evil.as_bytes(), 3).unwrap();
+    let mut exchange = waiting();
+    exchange.response_head(200, &head("application/json", Some("zstd")));
+    assert!(matches!(exchange.response_bytes(&coded), Gate::Refuse(_)));
+    // In steps, too.
+    let mut exchange = waiting();
+    exchange.response_head(200, &head("application/json", Some("zstd")));
+    let (mut gate, mut steps) = (exchange.response_some(&coded), 1);
+    while gate.is_none() {
+        (gate, steps) = (exchange.response_some(&[]), steps + 1);
+    }
+    assert!(matches!(gate, Some(Gate::Refuse(_))) && steps > 15, "{steps}");
+}
+
+#[test]
+fn a_stream_of_events_that_compresses_well_is_handed_on_in_steps() {
+    let stream = format!("{}data: {}\n\n", "data: {\"a\":1}\n\n".repeat(400_000), answer("\"id\":1", "evil"));
+    let coded = zstd::encode_all(stream.as_bytes(), 3).unwrap();
+    let mut exchange = waiting();
+    assert!(matches!(exchange.response_head(200, &head("text/event-stream", Some("zstd"))), ResponsePlan::FilterEvents));
+    let (mut all, mut raw) = (0, &coded[..]);
+    loop {
+        let mut out = Vec::new();
+        let flow = exchange.filter_some(raw, &mut out);
+        assert!(out.len() <= (1 << 20) + (64 << 10), "{}", out.len());
+        assert!(!String::from_utf8(out.clone()).unwrap().contains("serverInfo"));
+        (all, raw) = (all + out.len(), &[]);
+        if flow == EventFlow::Continue {
+            break;
+        }
+        assert_eq!(flow, EventFlow::Behind);
+    }
+    assert!(all > 5 << 20, "{all}");
 }

@@ -7,7 +7,7 @@ use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Authority, Bounds, Connection, Exchange, Gate, Head, Hello, Inspector, Surroundings};
 use gnomon_observe::Observation;
 use http::{HeaderMap, Method, Version};
-use std::sync::Arc;
+use std::{io::Write as _, sync::Arc};
 
 /// What one exchange may add to the most that the process ever had, in bytes.
 const COSTS: u64 = 16 << 20;
@@ -58,12 +58,32 @@ fn coded(items: &str, times: usize) -> Vec<u8> {
     zstd::encode_all(format!("[\"{noise}\",{}1]", items.repeat(times)).as_bytes(), 3).unwrap()
 }
 
+/// A quarter of a gibibyte of rows, as little as it is coded.
+fn large() -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(b"[").unwrap();
+    for n in 0..(250 << 20) / 64 {
+        writeln!(encoder, r#"{{"name":"requests","value":{n:010},"host":"web-1.example"}},   "#).unwrap();
+    }
+    encoder.write_all(b"1]").unwrap();
+    encoder.finish().unwrap()
+}
+
 #[test]
 fn a_body_of_many_values_costs_no_more_than_one_of_few() {
     let objects = coded("{},", 3_000_000);
     let calls = coded(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}},"#, 100_000);
     let answers = coded(r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}},"#, 150_000);
+    let large = large();
     let before = peak();
+    for rule in ["gen_ai.tool.name: other", "gnomon.tools: evil"] {
+        let mut exchange = exchange(rule);
+        exchange.request_bytes(&large);
+        assert!(!matches!(exchange.request_end(), Gate::Refuse(_)), "{rule}");
+        exchange.response_head(200, &json());
+        exchange.response_bytes(&large);
+        exchange.flush();
+    }
     for rule in ["gen_ai.tool.name: other", "gnomon.tools: evil"] {
         for body in [&objects, &calls] {
             let mut exchange = exchange(rule);

@@ -40,7 +40,7 @@ fn refuses_in(mut exchange: Exchange, body: &[u8], piece: usize) -> bool {
     let mut refused = body.chunks(piece).any(|chunk| matches!(exchange.request_bytes(chunk), Gate::Refuse(_)));
     refused |= matches!(exchange.request_end(), Gate::Refuse(_));
     exchange.flush();
-    let told = exchange.reports().any(|report| report.rule.is_some());
+    let told = exchange.reports().any(|report| report.action.interferes());
     assert_eq!(refused, told, "{}", String::from_utf8_lossy(body));
     refused
 }
@@ -84,4 +84,65 @@ fn a_name_that_is_no_string_could_be_any() {
     assert!(refuses("mcp.resource.uri|startswith: 'file:'", read));
     let by_position = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["echo",{"path":"/etc/passwd"}]}"#;
     assert!(refuses("gen_ai.tool.call.arguments|contains: /etc/passwd", by_position));
+}
+
+#[test]
+fn nul_bytes_before_a_call_hide_nothing_of_it() {
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#;
+    for nul in ["\0", "\0\0", "\0\0\0", "\0\0\0\0\0", " \0", "\0\n", " \0 \0", "\0 \0 ", "\u{feff}\0", "\0// x\n"] {
+        for kind in ["application/json", "text/plain", "application/octet-stream", "application/grpc", "application/connect+json"] {
+            for piece in [usize::MAX, 3, 1] {
+                let body = format!("{nul}{call}");
+                assert!(refuses_in(post(CALLS, ("content-type", kind)), body.as_bytes(), piece), "{kind}, {piece}: {body:?}");
+            }
+        }
+        for piece in [usize::MAX, 1] {
+            let body = zstd::encode_all(format!("{nul}{call}").as_bytes(), 3).unwrap();
+            assert!(refuses_in(post(CALLS, ("content-encoding", "zstd")), &body, piece), "{piece}: {nul:?}");
+        }
+        assert!(!refuses(CALLS, &format!("{nul}{{\"a\":1}}")), "{nul:?}");
+    }
+}
+
+#[test]
+fn whoever_waits_for_the_answer_to_a_frame_is_not_kept_waiting() {
+    for kind in ["application/grpc", "application/grpc-web+proto", "application/connect+proto"] {
+        for frame in [&b"\0\0\0\0\0"[..], b"\0\0\0\0\x02\x08\x01", b"\0\0\0\0\x7b\n\x01"] {
+            let mut exchange = post(CALLS, ("content-type", kind));
+            assert!(matches!(exchange.request_bytes(frame), Gate::Stream), "{kind} {frame:?}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_compresses_well_is_no_call_for_it_and_a_call_behind_it_is_found() {
+    let coded = |text: &str| zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let post = || post(CALLS, ("content-encoding", "zstd"));
+    for rows in [3_200, 380_000] {
+        let rows = r#"{"name":"requests","value":1,"host":"web"},"#.repeat(rows);
+        assert!(!refuses_in(post(), &coded(&format!("[{rows}1]")), usize::MAX));
+        let call = format!(r#"[{rows}{{"jsonrpc":"2.0","id":1,"method":"tools/call"}}]"#);
+        for piece in [usize::MAX, 7] {
+            assert!(refuses_in(post(), &coded(&call), piece));
+        }
+    }
+    // Logs that compress by less, and are more.
+    let log = |n: u32| format!(r#"{{"time":{n},"body":"request {} took {} ms"}},"#, n.wrapping_mul(2_654_435_761), n % 977);
+    let logs: String = (0..400_000).map(log).collect();
+    assert!(logs.len() > 15 << 20);
+    assert!(!refuses_in(post(), &coded(&format!("[{logs}1]")), 64 << 10));
+    // Beyond the bounds nobody knows.
+    let bomb = zstd::encode_all(std::io::Read::take(std::io::repeat(b' '), 80 << 20), 3).unwrap();
+    assert!(refuses_in(post(), &bomb, usize::MAX));
+}
+
+#[test]
+fn what_a_few_bytes_decode_to_is_judged_in_steps() {
+    let blanks = zstd::encode_all(std::io::Read::take(std::io::repeat(b' '), 12 << 20), 3).unwrap();
+    let mut exchange = post(CALLS, ("content-encoding", "zstd"));
+    let (mut gate, mut steps) = (exchange.request_some(&blanks), 1);
+    while gate.is_none() {
+        (gate, steps) = (exchange.request_some(&[]), steps + 1);
+    }
+    assert!(matches!(gate, Some(Gate::Hold)) && steps >= 12, "{gate:?} {steps}");
 }

@@ -7,12 +7,13 @@
 //! entropy streams are read backwards), and raw blocks byte by byte.
 //!
 //! Memory per coding: the window (32 KiB; br up to 16 MiB, zstd up to 8 MiB as the stream asks
-//! for) and 16 KiB of output. Bombs end at [`DecodeLimits`].
+//! for) and 16 KiB of output. What a few bytes make may be gigabytes: [`Decoder::feed_some`] makes a
+//! step of it at a time, and bombs end at [`DecodeLimits`].
 
 mod decoder;
 mod stage;
 
-pub use decoder::Decoder;
+pub use decoder::{Decoder, Pace};
 
 /// A content coding we can undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,9 +94,10 @@ pub struct DecodeLimits {
 }
 
 impl Default for DecodeLimits {
-    /// 100 to 1 beyond 64 KiB, and 10 MiB in all.
+    /// 1,100 to 1 beyond 64 MiB, and 256 MiB in all. DEFLATE's own bound is 1,032 to 1, and equal rows reach it; the others
+    /// compress a lot of nothing by far more.
     fn default() -> Self {
-        Self { max_ratio: 100, ratio_floor: 64 << 10, max_output: 10 << 20 }
+        Self { max_ratio: 1100, ratio_floor: 64 << 20, max_output: 256 << 20 }
     }
 }
 

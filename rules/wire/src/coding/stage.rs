@@ -1,5 +1,7 @@
 //! One coding: a common face for three decoder libraries.
 
+use std::ops::Range;
+
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation as _};
@@ -34,6 +36,12 @@ pub(super) struct Stage {
     position: Position,
     output: Box<[u8]>,
     made: u64,
+    /// The part of the output that the next stage has still to read.
+    kept: Range<usize>,
+    /// Whether another step may bring more without more input.
+    pub more: bool,
+    /// What is wrong behind what was written.
+    pub fault: Option<DecodeError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +81,34 @@ impl Stage {
             }
             Coding::Zstd => zstd_decoder(),
         };
-        Self { engine, position: Position::Untouched, output: vec![0; OUTPUT].into_boxed_slice(), made: 0 }
+        Self {
+            engine,
+            position: Position::Untouched,
+            output: vec![0; OUTPUT].into_boxed_slice(),
+            made: 0,
+            kept: 0..0,
+            more: false,
+            fault: None,
+        }
     }
 
     pub fn output(&self, written: usize) -> &[u8] {
         self.output.get(..written).unwrap_or_default()
+    }
+
+    /// Keeps so much of the output for the next stage.
+    pub fn keep(&mut self, written: usize) {
+        self.kept = 0..written;
+    }
+
+    /// What is kept of it.
+    pub fn kept(&self) -> &[u8] {
+        self.output.get(self.kept.clone()).unwrap_or_default()
+    }
+
+    /// So much of that was read.
+    pub fn consume(&mut self, read: usize) {
+        self.kept.start += read;
     }
 
     /// Plaintext bytes so far.

@@ -206,7 +206,7 @@ fn corrupt_bytes_are_an_error() {
 #[test]
 fn bombs_end_at_the_limits() {
     let zeros = vec![0; 1 << 20];
-    let limits = DecodeLimits::default();
+    let limits = DecodeLimits { max_ratio: 100, ratio_floor: 64 << 10, max_output: 10 << 20 };
     for (coding, coded) in all_coded(&zeros) {
         let (plain, end) = decode(&[coding], &mut std::iter::once(coded.as_slice()), limits);
         assert_eq!(end, Err(DecodeError::RatioExceeded), "{coding:?}");
@@ -223,10 +223,52 @@ fn bombs_end_at_the_limits() {
 }
 
 #[test]
-fn short_bodies_may_have_any_ratio() {
-    let coded = gzip(&vec![b' '; 60 << 10]);
+fn equal_rows_of_many_megabytes_decode_and_bombs_end() {
+    let rows = br#"{"name":"requests","value":1,"host":"web"},"#.repeat(400_000);
+    let zeros = vec![0; 80 << 20];
     let limits = DecodeLimits::default();
-    let end = decode(&[Coding::Gzip], &mut std::iter::once(coded.as_slice()), limits).1;
+    for (coding, coded) in all_coded(&rows).into_iter().chain([(Coding::Gzip, gzip(&zeros)), (Coding::Deflate, zlib(&zeros))]) {
+        let mut made = 0;
+        let mut decoder = Decoder::new(&[coding], limits);
+        decoder.feed(&coded, &mut |bytes| made += bytes.len()).unwrap();
+        assert!(made == rows.len() || made == zeros.len(), "{coding:?}: {made}");
+    }
+    let (mut made, nothing) = (0, zstd(&zeros));
+    let end = Decoder::new(&[Coding::Zstd], limits).feed(&nothing, &mut |bytes| made += bytes.len());
+    assert_eq!(end, Err(DecodeError::RatioExceeded));
+    assert!(made < 65 << 20, "{made}");
+}
+
+#[test]
+fn what_a_few_bytes_make_comes_in_steps_that_are_bounded() {
+    let zeros = vec![0; 40 << 20];
+    for (codings, coded) in [
+        (vec![Coding::Zstd], zstd(&zeros)),
+        (vec![Coding::Gzip], gzip(&zeros)),
+        (vec![Coding::Gzip, Coding::Gzip], gzip(&gzip(&zeros))),
+        (vec![Coding::Zstd, Coding::Gzip], zstd(&gzip(&zeros))),
+    ] {
+        let mut decoder = Decoder::new(&codings, UNLIMITED);
+        let (mut input, mut all, mut steps) = (&coded[..], 0, 0);
+        loop {
+            let mut made = 0;
+            let pace = decoder.feed_some(&mut input, &mut |bytes| made += bytes.len()).unwrap();
+            assert!(made <= Decoder::STEP + (16 << 10), "{codings:?}: {made}");
+            (all, steps) = (all + made, steps + 1);
+            if pace == Pace::Through {
+                break;
+            }
+        }
+        assert_eq!((all, input.len(), decoder.finish(&mut |_| ())), (zeros.len(), 0, Ok(())), "{codings:?}");
+        assert!(steps >= 40, "{codings:?}: {steps}");
+    }
+}
+
+#[test]
+fn short_bodies_may_have_any_ratio() {
+    let coded = zstd(&vec![b' '; 15 << 20]);
+    let limits = DecodeLimits::default();
+    let end = decode(&[Coding::Zstd], &mut std::iter::once(coded.as_slice()), limits).1;
     assert_eq!(end, Ok(()));
 }
 
