@@ -17,7 +17,7 @@ use crate::{
     room::{self, room},
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
     shares::owner,
-    unsent::{LARGE, Recipient},
+    unsent::{LARGE, Recipient, is_no_list, no_room as no_room_to_send},
     upstream::http::{METHOD, SESSION, VERSION},
     whole::Whole,
 };
@@ -119,7 +119,8 @@ impl Portal {
                     Ok(body) => body,
                     Err(response) => return response,
                 };
-                self.post(Asker { caller, offer, visitor: visitor.clone() }, &parts.headers, body).await
+                let response = self.post(Asker { caller: caller.clone(), offer, visitor: visitor.clone() }, &parts.headers, body).await;
+                self.charged(&caller, response).await
             }
             Method::GET if !modern => self.listen(&caller, &parts.headers, visitor).await,
             Method::DELETE if !modern => self.end(&caller, &parts.headers).await,
@@ -341,7 +342,7 @@ where
                 }
                 Err(_) => {
                     under_way.parts = None;
-                    return portal.charged(&caller, outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish)).await;
+                    return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
                 }
             },
             first = emitted.recv() => first,
@@ -355,7 +356,7 @@ where
             tokio::select! {
                 outcome = &mut *work => {
                     under_way.parts = None;
-                    return portal.charged(&caller, outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish)).await;
+                    return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
                 }
                 () = drain => None,
             }
@@ -569,13 +570,20 @@ pub(crate) fn document(status: StatusCode, message: Bytes) -> Response<Outflow> 
     with(status, Some("application/json"), message.into())
 }
 
-/// An answer as a response. Long lists are given to many, and not copied for each.
+/// An answer as a response. Long lists are given to many, and not copied for each: what is long has its room already.
 pub(crate) fn answered(status: StatusCode, id: &rpc::Id, outcome: &Outcome) -> Response<Outflow> {
+    if is_no_list(outcome) {
+        return no_room_to_send();
+    }
     let (Outcome::Result(payload) | Outcome::Error(payload)) = outcome;
     if payload.len() <= LARGE {
         return document(status, rpc::response(Some(id), outcome));
     }
-    let pieces = rpc::response_pieces(Some(id), outcome);
+    pieces(status, rpc::response_pieces(Some(id), outcome).into())
+}
+
+/// JSON in pieces that have their room already.
+pub(crate) fn pieces(status: StatusCode, pieces: Vec<Bytes>) -> Response<Outflow> {
     with(status, Some("application/json"), Outflow::Pieces(pieces.into_iter()))
 }
 

@@ -4,7 +4,7 @@ use crate::{
     call::{Call, From},
     catalogue::Kind,
     era,
-    front::{Accepts, Asker, Visitor, Way, answered, document, plain, refused, respond, streamed, unrecorded},
+    front::{Accepts, Asker, Visitor, Way, answered, pieces, plain, refused, respond, streamed, unrecorded},
     judged::Whose,
     members::Members,
     offer::Offer,
@@ -13,6 +13,7 @@ use crate::{
     rpc::{self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError, quoted},
     session::{Session, Standing},
     standing::Proof,
+    unsent::no_room,
     upstream::{
         Change, Client,
         http::{LAST_EVENT, SESSION, VERSION},
@@ -94,6 +95,13 @@ impl Portal {
         let object = |name: &str| Bytes::copy_from_slice(params.get(name).filter(|json| json.starts_with('{')).unwrap_or("{}").as_bytes());
         let client = Client::new(object("clientInfo"), object("capabilities"), version.clone());
         self.settled().await;
+        let mut result = json!({"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info()});
+        if let Some(instructions) = self.instructions(caller, offer) {
+            result["instructions"] = instructions.into();
+        }
+        let text = rpc::response(Some(&request.id), &Outcome::of(&result));
+        // A session is not begun for whoever is not told of it.
+        let Some(room) = self.recipient(caller).room_for(text.len()).await else { return no_room() };
         let session = match self.sessions.begin(caller, client) {
             Ok(session) => session,
             Err(error) => {
@@ -107,11 +115,7 @@ impl Portal {
             self.sessions.forget(&session);
             return unrecorded(error);
         }
-        let mut result = json!({"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info()});
-        if let Some(instructions) = self.instructions(caller, offer) {
-            result["instructions"] = instructions.into();
-        }
-        let mut response = document(StatusCode::OK, rpc::response(Some(&request.id), &Outcome::of(&result)));
+        let mut response = pieces(StatusCode::OK, vec![room.holds(text)]);
         if let Ok(id) = HeaderValue::from_str(&session.id) {
             response.headers_mut().insert(SESSION, id);
         }
@@ -294,25 +298,34 @@ impl Portal {
         let agent = headers.get(USER_AGENT).cloned();
         let (from, taken_back, program) = (From::Session(session.clone()), Arc::default(), visitor.program.clone());
         let all = Call { caller, from, agent, offer, script: None, program, taken_back, emit };
-        let mut answers: Vec<Bytes> = Vec::new();
+        let (recipient, mut answers) = (self.recipient(&all.caller), Vec::new());
         for element in elements {
-            match Message::read(&element) {
+            let answer = match Message::read(&element) {
                 Ok(Message::Request(request)) => {
                     let call = Call { taken_back: Arc::default(), ..all.clone() };
-                    if let Some(outcome) = self.session_outcome(&call, &session, &request).await {
-                        answers.push(rpc::response(Some(&request.id), &outcome));
-                    }
+                    let outcome = self.session_outcome(&call, &session, &request).await;
+                    outcome.map(|outcome| (Some(request.id), outcome))
                 }
-                Ok(Message::Notification(notification)) => self.session_notification(&session, all.whose(), notification).await,
-                Ok(Message::Response(response)) => session.answered(all.whose(), response).await,
-                Err(error) => answers.push(rpc::response(None, &error.into())),
-            }
+                Ok(Message::Notification(notification)) => {
+                    self.session_notification(&session, all.whose(), notification).await;
+                    None
+                }
+                Ok(Message::Response(response)) => {
+                    session.answered(all.whose(), response).await;
+                    None
+                }
+                Err(error) => Some((None, error.into())),
+            };
+            let Some((id, outcome)) = answer else { continue };
+            answers.push(Bytes::from_static(if answers.is_empty() { b"[" } else { b"," }));
+            answers.extend(recipient.in_pieces(id.as_ref(), outcome).await);
         }
         drain.abort();
         if answers.is_empty() {
             return plain(StatusCode::ACCEPTED, "");
         }
-        document(StatusCode::OK, [b"[".as_slice(), &answers.join(&b","[..]), b"]"].concat().into())
+        answers.push(Bytes::from_static(b"]"));
+        pieces(StatusCode::OK, answers)
     }
 }
 

@@ -122,15 +122,15 @@ impl Portal {
         if let Some(kind) = Kind::listed_by(&request.method) {
             return self.listed(call, kind).await;
         }
-        match request.method.as_str() {
+        let outcome = match request.method.as_str() {
             "server/discover" => self.discover(call),
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
                 let outcome = self.perform(call, request).await;
-                let outcome = if request.method == "resources/read" { self.private(outcome) } else { outcome };
-                self.roomy(&call.caller, outcome).await
+                if request.method == "resources/read" { self.private(outcome) } else { outcome }
             }
             method => unknown_method(method).into(),
-        }
+        };
+        self.roomy(&call.caller, outcome).await
     }
 
     /// What was read with one caller's rights may not be kept for others.

@@ -38,8 +38,8 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 pub enum Outflow {
     /// All of it.
     Whole(Option<Bytes>),
-    /// All of it, in pieces.
-    Pieces(std::array::IntoIter<Bytes, 3>),
+    /// All of it, in pieces that have their room.
+    Pieces(std::vec::IntoIter<Bytes>),
     /// As it comes.
     Events {
         /// Events, encoded.
@@ -276,8 +276,9 @@ impl Stream {
         let (sender, outflow) = Outflow::events();
         let mut state = self.state();
         for (_, event) in state.kept.iter().filter(|(number, _)| *number > last) {
-            // More than fits into the queue is lost to this client; it was away for too long.
-            let _ = sender.try_send(event.clone());
+            // More than fits into the queue, or than there is room for, is lost to this client; it was away for too long.
+            let Some(room) = self.recipient.room_now(event.len()) else { break };
+            let _ = sender.try_send(room.holds(event.clone()));
         }
         state.live = (!state.over).then_some(sender);
         outflow

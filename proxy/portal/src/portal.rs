@@ -17,11 +17,13 @@ use crate::{
     offer::{CodeMode, Offer},
     own,
     parked::Parked,
+    room::Common,
     rpc::{Outcome, quoted},
     session::{SessionLimits, Sessions},
     shape::Fits,
     shared::SharedSessions,
-    upstream::{Change, Presence, Reach, Upstream, legacy::text},
+    unsent::no_list,
+    upstream::{Change, Presence, Reach, Upstream, UpstreamError, legacy::text},
     view::{Exposed, Prefix, View},
     visible::Gate,
 };
@@ -267,8 +269,8 @@ impl Portal {
         };
         let list = match (kind, call.offer) {
             (Kind::Tool, Offer::Full) => self.list(&call.caller, kind, era).await,
-            (Kind::Tool, Offer::Names) => finished(self.list_names(&call.caller).await, era),
-            (Kind::Tool, Offer::Query) => finished(Bytes::from(format!("{{\"tools\":[{}]}}", own::QUERY_AND_EXECUTE)), era),
+            (Kind::Tool, Offer::Names) => Arc::new(Common::new(finished(self.list_names(&call.caller).await, era))),
+            (Kind::Tool, Offer::Query) => short(format!("{{\"tools\":[{}]}}", own::QUERY_AND_EXECUTE), era),
             (Kind::Tool, Offer::Code) => {
                 if let Some(works) = &self.options.codemode {
                     self.settled().await;
@@ -276,11 +278,14 @@ impl Portal {
                     let shown = view.all(kind).iter().filter(|exposed| self.lists(&call.caller, kind, exposed));
                     works.list_was(shown.map(|exposed| exposed.text.len() + 1).sum());
                 }
-                finished(Bytes::from(format!("{{\"tools\":[{}]}}", codemode::TOOLS)), era)
+                short(format!("{{\"tools\":[{}]}}", codemode::TOOLS), era)
             }
             _ => self.list(&call.caller, kind, era).await,
         };
-        act.end(Ending::of(Status::Ok), Outcome::Result(list)).await
+        match self.recipient(&call.caller).part_of(&list).await {
+            Some(list) => act.end(Ending::of(Status::Ok), Outcome::Result(list)).await,
+            None => act.end(Ending::because(Status::Refused, UpstreamError::NoRoom.kind()), no_list()).await,
+        }
     }
 
     /// Waits a little for servers that were never reached, so that the first client finds them. Later nobody waits:
@@ -333,7 +338,7 @@ impl Portal {
     }
 
     /// The result of a list method, for this caller, with what clients of its era can read.
-    pub(crate) async fn list(&self, caller: &Caller, kind: Kind, era: Era) -> Bytes {
+    pub(crate) async fn list(&self, caller: &Caller, kind: Kind, era: Era) -> Arc<Common> {
         self.settled().await;
         let view = self.view();
         let readable = |exposed: &Exposed| era == Era::Modern || exposed.entry.fits == Fits::Both;
@@ -455,7 +460,12 @@ fn of_stateless() -> String {
     format!(",\"resultType\":\"complete\",\"ttlMs\":{LIST_TTL_MS},\"cacheScope\":\"private\"")
 }
 
-/// A short list, an object, as clients of an era have it.
+/// The portal's own tools, as clients of an era have them.
+fn short(list: String, era: Era) -> Arc<Common> {
+    Arc::new(Common::new(finished(list.into(), era)))
+}
+
+/// A list, an object, as clients of an era have it.
 fn finished(list: Bytes, era: Era) -> Bytes {
     match (era, list.strip_suffix(b"}")) {
         (Era::Modern, Some(open)) => [open, of_stateless().as_bytes(), b"}"].concat().into(),

@@ -13,7 +13,7 @@ use gnomon_access::Caller;
 use gnomon_shares::{Bounds, Refused, Share, Shares};
 use std::{
     pin::pin,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -31,6 +31,8 @@ const COPIES: usize = 3;
 pub(crate) const MOST_OF_VALUES: usize = ALL / 8;
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a list does: its client can still be told by the status of the answer ([`crate::front::SILENCE`]).
+const PATIENCE_OF_LIST: Duration = Duration::from_millis(300);
 
 static ROOM: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
 /// As much again for what waits to be sent to clients.
@@ -52,6 +54,8 @@ pub(crate) struct Room {
     large: Arc<Shares>,
     /// For messages that are there already, and wait for room.
     waiting: Arc<Shares>,
+    /// What somebody waits for and another is charged with, as there is one copy for both.
+    beside: Arc<Shares>,
 }
 
 /// Room that one request has.
@@ -61,7 +65,7 @@ pub(crate) struct Taken(Share);
 impl Room {
     fn of(small: usize, large: usize) -> Self {
         let shares = |bytes: usize| Shares::new(Bounds { all: bytes / UNIT, each: bytes / UNIT, times_free: 1 });
-        Self { small: shares(small), large: shares(large), waiting: shares((small + large) / 4) }
+        Self { small: shares(small), large: shares(large), waiting: shares((small + large) / 4), beside: Shares::new(Bounds::NONE) }
     }
 
     fn shares_for(&self, count: usize) -> &Arc<Shares> {
@@ -76,7 +80,7 @@ impl Room {
         let principal = owner(caller).as_str().into();
         let count = units(body.saturating_mul(COPIES));
         let shares = self.shares_for(count);
-        in_time(shares, || shares.take_some(&principal, count)).await.map(Taken)
+        in_time(shares, PATIENCE, || shares.take_some(&principal, count)).await.map(Taken)
     }
 
     /// Room for a message of so many bytes that is there already, as soon as there is some. Of those that wait for it nobody has more
@@ -86,12 +90,58 @@ impl Room {
     /// There was none within two seconds, or too many wait.
     pub async fn take_for(&self, owner: &Arc<str>, bytes: usize) -> Result<Taken, Refused> {
         let count = units(bytes);
-        let shares = self.shares_for(count);
-        if let Ok(share) = shares.take_some(owner, count) {
-            return Ok(Taken(share));
+        self.in_turn(owner, count, PATIENCE, || self.charge(owner, count)).await
+    }
+
+    /// The same, where there is some at once.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn take_now(&self, owner: &Arc<str>, bytes: usize) -> Result<Taken, Refused> {
+        self.charge(owner, units(bytes))
+    }
+
+    /// One more answer that is a copy which others may wait for as well: it is charged once, to one of those who wait for it. Whoever
+    /// waits for it besides has as little left to take as if it were charged to them.
+    ///
+    /// # Errors
+    /// There was no room soon, or too many wait.
+    pub async fn take_part(&self, owner: &Arc<str>, common: &Arc<Common>) -> Result<Bytes, Refused> {
+        let count = units(common.text.len());
+        self.in_turn(owner, count, PATIENCE_OF_LIST, || common.join(self, owner, count)).await?;
+        Ok(Bytes::from_owner(Part { common: common.clone(), owner: owner.clone() }))
+    }
+
+    async fn in_turn<T>(
+        &self,
+        owner: &Arc<str>,
+        count: usize,
+        patience: Duration,
+        mut attempt: impl FnMut() -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        if let Ok(taken) = attempt() {
+            return Ok(taken);
         }
         let _waits = self.waiting.take_some(owner, count)?;
-        in_time(shares, || shares.take_some(owner, count)).await.map(Taken)
+        in_time(self.shares_for(count), patience, attempt).await
+    }
+
+    /// So much for somebody, who may wait for what others are charged with.
+    fn charge(&self, owner: &Arc<str>, count: usize) -> Result<Taken, Refused> {
+        let shares = self.shares_for(count);
+        let beside = self.beside.held_by(owner);
+        if beside > 0 {
+            shares.bounds().admit_some(count, beside + shares.held_by(owner), shares.all_held())?;
+        }
+        shares.take_some(owner, count).map(Taken)
+    }
+
+    /// The same of what another is charged with already.
+    fn count_beside(&self, owner: &Arc<str>, count: usize) -> Result<Share, Refused> {
+        let shares = self.shares_for(count);
+        let own = shares.held_by(owner) + self.beside.held_by(owner);
+        shares.bounds().admit_some(count, own, shares.all_held().saturating_sub(count))?;
+        self.beside.take_some(owner, count)
     }
 
     /// Has a request that turns out to cost more take so much more.
@@ -106,15 +156,15 @@ impl Room {
         }
         let (shares, before) = (self.shares_for(wanted), self.shares_for(count));
         if Arc::ptr_eq(shares, before) {
-            return in_time(shares, || taken.0.grow(wanted - count)).await;
+            return in_time(shares, PATIENCE, || taken.0.grow(wanted - count)).await;
         }
         let principal = taken.0.principal().clone();
-        taken.0 = in_time(shares, || shares.take_some(&principal, wanted)).await?;
+        taken.0 = in_time(shares, PATIENCE, || shares.take_some(&principal, wanted)).await?;
         Ok(())
     }
 }
 
-async fn in_time<T>(shares: &Shares, mut attempt: impl FnMut() -> Result<T, Refused>) -> Result<T, Refused> {
+async fn in_time<T>(shares: &Shares, patience: Duration, mut attempt: impl FnMut() -> Result<T, Refused>) -> Result<T, Refused> {
     let refused = match attempt() {
         Ok(taken) => return Ok(taken),
         Err(refused) => refused,
@@ -129,13 +179,90 @@ async fn in_time<T>(shares: &Shares, mut attempt: impl FnMut() -> Result<T, Refu
             freed.await;
         }
     };
-    timeout(PATIENCE, comes).await.map_err(|_| refused)
+    timeout(patience, comes).await.map_err(|_| refused)
 }
 
 impl Taken {
     /// The body that this room is for: it is given back with the last piece of it.
     pub fn holds(self, body: Bytes) -> Bytes {
         Bytes::from_owner(Held { body, _room: self })
+    }
+}
+
+/// A text that may be sent to many, and is charged once for as long as any of them waits for it.
+#[derive(Debug)]
+pub(crate) struct Common {
+    text: Bytes,
+    /// Who waits for it. The first is charged with it.
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    owner: Arc<str>,
+    answers: usize,
+    share: Share,
+}
+
+impl Common {
+    /// One that nobody waits for yet.
+    pub fn new(text: Bytes) -> Self {
+        Self { text, waiting: Mutex::default() }
+    }
+
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self, room: &Room, owner: &Arc<str>, count: usize) -> Result<(), Refused> {
+        let mut waiting = self.waiting();
+        if let Some(own) = waiting.iter_mut().find(|one| one.owner == *owner) {
+            own.answers += 1;
+            return Ok(());
+        }
+        let share = if waiting.is_empty() { room.charge(owner, count)?.0 } else { room.count_beside(owner, count)? };
+        waiting.push(Waiting { owner: owner.clone(), answers: 1, share });
+        Ok(())
+    }
+
+    /// An answer that it was is gone.
+    fn leave(&self, owner: &Arc<str>) {
+        let mut waiting = self.waiting();
+        let Some(place) = waiting.iter().position(|one| one.owner == *owner) else { return };
+        waiting[place].answers -= 1;
+        if waiting[place].answers > 0 {
+            return;
+        }
+        let mut gone = waiting.remove(place);
+        if place == 0
+            && let Some(next) = waiting.first_mut()
+        {
+            // Whoever has read it is not charged with what others have not.
+            gone.share.fall_to(&next.owner);
+            std::mem::swap(&mut gone.share, &mut next.share);
+        }
+    }
+}
+
+/// One answer that is such a text.
+struct Part {
+    common: Arc<Common>,
+    owner: Arc<str>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.common.text
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.common.leave(&self.owner);
     }
 }
 
@@ -250,6 +377,51 @@ mod tests {
         assert!(room.take_for(&other, 100).await.is_ok());
         drop(held);
         assert!(waits.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_many_wait_for_is_charged_once_and_until_the_last_of_them_has_it() {
+        let room = Room::of(0, 128 * UNIT);
+        let copy = |units: usize| Arc::new(Common::new(Bytes::from(vec![b'a'; units * UNIT])));
+        let (one, others) = (copy(20), (0..40).map(|n| format!("user {n}").into()).collect::<Vec<Arc<str>>>());
+        let mut parts = Vec::new();
+        for owner in &others {
+            for _ in 0..10 {
+                parts.push((owner, room.take_part(owner, &one).await.unwrap()));
+            }
+        }
+        assert_eq!((room.large.all_held(), room.large.held_by("user 0"), parts[7].1.len()), (20, 20, 20 * UNIT));
+        // Whoever has read it is charged no longer.
+        parts.retain(|(owner, _)| ***owner != *"user 0");
+        assert_eq!((room.large.all_held(), room.large.held_by("user 0"), room.large.held_by("user 1")), (20, 0, 20));
+        parts.truncate(1);
+        assert_eq!((room.large.all_held(), room.beside.all_held()), (20, 0));
+        drop(parts);
+        assert_eq!(room.large.all_held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_copy_that_nobody_reads_is_charged_and_no_more_than_fit_are_there() {
+        let room = Room::of(0, 128 * UNIT);
+        let copy = || Arc::new(Common::new(Bytes::from(vec![b'a'; 20 * UNIT])));
+        let (greedy, quick, late): (Arc<str>, Arc<str>, Arc<str>) = ("greedy".into(), "quick".into(), "late".into());
+        let mut unread = Vec::new();
+        for _ in 0..80 {
+            // Somebody else asks for each first, and reads it.
+            let one = copy();
+            let Ok(first) = room.take_part(&quick, &one).await else { panic!("refused for what another does not read") };
+            unread.extend(room.take_part(&greedy, &one).await.ok());
+            drop(first);
+        }
+        assert_eq!((unread.len(), room.large.held_by("greedy"), room.large.held_by("quick")), (3, 60, 0));
+        assert!(room.take_for(&greedy, 20 * UNIT).await.is_err(), "what others are charged with counts for all that they wait for");
+        assert!(room.take_part(&late, &copy()).await.is_ok());
+        // Those who each have a copy of their own are bounded together.
+        let mut own = Vec::new();
+        for number in 0..80 {
+            own.extend(room.take_part(&format!("user {number}").into(), &copy()).await.ok());
+        }
+        assert!(room.large.all_held() <= 128, "{}", room.large.all_held());
     }
 
     #[tokio::test(start_paused = true)]

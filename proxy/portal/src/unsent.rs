@@ -1,8 +1,8 @@
 //! What waits to be sent to clients, and the room that there is for it.
 //!
 //! A client decides how fast it reads, and a server how much there is to read: together they could fill any memory. So a message on
-//! its way to a client is charged to whoever it is for, as a request is ([`crate::room`]), until the last piece of it was sent. Lists
-//! are not: all clients read the same bytes.
+//! its way to a client is charged to whoever it is for, as a request is ([`crate::room`]), until the last piece of it was sent. Of a
+//! list many read the same bytes: each copy that is in memory is charged once, to one of those who wait for it.
 
 use crate::{
     call::{Call, Emission},
@@ -10,16 +10,17 @@ use crate::{
     metrics::{Lacking, PortalMetrics},
     outflow::Outflow,
     portal::Portal,
-    room::{Taken, unsent},
-    rpc::{INTERNAL_ERROR, Outcome, RpcError},
+    room::{Common, Taken, unsent},
+    rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces},
     shares::owner,
     upstream::UpstreamError,
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
+use gnomon_shares::Refused;
 use http::Response;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,21 @@ use std::{
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 /// From here on an answer is not copied on its way, so its room goes with it, bytes.
 pub(crate) const LARGE: usize = 64 << 10;
+
+/// What a list comes to where there is no room for it. It is known by its place in memory, as no answer of a server's is.
+static NO_LIST: LazyLock<Bytes> = LazyLock::new(|| match RpcError::new(INTERNAL_ERROR, UpstreamError::NoRoom.to_string()).into() {
+    Outcome::Result(text) | Outcome::Error(text) => text,
+});
+
+/// What is answered where there is no room for a list.
+pub(crate) fn no_list() -> Outcome {
+    Outcome::Error(NO_LIST.clone())
+}
+
+/// Whether that is it: nothing was done, so it may be asked for again.
+pub(crate) fn is_no_list(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Error(text) if text.as_ptr() == NO_LIST.as_ptr())
+}
 
 /// Whoever messages are for.
 #[derive(Clone)]
@@ -42,9 +58,40 @@ impl Recipient {
 
     /// Room for so many bytes on their way, as soon as there is some; none where there was none in time.
     pub(crate) async fn room_for(&self, bytes: usize) -> Option<Taken> {
+        self.told_if_none(unsent().take_for(&self.owner, bytes).await)
+    }
+
+    /// The same, where there is some at once.
+    pub(crate) fn room_now(&self, bytes: usize) -> Option<Taken> {
+        self.told_if_none(unsent().take_now(&self.owner, bytes))
+    }
+
+    /// A text that others may be sent as well, with the room that it takes until it was sent.
+    pub(crate) async fn part_of(&self, common: &Arc<Common>) -> Option<Bytes> {
+        // A short one is copied into its answer, which is charged as any.
+        if common.text().len() <= LARGE {
+            return Some(common.text().clone());
+        }
+        self.told_if_none(unsent().take_part(&self.owner, common).await)
+    }
+
+    /// An answer among several, with the room that it takes: what is large has it already.
+    pub(crate) async fn in_pieces(&self, id: Option<&Id>, outcome: Outcome) -> Vec<Bytes> {
+        let (Outcome::Result(payload) | Outcome::Error(payload)) = &outcome;
+        if payload.len() > LARGE {
+            return response_pieces(id, &outcome).into();
+        }
+        let text = response(id, &outcome);
+        match self.room_for(text.len()).await {
+            Some(room) => vec![room.holds(text)],
+            None => vec![response(id, &no_list())],
+        }
+    }
+
+    fn told_if_none<T>(&self, taken: Result<T, Refused>) -> Option<T> {
         /// When it was last told: a flood of messages is none of lines.
         static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
-        if let Ok(taken) = unsent().take_for(&self.owner, bytes).await {
+        if let Ok(taken) = taken {
             return Some(taken);
         }
         if let Some(metrics) = &self.metrics {
@@ -96,7 +143,12 @@ impl Portal {
                 Outflow::Whole(Some(whole)) => Outflow::Whole(Some(room.holds(whole))),
                 other => other,
             }),
-            None => busy(&format!("{}; then try again", UpstreamError::NoRoom)),
+            None => no_room(),
         }
     }
+}
+
+/// The response where there is no room for what it would be.
+pub(crate) fn no_room() -> Response<Outflow> {
+    busy(&format!("{}; then try again", UpstreamError::NoRoom))
 }

@@ -13,7 +13,7 @@ use crate::{
 use arc_swap::{ArcSwap, Guard};
 use gnomon_access::{Asked, AuthMethod, Caller, Capability, Decision, Hints, Policy};
 use smol_str::{SmolStr, format_smolstr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Who may do what, for all parts of a portal.
 pub(crate) struct Gate {
@@ -98,8 +98,9 @@ fn seen(portal: &Portal, view: &View, caller: &Caller) -> Box<[[bool; 4]]> {
 pub(crate) struct Sight {
     portal: Arc<Portal>,
     caller: Arc<Caller>,
-    view: Arc<View>,
-    policy: Arc<Policy>,
+    /// Of what it saw last: whoever does not read what they are told keeps none of it in memory.
+    view: Weak<View>,
+    policy: Weak<Policy>,
     seen: Box<[[bool; 4]]>,
 }
 
@@ -107,7 +108,7 @@ impl Sight {
     pub fn of(portal: &Arc<Portal>, caller: &Arc<Caller>) -> Self {
         let (view, policy) = (portal.view(), portal.policy().clone());
         let seen = seen(portal, &view, caller);
-        Self { portal: portal.clone(), caller: caller.clone(), view, policy, seen }
+        Self { portal: portal.clone(), caller: caller.clone(), view: Arc::downgrade(&view), policy: Arc::downgrade(&policy), seen }
     }
 
     /// Whether to tell that a list of a server changed: where anything of it could be used, before or now. `server` may be the
@@ -115,9 +116,9 @@ impl Sight {
     pub fn concerns(&mut self, server: &str, kind: Kind) -> bool {
         let before = std::mem::take(&mut self.seen);
         let (view, policy) = (self.portal.view(), self.portal.policy().clone());
-        let same = Arc::ptr_eq(&view, &self.view) && Arc::ptr_eq(&policy, &self.policy);
+        let same = std::ptr::eq(Arc::as_ptr(&view), self.view.as_ptr()) && std::ptr::eq(Arc::as_ptr(&policy), self.policy.as_ptr());
         self.seen = if same { before.clone() } else { seen(&self.portal, &view, &self.caller) };
-        (self.view, self.policy) = (view, policy);
+        (self.view, self.policy) = (Arc::downgrade(&view), Arc::downgrade(&policy));
         let Some(place) = self.portal.servers.iter().position(|one| one.id == server) else { return true };
         let of = |seen: &[[bool; 4]]| seen.get(place).is_some_and(|kinds| kinds[kind as usize]);
         // Resources and their templates are told of by one word.

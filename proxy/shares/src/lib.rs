@@ -231,6 +231,20 @@ impl Share {
     }
 }
 
+impl Share {
+    /// Makes it another principal's who uses what it is for, and whose it might have been from the beginning: no bound is asked.
+    pub fn fall_to(&mut self, principal: &Arc<str>) {
+        let mut held = self.shares.held();
+        held.remove(&self.principal, self.count);
+        held.all += self.count;
+        *held.by.entry(principal.clone()).or_default() += self.count;
+        drop(held);
+        self.principal = principal.clone();
+        // Whose it was may have room again.
+        self.shares.freed.notify_waiters();
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.shares.held().remove(&self.principal, self.count);
@@ -296,5 +310,9 @@ mod tests {
         let _taken = shares.take(&three).unwrap();
         assert_eq!(place.hand_to(&three), Err(Refused::OverShare));
         assert_eq!((&**place.principal(), shares.held_by("two"), shares.all_held()), ("two", 1, 2));
+        place.fall_to(&three);
+        assert_eq!((shares.held_by("two"), shares.held_by("three"), shares.all_held()), (0, 2, 2), "it is three's whatever its share");
+        drop(place);
+        assert_eq!((shares.held_by("three"), shares.all_held()), (1, 1));
     }
 }

@@ -93,6 +93,97 @@ async fn answers_that_nobody_reads_have_so_many_bytes_and_other_callers_get_thei
     .await;
 }
 
+/// A server whose list of tools takes 7.6 MB.
+async fn long_list() -> Server {
+    Server::scripted("one", Speaks::Both, |method, _| {
+        let tool = |n: usize| json!({"name": format!("t{n}"), "description": "d".repeat(200_000), "inputSchema": {"type": "object"}});
+        (method == "tools/list").then(|| json!({"tools": (0..38).map(tool).collect::<Vec<_>>()}))
+    })
+    .await
+}
+
+/// Asks for a list on a connection of its own, and reads nothing of it.
+async fn unread_list(portal: &Running, bearer: &str, method: &str) -> (Client, http::Response<hyper::body::Incoming>) {
+    let mut client = Client::modern(portal.address).holding(bearer);
+    let (headers, body) = client.message(method, json!({}));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = client.open(&headers, body).await;
+    (client, answer)
+}
+
+#[tokio::test]
+async fn lists_that_nobody_reads_have_so_many_bytes_and_one_that_many_wait_for_counts_once() {
+    let server = long_list().await;
+    let (auth, [unread, other]) = tokens_of(["nia", "oto"]);
+    // More than the kernel takes of one answer.
+    let mut setup = Setup::of(["one", "two", "three"].map(|id| (id, server.url()))).auth(auth);
+    setup.limits.message = 16 << 20;
+    let portal = setup.start().await;
+    let mut others = Client::modern(portal.address).holding(&other);
+    soon("all lists", async {
+        while others.names("tools/list", "tools", "name").await.len() != 3 * 38 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..15 {
+        let (client, answer) = unread_list(&portal, &unread, "tools/list").await;
+        assert_eq!(answer.status(), 200, "all wait for the same bytes");
+        held.push((client, answer));
+    }
+    // Another view of the same is another copy.
+    let mut refused = 0;
+    let mut copies = 1;
+    while refused < 2 {
+        portal.regulate("[{allow: {servers: ['*']}}]");
+        let (client, answer) = unread_list(&portal, &unread, "tools/list").await;
+        match answer.status().as_u16() {
+            200 => copies += 1,
+            503 => refused += 1,
+            status => panic!("{status}"),
+        }
+        held.push((client, answer));
+    }
+    assert!((2..=5).contains(&copies), "{copies} copies of 23 MB, and half of all room is 112 MiB");
+    assert!(turned_away(&portal, "room") >= 2);
+    assert_eq!(others.names("tools/list", "tools", "name").await.len(), 3 * 38);
+    drop(held);
+    let mut again = Client::modern(portal.address).holding(&unread);
+    soon("room", async {
+        while again.names("tools/list", "tools", "name").await.len() != 3 * 38 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_answers_of_a_batch_have_room_each_and_what_finds_none_is_an_error() {
+    let large = "x".repeat(15 << 20);
+    let server = Server::scripted("one", Speaks::Legacy, move |method, _| {
+        (method == "tools/call").then(|| json!({"content": [{"type": "text", "text": large}]}))
+    })
+    .await;
+    let (auth, [caller, _]) = tokens_of(["pam", "quy"]);
+    let mut setup = Setup::of([("one", server.url())]).auth(auth);
+    setup.limits.message = 16 << 20;
+    let portal = setup.start().await;
+    let client = Client::modern(portal.address).holding(&caller);
+    let params = json!({"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}});
+    let begun = client.post(&[], json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
+    let session = begun.headers["mcp-session-id"].to_str().unwrap().to_owned();
+    let call =
+        |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "one_echo", "arguments": {"text": "x"}}});
+    let batch: Vec<_> = (0..9).map(call).collect();
+    let answer = client.post(&[("mcp-session-id", &session)], batch.into()).await;
+    let answers = answer.last().as_array().unwrap();
+    let whole = answers.iter().filter(|answer| answer["result"]["content"][0]["text"].as_str().is_some_and(|text| text.len() == 15 << 20));
+    let refused = answers.iter().filter(|answer| answer["error"]["message"].as_str().is_some_and(|text| text.contains("has not read yet")));
+    let (whole, refused) = (whole.count(), refused.count());
+    assert!(whole + refused == 9 && (1..=7).contains(&whole), "{whole} {refused}");
+}
+
 #[tokio::test]
 async fn messages_that_nobody_reads_end_their_stream_and_others_are_told_all() {
     const MESSAGES: usize = 100;
