@@ -254,7 +254,7 @@ impl Portal {
     ) -> Result<Outcome, UpstreamError> {
         let exchange =
             |upstream: Arc<LegacySession>, id: Id| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
-        let (outcome, under) = self.exchange(call, Kept::For(session), (routed.server, act), exchange).await?;
+        let (outcome, under) = self.exchange(call, Kept::For(session), (routed, act), exchange).await?;
         under.answered();
         Ok(outcome)
     }
@@ -271,7 +271,7 @@ impl Portal {
         let mut answer = upstream.request(id, &routed.method, routed.params.as_ref()).await?;
         let mut waits = None;
         loop {
-            let driven = self.drive(call, answer, routed.server, judged).await?;
+            let driven = self.drive(call, answer, routed, judged).await?;
             drop(waits.take());
             let (question, conversation) = match driven {
                 Driven::Answered(outcome) => return Ok(outcome),
@@ -314,8 +314,9 @@ impl Portal {
             let members = Members::read(&params).unwrap_or_default();
             let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
             let params = with_meta(&members, &session.client, &further);
+            self.still_owns(call, routed, None).await?;
             let answer = peer.request(&peer.id(), &routed.method, Some(&params), self.mirrored(routed)).await?;
-            let outcome = match self.drive(call, answer, routed.server, judged).await? {
+            let outcome = match self.drive(call, answer, routed, judged).await? {
                 Driven::Answered(outcome) => outcome,
                 Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
             };
@@ -370,8 +371,9 @@ impl Portal {
         let server = &self.servers[routed.server];
         match server.modern() {
             Some(peer) => {
+                self.still_owns(call, routed, None).await?;
                 let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
-                match self.drive(call, answer, routed.server, judged).await? {
+                match self.drive(call, answer, routed, judged).await? {
                     Driven::Answered(outcome) => Ok(outcome),
                     Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
                 }
@@ -396,9 +398,9 @@ impl Portal {
         let plain = &plain;
         let exchange = |session: Arc<LegacySession>, id: Id| async move {
             let answer = session.request(&id, &routed.method, Some(plain)).await?;
-            self.drive(call, answer, routed.server, judged).await
+            self.drive(call, answer, routed, judged).await
         };
-        match self.exchange(call, Kept::Shared(client), (routed.server, act), exchange).await? {
+        match self.exchange(call, Kept::Shared(client), (routed, act), exchange).await? {
             (Driven::Answered(outcome), under) => {
                 under.answered();
                 Ok(complete(outcome))
@@ -444,9 +446,10 @@ impl Portal {
             None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
         };
         let ParkedCall { conversation, session, under, question, .. } = parked;
+        routed.within.set(session.scope());
         let driven = async {
             session.respond(&question, &outcome).await?;
-            self.drive(call, Answer::Going(conversation), routed.server, judged).await
+            self.drive(call, Answer::Going(conversation), routed, judged).await
         };
         match driven.await {
             Err(error) => {
@@ -490,7 +493,7 @@ impl Portal {
     }
 
     /// Passes on what the server says, until it answers or asks.
-    async fn drive(&self, call: &Call, answer: Answer, server: usize, judged: &Judged) -> Result<Driven, UpstreamError> {
+    async fn drive(&self, call: &Call, answer: Answer, routed: &Routed, judged: &Judged) -> Result<Driven, UpstreamError> {
         let mut conversation = match answer {
             Answer::Done(outcome) => return Ok(Driven::Answered(outcome)),
             Answer::Going(conversation) => conversation,
@@ -510,8 +513,8 @@ impl Portal {
                 Said::Answer(outcome) => return Ok(Driven::Answered(outcome)),
                 Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
                 Said::Message(Message::Notification(notification)) => {
-                    let server = &self.servers[server];
-                    if !server.tells(&self.gate, &call.caller, &task_owner(call), &notification) {
+                    let server = &self.servers[routed.server];
+                    if !server.tells(&self.gate, &call.caller, (&task_owner(call), routed.within.get()), &notification) {
                         continue;
                     }
                     self.pass_on(call, server.outward(&notification)).await?;

@@ -5,13 +5,17 @@ use crate::{
     members::Members,
     portal::{Portal, as_text},
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
+    upstream::Scope,
     view::{Exposed, Prefix, may_come_of, split_name},
 };
 use bytes::Bytes;
 use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, arguments};
 use serde_json::Value;
 use smol_str::SmolStr;
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -28,6 +32,24 @@ pub(crate) struct Routed {
     /// The name as the client wrote it.
     pub name: SmolStr,
     pub arguments: Option<Value>,
+    /// The session with the server that it went to last, if there is one.
+    pub within: Within,
+}
+
+/// Where a request went.
+#[derive(Debug, Default)]
+pub(crate) struct Within(Mutex<Option<Scope>>);
+
+impl Within {
+    /// It goes there.
+    pub fn set(&self, scope: Scope) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(scope);
+    }
+
+    /// Where it went.
+    pub fn get(&self) -> Scope {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Scope::Server)
+    }
 }
 
 /// Why a request goes nowhere.
@@ -63,6 +85,7 @@ impl Portal {
             name: SmolStr::new(name),
             line: None,
             arguments,
+            within: Within::default(),
         };
         match method {
             "tools/call" | "prompts/get" => {

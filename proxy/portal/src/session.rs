@@ -12,7 +12,7 @@ use crate::{
     shares::{self, Amount, Shares},
     under::TakenBack,
     unsent::Recipient,
-    upstream::{Client, LegacySession, Speaks, Upstream, UpstreamError},
+    upstream::{Client, LegacySession, Scope, Speaks, Upstream, UpstreamError},
     visible::{Gate, task_owner_in},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -182,9 +182,9 @@ impl Session {
     }
 
     /// Whether its client may be told this by a server.
-    fn may_hear(&self, upstream: &Upstream, notification: &Notification) -> bool {
+    fn may_hear(&self, upstream: &Upstream, within: Scope, notification: &Notification) -> bool {
         let caller = self.opened().and_then(|open| lock(&open.caller).clone());
-        caller.is_some_and(|caller| upstream.tells(&self.gate, &caller, &task_owner_in(&caller, &self.id), notification))
+        caller.is_some_and(|caller| upstream.tells(&self.gate, &caller, (&task_owner_in(&caller, &self.id), within), notification))
     }
 
     /// Whether a server may ask its client for something by itself.
@@ -286,7 +286,7 @@ impl Session {
                     return;
                 }
             },
-            Message::Notification(notification) if !self.may_hear(upstream, &notification) => return,
+            Message::Notification(notification) if !self.may_hear(upstream, session.scope(), &notification) => return,
             Message::Notification(notification) => upstream.outward(&notification),
             Message::Response(_) => return,
         };

@@ -27,6 +27,11 @@ impl Shares {
         Self { most, all: Amount::default(), owners: HashMap::new() }
     }
 
+    /// What is taken.
+    pub fn all(&self) -> Amount {
+        self.all
+    }
+
     /// Somebody takes one more.
     pub fn add(&mut self, owner: &SmolStr, bytes: usize) {
         for amount in [&mut self.all, self.owners.entry(owner.clone()).or_default()] {

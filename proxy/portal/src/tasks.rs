@@ -3,6 +3,10 @@
 //! Upstreams see one credential, so they cannot tell callers apart: a task belongs to the caller whose call began it, and to the
 //! tool that was called. Nobody else learns of it, and its owner only as long as policy lets them use that tool. The portal learns
 //! of tasks from the answers to calls; of tasks that began before it started it knows nothing.
+//!
+//! A server may give an id out again, as when it was restarted. Within one session with it, or where it has none within all of it, the
+//! task is whose call was given its id last. Of two sessions both may have a task of the same id; where those are two callers', and
+//! were it not told apart the later one's, the earlier task is believed to be there only by the time of its creation.
 
 use crate::{
     acts::{Act, Ending},
@@ -10,9 +14,10 @@ use crate::{
     catalogue::Kind,
     members::Members,
     portal::Portal,
-    route::{NotRouted, Routed, shortened},
+    route::{NotRouted, Routed, Within, shortened},
     rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Notification, Outcome, Request, RpcError, quoted},
     shares::{Amount, Shares},
+    upstream::{LegacySession, Scope, Upstream, UpstreamError},
     visible::{Gate, task_owner},
 };
 use bytes::Bytes;
@@ -22,7 +27,7 @@ use serde_json::value::RawValue;
 use smol_str::{SmolStr, ToSmolStr};
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -32,6 +37,8 @@ const MOST: usize = 8192;
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest id, bytes.
 const LONGEST_ID: usize = 512;
+/// Longest time of a task's creation that is kept, bytes.
+const LONGEST_TIME: usize = 64;
 /// Most pages that are read of each server's list where several have tasks.
 const PAGES: usize = 20;
 
@@ -41,21 +48,56 @@ pub(crate) struct Made {
     /// The server's own name of the tool.
     pub tool: SmolStr,
     pub hints: Hints,
+    owner: SmolStr,
+    scope: Scope,
+    /// When, as its server has it.
+    created: Option<SmolStr>,
     used: Instant,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    owner: SmolStr,
-    id: SmolStr,
+/// Whether a task is a caller's.
+#[derive(Debug)]
+enum Owned {
+    /// It is.
+    Surely(Made),
+    /// It is, if its server tells sessions apart: another was given the same id later, in another session. Then it was created when
+    /// it was, and the other's at another time.
+    IfOfThatTime(Made),
 }
 
 /// The tasks of one server.
 pub(crate) struct Tasks(Mutex<Table>);
 
 struct Table {
-    known: HashMap<Key, Made>,
+    /// By their ids; those with the same in the order in which they began.
+    known: HashMap<SmolStr, Vec<Made>>,
     shares: Shares,
+}
+
+impl Table {
+    /// Takes those of an id out that are meant.
+    fn take_out(&mut self, id: &SmolStr, is: impl Fn(&Made) -> bool) {
+        let Some(made) = self.known.get_mut(id) else { return };
+        made.retain(|made| {
+            let gone = is(made);
+            if gone {
+                self.shares.remove(&made.owner, id.len());
+            }
+            !gone
+        });
+        if made.is_empty() {
+            self.known.remove(id);
+        }
+    }
+
+    fn take_out_all(&mut self, is: impl Fn(&Made) -> bool) {
+        let ids: Vec<SmolStr> = self.known.iter().filter(|(_, made)| made.iter().any(&is)).map(|(id, _)| id.clone()).collect();
+        ids.iter().for_each(|id| self.take_out(id, &is));
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&SmolStr, &Made)> {
+        self.known.iter().flat_map(|(id, made)| made.iter().map(move |made| (id, made)))
+    }
 }
 
 impl Default for Tasks {
@@ -69,69 +111,108 @@ impl Tasks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody's call of a tool began a task.
-    fn keep(&self, owner: SmolStr, id: SmolStr, tool: SmolStr, hints: Hints) {
+    /// Somebody's call of a tool began a task. Whoever had one of that id in the same session has it no longer.
+    fn keep(&self, id: SmolStr, made: Made) {
         let mut table = self.table();
         let table = &mut *table;
-        let (key, bytes) = (Key { owner, id }, |key: &Key| key.id.len());
-        if table.known.len() >= MOST {
-            let shares = &mut table.shares;
-            table.known.retain(|key, made| {
-                let stays = made.used.elapsed() < KEPT;
-                if !stays {
-                    shares.remove(&key.owner, bytes(key));
-                }
-                stays
-            });
+        if table.shares.all().count >= MOST {
+            table.take_out_all(|made| made.used.elapsed() >= KEPT);
         }
-        table.shares.add(&key.owner, bytes(&key));
-        if let Some(_twice) = table.known.insert(key.clone(), Made { tool, hints, used: Instant::now() }) {
-            table.shares.remove(&key.owner, bytes(&key));
-        }
+        table.take_out(&id, |before| before.scope == made.scope);
+        table.shares.add(&made.owner, id.len());
+        table.known.entry(id).or_default().push(made);
         while let Some(owner) = table.shares.too_much() {
-            let of_owner = table.known.iter().filter(|(key, _)| key.owner == owner);
-            let Some(oldest) = of_owner.min_by_key(|(_, made)| made.used).map(|(key, _)| key.clone()) else { break };
-            table.known.remove(&oldest);
-            table.shares.remove(&oldest.owner, bytes(&oldest));
+            let oldest = table.all().filter(|(_, made)| made.owner == owner).min_by_key(|(_, made)| made.used);
+            let Some((id, scope)) = oldest.map(|(id, made)| (id.clone(), made.scope)) else { break };
+            table.take_out(&id, |made| made.scope == scope && made.owner == owner);
         }
     }
 
-    /// What a task came of, for its owner.
-    fn of(&self, owner: &SmolStr, id: &str) -> Option<Made> {
+    /// The server has forgotten a session: its tasks are gone, and their ids may come again.
+    pub(crate) fn forget(&self, gone: Scope) {
+        if gone != Scope::Server {
+            self.table().take_out_all(|made| made.scope == gone);
+        }
+    }
+
+    /// What a task came of, for its owner, who asks for it within this session: the task that began there, else the one that has the
+    /// id since last of all.
+    fn within(&self, owner: &SmolStr, id: &str, scope: Scope) -> Option<Owned> {
         let mut table = self.table();
-        let made = table.known.get_mut(&Key { owner: owner.clone(), id: id.into() })?;
-        made.used = Instant::now();
-        Some(made.clone())
+        let all = table.known.get_mut(id)?;
+        let place = all.iter().position(|made| made.scope == scope).unwrap_or(all.len() - 1);
+        let (before, later) = all.split_at_mut(place + 1);
+        let made = before.last_mut().filter(|made| made.owner == *owner)?;
+        let others: Vec<_> = later.iter().filter(|other| other.owner != *owner).collect();
+        if others.is_empty() {
+            made.used = Instant::now();
+            return Some(Owned::Surely(made.clone()));
+        }
+        // A server without sessions has one task of that name.
+        let apart = scope != Scope::Server
+            && made.created.is_some()
+            && others.iter().all(|other| other.created.is_some() && other.created != made.created);
+        apart.then(|| {
+            made.used = Instant::now();
+            Owned::IfOfThatTime(made.clone())
+        })
+    }
+
+    /// The same where it is not known yet in which session they ask.
+    fn of(&self, owner: &SmolStr, id: &str) -> Option<Made> {
+        self.table().known.get(id)?.iter().rfind(|made| made.owner == *owner).cloned()
+    }
+
+    /// What a task came of that a server tells of, for its owner.
+    fn told(&self, (owner, scope): (&SmolStr, Scope), task: &Members<'_>) -> Option<Made> {
+        match self.within(owner, &task.text("taskId")?, scope)? {
+            Owned::Surely(made) => Some(made),
+            Owned::IfOfThatTime(made) => (made.created.is_some() && created(task) == made.created).then_some(made),
+        }
     }
 
     fn has_any(&self, owner: &SmolStr) -> bool {
-        self.table().known.keys().any(|key| key.owner == *owner)
+        self.table().all().any(|(_, made)| made.owner == *owner)
     }
 }
 
-/// The task that an answer to a call names, in either era.
-fn begun(result: &[u8]) -> Option<SmolStr> {
+/// When a task was created, as its server has it.
+fn created(task: &Members<'_>) -> Option<SmolStr> {
+    task.text("createdAt").filter(|at| at.len() <= LONGEST_TIME).map(SmolStr::new)
+}
+
+/// The task that an answer to a call names, in either era, and when it was created.
+fn begun(result: &[u8]) -> Option<(SmolStr, Option<SmolStr>)> {
     // Most results have none, and are not read for it.
     memchr::memmem::find(result, b"\"taskId\"")?;
     let members = Members::read(result).ok()?;
     let flat = members.text("taskId").filter(|_| members.text("resultType").as_deref() == Some("task"));
-    let within = || members.object("task").and_then(|task| task.text("taskId").map(SmolStr::new));
-    flat.map(SmolStr::new).or_else(within)
+    if let Some(id) = flat {
+        return Some((SmolStr::new(id), created(&members)));
+    }
+    let task = members.object("task")?;
+    Some((SmolStr::new(task.text("taskId")?), created(&task)))
 }
 
-impl crate::upstream::Upstream {
+impl Upstream {
     /// Whether this caller may be told this: of tasks only their owners are.
-    pub(crate) fn tells(&self, gate: &Gate, caller: &Caller, owner: &SmolStr, notification: &Notification) -> bool {
+    pub(crate) fn tells(&self, gate: &Gate, caller: &Caller, whose: (&SmolStr, Scope), notification: &Notification) -> bool {
         if !gate.may_hear(caller, &self.id, notification) {
             return false;
         }
         if !matches!(notification.method.as_str(), "notifications/tasks/status" | "notifications/tasks") {
             return true;
         }
-        let id = Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("taskId").map(SmolStr::new));
-        id.and_then(|id| self.tasks.of(owner, &id))
+        Members::of(notification.params.as_ref())
+            .ok()
+            .and_then(|task| self.tasks.told(whose, &task))
             .is_some_and(|made| gate.may_list_tool(caller, &self.id, &made.tool, made.hints).is_allow())
     }
+}
+
+/// What is said of a task that is not there, or not the caller's.
+fn unknown(id: &str) -> RpcError {
+    RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(id)))
 }
 
 impl Portal {
@@ -141,12 +222,14 @@ impl Portal {
     /// What is answered instead where its id is longer than what is kept.
     pub(crate) fn began(&self, call: &Call, routed: &Routed, outcome: &Outcome) -> Result<Option<SmolStr>, Outcome> {
         let (Outcome::Result(result), Some(exposed), "tools/call") = (outcome, &routed.exposed, &*routed.method) else { return Ok(None) };
-        let Some(id) = begun(result) else { return Ok(None) };
+        let Some((id, created)) = begun(result) else { return Ok(None) };
         if id.len() > LONGEST_ID {
             let text = format!("the server began a task whose id is longer than {LONGEST_ID} bytes: it cannot be asked for");
             return Err(crate::results::failed_tool(&text));
         }
-        self.servers[routed.server].tasks.keep(task_owner(call), id.clone(), exposed.entry.name.clone(), exposed.entry.hints);
+        let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
+        let made = Made { tool, hints, owner: task_owner(call), scope, created, used: Instant::now() };
+        self.servers[routed.server].tasks.keep(id.clone(), made);
         Ok(Some(id))
     }
 
@@ -184,7 +267,7 @@ impl Portal {
         let params = request.members()?;
         let id = params.text("taskId").ok_or_else(|| RpcError::new(INVALID_PARAMS, "`taskId` is missing"))?;
         // Whoever is not the owner learns nothing of whether it is there.
-        let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(&id)));
+        let unknown = || unknown(&id);
         let owner = task_owner(call);
         let found = self.servers.iter().enumerate().find_map(|(place, server)| Some((place, server.tasks.of(&owner, &id)?)));
         let (place, made) = found.ok_or_else(unknown)?;
@@ -198,7 +281,40 @@ impl Portal {
 
     fn to_task(server: usize, request: &Request, params: Option<Bytes>, name: SmolStr, line: Option<gnomon_access::LineRef>) -> Routed {
         let method = SmolStr::new(&request.method);
-        Routed { server, id: request.id.clone(), method, params, line, exposed: None, name, arguments: None }
+        let within = Within::default();
+        Routed { server, id: request.id.clone(), method, params, line, exposed: None, name, arguments: None, within }
+    }
+
+    /// Whether a request for a task may go to its server within this session: what has the id there is the caller's. What is asked
+    /// about no task may.
+    ///
+    /// # Errors
+    /// What is answered instead.
+    pub(crate) async fn still_owns(&self, call: &Call, routed: &Routed, session: Option<&Arc<LegacySession>>) -> Result<(), UpstreamError> {
+        let scope = session.map_or(Scope::Server, |session| session.scope());
+        routed.within.set(scope);
+        if !routed.method.starts_with("tasks/") || routed.name.is_empty() {
+            return Ok(());
+        }
+        let (server, owner) = (&self.servers[routed.server], task_owner(call));
+        let made = match server.tasks.within(&owner, &routed.name, scope) {
+            Some(Owned::Surely(made)) => Some(made),
+            Some(Owned::IfOfThatTime(_)) => match session {
+                Some(session) => self.seen_now(server, session, (&owner, &routed.name)).await,
+                None => None,
+            },
+            None => None,
+        };
+        let is_owned = made.is_some_and(|made| self.gate.may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow());
+        if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(unknown(&routed.name).into())) }
+    }
+
+    /// What a task came of that its server is asked for, where that is still the owner's.
+    async fn seen_now(&self, server: &Upstream, session: &Arc<LegacySession>, (owner, id): (&SmolStr, &str)) -> Option<Made> {
+        let asked = Members::default().with(&[("taskId", Some(&quoted(id)))]);
+        let answer = session.request(&session.id(), "tasks/get", Some(&asked)).await.ok()?;
+        let Outcome::Result(task) = answer.outcome().await.ok()? else { return None };
+        server.tasks.told((owner, session.scope()), &Members::read(&task).ok()?)
     }
 
     /// The caller's own tasks, of all servers where they have any.
@@ -217,7 +333,7 @@ impl Portal {
                 let routed = Self::to_task(*place, request, params, SmolStr::default(), None);
                 let (outcome, ended) = self.serve(call, &routed, act).await;
                 let Outcome::Result(page) = &outcome else { return (outcome, ended) };
-                own.extend(self.own_tasks(call, &owner, *place, page));
+                own.extend(self.own_tasks(call, (&owner, routed.within.get()), *place, page));
                 ending = ended;
                 next = Members::read(page).ok().and_then(|members| members.text("nextCursor").map(|cursor| cursor.into_owned()));
                 match &next {
@@ -232,13 +348,14 @@ impl Portal {
     }
 
     /// The tasks of a page that are the caller's, and whose tools they may use.
-    fn own_tasks(&self, call: &Call, owner: &SmolStr, place: usize, page: &[u8]) -> Vec<String> {
+    fn own_tasks(&self, call: &Call, whose: (&SmolStr, Scope), place: usize, page: &[u8]) -> Vec<String> {
         let members = Members::read(page).unwrap_or_default();
         let tasks: Vec<&RawValue> = members.get("tasks").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         let server = &self.servers[place];
         let is_own = |task: &&RawValue| {
-            let id = Members::read(task.get().as_bytes()).ok().and_then(|task| task.text("taskId").map(SmolStr::new));
-            id.and_then(|id| server.tasks.of(owner, &id))
+            Members::read(task.get().as_bytes())
+                .ok()
+                .and_then(|task| server.tasks.told(whose, &task))
                 .is_some_and(|made| self.gate.may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow())
         };
         tasks.into_iter().filter(is_own).map(|task| task.get().to_owned()).collect()
@@ -249,23 +366,61 @@ impl Portal {
 mod tests {
     use super::*;
 
+    fn keep(tasks: &Tasks, owner: &str, id: &str, scope: Scope, created: Option<&str>) {
+        let (tool, hints, created) = ("echo".into(), Hints::default(), created.map(SmolStr::new));
+        tasks.keep(id.into(), Made { tool, hints, owner: owner.into(), scope, created, used: Instant::now() });
+    }
+
     #[test]
     fn a_task_is_its_owners_and_one_owner_leaves_room_for_others() {
         let tasks = Tasks::default();
-        let keep = |owner: &str, id: String| tasks.keep(owner.into(), id.into(), "echo".into(), Hints::default());
-        keep("anna", "a".into());
+        keep(&tasks, "anna", "a", Scope::Server, None);
         assert!(tasks.of(&"anna".into(), "a").is_some() && tasks.of(&"bert".into(), "a").is_none());
         for n in 0..MOST + 10 {
-            keep("hog", format!("h{n}"));
+            keep(&tasks, "hog", &format!("h{n}"), Scope::Server, None);
         }
-        assert!(tasks.of(&"anna".into(), "a").is_some() && tasks.table().known.len() == MOST);
+        assert!(tasks.of(&"anna".into(), "a").is_some() && tasks.table().all().count() == MOST);
         assert!(tasks.has_any(&"hog".into()) && !tasks.has_any(&"bert".into()));
     }
 
     #[test]
+    fn a_task_is_whose_call_was_given_its_id_last_as_far_as_its_server_tells_tasks_apart() {
+        let (anna, bert) = (SmolStr::new("anna"), SmolStr::new("bert"));
+        let has = |tasks: &Tasks, owner: &SmolStr, scope, created: &str| {
+            let task = format!("{{\"taskId\":\"t\",\"createdAt\":\"{created}\"}}");
+            tasks.told((owner, scope), &Members::read(task.as_bytes()).unwrap()).is_some()
+        };
+        let (one, two, three) = (Scope::Session(1), Scope::Session(2), Scope::Session(3));
+        // No sessions, or the same one.
+        for scope in [Scope::Server, one] {
+            let tasks = Tasks::default();
+            keep(&tasks, "anna", "t", scope, Some("8:00"));
+            assert!(has(&tasks, &anna, scope, "8:00") && has(&tasks, &anna, two, "8:00") && !has(&tasks, &bert, scope, "8:00"));
+            keep(&tasks, "bert", "t", scope, Some("9:00"));
+            assert!(!has(&tasks, &anna, scope, "8:00") && !has(&tasks, &anna, two, "8:00") && has(&tasks, &bert, scope, "9:00"));
+            assert!(!tasks.has_any(&anna) && tasks.table().shares.all().count == 1);
+        }
+        // Two sessions: both may have one, and anna's is hers where it is seen to be another.
+        let tasks = Tasks::default();
+        keep(&tasks, "anna", "t", one, Some("8:00"));
+        keep(&tasks, "bert", "t", two, Some("9:00"));
+        assert!(has(&tasks, &anna, one, "8:00") && !has(&tasks, &anna, one, "9:00") && has(&tasks, &bert, two, "9:00"));
+        // In a session of hers where none began it is whose it was last.
+        assert!(!has(&tasks, &anna, three, "8:00") && has(&tasks, &bert, three, "9:00"));
+        // Where times do not tell them apart nothing does.
+        keep(&tasks, "bert", "t", two, Some("8:00"));
+        assert!(!has(&tasks, &anna, one, "8:00"));
+        // What its server has forgotten is gone.
+        tasks.forget(two);
+        assert!(has(&tasks, &anna, one, "8:00") && !has(&tasks, &bert, two, "8:00"));
+        tasks.forget(one);
+        assert!(tasks.table().known.is_empty() && tasks.table().shares.all().count == 0);
+    }
+
+    #[test]
     fn tasks_are_found_in_answers_of_both_eras() {
-        assert_eq!(begun(br#"{"task":{"taskId":"t1","status":"working"}}"#).as_deref(), Some("t1"));
-        assert_eq!(begun(br#"{"resultType":"task","taskId":"t2"}"#).as_deref(), Some("t2"));
+        assert_eq!(begun(br#"{"task":{"taskId":"t1","status":"working"}}"#), Some(("t1".into(), None)));
+        assert_eq!(begun(br#"{"resultType":"task","taskId":"t2","createdAt":"now"}"#), Some(("t2".into(), Some("now".into()))));
         assert_eq!(begun(br#"{"content":[{"type":"text","text":"\"taskId\""}],"taskId":"t3"}"#), None);
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     acts::Act,
     call::Call,
     portal::Portal,
+    route::Routed,
     rpc::{Id, quoted},
     session::Session,
     upstream::{Client, LegacySession, UpstreamError},
@@ -114,23 +115,25 @@ impl Portal {
         &self,
         call: &Call,
         kept: Kept<'_>,
-        (server, act): (usize, &Act),
+        (routed, act): (&Routed, &Act),
         exchange: impl Fn(Arc<LegacySession>, Id) -> F,
     ) -> Result<(T, Under), UpstreamError>
     where
         F: Future<Output = Result<T, UpstreamError>>,
     {
-        let mut retried = false;
+        let (mut retried, server) = (false, routed.server);
         loop {
             let session = match kept {
                 Kept::For(session) => session.server(&self.servers, server).await?,
                 Kept::Shared(client) => self.shared.get(&call.caller, &self.servers[server], client).await?,
             };
+            self.still_owns(call, routed, Some(&session)).await?;
             let id = session.id();
             let under = Under::new(session.clone(), id.clone(), call);
             match exchange(session.clone(), id).await {
                 Err(UpstreamError::SessionGone) if !retried => {
                     under.answered();
+                    self.servers[server].tasks.forget(session.scope());
                     match kept {
                         Kept::For(own) => own.forget(server, &session).await,
                         Kept::Shared(_) => self.shared.forget(&session),

@@ -138,12 +138,22 @@ pub enum Speaks {
     Always,
 }
 
+/// Within what a server's ids of tasks tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The server: it knows of no sessions.
+    Server,
+    /// One session with it, by a number of ours.
+    Session(u64),
+}
+
 /// An open session.
 pub struct LegacySession {
     line: Line,
     session: Option<HeaderValue>,
     version: SmolStr,
     next: AtomicU64,
+    number: u64,
     /// What the server said of itself.
     pub face: ServerFace,
 }
@@ -176,7 +186,10 @@ impl LegacySession {
             return Err(UpstreamError::Protocol(format!("it chose protocol version `{shown}`")));
         }
         let face = ServerFace::of(members.get("capabilities"), members.get("serverInfo"), members.text("instructions"));
-        let opened = Arc::new(Self { line, session, version: SmolStr::new(version), next: AtomicU64::new(1), face });
+        /// How many were opened.
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let number = OPENED.fetch_add(1, Ordering::Relaxed);
+        let opened = Arc::new(Self { line, session, version: SmolStr::new(version), next: AtomicU64::new(1), number, face });
         opened.notify("notifications/initialized", None).await?;
         Ok(opened)
     }
@@ -187,6 +200,15 @@ impl LegacySession {
         match &self.line {
             Line::Http(_) => Id::number(self.next.fetch_add(1, Ordering::Relaxed)),
             Line::Pipe(pipe) => pipe.id(),
+        }
+    }
+
+    /// What its server can tell from other sessions.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        match (&self.line, &self.session) {
+            (Line::Http(_), None) => Scope::Server,
+            (Line::Http(_), Some(_)) | (Line::Pipe(_), _) => Scope::Session(self.number),
         }
     }
 

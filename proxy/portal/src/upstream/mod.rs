@@ -20,7 +20,7 @@ mod sync;
 pub use api::{Api, ApiOptions, InvalidApi, Selection};
 pub use conversation::{Answer, Conversation, Said};
 pub use error::UpstreamError;
-pub use legacy::{Client, LegacySession, ServerFace, Speaks};
+pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
 pub use modern::ModernPeer;
 pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 pub use reach::{Reach, Transport};

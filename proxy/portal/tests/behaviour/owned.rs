@@ -14,10 +14,15 @@ use std::sync::{
 
 /// A server whose calls are tasks: of `echo` and `delete_all`, with ids that count up.
 async fn tasking(name: &'static str, speaks: Speaks) -> Server {
-    let next = Arc::new(AtomicUsize::new(1));
+    tasking_from(name, speaks, Arc::new(AtomicUsize::new(1)), Arc::default()).await
+}
+
+/// The same, with the id that the next has, and the minute of their creation.
+async fn tasking_from(name: &'static str, speaks: Speaks, next: Arc<AtomicUsize>, minute: Arc<AtomicUsize>) -> Server {
     let made = next.clone();
     Server::scripted(name, speaks, move |method, params| {
-        let task = |id: &str| json!({"taskId": id, "status": "working", "ttl": null, "createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z"});
+        let at = format!("2026-01-01T00:{:02}:00Z", minute.load(Ordering::Relaxed));
+        let task = |id: &str| json!({"taskId": id, "status": "working", "ttl": null, "createdAt": at, "lastUpdatedAt": at});
         match method {
             "tools/call" => {
                 let id = format!("{name}-{}", made.fetch_add(1, Ordering::Relaxed));
@@ -103,6 +108,85 @@ async fn a_list_of_tasks_has_the_callers_own_and_those_of_tools_that_they_may_us
     assert_eq!(list(&mut ada).await, mine[..1]);
     let gone = ada.request("tasks/get", json!({"taskId": mine[1]})).await;
     assert!(gone.last()["error"]["code"].is_i64(), "{gone:?}");
+}
+
+/// What a client gets of a task, by each method of its era, and whether its list has it.
+async fn reached(client: &mut Client, id: &str) -> Vec<&'static str> {
+    let modern = client.session().is_empty();
+    let methods = if modern { ["tasks/get", "tasks/cancel", "tasks/update"] } else { ["tasks/get", "tasks/cancel", "tasks/result"] };
+    let mut reached = Vec::new();
+    for method in methods {
+        let answer = client.request(method, json!({"taskId": id})).await;
+        if answer.last()["result"].is_object() {
+            reached.push(method);
+        }
+    }
+    if !modern && client.names("tasks/list", "tasks", "taskId").await.contains(&id.to_owned()) {
+        reached.push("tasks/list");
+    }
+    reached
+}
+
+#[tokio::test]
+async fn a_task_whose_id_was_given_out_before_is_only_whose_call_was_given_it_last() {
+    for (speaks, forgets) in [(Speaks::Legacy, true), (Speaks::Legacy, false), (Speaks::Modern, false)] {
+        let next = Arc::new(AtomicUsize::new(1));
+        let one = tasking_from("one", speaks, next.clone(), Arc::default()).await;
+        let (auth, [ada, eve]) = two_tokens();
+        let policy = "[{allow: {servers: ['*'], groups: [adas]}}, {allow: {servers: ['*'], tools: [echo], groups: [eves]}}]";
+        let portal = Setup::of([("one", one.url())]).auth(auth).policy(policy).start().await;
+        let mut before = clients(&portal, &eve).await;
+        let mut ids = Vec::new();
+        for client in &mut before {
+            ids.push(begin(client, "one_echo").await);
+        }
+        for (client, id) in before.iter_mut().zip(&ids) {
+            assert!(reached(client, id).await.len() >= 3, "{speaks:?}");
+        }
+        // It begins anew.
+        next.store(1, Ordering::Relaxed);
+        if forgets {
+            one.forget_sessions();
+        }
+        let mut after = clients(&portal, &ada).await;
+        for (client, id) in after.iter_mut().zip(&ids) {
+            assert_eq!(begin(client, "one_delete_all").await, *id);
+        }
+        let asked_before = asked(&[&one]);
+        for client in &mut before {
+            for id in &ids {
+                assert!(reached(client, id).await.is_empty(), "{speaks:?} {forgets}");
+            }
+        }
+        if !forgets {
+            assert_eq!(asked(&[&one]), asked_before, "no server was asked on behalf of somebody else");
+        }
+        for (client, id) in after.iter_mut().zip(&ids) {
+            assert!(reached(client, id).await.len() >= 3, "{speaks:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_tasks_with_one_id_in_two_sessions_each_caller_has_their_own_where_times_tell_them_apart() {
+    let (next, minute) = (Arc::new(AtomicUsize::new(1)), Arc::new(AtomicUsize::new(1)));
+    let one = tasking_from("one", Speaks::Legacy, next.clone(), minute.clone()).await;
+    let (auth, [ada, eve]) = two_tokens();
+    let portal = Setup::of([("one", one.url())]).auth(auth).start().await;
+    let [mut ada, _] = clients(&portal, &ada).await;
+    let [mut eve, _] = clients(&portal, &eve).await;
+    let id = begin(&mut ada, "one_echo").await;
+    next.store(1, Ordering::Relaxed);
+    minute.store(2, Ordering::Relaxed);
+    assert_eq!(begin(&mut eve, "one_echo").await, id);
+    // As its server answers within ada's session: with her task, then with the other.
+    minute.store(1, Ordering::Relaxed);
+    assert_eq!(reached(&mut ada, &id).await.len(), 4);
+    minute.store(2, Ordering::Relaxed);
+    let results = one.got("tasks/result").len();
+    assert!(reached(&mut ada, &id).await.is_empty());
+    assert_eq!((one.got("tasks/result").len(), one.got("tasks/cancel").len()), (results, 1), "it is looked at, and left alone");
+    assert_eq!(reached(&mut eve, &id).await.len(), 4);
 }
 
 #[tokio::test]
