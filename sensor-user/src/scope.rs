@@ -6,11 +6,12 @@ use std::path::Path;
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use gnomon_sensor_abi::{self as abi, Config, fail, mode, ports, quic};
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 /// What to do with UDP to port 443.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quic {
     /// Refuse it, so that clients fall back to TCP, which can be looked into.
     Refuse,
@@ -19,7 +20,7 @@ pub enum Quic {
 }
 
 /// What to do with a connection that should be redirected and cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fail {
     /// Let it go direct.
     Open,
@@ -28,7 +29,7 @@ pub enum Fail {
 }
 
 /// At most sixteen ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortList([u16; 16]);
 
 /// More than sixteen ports, or port 0.
@@ -47,7 +48,7 @@ impl TryFrom<&[u16]> for PortList {
 }
 
 /// Which ports a redirect is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ports {
     /// All: what is not TLS or HTTP will be spliced by the proxy.
     All,
@@ -56,7 +57,7 @@ pub enum Ports {
 }
 
 /// How a scope redirects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redirect {
     /// To which ports connections are redirected.
     pub ports: Ports,
@@ -67,7 +68,7 @@ pub struct Redirect {
 }
 
 /// What a scope does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Tag flows, touch nothing.
     Observe,
@@ -78,7 +79,7 @@ pub enum Mode {
 }
 
 /// What is to happen to the connections of a cgroup and those below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// A number of the caller's, given back in [`crate::Owner::scope`].
     pub id: u32,

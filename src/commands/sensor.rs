@@ -10,7 +10,7 @@ use crate::{
 use anyhow::{Context, Result};
 use clap::Args;
 use gnomon_host::cgroup::Hierarchy;
-use gnomon_sensord::{Alive, Attached, CostBound, Ended, ExecOptions, Options, Peer, Standing, serve};
+use gnomon_sensord::{Alive, Attached, Closed, CostBound, Ended, ExecOptions, Options, Peer, Standing, serve};
 use nix::unistd::User;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -25,6 +25,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 #[derive(Args)]
@@ -97,6 +98,7 @@ impl Sensor {
         let uid = found.ok_or_else(|| Complaint::usage(format!("there is no user `{peer}`")))?.uid.as_raw();
         let (options, stop) = (self.options()?, stop()?);
         let standing = Standing::listen(socket, &options.own_cgroup, Peer { uid }).context("the sensor cannot listen")?;
+        let mut sensors = supervise::Sensors::new()?;
         service::ready();
         let mut arguments: Vec<OsString> = vec!["sensor".into(), "--own-cgroup".into(), options.own_cgroup.into()];
         arguments.extend(options.cgroup.into_iter().flat_map(|cgroup| ["--cgroup".into(), cgroup.into()]));
@@ -109,7 +111,7 @@ impl Sensor {
             // As the configuration stands now, which is when the serving half has read it.
             arguments.truncate(fixed);
             arguments.extend(["--max-cpu".into(), self.max_cpu().to_string().into()]);
-            supervise::keep_one(&arguments, link, stop.as_fd(), || standing.is_waited_for())?;
+            sensors.keep_one(&arguments, link, stop.as_fd(), || standing.is_waited_for())?;
         }
         Ok(())
     }
@@ -131,6 +133,7 @@ impl Sensor {
             exec: exec.map(|(socket, authority)| ExecOptions::new(socket, authority)),
             switch: self.switch.switch(),
             cost: CostBound { percent: self.max_cpu.unwrap_or(CostBound::DEFAULT.percent), ..CostBound::DEFAULT },
+            closed: env::var(Closed::VARIABLE).ok().map(|number| Closed::take_up(&number)).transpose()?.map(Arc::new),
             alive: service::watchdog().map(|every| Alive { every, tell: service::alive }),
             ..Options::new(own)
         })

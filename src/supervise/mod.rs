@@ -43,7 +43,7 @@ use std::{
 pub use hand::Handed;
 pub use part::{Serving, became, sensor_end};
 pub use privilege::can_drop;
-pub use sensors::keep_one;
+pub use sensors::Sensors;
 
 /// How long one part may take to end when the other has.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(3);

@@ -24,9 +24,9 @@ pub struct Part(Child);
 
 impl Part {
     /// The sensor.
-    pub fn sensor(arguments: &[OsString], link: SensorEnd) -> io::Result<Self> {
+    pub fn sensor(arguments: &[OsString], environment: &[(&'static str, PathBuf)], link: SensorEnd) -> io::Result<Self> {
         let parent = ["--parent".into(), std::process::id().to_string().into()];
-        Self::start(arguments.iter().cloned().chain(parent), link.into_socket().into(), &[])
+        Self::start(arguments.iter().cloned().chain(parent), link.into_socket().into(), environment)
     }
 
     /// The process that serves: what we were called with, who it is to become, and where it gets its links to sensors.

@@ -3,7 +3,7 @@
 use super::{FOLLOWS_WITHIN, Place, Plan, hand::Giver, part::Part, say, within};
 use anyhow::{Context as _, Result, bail};
 use gnomon_link::{ProxyEnd, SensorEnd};
-use gnomon_sensord::HOLDS;
+use gnomon_sensord::{Closed, HOLDS};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
@@ -23,38 +23,111 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A sensor that ran for so long was in order, and the pauses begin anew.
 const IN_ORDER: Duration = Duration::from_secs(10);
 
-/// Starts a sensor for one link, and waits for its end. While it runs, it is the one who tells a watchdog that it gets on:
+/// The sensors of a service of its own, one for each link. While one runs, it is the one who tells a watchdog that it gets on:
 /// what inherits the environment of a service is asked as well, but for the number of the process.
 ///
-/// A sensor whose proxy has gone may stay, for scopes that fail closed, until there is another to be served, as `waits` tells.
-///
-/// # Errors
-/// It cannot be started, or said that it cannot work. That it was killed is no error.
-pub fn keep_one(arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>, waits: impl Fn() -> bool) -> Result<()> {
-    let mut sensor = Part::sensor(arguments, link).context("the sensor cannot be started")?;
-    let status = loop {
-        if let Some(status) = sensor.ended()? {
-            break status;
-        }
-        let wait = Timespec::try_from(LOOK_AFTER_IT).ok();
-        let mut stopping = [PollFd::new(&stop, PollFlags::IN)];
-        let stops = poll(&mut stopping, wait.as_ref()).is_ok() && !stopping[0].revents().is_empty();
-        if stops || waits() && holds(sensor.pid()?) {
-            let _ = kill_process(sensor.pid()?, Signal::TERM);
-            if within(FOLLOWS_WITHIN, || sensor.ended())?.is_none() {
-                sensor.kill();
-            }
-            return Ok(());
-        }
-    };
-    // A crash of ours has the code 101.
-    if status.success() || status.signal().is_some() || status.code() == Some(101) {
-        if !status.success() {
-            say(format_args!("the sensor was killed ({status}): there is none until the serving process connects again"));
-        }
-        return Ok(());
+/// A sensor whose proxy has gone may stay, for scopes that fail closed, until there is another to be served; the one for that
+/// refuses in its stead before it ends it. One that stays and is killed is started again, as nobody else would.
+pub struct Sensors {
+    closed: Closed,
+    /// One that stays, and that the next one is to end.
+    relieved: Option<(Part, Instant)>,
+}
+
+impl Sensors {
+    /// None yet.
+    ///
+    /// # Errors
+    /// There is no memory for what they hand on.
+    pub fn new() -> Result<Self> {
+        Ok(Self { closed: Closed::new().context("there is no sensor")?, relieved: None })
     }
-    bail!("the sensor ended ({status})")
+
+    /// Starts a sensor for one link, and waits for its end, or for somebody else to be served while it stays, as `waits` tells.
+    ///
+    /// # Errors
+    /// It cannot be started, or said that it cannot work. That it was killed is no error.
+    pub fn keep_one(&mut self, arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>, waits: impl Fn() -> bool) -> Result<()> {
+        let mut sensor = self.start(arguments, link)?;
+        let (mut since, mut pause) = (Instant::now(), Duration::ZERO);
+        loop {
+            self.see_off();
+            if let Some(status) = sensor.ended()? {
+                // A crash of ours has the code 101.
+                let killed = status.signal().is_some() || status.code() == Some(101);
+                if status.success() {
+                    self.closed.clear();
+                    return Ok(());
+                }
+                if !killed {
+                    bail!("the sensor ended ({status})");
+                }
+                if let Some((before, _)) = self.relieved.take() {
+                    say(format_args!("the sensor was killed ({status}): the one before it goes on keeping scopes closed"));
+                    (sensor, since) = (before, Instant::now());
+                    continue;
+                }
+                if !self.closed.is_wanted() {
+                    say(format_args!("the sensor was killed ({status}): there is none until the serving process connects again"));
+                    return Ok(());
+                }
+                if since.elapsed() >= IN_ORDER {
+                    pause = Duration::ZERO;
+                }
+                say(format_args!("what keeps scopes closed was killed ({status}): another takes its place in {pause:?}"));
+                if ends_within(stop, pause) || waits() {
+                    return Ok(());
+                }
+                pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE_OPEN);
+                let (_, nobody) = ProxyEnd::pair()?;
+                (sensor, since) = (self.start(arguments, nobody)?, Instant::now());
+            }
+            let stops = ends_within(stop, LOOK_AFTER_IT);
+            if stops {
+                for mut part in self.relieved.take().map(|(part, _)| part).into_iter().chain([sensor]) {
+                    end(&mut part)?;
+                }
+                return Ok(());
+            }
+            if waits() && holds(sensor.pid()?) {
+                self.relieved = Some((sensor, Instant::now()));
+                return Ok(());
+            }
+        }
+    }
+
+    fn start(&self, arguments: &[OsString], link: SensorEnd) -> Result<Part> {
+        let closed = (Closed::VARIABLE, self.closed.number().into());
+        Part::sensor(arguments, &[closed], link).context("the sensor cannot be started")
+    }
+
+    /// The one that stayed is ended by its successor; should that not happen, it would refuse for ever.
+    fn see_off(&mut self) {
+        if let Some((part, since)) = &mut self.relieved {
+            if since.elapsed() > IN_ORDER {
+                part.kill();
+            }
+            if matches!(part.ended(), Ok(Some(_)) | Err(_)) {
+                self.relieved = None;
+            }
+        }
+    }
+}
+
+/// Asks a sensor to end, and sees that it does.
+fn end(sensor: &mut Part) -> Result<()> {
+    let _ = kill_process(sensor.pid()?, Signal::TERM);
+    if within(FOLLOWS_WITHIN, || sensor.ended())?.is_none() {
+        sensor.kill();
+    }
+    Ok(())
+}
+
+/// Whether it is time to stop within this time.
+fn ends_within(stop: BorrowedFd<'_>, time: Duration) -> bool {
+    let wait = Timespec::try_from(time).ok();
+    let mut stopping = [PollFd::new(&stop, PollFlags::IN)];
+    poll(&mut stopping, wait.as_ref()).is_ok() && !stopping[0].revents().is_empty()
 }
 
 /// Whether a sensor serves nobody any more, and stays all the same.
@@ -63,6 +136,8 @@ fn holds(sensor: Pid) -> bool {
     name.trim_ascii_end() == HOLDS.to_bytes()
 }
 
+/// The longest pause while scopes are open that were to be kept closed: a watchdog hears nothing meanwhile either.
+const LONGEST_PAUSE_OPEN: Duration = Duration::from_secs(5);
 /// How often it is looked whether a sensor has ended that nobody keeps.
 const LOOK_AFTER_IT: Duration = Duration::from_millis(200);
 
@@ -134,10 +209,19 @@ impl SensorKeeper {
         }
     }
 
-    /// It ends by itself when its link is closed.
+    /// It ends by itself when its link is closed, but for one that would stay for scopes that fail closed: there is nobody who
+    /// could serve them again.
     pub fn stop(self) {
         if let State::Running { mut sensor, ended: None, .. } = self.state
-            && let Ok(None) = within(FOLLOWS_WITHIN, || sensor.ended())
+            && let Ok(None) = within(FOLLOWS_WITHIN, || {
+                let ended = sensor.ended();
+                if matches!(ended, Ok(None))
+                    && let Some(pid) = sensor.pid().ok().filter(|pid| holds(*pid))
+                {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+                ended
+            })
         {
             say(format_args!("the sensor does not end by itself and is killed"));
             sensor.kill();
@@ -164,7 +248,7 @@ impl SensorKeeper {
 
     fn start(&self) -> Result<Part> {
         let (proxy_end, sensor_end) = ProxyEnd::pair()?;
-        let sensor = Part::sensor(&self.arguments, sensor_end)?;
+        let sensor = Part::sensor(&self.arguments, &[], sensor_end)?;
         // Without it the sensor finds nobody there, and ends.
         self.giver.give(proxy_end)?;
         Ok(sensor)

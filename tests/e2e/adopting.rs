@@ -90,22 +90,26 @@ struct Split {
 
 impl Split {
     fn start(upstream: &Upstream) -> Self {
-        Self::with_scope(upstream, "")
+        Self::with_scopes(upstream, &[])
     }
 
-    /// With a scope on its cgroup `agents`, said as the configuration does.
-    fn with_scope(upstream: &Upstream, settings: &str) -> Self {
+    /// With scopes on its cgroups `agents` and `others`, said as the configuration does.
+    fn with_scopes(upstream: &Upstream, scopes: &[(&str, String)]) -> Self {
         let (folder, cgroup) = (tempfile::Builder::new().prefix("gnomon-adopting").tempdir().unwrap(), OwnCgroup::new());
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(cgroup.join("own")).unwrap();
         fs::create_dir(cgroup.join("agents")).unwrap();
+        fs::create_dir(cgroup.join("others")).unwrap();
         fs::create_dir(folder.path().join("run")).unwrap();
         fs::copy(upstream.authority.pem_file(), folder.path().join("root.pem")).unwrap();
         let metrics = free_port();
         let mut config = "proxy: { upstream_ca: [root.pem] }\n".to_owned();
-        if !settings.is_empty() {
-            let agents = format!("/gnomon-e2e-{}-*/agents", std::process::id());
-            config += &format!("sensor:\n scopes:\n  - {{name: agents, match: {{cgroup: '{agents}'}}, {settings}}}\n");
+        if !scopes.is_empty() {
+            config += "sensor:\n scopes:\n";
+        }
+        for (name, settings) in scopes {
+            let cgroup = format!("/gnomon-e2e-{}-*/{name}", std::process::id());
+            config += &format!("  - {{name: {name}, match: {{cgroup: '{cgroup}'}}, {settings}}}\n");
         }
         fs::write(folder.path().join("gnomon.yml"), config).unwrap();
         let sensor = sensor(folder.path(), &cgroup);
@@ -316,7 +320,7 @@ async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_swit
     }
     let upstream = Upstream::start(&["http/1.1"]).await;
     let port = upstream.address.port();
-    let mut split = Split::with_scope(&upstream, &format!("mode: enforce, fail: closed, ports: [{port}]"));
+    let mut split = Split::with_scopes(&upstream, &[("agents", format!("mode: enforce, fail: closed, ports: [{port}]"))]);
     let mut printing = Printing::start(&split.cgroup.join("agents"), port, &[]);
     printing.until(SystemTime::now(), "gnomon");
     let log = || fs::read_to_string(split.folder.path().join("log")).unwrap();
@@ -337,6 +341,54 @@ async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_swit
     printing.until(SystemTime::now() + Duration::from_secs(1), "none");
     fs::write(split.folder.path().join("disarm"), "it must go on\n").unwrap();
     printing.until(SystemTime::now(), "server");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_the_serving_half_is_killed_open_scopes_are_answered_directly_and_closed_ones_never_until_it_is_back() {
+    let name = "once_the_serving_half_is_killed_open_scopes_are_answered_directly_and_closed_ones_never_until_it_is_back";
+    if !needs(name) {
+        return;
+    }
+    let (upstream, server) = (Upstream::start(&["http/1.1"]).await, server());
+    let port = server.port();
+    let open = format!("mode: intercept, ports: [{port}]");
+    let mut split = Split::with_scopes(&upstream, &[("others", open), ("agents", format!("mode: enforce, fail: closed, ports: [{port}]"))]);
+    let (mut open, mut closed) = (Joined::apart(&split.cgroup.join("others")), Joined::apart(&split.cgroup.join("agents")));
+    let redirected = |program: &mut Joined| (program.reaches(server) == Road::ThroughProxy).then_some(());
+    let sensors = |parent: u32, name: &str| children(parent).into_iter().filter(|pid| status(*pid, "Name").as_deref() == Some(name)).collect();
+    let holds = |split: &Split| -> Vec<u32> { sensors(split.sensor.id(), "gnomon-holds") };
+    until("the open scope", || redirected(&mut open));
+    until("the closed scope", || redirected(&mut closed));
+
+    kill(split.serving.id(), Signal::KILL);
+    let killed = Instant::now();
+    // A connection that hung would take the second that the program waits for an answer.
+    until("a direct answer", || (open.reaches(server) == Road::Direct).then_some(()));
+    assert!(killed.elapsed() < Duration::from_millis(900), "{:?}", killed.elapsed());
+    split.serving.wait().unwrap();
+    for _ in 0..20 {
+        assert_eq!(open.reaches(server), Road::Direct);
+        assert!(matches!(closed.reaches(server), Road::None(_)));
+    }
+
+    // Who keeps it closed is killed, and another does from then on.
+    let first = until("a sensor that stays", || holds(&split).first().copied());
+    kill(first, Signal::KILL);
+    until("another that stays", || holds(&split).into_iter().find(|pid| *pid != first));
+    assert!(matches!(closed.reaches(server), Road::None(_)));
+    let log = fs::read_to_string(split.folder.path().join("log")).unwrap();
+    assert!(log.contains("what keeps scopes closed was killed"), "{log}");
+
+    // Nor does it open while the next one takes its place.
+    split.serving = serving(split.folder.path(), &split.cgroup, split.metrics);
+    let mut roads = Vec::new();
+    until("the closed scope again", || {
+        roads.push(closed.reaches(server));
+        (roads.last() == Some(&Road::ThroughProxy)).then_some(())
+    });
+    assert!(!roads.contains(&Road::Direct), "{roads:?}");
+    until("the open scope again", || redirected(&mut open));
+    assert_eq!((holds(&split), sensors(split.sensor.id(), "gnomon-sensor").len()), (vec![], 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -325,6 +325,11 @@ impl Joined {
         Self::start_in(Path::new(NONE), cgroup, 0, Some(netns))
     }
 
+    /// The same in our own network namespace.
+    pub fn apart(cgroup: &Path) -> Self {
+        Self::start_in(Path::new(NONE), cgroup, 0, None)
+    }
+
     /// In another network namespace.
     pub fn start_in(socket: &Path, cgroup: &Path, uid: u32, netns: Option<&Netns>) -> Self {
         let mut command = Command::new("/bin/sh");

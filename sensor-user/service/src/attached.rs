@@ -15,7 +15,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Handed, Kernel};
-use crate::{Options, ServiceError, os, privilege};
+use crate::{Options, ServiceError, closed, os, privilege};
 
 /// Most bytes of the memory file; a description takes some hundred.
 const MOST: u64 = 64 << 10;
@@ -45,7 +45,11 @@ impl Attached {
             Some(cgroup) => cgroup.clone(),
             None => Hierarchy::find()?.mount().to_owned(),
         };
-        Ok(Self(Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes, &lacking)?))
+        let kernel = Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes, &lacking)?;
+        closed::take_over(&kernel, options);
+        // From here on this one refuses; both can be attached as nobody is redirected to either.
+        closed::relieve(options);
+        Ok(Self(kernel))
     }
 
     /// Keeps everything attached across exec(2). The value is what [`Self::VARIABLE`] has to tell the next program.

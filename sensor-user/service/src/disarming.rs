@@ -1,14 +1,16 @@
 //! The sensor obeys the kill switch by itself: a thread looks for the file, whatever the proxy and the other threads do,
-//! and publishes what holds.
+//! and publishes what holds. It is also who lets go of scopes that were inherited and that nobody asks for.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread::{Builder, Scope};
+use std::time::Instant;
 
 use gnomon_host::switch::{Arming, Switch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::closed::LAPSES;
 use crate::kernel::Kernel;
 use crate::scopes::Teeth;
 use crate::status::{Published, Status, seconds};
@@ -19,7 +21,7 @@ pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     kernel: &'env Kernel,
     options: &Options,
-    cgroup: &Path,
+    (cgroup, welcomed): (&Path, Instant),
     ending: OwnedFd,
 ) -> Result<(), ServiceError> {
     let folder = options.exec.as_ref().and_then(|exec| exec.socket.parent());
@@ -31,9 +33,17 @@ pub(crate) fn start<'scope, 'env>(
     };
     // Before anything can be redirected.
     obeying.look(kernel);
+    let mut closed = options.closed.clone();
     let body = move || {
         while !is_over(&ending) {
             obeying.look(kernel);
+            // What is put in force here may be let go here: the proxy has said by now what it wants.
+            if welcomed.elapsed() >= LAPSES
+                && let Some(closed) = closed.take()
+                && let Err(error) = kernel.lapse(&closed)
+            {
+                tracing::warn!("scopes that the serving half does not ask for stay closed: {error}");
+            }
         }
     };
     Builder::new().name("switch".to_owned()).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;

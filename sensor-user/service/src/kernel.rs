@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
-use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Options, Outcome, Program, Sensor, Status};
+use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Options, Outcome, Program, Scope, Sensor, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::closed::Closed;
 use crate::cost::{CPU_BOUND, Taken};
 use crate::scopes::{Asked, Teeth, Wanted};
 use crate::{ServiceError, translate};
@@ -22,12 +23,14 @@ use crate::{ServiceError, translate};
 struct Held {
     sensor: Sensor,
     wanted: Wanted,
+    /// Nobody serves any more.
+    stays: bool,
 }
 
 impl Held {
     /// Nothing has been asked for yet but to observe.
     fn new(sensor: Sensor) -> Self {
-        Self { sensor, wanted: Wanted::new() }
+        Self { sensor, wanted: Wanted::new(), stays: false }
     }
 }
 
@@ -219,6 +222,30 @@ impl Kernel {
         self.lock().as_ref().is_some_and(|held| held.wanted.fails_closed())
     }
 
+    /// Takes in scopes as the sensor before this one kept them closed.
+    pub(crate) fn inherit(&self, scopes: &[(u64, Scope)]) -> Result<(), KernelError> {
+        self.with_scopes(|sensor, wanted| scopes.iter().try_for_each(|(cgroup, scope)| wanted.inherit(sensor, *cgroup, *scope)))
+    }
+
+    /// As [`Wanted::lapse`]. The next sensor inherits nothing then, as long as this one serves.
+    pub(crate) fn lapse(&self, closed: &Closed) -> Result<(), KernelError> {
+        let mut lock = self.lock();
+        let Held { sensor, wanted, stays } = lock.as_mut().ok_or(KernelError::Detached)?;
+        if *stays {
+            return Ok(());
+        }
+        closed.clear();
+        Ok(wanted.lapse(sensor)?)
+    }
+
+    /// As [`Wanted::stay`], written down for the next sensor.
+    pub(crate) fn stay(&self, closed: &Closed) -> Result<(), ServiceError> {
+        let mut lock = self.lock();
+        let Held { wanted, stays, .. } = lock.as_mut().ok_or(KernelError::Detached)?;
+        *stays = true;
+        closed.keep(wanted.stay())
+    }
+
     /// Lets scopes do what they are there for, or only observe.
     pub(crate) fn turn(&self, teeth: Teeth) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.turn(sensor, teeth))
@@ -271,7 +298,7 @@ impl Kernel {
 
     fn with_scopes<T>(&self, work: impl FnOnce(&mut Sensor, &mut Wanted) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
         let mut held = self.lock();
-        let Held { sensor, wanted } = held.as_mut().ok_or(KernelError::Detached)?;
+        let Held { sensor, wanted, .. } = held.as_mut().ok_or(KernelError::Detached)?;
         Ok(work(sensor, wanted)?)
     }
 

@@ -8,6 +8,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `attached` | what was loaded, on its way into the small process that serves |
+//! | `closed` | which scopes fail closed, from one sensor to the next |
 //! | `kernel` | loads, attaches, changes scopes, counts |
 //! | `privilege` | gives up the capabilities that are not needed once everything is attached |
 //! | `scopes`, `disarming` | which scopes are wanted, and the kill switch that lets none of them interfere |
@@ -29,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod attached;
+mod closed;
 mod cost;
 mod disarming;
 mod exec;
@@ -48,16 +50,19 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::{CgroupError, Hierarchy};
 use gnomon_host::switch::Switch;
 use gnomon_link::SensorEnd;
+use gnomon_sensor::Heartbeat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 pub use attached::Attached;
+pub use closed::Closed;
 pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
 pub use standing::{Peer, Standing};
 
@@ -86,6 +91,8 @@ pub struct Options {
     pub cost: CostBound,
     /// Told now and then that this process gets on; nobody is told with `None`.
     pub alive: Option<Alive>,
+    /// Where it stands which scopes fail closed, for the next sensor; `None` where there is none to come.
+    pub closed: Option<Arc<Closed>>,
 }
 
 /// What the sensor may take of the processor, in the kernel and by its own process, before the program that looks at packets is
@@ -128,6 +135,7 @@ impl Options {
             switch: Switch::at(Switch::DEFAULT),
             cost: CostBound::DEFAULT,
             alive: None,
+            closed: None,
         }
     }
 }
@@ -211,6 +219,8 @@ pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> 
 /// # Errors
 /// [`ServiceError`]: nothing is attached then either.
 pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
+    // Here as well, as what is wanted does not go through exec(2).
+    closed::take_over(&kernel, options);
     let hierarchy = Hierarchy::find()?;
     let cgroup = options.cgroup.clone().unwrap_or_else(|| hierarchy.mount().to_owned());
     let door = options.exec.as_ref().and_then(|exec| match exec::Door::open(exec) {
@@ -238,9 +248,12 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             // One that does not read has the log.
             let _ = told.iter().try_for_each(|told| link.send(told, &[], PATIENCE));
         }
+        // Nobody was there to be served, and scopes are to be kept closed all the same.
+        Err(gnomon_link::Error::Closed) if kernel.fails_closed() => {}
         Err(gnomon_link::Error::Closed) => return Ok(Ended::ProxyGone),
         Err(error) => return Err(error.into()),
     }
+    let welcomed = Instant::now();
     let execs = kernel.execs().inspect_err(|error| tracing::warn!("identities cannot be confirmed: {error}")).ok();
     let namespaces = namespaces::Namespaces::new();
     let pulse = pulse::Pulse::map(&kernel.heartbeat()?).map_err(os("map the heartbeat"))?;
@@ -249,7 +262,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     let (tell, listens) = channel();
     std::thread::scope(|threads| {
         let over = over;
-        disarming::start(threads, &kernel, options, &cgroup, ending.try_clone().map_err(os("watch for the end"))?)?;
+        disarming::start(threads, &kernel, options, (&cgroup, welcomed), ending.try_clone().map_err(os("watch for the end"))?)?;
         sweep(threads, &namespaces, ending.try_clone().map_err(os("watch for the end"))?)?;
         cost::start(threads, &kernel, link, &cgroup, options.cost, ending.try_clone().map_err(os("watch for the end"))?)?;
         let searches = search::start(threads, &kernel, link, &namespaces, ending.try_clone().map_err(os("watch for the end"))?)?;
@@ -276,9 +289,12 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
                 Err(error) => break Err(error.into()),
             }
         };
+        if !matches!(ended, Ok(Ended::Asked)) {
+            let_go(&kernel, &namespaces);
+        }
         if matches!(ended, Ok(Ended::ProxyGone)) {
             tracing::warn!("the serving half is gone: until it is back, connections go direct, or are refused in scopes that fail closed");
-            hold(&kernel, stop, options.alive);
+            hold(&kernel, stop, options);
         }
         // Before the threads end: a client that says nothing can hold one for some seconds.
         kernel.detach();
@@ -287,18 +303,36 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     })
 }
 
+/// Nobody serves any more: nothing is redirected from now on, and what waits to be accepted is reset. Redirecting ends first, so
+/// that no connection is sent to where nobody listens; neither waits for the last beat to grow old, nor for threads to end.
+fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
+    let stopped = kernel.heartbeat().map_err(io::Error::other).and_then(Heartbeat::from_fd).map(|heartbeat| heartbeat.stop());
+    if let Err(error) = stopped {
+        tracing::warn!("redirecting ends with the listeners, as the heartbeat cannot be stopped: {error}");
+    }
+    namespaces.end();
+}
+
 /// What a sensor is called that stays for scopes that fail closed, as nobody serves.
 pub const HOLDS: &CStr = c"gnomon-holds";
 
 /// Stays attached without a proxy, for as long as a scope is to refuse what cannot be redirected: until it is told to stop, by whoever
 /// has a proxy to serve, or is disarmed. What shows no life is not redirected to, by the kernel half's own measure.
-fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, alive: Option<Alive>) {
-    // Told from one that serves by its name; one that cannot have it goes at once.
-    if !kernel.fails_closed() || rustix::thread::set_name(HOLDS).is_err() {
+fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, options: &Options) {
+    if !kernel.fails_closed() {
+        return;
+    }
+    if let Some(closed) = &options.closed
+        && let Err(error) = kernel.stay(closed)
+    {
+        tracing::warn!("scopes that fail closed stay closed only as long as this process lives: {error}");
+    }
+    // Told from one that serves by its name, once all is written down; one that cannot have it goes at once.
+    if rustix::thread::set_name(HOLDS).is_err() {
         return;
     }
     while kernel.fails_closed() {
-        if let Some(alive) = alive {
+        if let Some(alive) = options.alive {
             (alive.tell)();
         }
         let wait = Timespec::try_from(Switch::LOOK).ok();

@@ -43,6 +43,8 @@ pub(crate) enum ListenError {
     FullOfVisited,
     #[error("as many network namespaces as may be searched for at a time are searched for")]
     Busy,
+    #[error("nobody serves any more")]
+    Ended,
     #[error(transparent)]
     Sensor(#[from] gnomon_sensor::Error),
     #[error(transparent)]
@@ -191,6 +193,8 @@ struct Table {
     /// 0 until the first listeners are there.
     port: u16,
     served: Vec<Served>,
+    /// Nobody serves any more.
+    ended: bool,
 }
 
 /// The namespaces that have listeners of ours.
@@ -338,6 +342,16 @@ impl Namespaces {
         table.leave(place);
     }
 
+    /// Nobody serves any more: what waits to be accepted is reset, and no more is opened. A queue that nobody accepts from would
+    /// keep programs waiting for as long as we hold its listener.
+    pub(crate) fn end(&self) {
+        let mut table = self.table();
+        table.ended = true;
+        for served in table.served.drain(..) {
+            served.opened.end();
+        }
+    }
+
     /// The proxy accepts from the listeners of this namespace.
     pub(crate) fn accepting(&self, cookie: u64) {
         for served in self.table().served.iter_mut().filter(|served| served.opened.cookie == cookie) {
@@ -397,6 +411,9 @@ impl Table {
     }
 
     fn open(&self, kernel: &Kernel, namespace: &Namespace) -> Result<Arc<Opened>, ListenError> {
+        if self.ended {
+            return Err(ListenError::Ended);
+        }
         if self.served.len() >= MOST {
             return Err(ListenError::Full);
         }

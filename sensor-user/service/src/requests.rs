@@ -169,7 +169,7 @@ impl<'a> Requests<'a> {
 
 fn refusal(error: &ListenError) -> Refusal {
     match error {
-        ListenError::Gone => Refusal::Gone,
+        ListenError::Gone | ListenError::Ended => Refusal::Gone,
         ListenError::Other => Refusal::OtherNamespace,
         ListenError::Full | ListenError::FullOfVisited | ListenError::Busy => Refusal::Full,
         ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => Refusal::Failed,

@@ -45,6 +45,8 @@ pub(crate) struct Wanted {
     teeth: Teeth,
     default: Scope,
     configured: BTreeMap<u64, Scope>,
+    /// Those of them that the sensor before this one kept closed, and that the proxy has said nothing of yet.
+    inherited: BTreeSet<u64>,
     execs: BTreeMap<u64, Exec>,
     /// How many scopes of `gnomon exec` there were so far.
     numbered: u32,
@@ -54,25 +56,45 @@ impl Wanted {
     /// Nothing but to observe.
     pub(crate) fn new() -> Self {
         let default = Scope { id: 0, mode: Mode::Observe };
-        Self { teeth: Teeth::In, default, configured: BTreeMap::new(), execs: BTreeMap::new(), numbered: 0 }
+        Self { teeth: Teeth::In, default, configured: BTreeMap::new(), inherited: BTreeSet::new(), execs: BTreeMap::new(), numbered: 0 }
     }
 
     /// Sets a scope of the configuration.
     pub(crate) fn set(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
         let before = self.configured.insert(cgroup, scope);
         let done = self.settle(sensor, cgroup);
-        if done.is_err() {
-            match before {
-                Some(before) => self.configured.insert(cgroup, before),
-                None => self.configured.remove(&cgroup),
-            };
+        match (&done, before) {
+            (Ok(()), _) => _ = self.inherited.remove(&cgroup),
+            (Err(_), Some(before)) => _ = self.configured.insert(cgroup, before),
+            (Err(_), None) => _ = self.configured.remove(&cgroup),
         }
         done
+    }
+
+    /// Takes in a scope of the configuration as the sensor before this one had it.
+    pub(crate) fn inherit(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
+        self.set(sensor, cgroup, scope)?;
+        self.inherited.insert(cgroup);
+        Ok(())
+    }
+
+    /// Forgets what was inherited and never asked for.
+    pub(crate) fn lapse(&mut self, sensor: &mut Sensor) -> Result<(), Error> {
+        std::mem::take(&mut self.inherited).into_iter().try_for_each(|cgroup| self.forget(sensor, cgroup))
+    }
+
+    /// Nobody is there any more who could ask: what was inherited stays. Those of the configuration that refuse what cannot be
+    /// redirected.
+    pub(crate) fn stay(&mut self) -> Vec<(u64, Scope)> {
+        self.inherited.clear();
+        let fails_closed = |scope: &Scope| matches!(scope.mode, Mode::Redirect(Redirect { fail: Fail::Closed, .. }));
+        self.configured.iter().filter(|(_, scope)| fails_closed(scope)).map(|(cgroup, scope)| (*cgroup, *scope)).collect()
     }
 
     /// Forgets a scope of the configuration.
     pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
         self.configured.remove(&cgroup);
+        self.inherited.remove(&cgroup);
         self.settle(sensor, cgroup)
     }
 

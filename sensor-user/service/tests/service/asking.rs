@@ -1,15 +1,17 @@
 //! What the proxy asks for.
 
-use std::io::Write as _;
-use std::net::TcpListener;
-use std::os::fd::AsFd as _;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_host::identity::BootTime;
 use gnomon_link::{Executable, Fail, FeatureState, Found, List, Mode, Ports, Quic, Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor};
+use gnomon_sensor::Heartbeat;
 use gnomon_sensord::Ended;
 
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
 
 #[test]
 fn the_proxy_is_told_what_works_and_what_was_counted() {
@@ -105,4 +107,46 @@ fn it_ends_when_the_proxy_is_gone_and_when_it_is_told_to() {
     drop(std::mem::replace(&mut stage.proxy, another.into()));
     assert_eq!(stage.ended(), Ended::ProxyGone);
     assert!(!stage.folder.path().join("exec.sock").exists());
+}
+
+#[test]
+fn once_the_proxy_is_gone_what_waits_to_be_accepted_is_reset_at_once_and_nothing_is_redirected_also_while_scopes_fail_closed() {
+    for fail in [Fail::Open, Fail::Closed] {
+        let Some(mut stage) = Stage::new("listeners of a proxy that is gone") else { return };
+        let agents = stage.cgroup.join("agents");
+        std::fs::create_dir(&agents).unwrap();
+        let hierarchy = Hierarchy::find().unwrap();
+        let cgroup = hierarchy.at(&format!("/{}", agents.strip_prefix(&stage.mount).unwrap().display())).unwrap().id().0;
+        let settings = ScopeSettings { id: 5, mode: Mode::Redirect, ports: Ports::Listed(List::cut([443])), quic: Quic::Leave, fail };
+        let set = ToSensor::Scope { token: 2, change: ScopeChange::Set { cgroup, settings } };
+        assert_eq!(stage.ask(set).message, ToProxy::Done { token: 2 });
+        let ToProxy::Listeners { port, .. } = stage.ask(ToSensor::ListenIn { token: 6, netns_cookie: 0, pid: std::process::id() }).message
+        else {
+            panic!("no listeners")
+        };
+        let mut queued = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        Heartbeat::from_fd(stage.welcome.heartbeat.try_clone().unwrap()).unwrap().beat();
+        let (another, _) = gnomon_link::ProxyEnd::pair().unwrap();
+        drop(std::mem::replace(&mut stage.proxy, another.into()));
+        let gone = Instant::now();
+        queued.set_read_timeout(Some(SOON)).unwrap();
+        assert_eq!(queued.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{fail:?}");
+        assert!(gone.elapsed() < Duration::from_millis(500), "{fail:?}: {:?}", gone.elapsed());
+        assert_eq!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        // No beat is left that would let a connection be redirected.
+        assert_eq!(last_beat(&stage.welcome.heartbeat), 0, "{fail:?}");
+    }
+}
+
+/// What the kernel half reads.
+fn last_beat(heartbeat: &OwnedFd) -> u64 {
+    use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+    let length = rustix::param::page_size();
+    // SAFETY: a new mapping at a place of the kernel's choice, of a map that holds one word, read before it is unmapped.
+    unsafe {
+        let start = mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, heartbeat, 0).unwrap();
+        let beat = start.cast::<u64>().read_volatile();
+        munmap(start, length).unwrap();
+        beat
+    }
 }
