@@ -56,7 +56,7 @@ pub use failed::Failed;
 pub use features::{Feature, Features, Status};
 pub use gnomon_sensor_abi::{Outcome, Program, Reason};
 pub use heartbeat::{Heartbeat, PERIOD, STALE};
-pub use loader::{Loader, Options};
+pub use loader::{Loader, OWNERS, Options};
 pub use owner::{Comm, Owner, Road, owner_of};
 pub use record::{Close, Connect, Decision, End, Hello, Malformed, Record};
 pub use ring::Ring;

@@ -23,6 +23,10 @@ use crate::scope::{Mode, Scope};
 use crate::sensor::{Sensor, Table};
 use crate::{Error, object};
 
+/// How many owners are kept for the proxy to ask for by default, about 250 bytes each: a queue of connections that wait to be accepted
+/// must not push its own out.
+pub const OWNERS: u32 = 1 << 16;
+
 /// What the sensor is told at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -62,7 +66,7 @@ impl Options {
             ring_bytes: 8 << 20,
             wake_bytes: 256 << 10,
             flows: 1 << 16,
-            owners: 1 << 14,
+            owners: OWNERS,
             default_scope: Scope { id: 0, mode: Mode::Observe },
         }
     }

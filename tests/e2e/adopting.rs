@@ -355,7 +355,8 @@ async fn once_the_serving_half_is_killed_open_scopes_are_answered_directly_and_c
     let mut split = Split::with_scopes(&upstream, &[("others", open), ("agents", format!("mode: enforce, fail: closed, ports: [{port}]"))]);
     let (mut open, mut closed) = (Joined::apart(&split.cgroup.join("others")), Joined::apart(&split.cgroup.join("agents")));
     let redirected = |program: &mut Joined| (program.reaches(server) == Road::ThroughProxy).then_some(());
-    let sensors = |parent: u32, name: &str| children(parent).into_iter().filter(|pid| status(*pid, "Name").as_deref() == Some(name)).collect();
+    let sensors =
+        |parent: u32, name: &str| children(parent).into_iter().filter(|pid| status(*pid, "Name").as_deref() == Some(name)).collect();
     let holds = |split: &Split| -> Vec<u32> { sensors(split.sensor.id(), "gnomon-holds") };
     until("the open scope", || redirected(&mut open));
     until("the closed scope", || redirected(&mut closed));

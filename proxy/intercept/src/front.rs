@@ -13,9 +13,9 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
 use gnomon_http::{Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme};
-use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, normal_host};
-use gnomon_observe::{Channel, Correlation, Field, Observation};
-use gnomon_record::{FlowOutcome, Owned};
+use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, Telling, normal_host};
+use gnomon_observe::{Action, Channel, Correlation, Field, Observation};
+use gnomon_record::{FlowOutcome, Missing, Owned};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -102,6 +102,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         Some(owners) => owners.owner(&stream).await.inspect(|owned| owners.served(owned.cookie)),
         None => None,
     };
+    if owned.is_none() && shared.owners().is_some_and(|owners| owners.missing(&stream) == Missing::Lost) {
+        return lost(&shared, Asking { client, user: None, owned: None, place }, stream);
+    }
     if let Some(owned) = &owned
         && place.is_of_in_time(&user(owned)).await.is_err()
     {
@@ -126,6 +129,22 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         }
     }
     serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), place }).await;
+}
+
+/// Refuses a connection of a program of this host that may be anybody's: as whom it would go on is not known, nor what rules would say
+/// of it. Told once in a while, and counted each time.
+fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
+    let outcome = FlowOutcome::Unowned;
+    let reports = match asking.place.is_to_be_told(outcome) {
+        false => Vec::new(),
+        true => {
+            let mut seen = asking.observe(Channel::Http);
+            gnomon_record::lost(&mut seen);
+            asking.open(&shared.inspector, seen).0.report(Action::Block, outcome.as_str(), Telling::Always)
+        }
+    };
+    shared.recorder.flow(outcome, reports);
+    redirected::reset(stream);
 }
 
 /// Who connected, as far as that is known before they say anything.

@@ -40,6 +40,7 @@ mod scrape;
 mod serve;
 mod splice;
 mod tunnel;
+mod turns;
 mod upgrade;
 mod upload;
 mod watched;

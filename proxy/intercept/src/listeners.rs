@@ -8,10 +8,17 @@ use gnomon_record::FlowOutcome;
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    net::SocketAddr,
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    thread,
 };
 use thiserror::Error;
-use tokio::{net::TcpListener, runtime::Handle, task::AbortHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Handle},
+    task::AbortHandle,
+};
 
 /// Most listeners at a time: two for each of a few hundred network namespaces.
 const LISTENERS: usize = 1024;
@@ -48,6 +55,8 @@ pub enum AddListenerError {
 pub struct RedirectedListeners {
     shared: Weak<Shared>,
     runtime: Handle,
+    /// The thread that accepts, once there is something to accept from.
+    acceptor: Arc<OnceLock<Handle>>,
     open: Arc<Mutex<Open>>,
 }
 
@@ -60,7 +69,7 @@ struct Open {
 impl RedirectedListeners {
     /// Must be called within the runtime that the proxy runs in.
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::downgrade(shared), runtime: Handle::current(), open: Arc::default() }
+        Self { shared: Arc::downgrade(shared), runtime: Handle::current(), acceptor: Arc::default(), open: Arc::default() }
     }
 
     /// Makes the proxy accept redirected connections from this listener too, at once. Only
@@ -72,8 +81,14 @@ impl RedirectedListeners {
     pub fn add(&self, listener: std::net::TcpListener, namespace: Namespace) -> Result<ListenerKey, AddListenerError> {
         let shared = self.shared.upgrade().filter(|shared| !*shared.stopping().borrow()).ok_or(AddListenerError::Stopped)?;
         listener.set_nonblocking(true)?;
+        let accepting = self.acceptor.get_or_init(|| {
+            acceptor(&shared).unwrap_or_else(|error| {
+                tracing::warn!(%error, "connections are accepted among all other work");
+                self.runtime.clone()
+            })
+        });
         let listener = {
-            let _within = self.runtime.enter();
+            let _within = accepting.enter();
             TcpListener::from_std(listener)?
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +98,7 @@ impl RedirectedListeners {
         }
         let key = ListenerKey(open.next);
         open.next += 1;
-        let accepting = self.runtime.spawn(accept(Arc::downgrade(&shared), listener, namespace));
+        let accepting = accepting.spawn(accept(Arc::downgrade(&shared), listener, namespace));
         open.accepting.insert(key, accepting.abort_handle());
         Ok(key)
     }
@@ -102,6 +117,18 @@ impl RedirectedListeners {
     }
 }
 
+/// A thread that only accepts: the tasks that serve are thousands at times, and whoever waits behind them leaves connections
+/// in the kernel's queue until that is full, which is everybody's.
+fn acceptor(shared: &Shared) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let handle = runtime.handle().clone();
+    let mut stop = shared.stopping();
+    // A dropped sender stops too.
+    let accept = move || _ = runtime.block_on(async move { stop.wait_for(|stopping| *stopping).await.is_ok() });
+    thread::Builder::new().name("gnomon-accept".to_owned()).spawn(accept)?;
+    Ok(handle)
+}
+
 async fn accept(shared: Weak<Shared>, listener: TcpListener, namespace: Namespace) {
     let Some(mut stop) = shared.upgrade().map(|shared| shared.stopping()) else { return };
     loop {
@@ -113,14 +140,7 @@ async fn accept(shared: Weak<Shared>, listener: TcpListener, namespace: Namespac
         match accepted {
             Ok((stream, client)) => {
                 let Some(shared) = shared.upgrade() else { return };
-                let _ = stream.set_nodelay(true);
-                match shared.places.admit(client).await {
-                    Ok(place) => shared.spawn(redirected::serve(shared.clone(), stream, client, namespace, place)),
-                    Err(_) => {
-                        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-                        redirected::reset(stream);
-                    }
-                }
+                take_on(&shared, stream, client, namespace).await;
             }
             // Whoever opened it has ended it: nobody is redirected to it any more.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
@@ -130,4 +150,31 @@ async fn accept(shared: Weak<Shared>, listener: TcpListener, namespace: Namespac
             }
         }
     }
+}
+
+/// Has an accepted connection served when it is its user's turn, or resets it, by no more than the kernel's word on the user.
+async fn take_on(shared: &Arc<Shared>, stream: TcpStream, client: SocketAddr, namespace: Namespace) {
+    let uid = shared.owners().and_then(|owners| owners.uid(stream.as_fd()));
+    // What nobody owns is refused later, and is in nobody's way before.
+    let user: Arc<str> = uid.map_or_else(|| "nobody's".into(), |uid| uid.to_string().into());
+    let queued = shared.turns.queue(&user);
+    if queued.is_err() && !shared.places.is_to_be_told(user, FlowOutcome::OverShare) {
+        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+        return redirected::reset(stream);
+    }
+    let Ok(place) = shared.places.admit(client).await else {
+        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+        return redirected::reset(stream);
+    };
+    let _ = stream.set_nodelay(true);
+    // It is to wake the threads that serve.
+    let Ok(stream) = stream.into_std() else { return };
+    let task = shared.clone();
+    shared.spawn(async move {
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        match queued {
+            Ok(queued) => queued.serve(redirected::serve(task, stream, client, namespace, place)).await,
+            Err(_) => redirected::refuse(&task, stream, client, place).await,
+        }
+    });
 }

@@ -72,6 +72,19 @@ impl Places {
     pub fn silence_gives_up(&self) -> bool {
         self.seats.silence_gives_up()
     }
+
+    /// Whether it is time to tell that this became of a connection above a user's share: not if that was told a moment ago.
+    pub fn is_to_be_told(&self, user: Arc<str>, outcome: FlowOutcome) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, when| when.elapsed() < TOLD_AGAIN);
+        match told.entry((user, outcome)) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(new) => {
+                new.insert(Instant::now());
+                true
+            }
+        }
+    }
 }
 
 impl Place {
@@ -118,16 +131,8 @@ impl Place {
 
     /// Whether it is time to tell that this became of a connection above the user's share: not if that was told a moment ago.
     pub fn is_to_be_told(&self, outcome: FlowOutcome) -> bool {
-        let mut told = self.places.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, when| when.elapsed() < TOLD_AGAIN);
         let user = self.user().clone();
-        match told.entry((user, outcome)) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(new) => {
-                new.insert(Instant::now());
-                true
-            }
-        }
+        self.places.is_to_be_told(user, outcome)
     }
 
     fn user(&self) -> MutexGuard<'_, Arc<str>> {

@@ -8,6 +8,7 @@ use crate::{
     places::{self, Place, Places},
     redirected,
     tunnel::RuleAddresses,
+    turns::Turns,
     upload::Upload,
 };
 use gnomon_http::{
@@ -23,6 +24,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::watch,
     task::JoinSet,
     time::timeout,
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     pub rule_addresses: RuleAddresses,
     /// Of client connections.
     pub places: Arc<Places>,
+    /// Of redirected connections that are set up.
+    pub turns: Turns,
     /// Where redirected connections found somebody.
     pub reached: Reached,
     /// Names this process in `Via`, to recognise its own requests.
@@ -59,6 +63,8 @@ pub(crate) struct Shared {
     pub fingerprint: String,
     owners: OnceLock<Arc<dyn Owners>>,
     stopping: watch::Receiver<bool>,
+    /// Where tasks run, whichever thread accepted what they are for.
+    runtime: Handle,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -89,7 +95,7 @@ impl Shared {
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+        tasks.spawn_on(task, &self.runtime);
     }
 }
 
@@ -133,6 +139,7 @@ impl Proxy {
             paired: PairedStreams::new(),
             rule_addresses: RuleAddresses::default(),
             places: Places::new(options.max_connections, options.max_connections_per_user),
+            turns: Turns::new(options.max_connections, options.max_connections_per_user),
             reached: Reached::new(),
             pseudonym: SmolStr::new(format!("gnomon-{}", &uuid::Uuid::now_v7().as_hyphenated().to_string()[24..])),
             options,
@@ -142,6 +149,7 @@ impl Proxy {
             fingerprint,
             owners: OnceLock::new(),
             stopping,
+            runtime: Handle::current(),
             tasks: Mutex::new(JoinSet::new()),
         });
         let redirected = RedirectedListeners::new(&shared);

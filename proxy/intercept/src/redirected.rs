@@ -27,7 +27,7 @@ use gnomon_record::{FlowOutcome, Owned};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{Interest, copy_bidirectional_with_sizes},
@@ -38,6 +38,10 @@ use tokio::{
 /// Bytes per direction of a connection above its user's share that is passed on.
 const COPY_BEYOND: usize = 8 << 10;
 
+/// How long a server may leave a SYN unanswered before its address counts as one that failed, should the program give up then.
+const UNANSWERED: Duration = Duration::from_secs(1);
+/// How often it is looked whether the program has given up.
+const GIVES_UP: Duration = Duration::from_millis(100);
 /// How long a server is dialled for a client that has ended its side.
 const ENDED: Duration = Duration::from_secs(10);
 
@@ -90,8 +94,19 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
     }
     let mut stop = shared.stopping();
     let dialer = shared.dialer.from(near).on_behalf_of(asking.principal());
+    let begun = Instant::now();
+    // A program that gave up, as its own timeout was shorter than the kernel's, would find the address silent again and again and never
+    // try its next one. Without us it would do so as `connect()` failed.
+    let gives_up = async {
+        has_left(&client).await;
+        if begun.elapsed() >= UNANSWERED {
+            owners.unreachable(&owned, shared.reached.refused_for(owned.netns, original)).await;
+        }
+        std::future::pending::<()>().await;
+    };
     let dialled = tokio::select! {
         dialled = elsewhere::dial(&dialer, original, &client) => dialled,
+        () = gives_up => return,
         () = leaves(&client) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         _ = stop.wait_for(|stopping| *stopping) => return reset(client),
     };
@@ -118,6 +133,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
     }
 }
 
+/// Ends once the client has ended its side, or is gone.
+async fn has_left(client: &TcpStream) {
+    while !client.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed()) {
+        // What it said waits to be read, and is ready all the time.
+        sleep(GIVES_UP).await;
+    }
+}
+
 /// Ends once the client has ended its side and time enough has passed for a server to be reached.
 async fn leaves(client: &TcpStream) {
     loop {
@@ -135,6 +158,21 @@ pub(crate) fn over_share(shared: &Shared, asking: &Asking, client: TcpStream) {
         true => judged(shared, asking).report(Action::Block, FlowOutcome::OverShare.as_str(), Telling::Always),
     };
     shared.recorder.flow(FlowOutcome::OverShare, reports);
+    reset(client);
+}
+
+/// The same for one that could not even wait for its turn, of whose user it is to be told.
+pub(crate) async fn refuse(shared: &Shared, client: TcpStream, from: SocketAddr, place: Arc<Place>) {
+    let owned = match shared.owners() {
+        Some(owners) => owners.owner(&client).await.filter(|owned| owned.redirected),
+        None => None,
+    };
+    let outcome = if owned.is_some() { FlowOutcome::OverShare } else { FlowOutcome::Unowned };
+    let reports = owned.map(|owned| {
+        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), place };
+        judged(shared, &asking).report(Action::Block, outcome.as_str(), Telling::Always)
+    });
+    shared.recorder.flow(outcome, reports.unwrap_or_default());
     reset(client);
 }
 

@@ -6,7 +6,7 @@
 
 use gnomon_access::Process;
 use gnomon_observe::{Correlation, Field, Observation};
-use gnomon_record::Owners;
+use gnomon_record::{Missing, Owners};
 use smol_str::SmolStr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -23,7 +23,15 @@ pub(crate) struct Program {
 /// Whose an accepted connection is, if it is known. Asked once, before a byte is read; what answers bounds how long it takes.
 pub(crate) async fn program(owners: Option<&Arc<dyn Owners>>, stream: &TcpStream) -> Option<Program> {
     let owners = owners?;
-    let owned = owners.owner(stream).await?;
+    let Some(owned) = owners.owner(stream).await else {
+        if owners.missing(stream) == Missing::Outside {
+            return None;
+        }
+        // Nobody's to policy, and unreadable to rules.
+        let mut seen = Observation::new();
+        gnomon_record::lost(&mut seen);
+        return Some(Program { process: Process::default(), seen: Arc::new(seen) });
+    };
     owners.served(owned.cookie);
     let process = process(&owned.seen);
     let mut seen = owned.seen;

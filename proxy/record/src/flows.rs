@@ -20,7 +20,8 @@ pub enum FlowOutcome {
     OtherProxy,
     /// Refused: not authenticated, own listener, metadata address, loop.
     Refused,
-    /// Came to a listener of redirected connections, and it is not known that it was redirected.
+    /// Came to a listener of redirected connections, and it is not known that it was redirected; or a program of this host asked the
+    /// proxy itself, and whose it is got lost.
     Unowned,
     /// Came from another network namespace, and nobody opened a socket there to go on with.
     OutOfReach,

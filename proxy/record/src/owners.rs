@@ -4,8 +4,8 @@
 //! no process and no eBPF: whoever implements [`Owners`] does.
 
 use gnomon_inspect::Enforcement;
-use gnomon_observe::Observation;
-use std::{net::SocketAddr, pin::Pin, time::Duration};
+use gnomon_observe::{Field, Observation};
+use std::{net::SocketAddr, os::fd::BorrowedFd, pin::Pin, time::Duration};
 use tokio::net::TcpStream;
 
 /// Tells whose a connection is.
@@ -14,6 +14,16 @@ pub trait Owners: Send + Sync + 'static {
     /// `None`: not known. The connection waits for the answer, so it must come within milliseconds.
     fn owner<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>>;
 
+    /// The user whose the accepted connection is, as the kernel says at once: for who is to decide whether it can be served at all.
+    fn uid(&self, _stream: BorrowedFd<'_>) -> Option<u32> {
+        None
+    }
+
+    /// What it means that an owner is not known: asked after [`owner`](Self::owner) has said so.
+    fn missing(&self, _stream: &TcpStream) -> Missing {
+        Missing::Outside
+    }
+
     /// The proxy serves this connection: it did not go around it.
     fn served(&self, cookie: u64);
 
@@ -21,6 +31,42 @@ pub trait Owners: Send + Sync + 'static {
     /// for so long (30 s at most) instead of redirected, as they would be without us, so that programs try their next address.
     /// The connection is reset when that holds, or cannot be had, so the answer must come within milliseconds.
     fn unreachable<'a>(&'a self, owned: &'a Owned, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// Why nobody knows whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It comes from where nobody looks: another machine, or a program that is not watched.
+    Outside,
+    /// A program of this host made it, and who that was got lost: it may be anybody's.
+    Lost,
+}
+
+/// What only the kernel half, or a look at the process, tells of a connection.
+const OF_OWNERS: [Field; 14] = [
+    Field::Pid,
+    Field::UserId,
+    Field::Executable,
+    Field::ExecutableHash,
+    Field::Image,
+    Field::CommandLine,
+    Field::ParentExecutable,
+    Field::Ancestors,
+    Field::UserName,
+    Field::UserGroups,
+    Field::ContainerId,
+    Field::ContainerRuntime,
+    Field::PodUid,
+    Field::Cgroup,
+];
+
+/// Says of a connection whose owner was [lost](Missing::Lost) that nobody can tell: a rule that asks for the program must not take
+/// it for nobody's.
+pub fn lost(seen: &mut Observation) {
+    seen.set(Field::ProcessIdentity, "late");
+    for field in OF_OWNERS {
+        seen.set_unreadable(field);
+    }
 }
 
 /// A connection whose owner is known.

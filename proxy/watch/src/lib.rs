@@ -46,6 +46,7 @@ mod fields;
 mod heart;
 mod identities;
 mod judge;
+mod losses;
 mod metrics;
 mod options;
 mod records;

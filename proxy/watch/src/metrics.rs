@@ -83,6 +83,8 @@ const LOST: &str = "lost";
 
 /// What the kernel counts of its own, beside the outcomes.
 const MISSED: &str = "missed";
+/// What is counted where a connection began of which nothing is known.
+const UNFILED: [&str; 3] = [Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED];
 
 /// A counter of the kernel half: program, outcome, and the reason or nothing.
 type Counter = (&'static str, &'static str, &'static str);
@@ -217,7 +219,9 @@ impl WatchMetrics {
         }
     }
 
-    pub(crate) fn counted(&self, programs: &[Counted]) {
+    /// Whether connections began meanwhile whose owners were not filed, or that are not in the ring.
+    pub(crate) fn counted(&self, programs: &[Counted]) -> bool {
+        let mut unfiled = false;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         for program in programs {
             if program.name.as_str() == COST {
@@ -231,6 +235,7 @@ impl WatchMetrics {
                 // What counts backwards was started anew.
                 let more = count.count.checked_sub(*known).unwrap_or(count.count);
                 *known = count.count;
+                unfiled |= more > 0 && UNFILED.contains(&outcome);
                 self.events.with_label_values(&[name, outcome]).inc_by(more);
                 if let Some(reason) = reason
                     && outcome == Outcome::FailOpen(reason).name()
@@ -239,6 +244,7 @@ impl WatchMetrics {
                 }
             }
         }
+        unfiled
     }
 
     fn cost(&self, cost: &Counted) {

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use crate::heart::Heart;
 use crate::identities::{Identities, LookUp, Unknown, Who};
 use crate::judge::Judge;
+use crate::losses::Losses;
 use crate::metrics::{Shed, WatchMetrics};
 use crate::records::{Due, Records};
 use crate::speaking::Questions;
@@ -46,6 +47,10 @@ pub(crate) struct Session {
     /// What is said to the sensor.
     pub ask: mpsc::Sender<ToSensor>,
     pub listening: Mutex<Listening>,
+    /// Whether owners can have been lost.
+    pub losses: Losses,
+    /// The port where programs ask the proxy themselves; 0: any.
+    explicit_port: u16,
     /// Of the protocol that the sensor speaks.
     minor: AtomicU16,
     /// What the sensor said last that it can do.
@@ -67,7 +72,7 @@ impl Session {
         records: Records,
         judge: Arc<Judge>,
         metrics: WatchMetrics,
-        heart: Heart,
+        (heart, explicit_port): (Heart, u16),
     ) -> Self {
         Self {
             identities,
@@ -75,6 +80,8 @@ impl Session {
             questions: Questions::default(),
             ask,
             listening: Mutex::default(),
+            losses: Losses::new(Instant::now()),
+            explicit_port,
             minor: AtomicU16::new(0),
             features: Mutex::default(),
             judge,
@@ -180,6 +187,10 @@ impl Session {
                 if let Decision::FailOpen(Reason::NoListener) | Decision::FailClosed(Reason::NoListener) = connect.decision {
                     self.listen_where(&connect.owner, now);
                 }
+                let port = connect.owner.original.port();
+                if connect.decision == Decision::Redirected || self.explicit_port == 0 || port == self.explicit_port {
+                    self.losses.filed(now);
+                }
                 // Asked ahead of need: whoever needs the answer mostly finds it.
                 let _ = self.identities.look_up(&connect.owner);
                 self.records().connect(connect, now)
@@ -193,6 +204,7 @@ impl Session {
             }
             Ok(Record::Close(close)) => self.records().close(&close),
             Err(_) => {
+                self.losses.unfiled(now);
                 self.metrics.shed(Shed::Record, 1);
                 None
             }

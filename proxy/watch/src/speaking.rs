@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gnomon_http::NetNs;
 use gnomon_intercept::Namespace;
@@ -153,7 +153,11 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
             };
         }
         ToProxy::Socket { token, .. } => session.questions.answer(token, Ok(descriptors)),
-        ToProxy::Counters { programs, .. } => session.metrics.counted(&programs),
+        ToProxy::Counters { programs, .. } => {
+            if session.metrics.counted(&programs) {
+                session.losses.unfiled(Instant::now());
+            }
+        }
         ToProxy::Features { token, features } => {
             session.metrics.features(&features);
             if token == UNASKED {

@@ -1,19 +1,19 @@
 //! What the rest of gnomon holds of the kernel half: one watch, and under it one sensor after the other.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use gnomon_http::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 use gnomon_inspect::{Enforcement, Inspector};
 use gnomon_intercept::RedirectedListeners;
 use gnomon_link::{Family, ScopeChange, ToSensor};
-use gnomon_record::{Owned, Owners, Recorder};
+use gnomon_record::{Missing, Owned, Owners, Recorder};
 use gnomon_sensor::{Heartbeat, Owner, Ring, Road, owner_of};
 use prometheus::Registry;
 use tokio::net::{TcpSocket, TcpStream};
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::fields::{FlowNames, observe};
 use crate::heart::Heart;
-use crate::identities::{Identities, started};
+use crate::identities::{Identities, Unknown, Who, started};
 use crate::judge::Judge;
 use crate::records::Records;
 use crate::session::Session;
@@ -123,7 +123,7 @@ impl Watch {
             Records::new(&self.options, self.metrics.clone()),
             self.judge.clone(),
             self.metrics.clone(),
-            Heart::start(heartbeat).map_err(WatchError::Thread)?,
+            (Heart::start(heartbeat).map_err(WatchError::Thread)?, self.options.explicit_port),
         ));
         session.read(ring).map_err(WatchError::Thread)?;
         session.began(sensor.version.minor, &sensor.features);
@@ -230,6 +230,21 @@ impl Owners for Watch {
         Box::pin(self.whose(stream))
     }
 
+    fn uid(&self, stream: BorrowedFd<'_>) -> Option<u32> {
+        (self.owner_of)(stream).ok().flatten().map(|owner| owner.uid)
+    }
+
+    fn missing(&self, stream: &TcpStream) -> Missing {
+        let Some(session) = self.session.load_full().filter(|session| !session.has_ended()) else { return Missing::Outside };
+        // Whoever could not even be asked for may be there.
+        let possible = (self.owner_of)(stream.as_fd()).is_err() || session.losses.are_possible(Instant::now());
+        if !possible || !is_of_this_host(stream) {
+            return Missing::Outside;
+        }
+        session.metrics.identity(&Who::Unknown(Unknown::Late));
+        Missing::Lost
+    }
+
     fn served(&self, cookie: u64) {
         if let Some(session) = &*self.session.load() {
             session.served(cookie);
@@ -288,6 +303,22 @@ impl Drop for Watch {
             session.end();
         }
     }
+}
+
+/// Whether a program of this host can have made an accepted connection: from one of the host's addresses to the same, or to or from
+/// loopback, which nothing else comes from. What cannot be told may have been.
+fn is_of_this_host(stream: &TcpStream) -> bool {
+    let ip = |address: io::Result<SocketAddr>| address.ok().map(|address| address.ip().to_canonical());
+    match (ip(stream.peer_addr()), ip(stream.local_addr())) {
+        (Some(peer), Some(local)) => peer == local || peer.is_loopback() || local.is_loopback() || is_address_of_this_host(peer),
+        _ => true,
+    }
+}
+
+/// Whether a socket can have this address (bind(2)). Where sockets can have any, it is not known.
+fn is_address_of_this_host(ip: IpAddr) -> bool {
+    let any = |family| std::fs::read(format!("/proc/sys/net/{family}/ip_nonlocal_bind")).is_ok_and(|set| !set.starts_with(b"0"));
+    !any(if ip.is_ipv4() { "ipv4" } else { "ipv6" }) && std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
 async fn listen(session: &Session, to: RedirectedListeners) -> Result<(), WatchError> {

@@ -149,7 +149,8 @@ mod tests {
     fn what_one_sensor_kept_closed_the_next_one_reads_until_it_is_cleared() {
         let closed = Closed::new().unwrap();
         assert!(!closed.is_wanted());
-        let mode = Mode::Redirect(Redirect { ports: Ports::Listed([443, 80][..].try_into().unwrap()), quic: Quic::Refuse, fail: Fail::Closed });
+        let mode =
+            Mode::Redirect(Redirect { ports: Ports::Listed([443, 80][..].try_into().unwrap()), quic: Quic::Refuse, fail: Fail::Closed });
         closed.keep(vec![(7, Scope { id: 3, mode }), (8, Scope { id: 4, mode })]).unwrap();
         closed.keep(vec![(7, Scope { id: 3, mode })]).unwrap();
         let next = Closed::take_up(&closed.number()).unwrap();

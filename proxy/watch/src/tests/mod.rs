@@ -4,6 +4,7 @@
 mod bypass;
 mod flows;
 mod identities;
+mod lost;
 mod owners;
 mod raw;
 mod sensor;

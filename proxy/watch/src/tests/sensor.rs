@@ -158,9 +158,9 @@ async fn listeners_that_the_sensor_opens_are_the_proxys_and_those_that_come_unas
     stage.watch.listen_here(&redirected).await.unwrap();
     let proxy = proxy.owners(stage.watch.clone());
     // An owner that is not known on such a listener is turned away: somebody accepted.
-    let mut client = TcpStream::connect(address).await.unwrap();
     let mut byte = [0; 1];
-    assert!(!matches!(tokio::time::timeout(SOON, client.read(&mut byte)).await.unwrap(), Ok(1)));
+    let read = async { TcpStream::connect(address).await?.read(&mut byte).await };
+    assert!(!matches!(tokio::time::timeout(SOON, read).await.unwrap(), Ok(1)));
     let theirs = Listener::bind("127.0.0.1:0").unwrap();
     let unasked = ToProxy::Listeners { token: UNASKED, netns_cookie: 2, port: 1, families: Families::V4 };
     stage.sensor.end.send(&unasked, &[std::os::fd::AsFd::as_fd(&theirs)], SOON).unwrap();
