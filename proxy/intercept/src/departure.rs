@@ -176,21 +176,21 @@ writes_through!(Noted, inner);
 
 /// Drives a connection until it is over. `finish` is called once, when the client has ended its side: nothing new comes from it, so
 /// the connection ends with what is under way.
-pub(crate) async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, finish: impl FnOnce(Pin<&mut C>)) {
+pub(crate) async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, finish: impl FnOnce(Pin<&mut C>)) -> C::Output {
     let mut finish = Some(finish);
     std::future::poll_fn(|cx| {
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+        if let Poll::Ready(over) = connection.as_mut().poll(cx) {
+            return Poll::Ready(over);
         }
         if departure.has_ended()
             && let Some(finish) = finish.take()
         {
             finish(connection.as_mut());
-            return connection.as_mut().poll(cx).map(drop);
+            return connection.as_mut().poll(cx);
         }
         Poll::Pending
     })
-    .await;
+    .await
 }
 
 #[cfg(test)]

@@ -171,11 +171,11 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     tokio::select! {
-        () = driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()) => return,
+        _ = driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()) => return,
         _ = stop.wait_for(|stopping| *stopping) => {}
     }
     connection.as_mut().graceful_shutdown();
-    driven(connection, &departure, |_| {}).await;
+    let _ = driven(connection, &departure, |_| {}).await;
 }
 
 /// `(twice, departure)`: what the connection tells of its requests' framing, and of the client's leaving.

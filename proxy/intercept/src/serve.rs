@@ -9,6 +9,8 @@ use crate::{
     proxy::Shared,
 };
 use gnomon_http::MAX_FIELDS;
+use gnomon_inspect::{Passage, Passed};
+use gnomon_record::FlowOutcome;
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -50,6 +52,7 @@ where
     let (io, twice) = Framed::new(io);
     let departure = (speaks == Speaks::Http1).then(Arc::<Departure>::default);
     let route = Arc::new(Route { twice, departure: departure.clone(), ..route });
+    let of_requests = route.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
         let route = route.clone();
         async move {
@@ -66,14 +69,16 @@ where
             builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_FIELDS);
             let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
             let ended = {
-                let driven = pin!(driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()));
+                let driven = pin!(async {
+                    tell_odd(&of_requests, driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()).await);
+                });
                 until_stopped(driven, &mut stop).await
             };
             if ended == Ended::Connection {
                 return;
             }
             connection.as_mut().graceful_shutdown();
-            driven(connection, &departure, |_| {}).await;
+            tell_odd(&of_requests, driven(connection, &departure, |_| {}).await);
         }
         Speaks::Http2 => {
             let mut builder = hyper::server::conn::http2::Builder::new(Streams(shared.clone()));
@@ -93,4 +98,15 @@ where
             let _ = connection.await;
         }
     }
+}
+
+/// A request that hyper answered with 400 reached no server; but as some would have read it, it is told of as an odd first line is.
+fn tell_odd(route: &Route, over: Result<(), hyper::Error>) {
+    let Err(error) = over else { return };
+    if !error.is_parse() || error.is_parse_too_large() {
+        return;
+    }
+    let (Passed::Go(reports) | Passed::Refuse(_, _, reports)) =
+        route.connection.pass(Passage::RequestLineOdd, FlowOutcome::Refused.as_str());
+    route.shared.recorder.report(reports);
 }

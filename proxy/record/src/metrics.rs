@@ -283,7 +283,7 @@ impl Metrics {
     /// Counts an MCP message once, however many reports it has.
     pub(crate) fn message(&self, seen: &Observation) {
         let Some(method) = seen.text(Field::McpMethod) else { return };
-        let method = if gnomon_wire::mcp::is_mcp_method(method) { method } else { "other" };
+        let method = if gnomon_wire::mcp::is_mcp_method(method) { gnomon_wire::mcp::canonical_method(method) } else { "other" };
         let sanctioned = match seen.get(Field::Sanctioned) {
             Lookup::Value(Value::Bool(true)) => "true",
             _ => "false",

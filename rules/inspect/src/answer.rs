@@ -6,7 +6,10 @@
 
 use gnomon_engine::RuleIndex;
 use gnomon_observe::Action;
-use gnomon_wire::jsonrpc::{Id, Kind};
+use gnomon_wire::{
+    jsonrpc::{Id, Kind},
+    mcp,
+};
 use serde_json::json;
 use smol_str::SmolStr;
 
@@ -113,7 +116,7 @@ impl Refusal {
             (Some(id), Kind::Request) => id.to_json(),
             _ => return None,
         };
-        let payload = if target.method.as_deref() == Some("tools/call") {
+        let payload = if target.method.as_deref().map(mcp::canonical_method) == Some("tools/call") {
             // `resultType` is required since 2026-07-28 and an unknown member to older clients.
             format!(r#""result":{}"#, json!({"content": [{"type": "text", "text": self.text}], "isError": true, "resultType": "complete"}))
         } else {

@@ -5,7 +5,7 @@ use gnomon_engine::{Progress, RuleIndex};
 use gnomon_observe::{Action, Evidence, Family, Field, Observation};
 use gnomon_wire::{
     jsonrpc::{Id, Kind, Message, ParamsShape, Presence, Scalar, Shape, Version},
-    mcp::{Signature, SignatureSet},
+    mcp::{self, Signature, SignatureSet},
 };
 use smol_str::SmolStr;
 
@@ -65,10 +65,12 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
     if counted != Counted::Other {
         findings.message = if counted == Counted::Mcp { MessageFinding::Mcp } else { MessageFinding::Likely };
         seen.set_some(Field::McpMethod, method.cloned());
-        match method.map(SmolStr::as_str) {
+        match method.map(|method| mcp::canonical_method(method)) {
             Some("tools/call") => set_named(seen, Field::ToolName, message, (&message.name, message.name_is_odd)),
             Some("prompts/get") => set_named(seen, Field::PromptName, message, (&message.name, message.name_is_odd)),
-            Some(m) if m.starts_with("resources/") => set_named(seen, Field::ResourceUri, message, (&message.uri, message.uri_is_odd)),
+            Some(m) if m.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("resources/")) => {
+                set_named(seen, Field::ResourceUri, message, (&message.uri, message.uri_is_odd))
+            }
             _ => {}
         }
         let version = message.meta.protocol_version.clone().or_else(|| match &message.protocol_version {
@@ -172,7 +174,7 @@ fn count(message: &Message, findings: &mut Findings) -> Counted {
     let well_formed = message.jsonrpc == Version::V2;
     // Path and `Accept` alone are weak, and so is the method; together they are something.
     let likely = well_formed && has(&[Signature::P2]);
-    let named = message.method.as_deref() != Some("tools/call") || message.name.is_some();
+    let named = message.method.as_deref().map(mcp::canonical_method) != Some("tools/call") || message.name.is_some();
     match gnomon_wire::mcp::message_signature(message) {
         Some(Signature::B4) if !beside && !likely => Counted::Other,
         Some(signature) => {

@@ -95,7 +95,7 @@ passages! {
     ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The server chose an application protocol (ALPN) that is not HTTP by any of its names.";
     ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "What the client said within TLS is not HTTP.";
     Foreign "foreign" Connection Absent IfMatched "What the client said first is neither TLS nor HTTP.";
-    RequestLineOdd "request_line_odd" Connection Unknown Always "A first line that names HTTP, or asks for a path, in a way that gnomon does not read and some servers do.";
+    RequestLineOdd "request_line_odd" Connection Unknown Always "A first line that names HTTP, or asks for a path, or a request's head, in a way that gnomon does not read and some servers do.";
     RequestLineLong "request_line_long" Connection Unknown Always "A first line of more than 16 KiB that may be a request's.";
     LineUnfinished "line_unfinished" Connection Absent IfMatched "The beginning of a line, after which the client waits; what follows is looked at before it leaves.";
     NothingSaid "nothing_said" Connection Absent IfMatched "The client closed its side before a first line or ClientHello was whole.";

@@ -329,7 +329,7 @@ impl Exchange {
 
     /// The answer to `initialize` names the session; later requests do not name the client.
     fn remember_session(&self, session: &str) {
-        let Some(call) = self.calls.iter().find(|c| c.method.as_deref() == Some("initialize")) else { return };
+        let Some(call) = self.calls.iter().find(|c| c.method.as_deref().map(mcp::canonical_method) == Some("initialize")) else { return };
         let text = |field| call.seen.text(field).map(SmolStr::new);
         let named = Named { name: text(Field::McpClientName), version: text(Field::McpClientVersion) };
         if named.name.is_some() {

@@ -146,3 +146,14 @@ fn what_a_few_bytes_decode_to_is_judged_in_steps() {
     }
     assert!(matches!(gate, Some(Gate::Hold)) && steps >= 12, "{gate:?} {steps}");
 }
+
+#[test]
+fn a_method_in_another_case_is_the_same_on_every_path() {
+    for method in ["Tools/Call", "TOOLS/CALL", "tools/Call"] {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"echo"}}}}"#);
+        assert!(refuses(CALLS, &call), "{call}");
+        assert!(refuses("gen_ai.tool.name: echo", &call), "{call}");
+        assert!(!refuses("gen_ai.tool.name: other", &call), "{call}");
+    }
+    assert!(!refuses(CALLS, r#"{"jsonrpc":"2.0","id":1,"method":"Tools.Call"}"#));
+}

@@ -105,6 +105,24 @@ async fn a_line_of_no_shape_that_names_http_late_is_still_judged() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_answered_400_is_told_of() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        for line in ["POST  /mcp HTTP/1.1\r\n", "POST \\mcp HTTP/1.1\r\n", "POST ?x HTTP/1.1\r\n", " POST /mcp HTTP/1.1\r\n"] {
+            let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+            let answer = exchange(&mut stream, &request(line)).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 40"), "{line:?}: {answer}");
+            assert_eq!(server.calls(), 0);
+            let events = gnomon.events_until(1).await;
+            assert!(
+                told(&events, Passage::RequestLineOdd).len() + told(&events, Passage::OtherProxyOdd).len() == 1,
+                "{line:?}: {events:#?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_word_without_an_end_is_answered() {
     // As ZooKeeper's `ruok`.
     let server = Lenient::start().await;

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::method::canonical_method;
 use crate::jsonrpc::Message;
 
 const OPEN: &str = "=?base64?";
@@ -88,7 +89,7 @@ pub fn header_mismatch(message: &Message, mcp_method: Option<&str>, mcp_name: Op
         set.0 |= MismatchSet::METHOD;
     }
     if let Some(header) = mcp_name {
-        let mirrored = match method {
+        let mirrored = match method.map(canonical_method) {
             Some("tools/call" | "prompts/get") => Some(message.name.as_deref()),
             Some("resources/read") => Some(message.uri.as_deref()),
             _ => None,

@@ -11,45 +11,62 @@ pub(super) enum Telling {
     Weak,
 }
 
-pub(super) fn telling(method: &str) -> Option<Telling> {
-    Some(match method {
-        "initialize" => Telling::Handshake,
-        // With whatever parameters: servers differ in what they make of positional or missing ones.
-        "tools/call"
-        | "server/discover"
-        | "subscriptions/listen"
-        | "tools/list"
-        | "resources/list"
-        | "resources/read"
-        | "resources/templates/list"
-        | "resources/subscribe"
-        | "resources/unsubscribe"
-        | "prompts/list"
-        | "prompts/get"
-        | "completion/complete"
-        | "logging/setLevel"
-        | "sampling/createMessage"
-        | "elicitation/create"
-        | "roots/list"
-        | "notifications/initialized"
-        | "notifications/progress"
-        | "notifications/message"
-        | "notifications/tools/list_changed"
-        | "notifications/prompts/list_changed"
-        | "notifications/resources/list_changed"
-        | "notifications/roots/list_changed"
-        | "notifications/resources/updated"
-        | "notifications/elicitation/complete"
-        | "notifications/subscriptions/acknowledged"
-        | "notifications/tasks"
-        | "notifications/tasks/status" => Telling::Alone,
-        "ping" | "notifications/cancelled" | "tasks/get" | "tasks/cancel" | "tasks/list" | "tasks/result" | "tasks/update" => Telling::Weak,
-        _ => return None,
-    })
+const METHODS: &[(&str, Telling)] = &[
+    ("initialize", Telling::Handshake),
+    // With whatever parameters: servers differ in what they make of positional or missing ones.
+    ("tools/call", Telling::Alone),
+    ("server/discover", Telling::Alone),
+    ("subscriptions/listen", Telling::Alone),
+    ("tools/list", Telling::Alone),
+    ("resources/list", Telling::Alone),
+    ("resources/read", Telling::Alone),
+    ("resources/templates/list", Telling::Alone),
+    ("resources/subscribe", Telling::Alone),
+    ("resources/unsubscribe", Telling::Alone),
+    ("prompts/list", Telling::Alone),
+    ("prompts/get", Telling::Alone),
+    ("completion/complete", Telling::Alone),
+    ("logging/setLevel", Telling::Alone),
+    ("sampling/createMessage", Telling::Alone),
+    ("elicitation/create", Telling::Alone),
+    ("roots/list", Telling::Alone),
+    ("notifications/initialized", Telling::Alone),
+    ("notifications/progress", Telling::Alone),
+    ("notifications/message", Telling::Alone),
+    ("notifications/tools/list_changed", Telling::Alone),
+    ("notifications/prompts/list_changed", Telling::Alone),
+    ("notifications/resources/list_changed", Telling::Alone),
+    ("notifications/roots/list_changed", Telling::Alone),
+    ("notifications/resources/updated", Telling::Alone),
+    ("notifications/elicitation/complete", Telling::Alone),
+    ("notifications/subscriptions/acknowledged", Telling::Alone),
+    ("notifications/tasks", Telling::Alone),
+    ("notifications/tasks/status", Telling::Alone),
+    ("ping", Telling::Weak),
+    ("notifications/cancelled", Telling::Weak),
+    ("tasks/get", Telling::Weak),
+    ("tasks/cancel", Telling::Weak),
+    ("tasks/list", Telling::Weak),
+    ("tasks/result", Telling::Weak),
+    ("tasks/update", Telling::Weak),
+];
+
+fn known(method: &str) -> Option<&'static (&'static str, Telling)> {
+    METHODS.iter().find(|(name, _)| name.eq_ignore_ascii_case(method))
 }
 
-/// Whether a method belongs to any MCP revision, in either direction. Exact: methods are
-/// case-sensitive. `ping` and `initialize` are among them, so this alone does not make MCP.
+pub(super) fn telling(method: &str) -> Option<Telling> {
+    known(method).map(|(_, telling)| *telling)
+}
+
+/// A method as MCP writes it; as it is where MCP has none of this name. In whatever case: methods are case-sensitive, but some servers
+/// fold theirs, and rules compare without case.
+pub fn canonical_method(method: &str) -> &str {
+    known(method).map_or(method, |(name, _)| name)
+}
+
+/// Whether a method belongs to any MCP revision, in either direction, in whatever
+/// case. `ping` and `initialize` are among them, so this alone does not make MCP.
 pub fn is_mcp_method(method: &str) -> bool {
     telling(method).is_some()
 }
