@@ -175,7 +175,7 @@ fn count(message: &Message, findings: &mut Findings) -> Counted {
     // Path and `Accept` alone are weak, and so is the method; together they are something.
     let likely = well_formed && has(&[Signature::P2]);
     let named = message.method.as_deref().map(mcp::canonical_method) != Some("tools/call") || message.name.is_some();
-    match gnomon_wire::mcp::message_signature(message) {
+    match mcp::message_signature(message) {
         Some(Signature::B4) if !beside && !likely => Counted::Other,
         Some(signature) => {
             findings.signatures.insert(signature);
