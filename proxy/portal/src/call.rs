@@ -11,7 +11,7 @@ use crate::{
     offer::Offer,
     parked::ParkedCall,
     portal::{Portal, as_text},
-    results::{answered, checked, complete, failed_tool, refused, wanted_input},
+    results::{answered, checked, complete, failed_tool, refused, sound, wanted_input},
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
@@ -20,6 +20,7 @@ use crate::{
     upstream::{
         Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
         http::{Endpoint, NAME},
+        legacy::undeclared,
         modern::with_meta,
     },
     visible::task_owner,
@@ -204,7 +205,11 @@ impl Portal {
             judged.answered(server.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
         };
-        let outcome = served.await;
+        let outcome = match served.await {
+            Ok(outcome) => sound(&routed.method, outcome),
+            Err(UpstreamError::Rpc(error)) => Err(sound(&routed.method, error).map_or_else(|wrong| wrong, UpstreamError::Rpc)),
+            Err(error) => Err(error),
+        };
         let upstream = Some(begun.elapsed());
         match outcome {
             Ok(outcome) => {
@@ -271,16 +276,13 @@ impl Portal {
         let mut answer = upstream.request(id, &routed.method, routed.params.as_ref()).await?;
         let mut waits = None;
         loop {
-            let driven = self.drive(call, answer, routed, judged).await?;
+            let driven = self.drive_on(call, (upstream, &session.client), answer, (routed, judged)).await?;
             drop(waits.take());
             let (question, conversation) = match driven {
                 Driven::Answered(outcome) => return Ok(outcome),
                 Driven::Asked(question, conversation) => (question, conversation),
             };
             match session.ask_for(&self.servers[routed.server], upstream, &question) {
-                _ if question.method == "ping" => {
-                    upstream.respond(&question.id, &Outcome::Result(Bytes::from_static(b"{}"))).await?;
-                }
                 Ok(text) => {
                     waits = call.waits();
                     self.pass_on(call, text).await?;
@@ -398,7 +400,7 @@ impl Portal {
         let plain = &plain;
         let exchange = |session: Arc<LegacySession>, id: Id| async move {
             let answer = session.request(&id, &routed.method, Some(plain)).await?;
-            self.drive(call, answer, routed, judged).await
+            self.drive_on(call, (&session, client), answer, (routed, judged)).await
         };
         match self.exchange(call, Kept::Shared(client), (routed, act), exchange).await? {
             (Driven::Answered(outcome), under) => {
@@ -449,7 +451,7 @@ impl Portal {
         routed.within.set(session.scope());
         let driven = async {
             session.respond(&question, &outcome).await?;
-            self.drive(call, Answer::Going(conversation), routed, judged).await
+            self.drive_on(call, (&session, call.whose().client), Answer::Going(conversation), (routed, judged)).await
         };
         match driven.await {
             Err(error) => {
@@ -490,6 +492,30 @@ impl Portal {
             exposed.entry.mirrored().iter().for_each(|mirrored| mirrored.put(&mut headers, arguments));
         }
         headers
+    }
+
+    /// The same within a session, until there is a question that the client can answer. A server that asks for what the client has
+    /// not declared is told so.
+    async fn drive_on(
+        &self,
+        call: &Call,
+        (session, client): (&LegacySession, &Client),
+        mut answer: Answer,
+        (routed, judged): (&Routed, &Judged),
+    ) -> Result<Driven, UpstreamError> {
+        loop {
+            let (question, conversation) = match self.drive(call, answer, routed, judged).await? {
+                Driven::Asked(question, conversation) => (question, conversation),
+                answered @ Driven::Answered(_) => return Ok(answered),
+            };
+            let ours = match client.lacks(&question.method) {
+                _ if question.method == "ping" => Outcome::Result(Bytes::from_static(b"{}")),
+                Some(lacking) => undeclared(lacking).into(),
+                None => return Ok(Driven::Asked(question, conversation)),
+            };
+            session.respond(&question.id, &ours).await?;
+            answer = Answer::Going(conversation);
+        }
     }
 
     /// Passes on what the server says, until it answers or asks.

@@ -1,6 +1,7 @@
 //! Clients of the era with sessions (2025-03-26 to 2025-11-25).
 
 use crate::{
+    acts::{Act, Ending},
     call::{Call, From},
     catalogue::Kind,
     era,
@@ -10,7 +11,10 @@ use crate::{
     offer::Offer,
     outflow::{Outflow, event},
     portal::Portal,
-    rpc::{self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError, quoted},
+    rpc::{
+        self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError,
+        quoted,
+    },
     session::{Session, Standing},
     standing::Proof,
     unsent::no_room,
@@ -22,8 +26,10 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
+use gnomon_audit::Status;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
+use smol_str::ToSmolStr;
 use std::{pin::pin, sync::Arc};
 use tokio::sync::mpsc;
 
@@ -156,7 +162,7 @@ impl Portal {
         }
         match request.method.as_str() {
             "ping" => Some(Outcome::Result(Bytes::from_static(b"{}"))),
-            "logging/setLevel" => Some(self.set_log_level(session, request).await),
+            "logging/setLevel" => Some(self.set_log_level(call, session, request).await),
             _ => {
                 self.settled().await;
                 session.begin(self.servers.len(), &request.id, call.taken_back.clone());
@@ -171,12 +177,18 @@ impl Portal {
         }
     }
 
-    async fn set_log_level(&self, session: &Arc<Session>, request: &Request) -> Outcome {
+    async fn set_log_level(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Outcome {
         const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+        let act = Act::begin(self, gnomon_audit::Kind::Request, call, &request.method);
         let level = request.members().ok().and_then(|params| params.text("level"));
         let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
-            return RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", "))).into();
+            let error = RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", ")));
+            return act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await;
         };
+        if let Err(error) = act.leaves().await {
+            let text = format!("{error} of its beginning, so no server was asked; tell whoever runs this portal");
+            return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
+        }
         session.set_log_level(self.servers.len(), &level);
         for (_, server) in session.servers() {
             let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
@@ -184,7 +196,7 @@ impl Portal {
                 let _ = answer.outcome().await;
             }
         }
-        Outcome::Result(Bytes::from_static(b"{}"))
+        act.end(Ending::of(Status::Ok), Outcome::Result(Bytes::from_static(b"{}"))).await
     }
 
     /// Whether the rules let this pass to each server of a session.

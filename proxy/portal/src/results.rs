@@ -3,7 +3,7 @@
 use crate::{acts::Ending, members::Members, portal::with_text, route::Routed, rpc::Outcome, upstream::UpstreamError};
 use bytes::Bytes;
 use gnomon_audit::Status;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use smol_str::ToSmolStr;
 
 /// What a server of the stateless era wants to know before it answers.
@@ -62,6 +62,44 @@ pub(crate) fn answered(outcome: &Outcome) -> Ending {
     }
 }
 
+/// An answer of the shape that the protocol gives it, as far as clients choke on what differs.
+///
+/// # Errors
+/// [`UpstreamError::Protocol`] that says what is wrong with it.
+pub(crate) fn sound(method: &str, outcome: Outcome) -> Result<Outcome, UpstreamError> {
+    let wrong = match &outcome {
+        Outcome::Error(error) => wrong_error(error),
+        Outcome::Result(result) => wrong_result(method, result),
+    };
+    wrong.map_or(Ok(outcome), |wrong| Err(UpstreamError::Protocol(wrong.to_owned())))
+}
+
+fn wrong_error(error: &[u8]) -> Option<&'static str> {
+    let Ok(members) = Members::read(error) else { return Some("its error is no object of distinct members") };
+    if members.get("code").is_none_or(|code| serde_json::from_str::<i64>(code).is_err()) {
+        return Some("its error has no code that is a whole number");
+    }
+    members.text("message").is_none().then_some("its error has no message that is a text")
+}
+
+fn wrong_result(method: &str, result: &[u8]) -> Option<&'static str> {
+    if result.first() != Some(&b'{') {
+        return Some("its result is no object");
+    }
+    let (list, wrong) = match method {
+        "tools/call" | "tasks/result" => ("content", "`content` of its result is no list of objects"),
+        "prompts/get" => ("messages", "`messages` of its result is no list of objects"),
+        "resources/read" => ("contents", "`contents` of its result is no list of objects"),
+        _ => return None,
+    };
+    let Ok(members) = Members::read(result) else { return Some("its result is no object of distinct members") };
+    let of_objects = |json| serde_json::from_str::<Vec<&RawValue>>(json).is_ok_and(|all| all.iter().all(|one| one.get().starts_with('{')));
+    if members.get(list).is_some_and(|json| !of_objects(json)) {
+        return Some(wrong);
+    }
+    (members.get("isError").is_some() && members.flag("isError").is_none()).then_some("`isError` of its result is no truth value")
+}
+
 /// A tool's failure, as its result.
 pub(crate) fn failed_tool(text: &str) -> Outcome {
     Outcome::of(&json!({"content": [{"type": "text", "text": text}], "isError": true, "resultType": "complete"}))
@@ -81,4 +119,40 @@ pub(crate) async fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
         return outcome;
     };
     exposed.entry.wrong_output(&structured).await.map_or(outcome, |wrong| failed_tool(&wrong))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_choke_on_in_an_answer_is_found_and_nothing_else() {
+        let result = |text: &'static str| Outcome::Result(Bytes::from_static(text.as_bytes()));
+        let error = |text: &'static str| Outcome::Error(Bytes::from_static(text.as_bytes()));
+        for (method, outcome) in [
+            ("tools/call", error(r#""text""#)),
+            ("tools/call", error("[]")),
+            ("tools/call", error(r#"{"message":"no code"}"#)),
+            ("tools/call", error(r#"{"code":1.5,"message":"m"}"#)),
+            ("completion/complete", error(r#"{"code":1,"message":5}"#)),
+            ("tools/call", result(r#"{"content":"x"}"#)),
+            ("tools/call", result(r#"{"content":null}"#)),
+            ("tasks/result", result(r#"{"content":[{"type":"text","text":"a"},"x"]}"#)),
+            ("tools/call", result(r#"{"content":[],"isError":"no"}"#)),
+            ("prompts/get", result(r#"{"messages":{}}"#)),
+            ("resources/read", result(r#"{"contents":"x"}"#)),
+            ("completion/complete", result(r#"["x"]"#)),
+        ] {
+            assert!(sound(method, outcome.clone()).is_err(), "{method} {outcome:?}");
+        }
+        for (method, outcome) in [
+            ("tools/call", error(r#"{"code":-32602,"message":"m","data":"x","more":1}"#)),
+            ("tools/call", result(r#"{"content" : [ {"type":"text","text":"a"} ],"isError":true,"vendor":1}"#)),
+            ("tools/call", result(r#"{"task":{"taskId":"t"}}"#)),
+            ("tools/call", result(r#"{"resultType":"input_required","inputRequests":{}}"#)),
+            ("completion/complete", result(r#"{"completion":{},"content":"x"}"#)),
+        ] {
+            assert!(sound(method, outcome.clone()).is_ok(), "{method} {outcome:?}");
+        }
+    }
 }

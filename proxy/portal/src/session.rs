@@ -12,7 +12,7 @@ use crate::{
     shares::{self, Amount, Shares},
     under::TakenBack,
     unsent::Recipient,
-    upstream::{Client, LegacySession, Scope, Speaks, Upstream, UpstreamError},
+    upstream::{Client, LegacySession, Scope, Speaks, Upstream, UpstreamError, legacy::undeclared},
     visible::{Gate, task_owner_in},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -319,8 +319,9 @@ impl Session {
     /// The text of a server's request as the client gets it; its answer will go to that server.
     ///
     /// # Errors
-    /// When too many wait already.
+    /// When too many wait already, or the client has not declared that it answers such.
     pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
+        self.can_answer(&request.method)?;
         let asked = Asked::Server { upstream: upstream.clone(), session: server.clone(), id: request.id.clone() };
         let id = self.remember(asked)?;
         Ok(rpc::request(&id, &request.method, request.params().map(|params| &**params)))
@@ -329,11 +330,16 @@ impl Session {
     /// The text of a request of our own, and where its answer will come.
     ///
     /// # Errors
-    /// When too many wait already.
+    /// When too many wait already, or the client has not declared that it answers such.
     pub fn ask(&self, method: &str, params: Option<&[u8]>) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
+        self.can_answer(method)?;
         let (sender, answer) = oneshot::channel();
         let id = self.remember(Asked::Us(sender))?;
         Ok((rpc::request(&id, method, params), answer))
+    }
+
+    fn can_answer(&self, method: &str) -> Result<(), rpc::RpcError> {
+        self.client.lacks(method).map_or(Ok(()), |lacking| Err(undeclared(lacking)))
     }
 
     fn remember(&self, asked: Asked) -> Result<Id, rpc::RpcError> {

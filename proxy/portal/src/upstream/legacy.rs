@@ -9,7 +9,7 @@ use super::{
 use crate::{
     era,
     members::Members,
-    rpc::{self, Id, Message, Outcome},
+    rpc::{self, Id, METHOD_NOT_FOUND, Message, Outcome, RpcError},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -74,6 +74,20 @@ impl Client {
         Self { info, capabilities, version, name, own_version }
     }
 
+    /// The capability that a server's question to it needs, where it has not declared that.
+    #[must_use]
+    pub fn lacks(&self, method: &str) -> Option<&'static str> {
+        let needed = match method {
+            "elicitation/create" => "elicitation",
+            "sampling/createMessage" => "sampling",
+            "roots/list" => "roots",
+            "tasks/list" | "tasks/get" | "tasks/result" | "tasks/cancel" => "tasks",
+            _ => return None,
+        };
+        let members = Members::read(&self.capabilities).unwrap_or_default();
+        members.get(needed).is_none_or(|declared| matches!(declared, "null" | "false")).then_some(needed)
+    }
+
     /// How many bytes it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -85,6 +99,11 @@ impl Client {
     pub fn named(&self) -> (Option<SmolStr>, Option<SmolStr>) {
         (self.name.clone(), self.own_version.clone())
     }
+}
+
+/// What a server is told that asks a client for what it has not declared.
+pub(crate) fn undeclared(capability: &str) -> RpcError {
+    RpcError::new(METHOD_NOT_FOUND, format!("the client has not declared `{capability}`, so it cannot be asked for that"))
 }
 
 /// What a server says of itself; JSON texts.

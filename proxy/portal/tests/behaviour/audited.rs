@@ -172,3 +172,18 @@ async fn the_beginning_of_a_call_is_durable_before_its_server_hears_of_it() {
     let number = records.iter().position(|record| record.kind == Kind::Start).unwrap() as u64 + 1;
     assert_eq!(call.start, Some(number));
 }
+
+#[tokio::test]
+async fn a_log_level_that_servers_are_told_is_recorded_before_they_are() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).before_call(1 << 30).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    client.call("one_echo", json!({"text": "x"})).await;
+    assert!(client.request("logging/setLevel", json!({"level": "debug"})).await.last()["result"].is_object());
+    assert_eq!(server.got("logging/setLevel").len(), 1);
+    client.request("logging/setLevel", json!({"level": "loud"})).await;
+    let records = portal.records(7).await;
+    let levels: Vec<_> = records.iter().filter(|record| record.method.as_deref() == Some("logging/setLevel")).collect();
+    let kinds: Vec<_> = levels.iter().map(|record| (record.kind, record.status)).collect();
+    assert_eq!(kinds, [(Kind::Start, None), (Kind::Request, Some(Status::Ok)), (Kind::Request, Some(Status::Refused))]);
+}

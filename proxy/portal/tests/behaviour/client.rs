@@ -81,6 +81,14 @@ impl Client {
         self.post(&[], json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await
     }
 
+    /// With a session in which it says that it can do this.
+    pub async fn begun_with(mut self, version: &str, capabilities: Value) -> Self {
+        let params = json!({"protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}});
+        let begun = self.post(&[], json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
+        self.session = begun.headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
+        self
+    }
+
     pub fn session(&self) -> String {
         self.session.clone().unwrap_or_default()
     }

@@ -240,3 +240,47 @@ async fn what_the_eras_have_no_common_word_for_is_refused_with_a_reason() {
     assert_eq!(refused.last()["error"]["code"], -32601);
     assert!(refused.last()["error"]["message"].as_str().unwrap().contains("2026-07-28"), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_client_is_asked_only_what_it_declared_and_a_server_that_asks_for_more_is_told() {
+    let legacy = Server::scripted("old", Speaks::Legacy, |_, _| None).await;
+    let modern = Server::start("new", Speaks::Modern).await;
+    let portal = Setup::of([("old", legacy.url()), ("new", modern.url())]).start().await;
+    let mut client = Client::modern(portal.address).begun_with("2025-11-25", json!({"roots": {}})).await;
+    // Within a call, by a server of either era.
+    assert_eq!(client.call("old_ask", json!({})).await.text(), "old: none");
+    let asked = client.call("new_ask", json!({})).await;
+    assert_eq!(asked.messages.len(), 1, "{asked:?}");
+    assert!(asked.last()["error"]["message"].as_str().unwrap().contains("has not declared `elicitation`"), "{asked:?}");
+    // By itself.
+    let mut stream = client.stand().await;
+    legacy.heard_by(2).await;
+    legacy.ask_all("unasked", "sampling/createMessage", json!({"messages": [], "maxTokens": 1}));
+    legacy.ask_all("declared", "roots/list", json!({}));
+    assert_eq!(next_event(&mut stream).await["method"], "roots/list", "what it declared it is asked");
+    soon("the answer", async {
+        while !legacy.answers("unasked").iter().any(|answer| answer["error"]["code"] == -32601) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    // Without a session.
+    let mut stateless = Client::modern(portal.address);
+    let (headers, mut body) = stateless.message("tools/call", json!({"name": "old_ask", "arguments": {}}));
+    body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(stateless.post(&headers, body).await.text(), "old: none");
+}
+
+#[tokio::test]
+async fn an_answer_that_clients_cannot_read_is_an_error_that_names_its_server() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let server = Server::scripted("odd", speaks, |method, _| (method == "tools/call").then(|| json!({"content": "x"}))).await;
+        let portal = Setup::of([("odd", server.url())]).start().await;
+        for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+            let answer = client.call("odd_echo", json!({"text": "x"})).await;
+            let error = &answer.last()["error"];
+            assert!(error["code"] == -32603 && error["data"]["server"] == "odd", "{answer:?}");
+        }
+    }
+}

@@ -131,6 +131,17 @@ impl Server {
         let _ = self.inner.says.send(json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
+    /// Asks everybody who listens.
+    pub fn ask_all(&self, id: &str, method: &str, params: Value) {
+        let _ = self.inner.says.send(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+    }
+
+    /// The answers to what it asked under this id.
+    pub fn answers(&self, id: &str) -> Vec<Value> {
+        let got = self.inner.got.lock().unwrap();
+        got.iter().map(|got| &got.body).filter(|body| body["method"].is_null() && body["id"] == id).cloned().collect()
+    }
+
     /// Until so many listen.
     pub async fn heard_by(&self, count: usize) {
         crate::soon("listeners", async {
