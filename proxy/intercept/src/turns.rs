@@ -15,7 +15,7 @@ use std::{
 use tokio::{sync::Semaphore, time::timeout};
 
 /// How many connections of one user are set up at a time.
-const AT_A_TIME: usize = 32;
+const AT_A_TIME: usize = 8;
 /// How long a turn lasts at most: a server that does not answer keeps none of its user's other connections waiting.
 const LASTS: Duration = Duration::from_millis(10);
 /// Users that are remembered without a look whether they still have connections that wait.

@@ -63,6 +63,9 @@ fn unit(cgroup: &str) -> Option<SmolStr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gnomon_observe::Lookup;
+    use gnomon_record::Owned;
+    use std::{pin::Pin, time::Duration};
 
     #[test]
     fn a_unit_is_the_one_that_the_system_made() {
@@ -75,6 +78,38 @@ mod tests {
             ("/custom", None),
         ] {
             assert_eq!(unit(cgroup).as_deref(), is, "{cgroup}");
+        }
+    }
+
+    /// Knows nobody, for this reason.
+    struct Knows(Missing);
+
+    impl Owners for Knows {
+        fn owner<'a>(&'a self, _: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>> {
+            Box::pin(std::future::ready(None))
+        }
+        fn missing(&self, _: &TcpStream) -> Missing {
+            self.0
+        }
+        fn served(&self, _: u64) {}
+        fn unreachable<'a>(&'a self, _: &'a Owned, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_whose_owner_got_lost_is_unreadable_to_rules_and_nobodys_to_policy_and_one_that_nobody_watches_is_absent() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let program = async |missing| {
+            let owners: Arc<dyn Owners> = Arc::new(Knows(missing));
+            program(Some(&owners), &stream).await
+        };
+        assert!(program(Missing::Outside).await.is_none());
+        let lost = program(Missing::Lost).await.unwrap();
+        assert_eq!(lost.process, Process::default());
+        for field in [Field::UserId, Field::UserName, Field::Executable, Field::Cgroup] {
+            assert!(matches!(lost.seen.get(field), Lookup::Unreadable), "{field:?}");
         }
     }
 
