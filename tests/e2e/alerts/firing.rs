@@ -1,9 +1,10 @@
 //! One event, one alert, one command that shows it.
 
 use super::prometheus::{Alertmanager, Prometheus, Watched, has, home};
-use crate::sensor_stage::until;
+use crate::sensor_stage::{kill, until};
 use gnomon_ledger::{Event, Ledger, LedgerOptions, Recorded};
 use gnomon_observe::{Field, Observation};
+use rustix::process::Signal;
 use std::{
     fs,
     path::Path,
@@ -155,6 +156,33 @@ fn a_rule_that_cannot_be_loaded_fires_until_it_can_and_then_fires_itself() {
     assert!(alert["annotations"]["description"].as_str().unwrap().starts_with("Rule \"Deletes files\""), "{alert}");
     let printed = watched.printed(&alert);
     assert!(printed.lines().count() == 1 && printed.contains("delete_file"), "{printed}");
+}
+
+#[test]
+fn a_configuration_that_is_refused_at_a_reload_fires_until_it_is_mended() {
+    if !has("a_configuration_that_is_refused_at_a_reload_fires_until_it_is_mended", &["prometheus"]) {
+        return;
+    }
+    let listen = gnomon_testkit::free_port();
+    let portal = |policy: &str| {
+        format!(
+            "servers: [{{id: tools, url: 'http://127.0.0.2:1/mcp'}}]\n\
+             portals: [{{id: main, listen: '{listen}', servers: [tools], auth: {{mode: none}}, policy: [{{{policy}: {{servers: [tools]}}}}]}}]\n"
+        )
+    };
+    let watched = Watched::at(home(&portal("allow")), &["proxy"]);
+    let prometheus = Prometheus::watching(&watched);
+    let file = watched.dir.path().join("gnomon.yml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("allow:", "alow:")).unwrap();
+    kill(watched.pid(), Signal::HUP);
+    let alert = prometheus.fires("GnomonConfigReloadFailed");
+    let told = watched.run(alert["annotations"]["command"].as_str().unwrap());
+    let told = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.contains("gnomon.yml:") && told.contains("alow"), "{told}");
+    fs::write(&file, good).unwrap();
+    kill(watched.pid(), Signal::HUP);
+    prometheus.resolves("GnomonConfigReloadFailed");
 }
 
 #[test]
