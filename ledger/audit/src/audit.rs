@@ -111,15 +111,18 @@ impl Audit {
         let head = store.head().await?;
         let last = store.checkpoint_before(i64::MAX).await?;
         let queue = Arc::new(Queue::default());
-        let (losses, remembered) = match options.losses.as_deref().map(Losses::open) {
+        let (losses, remembered) = match options.losses.as_deref().map(|path| (path, Losses::open(path))) {
             None => (None, 0),
-            Some(Ok((losses, untold))) => {
+            Some((_, Ok((losses, untold)))) => {
                 let told = told(store.as_mut(), untold).await?;
                 queue.lose(if told { 0 } else { untold.records });
                 (Some(losses), untold.records)
             }
-            Some(Err(error)) => {
-                tracing::error!("records that are lost are forgotten at a stop, as their number cannot be kept: {error}");
+            Some((path, Err(error))) => {
+                let file = path.display();
+                tracing::error!(
+                    "records that are lost are forgotten at a stop, as {file} cannot keep their number: {error}; remove it, or make it ours to write"
+                );
                 (None, 0)
             }
         };

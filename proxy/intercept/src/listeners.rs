@@ -167,11 +167,12 @@ async fn take_on(shared: &Arc<Shared>, stream: TcpStream, client: SocketAddr, na
         return redirected::reset(stream);
     };
     let _ = stream.set_nodelay(true);
-    // It is to wake the threads that serve.
-    let Ok(stream) = stream.into_std() else { return };
+    // It is to wake the threads that serve. Where the kernel watches no more sockets for us, it ends, and is counted.
+    let short = |shared: &Shared| shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+    let Ok(stream) = stream.into_std() else { return short(shared) };
     let task = shared.clone();
     shared.spawn(async move {
-        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let Ok(stream) = TcpStream::from_std(stream) else { return short(&task) };
         match queued {
             Ok(queued) => queued.serve(redirected::serve(task, stream, client, namespace, place)).await,
             Err(_) => redirected::refuse(&task, stream, client, place).await,

@@ -22,5 +22,5 @@ pub use exchange::JudgedExchange;
 pub use finish::Finisher;
 pub use flows::FlowOutcome;
 pub use metrics::{Metrics, Reload};
-pub use owners::{Missing, Owned, Owners, lost};
+pub use owners::{LOOKED_UP, Missing, Owned, Owners, lost};
 pub use recorder::Recorder;

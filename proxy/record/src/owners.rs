@@ -42,10 +42,8 @@ pub enum Missing {
     Lost,
 }
 
-/// What only the kernel half, or a look at the process, tells of a connection.
-const OF_OWNERS: [Field; 14] = [
-    Field::Pid,
-    Field::UserId,
+/// What only a look at the process tells.
+pub const LOOKED_UP: [Field; 12] = [
     Field::Executable,
     Field::ExecutableHash,
     Field::Image,
@@ -64,7 +62,8 @@ const OF_OWNERS: [Field; 14] = [
 /// it for nobody's.
 pub fn lost(seen: &mut Observation) {
     seen.set(Field::ProcessIdentity, "late");
-    for field in OF_OWNERS {
+    // The first two the kernel half tells.
+    for field in [Field::Pid, Field::UserId].into_iter().chain(LOOKED_UP) {
         seen.set_unreadable(field);
     }
 }

@@ -8,28 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gnomon_link::{CommandLine, Executable, GenerationEvidence, Identity, Image, Standing};
 use gnomon_observe::{Field, Observation};
+use gnomon_record::LOOKED_UP;
 use gnomon_sensor::Owner;
 use rustix::time::{ClockId, clock_gettime};
 use smol_str::SmolStr;
 use uuid::{Builder, Uuid};
 
 use crate::identities::Who;
-
-/// What only a look at the process tells.
-const LOOKED_UP: [Field; 12] = [
-    Field::Executable,
-    Field::ExecutableHash,
-    Field::Image,
-    Field::CommandLine,
-    Field::ParentExecutable,
-    Field::Ancestors,
-    Field::UserName,
-    Field::UserGroups,
-    Field::ContainerId,
-    Field::ContainerRuntime,
-    Field::PodUid,
-    Field::Cgroup,
-];
 
 /// Who made a connection: process, user, container, and the connection's own name.
 pub(crate) fn observe(owner: &Owner, who: &Who, names: &FlowNames) -> Observation {
