@@ -1,5 +1,7 @@
-//! Reference pages and the recording: printed by the program itself, kept in `docs` and the README, checked for drift.
+//! Reference pages and the recording: printed by the program itself, kept in `docs` and the README, checked for drift;
+//! and that what documents name is there.
 
+mod claims;
 mod recording;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +28,7 @@ impl Docs {
     pub fn run(&self) -> Result<std::process::ExitCode> {
         let gnomon = crate::build_gnomon()?;
         let root = crate::root()?;
+        claims::check(&root)?;
         let mut pages = Vec::new();
         for (page, command) in PAGES {
             let output = Command::new(&gnomon).args(command).output().with_context(|| format!("gnomon {}", command.join(" ")))?;
