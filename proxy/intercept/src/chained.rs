@@ -6,7 +6,7 @@
 //! where an answer of the other proxy ends, the rest of the connection is not read, and passes only if the judge lets
 //! it ([`Passage::OtherProxy`]).
 
-use crate::tunnel::Tunnel;
+use crate::{first_bytes::asks_for_a_tunnel, tunnel::Tunnel};
 use bytes::{Buf as _, Bytes, BytesMut};
 use gnomon_http::{ConnectHead, ConnectOutcome, ConnectRequest, MAX_CONNECT_HEAD};
 use gnomon_inspect::Passage;
@@ -43,7 +43,11 @@ async fn follow(mut tunnel: Tunnel) {
     for _ in 0..ROUNDS {
         let (head, host, port) = match timeout(patience, asked(&mut tunnel)).await {
             Ok(Asked::Tunnel(head, host, port)) => (head, host, port),
-            Ok(Asked::Other) => return tunnel.pass(Passage::OtherProxy).await,
+            Ok(Asked::Other) => {
+                // A server that is no proxy may run `CONNECT /mcp` as it runs any method.
+                let odd = asks_for_a_tunnel(&tunnel.seen);
+                return tunnel.pass(if odd { Passage::OtherProxyOdd } else { Passage::OtherProxy }).await;
+            }
             Ok(Asked::Gone) | Err(_) => return tunnel.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         };
         // None: a rule refuses the other proxy, which passing on makes known.

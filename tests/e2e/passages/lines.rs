@@ -64,6 +64,18 @@ async fn where_no_rule_could_match_such_a_request_passes_as_it_would_and_is_told
 }
 
 #[tokio::test]
+async fn a_connect_that_asks_for_a_path_is_told_of_where_no_rule_refuses_it() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        let (gnomon, mut stream) = reach(Gnomon::with(), road, server.address).await;
+        let answer = exchange(&mut stream, &request("CONNECT /mcp HTTP/1.1\r\n")).await.unwrap();
+        assert!(answer.ends_with("ran"), "{answer}");
+        assert_eq!((server.calls(), passed(&gnomon, Passage::OtherProxyOdd)), (1, 1), "{road:?}");
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::OtherProxyOdd).len(), 1, "{road:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_line_that_is_completed_late_is_still_judged() {
     for road in ROADS {
         let server = Lenient::start().await;
