@@ -21,7 +21,7 @@ use gnomon_engine::{Answer, Arguments, Mode, Origin, Progress, RuleSet, Verdict}
 use gnomon_observe::{Action, Confidence, Evidence, Family, Field, Observation, Phase};
 use gnomon_wire::{
     jsonrpc::{ArgumentCapture, Kind},
-    mcp::{self, Signature},
+    mcp::{self, Part, Signature},
 };
 use http::{HeaderMap, Method, Version};
 use smol_str::{SmolStr, format_smolstr};
@@ -478,7 +478,7 @@ fn may_carry_messages(head: &Head<'_>, json: bool, findings: &Findings) -> bool 
 }
 
 fn is_header(signature: Signature) -> bool {
-    matches!(signature, Signature::H1 | Signature::H2 | Signature::H3 | Signature::H4)
+    signature.part() == Part::Header
 }
 
 /// Whether a request's head says that it is MCP: by its headers or its path.

@@ -14,7 +14,7 @@ use crate::{
 };
 use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Channel, Family, Field, FieldRef, Observation, Phase, Role};
-use gnomon_wire::mcp::{self, Signature, SignatureSet};
+use gnomon_wire::mcp::{self, Part, Signature, SignatureSet};
 
 /// What a server that means no harm could still make of what passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,13 +129,7 @@ pub(crate) enum Signs {
 impl Signs {
     /// Headers, subprotocol and paths of MCP. `path` is the request's.
     pub fn among(signatures: SignatureSet, path: &str) -> Self {
-        let of_mcp = |s| {
-            use Signature::{B1, B2, B3, B4, H1, H2, H3, H4, P1, P2, P3, R1, R2, R3, R4};
-            match s {
-                H1 | H2 | H3 | H4 | P1 | P2 | P3 => true,
-                B1 | B2 | B3 | B4 | R1 | R2 | R3 | R4 => false,
-            }
-        };
+        let of_mcp = |signature: Signature| matches!(signature.part(), Part::Header | Part::Path);
         if signatures.iter().any(of_mcp) || mcp::path_says_mcp(path) { Self::OfMcp } else { Self::None }
     }
 }

@@ -13,24 +13,6 @@ use gnomon_observe::{Action, Confidence, Evidence, Field, Lookup, Observation, P
 use gnomon_wire::mcp::{Signature, SignatureSet};
 use std::sync::Arc;
 
-const SIGNATURES: &[Signature] = &[
-    Signature::H1,
-    Signature::H2,
-    Signature::H3,
-    Signature::H4,
-    Signature::B1,
-    Signature::B2,
-    Signature::B3,
-    Signature::B4,
-    Signature::R1,
-    Signature::R2,
-    Signature::R3,
-    Signature::R4,
-    Signature::P1,
-    Signature::P2,
-    Signature::P3,
-];
-
 /// Judges a recorded event by the rules in force now. What an earlier judgement wrote into it is
 /// taken out first, and what surroundings say of the server is looked up anew. Fields that are never
 /// stored (arguments, body text) are missing, so rules on them cannot match here: replay a HAR for
@@ -109,7 +91,7 @@ fn forget_answer(seen: &mut Observation) {
 fn signatures(seen: &Observation, field: Field) -> SignatureSet {
     let mut set = SignatureSet::EMPTY;
     if let Lookup::Value(Value::List(names)) = seen.get(field) {
-        for signature in SIGNATURES.iter().filter(|s| names.iter().any(|n| n == s.as_str())) {
+        for signature in Signature::ALL.iter().filter(|s| names.iter().any(|n| n == s.as_str())) {
             set.insert(*signature);
         }
     }

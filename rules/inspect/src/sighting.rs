@@ -3,7 +3,7 @@
 
 use gnomon_engine::{Origin, Progress, Rule, RuleIndex, RuleSet};
 use gnomon_observe::{Action, Class, Confidence, Evidence, EvidenceSet, Field, Observation};
-use gnomon_wire::mcp::{Signature, SignatureSet, Strength};
+use gnomon_wire::mcp::{Part, Signature, SignatureSet, Strength};
 use smol_str::SmolStr;
 use std::cmp::Reverse;
 
@@ -62,7 +62,7 @@ impl Findings {
         let mut raise = |to: Confidence| best = best.max(Some(to));
         for signature in self.signatures.iter().chain(self.response_signatures.iter()) {
             let to = match signature.strength() {
-                Strength::Confirmed if self.message == MessageFinding::Likely && signature.evidence() == "body" => Confidence::Probable,
+                Strength::Confirmed if self.message == MessageFinding::Likely && signature.part() == Part::Body => Confidence::Probable,
                 Strength::Confirmed => Confidence::Confirmed,
                 Strength::Probable => Confidence::Probable,
                 Strength::Suspected => Confidence::Suspected,
@@ -89,11 +89,11 @@ impl Findings {
 }
 
 fn evidence_of(signature: Signature) -> Evidence {
-    match signature {
-        Signature::H1 | Signature::H2 | Signature::H3 | Signature::H4 => Evidence::Header,
-        Signature::B1 | Signature::B2 | Signature::B3 | Signature::B4 => Evidence::Body,
-        Signature::R1 | Signature::R2 | Signature::R3 | Signature::R4 => Evidence::Response,
-        Signature::P1 | Signature::P2 | Signature::P3 => Evidence::Path,
+    match signature.part() {
+        Part::Header => Evidence::Header,
+        Part::Body => Evidence::Body,
+        Part::Response => Evidence::Response,
+        Part::Path => Evidence::Path,
     }
 }
 

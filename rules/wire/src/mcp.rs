@@ -14,7 +14,7 @@ mod transport;
 pub use era::{Era, era_of, is_protocol_version};
 pub use header::{HeaderValueError, MismatchSet, decode_header_value, header_mismatch};
 pub use method::{canonical_method, is_mcp_method};
-pub use signature::{Signature, SignatureSet, Strength, message_signature, response_signature};
+pub use signature::{Part, Signature, SignatureSet, Strength, message_signature, response_signature};
 pub use transport::{Endpoint, challenge_signature, endpoint_event, header_signatures, path_says_mcp, path_signatures};
 
 #[cfg(test)]

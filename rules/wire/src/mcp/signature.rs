@@ -5,42 +5,6 @@ use crate::jsonrpc::{Kind, Message, Presence, Scalar};
 use super::era::is_protocol_version;
 use super::method::{Telling, telling};
 
-/// One observation that speaks for MCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Signature {
-    /// Request header `mcp-protocol-version` with a protocol version.
-    H1,
-    /// Header `mcp-session-id`.
-    H2,
-    /// Request header `mcp-method` with an MCP method, `mcp-name`, or `mcp-param-*`.
-    H3,
-    /// A WebSocket's subprotocol `mcp`, or one that begins with `mcp.` or `mcp-`.
-    H4,
-    /// The legacy `initialize` request.
-    B1,
-    /// `params._meta` with a key that begins with `io.modelcontextprotocol/`.
-    B2,
-    /// A method no other known protocol uses.
-    B3,
-    /// A method others use as well (`ping`, `tasks/*`).
-    B4,
-    /// A result only MCP servers give.
-    R1,
-    /// The first event of an HTTP+SSE stream: `endpoint` with a session in its path.
-    R2,
-    /// A `Bearer` challenge with `resource_metadata` (RFC 9728).
-    R3,
-    /// A JSON-RPC error code of MCP (-32020, -32021, -32022, -32042).
-    R4,
-    /// A POST to a path with a session id in its query. Counts only with a JSON-RPC body.
-    P1,
-    /// A path that ends in `/mcp` or `/sse`, and `Accept` includes `text/event-stream`.
-    P2,
-    /// A GET of `/.well-known/oauth-protected-resource/<path>` (RFC 9728).
-    P3,
-}
-
 /// How much one signature proves. Ordered from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Strength {
@@ -54,74 +18,75 @@ pub enum Strength {
     Confirmed,
 }
 
+/// Where a signature is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The headers of a request or of the answer to an upgrade.
+    Header,
+    /// A message of a request.
+    Body,
+    /// An answer.
+    Response,
+    /// Method, path and query of a request.
+    Path,
+}
+
+macro_rules! signatures {
+    ($($id:ident $part:ident $strength:ident $doc:literal;)+) => {
+        /// One observation that speaks for MCP.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Signature { $(#[doc = $doc] $id),+ }
+
+        impl Signature {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$id),+];
+
+            /// The name, e.g. `B1`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$id => stringify!($id)),+ }
+            }
+
+            /// What the signature proves alone.
+            pub const fn strength(self) -> Strength {
+                match self { $(Self::$id => Strength::$strength),+ }
+            }
+
+            /// Where it is seen.
+            pub const fn part(self) -> Part {
+                match self { $(Self::$id => Part::$part),+ }
+            }
+        }
+    };
+}
+
+signatures! {
+    H1 Header Probable "Request header `mcp-protocol-version` with a protocol version.";
+    H2 Header Probable "Header `mcp-session-id`.";
+    H3 Header Probable "Request header `mcp-method` with an MCP method, `mcp-name`, or `mcp-param-*`.";
+    H4 Header Probable "A WebSocket's subprotocol `mcp`, or one that begins with `mcp.` or `mcp-`.";
+    B1 Body Confirmed "The legacy `initialize` request.";
+    B2 Body Confirmed "`params._meta` with a key that begins with `io.modelcontextprotocol/`.";
+    B3 Body Confirmed "A method no other known protocol uses.";
+    B4 Body Weak "A method others use as well (`ping`, `tasks/*`).";
+    R1 Response Confirmed "A result only MCP servers give.";
+    R2 Response Probable "The first event of an HTTP+SSE stream: `endpoint` with a session in its path.";
+    R3 Response Suspected "A `Bearer` challenge with `resource_metadata` (RFC 9728).";
+    R4 Response Probable "A JSON-RPC error code of MCP (-32020, -32021, -32022, -32042).";
+    P1 Path Probable "A POST to a path with a session id in its query. Counts only with a JSON-RPC body.";
+    P2 Path Suspected "A path that ends in `/mcp` or `/sse`, and `Accept` includes `text/event-stream`.";
+    P3 Path Suspected "A GET of `/.well-known/oauth-protected-resource/<path>` (RFC 9728).";
+}
+
 impl Signature {
-    const ALL: [Self; 15] = [
-        Self::H1,
-        Self::H2,
-        Self::H3,
-        Self::H4,
-        Self::B1,
-        Self::B2,
-        Self::B3,
-        Self::B4,
-        Self::R1,
-        Self::R2,
-        Self::R3,
-        Self::R4,
-        Self::P1,
-        Self::P2,
-        Self::P3,
-    ];
-
-    /// The name, e.g. `B1`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::H1 => "H1",
-            Self::H2 => "H2",
-            Self::H3 => "H3",
-            Self::H4 => "H4",
-            Self::B1 => "B1",
-            Self::B2 => "B2",
-            Self::B3 => "B3",
-            Self::B4 => "B4",
-            Self::R1 => "R1",
-            Self::R2 => "R2",
-            Self::R3 => "R3",
-            Self::R4 => "R4",
-            Self::P1 => "P1",
-            Self::P2 => "P2",
-            Self::P3 => "P3",
-        }
-    }
-
-    /// What the signature proves alone.
-    pub const fn strength(self) -> Strength {
-        match self {
-            Self::B1 | Self::B2 | Self::B3 | Self::R1 => Strength::Confirmed,
-            Self::H1 | Self::H2 | Self::H3 | Self::H4 | Self::R2 | Self::R4 | Self::P1 => Strength::Probable,
-            Self::P2 | Self::P3 | Self::R3 => Strength::Suspected,
-            Self::B4 => Strength::Weak,
-        }
-    }
-
-    /// Where it was seen: `header`, `body`, `response` or `path`.
-    pub const fn evidence(self) -> &'static str {
-        match self {
-            Self::H1 | Self::H2 | Self::H3 | Self::H4 => "header",
-            Self::B1 | Self::B2 | Self::B3 | Self::B4 => "body",
-            Self::R1 | Self::R2 | Self::R3 | Self::R4 => "response",
-            Self::P1 | Self::P2 | Self::P3 => "path",
-        }
-    }
-
-    const fn bit(self) -> u16 {
-        1 << self as u8
+    const fn bit(self) -> u32 {
+        1 << self as u32
     }
 }
 
 /// A set of signatures in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct SignatureSet(u16);
+pub struct SignatureSet(u32);
 
 impl SignatureSet {
     /// The empty set.
@@ -150,7 +115,7 @@ impl SignatureSet {
 
     /// Its members, in the order of [`Signature`].
     pub fn iter(self) -> impl Iterator<Item = Signature> {
-        Signature::ALL.into_iter().filter(move |signature| self.contains(*signature))
+        Signature::ALL.iter().copied().filter(move |signature| self.contains(*signature))
     }
 
     /// The strength of the strongest member.
