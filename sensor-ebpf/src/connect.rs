@@ -14,8 +14,9 @@ use gnomon_sensor_abi::{
 };
 
 use crate::exempt::is_exempt;
+use crate::flow::{Room, track};
 use crate::listener::{LOOPBACK4, LOOPBACK6, Listener, is_mapped, listener, loopback};
-use crate::maps::{CONFIG, EXECS, FAILED, FLOWS, Flow, HEARTBEAT, SETTLED, SETTLED_PLACES, retval_known};
+use crate::maps::{CONFIG, EXECS, FAILED, Flow, HEARTBEAT, SETTLED, SETTLED_PLACES, retval_known};
 use crate::report::{count, deliver, header};
 use crate::{load, scope, store};
 
@@ -99,7 +100,8 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     if redirected == Redirect::Failed {
         return refuse_failed(ctx, program, config, scope, to);
     }
-    let mut flow = Flow { owner: owner(ctx, scope, to), stage: 0, next_seq: 0, captured: 0, remaining: 0, head: [0; 32] };
+    let (owner, holder) = (owner(ctx, scope, to), scope::holder());
+    let mut flow = Flow { owner, stage: 0, next_seq: 0, captured: 0, remaining: 0, holder, head: [0; 32] };
     let mut reason = match redirected {
         Redirect::To(_) => {
             flow.owner.flags = flag::REDIRECTED;
@@ -111,7 +113,8 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     let mut refused = reason.is_some() && scope.fail == fail::CLOSED;
     let mut kept = false;
     if !refused {
-        kept = FLOWS.insert(&flow.owner.cookie, &flow, 0).is_ok();
+        let room = track(&mut flow, config.flows_each);
+        kept = room == Room::Some;
         // A socket that was disconnected keeps its cookie, and begins anew.
         if let Some(settled) = SETTLED.get_ptr_mut(flow.owner.cookie as u32 & (SETTLED_PLACES - 1)) {
             store!(*settled, 0);
@@ -119,7 +122,8 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
         if !kept && wanted && !exempt && !nobody && reason.is_none() {
             reason = Some(Reason::TableFull);
             flow.owner.flags = 0;
-            refused = scope.fail == fail::CLOSED;
+            // Who fills a share of their own does not get past the proxy by it.
+            refused = scope.fail == fail::CLOSED || room == Room::ShareTaken;
         }
     }
     let decided = match (reason, redirected) {

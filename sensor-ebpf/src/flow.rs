@@ -1,13 +1,16 @@
 //! A flow's life: its addresses before the SYN leaves, its end, and sockets that never got that far.
 
+use core::arch::asm;
+
 use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{BPF_EXIST, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::{cgroup_sock, sock_ops};
 use aya_ebpf::programs::{SockContext, SockOpsContext};
 use gnomon_sensor_abi::{AF_INET, AF_INET6, Address, Close, MAPPED, Outcome, PeerKey, Program, end, flag, kind};
 
 use crate::load;
-use crate::maps::{CLOSING, CONFIG, FLOWS, Filed, OWNERS, netns_known};
+use crate::maps::{CLOSING, CONFIG, FLOWS, Filed, Flow, HELD, OWNERS, netns_known};
 use crate::report::{count, deliver, header};
 
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: both addresses and ports are chosen, the SYN has not left.
@@ -20,6 +23,67 @@ const STATE_FLAG: u32 = 4;
 /// States, as in `BPF_TCP_*`.
 const SYN_SENT: u32 = 2;
 const CLOSED: u32 = 7;
+
+/// Whether there was room for a flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    Some,
+    /// Those whose it is have as many as they may.
+    ShareTaken,
+    None,
+}
+
+/// Puts a flow into the table, within its holder's share of it.
+#[inline(always)]
+pub fn track(flow: &mut Flow, share: u32) -> Room {
+    let held = holding(flow.holder);
+    let within = match held {
+        // SAFETY: the value lives as long as the map, and is one word.
+        Some(held) => i64::from(share) > unsafe { core::ptr::read_volatile(held) },
+        None => true,
+    };
+    if within && FLOWS.insert(&flow.owner.cookie, &*flow, u64::from(BPF_NOEXIST)).is_ok() {
+        if let Some(held) = held {
+            add(held, 1);
+        }
+        return Room::Some;
+    }
+    // A socket that was disconnected keeps its cookie, and begins anew in the place that it has.
+    // SAFETY: the value lives as long as the map, and one word of it is read.
+    if let Some(holder) = unsafe { FLOWS.get(&flow.owner.cookie) }.map(|before| before.holder) {
+        flow.holder = holder;
+        if FLOWS.insert(&flow.owner.cookie, &*flow, u64::from(BPF_EXIST)).is_ok() {
+            return Room::Some;
+        }
+    }
+    if within { Room::None } else { Room::ShareTaken }
+}
+
+/// Takes a flow out of the table, and off its holder's share.
+#[inline(always)]
+fn forget(cookie: u64, holder: u64) {
+    if FLOWS.remove(&cookie).is_ok()
+        && let Some(held) = HELD.get_ptr_mut(&holder)
+    {
+        add(held, -1);
+    }
+}
+
+#[inline(always)]
+fn holding(holder: u64) -> Option<*mut i64> {
+    if let Some(held) = HELD.get_ptr_mut(&holder) {
+        return Some(held);
+    }
+    let _ = HELD.insert(&holder, &0, u64::from(BPF_NOEXIST));
+    HELD.get_ptr_mut(&holder)
+}
+
+/// Adds atomically, by the one instruction for it that every kernel has.
+#[inline(always)]
+fn add(held: *mut i64, count: i64) {
+    // SAFETY: the callers' pointer is to a value of a map, which lives as long as that.
+    unsafe { asm!("lock *(u64 *)({held} + 0) += {count}", held = in(reg) held, count = in(reg) count) };
+}
 
 /// What a socket is connected to.
 struct Ends {
@@ -131,15 +195,16 @@ fn closed(ctx: &SockOpsContext, local: Address, end: u32, received: u64, sent: u
     count(Program::SockOps, Outcome::Attempted);
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    // SAFETY: the value lives as long as the map, and one word of it is read.
-    let open = unsafe { FLOWS.get(&cookie) }.map(|flow| flow.owner.connected_ns);
+    // SAFETY: the value lives as long as the map, and two words of it are read.
+    let open = unsafe { FLOWS.get(&cookie) }.map(|flow| (flow.owner.connected_ns, flow.holder));
     // SAFETY: as above.
-    let Some(connected_ns) = open.or_else(|| unsafe { CLOSING.get(&cookie) }.copied()) else {
+    let Some(connected_ns) = open.map(|(at, _)| at).or_else(|| unsafe { CLOSING.get(&cookie) }.copied()) else {
         count(Program::SockOps, Outcome::Filtered);
         return;
     };
-    if open.is_none() {
-        let _ = CLOSING.remove(&cookie);
+    match open {
+        Some((_, holder)) => forget(cookie, holder),
+        None => drop(CLOSING.remove(&cookie)),
     }
     finish(Program::SockOps, cookie, connected_ns, local, end, received, sent);
 }
@@ -156,7 +221,8 @@ fn gn_release(ctx: SockContext) -> i32 {
     if let Some(flow) = unsafe { FLOWS.get(&cookie) } {
         count(Program::Release, Outcome::Attempted);
         let nowhere = Address { words: [0; 4], port: 0, family: 0, reserved: 0 };
-        let (flags, connected_ns) = (flow.owner.flags, flow.owner.connected_ns);
+        let (flags, connected_ns, holder) = (flow.owner.flags, flow.owner.connected_ns, flow.holder);
+        forget(cookie, holder);
         if flags & flag::SYN_SENT == 0 {
             finish(Program::Release, cookie, connected_ns, nowhere, end::UNSENT, 0, 0);
         } else if state == CLOSED {
@@ -164,13 +230,12 @@ fn gn_release(ctx: SockContext) -> i32 {
         } else {
             count(Program::Release, Outcome::Filtered);
             let _ = CLOSING.insert(&cookie, &connected_ns, 0);
-            let _ = FLOWS.remove(&cookie);
         }
     }
     1
 }
 
-/// Reports the end of a tracked flow, and forgets it.
+/// Reports the end of a flow that was tracked.
 #[inline(always)]
 fn finish(program: Program, cookie: u64, connected_ns: u64, local: Address, end: u32, received: u64, sent: u64) {
     let Some(config) = CONFIG.get(0) else {
@@ -181,5 +246,4 @@ fn finish(program: Program, cookie: u64, connected_ns: u64, local: Address, end:
     let duration_ns = unsafe { bpf_ktime_get_boot_ns() }.wrapping_sub(connected_ns);
     let record = Close { header: header::<Close>(kind::CLOSE, 0), cookie, received, sent, duration_ns, local, end, reserved: 0 };
     deliver(program, config, &record);
-    let _ = FLOWS.remove(&cookie);
 }

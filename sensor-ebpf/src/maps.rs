@@ -18,6 +18,8 @@ pub struct Flow {
     pub captured: u32,
     /// Bytes still to capture; unknown (0) until the record's header is complete.
     pub remaining: u32,
+    /// Whom it counts for in [`HELD`].
+    pub holder: u64,
     /// The first bytes, until the record's header is complete; longer than that for the verifier's sake.
     pub head: [u8; 32],
 }
@@ -33,6 +35,11 @@ pub const SETTLED_PLACES: u32 = 8192;
 /// Not an LRU: a flow that is alive must not vanish because others come. A full table is counted.
 #[map]
 pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65536, 0);
+
+/// How many flows are in [`FLOWS`], by whose they are ([`crate::scope::holder`]): whoever keeps sockets open without end fills a share
+/// of the table and not all of it. Signed, as what was forgotten here may still be taken off; the oldest make way.
+#[map]
+pub static HELD: LruHashMap<u64, i64> = LruHashMap::with_max_entries(4096, 0);
 
 /// When flows whose socket is closed by its program were connected, in nanoseconds since boot: until the kernel reports
 /// their end. That report may never come (another program on the same hook can call it off), so the oldest make way.

@@ -33,6 +33,22 @@ fn at(cgroup: u64) -> Option<&'static Scope> {
     unsafe { SCOPES.get(&cgroup) }
 }
 
+/// The level of cgroups whose tasks have one share of the table of flows: a service, all sessions of a user, a container. An
+/// ordinary user cannot leave theirs, and makes others only below it; other numbers (subuid) make no difference.
+const HOLDER: i32 = 2;
+
+/// Whose flows the task's count among.
+#[inline(always)]
+pub fn holder() -> u64 {
+    // SAFETY: helpers without pointers.
+    unsafe {
+        match bpf_get_current_ancestor_cgroup_id(HOLDER) {
+            0 => bpf_get_current_cgroup_id(),
+            id => id,
+        }
+    }
+}
+
 /// Whether the scope is about this port.
 #[inline(always)]
 pub fn covers(scope: &Scope, port: u16) -> bool {

@@ -48,6 +48,8 @@ pub struct Options {
     pub wake_bytes: u32,
     /// How many connections are tracked at a time; more are counted as `TableFull`.
     pub flows: u32,
+    /// How many of them at most for one service, or all sessions of one user.
+    pub flows_each: u32,
     /// How many connections the proxy can ask about; the oldest make way.
     pub owners: u32,
     /// What applies to cgroups without a scope.
@@ -66,6 +68,7 @@ impl Options {
             ring_bytes: 8 << 20,
             wake_bytes: 256 << 10,
             flows: 1 << 16,
+            flows_each: 1 << 15,
             owners: OWNERS,
             default_scope: Scope { id: 0, mode: Mode::Observe },
         }
@@ -124,6 +127,7 @@ impl Loader {
             explicit_port: options.explicit_port,
             // Later than that a reader has no time left to come.
             wake_bytes: options.wake_bytes.min(options.ring_bytes / 4),
+            flows_each: options.flows_each.max(1),
             default_scope: options.default_scope.raw(),
         })?;
         Ok(Self { bpf, cgroup, proxy_cgroup, namespaces, sensor })

@@ -67,9 +67,11 @@ pub struct Config {
     pub explicit_port: u16,
     /// The reader is woken when this many bytes wait.
     pub wake_bytes: u32,
+    /// Most connections that are tracked at a time of those who share their table: one service, one user's sessions.
+    pub flows_each: u32,
     /// What applies to cgroups without a scope.
     pub default_scope: Scope,
 }
 
 filled!(Scope, 40);
-filled!(Config, 12 + 40);
+filled!(Config, 16 + 40);

@@ -361,7 +361,7 @@ fn a_full_flow_table_is_a_reason_not_to_redirect_and_is_counted() {
         return;
     }
     let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
-    let mut stage = Stage::new("table-full", proxy.port, |options| options.flows = 1);
+    let mut stage = Stage::new("table-full", proxy.port, |options| (options.flows, options.flows_each) = (1, u32::MAX));
     stage.scope(redirect(Fail::Open));
     // Each keeps its connection open; a hash table of the kernel may hold a few more than it was made for.
     let mut clients: Vec<Client> = (0..24).map(|_| Client::start(&stage.client_cgroup())).collect();
@@ -377,6 +377,38 @@ fn a_full_flow_table_is_a_reason_not_to_redirect_and_is_counted() {
     assert_eq!(full + counters.get(Program::Connect4, Outcome::FailOpen(Reason::StaleHeartbeat)), direct);
     assert_eq!(counters.get(Program::Connect4, Outcome::TableFull), full);
     assert_eq!(counters.unaccounted(Program::Connect4), 0);
+}
+
+#[test]
+fn who_keeps_connections_open_without_end_takes_a_share_of_the_table_and_no_way_past() {
+    if !needs("flow-shares") {
+        return;
+    }
+    let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
+    let tcp = format!("tcp {}", upstream.at);
+    // Right below the top, so that each cgroup in it is another holder.
+    let name = format!("../gnomon-shares-{}", std::process::id());
+    let mut stage = Stage::new(&name, proxy.port, |options| options.flows_each = 4);
+    let greedy = stage.cgroup.join("greedy");
+    std::fs::create_dir(&greedy).unwrap();
+    let mut open: Vec<Client> = (0..6).map(|_| Client::start(&greedy)).collect();
+    assert!(open.iter_mut().all(|client| client.ask(&tcp).starts_with("upstream")), "while only observed, all connect");
+    assert_eq!(stage.sensor.counters().unwrap().get(Program::Connect4, Outcome::TableFull), 2);
+
+    let scope = Scope { id: 8, mode: redirect(Fail::Open) };
+    stage.sensor.scopes().unwrap().set(CgroupId::of(&greedy).unwrap(), scope).unwrap();
+    stage.scope(redirect(Fail::Open));
+    let mut late = Client::start(&greedy);
+    assert_eq!(late.ask(&tcp), EPERM, "who filled the share does not go direct, though the scope fails open");
+    assert_eq!(stage.sensor.counters().unwrap().get(Program::Connect4, Outcome::FailClosed(Reason::TableFull)), 1);
+    let mut neighbour = Client::start(&stage.client_cgroup());
+    assert!(neighbour.ask(&tcp).starts_with("proxy"), "others are redirected as before");
+
+    // What ends gives its place back.
+    drop(open);
+    until("a place", || Client::start(&greedy).ask(&tcp).starts_with("proxy"));
+    let counters = stage.sensor.counters().unwrap();
+    assert!([Program::Connect4, Program::SockOps, Program::Release].iter().all(|program| counters.unaccounted(*program) == 0));
 }
 
 #[test]
