@@ -12,7 +12,21 @@ pub struct Attached {
     pub name: String,
     /// Its number.
     pub id: u32,
+    /// Whether others may be attached beside it.
+    pub beside: Beside,
 }
+
+/// Whether other programs may be attached to the same hook of the same cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// They may (`BPF_F_ALLOW_MULTI`, as all that is attached by a link).
+    Allowed,
+    /// Whoever comes is refused (`EPERM`), there and, without `BPF_F_ALLOW_OVERRIDE`, in cgroups below.
+    Refused,
+}
+
+/// `BPF_F_ALLOW_MULTI`.
+const ALLOW_MULTI: u32 = 2;
 
 /// `BPF_PROG_QUERY` of `bpf(2)`.
 const PROG_QUERY: libc::c_long = 16;
@@ -59,9 +73,8 @@ pub fn attached(cgroup: &Path) -> io::Result<Vec<Attached>> {
     let folder = std::fs::File::open(cgroup)?;
     let mut found = Vec::new();
     for (hook, number) in HOOKS {
-        for id in query(&folder, number)? {
-            found.push(Attached { hook, name: String::new(), id });
-        }
+        let (ids, beside) = query(&folder, number)?;
+        found.extend(ids.into_iter().map(|id| Attached { hook, name: String::new(), id, beside }));
     }
     // A program whose name cannot be read is told by its number.
     let names: HashMap<u32, String> = aya::programs::loaded_programs()
@@ -74,7 +87,7 @@ pub fn attached(cgroup: &Path) -> io::Result<Vec<Attached>> {
     Ok(found)
 }
 
-fn query(cgroup: &std::fs::File, attach_type: u32) -> io::Result<Vec<u32>> {
+fn query(cgroup: &std::fs::File, attach_type: u32) -> io::Result<(Vec<u32>, Beside)> {
     let mut ids = [0u32; MOST];
     let mut query = Query {
         // A descriptor is never negative here.
@@ -90,11 +103,12 @@ fn query(cgroup: &std::fs::File, attach_type: u32) -> io::Result<Vec<u32>> {
     if asked < 0 {
         let error = io::Error::last_os_error();
         return match error.raw_os_error() {
-            Some(libc::EINVAL) => Ok(Vec::new()),
+            Some(libc::EINVAL) => Ok((Vec::new(), Beside::Allowed)),
             // More programs than there is room for: the first are told.
-            Some(libc::ENOSPC) => Ok(ids.to_vec()),
+            Some(libc::ENOSPC) => Ok((ids.to_vec(), Beside::Allowed)),
             _ => Err(error),
         };
     }
-    Ok(ids.into_iter().take(query.prog_cnt as usize).collect())
+    let beside = if query.attach_flags & ALLOW_MULTI == 0 { Beside::Refused } else { Beside::Allowed };
+    Ok((ids.into_iter().take(query.prog_cnt as usize).collect(), beside))
 }

@@ -48,7 +48,7 @@ mod ring;
 mod scope;
 mod sensor;
 
-pub use attached::{Attached, attached};
+pub use attached::{Attached, Beside, attached};
 pub use counters::Counters;
 pub use error::Error;
 pub use execs::Execs;

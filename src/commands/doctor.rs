@@ -77,7 +77,10 @@ fn scope(scope: &Scope) -> Check {
 fn ask_the_kernel(options: &mut Options, cgroup: &std::path::Path) {
     let attached = gnomon_sensor::attached(cgroup);
     options.bpf = Some(attached.as_ref().map(|_| ()).map_err(ToString::to_string));
-    let ours = |program: gnomon_sensor::Attached| Attached { hook: program.hook.to_owned(), name: program.name, id: program.id };
+    let ours = |program: gnomon_sensor::Attached| {
+        let alone = program.beside == gnomon_sensor::Beside::Refused;
+        Attached { hook: program.hook.to_owned(), name: program.name, id: program.id, alone }
+    };
     options.attached = Some(attached.map(|all| all.into_iter().map(ours).collect()).map_err(|error| error.to_string()));
     options.features = Features::probe(cgroup)
         .iter()

@@ -35,6 +35,8 @@ pub(crate) struct Asking {
     pub user: Option<SmolStr>,
     /// Whose connection it is, where the kernel half tells.
     pub owned: Option<Arc<Owned>>,
+    /// Why it does not, where it does not.
+    pub missing: Missing,
     /// Of the connection, which keeps it to its end, whatever becomes of it.
     pub place: Arc<Place>,
 }
@@ -70,6 +72,9 @@ impl Asking {
             Some(owned) => (owned.seen.clone(), Correlation::Owner),
             None => (Observation::new(), Correlation::None),
         };
+        if self.owned.is_none() && self.missing != Missing::Outside {
+            gnomon_record::lost(&mut seen);
+        }
         seen.set(Field::Channel, channel.as_str());
         seen.set(Field::Vantage, "proxy");
         seen.set(Field::Correlation, correlation.as_str());
@@ -102,13 +107,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         Some(owners) => owners.owner(&stream).await.inspect(|owned| owners.served(owned.cookie)),
         None => None,
     };
-    if owned.is_none() && shared.owners().is_some_and(|owners| owners.missing(&stream) == Missing::Lost) {
-        return lost(&shared, Asking { client, user: None, owned: None, place }, stream);
+    let missing = match (&owned, shared.owners()) {
+        (None, Some(owners)) => owners.missing(&stream),
+        _ => Missing::Outside,
+    };
+    if missing == Missing::Lost {
+        return lost(&shared, Asking { client, user: None, owned: None, missing, place }, stream);
     }
     if let Some(owned) = &owned
         && place.is_of_in_time(&user(owned)).await.is_err()
     {
-        let asking = Asking { client, user: None, owned: Some(Arc::new(owned.clone())), place };
+        let asking = Asking { client, user: None, owned: Some(Arc::new(owned.clone())), missing, place };
         return redirected::over_share(&shared, &asking, stream);
     }
     let mut stop = shared.stopping();
@@ -128,7 +137,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
             return redirected::reset(stream);
         }
     }
-    serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), place }).await;
+    serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), missing, place }).await;
 }
 
 /// Refuses a connection of a program of this host that may be anybody's: as whom it would go on is not known, nor what rules would say
@@ -138,8 +147,7 @@ fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
     let reports = match asking.place.is_to_be_told(outcome) {
         false => Vec::new(),
         true => {
-            let mut seen = asking.observe(Channel::Http);
-            gnomon_record::lost(&mut seen);
+            let seen = asking.observe(Channel::Http);
             asking.open(&shared.inspector, seen).0.report(Action::Block, outcome.as_str(), Telling::Always)
         }
     };
@@ -152,6 +160,7 @@ fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
 pub(crate) struct Caller {
     pub client: SocketAddr,
     pub owned: Option<Arc<Owned>>,
+    pub missing: Missing,
     pub place: Arc<Place>,
 }
 
@@ -203,7 +212,7 @@ async fn front(
         shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
         return reply::failure(StatusCode::TOO_MANY_REQUESTS, "this user has as many connections through this proxy as one may have");
     }
-    let asking = Asking { client: caller.client, user, owned: caller.owned, place: caller.place };
+    let asking = Asking { client: caller.client, user, owned: caller.owned, missing: caller.missing, place: caller.place };
     if request.method() == Method::CONNECT {
         return connect(shared, asking, request);
     }

@@ -23,7 +23,7 @@ use crate::{
 use gnomon_engine::Answer;
 use gnomon_inspect::{Connection, Enforcement, Hello, Passage, Passed, Telling};
 use gnomon_observe::{Action, Channel};
-use gnomon_record::{FlowOutcome, Owned};
+use gnomon_record::{FlowOutcome, Missing, Owned};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -64,7 +64,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
         Namespace::Own => None,
         Namespace::Other(netns) => Some(netns),
     };
-    let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), place };
+    let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), missing: Missing::Outside, place };
     let near = asking.near(netns);
     let user = front::user(&owned);
     if asking.place.is_of(&user).is_err() {
@@ -79,7 +79,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
         // A program in a redirected scope that was told of the proxy as well.
         let owned = Owned { redirected: false, ..owned };
-        front::serve_owned(shared, client, Caller { client: from, owned: Some(Arc::new(owned)), place: asking.place }).await;
+        front::serve_owned(shared, client, Caller { client: from, owned: Some(Arc::new(owned)), missing: Missing::Outside, place: asking.place }).await;
         return;
     }
     let (mut connection, answer) = asking.open(&shared.inspector, asking.observe(Channel::Https));
@@ -169,7 +169,7 @@ pub(crate) async fn refuse(shared: &Shared, client: TcpStream, from: SocketAddr,
     };
     let outcome = if owned.is_some() { FlowOutcome::OverShare } else { FlowOutcome::Unowned };
     let reports = owned.map(|owned| {
-        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), place };
+        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), missing: Missing::Outside, place };
         judged(shared, &asking).report(Action::Block, outcome.as_str(), Telling::Always)
     });
     shared.recorder.flow(outcome, reports.unwrap_or_default());

@@ -40,6 +40,8 @@ pub enum Missing {
     Outside,
     /// A program of this host made it, and who that was got lost: it may be anybody's.
     Lost,
+    /// A program of this host made it, and the kernel half can tell of none whose it is, as a part of it is not attached.
+    Untold,
 }
 
 /// What only a look at the process tells.
@@ -58,8 +60,8 @@ pub const LOOKED_UP: [Field; 12] = [
     Field::Cgroup,
 ];
 
-/// Says of a connection whose owner was [lost](Missing::Lost) that nobody can tell: a rule that asks for the program must not take
-/// it for nobody's.
+/// Says of a connection whose owner was [lost](Missing::Lost) or is [not told](Missing::Untold) that nobody knows: a rule that asks for
+/// the program must not take it for nobody's.
 pub fn lost(seen: &mut Observation) {
     seen.set(Field::ProcessIdentity, "late");
     // The first two the kernel half tells.

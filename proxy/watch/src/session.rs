@@ -10,7 +10,7 @@ use gnomon_inspect::Sighting;
 use gnomon_intercept::{ListenerKey, RedirectedListeners};
 use gnomon_link::{Adoption, Feature, FeatureState, ToSensor};
 use gnomon_observe::{Action, Class, Field, Observation};
-use gnomon_sensor::{Decision, Malformed, Owner, Reason, Record, Ring};
+use gnomon_sensor::{Decision, Malformed, Owner, Program, Reason, Record, Ring};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -163,6 +163,13 @@ impl Session {
     /// Whether the sensor knows what came with this minor version of the protocol.
     pub fn speaks(&self, minor: u16) -> bool {
         !self.has_ended() && self.minor.load(Ordering::Acquire) >= minor
+    }
+
+    /// Whether the kernel half lacks a part without which nobody's connections have an owner.
+    pub fn tells_no_owners(&self) -> bool {
+        let features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = [Program::Connect4, Program::Connect6, Program::SockOps, Program::Sockopt];
+        parts.iter().any(|part| features.get(part.name()).is_some_and(|state| *state != FeatureState::Ok))
     }
 
     /// Whether the sensor can open sockets as other users.

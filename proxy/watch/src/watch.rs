@@ -236,6 +236,10 @@ impl Owners for Watch {
 
     fn missing(&self, stream: &TcpStream) -> Missing {
         let Some(session) = self.session.load_full().filter(|session| !session.has_ended()) else { return Missing::Outside };
+        if session.tells_no_owners() && is_of_this_host(stream) {
+            session.metrics.identity(&Who::Unknown(Unknown::Late));
+            return Missing::Untold;
+        }
         // Whoever could not even be asked for may be there.
         let possible = (self.owner_of)(stream.as_fd()).is_err() || session.losses.are_possible(Instant::now());
         if !possible || !is_of_this_host(stream) {

@@ -25,7 +25,7 @@ use serde::Serialize;
 pub use mount::Layout;
 pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES};
 pub use scope::{MAX_NOTE, Maker, Note, Removal, Scope};
-pub use walk::{LeftBehind, MAX_CGROUPS, MAX_DEPTH, MAX_LEFT};
+pub use walk::{LeftBehind, MAX_CGROUPS, MAX_DEPTH, MAX_LEFT, is_inside};
 
 use crate::identity::{Held, errno, is_gone};
 use crate::place::{MAX_CGROUP_PATH, Place};

@@ -75,6 +75,8 @@ pub struct Attached {
     pub name: String,
     /// Its number.
     pub id: u32,
+    /// It lets no other program in beside it.
+    pub alone: bool,
 }
 
 /// A port that gnomon listens on.

@@ -44,6 +44,8 @@ pub(crate) struct Around<'a> {
     pub link: &'a SensorEnd,
     pub namespaces: &'a Namespaces,
     pub hierarchy: &'a Hierarchy,
+    /// The path of the cgroup below which connections are seen.
+    pub below: &'a str,
     pub pulse: &'a Pulse,
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
-use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Options, Outcome, Program, Scope, Sensor, Status};
+use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Mode, Options, Outcome, Program, Scope, Sensor, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::closed::Closed;
@@ -189,8 +189,13 @@ impl Kernel {
         self.with(|sensor| sensor.heartbeat())
     }
 
+    /// Where redirected connections go. Where a part is missing that it takes to tell whose they are, nothing is sent there: without a
+    /// port there is no listener, and what a scope does then it does.
     pub(crate) fn set_port(&self, port: u16) -> Result<(), KernelError> {
-        self.with(|sensor| sensor.set_port(port))
+        match self.about.redirect {
+            FeatureState::Ok => self.with(|sensor| sensor.set_port(port)),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn set_explicit_port(&self, port: u16) -> Result<(), KernelError> {
@@ -258,13 +263,27 @@ impl Kernel {
             ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if *cgroup == self.about.own_cgroup => Err(ChangeError::Own),
             ScopeChange::Set { cgroup, settings } => {
                 let scope = translate::scope(settings)?;
-                Ok(self.with_scopes(|sensor, wanted| wanted.set(sensor, *cgroup, scope))?)
+                self.with_scopes(|sensor, wanted| wanted.set(sensor, *cgroup, scope))?;
+                self.reached(&scope)
             }
             ScopeChange::Remove { cgroup } => Ok(self.with_scopes(|sensor, wanted| wanted.forget(sensor, *cgroup))?),
             ScopeChange::Default { settings } => {
                 let scope = translate::scope(settings)?;
-                Ok(self.with_scopes(|sensor, wanted| wanted.set_default(sensor, scope))?)
+                self.with_scopes(|sensor, wanted| wanted.set_default(sensor, scope))?;
+                self.reached(&scope)
             }
+        }
+    }
+
+    /// Whether connections of a scope come to the kernel half at all.
+    fn reached(&self, scope: &Scope) -> Result<(), ChangeError> {
+        let missing = [Program::Connect4, Program::Connect6].iter().find_map(|program| {
+            let found = self.about.features.iter().find(|feature| feature.name.as_str() == program.name())?;
+            (found.state != FeatureState::Ok).then(|| (program.name(), found.reason.as_str().to_owned()))
+        });
+        match missing {
+            Some((program, reason)) if matches!(scope.mode, Mode::Redirect(_)) => Err(ChangeError::NotAttached { program, reason }),
+            _ => Ok(()),
         }
     }
 
@@ -339,6 +358,9 @@ impl From<KernelError> for ServiceError {
 pub(crate) enum ChangeError {
     #[error("this is the cgroup of gnomon itself")]
     Own,
+    /// The scope is taken in all the same, for what else there is of it.
+    #[error("nothing is redirected or refused, as {program} is not attached ({reason}): `gnomon doctor` says who is in its place")]
+    NotAttached { program: &'static str, reason: String },
     #[error(transparent)]
     Ports(#[from] gnomon_sensor::TooManyPorts),
     #[error(transparent)]

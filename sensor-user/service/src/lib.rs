@@ -270,7 +270,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             exec::start(
                 threads,
                 door,
-                exec::Around { kernel: &kernel, link, namespaces: &namespaces, hierarchy: &hierarchy, pulse: &pulse },
+                exec::Around { kernel: &kernel, link, namespaces: &namespaces, hierarchy: &hierarchy, below: &below, pulse: &pulse },
                 ending,
                 (left.adopted, listens),
             )?;

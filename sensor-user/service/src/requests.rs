@@ -89,7 +89,7 @@ impl<'a> Requests<'a> {
                 Err(error) => {
                     let why = match error {
                         ChangeError::Own | ChangeError::Ports(_) => Refusal::NotAllowed,
-                        ChangeError::Kernel(_) => Refusal::Failed,
+                        ChangeError::Kernel(_) | ChangeError::NotAttached { .. } => Refusal::Failed,
                     };
                     self.refuse(token, why, &error)
                 }

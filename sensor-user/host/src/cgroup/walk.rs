@@ -49,14 +49,12 @@ impl Hierarchy {
         let top = self.top()?;
         let mut found = LeftBehind::default();
         let mut left = MAX_CGROUPS;
-        let inside =
-            |path: &str| path.strip_prefix(below.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let _ = visit(&top, MAX_DEPTH, &mut left, &mut |parent, entry| {
             if let Some(scope) = Scope::found(parent, &entry.name, entry.path)
                 && !scope.maker_lives()
             {
                 match scope.cgroup().is_populated() {
-                    Ok(true) if inside(scope.cgroup().path()) => found.populated.push(scope),
+                    Ok(true) if is_inside(scope.cgroup().path(), below) => found.populated.push(scope),
                     Ok(true) | Err(_) => {}
                     Ok(false) if scope.remove().is_ok_and(|removal| removal == Removal::Removed) => found.removed += 1,
                     Ok(false) => {}
@@ -101,6 +99,12 @@ fn visit(parent: &Cgroup, depth: usize, left: &mut usize, visitor: &mut Visitor<
         }
     }
     ControlFlow::Continue(())
+}
+
+/// Whether a cgroup's path is another's, or below it.
+#[must_use]
+pub fn is_inside(path: &str, below: &str) -> bool {
+    path.strip_prefix(below.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// This cgroup and those below it, parents first, until told that it is enough.

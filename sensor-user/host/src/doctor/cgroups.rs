@@ -41,6 +41,12 @@ fn attached(options: &Options) -> Check {
     let names: Vec<String> =
         others.iter().take(32).map(|program| format!("{} ({}, id {})", program.name, program.hook, program.id)).collect();
     let seen = names.join(", ");
+    // The kernel lets nobody in beside them, so connections would be neither seen nor redirected.
+    if let Some(alone) = others.iter().find(|program| program.alone && is_ours_too(&program.hook)) {
+        let seen = format!("{} ({}, id {}) lets no other program in beside it, so gnomon's is not attached", alone.name, alone.hook, alone.id);
+        return Check::new(id, title, State::Fail, seen)
+            .next("have it attached so that others may be as well (BPF_F_ALLOW_MULTI; `bpftool cgroup attach … multi`), then restart gnomon");
+    }
     // Only those that rewrite or refuse connections can get in our way, and we in theirs.
     if others.iter().any(|program| is_address_hook(&program.hook)) {
         return Check::new(id, title, State::Warn, seen).next(
@@ -48,6 +54,11 @@ fn attached(options: &Options) -> Check {
         );
     }
     Check::ok(id, title, seen)
+}
+
+/// Whether one of our programs goes there.
+fn is_ours_too(hook: &str) -> bool {
+    is_address_hook(hook) || ["egress", "sock_ops", "getsockopt", "sock_release"].contains(&hook)
 }
 
 fn is_address_hook(hook: &str) -> bool {
@@ -59,8 +70,19 @@ mod tests {
     use super::*;
 
     fn with(list: &[(&str, &str)]) -> Check {
-        let list = list.iter().map(|(hook, name)| Attached { hook: (*hook).into(), name: (*name).into(), id: 7 }).collect();
+        let list = list.iter().map(|(hook, name)| Attached { hook: (*hook).into(), name: (*name).into(), id: 7, alone: false }).collect();
         attached(&Options { attached: Some(Ok(list)), ..Options::default() })
+    }
+
+    #[test]
+    fn who_lets_nobody_in_beside_it_is_named_as_what_keeps_us_out() {
+        let alone = |hook: &str| Attached { hook: hook.into(), name: "tune".into(), id: 7, alone: true };
+        let check = |hook: &str| attached(&Options { attached: Some(Ok(vec![alone(hook)])), ..Options::default() });
+        for hook in ["sock_ops", "connect4", "egress", "getsockopt"] {
+            let check = check(hook);
+            assert!(check.state == State::Fail && check.seen.contains("tune") && check.next.is_some(), "{hook}");
+        }
+        assert_eq!(check("ingress").state, State::Ok);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use gnomon_host::cgroup::{CgroupError, Scope};
+use gnomon_host::cgroup::{CgroupError, Scope, is_inside};
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
     Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
@@ -123,8 +123,12 @@ impl<'a> Desk<'a> {
     }
 
     fn join(&self, client: &Client, redirect: Redirect, place: Place) -> Result<ToExec, Refusal> {
-        let Around { kernel, hierarchy, .. } = self.around;
+        let Around { kernel, hierarchy, below, .. } = self.around;
         let current = hierarchy.of(client.pid)?;
+        if redirect == Redirect::On && !is_inside(current.path(), below) {
+            let detail = format!("this is called in the cgroup {}, and the sensor looks at {below} only", current.path());
+            return Err(Refusal::new(Denial::NoSensor, detail, "call it in there, or run gnomon without --sensor FOLDER"));
+        }
         let namespace = Namespace::of(client.pid)?;
         // What was read so far was the client's, if it lives now.
         if !client.is_alive() {

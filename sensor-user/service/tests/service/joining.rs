@@ -48,6 +48,20 @@ fn a_user_joins_from_a_cgroup_of_its_own_and_its_scope_goes_when_it_ends() {
 }
 
 #[test]
+fn who_is_outside_of_what_the_sensor_sees_is_told_so_and_does_not_run_unread() {
+    let Some(stage) = Stage::new("outside of the sensor's cgroup") else { return };
+    stage.beat();
+    let _handed = stage.accept_listeners();
+    let outside = stage.cgroup.with_extension("outside");
+    fs::create_dir(&outside).unwrap();
+    let socket = stage.folder.path().join("exec.sock");
+    let program = Program::join(&socket, &outside, NOBODY, Redirect::On);
+    assert!(program.said.starts_with("denied NoSensor: ") && program.said.contains("looks at"), "{}", program.said);
+    drop(program);
+    until("the cgroup to go", || fs::remove_dir(&outside).ok());
+}
+
+#[test]
 fn a_scope_within_a_scope_is_below_it() {
     let Some(stage) = Stage::new("a scope within a scope") else { return };
     let socket = stage.folder.path().join("exec.sock");
