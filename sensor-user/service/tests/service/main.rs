@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alone;
 mod asking;
 mod cost;
 mod joining;

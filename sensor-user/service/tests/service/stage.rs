@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
@@ -67,7 +67,16 @@ impl Stage {
         Self::bounded(name, CostBound::DEFAULT, change)
     }
 
+    /// One that comes after others did something to its cgroup.
+    pub fn after(name: &str, others: impl FnOnce(&Path)) -> Option<Self> {
+        Self::staged(name, CostBound::DEFAULT, |_| {}, others)
+    }
+
     pub fn bounded(name: &str, cost: CostBound, change: impl FnOnce(&mut ExecOptions)) -> Option<Self> {
+        Self::staged(name, cost, change, |_| {})
+    }
+
+    fn staged(name: &str, cost: CostBound, change: impl FnOnce(&mut ExecOptions), others: impl FnOnce(&Path)) -> Option<Self> {
         if !possible(name) {
             return None;
         }
@@ -76,6 +85,7 @@ impl Stage {
         let cgroup = mount.join(format!("gnomon-service-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&cgroup).unwrap();
         fs::create_dir(cgroup.join("own")).unwrap();
+        others(&cgroup);
         let folder = tempfile::tempdir().unwrap();
         // Programs of other users come to the socket in it.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -156,7 +166,7 @@ impl Drop for Stage {
     }
 }
 
-pub fn remove(cgroup: &std::path::Path) -> std::io::Result<()> {
+pub fn remove(cgroup: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(cgroup)?.flatten() {
         if entry.file_type()?.is_dir() {
             remove(&entry.path())?;
