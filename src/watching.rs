@@ -1,7 +1,11 @@
 //! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
 //! socket as a service of their own. The proxy goes on without any.
 
-use crate::{config::Config, scoping, supervise::Handed};
+use crate::{
+    config::{Config, Fail},
+    scoping,
+    supervise::Handed,
+};
 use anyhow::{Context, Result, ensure};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, RedirectedListeners};
@@ -59,6 +63,13 @@ impl Watching {
         let listeners = proxy.redirected();
         let joining = match sensors {
             Sensors::Handed(sensors) => {
+                if let Some(scope) = config.scopes.iter().find(|scope| scope.fail == Fail::Closed) {
+                    say(format_args!(
+                        "the scope {} fails closed, which `gnomon run` cannot keep once one of its processes ends, as all do then: \
+                         the two services can (gnomon.service, gnomon-sensor.service)",
+                        scope.name
+                    ));
+                }
                 let (link, links) = mpsc::channel(1);
                 // It waits in a system call until the supervisor has ended, or for the next link.
                 let wait = move || while sensors.next().is_some_and(|next| link.blocking_send(next).is_ok()) {};

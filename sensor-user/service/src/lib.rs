@@ -293,7 +293,12 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             let_go(&kernel, &namespaces);
         }
         if matches!(ended, Ok(Ended::ProxyGone)) {
-            tracing::warn!("the serving half is gone: until it is back, connections go direct, or are refused in scopes that fail closed");
+            match kernel.fails_closed() {
+                true => tracing::warn!(
+                    "the serving half is gone: connections of scopes that fail closed are refused as long as this process lives, others go direct"
+                ),
+                false => tracing::warn!("the serving half is gone: until it is back, connections go direct"),
+            }
             hold(&kernel, stop, options);
         }
         // Before the threads end: a client that says nothing can hold one for some seconds.
