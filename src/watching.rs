@@ -2,7 +2,7 @@
 //! socket as a service of their own. The proxy goes on without any.
 
 use crate::{
-    config::{Config, Fail},
+    config::{Config, scopes::Fail},
     scoping,
     supervise::Handed,
 };

@@ -79,7 +79,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
         // A program in a redirected scope that was told of the proxy as well.
         let owned = Owned { redirected: false, ..owned };
-        front::serve_owned(shared, client, Caller { client: from, owned: Some(Arc::new(owned)), missing: Missing::Outside, place: asking.place }).await;
+        front::serve_owned(
+            shared,
+            client,
+            Caller { client: from, owned: Some(Arc::new(owned)), missing: Missing::Outside, place: asking.place },
+        )
+        .await;
         return;
     }
     let (mut connection, answer) = asking.open(&shared.inspector, asking.observe(Channel::Https));

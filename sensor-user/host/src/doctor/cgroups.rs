@@ -43,9 +43,11 @@ fn attached(options: &Options) -> Check {
     let seen = names.join(", ");
     // The kernel lets nobody in beside them, so connections would be neither seen nor redirected.
     if let Some(alone) = others.iter().find(|program| program.alone && is_ours_too(&program.hook)) {
-        let seen = format!("{} ({}, id {}) lets no other program in beside it, so gnomon's is not attached", alone.name, alone.hook, alone.id);
-        return Check::new(id, title, State::Fail, seen)
-            .next("have it attached so that others may be as well (BPF_F_ALLOW_MULTI; `bpftool cgroup attach … multi`), then restart gnomon");
+        let seen =
+            format!("{} ({}, id {}) lets no other program in beside it, so gnomon's is not attached", alone.name, alone.hook, alone.id);
+        return Check::new(id, title, State::Fail, seen).next(
+            "have it attached so that others may be as well (BPF_F_ALLOW_MULTI; `bpftool cgroup attach … multi`), then restart gnomon",
+        );
     }
     // Only those that rewrite or refuse connections can get in our way, and we in theirs.
     if others.iter().any(|program| is_address_hook(&program.hook)) {
