@@ -13,39 +13,29 @@
 //! [`Bounds`]; a body that two parsers could read differently is never guessed at.
 #![deny(missing_docs)]
 
-mod answer;
-mod answer_body;
-mod call;
-mod charset;
 mod connection;
-mod exchange;
+mod dialogue;
 mod hosts;
+mod http;
 mod inspector;
-mod named;
-mod outcome;
 mod passage;
-mod reading;
 mod recorded;
-mod request;
-mod response;
 mod reviews;
 mod shadow;
 mod sighting;
-mod spoken;
-mod tally;
 
-pub use answer::{Refusal, Reply, Target};
-pub use answer_body::says_events;
+pub use self::http::answer_body::says_events;
+pub use self::http::exchange::{Authority, Exchange, Gate, Head};
+pub use self::http::request::MAX_MESSAGES;
+pub use self::http::response::{EventFlow, ResponsePlan};
 pub use connection::{Connection, Hello, Telling};
-pub use exchange::{Authority, Exchange, Gate, Head};
+pub use dialogue::outcome::{LateAnswer, Outcome};
+pub use dialogue::refusal::{Refusal, Reply, Target};
+pub use dialogue::tally::MAX_TOLD;
 pub use gnomon_engine::{Enforcement, NamedServers};
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
 pub use inspector::{Bounds, Inspector, Registered, Surroundings};
-pub use outcome::{LateAnswer, Outcome};
 pub use passage::{Extent, Legibility, Passage, Passed, unknown_fields};
 pub use recorded::judge_recorded;
-pub use request::MAX_MESSAGES;
-pub use response::{EventFlow, ResponsePlan};
 pub use reviews::Reviews;
 pub use sighting::Sighting;
-pub use tally::MAX_TOLD;

@@ -9,7 +9,7 @@
 
 use crate::{
     Connection, Sighting, Telling,
-    exchange::{interfering, refusal_text},
+    http::exchange::{interfering, refusal_text},
     shadow::tempered,
 };
 use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};

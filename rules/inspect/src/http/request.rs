@@ -2,11 +2,11 @@
 
 use crate::{
     Exchange, Gate,
-    answer::Form,
-    call::{Subject, describe, describe_malformed, note},
-    exchange::set_signatures,
+    dialogue::call::{Subject, describe, describe_malformed, note},
+    dialogue::refusal::Form,
+    http::exchange::set_signatures,
+    http::reading::{Found, Layer, Piece, Reading},
     passage::Passage,
-    reading::{Found, Layer, Piece, Reading},
 };
 use gnomon_observe::Field;
 use gnomon_wire::{

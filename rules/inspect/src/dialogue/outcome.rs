@@ -1,7 +1,7 @@
 //! What has come of an exchange, as far as it went: a report is made as soon as a call is judged, and
 //! the answer may go on long after.
 
-use crate::{Exchange, exchange::same_id};
+use crate::{Exchange, http::exchange::same_id};
 use gnomon_observe::{Field, Lookup, Observation};
 use gnomon_wire::jsonrpc::{Id, Message};
 use smol_str::{SmolStr, ToSmolStr};

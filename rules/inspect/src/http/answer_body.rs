@@ -1,8 +1,8 @@
 //! The body of an answer: as JSON, or as a stream of events with a message in each.
 
 use crate::{
+    http::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames},
     inspector::{Bounds, Endpoint},
-    reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames},
 };
 use gnomon_wire::{
     coding::{Coding, DecodeLimits, Unsupported},

@@ -5,7 +5,7 @@
 
 use crate::{
     Exchange, Sighting,
-    call::{describe, note_unjudged},
+    dialogue::call::{describe, note_unjudged},
     sighting::sightings,
 };
 use gnomon_engine::RuleIndex;

@@ -3,14 +3,14 @@
 
 use crate::{
     Enforcement, Gate, Refusal,
-    answer::{Form, Target},
-    answer_body::{Awaited, Content, Event, Left, Step, content_of},
-    call::{Call, Early, Subject, Waits, note},
-    exchange::{Exchange, interfering, same_id, unread_answer},
+    dialogue::call::{Call, Early, Subject, Waits, note},
+    dialogue::outcome::Answers,
+    dialogue::refusal::{Form, Target},
+    http::answer_body::{Awaited, Content, Event, Left, Step, content_of},
+    http::exchange::{Exchange, interfering, same_id, unread_answer},
+    http::reading::codings,
+    http::request::MAX_MESSAGES,
     inspector::Named,
-    outcome::Answers,
-    reading::codings,
-    request::MAX_MESSAGES,
     sighting::{Findings, MessageFinding},
 };
 use gnomon_engine::{Answer, Verdict};
@@ -424,7 +424,7 @@ impl Exchange {
             deciding: None,
             early: None,
         };
-        crate::call::forget_request(&mut call.seen);
+        crate::dialogue::call::forget_request(&mut call.seen);
         match message {
             Some(message) => read_result(&mut call, message),
             None => unread_answer(&mut call.seen),
@@ -432,7 +432,7 @@ impl Exchange {
         let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
         let _ = interfering(self.judge_answered(&mut call))?;
         // Rules on the request alone were judged with the request.
-        let verdict = crate::exchange::undecided_by_answer(&self.rules, &call.progress)?;
+        let verdict = crate::http::exchange::undecided_by_answer(&self.rules, &call.progress)?;
         let target = Target { id: call.id.clone(), method: None, kind: Kind::Request };
         Some(Refused { verdict, target, call })
     }
@@ -443,7 +443,7 @@ impl Exchange {
             return None;
         }
         let (mut seen, mut findings): (_, Findings) = (self.base.clone(), self.base_findings);
-        crate::call::describe(&mut seen, &mut findings, message);
+        crate::dialogue::call::describe(&mut seen, &mut findings, message);
         if findings.message == MessageFinding::None {
             return None;
         }
@@ -551,6 +551,6 @@ fn read_result(call: &mut Call, message: &Message) {
         seen.set(Field::ErrorType, "tool_error");
     }
     if !call.findings.response_signatures.is_empty() {
-        seen.set(Field::ResponseSignatures, crate::call::names(call.findings.response_signatures));
+        seen.set(Field::ResponseSignatures, crate::dialogue::call::names(call.findings.response_signatures));
     }
 }

@@ -2,20 +2,20 @@
 
 use crate::{
     Connection, Enforcement, Inspector, Sighting,
-    answer::{Form, Refusal, Target, Wants},
-    answer_body::AnswerBody,
-    call::{Call, Early, Subject, Waits, id_text, names, note, without_body},
-    charset::is_odd,
     connection::Place,
+    dialogue::call::{Call, Early, Subject, Waits, id_text, names, note, without_body},
+    dialogue::outcome::Pending,
+    dialogue::refusal::{Form, Refusal, Target, Wants},
+    dialogue::tally::{MAX_TOLD, Tally},
+    http::answer_body::AnswerBody,
+    http::charset::is_odd,
+    http::named::{Named, lossy, text},
+    http::reading::{Manner, Reading, Search, Values, codings, says_frames, says_grpc},
+    http::request::{Frames, RequestBody},
     inspector::Endpoint,
-    named::{Named, lossy, text},
-    outcome::Pending,
     passage::{Asked, Passage, Signs},
-    reading::{Manner, Reading, Search, Values, codings, says_frames, says_grpc},
-    request::{Frames, RequestBody},
     shadow::{tempered, would},
     sighting::{Findings, SpokeBefore, sightings},
-    tally::{MAX_TOLD, Tally},
 };
 use gnomon_engine::{Answer, Arguments, Mode, Origin, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Confidence, Evidence, Family, Field, Observation, Phase};

@@ -3,7 +3,7 @@
 //!
 //! The caller holds each message until it is judged, so there is no gate: a message passes or does not.
 
-use crate::{Exchange, Gate, Refusal, answer_body};
+use crate::{Exchange, Gate, Refusal, http::answer_body};
 use std::ops::ControlFlow;
 
 impl Exchange {
