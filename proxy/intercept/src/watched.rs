@@ -14,7 +14,7 @@ use std::{
 
 /// A judged exchange, and how far its upload is.
 pub(crate) struct Watched {
-    judged: JudgedExchange,
+    judged: JudgedExchange<Exchange>,
     upload: Mutex<UploadState>,
     /// The legs that are over.
     over: AtomicU8,

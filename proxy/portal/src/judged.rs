@@ -1,8 +1,9 @@
 //! What passes between clients and servers, before the rules.
 //!
-//! A request and its answer are an exchange, as in the inline proxy, judged by the same rules and written
+//! A request and its answer are a dialogue, as in the inline proxy, judged by the same rules and written
 //! into the same ledger. It is judged as its server gets it, with the server's own names, before anything
-//! is sent; each message of the answer before the client gets it.
+//! is sent; each message of the answer before the client gets it. Of HTTP it has what is true of how its server is asked: a server
+//! with an address is posted to, one that is a process is not.
 
 use crate::{
     rpc::{Id, Message, Outcome, quoted},
@@ -11,27 +12,20 @@ use crate::{
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_http::Scheme;
-use gnomon_inspect::{Authority, Connection, Exchange, Head, Hello, Inspector, Refusal};
+use gnomon_inspect::{Connection, Dialogue, Hello, Inspector, Post, Refusal};
 use gnomon_observe::{Channel, Field, Observation};
 use gnomon_record::{JudgedExchange, Recorder};
-use http::{
-    HeaderMap, HeaderValue, Method, Version,
-    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
-};
+use http::HeaderValue;
 use smol_str::SmolStr;
 use std::{
-    borrow::Cow,
     collections::VecDeque,
     net::IpAddr,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 /// How many connections each server has at hand.
 const RECENT: usize = 8;
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// What every answer has.
-static ANSWER: LazyLock<HeaderMap> = LazyLock::new(|| HeaderMap::from_iter([(CONTENT_TYPE, JSON)]));
 
 /// The rules, and where what they find is written.
 #[derive(Clone)]
@@ -50,8 +44,6 @@ pub(crate) struct Judge {
     server: SmolStr,
     /// None where the server is a process.
     place: Option<Place>,
-    /// What every request has.
-    headers: HeaderMap,
     recent: Recent,
 }
 
@@ -143,10 +135,7 @@ impl Judge {
             Some(Scheme::Http) => Channel::Http,
             None => Channel::Stdio,
         };
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(CONTENT_TYPE, JSON);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        Self { rules, channel, portal: portal.clone(), server: server.clone(), place, headers, recent: Recent::default() }
+        Self { rules, channel, portal: portal.clone(), server: server.clone(), place, recent: Recent::default() }
     }
 
     /// What is known before anything is said.
@@ -166,15 +155,15 @@ impl Judge {
     /// # Errors
     /// [`UpstreamError::Refused`].
     pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Judged, UpstreamError> {
-        let exchange = match Who::of(whose) {
+        let dialogue = match Who::of(whose) {
             Some(who) => {
                 let connection = self.recent.get(&who).unwrap_or_else(|| self.recent.keep(who, self.connection_of(whose)));
-                self.exchange_on(&connection, whose.agent)
+                self.dialogue_on(&connection, whose.agent)
             }
-            None => self.exchange_on(&self.connection_of(whose), whose.agent),
+            None => self.dialogue_on(&self.connection_of(whose), whose.agent),
         };
-        let judged = Judged(Some(Arc::new(JudgedExchange::new(exchange, &self.rules.recorder, Instant::now()))));
-        let passes = judged.passes(|exchange| exchange.request_message(&request(id, method, params).pieces()));
+        let judged = Judged(Some(Arc::new(JudgedExchange::new(dialogue, &self.rules.recorder, Instant::now()))));
+        let passes = judged.passes(|dialogue| dialogue.request_message(&request(id, method, params).pieces()));
         if passes.is_err() {
             judged.finish();
         }
@@ -188,9 +177,9 @@ impl Judge {
     pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<(), UpstreamError> {
         let mut seen = self.seen(whose.program);
         describe(&mut seen, whose);
-        let mut exchange = self.exchange(seen, whose.agent);
-        let passes = exchange.request_message(&[message]).and_then(|()| exchange.answer_over());
-        self.rules.recorder.report(exchange.reports().filter(|sighting| sighting.rule.is_some()).collect());
+        let mut dialogue = self.dialogue(seen, whose.agent);
+        let passes = dialogue.request_message(&[message]).and_then(|()| dialogue.answer_over());
+        self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
         passes.map_err(UpstreamError::Refused)
     }
 
@@ -202,9 +191,9 @@ impl Judge {
         let Some(text) = spoken(message) else { return Ok(()) };
         let mut seen = self.seen(None);
         describe_client(&mut seen, client);
-        let mut exchange = self.exchange(seen, None);
-        let passes = exchange.answer_message(&text.pieces());
-        self.rules.recorder.report(exchange.reports().filter(|sighting| sighting.rule.is_some()).collect());
+        let mut dialogue = self.dialogue(seen, None);
+        let passes = dialogue.answer_message(&text.pieces());
+        self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
         passes.map_err(UpstreamError::Refused)
     }
 
@@ -213,25 +202,22 @@ impl Judge {
     /// # Errors
     /// [`UpstreamError::Refused`].
     pub fn own(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), UpstreamError> {
-        let mut exchange = self.exchange(self.seen(None), None);
+        let mut dialogue = self.dialogue(self.seen(None), None);
         let id = Id::number(0);
-        let passes = exchange.request_message(&request(&id, method, None).pieces()).and_then(|()| {
-            self.head(&mut exchange);
-            exchange.answer_message(&answer(&id, outcome).pieces())?;
-            exchange.answer_over()
+        let passes = dialogue.request_message(&request(&id, method, None).pieces()).and_then(|()| {
+            self.head(&mut dialogue);
+            dialogue.answer_message(&answer(&id, outcome).pieces())?;
+            dialogue.answer_over()
         });
         if passes.is_err() || news == News::Some {
-            self.rules.recorder.report(exchange.reports().collect());
+            self.rules.recorder.report(dialogue.reports().collect());
         }
         passes.map_err(UpstreamError::Refused)
     }
 
     /// The answer has begun.
-    fn head(&self, exchange: &mut Exchange) {
-        if self.place.is_some() {
-            // The whole message is held until it is judged, so there is nothing to plan.
-            let _ = exchange.response_head(200, &ANSWER);
-        }
+    fn head(&self, dialogue: &mut Dialogue) {
+        dialogue.answer_begins(self.place.is_some().then_some(200));
     }
 
     fn connection_of(&self, whose: Whose<'_>) -> Connection {
@@ -249,28 +235,23 @@ impl Judge {
         connection
     }
 
-    fn exchange(&self, seen: Observation, agent: Option<&HeaderValue>) -> Exchange {
-        self.exchange_on(&self.connection(seen), agent)
+    fn dialogue(&self, seen: Observation, agent: Option<&HeaderValue>) -> Dialogue {
+        self.dialogue_on(&self.connection(seen), agent)
     }
 
-    fn exchange_on(&self, connection: &Connection, agent: Option<&HeaderValue>) -> Exchange {
-        let mut headers = Cow::Borrowed(&self.headers);
-        if let Some(agent) = agent {
-            headers.to_mut().insert(USER_AGENT, agent.clone());
+    fn dialogue_on(&self, connection: &Connection, agent: Option<&HeaderValue>) -> Dialogue {
+        match &self.place {
+            Some(place) => Dialogue::post(
+                connection,
+                &Post {
+                    path: &place.path,
+                    accept: "application/json, text/event-stream",
+                    content_type: "application/json",
+                    user_agent: agent.map(HeaderValue::as_bytes),
+                },
+            ),
+            None => Dialogue::begin(connection, |seen| seen.set_some(Field::UserAgent, agent.and_then(|agent| agent.to_str().ok()))),
         }
-        let path = self.place.as_ref().map_or("", |place| place.path.as_str());
-        Exchange::begin(
-            connection,
-            &Head {
-                method: &Method::POST,
-                path,
-                query: None,
-                version: Version::HTTP_11,
-                headers: &headers,
-                alpn: None,
-                authority: Authority::Agrees,
-            },
-        )
     }
 }
 
@@ -283,7 +264,7 @@ pub(crate) enum News {
 
 /// A request that passed, until its answer is over.
 #[derive(Clone)]
-pub(crate) struct Judged(Option<Arc<JudgedExchange>>);
+pub(crate) struct Judged(Option<Arc<JudgedExchange<Dialogue>>>);
 
 impl Judged {
     /// Where there are no rules.
@@ -297,10 +278,10 @@ impl Judged {
     /// [`UpstreamError::Refused`].
     pub fn answered(&self, judge: Option<&Judge>, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
         let Some(judge) = judge else { return Ok(()) };
-        self.passes(|exchange| {
-            judge.head(exchange);
-            exchange.answer_message(&answer(id, outcome).pieces())?;
-            exchange.answer_over()
+        self.passes(|dialogue| {
+            judge.head(dialogue);
+            dialogue.answer_message(&answer(id, outcome).pieces())?;
+            dialogue.answer_over()
         })
     }
 
@@ -310,13 +291,13 @@ impl Judged {
     /// [`UpstreamError::Refused`].
     pub fn hears(&self, message: &Message) -> Result<(), UpstreamError> {
         let Some(text) = spoken(message) else { return Ok(()) };
-        self.passes(|exchange| exchange.answer_message(&text.pieces()))
+        self.passes(|dialogue| dialogue.answer_message(&text.pieces()))
     }
 
     /// There was no answer.
     pub fn failed(&self, error: &UpstreamError) {
         if let Some(judged) = &self.0 {
-            judged.with(|exchange| exchange.failed(error.kind(), &error.to_string()));
+            judged.with(|dialogue| dialogue.failed(error.kind(), &error.to_string()));
             judged.finish();
         }
     }
@@ -328,7 +309,7 @@ impl Judged {
         }
     }
 
-    fn passes(&self, judge: impl FnOnce(&mut Exchange) -> Result<(), Box<Refusal>>) -> Result<(), UpstreamError> {
+    fn passes(&self, judge: impl FnOnce(&mut Dialogue) -> Result<(), Box<Refusal>>) -> Result<(), UpstreamError> {
         match &self.0 {
             Some(judged) => judged.with(judge).map_err(UpstreamError::Refused),
             None => Ok(()),

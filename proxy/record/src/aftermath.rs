@@ -5,7 +5,7 @@
 //! went on, the server broke off), one more event of kind `outcome` follows, with the same
 //! `gnomon.observation.id`. Most calls need none.
 
-use gnomon_inspect::{Exchange, LateAnswer, Outcome};
+use gnomon_inspect::{Dialogue, LateAnswer, Outcome};
 use gnomon_observe::{Field, Lookup, Observation};
 use smol_str::{SmolStr, ToSmolStr};
 
@@ -62,14 +62,14 @@ impl Told {
     }
 
     /// The events still owed, now that the exchange is over.
-    pub fn owed(&self, exchange: &Exchange) -> Vec<Observation> {
+    pub fn owed(&self, dialogue: &Dialogue) -> Vec<Observation> {
         if self.calls.is_empty() {
             return Vec::new();
         }
-        let now = exchange.outcome();
+        let now = dialogue.outcome();
         let owed = |call: &Call| {
-            let late = exchange.late_answer(call.number);
-            (late.is_some() || is_stale(&call.so_far, &now)).then(|| event(&call.id, exchange.seen(), &now, late))
+            let late = dialogue.late_answer(call.number);
+            (late.is_some() || is_stale(&call.so_far, &now)).then(|| event(&call.id, dialogue.seen(), &now, late))
         };
         self.calls.iter().filter_map(owed).collect()
     }

@@ -1,4 +1,5 @@
-//! The guard of one exchange of a request and its answer, on whatever road it came: all its duties towards the record.
+//! The guard of one exchange of a request and its answer, on whatever road it came: all its duties towards the record. They are
+//! duties towards its dialogue, so it does not matter how that is fed: by HTTP, or message by message.
 //!
 //! - What becomes due while it is judged is recorded at once.
 //! - A call whose answer is long in coming is recorded without it, at most [`OVERDUE`] and a look of the attendant later.
@@ -11,7 +12,7 @@ use crate::{
     duties::{Duty, Left, Undertaken},
     recorder::Book,
 };
-use gnomon_inspect::{Exchange, Sighting};
+use gnomon_inspect::{HoldsDialogue, Sighting};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     time::{Duration, Instant},
@@ -22,16 +23,16 @@ const OVERDUE: Duration = Duration::from_millis(1500);
 
 /// An exchange under way. Whoever works on it says when it is over ([`JudgedExchange::finish`]); if it is dropped before, its client
 /// has gone or gnomon stops, and it is recorded as that by the attendant of [`crate::Duties`].
-pub struct JudgedExchange(Undertaken<Open>);
+pub struct JudgedExchange<E: HoldsDialogue + Send + 'static>(Undertaken<Open<E>>);
 
-struct Open {
-    state: Mutex<State>,
+struct Open<E> {
+    state: Mutex<State<E>>,
     book: Arc<Book>,
     began: Instant,
 }
 
-struct State {
-    exchange: Exchange,
+struct State<E> {
+    exchange: E,
     told: Told,
     /// When the first call was seen that is not recorded yet.
     seen: Option<Instant>,
@@ -39,16 +40,16 @@ struct State {
     over: bool,
 }
 
-impl JudgedExchange {
+impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
     /// An exchange whose request began at `began`.
     #[must_use]
-    pub fn new(exchange: Exchange, recorder: &Recorder, began: Instant) -> Self {
+    pub fn new(exchange: E, recorder: &Recorder, began: Instant) -> Self {
         let state = Mutex::new(State { exchange, told: Told::default(), seen: None, over: false });
         Self(recorder.duties().take_on(Open { state, book: recorder.book.clone(), began }))
     }
 
     /// Works on the exchange and records what became due.
-    pub fn with<R>(&self, work: impl FnOnce(&mut Exchange) -> R) -> R {
+    pub fn with<R>(&self, work: impl FnOnce(&mut E) -> R) -> R {
         let mut state = self.0.state();
         let result = work(&mut state.exchange);
         state.record_due(&self.0.book, self.0.began);
@@ -63,25 +64,26 @@ impl JudgedExchange {
     }
 }
 
-impl Open {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl<E: HoldsDialogue> Open<E> {
+    fn state(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, state: &mut State) {
+    fn close(&self, state: &mut State<E>) {
         if std::mem::replace(&mut state.over, true) {
             return;
         }
-        state.exchange.flush();
+        state.exchange.dialogue().flush();
         state.record_due(&self.book, self.began);
-        self.book.outcomes(state.told.owed(&state.exchange), self.began);
+        self.book.outcomes(state.told.owed(state.exchange.dialogue()), self.began);
     }
 }
 
-impl State {
+impl<E: HoldsDialogue> State<E> {
     fn record_due(&mut self, book: &Book, began: Instant) {
-        let due: Vec<Sighting> = self.exchange.reports().collect();
-        let waits = self.exchange.has_open_calls();
+        let dialogue = self.exchange.dialogue();
+        let due: Vec<Sighting> = dialogue.reports().collect();
+        let waits = dialogue.has_open_calls();
         if due.is_empty() && !waits {
             return;
         }
@@ -92,13 +94,13 @@ impl State {
         if due.is_empty() {
             return;
         }
-        let so_far = self.exchange.outcome();
+        let so_far = self.exchange.dialogue().outcome();
         let calls = book.record(due, &self.told, began, seen);
         self.told.add(calls, &so_far);
     }
 }
 
-impl Duty for Open {
+impl<E: HoldsDialogue + Send + 'static> Duty for Open<E> {
     fn look(&self, now: Instant) {
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
@@ -107,17 +109,19 @@ impl Duty for Open {
             Err(TryLockError::WouldBlock) => return,
         };
         if !state.over && state.seen.is_some_and(|seen| now.saturating_duration_since(seen) >= OVERDUE) {
-            state.exchange.flush_overdue();
+            state.exchange.dialogue().flush_overdue();
             state.record_due(&self.book, self.began);
         }
     }
 
     fn settle(&self, left: Left) {
         let mut state = self.state();
-        if !state.over && !state.exchange.is_refused() && state.exchange.outcome().is_open() {
+        let over = state.over;
+        let dialogue = state.exchange.dialogue();
+        if !over && !dialogue.is_refused() && dialogue.outcome().is_open() {
             match left {
-                Left::ByClient => state.exchange.failed("client_aborted", "the client left before the answer came"),
-                Left::AtStop => state.exchange.failed("stopped", "gnomon stopped before the answer came"),
+                Left::ByClient => dialogue.failed("client_aborted", "the client left before the answer came"),
+                Left::AtStop => dialogue.failed("stopped", "gnomon stopped before the answer came"),
             }
         }
         self.close(&mut state);

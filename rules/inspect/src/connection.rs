@@ -5,7 +5,7 @@ use crate::{
     inspector::Endpoint,
     normal_host,
     shadow::{tempered, would},
-    sighting::Findings,
+    sighting::{Findings, SpokeBefore},
 };
 use gnomon_engine::{Answer, Mode, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Channel, Class, Confidence, Evidence, Field, Lookup, Observation, Phase, Value};
@@ -26,12 +26,12 @@ pub struct Hello<'a> {
 #[derive(Clone)]
 pub struct Connection {
     pub(crate) inspector: Arc<Inspector>,
-    pub(crate) seen: Observation,
+    seen: Observation,
     rules: Arc<RuleSet>,
     progress: Progress,
     enforcement: Enforcement,
     reviews: Arc<Reviews>,
-    pub(crate) host_points_to_mcp: bool,
+    host_points_to_mcp: bool,
     /// The last path asked for: requests of a connection mostly share theirs.
     place: Arc<Mutex<Option<Place>>>,
 }
@@ -135,6 +135,18 @@ impl Connection {
             Some(place) if place.path == path => place.clone(),
             _ => last.insert(self.make_place(path)).clone(),
         }
+    }
+
+    /// What is known of a request to this endpoint before it is looked at.
+    pub(crate) fn findings(&self, endpoint: &Endpoint) -> Findings {
+        let mut findings = Findings::default();
+        if self.host_points_to_mcp {
+            findings.evidence.insert(Evidence::Host);
+        }
+        if self.inspector.remembers(endpoint) {
+            findings.spoke_before = SpokeBefore::Yes;
+        }
+        findings
     }
 
     fn make_place(&self, path: &str) -> Place {

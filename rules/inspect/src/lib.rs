@@ -9,6 +9,19 @@
 //! window) and beyond that forwards only chunks that were fed and did not end in a refusal. The
 //! byte that closes a JSON value is in a chunk, so it can never leave before its verdict.
 //!
+//! It has two halves. A [`Dialogue`] is what is said: messages, the calls they make, verdicts, answers paired with their calls,
+//! reports. An [`Exchange`] is how HTTP carries it: heads, content codings, bodies, the window in which they are held back. What
+//! rules say of a message is decided in the first alone.
+//!
+//! **A new channel** plugs in at the dialogue. Open a [`Connection`] with what is known before any message (channel, addresses,
+//! process), begin a [`Dialogue`] for each request, and hand it whole messages: [`Dialogue::request_message`] before one is sent,
+//! [`Dialogue::answer_begins`] and [`Dialogue::answer_message`] before the answer is given, [`Dialogue::answer_over`] behind it. The
+//! servers of the portal that are processes do that (their channel is `stdio`); its servers with an address begin with
+//! [`Dialogue::post`]. A protocol whose messages are not JSON-RPC (the API of a model) needs a scanner of its own beside that of
+//! `gnomon_wire::jsonrpc` and describes what it finds where the dialogue does (`dialogue/call.rs`); where it comes over HTTP it is
+//! read by the exchange (`http/request.rs`, `http/answer_body.rs`). Whoever records what comes of either is given
+//! [`HoldsDialogue`].
+//!
 //! What an attacker controls: every byte of request and answer. Memory is bounded by
 //! [`Bounds`]; a body that two parsers could read differently is never guessed at.
 #![deny(missing_docs)]
@@ -24,14 +37,9 @@ mod reviews;
 mod shadow;
 mod sighting;
 
-pub use self::http::answer_body::says_events;
-pub use self::http::exchange::{Authority, Exchange, Gate, Head};
-pub use self::http::request::MAX_MESSAGES;
-pub use self::http::response::{EventFlow, ResponsePlan};
+pub use self::http::{Authority, EventFlow, Exchange, Gate, Head, Post, Reply, ResponsePlan, says_events};
 pub use connection::{Connection, Hello, Telling};
-pub use dialogue::outcome::{LateAnswer, Outcome};
-pub use dialogue::refusal::{Refusal, Reply, Target};
-pub use dialogue::tally::MAX_TOLD;
+pub use dialogue::{Dialogue, HoldsDialogue, LateAnswer, MAX_MESSAGES, MAX_TOLD, Outcome, Refusal, Target};
 pub use gnomon_engine::{Enforcement, NamedServers};
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
 pub use inspector::{Bounds, Inspector, Registered, Surroundings};

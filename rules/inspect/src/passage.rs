@@ -9,8 +9,8 @@
 
 use crate::{
     Connection, Sighting, Telling,
-    http::exchange::{interfering, refusal_text},
-    shadow::tempered,
+    dialogue::refusal_text,
+    shadow::{interfering, tempered},
 };
 use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Channel, Family, Field, FieldRef, Observation, Phase, Role};

@@ -3,7 +3,7 @@
 
 use crate::{
     Inspector, Sighting,
-    dialogue::call::describe_malformed,
+    dialogue::describe_malformed,
     inspector::Endpoint,
     normal_host,
     sighting::{Findings, MessageFinding, SpokeBefore, sightings},

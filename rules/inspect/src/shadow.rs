@@ -4,6 +4,15 @@
 use gnomon_engine::{Answer, Enforcement, Origin, Progress, Rule, RuleIndex, RuleSet, Verdict};
 use gnomon_observe::Action;
 
+/// What must not pass, if this answer of the judge says so.
+pub(crate) fn interfering(answer: Answer) -> Option<Verdict> {
+    match answer {
+        Answer::Decided(verdict) if verdict.action.interferes() => Some(verdict),
+        Answer::Undecidable(verdict) => Some(verdict),
+        Answer::Decided(_) | Answer::Needs(_) => None,
+    }
+}
+
 /// What becomes of an answer of the judge.
 pub(crate) fn tempered(answer: Answer, enforcement: Enforcement) -> Answer {
     let passes = |verdict: Verdict| Verdict { action: Action::Log, ..verdict };

@@ -84,6 +84,31 @@ async fn clients_of_both_eras_use_programs_of_both_eras() {
 }
 
 #[tokio::test]
+async fn a_call_of_a_program_is_an_event_that_says_nothing_of_http() {
+    if !gnomon_testkit::has("a_call_of_a_program_is_an_event_that_says_nothing_of_http", &["python3"]) {
+        return;
+    }
+    let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
+    let mut client = Client::legacy(portal.address).await;
+    assert_eq!(client.call("local_echo", json!({"text": "x"})).await.text(), "x");
+    // The list was fetched at the start.
+    let events = portal.events(2).await;
+    let call = events.iter().find(|event| event["mcp.method.name"] == "tools/call").unwrap();
+    for (field, value) in [
+        ("gnomon.channel", json!("stdio")),
+        ("gnomon.server.id", json!("local")),
+        ("gnomon.confidence", json!("confirmed")),
+        ("gen_ai.tool.name", json!("echo")),
+        ("gnomon.sanctioned", json!(true)),
+    ] {
+        assert_eq!(call[field], value, "{field} of {call:#}");
+    }
+    for field in ["http.request.method", "http.response.status_code", "url.path", "url.full", "network.protocol.version"] {
+        assert_eq!(call.get(field), None, "{field} of {call:#}");
+    }
+}
+
+#[tokio::test]
 async fn progress_comes_back_under_the_token_of_whoever_called() {
     if !gnomon_testkit::has("progress_comes_back_under_the_token_of_whoever_called", &["python3"]) {
         return;

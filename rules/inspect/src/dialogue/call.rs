@@ -26,6 +26,15 @@ pub(crate) struct Call {
     pub early: Option<Early>,
 }
 
+/// What was heard and is to be judged.
+pub(crate) struct Heard {
+    pub seen: Observation,
+    pub findings: Findings,
+    pub subject: Subject,
+    pub id: Option<Id>,
+    pub method: Option<SmolStr>,
+}
+
 /// A report that did not wait for the answer. The call stays open, as rules may yet find something in the answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Early {
@@ -199,7 +208,15 @@ pub(crate) fn without_body(signatures: SignatureSet) -> SignatureSet {
     kept
 }
 
-pub(crate) fn id_text(id: &Id) -> SmolStr {
+/// Whether two ids are one, as the client wrote it: for matching answers.
+pub(crate) fn same_id(a: Option<&Id>, b: Option<&Id>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a == b || id_text(a) == id_text(b),
+        _ => false,
+    }
+}
+
+fn id_text(id: &Id) -> SmolStr {
     match id {
         Id::Str(text) => text.clone(),
         Id::Num(text) => text.clone(),
@@ -210,6 +227,13 @@ pub(crate) fn id_text(id: &Id) -> SmolStr {
 
 pub(crate) fn names(signatures: SignatureSet) -> Vec<SmolStr> {
     signatures.iter().map(|s| SmolStr::new_static(s.as_str())).collect()
+}
+
+/// Writes down what in a message points to MCP.
+pub(crate) fn set_signatures(seen: &mut Observation, findings: &Findings) {
+    if !findings.signatures.is_empty() {
+        seen.set(Field::Signatures, names(findings.signatures));
+    }
 }
 
 /// Adds a word to a list field.

@@ -1,7 +1,337 @@
-//! What is said, apart from how it travels.
+//! What is said, apart from how it travels: a request's messages and what is said back, their calls, verdicts and reports.
+//!
+//! A [`Dialogue`] knows no heads, codings or windows. Over HTTP an [`Exchange`](crate::Exchange) feeds it what it reads; a channel
+//! that has whole messages (the lines of a process, what the portal sends) uses it as it is: [`Dialogue::request_message`],
+//! [`Dialogue::answer_message`]. It is the same judge for both, so a rule holds for a message wherever the message is seen.
 
-pub(crate) mod call;
-pub(crate) mod outcome;
-pub(crate) mod refusal;
-pub(crate) mod tally;
+mod answer;
+mod call;
+mod outcome;
+mod refusal;
+mod report;
+mod request;
+mod tally;
 mod whole;
+
+pub(crate) use answer::limits as answer_limits;
+pub(crate) use call::{describe_malformed, note};
+pub use outcome::{LateAnswer, Outcome};
+pub(crate) use refusal::{Form, Wants, refusal_text};
+pub use refusal::{Refusal, Target};
+pub use request::MAX_MESSAGES;
+pub use tally::MAX_TOLD;
+
+use crate::{
+    Bounds, Connection, Enforcement, Inspector, Passage, Sighting,
+    inspector::Endpoint,
+    shadow::{interfering, tempered},
+    sighting::Findings,
+};
+use call::Call;
+use gnomon_engine::{Answer, Arguments, Progress, RuleSet, Verdict};
+use gnomon_observe::{Observation, Phase};
+use gnomon_wire::{
+    jsonrpc::{ArgumentCapture, Limits},
+    mcp::SignatureSet,
+};
+use outcome::Pending;
+use request::Overflow;
+use smol_str::SmolStr;
+use std::sync::Arc;
+use tally::Tally;
+
+/// Bytes of a request that `http.request.body.text` shows.
+const TEXT_BYTES: usize = 1024;
+
+/// One request, or a batch of them, and what is said back to it.
+pub struct Dialogue {
+    inspector: Arc<Inspector>,
+    rules: Arc<RuleSet>,
+    /// What its connection was opened under.
+    enforcement: Enforcement,
+    /// What holds of every message.
+    base: Observation,
+    base_progress: Progress,
+    base_findings: Findings,
+    mismatches: Mismatches,
+    endpoint: Arc<Endpoint>,
+    wants: Wants,
+    /// Why its messages are not read, if they are not.
+    unread: Option<Passage>,
+    /// What `http.request.body.text` shows, if a rule asks.
+    text: Option<Vec<u8>>,
+    ahead: Ahead,
+    held: Held,
+    refused: Refused,
+    strays: Strays,
+    /// Messages of the request that were judged.
+    judged: u32,
+    overflow: Overflow,
+    targets: Vec<Target>,
+    form: Form,
+    calls: Vec<Call>,
+    /// Calls that were reported before their answers came.
+    pending: Vec<Pending>,
+    reports: Vec<Sighting>,
+    calls_reported: u32,
+    /// Calls reported each by itself.
+    told: u32,
+    tally: Tally,
+    /// Why no answer came or none was finished, with the detail.
+    failure: Option<(SmolStr, SmolStr)>,
+    /// Bytes of the request that were read.
+    asked: u64,
+    /// Bytes of the answer that were read.
+    answered: u64,
+}
+
+/// Whoever has a dialogue, and owes the record what comes of it.
+pub trait HoldsDialogue {
+    /// It.
+    fn dialogue(&mut self) -> &mut Dialogue;
+}
+
+impl HoldsDialogue for Dialogue {
+    fn dialogue(&mut self) -> &mut Dialogue {
+        self
+    }
+}
+
+/// What rules say before the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// None that could interfere waits for it.
+    Open,
+    /// One that could does.
+    Waits,
+    /// It is refused: the message is read only to answer well.
+    Decided(Verdict),
+}
+
+impl Ahead {
+    fn of(answer: Answer) -> Self {
+        match (interfering(answer), answer) {
+            (Some(verdict), _) => Self::Decided(verdict),
+            (None, Answer::Needs(Phase::Message | Phase::Hello | Phase::Head)) => Self::Waits,
+            (None, _) => Self::Open,
+        }
+    }
+}
+
+/// Whether what was said may still be withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// All of it.
+    Back,
+    /// Some of it may have left.
+    Gone,
+}
+
+/// Whether the request must not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    No,
+    /// It must not, and nobody was told yet.
+    Due(Verdict),
+    /// Its client was told, and what it concerns is reported.
+    Told(Verdict),
+}
+
+impl Refused {
+    const fn verdict(self) -> Option<Verdict> {
+        match self {
+            Self::No => None,
+            Self::Due(verdict) | Self::Told(verdict) => Some(verdict),
+        }
+    }
+}
+
+/// Whether an answer is judged by what it says whatever it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strays {
+    /// No rule could refuse it.
+    Pass,
+    Judged,
+}
+
+/// What about a request contradicts itself, whatever its messages say: words of `gnomon.mismatch`.
+pub(crate) type Mismatches = [Option<&'static str>; 2];
+
+/// What is known before the first message, and the rules that it is judged by.
+pub(crate) struct Opened {
+    pub rules: Arc<RuleSet>,
+    /// What holds of every message.
+    pub base: Observation,
+    /// How far the rules are decided by the connection.
+    pub progress: Progress,
+    pub findings: Findings,
+    pub endpoint: Arc<Endpoint>,
+    pub mismatches: Mismatches,
+    pub wants: Wants,
+    pub unread: Option<Passage>,
+}
+
+impl Dialogue {
+    /// Begins a request on a channel that has no heads. `describe` writes down what is known of it beside its connection, as far as
+    /// its [`Phase`] is [`Phase::Head`].
+    #[must_use]
+    pub fn begin(connection: &Connection, describe: impl FnOnce(&mut Observation)) -> Self {
+        let (rules, mut base, progress) = connection.standing();
+        describe(&mut base);
+        let endpoint = connection.place("").endpoint;
+        let findings = connection.findings(&endpoint);
+        let (mismatches, wants, unread) = (Mismatches::default(), Wants::Json, None);
+        Self::open(connection, Opened { rules, base, progress, findings, endpoint, mismatches, wants, unread })
+    }
+
+    /// Judges what is known before the first message.
+    pub(crate) fn open(connection: &Connection, opened: Opened) -> Self {
+        let Opened { rules, base, mut progress, findings, endpoint, mismatches, wants, unread } = opened;
+        let answer = tempered(rules.judge(&base, Phase::Head, &mut progress), connection.enforcement());
+        Self {
+            inspector: connection.inspector.clone(),
+            enforcement: connection.own_enforcement(),
+            text: rules.wanted().body_text.then(Vec::new),
+            rules,
+            base,
+            base_progress: progress,
+            base_findings: findings,
+            mismatches,
+            endpoint,
+            wants,
+            unread,
+            ahead: Ahead::of(answer),
+            held: Held::Back,
+            refused: Refused::No,
+            strays: Strays::Pass,
+            judged: 0,
+            overflow: Overflow::No,
+            targets: Vec::new(),
+            form: Form::Foreign,
+            calls: Vec::new(),
+            pending: Vec::new(),
+            reports: Vec::new(),
+            calls_reported: 0,
+            told: 0,
+            tally: Tally::default(),
+            failure: None,
+            asked: 0,
+            answered: 0,
+        }
+    }
+
+    /// Reports that are due, in order.
+    pub fn reports(&mut self) -> impl Iterator<Item = Sighting> + '_ {
+        self.reports.drain(..)
+    }
+
+    /// The rules that it is judged by.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+
+    /// What holds of every message of it: its connection, and what was known before the first.
+    #[must_use]
+    pub fn seen(&self) -> &Observation {
+        &self.base
+    }
+
+    /// Why its messages pass unread, if they do and nothing refused them.
+    #[must_use]
+    pub fn passed(&self) -> Option<Passage> {
+        self.unread.filter(|_| !self.is_refused())
+    }
+
+    /// Whether the request must not pass.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused != Refused::No
+    }
+
+    /// Why the request must not pass, if it must not.
+    pub(crate) fn refused(&self) -> Option<Verdict> {
+        self.refused.verdict()
+    }
+
+    /// What was decided first stands.
+    pub(crate) fn refuse_by(&mut self, verdict: Verdict) {
+        if self.refused == Refused::No {
+            self.refused = Refused::Due(verdict);
+        }
+    }
+
+    /// What rules said before the message.
+    pub(crate) fn ahead(&self) -> Ahead {
+        self.ahead
+    }
+
+    /// Whether what was said may still be withheld.
+    pub(crate) fn held(&self) -> Held {
+        self.held
+    }
+
+    /// From now on what was said may have left.
+    pub(crate) fn let_go(&mut self) {
+        self.held = Held::Gone;
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
+    pub(crate) fn unread(&self) -> Option<Passage> {
+        self.unread
+    }
+
+    /// Says that its messages cannot be read, before it is judged as such.
+    pub(crate) fn pass_on(&mut self, passage: Passage) {
+        self.unread.get_or_insert(passage);
+    }
+
+    /// What in all of its messages points to MCP.
+    pub(crate) fn signatures(&self) -> SignatureSet {
+        self.base_findings.signatures
+    }
+
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.inspector.bounds
+    }
+
+    /// How much of a request's message is kept.
+    pub(crate) fn limits(&self) -> Limits {
+        let bounds = self.bounds();
+        bounds.scanner(match self.rules.wanted().arguments {
+            Arguments::Unwanted => ArgumentCapture::Off,
+            _ => ArgumentCapture::On { max_bytes: bounds.max_arguments, max_leaves: 1024 },
+        })
+    }
+
+    /// So many more bytes of the request were read.
+    pub(crate) fn asks(&mut self, bytes: usize) {
+        self.asked += bytes as u64;
+    }
+
+    /// So many more bytes of the answer were read.
+    pub(crate) fn answers(&mut self, bytes: usize) {
+        self.answered += bytes as u64;
+    }
+
+    /// More of the request's text, for rules that look at its beginning.
+    pub(crate) fn show_text(&mut self, plain: &[u8]) {
+        if let Some(text) = &mut self.text {
+            let room = TEXT_BYTES.saturating_sub(text.len());
+            text.extend_from_slice(plain.get(..room).unwrap_or(plain));
+        }
+    }
+
+    /// Judges by the rules, as far as verdicts are carried out at this moment.
+    fn judge(&self, seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
+        tempered(self.rules.judge(seen, phase, progress), self.enforcement())
+    }
+
+    /// Whether verdicts are carried out at this moment.
+    fn enforcement(&self) -> Enforcement {
+        self.inspector.enforcement(self.enforcement)
+    }
+}

@@ -1,15 +1,15 @@
 //! What has come of an exchange, as far as it went: a report is made as soon as a call is judged, and
 //! the answer may go on long after.
 
-use crate::{Exchange, http::exchange::same_id};
-use gnomon_observe::{Field, Lookup, Observation};
+use super::{Dialogue, call::same_id};
+use gnomon_observe::{Field, Lookup};
 use gnomon_wire::jsonrpc::{Id, Message};
 use smol_str::{SmolStr, ToSmolStr};
 
 /// What has come of an exchange so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The HTTP status of the answer, once it has begun.
+    /// The HTTP status of the answer, once it has begun over HTTP.
     pub status: Option<i64>,
     /// Bytes of the request's body that were read.
     pub request_bytes: u64,
@@ -74,7 +74,7 @@ pub(crate) enum Answers {
     NothingKnown,
 }
 
-impl Exchange {
+impl Dialogue {
     /// Keeps in mind that this call is reported without its answer; false where as many are already.
     pub(crate) fn await_answer(&mut self, call: u32, id: Option<Id>) -> bool {
         let room = self.pending.len() < MAX_PENDING;
@@ -116,18 +116,12 @@ impl Exchange {
             Lookup::Value(value) => value.as_int(),
             Lookup::Absent | Lookup::Unreadable => None,
         };
-        Outcome { status, request_bytes: self.body.bytes, response_bytes: self.response.bytes, failure: self.failure.clone() }
+        Outcome { status, request_bytes: self.asked, response_bytes: self.answered, failure: self.failure.clone() }
     }
 
     /// Whether calls wait for their answer, or to be reported.
     #[must_use]
     pub fn has_open_calls(&self) -> bool {
         !self.calls.is_empty()
-    }
-
-    /// What holds of every message of it: its connection and its head.
-    #[must_use]
-    pub fn seen(&self) -> &Observation {
-        &self.base
     }
 }

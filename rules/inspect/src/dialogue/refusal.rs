@@ -4,14 +4,15 @@
 //! so a refused `tools/call` is an ordinary answer whose result is an error, and every other request
 //! gets a JSON-RPC error with its own id. The session stays usable.
 
-use gnomon_engine::RuleIndex;
+use super::{Dialogue, Refused};
+use gnomon_engine::{Mode, Rule, RuleIndex, Verdict};
 use gnomon_observe::Action;
 use gnomon_wire::{
     jsonrpc::{Id, Kind},
     mcp,
 };
 use serde_json::json;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 /// JSON-RPC 2.0 "Invalid Request": the one code that all clients show together with its text.
 const REFUSED: i32 = -32600;
@@ -29,7 +30,7 @@ pub struct Target {
     pub kind: Kind,
 }
 
-/// Whether the request body was JSON-RPC, and how.
+/// Whether the request was JSON-RPC, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Not JSON-RPC at all.
@@ -70,40 +71,22 @@ pub struct Refusal {
     pub(crate) wants: Wants,
 }
 
-/// An HTTP answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The status.
-    pub status: u16,
-    /// The `Content-Type`, if there is a body.
-    pub content_type: Option<&'static str>,
-    /// The `Location`, for redirects.
-    pub location: Option<String>,
-    /// The body.
-    pub body: String,
-}
-
 impl Refusal {
-    /// The HTTP answer to the refused request.
+    /// All that answers the refused request, as one JSON text; none where no answer is due, or nothing said that it was JSON-RPC.
     #[must_use]
-    pub fn reply(&self) -> Reply {
-        if let Some(location) = &self.location {
-            let body = format!("{}\n", self.text);
-            return Reply { status: 307, content_type: Some(TEXT), location: Some(location.clone()), body };
-        }
-        let plain = |status| Reply { status, content_type: Some(TEXT), location: None, body: format!("{}\n", self.text) };
+    pub fn answer(&self) -> Option<String> {
         match self.form {
-            Form::Foreign => plain(403),
+            Form::Foreign => None,
             Form::Unreadable => {
-                let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": UNREADABLE, "message": self.text, "data": self.data()}});
-                self.json(400, error.to_string())
+                let error = json!({"code": UNREADABLE, "message": self.text, "data": self.data()});
+                Some(json!({"jsonrpc": "2.0", "id": null, "error": error}).to_string())
             }
             Form::Single | Form::Batch => {
                 let messages: Vec<String> = self.targets.iter().filter_map(|t| self.message_for(t)).collect();
                 match (messages.as_slice(), self.form) {
-                    ([], _) => Reply { status: 202, content_type: None, location: None, body: String::new() },
-                    ([one], Form::Single) => self.json(200, one.clone()),
-                    (many, _) => self.json(200, format!("[{}]", many.join(","))),
+                    ([], _) => None,
+                    ([one], Form::Single) => Some(one.clone()),
+                    (many, _) => Some(format!("[{}]", many.join(","))),
                 }
             }
         }
@@ -125,98 +108,63 @@ impl Refusal {
         Some(format!(r#"{{"jsonrpc":"2.0","id":{id},{payload}}}"#))
     }
 
-    /// That message as a server-sent event.
-    #[must_use]
-    pub fn event_for(&self, target: &Target) -> Option<String> {
-        self.message_for(target).map(|message| event(&message))
-    }
-
     fn data(&self) -> serde_json::Value {
         json!({"gnomon": {"action": self.action.as_str(), "rule": self.rule_id}})
     }
+}
 
-    fn json(&self, status: u16, body: String) -> Reply {
-        match self.wants {
-            Wants::Json => Reply { status, content_type: Some("application/json"), location: None, body },
-            Wants::Events => Reply { status, content_type: Some("text/event-stream"), location: None, body: event(&body) },
+impl Dialogue {
+    /// Makes the refusal and reports everything that it concerns.
+    pub(crate) fn refuse(&mut self, verdict: Verdict) -> Box<Refusal> {
+        let targets = std::mem::take(&mut self.targets);
+        let refusal = self.refusal(verdict, targets, self.form);
+        if !matches!(self.refused, Refused::Told(_)) {
+            self.refused = Refused::Told(verdict);
+            for mut call in std::mem::take(&mut self.calls) {
+                call.action = verdict.action;
+                call.deciding = verdict.rule;
+                self.report(call, Some(&refusal));
+            }
+            self.flush_tally();
         }
+        self.targets.clone_from(&refusal.targets);
+        Box::new(refusal)
     }
-}
 
-const TEXT: &str = "text/plain; charset=utf-8";
-
-fn event(data: &str) -> String {
-    format!("event: message\ndata: {data}\n\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(form: Form, targets: Vec<Target>) -> Refusal {
+    pub(super) fn refusal(&self, verdict: Verdict, targets: Vec<Target>, form: Form) -> Refusal {
+        let rule = verdict.rule.and_then(|index| self.rules.rule(index));
+        let response = rule.map(|r| &r.response);
+        let to = response.and_then(|r| r.to.as_deref());
+        let location = response.filter(|r| r.action == Action::Redirect && r.mode == Mode::Location).and(to).map(str::to_owned);
+        let text = refusal_text(rule, verdict.action);
         Refusal {
-            action: Action::Block,
-            rule: None,
-            rule_id: "r1".into(),
-            text: "not here \"now\"".into(),
-            location: None,
+            action: verdict.action,
+            rule: verdict.rule,
+            rule_id: rule.map(|r| r.id.clone()).unwrap_or_default(),
+            text,
+            location,
             targets,
             form,
-            wants: Wants::Json,
+            wants: self.wants,
         }
     }
+}
 
-    fn request(id: &str, method: &str) -> Target {
-        Target { id: Some(Id::Num(id.into())), method: Some(method.into()), kind: Kind::Request }
-    }
+/// What a client is told of a refusal: one line, which clients show to a model and to a person.
+pub(crate) fn refusal_text(rule: Option<&Rule>, action: Action) -> String {
+    let response = rule.map(|r| &r.response);
+    let to = response.and_then(|r| r.to.as_deref());
+    let text = match (response.and_then(|r| r.message.as_deref()), action, to) {
+        (Some(message), _, Some(to)) if action == Action::Redirect && !message.contains(to) => format!("{message} Use {to} instead."),
+        (Some(message), ..) => message.to_owned(),
+        (None, Action::Redirect, Some(to)) => {
+            format!("This MCP server is not sanctioned by your organisation. Use {to} instead. ({})", rule_words(rule))
+        }
+        (None, ..) => format!("Blocked by gnomon on behalf of your organisation: {}", rule_words(rule)),
+    };
+    text.split(['\r', '\n']).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
+}
 
-    fn notification() -> Target {
-        Target { id: None, method: Some("notifications/cancelled".into()), kind: Kind::Notification }
-    }
-
-    #[test]
-    fn a_refused_tool_call_is_a_failed_result_with_the_same_id() {
-        let reply = refusal(Form::Single, vec![request("7", "tools/call")]).reply();
-        let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
-        assert_eq!((reply.status, &body["id"], &body["result"]["isError"]), (200, &json!(7), &json!(true)));
-        assert_eq!(body["result"]["content"][0]["text"], "not here \"now\"");
-    }
-
-    #[test]
-    fn any_other_refused_request_is_an_error_with_the_same_id() {
-        let mut target = request("7", "tools/list");
-        target.id = Some(Id::Str("a\"b".into()));
-        let body: serde_json::Value = serde_json::from_str(&refusal(Form::Single, vec![target]).reply().body).unwrap();
-        assert_eq!((&body["id"], &body["error"]["code"]), (&json!("a\"b"), &json!(-32600)));
-    }
-
-    #[test]
-    fn a_refused_notification_is_accepted_without_a_body() {
-        let reply = refusal(Form::Single, vec![notification()]).reply();
-        assert_eq!((reply.status, reply.body.as_str(), reply.content_type), (202, "", None));
-    }
-
-    #[test]
-    fn a_batch_is_answered_as_an_array_with_one_entry_per_request() {
-        let reply = refusal(Form::Batch, vec![request("1", "tools/list"), notification(), request("2", "tools/call")]).reply();
-        let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
-        assert_eq!(body.as_array().map(Vec::len), Some(2));
-        let one = refusal(Form::Batch, vec![request("1", "tools/list")]).reply();
-        assert!(one.body.starts_with('['));
-    }
-
-    #[test]
-    fn a_client_that_takes_only_events_gets_an_event() {
-        let mut refusal = refusal(Form::Single, vec![request("1", "tools/call")]);
-        refusal.wants = Wants::Events;
-        let reply = refusal.reply();
-        assert_eq!(reply.content_type, Some("text/event-stream"));
-        assert!(reply.body.starts_with("event: message\ndata: {") && reply.body.ends_with("}\n\n"));
-    }
-
-    #[test]
-    fn what_is_not_json_rpc_is_forbidden_in_plain_words() {
-        let reply = refusal(Form::Foreign, vec![]).reply();
-        assert_eq!((reply.status, reply.body.as_str()), (403, "not here \"now\"\n"));
-    }
+fn rule_words(rule: Option<&Rule>) -> SmolStr {
+    rule.map_or(SmolStr::new_static("no rule"), |r| format_smolstr!("{} [rule {}]", r.title, r.id))
 }

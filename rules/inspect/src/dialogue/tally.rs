@@ -3,10 +3,13 @@
 //! A batch of a hundred thousand calls would otherwise be as many events, which drive those of others
 //! out of the ledger's queue and its files.
 
+use super::{
+    Dialogue,
+    call::{describe, note_unjudged},
+};
 use crate::{
-    Exchange, Sighting,
-    dialogue::call::{describe, note_unjudged},
-    sighting::sightings,
+    Sighting,
+    sighting::{MessageFinding, sightings},
 };
 use gnomon_engine::RuleIndex;
 use gnomon_observe::{Action, Field, Observation};
@@ -103,7 +106,7 @@ impl Tally {
     }
 }
 
-impl Exchange {
+impl Dialogue {
     /// Counts a message beyond those that are judged.
     pub(crate) fn count_unjudged(&mut self, message: &Message) {
         let named = message.name.as_ref().or(message.uri.as_ref());
@@ -135,11 +138,11 @@ impl Exchange {
         for Sum { count, first, .. } in sums {
             self.tell_sum(first, count);
         }
-        let action = self.refused.map_or(Action::Allow, |verdict| verdict.action);
+        let action = self.refused().map_or(Action::Allow, |verdict| verdict.action);
         for Unjudged { seen, count, .. } in unjudged {
             let mut findings = self.base_findings;
             if seen.text(Field::McpMethod).is_some() {
-                findings.message = crate::sighting::MessageFinding::Mcp;
+                findings.message = MessageFinding::Mcp;
             }
             let reports = sightings(&self.rules, &self.base_progress, *seen, findings, action, None);
             self.tell_sum(reports, count);

@@ -1,64 +1,88 @@
-//! Answers that come as whole messages rather than as the bytes of an HTTP answer: over a line that
-//! requests share, or from a server that the portal speaks to.
+//! Messages that come whole, on a channel without HTTP or from a server that the portal speaks to.
 //!
-//! The caller holds each message until it is judged, so there is no gate: a message passes or does not.
+//! The caller holds each until it is judged, so there is no gate: a message passes or does not. A text is one message, or one
+//! batch; one that two readers could take for different things is judged as unreadable. What is JSON throughout and no message
+//! (`{}`) was read, and is nothing.
 
-use crate::{Exchange, Gate, Refusal, http::answer_body};
-use std::ops::ControlFlow;
+use super::{Dialogue, MAX_MESSAGES, Refusal, answer_limits};
+use gnomon_wire::jsonrpc::{Finish, Malformed, Message, Scanner, Sink};
 
-impl Exchange {
+impl Dialogue {
+    /// Judges the whole of a request; `pieces` joined are its JSON.
+    ///
+    /// # Errors
+    /// Why it must not be sent.
+    pub fn request_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
+        for piece in pieces {
+            self.asks(piece.len());
+            self.show_text(piece);
+        }
+        let read = read(&mut Scanner::new(self.limits()), pieces, &mut |message| self.take_message(message, |_| ()));
+        self.settle_overflow();
+        if let Err(malformed) = read {
+            self.judge_unreadable(malformed.as_str());
+        } else if self.nothing_judged() {
+            self.judge_exchange();
+        }
+        match self.refused() {
+            Some(verdict) => Err(self.refuse(verdict)),
+            None => Ok(()),
+        }
+    }
+
+    /// The answer has begun, with this status where its channel has one.
+    pub fn answer_begins(&mut self, status: Option<u16>) {
+        self.answer_begins_with(status, |_, _, _| ());
+    }
+
     /// Judges one message of the answer; `pieces` joined are its JSON.
     ///
     /// # Errors
     /// Why it must not pass. Where it is the server's request, nothing else of the answer is affected.
     pub fn answer_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
-        self.response.bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let mut scanner = answer_body::scanner();
-        let mut refused = None;
-        let read = pieces.iter().try_for_each(|piece| {
-            scanner.feed(piece, &mut |message| {
-                if refused.is_none() {
-                    refused = self.take_answer(message);
-                }
-            })
+        self.answers(pieces.iter().map(|piece| piece.len()).sum());
+        let (mut refused, mut messages) = (None, 0);
+        let mut scanner = Scanner::new(answer_limits());
+        let read = read(&mut scanner, pieces, &mut |message| {
+            messages += 1;
+            if refused.is_none() && messages <= MAX_MESSAGES {
+                refused = self.take_answer(message);
+            }
         });
-        if let Some(refused) = refused {
-            return Err(Box::new(self.refuse_answer(refused)));
-        }
-        if read.is_err() {
-            self.answer_is_unreadable();
-            return self.judge_waiting().map_or(Ok(()), |refusal| Err(Box::new(refusal)));
-        }
-        Ok(())
+        let refused = match read {
+            _ if refused.is_some() => refused,
+            Ok(_) if messages <= MAX_MESSAGES => None,
+            Err(malformed) if scanner.partial().is_some_and(asks) => self.take_unreadable_question(malformed.as_str()),
+            // It may answer any of the calls that are open, and where there are none, nobody knows what.
+            _ if self.has_open_calls() => {
+                self.answer_is_unreadable();
+                self.judge_waiting()
+            }
+            _ => self.take_unreadable_answer(),
+        };
+        refused.map_or(Ok(()), Err)
     }
 
     /// Nothing more comes: what waited for it is judged and reported.
     ///
     /// # Errors
-    /// As [`Exchange::answer_message`].
+    /// As [`Dialogue::answer_message`].
     pub fn answer_over(&mut self) -> Result<(), Box<Refusal>> {
-        passes(self.response_end(&mut Vec::new()))
-    }
-
-    /// Feeds the whole of a request and says whether it may be sent.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn request_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
-        let fed = pieces.iter().try_for_each(|piece| match self.request_bytes(piece) {
-            Gate::Refuse(refusal) => ControlFlow::Break(refusal),
-            Gate::Hold | Gate::Stream => ControlFlow::Continue(()),
-        });
-        match fed {
-            ControlFlow::Break(refusal) => Err(refusal),
-            ControlFlow::Continue(()) => passes(self.request_end()),
+        if let Some(refusal) = self.judge_waiting() {
+            return Err(refusal);
         }
+        self.flush();
+        Ok(())
     }
 }
 
-fn passes(gate: Gate) -> Result<(), Box<Refusal>> {
-    match gate {
-        Gate::Refuse(refusal) => Err(refusal),
-        Gate::Hold | Gate::Stream => Ok(()),
-    }
+/// Hands on every message of a text, and tells whether it can be read as one thing.
+fn read(scanner: &mut Scanner, pieces: &[&[u8]], sink: &mut Sink<'_>) -> Result<Finish, Malformed> {
+    pieces.iter().try_for_each(|piece| scanner.feed(piece, sink))?;
+    scanner.finish(sink)
+}
+
+/// Whether a message in which a text broke wants an answer.
+fn asks(message: &Message) -> bool {
+    message.method.as_deref().is_some_and(|method| !method.starts_with("notifications/"))
 }

@@ -1,18 +1,15 @@
 //! The body of an answer: as JSON, or as a stream of events with a message in each.
 
-use crate::{
-    http::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames},
-    inspector::{Bounds, Endpoint},
-};
+use super::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames};
+use crate::{Bounds, dialogue::answer_limits};
 use gnomon_wire::{
     coding::{Coding, DecodeLimits, Unsupported},
-    jsonrpc::{ArgumentCapture, Likeness, Limits, Malformed, Message, Scanner},
+    jsonrpc::{Likeness, Malformed, Message, Scanner},
     mcp,
     sse::{Item, SseParser},
 };
 use http::{HeaderMap, header};
 use smol_str::SmolStr;
-use std::sync::Arc;
 
 /// Most bytes of an `endpoint` event's data.
 const ENDPOINT_BYTES: usize = 2048;
@@ -30,8 +27,8 @@ pub(crate) struct AnswerBody {
     pub held: Vec<u8>,
     pub event: Event,
     pub session: Option<SmolStr>,
-    pub bytes: u64,
-    pub endpoint: Arc<Endpoint>,
+    /// Messages in it so far.
+    pub messages: u32,
 }
 
 /// What became of the current event so far.
@@ -101,7 +98,7 @@ pub(crate) enum Awaited {
 }
 
 impl AnswerBody {
-    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub fn new() -> Self {
         Self {
             content: Content::Opaque,
             codings: Ok(Vec::new()),
@@ -110,8 +107,7 @@ impl AnswerBody {
             held: Vec::new(),
             event: Event::Held,
             session: None,
-            bytes: 0,
-            endpoint,
+            messages: 0,
         }
     }
 
@@ -178,7 +174,7 @@ impl AnswerBody {
             _ => {
                 let events = codings.as_ref().ok().filter(|_| awaited == Awaited::Yes).map(|codings| events(codings));
                 let search = if self.content == Content::Framed { Search::Bytes } else { Search::Opening };
-                let reading = Some(Reading::new(codings, Manner::of(bounds, limits(), search)));
+                let reading = Some(Reading::new(codings, Manner::of(bounds, answer_limits(), search)));
                 Reader::Json(Box::new(Document { reading, idle: 0, events }))
             }
         }
@@ -263,13 +259,8 @@ impl Document {
     }
 }
 
-/// The scanner of an answer.
-pub(crate) fn scanner() -> Scanner {
-    Scanner::new(limits())
-}
-
-fn limits() -> Limits {
-    Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
+fn scanner() -> Scanner {
+    Scanner::new(answer_limits())
 }
 
 /// A stream of events in one layer of codings.

@@ -1,9 +1,18 @@
-//! HTTP: heads, content codings and bodies.
+//! HTTP: heads, content codings and bodies, and how much of them is held back until a [`Dialogue`](crate::Dialogue) has judged what
+//! they say.
 
-pub(crate) mod answer_body;
-pub(crate) mod charset;
-pub(crate) mod exchange;
-pub(crate) mod named;
-pub(crate) mod reading;
-pub(crate) mod request;
-pub(crate) mod response;
+mod answer_body;
+mod charset;
+mod exchange;
+mod named;
+mod post;
+mod reading;
+mod reply;
+mod request;
+mod response;
+
+pub use answer_body::says_events;
+pub use exchange::{Authority, Exchange, Gate, Head};
+pub use post::Post;
+pub use reply::Reply;
+pub use response::{EventFlow, ResponsePlan};

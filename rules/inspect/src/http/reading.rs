@@ -8,7 +8,7 @@
 //! kept: the cost of a body does not depend on how much is in it. What a few bytes decode to may be
 //! hundreds of megabytes, which is read in steps: [`Reading::is_behind`].
 
-use crate::inspector::Bounds;
+use crate::Bounds;
 use gnomon_wire::{
     coding::{Coding, DecodeError, DecodeLimits, Decoder, Pace, Unsupported, parse_content_encoding},
     jsonrpc::{Finish, Likeness, Limits, Malformed, Message, Scanner},

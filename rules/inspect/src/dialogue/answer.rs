@@ -1,0 +1,322 @@
+//! The messages of an answer: paired with the calls that they answer, and judged before the client reads them where a rule asks
+//! for that.
+
+use super::{
+    Dialogue, Form, Refusal, Strays, Target,
+    call::{Call, Heard, Subject, Waits, describe, describe_malformed, forget_request, names, note, same_id},
+    outcome::Answers,
+};
+use crate::{Enforcement, inspector::Named, shadow::interfering, sighting::MessageFinding};
+use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
+use gnomon_observe::{Action, Field, Observation, Phase};
+use gnomon_wire::{
+    jsonrpc::{ArgumentCapture, Kind, Limits, Message},
+    mcp::{self, Signature, SignatureSet},
+};
+use smol_str::{SmolStr, ToSmolStr};
+
+/// An answer that must not pass.
+struct Withheld {
+    verdict: Verdict,
+    target: Target,
+    call: Call,
+}
+
+/// How much of an answer's message is kept.
+pub(crate) fn limits() -> Limits {
+    Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
+}
+
+impl Dialogue {
+    /// The answer has begun, with this status where its channel has one. `describe` writes down what stands before its messages.
+    pub(crate) fn answer_begins_with(&mut self, status: Option<u16>, describe: impl Fn(&RuleSet, &mut Observation, &mut SignatureSet)) {
+        for call in &mut self.calls {
+            call.seen.set_some(Field::HttpStatus, status.map(u64::from));
+            if let Some(status) = status.filter(|status| *status >= 400) {
+                call.seen.set(Field::ErrorType, status.to_smolstr());
+            }
+            describe(&self.rules, &mut call.seen, &mut call.findings.response_signatures);
+        }
+        // For calls that are still to come: the server answered before them.
+        self.base.set_some(Field::HttpStatus, status.map(u64::from));
+        let judges = self.enforcement() == Enforcement::Enforce
+            && self.rules.rules().iter().any(|r| r.phase == Phase::Response && r.acts().interferes());
+        self.strays = if judges { Strays::Judged } else { Strays::Pass };
+    }
+
+    /// Whether a rule could refuse an answer for what it says, whatever it answers.
+    pub(crate) fn judges_strays(&self) -> bool {
+        self.strays == Strays::Judged
+    }
+
+    /// Whether a rule that could interfere waits for the answer to a call.
+    pub(crate) fn waits_for_answer(&self) -> bool {
+        self.calls.iter().any(|c| c.waits == Waits::ForAnswer)
+    }
+
+    /// Whether any rule in force could refuse a message.
+    pub(crate) fn may_refuse_messages(&self) -> bool {
+        self.enforcement() == Enforcement::Enforce && self.rules.rules().iter().any(|rule| rule.acts().interferes())
+    }
+
+    /// One message of the answer, and what to say instead if it must not pass.
+    pub(crate) fn take_answer(&mut self, message: &Message) -> Option<Box<Refusal>> {
+        let withheld = if message.method.is_some() { self.take_server_message(message) } else { self.pair(message) };
+        withheld.map(|withheld| self.withhold(withheld))
+    }
+
+    /// A message of the answer that cannot be read as one thing, whatever it answers.
+    pub(crate) fn take_unreadable_answer(&mut self) -> Option<Box<Refusal>> {
+        self.answer_is_unreadable();
+        self.judge_waiting().or_else(|| {
+            let withheld = self.judge_stray(None)?;
+            Some(self.withhold(withheld))
+        })
+    }
+
+    /// The answer to `initialize` names the session; later requests do not name the client.
+    pub(crate) fn remember_session(&self, session: &str) {
+        let Some(call) = self.calls.iter().find(|c| c.method.as_deref().map(mcp::canonical_method) == Some("initialize")) else { return };
+        let text = |field| call.seen.text(field).map(SmolStr::new);
+        let named = Named { name: text(Field::McpClientName), version: text(Field::McpClientVersion) };
+        if named.name.is_some() {
+            self.inspector.begin_session(text(Field::ServerAddress).unwrap_or_default(), session.into(), named);
+        }
+    }
+
+    /// The answer shows what the exchange as such is, which is reported at once.
+    pub(crate) fn answer_shows(&mut self, signature: Signature) {
+        let Some(index) = self.calls.iter().position(|c| c.subject == Subject::Exchange) else { return };
+        let mut call = self.calls.remove(index);
+        call.findings.response_signatures.insert(signature);
+        let _ = self.judge_answered(&mut call);
+        self.report(call, None);
+    }
+
+    /// Judges a call by all that is known of it. The request's size is final only here: its body may still have been on its
+    /// way when its message was judged.
+    pub(super) fn judge_answered(&self, call: &mut Call) -> Answer {
+        call.seen.set(Field::RequestSize, self.asked);
+        self.judge(&call.seen, Phase::Response, &mut call.progress)
+    }
+
+    /// Pairs an answer with its call.
+    fn pair(&mut self, message: &Message) -> Option<Withheld> {
+        let index = self.calls.iter().position(|c| same_id(c.id.as_ref(), message.id.as_ref())).or(match &self.calls[..] {
+            [only] if only.id.is_none() || message.kind == Kind::Error => Some(0),
+            _ => None,
+        });
+        let Some(index) = index else {
+            return match self.take_late_answer(message) {
+                Answers::AReportedCall => None,
+                Answers::NothingKnown => self.judge_stray(Some(message)),
+            };
+        };
+        let mut call = self.calls.remove(index);
+        if let Some(early) = &call.early {
+            let number = early.number;
+            self.answered_late(number, message);
+        }
+        read_result(&mut call, message);
+        let answer = self.judge_answered(&mut call);
+        match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
+            Some(verdict) => {
+                let id = call.id.clone().or_else(|| message.id.clone());
+                let target = Target { id, method: call.method.clone(), kind: Kind::Request };
+                Some(Withheld { verdict, target, call })
+            }
+            None => {
+                let decided = match answer {
+                    Answer::Decided(verdict) if !verdict.action.interferes() => Some(verdict),
+                    _ => None,
+                };
+                if let Some(verdict) = decided {
+                    (call.action, call.deciding) = (verdict.action, verdict.rule);
+                }
+                self.report(call, None);
+                None
+            }
+        }
+    }
+
+    /// An answer to a request that is not known here: of another exchange, on the event stream of the legacy transport or
+    /// on one that was taken up again; not complete yet; or never made. Judged by the rules on what answers say.
+    /// Without a message: one that cannot be read.
+    fn judge_stray(&mut self, message: Option<&Message>) -> Option<Withheld> {
+        if !self.judges_strays() {
+            return None;
+        }
+        let mut call = Call {
+            seen: self.base.clone(),
+            progress: self.base_progress.clone(),
+            findings: self.base_findings,
+            subject: Subject::Message(message.map_or(Kind::Response, |message| message.kind)),
+            id: message.and_then(|message| message.id.clone()),
+            method: None,
+            waits: Waits::No,
+            action: Action::Allow,
+            deciding: None,
+            early: None,
+        };
+        forget_request(&mut call.seen);
+        match message {
+            Some(message) => read_result(&mut call, message),
+            None => unread_answer(&mut call.seen),
+        }
+        let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
+        let _ = interfering(self.judge_answered(&mut call))?;
+        // Rules on the request alone were judged with the request.
+        let verdict = undecided_by_answer(&self.rules, &call.progress)?;
+        let target = Target { id: call.id.clone(), method: None, kind: Kind::Request };
+        Some(Withheld { verdict, target, call })
+    }
+
+    /// A request or notification that the server sends to the client (sampling, elicitation …).
+    fn take_server_message(&mut self, message: &Message) -> Option<Withheld> {
+        if message.kind != Kind::Request {
+            return None;
+        }
+        let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
+        describe(&mut seen, &mut findings, message);
+        if findings.message == MessageFinding::None {
+            return None;
+        }
+        let subject = Subject::Message(message.kind);
+        self.judge_question(Heard { seen, findings, subject, id: message.id.clone(), method: message.method.clone() })
+    }
+
+    /// A request of the server's that cannot be read as one thing.
+    pub(super) fn take_unreadable_question(&mut self, reason: &'static str) -> Option<Box<Refusal>> {
+        let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
+        describe_malformed(&mut seen, &mut findings, reason);
+        let withheld = self.judge_question(Heard { seen, findings, subject: Subject::Malformed, id: None, method: None })?;
+        Some(self.withhold(withheld))
+    }
+
+    fn judge_question(&mut self, heard: Heard) -> Option<Withheld> {
+        let Heard { seen, findings, subject, id, method } = heard;
+        let mut progress = self.base_progress.clone();
+        let on_message = self.judge(&seen, Phase::Message, &mut progress);
+        let on_answer = self.judge(&seen, Phase::Response, &mut progress);
+        let refused = interfering(on_message).or(interfering(on_answer));
+        let (action, deciding) = match (refused, on_answer) {
+            (Some(verdict), _) | (None, Answer::Decided(verdict)) => (verdict.action, verdict.rule),
+            (None, Answer::Needs(_) | Answer::Undecidable(_)) => (Action::Allow, None),
+        };
+        let call = Call { seen, progress, findings, subject, id, method, waits: Waits::No, action, deciding, early: None };
+        match refused {
+            None => {
+                self.report(call, None);
+                None
+            }
+            // The client is not told: it never learns that it was asked.
+            Some(verdict) => {
+                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Notification };
+                Some(Withheld { verdict, target, call })
+            }
+        }
+    }
+
+    /// The answer cannot be read as one thing: no rule may conclude anything from what it lacks, and
+    /// one that would interfere refuses it.
+    pub(crate) fn answer_is_unreadable(&mut self) {
+        for call in self.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
+            unread_answer(&mut call.seen);
+        }
+    }
+
+    /// Judges what waits for the answer by what is known now: no more will come.
+    pub(crate) fn judge_waiting(&mut self) -> Option<Box<Refusal>> {
+        let mut calls = std::mem::take(&mut self.calls);
+        let mut refused = None;
+        for (index, call) in calls.iter_mut().enumerate().filter(|(_, call)| call.waits == Waits::ForAnswer) {
+            call.waits = Waits::No;
+            let answer = self.judge_answered(call);
+            if let Some(verdict) = interfering(answer) {
+                refused = Some((index, verdict));
+                break;
+            }
+        }
+        let refused = refused.map(|(index, verdict)| (calls.remove(index), verdict));
+        self.calls = calls;
+        let (call, verdict) = refused?;
+        let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
+        Some(self.withhold(Withheld { verdict, target, call }))
+    }
+
+    fn withhold(&mut self, withheld: Withheld) -> Box<Refusal> {
+        let Withheld { verdict, target, mut call } = withheld;
+        let form = if target.id.is_some() { Form::Single } else { Form::Foreign };
+        let refusal = self.refusal(verdict, vec![target], form);
+        (call.action, call.deciding) = (verdict.action, verdict.rule);
+        self.report(call, Some(&refusal));
+        Box::new(refusal)
+    }
+}
+
+fn read_result(call: &mut Call, message: &Message) {
+    let result = &message.result;
+    if let Some(signature) = mcp::response_signature(message) {
+        call.findings.response_signatures.insert(signature);
+    }
+    let seen = &mut call.seen;
+    seen.set_some(Field::McpServerName, result.server_name.clone());
+    seen.set_some(Field::McpServerVersion, result.server_version.clone());
+    if !result.tools.is_empty() {
+        seen.set(Field::Tools, result.tools.clone());
+    }
+    if result.tools_overflow.is_cut() {
+        seen.set_partial(Field::Tools);
+        note(seen, Field::Truncated, "tools");
+    }
+    // Clients make of a text, or of a number, what they like.
+    if result.is_error_given.is_present() && result.is_error.is_none() {
+        seen.set_unreadable(Field::ErrorType);
+        // What the HTTP status said stands beside it.
+        seen.set_partial(Field::ErrorType);
+    }
+    if result.error_code_given.is_present() && result.error_code.is_none() {
+        seen.set_unreadable(Field::RpcStatus);
+        seen.set_unreadable(Field::ErrorType);
+        seen.set_partial(Field::ErrorType);
+    }
+    if let Some(code) = result.error_code {
+        seen.set(Field::RpcStatus, code.to_smolstr());
+        seen.set(Field::ErrorType, code.to_smolstr());
+    }
+    if result.is_error == Some(true) {
+        seen.set(Field::ErrorType, "tool_error");
+    }
+    if !call.findings.response_signatures.is_empty() {
+        seen.set(Field::ResponseSignatures, names(call.findings.response_signatures));
+    }
+}
+
+/// The strictest of the rules on what an answer says that match it, or could as far as the request is not known. An
+/// administrator's `allow` sets vendors' rules aside here too.
+fn undecided_by_answer(rules: &RuleSet, progress: &Progress) -> Option<Verdict> {
+    let exempt = |rule: &Rule| rule.origin == Origin::Admin && rule.acts() == Action::Allow;
+    let matched = || progress.matched().filter_map(|index| Some((index, rules.rule(index)?)));
+    let exempted = matched().any(|(_, rule)| exempt(rule));
+    let judged = |rule: &Rule| {
+        rule.phase == Phase::Response
+            && rule.acts().interferes()
+            && SAID.iter().any(|field| rule.names(*field))
+            && (rule.origin == Origin::Admin || !exempted)
+    };
+    let all = matched().chain(rules.open_rules(progress)).filter(|(_, rule)| judged(rule));
+    let verdicts = all.map(|(index, rule)| Verdict { action: rule.acts(), rule: Some(index) });
+    verdicts.reduce(|best, next| if next.action > best.action { next } else { best })
+}
+
+/// What the message of an answer says.
+const SAID: [Field; 6] =
+    [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures, Field::ErrorType];
+
+/// What the answer says cannot be known: no rule may conclude anything from what it lacks.
+pub(super) fn unread_answer(seen: &mut Observation) {
+    for field in SAID {
+        seen.clear(field);
+        seen.set_unreadable(field);
+    }
+}

@@ -1,0 +1,110 @@
+//! From judged calls to reports: once for each call, as soon as there is nothing more to wait for.
+
+use super::{
+    Dialogue, MAX_TOLD, Refusal,
+    call::{Call, Early, Waits, names},
+};
+use crate::{
+    Sighting,
+    shadow::would,
+    sighting::{SpokeBefore, sightings},
+};
+use gnomon_observe::{Action, Confidence, Field};
+
+impl Dialogue {
+    /// Reports every call as it stands: the answer is over, broken off, or long in coming.
+    pub fn flush(&mut self) {
+        let read_response = self.rules.wanted().response;
+        for mut call in std::mem::take(&mut self.calls) {
+            if read_response {
+                let _ = self.judge_answered(&mut call);
+            }
+            self.report(call, None);
+        }
+        self.flush_tally();
+    }
+
+    /// Reports calls whose answer is long in coming, so that an alert does not wait for it. They stay open: what rules find in the
+    /// answer is reported with the same number ([`Sighting::call`]).
+    pub fn flush_overdue(&mut self) {
+        for call in std::mem::take(&mut self.calls) {
+            if call.early.is_some() {
+                self.calls.push(call);
+                continue;
+            }
+            let (number, reported) = (self.calls_reported, self.reports.len());
+            let mut now = call.clone();
+            // What nobody answers does not wait for an answer.
+            let kept = call.id.is_none() || self.await_answer(number, call.id.clone());
+            if call.id.is_some() {
+                now.seen.set(Field::Pending, true);
+            }
+            self.report(now, None);
+            let reports = self.reports.get(reported..).unwrap_or_default();
+            let rules = (!reports.is_empty()).then(|| reports.iter().filter_map(|report| report.rule).collect());
+            if kept || call.waits == Waits::ForAnswer {
+                self.calls.push(Call { early: Some(Early { number, rules }), ..call });
+            }
+        }
+    }
+
+    /// No answer came: `cause` says why.
+    pub fn failed(&mut self, cause: &str, detail: &str) {
+        self.failure = Some((cause.into(), detail.into()));
+        if self.nothing_judged() {
+            self.judge_exchange();
+        }
+        for call in &mut self.calls {
+            call.seen.set(Field::ErrorType, cause);
+            call.seen.set(Field::Message, detail);
+        }
+        self.flush();
+    }
+
+    /// Turns a call into its reports and remembers endpoints that spoke MCP.
+    pub(super) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
+        let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
+        seen.set(Field::RequestSize, self.asked);
+        if !findings.response_signatures.is_empty() {
+            seen.set(Field::ResponseSignatures, names(findings.response_signatures));
+        }
+        if self.answered > 0 {
+            seen.set(Field::ResponseSize, self.answered);
+        }
+        if let Some(refusal) = refusal {
+            seen.set(Field::Message, refusal.text.as_str());
+        }
+        if findings.spoke_before == SpokeBefore::No && findings.confidence().0 == Some(Confidence::Confirmed) {
+            self.inspector.remember((*self.endpoint).clone());
+        }
+        let would = if refusal.is_some() { None } else { would(&self.rules, &progress, self.enforcement()) };
+        seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
+        let deciding = would.map(|(_, rule)| rule).or(deciding.filter(|_| action.interferes() || action == Action::Allow));
+        let mut reports = sightings(&self.rules, &progress, seen, findings, action, deciding);
+        let call = match early {
+            // Told already, but for what its answer brought.
+            Some(Early { number, rules }) => {
+                reports.retain(|report| {
+                    action.interferes()
+                        || rules.is_none()
+                        || report.rule.is_some_and(|rule| !rules.iter().flatten().any(|told| *told == rule))
+                });
+                if refusal.is_some() {
+                    self.pending.retain(|pending| !pending.is_of(number));
+                }
+                number
+            }
+            None => {
+                let number = self.calls_reported;
+                self.calls_reported = number.saturating_add(1);
+                number
+            }
+        };
+        if self.told >= MAX_TOLD {
+            self.tally.add(reports);
+            return;
+        }
+        self.told += u32::from(!reports.is_empty());
+        self.reports.extend(reports.into_iter().map(|report| Sighting { call, ..report }));
+    }
+}
