@@ -1,34 +1,6 @@
 //! What the ledger counts, as numbers: how to expose them is the business of whoever does.
 
-use crate::{DropCounts, ServerStatus};
-use std::ops::AddAssign;
-
-/// Entries that were added to the inventory since the ledger was opened, by their status at that moment.
-/// One that was removed because the inventory was full counts again when it comes back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FirstSeen {
-    /// Servers that the organisation named as allowed.
-    pub sanctioned: u64,
-    /// All others.
-    pub shadow: u64,
-}
-
-impl FirstSeen {
-    /// Counts a new entry.
-    pub(crate) fn add(&mut self, status: ServerStatus) {
-        match status {
-            ServerStatus::Sanctioned => self.sanctioned += 1,
-            ServerStatus::Shadow => self.shadow += 1,
-        }
-    }
-}
-
-impl AddAssign for FirstSeen {
-    fn add_assign(&mut self, more: Self) {
-        self.sanctioned += more.sanctioned;
-        self.shadow += more.shadow;
-    }
-}
+use crate::{DropCounts, FirstSeen};
 
 /// The counts of a ledger since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

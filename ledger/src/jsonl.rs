@@ -5,23 +5,17 @@
 //! lines behind. Every file written to is fsynced before its events count.
 
 use crate::{JsonlTarget, MAX_EVENT_BYTES};
+use gnomon_ledger_model::Keep;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 /// The file and those it was before are at most so many: `events.jsonl`, `events.jsonl.1` … `events.jsonl.7`.
 const PARTS: u32 = 8;
-
-/// How much is kept in all files together, and how long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keep {
-    pub(crate) max_bytes: u64,
-    pub(crate) retention: Duration,
-}
 
 /// Where lines go.
 pub(crate) enum Jsonl {
@@ -31,6 +25,7 @@ pub(crate) enum Jsonl {
 }
 
 impl Jsonl {
+    /// What is kept is kept in all files together.
     pub(crate) fn open(target: &JsonlTarget, keep: Keep) -> io::Result<Self> {
         Ok(match target {
             JsonlTarget::None => Jsonl::None,
@@ -209,6 +204,7 @@ fn repair(mut file: &File, length: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const KEEP: Keep = Keep { max_bytes: 1 << 30, retention: Duration::from_secs(86_400) };
 

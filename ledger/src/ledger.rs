@@ -1,14 +1,11 @@
 //! The two ends of the ledger: a handle that everyone clones, and the writer that the command owns.
 
 use crate::{
-    DropCounts, Event, FirstSeen, LedgerCounts, LedgerError, LedgerOptions, Recorded,
-    jsonl::{Jsonl, Keep},
-    lock::WriterLock,
-    options::{JsonlTarget, MIN_DATABASE_BYTES},
-    queue::Queue,
-    sqlite::Store,
-    writer,
+    DropCounts, Event, FirstSeen, LedgerCounts, LedgerError, LedgerOptions, Recorded, jsonl::Jsonl, lock::WriterLock, options::JsonlTarget,
+    queue::Queue, writer,
 };
+use gnomon_ledger_model::Keep;
+use gnomon_ledger_sqlite::{MIN_DATABASE_BYTES, SqliteStore};
 use gnomon_observe::Observation;
 use std::{path::Path, sync::Arc, thread};
 use thiserror::Error;
@@ -59,16 +56,15 @@ impl Ledger {
             _ => Path::new("."),
         };
         let lock = WriterLock::acquire(dir)?;
-        let store = Store::open(&options.path, options.max_bytes, options.retention).await?;
-        let jsonl =
-            Jsonl::open(&options.jsonl, Keep { max_bytes: options.max_bytes.max(MIN_DATABASE_BYTES), retention: options.retention })
-                .map_err(|source| {
-                    let path = match &options.jsonl {
-                        JsonlTarget::File(path) => path.clone(),
-                        JsonlTarget::None | JsonlTarget::Stdout => options.path.clone(),
-                    };
-                    LedgerError::NotWritable { path, source }
-                })?;
+        let keep = options.keep();
+        let store = Box::new(SqliteStore::open(&options.path, keep).await?);
+        let jsonl = Jsonl::open(&options.jsonl, Keep { max_bytes: keep.max_bytes.max(MIN_DATABASE_BYTES), ..keep }).map_err(|source| {
+            let path = match &options.jsonl {
+                JsonlTarget::File(path) => path.clone(),
+                JsonlTarget::None | JsonlTarget::Stdout => options.path.clone(),
+            };
+            LedgerError::NotWritable { path, source }
+        })?;
         let queue = Arc::new(Queue::new(options.queue));
         let (report, progress) = watch::channel(Progress::default());
         let (tell, unusual) = mpsc::channel(UNUSUAL_WAITING);

@@ -31,21 +31,14 @@
 //! # }
 //! ```
 //!
-//! It judges nothing, knows no metrics library (it exposes counts) and no wire format but JSON.
-//! SQL stays inside `sqlite`, so that another database can join behind the same types.
+//! It judges nothing, knows no metrics library (it exposes counts) and no wire format but JSON. What an event, the inventory or
+//! a story is, is said in `gnomon-ledger-model`, whose types are given on here; SQL is in `gnomon-ledger-sqlite`, so that another
+//! database can join behind the same traits.
 #![deny(missing_docs)]
 
-mod condition;
 mod counts;
-mod daily;
-mod encode;
 mod error;
-mod event;
 mod fair;
-mod group;
-mod ids;
-mod incidents;
-mod inventory;
 mod jsonl;
 mod ledger;
 mod lock;
@@ -53,32 +46,25 @@ mod options;
 mod queue;
 mod reader;
 mod reviews;
-mod seen;
-mod sqlite;
-mod story;
-mod usage;
+mod unusual;
 mod verdict;
-mod volume;
 mod writer;
 
-pub use condition::{Comparison, Condition, ConditionError};
-pub use counts::{FirstSeen, LedgerCounts};
-pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleCount};
-pub use error::{LedgerError, ReadError};
-pub use event::{Event, MAX_EVENT_BYTES};
-pub use ids::Ids;
-pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, NEWS_CAPACITY, News, Standing};
-pub use inventory::{MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus};
+pub use counts::LedgerCounts;
+pub use error::LedgerError;
+pub use gnomon_ledger_model::{
+    Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,
+    Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, Incidents, MAX_CLIENTS, MAX_DAILY, MAX_DAILY_NAMES,
+    MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT, MAX_SERVERS, MAX_TOOLS,
+    MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NEWS_CAPACITY, NamedServer, NewName, News, NoServer, OpenError, Order, Questions, ReadError,
+    Related, Relation, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord, ServerStatus, Standing,
+    StoredEvent, Story, Tally, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, conditions_on,
+};
+pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;
 pub use ledger::{Closed, Ledger, Writer};
 pub use lock::is_written;
-pub use options::{JsonlTarget, LedgerOptions, MAX_COMMIT_EVERY, MIN_DATABASE_BYTES};
+pub use options::{JsonlTarget, LedgerOptions, MAX_COMMIT_EVERY};
 pub use queue::{DropCounts, DropReason, Recorded};
-pub use reader::{EventFilter, Follow, Found, IncidentRecord, MAX_PAGE, Order, Reader, StoredEvent};
-pub use reviews::{
-    DecidedBy, Decision, Journal, JournalError, MAX_JOURNAL_BYTES, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on,
-    journal_in,
-};
-pub use story::{MIN_ID_PREFIX, More, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story};
-pub use usage::{DayUsage, MAX_REPORT_NAMES, Tally, Usage};
-pub use verdict::{Verdict, VerdictKind, verdicts};
-pub use volume::{MAX_VOLUME_PAIRS, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS};
+pub use reader::{Follow, Reader};
+pub use reviews::{Journal, JournalError, MAX_JOURNAL_BYTES, journal_in};
+pub use verdict::{note_verdict, verdicts};

@@ -1,13 +1,10 @@
 //! What the command decides about the ledger: where, how much, how long, how often.
 
+use gnomon_ledger_model::Keep;
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// The longest that events may wait for company before they are committed.
 pub const MAX_COMMIT_EVERY: Duration = Duration::from_millis(200);
-
-/// The smallest size bound that is honoured, in bytes; a smaller one is raised to it. The schema
-/// and one batch must fit several times over.
-pub const MIN_DATABASE_BYTES: u64 = 8 << 20;
 
 /// Where JSON lines go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +29,7 @@ pub struct LedgerOptions {
     /// How many events may wait for the writer; more are dropped and counted. Default 8,192. Their
     /// lines are bounded too, to 64 MiB. Of both, one user or address alone has at most three quarters, one connection a half.
     pub queue: NonZeroUsize,
-    /// Size bound of the database file in bytes, default 2 GiB, at least [`MIN_DATABASE_BYTES`].
+    /// Size bound of the database file in bytes, default 2 GiB, at least [`crate::MIN_DATABASE_BYTES`].
     /// Beyond it the oldest events are deleted. The write-ahead log stands beside it and has its
     /// own bound of 64 MiB.
     pub max_bytes: u64,
@@ -55,5 +52,10 @@ impl LedgerOptions {
             retention: Duration::from_secs(30 * 24 * 60 * 60),
             commit_every: MAX_COMMIT_EVERY,
         }
+    }
+
+    /// How much is kept, and how long.
+    pub(crate) fn keep(&self) -> Keep {
+        Keep { max_bytes: self.max_bytes, retention: self.retention }
     }
 }

@@ -2,10 +2,10 @@
 //! takes whole groups and gives them back empty, so the queue costs no allocation per event.
 
 use crate::{
-    Event, encode,
+    Event,
     fair::{Amount, Waiting as WaitingOf, Whose},
-    group::Group,
 };
+use gnomon_ledger_model::Group;
 use gnomon_observe::Observation;
 use std::{
     collections::VecDeque,
@@ -203,10 +203,9 @@ impl Queue {
     }
 
     pub(crate) fn push(&self, event: Event) -> Recorded {
-        let Event { mut observation, at_ms } = event;
-        let whose = Whose::of(&observation, &self.keys);
+        let (whose, at_ms) = (Whose::of(event.observation(), &self.keys), event.at_ms());
         // The line is written before the lock is taken.
-        let added = encode::with_line(&mut observation, at_ms, |seen, line| self.lock().add(self.capacity, whose, seen, at_ms, line));
+        let added = event.with_line(|seen, line| self.lock().add(self.capacity, whose, seen, at_ms, line));
         match added {
             Some(Ok(Waiting { first, half })) => {
                 // Two wake-ups per group, not one per event.
@@ -282,7 +281,7 @@ impl Queue {
     /// Takes everything.
     pub(crate) fn take(&self) -> Taken {
         let mut inner = self.lock();
-        if !inner.open.rows.is_empty() {
+        if !inner.open.is_empty() {
             inner.close_group();
         }
         (inner.events, inner.bytes) = (0, 0);

@@ -1,6 +1,7 @@
 //! What people made of events: one JSON line each, in a file beside the database. Events are never changed, and whoever
 //! judges them is seldom the process that writes the database.
 
+use crate::Verdict;
 use gnomon_observe::SCHEMA_VERSION;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -14,33 +15,6 @@ use std::{
 /// The longest such file that is read, bytes: some ten thousand verdicts.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// What an event was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VerdictKind {
-    /// No finding.
-    Benign,
-    /// A finding.
-    Confirmed,
-}
-
-/// Somebody's word on an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The event's id.
-    pub event: String,
-    /// What it was found to be.
-    pub kind: VerdictKind,
-    /// Who says so.
-    pub owner: String,
-    /// Why.
-    pub reason: String,
-    /// How long, as written.
-    pub until: Option<String>,
-    /// The exception that was written for it.
-    pub file: Option<String>,
-}
-
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -51,20 +25,18 @@ struct Line {
     verdict: Verdict,
 }
 
-impl Verdict {
-    /// Notes it beside the database at `ledger`, durably.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn note(&self, ledger: &Path) -> io::Result<()> {
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-        let mut line = serde_json::to_vec(&Line { version: SCHEMA_VERSION, at_ms, verdict: self.clone() })?;
-        line.push(b'\n');
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o640).open(beside(ledger))?;
-        // One write: lines of several people do not mix.
-        file.write_all(&line)?;
-        file.sync_all()
-    }
+/// Notes a verdict beside the database at `ledger`, durably.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn note_verdict(verdict: &Verdict, ledger: &Path) -> io::Result<()> {
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    let mut line = serde_json::to_vec(&Line { version: SCHEMA_VERSION, at_ms, verdict: verdict.clone() })?;
+    line.push(b'\n');
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o640).open(beside(ledger))?;
+    // One write: lines of several people do not mix.
+    file.write_all(&line)?;
+    file.sync_all()
 }
 
 /// The verdicts beside the database at `ledger`, oldest first, with their time in milliseconds since 1970; of a file longer
@@ -95,6 +67,7 @@ fn beside(ledger: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::VerdictKind;
 
     #[test]
     fn verdicts_are_kept_in_order_and_half_a_line_spoils_none() {
@@ -109,15 +82,15 @@ mod tests {
             until: None,
             file: None,
         };
-        verdict("one").note(&ledger).unwrap();
+        note_verdict(&verdict("one"), &ledger).unwrap();
         OpenOptions::new().append(true).open(beside(&ledger)).unwrap().write_all(b"{\"v\":1,\n").unwrap();
-        verdict("two").note(&ledger).unwrap();
+        note_verdict(&verdict("two"), &ledger).unwrap();
         let found: Vec<_> = verdicts(&ledger).unwrap().into_iter().map(|(_, verdict)| verdict).collect();
         assert_eq!(found, [verdict("one"), verdict("two")]);
         // Of more than is read, the newest count.
         let filler = vec![b'\n'; usize::try_from(MAX_BYTES).unwrap()];
         OpenOptions::new().append(true).open(beside(&ledger)).unwrap().write_all(&filler).unwrap();
-        verdict("three").note(&ledger).unwrap();
+        note_verdict(&verdict("three"), &ledger).unwrap();
         let found: Vec<_> = verdicts(&ledger).unwrap().into_iter().map(|(_, verdict)| verdict).collect();
         assert_eq!(found, [verdict("three")]);
     }

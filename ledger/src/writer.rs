@@ -4,19 +4,18 @@
 
 use crate::{
     DropReason, FirstSeen,
-    encode::now_ms,
-    group::Group,
     jsonl::Jsonl,
     ledger::Progress,
     lock::WriterLock,
     options::MAX_COMMIT_EVERY,
     queue::{Queue, Taken},
-    sqlite::Store,
+    unusual::Lookout,
 };
+use gnomon_ledger_model::{Group, Store, millis};
 use gnomon_observe::Observation;
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -31,11 +30,12 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct Task {
     queue: Arc<Queue>,
-    store: Store,
+    store: Box<dyn Store>,
     jsonl: Jsonl,
     report: watch::Sender<Progress>,
     commit_every: Duration,
     complaint: Option<Instant>,
+    lookout: Lookout,
     unusual: mpsc::Sender<Observation>,
     // Last, so that it is released after the database is closed.
     lock: WriterLock,
@@ -44,7 +44,7 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn new(
         queue: Arc<Queue>,
-        store: Store,
+        store: Box<dyn Store>,
         jsonl: Jsonl,
         report: watch::Sender<Progress>,
         commit_every: Duration,
@@ -52,7 +52,7 @@ impl Task {
         lock: WriterLock,
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
-        Self { queue, store, jsonl, report, commit_every, complaint: None, unusual, lock }
+        Self { queue, store, jsonl, report, commit_every, complaint: None, lookout: Lookout::default(), unusual, lock }
     }
 
     /// Runs until the queue is shut and empty.
@@ -93,14 +93,15 @@ impl Task {
                 break;
             }
         }
-        self.store.close().await;
+        // What was acknowledged is durable, whatever this says.
+        let _ = self.store.close().await;
         drop(self.lock);
     }
 
     async fn write(&mut self, group: Group) {
         let lines = self.jsonl.append(group.lines()).map_err(|e| e.to_string());
         let rows = self.store.append(&group, now_ms()).await.map_err(|e| e.to_string());
-        let count = group.rows.len() as u64;
+        let count = group.rows().len() as u64;
         let (acknowledged, first_seen, failure) = match (lines, rows) {
             (Ok(()), Ok(first_seen)) => (count, first_seen, None),
             (_, Err(error)) => (0, FirstSeen::default(), Some((DropReason::DatabaseFailed, error))),
@@ -116,8 +117,8 @@ impl Task {
             now.first_seen += first_seen;
         });
         // What was written is acknowledged already; that nobody could look is worth a line and no more.
-        let latest = group.deltas.volumes.latest_hour().filter(|_| acknowledged > 0);
-        match self.store.look_at_volume(latest).await {
+        let latest = group.deltas().volumes.latest_hour().filter(|_| acknowledged > 0);
+        match self.lookout.look(&mut *self.store, latest).await {
             Ok(unusual) => unusual.iter().for_each(|hour| {
                 // Whoever listens is slower than one a day and user; if nobody does, nobody wants to know.
                 let _ = self.unusual.try_send(hour.describe());
@@ -136,6 +137,11 @@ impl Task {
             tracing::error!(reason, events, error, "the ledger could not be written; trying on");
         }
     }
+}
+
+/// Now, as the ledger counts time.
+fn now_ms() -> i64 {
+    millis(SystemTime::now())
 }
 
 struct ShutOnExit(Arc<Queue>);

@@ -15,7 +15,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gnomon_engine::{Lint, Origin, RuleSet, Source};
-use gnomon_ledger::{Verdict, VerdictKind};
+use gnomon_ledger::{Verdict, VerdictKind, note_verdict};
 use gnomon_observe::Class;
 use std::{
     fs,
@@ -83,7 +83,7 @@ impl Triage {
             until: self.until.clone(),
             file: written.as_ref().map(|written| written.path.display().to_string()),
         };
-        verdict.note(&ledger)?;
+        note_verdict(&verdict, &ledger)?;
         let mut out = io::stdout().lock();
         match written {
             Some(Written { path, silenced }) => {

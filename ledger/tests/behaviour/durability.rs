@@ -1,7 +1,7 @@
 //! Acknowledged means kept.
 
 use super::*;
-use gnomon_ledger::{DropReason, LedgerError, ReadError};
+use gnomon_ledger::{DropReason, LedgerError, OpenError, ReadError};
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
@@ -163,17 +163,17 @@ async fn a_database_of_a_newer_gnomon_or_of_another_program_is_refused() {
     };
     sql(state.path(), "PRAGMA user_version = 7").await;
     let error = Ledger::open(state.options()).await.unwrap_err();
-    assert!(matches!(error, LedgerError::NewerSchema { found: 7, .. }), "{error}");
+    assert!(matches!(error, LedgerError::Open(OpenError::NewerSchema { found: 7, .. })), "{error}");
     assert!(error.to_string().contains("upgrade gnomon"));
     assert!(matches!(Reader::open(&state.path()).await.unwrap_err(), ReadError::Schema { found: 7, .. }));
 
     let other = State::new();
     sql(other.path(), "CREATE TABLE bookmarks (url TEXT)").await;
-    assert!(matches!(Ledger::open(other.options()).await.unwrap_err(), LedgerError::NotALedger { .. }));
+    assert!(matches!(Ledger::open(other.options()).await.unwrap_err(), LedgerError::Open(OpenError::NotALedger { .. })));
 
     let damaged = State::new();
     std::fs::write(damaged.path(), "not a database, but long enough to look like one".repeat(100)).unwrap();
-    assert!(matches!(Ledger::open(damaged.options()).await.unwrap_err(), LedgerError::Database { .. }));
+    assert!(matches!(Ledger::open(damaged.options()).await.unwrap_err(), LedgerError::Open(OpenError::Database { .. })));
 }
 
 #[tokio::test]

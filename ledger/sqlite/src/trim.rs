@@ -3,7 +3,7 @@
 //! Freed pages are used again by the next events, so a full ledger neither grows nor shrinks; only
 //! a database above its bound (the bound was lowered) gives pages back to the file system.
 
-use super::{PAGE_BYTES, Standing, Store};
+use super::{Health, PAGE_BYTES, SqliteStore};
 use sqlx::Connection;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(super) struct Schedule {
     retention: Option<Instant>,
 }
 
-impl Store {
+impl SqliteStore {
     /// Sees to it that `bytes` of lines fit, and that nothing is kept beyond its time.
     pub(super) async fn make_room(&mut self, bytes: usize, now_ms: i64) -> Result<(), sqlx::Error> {
         if self.trimmed.retention.is_none_or(|last| last.elapsed() >= RETENTION_EVERY) {
@@ -49,14 +49,14 @@ impl Store {
     }
 
     /// Deletes all that is older than the retention.
-    pub(crate) async fn forget(&mut self, now_ms: i64) -> Result<(), sqlx::Error> {
+    pub(super) async fn forget_all(&mut self, now_ms: i64) -> Result<(), sqlx::Error> {
         self.mend().await?;
         loop {
             match self.forget_step(now_ms).await {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) => {
-                    self.standing = Standing::Suspect;
+                    self.health = Health::Suspect;
                     return Err(error);
                 }
             }

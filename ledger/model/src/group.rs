@@ -2,39 +2,44 @@
 //! what they change in the inventory. Whoever records an event adds it; nothing of it is left to
 //! allocate or to free for the writer, and the file gets the lines without another copy.
 
-use crate::inventory::Deltas;
+use crate::Deltas;
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
 
 /// A group takes no more events once its lines have this many bytes, so that one transaction stays
 /// small beside the database's size bound …
-pub(crate) const MAX_GROUP_BYTES: usize = 2 << 20;
+pub const MAX_GROUP_BYTES: usize = 2 << 20;
 /// … or once it has this many events.
-pub(crate) const MAX_GROUP_EVENTS: usize = 4096;
+pub const MAX_GROUP_EVENTS: usize = 4096;
 
 /// The columns of one event.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub struct Row {
     /// Where its line ends in the text, line feed included.
     end: usize,
-    pub(crate) at_ms: i64,
-    pub(crate) kind: SmolStr,
-    pub(crate) rule: Option<SmolStr>,
-    pub(crate) server: Option<SmolStr>,
-    pub(crate) user: Option<SmolStr>,
+    /// When it happened, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// `event.kind`.
+    pub kind: SmolStr,
+    /// `rule.id`.
+    pub rule: Option<SmolStr>,
+    /// `server.address`.
+    pub server: Option<SmolStr>,
+    /// `user.name`.
+    pub user: Option<SmolStr>,
 }
 
 /// Some events, in the order in which they were recorded.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
+pub struct Group {
     text: Vec<u8>,
-    pub(crate) rows: Vec<Row>,
-    pub(crate) deltas: Deltas,
+    rows: Vec<Row>,
+    deltas: Deltas,
 }
 
 impl Group {
     /// Adds an event; `line` is its line with the line feed.
-    pub(crate) fn push(&mut self, seen: &Observation, at_ms: i64, line: &[u8]) {
+    pub fn push(&mut self, seen: &Observation, at_ms: i64, line: &[u8]) {
         self.deltas.add(self.rows.len(), seen, at_ms);
         self.text.extend_from_slice(line);
         let text = |field| match seen.get(field) {
@@ -51,21 +56,45 @@ impl Group {
         });
     }
 
-    pub(crate) fn is_full(&self) -> bool {
+    /// The columns of its events, in order.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// What its events change besides adding rows.
+    #[must_use]
+    pub fn deltas(&self) -> &Deltas {
+        &self.deltas
+    }
+
+    /// Whether it has no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether it takes no more events.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.text.len() >= MAX_GROUP_BYTES || self.rows.len() >= MAX_GROUP_EVENTS
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// How long its lines are together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.text.len()
     }
 
     /// All lines, each ended by a line feed.
-    pub(crate) fn lines(&self) -> &[u8] {
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
         &self.text
     }
 
     /// The line of event `n`, without its line feed; empty if there is none.
-    pub(crate) fn line(&self, n: usize) -> &str {
+    #[must_use]
+    pub fn line(&self, n: usize) -> &str {
         let start = n.checked_sub(1).and_then(|p| self.rows.get(p)).map_or(0, |row| row.end);
         let end = self.rows.get(n).map_or(start, |row| row.end - 1);
         // Lines are written as UTF-8 only; were it not so, the row would be empty, not a panic.
@@ -73,7 +102,7 @@ impl Group {
     }
 
     /// Empties it for further use; what an ordinary group needs stays allocated.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.text.clear();
         self.text.shrink_to(2 * MAX_GROUP_BYTES);
         self.rows.clear();

@@ -185,7 +185,7 @@ mod tests {
         for (name, value) in &object {
             seen.set_json(name, value).unwrap();
         }
-        let mut deltas = crate::inventory::Deltas::default();
+        let mut deltas = crate::Deltas::default();
         deltas.add(0, &seen, 0);
         assert_eq!(deltas.servers.values().map(|delta| delta.calls).sum::<i64>(), 118);
     }

@@ -1,7 +1,8 @@
 //! Changing the inventory: one update per touched server and group.
 
-use crate::FirstSeen;
-use crate::inventory::{Deltas, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerDelta, ServerKey};
+use gnomon_ledger_model::{
+    Deltas, FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerDelta, ServerKey,
+};
 use gnomon_observe::Confidence;
 use hashbrown::HashSet;
 use smol_str::SmolStr;

@@ -1,8 +1,9 @@
 //! What is asked of a field: `server.address=*.example.com`, `http.response.status_code>=400`.
 //!
 //! Parsed once, with errors that name the mistake: a filter that is silently empty would read as
-//! "nothing happened". SQL is made of it in `sqlite`.
+//! "nothing happened". What `*` means is said in [`Pattern`]; each engine makes its own question of both.
 
+use crate::pattern::Pattern;
 use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, Kind, Level, Retention, Review, UnknownField};
 use std::str::FromStr;
 use thiserror::Error;
@@ -39,16 +40,17 @@ const SIGNS: [(&str, Comparison); 6] = [
 pub struct Condition {
     field: FieldRef,
     comparison: Comparison,
-    wanted: Wanted,
+    operand: Operand,
 }
 
 /// What is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// Exactly this text, as JSON writes it where it is no text.
+pub enum Operand {
+    /// Exactly this text, as JSON writes it where it is no text: `true`, `443`.
     Exact(String),
-    /// A pattern of SQLite's GLOB.
-    Glob(String),
+    /// Any text of this pattern; what is no text, as JSON writes it.
+    Pattern(Pattern),
+    /// This number; what is compared by order is a whole number.
     Number(i64),
 }
 
@@ -89,7 +91,7 @@ impl Condition {
     /// That the field is exactly this text; a `*` in it is only a `*`.
     #[must_use]
     pub fn is(field: Field, value: impl Into<String>) -> Self {
-        Self { field: FieldRef::Field(field), comparison: Comparison::Is, wanted: Wanted::Exact(value.into()) }
+        Self { field: FieldRef::Field(field), comparison: Comparison::Is, operand: Operand::Exact(value.into()) }
     }
 
     /// The field asked for.
@@ -98,12 +100,16 @@ impl Condition {
         &self.field
     }
 
-    pub(crate) fn comparison(&self) -> Comparison {
+    /// How the field stands to it.
+    #[must_use]
+    pub fn comparison(&self) -> Comparison {
         self.comparison
     }
 
-    pub(crate) fn wanted(&self) -> &Wanted {
-        &self.wanted
+    /// What it is compared with.
+    #[must_use]
+    pub fn operand(&self) -> &Operand {
+        &self.operand
     }
 }
 
@@ -132,19 +138,19 @@ impl FromStr for Condition {
                 return Err(ConditionError::NotANumber(field));
             }
             let number = value.parse().map_err(|_| expected(field.clone(), "a whole number"))?;
-            return Ok(Self { field, comparison, wanted: Wanted::Number(number) });
+            return Ok(Self { field, comparison, operand: Operand::Number(number) });
         }
-        if let Some(pattern) = glob(value) {
-            return Ok(Self { field, comparison, wanted: Wanted::Glob(pattern) });
+        if let Some(pattern) = Pattern::parse(value) {
+            return Ok(Self { field, comparison, operand: Operand::Pattern(pattern) });
         }
-        let value = plain(value);
+        let value = Pattern::plain(value);
         match kind {
             Kind::Int if value.parse::<i64>().is_err() => Err(expected(field, "a whole number")),
             Kind::Bool if value.parse::<bool>().is_err() => Err(expected(field, "true or false")),
-            Kind::Int | Kind::Bool => Ok(Self { field, comparison, wanted: Wanted::Exact(value) }),
+            Kind::Int | Kind::Bool => Ok(Self { field, comparison, operand: Operand::Exact(value) }),
             Kind::Str | Kind::List => {
                 known_word(&field, &value).map_err(ConditionError::Word)?;
-                Ok(Self { field, comparison, wanted: Wanted::Exact(value) })
+                Ok(Self { field, comparison, operand: Operand::Exact(value) })
             }
         }
     }
@@ -166,30 +172,6 @@ fn known_word(field: &FieldRef, value: &str) -> Result<(), String> {
     wrong.map_or(Ok(()), |unknown| Err(unknown.to_string()))
 }
 
-/// The pattern of a value with a `*` in it, none where every `*` is written `\*`. SQLite's other
-/// wildcards are put in brackets, where they stand for themselves.
-fn glob(value: &str) -> Option<String> {
-    let (mut pattern, mut wild) = (String::with_capacity(value.len() + 8), false);
-    let mut chars = value.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' if chars.next_if_eq(&'*').is_some() => pattern.push_str("[*]"),
-            '*' => {
-                wild = true;
-                pattern.push('*');
-            }
-            '?' | '[' => pattern.extend(['[', c, ']']),
-            other => pattern.push(other),
-        }
-    }
-    wild.then_some(pattern)
-}
-
-/// A value without wildcards, as it is meant.
-fn plain(value: &str) -> String {
-    value.replace("\\*", "*")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,22 +182,23 @@ mod tests {
 
     #[test]
     fn the_first_sign_divides_and_values_may_hold_others() {
-        for (text, comparison, wanted) in [
-            ("server.address=a=b", Comparison::Is, Wanted::Exact("a=b".to_owned())),
-            ("server.address!=a>b", Comparison::IsNot, Wanted::Exact("a>b".to_owned())),
-            ("server.address=", Comparison::Is, Wanted::Exact(String::new())),
-            ("http.response.status_code>=400", Comparison::AtLeast, Wanted::Number(400)),
-            ("http.response.status_code<400", Comparison::Below, Wanted::Number(400)),
-            ("http.response.status_code=200", Comparison::Is, Wanted::Exact("200".to_owned())),
-            ("gnomon.sanctioned!=true", Comparison::IsNot, Wanted::Exact("true".to_owned())),
-            ("gen_ai.tool.name=a\\*b", Comparison::Is, Wanted::Exact("a*b".to_owned())),
-            ("gen_ai.tool.name=a\\**", Comparison::Is, Wanted::Glob("a[*]*".to_owned())),
-            ("url.path=/[x]?*", Comparison::Is, Wanted::Glob("/[[]x][?]*".to_owned())),
-            ("http.response.status_code=4*", Comparison::Is, Wanted::Glob("4*".to_owned())),
-            ("http.request.header.X-A=1", Comparison::Is, Wanted::Exact("1".to_owned())),
+        let pattern = |text| Operand::Pattern(Pattern::parse(text).unwrap());
+        for (text, comparison, operand) in [
+            ("server.address=a=b", Comparison::Is, Operand::Exact("a=b".to_owned())),
+            ("server.address!=a>b", Comparison::IsNot, Operand::Exact("a>b".to_owned())),
+            ("server.address=", Comparison::Is, Operand::Exact(String::new())),
+            ("http.response.status_code>=400", Comparison::AtLeast, Operand::Number(400)),
+            ("http.response.status_code<400", Comparison::Below, Operand::Number(400)),
+            ("http.response.status_code=200", Comparison::Is, Operand::Exact("200".to_owned())),
+            ("gnomon.sanctioned!=true", Comparison::IsNot, Operand::Exact("true".to_owned())),
+            ("gen_ai.tool.name=a\\*b", Comparison::Is, Operand::Exact("a*b".to_owned())),
+            ("gen_ai.tool.name=a\\**", Comparison::Is, pattern("a\\**")),
+            ("url.path=/[x]?*", Comparison::Is, pattern("/[x]?*")),
+            ("http.response.status_code=4*", Comparison::Is, pattern("4*")),
+            ("http.request.header.X-A=1", Comparison::Is, Operand::Exact("1".to_owned())),
         ] {
             let condition: Condition = text.parse().unwrap();
-            assert_eq!((condition.comparison, &condition.wanted), (comparison, &wanted), "{text}");
+            assert_eq!((condition.comparison, &condition.operand), (comparison, &operand), "{text}");
         }
     }
 

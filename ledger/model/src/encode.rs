@@ -1,9 +1,9 @@
 //! Events to lines of JSON, each written once; file and database get the same bytes.
 
-use crate::{MAX_EVENT_BYTES, event::millis, ids::Ids};
+use crate::{MAX_EVENT_BYTES, ids::Ids};
 use gnomon_observe::{Field, FieldRef, Lookup, Observation, SCHEMA_VERSION, Value};
 use smol_str::SmolStr;
-use std::{cell::RefCell, fmt::Write, time::SystemTime};
+use std::{cell::RefCell, fmt::Write};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -130,11 +130,6 @@ impl Clock {
         self.last = Some((at_ms, text.clone()));
         text
     }
-}
-
-/// Now, as the ledger counts time.
-pub(crate) fn now_ms() -> i64 {
-    millis(SystemTime::now())
 }
 
 #[cfg(test)]

@@ -77,17 +77,28 @@ pub struct Related {
     pub event: StoredEvent,
 }
 
+/// How many numbers away from an event others may be that belong to its story.
+pub const NEAR_EVENTS: i64 = 50_000;
+/// How many numbers after a call its outcome may be.
+pub const OUTCOME_EVENTS: i64 = 500_000;
+
 /// The start of a UUID version 7, and the span of time in which ids begin so (RFC 9562 section 5.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct IdPrefix {
+pub struct IdPrefix {
     /// As ids are written: lower case, with hyphens.
-    pub(crate) text: String,
-    pub(crate) from_ms: i64,
-    pub(crate) to_ms: i64,
+    pub text: String,
+    /// The first moment of an id that begins so, milliseconds since the Unix epoch.
+    pub from_ms: i64,
+    /// The last, likewise.
+    pub to_ms: i64,
 }
 
 impl IdPrefix {
-    pub(crate) fn parse(text: &str) -> Result<Self, ReadError> {
+    /// Reads it, in either case, with hyphens or without.
+    ///
+    /// # Errors
+    /// When it is shorter than [`MIN_ID_PREFIX`] or no part of an id.
+    pub fn parse(text: &str) -> Result<Self, ReadError> {
         let digits: String = text.chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
         if digits.len() < MIN_ID_PREFIX || digits.len() > 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(ReadError::NotAnId { text: text.to_owned() });
@@ -109,17 +120,25 @@ impl IdPrefix {
 
 /// The names by which events belong together.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
-    pub(crate) call: Option<String>,
-    pub(crate) flow: Option<String>,
-    pub(crate) session: Option<String>,
-    pub(crate) server: Option<String>,
-    pub(crate) pid: Option<i64>,
-    pub(crate) program: Option<String>,
+pub struct Names {
+    /// `gnomon.observation.id`.
+    pub call: Option<String>,
+    /// `gnomon.flow.id`.
+    pub flow: Option<String>,
+    /// `mcp.session.id`.
+    pub session: Option<String>,
+    /// `server.address`.
+    pub server: Option<String>,
+    /// `process.pid`.
+    pub pid: Option<i64>,
+    /// `process.executable.path`.
+    pub program: Option<String>,
 }
 
 impl Names {
-    pub(crate) fn of(json: &str) -> Self {
+    /// Those of an event's line; none if it is no event.
+    #[must_use]
+    pub fn of(json: &str) -> Self {
         let Ok(event) = serde_json::from_str::<Map<String, Value>>(json) else { return Self::default() };
         let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {
@@ -147,6 +166,45 @@ impl Names {
         } else {
             None
         }
+    }
+}
+
+/// What stands around an event.
+#[derive(Default)]
+pub(crate) struct Around {
+    pub(crate) sightings: Vec<StoredEvent>,
+    pub(crate) before: Vec<Related>,
+    pub(crate) after: Vec<Related>,
+    pub(crate) more: More,
+}
+
+impl Around {
+    /// Most events of [`crate::Read::near`] that are asked for.
+    pub(crate) const LIMIT: usize = 4 * STORY_EVENTS;
+
+    /// Of the events near one, those of its call and those of its client; `near` is in order of their numbers.
+    pub(crate) fn of(event: &StoredEvent, names: &Names, near: Vec<StoredEvent>) -> Self {
+        let mut around = Self::default();
+        if near.len() >= Self::LIMIT {
+            around.more = More::Yes;
+        }
+        for other in near {
+            let others = Names::of(&other.json);
+            if names.is_same_call(&others) {
+                around.sightings.push(other);
+            } else if let Some(relation) = names.relation(&others) {
+                let side = if other.seq < event.seq { &mut around.before } else { &mut around.after };
+                side.push(Related { relation, event: other });
+            }
+        }
+        // The nearest stay.
+        let extra = around.before.len().saturating_sub(STORY_EVENTS);
+        around.before.drain(..extra);
+        if extra > 0 || around.after.len() > STORY_EVENTS {
+            around.after.truncate(STORY_EVENTS);
+            around.more = More::Yes;
+        }
+        around
     }
 }
 

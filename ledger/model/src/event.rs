@@ -1,5 +1,6 @@
 //! An event: an observation with its outcome, and the moment it happened.
 
+use crate::encode;
 use gnomon_observe::Observation;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,8 +14,8 @@ pub const MAX_EVENT_BYTES: usize = 256 << 10;
 /// version 7), `event.kind` (`event`) and `gnomon.schema`.
 #[derive(Clone, Debug)]
 pub struct Event {
-    pub(crate) observation: Observation,
-    pub(crate) at_ms: i64,
+    observation: Observation,
+    at_ms: i64,
 }
 
 impl Event {
@@ -29,9 +30,28 @@ impl Event {
     pub fn at(observation: Observation, when: SystemTime) -> Self {
         Self { observation, at_ms: millis(when) }
     }
+
+    /// What was seen, as far as it is filled in.
+    #[must_use]
+    pub fn observation(&self) -> &Observation {
+        &self.observation
+    }
+
+    /// When it happened, milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+
+    /// Fills in what is absent, writes the event's line with its line feed and hands both to `take`. An event that is longer
+    /// than [`MAX_EVENT_BYTES`] is shortened; `None` if that does not help.
+    pub fn with_line<T>(mut self, take: impl FnOnce(&Observation, &[u8]) -> T) -> Option<T> {
+        encode::with_line(&mut self.observation, self.at_ms, take)
+    }
 }
 
 /// Milliseconds since the Unix epoch; 0 for anything before it.
-pub(crate) fn millis(when: SystemTime) -> i64 {
+#[must_use]
+pub fn millis(when: SystemTime) -> i64 {
     when.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

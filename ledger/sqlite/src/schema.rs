@@ -1,6 +1,6 @@
 //! The tables, version by version. A released migration is never edited; a change is a new one.
 
-use crate::LedgerError;
+use gnomon_ledger_model::OpenError;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use std::path::Path;
 
@@ -78,15 +78,16 @@ const MIGRATIONS: &[&str] = &[
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Brings the database to [`VERSION`].
-pub(crate) async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), LedgerError> {
-    let database = |source| LedgerError::Database { path: path.to_owned(), source };
+pub(crate) async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    let at = || path.display().to_string();
+    let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
     let (application, found) = identity(conn).await.map_err(database)?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *conn).await.map_err(database)?;
     if application != APPLICATION_ID && (tables > 0 || application != 0) {
-        return Err(LedgerError::NotALedger { path: path.to_owned() });
+        return Err(OpenError::NotALedger { at: at() });
     }
     if found > VERSION {
-        return Err(LedgerError::NewerSchema { path: path.to_owned(), found, known: VERSION });
+        return Err(OpenError::NewerSchema { at: at(), found, known: VERSION });
     }
     for (step, sql) in (0i64..).zip(MIGRATIONS).filter(|(step, _)| *step >= found) {
         let done = async {

@@ -18,11 +18,11 @@ pub const VOLUME_MIN_HISTORY_HOURS: i64 = 7 * 24;
 /// Most users and servers that are told apart per hour; the others are summed up together.
 pub const MAX_VOLUME_PAIRS: i64 = 256;
 /// In how many hours a user must have used a server for its own history to count.
-pub(crate) const MIN_ACTIVE_HOURS: usize = 7;
+pub const MIN_ACTIVE_HOURS: usize = 7;
 /// Requests per hour that are never unusual.
-pub(crate) const FLOOR_REQUESTS: i64 = 100;
+pub const FLOOR_REQUESTS: i64 = 100;
 /// Bytes out per hour that are never unusual.
-pub(crate) const FLOOR_BYTES: i64 = 1 << 20;
+pub const FLOOR_BYTES: i64 = 1 << 20;
 /// Unusual is more than so many times the usual.
 const FACTOR: i64 = 4;
 /// Milliseconds of an hour.
@@ -31,15 +31,19 @@ const HOUR_MS: i64 = 3_600_000;
 const MAX_NAME: usize = 256;
 
 /// What a user is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum KnownBy {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KnownBy {
+    /// `user.name`.
     Name,
+    /// `user.id`.
     Number,
+    /// `source.address`.
     Address,
 }
 
 impl KnownBy {
-    const ALL: [KnownBy; 3] = [KnownBy::Name, KnownBy::Number, KnownBy::Address];
+    /// All of them; their places here are what engines store.
+    pub const ALL: [KnownBy; 3] = [KnownBy::Name, KnownBy::Number, KnownBy::Address];
 
     const fn field(self) -> Field {
         match self {
@@ -50,19 +54,41 @@ impl KnownBy {
     }
 
     /// As it is stored.
-    pub(crate) const fn number(self) -> i64 {
+    #[must_use]
+    pub const fn number(self) -> i64 {
         self as i64
+    }
+
+    /// What was stored so; none for any other number.
+    #[must_use]
+    pub fn of_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|known_by| known_by.number() == number)
     }
 }
 
 /// Who sent whom something, in which hour.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct VolumeKey {
+pub struct VolumeKey {
     /// Hours since the Unix epoch.
-    pub(crate) hour: i64,
-    pub(crate) known_by: KnownBy,
-    pub(crate) user: SmolStr,
-    pub(crate) server: SmolStr,
+    pub hour: i64,
+    /// What the user is known by.
+    pub known_by: KnownBy,
+    /// The user.
+    pub user: SmolStr,
+    /// The server.
+    pub server: SmolStr,
+}
+
+/// A user and a server whose hours are summed up. With nothing to be known by, and no names: all that are not told apart,
+/// as there were more than [`MAX_VOLUME_PAIRS`] in an hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pair {
+    /// What the user is known by.
+    pub known_by: Option<KnownBy>,
+    /// The user.
+    pub user: String,
+    /// The server.
+    pub server: String,
 }
 
 /// A [`VolumeKey`] that borrows its texts, for looking up.
@@ -82,27 +108,31 @@ impl Equivalent<VolumeKey> for KeyRef<'_> {
 
 /// How much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Volume {
-    pub(crate) requests: i64,
-    /// Of request bodies, as sent.
-    pub(crate) bytes: i64,
+pub struct Volume {
+    /// How many requests.
+    pub requests: i64,
+    /// Bytes of request bodies, as sent.
+    pub bytes: i64,
 }
 
 impl Volume {
     /// Whether nobody would look.
-    pub(crate) const fn is_small(self) -> bool {
+    #[must_use]
+    pub const fn is_small(self) -> bool {
         self.requests <= FLOOR_REQUESTS && self.bytes <= FLOOR_BYTES
     }
 
     /// Whether it is unusual where that much is usual.
-    pub(crate) const fn is_unusual(self, usual: Volume) -> bool {
+    #[must_use]
+    pub const fn is_unusual(self, usual: Volume) -> bool {
         (self.requests > FLOOR_REQUESTS && self.requests > FACTOR.saturating_mul(usual.requests))
             || (self.bytes > FLOOR_BYTES && self.bytes > FACTOR.saturating_mul(usual.bytes))
     }
 }
 
 /// What 95 of 100 hours stay within (nearest rank); nothing where there are none.
-pub(crate) fn usual(hours: &[Volume]) -> Volume {
+#[must_use]
+pub fn usual(hours: &[Volume]) -> Volume {
     let rank = |mut values: Vec<i64>| {
         values.sort_unstable();
         values.get((values.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
@@ -112,8 +142,9 @@ pub(crate) fn usual(hours: &[Volume]) -> Volume {
 
 /// What a group of events adds.
 #[derive(Debug, Default)]
-pub(crate) struct Volumes {
-    pub(crate) sums: HashMap<VolumeKey, Volume>,
+pub struct Volumes {
+    /// The sums, to be added to those that are stored.
+    pub sums: HashMap<VolumeKey, Volume>,
     /// The call that was counted last: one call may be several events, which stand together.
     last_call: Option<SmolStr>,
 }
@@ -145,41 +176,45 @@ impl Volumes {
                 self.sums.entry(key).or_default()
             }
         };
-        sum.requests = sum.requests.saturating_add(crate::inventory::calls(seen));
+        sum.requests = sum.requests.saturating_add(calls(seen));
         sum.bytes = sum.bytes.saturating_add(bytes);
     }
 
     /// The latest hour in it.
-    pub(crate) fn latest_hour(&self) -> Option<i64> {
+    #[must_use]
+    pub fn latest_hour(&self) -> Option<i64> {
         self.sums.keys().map(|key| key.hour).max()
     }
 }
 
 /// Hours since the Unix epoch.
-pub(crate) const fn hour_of(at_ms: i64) -> i64 {
+const fn hour_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(HOUR_MS)
 }
 
 /// An hour in which a user sent a server unusually much.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unusual {
-    pub(crate) hour: i64,
-    pub(crate) known_by: i64,
-    pub(crate) user: String,
-    pub(crate) server: String,
-    pub(crate) found: Volume,
-    pub(crate) usual: Volume,
+pub struct Unusual {
+    /// Which, in hours since the Unix epoch.
+    pub hour: i64,
+    /// Who sent whom.
+    pub pair: Pair,
+    /// How much.
+    pub found: Volume,
+    /// What 95 of 100 hours stay within.
+    pub usual: Volume,
 }
 
 impl Unusual {
     /// As a detection of gnomon's own.
-    pub(crate) fn describe(&self) -> Observation {
+    #[must_use]
+    pub fn describe(&self) -> Observation {
         let mut seen = Observation::new();
-        if let Some(known_by) = KnownBy::ALL.iter().find(|known_by| known_by.number() == self.known_by) {
-            seen.set(known_by.field(), self.user.as_str());
+        if let Some(known_by) = self.pair.known_by {
+            seen.set(known_by.field(), self.pair.user.as_str());
         }
-        if !self.server.is_empty() {
-            seen.set(Field::ServerAddress, self.server.as_str());
+        if !self.pair.server.is_empty() {
+            seen.set(Field::ServerAddress, self.pair.server.as_str());
         }
         let (found, usual) = (self.found, self.usual);
         seen.set(Field::RequestSize, found.bytes);
@@ -202,6 +237,11 @@ impl Unusual {
 fn clock(hour: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp(hour.saturating_mul(HOUR_MS / 1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     at.format(format_description!("[year]-[month]-[day] [hour]:[minute]")).unwrap_or_default()
+}
+
+/// How many calls an event stands for.
+pub(crate) fn calls(seen: &Observation) -> i64 {
+    i64::try_from(seen.calls()).unwrap_or(i64::MAX)
 }
 
 fn cut(text: &str) -> &str {

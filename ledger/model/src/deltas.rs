@@ -1,157 +1,87 @@
-//! The inventory: which MCP servers were seen, by whom they were used, what they offer. Aggregated
-//! per group in memory, so that the database sees one change per touched server, not per event.
-//!
-//! Everything in it is claimed by strangers, so everything is bounded.
+//! What a group of events changes besides adding rows. Summed up in memory where events are recorded, so that the database
+//! sees one change per touched server or incident, not per event.
 
-use crate::volume::Volumes;
-use gnomon_observe::{Channel, Confidence, Field, Lookup, Observation, Value};
+use crate::{
+    MAX_CLIENTS, MAX_PROTOCOLS, MAX_TOOLS, ServerStatus,
+    inventory::cut,
+    volume::{Volumes, calls},
+};
+use gnomon_observe::{Confidence, Field, Lookup, Observation, Value};
 use hashbrown::{Equivalent, HashMap, HashSet};
-use serde::Serialize;
 use smol_str::SmolStr;
-
-/// How many servers are kept; beyond it those with the least confidence, longest unseen, make room.
-pub const MAX_SERVERS: usize = 16_384;
-/// How many paths of one host and port are servers of their own; the others count as path `""`.
-pub const MAX_PATHS_PER_HOST: usize = 64;
-/// How many client names are kept per server.
-pub const MAX_CLIENTS: usize = 64;
-/// How many tool names are kept per server.
-pub const MAX_TOOLS: usize = 512;
-/// How many protocol versions are kept per server.
-pub const MAX_PROTOCOLS: usize = 16;
-/// Names and paths are cut to this many bytes.
-const MAX_NAME: usize = 256;
-
-/// Whether the organisation named the server as allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServerStatus {
-    /// It did.
-    Sanctioned,
-    /// It did not.
-    Shadow,
-}
-
-/// One server of the inventory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ServerRecord {
-    /// Its name or address.
-    pub address: String,
-    /// Its TCP port; absent where there is none.
-    pub port: Option<u16>,
-    /// The path of its endpoint; empty while only the host is known.
-    pub path: String,
-    /// Sanctioned or shadow, as of the last event that said.
-    pub status: ServerStatus,
-    /// What the host catalogue says of it.
-    pub catalogue: Option<String>,
-    /// First event, milliseconds since the Unix epoch.
-    pub first_seen_ms: i64,
-    /// Last event, likewise.
-    pub last_seen_ms: i64,
-    /// MCP messages seen.
-    pub calls: u64,
-    /// Names of clients, sorted, at most [`MAX_CLIENTS`].
-    pub clients: Vec<String>,
-    /// Names of tools listed or called without error, sorted, at most [`MAX_TOOLS`].
-    pub tools: Vec<String>,
-    /// Protocol versions, sorted, at most [`MAX_PROTOCOLS`].
-    pub protocols: Vec<String>,
-    /// Its own name, as it last stated it.
-    pub name: Option<String>,
-    /// Its own version, likewise.
-    pub version: Option<String>,
-    /// The highest confidence that it speaks MCP.
-    pub confidence: Option<Confidence>,
-    /// How it is reached.
-    pub channel: Option<Channel>,
-}
-
-/// A name that was first seen at a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct NewName {
-    /// The server's name or address.
-    pub address: String,
-    /// Its TCP port.
-    pub port: Option<u16>,
-    /// The path of its endpoint.
-    pub path: String,
-    /// The name.
-    pub name: String,
-    /// When it was first seen, milliseconds since the Unix epoch.
-    pub first_seen_ms: i64,
-}
-
-/// Where an event's server stands in the inventory.
-pub(crate) struct ServerAt {
-    address: String,
-    port: Option<u16>,
-    path: String,
-}
-
-impl ServerAt {
-    pub(crate) fn of(json: &str) -> Option<Self> {
-        let event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
-        let text = |name: &str| event.get(name).and_then(serde_json::Value::as_str).map(|text| cut(text).to_owned());
-        let port = event.get("server.port").and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
-        Some(Self { address: text("server.address")?, port: port.filter(|port| *port != 0), path: text("url.path").unwrap_or_default() })
-    }
-
-    /// Its entry: that of its path, else that of paths which are not told apart.
-    pub(crate) fn find(&self, servers: Vec<ServerRecord>) -> Option<ServerRecord> {
-        let mut here: Vec<_> = servers.into_iter().filter(|s| s.address == self.address && s.port == self.port).collect();
-        let at = here.iter().position(|s| s.path == self.path).or_else(|| here.iter().position(|s| s.path.is_empty()))?;
-        Some(here.swap_remove(at))
-    }
-}
 
 /// What makes a server one server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ServerKey {
-    pub(crate) address: SmolStr,
-    /// 0 where there is none.
-    pub(crate) port: i64,
-    pub(crate) path: SmolStr,
+pub struct ServerKey {
+    /// Its name or address.
+    pub address: SmolStr,
+    /// Its TCP port, 0 where there is none.
+    pub port: i64,
+    /// The path of its endpoint; empty where only the host is known.
+    pub path: SmolStr,
 }
 
 /// What a group of events says of one server.
 #[derive(Debug, Default)]
-pub(crate) struct ServerDelta {
-    pub(crate) first_ms: i64,
-    pub(crate) last_ms: i64,
-    pub(crate) calls: i64,
-    pub(crate) sanctioned: Option<bool>,
-    pub(crate) catalogue: Option<SmolStr>,
-    pub(crate) name: Option<SmolStr>,
-    pub(crate) version: Option<SmolStr>,
-    pub(crate) confidence: Option<Confidence>,
-    pub(crate) channel: Option<SmolStr>,
-    pub(crate) clients: HashSet<SmolStr>,
-    pub(crate) tools: HashSet<SmolStr>,
-    pub(crate) protocols: HashSet<SmolStr>,
+pub struct ServerDelta {
+    /// First event, milliseconds since the Unix epoch. The entry keeps the earliest.
+    pub first_ms: i64,
+    /// Last event, likewise. The entry keeps the latest.
+    pub last_ms: i64,
+    /// MCP messages, to be added.
+    pub calls: i64,
+    /// Whether it is sanctioned, where an event said. Of this and the texts below the entry keeps what was said last.
+    pub sanctioned: Option<bool>,
+    /// What the host catalogue says of it.
+    pub catalogue: Option<SmolStr>,
+    /// Its own name.
+    pub name: Option<SmolStr>,
+    /// Its own version.
+    pub version: Option<SmolStr>,
+    /// The highest confidence that it speaks MCP. The entry keeps the highest.
+    pub confidence: Option<Confidence>,
+    /// How it is reached.
+    pub channel: Option<SmolStr>,
+    /// Names of clients, to be added up to [`MAX_CLIENTS`].
+    pub clients: HashSet<SmolStr>,
+    /// Names of tools, to be added up to [`MAX_TOOLS`].
+    pub tools: HashSet<SmolStr>,
+    /// Protocol versions, to be added up to [`MAX_PROTOCOLS`].
+    pub protocols: HashSet<SmolStr>,
 }
 
 /// What a group of events says of one incident.
 #[derive(Debug)]
-pub(crate) struct IncidentDelta {
-    pub(crate) first_ms: i64,
-    pub(crate) last_ms: i64,
-    pub(crate) count: i64,
-    /// Places of its first and last event in the group.
-    pub(crate) first: usize,
-    pub(crate) last: usize,
-    pub(crate) about: About,
+pub struct IncidentDelta {
+    /// First detection, milliseconds since the Unix epoch. The incident keeps the earliest.
+    pub first_ms: i64,
+    /// Last detection, likewise. The incident keeps the latest.
+    pub last_ms: i64,
+    /// Detections, to be added.
+    pub count: i64,
+    /// Where in the group its first event is.
+    pub first: usize,
+    /// Where in the group its last event is.
+    pub last: usize,
+    /// What it is about. An incident that is there already keeps its own.
+    pub about: About,
 }
 
 /// What an incident is about, as its first event tells.
 #[derive(Debug)]
-pub(crate) struct About {
-    pub(crate) rule: Option<SmolStr>,
-    pub(crate) rule_name: Option<SmolStr>,
-    pub(crate) level: Option<SmolStr>,
-    pub(crate) action: Option<SmolStr>,
-    pub(crate) client: Option<SmolStr>,
-    pub(crate) server: Option<SmolStr>,
+pub struct About {
+    /// `rule.id`.
+    pub rule: Option<SmolStr>,
+    /// `rule.name`.
+    pub rule_name: Option<SmolStr>,
+    /// `rule.level`.
+    pub level: Option<SmolStr>,
+    /// `gnomon.action`.
+    pub action: Option<SmolStr>,
+    /// The client's name, else its program, else its `User-Agent`.
+    pub client: Option<SmolStr>,
+    /// `server.address`.
+    pub server: Option<SmolStr>,
 }
 
 impl About {
@@ -170,10 +100,13 @@ impl About {
 
 /// What a group of events changes besides adding rows.
 #[derive(Debug, Default)]
-pub(crate) struct Deltas {
-    pub(crate) servers: HashMap<ServerKey, ServerDelta>,
-    pub(crate) incidents: HashMap<SmolStr, IncidentDelta>,
-    pub(crate) volumes: Volumes,
+pub struct Deltas {
+    /// Of the inventory.
+    pub servers: HashMap<ServerKey, ServerDelta>,
+    /// Of incidents, by `gnomon.incident.id`.
+    pub incidents: HashMap<SmolStr, IncidentDelta>,
+    /// Of the sums by the hour.
+    pub volumes: Volumes,
 }
 
 impl Deltas {
@@ -212,14 +145,10 @@ impl Deltas {
     }
 }
 
-/// How many calls an event stands for.
-pub(crate) fn calls(seen: &Observation) -> i64 {
-    i64::try_from(seen.calls()).unwrap_or(i64::MAX)
-}
-
 impl ServerDelta {
     /// What the last of the events that said so makes of it; shadow where none did, as in the database.
-    pub(crate) fn status(&self) -> ServerStatus {
+    #[must_use]
+    pub fn status(&self) -> ServerStatus {
         if self.sanctioned == Some(true) { ServerStatus::Sanctioned } else { ServerStatus::Shadow }
     }
 
@@ -296,7 +225,7 @@ impl Equivalent<ServerKey> for KeyRef<'_> {
 }
 
 /// What to call the client: its own name, else its program, else its `User-Agent`.
-pub(crate) fn client_name(seen: &Observation) -> Option<&str> {
+fn client_name(seen: &Observation) -> Option<&str> {
     text(seen, Field::McpClientName)
         .or_else(|| text(seen, Field::Executable))
         .or_else(|| seen.text(Field::UserAgent).and_then(|agent| agent.split([' ', '/']).next()).map(cut))
@@ -313,8 +242,4 @@ fn insert(set: &mut HashSet<SmolStr>, bound: usize, name: Option<&str>) {
     {
         set.insert(name.into());
     }
-}
-
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_NAME)]
 }

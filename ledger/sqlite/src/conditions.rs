@@ -1,6 +1,6 @@
 //! Conditions on events as SQL. Values are always bound, never written into the statement.
 
-use crate::condition::{Comparison, Condition, Wanted};
+use gnomon_ledger_model::{Comparison, Condition, Operand, Pattern, PatternPart};
 use gnomon_observe::{Field, FieldRef};
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -11,18 +11,18 @@ const ELEMENT: &str = "iif(type IN ('true', 'false'), type, CAST(value AS TEXT))
 pub(super) fn push(sql: &mut QueryBuilder<Sqlite>, condition: &Condition) {
     let comparison = condition.comparison();
     if let Some(column) = column(condition.field())
-        && !matches!(condition.wanted(), Wanted::Number(_))
+        && !matches!(condition.operand(), Operand::Number(_))
     {
         // A column is null where the field is absent, which is not any value.
         sql.push(if comparison == Comparison::IsNot { " AND NOT coalesce(" } else { " AND coalesce(" }).push(column);
-        push_equal(sql, condition.wanted());
+        push_equal(sql, condition.operand());
         sql.push(", FALSE)");
         return;
     }
     sql.push(if comparison == Comparison::IsNot { " AND NOT EXISTS" } else { " AND EXISTS" });
     sql.push(" (SELECT 1 FROM json_each(event.json, ").push_bind(json_path(&condition.field().to_string())).push(") WHERE ");
-    match condition.wanted() {
-        Wanted::Number(number) => {
+    match condition.operand() {
+        Operand::Number(number) => {
             let sign = match comparison {
                 Comparison::Below => " < ",
                 Comparison::AtMost => " <= ",
@@ -32,9 +32,9 @@ pub(super) fn push(sql: &mut QueryBuilder<Sqlite>, condition: &Condition) {
             };
             sql.push("type = 'integer' AND value").push(sign).push_bind(*number);
         }
-        wanted => {
+        operand => {
             sql.push(ELEMENT);
-            push_equal(sql, wanted);
+            push_equal(sql, operand);
         }
     }
     sql.push(")");
@@ -49,12 +49,27 @@ pub(super) fn push_rule(sql: &mut QueryBuilder<Sqlite>, rule: &str) {
     sql.push(") = ").push_bind(rule.to_owned()).push(")");
 }
 
-fn push_equal(sql: &mut QueryBuilder<Sqlite>, wanted: &Wanted) {
-    match wanted {
-        Wanted::Exact(text) => sql.push(" = ").push_bind(text.clone()),
-        Wanted::Glob(pattern) => sql.push(" GLOB ").push_bind(pattern.clone()),
-        Wanted::Number(number) => sql.push(" = ").push_bind(*number),
+fn push_equal(sql: &mut QueryBuilder<Sqlite>, operand: &Operand) {
+    match operand {
+        Operand::Exact(text) => sql.push(" = ").push_bind(text.clone()),
+        Operand::Pattern(pattern) => sql.push(" GLOB ").push_bind(glob(pattern)),
+        Operand::Number(number) => sql.push(" = ").push_bind(*number),
     };
+}
+
+/// A pattern for GLOB, which has more wildcards: in brackets they stand for themselves.
+fn glob(pattern: &Pattern) -> String {
+    let mut glob = String::new();
+    for part in pattern.parts() {
+        match part {
+            PatternPart::Any => glob.push('*'),
+            PatternPart::Text(text) => text.chars().for_each(|c| match c {
+                '*' | '?' | '[' => glob.extend(['[', c, ']']),
+                other => glob.push(other),
+            }),
+        }
+    }
+    glob
 }
 
 /// Fields that have a column of their own.
@@ -71,4 +86,16 @@ fn column(field: &FieldRef) -> Option<&'static str> {
 /// The path of a top-level key; the key is quoted, since it holds dots.
 fn json_path(name: &str) -> String {
     format!("$.\"{}\"", name.replace('"', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_wildcard_in_a_pattern_is_none_in_glob() {
+        for (pattern, expected) in [("a\\**", "a[*]*"), ("/[x]?*", "/[[]x][?]*"), ("4*", "4*"), ("a**\\", "a*\\")] {
+            assert_eq!(glob(&Pattern::parse(pattern).unwrap()), expected, "{pattern}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Adding events: many rows per statement, because a statement per event would cost more than the
 //! rows themselves.
 
-use crate::{group::Group, inventory::Deltas};
+use gnomon_ledger_model::{Deltas, Group};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use std::sync::Arc;
 
@@ -58,13 +58,13 @@ impl Seqs {
 
 /// Adds the events' rows.
 pub(super) async fn events(conn: &mut SqliteConnection, statements: &mut Statements, group: &Group) -> Result<Seqs, sqlx::Error> {
-    let mut seqs = Vec::with_capacity(group.rows.len() / SIZES[0] + 16);
+    let mut seqs = Vec::with_capacity(group.rows().len() / SIZES[0] + 16);
     let mut next = 0;
     for (rows, sql) in SIZES.into_iter().zip(&statements.sql) {
-        while group.rows.len() - next >= rows {
+        while group.rows().len() - next >= rows {
             let mut insert = sqlx::query(AssertSqlSafe(sql.clone()));
             for n in next..next + rows {
-                let row = &group.rows[n];
+                let row = &group.rows()[n];
                 insert = insert
                     .bind(row.at_ms)
                     .bind(statements.kind.share(Some(&row.kind)))

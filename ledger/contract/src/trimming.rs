@@ -1,0 +1,53 @@
+//! What is kept no longer: the oldest goes first.
+
+use crate::{
+    Engine,
+    stage::{KEEP, START, all, append, call, group, questions, seqs, with},
+};
+use gnomon_ledger_model::{Keep, Store};
+use gnomon_observe::Field;
+use std::time::Duration;
+
+/// Events by their moment, incidents with their last event. Servers and their names stay.
+pub async fn events_are_forgotten_when_their_time_is_over_and_incidents_with_them(engine: &impl Engine) {
+    let keep = Keep { retention: Duration::from_secs(60), ..KEEP };
+    let of = |n: i64, incident| with(call("a.example", n), &[(Field::IncidentId, incident), (Field::RuleId, "r")]);
+    let mut store = engine.store(keep).await;
+    let forget = async |store: &mut dyn Store, after_ms: i64| store.forget(START + after_ms).await.unwrap();
+    append(&mut *store, (0..10_000).map(|n| (of(n, if n < 5_000 { "i1" } else { "i2" }), n))).await;
+    forget(&mut *store, 60_000).await;
+    assert_eq!(all(engine).await.len(), 10_000, "none is older than a minute");
+    forget(&mut *store, 66_000).await;
+    let kept = seqs(&all(engine).await);
+    assert_eq!((kept.first(), kept.last(), kept.len()), (Some(&6_001), Some(&10_000), 4_000));
+    let incidents = questions(engine).await.incidents(10).await.unwrap();
+    assert_eq!(incidents.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(), ["i2"]);
+    forget(&mut *store, 1_000_000).await;
+    assert_eq!(all(engine).await, []);
+    let mut questions = questions(engine).await;
+    assert_eq!(questions.inventory().await.unwrap()[0].calls, 10_000);
+    store.close().await.unwrap();
+}
+
+/// The newest are kept without a gap.
+pub async fn the_oldest_events_make_room_within_the_size_bound(engine: &impl Engine) {
+    let keep = Keep { max_bytes: 8 << 20, ..KEEP };
+    let mut store = engine.store(keep).await;
+    let long = "x".repeat(1_000);
+    let mut number = 0;
+    for _ in 0..24 {
+        let events = (number..number + 1_000).map(|n| {
+            let incident = format!("incident {}", n / 10);
+            (with(call("a.example", n), &[(Field::CommandLine, &long), (Field::IncidentId, &incident), (Field::RuleId, "r")]), n)
+        });
+        store.append(&group(events), START).await.unwrap();
+        number += 1_000;
+    }
+    store.close().await.unwrap();
+    let mut questions = questions(engine).await;
+    let kept = seqs(&all(engine).await);
+    assert!(kept.len() > 1_000 && kept.len() < 20_000, "{} are left", kept.len());
+    assert_eq!(kept, (number - kept.len() as i64 + 1..=number).collect::<Vec<_>>());
+    let incidents = questions.incidents(10_000).await.unwrap();
+    assert!(!incidents.is_empty() && incidents.iter().all(|incident| incident.last_seq >= kept[0]));
+}

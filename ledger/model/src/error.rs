@@ -1,0 +1,109 @@
+//! Why a ledger could not be opened, written or read, each with the next step. What a database says is carried along unread.
+
+use crate::MIN_ID_PREFIX;
+use std::error::Error;
+use thiserror::Error;
+
+/// What a system or a database says of a failure.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a ledger's database could not be opened for writing.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// It cannot be created or written.
+    #[error("cannot write {at}: {source}; make it writable for the user gnomon runs as, or use another --state-dir")]
+    NotWritable {
+        /// Where it is, as people name it.
+        at: String,
+        /// What the system says.
+        source: Cause,
+    },
+    /// A newer gnomon wrote this database.
+    #[error(
+        "{at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon, or move the file away to begin anew"
+    )]
+    NewerSchema {
+        /// Where it is.
+        at: String,
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// It is a database of another program.
+    #[error("{at} is a database of another program; use another --state-dir")]
+    NotALedger {
+        /// Where it is.
+        at: String,
+    },
+    /// The database refuses.
+    #[error("cannot open the ledger {at}: {source}; if the file is damaged, move it away and start again")]
+    Database {
+        /// Where it is.
+        at: String,
+        /// What the database says.
+        source: Cause,
+    },
+}
+
+/// Why a [`crate::Store`] did not do it.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct StoreError(Cause);
+
+impl StoreError {
+    /// For what the database says.
+    pub fn new(cause: impl Into<Cause>) -> Self {
+        Self(cause.into())
+    }
+}
+
+/// Why a ledger could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// There is none.
+    #[error("no ledger at {at}; start `gnomon run` first, or name its --state-dir")]
+    Missing {
+        /// Where it was looked for, as people name it.
+        at: String,
+    },
+    /// It may not be read.
+    #[error("cannot read {at}: {source}; join the group that owns it, or use sudo")]
+    NotReadable {
+        /// Where it is.
+        at: String,
+        /// What the system says.
+        source: Cause,
+    },
+    /// Another gnomon's schema.
+    #[error("{at} has schema {found}, this gnomon knows {known}; use the gnomon that writes it")]
+    Schema {
+        /// Where it is.
+        at: String,
+        /// Its version.
+        found: i64,
+        /// The version known here.
+        known: i64,
+    },
+    /// What was asked for is no id.
+    #[error(
+        "`{text}` is no id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"
+    )]
+    NotAnId {
+        /// What was written.
+        text: String,
+    },
+    /// A stored row makes no sense.
+    #[error("the ledger's table {table} has a value in {column} that makes no sense (row {row})")]
+    BadRow {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's number.
+        row: i64,
+    },
+    /// The database refuses.
+    #[error("cannot read the ledger: {0}")]
+    Database(#[source] Cause),
+}

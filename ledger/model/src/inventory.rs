@@ -1,0 +1,135 @@
+//! The inventory: which MCP servers were seen, by whom they were used, what they offer.
+//!
+//! Everything in it is claimed by strangers, so everything is bounded.
+
+use gnomon_observe::{Channel, Confidence};
+use serde::Serialize;
+use std::ops::AddAssign;
+
+/// How many servers are kept; beyond it those with the least confidence, longest unseen, make room.
+pub const MAX_SERVERS: usize = 16_384;
+/// How many paths of one host and port are servers of their own; the others count as path `""`.
+pub const MAX_PATHS_PER_HOST: usize = 64;
+/// How many client names are kept per server.
+pub const MAX_CLIENTS: usize = 64;
+/// How many tool names are kept per server.
+pub const MAX_TOOLS: usize = 512;
+/// How many protocol versions are kept per server.
+pub const MAX_PROTOCOLS: usize = 16;
+/// Names and paths are cut to this many bytes.
+const MAX_NAME: usize = 256;
+
+/// Whether the organisation named the server as allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerStatus {
+    /// It did.
+    Sanctioned,
+    /// It did not.
+    Shadow,
+}
+
+/// Entries that were added to the inventory since the ledger was opened, by their status at that moment.
+/// One that was removed because the inventory was full counts again when it comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstSeen {
+    /// Servers that the organisation named as allowed.
+    pub sanctioned: u64,
+    /// All others.
+    pub shadow: u64,
+}
+
+impl FirstSeen {
+    /// Counts a new entry.
+    pub fn add(&mut self, status: ServerStatus) {
+        match status {
+            ServerStatus::Sanctioned => self.sanctioned += 1,
+            ServerStatus::Shadow => self.shadow += 1,
+        }
+    }
+}
+
+impl AddAssign for FirstSeen {
+    fn add_assign(&mut self, more: Self) {
+        self.sanctioned += more.sanctioned;
+        self.shadow += more.shadow;
+    }
+}
+
+/// One server of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerRecord {
+    /// Its name or address.
+    pub address: String,
+    /// Its TCP port; absent where there is none.
+    pub port: Option<u16>,
+    /// The path of its endpoint; empty while only the host is known.
+    pub path: String,
+    /// Sanctioned or shadow, as of the last event that said.
+    pub status: ServerStatus,
+    /// What the host catalogue says of it.
+    pub catalogue: Option<String>,
+    /// First event, milliseconds since the Unix epoch.
+    pub first_seen_ms: i64,
+    /// Last event, likewise.
+    pub last_seen_ms: i64,
+    /// MCP messages seen.
+    pub calls: u64,
+    /// Names of clients, sorted, at most [`MAX_CLIENTS`].
+    pub clients: Vec<String>,
+    /// Names of tools listed or called without error, sorted, at most [`MAX_TOOLS`].
+    pub tools: Vec<String>,
+    /// Protocol versions, sorted, at most [`MAX_PROTOCOLS`].
+    pub protocols: Vec<String>,
+    /// Its own name, as it last stated it.
+    pub name: Option<String>,
+    /// Its own version, likewise.
+    pub version: Option<String>,
+    /// The highest confidence that it speaks MCP.
+    pub confidence: Option<Confidence>,
+    /// How it is reached.
+    pub channel: Option<Channel>,
+}
+
+/// A name that was first seen at a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewName {
+    /// The server's name or address.
+    pub address: String,
+    /// Its TCP port.
+    pub port: Option<u16>,
+    /// The path of its endpoint.
+    pub path: String,
+    /// The name.
+    pub name: String,
+    /// When it was first seen, milliseconds since the Unix epoch.
+    pub first_seen_ms: i64,
+}
+
+/// Where an event's server stands in the inventory.
+pub(crate) struct ServerAt {
+    address: String,
+    port: Option<u16>,
+    path: String,
+}
+
+impl ServerAt {
+    pub(crate) fn of(json: &str) -> Option<Self> {
+        let event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
+        let text = |name: &str| event.get(name).and_then(serde_json::Value::as_str).map(|text| cut(text).to_owned());
+        let port = event.get("server.port").and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
+        Some(Self { address: text("server.address")?, port: port.filter(|port| *port != 0), path: text("url.path").unwrap_or_default() })
+    }
+
+    /// Its entry: that of its path, else that of paths which are not told apart.
+    pub(crate) fn find(&self, servers: Vec<ServerRecord>) -> Option<ServerRecord> {
+        let mut here: Vec<_> = servers.into_iter().filter(|s| s.address == self.address && s.port == self.port).collect();
+        let at = here.iter().position(|s| s.path == self.path).or_else(|| here.iter().position(|s| s.path.is_empty()))?;
+        Some(here.swap_remove(at))
+    }
+}
+
+/// A name or path, as long as the inventory keeps it.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_NAME)]
+}

@@ -1,0 +1,61 @@
+//! What the ledger keeps and what it is asked: events, the inventory of servers, incidents, stories, usage, volume, decisions
+//! and verdicts. No database and no file: [`Store`] and [`Read`] are what an engine gives, and the crates beside this one are engines.
+//!
+//! **The decision**: an engine keeps and finds rows, and nothing else. A [`Group`] carries what its events change, summed up where
+//! they are recorded; [`Questions`] makes answers of rows. So two engines cannot differ in what is an incident, whose the
+//! volume is or what belongs to a story, and what they must agree on is small enough to be tested (`ledger/contract`).
+//!
+//! ```
+//! use gnomon_ledger_model::{Condition, Operand};
+//!
+//! let condition: Condition = "server.address=*.example.com".parse()?;
+//! let Operand::Pattern(pattern) = condition.operand() else { panic!("it has a star") };
+//! assert!(pattern.matches("mcp.example.com") && !pattern.matches("MCP.EXAMPLE.COM"));
+//! # Ok::<(), gnomon_ledger_model::ConditionError>(())
+//! ```
+#![deny(missing_docs)]
+
+mod condition;
+mod daily;
+mod deltas;
+mod encode;
+mod error;
+mod event;
+mod filter;
+mod group;
+mod ids;
+mod incidents;
+mod inventory;
+mod pattern;
+mod questions;
+mod reviews;
+mod seen;
+mod store;
+mod story;
+mod usage;
+mod verdict;
+pub mod volume;
+
+pub use condition::{Comparison, Condition, ConditionError, Operand};
+pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleCount};
+pub use deltas::{About, Deltas, IncidentDelta, ServerDelta, ServerKey};
+pub use error::{Cause, OpenError, ReadError, StoreError};
+pub use event::{Event, MAX_EVENT_BYTES, millis};
+pub use filter::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent};
+pub use group::{Group, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Row};
+pub use ids::Ids;
+pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, NEWS_CAPACITY, News, Standing};
+pub use inventory::{
+    FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus,
+};
+pub use pattern::{Pattern, PatternPart};
+pub use questions::{Found, Questions};
+pub use reviews::{DecidedBy, Decision, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on};
+pub use store::{Asked, Keep, Read, Store, Stored};
+pub use story::{
+    IdPrefix, MIN_ID_PREFIX, More, NEAR_EVENTS, Names, OUTCOME_EVENTS, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS,
+    Story,
+};
+pub use usage::{DayUsage, MAX_REPORT_NAMES, Tally, Usage};
+pub use verdict::{Verdict, VerdictKind};
+pub use volume::{MAX_VOLUME_PAIRS, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS};

@@ -1,0 +1,234 @@
+//! The ledger in SQLite: schema, appends, questions, trims.
+//!
+//! One file, one writer ([`SqliteStore`]), any number of readers ([`SqliteReader`]), also while it is written. What they are to
+//! do is said by the traits of `gnomon-ledger-model`; that nobody else writes is for whoever opens the store to see to.
+//!
+//! **The trade-off**: no index on what events say, since each would cost every event; searches walk the rows, and
+//! spare themselves most as numbers rise with time.
+//!
+//! ```
+//! use gnomon_ledger_model::{Event, Group, Keep, Order, Questions, Store};
+//! use gnomon_ledger_sqlite::{SqliteReader, SqliteStore};
+//! use gnomon_observe::{Field, Observation};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("ledger.sqlite");
+//! let keep = Keep { max_bytes: 1 << 30, retention: std::time::Duration::MAX };
+//! let mut store = SqliteStore::open(&path, keep).await?;
+//! let mut seen = Observation::new();
+//! seen.set(Field::ServerAddress, "mcp.example.com");
+//! let (mut group, event) = (Group::default(), Event::now(seen));
+//! let at_ms = event.at_ms();
+//! event.with_line(|seen, line| group.push(seen, at_ms, line));
+//! store.append(&group, at_ms).await?;
+//! let mut questions = Questions::to(Box::new(SqliteReader::open(&path).await?));
+//! assert_eq!(questions.events(&Default::default(), Order::OldestFirst).await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
+
+mod append;
+mod conditions;
+mod inventory;
+mod query;
+mod schema;
+mod story;
+mod trim;
+mod volume;
+
+pub use query::SqliteReader;
+
+use gnomon_ledger_model::{
+    FirstSeen, Group, Keep, OpenError, Store, StoreError, Stored,
+    volume::{Pair, Volume},
+};
+use inventory::Applied;
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use std::{
+    fs::OpenOptions,
+    ops::Range,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The smallest size bound that is honoured, in bytes; a smaller one is raised to it. The schema
+/// and one batch must fit several times over.
+pub const MIN_DATABASE_BYTES: u64 = 8 << 20;
+/// Large pages suit rows of a kilobyte or two: less of each page stays empty, and a commit writes
+/// fewer of them.
+const PAGE_BYTES: u32 = 16384;
+/// Past this many bytes the write-ahead log is folded into the database and cut …
+const WAL_FOLD_BYTES: u64 = 24 << 20;
+/// … and past this many (someone keeps a read transaction open) nothing more is written to it.
+const WAL_MAX_BYTES: u64 = 64 << 20;
+
+/// Whether the connection is what the driver takes it for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Sound,
+    /// Something failed. A transaction that could not be ended, as on a full disk, may still be open: what is written next
+    /// would be a part of it, look committed and never be.
+    Suspect,
+}
+
+/// The writing side.
+pub struct SqliteStore {
+    conn: SqliteConnection,
+    options: SqliteConnectOptions,
+    health: Health,
+    wal: PathBuf,
+    max_pages: i64,
+    retention_ms: i64,
+    /// Rows of the inventory.
+    servers: usize,
+    statements: append::Statements,
+    trimmed: trim::Schedule,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens or creates the database; a bound below [`MIN_DATABASE_BYTES`] is raised to it. A file that is created has mode 0640.
+    ///
+    /// # Errors
+    /// When it cannot be written, is of a newer gnomon, of another program or damaged.
+    pub async fn open(path: &Path, keep: Keep) -> Result<Self, OpenError> {
+        // SQLite gives its log and shared memory the mode of the database, so creating it decides.
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(|source| OpenError::NotWritable { at: path.display().to_string(), source: source.into() })?;
+        let database = |source: sqlx::Error| OpenError::Database { at: path.display().to_string(), source: source.into() };
+        let max_pages = i64::try_from(keep.max_bytes.max(MIN_DATABASE_BYTES) / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .page_size(PAGE_BYTES)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            // In WAL mode only FULL syncs the log at every commit.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(2))
+            .pragma("journal_size_limit", (WAL_FOLD_BYTES / 2).to_string())
+            .pragma("cache_size", "-4096")
+            .optimize_on_close(false, None)
+            .disable_statement_logging();
+        let mut conn = options.connect().await.map_err(database)?;
+        schema::migrate(&mut conn, path).await?;
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let servers = inventory::count(&mut conn).await.map_err(database)?;
+        Ok(Self {
+            conn,
+            options,
+            health: Health::Sound,
+            wal: wal.into(),
+            max_pages,
+            retention_ms: i64::try_from(keep.retention.as_millis()).unwrap_or(i64::MAX),
+            servers,
+            statements: append::Statements::default(),
+            trimmed: trim::Schedule::default(),
+        })
+    }
+
+    /// Opens another connection where this one cannot be relied upon.
+    async fn mend(&mut self) -> Result<(), sqlx::Error> {
+        if self.health == Health::Suspect {
+            // The new one first: the last to close would fold the log, for which there may be no room.
+            let fresh = self.options.connect().await?;
+            // Whatever the old one says: its transaction ends with it.
+            let _ = std::mem::replace(&mut self.conn, fresh).close().await;
+            self.health = Health::Sound;
+        }
+        Ok(())
+    }
+
+    async fn try_append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, sqlx::Error> {
+        self.bound_log().await?;
+        self.make_room(group.bytes(), now_ms).await?;
+        let servers = self.servers;
+        let mut tx = self.conn.begin().await?;
+        let seqs = append::events(&mut tx, &mut self.statements, group).await?;
+        append::incidents(&mut tx, group.deltas(), &seqs).await?;
+        let Applied { servers, first_seen } = inventory::apply(&mut tx, group.deltas(), servers).await?;
+        volume::add(&mut tx, &group.deltas().volumes).await?;
+        tx.commit().await?;
+        self.servers = servers;
+        Ok(first_seen)
+    }
+
+    /// Folds the log into the database once it is long, and refuses to let it grow for ever.
+    async fn bound_log(&mut self) -> Result<(), sqlx::Error> {
+        let length = || std::fs::metadata(&self.wal).map_or(0, |there| there.len());
+        if length() > WAL_FOLD_BYTES {
+            // PASSIVE never waits for readers; what it cannot fold now, it folds later.
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut self.conn).await?;
+            if length() > WAL_MAX_BYTES {
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn).await?;
+                if length() > WAL_MAX_BYTES {
+                    return Err(sqlx::Error::Protocol("a reader keeps the write-ahead log from being folded; end it".to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for SqliteStore {
+    fn append<'a>(&'a mut self, group: &'a Group, now_ms: i64) -> Stored<'a, FirstSeen> {
+        Box::pin(async move {
+            self.mend().await.map_err(StoreError::new)?;
+            let appended = self.try_append(group, now_ms).await;
+            if appended.is_err() {
+                self.health = Health::Suspect;
+            }
+            appended.map_err(StoreError::new)
+        })
+    }
+
+    fn forget(&mut self, now_ms: i64) -> Stored<'_, ()> {
+        Box::pin(async move { self.forget_all(now_ms).await.map_err(StoreError::new) })
+    }
+
+    fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>> {
+        Box::pin(async move { volume::oldest(&mut self.conn, from).await.map_err(StoreError::new) })
+    }
+
+    fn busiest(&mut self, hour: i64, told_after: i64, limit: usize) -> Stored<'_, Vec<(Pair, Volume)>> {
+        Box::pin(async move { volume::busiest(&mut self.conn, hour, told_after, limit).await.map_err(StoreError::new) })
+    }
+
+    fn hours<'a>(&'a mut self, pair: Option<&'a Pair>, hours: Range<i64>) -> Stored<'a, Vec<(i64, Volume)>> {
+        Box::pin(async move { volume::hours(&mut self.conn, pair, hours).await.map_err(StoreError::new) })
+    }
+
+    fn tell<'a>(&'a mut self, pair: &'a Pair, hour: i64) -> Stored<'a, ()> {
+        Box::pin(async move { volume::tell(&mut self.conn, pair, hour).await.map_err(StoreError::new) })
+    }
+
+    fn forget_hours(&mut self, before: i64) -> Stored<'_, ()> {
+        Box::pin(async move { volume::forget(&mut self.conn, before).await.map_err(StoreError::new) })
+    }
+
+    /// Folds the log into the database and closes it.
+    fn close(mut self: Box<Self>) -> Stored<'static, ()> {
+        Box::pin(async move {
+            // A failure leaves the log beside the database, which the next opening reads.
+            let folded = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn).await;
+            self.conn.close().await.and(folded.map(|_| ())).map_err(StoreError::new)
+        })
+    }
+}

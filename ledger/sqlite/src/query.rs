@@ -1,0 +1,245 @@
+//! Reading: pages of events, the inventory, incidents.
+
+use super::{conditions, inventory, schema};
+use gnomon_ledger_model::{
+    Asked, EventFilter, IdPrefix, IncidentRecord, MAX_PAGE, Names, NewName, Order, Read, ReadError, ServerRecord, ServerStatus, StoredEvent,
+};
+use gnomon_observe::Confidence;
+use sqlx::{
+    ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
+use std::{collections::HashMap, io::ErrorKind, ops::Range, path::Path, time::Duration};
+
+/// Reads a ledger over a read-only connection. Each question is a short transaction, so that a slow reader never keeps the
+/// write-ahead log from being folded.
+pub struct SqliteReader {
+    pub(super) conn: SqliteConnection,
+}
+
+impl std::fmt::Debug for SqliteReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteReader").finish_non_exhaustive()
+    }
+}
+
+/// The columns of an event that are given away: number, moment, line.
+pub(super) type EventRow = (i64, i64, String);
+
+pub(super) fn event((seq, at_ms, json): EventRow) -> StoredEvent {
+    StoredEvent { seq, at_ms, json }
+}
+
+/// What the driver says of a question that it could not put.
+pub(super) fn refused(error: sqlx::Error) -> ReadError {
+    ReadError::Database(error.into())
+}
+
+impl SqliteReader {
+    /// Opens the database at `path` for reading.
+    ///
+    /// # Errors
+    /// When it is missing, may not be read, or has another schema.
+    pub async fn open(path: &Path) -> Result<Self, ReadError> {
+        std::fs::File::open(path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => ReadError::Missing { at: path.display().to_string() },
+            _ => ReadError::NotReadable { at: path.display().to_string(), source: source.into() },
+        })?;
+        let options =
+            SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(2)).disable_statement_logging();
+        let opened = match Self::connect(&options).await {
+            Ok(opened) => opened,
+            // Someone who may not write beside a closed ledger cannot make the log's shared memory.
+            // Without a log nobody writes, and the file can be read as it stands.
+            Err(error) => {
+                let mut wal = path.as_os_str().to_owned();
+                wal.push("-wal");
+                if Path::new(&wal).exists() {
+                    return Err(refused(error));
+                }
+                Self::connect(&options.immutable(true)).await.map_err(refused)?
+            }
+        };
+        let (rows, application, found) = opened;
+        if application != schema::APPLICATION_ID || found != schema::VERSION {
+            return Err(ReadError::Schema { at: path.display().to_string(), found, known: schema::VERSION });
+        }
+        Ok(rows)
+    }
+
+    async fn connect(options: &SqliteConnectOptions) -> Result<(Self, i64, i64), sqlx::Error> {
+        let mut conn = options.connect().await?;
+        let (application, found) = schema::identity(&mut conn).await?;
+        Ok((Self { conn }, application, found))
+    }
+
+    async fn newest(&mut self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM event").fetch_one(&mut self.conn).await
+    }
+
+    async fn events(&mut self, filter: &EventFilter, order: Order, last: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT seq, ts, json FROM event WHERE seq <= ");
+        sql.push_bind(last);
+        if let Some(after) = filter.after {
+            sql.push(if order == Order::OldestFirst { " AND seq > " } else { " AND seq < " }).push_bind(after);
+        }
+        if let Some(since) = filter.since_ms {
+            let begin = self.begin_at(since).await?;
+            sql.push(" AND seq >= ").push_bind(begin).push(" AND ts >= ").push_bind(since);
+        }
+        if let Some(until) = filter.until_ms {
+            let end = self.end_at(until).await?;
+            sql.push(" AND seq < ").push_bind(end).push(" AND ts < ").push_bind(until);
+        }
+        if !filter.kinds.is_empty() {
+            sql.push(" AND kind IN (");
+            let mut kinds = sql.separated(", ");
+            for kind in &filter.kinds {
+                kinds.push_bind(kind.clone());
+            }
+            sql.push(")");
+        }
+        for condition in &filter.conditions {
+            conditions::push(&mut sql, condition);
+        }
+        if let Some(rule) = &filter.rule {
+            conditions::push_rule(&mut sql, rule);
+        }
+        sql.push(if order == Order::OldestFirst { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " });
+        sql.push_bind(filter.limit.min(MAX_PAGE) as i64);
+        let rows: Vec<EventRow> = sql.build_query_as().fetch_all(&mut self.conn).await?;
+        Ok(rows.into_iter().map(event).collect())
+    }
+
+    async fn servers(&mut self) -> Result<Vec<ServerRecord>, ReadError> {
+        let mut names: HashMap<(i64, String), Vec<String>> = HashMap::new();
+        let all: Vec<(i64, String, String)> = sqlx::query_as("SELECT server, what, name FROM server_name ORDER BY server, what, name")
+            .fetch_all(&mut self.conn)
+            .await
+            .map_err(refused)?;
+        for (server, what, name) in all {
+            names.entry((server, what)).or_default().push(name);
+        }
+        let rows = sqlx::query("SELECT * FROM server ORDER BY last_ts DESC, id").fetch_all(&mut self.conn).await.map_err(refused)?;
+        rows.iter().map(|row| server(row, &mut names)).collect()
+    }
+
+    async fn tools(&mut self, seen_ms: Range<i64>, limit: usize) -> Result<Vec<NewName>, sqlx::Error> {
+        let rows: Vec<(String, i64, String, String, i64)> = sqlx::query_as(
+            "SELECT address, port, path, server_name.name, server_name.first_ts FROM server_name JOIN server ON server.id = server_name.server
+             WHERE what = ? AND server_name.first_ts >= ? AND server_name.first_ts < ? ORDER BY server_name.first_ts DESC LIMIT ?",
+        )
+        .bind(inventory::TOOL)
+        .bind(seen_ms.start)
+        .bind(seen_ms.end)
+        .bind(limit as i64)
+        .fetch_all(&mut self.conn)
+        .await?;
+        let port = |port: i64| u16::try_from(port).ok().filter(|port| *port != 0);
+        let new = |(address, number, path, name, first_seen_ms)| NewName { address, port: port(number), path, name, first_seen_ms };
+        Ok(rows.into_iter().map(new).collect())
+    }
+
+    async fn bursts(&mut self, limit: usize) -> Result<Vec<IncidentRecord>, ReadError> {
+        let query = sqlx::query("SELECT * FROM incident ORDER BY last_seq DESC LIMIT ?").bind(limit as i64);
+        let rows = query.fetch_all(&mut self.conn).await.map_err(refused)?;
+        rows.iter().map(incident).collect()
+    }
+}
+
+impl Read for SqliteReader {
+    fn last_seq(&mut self) -> Asked<'_, i64> {
+        Box::pin(async move { self.newest().await.map_err(refused) })
+    }
+
+    fn page<'a>(&'a mut self, filter: &'a EventFilter, order: Order, last: i64) -> Asked<'a, Vec<StoredEvent>> {
+        Box::pin(async move { self.events(filter, order, last).await.map_err(refused) })
+    }
+
+    fn event(&mut self, seq: i64) -> Asked<'_, Option<StoredEvent>> {
+        Box::pin(async move { self.numbered(seq).await.map_err(refused) })
+    }
+
+    fn by_id<'a>(&'a mut self, prefix: &'a IdPrefix, limit: usize) -> Asked<'a, Vec<StoredEvent>> {
+        Box::pin(async move { self.named(prefix, limit).await.map_err(refused) })
+    }
+
+    fn bursts_by_id<'a>(&'a mut self, prefix: &'a IdPrefix, limit: usize) -> Asked<'a, Vec<(String, i64)>> {
+        Box::pin(async move { self.bursts_named(prefix, limit).await.map_err(refused) })
+    }
+
+    fn near<'a>(&'a mut self, event: &'a StoredEvent, names: &'a Names, limit: usize) -> Asked<'a, Vec<StoredEvent>> {
+        Box::pin(async move { self.around(event, names, limit).await.map_err(refused) })
+    }
+
+    fn outcome<'a>(&'a mut self, event: &'a StoredEvent, call: &'a str) -> Asked<'a, Option<StoredEvent>> {
+        Box::pin(async move { self.outcome_of(event, call).await.map_err(refused) })
+    }
+
+    fn inventory(&mut self) -> Asked<'_, Vec<ServerRecord>> {
+        Box::pin(self.servers())
+    }
+
+    fn new_tools(&mut self, seen_ms: Range<i64>, limit: usize) -> Asked<'_, Vec<NewName>> {
+        Box::pin(async move { self.tools(seen_ms, limit).await.map_err(refused) })
+    }
+
+    fn incidents(&mut self, limit: usize) -> Asked<'_, Vec<IncidentRecord>> {
+        Box::pin(self.bursts(limit))
+    }
+}
+
+fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(row: &'r SqliteRow, column: &'static str) -> Result<T, ReadError> {
+    row.try_get(column).map_err(refused)
+}
+
+fn server(row: &SqliteRow, names: &mut HashMap<(i64, String), Vec<String>>) -> Result<ServerRecord, ReadError> {
+    let id: i64 = get(row, "id")?;
+    let bad = |column| ReadError::BadRow { table: "server", column, row: id };
+    let mut take = |what: &str| names.remove(&(id, what.to_owned())).unwrap_or_default();
+    let port: i64 = get(row, "port")?;
+    let confidence: i64 = get(row, "confidence")?;
+    let channel: Option<String> = get(row, "channel")?;
+    Ok(ServerRecord {
+        address: get(row, "address")?,
+        port: Some(u16::try_from(port).map_err(|_| bad("port"))?).filter(|port| *port != 0),
+        path: get(row, "path")?,
+        status: match get(row, "sanctioned")? {
+            Some(true) => ServerStatus::Sanctioned,
+            Some(false) | None => ServerStatus::Shadow,
+        },
+        catalogue: get(row, "catalogue")?,
+        first_seen_ms: get(row, "first_ts")?,
+        last_seen_ms: get(row, "last_ts")?,
+        calls: u64::try_from(get::<i64>(row, "calls")?).map_err(|_| bad("calls"))?,
+        clients: take(inventory::CLIENT),
+        tools: take(inventory::TOOL),
+        protocols: take(inventory::PROTOCOL),
+        name: get(row, "name")?,
+        version: get(row, "version")?,
+        confidence: match usize::try_from(confidence) {
+            Ok(rank) => Some(*Confidence::ALL.get(rank).ok_or_else(|| bad("confidence"))?),
+            Err(_) => None,
+        },
+        channel: channel.map(|word| word.parse().map_err(|_| bad("channel"))).transpose()?,
+    })
+}
+
+fn incident(row: &SqliteRow) -> Result<IncidentRecord, ReadError> {
+    let first_seq: i64 = get(row, "first_seq")?;
+    let events: i64 = get(row, "events")?;
+    Ok(IncidentRecord {
+        id: get(row, "id")?,
+        rule: get(row, "rule")?,
+        rule_name: get(row, "rule_name")?,
+        level: get(row, "level")?,
+        action: get(row, "action")?,
+        client: get(row, "client")?,
+        server: get(row, "server")?,
+        first_seen_ms: get(row, "first_ts")?,
+        last_seen_ms: get(row, "last_ts")?,
+        events: u64::try_from(events).map_err(|_| ReadError::BadRow { table: "incident", column: "events", row: first_seq })?,
+        first_seq,
+        last_seq: get(row, "last_seq")?,
+    })
+}

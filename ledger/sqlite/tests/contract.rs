@@ -1,0 +1,33 @@
+//! The tests that every database of the ledger must pass, against SQLite.
+#![allow(clippy::unwrap_used)]
+
+use gnomon_ledger_contract::Engine;
+use gnomon_ledger_model::{Keep, Read, Store};
+use gnomon_ledger_sqlite::{SqliteReader, SqliteStore};
+use std::path::PathBuf;
+
+struct File {
+    dir: tempfile::TempDir,
+}
+
+impl File {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("ledger.sqlite")
+    }
+}
+
+impl Engine for File {
+    async fn store(&self, keep: Keep) -> Box<dyn Store> {
+        Box::new(SqliteStore::open(&self.path(), keep).await.unwrap())
+    }
+
+    async fn reader(&self) -> Box<dyn Read> {
+        Box::new(SqliteReader::open(&self.path()).await.unwrap())
+    }
+}
+
+gnomon_ledger_contract::contract!(File::new());

@@ -1,0 +1,73 @@
+//! When sums by the hour are looked at for what is unusual. What is unusual is said by the model, where the sums are by the
+//! engine.
+
+use gnomon_ledger_model::{
+    Store, StoreError, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS,
+    volume::{MIN_ACTIVE_HOURS, Unusual, Volume, usual},
+};
+use std::time::{Duration, Instant};
+
+/// How often the hour that runs is looked at; one that is over is looked at once more.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Most users and servers that are judged at one look, those with the most requests first.
+const MAX_JUDGED: usize = 64;
+/// A user and server are told of once in so many hours.
+const TELL_EVERY_HOURS: i64 = 24;
+
+/// How far the looking has come.
+#[derive(Default)]
+pub(crate) struct Lookout {
+    /// The hour that runs, by the events' clock.
+    hour: Option<i64>,
+    looked: Option<Instant>,
+}
+
+impl Lookout {
+    /// Looks for unusual volume where it is time to, after a group with events up to that hour.
+    pub(crate) async fn look(&mut self, store: &mut dyn Store, latest_hour: Option<i64>) -> Result<Vec<Unusual>, StoreError> {
+        let Some(latest) = latest_hour else { return Ok(Vec::new()) };
+        let running = *self.hour.get_or_insert(latest);
+        if latest > running {
+            self.hour = Some(latest);
+            store.forget_hours(latest - VOLUME_HISTORY_HOURS).await?;
+            return unusual_in(store, running).await;
+        }
+        if self.looked.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
+            return Ok(Vec::new());
+        }
+        self.looked = Some(Instant::now());
+        unusual_in(store, running).await
+    }
+}
+
+/// What is unusual in that hour and was not told, and that it was told now.
+async fn unusual_in(store: &mut dyn Store, hour: i64) -> Result<Vec<Unusual>, StoreError> {
+    let begin = hour - VOLUME_HISTORY_HOURS;
+    if store.oldest_hour(begin).await?.is_none_or(|oldest| hour - oldest < VOLUME_MIN_HISTORY_HOURS) {
+        return Ok(Vec::new());
+    }
+    let mut of_host: Option<Volume> = None;
+    let mut unusual = Vec::new();
+    for (pair, found) in store.busiest(hour, hour - TELL_EVERY_HOURS, MAX_JUDGED).await? {
+        let own = store.hours(Some(&pair), begin..hour).await?;
+        let old_enough = own.len() >= MIN_ACTIVE_HOURS && own.first().is_some_and(|(first, _)| hour - first >= VOLUME_MIN_HISTORY_HOURS);
+        let expected = if old_enough {
+            usual_of(&own)
+        } else {
+            match of_host {
+                Some(known) => known,
+                // What is usual for any user and server here.
+                None => *of_host.insert(usual_of(&store.hours(None, begin..hour).await?)),
+            }
+        };
+        if !found.is_small() && found.is_unusual(expected) {
+            store.tell(&pair, hour).await?;
+            unusual.push(Unusual { hour, pair, found, usual: expected });
+        }
+    }
+    Ok(unusual)
+}
+
+fn usual_of(hours: &[(i64, Volume)]) -> Volume {
+    usual(&hours.iter().map(|(_, volume)| *volume).collect::<Vec<_>>())
+}
