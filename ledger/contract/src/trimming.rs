@@ -25,6 +25,7 @@ pub async fn events_are_forgotten_when_their_time_is_over_and_incidents_with_the
     forget(&mut *store, 1_000_000).await;
     assert_eq!(all(engine).await, []);
     let mut questions = questions(engine).await;
+    assert_eq!(questions.incidents(10).await.unwrap(), []);
     assert_eq!(questions.inventory().await.unwrap()[0].calls, 10_000);
     store.close().await.unwrap();
 }

@@ -82,7 +82,10 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await?
             .rows_affected();
-        sqlx::query("DELETE FROM incident WHERE last_seq < (SELECT coalesce(min(seq), 0) FROM event)").execute(&mut *tx).await?;
+        // Where no event is left, no incident is.
+        sqlx::query("DELETE FROM incident WHERE last_seq < (SELECT coalesce(min(seq), 9223372036854775807) FROM event)")
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(deleted)
     }
