@@ -87,7 +87,7 @@ pub struct Dialogue {
 
 /// Whoever has a dialogue, and owes the record what comes of it.
 pub trait HoldsDialogue {
-    /// It.
+    /// The dialogue.
     fn dialogue(&mut self) -> &mut Dialogue;
 }
 
