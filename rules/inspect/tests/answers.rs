@@ -421,3 +421,40 @@ fn a_stream_of_events_that_compresses_well_is_handed_on_in_steps() {
     }
     assert!(all > 5 << 20, "{all}");
 }
+
+/// Questions of a server that clients differ about: keys twice, and nested too deep.
+fn odd_questions() -> [String; 2] {
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    [
+        r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","method":"elicitation/create","params":{"message":"password?"}}"#
+            .to_owned(),
+        format!(r#"{{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{{"message":"password?","x":{deep}}}}}"#),
+    ]
+}
+
+#[test]
+fn a_question_of_a_server_that_cannot_be_read_does_not_pass_a_rule_that_blocks_it() {
+    let rule = RULE.replace("mcp.server.name: evil", "mcp.method.name: elicitation/create");
+    for question in odd_questions() {
+        for piece in [1, 7, usize::MAX] {
+            let mut exchange = post(&rule);
+            exchange.request_bytes(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#);
+            let _ = exchange.request_end();
+            let stream = format!("data: {question}\n\ndata: {{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{}}}}\n\n");
+            let given = given(&mut exchange, b"text/event-stream", &stream, piece);
+            assert!(!given.contains("password?") && given.contains(r#""id":1,"result""#), "{piece}: {given}");
+            let told: Vec<_> = exchange.reports().filter(|report| report.action == Action::Block).collect();
+            assert_eq!(told.len(), 1, "{piece}: {told:#?}");
+        }
+    }
+}
+
+#[test]
+fn an_object_of_another_api_in_a_stream_is_no_question_whatever_is_wrong_with_it() {
+    let rule = RULE.replace("mcp.server.name: evil", "mcp.method.name: elicitation/create");
+    let mut exchange = post(&rule);
+    exchange.request_bytes(br#"{"q":1}"#);
+    let _ = exchange.request_end();
+    let stream = "data: {\"method\":\"GET\",\"method\":\"GET\",\"url\":\"/\"}\n\n";
+    assert!(given(&mut exchange, b"text/event-stream", stream, usize::MAX).contains("GET"));
+}

@@ -186,7 +186,7 @@ impl Dialogue {
     }
 
     /// A request of the server's that cannot be read as one thing.
-    pub(super) fn take_unreadable_question(&mut self, reason: &'static str) -> Option<Box<Refusal>> {
+    pub(crate) fn take_unreadable_question(&mut self, reason: &'static str) -> Option<Box<Refusal>> {
         let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
         describe_malformed(&mut seen, &mut findings, reason);
         let withheld = self.judge_question(Heard { seen, findings, subject: Subject::Malformed, id: None, method: None })?;

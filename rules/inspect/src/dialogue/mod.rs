@@ -20,6 +20,7 @@ pub(crate) use refusal::{Form, Wants, refusal_text};
 pub use refusal::{Refusal, Target};
 pub use request::MAX_MESSAGES;
 pub use tally::MAX_TOLD;
+pub(crate) use whole::asks;
 
 use crate::{
     Bounds, Connection, Enforcement, Inspector, Passage, Sighting,

@@ -83,6 +83,6 @@ fn read(scanner: &mut Scanner, pieces: &[&[u8]], sink: &mut Sink<'_>) -> Result<
 }
 
 /// Whether a message in which a text broke wants an answer.
-fn asks(message: &Message) -> bool {
+pub(crate) fn asks(message: &Message) -> bool {
     message.method.as_deref().is_some_and(|method| !method.starts_with("notifications/"))
 }

@@ -1,10 +1,13 @@
 //! The body of an answer: as JSON, or as a stream of events with a message in each.
 
 use super::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames};
-use crate::{Bounds, dialogue::answer_limits};
+use crate::{
+    Bounds,
+    dialogue::{answer_limits, asks},
+};
 use gnomon_wire::{
     coding::{Coding, DecodeLimits, Unsupported},
-    jsonrpc::{Likeness, Malformed, Message, Scanner},
+    jsonrpc::{Likeness, Malformed, Message, Scanner, Version},
     mcp,
     sse::{Item, SseParser},
 };
@@ -57,11 +60,27 @@ pub(crate) enum Content {
     Opaque,
 }
 
+/// What a message that cannot be read was meant as, as far as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// It wants an answer: a request of the server's. Why it cannot be read.
+    Question(&'static str),
+    Unknown,
+}
+
+impl Broken {
+    fn of(partial: Option<&Message>, why: &'static str) -> Self {
+        // Objects of other APIs have a `method` as well.
+        let ours = |message: &&Message| message.jsonrpc != Version::Absent || message.method.as_deref().is_some_and(mcp::is_mcp_method);
+        if partial.filter(ours).is_some_and(asks) { Self::Question(why) } else { Self::Unknown }
+    }
+}
+
 /// A step of reading an answer.
 pub(crate) enum Step<'a> {
     Message(&'a Message),
     /// Meant as a message, and two readers could take it for different ones.
-    Unreadable,
+    Unreadable(Broken),
     Endpoint(&'a str),
     /// An event is over at this offset of the decoded text.
     EventEnd {
@@ -221,7 +240,7 @@ impl Document {
     fn feed(&mut self, raw: &[u8], (awaited, content): (Awaited, Content), on: &mut dyn FnMut(Step<'_>)) -> Left {
         if let Some(events) = &mut self.events {
             let left = events.feed(raw, &mut |step| {
-                if matches!(step, Step::Message(_) | Step::Unreadable) {
+                if matches!(step, Step::Message(_) | Step::Unreadable(_)) {
                     on(step);
                 }
             });
@@ -241,19 +260,19 @@ impl Document {
             Piece::Message(message, _) => on(Step::Message(message)),
             Piece::Text(text) => *idle += text.len(),
         });
-        let unreadable = match found {
+        let why = match found {
             Found::More if awaited == Awaited::No && *idle > IDLE_BYTES && reading.likeness() == Likeness::None => {
                 return Left::Nothing;
             }
             Found::More => return Left::More,
-            Found::Unreadable(_) => true,
+            Found::Unreadable(reason) => Some(reason),
             // Some other text that begins like JSON.
             Found::Faulty(_) if content != Content::Json => return Left::More,
-            Found::Faulty(malformed) => malformed != Malformed::NotJson,
-            Found::Foreign(reason) => reason.is_some_and(|reason| reason != "binary"),
+            Found::Faulty(malformed) => Some(malformed.as_str()).filter(|_| malformed != Malformed::NotJson),
+            Found::Foreign(reason) => reason.filter(|reason| *reason != "binary"),
         };
-        if unreadable {
-            on(Step::Unreadable);
+        if let Some(why) = why {
+            on(Step::Unreadable(Broken::of(reading.partial(), why)));
         }
         Left::Nothing
     }
@@ -263,11 +282,19 @@ fn scanner() -> Scanner {
     Scanner::new(answer_limits())
 }
 
+/// Whether it was said of the current event that it cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    No,
+    Yes,
+}
+
 /// A stream of events in one layer of codings.
 struct EventText {
     decoder: Option<Coded>,
     sse: SseParser,
     scanner: Scanner,
+    told: Told,
     /// Data of the current event, for the `endpoint` event of the legacy transport.
     data: Vec<u8>,
     opening: Opening,
@@ -318,7 +345,7 @@ fn blank_start(text: &[u8]) -> &[u8] {
 impl EventText {
     fn new(decoder: Option<Coded>) -> Self {
         let (opening, begin) = (Opening::Unknown, Vec::new());
-        Self { decoder, sse: SseParser::new(), scanner: scanner(), data: Vec::new(), opening, begin, document: None }
+        Self { decoder, sse: SseParser::new(), scanner: scanner(), told: Told::No, data: Vec::new(), opening, begin, document: None }
     }
 
     fn is_behind(&self) -> bool {
@@ -326,7 +353,7 @@ impl EventText {
     }
 
     fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {
-        let Self { decoder, sse, scanner, data, opening, begin, document } = self;
+        let Self { decoder, sse, scanner, told, data, opening, begin, document } = self;
         let mut read = |plain: &[u8]| {
             if *opening == Opening::Unknown {
                 *opening = Opening::of(begin, plain);
@@ -336,16 +363,16 @@ impl EventText {
             }
             if let Some(whole) = document {
                 let read = whole.feed(plain, &mut |message| on(Step::Message(message)));
-                if read.is_err() {
+                if let Err(malformed) = read {
                     if whole.likeness() > Likeness::None {
-                        on(Step::Unreadable);
+                        on(Step::Unreadable(Broken::of(whole.partial(), malformed.as_str())));
                     }
                     *document = None;
                 }
             }
             // What may be one text has no end before it is over.
             let is_document = document.is_some() && *opening == Opening::Document;
-            read_events(sse, scanner, data, plain, &mut |step| {
+            read_events(sse, (scanner, told), data, plain, &mut |step| {
                 if !(is_document && matches!(step, Step::EventEnd { .. })) {
                     on(step);
                 }
@@ -362,21 +389,31 @@ impl EventText {
         if decoded.is_ok() {
             return Left::More;
         }
-        on(Step::Unreadable);
+        on(Step::Unreadable(Broken::Unknown));
         on(Step::Undecodable);
         Left::Nothing
     }
 }
 
-fn read_events(sse: &mut SseParser, scanner: &mut Scanner, data: &mut Vec<u8>, plain: &[u8], on: &mut dyn FnMut(Step<'_>)) {
+fn read_events(
+    sse: &mut SseParser,
+    (scanner, told): (&mut Scanner, &mut Told),
+    data: &mut Vec<u8>,
+    plain: &[u8],
+    on: &mut dyn FnMut(Step<'_>),
+) {
     sse.feed(plain, &mut |item, offset| match item {
         Item::Data(bytes) => {
             let room = ENDPOINT_BYTES.saturating_sub(data.len());
             data.extend_from_slice(&bytes[..bytes.len().min(room)]);
             // A malformed event stays failed until the next one begins.
             let read = scanner.feed(bytes, &mut |message| on(Step::Message(message)));
-            if read.is_err() && scanner.likeness() > Likeness::None {
-                on(Step::Unreadable);
+            if let Err(malformed) = read
+                && *told == Told::No
+                && scanner.likeness() > Likeness::None
+            {
+                *told = Told::Yes;
+                on(Step::Unreadable(Broken::of(scanner.partial(), malformed.as_str())));
             }
         }
         Item::Dispatch { event, .. } => {
@@ -386,6 +423,7 @@ fn read_events(sse: &mut SseParser, scanner: &mut Scanner, data: &mut Vec<u8>, p
                 on(Step::Endpoint(endpoint.path_and_query()));
             }
             data.clear();
+            *told = Told::No;
             *scanner = self::scanner();
             on(Step::EventEnd { text: plain, end: offset });
         }

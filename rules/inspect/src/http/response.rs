@@ -2,7 +2,7 @@
 //! rule asks for that, and only watched otherwise.
 
 use super::{
-    answer_body::{Awaited, Content, Event, Left, Step, content_of},
+    answer_body::{Awaited, Broken, Content, Event, Left, Step, content_of},
     exchange::{Exchange, Gate, Said},
     reading::codings,
 };
@@ -147,7 +147,7 @@ impl Exchange {
             _ => on(self, step),
         });
         if single && self.response.messages > MAX_MESSAGES && left == Left::More {
-            on(self, Step::Unreadable);
+            on(self, Step::Unreadable(Broken::Unknown));
             left = Left::Nothing;
         }
         self.response.put(reader, left);
@@ -157,7 +157,8 @@ impl Exchange {
     fn take_step(&mut self, step: &Step<'_>) -> Option<Box<Refusal>> {
         match step {
             Step::Message(message) => self.dialogue.take_answer(message),
-            Step::Unreadable => self.dialogue.take_unreadable_answer(),
+            Step::Unreadable(Broken::Question(why)) => self.dialogue.take_unreadable_question(why),
+            Step::Unreadable(Broken::Unknown) => self.dialogue.take_unreadable_answer(),
             Step::Endpoint(path) => {
                 self.response.session = Some((*path).into());
                 self.dialogue.answer_shows(Signature::R2);
@@ -206,7 +207,7 @@ impl Exchange {
                     start = 0;
                 }
                 Step::Undecodable => flow = EventFlow::Abort,
-                Step::Message(_) | Step::Unreadable | Step::Endpoint(_) => {
+                Step::Message(_) | Step::Unreadable(_) | Step::Endpoint(_) => {
                     // A refused event may hold more messages; none of them is forwarded, and one answer is enough.
                     if body.event == Event::Refused {
                         return;
