@@ -17,6 +17,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod appending;
+pub mod decisions;
 pub mod filtering;
 pub mod finding;
 pub mod inventory;
@@ -78,6 +79,19 @@ macro_rules! contract {
     };
 }
 
+/// The same for a journal of decisions: the expression makes a [`decisions::Journal`].
+#[macro_export]
+macro_rules! contract_of_decisions {
+    ($journal:expr) => {
+        $crate::contract!(@ $journal;
+            decisions::entries_are_kept_as_they_were_put,
+            decisions::the_newest_entry_of_a_subject_stands_until_it_is_withdrawn,
+            decisions::whoever_follows_misses_nothing_of_many_writers,
+            decisions::a_file_is_imported_once_and_again_where_it_changed,
+        );
+    };
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -85,6 +99,7 @@ mod tests {
         let all = include_str!("lib.rs");
         for (subject, source) in [
             ("appending", include_str!("appending.rs")),
+            ("decisions", include_str!("decisions.rs")),
             ("filtering", include_str!("filtering.rs")),
             ("finding", include_str!("finding.rs")),
             ("inventory", include_str!("inventory.rs")),

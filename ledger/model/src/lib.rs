@@ -17,6 +17,7 @@
 
 mod condition;
 mod daily;
+mod decisions;
 mod deltas;
 mod encode;
 mod error;
@@ -38,6 +39,7 @@ pub mod volume;
 
 pub use condition::{Comparison, Condition, ConditionError, Operand};
 pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleCount};
+pub use decisions::{DecisionEntry, DecisionError, Decisions, KeptEntry, Origin, Topic, import};
 pub use deltas::{About, Deltas, IncidentDelta, ServerDelta, ServerKey};
 pub use error::{Cause, OpenError, ReadError, StoreError};
 pub use event::{Event, MAX_EVENT_BYTES, millis};

@@ -32,6 +32,7 @@
 
 mod append;
 mod conditions;
+mod decisions;
 mod inventory;
 mod query;
 mod schema;
@@ -39,6 +40,7 @@ mod story;
 mod trim;
 mod volume;
 
+pub use decisions::SqliteDecisions;
 pub use query::SqliteReader;
 
 use gnomon_ledger_model::{

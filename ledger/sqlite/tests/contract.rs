@@ -1,9 +1,9 @@
 //! The tests that every database of the ledger must pass, against SQLite.
 #![allow(clippy::unwrap_used)]
 
-use gnomon_ledger_contract::Engine;
-use gnomon_ledger_model::{Keep, Read, Store};
-use gnomon_ledger_sqlite::{SqliteReader, SqliteStore};
+use gnomon_ledger_contract::{Engine, decisions::Journal};
+use gnomon_ledger_model::{Decisions, Keep, Read, Store};
+use gnomon_ledger_sqlite::{SqliteDecisions, SqliteReader, SqliteStore};
 use std::path::PathBuf;
 
 struct File {
@@ -31,3 +31,11 @@ impl Engine for File {
 }
 
 gnomon_ledger_contract::contract!(File::new());
+
+impl Journal for File {
+    async fn decisions(&self) -> Box<dyn Decisions> {
+        Box::new(SqliteDecisions::open(&self.path().with_file_name("decisions.sqlite")).await.unwrap())
+    }
+}
+
+gnomon_ledger_contract::contract_of_decisions!(File::new());

@@ -1,0 +1,225 @@
+//! What people decide and every gnomon heeds: reviews of servers, verdicts on events, exceptions to rules. A journal: an entry
+//! is never changed, a withdrawal is an entry too, and so it is its own record of who decided what, when and why.
+//!
+//! An engine keeps entries and knows no more of one than what it is about. Files that people write by hand are a source of
+//! entries ([`import`]): what changed in them is put, what did not is not, so whoever decides elsewhere later is not overruled.
+
+use crate::{Asked, DecidedBy, Decision, ReadError, ReviewedServer, StoreError, Stored};
+use gnomon_observe::Review;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// What kind of thing is decided about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// A server; its subject is `host:port`.
+    Review,
+    /// An event; its subject is the event's id.
+    Verdict,
+    /// An exception to rules; its subject is the name of its file.
+    Exception,
+}
+
+impl Topic {
+    /// All of them.
+    pub const ALL: [Topic; 3] = [Topic::Review, Topic::Verdict, Topic::Exception];
+
+    /// The word that is stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Topic::Review => "review",
+            Topic::Verdict => "verdict",
+            Topic::Exception => "exception",
+        }
+    }
+
+    /// What was stored so.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.as_str() == word)
+    }
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionEntry {
+    /// What kind of thing it is about.
+    pub topic: Topic,
+    /// Which.
+    pub subject: String,
+    /// When it was decided, milliseconds since the Unix epoch, by the clock of whoever decided: entries are ordered by their numbers.
+    pub at_ms: i64,
+    /// Who decided.
+    pub by: DecidedBy,
+    /// Why.
+    pub reason: Option<String>,
+    /// What was decided, as the topic has it; none withdraws what stood before.
+    pub body: Option<String>,
+    /// Where it was imported from.
+    pub origin: Option<Origin>,
+}
+
+/// Where an entry was imported from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// A file of a host. Nobody else imports from it at the same time.
+    pub source: String,
+    /// What the file had of the subject, or a digest of it.
+    pub digest: String,
+}
+
+/// An entry as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptEntry {
+    /// Its number: rises with every entry, never used twice.
+    pub number: i64,
+    /// What it says.
+    pub entry: DecisionEntry,
+}
+
+/// Keeps the journal of decisions. Many may do so at once, from many processes and hosts.
+///
+/// Whoever sees an entry sees all of lower numbers, now and ever after: one that asks for what is [`after`](Self::after) the last it has seen
+/// misses none, also where two decide at once.
+pub trait Decisions: Send {
+    /// Adds entries in this order, all or none, durable on return; the number of the newest entry.
+    fn put<'a>(&'a mut self, entries: &'a [DecisionEntry]) -> Stored<'a, i64>;
+    /// The number of the newest entry, 0 before the first. Cheap: to be asked every second.
+    fn newest(&mut self) -> Asked<'_, i64>;
+    /// Entries after this number, oldest first, at most `limit`.
+    fn after(&mut self, number: i64, limit: usize) -> Asked<'_, Vec<KeptEntry>>;
+    /// The newest entry of each subject, in order of subjects; not of those whose newest is a withdrawal.
+    fn standing(&mut self, topic: Topic) -> Asked<'_, Vec<KeptEntry>>;
+    /// All entries about a subject, oldest first.
+    fn about<'a>(&'a mut self, topic: Topic, subject: &'a str) -> Asked<'a, Vec<KeptEntry>>;
+    /// Of each subject the newest entry that came from a source, in order of topics and subjects, withdrawals too.
+    fn imported<'a>(&'a mut self, source: &'a str) -> Asked<'a, Vec<KeptEntry>>;
+    /// Closes it.
+    fn close(self: Box<Self>) -> Stored<'static, ()>;
+}
+
+/// Why decisions could not be imported or read.
+#[derive(Debug, Error)]
+pub enum DecisionError {
+    /// They could not be kept.
+    #[error("cannot keep decisions: {0}")]
+    Store(#[from] StoreError),
+    /// They could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// An entry is not what its topic has.
+    #[error("entry {number} of the decisions makes no sense: {cause}")]
+    BadEntry {
+        /// Its number.
+        number: i64,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Puts what changed in a source since it was imported last: `now` is all that it has, oldest first. Of a subject that was never imported from it all
+/// entries are put, of others the last if it is another than the last time. What it has no more is withdrawn, by `gone`. How many entries were put;
+/// the second time in a row none.
+///
+/// # Errors
+/// When entries cannot be read or kept.
+pub async fn import(
+    decisions: &mut dyn Decisions,
+    source: &str,
+    now: Vec<(String, DecisionEntry)>,
+    gone: &DecidedBy,
+    now_ms: i64,
+) -> Result<usize, DecisionError> {
+    let mut known: BTreeMap<(Topic, String), KeptEntry> = BTreeMap::new();
+    for kept in decisions.imported(source).await? {
+        known.insert((kept.entry.topic, kept.entry.subject.clone()), kept);
+    }
+    let key = |entry: &DecisionEntry| (entry.topic, entry.subject.clone());
+    let last: BTreeMap<(Topic, String), usize> = now.iter().enumerate().map(|(n, (_, entry))| (key(entry), n)).collect();
+    let mut put = Vec::new();
+    for (n, (digest, entry)) in now.into_iter().enumerate() {
+        let key = key(&entry);
+        let is_news = match known.get(&key) {
+            None => true,
+            Some(before) => {
+                let same = before.entry.body.is_some() && before.entry.origin.as_ref().is_some_and(|origin| origin.digest == digest);
+                last.get(&key) == Some(&n) && !same
+            }
+        };
+        if is_news {
+            put.push(DecisionEntry { origin: Some(Origin { source: source.to_owned(), digest }), ..entry });
+        }
+    }
+    for (key, before) in known {
+        if before.entry.body.is_some() && !last.contains_key(&key) {
+            let origin = Some(Origin { source: source.to_owned(), digest: String::new() });
+            let reason = Some(format!("it is no longer in {source}"));
+            put.push(DecisionEntry { at_ms: now_ms, by: gone.clone(), reason, body: None, origin, ..before.entry });
+        }
+    }
+    if !put.is_empty() {
+        decisions.put(&put).await?;
+    }
+    Ok(put.len())
+}
+
+/// The body of a review.
+#[derive(Serialize, Deserialize)]
+struct ReviewBody {
+    server: ReviewedServer,
+    state: Review,
+    owner: Option<String>,
+    until_ms: Option<i64>,
+}
+
+impl Decision {
+    /// As an entry.
+    #[must_use]
+    pub fn to_entry(&self) -> DecisionEntry {
+        let Self { at_ms, by, server, state, owner, reason, until_ms } = self.clone();
+        let subject = server.to_string();
+        // Texts and numbers alone cannot fail to be JSON.
+        let body = serde_json::to_string(&ReviewBody { server, state, owner, until_ms }).unwrap_or_default();
+        DecisionEntry { topic: Topic::Review, subject, at_ms, by, reason, body: Some(body), origin: None }
+    }
+}
+
+impl KeptEntry {
+    /// The review that it is; none if it is of another topic or a withdrawal.
+    ///
+    /// # Errors
+    /// When its body makes no sense.
+    pub fn review(&self) -> Result<Option<Decision>, DecisionError> {
+        let DecisionEntry { topic: Topic::Review, at_ms, by, reason, body: Some(body), .. } = &self.entry else { return Ok(None) };
+        let ReviewBody { server, state, owner, until_ms } =
+            serde_json::from_str(body).map_err(|error| DecisionError::BadEntry { number: self.number, cause: error.to_string() })?;
+        Ok(Some(Decision { at_ms: *at_ms, by: by.clone(), server, state, owner, reason: reason.clone(), until_ms }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_review_is_the_same_after_it_was_kept() {
+        let decision = Decision {
+            at_ms: 1,
+            by: DecidedBy { user: Some("ada".to_owned()), login_uid: Some(1000), uid: 0 },
+            server: ReviewedServer { host: "2001:db8::1".to_owned(), port: 443 },
+            state: Review::Approved,
+            owner: Some("team".to_owned()),
+            reason: Some("needed".to_owned()),
+            until_ms: Some(7),
+        };
+        let entry = decision.to_entry();
+        assert_eq!(entry.subject, "[2001:db8::1]:443");
+        let kept = |entry| KeptEntry { number: 3, entry };
+        assert_eq!(kept(entry.clone()).review().unwrap(), Some(decision));
+        assert_eq!(kept(DecisionEntry { body: None, ..entry.clone() }).review().unwrap(), None);
+        let error = kept(DecisionEntry { body: Some("{}".to_owned()), ..entry }).review().unwrap_err().to_string();
+        assert!(error.starts_with("entry 3 of the decisions makes no sense: "), "{error}");
+    }
+}

@@ -1,0 +1,180 @@
+//! The journal of decisions in SQLite: a small database of its own, as the ledger's has one writer and people decide from other
+//! processes. Its writers take turns: a transaction that writes begins as one, so that two cannot wait for each other.
+
+use super::query::refused;
+use gnomon_ledger_model::{Asked, DecidedBy, DecisionEntry, Decisions, KeptEntry, OpenError, Origin, ReadError, StoreError, Stored, Topic};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+
+/// "gnod": marks the file as ours.
+const APPLICATION_ID: i64 = 0x676e_6f64;
+/// How long a writer waits for its turn.
+const TURN: Duration = Duration::from_secs(5);
+
+/// Step n leads from schema n to schema n + 1.
+const MIGRATIONS: &[&str] = &["CREATE TABLE decision (
+       number INTEGER PRIMARY KEY AUTOINCREMENT,
+       topic TEXT NOT NULL,
+       subject TEXT NOT NULL,
+       at_ms INTEGER NOT NULL,
+       user TEXT,
+       login_uid INTEGER,
+       uid INTEGER NOT NULL,
+       reason TEXT,
+       body TEXT,
+       source TEXT,
+       digest TEXT
+     ) STRICT;
+     CREATE INDEX decision_subject ON decision (topic, subject, number);
+     CREATE INDEX decision_source ON decision (source, topic, subject, number) WHERE source IS NOT NULL;"];
+
+/// The schema this gnomon writes.
+const VERSION: i64 = MIGRATIONS.len() as i64;
+
+const COLUMNS: &str = "number, topic, subject, at_ms, user, login_uid, uid, reason, body, source, digest";
+
+/// Keeps decisions in a file.
+pub struct SqliteDecisions {
+    conn: SqliteConnection,
+}
+
+impl std::fmt::Debug for SqliteDecisions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteDecisions").finish_non_exhaustive()
+    }
+}
+
+/// As [`COLUMNS`].
+type Row = (i64, String, String, i64, Option<String>, Option<u32>, u32, Option<String>, Option<String>, Option<String>, Option<String>);
+
+impl SqliteDecisions {
+    /// Opens or creates the database; a file that is created has mode 0640.
+    ///
+    /// # Errors
+    /// When it cannot be written, is of a newer gnomon, of another program or damaged.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let at = || path.display().to_string();
+        let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path);
+        opened.map_err(|source| OpenError::NotWritable { at: at(), source: source.into() })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(TURN)
+            .optimize_on_close(false, None)
+            .disable_statement_logging();
+        let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
+        let mut conn = options.connect().await.map_err(database)?;
+        let (application, found) = super::schema::identity(&mut conn).await.map_err(database)?;
+        if (application, found) != (APPLICATION_ID, VERSION) {
+            // One who migrates holds the others up, who then find it done.
+            let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
+            let (application, found) = super::schema::identity(&mut tx).await.map_err(database)?;
+            let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await.map_err(database)?;
+            if application != APPLICATION_ID && (tables > 0 || application != 0) {
+                return Err(OpenError::NotALedger { at: at() });
+            }
+            if found > VERSION {
+                return Err(OpenError::NewerSchema { at: at(), found, known: VERSION });
+            }
+            for (_, sql) in (0i64..).zip(MIGRATIONS).filter(|(step, _)| *step >= found) {
+                sqlx::raw_sql(*sql).execute(&mut *tx).await.map_err(database)?;
+            }
+            let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
+            sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *tx).await.map_err(database)?;
+            tx.commit().await.map_err(database)?;
+        }
+        Ok(Self { conn })
+    }
+
+    async fn add(&mut self, entries: &[DecisionEntry]) -> Result<i64, sqlx::Error> {
+        let mut tx = self.conn.begin_with("BEGIN IMMEDIATE").await?;
+        for entry in entries {
+            sqlx::query(
+                "INSERT INTO decision (topic, subject, at_ms, user, login_uid, uid, reason, body, source, digest) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            )
+            .bind(entry.topic.as_str())
+            .bind(&entry.subject)
+            .bind(entry.at_ms)
+            .bind(&entry.by.user)
+            .bind(entry.by.login_uid)
+            .bind(entry.by.uid)
+            .bind(&entry.reason)
+            .bind(&entry.body)
+            .bind(entry.origin.as_ref().map(|origin| &origin.source))
+            .bind(entry.origin.as_ref().map(|origin| &origin.digest))
+            .execute(&mut *tx)
+            .await?;
+        }
+        let newest = newest(&mut tx).await?;
+        tx.commit().await?;
+        Ok(newest)
+    }
+}
+
+async fn newest(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM decision").fetch_one(conn).await
+}
+
+fn kept(rows: Result<Vec<Row>, sqlx::Error>) -> Result<Vec<KeptEntry>, ReadError> {
+    let entry = |(number, topic, subject, at_ms, user, login_uid, uid, reason, body, source, digest): Row| {
+        let topic = Topic::of_word(&topic).ok_or(ReadError::BadRow { table: "decision", column: "topic", row: number })?;
+        let origin = source.zip(digest).map(|(source, digest)| Origin { source, digest });
+        let by = DecidedBy { user, login_uid, uid };
+        Ok(KeptEntry { number, entry: DecisionEntry { topic, subject, at_ms, by, reason, body, origin } })
+    };
+    rows.map_err(refused)?.into_iter().map(entry).collect()
+}
+
+impl Decisions for SqliteDecisions {
+    fn put<'a>(&'a mut self, entries: &'a [DecisionEntry]) -> Stored<'a, i64> {
+        Box::pin(async move { self.add(entries).await.map_err(StoreError::new) })
+    }
+
+    fn newest(&mut self) -> Asked<'_, i64> {
+        Box::pin(async move { newest(&mut self.conn).await.map_err(refused) })
+    }
+
+    fn after(&mut self, number: i64, limit: usize) -> Asked<'_, Vec<KeptEntry>> {
+        Box::pin(async move {
+            let sql = format!("SELECT {COLUMNS} FROM decision WHERE number > ? ORDER BY number LIMIT ?");
+            kept(sqlx::query_as(AssertSqlSafe(sql)).bind(number).bind(limit as i64).fetch_all(&mut self.conn).await)
+        })
+    }
+
+    fn standing(&mut self, topic: Topic) -> Asked<'_, Vec<KeptEntry>> {
+        Box::pin(async move {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM decision WHERE number IN (SELECT max(number) FROM decision WHERE topic = ? GROUP BY subject)
+                   AND body IS NOT NULL ORDER BY subject"
+            );
+            kept(sqlx::query_as(AssertSqlSafe(sql)).bind(topic.as_str()).fetch_all(&mut self.conn).await)
+        })
+    }
+
+    fn about<'a>(&'a mut self, topic: Topic, subject: &'a str) -> Asked<'a, Vec<KeptEntry>> {
+        Box::pin(async move {
+            let sql = format!("SELECT {COLUMNS} FROM decision WHERE topic = ? AND subject = ? ORDER BY number");
+            kept(sqlx::query_as(AssertSqlSafe(sql)).bind(topic.as_str()).bind(subject).fetch_all(&mut self.conn).await)
+        })
+    }
+
+    fn imported<'a>(&'a mut self, source: &'a str) -> Asked<'a, Vec<KeptEntry>> {
+        Box::pin(async move {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM decision WHERE number IN
+                   (SELECT max(number) FROM decision WHERE source = ? GROUP BY topic, subject)"
+            );
+            let mut found = kept(sqlx::query_as(AssertSqlSafe(sql)).bind(source).fetch_all(&mut self.conn).await)?;
+            found.sort_by(|a, b| (a.entry.topic, &a.entry.subject).cmp(&(b.entry.topic, &b.entry.subject)));
+            Ok(found)
+        })
+    }
+
+    fn close(self: Box<Self>) -> Stored<'static, ()> {
+        Box::pin(async move { self.conn.close().await.map_err(StoreError::new) })
+    }
+}
