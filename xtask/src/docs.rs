@@ -28,7 +28,7 @@ impl Docs {
     pub fn run(&self) -> Result<std::process::ExitCode> {
         let gnomon = crate::build_gnomon()?;
         let root = crate::root()?;
-        claims::check(&root)?;
+        claims::check(root)?;
         let mut pages = Vec::new();
         for (page, command) in PAGES {
             let output = Command::new(&gnomon).args(command).output().with_context(|| format!("gnomon {}", command.join(" ")))?;

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_documents_point_at_is_there() {
-        check(&crate::root().unwrap()).unwrap();
+        check(crate::root().unwrap()).unwrap();
     }
 
     #[test]
