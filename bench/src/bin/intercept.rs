@@ -1,7 +1,10 @@
 //! The intercept bench: starts the contenders, runs the loads round by round, prints tables and
 //! gates. `cargo xtask bench intercept` builds everything and calls this.
 
+use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,6 +22,8 @@ const STILL: Duration = Duration::from_secs(10);
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 /// How long after a load its events may still be on their way to the file.
 const EVENTS_WITHIN: Duration = Duration::from_secs(3);
+/// How many files the events file was before, at most.
+const MOST_FORMER: u32 = 7;
 
 #[derive(Parser)]
 struct Args {
@@ -198,7 +203,8 @@ async fn sample(contender: &Contender, work: Work, length: Duration) -> Result<S
         }
         None => None,
     };
-    let events_before = contender.events.as_deref().map_or(Ok(0), count_lines)?;
+    let mut lines = Lines::default();
+    let events_before = contender.events.as_deref().map_or(Ok(0), |path| lines.count(path))?;
     let answered = match work {
         Work::Closed(closed) => {
             let outcome = load::run_closed_loop(&contender.route, closed, length).await?;
@@ -229,7 +235,7 @@ async fn sample(contender: &Contender, work: Work, length: Duration) -> Result<S
         }
     };
     if let (Some(path), Work::Closed(ClosedLoop { payload: Payload::ToolCall, .. }), Some(answered)) = (&contender.events, work, answered) {
-        let written = await_lines(path, events_before + answered).await? - events_before;
+        let written = lines.reach(path, events_before + answered).await?.saturating_sub(events_before);
         sample.insert(Metric::EventsPerRequest, written as f64 / answered as f64);
     }
     // Read after the events are on disk: writing them is part of the price.
@@ -246,33 +252,49 @@ async fn sample(contender: &Contender, work: Work, length: Duration) -> Result<S
     Ok(sample)
 }
 
-async fn await_lines(path: &Path, wanted: usize) -> Result<usize> {
-    let deadline = tokio::time::Instant::now() + EVENTS_WITHIN;
-    loop {
-        let lines = count_lines(path)?;
-        if lines >= wanted || tokio::time::Instant::now() > deadline {
-            return Ok(lines);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+/// The lines of the events file and of those that it was before: it is renamed when it has grown.
+#[derive(Default)]
+struct Lines {
+    /// By the number of the file: the bytes that were read of it, and the lines in them.
+    read: HashMap<u64, (u64, usize)>,
 }
 
-fn count_lines(path: &Path) -> Result<usize> {
-    match fs::File::open(path) {
-        Ok(file) => {
-            let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-            let mut lines = 0;
+impl Lines {
+    /// Counts what is there; of each file only what is new is read.
+    fn count(&mut self, path: &Path) -> Result<usize> {
+        let former = (1..=MOST_FORMER).map(|number| PathBuf::from(format!("{}.{number}", path.display())));
+        for part in [path.to_path_buf()].into_iter().chain(former) {
+            let mut file = match fs::File::open(&part) {
+                Ok(file) => file,
+                Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(reason) => return Err(reason).with_context(|| format!("reading {}", part.display())),
+            };
+            let (from, lines) = self.read.entry(file.metadata()?.ino()).or_default();
+            file.seek(SeekFrom::Start(*from))?;
+            let mut reader = BufReader::with_capacity(1 << 20, file);
             loop {
-                let chunk = std::io::BufRead::fill_buf(&mut reader)?;
+                let chunk = reader.fill_buf()?;
                 if chunk.is_empty() {
-                    return Ok(lines);
+                    break;
                 }
-                lines += memchr::memchr_iter(b'\n', chunk).count();
+                *lines += memchr::memchr_iter(b'\n', chunk).count();
                 let read = chunk.len();
-                std::io::BufRead::consume(&mut reader, read);
+                *from += read as u64;
+                reader.consume(read);
             }
         }
-        Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(reason) => Err(reason).with_context(|| format!("reading {}", path.display())),
+        Ok(self.read.values().map(|(_, lines)| lines).sum())
+    }
+
+    /// The same, once there are so many, or no more come.
+    async fn reach(&mut self, path: &Path, wanted: usize) -> Result<usize> {
+        let deadline = tokio::time::Instant::now() + EVENTS_WITHIN;
+        loop {
+            let lines = self.count(path)?;
+            if lines >= wanted || tokio::time::Instant::now() > deadline {
+                return Ok(lines);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
