@@ -101,15 +101,20 @@ async fn change(watch: &Watch, scopes: &[Scope], held: &mut BTreeMap<u64, u32>, 
         watch.scope(ScopeChange::Remove { cgroup }).await?;
         held.remove(&cgroup);
     }
+    // One that cannot hold keeps no other from it.
+    let mut failed = None;
     for (cgroup, number) in wanted {
         if held.get(cgroup) == Some(number) {
             continue;
         }
         let Some((_, scope)) = numbered(scopes).find(|(known, _)| known == number) else { continue };
-        watch.scope(ScopeChange::Set { cgroup: *cgroup, settings: settings(*number, scope) }).await?;
-        held.insert(*cgroup, *number);
+        match watch.scope(ScopeChange::Set { cgroup: *cgroup, settings: settings(*number, scope) }).await {
+            Ok(()) => drop(held.insert(*cgroup, *number)),
+            Err(error @ WatchError::Refused(_)) => failed = failed.or(Some(error)),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 fn settings(number: u32, scope: &Scope) -> ScopeSettings {

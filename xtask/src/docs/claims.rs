@@ -86,11 +86,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_documents_point_at_is_there() {
-        check(crate::root().unwrap()).unwrap();
-    }
-
-    #[test]
     fn tests_and_links_are_found_and_code_is_not() {
         let page = "# A b: `c`?\n`who_is_told_of_it_at_once` `__proto__` `gnomon_a_b_c_d_e_total` [x](y.md#a-b-c) [w](https://w)\n```\n`in_a_block_of_code_too`\n```\n";
         let text = prose(page);
