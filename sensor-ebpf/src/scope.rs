@@ -1,6 +1,6 @@
 //! Which scope applies to the task that runs.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
+use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_uid_gid};
 use gnomon_sensor_abi::{Config, Scope, ports};
 
 use crate::maps::SCOPES;
@@ -37,13 +37,17 @@ fn at(cgroup: u64) -> Option<&'static Scope> {
 /// ordinary user cannot leave theirs, and makes others only below it; other numbers (subuid) make no difference.
 const HOLDER: i32 = 2;
 
-/// Whose flows the task's count among.
+/// Marks a share that goes by the user's number and not by a cgroup's, which counts up from 1.
+const BY_USER: u64 = 1 << 63;
+
+/// Whose flows the task's count among: above that level, where nobody sorts services and users into cgroups, the user's (as the
+/// host numbers them).
 #[inline(always)]
 pub fn holder() -> u64 {
     // SAFETY: helpers without pointers.
     unsafe {
         match bpf_get_current_ancestor_cgroup_id(HOLDER) {
-            0 => bpf_get_current_cgroup_id(),
+            0 => BY_USER | (bpf_get_current_uid_gid() & 0xffff_ffff),
             id => id,
         }
     }

@@ -412,6 +412,29 @@ fn who_keeps_connections_open_without_end_takes_a_share_of_the_table_and_no_way_
 }
 
 #[test]
+fn where_no_cgroups_are_made_for_services_a_share_of_the_table_is_a_users() {
+    if !needs("user-shares") {
+        return;
+    }
+    let upstream = Upstream::start("127.0.0.2:0");
+    let tcp = format!("tcp {}", upstream.at);
+    // Right below the top: the cgroup that its own programs are in is at the first level.
+    let name = format!("../gnomon-user-shares-{}", std::process::id());
+    let stage = Stage::new(&name, 0, |options| options.flows_each = 4);
+    let client = |user: u32| {
+        let mut client = Client::start(&stage.cgroup);
+        assert_eq!(client.ask(&format!("user {user}")), "done");
+        assert!(client.ask(&tcp).starts_with("upstream"), "while only observed, all connect");
+        client
+    };
+    let full = || stage.sensor.counters().unwrap().get(Program::Connect4, Outcome::TableFull);
+    let _greedy: Vec<Client> = (0..6).map(|_| client(54321)).collect();
+    assert_eq!(full(), 2);
+    let _other = client(54322);
+    assert_eq!(full(), 2, "another user has a share of their own");
+}
+
+#[test]
 fn quic_is_refused_where_connections_are_redirected_and_other_datagrams_pass() {
     if !needs("quic") {
         return;

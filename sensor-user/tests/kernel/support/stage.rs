@@ -24,7 +24,11 @@ pub fn needs(name: &str) -> bool {
     };
     static MAPS: OnceLock<Status> = OnceLock::new();
     match MAPS.get_or_init(|| Features::probe(&root).status(Feature::Maps).clone()) {
-        Status::Ok => true,
+        Status::Ok => {
+            // Before any socket of the test is made.
+            home();
+            true
+        }
         why => {
             gnomon_testkit::skip(name, &format!("bpf(2) does not work here: {why:?}"));
             false
