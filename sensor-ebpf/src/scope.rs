@@ -1,8 +1,9 @@
 //! Which scope applies to the task that runs.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_uid_gid};
-use gnomon_sensor_abi::{Config, Scope, ports};
+use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
+use gnomon_sensor_abi::{Config, Owner, Scope, ports};
 
+use crate::load;
 use crate::maps::SCOPES;
 
 /// How deep the tree of cgroups is searched; below that only the task's own cgroup counts.
@@ -43,11 +44,11 @@ const BY_USER: u64 = 1 << 63;
 /// Whose flows the task's count among: above that level, where nobody sorts services and users into cgroups, the user's (as the
 /// host numbers them).
 #[inline(always)]
-pub fn holder() -> u64 {
+pub fn holder(owner: &Owner) -> u64 {
     // SAFETY: helpers without pointers.
     unsafe {
         match bpf_get_current_ancestor_cgroup_id(HOLDER) {
-            0 => BY_USER | (bpf_get_current_uid_gid() & 0xffff_ffff),
+            0 => BY_USER | u64::from(load!(owner.uid)),
             id => id,
         }
     }
