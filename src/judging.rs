@@ -1,10 +1,11 @@
 //! What judges: rules among what configuration and people say of servers. One way for live traffic and for recordings, so that
 //! they differ in nothing else.
 
-use crate::{complaint::Complaint, config::Config, rule_files, when};
+use crate::{complaint::Complaint, config::Config, rule_files, stored, when};
+use anyhow::Result;
 use gnomon_engine::RuleSet;
 use gnomon_inspect::{Bounds, Inspector, Reviews, Surroundings};
-use gnomon_ledger::{Decision, Journal, journal_in};
+use gnomon_ledger::{Decided, Decision};
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 /// These rules where the configuration says what is sanctioned and known, without reviews yet.
@@ -24,14 +25,15 @@ pub fn inspector(config: &Config, rules: Arc<RuleSet>) -> Result<Inspector, Comp
 /// The same for recordings: with the reviews of this state folder as they hold now, if there is one.
 ///
 /// # Errors
-/// A catalogue is bad, or the journal of reviews.
-pub fn of_recordings(config: &Config, rules: RuleSet, state_dir: Option<&Path>) -> Result<Arc<Inspector>, Complaint> {
+/// A catalogue is bad, or what was decided cannot be read.
+pub fn of_recordings(config: &Config, rules: RuleSet, state_dir: Option<&Path>) -> Result<Arc<Inspector>> {
     let inspector = inspector(config, Arc::new(rules))?;
     if let Some(state_dir) = state_dir {
-        let journal = Journal::read(&journal_in(state_dir))
+        let decided = stored::runtime()?
+            .block_on(Decided::of(state_dir).reviews())
             .map_err(|error| Complaint::input(error.to_string()).next("mend it, or name another folder with --state-dir"))?;
         let now_ms = when::millis(SystemTime::now());
-        inspector.replace_reviews(Arc::new(reviews(journal.standing().into_values(), now_ms)));
+        inspector.replace_reviews(Arc::new(reviews(&decided, now_ms)));
     }
     Ok(Arc::new(inspector))
 }

@@ -1,18 +1,15 @@
 //! Puts people's decisions about servers in force while gnomon runs: reads the journal when it changes, and
 //! lets approvals run out at their time.
 //!
-//! Looks once a second, which costs one `stat`. A journal that cannot be read leaves what was decided
-//! before in force, and says so once.
+//! Looks once a second, which costs three `stat`. What cannot be read leaves what was decided before in force, and says so once.
 
 use crate::{judging, when};
 use gnomon_inspect::{Inspector, Reviews, Sighting};
-use gnomon_ledger::{Condition, Decision, EventFilter, Journal, Order, Reader, conditions_on, journal_in};
+use gnomon_ledger::{Condition, Decided, DecidedError, Decision, EventFilter, FileError, Looked, Order, Reader, conditions_on};
 use gnomon_observe::{APPROVAL_EXPIRED, Action, Field, Observation, Review};
 use gnomon_record::Recorder;
 use std::{
     collections::HashSet,
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -25,12 +22,12 @@ const MAX_TOLD: usize = 256;
 
 /// Keeps reviews in force.
 pub struct Reviewing {
-    journal: PathBuf,
+    decided: Decided,
     ledger: PathBuf,
     inspector: Arc<Inspector>,
     recorder: Arc<Recorder>,
-    /// What the journal was when it was read: device, inode, length, time of change.
-    read: Option<(u64, u64, u64, i64)>,
+    /// What there was when it was read.
+    read: Option<Looked>,
     decisions: Vec<Decision>,
     in_force: Reviews,
     /// Approvals whose end was told.
@@ -39,10 +36,9 @@ pub struct Reviewing {
 
 impl Reviewing {
     /// Puts in force what was decided so far.
-    pub fn start(state_dir: &Path, ledger: PathBuf, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Self {
-        let journal = journal_in(state_dir);
+    pub async fn start(state_dir: &Path, ledger: PathBuf, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Self {
         let mut this = Self {
-            journal,
+            decided: Decided::of(state_dir),
             ledger,
             inspector,
             recorder,
@@ -51,7 +47,7 @@ impl Reviewing {
             in_force: Reviews::default(),
             told: HashSet::new(),
         };
-        this.look(when::millis(SystemTime::now()));
+        this.look(when::millis(SystemTime::now())).await;
         this
     }
 
@@ -62,7 +58,7 @@ impl Reviewing {
         loop {
             every.tick().await;
             let now_ms = when::millis(SystemTime::now());
-            for expired in self.look(now_ms) {
+            for expired in self.look(now_ms).await {
                 self.tell(&expired).await;
             }
         }
@@ -70,13 +66,19 @@ impl Reviewing {
 
     /// Reads the journal if it changed, and puts in force what holds now; gives the approvals that ran out and
     /// were not told of.
-    fn look(&mut self, now_ms: i64) -> Vec<Decision> {
-        let there =
-            fs::metadata(&self.journal).ok().map(|there| (there.dev(), there.ino(), there.len(), there.mtime_nsec() ^ there.mtime()));
-        if there != self.read {
-            self.read = there;
-            match Journal::read(&self.journal) {
-                Ok(journal) => self.decisions = journal.standing().into_values().cloned().collect(),
+    async fn look(&mut self, now_ms: i64) -> Vec<Decision> {
+        // Before it is read: what is decided meanwhile is seen the next time.
+        let there = self.decided.look();
+        if self.read != Some(there) {
+            self.read = Some(there);
+            if let Err(error) = self.decided.import().await {
+                tracing::error!(%error, "files of decisions cannot be imported; what was decided before stays in force");
+                if matches!(error, DecidedError::File(FileError::Locked { .. })) {
+                    self.read = None;
+                }
+            }
+            match self.decided.reviews().await {
+                Ok(reviews) => self.decisions = reviews,
                 Err(error) => tracing::error!(%error, "reviews of servers cannot be read; those from before stay in force"),
             }
         }

@@ -37,6 +37,7 @@
 #![deny(missing_docs)]
 
 mod counts;
+mod decided;
 mod error;
 mod fair;
 mod jsonl;
@@ -45,12 +46,11 @@ mod lock;
 mod options;
 mod queue;
 mod reader;
-mod reviews;
 mod unusual;
-mod verdict;
 mod writer;
 
 pub use counts::LedgerCounts;
+pub use decided::{Decided, DecidedError, FileError, Looked, MAX_REVIEWS_BYTES, journal_in, reviews_in, verdicts_in};
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
     Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,
@@ -66,5 +66,3 @@ pub use lock::is_written;
 pub use options::{JsonlTarget, LedgerOptions, MAX_COMMIT_EVERY};
 pub use queue::{DropCounts, DropReason, Recorded};
 pub use reader::{Follow, Reader};
-pub use reviews::{Journal, JournalError, MAX_JOURNAL_BYTES, journal_in};
-pub use verdict::{note_verdict, verdicts};

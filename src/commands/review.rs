@@ -4,11 +4,12 @@ use crate::{
     complaint::Complaint,
     line::{clean, counted},
     options::{Format, FormatFlag, StateFlag, ledger_in},
+    stored::runtime,
     when,
 };
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use gnomon_ledger::{DecidedBy, Decision, Journal, NamedServer, ReadError, Reader, ReviewedServer, ServerRecord, ServerStatus, journal_in};
+use gnomon_ledger::{Decided, DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewedServer, ServerRecord, ServerStatus};
 use gnomon_observe::Review as State;
 use nix::unistd::{Uid, User};
 use std::{
@@ -201,8 +202,8 @@ impl Known {
 impl List {
     fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
-        let journal = Journal::read(&journal_in(&dir))?;
-        let mut known = known(&journal, inventory(&dir)?);
+        let reviews = runtime()?.block_on(Decided::of(&dir).reviews())?;
+        let mut known = known(&reviews, inventory(&dir)?);
         // What configuration allows and nobody decided about waits for nobody.
         known.retain(|known| known.state != Shown::Unreviewed || !known.is_sanctioned_by_traffic());
         known.retain(|known| self.only.is_none_or(|only| known.state == only));
@@ -232,11 +233,12 @@ fn row(out: &mut impl Write, known: &Known) -> io::Result<()> {
 impl Show {
     fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
-        let journal = Journal::read(&journal_in(&dir))?;
+        let (decided, runtime) = (Decided::of(&dir), runtime()?);
+        let reviews = runtime.block_on(decided.reviews())?;
         let seen = inventory(&dir)?;
         let server = settle(&self.server.server, &seen)?;
-        let decisions: Vec<&Decision> = journal.decisions().iter().filter(|decision| decision.server == server).collect();
-        let Some(known) = known(&journal, seen).into_iter().find(|known| known.server == server) else {
+        let decisions = runtime.block_on(decided.reviews_of(&server))?;
+        let Some(known) = known(&reviews, seen).into_iter().find(|known| known.server == server) else {
             return Err(Complaint::usage(format!("{server} was neither seen nor decided about"))
                 .next("`gnomon inventory` lists what was seen")
                 .into());
@@ -257,7 +259,7 @@ impl Show {
                     writeln!(out, "  clients: {}", clean(&seen.clients.join(", ")))?;
                 }
                 for decision in decisions {
-                    writeln!(out, "  {}", told(decision))?;
+                    writeln!(out, "  {}", told(&decision))?;
                 }
             }
         }
@@ -283,13 +285,10 @@ fn decide(
     until: Option<SystemTime>,
 ) -> Result<()> {
     let dir = state_flag.dir()?;
-    let journal = journal_in(&dir);
-    // One that cannot be read would not be put in force.
-    Journal::read(&journal)?;
     let server = settle(&server.server, &inventory(&dir)?)?;
     let decision =
         Decision { at_ms: when::millis(SystemTime::now()), by: caller(), server, state, owner, reason, until_ms: until.map(when::millis) };
-    Journal::add(&journal, &decision)?;
+    runtime()?.block_on(Decided::of(&dir).review(&decision))?;
     writeln!(io::stdout(), "{}: {}", decision.server, told(&decision))?;
     Ok(())
 }
@@ -313,8 +312,7 @@ fn settle(named: &NamedServer, seen: &[ServerRecord]) -> Result<ReviewedServer, 
 
 /// What was seen; nothing where no gnomon ran yet.
 fn inventory(state_dir: &Path) -> Result<Vec<ServerRecord>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let read = runtime.block_on(async { Reader::open(&ledger_in(state_dir)).await?.inventory().await });
+    let read = runtime()?.block_on(async { Reader::open(&ledger_in(state_dir)).await?.inventory().await });
     match read {
         Ok(servers) => Ok(servers),
         Err(ReadError::Missing { .. }) => Ok(Vec::new()),
@@ -322,18 +320,18 @@ fn inventory(state_dir: &Path) -> Result<Vec<ServerRecord>> {
     }
 }
 
-fn known(journal: &Journal, seen: Vec<ServerRecord>) -> Vec<Known> {
+fn known(reviews: &[Decision], seen: Vec<ServerRecord>) -> Vec<Known> {
     let now_ms = when::millis(SystemTime::now());
     let mut by_server: BTreeMap<ReviewedServer, Vec<ServerRecord>> = BTreeMap::new();
-    for server in journal.standing().into_keys() {
-        by_server.entry(server.clone()).or_default();
+    for decision in reviews {
+        by_server.entry(decision.server.clone()).or_default();
     }
     for record in seen {
         let server = ReviewedServer { host: record.address.clone(), port: record.port.unwrap_or_default() };
         by_server.entry(server).or_default().push(record);
     }
     let judged = |(server, seen): (ReviewedServer, Vec<ServerRecord>)| {
-        let decision = journal.of(&server.host, server.port).cloned();
+        let decision = reviews.iter().find(|decision| decision.server == server).cloned();
         let state = Shown::of(decision.as_ref().map(|decision| decision.state_at(now_ms)));
         Known { server, seen, decision, state }
     };

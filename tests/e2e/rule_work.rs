@@ -141,6 +141,12 @@ fn a_rule_begun_from_an_event_passes_its_check_and_says_what_it_would_have_match
     assert!(!said.contains("warning"), "{said}");
     let confirmed = run(&host, &format!("gnomon triage {id} confirmed --reason 'exfiltration' --owner soc"));
     assert!(confirmed.contains("is noted as confirmed"), "{confirmed}");
-    let verdicts = fs::read_to_string(host.state.path().join("verdicts.jsonl")).unwrap();
-    assert!(verdicts.contains("\"kind\":\"confirmed\"") && verdicts.contains(&id), "{verdicts}");
+    let shown = run(&host, &format!("gnomon events show {id} --json"));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let verdict = &shown["verdicts"][0]["verdict"];
+    assert_eq!(
+        (&verdict["kind"], &verdict["event"], &verdict["owner"]),
+        (&"confirmed".into(), &id.as_str().into(), &"soc".into()),
+        "{shown}"
+    );
 }

@@ -4,10 +4,10 @@
 //! An engine keeps entries and knows no more of one than what it is about. Files that people write by hand are a source of
 //! entries ([`import`]): what changed in them is put, what did not is not, so whoever decides elsewhere later is not overruled.
 
-use crate::{Asked, DecidedBy, Decision, ReadError, ReviewedServer, StoreError, Stored};
+use crate::{Asked, DecidedBy, Decision, ReadError, ReviewedServer, StoreError, Stored, Verdict, VerdictKind};
 use gnomon_observe::Review;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// What kind of thing is decided about.
@@ -121,7 +121,7 @@ pub enum DecisionError {
 
 /// Puts what changed in a source since it was imported last: `now` is all that it has, oldest first. Of a subject that was never imported from it all
 /// entries are put, of others the last if it is another than the last time. What it has no more is withdrawn, by `gone`. How many entries were put;
-/// the second time in a row none.
+/// the second time in a row none. Nobody else may import from the source meanwhile.
 ///
 /// # Errors
 /// When entries cannot be read or kept.
@@ -132,37 +132,53 @@ pub async fn import(
     gone: &DecidedBy,
     now_ms: i64,
 ) -> Result<usize, DecisionError> {
-    let mut known: BTreeMap<(Topic, String), KeptEntry> = BTreeMap::new();
-    for kept in decisions.imported(source).await? {
-        known.insert((kept.entry.topic, kept.entry.subject.clone()), kept);
-    }
-    let key = |entry: &DecisionEntry| (entry.topic, entry.subject.clone());
-    let last: BTreeMap<(Topic, String), usize> = now.iter().enumerate().map(|(n, (_, entry))| (key(entry), n)).collect();
-    let mut put = Vec::new();
-    for (n, (digest, entry)) in now.into_iter().enumerate() {
-        let key = key(&entry);
-        let is_news = match known.get(&key) {
-            None => true,
-            Some(before) => {
-                let same = before.entry.body.is_some() && before.entry.origin.as_ref().is_some_and(|origin| origin.digest == digest);
-                last.get(&key) == Some(&n) && !same
-            }
-        };
-        if is_news {
-            put.push(DecisionEntry { origin: Some(Origin { source: source.to_owned(), digest }), ..entry });
-        }
-    }
-    for (key, before) in known {
-        if before.entry.body.is_some() && !last.contains_key(&key) {
+    let known = decisions.imported(source).await?;
+    let has: BTreeSet<Subject> = now.iter().map(|(_, entry)| subject(entry)).collect();
+    let mut put = news(&known, source, now);
+    for KeptEntry { entry: before, .. } in known {
+        if before.body.is_some() && !has.contains(&subject(&before)) {
             let origin = Some(Origin { source: source.to_owned(), digest: String::new() });
             let reason = Some(format!("it is no longer in {source}"));
-            put.push(DecisionEntry { at_ms: now_ms, by: gone.clone(), reason, body: None, origin, ..before.entry });
+            put.push(DecisionEntry { at_ms: now_ms, by: gone.clone(), reason, body: None, origin, ..before });
         }
     }
     if !put.is_empty() {
         decisions.put(&put).await?;
     }
     Ok(put.len())
+}
+
+/// The same for a source that is not whole, as its beginning is cut off from time to time: nothing is withdrawn.
+///
+/// # Errors
+/// When entries cannot be read or kept.
+pub async fn import_new(decisions: &mut dyn Decisions, source: &str, now: Vec<(String, DecisionEntry)>) -> Result<usize, DecisionError> {
+    let put = news(&decisions.imported(source).await?, source, now);
+    if !put.is_empty() {
+        decisions.put(&put).await?;
+    }
+    Ok(put.len())
+}
+
+type Subject = (Topic, String);
+
+fn subject(entry: &DecisionEntry) -> Subject {
+    (entry.topic, entry.subject.clone())
+}
+
+/// What a source has that was not imported from it.
+fn news(known: &[KeptEntry], source: &str, now: Vec<(String, DecisionEntry)>) -> Vec<DecisionEntry> {
+    let known: BTreeMap<Subject, &DecisionEntry> = known.iter().map(|kept| (subject(&kept.entry), &kept.entry)).collect();
+    let last: BTreeMap<Subject, usize> = now.iter().enumerate().map(|(n, (_, entry))| (subject(entry), n)).collect();
+    let is_news = |n: usize, digest: &str, entry: &DecisionEntry| {
+        let key = subject(entry);
+        known.get(&key).is_none_or(|before| {
+            let same = before.body.is_some() && before.origin.as_ref().is_some_and(|origin| origin.digest == digest);
+            last.get(&key) == Some(&n) && !same
+        })
+    };
+    let put = now.into_iter().enumerate().filter(|(n, (digest, entry))| is_news(*n, digest, entry));
+    put.map(|(_, (digest, entry))| DecisionEntry { origin: Some(Origin { source: source.to_owned(), digest }), ..entry }).collect()
 }
 
 /// The body of a review.
@@ -172,6 +188,26 @@ struct ReviewBody {
     state: Review,
     owner: Option<String>,
     until_ms: Option<i64>,
+}
+
+/// The body of a verdict.
+#[derive(Serialize, Deserialize)]
+struct VerdictBody {
+    kind: VerdictKind,
+    owner: String,
+    until: Option<String>,
+    file: Option<String>,
+}
+
+impl Verdict {
+    /// As an entry.
+    #[must_use]
+    pub fn to_entry(&self, by: DecidedBy, at_ms: i64) -> DecisionEntry {
+        let Self { event, kind, owner, reason, until, file } = self.clone();
+        // Texts alone cannot fail to be JSON.
+        let body = serde_json::to_string(&VerdictBody { kind, owner, until, file }).unwrap_or_default();
+        DecisionEntry { topic: Topic::Verdict, subject: event, at_ms, by, reason: Some(reason), body: Some(body), origin: None }
+    }
 }
 
 impl Decision {
@@ -193,15 +229,45 @@ impl KeptEntry {
     /// When its body makes no sense.
     pub fn review(&self) -> Result<Option<Decision>, DecisionError> {
         let DecisionEntry { topic: Topic::Review, at_ms, by, reason, body: Some(body), .. } = &self.entry else { return Ok(None) };
-        let ReviewBody { server, state, owner, until_ms } =
-            serde_json::from_str(body).map_err(|error| DecisionError::BadEntry { number: self.number, cause: error.to_string() })?;
+        let ReviewBody { server, state, owner, until_ms } = self.body(body)?;
         Ok(Some(Decision { at_ms: *at_ms, by: by.clone(), server, state, owner, reason: reason.clone(), until_ms }))
+    }
+
+    /// The verdict that it is; none if it is of another topic or a withdrawal.
+    ///
+    /// # Errors
+    /// When its body makes no sense.
+    pub fn verdict(&self) -> Result<Option<Verdict>, DecisionError> {
+        let DecisionEntry { topic: Topic::Verdict, subject, reason, body: Some(body), .. } = &self.entry else { return Ok(None) };
+        let VerdictBody { kind, owner, until, file } = self.body(body)?;
+        Ok(Some(Verdict { event: subject.clone(), kind, owner, reason: reason.clone().unwrap_or_default(), until, file }))
+    }
+
+    fn body<'a, T: Deserialize<'a>>(&self, body: &'a str) -> Result<T, DecisionError> {
+        serde_json::from_str(body).map_err(|error| DecisionError::BadEntry { number: self.number, cause: error.to_string() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_is_the_same_after_it_was_kept() {
+        let verdict = Verdict {
+            event: "019".to_owned(),
+            kind: VerdictKind::Benign,
+            owner: "soc".to_owned(),
+            reason: "a\nb".to_owned(),
+            until: Some("2027-01-01".to_owned()),
+            file: None,
+        };
+        let by = DecidedBy { user: None, login_uid: None, uid: 0 };
+        let kept = KeptEntry { number: 1, entry: verdict.to_entry(by, 5) };
+        assert_eq!((kept.entry.subject.as_str(), kept.entry.at_ms), ("019", 5));
+        assert_eq!(kept.verdict().unwrap(), Some(verdict));
+        assert_eq!(kept.review().unwrap(), None);
+    }
 
     #[test]
     fn a_review_is_the_same_after_it_was_kept() {

@@ -7,7 +7,13 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
+    path::Path,
+    time::Duration,
+};
 
 /// "gnod": marks the file as ours.
 const APPLICATION_ID: i64 = 0x676e_6f64;
@@ -51,42 +57,48 @@ impl std::fmt::Debug for SqliteDecisions {
 type Row = (i64, String, String, i64, Option<String>, Option<u32>, u32, Option<String>, Option<String>, Option<String>, Option<String>);
 
 impl SqliteDecisions {
-    /// Opens or creates the database; a file that is created has mode 0640.
+    /// Opens or creates the database. A file that is created has mode 0640 and, where root creates it, the owner of its folder, as does
+    /// what SQLite puts beside it.
     ///
     /// # Errors
     /// When it cannot be written, is of a newer gnomon, of another program or damaged.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         let at = || path.display().to_string();
-        let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path);
-        opened.map_err(|source| OpenError::NotWritable { at: at(), source: source.into() })?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(TURN)
-            .optimize_on_close(false, None)
-            .disable_statement_logging();
+        create(path).map_err(|source| OpenError::NotWritable { at: at(), source: source.into() })?;
         let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
-        let mut conn = options.connect().await.map_err(database)?;
-        let (application, found) = super::schema::identity(&mut conn).await.map_err(database)?;
-        if (application, found) != (APPLICATION_ID, VERSION) {
-            // One who migrates holds the others up, who then find it done.
-            let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
-            let (application, found) = super::schema::identity(&mut tx).await.map_err(database)?;
-            let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await.map_err(database)?;
-            if application != APPLICATION_ID && (tables > 0 || application != 0) {
-                return Err(OpenError::NotALedger { at: at() });
-            }
-            if found > VERSION {
-                return Err(OpenError::NewerSchema { at: at(), found, known: VERSION });
-            }
-            for (_, sql) in (0i64..).zip(MIGRATIONS).filter(|(step, _)| *step >= found) {
-                sqlx::raw_sql(*sql).execute(&mut *tx).await.map_err(database)?;
-            }
-            let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
-            sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *tx).await.map_err(database)?;
-            tx.commit().await.map_err(database)?;
+        let mut conn = options(path).synchronous(SqliteSynchronous::Full).connect().await.map_err(database)?;
+        migrate(&mut conn, path).await?;
+        Ok(Self { conn })
+    }
+
+    /// Opens the database to read it; entries cannot be put.
+    ///
+    /// # Errors
+    /// When it is missing, may not be read, or has another schema.
+    pub async fn open_to_read(path: &Path) -> Result<Self, ReadError> {
+        let at = || path.display().to_string();
+        plain(OpenOptions::new().read(true), path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => ReadError::Missing { at: at() },
+            _ => ReadError::NotReadable { at: at(), source: source.into() },
+        })?;
+        let mut conn = options(path).read_only(true).connect().await.map_err(refused)?;
+        match super::schema::identity(&mut conn).await.map_err(refused)? {
+            (APPLICATION_ID, VERSION) => Ok(Self { conn }),
+            // It is about to be made.
+            (_, 0) => Err(ReadError::Missing { at: at() }),
+            (_, found) => Err(ReadError::Schema { at: at(), found, known: VERSION }),
         }
+    }
+
+    /// One that ends with this process.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub async fn in_memory() -> Result<Self, OpenError> {
+        let path = Path::new(":memory:");
+        let database = |source: sqlx::Error| OpenError::Database { at: "memory".to_owned(), source: source.into() };
+        let mut conn = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await.map_err(database)?;
+        migrate(&mut conn, path).await?;
         Ok(Self { conn })
     }
 
@@ -113,6 +125,63 @@ impl SqliteDecisions {
         tx.commit().await?;
         Ok(newest)
     }
+}
+
+/// Without a write-ahead log: people decide seldom, and whoever may read the file alone can read it as it stands.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Delete)
+        .busy_timeout(TURN)
+        .optimize_on_close(false, None)
+        .disable_statement_logging()
+}
+
+/// Opens a regular file and nothing else: root writes here, in a folder that another user may own.
+fn plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    Ok(file)
+}
+
+fn create(path: &Path) -> io::Result<()> {
+    match plain(OpenOptions::new().read(true).append(true).create_new(true).mode(0o640), path) {
+        Ok(file) => {
+            let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = std::fs::metadata(folder)?;
+            // Whoever is not root may not give it away, and then needs not to.
+            let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => plain(OpenOptions::new().read(true).append(true), path).map(drop),
+        Err(error) => Err(error),
+    }
+}
+
+async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    let at = || path.display().to_string();
+    let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
+    if super::schema::identity(conn).await.map_err(database)? == (APPLICATION_ID, VERSION) {
+        return Ok(());
+    }
+    // One who migrates holds the others up, who then find it done.
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
+    let (application, found) = super::schema::identity(&mut tx).await.map_err(database)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await.map_err(database)?;
+    if application != APPLICATION_ID && (tables > 0 || application != 0) {
+        return Err(OpenError::NotALedger { at: at() });
+    }
+    if found > VERSION {
+        return Err(OpenError::NewerSchema { at: at(), found, known: VERSION });
+    }
+    for (_, sql) in (0i64..).zip(MIGRATIONS).filter(|(step, _)| *step >= found) {
+        sqlx::raw_sql(*sql).execute(&mut *tx).await.map_err(database)?;
+    }
+    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
+    sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *tx).await.map_err(database)?;
+    tx.commit().await.map_err(database)
 }
 
 async fn newest(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {

@@ -8,11 +8,11 @@ use super::{
 use crate::{
     complaint::Complaint,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
-    rule_files,
+    rule_files, stored,
 };
 use anyhow::Result;
 use clap::Args;
-use gnomon_ledger::{Found, ReadError, Reader, StoredEvent, verdicts};
+use gnomon_ledger::{Decided, Found, ReadError, Reader, StoredEvent};
 use std::io::{self, BufWriter, Write};
 
 #[derive(Args)]
@@ -61,8 +61,9 @@ impl Show {
         let story = reader.story(event).await?;
         // The rules may have changed since, or not be readable by whoever asks: then their words are left out.
         let rules = self.config.load().ok().and_then(|config| rule_files::load(&config.rules).ok());
-        // A file that cannot be read says nothing about the event.
-        let verdicts = verdicts(&self.state.ledger()?).unwrap_or_default();
+        let id = stored::text(&serde_json::from_str(&story.event.json)?, "event.id").unwrap_or_default();
+        // What cannot be read says nothing about the event.
+        let verdicts = Decided::of(&self.state.dir()?).verdicts_on(&id).await.unwrap_or_default();
         let telling = Telling::new(&story, rules.as_ref(), verdicts)?;
         let mut out = BufWriter::new(io::stdout().lock());
         match format {

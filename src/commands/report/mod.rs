@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::Args;
-use gnomon_ledger::{DayUsage, Journal, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage, journal_in};
+use gnomon_ledger::{DayUsage, Decided, Decision, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage};
 use gnomon_observe::Review as State;
 use serde::Serialize;
 use std::{
@@ -141,16 +141,17 @@ async fn gather(state_dir: &Path, until_ms: i64) -> Result<Page> {
     };
     let mut new_tools = reader.new_tools(from_ms, end_ms).await?;
     new_tools.retain(known);
-    let journal = Journal::read(&journal_in(state_dir)).context("reading what was decided about servers")?;
-    let debt = debt(&servers, &journal, until_ms);
+    let reviews = Decided::of(state_dir).reviews().await.context("reading what was decided about servers")?;
+    let debt = debt(&servers, &reviews, until_ms);
     let new_servers = servers.into_iter().filter(|server| (from_ms..end_ms).contains(&server.first_seen_ms)).collect();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(Page { host, from_ms, until_ms: end_ms, made_ms: when::millis(SystemTime::now()), usage, before, new_servers, new_tools, debt })
 }
 
-fn debt(servers: &[ServerRecord], journal: &Journal, now_ms: i64) -> Debt {
+fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {
     let mut debt = Debt::default();
-    for (server, decision) in journal.standing() {
+    for decision in reviews {
+        let server = &decision.server;
         let calls = servers.iter().filter(|s| s.address == server.host && s.port == Some(server.port)).map(|s| s.calls).sum();
         let waiting = |since_ms| Waiting { server: server.clone(), since_ms, calls, owner: decision.owner.clone() };
         match decision.state_at(now_ms) {
@@ -161,7 +162,7 @@ fn debt(servers: &[ServerRecord], journal: &Journal, now_ms: i64) -> Debt {
     }
     for record in servers.iter().filter(|record| record.status == ServerStatus::Shadow) {
         let server = ReviewedServer { host: record.address.clone(), port: record.port.unwrap_or_default() };
-        if journal.of(&server.host, server.port).is_some() {
+        if reviews.iter().any(|decision| decision.server == server) {
             continue;
         }
         match debt.unreviewed.iter_mut().find(|waiting| waiting.server == server) {

@@ -1,0 +1,179 @@
+//! The files that decisions are imported from: one JSON line each, written by hand, by configuration management, or by a gnomon
+//! from before there was a journal.
+
+use crate::{DecidedBy, Decision, Verdict};
+use gnomon_ledger_model::DecisionEntry;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+const REVIEWS: &str = "reviews.jsonl";
+const VERDICTS: &str = "verdicts.jsonl";
+/// The longest file of reviews that is read, bytes.
+pub const MAX_REVIEWS_BYTES: u64 = 16 << 20;
+/// How much is read of a file of verdicts, bytes: some ten thousand of them.
+const MAX_VERDICTS_BYTES: u64 = 8 << 20;
+/// How long another process may import from a file before this one gives up.
+const TURN: Duration = Duration::from_secs(2);
+/// How often it looks whether that one is done.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The reviews of a state folder that are imported.
+#[must_use]
+pub fn reviews_in(state_dir: &Path) -> PathBuf {
+    state_dir.join(REVIEWS)
+}
+
+/// The verdicts of a state folder that are imported.
+#[must_use]
+pub fn verdicts_in(state_dir: &Path) -> PathBuf {
+    state_dir.join(VERDICTS)
+}
+
+/// Why a file cannot be imported.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// The system refuses.
+    #[error("cannot read {}: {source}; use sudo, or name the right --state-dir", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line makes no sense.
+    #[error("{}:{line}: not a decision: {cause}; mend or remove the line", path.display())]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: usize,
+        /// Why.
+        cause: String,
+    },
+    /// It is too long.
+    #[error("{} is longer than {MAX_REVIEWS_BYTES} bytes; archive it, and keep the last line of each server", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process imports from it and does not end.
+    #[error("{} is locked by another process; try again", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What a file was at a moment: device, inode, length, time of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp(u64, u64, u64, i64);
+
+impl Stamp {
+    /// None if there is no file.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let there = fs::metadata(path).ok()?;
+        Some(Self(there.dev(), there.ino(), there.len(), there.mtime_nsec() ^ there.mtime()))
+    }
+}
+
+/// What one file has.
+pub(super) struct Import {
+    /// Its name. Not its path, and not its host's name either: what has moved is not imported anew.
+    pub(super) source: &'static str,
+    /// Each with a digest of its line, oldest first.
+    pub(super) entries: Vec<(String, DecisionEntry)>,
+    /// Whether what it does not have is withdrawn.
+    pub(super) is_whole: bool,
+    /// Nobody else imports from it as long as this lives.
+    pub(super) _turn: File,
+}
+
+/// What the files of this state folder have. One that is not there has nothing, and withdraws nothing.
+pub(super) async fn read(state_dir: &Path) -> Result<Vec<Import>, FileError> {
+    let (reviews, verdicts) = (reviews_in(state_dir), verdicts_in(state_dir));
+    let mut found = Vec::new();
+    if let Some(file) = open(&reviews).await? {
+        found.push(read_reviews(&reviews, file)?);
+    }
+    if let Some(file) = open(&verdicts).await? {
+        found.push(read_verdicts(file).map_err(|source| FileError::Io { path: verdicts, source })?);
+    }
+    Ok(found)
+}
+
+/// Opens a regular file and nothing else, and waits for its turn: root reads here, in a folder that another user may own.
+async fn open(path: &Path) -> Result<Option<File>, FileError> {
+    let failed = |source| FileError::Io { path: path.to_owned(), source };
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")));
+    }
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) if since.elapsed() > TURN => return Err(FileError::Locked { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// A last line that was torn is an error like any other bad line: a decision that is silently missing could be a denial.
+fn read_reviews(path: &Path, file: File) -> Result<Import, FileError> {
+    let failed = |source| FileError::Io { path: path.to_owned(), source };
+    let mut text = String::new();
+    if (&file).take(MAX_REVIEWS_BYTES + 1).read_to_string(&mut text).map_err(failed)? as u64 > MAX_REVIEWS_BYTES {
+        return Err(FileError::TooLong { path: path.to_owned() });
+    }
+    let mut entries = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let decision: Decision = serde_json::from_str(line).map_err(|error| FileError::BadLine {
+            path: path.to_owned(),
+            line: number + 1,
+            cause: error.to_string(),
+        })?;
+        entries.push((digest(line), decision.to_entry()));
+    }
+    Ok(Import { source: REVIEWS, entries, is_whole: true, _turn: file })
+}
+
+/// A line of a file of verdicts.
+#[derive(Deserialize)]
+struct VerdictLine {
+    at_ms: i64,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+/// Of a file that is too long, its end. Lines that cannot be read are left out.
+fn read_verdicts(mut file: File) -> io::Result<Import> {
+    let older = file.metadata()?.len().saturating_sub(MAX_VERDICTS_BYTES);
+    file.seek(SeekFrom::Start(older))?;
+    let mut text = Vec::new();
+    (&file).take(MAX_VERDICTS_BYTES).read_to_end(&mut text)?;
+    // Where it begins within a line, that line is one that cannot be read.
+    let text = String::from_utf8_lossy(&text);
+    let entry = |line: &str| {
+        let VerdictLine { at_ms, verdict } = serde_json::from_str(line).ok()?;
+        let by = DecidedBy { user: Some(verdict.owner.clone()), login_uid: None, uid: u32::MAX };
+        Some((digest(line), verdict.to_entry(by, at_ms)))
+    };
+    Ok(Import { source: VERDICTS, entries: text.lines().filter_map(entry).collect(), is_whole: false, _turn: file })
+}
+
+fn digest(line: &str) -> String {
+    Sha256::digest(line).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,189 @@
+//! What people decided, as one gnomon keeps it: a journal in a database ([`Decisions`]), and the files that people and their tools
+//! write by hand, which are imported into it.
+
+mod files;
+
+pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
+
+use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewedServer, Verdict};
+use files::{Import, Stamp};
+use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new, millis};
+use gnomon_ledger_sqlite::SqliteDecisions;
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use thiserror::Error;
+
+/// Why decisions could not be read or kept.
+#[derive(Debug, Error)]
+pub enum DecidedError {
+    /// A file that is imported makes no sense or cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The journal cannot be opened for writing.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The journal cannot be opened for reading, or not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The journal cannot be written or closed.
+    #[error("cannot keep the decision: {0}; it may or may not have been kept: `gnomon review show` tells")]
+    Store(#[from] StoreError),
+    /// The journal has what makes no sense.
+    #[error(transparent)]
+    Journal(#[from] DecisionError),
+    /// A text of a decision is too long or would not be one line.
+    #[error("the {0} is longer than {MAX_REVIEW_TEXT} bytes or holds control characters")]
+    Text(&'static str),
+}
+
+/// The journal of a state folder.
+#[must_use]
+pub fn journal_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("decisions.sqlite")
+}
+
+/// The decisions of a state folder. Nothing is held open between questions: people decide seldom, from other processes.
+#[derive(Debug)]
+pub struct Decided {
+    state_dir: PathBuf,
+}
+
+/// What the journal and the files were when somebody looked: two that are equal say that nothing was decided between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked([Option<Stamp>; 3]);
+
+impl Decided {
+    /// Those of this folder.
+    #[must_use]
+    pub fn of(state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_owned() }
+    }
+
+    /// What there is now. Costs three `stat`.
+    #[must_use]
+    pub fn look(&self) -> Looked {
+        Looked([journal_in(&self.state_dir), reviews_in(&self.state_dir), verdicts_in(&self.state_dir)].map(|path| Stamp::of(&path)))
+    }
+
+    /// Takes in what the files have that the journal has not.
+    ///
+    /// # Errors
+    /// When a file makes no sense (then nothing of it is taken in), or the journal cannot be written.
+    pub async fn import(&self) -> Result<(), DecidedError> {
+        let imports = files::read(&self.state_dir).await?;
+        if imports.is_empty() {
+            return Ok(());
+        }
+        let mut journal = self.to_write().await?;
+        let taken = take_in(imports, &mut *journal).await;
+        journal.close().await?;
+        taken
+    }
+
+    /// The review that stands, of each server.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn reviews(&self) -> Result<Vec<Decision>, DecidedError> {
+        let mut journal = self.to_read().await?;
+        let standing = journal.standing(Topic::Review).await;
+        journal.close().await?;
+        let reviews = standing?.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, _>>();
+        Ok(reviews?)
+    }
+
+    /// Every review of this server, oldest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn reviews_of(&self, server: &ReviewedServer) -> Result<Vec<Decision>, DecidedError> {
+        let mut journal = self.to_read().await?;
+        let about = journal.about(Topic::Review, &server.to_string()).await;
+        journal.close().await?;
+        let reviews = about?.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, _>>();
+        Ok(reviews?)
+    }
+
+    /// Every verdict on this event, oldest first, with its moment in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn verdicts_on(&self, event: &str) -> Result<Vec<(i64, Verdict)>, DecidedError> {
+        let mut journal = self.to_read().await?;
+        let about = journal.about(Topic::Verdict, event).await;
+        journal.close().await?;
+        let moment = |verdict: Verdict, at_ms| (at_ms, verdict);
+        let verdicts = about?
+            .iter()
+            .filter_map(|kept| Some(kept.verdict().transpose()?.map(|verdict| moment(verdict, kept.entry.at_ms))))
+            .collect::<Result<_, _>>();
+        Ok(verdicts?)
+    }
+
+    /// Keeps a review, durably.
+    ///
+    /// # Errors
+    /// When a text is no line, a file that is imported makes no sense (it would be imported later, over this), or the journal cannot be written.
+    pub async fn review(&self, decision: &Decision) -> Result<(), DecidedError> {
+        for (name, text) in [("owner", &decision.owner), ("reason", &decision.reason)] {
+            if text.as_ref().is_some_and(|text| text.len() > MAX_REVIEW_TEXT || text.chars().any(char::is_control)) {
+                return Err(DecidedError::Text(name));
+            }
+        }
+        self.put(decision.to_entry()).await
+    }
+
+    /// Keeps a verdict, durably.
+    ///
+    /// # Errors
+    /// As [`Self::review`].
+    pub async fn judge(&self, verdict: &Verdict, by: DecidedBy, at_ms: i64) -> Result<(), DecidedError> {
+        self.put(verdict.to_entry(by, at_ms)).await
+    }
+
+    async fn put(&self, entry: gnomon_ledger_model::DecisionEntry) -> Result<(), DecidedError> {
+        let imports = files::read(&self.state_dir).await?;
+        let mut journal = self.to_write().await?;
+        let put = match take_in(imports, &mut *journal).await {
+            Ok(()) => journal.put(&[entry]).await.map(drop).map_err(Into::into),
+            Err(error) => Err(error),
+        };
+        journal.close().await?;
+        put
+    }
+
+    async fn to_write(&self) -> Result<Box<dyn Decisions>, DecidedError> {
+        Ok(Box::new(SqliteDecisions::open(&journal_in(&self.state_dir)).await?))
+    }
+
+    /// Where no gnomon made a journal yet: what it would have.
+    async fn to_read(&self) -> Result<Box<dyn Decisions>, DecidedError> {
+        match SqliteDecisions::open_to_read(&journal_in(&self.state_dir)).await {
+            Ok(journal) => Ok(Box::new(journal)),
+            Err(ReadError::Missing { .. }) => {
+                let mut journal: Box<dyn Decisions> = Box::new(SqliteDecisions::in_memory().await?);
+                take_in(files::read(&self.state_dir).await?, &mut *journal).await?;
+                Ok(journal)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn take_in(imports: Vec<Import>, journal: &mut dyn Decisions) -> Result<(), DecidedError> {
+    for Import { source, entries, is_whole, _turn } in imports {
+        if is_whole {
+            // Who took it out of the file is not known.
+            let gone = DecidedBy { user: None, login_uid: None, uid: rustix::process::geteuid().as_raw() };
+            import(journal, source, entries, &gone, millis(SystemTime::now())).await?;
+        } else {
+            import_new(journal, source, entries).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
