@@ -4,7 +4,7 @@
 //! [`LOOK`]; what it connects before that goes direct, and is observed as everything is.
 
 use crate::config::scopes::{Fail, Mode, Quic, Scope};
-use gnomon_host::cgroup::{CgroupError, Hierarchy};
+use gnomon_host::cgroup::{CgroupError, Hierarchy, MAX_MATCHES};
 use gnomon_link::{self as link, List, ScopeChange, ScopeSettings};
 use gnomon_watch::{Watch, WatchError};
 use std::{
@@ -63,7 +63,13 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
             // The runtime is ending.
             Err(_) => return,
         };
-        match change(&watch, &scopes, &mut held, &wanted).await {
+        match change(&watch, &scopes, &mut held, &wanted.0).await {
+            Ok(()) if wanted.1 => tell(
+                &mut said,
+                format!(
+                    "more cgroups match scopes than are kept ({MAX_MATCHES} of a scope, {MOST} in all): those beyond are in none of them"
+                ),
+            ),
             Ok(()) => said = None,
             // The next sensor is told everything.
             Err(WatchError::Gone) => {}
@@ -80,19 +86,23 @@ fn tell(said: &mut Option<String>, what: String) {
     }
 }
 
-/// Which cgroup is in which scope; of scopes that match one cgroup, the first.
-fn wanted(scopes: &[Scope]) -> Result<BTreeMap<u64, u32>, CgroupError> {
+/// Which cgroup is in which scope, of scopes that match one cgroup the first; and whether there may be more.
+fn wanted(scopes: &[Scope]) -> Result<(BTreeMap<u64, u32>, bool), CgroupError> {
     let hierarchy = Hierarchy::find()?;
-    let mut found = BTreeMap::new();
+    let (mut found, mut more) = (BTreeMap::new(), false);
     for (number, scope) in numbered(scopes) {
         let Some(pattern) = scope.matches.pattern() else { continue };
-        for cgroup in hierarchy.matching(&pattern)? {
+        let matching = hierarchy.matching(&pattern)?;
+        more |= matching.len() >= MAX_MATCHES;
+        for cgroup in matching {
             if found.len() < MOST {
                 found.entry(cgroup.0).or_insert(number);
+            } else {
+                more = true;
             }
         }
     }
-    Ok(found)
+    Ok((found, more))
 }
 
 async fn change(watch: &Watch, scopes: &[Scope], held: &mut BTreeMap<u64, u32>, wanted: &BTreeMap<u64, u32>) -> Result<(), WatchError> {

@@ -34,9 +34,10 @@ impl Jsonl {
         })
     }
 
-    /// Removes what is kept too long.
-    pub(crate) fn prune(&self) {
+    /// Removes what is kept too long, also where nothing is written.
+    pub(crate) fn prune(&mut self) {
         if let Jsonl::File(file) = self {
+            file.make_room(0);
             file.prune();
         }
     }
@@ -82,20 +83,7 @@ impl LineFile {
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.was_rotated() {
-            self.open = None;
-        }
-        if self.is_due(lines.len()) {
-            match self.rotate() {
-                Ok(()) => self.open = None,
-                // Its folder is somebody else's, who then sees to its size.
-                Err(error) if !self.told => {
-                    self.told = true;
-                    tracing::warn!(path = %self.path.display(), %error, "cannot rename the file of events, so it grows");
-                }
-                Err(_) => {}
-            }
-        }
+        self.make_room(lines.len());
         let current = match &mut self.open {
             Some(current) => current,
             None => self.open.insert(open(&self.path)?),
@@ -107,11 +95,30 @@ impl LineFile {
         written
     }
 
+    /// Puts this part aside where it is time to.
+    fn make_room(&mut self, more: usize) {
+        if self.was_rotated() {
+            self.open = None;
+        }
+        if self.is_due(more) {
+            match self.rotate() {
+                Ok(()) => self.open = None,
+                // Its folder is somebody else's, who then sees to its size.
+                Err(error) if !self.told => {
+                    self.told = true;
+                    tracing::warn!(path = %self.path.display(), %error, "cannot rename the file of events, so it grows");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Whether this part of the lines is full or old enough.
     fn is_due(&self, more: usize) -> bool {
         let Some(there) = self.open.as_ref().filter(|open| open.regular).and_then(|open| open.file.metadata().ok()) else { return false };
         let full = there.len() > 0 && there.len() + more as u64 > self.keep.max_bytes / u64::from(PARTS);
-        let age = there.created().ok().and_then(|made| SystemTime::now().duration_since(made).ok());
+        // Where files have no birth time, one that nobody writes to any more.
+        let age = there.created().or_else(|_| there.modified()).ok().and_then(|made| SystemTime::now().duration_since(made).ok());
         full || (there.len() > 0 && age.is_some_and(|age| age > self.keep.retention / PARTS))
     }
 
@@ -287,6 +294,27 @@ mod tests {
         let numbers: Vec<usize> = lines.lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(numbers.last(), Some(&399));
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "no gap");
+    }
+
+    #[test]
+    fn a_file_that_nobody_writes_to_is_kept_no_longer_than_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_in(&dir);
+        let keep = Keep { retention: Duration::from_millis(800), ..KEEP };
+        let mut jsonl = Jsonl::open(&JsonlTarget::File(path.clone()), keep).unwrap();
+        jsonl.append(b"{}\n").unwrap();
+        let since = SystemTime::now();
+        loop {
+            jsonl.prune();
+            let left = fs::read_dir(dir.path()).unwrap().flatten().any(|entry| entry.metadata().is_ok_and(|there| there.len() > 0));
+            if !left {
+                break;
+            }
+            assert!(since.elapsed().unwrap() < Duration::from_secs(20), "the line is still there");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        jsonl.append(b"{}\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
     }
 
     #[test]

@@ -7,21 +7,28 @@ use crate::{
         rules::{Chosen, matched},
     },
     complaint::Complaint,
+    config,
     line::clean,
     rule_files::RuleText,
     scaffold::{Exception, NARROW, Named},
     stored::{self, Event},
+    when,
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gnomon_engine::{Lint, Origin, RuleSet, Source};
-use gnomon_ledger::{Verdict, VerdictKind, note_verdict};
+use gnomon_ledger::{Decided, Verdict, VerdictKind};
 use gnomon_observe::Class;
+use rustix::{
+    fs::{AtFlags, Mode, OFlags},
+    io::Errno,
+};
 use std::{
     fs,
     io::{self, Write},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 #[derive(Args)]
@@ -83,7 +90,8 @@ impl Triage {
             until: self.until.clone(),
             file: written.as_ref().map(|written| written.path.display().to_string()),
         };
-        note_verdict(&verdict, &ledger)?;
+        let decided = Decided::of(&self.chosen.state().dir()?);
+        stored::runtime()?.block_on(decided.judge(&verdict, caller(), when::millis(SystemTime::now())))?;
         let mut out = io::stdout().lock();
         match written {
             Some(Written { path, silenced }) => {
@@ -181,7 +189,8 @@ impl Triage {
         if !acts {
             return Err(Complaint::usage("the exception would do nothing: its time is over, or none of its rules is loaded").into());
         }
-        write(&path, &text)?;
+        let in_state = self.chosen.state().dir().is_ok_and(|state| folder == config::triage_in(&state));
+        write(&path, &text, in_state)?;
         Ok(Written { path, silenced })
     }
 }
@@ -202,24 +211,37 @@ struct Written {
     silenced: Silenced,
 }
 
-/// Whole or not at all, and for the serving process to read, which may be another user.
-fn write(path: &Path, text: &str) -> Result<(), Complaint> {
+/// Whole or not at all, and for the serving process to read, which may be another user. Root writes here: where that user may write as
+/// well (`in_state`) the folder must be one and no link to another, and what is written is a new file.
+fn write(path: &Path, text: &str, in_state: bool) -> Result<(), Complaint> {
     let failed = |error: io::Error| Complaint::own(format!("cannot write {}: {error}", path.display()));
     let folder = path.parent().unwrap_or(Path::new("."));
-    if !folder.exists() {
+    if !in_state && !folder.exists() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}", std::process::id()));
     let put = || {
-        fs::write(&draft, text)?;
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o644))?;
-        fs::rename(&draft, path)
+        if in_state {
+            match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o755)) {
+                Err(Errno::EXIST) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let follow = if in_state { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let folder = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC | follow, Mode::empty())?;
+        let name = path.file_name().unwrap_or_default();
+        let draft = format!(".{}.{}", name.to_string_lossy(), std::process::id());
+        let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = fs::File::from(rustix::fs::openat(&folder, &draft, new, Mode::from_raw_mode(0o644))?);
+        let mut put = || {
+            // Whatever the mask of whoever calls.
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            Ok(rustix::fs::renameat(&folder, &draft, &folder, name)?)
+        };
+        put().inspect_err(|_: &io::Error| drop(rustix::fs::unlinkat(&folder, &draft, AtFlags::empty())))
     };
-    put().map_err(|error| {
-        let _ = fs::remove_file(&draft);
-        failed(error)
-    })
+    put().map_err(failed)
 }
 
 fn whoever() -> String {
@@ -229,4 +251,39 @@ fn whoever() -> String {
 
 fn shown(event: &Event, field: &str) -> String {
     format!("{field} = {}", clean(&stored::text(event, field).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_root_writes_in_the_state_folder_goes_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let folder = dir.path().join("triage.d");
+        symlink(&elsewhere, &folder).unwrap();
+        let path = folder.join("a.yml");
+        assert!(write(&path, "text", true).is_err());
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        // A folder that an administrator names may be a link.
+        write(&path, "text", false).unwrap();
+        assert_eq!(fs::read_to_string(elsewhere.join("a.yml")).unwrap(), "text");
+
+        fs::remove_file(&folder).unwrap();
+        let draft = folder.join(format!(".a.yml.{}", std::process::id()));
+        write(&path, "first", true).unwrap();
+        let target = dir.path().join("target");
+        fs::write(&target, "theirs").unwrap();
+        symlink(&target, &draft).unwrap();
+        assert!(write(&path, "second", true).is_err());
+        assert_eq!((fs::read_to_string(&target).unwrap().as_str(), fs::read_to_string(&path).unwrap().as_str()), ("theirs", "first"));
+        fs::remove_file(&draft).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(&target, &path).unwrap();
+        write(&path, "third", true).unwrap();
+        assert_eq!((fs::read_to_string(&target).unwrap().as_str(), fs::read_to_string(&path).unwrap().as_str()), ("theirs", "third"));
+    }
 }

@@ -132,7 +132,7 @@ pub struct Rules {
 impl Rules {
     /// Takes in the exceptions of a state folder.
     pub fn settle(&mut self, state_dir: &Path) {
-        self.state_triage = Some(state_dir.join("triage.d"));
+        self.state_triage = Some(triage_in(state_dir));
     }
 
     /// The folder that exceptions are written into; none without a state folder.
@@ -140,6 +140,11 @@ impl Rules {
         let first = || self.dirs.iter().find(|path| path.is_dir());
         self.triage.as_ref().or_else(first).or(self.state_triage.as_ref()).map(PathBuf::as_path)
     }
+}
+
+/// The folder of exceptions in a state folder, where the serving process may write as well.
+pub fn triage_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("triage.d")
 }
 
 #[derive(Clone, Debug)]

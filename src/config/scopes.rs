@@ -41,7 +41,11 @@ impl Match {
                 let uid = user.parse().ok().or_else(|| Some(User::from_name(user).ok()??.uid.as_raw()))?;
                 format!("/user.slice/user-{uid}.slice").parse().ok()
             }
-            Self::Unit(unit) => format!("/system.slice/{unit}").parse().ok(),
+            // Instances of a template have a slice of their own (systemd.slice(5)), in whose name a dash would mean a slice within.
+            Self::Unit(unit) => match unit.split_once('@') {
+                Some((template, _)) => format!("/system.slice/system-{}.slice/{unit}", template.replace('-', "\\x2d")).parse().ok(),
+                None => format!("/system.slice/{unit}").parse().ok(),
+            },
         }
     }
 }

@@ -207,6 +207,9 @@ fn scopes_are_read_and_their_mistakes_are_named() {
     let scope = &config.scopes[0];
     assert_eq!(scope.matches.pattern().unwrap().to_string(), "/user.slice/user-1000.slice");
     assert_eq!((scope.mode, scope.ports.as_slice(), scope.fail), (scopes::Mode::Intercept, &[443, 8443][..], scopes::Fail::Closed));
+    let unit = |unit: &str| scopes::Match::Unit(unit.to_owned()).pattern().unwrap().to_string();
+    assert_eq!(unit("agent.service"), "/system.slice/agent.service");
+    assert_eq!(unit("my-agent@1.service"), "/system.slice/system-my\\x2dagent.slice/my-agent@1.service");
     let refused = |scope: &str| refusal(&format!("sensor: {{scopes: [{scope}]}}"));
     assert!(refused("{name: a, match: {}}").contains("needs one of match.cgroup, match.user and match.unit"));
     assert!(refused("{name: a, match: {unit: x.service, user: ada}}").contains("needs one of"));

@@ -177,6 +177,28 @@ async fn every_tools_call_is_one_whatever_was_seen_before() {
     assert!(!upstream.executed().concat().contains("tools/call"), "did the tool run?");
 }
 
+/// On a path of MCP a call is one whatever the method, the type and the end of the path are.
+#[tokio::test]
+async fn a_call_on_a_path_of_mcp_is_read_with_every_method_and_behind_rows() {
+    let upstream = Upstream::start(&["http/1.1"]).await;
+    let gnomon = Gnomon::with().rules([block(1, "mcp.method.name: tools/call")]).before(&upstream).await;
+    let call = call(1, "any_tool").to_string();
+    let text = "content-type: text/plain\r\n";
+    let rows = format!("{{}}\n{call}\n");
+    let mut asked = vec![post("POST", "/mcp/_bulk", JSON, rows.as_bytes()), post("POST", "/mcp/_msearch", text, rows.as_bytes())];
+    asked.extend(["GET", "PUT", "PATCH", "DELETE", "OPTIONS"].map(|method| post(method, "/mcp", text, call.as_bytes())));
+    let count = asked.len();
+    for request in asked {
+        let mut client = H1::connect(&gnomon).await;
+        let answer = client.send(std::slice::from_ref(&request)).await;
+        assert_eq!(answer.header("x-gnomon"), Some("block"), "{}", String::from_utf8_lossy(&request));
+        client.close().await;
+    }
+    let events = gnomon.finish().await;
+    assert_eq!(events.iter().filter(|event| event["gnomon.action"] == "block").count(), count, "{events:#?}");
+    assert!(!upstream.executed().concat().contains("tools/call"), "did the tool run?");
+}
+
 /// So many equal rows, in gzip.
 fn metrics(rows: usize) -> Vec<u8> {
     let rows = r#"{"name":"requests","value":1,"host":"web"},"#.repeat(rows);

@@ -4,6 +4,7 @@
 //! address of mail, or of a card or social security number. What has no such form stays: recording payloads is a decision, and this
 //! only makes its worst consequences less likely.
 
+use gnomon_observe::is_secret_name;
 use regex_automata::{
     Input, Match,
     meta::{BuildError, Regex},
@@ -36,10 +37,6 @@ const FORMS: &[(&str, &str)] = &[
 ];
 const CARD: &str = "card number";
 
-/// Parts of names whose values are secret.
-const SECRET: &[&str] =
-    &["password", "passwd", "passphrase", "secret", "token", "apikey", "authorization", "cookie", "credential", "privatekey", "accesskey"];
-
 static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| compiled().ok());
 
 fn compiled() -> Result<Regex, Box<BuildError>> {
@@ -61,7 +58,7 @@ pub fn redact(value: &mut Value) {
                     Value::Number(_) => name.to_ascii_lowercase().ends_with("tokens"),
                     Value::String(_) | Value::Array(_) | Value::Object(_) => false,
                 };
-                if is_secret(name) && !is_harmless {
+                if is_secret_name(name) && !is_harmless {
                     *value = Value::String("[redacted]".to_owned());
                 } else {
                     redact(value);
@@ -77,11 +74,6 @@ pub fn redact(value: &mut Value) {
         }
         Value::Null | Value::Bool(_) => {}
     }
-}
-
-fn is_secret(name: &str) -> bool {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    SECRET.iter().any(|part| plain.contains(part))
 }
 
 fn redacted(text: &str) -> String {

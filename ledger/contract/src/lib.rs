@@ -63,6 +63,7 @@ macro_rules! contract {
             inventory::a_full_inventory_makes_room_for_who_is_seen_now,
             inventory::new_tools_are_those_first_seen_in_a_span,
             trimming::events_are_forgotten_when_their_time_is_over_and_incidents_with_them,
+            trimming::a_clock_that_was_ahead_keeps_no_other_event_from_being_forgotten,
             trimming::the_oldest_events_make_room_within_the_size_bound,
             volume::sums_are_added_up_by_pair_and_hour,
             volume::pairs_beyond_the_bound_are_summed_up_as_others,

@@ -30,6 +30,16 @@ pub async fn events_are_forgotten_when_their_time_is_over_and_incidents_with_the
     store.close().await.unwrap();
 }
 
+/// An event whose clock was ahead stays its time, and keeps no other beyond theirs.
+pub async fn a_clock_that_was_ahead_keeps_no_other_event_from_being_forgotten(engine: &impl Engine) {
+    let keep = Keep { retention: Duration::from_secs(60), ..KEEP };
+    let mut store = engine.store(keep).await;
+    append(&mut *store, (0..1_000).map(|n| (call("a.example", n), if n == 0 { 90_000_000 } else { n }))).await;
+    store.forget(START + 1_000_000).await.unwrap();
+    assert_eq!(seqs(&all(engine).await), [1]);
+    store.close().await.unwrap();
+}
+
 /// The newest are kept without a gap.
 pub async fn the_oldest_events_make_room_within_the_size_bound(engine: &impl Engine) {
     let keep = Keep { max_bytes: 8 << 20, ..KEEP };

@@ -66,7 +66,11 @@ impl SqliteStore {
     /// Deletes one step of what is older than the retention; says how many rows went.
     async fn forget_step(&mut self, now_ms: i64) -> Result<u64, sqlx::Error> {
         let cutoff_ms = now_ms.saturating_sub(self.retention_ms);
-        let oldest: Option<i64> = sqlx::query_scalar("SELECT ts FROM event ORDER BY seq LIMIT 1").fetch_optional(&mut self.conn).await?;
+        // Not the first alone: its clock may have been ahead.
+        let oldest: Option<i64> = sqlx::query_scalar("SELECT min(ts) FROM (SELECT ts FROM event ORDER BY seq LIMIT ?)")
+            .bind(STEP_ROWS)
+            .fetch_one(&mut self.conn)
+            .await?;
         if oldest.is_some_and(|ts| ts < cutoff_ms) { self.delete_oldest(Some(cutoff_ms)).await } else { Ok(0) }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     places::Place,
     proxy::Shared,
     redirected, reply, tunnel,
+    tunnel::also_led_to,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
@@ -304,6 +305,9 @@ async fn plain(
     let via = format!("1.1 {}", shared.pseudonym);
     let (mut connection, _) = asking.open(&shared.inspector, asking.observe(Channel::Http));
     let _ = connection.hello(&host, port, &Hello::default());
+    if let Ok(ip) = host.parse() {
+        connection = also_led_to(shared, connection, SocketAddr::new(ip, port)).await;
+    }
     if let Ok(via) = HeaderValue::from_str(&via) {
         request.headers_mut().append(header::VIA, via);
     }

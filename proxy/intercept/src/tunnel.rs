@@ -7,7 +7,7 @@ mod peek;
 mod plain;
 mod tls;
 
-pub(crate) use names::RuleAddresses;
+pub(crate) use names::{RuleAddresses, also_led_to};
 
 use crate::{
     chained,

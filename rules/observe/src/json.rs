@@ -1,7 +1,10 @@
 //! Events as JSON, fast: one is written for every MCP message, and a general serialiser spends more on
 //! keys that never change than on the values. The result is the same as `serde_json`'s.
 
-use crate::{Family, Field, Lookup, Observation, Retention, Value, observation::is_secret_header};
+use crate::{
+    Family, Field, Lookup, Observation, Retention, Value,
+    secret::{is_secret_name, written},
+};
 
 impl Observation {
     /// Appends what [`serde::Serialize`] would write: one flat object, no line feed.
@@ -14,11 +17,11 @@ impl Observation {
             {
                 separate(out, start);
                 out.extend_from_slice(field.info().json_key.as_bytes());
-                write_value(out, value);
+                write_value(out, &written(field, value));
             }
         }
         for (family, name, value) in self.members() {
-            if *family != Family::Argument && !is_secret_header(name) {
+            if *family != Family::Argument && !is_secret_name(name) {
                 separate(out, start);
                 out.push(b'"');
                 out.extend_from_slice(family.prefix().as_bytes());

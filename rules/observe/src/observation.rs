@@ -1,6 +1,9 @@
 //! One thing seen: a sparse row of the field table.
 
-use crate::{FIELD_COUNT, Family, Field, FieldRef, Kind, Retention, UnknownField, Value};
+use crate::{
+    FIELD_COUNT, Family, Field, FieldRef, Kind, Retention, UnknownField, Value,
+    secret::{is_secret_name, written},
+};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smol_str::SmolStr;
 use thiserror::Error;
@@ -300,22 +303,16 @@ impl Serialize for Observation {
             if let Lookup::Value(value) = self.get(field)
                 && field.info().retention == Retention::Stored
             {
-                map.serialize_entry(field.name(), value)?;
+                map.serialize_entry(field.name(), &*written(field, value))?;
             }
         }
         for (family, name, value) in &self.members {
-            if *family != Family::Argument && !is_secret_header(name) {
+            if *family != Family::Argument && !is_secret_name(name) {
                 map.serialize_entry(&format_args!("{}{name}", family.prefix()), value)?;
             }
         }
         map.end()
     }
-}
-
-/// Headers whose values are credentials: judged when a rule asks, never written.
-pub(crate) fn is_secret_header(name: &str) -> bool {
-    const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"];
-    SECRET.contains(&name) || name.contains("token") || name.contains("secret")
 }
 
 #[cfg(test)]

@@ -43,6 +43,23 @@ async fn a_connect_by_address_does_not_go_round_a_rule_for_the_name() {
 }
 
 #[tokio::test]
+async fn a_request_to_the_proxy_by_address_does_not_go_round_it_either() {
+    for rule in [format!("server.address: {HOST}"), format!("server.address: {HOST}, mcp.method.name: tools/call")] {
+        let server = Lenient::start().await;
+        let gnomon = Gnomon::with().rules([block(1, &rule)]).resolve_port(HOST, server.address).start().await;
+        for said in [HOST.to_owned(), "harmless.example".to_owned(), server.address.to_string()] {
+            let line = format!("POST http://{}/mcp HTTP/1.1\r\n", server.address);
+            let bytes = String::from_utf8(request(&line)).unwrap().replace(&format!("host: {HOST}"), &format!("host: {said}"));
+            let mut stream = TcpStream::connect(gnomon.address).await.unwrap();
+            let answer = exchange(&mut stream, bytes.as_bytes()).await;
+            assert_eq!(server.calls(), 0, "{rule}, {said}: {answer:?}");
+        }
+        let events = gnomon.events_until(3).await;
+        assert!(events.iter().filter(|event| event["gnomon.action"] == "block").count() == 3, "{rule}: {events:#?}");
+    }
+}
+
+#[tokio::test]
 async fn another_name_of_the_same_server_does_not_go_round_it_by_host_and_other_servers_are_served() {
     let server = Lenient::start().await;
     let setup = Gnomon::with().rules([block(1, &format!("server.address: {HOST}"))]).resolve_port(HOST, server.address);

@@ -70,6 +70,18 @@ impl RuleAddresses {
     }
 }
 
+/// The connection to this address as the strictest of those names has it that rules ask for and that lead there.
+pub(crate) async fn also_led_to(shared: &Arc<Shared>, mut connection: Connection, address: SocketAddr) -> Connection {
+    let names = connection.rules().named_servers();
+    if names.is_empty() {
+        return connection;
+    }
+    for name in shared.rule_addresses.leading_to(shared, names, address).await {
+        connection = connection.also_at(&name, address.port());
+    }
+    connection
+}
+
 impl Tunnel {
     /// The connection as the strictest of its names has it: of those that the client says (`said`), and where it asked for an
     /// address, of those that rules ask for and that lead there.
@@ -78,15 +90,10 @@ impl Tunnel {
             connection = connection.also_at(name, self.port);
         }
         let asked = self.original.filter(|_| self.through.is_none()).map(|original| original.ip()).or_else(|| self.host.parse().ok());
-        let Some(ip) = asked else { return connection };
-        let names = connection.rules().named_servers();
-        if names.is_empty() {
-            return connection;
+        match asked {
+            Some(ip) => also_led_to(&self.shared, connection, SocketAddr::new(ip, self.port)).await,
+            None => connection,
         }
-        for name in self.shared.rule_addresses.leading_to(&self.shared, names, SocketAddr::new(ip, self.port)).await {
-            connection = connection.also_at(&name, self.port);
-        }
-        connection
     }
 
     /// Whether a name, as we resolve it, is one of the address that the program asked for.

@@ -127,11 +127,12 @@ impl Exchange {
             false => Search::Opening,
         };
         // Search engines take rows of documents here, and documents may be anything, messages of MCP included.
-        let bulk = matches!(head.path.rsplit('/').next(), Some("_bulk" | "_msearch"));
-        let values = if bulk && !says_mcp { Values::Rows } else { Values::One };
+        let index = head.path.strip_suffix("/_bulk").or_else(|| head.path.strip_suffix("/_msearch"));
+        let rows = index.is_some_and(|index| !says_mcp && !mcp::path_says_mcp(index));
+        let values = if rows { Values::Rows } else { Values::One };
         let charset_is_odd = json_expected && content_type.as_deref().is_some_and(is_odd);
         let manner = Manner { values, ..Manner::of(dialogue.bounds(), dialogue.limits(), search) };
-        let reading = (!charset_is_odd && may_carry_messages(head, json_expected, &findings))
+        let reading = (!charset_is_odd && may_carry_messages(head, json_expected || says_mcp))
             .then(|| Box::new(Reading::new(codings(head.headers), manner)));
         let frames = if framed { Frames::Expected } else { Frames::No };
         let mut exchange = Self {
@@ -207,13 +208,13 @@ impl Exchange {
     }
 }
 
-/// Whether the body may carry messages. MCP posts them; with another method whose meaning is known only a
-/// body that calls itself JSON, or headers of MCP, make it worth reading: an upload of a transcript is no call.
-fn may_carry_messages(head: &Head<'_>, json: bool, findings: &Findings) -> bool {
+/// Whether the body may carry messages. MCP posts them; with another method whose meaning is known only what says so makes it worth
+/// reading, a body that calls itself JSON, headers or a path of MCP: an upload of a transcript is no call.
+fn may_carry_messages(head: &Head<'_>, says_so: bool) -> bool {
     // Exact: a server that takes `put` for `PUT` may as well take it for `POST`.
     const OTHERS: [Method; 8] =
         [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT];
-    json || !OTHERS.contains(head.method) || findings.signatures.iter().any(is_header)
+    says_so || !OTHERS.contains(head.method)
 }
 
 fn is_header(signature: Signature) -> bool {

@@ -5,25 +5,8 @@
 //! hidden as well. An argument with white space in it is read as the command line that it mostly is (`sh -c '…'`). It knows words, not
 //! programs, so a bare password in a place of its own (`mysql -phunter2`), or one that begins with `-`, stays.
 
-/// What stands in place of what was hidden.
-pub const CONCEALED: &str = "***";
-
-/// Names whose values are hidden, in options, variables and headers.
-const SECRET_NAMES: [&str; 13] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "apikey",
-    "api-key",
-    "api_key",
-    "access-key",
-    "access_key",
-    "credential",
-    "authorization",
-    "cookie",
-];
+pub use gnomon_observe::CONCEALED;
+use gnomon_observe::is_secret_name;
 
 /// How tokens begin that say themselves what they are.
 const TOKEN_PREFIXES: [&str; 9] = ["sk-", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJ"];
@@ -54,7 +37,7 @@ impl Hides {
         self.next = is_bearer(argument)
             || argument.starts_with('-')
                 && !argument.contains(['=', ' '])
-                && (names_secret(argument) || argument == "-u" || argument == "--user");
+                && (is_secret_name(argument) || argument == "-u" || argument == "--user");
         one(argument, depth)
     }
 }
@@ -74,16 +57,17 @@ fn one(argument: &str, depth: usize) -> String {
     if argument.contains(char::is_whitespace) && depth > 0 {
         return line(argument, depth - 1);
     }
-    // Fields of a form.
-    let fields = argument.split('&').map(|field| value_hidden(field).unwrap_or_else(|| word_of(field)));
-    fields.collect::<Vec<_>>().join("&")
+    // An address with its query to the end, behind fields of a form.
+    let (form, address) = argument.split_at(scheme(argument).unwrap_or(argument.len()));
+    let fields = form.split('&').map(|field| value_hidden(field).unwrap_or_else(|| token_hidden(field)));
+    fields.collect::<Vec<_>>().join("&") + &address_hidden(address)
 }
 
 /// A name and a value: an option, a variable, a header, a field of a form.
 fn value_hidden(text: &str) -> Option<String> {
     let at = text.find(['=', ':'])?;
     let (name, value) = text.split_at(at + 1);
-    let hides = !value.is_empty() && !name.contains(['/', ' ', '{']) && names_secret(name);
+    let hides = !value.is_empty() && !name.contains(['/', ' ', '{']) && is_secret_name(name);
     // Of several fields of a form the first alone is not all.
     let (value, rest) = if name.ends_with('=') { value.split_at(value.find('&').unwrap_or(value.len())) } else { (value, "") };
     let space = if value.starts_with(' ') { " " } else { "" };
@@ -143,24 +127,38 @@ fn quoted(word: &str) -> Option<(char, &str)> {
     (word.ends_with(quote) && !within.contains(quote)).then_some((quote, within))
 }
 
-fn word_of(word: &str) -> String {
+fn token_hidden(word: &str) -> String {
     // `--key=sk-…` and `name:sk-…`: the token may follow a name that says nothing.
     let start = word.rfind(['=', ':', ',', '"', '\'']).map_or(0, |at| at + 1);
     let (before, token) = word.split_at(start);
-    if token.len() >= SHORTEST_TOKEN && TOKEN_PREFIXES.iter().any(|prefix| token.starts_with(prefix)) {
-        return format!("{before}{CONCEALED}");
-    }
-    // RFC 3986 section 3.2.1: user and password of a URL.
-    if let Some((scheme, rest)) = word.split_once("://") {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if let Some((user, host)) = authority.rsplit_once('@') {
-            let path = &rest[authority.len()..];
+    let is_token = token.len() >= SHORTEST_TOKEN && TOKEN_PREFIXES.iter().any(|prefix| token.starts_with(prefix));
+    if is_token { format!("{before}{CONCEALED}") } else { word.to_owned() }
+}
+
+/// Where the scheme of the first URL begins (RFC 3986 section 3.1).
+fn scheme(text: &str) -> Option<usize> {
+    let end = text.find("://")?;
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    Some(text[..end].rfind(|c| !is_scheme(c)).map_or(0, |at| at + text[at..].chars().next().map_or(1, char::len_utf8)))
+}
+
+/// A URL without the password (RFC 3986 section 3.2.1) and the query, and those that follow it in the same word.
+fn address_hidden(text: &str) -> String {
+    let Some((scheme_name, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (path, more) = rest[authority.len()..].split_at(scheme(&rest[authority.len()..]).unwrap_or(rest.len() - authority.len()));
+    let path = path.split('/').map(token_hidden).collect::<Vec<_>>().join("/");
+    let (path, more) = match path.split_once('?') {
+        Some(_) => (query_concealed(&path), String::new()),
+        None => (path, address_hidden(more)),
+    };
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
             let user = user.split(':').next().unwrap_or_default();
-            return format!("{scheme}://{user}:{CONCEALED}@{host}{}", query_concealed(path));
+            format!("{scheme_name}://{user}:{CONCEALED}@{host}{path}{more}")
         }
-        return format!("{scheme}://{authority}{}", query_concealed(&rest[authority.len()..]));
+        None => format!("{scheme_name}://{authority}{path}{more}"),
     }
-    word.to_owned()
 }
 
 /// A query's values may be anything, as in `url.full` of events.
@@ -169,11 +167,6 @@ fn query_concealed(path: &str) -> String {
         Some((path, _)) => format!("{path}?{CONCEALED}"),
         None => path.to_owned(),
     }
-}
-
-fn names_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_NAMES.iter().any(|secret| name.contains(secret))
 }
 
 #[cfg(test)]
@@ -195,6 +188,13 @@ mod tests {
             (&["env", "GITHUB_TOKEN=abc", "npm", "start"], "env GITHUB_TOKEN=*** npm start"),
             (&["git", "clone", "https://ada:pw@git.example/x.git"], "git clone https://ada:***@git.example/x.git"),
             (&["tool", "https://x/y?key=1"], "tool https://x/y?***"),
+            (&["tool", "https://x/y?a=1&X-Amz-Signature=2&code=3"], "tool https://x/y?***"),
+            (&["tool", "https://x/?redirect=https://y/z&code=3"], "tool https://x/?***"),
+            (&["tool", "https://ada:hunter&2@x/y"], "tool https://ada:***@x/y"),
+            (&["tool", "https://ada:pw@x/y?t=eyJhbGciOiJIUzI1NiJ9"], "tool https://ada:***@x/y?***"),
+            (&["tool", "--mirrors=https://ada:pw@x/y,https://eve:pw@z/"], "tool --mirrors=https://ada:***@x/y,https://eve:***@z/"),
+            (&["tool", "https://x/hooks/ghp_0123456789abcdef"], "tool https://x/hooks/***"),
+            (&["curl", "-d", "password=b&to=https://x/?a=1&b=2"], "curl -d password=***&to=https://x/?***"),
             (&["sh", "-c", "curl -H 'x: Bearer abc' https://x"], "sh -c curl -H 'x: Bearer ***' https://x"),
             (&["bash", "-lc", "tool --password hunter2 run"], "bash -lc tool --password *** run"),
             (&["sh", "-c", "cd /srv && export API_TOKEN=abc; npm start"], "sh -c cd /srv && export API_TOKEN=*** npm start"),
