@@ -157,14 +157,14 @@ pub const KEYS: &[Key] = &[
         Shape::Word(super::scopes::QUICS),
         "refuse",
         "leave",
-        "HTTP/3 where connections are sent through the proxy: refused, so that clients fall back to TCP, or left unread.",
+        "HTTP/3 where connections are sent through the proxy: UDP to port 443, whatever `ports` says, is refused, so that clients fall back to TCP, or left unread. UDP to other ports always goes direct, unseen.",
     ),
     key(
         "sensor.scopes[].fail",
         Shape::Word(super::scopes::FAILS),
         "open",
         "closed",
-        "A connection that cannot be sent through the proxy goes direct and is counted, or is refused.",
+        "A connection that cannot be sent through the proxy goes direct and is counted, or is refused. Those to link-local, cloud metadata, multicast and broadcast addresses go direct either way.",
     ),
     key(
         "sensor.max_cpu_percent",
@@ -206,7 +206,7 @@ pub const KEYS: &[Key] = &[
         Shape::Text,
         "none",
         "overrides.yml",
-        "A file that changes level, response or activity of rules: a list of `rule`, `level`, `response`, `enabled`, `reason`. Relative to this file.",
+        "A file that changes level, response, activity or mode of rules: a list of `rule` or `pack`, `level`, `response`, `enabled`, `mode`, `reason`. Relative to this file.",
     ),
     key(
         "rules.triage",
