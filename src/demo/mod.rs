@@ -59,7 +59,7 @@ pub fn run(road: Road, afterwards: Afterwards) -> Result<()> {
     show(&seen)?;
     ensure!(seen.calls == 1 && seen.id.is_some(), "the call should have reached the server and been detected");
 
-    heading("2. Blocked, by a rule of twenty lines (rules/packs/examples/example_block_tool_calls.yml)")?;
+    heading("2. Blocked, by a rule of forty lines (rules/packs/examples/example_block_tool_calls.yml)")?;
     let blocked = theatre.play("blocked", Some("example_block_tool_calls.yml"))?;
     show(&blocked)?;
     ensure!(blocked.calls == 0, "the call should not have reached the server");
