@@ -106,10 +106,10 @@ fields! {
     // What and when.
     Timestamp "@timestamp" Str Connect Outcome Stored ALL r#""2026-11-20T09:00:00.000Z""# "When it was seen, RFC 3339 with milliseconds, UTC.";
     EventId "event.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11""# "Names this event, a UUID version 7.";
-    EventKind "event.kind" Str Response Outcome Stored ALL r#""alert""# "`alert` for the first detection of an incident, `signal` for its later ones, `event` where no rule matched, `outcome` for what became of a call after its event was written.";
+    EventKind "event.kind" Str Response Outcome Stored ALL r#""alert""# "`alert` for the first detection of a burst, `signal` for its later ones, `event` where no rule matched, `outcome` for what became of a call after its event was written.";
     Schema "gnomon.schema" Int Connect Outcome Stored ALL "1" "The version of this event format. A field may be added without raising it; a change of meaning raises it.";
     ObservationId "gnomon.observation.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b10""# "Names the call, however often it was sighted.";
-    IncidentId "gnomon.incident.id" Str Response Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b0f""# "Names the incident: detections of one client, server and rule within 10 s of each other.";
+    IncidentId "gnomon.incident.id" Str Response Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b0f""# "Names the burst: detections of one client, server and rule within 10 s of each other.";
     Action "gnomon.action" Str Response Outcome Stored ALL r#""block""# "What was done: allow, log, redact, redirect or block.";
     Confidence "gnomon.confidence" Str Response Outcome Stored ALL r#""confirmed""# "How sure it is that this was MCP: suspected, probable or confirmed.";
     Evidence "gnomon.evidence" List Response Outcome Stored ALL r#"["host","header","body"]"# "What was actually seen that points to MCP.";

@@ -35,7 +35,7 @@ pub struct Events {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tell the whole story of one detection, or of an incident
+    /// Tell the whole story of one detection, of a burst or of a daily incident
     Show(show::Show),
 }
 
