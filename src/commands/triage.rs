@@ -239,7 +239,9 @@ fn write(path: &Path, text: &str, in_state: bool) -> Result<(), Complaint> {
             file.sync_all()?;
             Ok(rustix::fs::renameat(&folder, &draft, &folder, name)?)
         };
-        put().inspect_err(|_: &io::Error| drop(rustix::fs::unlinkat(&folder, &draft, AtFlags::empty())))
+        put().inspect_err(|_: &io::Error| {
+            let _ = rustix::fs::unlinkat(&folder, &draft, AtFlags::empty());
+        })
     };
     put().map_err(failed)
 }
