@@ -72,8 +72,8 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
             ),
             Ok(()) => said = None,
             // The next sensor is told everything.
-            Err(WatchError::Gone) => {}
-            Err(error) => tell(&mut said, format!("a scope is not in force: {error}")),
+            Err((_, WatchError::Gone)) => {}
+            Err((scope, error)) => tell(&mut said, format!("the scope {scope} is not in force: {error}")),
         }
     }
 }
@@ -105,10 +105,15 @@ fn wanted(scopes: &[Scope]) -> Result<(BTreeMap<u64, u32>, bool), CgroupError> {
     Ok((found, more))
 }
 
-async fn change(watch: &Watch, scopes: &[Scope], held: &mut BTreeMap<u64, u32>, wanted: &BTreeMap<u64, u32>) -> Result<(), WatchError> {
+async fn change(
+    watch: &Watch,
+    scopes: &[Scope],
+    held: &mut BTreeMap<u64, u32>,
+    wanted: &BTreeMap<u64, u32>,
+) -> Result<(), (String, WatchError)> {
     let gone: Vec<u64> = held.keys().filter(|cgroup| !wanted.contains_key(cgroup)).copied().collect();
     for cgroup in gone {
-        watch.scope(ScopeChange::Remove { cgroup }).await?;
+        watch.scope(ScopeChange::Remove { cgroup }).await.map_err(|error| ("that is over".to_owned(), error))?;
         held.remove(&cgroup);
     }
     // One that cannot hold keeps no other from it.
@@ -120,8 +125,8 @@ async fn change(watch: &Watch, scopes: &[Scope], held: &mut BTreeMap<u64, u32>, 
         let Some((_, scope)) = numbered(scopes).find(|(known, _)| known == number) else { continue };
         match watch.scope(ScopeChange::Set { cgroup: *cgroup, settings: settings(*number, scope) }).await {
             Ok(()) => drop(held.insert(*cgroup, *number)),
-            Err(error @ WatchError::Refused(_)) => failed = failed.or(Some(error)),
-            Err(error) => return Err(error),
+            Err(error @ WatchError::Refused(_)) => failed = failed.or(Some((scope.name.clone(), error))),
+            Err(error) => return Err((scope.name.clone(), error)),
         }
     }
     failed.map_or(Ok(()), Err)

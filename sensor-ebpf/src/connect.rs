@@ -101,8 +101,9 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
         return refuse_failed(ctx, program, config, scope, to);
     }
     let owner = owner(ctx, scope, to);
-    let mut flow = Flow { owner, stage: 0, next_seq: 0, captured: 0, remaining: 0, holder: 0, head: [0; 32] };
+    let mut flow = Flow { owner, stage: 0, next_seq: 0, captured: 0, remaining: 0, holder: 0, own: 0, head: [0; 32] };
     flow.holder = scope::holder(&flow.owner);
+    flow.own = scope::own(flow.holder, &flow.owner);
     let mut reason = match redirected {
         Redirect::To(_) => {
             flow.owner.flags = flag::REDIRECTED;

@@ -33,25 +33,25 @@ pub enum Room {
     None,
 }
 
-/// Puts a flow into the table, within its holder's share of it.
+/// Puts a flow into the table, within its holder's share of it, and its own cgroup's half of that.
 #[inline(always)]
 pub fn track(flow: &mut Flow, share: u32) -> Room {
     let held = holding(flow.holder);
-    let within = match held {
-        // SAFETY: the value lives as long as the map, and is one word.
-        Some(held) => i64::from(share) > unsafe { core::ptr::read_volatile(held) },
-        None => true,
-    };
+    let within_own = if flow.own == 0 { None } else { holding(flow.own) };
+    let within = is_below(held, share) && is_below(within_own, share.div_ceil(2));
     if within && FLOWS.insert(&flow.owner.cookie, &*flow, u64::from(BPF_NOEXIST)).is_ok() {
         if let Some(held) = held {
+            add(held, 1);
+        }
+        if let Some(held) = within_own {
             add(held, 1);
         }
         return Room::Some;
     }
     // A socket that was disconnected keeps its cookie, and begins anew in the place that it has.
-    // SAFETY: the value lives as long as the map, and one word of it is read.
-    if let Some(holder) = unsafe { FLOWS.get(&flow.owner.cookie) }.map(|before| before.holder) {
-        flow.holder = holder;
+    // SAFETY: the value lives as long as the map, and two words of it are read.
+    if let Some((holder, own)) = unsafe { FLOWS.get(&flow.owner.cookie) }.map(|before| (before.holder, before.own)) {
+        (flow.holder, flow.own) = (holder, own);
         if FLOWS.insert(&flow.owner.cookie, &*flow, u64::from(BPF_EXIST)).is_ok() {
             return Room::Some;
         }
@@ -59,11 +59,26 @@ pub fn track(flow: &mut Flow, share: u32) -> Room {
     if within { Room::None } else { Room::ShareTaken }
 }
 
-/// Takes a flow out of the table, and off its holder's share.
 #[inline(always)]
-fn forget(cookie: u64, holder: u64) {
-    if FLOWS.remove(&cookie).is_ok()
-        && let Some(held) = HELD.get_ptr_mut(&holder)
+fn is_below(held: Option<*mut i64>, share: u32) -> bool {
+    match held {
+        // SAFETY: the value lives as long as the map, and is one word.
+        Some(held) => i64::from(share) > unsafe { core::ptr::read_volatile(held) },
+        None => true,
+    }
+}
+
+/// Takes a flow out of the table, and off the shares that it is of.
+#[inline(always)]
+fn forget(cookie: u64, holder: u64, own: u64) {
+    if FLOWS.remove(&cookie).is_err() {
+        return;
+    }
+    if let Some(held) = HELD.get_ptr_mut(&holder) {
+        add(held, -1);
+    }
+    if own != 0
+        && let Some(held) = HELD.get_ptr_mut(&own)
     {
         add(held, -1);
     }
@@ -195,15 +210,15 @@ fn closed(ctx: &SockOpsContext, local: Address, end: u32, received: u64, sent: u
     count(Program::SockOps, Outcome::Attempted);
     // SAFETY: the context is what this helper takes in this kind of program.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    // SAFETY: the value lives as long as the map, and two words of it are read.
-    let open = unsafe { FLOWS.get(&cookie) }.map(|flow| (flow.owner.connected_ns, flow.holder));
+    // SAFETY: the value lives as long as the map, and three words of it are read.
+    let open = unsafe { FLOWS.get(&cookie) }.map(|flow| (flow.owner.connected_ns, flow.holder, flow.own));
     // SAFETY: as above.
-    let Some(connected_ns) = open.map(|(at, _)| at).or_else(|| unsafe { CLOSING.get(&cookie) }.copied()) else {
+    let Some(connected_ns) = open.map(|(at, ..)| at).or_else(|| unsafe { CLOSING.get(&cookie) }.copied()) else {
         count(Program::SockOps, Outcome::Filtered);
         return;
     };
     match open {
-        Some((_, holder)) => forget(cookie, holder),
+        Some((_, holder, own)) => forget(cookie, holder, own),
         None => drop(CLOSING.remove(&cookie)),
     }
     finish(Program::SockOps, cookie, connected_ns, local, end, received, sent);
@@ -221,8 +236,9 @@ fn gn_release(ctx: SockContext) -> i32 {
     if let Some(flow) = unsafe { FLOWS.get(&cookie) } {
         count(Program::Release, Outcome::Attempted);
         let nowhere = Address { words: [0; 4], port: 0, family: 0, reserved: 0 };
-        let (flags, connected_ns, holder) = (flow.owner.flags, flow.owner.connected_ns, flow.holder);
-        forget(cookie, holder);
+        let (flags, connected_ns) = (flow.owner.flags, flow.owner.connected_ns);
+        let (holder, own) = (flow.holder, flow.own);
+        forget(cookie, holder, own);
         if flags & flag::SYN_SENT == 0 {
             finish(Program::Release, cookie, connected_ns, nowhere, end::UNSENT, 0, 0);
         } else if state == CLOSED {

@@ -20,6 +20,8 @@ pub struct Flow {
     pub remaining: u32,
     /// Whom it counts for in [`HELD`].
     pub holder: u64,
+    /// And besides: its own cgroup, where that is one of several of its holder's. 0 for none.
+    pub own: u64,
     /// The first bytes, until the record's header is complete; longer than that for the verifier's sake.
     pub head: [u8; 32],
 }

@@ -41,16 +41,21 @@ const HOLDER: i32 = 2;
 /// Marks a share that goes by the user's number and not by a cgroup's, which counts up from 1.
 const BY_USER: u64 = 1 << 63;
 
+/// The cgroup that the task's flows count for besides, if any.
+#[inline(always)]
+pub fn own(holder: u64, owner: &Owner) -> u64 {
+    let cgroup = load!(owner.cgroup);
+    if holder == cgroup || holder & BY_USER != 0 { 0 } else { cgroup }
+}
+
 /// Whose flows the task's count among: above that level, where nobody sorts services and users into cgroups, the user's (as the
 /// host numbers them).
 #[inline(always)]
 pub fn holder(owner: &Owner) -> u64 {
-    // SAFETY: helpers without pointers.
-    unsafe {
-        match bpf_get_current_ancestor_cgroup_id(HOLDER) {
-            0 => BY_USER | u64::from(load!(owner.uid)),
-            id => id,
-        }
+    // SAFETY: a helper without pointers.
+    match unsafe { bpf_get_current_ancestor_cgroup_id(HOLDER) } {
+        0 => BY_USER | u64::from(load!(owner.uid)),
+        id => id,
     }
 }
 

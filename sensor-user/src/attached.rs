@@ -1,7 +1,14 @@
 //! Which programs are attached to a cgroup where ours go: others run there too (Cilium, Tetragon, systemd),
 //! and those of child cgroups see an address before ours do.
 
-use std::{collections::HashMap, io, os::fd::AsRawFd, path::Path};
+use crate::attach::{Hook, hook};
+use gnomon_sensor_abi::Program;
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
 
 /// A program that is attached to a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +92,53 @@ pub fn attached(cgroup: &Path) -> io::Result<Vec<Attached>> {
         program.name = names.get(&program.id).cloned().unwrap_or_default();
     }
     Ok(found)
+}
+
+/// A program that the kernel would no longer run for a cgroup once that has programs of its own on the same hook: one of a cgroup above
+/// that was attached with `BPF_F_ALLOW_OVERRIDE`, or alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overridden {
+    /// The folder of its cgroup.
+    pub at: PathBuf,
+    /// Its number.
+    pub id: u32,
+}
+
+/// Which program of a cgroup above this folder would not run any more for it and those below, if one of ours were attached here by its
+/// attach type. None where that is so already, by others' programs.
+///
+/// # Errors
+/// When the cgroup cannot be opened, or this process may not ask.
+pub(crate) fn overridden(cgroup: &Path, attach_type: u32) -> io::Result<Option<Overridden>> {
+    let cgroup = std::fs::canonicalize(cgroup)?;
+    for (level, at) in cgroup.ancestors().enumerate() {
+        let asked = std::fs::File::open(at).and_then(|folder| query(&folder, attach_type));
+        match asked {
+            // Above the mount there are no cgroups.
+            Err(_) if level > 0 => return Ok(None),
+            Err(error) => return Err(error),
+            Ok((ids, beside)) => match ids.first() {
+                None => {}
+                Some(id) if level > 0 && beside == Beside::Refused => return Ok(Some(Overridden { at: at.to_owned(), id: *id })),
+                // With these it is as it was, whatever is above.
+                Some(_) => return Ok(None),
+            },
+        }
+    }
+    Ok(None)
+}
+
+/// The programs of cgroups above this folder that would be [`Overridden`] by ours, hook by hook.
+///
+/// # Errors
+/// When the cgroup cannot be opened, or this process may not ask.
+pub fn overridden_by_ours(cgroup: &Path) -> io::Result<Vec<(&'static str, Overridden)>> {
+    let ours = Program::ALL.into_iter().filter_map(|program| match hook(program) {
+        Hook::Seen(attach_type) => HOOKS.into_iter().find(|(_, number)| *number == attach_type),
+        Hook::Proxy(_) | Hook::Tracepoint(_) => None,
+    });
+    let found = ours.filter_map(|(hook, number)| Some(overridden(cgroup, number).transpose()?.map(|program| (hook, program))));
+    found.collect()
 }
 
 fn query(cgroup: &std::fs::File, attach_type: u32) -> io::Result<(Vec<u32>, Beside)> {

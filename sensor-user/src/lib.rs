@@ -48,7 +48,7 @@ mod ring;
 mod scope;
 mod sensor;
 
-pub use attached::{Attached, Beside, attached};
+pub use attached::{Attached, Beside, Overridden, attached, overridden_by_ours};
 pub use counters::Counters;
 pub use error::Error;
 pub use execs::Execs;

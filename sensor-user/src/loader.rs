@@ -17,6 +17,7 @@ use gnomon_sensor_abi::{Config, Program};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::attach::{Hook, hook, to_cgroup, to_tracepoint};
+use crate::attached::{Overridden, overridden};
 use crate::features::{Status, status, system};
 use crate::memory::page;
 use crate::scope::{Mode, Scope};
@@ -88,6 +89,8 @@ pub struct Loader {
     bpf: Ebpf,
     cgroup: File,
     proxy_cgroup: File,
+    /// Of those two.
+    folders: (PathBuf, PathBuf),
     namespaces: Namespaces,
     sensor: Sensor,
 }
@@ -130,7 +133,8 @@ impl Loader {
             flows_each: options.flows_each.max(1),
             default_scope: options.default_scope.raw(),
         })?;
-        Ok(Self { bpf, cgroup, proxy_cgroup, namespaces, sensor })
+        let folders = (options.cgroup.clone(), options.proxy_cgroup.clone());
+        Ok(Self { bpf, cgroup, proxy_cgroup, folders, namespaces, sensor })
     }
 
     /// The maps as they are, to set scopes before anything is attached.
@@ -148,6 +152,18 @@ impl Loader {
         match self.verify(program) {
             Status::Ok => {}
             refused => return refused,
+        }
+        let (seen, proxy) = &self.folders;
+        let above = match hook(program) {
+            Hook::Seen(kind) => overridden(seen, kind),
+            Hook::Proxy(kind) => overridden(proxy, kind),
+            Hook::Tracepoint(_) => Ok(None),
+        };
+        if let Ok(Some(Overridden { at, id })) = above {
+            return Status::Broken(format!(
+                "it would switch off program {id} of {}, which lets itself be overridden (BPF_F_ALLOW_OVERRIDE)",
+                at.display()
+            ));
         }
         match self.link(program) {
             Ok(()) => Status::Ok,

@@ -5,6 +5,7 @@ use crate::{
     config::{Switch, scopes::Scope},
     line::clean,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
+    supervise::Place,
 };
 use anyhow::Result;
 use clap::Args;
@@ -23,6 +24,9 @@ pub struct Doctor {
     state: StateFlag,
     #[command(flatten)]
     format: FormatFlag,
+    /// Which connections the kernel half sees, as gnomon is started with: `host` (all), `off`, or those below the cgroup with this folder [default: host]
+    #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<Place>)]
+    sensor: Option<Place>,
 }
 
 impl Doctor {
@@ -34,8 +38,10 @@ impl Doctor {
         }
         // Without a place for the state there is no authority either.
         options.authority = self.state.dir().ok().map(|dir| dir.join("ca.pem")).filter(|path| path.exists());
-        if let Ok(hierarchy) = Hierarchy::find() {
-            ask_the_kernel(&mut options, hierarchy.mount());
+        match (self.sensor.unwrap_or_default(), Hierarchy::find()) {
+            (Place::Below(folder), _) => ask_the_kernel(&mut options, &folder),
+            (Place::Host, Ok(hierarchy)) => ask_the_kernel(&mut options, hierarchy.mount()),
+            (Place::Off, _) | (_, Err(_)) => {}
         }
         let mut checks = examine(&options);
         checks.extend(config.scopes.iter().map(scope));
@@ -79,9 +85,17 @@ fn ask_the_kernel(options: &mut Options, cgroup: &std::path::Path) {
     options.bpf = Some(attached.as_ref().map(|_| ()).map_err(ToString::to_string));
     let ours = |program: gnomon_sensor::Attached| {
         let alone = program.beside == gnomon_sensor::Beside::Refused;
-        Attached { hook: program.hook.to_owned(), name: program.name, id: program.id, alone }
+        Attached { hook: program.hook.to_owned(), name: program.name, id: program.id, alone, above: None }
     };
-    options.attached = Some(attached.map(|all| all.into_iter().map(ours).collect()).map_err(|error| error.to_string()));
+    let above = gnomon_sensor::overridden_by_ours(cgroup).unwrap_or_default().into_iter().map(|(hook, program)| Attached {
+        hook: hook.to_owned(),
+        name: "a program".to_owned(),
+        id: program.id,
+        alone: true,
+        above: Some(program.at.display().to_string()),
+    });
+    let all = attached.map(|all| all.into_iter().map(ours).chain(above).collect());
+    options.attached = Some(all.map_err(|error| error.to_string()));
     options.features = Features::probe(cgroup)
         .iter()
         .map(|(feature, status)| {

@@ -55,17 +55,17 @@ impl Sensors {
             if let Some(status) = sensor.ended()? {
                 // A crash of ours has the code 101.
                 let killed = status.signal().is_some() || status.code() == Some(101);
-                if status.success() {
-                    self.closed.clear();
-                    return Ok(());
-                }
-                if !killed {
+                if !status.success() && !killed {
                     bail!("the sensor ended ({status})");
                 }
                 if let Some((before, _)) = self.relieved.take() {
-                    say(format_args!("the sensor was killed ({status}): the one before it goes on keeping scopes closed"));
+                    say(format_args!("the sensor ended ({status}): the one before it goes on keeping scopes closed"));
                     (sensor, since) = (before, Instant::now());
                     continue;
+                }
+                if status.success() {
+                    self.closed.clear();
+                    return Ok(());
                 }
                 if !self.closed.is_wanted() {
                     say(format_args!("the sensor was killed ({status}): there is none until the serving process connects again"));
@@ -104,7 +104,7 @@ impl Sensors {
     /// The one that stayed is ended by its successor; should that not happen, it would refuse for ever.
     fn see_off(&mut self) {
         if let Some((part, since)) = &mut self.relieved {
-            if since.elapsed() > IN_ORDER {
+            if since.elapsed() > IN_ORDER && !self.closed.is_held_beside() {
                 part.kill();
             }
             if matches!(part.ended(), Ok(Some(_)) | Err(_)) {

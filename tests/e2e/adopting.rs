@@ -6,7 +6,10 @@ use crate::{
     sensor_stage::{Host, Joined, Road, children, free_port, kill, needs, server, status, until},
     support::{HOST, cgroup::OwnCgroup, upstream::Upstream},
 };
-use gnomon_testkit::has;
+use gnomon_testkit::{
+    foreign::{Answer, Beside, CONNECT4, Foreign},
+    has,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
@@ -82,7 +85,10 @@ impl Drop for Printing {
 /// Both halves, each a service of its own as packages have it, and kept as a service manager does.
 struct Split {
     folder: TempDir,
-    cgroup: OwnCgroup,
+    /// In which there is [`Self::cgroup`].
+    above: OwnCgroup,
+    /// Below which connections are seen.
+    cgroup: PathBuf,
     metrics: SocketAddr,
     sensor: Child,
     serving: Child,
@@ -95,9 +101,10 @@ impl Split {
 
     /// With scopes on its cgroups `agents` and `others`, said as the configuration does.
     fn with_scopes(upstream: &Upstream, scopes: &[(&str, String)]) -> Self {
-        let (folder, cgroup) = (tempfile::Builder::new().prefix("gnomon-adopting").tempdir().unwrap(), OwnCgroup::new());
+        let (folder, above) = (tempfile::Builder::new().prefix("gnomon-adopting").tempdir().unwrap(), OwnCgroup::new());
+        let cgroup = above.join("host");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(cgroup.join("own")).unwrap();
+        fs::create_dir_all(cgroup.join("own")).unwrap();
         fs::create_dir(cgroup.join("agents")).unwrap();
         fs::create_dir(cgroup.join("others")).unwrap();
         fs::create_dir(folder.path().join("run")).unwrap();
@@ -108,14 +115,14 @@ impl Split {
             config += "sensor:\n scopes:\n";
         }
         for (name, settings) in scopes {
-            let cgroup = format!("/gnomon-e2e-{}-*/{name}", std::process::id());
+            let cgroup = format!("/gnomon-e2e-{}-*/host/{name}", std::process::id());
             config += &format!("  - {{name: {name}, match: {{cgroup: '{cgroup}'}}, {settings}}}\n");
         }
         fs::write(folder.path().join("gnomon.yml"), config).unwrap();
         let sensor = sensor(folder.path(), &cgroup);
         until("the sensor to listen", || folder.path().join("run/sensor.sock").exists().then_some(()));
         let serving = serving(folder.path(), &cgroup, metrics);
-        let split = Self { folder, cgroup, metrics, sensor, serving };
+        let split = Self { folder, above, cgroup, metrics, sensor, serving };
         split.joined();
         split
     }
@@ -341,6 +348,66 @@ async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_swit
     printing.until(SystemTime::now() + Duration::from_secs(1), "none");
     fs::write(split.folder.path().join("disarm"), "it must go on\n").unwrap();
     printing.until(SystemTime::now(), "server");
+    // Nor does that open it for good.
+    fs::remove_file(split.folder.path().join("disarm")).unwrap();
+    printing.until(SystemTime::now(), "none");
+    let seen: Vec<String> = (0..10).map(|_| printing.next().1).collect();
+    assert_eq!(seen, ["none"; 10], "{}", log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_scope_is_closed_again_at_once_when_the_sensor_is_killed_whoever_else_hangs() {
+    let name = "a_closed_scope_is_closed_again_at_once_when_the_sensor_is_killed_whoever_else_hangs";
+    if !needs(name) {
+        return;
+    }
+    let (upstream, server) = (Upstream::start(&["http/1.1"]).await, server());
+    let split = Split::with_scopes(&upstream, &[("agents", format!("mode: enforce, fail: closed, ports: [{}]", server.port()))]);
+    let mut closed = Joined::apart(&split.cgroup.join("agents"));
+    until("the closed scope", || (closed.reaches(server) == Road::ThroughProxy).then_some(()));
+    // Who cannot ask for scopes again.
+    kill(split.serving.id(), Signal::STOP);
+    let part = |name: &str| children(split.sensor.id()).into_iter().find(|pid| status(*pid, "Name").as_deref() == Some(name));
+    kill(until("the sensor", || part("gnomon-sensor")), Signal::KILL);
+    until("another that stays", || part("gnomon-holds"));
+    for _ in 0..10 {
+        assert!(matches!(closed.reaches(server), Road::None(_)));
+    }
+    kill(split.serving.id(), Signal::CONT);
+    until("the closed scope again", || match closed.reaches(server) {
+        Road::Direct => panic!("it went direct"),
+        road => (road == Road::ThroughProxy).then_some(()),
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_was_kept_closed_stays_so_where_the_next_sensor_cannot_refuse_in_its_stead() {
+    let name = "a_scope_that_was_kept_closed_stays_so_where_the_next_sensor_cannot_refuse_in_its_stead";
+    if !needs(name) {
+        return;
+    }
+    let (upstream, server) = (Upstream::start(&["http/1.1"]).await, server());
+    let mut split = Split::with_scopes(&upstream, &[("agents", format!("mode: enforce, fail: closed, ports: [{}]", server.port()))]);
+    let mut closed = Joined::apart(&split.cgroup.join("agents"));
+    until("the closed scope", || (closed.reaches(server) == Road::ThroughProxy).then_some(()));
+    // Somebody else comes, above, and lets no other in from then on.
+    let alone = Foreign::attach(&split.above, CONNECT4, Beside::Nothing, Answer::Allow);
+    let log = split.folder.path().join("log");
+    let log = || fs::read_to_string(&log).unwrap();
+    split.disturb(Disturbance::StopServing);
+    until("the next sensor", || log().contains("are kept so by the sensor before this one").then_some(()));
+    // Longer than the parent waits for one that is relieved.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(13) {
+        assert!(matches!(closed.reaches(server), Road::None(_)), "{}", log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    alone.detach();
+    split.disturb(Disturbance::StopServing);
+    until("the closed scope again", || match closed.reaches(server) {
+        Road::Direct => panic!("it went direct: {}", log()),
+        road => (road == Road::ThroughProxy).then_some(()),
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

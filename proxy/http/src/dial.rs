@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gnomon_shares::Share;
 use smol_str::SmolStr;
@@ -72,6 +72,8 @@ pub struct Dialer {
 struct Place {
     near: NearEnd,
     sockets: Arc<OnceLock<Arc<dyn Sockets>>>,
+    /// When the first server was asked.
+    asked: Option<Arc<OnceLock<Instant>>>,
 }
 
 impl std::fmt::Debug for Place {
@@ -178,6 +180,12 @@ impl Dialer {
     #[must_use]
     pub fn with_patience(&self, patience: Duration) -> Self {
         Self { patience: Some(patience), ..self.clone() }
+    }
+
+    /// A dialer like this one that notes when it asked the first server: not before it has a socket, which others may have to open.
+    #[must_use]
+    pub fn noting(&self, asked: Arc<OnceLock<Instant>>) -> Self {
+        Self { from: Place { asked: Some(asked), ..self.from.clone() }, ..self.clone() }
     }
 
     fn limit(&self) -> Duration {
@@ -377,6 +385,9 @@ async fn connect_one(from: Place, address: SocketAddr, place: Share) -> Result<U
         (NearEnd { netns: None, user: None }, _) | (NearEnd { netns: None, .. }, None) => None,
         _ => Some(from.socket(address).await?),
     };
+    if let Some(asked) = &from.asked {
+        let _ = asked.set(Instant::now());
+    }
     let connected = async {
         let stream = match socket {
             None => TcpStream::connect(address).await?,

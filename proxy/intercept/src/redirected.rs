@@ -26,7 +26,7 @@ use gnomon_observe::{Action, Channel};
 use gnomon_record::{FlowOutcome, Missing, Owned};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -98,13 +98,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
         return;
     }
     let mut stop = shared.stopping();
-    let dialer = shared.dialer.from(near).on_behalf_of(asking.principal());
-    let begun = Instant::now();
+    // Since when the server has been silent, and not the sensor that opens the socket.
+    let asked = Arc::new(OnceLock::new());
+    let dialer = shared.dialer.from(near).on_behalf_of(asking.principal()).noting(asked.clone());
     // A program that gave up, as its own timeout was shorter than the kernel's, would find the address silent again and again and never
     // try its next one. Without us it would do so as `connect()` failed.
     let gives_up = async {
         has_left(&client).await;
-        if begun.elapsed() >= UNANSWERED {
+        if asked.get().is_some_and(|since: &Instant| since.elapsed() >= UNANSWERED) {
             owners.unreachable(&owned, shared.reached.refused_for(owned.netns, original)).await;
         }
         std::future::pending::<()>().await;

@@ -77,6 +77,8 @@ pub struct Attached {
     pub id: u32,
     /// It lets no other program in beside it.
     pub alone: bool,
+    /// The folder of its cgroup, where that is one above.
+    pub above: Option<String>,
 }
 
 /// A port that gnomon listens on.
@@ -95,7 +97,7 @@ pub struct Options {
     pub features: Vec<Feature>,
     /// Whether bpf(2) answers, or its error; `None` if nobody tried.
     pub bpf: Option<Result<(), String>>,
-    /// What is attached to the root of cgroup v2, or why that could not be asked; `None` if nobody did.
+    /// What is attached to the cgroup below which connections are seen, and what above it would not run for it beside ours, or why that could not be asked; `None` if nobody did.
     pub attached: Option<Result<Vec<Attached>, String>>,
     /// Our authority's certificate, if there is one by now.
     pub authority: Option<PathBuf>,

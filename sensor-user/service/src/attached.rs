@@ -48,7 +48,7 @@ impl Attached {
         let kernel = Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes, &lacking)?;
         closed::take_over(&kernel, options);
         // From here on this one refuses; both can be attached as nobody is redirected to either.
-        closed::relieve(options);
+        closed::relieve(&kernel, options);
         Ok(Self(kernel))
     }
 

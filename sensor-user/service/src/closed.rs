@@ -36,8 +36,10 @@ pub struct Closed(File);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
-    /// The process that stays for them.
+    /// The process that keeps them so.
     holder: u32,
+    /// It does so beside one that serves, which could not attach what refuses.
+    is_needed: bool,
     scopes: Vec<(u64, Scope)>,
 }
 
@@ -88,9 +90,22 @@ impl Closed {
         let _ = self.0.set_len(0);
     }
 
-    /// This process stays for these.
+    /// Whether the sensor that stayed goes on doing so beside its successor, which cannot refuse in its stead.
+    #[must_use]
+    pub fn is_held_beside(&self) -> bool {
+        self.read().is_needed
+    }
+
+    /// This process keeps these closed, unless another one does so beside it.
     pub(crate) fn keep(&self, scopes: Vec<(u64, Scope)>) -> Result<(), ServiceError> {
-        let note = postcard::to_allocvec(&Note { holder: std::process::id(), scopes });
+        match self.is_held_beside() {
+            true => Ok(()),
+            false => self.write(&Note { holder: std::process::id(), is_needed: false, scopes }),
+        }
+    }
+
+    fn write(&self, note: &Note) -> Result<(), ServiceError> {
+        let note = postcard::to_allocvec(note);
         let note = note.map_err(|error| os("write down what is kept closed")(io::Error::other(error)))?;
         self.0.set_len(0).and_then(|()| self.0.write_all_at(&note, 0)).map_err(os("write down what is kept closed"))
     }
@@ -118,9 +133,24 @@ pub(crate) fn take_over(kernel: &Kernel, options: &Options) {
 }
 
 /// Ends the sensor that stayed, as what it refuses is refused by this one now. One that cannot be ended is left to whoever
-/// started it.
-pub(crate) fn relieve(options: &Options) {
-    let Some(holder) = options.closed.as_ref().map(|closed| closed.read().holder).filter(|holder| *holder != 0) else { return };
+/// started it; where this one cannot refuse, that one stays.
+pub(crate) fn relieve(kernel: &Kernel, options: &Options) {
+    let Some(closed) = &options.closed else { return };
+    let note = closed.read();
+    let holder = note.holder;
+    if holder == 0 {
+        return;
+    }
+    let is_needed = !kernel.refuses() && is_sibling_that_holds(holder);
+    if is_needed != note.is_needed
+        && let Err(error) = closed.write(&Note { is_needed, ..note })
+    {
+        tracing::warn!("{error}");
+    }
+    if is_needed {
+        tracing::error!("scopes that fail closed are kept so by the sensor before this one, which refuses all their connections");
+        return;
+    }
     let Some(pid) = i32::try_from(holder).ok().and_then(Pid::from_raw) else { return };
     // The number may be another's since: it is whom we took over from, and our sibling, after it is held fast.
     let Some(process) = pidfd_open(pid, PidfdFlags::empty()).ok().filter(|_| is_sibling_that_holds(holder)) else { return };

@@ -25,14 +25,19 @@ struct Held {
     wanted: Wanted,
     /// Nobody serves any more.
     stays: bool,
+    /// What is written down to be kept closed.
+    written: Vec<(u64, Scope)>,
 }
 
 impl Held {
     /// Nothing has been asked for yet but to observe.
     fn new(sensor: Sensor) -> Self {
-        Self { sensor, wanted: Wanted::new(), stays: false }
+        Self { sensor, wanted: Wanted::new(), stays: false, written: Vec::new() }
     }
 }
+
+/// Without these no connection is redirected, as nobody could tell whose it is.
+const REDIRECT: [Program; 3] = [Program::Connect4, Program::SockOps, Program::Sockopt];
 
 /// The kernel half.
 #[derive(Debug)]
@@ -84,8 +89,7 @@ impl Kernel {
         for (program, status) in attached.iter().filter(|(_, status)| *status != Status::Ok) {
             tracing::warn!("{} is not attached: {}", program.name(), reason(status));
         }
-        let redirect = [Program::Connect4, Program::SockOps, Program::Sockopt];
-        let redirects = attached.iter().filter(|(program, _)| redirect.contains(program)).all(|(_, status)| *status == Status::Ok);
+        let redirects = attached.iter().filter(|(program, _)| REDIRECT.contains(program)).all(|(_, status)| *status == Status::Ok);
         let owners = (Feature::NamespacedOwners.name(), loader.namespaced_owners());
         let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok), owners, (CPU_BOUND, Status::Ok)];
         let programs = attached.iter().map(|(program, status)| (program.name(), status.clone()));
@@ -222,33 +226,79 @@ impl Kernel {
         self.lock().as_ref().map_or(0, |held| held.wanted.redirecting())
     }
 
-    /// Whether a scope refuses at this moment what cannot be redirected.
+    /// Whether a scope refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
     pub(crate) fn fails_closed(&self) -> bool {
         self.lock().as_ref().is_some_and(|held| held.wanted.fails_closed())
     }
 
     /// Takes in scopes as the sensor before this one kept them closed.
     pub(crate) fn inherit(&self, scopes: &[(u64, Scope)]) -> Result<(), KernelError> {
+        if let Some(held) = self.lock().as_mut() {
+            held.written = scopes.to_vec();
+        }
         self.with_scopes(|sensor, wanted| scopes.iter().try_for_each(|(cgroup, scope)| wanted.inherit(sensor, *cgroup, *scope)))
     }
 
-    /// As [`Wanted::lapse`]. The next sensor inherits nothing then, as long as this one serves.
+    /// As [`Wanted::lapse`].
     pub(crate) fn lapse(&self, closed: &Closed) -> Result<(), KernelError> {
-        let mut lock = self.lock();
-        let Held { sensor, wanted, stays } = lock.as_mut().ok_or(KernelError::Detached)?;
-        if *stays {
-            return Ok(());
+        {
+            let mut lock = self.lock();
+            let Held { sensor, wanted, stays, .. } = lock.as_mut().ok_or(KernelError::Detached)?;
+            if *stays {
+                return Ok(());
+            }
+            wanted.lapse(sensor)?;
         }
-        closed.clear();
-        Ok(wanted.lapse(sensor)?)
+        self.write_down(closed);
+        Ok(())
     }
 
     /// As [`Wanted::stay`], written down for the next sensor.
     pub(crate) fn stay(&self, closed: &Closed) -> Result<(), ServiceError> {
         let mut lock = self.lock();
-        let Held { wanted, stays, .. } = lock.as_mut().ok_or(KernelError::Detached)?;
+        let Held { wanted, stays, written, .. } = lock.as_mut().ok_or(KernelError::Detached)?;
         *stays = true;
-        closed.keep(wanted.stay())
+        wanted.stay();
+        *written = wanted.closed();
+        closed.keep(written.clone())
+    }
+
+    /// Writes down what is to be kept closed where that has changed, for the next sensor, should this one be killed.
+    pub(crate) fn write_down(&self, closed: &Closed) {
+        let mut lock = self.lock();
+        let Some(Held { wanted, written, .. }) = lock.as_mut() else { return };
+        if !wanted.has_changed() {
+            return;
+        }
+        let now = wanted.closed();
+        if *written == now {
+            return;
+        }
+        match closed.keep(now.clone()) {
+            Ok(()) => *written = now,
+            Err(error) => tracing::warn!("scopes that fail closed are open for a moment if this process is killed: {error}"),
+        }
+    }
+
+    /// What keeps connections from being redirected.
+    pub(crate) fn why_not_redirect(&self) -> String {
+        let missing = REDIRECT.iter().find_map(|program| {
+            let found = self.about.features.iter().find(|feature| feature.name.as_str() == program.name())?;
+            (found.state != FeatureState::Ok).then(|| format!("{} is not attached ({})", program.name(), found.reason))
+        });
+        missing.unwrap_or_else(|| "it is not known why".to_owned())
+    }
+
+    /// Whether the programs are attached that refuse connections.
+    pub(crate) fn refuses(&self) -> bool {
+        self.unattached().is_none()
+    }
+
+    fn unattached(&self) -> Option<(&'static str, String)> {
+        [Program::Connect4, Program::Connect6].iter().find_map(|program| {
+            let found = self.about.features.iter().find(|feature| feature.name.as_str() == program.name())?;
+            (found.state != FeatureState::Ok).then(|| (program.name(), found.reason.as_str().to_owned()))
+        })
     }
 
     /// Lets scopes do what they are there for, or only observe.
@@ -277,11 +327,7 @@ impl Kernel {
 
     /// Whether connections of a scope come to the kernel half at all.
     fn reached(&self, scope: &Scope) -> Result<(), ChangeError> {
-        let missing = [Program::Connect4, Program::Connect6].iter().find_map(|program| {
-            let found = self.about.features.iter().find(|feature| feature.name.as_str() == program.name())?;
-            (found.state != FeatureState::Ok).then(|| (program.name(), found.reason.as_str().to_owned()))
-        });
-        match missing {
+        match self.unattached() {
             Some((program, reason)) if matches!(scope.mode, Mode::Redirect(_)) => Err(ChangeError::NotAttached { program, reason }),
             _ => Ok(()),
         }

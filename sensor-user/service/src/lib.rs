@@ -284,7 +284,11 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
                 Err(error) => break Err(error),
             }
             match requests.next() {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(closed) = &options.closed {
+                        kernel.write_down(closed);
+                    }
+                }
                 Err(gnomon_link::Error::Closed) => break Ok(Ended::ProxyGone),
                 Err(error) => break Err(error.into()),
             }
@@ -293,7 +297,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             let_go(&kernel, &namespaces);
         }
         if matches!(ended, Ok(Ended::ProxyGone)) {
-            match kernel.fails_closed() {
+            match kernel.fails_closed() && kernel.refuses() {
                 true => tracing::warn!(
                     "the serving half is gone: connections of scopes that fail closed are refused as long as this process lives, others go direct"
                 ),
@@ -324,7 +328,7 @@ pub const HOLDS: &CStr = c"gnomon-holds";
 /// Stays attached without a proxy, for as long as a scope is to refuse what cannot be redirected: until it is told to stop, by whoever
 /// has a proxy to serve, or is disarmed. What shows no life is not redirected to, by the kernel half's own measure.
 fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, options: &Options) {
-    if !kernel.fails_closed() {
+    if !kernel.fails_closed() || options.closed.as_ref().is_some_and(|closed| closed.is_held_beside()) {
         return;
     }
     if let Some(closed) = &options.closed

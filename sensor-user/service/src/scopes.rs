@@ -50,17 +50,28 @@ pub(crate) struct Wanted {
     execs: BTreeMap<u64, Exec>,
     /// How many scopes of `gnomon exec` there were so far.
     numbered: u32,
+    /// Whether those of the configuration have changed since somebody looked.
+    changed: bool,
 }
 
 impl Wanted {
     /// Nothing but to observe.
     pub(crate) fn new() -> Self {
         let default = Scope { id: 0, mode: Mode::Observe };
-        Self { teeth: Teeth::In, default, configured: BTreeMap::new(), inherited: BTreeSet::new(), execs: BTreeMap::new(), numbered: 0 }
+        Self {
+            teeth: Teeth::In,
+            default,
+            configured: BTreeMap::new(),
+            inherited: BTreeSet::new(),
+            execs: BTreeMap::new(),
+            numbered: 0,
+            changed: false,
+        }
     }
 
     /// Sets a scope of the configuration.
     pub(crate) fn set(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
+        self.changed = true;
         let before = self.configured.insert(cgroup, scope);
         let done = self.settle(sensor, cgroup);
         match (&done, before) {
@@ -83,19 +94,27 @@ impl Wanted {
         std::mem::take(&mut self.inherited).into_iter().try_for_each(|cgroup| self.forget(sensor, cgroup))
     }
 
-    /// Nobody is there any more who could ask: what was inherited stays. Those of the configuration that refuse what cannot be
-    /// redirected.
-    pub(crate) fn stay(&mut self) -> Vec<(u64, Scope)> {
+    /// Nobody is there any more who could ask: what was inherited stays.
+    pub(crate) fn stay(&mut self) {
         self.inherited.clear();
-        let fails_closed = |scope: &Scope| matches!(scope.mode, Mode::Redirect(Redirect { fail: Fail::Closed, .. }));
+    }
+
+    /// Those of the configuration that refuse what cannot be redirected.
+    pub(crate) fn closed(&self) -> Vec<(u64, Scope)> {
         self.configured.iter().filter(|(_, scope)| fails_closed(scope)).map(|(cgroup, scope)| (*cgroup, *scope)).collect()
     }
 
     /// Forgets a scope of the configuration.
     pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+        self.changed = true;
         self.configured.remove(&cgroup);
         self.inherited.remove(&cgroup);
         self.settle(sensor, cgroup)
+    }
+
+    /// Whether those of the configuration have changed since this was asked.
+    pub(crate) fn has_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Takes in a scope of `gnomon exec`, given by the numbers of its cgroup and of those above it, innermost first.
@@ -140,10 +159,9 @@ impl Wanted {
         self.all().map(|(_, scope)| scope).chain([self.default]).filter(redirects).count()
     }
 
-    /// Whether any of them refuses at this moment what cannot be redirected.
+    /// Whether any of them refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
     pub(crate) fn fails_closed(&self) -> bool {
-        let refuses = |scope: Scope| matches!(self.holds(scope).mode, Mode::Redirect(Redirect { fail: Fail::Closed, .. }));
-        self.all().map(|(_, scope)| scope).chain([self.default]).any(refuses)
+        self.all().map(|(_, scope)| scope).chain([self.default]).any(|scope| fails_closed(&scope))
     }
 
     /// Tells the kernel half what is wanted of a cgroup, and of what in it depends on that.
@@ -190,6 +208,10 @@ impl Wanted {
             (Teeth::In, _) | (Teeth::Drawn, Mode::Observe | Mode::Off) => scope,
         }
     }
+}
+
+fn fails_closed(scope: &Scope) -> bool {
+    matches!(scope.mode, Mode::Redirect(Redirect { fail: Fail::Closed, .. }))
 }
 
 #[cfg(test)]

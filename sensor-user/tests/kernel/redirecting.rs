@@ -412,6 +412,40 @@ fn who_keeps_connections_open_without_end_takes_a_share_of_the_table_and_no_way_
 }
 
 #[test]
+fn of_several_cgroups_of_one_holder_none_takes_more_than_half_of_its_share() {
+    if !needs("own-shares") {
+        return;
+    }
+    let upstream = Upstream::start("127.0.0.2:0");
+    let tcp = format!("tcp {}", upstream.at);
+    let name = format!("../gnomon-own-shares-{}", std::process::id());
+    let stage = Stage::new(&name, 0, |options| options.flows_each = 4);
+    // As pods of one class, or services of one user.
+    let below = |name: &str| {
+        let cgroup = stage.cgroup.join("class").join(name);
+        std::fs::create_dir_all(&cgroup).unwrap();
+        cgroup
+    };
+    let connected = |cgroup: &std::path::Path| {
+        let mut client = Client::start(cgroup);
+        assert!(client.ask(&tcp).starts_with("upstream"), "while only observed, all connect");
+        client
+    };
+    let full = || stage.sensor.counters().unwrap().get(Program::Connect4, Outcome::TableFull);
+    let (greedy, other) = (below("greedy"), below("other"));
+    let open: Vec<Client> = (0..6).map(|_| connected(&greedy)).collect();
+    assert_eq!(full(), 4);
+    let _two = [connected(&other), connected(&other)];
+    assert_eq!(full(), 4, "the rest of the share is left to others");
+    drop(open);
+    until("a place", || {
+        let before = full();
+        drop(connected(&greedy));
+        full() == before
+    });
+}
+
+#[test]
 fn where_no_cgroups_are_made_for_services_a_share_of_the_table_is_a_users() {
     if !needs("user-shares") {
         return;

@@ -118,6 +118,28 @@ async fn a_name_that_does_not_lead_to_a_dead_address_opens_no_way_to_another_ser
     assert_eq!(*kernel.failed.lock().unwrap(), [(dead, ADA, 30)]);
 }
 
+/// As a sensor that does not get on.
+struct Hangs;
+
+impl Sockets for Hangs {
+    fn open(&self, _: NearEnd, _: IpFamily) -> Pin<Box<dyn Future<Output = std::io::Result<TcpSocket>> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn no_server_is_held_to_be_dead_because_nobody_opened_a_socket_for_it() {
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with().sockets(Arc::new(Hangs)), &upstream).await;
+    let mut stream = kernel.connect(&gnomon, upstream.address).await;
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    // Longer than a server may be silent before its address counts as one that failed.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    stream.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(kernel.failed.lock().unwrap().is_empty(), "{:?}", kernel.failed.lock().unwrap());
+}
+
 #[tokio::test]
 async fn servers_that_speak_first_are_heard_within_50_ms() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,6 +4,8 @@
 //! `GNOMON_SKIPS` names, which `cargo xtask skips` holds against `tests/allowed-skips.toml`. That file also names Debian's package of each
 //! program, for these words, for the README and for CI.
 
+pub mod foreign;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};

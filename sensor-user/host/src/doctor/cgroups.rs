@@ -38,13 +38,17 @@ fn attached(options: &Options) -> Check {
     if others.is_empty() {
         return Check::ok(id, title, format!("none; {} of ours", list.len()));
     }
-    let names: Vec<String> =
-        others.iter().take(32).map(|program| format!("{} ({}, id {})", program.name, program.hook, program.id)).collect();
+    let names: Vec<String> = others.iter().take(32).map(|program| named(program)).collect();
     let seen = names.join(", ");
     // The kernel lets nobody in beside them, so connections would be neither seen nor redirected.
     if let Some(alone) = others.iter().find(|program| program.alone && is_ours_too(&program.hook)) {
-        let seen =
-            format!("{} ({}, id {}) lets no other program in beside it, so gnomon's is not attached", alone.name, alone.hook, alone.id);
+        let seen = match alone.above {
+            None => format!("{} lets no other program in beside it, so gnomon's is not attached", named(alone)),
+            Some(_) => format!(
+                "{} runs beside no other program, so gnomon's is not attached: it would not run any more, or lets none in",
+                named(alone)
+            ),
+        };
         return Check::new(id, title, State::Fail, seen).next(
             "have it attached so that others may be as well (BPF_F_ALLOW_MULTI; `bpftool cgroup attach … multi`), then restart gnomon",
         );
@@ -56,6 +60,14 @@ fn attached(options: &Options) -> Check {
         );
     }
     Check::ok(id, title, seen)
+}
+
+fn named(program: &Attached) -> String {
+    let Attached { hook, name, id, above, .. } = program;
+    match above {
+        None => format!("{name} ({hook}, id {id})"),
+        Some(above) => format!("{name} ({hook}, id {id}, at {above})"),
+    }
 }
 
 /// Whether one of our programs goes there.
@@ -72,13 +84,16 @@ mod tests {
     use super::*;
 
     fn with(list: &[(&str, &str)]) -> Check {
-        let list = list.iter().map(|(hook, name)| Attached { hook: (*hook).into(), name: (*name).into(), id: 7, alone: false }).collect();
+        let list = list
+            .iter()
+            .map(|(hook, name)| Attached { hook: (*hook).into(), name: (*name).into(), id: 7, alone: false, above: None })
+            .collect();
         attached(&Options { attached: Some(Ok(list)), ..Options::default() })
     }
 
     #[test]
     fn who_lets_nobody_in_beside_it_is_named_as_what_keeps_us_out() {
-        let alone = |hook: &str| Attached { hook: hook.into(), name: "tune".into(), id: 7, alone: true };
+        let alone = |hook: &str| Attached { hook: hook.into(), name: "tune".into(), id: 7, alone: true, above: None };
         let check = |hook: &str| attached(&Options { attached: Some(Ok(vec![alone(hook)])), ..Options::default() });
         for hook in ["sock_ops", "connect4", "egress", "getsockopt"] {
             let check = check(hook);

@@ -175,7 +175,8 @@ impl<'a> Desk<'a> {
         let Around { kernel, link, namespaces, pulse, .. } = self.around;
         if kernel.redirect() != FeatureState::Ok {
             let next = "gnomon exec --proxy-env needs nothing of the kernel; gnomon doctor says what is missing";
-            return Err(Refusal::new(Denial::NoSensor, "this kernel cannot redirect", next));
+            let why = kernel.why_not_redirect();
+            return Err(Refusal::new(Denial::NoSensor, format!("connections cannot be redirected on this host: {why}"), next));
         }
         let lease = namespaces.lease(kernel, link, namespace)?;
         let silent = || Refusal::failed("the proxy does not accept connections yet; try again");

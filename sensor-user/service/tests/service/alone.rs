@@ -1,8 +1,6 @@
 //! Programs of somebody else that let no other in beside them, attached before ours.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,64 +8,14 @@ use std::thread;
 
 use gnomon_link::{Fail, FeatureState, List, Mode, Ports, Quic, ScopeChange, ScopeSettings, ToProxy, ToSensor};
 
+use gnomon_testkit::foreign::{Answer, Beside, CONNECT4, Foreign, Hook, SOCK_OPS};
+
 use crate::stage::{Stage, until};
 
-/// `enum bpf_prog_type` and `enum bpf_attach_type` of a hook.
-#[derive(Clone, Copy)]
-struct Hook {
-    kind: u32,
-    attach_type: u32,
-}
-
-const SOCK_OPS: Hook = Hook { kind: 13, attach_type: 3 };
-const CONNECT4: Hook = Hook { kind: 18, attach_type: 10 };
-
-/// `union bpf_attr` as BPF_PROG_LOAD takes it, as far as it is used.
-#[repr(C)]
-#[derive(Default)]
-struct Load {
-    kind: u32,
-    count: u32,
-    instructions: u64,
-    license: u64,
-    log: [u32; 4],
-    kernel: u32,
-    flags: u32,
-    name: [u8; 16],
-    device: u32,
-    attach_type: u32,
-}
-
-/// The same as BPF_PROG_ATTACH takes it.
-#[repr(C)]
-struct Attach {
-    target: u32,
-    program: u32,
-    attach_type: u32,
-    flags: u32,
-}
-
-fn bpf(command: libc::c_long, attributes: *mut libc::c_void, size: usize) -> i32 {
-    // SAFETY: the attributes are a prefix of `union bpf_attr` of the size given, and what they point to outlives the call.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size) };
-    assert!(answer >= 0, "{}", std::io::Error::last_os_error());
-    i32::try_from(answer).unwrap()
-}
-
-/// Attaches a program that returns 1, alone. It stays as long as the cgroup does.
+/// Attaches a program alone.
 fn attach(cgroup: &Path, hook: Hook) {
-    // r0 = 1; exit
-    static PROGRAM: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
-    let (instructions, license) = (PROGRAM.as_ptr() as u64, c"GPL".as_ptr() as u64);
-    let attach_type = if hook.kind == SOCK_OPS.kind { 0 } else { hook.attach_type };
-    let mut load = Load { kind: hook.kind, count: 2, instructions, license, attach_type, ..Load::default() };
-    // SAFETY: the kernel has just made it.
-    let program = unsafe { OwnedFd::from_raw_fd(bpf(5, (&raw mut load).cast(), size_of::<Load>())) };
-    let cgroup = File::open(cgroup).unwrap();
-    let number = |fd: i32| u32::try_from(fd).unwrap();
-    let mut attach =
-        Attach { target: number(cgroup.as_raw_fd()), program: number(program.as_raw_fd()), attach_type: hook.attach_type, flags: 0 };
-    bpf(8, (&raw mut attach).cast(), size_of::<Attach>());
+    // Held by the cgroup from then on.
+    drop(Foreign::attach(cgroup, hook, Beside::Nothing, Answer::Allow));
 }
 
 /// What a program in the cgroup reads from a server that says `direct`.
@@ -120,4 +68,30 @@ fn a_scope_that_cannot_hold_at_all_is_refused_with_the_reason() {
     let set = stage.ask(ToSensor::Scope { token: 2, change: ScopeChange::Set { cgroup, settings } }).message;
     let ToProxy::Refused { token: 2, detail, .. } = set else { panic!("{set:?}") };
     assert!(detail.as_str().contains("gn_connect4 is not attached"), "{detail:?}");
+}
+
+#[test]
+fn nobodys_program_is_switched_off_by_ours() {
+    use std::cell::OnceCell;
+    let (denied, server) = (OnceCell::new(), TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap());
+    let port = server.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in server.incoming() {
+            std::io::Write::write_all(&mut stream.unwrap(), b"direct").unwrap();
+        }
+    });
+    let Some(stage) = Stage::within("overridden above", |above| {
+        denied.set(Foreign::attach(above, CONNECT4, Beside::Override, Answer::Refuse)).unwrap();
+    }) else {
+        return;
+    };
+    let feature = stage.welcome.features.iter().find(|feature| feature.name.as_str() == "gn_connect4").unwrap();
+    assert_eq!(feature.state, FeatureState::Broken);
+    assert!(feature.reason.as_str().contains("would switch off program"), "{}", feature.reason);
+    let below = stage.cgroup.join("agents");
+    std::fs::create_dir(&below).unwrap();
+    assert_eq!(connects(&below, port), "", "who forbids connections above still does");
+    denied.into_inner().unwrap().detach();
+    assert_eq!(connects(&below, port), "direct");
+    until("the program to end", || std::fs::remove_dir(&below).ok());
 }

@@ -72,6 +72,11 @@ impl Stage {
         Self::staged(name, CostBound::DEFAULT, |_| {}, others)
     }
 
+    /// One whose cgroup is in another one, to which others did something.
+    pub fn within(name: &str, others: impl FnOnce(&Path)) -> Option<Self> {
+        Self::staged(name, CostBound::DEFAULT, |_| {}, |cgroup| others(cgroup.parent().unwrap()))
+    }
+
     pub fn bounded(name: &str, cost: CostBound, change: impl FnOnce(&mut ExecOptions)) -> Option<Self> {
         Self::staged(name, cost, change, |_| {})
     }
@@ -82,9 +87,9 @@ impl Stage {
         }
         let hierarchy = Hierarchy::find().unwrap();
         let mount = hierarchy.mount().to_owned();
-        let cgroup = mount.join(format!("gnomon-service-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir(&cgroup).unwrap();
-        fs::create_dir(cgroup.join("own")).unwrap();
+        let top = mount.join(format!("gnomon-service-{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed)));
+        let cgroup = top.join("host");
+        fs::create_dir_all(cgroup.join("own")).unwrap();
         others(&cgroup);
         let folder = tempfile::tempdir().unwrap();
         // Programs of other users come to the socket in it.
@@ -160,7 +165,7 @@ impl Drop for Stage {
             let _ = serving.join();
         }
         let end = Instant::now() + SOON;
-        while remove(&self.cgroup).is_err() && Instant::now() < end {
+        while remove(self.cgroup.parent().unwrap()).is_err() && Instant::now() < end {
             thread::sleep(Duration::from_millis(5));
         }
     }
