@@ -76,9 +76,17 @@ fn lacks<'a>(missing: impl Iterator<Item = &'a str>) -> String {
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Servers are where an ordinary user's search does not look.
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).chain(postgres());
     let executable = |file: &PathBuf| file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     folders.map(|folder| folder.join(program)).find(executable)
+}
+
+/// Where Debian has the programs of PostgreSQL, a folder for each version; the newest first.
+fn postgres() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+    versions.sort_by_key(|bin| std::cmp::Reverse(bin.parent().and_then(|version| version.file_name()?.to_str()?.parse::<u32>().ok())));
+    versions
 }
 
 /// Debian's package of a program, by its name or its path.
