@@ -150,6 +150,17 @@ pub(crate) fn fears_no_more(rules: &[Judged], one: &Progress, other: &Progress) 
     })
 }
 
+/// The verdict of those that match so far, if none that is open interferes.
+pub(crate) fn passing(rules: &[Judged], progress: &Progress) -> Verdict {
+    let mut standing = Standing::default();
+    for index in progress.matched() {
+        if let Some(rule) = rules.get(index.get()) {
+            standing.matched(rule, index);
+        }
+    }
+    standing.pass()
+}
+
 /// Judges what is known when `phase` is over.
 pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
     let mut standing = Standing::default();

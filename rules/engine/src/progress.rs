@@ -71,10 +71,13 @@ impl Progress {
 
     fn marked(&self, marks: impl Fn(&Pair) -> u64) -> impl Iterator<Item = RuleIndex> {
         self.pairs().iter().enumerate().flat_map(move |(word, pair)| {
-            let marks = marks(pair);
-            let bits = (0..64).filter(move |bit| marks >> bit & 1 == 1);
-            // A set holds fewer rules than a RuleIndex can count.
-            bits.map(move |bit| RuleIndex((word * 64 + bit) as u16))
+            let mut left = marks(pair);
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                // A set holds fewer rules than a RuleIndex can count.
+                Some(RuleIndex(word as u16 * 64 + bit as u16))
+            })
         })
     }
 }

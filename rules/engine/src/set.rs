@@ -2,7 +2,7 @@
 
 use crate::Expectation;
 use crate::{
-    Answer, Filter, LoadError, LoadErrors, Outcome, Progress, Rule, RuleIndex, Source, Subject, TestResult, Wanted,
+    Answer, Filter, LoadError, LoadErrors, Outcome, Progress, Rule, RuleIndex, Source, Subject, TestResult, Verdict, Wanted,
     assemble::{self, Assembled},
     expr::Expr,
     extension::Example,
@@ -150,6 +150,13 @@ impl RuleSet {
     /// first time a thread uses it.
     pub fn judge(&self, seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
         judge::judge(&self.0.judged, seen, phase, progress)
+    }
+
+    /// The verdict of the rules that match so far, for what passes: those that are open add to it or do not, and those that match
+    /// and interfere were not carried out.
+    #[must_use]
+    pub fn passing(&self, progress: &Progress) -> Verdict {
+        judge::passing(&self.0.judged, progress)
     }
 
     /// Takes it that no rule which interferes matches any more, except those that match already and those that name the server

@@ -126,13 +126,7 @@ impl Dialogue {
                 Some(Withheld { verdict, target, call })
             }
             None => {
-                let decided = match answer {
-                    Answer::Decided(verdict) if !verdict.action.interferes() => Some(verdict),
-                    _ => None,
-                };
-                if let Some(verdict) = decided {
-                    (call.action, call.deciding) = (verdict.action, verdict.rule);
-                }
+                call.settle(answer);
                 self.report(call, None);
                 None
             }
@@ -236,6 +230,7 @@ impl Dialogue {
                 refused = Some((index, verdict));
                 break;
             }
+            call.settle(answer);
         }
         let refused = refused.map(|(index, verdict)| (calls.remove(index), verdict));
         self.calls = calls;

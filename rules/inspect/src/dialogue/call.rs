@@ -1,7 +1,7 @@
 //! One call on its way: what was seen of it, how far rules are decided, and what it waits for.
 
 use crate::sighting::{Findings, MessageFinding};
-use gnomon_engine::{Progress, RuleIndex};
+use gnomon_engine::{Answer, Progress, RuleIndex, Verdict};
 use gnomon_observe::{Action, Evidence, Family, Field, Observation};
 use gnomon_wire::{
     jsonrpc::{Id, Kind, Message, ParamsShape, Presence, Scalar, Shape, Version},
@@ -60,6 +60,17 @@ pub(crate) enum Subject {
 pub(crate) enum Waits {
     No,
     ForAnswer,
+}
+
+impl Call {
+    /// Takes over a verdict that lets it pass.
+    pub fn settle(&mut self, answer: Answer) {
+        if let Answer::Decided(Verdict { action, rule }) = answer
+            && !action.interferes()
+        {
+            (self.action, self.deciding) = (action, rule);
+        }
+    }
 }
 
 /// Writes what a request message says into the observation.

@@ -9,6 +9,7 @@ use crate::{
     shadow::would,
     sighting::{SpokeBefore, sightings},
 };
+use gnomon_engine::{Progress, RuleIndex, Verdict};
 use gnomon_observe::{Action, Confidence, Field};
 
 impl Dialogue {
@@ -17,7 +18,8 @@ impl Dialogue {
         let read_response = self.rules.wanted().response;
         for mut call in std::mem::take(&mut self.calls) {
             if read_response {
-                let _ = self.judge_answered(&mut call);
+                let answer = self.judge_answered(&mut call);
+                call.settle(answer);
             }
             self.report(call, None);
         }
@@ -61,9 +63,20 @@ impl Dialogue {
         self.flush();
     }
 
+    /// What is said of a call that passes by the rules that match.
+    pub(super) fn passing(&self, progress: &Progress) -> (Action, Option<RuleIndex>) {
+        let Verdict { action, rule } = self.rules.passing(progress);
+        (action, rule)
+    }
+
     /// Turns a call into its reports and remembers endpoints that spoke MCP.
     pub(super) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
         let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
+        // What is still open, of a rule that waits for an answer, sets aside nothing that matches already.
+        let (action, deciding) = match action {
+            Action::Allow => self.passing(&progress),
+            _ => (action, deciding),
+        };
         seen.set(Field::RequestSize, self.asked);
         if !findings.response_signatures.is_empty() {
             seen.set(Field::ResponseSignatures, names(findings.response_signatures));

@@ -138,7 +138,7 @@ impl Dialogue {
         for Sum { count, first, .. } in sums {
             self.tell_sum(first, count);
         }
-        let action = self.refused().map_or(Action::Allow, |verdict| verdict.action);
+        let action = self.refused().map_or_else(|| self.passing(&self.base_progress).0, |verdict| verdict.action);
         for Unjudged { seen, count, .. } in unjudged {
             let mut findings = self.base_findings;
             if seen.text(Field::McpMethod).is_some() {
