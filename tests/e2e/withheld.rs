@@ -83,15 +83,17 @@ async fn a_refused_answer_of_the_legacy_transport_is_replaced_on_its_stream() {
 
 #[tokio::test]
 async fn a_refused_answer_on_a_stream_that_was_taken_up_again_is_replaced() {
-    let (upstream, feed) = streaming().await;
-    let gnomon = Gnomon::with().rules(evil()).before(&upstream).await;
-    let mut listener = H1::connect(&gnomon).await;
-    let lines = "accept: text/event-stream\r\nmcp-session-id: s\r\nmcp-protocol-version: 2025-11-25\r\nlast-event-id: 7\r\n";
-    listener.write(&h1_head("GET", "/sse", lines)).await;
-    listener.head().await.unwrap();
-    for id in [1, 2] {
-        feed.send(event(&tools(id))).unwrap();
-        assert_words(&said(&next(&mut listener).await), id);
+    for rule in ["gnomon.tools: evil_tool", "mcp.method.name: tools/list, gnomon.tools: evil_tool"] {
+        let (upstream, feed) = streaming().await;
+        let gnomon = Gnomon::with().rules([block(1, rule)]).before(&upstream).await;
+        let mut listener = H1::connect(&gnomon).await;
+        let lines = "accept: text/event-stream\r\nmcp-session-id: s\r\nmcp-protocol-version: 2025-11-25\r\nlast-event-id: 7\r\n";
+        listener.write(&h1_head("GET", "/sse", lines)).await;
+        listener.head().await.unwrap();
+        for id in [1, 2] {
+            feed.send(event(&tools(id))).unwrap();
+            assert_words(&said(&next(&mut listener).await), id);
+        }
     }
 }
 

@@ -458,3 +458,98 @@ fn an_object_of_another_api_in_a_stream_is_no_question_whatever_is_wrong_with_it
     let stream = "data: {\"method\":\"GET\",\"method\":\"GET\",\"url\":\"/\"}\n\n";
     assert!(given(&mut exchange, b"text/event-stream", stream, usize::MAX).contains("GET"));
 }
+
+/// Rules on answers that name something of the request as well, with an answer that one matches, one that it cannot match whatever was
+/// asked, and what the first must not tell.
+fn of_both() -> [(&'static str, String, String); 3] {
+    let failed =
+        |error| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":"secret"}}],"isError":{error}}}}}"#);
+    let tools = |name| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{{"name":"{name}","title":"secret"}}]}}}}"#);
+    [
+        ("mcp.method.name: tools/list, gnomon.tools|contains: evil", tools("evil_tool"), tools("good_tool")),
+        ("gen_ai.tool.name: hush*, error.type: tool_error", failed(true), failed(false)),
+        ("gen_ai.tool.call.arguments|contains: x, error.type: tool_error", failed(true), failed(false)),
+    ]
+}
+
+/// A request without a message, or with one, to this path.
+fn asked(rule: &str, method: &Method, path: &str, lines: &[(&'static str, &str)], body: &str) -> Exchange {
+    let source = Source { name: "r.yml".into(), text: RULE.replace("mcp.server.name: evil", rule), origin: Origin::Admin };
+    let inspector = Arc::new(Inspector::new(Arc::new(RuleSet::compile(&[source]).unwrap()), Surroundings::default(), Bounds::default()));
+    let mut seen = Observation::new();
+    seen.set(Field::Channel, "https");
+    let (mut connection, _) = Connection::open(&inspector, seen);
+    let _ = connection.hello("mcp.example.com", 443, &Hello::default());
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.insert(*name, value.parse().unwrap());
+    }
+    let (version, authority) = (Version::HTTP_11, Authority::Agrees);
+    let mut exchange = Exchange::begin(&connection, &Head { method, path, query: None, version, headers: &headers, alpn: None, authority });
+    exchange.request_bytes(body.as_bytes());
+    assert!(matches!(exchange.request_end(), Gate::Stream));
+    exchange
+}
+
+const RESUMED: [(&str, &str); 4] =
+    [("accept", "text/event-stream"), ("mcp-session-id", "s"), ("mcp-protocol-version", "2025-11-25"), ("last-event-id", "7")];
+
+#[test]
+fn an_answer_whose_question_is_not_known_is_refused_by_a_rule_that_could_match_with_it() {
+    for (rule, evil, good) in of_both() {
+        for path in ["/mcp", "/api"] {
+            for (kind, piece) in
+                [("text/event-stream", usize::MAX), ("text/event-stream", 7), ("text/plain", usize::MAX), ("text/plain", 7)]
+            {
+                let stream = |message: &str| format!(": hello\n\ndata: {message}\n\ndata: {message}\n\n");
+                let give =
+                    |message: &str| given(&mut asked(rule, &Method::GET, path, &RESUMED, ""), kind.as_bytes(), &stream(message), piece);
+                assert!(!give(&evil).contains("secret"), "{rule} {path} {kind} {piece}");
+                assert_eq!(give(&good), stream(&good), "{rule} {path} {kind} {piece}");
+            }
+        }
+        // What comes with the answer to a notification, or to an answer of the client's.
+        for body in [
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":2,"error":{"code":-1,"message":"no"}}"#,
+        ] {
+            for (kind, begin, end) in [("application/json", "", ""), ("text/event-stream", "data: ", "\n\n"), ("text/plain", "", "")] {
+                let lines = [("content-type", "application/json"), ("mcp-session-id", "s")];
+                let give = |message: &str| {
+                    let mut exchange = asked(rule, &Method::POST, "/mcp", &lines, body);
+                    given(&mut exchange, kind.as_bytes(), &format!("{begin}{message}{end}"), 11)
+                };
+                assert!(!give(&evil).contains("secret"), "{rule} {kind} {body}");
+                assert!(give(&good).contains("secret"), "{rule} {kind} {body}");
+            }
+        }
+        // In a coding that nobody here can undo.
+        let plan = asked(rule, &Method::GET, "/mcp", &RESUMED, "").response_head(200, &head("text/event-stream", Some("snappy")));
+        assert!(matches!(plan, ResponsePlan::Refuse(_)), "{plan:?}");
+    }
+}
+
+#[test]
+fn an_error_for_another_question_than_the_one_that_was_asked_is_judged_as_such() {
+    let rule = "gen_ai.tool.name: hush, error.type: '-32000'";
+    let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"echo"}}"#;
+    for (id, passes) in [("1", false), ("2", true), ("null", true)] {
+        let mut exchange = asked(rule, &Method::POST, "/mcp", &[("content-type", "application/json")], call);
+        let error = format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32000,\"message\":\"secret\"}}}}\n\n");
+        let given = given(&mut exchange, b"text/event-stream", &error, usize::MAX);
+        assert_eq!(given.contains("secret"), passes, "{id}: {given}");
+    }
+}
+
+#[test]
+fn what_other_apis_answer_is_the_answer_to_what_was_asked_of_them() {
+    let rule = "gen_ai.tool.name: hush*, error.type: '404'";
+    let error = r#"{"error":{"code":404,"message":"no such row"}}"#;
+    for (kind, text) in [("application/json", error.to_owned()), ("text/event-stream", format!("data: {error}\n\n"))] {
+        for (method, body) in [(Method::GET, ""), (Method::POST, r#"{"q":1}"#)] {
+            let mut exchange = asked(rule, &method, "/v1/rows", &[("content-type", "application/json")], body);
+            assert_eq!(given(&mut exchange, kind.as_bytes(), &text, usize::MAX), text, "{method} {kind}");
+        }
+    }
+}

@@ -6,11 +6,17 @@ use super::{
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, forget_request, names, note, same_id},
     outcome::Answers,
 };
-use crate::{Enforcement, inspector::Named, shadow::interfering, sighting::MessageFinding};
+use crate::{
+    Enforcement,
+    inspector::Named,
+    passage::Signs,
+    shadow::interfering,
+    sighting::{Findings, MessageFinding},
+};
 use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Kind, Limits, Message},
+    jsonrpc::{ArgumentCapture, Id, Kind, Limits, Message, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
@@ -102,15 +108,28 @@ impl Dialogue {
 
     /// Pairs an answer with its call.
     fn pair(&mut self, message: &Message) -> Option<Withheld> {
-        let index = self.calls.iter().position(|c| same_id(c.id.as_ref(), message.id.as_ref())).or(match &self.calls[..] {
-            [only] if only.id.is_none() || message.kind == Kind::Error => Some(0),
-            _ => None,
-        });
-        let Some(index) = index else {
-            return match self.take_late_answer(message) {
-                Answers::AReportedCall => None,
-                Answers::NothingKnown => self.judge_stray(Some(message)),
-            };
+        let asked = |call: &Call| !call.is_answer() && same_id(call.id.as_ref(), message.id.as_ref());
+        let index = match self.calls.iter().position(asked) {
+            Some(index) => index,
+            None => {
+                if self.take_late_answer(message) == Answers::AReportedCall {
+                    return None;
+                }
+                let only = match &self.calls[..] {
+                    [only] if only.id.is_none() || message.kind == Kind::Error => Some(only),
+                    _ => None,
+                };
+                let paired = only.is_some();
+                if only.is_none_or(|only| self.may_answer_another(message, only))
+                    && let Some(withheld) = self.judge_stray(Some(message))
+                {
+                    return Some(withheld);
+                }
+                if !paired {
+                    return None;
+                }
+                0
+            }
         };
         let mut call = self.calls.remove(index);
         if let Some(early) = &call.early {
@@ -131,6 +150,41 @@ impl Dialogue {
                 None
             }
         }
+    }
+
+    /// Whether a message that answers the only call there is, and not by its id, may answer something that is not known here. What a
+    /// stranger's API says to a request without a message is that request's answer.
+    fn may_answer_another(&self, message: &Message, only: &Call) -> bool {
+        match only.subject {
+            Subject::Exchange => message.jsonrpc != Version::Absent || self.says_mcp(),
+            Subject::Malformed => false,
+            Subject::Message(_) => !matches!(message.id, None | Some(Id::Null)),
+        }
+    }
+
+    /// Whether the head of the request says that it is MCP's.
+    fn says_mcp(&self) -> bool {
+        Signs::among(self.base_findings.signatures, self.base.text(Field::UrlPath).unwrap_or_default()) == Signs::OfMcp
+    }
+
+    /// Whether a rule waits for the answer to a call that asks nothing by itself: it may bring answers to what was asked elsewhere
+    /// (the stream of a session, one that was taken up again), which rules may refuse whatever was asked.
+    pub(super) fn waits_for_others(&self, subject: Subject, findings: &Findings) -> bool {
+        let judged = |rule: &Rule| rule.phase == Phase::Response && SAID.iter().any(|field| rule.names(*field));
+        !subject.is_question()
+            && (findings.message != MessageFinding::None || self.says_mcp())
+            && self.enforcement() == Enforcement::Enforce
+            && self.rules.open_rules(&self.base_progress).any(|(_, rule)| judged(rule))
+    }
+
+    /// The answer is in a coding that cannot be undone.
+    pub(crate) fn take_undecodable_answer(&mut self) -> Option<Box<Refusal>> {
+        self.answer_is_unreadable();
+        let others = self.calls.iter().any(|call| call.waits == Waits::ForAnswer && !call.subject.is_question());
+        self.judge_waiting().or_else(|| {
+            let withheld = self.judge_stray(None).filter(|_| others)?;
+            Some(self.withhold(withheld))
+        })
     }
 
     /// An answer to a request that is not known here: of another exchange, on the event stream of the legacy transport or
@@ -158,7 +212,7 @@ impl Dialogue {
             None => unread_answer(&mut call.seen),
         }
         let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
-        let _ = interfering(self.judge_answered(&mut call))?;
+        let _ = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))?;
         // Rules on the request alone were judged with the request.
         let verdict = undecided_by_answer(&self.rules, &call.progress)?;
         let target = Target { id: call.id.clone(), method: None, kind: Kind::Request };

@@ -55,6 +55,13 @@ pub(crate) enum Subject {
     Malformed,
 }
 
+impl Subject {
+    /// Whether it is something that is answered, for all that is known.
+    pub const fn is_question(self) -> bool {
+        matches!(self, Self::Message(Kind::Request) | Self::Malformed)
+    }
+}
+
 /// Whether an interfering rule still waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
@@ -63,6 +70,11 @@ pub(crate) enum Waits {
 }
 
 impl Call {
+    /// Whether it is itself the answer to a question of the server's.
+    pub const fn is_answer(&self) -> bool {
+        matches!(self.subject, Subject::Message(Kind::Response | Kind::Error))
+    }
+
     /// Takes over a verdict that lets it pass.
     pub fn settle(&mut self, answer: Answer) {
         if let Answer::Decided(Verdict { action, rule }) = answer
@@ -169,7 +181,9 @@ pub(crate) fn forget_request(seen: &mut Observation) {
     for field in CAPTURED {
         seen.set_unreadable(*field);
     }
-    seen.set_unreadable(Field::ToolArguments);
+    for field in [Field::ToolArguments, Field::RequestModel, Field::RequestSize, Field::BodyText] {
+        seen.set_unreadable(field);
+    }
     seen.set_family_unreadable(Family::Argument);
 }
 

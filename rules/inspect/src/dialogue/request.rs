@@ -128,6 +128,9 @@ impl Dialogue {
             (_, Answer::Decided(Verdict { action: decided, rule })) => (action, deciding) = (decided, rule),
             (_, Answer::Needs(_)) => waits = Waits::ForAnswer,
         }
+        if waits == Waits::No && self.refused == Refused::No && self.waits_for_others(subject, &findings) {
+            waits = Waits::ForAnswer;
+        }
         let kind = match subject {
             Subject::Message(kind) => kind,
             Subject::Exchange | Subject::Malformed => Kind::Other,

@@ -56,12 +56,8 @@ impl Exchange {
             content => content,
         };
         let codings = codings(headers);
-        let content = if codings.is_err() && content != Content::Opaque {
-            self.dialogue.answer_is_unreadable();
-            Content::Opaque
-        } else {
-            content
-        };
+        let undecodable = codings.is_err() && content != Content::Opaque;
+        let content = if undecodable { Content::Opaque } else { content };
         self.response.begin(content, codings);
         match (content, waits) {
             // A server may send requests of its own on a stream, which rules may refuse.
@@ -70,10 +66,10 @@ impl Exchange {
             (Content::Json | Content::Unlabelled | Content::Framed, true) => ResponsePlan::HoldBody,
             (Content::Events, true) => ResponsePlan::FilterEvents,
             // Nothing in it can be read as a message, so all there is to know is known.
-            (Content::Opaque, true) => match self.dialogue.judge_waiting() {
-                Some(refusal) => ResponsePlan::Refuse(refusal),
-                None => ResponsePlan::Stream,
-            },
+            (Content::Opaque, true) => {
+                let refused = if undecodable { self.dialogue.take_undecodable_answer() } else { self.dialogue.judge_waiting() };
+                refused.map_or(ResponsePlan::Stream, ResponsePlan::Refuse)
+            }
         }
     }
 
