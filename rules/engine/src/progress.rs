@@ -59,6 +59,12 @@ impl Progress {
         (pair.matched & mark != 0).then_some(true).or((pair.failed & mark != 0).then_some(false))
     }
 
+    /// Whether a rule matches so far.
+    #[must_use]
+    pub fn has_matched(&self, index: RuleIndex) -> bool {
+        self.standing(index.get()) == Some(true)
+    }
+
     /// All rules that match so far, in the set's order.
     pub fn matched(&self) -> impl Iterator<Item = RuleIndex> + '_ {
         self.marked(|pair| pair.matched)

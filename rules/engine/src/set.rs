@@ -152,6 +152,14 @@ impl RuleSet {
         judge::judge(&self.0.judged, seen, phase, progress)
     }
 
+    /// Settles the rules that come out alike whatever `seen` has as unreadable turns out to be; for the others `phase` is still to come.
+    /// Where many things are judged that differ in those fields alone, the rest need be judged only once.
+    pub fn settle(&self, seen: &Observation, phase: Phase, progress: &mut Progress) {
+        let last = progress.last;
+        let _ = self.judge(seen, phase, progress);
+        progress.last = last;
+    }
+
     /// The verdict of the rules that match so far, for what passes: those that are open add to it or do not, and those that match
     /// and interfere were not carried out.
     #[must_use]
@@ -180,8 +188,12 @@ impl RuleSet {
 
     /// The rules that interfere and are neither true nor false by what was judged so far, in the set's order.
     pub fn open_rules<'a>(&'a self, progress: &'a Progress) -> impl Iterator<Item = (RuleIndex, &'a Rule)> + 'a {
-        let named = progress.open().filter_map(|index| Some((index, self.rule(index)?)));
-        named.filter(|(_, rule)| rule.acts().interferes())
+        self.undecided(progress).filter(|(_, rule)| rule.acts().interferes())
+    }
+
+    /// The rules that are neither true nor false by what was judged so far, in the set's order.
+    pub fn undecided<'a>(&'a self, progress: &'a Progress) -> impl Iterator<Item = (RuleIndex, &'a Rule)> + 'a {
+        progress.open().filter_map(|index| Some((index, self.rule(index)?)))
     }
 
     /// Judges a whole observation by a second, simple evaluator: the slow truth that

@@ -22,10 +22,10 @@ use gnomon_wire::{
 use smol_str::{SmolStr, ToSmolStr};
 
 /// An answer that must not pass.
-struct Withheld {
-    verdict: Verdict,
-    target: Target,
-    call: Call,
+pub(super) struct Withheld {
+    pub verdict: Verdict,
+    pub target: Target,
+    pub call: Call,
 }
 
 /// How much of an answer's message is kept.
@@ -222,7 +222,7 @@ impl Dialogue {
     /// A request or notification that the server sends to the client (sampling, elicitation …).
     fn take_server_message(&mut self, message: &Message) -> Option<Withheld> {
         if message.kind != Kind::Request {
-            return None;
+            return self.take_notification(message);
         }
         let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
         describe(&mut seen, &mut findings, message);

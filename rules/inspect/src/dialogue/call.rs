@@ -194,7 +194,7 @@ pub(crate) fn note_unjudged(seen: &mut Observation) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counted {
+pub(super) enum Counted {
     Mcp,
     Likely,
     Other,
@@ -202,7 +202,7 @@ enum Counted {
 
 /// Whether the message is MCP. A method that other protocols share counts only beside another
 /// signature of the same request: what was seen of its client before is no reason for a verdict.
-fn count(message: &Message, findings: &mut Findings) -> Counted {
+pub(super) fn count(message: &Message, findings: &mut Findings) -> Counted {
     let has = |signatures: &[Signature]| findings.signatures.iter().any(|s| signatures.contains(&s));
     let beside = has(&[Signature::H1, Signature::H2, Signature::H3, Signature::P1]);
     let well_formed = message.jsonrpc == Version::V2;

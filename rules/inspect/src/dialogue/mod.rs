@@ -11,6 +11,7 @@ mod refusal;
 mod report;
 mod request;
 mod tally;
+mod told;
 mod whole;
 
 pub(crate) use answer::limits as answer_limits;
@@ -20,7 +21,7 @@ pub(crate) use refusal::{Form, Wants, refusal_text};
 pub use refusal::{Refusal, Target};
 pub use request::MAX_MESSAGES;
 pub use tally::MAX_TOLD;
-pub(crate) use whole::asks;
+pub(crate) use whole::{asks, tells};
 
 use crate::{
     Bounds, Connection, Enforcement, Inspector, Passage, Sighting,
@@ -40,6 +41,7 @@ use request::Overflow;
 use smol_str::SmolStr;
 use std::sync::Arc;
 use tally::Tally;
+use told::Notifications;
 
 /// Bytes of a request that `http.request.body.text` shows.
 const TEXT_BYTES: usize = 1024;
@@ -65,6 +67,7 @@ pub struct Dialogue {
     held: Held,
     refused: Refused,
     strays: Strays,
+    notifications: Notifications,
     /// Messages of the request that were judged.
     judged: u32,
     overflow: Overflow,
@@ -205,6 +208,7 @@ impl Dialogue {
             held: Held::Back,
             refused: Refused::No,
             strays: Strays::Pass,
+            notifications: Notifications::Unheard,
             judged: 0,
             overflow: Overflow::No,
             targets: Vec::new(),

@@ -49,6 +49,9 @@ impl Dialogue {
                 refused = self.take_answer(message);
             }
         });
+        if read.is_err() && refused.is_none() {
+            refused = scanner.partial().filter(|message| tells(message)).and_then(|message| self.take_answer(message));
+        }
         let refused = match read {
             _ if refused.is_some() => refused,
             Ok(_) if messages <= MAX_MESSAGES => None,
@@ -82,7 +85,15 @@ fn read(scanner: &mut Scanner, pieces: &[&[u8]], sink: &mut Sink<'_>) -> Result<
     scanner.finish(sink)
 }
 
+/// Whether a message in which a text broke is a notification. It is judged by the method that it shows.
+pub(crate) fn tells(message: &Message) -> bool {
+    message.method.as_deref().is_some_and(|method| method.starts_with(NOTIFICATIONS))
+}
+
+/// How the methods of notifications begin.
+const NOTIFICATIONS: &str = "notifications/";
+
 /// Whether a message in which a text broke wants an answer.
 pub(crate) fn asks(message: &Message) -> bool {
-    message.method.as_deref().is_some_and(|method| !method.starts_with("notifications/"))
+    message.method.as_deref().is_some_and(|method| !method.starts_with(NOTIFICATIONS))
 }

@@ -3,7 +3,7 @@
 use super::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames};
 use crate::{
     Bounds,
-    dialogue::{answer_limits, asks},
+    dialogue::{answer_limits, asks, tells},
 };
 use gnomon_wire::{
     coding::{Coding, DecodeLimits, Unsupported},
@@ -74,6 +74,14 @@ impl Broken {
         let ours = |message: &&Message| message.jsonrpc != Version::Absent || message.method.as_deref().is_some_and(mcp::is_mcp_method);
         if partial.filter(ours).is_some_and(asks) { Self::Question(why) } else { Self::Unknown }
     }
+}
+
+/// A message cannot be read. A notification is one all the same, by what it shows.
+fn break_off(partial: Option<&Message>, why: &'static str, on: &mut dyn FnMut(Step<'_>)) {
+    if let Some(message) = partial.filter(|message| tells(message)) {
+        on(Step::Message(message));
+    }
+    on(Step::Unreadable(Broken::of(partial, why)));
 }
 
 /// A step of reading an answer.
@@ -272,7 +280,7 @@ impl Document {
             Found::Foreign(reason) => reason.filter(|reason| *reason != "binary"),
         };
         if let Some(why) = why {
-            on(Step::Unreadable(Broken::of(reading.partial(), why)));
+            break_off(reading.partial(), why, on);
         }
         Left::Nothing
     }
@@ -365,7 +373,7 @@ impl EventText {
                 let read = whole.feed(plain, &mut |message| on(Step::Message(message)));
                 if let Err(malformed) = read {
                     if whole.likeness() > Likeness::None {
-                        on(Step::Unreadable(Broken::of(whole.partial(), malformed.as_str())));
+                        break_off(whole.partial(), malformed.as_str(), on);
                     }
                     *document = None;
                 }
@@ -413,7 +421,7 @@ fn read_events(
                 && scanner.likeness() > Likeness::None
             {
                 *told = Told::Yes;
-                on(Step::Unreadable(Broken::of(scanner.partial(), malformed.as_str())));
+                break_off(scanner.partial(), malformed.as_str(), on);
             }
         }
         Item::Dispatch { event, .. } => {
