@@ -144,3 +144,79 @@ fn a_notification_that_cannot_be_read_does_not_pass_a_rule_that_blocks_it() {
         }
     }
 }
+
+const ASKS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{"a":{"method":"roots/list"},"b":{"method":"elicitation/create","params":{"message":"secret"}}},"requestState":"x"}}"#;
+
+/// A call of 2026-07-28 and its answer as JSON, in pieces: whether it is refused, before anything of it left.
+fn answered(rules: &[Source], answer: &str, piece: usize) -> (Option<serde_json::Value>, Vec<Sighting>) {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    headers.insert("mcp-protocol-version", "2026-07-28".parse().unwrap());
+    let (method, version, authority) = (&Method::POST, Version::HTTP_11, Authority::Agrees);
+    let head = Head { method, path: "/mcp", query: None, version, headers: &headers, alpn: None, authority };
+    let mut exchange = Exchange::begin(&connection(rules), &head);
+    exchange.request_bytes(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#);
+    assert!(matches!(exchange.request_end(), Gate::Stream));
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let plan = exchange.response_head(200, &headers);
+    for bytes in answer.as_bytes().chunks(piece) {
+        match exchange.response_bytes(bytes) {
+            Gate::Refuse(refusal) => {
+                assert!(matches!(plan, ResponsePlan::HoldBody), "{plan:?}");
+                return (Some(serde_json::from_str(&refusal.reply().body).unwrap()), exchange.reports().collect());
+            }
+            gate => assert_eq!(matches!(plan, ResponsePlan::HoldBody), matches!(gate, Gate::Hold), "{gate:?}"),
+        }
+    }
+    assert!(matches!(exchange.response_end(&mut Vec::new()), Gate::Stream));
+    (None, exchange.reports().collect())
+}
+
+#[test]
+fn what_a_server_asks_in_its_result_is_judged_as_if_it_asked_by_itself() {
+    for piece in [usize::MAX, 9] {
+        for method in ["elicitation/create", "roots/list"] {
+            let (refused, reports) = answered(&[rule(1, &format!("mcp.method.name: {method}"), "block")], ASKS, piece);
+            let refused = refused.unwrap();
+            assert_eq!((&refused["id"], &refused["result"]["isError"]), (&1.into(), &true.into()), "{refused}");
+            let told: Vec<_> = reports.iter().map(|report| (report.seen.text(Field::McpMethod), report.action)).collect();
+            assert_eq!(told, [(Some(method), Action::Block), (Some("tools/call"), Action::Block)]);
+        }
+        for (selection, action, events) in [
+            ("mcp.method.name: sampling/createMessage", "block", 0),
+            ("gen_ai.tool.name: y", "block", 0),
+            ("mcp.method.name: elicitation/create", "log", 1),
+        ] {
+            let (refused, reports) = answered(&[rule(1, selection, action)], ASKS, piece);
+            assert_eq!((refused, reports.len()), (None, 1 + events), "{selection}: {reports:?}");
+        }
+    }
+    // One whose method is not known could be any.
+    let block = [rule(1, "mcp.method.name: elicitation/create", "block")];
+    for odd in
+        [r#"{"a":{"Method":"elicitation/create"}}"#, r#"{"a":{"method":["elicitation/create"]}}"#, r#"[{"method":"elicitation/create"}]"#]
+    {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"resultType":"input_required","inputRequests":{odd}}}}}"#);
+        assert!(answered(&block, &text, usize::MAX).0.is_some(), "{odd}");
+    }
+}
+
+#[test]
+fn what_a_server_asks_in_a_result_on_a_stream_is_replaced_by_words() {
+    let mut exchange = stream(&[rule(1, "mcp.method.name: elicitation/create", "block")], &Method::POST);
+    let (out, _) = given(&mut exchange, &[&tells("progress"), ASKS], 20);
+    assert!(out.contains("progress secret") && !out.contains("input_required") && out.contains(r#""id":1,"result""#), "{out}");
+}
+
+#[test]
+fn a_question_that_was_withheld_does_not_pass_within_the_result_and_one_that_was_told_is_told_once() {
+    let asked = r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{"message":"secret"}}"#;
+    for (action, through, events) in [("block", false, 2), ("log", true, 1)] {
+        let mut exchange = stream(&[rule(1, "mcp.method.name: elicitation/create", action)], &Method::POST);
+        let (out, reports) = given(&mut exchange, &[asked, ASKS], usize::MAX);
+        assert_eq!(out.contains("secret"), through, "{out}");
+        let questions = reports.iter().filter(|report| report.seen.text(Field::McpMethod) == Some("elicitation/create"));
+        assert_eq!(questions.count(), events, "{action}: {reports:?}");
+    }
+}

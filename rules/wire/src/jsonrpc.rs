@@ -29,6 +29,8 @@ pub use scanner::{Scanner, Sink};
 pub const MAX_KEY: usize = 256;
 /// Most tool names kept from one `tools/list` result.
 pub const MAX_TOOLS: usize = 512;
+/// Most methods kept of `result.inputRequests`.
+pub const MAX_INPUT_REQUESTS: usize = 32;
 /// Most `_meta` key names kept per message.
 pub const MAX_META_KEYS: usize = 32;
 /// Most bytes of one dotted argument path.

@@ -16,7 +16,7 @@ use crate::{
 use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Id, Kind, Limits, Message, Version},
+    jsonrpc::{ArgumentCapture, Id, Kind, Limits, MAX_INPUT_REQUESTS, Message, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
@@ -67,6 +67,9 @@ impl Dialogue {
 
     /// One message of the answer, and what to say instead if it must not pass.
     pub(crate) fn take_answer(&mut self, message: &Message) -> Option<Box<Refusal>> {
+        if let Some(refusal) = self.take_input_requests(message) {
+            return Some(refusal);
+        }
         let withheld = if message.method.is_some() { self.take_server_message(message) } else { self.pair(message) };
         withheld.map(|withheld| self.withhold(withheld))
     }
@@ -230,6 +233,9 @@ impl Dialogue {
             return None;
         }
         let subject = Subject::Message(message.kind);
+        if self.questions.len() < MAX_INPUT_REQUESTS {
+            self.questions.extend(message.method.clone());
+        }
         self.judge_question(Heard { seen, findings, subject, id: message.id.clone(), method: message.method.clone() })
     }
 
@@ -293,7 +299,7 @@ impl Dialogue {
         Some(self.withhold(Withheld { verdict, target, call }))
     }
 
-    fn withhold(&mut self, withheld: Withheld) -> Box<Refusal> {
+    pub(super) fn withhold(&mut self, withheld: Withheld) -> Box<Refusal> {
         let Withheld { verdict, target, mut call } = withheld;
         let form = if target.id.is_some() { Form::Single } else { Form::Foreign };
         let refusal = self.refusal(verdict, vec![target], form);

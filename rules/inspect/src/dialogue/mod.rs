@@ -41,7 +41,7 @@ use request::Overflow;
 use smol_str::SmolStr;
 use std::sync::Arc;
 use tally::Tally;
-use told::Notifications;
+use told::Methods;
 
 /// Bytes of a request that `http.request.body.text` shows.
 const TEXT_BYTES: usize = 1024;
@@ -67,7 +67,9 @@ pub struct Dialogue {
     held: Held,
     refused: Refused,
     strays: Strays,
-    notifications: Notifications,
+    methods: Methods,
+    /// What the server asked of the client by itself.
+    questions: Vec<SmolStr>,
     /// Messages of the request that were judged.
     judged: u32,
     overflow: Overflow,
@@ -208,7 +210,8 @@ impl Dialogue {
             held: Held::Back,
             refused: Refused::No,
             strays: Strays::Pass,
-            notifications: Notifications::Unheard,
+            methods: Methods::Unheard,
+            questions: Vec::new(),
             judged: 0,
             overflow: Overflow::No,
             targets: Vec::new(),

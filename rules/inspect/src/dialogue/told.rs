@@ -1,39 +1,46 @@
-//! What a server tells without wanting an answer: its notifications.
+//! What a server says beside its answers and is judged by its method alone: notifications, and what it asks within a result.
 //!
-//! A stream may have thousands, nearly all of them harmless. So what rules say whatever a notification's method is, is judged once,
-//! each is then judged by its method alone and without the heap, and it is an event only where a rule means it.
+//! A stream may have thousands of notifications, nearly all of them harmless. So what rules say whatever the method is, is judged
+//! once, each is then judged by its method without the heap, and it is an event only where a rule means it.
 
 use super::{
-    Dialogue, Target,
+    Dialogue, Refusal, Target,
     answer::Withheld,
-    call::{Call, Counted, Subject, Waits, count, note},
+    call::{Call, Counted, Subject, Waits, count, note, same_id},
 };
 use crate::{
+    Enforcement,
     shadow::interfering,
     sighting::{Findings, MessageFinding},
 };
-use gnomon_engine::{Progress, RuleSet};
+use gnomon_engine::{Progress, Rule, RuleSet};
 use gnomon_observe::{Action, Field, Observation, Phase};
-use gnomon_wire::jsonrpc::{Kind, Message};
+use gnomon_wire::jsonrpc::{Kind, Message, ResultFacts};
+use smol_str::SmolStr;
 
 /// A method that no rule means.
 const ANY: &str = "gnomon.none";
-/// What one notification differs in from another.
+/// What one differs in from another.
 const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
 
-/// How a dialogue's notifications are judged.
+/// What a server may ask of a client within its result.
+const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
+/// The revision since which it does.
+const INPUT_REQUESTS_SINCE: &str = "2026-07-28";
+
+/// How methods that a dialogue's server says are judged.
 #[derive(Default)]
-pub(crate) enum Notifications {
+pub(crate) enum Methods {
     /// None has come.
     #[default]
     Unheard,
-    /// No rule looks at their method.
+    /// No rule looks at them.
     Pass,
-    Judged(Box<Methods>),
+    Judged(Box<Known>),
 }
 
 /// What holds whatever the method is.
-pub(crate) struct Methods {
+pub(crate) struct Known {
     seen: Observation,
     /// Decided are the rules that do not look at it.
     progress: Progress,
@@ -41,7 +48,16 @@ pub(crate) struct Methods {
     any: Progress,
 }
 
-impl Notifications {
+/// A method (none where it cannot be read), what says it, and whether it is news.
+type Said<'a> = (Option<&'a SmolStr>, Kind, News);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Yes,
+    No,
+}
+
+impl Methods {
     fn of(rules: &RuleSet, base: &Observation, progress: &Progress) -> Self {
         let (mut seen, mut progress) = (base.clone(), progress.clone());
         METHOD.into_iter().for_each(|field| seen.set_unreadable(field));
@@ -49,8 +65,8 @@ impl Notifications {
         let mut any = progress.clone();
         METHOD.into_iter().for_each(|field| seen.set(field, ANY));
         rules.settle(&seen, Phase::Response, &mut any);
-        let all = |(index, rule): (_, &gnomon_engine::Rule)| any.has_matched(index) && !rule.acts().interferes();
-        if rules.undecided(&progress).all(all) { Self::Pass } else { Self::Judged(Box::new(Methods { seen, progress, any })) }
+        let all = |(index, rule): (_, &Rule)| any.has_matched(index) && !rule.acts().interferes();
+        if rules.undecided(&progress).all(all) { Self::Pass } else { Self::Judged(Box::new(Known { seen, progress, any })) }
     }
 }
 
@@ -61,47 +77,92 @@ impl Dialogue {
         if count(message, &mut findings) == Counted::Other {
             return None;
         }
-        let mut notifications = match std::mem::take(&mut self.notifications) {
-            Notifications::Unheard => Notifications::of(&self.rules, &self.base, &self.base_progress),
+        let method = message.method.as_ref().filter(|_| !message.truncated);
+        self.judge_method((method, Kind::Notification, News::Yes), findings)
+    }
+
+    /// What a server asks of the client in its answer (2026-07-28): each as if it asked it by itself. If one must not pass, the
+    /// answer must not.
+    pub(super) fn take_input_requests(&mut self, message: &Message) -> Option<Box<Refusal>> {
+        let ResultFacts { input_requests, input_requests_overflow, .. } = &message.result;
+        let unread = input_requests_overflow.is_cut().then_some(None);
+        for method in input_requests.iter().map(Some).chain(unread) {
+            // On a portal it may have been asked, and told of, by itself before.
+            let news = if method.is_some_and(|method| self.questions.contains(method)) { News::No } else { News::Yes };
+            let Some(withheld) = self.judge_method((method, Kind::Request, news), self.base_findings) else { continue };
+            let asked = self.calls.iter().position(|call| same_id(call.id.as_ref(), message.id.as_ref()));
+            let call = asked.map(|index| self.calls.remove(index));
+            let method = call.as_ref().and_then(|call| call.method.clone());
+            let verdict = withheld.verdict;
+            let target = Target { id: message.id.clone(), method, kind: Kind::Request };
+            let refusal = self.withhold(Withheld { target, ..withheld });
+            if let Some(call) = call {
+                self.report(Call { action: verdict.action, deciding: verdict.rule, ..call }, Some(&refusal));
+            }
+            return Some(refusal);
+        }
+        None
+    }
+
+    /// Whether rules could refuse what the server asks in the answer, which must be withheld whole then.
+    pub(crate) fn may_refuse_input_requests(&self) -> bool {
+        let modern = |seen: &Observation| seen.text(Field::McpProtocolVersion).is_some_and(|version| version >= INPUT_REQUESTS_SINCE);
+        let names = |rule: &Rule| METHOD.iter().any(|field| rule.names(*field));
+        if self.enforcement() != Enforcement::Enforce
+            || !(modern(&self.base) || self.calls.iter().any(|call| modern(&call.seen)))
+            || !self.rules.open_rules(&self.base_progress).any(|(_, rule)| names(rule))
+        {
+            return false;
+        }
+        let mut seen = self.base.clone();
+        ASKED.into_iter().any(|method| {
+            METHOD.into_iter().for_each(|field| seen.set(field, method));
+            let mut progress = self.base_progress.clone();
+            interfering(self.judge(&seen, Phase::Message, &mut progress)).is_some()
+        })
+    }
+
+    fn judge_method(&mut self, said: Said<'_>, findings: Findings) -> Option<Withheld> {
+        let mut methods = match std::mem::take(&mut self.methods) {
+            Methods::Unheard => Methods::of(&self.rules, &self.base, &self.base_progress),
             known => known,
         };
-        let withheld = match &mut notifications {
-            Notifications::Judged(methods) => self.judge_notification(methods, message, findings),
-            Notifications::Unheard | Notifications::Pass => None,
+        let withheld = match &mut methods {
+            Methods::Judged(known) => self.judge_known(known, said, findings),
+            Methods::Unheard | Methods::Pass => None,
         };
-        self.notifications = notifications;
+        self.methods = methods;
         withheld
     }
 
-    fn judge_notification(&mut self, methods: &mut Methods, message: &Message, mut findings: Findings) -> Option<Withheld> {
-        let Methods { seen, progress, any } = methods;
+    fn judge_known(&mut self, known: &mut Known, (method, kind, news): Said<'_>, mut findings: Findings) -> Option<Withheld> {
+        let Known { seen, progress, any } = known;
         let mut progress = progress.clone();
-        let mut cut = message.truncated.then(|| self.base.clone());
+        let mut cut = method.is_none().then(|| self.base.clone());
         if let Some(seen) = &mut cut {
             METHOD.into_iter().for_each(|field| seen.set_unreadable(field));
             note(seen, Field::Truncated, "names");
         } else {
-            METHOD.into_iter().for_each(|field| seen.set_some(field, message.method.clone()));
+            METHOD.into_iter().for_each(|field| seen.set_some(field, method.cloned()));
         }
         let seen = cut.as_ref().unwrap_or(seen);
         let on_message = self.judge(seen, Phase::Message, &mut progress);
         let on_answer = self.judge(seen, Phase::Response, &mut progress);
         let refused = interfering(on_message).or(interfering(on_answer));
         let means = |index| !any.has_matched(index) && self.rules.rule(index).is_some_and(|rule| rule.acts() != Action::Allow);
-        if refused.is_none() && !progress.matched().any(means) {
+        if refused.is_none() && (news == News::No || !progress.matched().any(means)) {
             return None;
         }
         findings.message = MessageFinding::Mcp;
-        let (subject, method) = (Subject::Message(Kind::Notification), message.method.clone());
+        let (subject, method, seen) = (Subject::Message(kind), method.cloned(), seen.clone());
         let (action, waits) = (Action::Allow, Waits::No);
-        let mut call =
-            Call { seen: seen.clone(), progress, findings, subject, id: None, method, waits, action, deciding: None, early: None };
+        let mut call = Call { seen, progress, findings, subject, id: None, method, waits, action, deciding: None, early: None };
         let Some(verdict) = refused else {
             call.settle(on_answer);
             self.report(call, None);
             return None;
         };
-        // Nobody waits for an answer.
+        // Nobody waits for an answer to it.
         let target = Target { id: None, method: call.method.clone(), kind: Kind::Notification };
         Some(Withheld { verdict, target, call })
     }

@@ -32,6 +32,14 @@ pub(crate) struct AnswerBody {
     pub session: Option<SmolStr>,
     /// Messages in it so far.
     pub messages: u32,
+    pub questions: Questions,
+}
+
+/// Whether rules could refuse what the server asks in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Questions {
+    Pass,
+    Judged,
 }
 
 /// What became of the current event so far.
@@ -135,6 +143,7 @@ impl AnswerBody {
             event: Event::Held,
             session: None,
             messages: 0,
+            questions: Questions::Pass,
         }
     }
 

@@ -2,7 +2,7 @@
 //! rule asks for that, and only watched otherwise.
 
 use super::{
-    answer_body::{Awaited, Broken, Content, Event, Left, Step, content_of},
+    answer_body::{Awaited, Broken, Content, Event, Left, Questions, Step, content_of},
     exchange::{Exchange, Gate, Said},
     reading::codings,
 };
@@ -49,7 +49,10 @@ impl Exchange {
         self.hear_head(status, headers);
         // A server may answer before the request is over: then what it answers is not known, and the answer is judged by what
         // it says itself. The request is judged as it comes.
-        let waits = self.waits_for_early_answer() || self.dialogue.waits_for_answer();
+        if self.dialogue.may_refuse_input_requests() {
+            self.response.questions = Questions::Judged;
+        }
+        let waits = self.waits_for_early_answer() || self.waits();
         let content = match content_of(headers) {
             Content::Opaque if waits => Content::Unlabelled,
             Content::Framed if !waits => Content::Opaque,
@@ -90,6 +93,11 @@ impl Exchange {
         });
     }
 
+    /// Whether a rule could refuse the answer to a call.
+    fn waits(&self) -> bool {
+        self.dialogue.waits_for_answer() || self.response.questions == Questions::Judged
+    }
+
     /// Whether the answer may be to a call that is still to come.
     fn waits_for_early_answer(&self) -> bool {
         self.dialogue.judges_strays() && self.said == Said::Some
@@ -115,20 +123,24 @@ impl Exchange {
                 refused = exchange.take_step(&step);
             }
         });
-        let waits = self.dialogue.waits_for_answer() || self.waits_for_early_answer();
+        let waits = self.waits() || self.waits_for_early_answer();
         Some(match refused {
             Some(refusal) => Gate::Refuse(refusal),
             None if self.response.is_behind() => return None,
             None if waits && self.response.may_be_json() => Gate::Hold,
             // What was waited for has come; what comes behind it may have to be withheld as well, and with it.
-            None if self.dialogue.judges_strays() && self.response.may_go_on_as_json() => Gate::Hold,
+            None if (self.dialogue.judges_strays() || self.response.questions == Questions::Judged)
+                && self.response.may_go_on_as_json() =>
+            {
+                Gate::Hold
+            }
             None => Gate::Stream,
         })
     }
 
     fn read_answer(&mut self, raw: &[u8], on: &mut dyn FnMut(&mut Self, Step<'_>)) {
         self.dialogue.answers(raw.len());
-        let awaited = if self.dialogue.judges_strays() || self.dialogue.waits_for_answer() { Awaited::Yes } else { Awaited::No };
+        let awaited = if self.dialogue.judges_strays() || self.waits() { Awaited::Yes } else { Awaited::No };
         let Some(mut reader) = self.response.take(self.dialogue.bounds(), awaited) else { return };
         let single = self.response.content != Content::Events;
         let mut left = reader.feed(raw, awaited, &mut |step| match step {

@@ -7,8 +7,8 @@ use smol_str::SmolStr;
 
 use super::places::{Container, META_PREFIX, Place, STRICT, Slot, Word, deciding_in_params, deciding_top_level, result_key};
 use super::{
-    ArgumentCapture, Id, Kind, Likeness, Limits, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message, ParamsShape, Presence,
-    Scalar, Shape, Truncation, Version,
+    ArgumentCapture, Id, Kind, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message,
+    ParamsShape, Presence, Scalar, Shape, Truncation, Version,
 };
 use crate::mcp;
 
@@ -243,6 +243,14 @@ impl Collector {
                 self.message.result.input_schema = Presence::Present;
                 Slot::None
             }
+            (Place::InputRequests, _) => Slot::InputRequest,
+            (Place::InputRequest, "method") => Slot::InputMethod,
+            (Place::InputRequest, _) => {
+                if deciding_top_level(key) == Some("method") {
+                    self.message.result.input_requests_overflow = Truncation::Cut;
+                }
+                Slot::None
+            }
             (Place::Error, "code") => {
                 self.message.result.error_code_given = Presence::Present;
                 Slot::ErrorCode
@@ -314,6 +322,8 @@ impl Collector {
             Place::Batch => Slot::BatchItem,
             Place::Tools => Slot::Tool,
             Place::SupportedVersions => Slot::SupportedVersion,
+            // Its entries are what JavaScript makes of an array's elements, too.
+            Place::InputRequests => Slot::InputRequest,
             Place::Arguments => {
                 self.path.truncate(path);
                 Slot::Leaf
@@ -399,6 +409,12 @@ impl Collector {
                 message.result.meta_server_info = Presence::Present;
                 Place::ServerInfo
             }
+            (Slot::InputMethod, _) => {
+                message.result.input_requests_overflow = Truncation::Cut;
+                Place::Other
+            }
+            (Slot::InputRequests, _) => Place::InputRequests,
+            (Slot::InputRequest, Container::Object) => Place::InputRequest,
             (Slot::Tools, Container::Array) => Place::Tools,
             (Slot::Tool, Container::Object) => Place::Tool,
             (Slot::Error, Container::Object) => Place::Error,
@@ -435,6 +451,8 @@ impl Collector {
             | Slot::MetaServerInfo
             | Slot::Tools
             | Slot::Tool
+            | Slot::InputRequests
+            | Slot::InputRequest
             | Slot::IsError => 0,
             Slot::Arguments => {
                 self.path.clear();
@@ -543,6 +561,14 @@ impl Collector {
                 }
             }
             Slot::ResultType => result.result_type = kept(),
+            Slot::InputMethod => {
+                if truncation.is_cut() || result.input_requests.len() >= MAX_INPUT_REQUESTS {
+                    result.input_requests_overflow = Truncation::Cut;
+                }
+                if result.input_requests.len() < MAX_INPUT_REQUESTS {
+                    result.input_requests.push(SmolStr::new(text));
+                }
+            }
             Slot::ErrorMessage => result.error_message = kept(),
             _ => {}
         }

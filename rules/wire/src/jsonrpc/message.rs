@@ -188,6 +188,10 @@ pub struct ResultFacts {
     pub is_error_given: Presence,
     /// The string `result.resultType` (2026-07-28).
     pub result_type: Option<SmolStr>,
+    /// The methods of `result.inputRequests.*` (2026-07-28): what the server asks of the client; at most [`super::MAX_INPUT_REQUESTS`].
+    pub input_requests: Vec<SmolStr>,
+    /// Whether `input_requests` holds all of them, each whole.
+    pub input_requests_overflow: Truncation,
     /// `error.code`, where it is a whole number, however it is written.
     pub error_code: Option<i64>,
     /// There is an `error.code`, of whatever type.

@@ -16,6 +16,8 @@ pub(super) enum Place {
     Tools,
     Tool,
     SupportedVersions,
+    InputRequests,
+    InputRequest,
     Error,
     /// An array where a method's name is due.
     Methods,
@@ -70,6 +72,9 @@ pub(super) enum Slot {
     Tool,
     ToolName,
     ResultType,
+    InputRequests,
+    InputRequest,
+    InputMethod,
     ErrorMessage,
 }
 
@@ -113,6 +118,7 @@ pub(super) fn result_key(key: &str) -> Slot {
         "_meta" => Slot::ResultMeta,
         "tools" => Slot::Tools,
         "resultType" => Slot::ResultType,
+        "inputRequests" => Slot::InputRequests,
         _ => Slot::None,
     }
 }
