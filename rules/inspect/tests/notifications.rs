@@ -16,7 +16,7 @@ fn rule(id: u8, selection: &str, action: &str) -> Source {
         "title: R{id}\nid: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e{id:02}\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
          detection:\n    seen: {{ {selection} }}\n    condition: seen\ngnomon: {{ response: {{ action: {action} }} }}\n"
     );
-    Source { name: format!("r{id}.yml").into(), text, origin: Origin::Admin }
+    Source { name: format!("r{id}.yml"), text, origin: Origin::Admin }
 }
 
 fn connection(rules: &[Source]) -> Connection {

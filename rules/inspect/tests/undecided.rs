@@ -18,7 +18,7 @@ fn rule((id, origin, selection, action): (u8, Origin, &str, &str)) -> Source {
         "title: R{id}\nid: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e{id:02}\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
          level: critical\ndetection:\n    seen: {{ {selection} }}\n    condition: seen\ngnomon: {{ response: {{ action: {action} }} }}\n"
     );
-    Source { name: format!("r{id}.yml").into(), text, origin }
+    Source { name: format!("r{id}.yml"), text, origin }
 }
 
 fn connection(rules: impl IntoIterator<Item = (u8, Origin, &'static str, &'static str)>) -> Connection {
