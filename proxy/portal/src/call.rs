@@ -15,7 +15,7 @@ use crate::{
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
-    shares,
+    shares, told,
     under::{Kept, TakenBack, Under},
     upstream::{
         Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
@@ -543,7 +543,9 @@ impl Portal {
                     if !server.tells(&self.gate, &call.caller, (&task_owner(call), routed.within.get()), &notification) {
                         continue;
                     }
-                    self.pass_on(call, server.outward(&notification)).await?;
+                    if let Some(notification) = told::translated(call, server, routed.within.get(), notification) {
+                        self.pass_on(call, server.outward(&notification)).await?;
+                    }
                     continue;
                 }
                 Said::Message(Message::Response(_)) => continue,

@@ -6,13 +6,13 @@
 
 use crate::{
     acts::Acts,
-    judged::Whose,
     outflow::{Heard, Outflow, Stream, event},
-    rpc::{self, Id, Message, Notification, Outcome, Request, Response},
+    questions::Questions,
+    rpc::{self, Id, Message, Notification, Outcome},
     shares::{self, Amount, Shares},
     under::TakenBack,
     unsent::Recipient,
-    upstream::{Client, LegacySession, Scope, Speaks, Upstream, UpstreamError, legacy::undeclared},
+    upstream::{Client, LegacySession, Scope, Speaks, Upstream, UpstreamError},
     visible::{Gate, task_owner_in},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -29,14 +29,12 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc},
     task::AbortHandle,
 };
 
 /// Most streams of a session that a client can come back to.
 const MAX_STREAMS: usize = 16;
-/// Most requests of servers that a client has not answered.
-const MAX_ASKED: usize = 64;
 
 /// What a session takes besides what its client says of itself, bytes, about.
 const SESSION_BYTES: usize = 640;
@@ -79,7 +77,7 @@ pub struct Session {
 struct Open {
     servers: Box<[tokio::sync::Mutex<Option<Arc<LegacySession>>>]>,
     listeners: Mutex<Vec<Option<AbortHandle>>>,
-    asked: Mutex<HashMap<Id, Asked>>,
+    questions: Questions,
     under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
     streams: Mutex<VecDeque<Arc<Stream>>>,
     standing: Mutex<Option<Standing>>,
@@ -98,14 +96,6 @@ pub struct Standing {
     recipient: Recipient,
     /// Told when there is no room for more.
     pub over: Arc<Notify>,
-}
-
-/// Who waits for a client's answer.
-enum Asked {
-    /// A server, which knows the request by this id.
-    Server { upstream: Arc<Upstream>, session: Arc<LegacySession>, id: Id },
-    /// We ourselves.
-    Us(oneshot::Sender<Outcome>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -158,7 +148,7 @@ impl Session {
             Box::new(Open {
                 servers: (0..servers).map(|_| tokio::sync::Mutex::new(None)).collect(),
                 listeners: Mutex::new(vec![None; servers]),
-                asked: Mutex::default(),
+                questions: Questions::default(),
                 under_way: Mutex::default(),
                 streams: Mutex::default(),
                 standing: Mutex::default(),
@@ -172,6 +162,11 @@ impl Session {
 
     fn opened(&self) -> Option<&Open> {
         self.open.get().map(|open| &**open)
+    }
+
+    /// What servers ask its client.
+    pub(crate) fn questions(&self) -> Option<&Questions> {
+        self.opened().map(|open| &open.questions)
     }
 
     /// Its client asks for something, as this caller.
@@ -287,7 +282,10 @@ impl Session {
                 }
             },
             Message::Notification(notification) if !self.may_hear(upstream, session.scope(), &notification) => return,
-            Message::Notification(notification) => upstream.outward(&notification),
+            Message::Notification(notification) => match self.translated(upstream, session.scope(), notification) {
+                Some(notification) => upstream.outward(&notification),
+                None => return,
+            },
             Message::Response(_) => return,
         };
         if self.tell(text).await == Heard::No {
@@ -313,65 +311,6 @@ impl Session {
         match stream {
             Some(stream) => stream.send(message).await,
             None => Heard::No,
-        }
-    }
-
-    /// The text of a server's request as the client gets it; its answer will go to that server.
-    ///
-    /// # Errors
-    /// When too many wait already, or the client has not declared that it answers such.
-    pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
-        self.can_answer(&request.method)?;
-        let asked = Asked::Server { upstream: upstream.clone(), session: server.clone(), id: request.id.clone() };
-        let id = self.remember(asked)?;
-        Ok(rpc::request(&id, &request.method, request.params().map(|params| &**params)))
-    }
-
-    /// The text of a request of our own, and where its answer will come.
-    ///
-    /// # Errors
-    /// When too many wait already, or the client has not declared that it answers such.
-    pub fn ask(&self, method: &str, params: Option<&[u8]>) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
-        self.can_answer(method)?;
-        let (sender, answer) = oneshot::channel();
-        let id = self.remember(Asked::Us(sender))?;
-        Ok((rpc::request(&id, method, params), answer))
-    }
-
-    fn can_answer(&self, method: &str) -> Result<(), rpc::RpcError> {
-        self.client.lacks(method).map_or(Ok(()), |lacking| Err(undeclared(lacking)))
-    }
-
-    fn remember(&self, asked: Asked) -> Result<Id, rpc::RpcError> {
-        let busy = || rpc::RpcError::new(rpc::INTERNAL_ERROR, "the client has not answered earlier questions");
-        let open = self.opened().ok_or_else(busy)?;
-        let id = Id::number(open.next.fetch_add(1, Ordering::Relaxed));
-        let mut waiting = lock(&open.asked);
-        if waiting.len() >= MAX_ASKED {
-            return Err(busy());
-        }
-        waiting.insert(id.clone(), asked);
-        Ok(id)
-    }
-
-    /// The client's answer to a server's request, or to ours.
-    pub async fn answered(&self, whose: Whose<'_>, response: Response) {
-        let asked = self.opened().zip(response.id).and_then(|(open, id)| lock(&open.asked).remove(&id));
-        match asked {
-            Some(Asked::Server { upstream, session, id }) => {
-                let text = || rpc::response(Some(&id), &response.outcome);
-                let outcome = match upstream.judge.as_ref().map(|judge| judge.said(whose, &text())) {
-                    Some(Err(refused)) => refused.outcome(&upstream.id),
-                    Some(Ok(())) | None => response.outcome,
-                };
-                if let Err(error) = session.respond(&id, &outcome).await {
-                    tracing::debug!("an answer did not reach its server: {error}");
-                }
-            }
-            Some(Asked::Us(answer)) => {
-                let _ = answer.send(response.outcome);
-            }
-            None => {}
         }
     }
 

@@ -8,6 +8,7 @@ mod attested;
 mod audited;
 mod client;
 mod coded;
+mod crossed;
 mod eras;
 mod failures;
 mod hidden;

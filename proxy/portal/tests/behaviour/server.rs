@@ -430,6 +430,9 @@ impl Inner {
             }
             value
         };
+        if let Some(first) = params["arguments"]["say"].as_array().filter(|_| body["method"] == "tools/call") {
+            return says_first(id, first, params["arguments"]["hold"] == true);
+        }
         if let Some(answer) = self.script.as_ref().and_then(|script| script(body["method"].as_str().unwrap_or_default(), params)) {
             // A result may say what it is itself.
             let answer = if answer.get("resultType").is_some() { answer } else { complete(answer) };
@@ -489,6 +492,18 @@ impl Inner {
             _ => whole(200, error(id, -32601)),
         }
     }
+}
+
+/// Says what its caller wrote for it, in the call's own stream, and answers then unless it holds the answer back.
+fn says_first(id: &Value, first: &[Value], hold: bool) -> Response<Body> {
+    let (events, response) = events();
+    first.iter().for_each(|message| drop(events.send(event(message))));
+    if hold {
+        tokio::spawn(async move { events.closed().await });
+    } else {
+        drop(events.send(event(&result(id, said("done")))));
+    }
+    response
 }
 
 fn said(text: &str) -> Value {

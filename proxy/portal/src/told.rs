@@ -1,0 +1,42 @@
+//! What a server says by itself, in its client's terms.
+//!
+//! Servers and clients count their requests for themselves. A name that stands in what a server says is translated where the client
+//! has another for it, and what is about something that is not that server's with this client goes no further: else one server could
+//! take back another's question.
+
+use crate::{
+    call::{Call, From},
+    rpc::Notification,
+    session::Session,
+    upstream::{Scope, Upstream},
+};
+
+impl Session {
+    /// A notification of a server, as this session's client is to get it; none where it is about nothing that is open between them.
+    pub(crate) fn translated(&self, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
+        let told = match notification.method.as_str() {
+            "notifications/cancelled" => self.taken_back(&upstream.id, within, &notification),
+            _ => return Some(notification),
+        };
+        noted(upstream, &notification, told)
+    }
+}
+
+/// The same in the middle of a call.
+pub(crate) fn translated(call: &Call, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
+    match &call.from {
+        From::Session(session) => session.translated(upstream, within, notification),
+        From::Stateless(_) => match notification.method.as_str() {
+            // What it is asked is the result of its call, and has no id.
+            "notifications/cancelled" => noted(upstream, &notification, None),
+            _ => Some(notification),
+        },
+    }
+}
+
+fn noted(upstream: &Upstream, said: &Notification, told: Option<Notification>) -> Option<Notification> {
+    if told.is_none() {
+        tracing::debug!(server = %upstream.id, "`{}` is dropped: it is about nothing of this server's", said.method);
+    }
+    told
+}
