@@ -238,6 +238,7 @@ impl Portal {
         judged: &Judged,
     ) -> Result<Outcome, UpstreamError> {
         let server = &self.servers[routed.server];
+        let _reported = session.reports(&server.id, routed.params.as_ref());
         if server.may_have_sessions() {
             match self.legacy_in_session(call, session, (routed, act), judged).await {
                 // It turned out to be of the stateless era only.
@@ -540,10 +541,12 @@ impl Portal {
                 Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
                 Said::Message(Message::Notification(notification)) => {
                     let server = &self.servers[routed.server];
-                    if !server.tells(&self.gate, &call.caller, (&task_owner(call), routed.within.get()), &notification) {
+                    let owner = task_owner(call);
+                    let whose = (&owner, routed.within.get());
+                    if !server.tells(&self.gate, &call.caller, whose, &notification) {
                         continue;
                     }
-                    if let Some(notification) = told::translated(call, server, routed.within.get(), notification) {
+                    if let Some(notification) = told::translated((call, routed), server, whose, notification) {
                         self.pass_on(call, server.outward(&notification)).await?;
                     }
                     continue;

@@ -215,6 +215,7 @@ impl Portal {
                 let reason = params.text("reason").filter(|_| self.passes(session, whose, &notification));
                 session.cancel(&id, reason.as_deref());
             }
+            "notifications/progress" => session.progressed(whose, &notification).await,
             // Servers' sessions begin when they are needed, and were told then.
             "notifications/initialized" => {}
             _ => {

@@ -38,6 +38,7 @@ mod outflow;
 mod own;
 mod parked;
 mod portal;
+mod progress;
 mod questions;
 mod results;
 mod room;

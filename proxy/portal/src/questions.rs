@@ -6,6 +6,8 @@
 use crate::{
     judged::Whose,
     members::Members,
+    portal::as_text,
+    progress::token,
     rpc::{self, Id, Notification, Outcome, Request, Response},
     session::Session,
     upstream::{LegacySession, Scope, Upstream, legacy::undeclared},
@@ -46,6 +48,8 @@ struct Asker {
     session: Arc<LegacySession>,
     /// What it calls its question.
     id: Id,
+    /// What it calls the progress of that, if it wants to be told.
+    token: Option<Id>,
 }
 
 impl Asker {
@@ -83,18 +87,46 @@ impl Questions {
         table.open.remove(&number);
         Some(Id::number(number))
     }
+
+    /// The server that asked what its client reports on by this token, and its own token.
+    fn reported(&self, token: &Id) -> Option<(Arc<Upstream>, Arc<LegacySession>, Id)> {
+        match self.table().open.get(&token.json().parse().ok()?)? {
+            Asked::Server(Asker { upstream, session, token, .. }) => Some((upstream.clone(), session.clone(), token.clone()?)),
+            Asked::Us(_) => None,
+        }
+    }
+}
+
+/// A question's parameters with this token for its progress, in place of its server's.
+fn with_token(request: &Request, token: &Id) -> Option<Bytes> {
+    let params = request.members().ok()?;
+    let meta = params.object("_meta")?.with(&[("progressToken", Some(token.json()))]);
+    Some(params.with(&[("_meta", Some(as_text(&meta)))]))
+}
+
+/// Refuses a question of which two readers could take different tokens.
+fn readable(request: &Request) -> Result<(), rpc::RpcError> {
+    match request.members()?.get("_meta") {
+        Some(meta) if meta.starts_with('{') && Members::read(meta.as_bytes()).is_err() => {
+            Err(rpc::RpcError::new(rpc::INVALID_PARAMS, "`_meta` cannot be read as one thing"))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Session {
     /// The text of a server's request as the client gets it; its answer will go to that server.
     ///
     /// # Errors
-    /// When too many wait already, or the client has not declared that it answers such.
+    /// When too many wait already, the client has not declared that it answers such, or it cannot be read as one thing.
     pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
         self.can_answer(&request.method)?;
-        let asker = Asker { upstream: upstream.clone(), session: server.clone(), id: request.id.clone() };
+        readable(request)?;
+        let token = token(request.params());
+        let asker = Asker { upstream: upstream.clone(), session: server.clone(), id: request.id.clone(), token: token.clone() };
         let id = self.remember(Asked::Server(asker))?;
-        Ok(rpc::request(&id, &request.method, request.params().map(|params| &**params)))
+        let params = token.and_then(|_| with_token(request, &id)).or_else(|| request.params().cloned());
+        Ok(rpc::request(&id, &request.method, params.as_deref()))
     }
 
     /// The text of a request of our own, and where its answer will come.
@@ -121,7 +153,7 @@ impl Session {
     pub async fn answered(&self, whose: Whose<'_>, response: Response) {
         let asked = self.questions().zip(response.id.as_ref()).and_then(|(questions, id)| questions.take(id));
         match asked {
-            Some(Asked::Server(Asker { upstream, session, id })) => {
+            Some(Asked::Server(Asker { upstream, session, id, .. })) => {
                 let text = || rpc::response(Some(&id), &response.outcome);
                 let outcome = match upstream.judge.as_ref().map(|judge| judge.said(whose, &text())) {
                     Some(Err(refused)) => refused.outcome(&upstream.id),
@@ -135,6 +167,23 @@ impl Session {
                 let _ = answer.send(response.outcome);
             }
             None => {}
+        }
+    }
+
+    /// The client's word of how far it is with a question, for the server that asked, under that one's own token. Of anything else
+    /// nobody is told.
+    pub(crate) async fn progressed(&self, whose: Whose<'_>, notification: &Notification) {
+        let Ok(params) = Members::of(notification.params.as_ref()) else { return };
+        let known = params.get("progressToken").and_then(|token| Id::of_json(token.as_bytes()));
+        let asker = self.questions().zip(known).and_then(|(questions, token)| questions.reported(&token));
+        let Some((upstream, session, token)) = asker else {
+            tracing::debug!("a client's `{}` is dropped: it is of no open question that asks for it", notification.method);
+            return;
+        };
+        let params = params.with(&[("progressToken", Some(token.json()))]);
+        let text = rpc::notification(&notification.method, Some(&params));
+        if upstream.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
+            let _ = session.notify(&notification.method, Some(&params)).await;
         }
     }
 

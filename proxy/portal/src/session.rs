@@ -7,6 +7,7 @@
 use crate::{
     acts::Acts,
     outflow::{Heard, Outflow, Stream, event},
+    progress::Reported,
     questions::Questions,
     rpc::{self, Id, Message, Notification, Outcome},
     shares::{self, Amount, Shares},
@@ -78,6 +79,7 @@ struct Open {
     servers: Box<[tokio::sync::Mutex<Option<Arc<LegacySession>>>]>,
     listeners: Mutex<Vec<Option<AbortHandle>>>,
     questions: Questions,
+    reported: Reported,
     under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
     streams: Mutex<VecDeque<Arc<Stream>>>,
     standing: Mutex<Option<Standing>>,
@@ -149,6 +151,7 @@ impl Session {
                 servers: (0..servers).map(|_| tokio::sync::Mutex::new(None)).collect(),
                 listeners: Mutex::new(vec![None; servers]),
                 questions: Questions::default(),
+                reported: Reported::default(),
                 under_way: Mutex::default(),
                 streams: Mutex::default(),
                 standing: Mutex::default(),
@@ -169,6 +172,11 @@ impl Session {
         self.opened().map(|open| &open.questions)
     }
 
+    /// Of which calls of its client servers may tell how far they are.
+    pub(crate) fn reported(&self) -> Option<&Reported> {
+        self.opened().map(|open| &open.reported)
+    }
+
     /// Its client asks for something, as this caller.
     pub fn asks(&self, caller: &Arc<Caller>) {
         if let Some(open) = self.opened() {
@@ -176,10 +184,12 @@ impl Session {
         }
     }
 
-    /// Whether its client may be told this by a server.
-    fn may_hear(&self, upstream: &Upstream, within: Scope, notification: &Notification) -> bool {
-        let caller = self.opened().and_then(|open| lock(&open.caller).clone());
-        caller.is_some_and(|caller| upstream.tells(&self.gate, &caller, (&task_owner_in(&caller, &self.id), within), notification))
+    /// What its client is told of this, if it may be told it by a server.
+    fn hears(&self, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
+        let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
+        let owner = task_owner_in(&caller, &self.id);
+        let may = upstream.tells(&self.gate, &caller, (&owner, within), &notification);
+        may.then(|| self.translated(upstream, (&owner, within), notification)).flatten()
     }
 
     /// Whether a server may ask its client for something by itself.
@@ -281,8 +291,7 @@ impl Session {
                     return;
                 }
             },
-            Message::Notification(notification) if !self.may_hear(upstream, session.scope(), &notification) => return,
-            Message::Notification(notification) => match self.translated(upstream, session.scope(), notification) {
+            Message::Notification(notification) => match self.hears(upstream, session.scope(), notification) {
                 Some(notification) => upstream.outward(&notification),
                 None => return,
             },

@@ -14,8 +14,9 @@ use crate::{
     catalogue::Kind,
     members::Members,
     portal::Portal,
+    progress::token,
     route::{NotRouted, Routed, Within, shortened},
-    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Notification, Outcome, Request, RpcError, quoted},
+    rpc::{INVALID_PARAMS, Id, METHOD_NOT_FOUND, Notification, Outcome, Request, RpcError, quoted},
     shares::{Amount, Shares},
     upstream::{LegacySession, Scope, Upstream, UpstreamError},
     visible::{Gate, task_owner},
@@ -39,6 +40,8 @@ const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_ID: usize = 512;
 /// Longest time of a task's creation that is kept, bytes.
 const LONGEST_TIME: usize = 64;
+/// Longest token of a call that is kept, bytes.
+const LONGEST_TOKEN: usize = 128;
 /// Most pages that are read of each server's list where several have tasks.
 const PAGES: usize = 20;
 
@@ -52,6 +55,8 @@ pub(crate) struct Made {
     scope: Scope,
     /// When, as its server has it.
     created: Option<SmolStr>,
+    /// The token of the call that began it, by which its server goes on to tell of its progress.
+    token: Option<Id>,
     used: Instant,
 }
 
@@ -171,6 +176,13 @@ impl Tasks {
         }
     }
 
+    /// The tokens of an owner's calls that began tasks within this.
+    pub(crate) fn reported(&self, (owner, scope): (&SmolStr, Scope)) -> Vec<Id> {
+        let table = self.table();
+        let own = table.all().filter(|(_, made)| made.owner == *owner && made.scope == scope);
+        own.filter_map(|(_, made)| made.token.clone()).collect()
+    }
+
     fn has_any(&self, owner: &SmolStr) -> bool {
         self.table().all().any(|(_, made)| made.owner == *owner)
     }
@@ -228,7 +240,8 @@ impl Portal {
             return Err(crate::results::failed_tool(&text));
         }
         let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
-        let made = Made { tool, hints, owner: task_owner(call), scope, created, used: Instant::now() };
+        let token = token(routed.params.as_ref()).filter(|token| token.json().len() <= LONGEST_TOKEN);
+        let made = Made { tool, hints, owner: task_owner(call), scope, created, token, used: Instant::now() };
         self.servers[routed.server].tasks.keep(id.clone(), made);
         Ok(Some(id))
     }
@@ -368,7 +381,7 @@ mod tests {
 
     fn keep(tasks: &Tasks, owner: &str, id: &str, scope: Scope, created: Option<&str>) {
         let (tool, hints, created) = ("echo".into(), Hints::default(), created.map(SmolStr::new));
-        tasks.keep(id.into(), Made { tool, hints, owner: owner.into(), scope, created, used: Instant::now() });
+        tasks.keep(id.into(), Made { tool, hints, owner: owner.into(), scope, created, token: None, used: Instant::now() });
     }
 
     #[test]

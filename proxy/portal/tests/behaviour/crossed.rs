@@ -112,3 +112,88 @@ async fn a_call_is_taken_back_by_its_caller_at_its_server_alone() {
     assert_eq!((told.len(), two.taken_back()), (1, 0));
     assert_eq!(told[0].body["params"]["requestId"], one.got("tools/call")[0].body["id"]);
 }
+
+fn progress(token: &str) -> Value {
+    notice("notifications/progress", json!({"progressToken": token, "progress": 1}))
+}
+
+fn end() -> Value {
+    notice("notifications/message", json!({"data": "end"}))
+}
+
+#[tokio::test]
+async fn progress_is_told_of_calls_that_the_caller_has_open_at_the_server_that_tells_it_and_of_no_others() {
+    let (one, two) = (server("one").await, server("two").await);
+    let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
+    let (mut client, mut other) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    let params = json!({"name": "two_echo", "arguments": {"text": "x"}, "_meta": {"progressToken": "over"}});
+    for client in [&mut client, &mut other] {
+        client.request("tools/call", params.clone()).await;
+    }
+    // Within a call.
+    let (mut first, _) = held(&mut client, "one_echo", json!([end()])).await;
+    next_event(&mut first).await;
+    let said = json!([progress("one_echo"), progress("over"), notice("notifications/progress", json!({})), progress("two_echo"), end()]);
+    let (mut second, _) = held(&mut client, "two_echo", said).await;
+    assert_eq!(next_event(&mut second).await["params"]["progressToken"], "two_echo");
+    assert_eq!(next_event(&mut second).await["params"]["data"], "end");
+    // By itself: to whose call it is, and not to another.
+    let (mut stream, mut others) = (client.stand().await, other.stand().await);
+    one.heard_by(2).await;
+    two.heard_by(3).await;
+    for token in ["one_echo", "over", "two_echo"] {
+        two.say("notifications/progress", json!({"progressToken": token, "progress": 2}));
+    }
+    two.say("notifications/message", json!({"data": "end"}));
+    assert_eq!(next_event(&mut stream).await["params"]["progressToken"], "two_echo");
+    for stream in [&mut stream, &mut others] {
+        assert_eq!(next_event(stream).await["params"]["data"], "end");
+    }
+}
+
+#[tokio::test]
+async fn progress_of_a_task_is_told_after_the_call_that_began_it() {
+    let one = crate::owned::tasking("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", one.url())]).start().await;
+    let (mut client, other) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    let params = json!({"name": "one_echo", "arguments": {"text": "x"}, "_meta": {"progressToken": 7}});
+    client.request("tools/call", params).await;
+    let mut stream = client.stand().await;
+    let _others = other.stand().await;
+    one.heard_by(2).await;
+    for token in [8, 7] {
+        one.say("notifications/progress", json!({"progressToken": token, "progress": 1}));
+    }
+    assert_eq!(next_event(&mut stream).await["params"]["progressToken"], 7);
+}
+
+#[tokio::test]
+async fn a_client_of_the_stateless_era_is_told_of_the_progress_of_the_very_call() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let one = Server::start("one", speaks).await;
+        let portal = Setup::of([("one", one.url())]).start().await;
+        let said = json!([progress("other"), progress("own")]);
+        let params = json!({"name": "one_echo", "arguments": {"text": "x", "say": said}, "_meta": {"progressToken": "own"}});
+        let answer = Client::modern(portal.address).request("tools/call", params).await;
+        assert_eq!((answer.messages.len(), &answer.messages[0]["params"]["progressToken"]), (2, &json!("own")), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_s_progress_with_a_question_is_told_to_the_server_that_asked_under_its_own_token() {
+    let (one, two) = (server("one").await, server("two").await);
+    let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let mut asked = question("77");
+    asked["params"]["_meta"] = json!({"progressToken": 0, "kept": true});
+    let (mut first, _) = held(&mut client, "one_echo", json!([asked])).await;
+    let (mut second, _) = held(&mut client, "two_echo", json!([asked])).await;
+    let [of_one, of_two] = [next_event(&mut first).await, next_event(&mut second).await].map(|asked| asked["params"]["_meta"].clone());
+    assert!(of_one["progressToken"] != of_two["progressToken"] && of_one["kept"] == true, "{of_one} {of_two}");
+    for token in [&json!(0), &json!("x"), &of_two["progressToken"]] {
+        tell(&client, notice("notifications/progress", json!({"progressToken": token, "progress": 1}))).await;
+    }
+    let told = two.got("notifications/progress");
+    assert_eq!((told.len(), one.got("notifications/progress").len()), (1, 0));
+    assert_eq!(told[0].body["params"], json!({"progressToken": 0, "progress": 1}));
+}

@@ -13,7 +13,7 @@ use std::sync::{
 };
 
 /// A server whose calls are tasks: of `echo` and `delete_all`, with ids that count up.
-async fn tasking(name: &'static str, speaks: Speaks) -> Server {
+pub async fn tasking(name: &'static str, speaks: Speaks) -> Server {
     tasking_from(name, speaks, Arc::new(AtomicUsize::new(1)), Arc::default()).await
 }
 
