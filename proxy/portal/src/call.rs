@@ -262,6 +262,7 @@ impl Portal {
             |upstream: Arc<LegacySession>, id: Id| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
         let (outcome, under) = self.exchange(call, Kept::For(session), (routed, act), exchange).await?;
         under.answered();
+        session.goes_to_pages(&self.servers[routed.server].id, &outcome);
         Ok(outcome)
     }
 
@@ -345,10 +346,10 @@ impl Portal {
     ) -> Result<Value, UpstreamError> {
         let method = request["method"].as_str().unwrap_or_default();
         let params = request.get("params").map(Value::to_string);
-        let asked = Request::new(Id::number(0), method.into(), params.clone().map(Bytes::from));
-        judged.hears(&Message::Request(asked))?;
-        let (text, answer) =
-            session.ask(method, params.as_deref().map(str::as_bytes)).map_err(|error| UpstreamError::Protocol(error.message))?;
+        let asked = Request::new(Id::number(0), method.into(), params.map(Bytes::from));
+        judged.hears(&Message::Request(asked.clone()))?;
+        let asked = session.ask(&self.servers[routed.server], routed.within.get(), &asked);
+        let (text, answer) = asked.map_err(|error| UpstreamError::Protocol(error.message))?;
         let _waits = call.waits();
         self.pass_on(call, text).await?;
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
@@ -511,6 +512,8 @@ impl Portal {
             };
             let ours = match client.lacks(&question.method) {
                 _ if question.method == "ping" => Outcome::Result(Bytes::from_static(b"{}")),
+                // It has none for this server: there are no answers of its own in which one could begin.
+                None if question.method.starts_with("tasks/") && matches!(call.from, From::Stateless(_)) => undeclared("tasks").into(),
                 Some(lacking) => undeclared(lacking).into(),
                 None => return Ok(Driven::Asked(question, conversation)),
             };

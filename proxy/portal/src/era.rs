@@ -63,6 +63,8 @@ pub mod meta {
     pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
     /// Which subscription a notification is for.
     pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+    /// The task that a message is part of (2025-11-25).
+    pub const TASK: &str = "io.modelcontextprotocol/related-task";
     /// Name and version of the server.
     pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
 }

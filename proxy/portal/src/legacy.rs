@@ -216,6 +216,7 @@ impl Portal {
                 session.cancel(&id, reason.as_deref());
             }
             "notifications/progress" => session.progressed(whose, &notification).await,
+            "notifications/tasks/status" => session.task_told(whose, &notification).await,
             // Servers' sessions begin when they are needed, and were told then.
             "notifications/initialized" => {}
             _ => {

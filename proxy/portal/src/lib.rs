@@ -29,6 +29,7 @@ mod judged;
 mod labels;
 mod left_out;
 mod legacy;
+mod lent;
 pub mod members;
 mod metrics;
 mod mirror;

@@ -50,6 +50,7 @@ struct Asker {
     id: Id,
     /// What it calls the progress of that, if it wants to be told.
     token: Option<Id>,
+    method: SmolStr,
 }
 
 impl Asker {
@@ -97,11 +98,16 @@ impl Questions {
     }
 }
 
-/// A question's parameters with this token for its progress, in place of its server's.
-fn with_token(request: &Request, token: &Id) -> Option<Bytes> {
-    let params = request.members().ok()?;
-    let meta = params.object("_meta")?.with(&[("progressToken", Some(token.json()))]);
-    Some(params.with(&[("_meta", Some(as_text(&meta)))]))
+/// The text of a question under this id, by which the client reports on it as well, in place of its server's own token.
+fn asking(id: &Id, request: &Request) -> Bytes {
+    let reporting = || {
+        let params = request.members().ok()?;
+        let meta = params.object("_meta").filter(|meta| meta.get("progressToken").is_some())?;
+        let meta = meta.with(&[("progressToken", Some(id.json()))]);
+        Some(params.with(&[("_meta", Some(as_text(&meta)))]))
+    };
+    let params = reporting().or_else(|| request.params().cloned());
+    rpc::request(id, &request.method, params.as_deref())
 }
 
 /// Refuses a question of which two readers could take different tokens.
@@ -118,26 +124,33 @@ impl Session {
     /// The text of a server's request as the client gets it; its answer will go to that server.
     ///
     /// # Errors
-    /// When too many wait already, the client has not declared that it answers such, or it cannot be read as one thing.
+    /// When too many wait already, the client has not declared that it answers such, it cannot be read as one thing, or is about a task
+    /// that is not that server's.
     pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
-        self.can_answer(&request.method)?;
-        readable(request)?;
-        let token = token(request.params());
-        let asker = Asker { upstream: upstream.clone(), session: server.clone(), id: request.id.clone(), token: token.clone() };
+        let request = &self.asks_of(upstream, server.scope(), request)?;
+        let (token, method) = (token(request.params()), request.method.clone());
+        let asker = Asker { upstream: upstream.clone(), session: server.clone(), id: request.id.clone(), token, method };
         let id = self.remember(Asked::Server(asker))?;
-        let params = token.and_then(|_| with_token(request, &id)).or_else(|| request.params().cloned());
-        Ok(rpc::request(&id, &request.method, params.as_deref()))
+        Ok(asking(&id, request))
     }
 
-    /// The text of a request of our own, and where its answer will come.
+    /// The text of a request of our own, for a server that asks in its answer, and where the client's will come.
     ///
     /// # Errors
-    /// When too many wait already, or the client has not declared that it answers such.
-    pub fn ask(&self, method: &str, params: Option<&[u8]>) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
-        self.can_answer(method)?;
+    /// As [`Session::ask_for`].
+    pub fn ask(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
+        let request = &self.asks_of(upstream, within, request)?;
         let (sender, answer) = oneshot::channel();
         let id = self.remember(Asked::Us(sender))?;
-        Ok((rpc::request(&id, method, params), answer))
+        Ok((asking(&id, request), answer))
+    }
+
+    /// A server's question, as far as the client may be asked it.
+    fn asks_of(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<Request, rpc::RpcError> {
+        self.can_answer(&request.method)?;
+        readable(request)?;
+        self.may_ask(&upstream.id, request)?;
+        Ok(self.cleaned(upstream, within, request))
     }
 
     fn can_answer(&self, method: &str) -> Result<(), rpc::RpcError> {
@@ -153,11 +166,11 @@ impl Session {
     pub async fn answered(&self, whose: Whose<'_>, response: Response) {
         let asked = self.questions().zip(response.id.as_ref()).and_then(|(questions, id)| questions.take(id));
         match asked {
-            Some(Asked::Server(Asker { upstream, session, id, .. })) => {
+            Some(Asked::Server(Asker { upstream, session, id, method, .. })) => {
                 let text = || rpc::response(Some(&id), &response.outcome);
                 let outcome = match upstream.judge.as_ref().map(|judge| judge.said(whose, &text())) {
                     Some(Err(refused)) => refused.outcome(&upstream.id),
-                    Some(Ok(())) | None => response.outcome,
+                    Some(Ok(())) | None => self.lends((&upstream, &session), &method, response.outcome),
                 };
                 if let Err(error) = session.respond(&id, &outcome).await {
                     tracing::debug!("an answer did not reach its server: {error}");

@@ -6,6 +6,7 @@
 
 use crate::{
     acts::Acts,
+    lent::Lent,
     outflow::{Heard, Outflow, Stream, event},
     progress::Reported,
     questions::Questions,
@@ -80,6 +81,7 @@ struct Open {
     listeners: Mutex<Vec<Option<AbortHandle>>>,
     questions: Questions,
     reported: Reported,
+    lent: Lent,
     under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
     streams: Mutex<VecDeque<Arc<Stream>>>,
     standing: Mutex<Option<Standing>>,
@@ -152,6 +154,7 @@ impl Session {
                 listeners: Mutex::new(vec![None; servers]),
                 questions: Questions::default(),
                 reported: Reported::default(),
+                lent: Lent::default(),
                 under_way: Mutex::default(),
                 streams: Mutex::default(),
                 standing: Mutex::default(),
@@ -170,6 +173,17 @@ impl Session {
     /// What servers ask its client.
     pub(crate) fn questions(&self) -> Option<&Questions> {
         self.opened().map(|open| &open.questions)
+    }
+
+    /// What its client has in hand for servers.
+    pub(crate) fn lent(&self) -> Option<&Lent> {
+        self.opened().map(|open| &open.lent)
+    }
+
+    /// Whose the tasks are that its client begins at servers.
+    pub(crate) fn task_owner(&self) -> Option<SmolStr> {
+        let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
+        Some(task_owner_in(&caller, &self.id))
     }
 
     /// Of which calls of its client servers may tell how far they are.

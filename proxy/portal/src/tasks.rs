@@ -176,6 +176,11 @@ impl Tasks {
         }
     }
 
+    /// Whether an owner has this task within this.
+    pub(crate) fn has(&self, (owner, scope): (&SmolStr, Scope), id: &str) -> bool {
+        self.within(owner, id, scope).is_some()
+    }
+
     /// The tokens of an owner's calls that began tasks within this.
     pub(crate) fn reported(&self, (owner, scope): (&SmolStr, Scope)) -> Vec<Id> {
         let table = self.table();
@@ -194,7 +199,7 @@ fn created(task: &Members<'_>) -> Option<SmolStr> {
 }
 
 /// The task that an answer to a call names, in either era, and when it was created.
-fn begun(result: &[u8]) -> Option<(SmolStr, Option<SmolStr>)> {
+pub(crate) fn begun(result: &[u8]) -> Option<(SmolStr, Option<SmolStr>)> {
     // Most results have none, and are not read for it.
     memchr::memmem::find(result, b"\"taskId\"")?;
     let members = Members::read(result).ok()?;

@@ -6,12 +6,16 @@
 
 use crate::{
     call::{Call, From},
+    era::meta,
+    members::Members,
+    portal::as_text,
     progress,
     route::Routed,
-    rpc::Notification,
+    rpc::{Notification, Request},
     session::Session,
     upstream::{Scope, Upstream},
 };
+use bytes::Bytes;
 use smol_str::SmolStr;
 
 impl Session {
@@ -21,10 +25,45 @@ impl Session {
         let told = match notification.method.as_str() {
             "notifications/cancelled" => self.taken_back(&upstream.id, whose.1, &notification),
             "notifications/progress" => self.progress(upstream, whose, &notification),
-            _ => return Some(notification),
+            "notifications/elicitation/complete" => self.page_done(&upstream.id, &notification),
+            _ => Some(notification.clone()),
         };
-        noted(upstream, &notification, told)
+        let told = noted(upstream, &notification, told)?;
+        with_own_meta(upstream, told, |task| self.is_of(upstream, whose, task))
     }
+
+    /// A server's question without what it says of tasks that are not its own with this client.
+    pub(crate) fn cleaned(&self, upstream: &Upstream, within: Scope, request: &Request) -> Request {
+        let owner = self.task_owner();
+        let is_own = |task: &str| owner.as_ref().is_some_and(|owner| self.is_of(upstream, (owner, within), task));
+        request.params().and_then(|params| own_meta(params, is_own)).map_or_else(|| request.clone(), |params| request.with(params))
+    }
+
+    /// Whether this is a task of the client's at that server, or one that it has for it.
+    fn is_of(&self, upstream: &Upstream, whose: (&SmolStr, Scope), task: &str) -> bool {
+        upstream.tasks.has(whose, task) || self.has_task(&upstream.id, task)
+    }
+}
+
+/// Parameters without the names of subscriptions, which are the portal's to say, and of tasks that are not the speaker's own; none
+/// where two readers could take different ones.
+fn own_meta(params: &Bytes, is_own: impl Fn(&str) -> bool) -> Option<Bytes> {
+    let members = Members::read(params).ok()?;
+    let Some(text) = members.get("_meta").filter(|text| text.starts_with('{')) else { return Some(params.clone()) };
+    let meta = Members::read(text.as_bytes()).ok()?;
+    let task = meta.object(meta::TASK).and_then(|related| related.text("taskId").map(|id| is_own(&id)));
+    let foreign = (task != Some(true)).then_some((meta::TASK, None));
+    let gone: Vec<_> = [(meta::SUBSCRIPTION, None)].into_iter().chain(foreign).filter(|(key, _)| meta.get(key).is_some()).collect();
+    if gone.is_empty() {
+        return Some(params.clone());
+    }
+    Some(members.with(&[("_meta", Some(as_text(&meta.with(&gone))))]))
+}
+
+fn with_own_meta(upstream: &Upstream, told: Notification, is_own: impl Fn(&str) -> bool) -> Option<Notification> {
+    let Some(params) = &told.params else { return Some(told) };
+    let read = own_meta(params, is_own).map(|params| Notification { method: told.method.clone(), params: Some(params) });
+    noted(upstream, &told, read)
 }
 
 /// The same in the middle of a call.
@@ -34,15 +73,17 @@ pub(crate) fn translated(
     whose: (&SmolStr, Scope),
     notification: Notification,
 ) -> Option<Notification> {
-    match &call.from {
-        From::Session(session) => session.translated(upstream, whose, notification),
-        From::Stateless(_) => match notification.method.as_str() {
-            // What it is asked is the result of its call, and has no id.
-            "notifications/cancelled" => noted(upstream, &notification, None),
-            "notifications/progress" => noted(upstream, &notification, progress::of_call(routed, &notification)),
-            _ => Some(notification),
-        },
+    if let From::Session(session) = &call.from {
+        return session.translated(upstream, whose, notification);
     }
+    let told = match notification.method.as_str() {
+        // What it is asked is the result of its call, and has no id.
+        "notifications/cancelled" => None,
+        "notifications/progress" => progress::of_call(routed, &notification),
+        _ => Some(notification.clone()),
+    };
+    let told = noted(upstream, &notification, told)?;
+    with_own_meta(upstream, told, |task| upstream.tasks.has(whose, task))
 }
 
 fn noted(upstream: &Upstream, said: &Notification, told: Option<Notification>) -> Option<Notification> {

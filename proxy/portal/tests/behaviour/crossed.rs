@@ -197,3 +197,81 @@ async fn a_client_s_progress_with_a_question_is_told_to_the_server_that_asked_un
     assert_eq!((told.len(), one.got("notifications/progress").len()), (1, 0));
     assert_eq!(told[0].body["params"], json!({"progressToken": 0, "progress": 1}));
 }
+
+fn request(id: &str, method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
+#[tokio::test]
+async fn a_server_asks_for_those_tasks_of_the_client_s_alone_that_its_own_questions_began() {
+    let (one, two) = (server("one").await, server("two").await);
+    let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
+    let mut client = Client::modern(portal.address).begun_with("2025-11-25", json!({"elicitation": {}, "tasks": {}})).await;
+    let (mut first, _) = held(&mut client, "one_echo", json!([question("77")])).await;
+    let asked = next_event(&mut first).await;
+    let task = json!({"taskId": "t1", "status": "working"});
+    tell(&client, json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"task": task}})).await;
+    let methods = ["tasks/get", "tasks/result", "tasks/cancel"];
+    let by_id: Vec<Value> = methods.iter().map(|method| request(method, method, json!({"taskId": "t1"}))).collect();
+    let said = json!([by_id[0], by_id[1], by_id[2], request("list", "tasks/list", json!({}))]);
+    let (mut second, _) = held(&mut client, "two_echo", said).await;
+    let list = next_event(&mut second).await;
+    assert_eq!(list["method"], "tasks/list", "{list}");
+    tell(&client, json!({"jsonrpc": "2.0", "id": list["id"], "result": {"tasks": [task]}})).await;
+    assert_eq!(two.answers("list")[0]["result"], json!({"tasks": []}));
+    for method in methods {
+        assert_eq!(two.answers(method)[0]["error"]["code"], -32602, "{method}");
+    }
+    let (mut third, _) = held(&mut client, "one_echo", json!([by_id[0]])).await;
+    assert_eq!(next_event(&mut third).await["params"]["taskId"], "t1");
+    // News of it.
+    tell(&client, notice("notifications/tasks/status", task)).await;
+    tell(&client, notice("notifications/tasks/status", json!({"taskId": "t2", "status": "working"}))).await;
+    assert_eq!(one.got("notifications/tasks/status").len(), 1);
+    assert!(two.got("notifications/tasks/status").is_empty());
+}
+
+#[tokio::test]
+async fn a_server_says_that_a_person_is_done_with_pages_that_it_sent_them_to_and_with_no_others() {
+    let (one, two) = (server("one").await, server("two").await);
+    let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let mut page = question("77");
+    page["params"] = json!({"mode": "url", "elicitationId": "e1", "url": "https://one.example/", "message": "?"});
+    let (mut first, _) = held(&mut client, "one_echo", json!([page])).await;
+    next_event(&mut first).await;
+    let error = json!({"code": -32042, "message": "go there", "data": {"elicitations": [{"mode": "url", "elicitationId": "e2"}]}});
+    client.call("one_echo", json!({"text": "x", "say": [], "error": error})).await;
+    let done = ["e1", "e2"].map(|id| notice("notifications/elicitation/complete", json!({"elicitationId": id})));
+    let said = json!([done[0], done[1], end()]);
+    let (mut foreign, _) = held(&mut client, "two_echo", said.clone()).await;
+    assert_eq!(next_event(&mut foreign).await["params"]["data"], "end");
+    let (mut own, _) = held(&mut client, "one_echo", said).await;
+    for id in ["e1", "e2"] {
+        assert_eq!(next_event(&mut own).await["params"]["elicitationId"], id);
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_names_no_subscription_and_no_task_but_its_own() {
+    let task = |id: &str| json!({"io.modelcontextprotocol/related-task": {"taskId": id}, "io.modelcontextprotocol/subscriptionId": 1, "kept": true});
+    let foreign = crate::owned::tasking("foreign", Speaks::Legacy).await;
+    let one = server("one").await;
+    let portal = Setup::of([("foreign", foreign.url()), ("one", one.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let began = client.call("foreign_echo", json!({"text": "x"})).await;
+    let id = began.last()["result"]["taskId"].as_str().unwrap().to_owned();
+    let mut asked = question("77");
+    asked["params"]["_meta"] = task(&id);
+    let (mut said, _) =
+        held(&mut client, "one_echo", json!([notice("notifications/message", json!({"data": "x", "_meta": task(&id)})), asked])).await;
+    for _ in 0..2 {
+        let heard = next_event(&mut said).await;
+        assert_eq!(heard["params"]["_meta"], json!({"kept": true}), "{heard}");
+    }
+    let mut stream = client.stand().await;
+    foreign.heard_by(2).await;
+    foreign.say("notifications/message", json!({"data": "x", "_meta": task(&id)}));
+    let heard = next_event(&mut stream).await;
+    assert_eq!(heard["params"]["_meta"]["io.modelcontextprotocol/related-task"]["taskId"], json!(id), "{heard}");
+}

@@ -431,7 +431,7 @@ impl Inner {
             value
         };
         if let Some(first) = params["arguments"]["say"].as_array().filter(|_| body["method"] == "tools/call") {
-            return says_first(id, first, params["arguments"]["hold"] == true);
+            return says_first(id, first, &params["arguments"]);
         }
         if let Some(answer) = self.script.as_ref().and_then(|script| script(body["method"].as_str().unwrap_or_default(), params)) {
             // A result may say what it is itself.
@@ -494,15 +494,20 @@ impl Inner {
     }
 }
 
-/// Says what its caller wrote for it, in the call's own stream, and answers then unless it holds the answer back.
-fn says_first(id: &Value, first: &[Value], hold: bool) -> Response<Body> {
+/// Says what its caller wrote for it, in the call's own stream, and then answers, with an error where one was written, unless it is to
+/// hold the answer back.
+fn says_first(id: &Value, first: &[Value], arguments: &Value) -> Response<Body> {
     let (events, response) = events();
     first.iter().for_each(|message| drop(events.send(event(message))));
-    if hold {
+    if arguments["hold"] == true {
         tokio::spawn(async move { events.closed().await });
-    } else {
-        drop(events.send(event(&result(id, said("done")))));
+        return response;
     }
+    let answer = match arguments.get("error") {
+        Some(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
+        None => result(id, said("done")),
+    };
+    drop(events.send(event(&answer)));
     response
 }
 
