@@ -33,6 +33,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -109,6 +110,9 @@ impl Call {
     }
 }
 
+/// What a server is asked, and how it ends.
+pub(crate) type Served<'a> = Pin<Box<dyn Future<Output = (Outcome, Ending)> + Send + 'a>>;
+
 /// How far a conversation went.
 enum Driven {
     Answered(Outcome),
@@ -171,8 +175,12 @@ impl Portal {
         act.end(ending, outcome).await
     }
 
-    /// Has a server answer.
-    pub(crate) async fn serve(&self, call: &Call, routed: &Routed, act: &Act) -> (Outcome, Ending) {
+    /// Has a server answer. Boxed: a script's call stands within its client's, and the compiler follows futures so far and no further.
+    pub(crate) fn serve<'a>(&'a self, call: &'a Call, routed: &'a Routed, act: &'a Act) -> Served<'a> {
+        Box::pin(self.asked_of_server(call, routed, act))
+    }
+
+    async fn asked_of_server(&self, call: &Call, routed: &Routed, act: &Act) -> (Outcome, Ending) {
         let Some(server) = self.servers.get(routed.server) else {
             return (RpcError::new(INTERNAL_ERROR, "there is no such server").into(), Ending::of(Status::Unavailable));
         };

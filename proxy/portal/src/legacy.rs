@@ -15,11 +15,11 @@ use crate::{
         self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError,
         quoted,
     },
-    session::{Session, Standing},
+    session::{Session, Standing, Telling, at_once},
     standing::Proof,
     unsent::no_room,
     upstream::{
-        Change, Client,
+        Change, Client, LegacySession,
         http::{LAST_EVENT, SESSION, VERSION},
     },
     visible::Sight,
@@ -190,12 +190,16 @@ impl Portal {
             return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
         }
         session.set_log_level(self.servers.len(), &level);
-        for (_, server) in session.servers() {
-            let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
-            if let Ok(answer) = server.request(&server.id(), "logging/setLevel", Some(&params)).await {
-                let _ = answer.outcome().await;
-            }
-        }
+        let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
+        let tell = |(_, server): (usize, Arc<LegacySession>)| {
+            let params = params.clone();
+            Box::pin(async move {
+                if let Ok(answer) = server.request(&server.id(), "logging/setLevel", Some(&params)).await {
+                    let _ = answer.outcome().await;
+                }
+            }) as Telling
+        };
+        at_once(session.servers().into_iter().map(tell).collect()).await;
         act.end(Ending::of(Status::Ok), Outcome::Result(Bytes::from_static(b"{}"))).await
     }
 
@@ -221,12 +225,14 @@ impl Portal {
             "notifications/initialized" => {}
             _ => {
                 let text = rpc::notification(&notification.method, notification.params.as_deref());
-                for (index, server) in session.servers() {
-                    let passes = self.servers[index].judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
-                    if passes {
+                let passes = |index: usize| self.servers[index].judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
+                let told = session.servers().into_iter().filter(|(index, _)| passes(*index)).map(|(_, server)| {
+                    let notification = notification.clone();
+                    Box::pin(async move {
                         let _ = server.notify(&notification.method, notification.params.as_deref()).await;
-                    }
-                }
+                    }) as Telling
+                });
+                at_once(told.collect()).await;
             }
         }
     }

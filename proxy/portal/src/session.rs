@@ -24,6 +24,7 @@ use gnomon_audit::session_digest;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,11 +33,13 @@ use std::{
 };
 use tokio::{
     sync::{Notify, mpsc},
-    task::AbortHandle,
+    task::{AbortHandle, JoinSet},
 };
 
 /// Most streams of a session that a client can come back to.
 const MAX_STREAMS: usize = 16;
+/// How long servers may take to be told what a client does not ask of one of them.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// What a session takes besides what its client says of itself, bytes, about.
 const SESSION_BYTES: usize = 640;
@@ -90,6 +93,17 @@ struct Open {
     caller: Mutex<Option<Arc<Caller>>>,
     next: AtomicU64,
     digest: OnceLock<SmolStr>,
+}
+
+/// A server is told something.
+pub(crate) type Telling = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Has all servers told something at once. Who has not taken it within a second is waited for no longer: one that hangs holds up
+/// neither the client nor the other servers.
+pub(crate) async fn at_once(told: Vec<Telling>) {
+    let mut telling: JoinSet<()> = told.into_iter().collect();
+    let all = async { while telling.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(TOLD, all).await;
 }
 
 /// The stream of what is said by itself.
@@ -417,9 +431,8 @@ impl Session {
         if let Some(acts) = acts {
             acts.session_ends(self).await;
         }
-        for (_, session) in self.servers() {
-            session.close().await;
-        }
+        let close = |(_, session): (usize, Arc<LegacySession>)| Box::pin(async move { session.close().await }) as Telling;
+        at_once(self.servers().into_iter().map(close).collect()).await;
     }
 }
 

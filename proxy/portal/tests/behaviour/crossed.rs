@@ -275,3 +275,22 @@ async fn what_a_server_says_names_no_subscription_and_no_task_but_its_own() {
     let heard = next_event(&mut stream).await;
     assert_eq!(heard["params"]["_meta"]["io.modelcontextprotocol/related-task"]["taskId"], json!(id), "{heard}");
 }
+
+#[tokio::test]
+async fn a_server_that_hangs_holds_up_neither_the_level_of_logs_nor_news_nor_the_end_of_a_session() {
+    let (one, two) = (server("one").await, server("two").await);
+    let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    for tool in ["one_echo", "two_echo"] {
+        client.call(tool, json!({"text": "x"})).await;
+    }
+    one.freeze();
+    let begun = std::time::Instant::now();
+    let set = client.request("logging/setLevel", json!({"level": "error"})).await;
+    assert_eq!(set.last()["result"], json!({}), "{set:?}");
+    tell(&client, notice("notifications/roots/list_changed", json!({}))).await;
+    let session = client.session();
+    assert_eq!(client.send(http::Method::DELETE, &[("mcp-session-id", &session)], String::new()).await.status, 200);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!((two.got("logging/setLevel").len(), two.got("notifications/roots/list_changed").len()), (1, 1));
+}
