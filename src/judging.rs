@@ -5,7 +5,7 @@ use crate::{complaint::Complaint, config::Config, rule_files, stored, when};
 use anyhow::Result;
 use gnomon_engine::RuleSet;
 use gnomon_inspect::{Bounds, Inspector, Reviews, Surroundings};
-use gnomon_ledger::{Decided, Decision};
+use gnomon_ledger::Decision;
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 /// These rules where the configuration says what is sanctioned and known, without reviews yet.
@@ -30,7 +30,7 @@ pub fn of_recordings(config: &Config, rules: RuleSet, state_dir: Option<&Path>) 
     let inspector = inspector(config, Arc::new(rules))?;
     if let Some(state_dir) = state_dir {
         let decided = stored::runtime()?
-            .block_on(Decided::of(state_dir).reviews())
+            .block_on(config.decided(state_dir).reviews())
             .map_err(|error| Complaint::input(error.to_string()).next("mend it, or name another folder with --state-dir"))?;
         let now_ms = when::millis(SystemTime::now());
         inspector.replace_reviews(Arc::new(reviews(&decided, now_ms)));

@@ -1,16 +1,17 @@
 //! Puts people's decisions about servers in force while gnomon runs: reads the journal when it changes, and
 //! lets approvals run out at their time.
 //!
-//! Looks once a second, which costs three `stat`. What cannot be read leaves what was decided before in force, and says so once.
+//! Looks once a second, which costs three `stat`, or a question to the database that gnomons share. What cannot be read leaves what was
+//! decided before in force, and says so once.
 
 use crate::{judging, when};
 use gnomon_inspect::{Inspector, Reviews, Sighting};
-use gnomon_ledger::{Condition, Decided, DecidedError, Decision, EventFilter, FileError, Looked, Order, Reader, conditions_on};
+use gnomon_ledger::{Condition, Decided, Decision, EventFilter, Following, Order, Reader, conditions_on};
 use gnomon_observe::{APPROVAL_EXPIRED, Action, Field, Observation, Review};
 use gnomon_record::Recorder;
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,12 +23,10 @@ const MAX_TOLD: usize = 256;
 
 /// Keeps reviews in force.
 pub struct Reviewing {
-    decided: Decided,
+    following: Following,
     ledger: PathBuf,
     inspector: Arc<Inspector>,
     recorder: Arc<Recorder>,
-    /// What there was when it was read.
-    read: Option<Looked>,
     decisions: Vec<Decision>,
     in_force: Reviews,
     /// Approvals whose end was told.
@@ -36,17 +35,9 @@ pub struct Reviewing {
 
 impl Reviewing {
     /// Puts in force what was decided so far.
-    pub async fn start(state_dir: &Path, ledger: PathBuf, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Self {
-        let mut this = Self {
-            decided: Decided::of(state_dir),
-            ledger,
-            inspector,
-            recorder,
-            read: None,
-            decisions: Vec::new(),
-            in_force: Reviews::default(),
-            told: HashSet::new(),
-        };
+    pub async fn start(decided: Decided, ledger: PathBuf, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Self {
+        let (following, decisions) = Following::begin(decided);
+        let mut this = Self { following, ledger, inspector, recorder, decisions, in_force: Reviews::default(), told: HashSet::new() };
         this.look(when::millis(SystemTime::now())).await;
         this
     }
@@ -67,20 +58,8 @@ impl Reviewing {
     /// Reads the journal if it changed, and puts in force what holds now; gives the approvals that ran out and
     /// were not told of.
     async fn look(&mut self, now_ms: i64) -> Vec<Decision> {
-        // Before it is read: what is decided meanwhile is seen the next time.
-        let there = self.decided.look();
-        if self.read != Some(there) {
-            self.read = Some(there);
-            if let Err(error) = self.decided.import().await {
-                tracing::error!(%error, "files of decisions cannot be imported; what was decided before stays in force");
-                if matches!(error, DecidedError::File(FileError::Locked { .. })) {
-                    self.read = None;
-                }
-            }
-            match self.decided.reviews().await {
-                Ok(reviews) => self.decisions = reviews,
-                Err(error) => tracing::error!(%error, "reviews of servers cannot be read; those from before stay in force"),
-            }
+        if let Some(news) = self.following.news().await {
+            self.decisions = news;
         }
         let now = judging::reviews(&self.decisions, now_ms);
         if now != self.in_force {

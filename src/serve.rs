@@ -135,7 +135,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), recorder.clone(), reloaded.clone()));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
-        let reviewing = Reviewing::start(state_dir, ledger_in(state_dir), inspector.clone(), recorder.clone()).await;
+        let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), inspector.clone(), recorder.clone()).await;
         let reviewing = tokio::spawn(reviewing.run());
         let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
         let mut narrating = tokio::spawn(narrate(ledger_in(state_dir), narration));

@@ -50,7 +50,7 @@ mod unusual;
 mod writer;
 
 pub use counts::LedgerCounts;
-pub use decided::{Decided, DecidedError, FileError, Looked, MAX_REVIEWS_BYTES, journal_in, reviews_in, verdicts_in};
+pub use decided::{Decided, DecidedError, FileError, Following, Looked, MAX_REVIEWS_BYTES, journal_in, reviews_in, verdicts_in};
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
     Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,
@@ -60,6 +60,7 @@ pub use gnomon_ledger_model::{
     Related, Relation, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord, ServerStatus, Standing,
     StoredEvent, Story, Tally, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, conditions_on,
 };
+pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError};
 pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;
 pub use ledger::{Closed, Ledger, Writer};
 pub use lock::is_written;

@@ -3,13 +3,13 @@
 use crate::{
     complaint::Complaint,
     line::{clean, counted},
-    options::{Format, FormatFlag, StateFlag, ledger_in},
+    options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
     stored::runtime,
     when,
 };
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use gnomon_ledger::{Decided, DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewedServer, ServerRecord, ServerStatus};
+use gnomon_ledger::{DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewedServer, ServerRecord, ServerStatus};
 use gnomon_observe::Review as State;
 use nix::unistd::{Uid, User};
 use std::{
@@ -42,6 +42,8 @@ pub struct List {
     #[command(flatten)]
     state: StateFlag,
     #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
     format: FormatFlag,
     /// Only servers in this state
     #[arg(long = "in", value_name = "STATE")]
@@ -53,6 +55,8 @@ pub struct Show {
     #[command(flatten)]
     state: StateFlag,
     #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
     format: FormatFlag,
     #[command(flatten)]
     server: Server,
@@ -62,6 +66,8 @@ pub struct Show {
 pub struct Start {
     #[command(flatten)]
     state: StateFlag,
+    #[command(flatten)]
+    config: ConfigFlag,
     #[command(flatten)]
     server: Server,
     /// Who looks into it
@@ -76,6 +82,8 @@ pub struct Start {
 pub struct Approve {
     #[command(flatten)]
     state: StateFlag,
+    #[command(flatten)]
+    config: ConfigFlag,
     #[command(flatten)]
     server: Server,
     /// Who answers for it
@@ -93,6 +101,8 @@ pub struct Approve {
 pub struct Deny {
     #[command(flatten)]
     state: StateFlag,
+    #[command(flatten)]
+    config: ConfigFlag,
     #[command(flatten)]
     server: Server,
     /// Who answers for the decision
@@ -161,11 +171,15 @@ impl Review {
         match self {
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
-            Self::Start(Start { state, server, owner, reason }) => decide(&state, &server, State::InReview, Some(owner), reason, None),
-            Self::Approve(Approve { state, server, owner, reason, until }) => {
-                decide(&state, &server, State::Approved, Some(owner), Some(reason), Some(until))
+            Self::Start(Start { state, config, server, owner, reason }) => {
+                decide((&state, &config), &server, State::InReview, Some(owner), reason, None)
             }
-            Self::Deny(Deny { state, server, owner, reason, until }) => decide(&state, &server, State::Denied, owner, Some(reason), until),
+            Self::Approve(Approve { state, config, server, owner, reason, until }) => {
+                decide((&state, &config), &server, State::Approved, Some(owner), Some(reason), Some(until))
+            }
+            Self::Deny(Deny { state, config, server, owner, reason, until }) => {
+                decide((&state, &config), &server, State::Denied, owner, Some(reason), until)
+            }
         }
     }
 }
@@ -202,7 +216,7 @@ impl Known {
 impl List {
     fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
-        let reviews = runtime()?.block_on(Decided::of(&dir).reviews())?;
+        let reviews = runtime()?.block_on(self.config.load()?.decided(&dir).reviews())?;
         let mut known = known(&reviews, inventory(&dir)?);
         // What configuration allows and nobody decided about waits for nobody.
         known.retain(|known| known.state != Shown::Unreviewed || !known.is_sanctioned_by_traffic());
@@ -233,7 +247,7 @@ fn row(out: &mut impl Write, known: &Known) -> io::Result<()> {
 impl Show {
     fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
-        let (decided, runtime) = (Decided::of(&dir), runtime()?);
+        let (decided, runtime) = (self.config.load()?.decided(&dir), runtime()?);
         let reviews = runtime.block_on(decided.reviews())?;
         let seen = inventory(&dir)?;
         let server = settle(&self.server.server, &seen)?;
@@ -277,7 +291,7 @@ fn told(decision: &Decision) -> String {
 }
 
 fn decide(
-    state_flag: &StateFlag,
+    (state_flag, config): (&StateFlag, &ConfigFlag),
     server: &Server,
     state: State,
     owner: Option<String>,
@@ -288,7 +302,7 @@ fn decide(
     let server = settle(&server.server, &inventory(&dir)?)?;
     let decision =
         Decision { at_ms: when::millis(SystemTime::now()), by: caller(), server, state, owner, reason, until_ms: until.map(when::millis) };
-    runtime()?.block_on(Decided::of(&dir).review(&decision))?;
+    runtime()?.block_on(config.load()?.decided(&dir).review(&decision))?;
     writeln!(io::stdout(), "{}: {}", decision.server, told(&decision))?;
     Ok(())
 }

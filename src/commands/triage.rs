@@ -17,7 +17,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gnomon_engine::{Lint, Origin, RuleSet, Source};
-use gnomon_ledger::{Decided, Verdict, VerdictKind};
+use gnomon_ledger::{Verdict, VerdictKind};
 use gnomon_observe::Class;
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
@@ -90,7 +90,7 @@ impl Triage {
             until: self.until.clone(),
             file: written.as_ref().map(|written| written.path.display().to_string()),
         };
-        let decided = Decided::of(&self.chosen.state().dir()?);
+        let decided = self.chosen.settle()?.decided(&self.chosen.state().dir()?);
         stored::runtime()?.block_on(decided.judge(&verdict, caller(), when::millis(SystemTime::now())))?;
         let mut out = io::stdout().lock();
         match written {

@@ -286,6 +286,13 @@ pub const KEYS: &[Key] = &[
         "Address and port of `/metrics` (Prometheus) and `/healthz`, or `off`.",
     ),
     key(
+        "state",
+        Shape::Text,
+        "the state folder",
+        "'postgres://gnomon@db.corp.example/gnomon'",
+        "A PostgreSQL database for what several gnomons share: reviews of servers and verdicts on events. Over TCP with TLS and a certificate for its host (`sslrootcert=FILE` adds an authority); the password by `PGPASSWORD` or a passfile. Events and audit stay on the host.",
+    ),
+    key(
         "contact",
         Shape::Text,
         "none",

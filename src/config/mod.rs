@@ -25,6 +25,7 @@ pub use secret::SecretRef;
 use crate::complaint::Complaint;
 use gnomon_http::ResolveOverride;
 use gnomon_inspect::{Enforcement, HostPatterns, Registered};
+use gnomon_ledger::{Decided, PostgresUrl};
 use gnomon_packs::{Enablement, Pack, packs};
 use gnomon_portal::Durability;
 use raw::Wrong;
@@ -55,6 +56,8 @@ pub struct Config {
     pub scopes: Vec<scopes::Scope>,
     /// Whom people ask.
     pub contact: Option<String>,
+    /// The database of what several gnomons share.
+    pub state: Option<PostgresUrl>,
     /// A MaxMind database that knows the countries of addresses.
     pub countries: Option<PathBuf>,
     /// The MCP servers that portals offer.
@@ -64,6 +67,13 @@ pub struct Config {
     /// Where secrets are that the configuration refers to, whatever for.
     pub secret_files: Vec<PathBuf>,
     pub codemode: CodeMode,
+}
+
+impl Config {
+    /// What people decided, where this configuration has it.
+    pub fn decided(&self, state_dir: &Path) -> Decided {
+        Decided::shared(state_dir, self.state.clone())
+    }
 }
 
 /// How the audit of the portals is kept.
@@ -268,6 +278,7 @@ impl Default for Config {
             max_cpu_percent: 25,
             scopes: Vec::new(),
             contact: None,
+            state: None,
             countries: None,
             servers: Vec::new(),
             portals: Vec::new(),
@@ -397,7 +408,8 @@ struct Check<'a> {
 impl Check<'_> {
     fn file(&mut self, file: raw::File) -> Config {
         let plain = Config::default();
-        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, countries, servers, portals, audit, codemode } = file;
+        let raw::File { proxy, sanctioned, rules, events, metrics, sensor, contact, state, countries, servers, portals, audit, codemode } =
+            file;
         let servers = self.servers(servers);
         let portals = self.portals(portals, &servers);
         Config {
@@ -446,6 +458,7 @@ impl Check<'_> {
             scopes: self.scopes(sensor.scopes),
             countries: countries.map(|path| self.dir.join(path)),
             contact: contact.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
+            state: state.and_then(|url| self.parsed(&url, "")),
             servers,
             portals,
             codemode: self.codemode(codemode),

@@ -21,6 +21,7 @@ pub struct File {
     pub metrics: Metrics,
     pub sensor: Sensor,
     pub contact: Option<String>,
+    pub state: Option<Spanned<String>>,
     pub countries: Option<String>,
     pub servers: Vec<Server>,
     pub portals: Vec<Portal>,

@@ -67,6 +67,7 @@ impl Config {
             }},
             "sensor": {"max_cpu_percent": self.max_cpu_percent, "scopes": self.scopes.iter().map(scope).collect::<Vec<_>>()},
             "contact": self.contact,
+            "state": self.state.as_ref().map(ToString::to_string),
             "countries": self.countries.as_ref().map(|path| path.display().to_string()),
             "servers": self.servers.iter().map(Server::to_json).collect::<Vec<_>>(),
             "portals": self.portals.iter().map(Portal::to_json).collect::<Vec<_>>(),

@@ -87,7 +87,7 @@ impl Stamp {
 /// What one file has.
 pub(super) struct Import {
     /// Its name. Not its path, and not its host's name either: what has moved is not imported anew.
-    pub(super) source: &'static str,
+    pub(super) source: String,
     /// Each with a digest of its line, oldest first.
     pub(super) entries: Vec<(String, DecisionEntry)>,
     /// Whether what it does not have is withdrawn.
@@ -147,7 +147,7 @@ fn read_reviews(path: &Path, file: File) -> Result<Import, FileError> {
         })?;
         entries.push((digest(line), decision.to_entry()));
     }
-    Ok(Import { source: REVIEWS, entries, is_whole: true, _turn: file })
+    Ok(Import { source: REVIEWS.to_owned(), entries, is_whole: true, _turn: file })
 }
 
 /// A line of a file of verdicts.
@@ -171,7 +171,7 @@ fn read_verdicts(mut file: File) -> io::Result<Import> {
         let by = DecidedBy { user: Some(verdict.owner.clone()), login_uid: None, uid: u32::MAX };
         Some((digest(line), verdict.to_entry(by, at_ms)))
     };
-    Ok(Import { source: VERDICTS, entries: text.lines().filter_map(entry).collect(), is_whole: false, _turn: file })
+    Ok(Import { source: VERDICTS.to_owned(), entries: text.lines().filter_map(entry).collect(), is_whole: false, _turn: file })
 }
 
 fn digest(line: &str) -> String {

@@ -2,12 +2,15 @@
 //! write by hand, which are imported into it.
 
 mod files;
+mod following;
 
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
+pub use following::Following;
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewedServer, Verdict};
 use files::{Import, Stamp};
 use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new, millis};
+use gnomon_ledger_postgres::{PostgresDecisions, PostgresOpenError, PostgresUrl};
 use gnomon_ledger_sqlite::SqliteDecisions;
 use std::{
     path::{Path, PathBuf},
@@ -24,6 +27,9 @@ pub enum DecidedError {
     /// The journal cannot be opened for writing.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The shared journal cannot be opened.
+    #[error(transparent)]
+    Shared(#[from] PostgresOpenError),
     /// The journal cannot be opened for reading, or not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -44,10 +50,20 @@ pub fn journal_in(state_dir: &Path) -> PathBuf {
     state_dir.join("decisions.sqlite")
 }
 
-/// The decisions of a state folder. Nothing is held open between questions: people decide seldom, from other processes.
+/// Decisions, of one host or of several. Nothing is held open between questions: people decide seldom, from other processes.
 #[derive(Debug)]
 pub struct Decided {
     state_dir: PathBuf,
+    place: Place,
+}
+
+/// Where the journal is.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In the state folder.
+    Folder,
+    /// In a database that several gnomons share.
+    Shared(PostgresUrl),
 }
 
 /// What the journal and the files were when somebody looked: two that are equal say that nothing was decided between them.
@@ -58,7 +74,13 @@ impl Decided {
     /// Those of this folder.
     #[must_use]
     pub fn of(state_dir: &Path) -> Self {
-        Self { state_dir: state_dir.to_owned() }
+        Self { state_dir: state_dir.to_owned(), place: Place::Folder }
+    }
+
+    /// Those that several gnomons share, if there is a database for that; files are imported from this folder.
+    #[must_use]
+    pub fn shared(state_dir: &Path, database: Option<PostgresUrl>) -> Self {
+        Self { state_dir: state_dir.to_owned(), place: database.map_or(Place::Folder, Place::Shared) }
     }
 
     /// What there is now. Costs three `stat`.
@@ -72,7 +94,7 @@ impl Decided {
     /// # Errors
     /// When a file makes no sense (then nothing of it is taken in), or the journal cannot be written.
     pub async fn import(&self) -> Result<(), DecidedError> {
-        let imports = files::read(&self.state_dir).await?;
+        let imports = self.files().await?;
         if imports.is_empty() {
             return Ok(());
         }
@@ -80,6 +102,20 @@ impl Decided {
         let taken = take_in(imports, &mut *journal).await;
         journal.close().await?;
         taken
+    }
+
+    async fn import_into(&self, journal: &mut dyn Decisions) -> Result<(), DecidedError> {
+        take_in(self.files().await?, journal).await
+    }
+
+    /// A shared journal tells the files of one host from those of another.
+    async fn files(&self) -> Result<Vec<Import>, DecidedError> {
+        let mut imports = files::read(&self.state_dir).await?;
+        if let Place::Shared(_) = self.place {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            imports.iter_mut().for_each(|import| import.source = format!("{host}:{}", import.source));
+        }
+        Ok(imports)
     }
 
     /// The review that stands, of each server.
@@ -144,7 +180,7 @@ impl Decided {
     }
 
     async fn put(&self, entry: gnomon_ledger_model::DecisionEntry) -> Result<(), DecidedError> {
-        let imports = files::read(&self.state_dir).await?;
+        let imports = self.files().await?;
         let mut journal = self.to_write().await?;
         let put = match take_in(imports, &mut *journal).await {
             Ok(()) => journal.put(&[entry]).await.map(drop).map_err(Into::into),
@@ -155,16 +191,22 @@ impl Decided {
     }
 
     async fn to_write(&self) -> Result<Box<dyn Decisions>, DecidedError> {
-        Ok(Box::new(SqliteDecisions::open(&journal_in(&self.state_dir)).await?))
+        Ok(match &self.place {
+            Place::Folder => Box::new(SqliteDecisions::open(&journal_in(&self.state_dir)).await?),
+            Place::Shared(url) => Box::new(PostgresDecisions::open(url.clone()).await?),
+        })
     }
 
     /// Where no gnomon made a journal yet: what it would have.
     async fn to_read(&self) -> Result<Box<dyn Decisions>, DecidedError> {
+        if let Place::Shared(_) = self.place {
+            return self.to_write().await;
+        }
         match SqliteDecisions::open_to_read(&journal_in(&self.state_dir)).await {
             Ok(journal) => Ok(Box::new(journal)),
             Err(ReadError::Missing { .. }) => {
                 let mut journal: Box<dyn Decisions> = Box::new(SqliteDecisions::in_memory().await?);
-                take_in(files::read(&self.state_dir).await?, &mut *journal).await?;
+                take_in(self.files().await?, &mut *journal).await?;
                 Ok(journal)
             }
             Err(error) => Err(error.into()),
@@ -177,9 +219,9 @@ async fn take_in(imports: Vec<Import>, journal: &mut dyn Decisions) -> Result<()
         if is_whole {
             // Who took it out of the file is not known.
             let gone = DecidedBy { user: None, login_uid: None, uid: rustix::process::geteuid().as_raw() };
-            import(journal, source, entries, &gone, millis(SystemTime::now())).await?;
+            import(journal, &source, entries, &gone, millis(SystemTime::now())).await?;
         } else {
-            import_new(journal, source, entries).await?;
+            import_new(journal, &source, entries).await?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use gnomon_ledger::{Decided, Found, ReadError, Reader, StoredEvent};
+use gnomon_ledger::{Found, ReadError, Reader, StoredEvent};
 use std::io::{self, BufWriter, Write};
 
 #[derive(Args)]
@@ -60,10 +60,11 @@ impl Show {
     async fn tell(&self, reader: &mut Reader, event: StoredEvent, format: Format) -> Result<()> {
         let story = reader.story(event).await?;
         // The rules may have changed since, or not be readable by whoever asks: then their words are left out.
-        let rules = self.config.load().ok().and_then(|config| rule_files::load(&config.rules).ok());
+        let config = self.config.load().ok();
+        let rules = config.as_ref().and_then(|config| rule_files::load(&config.rules).ok());
         let id = stored::text(&serde_json::from_str(&story.event.json)?, "event.id").unwrap_or_default();
         // What cannot be read says nothing about the event.
-        let verdicts = Decided::of(&self.state.dir()?).verdicts_on(&id).await.unwrap_or_default();
+        let verdicts = config.unwrap_or_default().decided(&self.state.dir()?).verdicts_on(&id).await.unwrap_or_default();
         let telling = Telling::new(&story, rules.as_ref(), verdicts)?;
         let mut out = BufWriter::new(io::stdout().lock());
         match format {

@@ -5,7 +5,7 @@ mod text;
 
 use crate::{
     complaint::Complaint,
-    options::{Format, FormatFlag, StateFlag, ledger_in},
+    options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
     when,
 };
 use anyhow::{Context, Result};
@@ -32,6 +32,8 @@ pub const SHOWN: usize = 20;
 pub struct Report {
     #[command(flatten)]
     state: StateFlag,
+    #[command(flatten)]
+    config: ConfigFlag,
     #[command(flatten)]
     format: FormatFlag,
     /// The last seven days, today included [default]
@@ -110,7 +112,8 @@ impl Report {
         let dir = self.state.dir()?;
         let until = self.until.unwrap_or_else(SystemTime::now);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let page = runtime.block_on(gather(&dir, when::millis(until)))?;
+        let decided = self.config.load()?.decided(&dir);
+        let page = runtime.block_on(gather(&dir, &decided, when::millis(until)))?;
         match (&self.html, self.format.format()) {
             (Some(file), _) => write_html(file, &html::render(&page)),
             (None, Format::Json) => Ok(writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&page)?)?),
@@ -129,7 +132,7 @@ fn write_html(file: &Path, page: &str) -> Result<()> {
     written.map_err(|error| Complaint::usage(format!("cannot write {}: {error}", file.display())).next("name a file you may write").into())
 }
 
-async fn gather(state_dir: &Path, until_ms: i64) -> Result<Page> {
+async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64) -> Result<Page> {
     let mut reader = Reader::open(&ledger_in(state_dir)).await?;
     let end_ms = (until_ms.div_euclid(DAY_MS) + 1) * DAY_MS;
     let from_ms = end_ms - WEEK as i64 * DAY_MS;
@@ -141,7 +144,7 @@ async fn gather(state_dir: &Path, until_ms: i64) -> Result<Page> {
     };
     let mut new_tools = reader.new_tools(from_ms, end_ms).await?;
     new_tools.retain(known);
-    let reviews = Decided::of(state_dir).reviews().await.context("reading what was decided about servers")?;
+    let reviews = decided.reviews().await.context("reading what was decided about servers")?;
     let debt = debt(&servers, &reviews, until_ms);
     let new_servers = servers.into_iter().filter(|server| (from_ms..end_ms).contains(&server.first_seen_ms)).collect();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -5,6 +5,7 @@ mod authority;
 mod failing;
 mod opening;
 mod relay;
+mod sharing;
 mod stage;
 mod texts;
 mod trust;

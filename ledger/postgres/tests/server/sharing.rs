@@ -1,0 +1,81 @@
+//! Gnomons of several hosts that heed the same decisions, with the server there and away.
+
+use crate::stage::Server;
+use gnomon_ledger::{Decided, DecidedBy, Decision, Following, ReviewedServer, reviews_in};
+use gnomon_ledger_postgres::PostgresUrl;
+use gnomon_observe::Review;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+fn decision(host: &str, state: Review) -> Decision {
+    Decision {
+        at_ms: 1,
+        by: DecidedBy { user: Some("ada".to_owned()), login_uid: Some(1000), uid: 0 },
+        server: ReviewedServer { host: host.to_owned(), port: 443 },
+        state,
+        owner: None,
+        reason: None,
+        until_ms: None,
+    }
+}
+
+fn states(decisions: &[Decision]) -> Vec<(&str, Review)> {
+    decisions.iter().map(|decision| (decision.server.host.as_str(), decision.state)).collect()
+}
+
+/// As somebody who looks each second, but faster.
+async fn next(following: &mut Following) -> Vec<Decision> {
+    let since = Instant::now();
+    loop {
+        if let Some(news) = following.news().await {
+            return news;
+        }
+        assert!(since.elapsed() < Duration::from_secs(60), "nothing was decided");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_decided_on_one_host_holds_on_the_others_and_goes_on_holding_while_the_server_is_away() {
+    let Some(server) = Server::own().await else { return };
+    let name = server.database("").await.unwrap();
+    let url: PostgresUrl = format!("postgres://admin@:{}/{name}?host={}", server.port, server.folder().display()).parse().unwrap();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let decided = |dir: &tempfile::TempDir| Decided::shared(dir.path(), Some(url.clone()));
+    let (mut following, known) = Following::begin(decided(&two));
+    assert!(known.is_empty());
+    assert!(next(&mut following).await.is_empty());
+    assert!(following.news().await.is_none(), "nothing was decided since");
+
+    decided(&one).review(&decision("a.example", Review::Denied)).await.unwrap();
+    assert_eq!(states(&next(&mut following).await), [("a.example", Review::Denied)]);
+    let server_of = ReviewedServer { host: "a.example".to_owned(), port: 443 };
+    assert_eq!(decided(&two).reviews_of(&server_of).await.unwrap().len(), 1);
+
+    // Lines of a file count wherever they were read.
+    let line = serde_json::to_string(&decision("b.example", Review::Approved)).unwrap();
+    fs::write(reviews_in(two.path()), line + "\n").unwrap();
+    let both = [("a.example", Review::Denied), ("b.example", Review::Approved)];
+    assert_eq!(states(&next(&mut following).await), both);
+    assert_eq!(states(&decided(&one).reviews().await.unwrap()), both);
+
+    // Away: nobody can decide, and who begins meanwhile knows what stood.
+    server.stop();
+    assert!(following.news().await.is_none());
+    let error = decided(&one).review(&decision("c.example", Review::Denied)).await.unwrap_err().to_string();
+    assert!(error.contains("cannot connect to "), "{error}");
+    let (mut begun, known) = Following::begin(decided(&two));
+    assert_eq!(states(&known), both);
+    let looked = Instant::now();
+    assert!(begun.news().await.is_none());
+    assert!(looked.elapsed() < Duration::from_secs(5), "{:?}", looked.elapsed());
+
+    server.start().await;
+    decided(&one).review(&decision("a.example", Review::Approved)).await.unwrap();
+    for following in [&mut following, &mut begun] {
+        let found = next(following).await;
+        assert_eq!(states(&found), [("a.example", Review::Approved), ("b.example", Review::Approved)]);
+    }
+}
