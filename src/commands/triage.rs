@@ -91,7 +91,13 @@ impl Triage {
             file: written.as_ref().map(|written| written.path.display().to_string()),
         };
         let decided = self.chosen.settle()?.decided(&self.chosen.state().dir()?);
-        stored::runtime()?.block_on(decided.judge(&verdict, caller(), when::millis(SystemTime::now())))?;
+        if let Err(error) = stored::runtime()?.block_on(decided.judge(&verdict, caller(), when::millis(SystemTime::now()))) {
+            // No exception without somebody who answers for it.
+            if let Some(Written { path, .. }) = &written {
+                let _ = fs::remove_file(path);
+            }
+            return Err(error.into());
+        }
         let mut out = io::stdout().lock();
         match written {
             Some(Written { path, silenced }) => {

@@ -120,7 +120,7 @@ pub enum DecisionError {
 }
 
 /// Puts what changed in a source since it was imported last: `now` is all that it has, oldest first. Of a subject that was never imported from it all
-/// entries are put, of others the last if it is another than the last time. What it has no more is withdrawn, by `gone`. How many entries were put;
+/// entries are put, of others the last if it is another than the last time. What it has no more is withdrawn, by `gone`, where that is what stands. How many entries were put;
 /// the second time in a row none. Nobody else may import from the source meanwhile.
 ///
 /// # Errors
@@ -135,8 +135,13 @@ pub async fn import(
     let known = decisions.imported(source).await?;
     let has: BTreeSet<Subject> = now.iter().map(|(_, entry)| subject(entry)).collect();
     let mut put = news(&known, source, now);
-    for KeptEntry { entry: before, .. } in known {
+    for KeptEntry { entry: before, number } in known {
         if before.body.is_some() && !has.contains(&subject(&before)) {
+            // Whoever decided elsewhere since is not overruled by that either.
+            let stands = decisions.about(before.topic, &before.subject).await?.last().is_some_and(|newest| newest.number == number);
+            if !stands {
+                continue;
+            }
             let origin = Some(Origin { source: source.to_owned(), digest: String::new() });
             let reason = Some(format!("it is no longer in {source}"));
             put.push(DecisionEntry { at_ms: now_ms, by: gone.clone(), reason, body: None, origin, ..before });

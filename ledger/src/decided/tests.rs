@@ -96,6 +96,10 @@ async fn what_is_written_by_hand_counts_and_does_not_overrule_who_decides_later(
     decided.review(&decision("a.example", Review::Approved)).await.unwrap();
     decided.import().await.unwrap();
     assert_eq!(states(&decided).await[0].1, Review::Approved);
+    // Nor by taking its line out.
+    write(&file, &[&other]);
+    decided.import().await.unwrap();
+    assert_eq!(states(&decided).await[0], ("a.example".to_owned(), Review::Approved));
     // What is taken out of the file is withdrawn; a file that is gone withdraws nothing.
     write(&file, &[&denied]);
     decided.import().await.unwrap();
