@@ -65,6 +65,12 @@ impl Progress {
         self.standing(index.get()) == Some(true)
     }
 
+    /// Whether a rule cannot match any more.
+    #[must_use]
+    pub fn is_ruled_out(&self, index: RuleIndex) -> bool {
+        self.standing(index.get()) == Some(false)
+    }
+
     /// All rules that match so far, in the set's order.
     pub fn matched(&self) -> impl Iterator<Item = RuleIndex> + '_ {
         self.marked(|pair| pair.matched)

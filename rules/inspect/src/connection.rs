@@ -2,6 +2,7 @@
 
 use crate::{
     Enforcement, Inspector, Reviews, Sighting,
+    in_force::InForce,
     inspector::Endpoint,
     normal_host,
     shadow::{tempered, would},
@@ -27,7 +28,7 @@ pub struct Hello<'a> {
 pub struct Connection {
     pub(crate) inspector: Arc<Inspector>,
     seen: Observation,
-    rules: Arc<RuleSet>,
+    rules: Arc<InForce>,
     progress: Progress,
     enforcement: Enforcement,
     reviews: Arc<Reviews>,
@@ -55,7 +56,7 @@ impl Connection {
     /// The same for a connection whose verdicts are carried out or not.
     #[must_use]
     pub fn open_under(inspector: &Arc<Inspector>, seen: Observation, enforcement: Enforcement) -> (Self, Answer) {
-        let rules = inspector.rules();
+        let rules = inspector.in_force();
         let reviews = inspector.reviews();
         let mut progress = rules.start();
         let answer = rules.judge(&seen, Phase::Connect, &mut progress);
@@ -77,7 +78,7 @@ impl Connection {
     /// and anew for each of its requests.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        Arc::ptr_eq(&self.inspector.rules(), &self.rules) && Arc::ptr_eq(&self.inspector.reviews(), &self.reviews)
+        Arc::ptr_eq(&self.inspector.in_force(), &self.rules) && Arc::ptr_eq(&self.inspector.reviews(), &self.reviews)
     }
 
     /// Whether verdicts are carried out at this moment.
@@ -114,8 +115,8 @@ impl Connection {
     /// The rules in force now, what is known of the connection, and how far the rules are decided by that. A
     /// connection can outlive its rules and what was decided about its server: then its two phases are
     /// judged anew.
-    pub(crate) fn standing(&self) -> (Arc<RuleSet>, Observation, Progress) {
-        let (rules, reviews) = (self.inspector.rules(), self.inspector.reviews());
+    pub(crate) fn standing(&self) -> (Arc<InForce>, Observation, Progress) {
+        let (rules, reviews) = (self.inspector.in_force(), self.inspector.reviews());
         let mut seen = self.seen.clone();
         if Arc::ptr_eq(&rules, &self.rules) && Arc::ptr_eq(&reviews, &self.reviews) {
             return (rules, seen, self.progress.clone());
@@ -205,7 +206,7 @@ impl Connection {
     /// The rules this connection was judged by.
     #[must_use]
     pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.rules
+        self.rules.set()
     }
 
     /// What is known so far.

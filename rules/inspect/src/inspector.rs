@@ -1,7 +1,7 @@
 //! What all exchanges share: the rules in force, the surroundings, the bounds, and the memory of
 //! endpoints that spoke MCP before.
 
-use crate::{HostPatterns, Reviews, normal_host, reviews};
+use crate::{HostPatterns, Reviews, in_force::InForce, normal_host, reviews};
 use arc_swap::ArcSwap;
 use gnomon_engine::{Enforcement, RuleSet};
 use gnomon_observe::{Field, Lookup, Observation, Value};
@@ -93,7 +93,7 @@ impl FromIterator<(String, u16, SmolStr)> for Registered {
 /// The shared half of the judge. Rules can be replaced while exchanges run; an exchange keeps the
 /// set it began with.
 pub struct Inspector {
-    rules: ArcSwap<RuleSet>,
+    rules: ArcSwap<InForce>,
     pub(crate) surroundings: Surroundings,
     reviews: ArcSwap<Reviews>,
     pub(crate) bounds: Bounds,
@@ -138,7 +138,7 @@ impl Inspector {
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, surroundings: Surroundings, bounds: Bounds) -> Self {
         Self {
-            rules: ArcSwap::new(rules),
+            rules: ArcSwap::from_pointee(InForce::new(rules)),
             surroundings,
             reviews: ArcSwap::default(),
             bounds,
@@ -179,12 +179,17 @@ impl Inspector {
     /// The rules in force.
     #[must_use]
     pub fn rules(&self) -> Arc<RuleSet> {
+        self.rules.load().set().clone()
+    }
+
+    /// The same, with what follows from them.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
         self.rules.load_full()
     }
 
     /// Puts other rules in force for exchanges that begin from now on.
     pub fn replace_rules(&self, rules: Arc<RuleSet>) {
-        self.rules.store(rules);
+        self.rules.store(Arc::new(InForce::new(rules)));
     }
 
     /// The bounds of exchanges.

@@ -30,6 +30,7 @@ mod connection;
 mod dialogue;
 mod hosts;
 mod http;
+mod in_force;
 mod inspector;
 mod passage;
 mod recorded;

@@ -45,8 +45,7 @@ impl Dialogue {
         }
         // For calls that are still to come: the server answered before them.
         self.base.set_some(Field::HttpStatus, status.map(u64::from));
-        let judges = self.enforcement() == Enforcement::Enforce
-            && self.rules.rules().iter().any(|r| r.phase == Phase::Response && r.acts().interferes());
+        let judges = self.enforcement() == Enforcement::Enforce && self.rules.judges_answers;
         self.strays = if judges { Strays::Judged } else { Strays::Pass };
     }
 
@@ -62,7 +61,7 @@ impl Dialogue {
 
     /// Whether any rule in force could refuse a message.
     pub(crate) fn may_refuse_messages(&self) -> bool {
-        self.enforcement() == Enforcement::Enforce && self.rules.rules().iter().any(|rule| rule.acts().interferes())
+        self.enforcement() == Enforcement::Enforce && self.rules.interferes
     }
 
     /// One message of the answer, and what to say instead if it must not pass.

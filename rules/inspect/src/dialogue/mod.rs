@@ -25,6 +25,7 @@ pub(crate) use whole::{asks, tells};
 
 use crate::{
     Bounds, Connection, Enforcement, Inspector, Passage, Sighting,
+    in_force::InForce,
     inspector::Endpoint,
     shadow::{interfering, tempered},
     sighting::Findings,
@@ -49,7 +50,7 @@ const TEXT_BYTES: usize = 1024;
 /// One request, or a batch of them, and what is said back to it.
 pub struct Dialogue {
     inspector: Arc<Inspector>,
-    rules: Arc<RuleSet>,
+    rules: Arc<InForce>,
     /// What its connection was opened under.
     enforcement: Enforcement,
     /// What holds of every message.
@@ -165,7 +166,7 @@ pub(crate) type Mismatches = [Option<&'static str>; 2];
 
 /// What is known before the first message, and the rules that it is judged by.
 pub(crate) struct Opened {
-    pub rules: Arc<RuleSet>,
+    pub rules: Arc<InForce>,
     /// What holds of every message.
     pub base: Observation,
     /// How far the rules are decided by the connection.
@@ -236,7 +237,7 @@ impl Dialogue {
     /// The rules that it is judged by.
     #[must_use]
     pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.rules
+        self.rules.set()
     }
 
     /// What holds of every message of it: its connection, and what was known before the first.

@@ -10,22 +10,18 @@ use super::{
 };
 use crate::{
     Enforcement,
+    in_force::{ASKED, METHOD},
     shadow::interfering,
     sighting::{Findings, MessageFinding},
 };
-use gnomon_engine::{Progress, Rule, RuleSet};
+use gnomon_engine::{Progress, Rule, RuleIndex, RuleSet};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::jsonrpc::{Kind, Message, ResultFacts};
 use smol_str::SmolStr;
 
 /// A method that no rule means.
 const ANY: &str = "gnomon.none";
-/// What one differs in from another.
-const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
-
-/// What a server may ask of a client within its result.
-const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
-/// The revision since which it does.
+/// The revision since which a server may ask of a client within its result.
 const INPUT_REQUESTS_SINCE: &str = "2026-07-28";
 
 /// How methods that a dialogue's server says are judged.
@@ -107,10 +103,10 @@ impl Dialogue {
     /// Whether rules could refuse what the server asks in the answer, which must be withheld whole then.
     pub(crate) fn may_refuse_input_requests(&self) -> bool {
         let modern = |seen: &Observation| seen.text(Field::McpProtocolVersion).is_some_and(|version| version >= INPUT_REQUESTS_SINCE);
-        let names = |rule: &Rule| METHOD.iter().any(|field| rule.names(*field));
-        if self.enforcement() != Enforcement::Enforce
+        let candidate = |index: &RuleIndex| !self.base_progress.is_ruled_out(*index);
+        if !self.rules.on_asked().iter().any(candidate)
+            || self.enforcement() != Enforcement::Enforce
             || !(modern(&self.base) || self.calls.iter().any(|call| modern(&call.seen)))
-            || !self.rules.open_rules(&self.base_progress).any(|(_, rule)| names(rule))
         {
             return false;
         }

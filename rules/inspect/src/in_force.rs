@@ -1,0 +1,112 @@
+//! Rules that are in force, with what follows from them whatever is judged: worked out when they come, as it would be asked for
+//! each answer.
+
+use gnomon_engine::{Rule, RuleIndex, RuleSet};
+use gnomon_observe::{Family, Field, Observation, Phase};
+use std::{ops::Deref, sync::Arc};
+
+/// What a server may ask of a client within its result (MCP 2026-07-28, multi round-trip requests).
+pub(crate) const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
+/// What one such question differs in from another.
+pub(crate) const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
+/// What none of them has.
+const NEVER_ASKED: [Field; 5] = [Field::ToolName, Field::PromptName, Field::ResourceUri, Field::ToolArguments, Field::BodyText];
+
+/// A set of rules, and what follows from it.
+pub(crate) struct InForce {
+    set: Arc<RuleSet>,
+    /// Those that could refuse what a server asks within its result, in the set's order.
+    on_asked: Vec<RuleIndex>,
+    /// Whether any interferes.
+    pub interferes: bool,
+    /// Whether any interferes by what answers say.
+    pub judges_answers: bool,
+}
+
+impl InForce {
+    pub fn new(set: Arc<RuleSet>) -> Self {
+        let on_asked = on_asked(&set);
+        let interferes = set.rules().iter().any(|rule| rule.acts().interferes());
+        let judges_answers = set.rules().iter().any(|rule| rule.phase == Phase::Response && rule.acts().interferes());
+        Self { set, on_asked, interferes, judges_answers }
+    }
+
+    pub fn set(&self) -> &Arc<RuleSet> {
+        &self.set
+    }
+
+    /// The rules that could refuse what a server asks within its result, in the set's order.
+    pub fn on_asked(&self) -> &[RuleIndex] {
+        &self.on_asked
+    }
+}
+
+impl Deref for InForce {
+    type Target = RuleSet;
+
+    fn deref(&self) -> &RuleSet {
+        &self.set
+    }
+}
+
+/// Judges each question as if nothing else were known: what is ruled out then, is whatever else is true.
+fn on_asked(rules: &RuleSet) -> Vec<RuleIndex> {
+    let mut seen = Observation::new();
+    Field::all().for_each(|field| seen.set_unreadable(field));
+    [Family::RequestHeader, Family::ResponseHeader].into_iter().for_each(|family| seen.set_family_unreadable(family));
+    NEVER_ASKED.into_iter().for_each(|field| seen.clear(field));
+    let in_question = |rule: &Rule| rule.phase < Phase::Response || METHOD.iter().any(|field| rule.names(*field));
+    let mut found: Vec<RuleIndex> = ASKED
+        .into_iter()
+        .flat_map(|method| {
+            METHOD.into_iter().for_each(|field| seen.set(field, method));
+            let mut progress = rules.start();
+            let _ = rules.judge(&seen, Phase::Message, &mut progress);
+            let open = rules.open_rules(&progress).filter(|(_, rule)| in_question(rule)).map(|(index, _)| index);
+            let sure = progress.matched().filter(|index| rules.rule(*index).is_some_and(|rule| rule.acts().interferes()));
+            open.chain(sure).collect::<Vec<_>>()
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InForce;
+    use gnomon_engine::{Origin, RuleSet, Source};
+    use std::sync::Arc;
+
+    fn may_be_refused(detection: &str) -> bool {
+        let text = format!(
+            "title: t\nid: 5d1c6a2e-0f4b-4f3a-9a8e-2f6f1c0b1301\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
+             detection: {{ s: {{ {detection} }}, condition: s }}\ngnomon: {{ response: {{ action: block }} }}\n"
+        );
+        let source = Source { name: "r.yml".into(), text: text.into(), origin: Origin::Admin };
+        !InForce::new(Arc::new(RuleSet::compile(&[source]).unwrap())).on_asked().is_empty()
+    }
+
+    #[test]
+    fn only_rules_that_could_mean_a_question_within_an_answer_hold_answers_back() {
+        for detection in [
+            "mcp.method.name: elicitation/create",
+            "rpc.method|startswith: sampling/",
+            "mcp.method.name|neq: tools/call",
+            "server.address: evil.example, mcp.method.name: roots/list",
+            "server.address: evil.example",
+            "http.request.header.x-team: research",
+        ] {
+            assert!(may_be_refused(detection), "{detection}");
+        }
+        for detection in [
+            "mcp.method.name: tools/call",
+            "mcp.method.name: tools/call, gen_ai.tool.name: read_file",
+            "gen_ai.tool.name: read_file",
+            "gen_ai.tool.call.arguments|contains: /etc/passwd",
+            "http.response.status_code: 500",
+        ] {
+            assert!(!may_be_refused(detection), "{detection}");
+        }
+    }
+}
