@@ -9,7 +9,9 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use gnomon_ledger::{DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewedServer, ServerRecord, ServerStatus};
+use gnomon_ledger::{
+    DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewEntry, ReviewedServer, ServerRecord, ServerStatus, Withdrawal,
+};
 use gnomon_observe::Review as State;
 use nix::unistd::{Uid, User};
 use std::{
@@ -251,7 +253,7 @@ impl Show {
         let reviews = runtime.block_on(decided.reviews())?;
         let seen = inventory(&dir)?;
         let server = settle(&self.server.server, &seen)?;
-        let decisions = runtime.block_on(decided.reviews_of(&server))?;
+        let history = runtime.block_on(decided.reviews_of(&server))?;
         let Some(known) = known(&reviews, seen).into_iter().find(|known| known.server == server) else {
             return Err(Complaint::usage(format!("{server} was neither seen nor decided about"))
                 .next("`gnomon inventory` lists what was seen")
@@ -261,7 +263,7 @@ impl Show {
         match self.format.format() {
             Format::Json => {
                 let mut json = known.to_json();
-                json["history"] = serde_json::to_value(&decisions)?;
+                json["history"] = serde_json::to_value(&history)?;
                 writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?;
             }
             Format::Text => {
@@ -272,8 +274,11 @@ impl Show {
                     writeln!(out, "  endpoint {}  calls itself {}  tools: {}", clean(path), clean(name), clean(&seen.tools.join(", ")))?;
                     writeln!(out, "  clients: {}", clean(&seen.clients.join(", ")))?;
                 }
-                for decision in decisions {
-                    writeln!(out, "  {}", told(&decision))?;
+                for entry in history {
+                    match entry {
+                        ReviewEntry::Decided(decision) => writeln!(out, "  {}", told(&decision))?,
+                        ReviewEntry::Withdrawn(withdrawal) => writeln!(out, "  {}", taken_back(&withdrawal))?,
+                    }
                 }
             }
         }
@@ -283,11 +288,21 @@ impl Show {
 
 /// `2026-11-20 09:00:00 ada: approved until 2027-05-31 00:00:00, owner team-x: needed for the build`
 fn told(decision: &Decision) -> String {
-    let by = decision.by.user.clone().unwrap_or_else(|| decision.by.login_uid.unwrap_or(decision.by.uid).to_string());
+    let by = who(&decision.by);
     let until = decision.until_ms.map_or_else(String::new, |until| format!(" until {} UTC", when::show(until)));
     let owner = decision.owner.as_deref().map_or_else(String::new, |owner| format!(", owner {owner}"));
     let reason = decision.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
     clean(&format!("{} {by}: {}{until}{owner}{reason}", when::show(decision.at_ms), decision.state))
+}
+
+/// `2026-11-20 09:00:00 ada: withdrawn: it is no longer in reviews.jsonl`
+fn taken_back(withdrawal: &Withdrawal) -> String {
+    let reason = withdrawal.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    clean(&format!("{} {}: {}{reason}", when::show(withdrawal.at_ms), who(&withdrawal.by), withdrawal.state))
+}
+
+fn who(by: &DecidedBy) -> String {
+    by.user.clone().unwrap_or_else(|| by.login_uid.unwrap_or(by.uid).to_string())
 }
 
 fn decide(

@@ -61,6 +61,29 @@ pub struct DecisionEntry {
     pub origin: Option<Origin>,
 }
 
+/// What was once said about a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ReviewEntry {
+    /// It was decided about.
+    Decided(Decision),
+    /// What stood before was taken back.
+    Withdrawn(Withdrawal),
+}
+
+/// A review was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Withdrawal {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// By whom.
+    pub by: DecidedBy,
+    /// Always `withdrawn`.
+    pub state: &'static str,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// Where an entry was imported from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -236,6 +259,19 @@ impl KeptEntry {
         let DecisionEntry { topic: Topic::Review, at_ms, by, reason, body: Some(body), .. } = &self.entry else { return Ok(None) };
         let ReviewBody { server, state, owner, until_ms } = self.body(body)?;
         Ok(Some(Decision { at_ms: *at_ms, by: by.clone(), server, state, owner, reason: reason.clone(), until_ms }))
+    }
+
+    /// The review that it is, or that it takes one back; none if it is of another topic.
+    ///
+    /// # Errors
+    /// When its body makes no sense.
+    pub fn of_review(&self) -> Result<Option<ReviewEntry>, DecisionError> {
+        let DecisionEntry { topic: Topic::Review, at_ms, by, reason, body, .. } = &self.entry else { return Ok(None) };
+        if body.is_none() {
+            let (by, reason) = (by.clone(), reason.clone());
+            return Ok(Some(ReviewEntry::Withdrawn(Withdrawal { at_ms: *at_ms, by, state: "withdrawn", reason })));
+        }
+        Ok(self.review()?.map(ReviewEntry::Decided))
     }
 
     /// The verdict that it is; none if it is of another topic or a withdrawal.

@@ -39,7 +39,7 @@ pub mod volume;
 
 pub use condition::{Comparison, Condition, ConditionError, Operand};
 pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleCount};
-pub use decisions::{DecisionEntry, DecisionError, Decisions, KeptEntry, Origin, Topic, import, import_new};
+pub use decisions::{DecisionEntry, DecisionError, Decisions, KeptEntry, Origin, ReviewEntry, Topic, Withdrawal, import, import_new};
 pub use deltas::{About, Deltas, IncidentDelta, ServerDelta, ServerKey};
 pub use error::{Cause, OpenError, ReadError, StoreError};
 pub use event::{Event, MAX_EVENT_BYTES, millis};

@@ -7,7 +7,7 @@ mod following;
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
 pub use following::Following;
 
-use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewedServer, Verdict};
+use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};
 use files::{Import, Stamp};
 use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new, millis};
 use gnomon_ledger_postgres::{PostgresDecisions, PostgresOpenError, PostgresUrl};
@@ -130,15 +130,15 @@ impl Decided {
         Ok(reviews?)
     }
 
-    /// Every review of this server, oldest first.
+    /// Every review of this server, and that one was taken back, oldest first.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn reviews_of(&self, server: &ReviewedServer) -> Result<Vec<Decision>, DecidedError> {
+    pub async fn reviews_of(&self, server: &ReviewedServer) -> Result<Vec<ReviewEntry>, DecidedError> {
         let mut journal = self.to_read().await?;
         let about = journal.about(Topic::Review, &server.to_string()).await;
         journal.close().await?;
-        let reviews = about?.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, _>>();
+        let reviews = about?.iter().filter_map(|kept| kept.of_review().transpose()).collect::<Result<_, _>>();
         Ok(reviews?)
     }
 

@@ -44,7 +44,7 @@ async fn the_last_decision_stands_and_all_are_kept() {
         decided.review(decision).await.unwrap();
     }
     assert_eq!(states(&decided).await, [("a.example".to_owned(), Review::Approved), ("b.example".to_owned(), Review::Denied)]);
-    assert_eq!(decided.reviews_of(&server("a.example")).await.unwrap(), [first, second]);
+    assert_eq!(decided.reviews_of(&server("a.example")).await.unwrap(), [ReviewEntry::Decided(first), ReviewEntry::Decided(second)]);
     assert!(decided.reviews_of(&server("c.example")).await.unwrap().is_empty());
     assert_eq!(fs::metadata(journal_in(dir.path())).unwrap().mode() & 0o137, 0);
     let after = decided.look();
@@ -104,6 +104,8 @@ async fn what_is_written_by_hand_counts_and_does_not_overrule_who_decides_later(
     write(&file, &[&denied]);
     decided.import().await.unwrap();
     assert_eq!(states(&decided).await, [("a.example".to_owned(), Review::Approved)]);
+    let history = decided.reviews_of(&other.server).await.unwrap();
+    assert!(matches!(&history[..], [ReviewEntry::Decided(_), ReviewEntry::Withdrawn(_)]), "{history:?}");
     write(&file, &[&denied, &other]);
     decided.import().await.unwrap();
     fs::remove_file(&file).unwrap();

@@ -111,7 +111,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     let authority = authority(route, &request);
     let on_upgrade =
         (request.version() == Version::HTTP_11 && asks_for_websocket(request.headers())).then(|| hyper::upgrade::on(&mut request));
-    let connection = strictest(route, &request, authority);
+    let connection = strictest(route, &request);
     let (mut parts, body) = request.into_parts();
     let exchange = Exchange::begin(
         connection.as_ref().unwrap_or(&route.connection),
@@ -250,8 +250,11 @@ fn named<B>(request: &Request<B>) -> Option<&str> {
 }
 
 /// The connection as rules see it that name the host of this request, where nothing else says which server this is for.
-fn strictest<B>(route: &Route, request: &Request<B>, authority: Authority) -> Option<Connection> {
-    let named = named(request).filter(|_| authority == Authority::Differs && route.sni.is_none())?;
+fn strictest<B>(route: &Route, request: &Request<B>) -> Option<Connection> {
+    let named = named(request).filter(|_| route.sni.is_none())?;
+    if normal_host(named) == server_of(route) {
+        return None;
+    }
     let port = match route.toward {
         Toward::Server => route.destination.port(),
         Toward::Proxy => request.uri().port_u16().unwrap_or(80),
@@ -259,16 +262,20 @@ fn strictest<B>(route: &Route, request: &Request<B>, authority: Authority) -> Op
     Some(route.connection.clone().also_at(named, port))
 }
 
-/// Whether the request is for the server that its connection is for. Without SNI there is nothing
-/// that the two could disagree about.
+/// The server as rules see it.
+fn server_of(route: &Route) -> &str {
+    route.connection.seen().text(Field::ServerAddress).unwrap_or_else(|| route.destination.host())
+}
+
+/// Whether the request is for the server that its connection is for. Without SNI that is whom the client asked for as much as whom
+/// rules took it for, which may be one of its other names.
 fn authority(route: &Route, request: &Request<Incoming>) -> Authority {
-    let named = named(request);
-    let expected = route.sni.as_deref().or_else(|| route.connection.seen().text(Field::ServerAddress));
-    let expected = expected.unwrap_or_else(|| route.destination.host());
-    match named {
-        Some(named) if normal_host(named) != expected => Authority::Differs,
-        _ => Authority::Agrees,
-    }
+    let Some(named) = named(request).map(normal_host) else { return Authority::Agrees };
+    let agrees = match route.sni.as_deref() {
+        Some(sni) => named == sni,
+        None => named == server_of(route) || named == normal_host(route.destination.host()),
+    };
+    if agrees { Authority::Agrees } else { Authority::Differs }
 }
 
 /// What came of holding a request back.

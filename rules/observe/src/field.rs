@@ -135,7 +135,7 @@ fields! {
     McpClientVersion "mcp.client.version" Str Message Evidence Stored RPC r#""0.169.0""# "The client's own version, as it states it.";
     McpServerName "mcp.server.name" Str Response Evidence Stored RPC r#""docs""# "The server's own name, as it states it.";
     McpServerVersion "mcp.server.version" Str Response Evidence Stored RPC r#""1.2.0""# "The server's own version, as it states it.";
-    ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text. Judged, never stored.";
+    ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text; their names are not among them. Judged, never stored.";
     BodyText "http.request.body.text" Str Message Evidence Transient WEB r#""{\"jsonrpc\":\"2.0\"""# "The first 1,024 bytes of the decoded request body. Judged, never stored.";
     BatchIndex "gnomon.batch.index" Int Message Evidence Stored RPC "0" "The message's place in a JSON-RPC batch, from 0; absent outside a batch.";
     Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC, or that its request calls MCP, could not be read; `too_many_messages` where more than 4,096 messages were counted and not judged, `charset` where JSON is said to be in a character set that is not read.";

@@ -56,6 +56,8 @@ async fn a_request_to_the_proxy_by_address_does_not_go_round_it_either() {
         }
         let events = gnomon.events_until(3).await;
         assert!(events.iter().filter(|event| event["gnomon.action"] == "block").count() == 3, "{rule}: {events:#?}");
+        // Who asks for an address, and says so in Host, contradicts nothing.
+        assert!(events.iter().all(|event| event.get("gnomon.mismatch").is_none()), "{rule}: {events:#?}");
     }
 }
 
