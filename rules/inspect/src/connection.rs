@@ -232,7 +232,11 @@ impl Connection {
         outcome: &'static str,
         telling: Telling,
     ) -> Vec<Sighting> {
-        let action = verdict.action;
+        // What passes is what the rules that match make of it: written down, or allowed by name.
+        let Verdict { action, rule } = match verdict.action {
+            Action::Allow => rules.passing(progress),
+            _ => verdict,
+        };
         seen.set(Field::FlowOutcome, outcome);
         let mut findings = Findings::default();
         if self.host_points_to_mcp {
@@ -240,7 +244,7 @@ impl Connection {
         }
         let would = if action.interferes() { None } else { would(rules, progress, self.enforcement()) };
         seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
-        let deciding = would.map(|(_, rule)| rule).or(verdict.rule);
+        let deciding = would.map(|(_, rule)| rule).or(rule.filter(|_| action.interferes() || action == Action::Allow));
         let reports = crate::sighting::sightings(rules, progress, seen.clone(), findings, action, deciding);
         let suspected = self.host_points_to_mcp && !matches!(seen.get(Field::Sanctioned), Lookup::Value(Value::Bool(true)));
         let class = match telling {

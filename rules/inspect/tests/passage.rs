@@ -3,13 +3,17 @@
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Bounds, Connection, Hello, Inspector, Legibility, Passage, Passed, Surroundings, unknown_fields};
-use gnomon_observe::{Channel, Field, Observation};
+use gnomon_observe::{Action, Channel, Field, Observation};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// The README's rule, shortened: no host in it.
 const CALLS: &str = "mcp.method.name: tools/call";
 
 fn inspector(selections: &[&str]) -> Arc<Inspector> {
+    acting("block", selections)
+}
+
+fn acting(action: &str, selections: &[&str]) -> Arc<Inspector> {
     let rules: Vec<Source> = selections
         .iter()
         .enumerate()
@@ -17,7 +21,7 @@ fn inspector(selections: &[&str]) -> Arc<Inspector> {
             name: format!("{n}.yml"),
             text: format!(
                 "title: Rule {n}\nid: 0197a000-0000-4000-8000-00000000000{n}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
-                 detection: {{s: {{{selection}}}, condition: s}}\ngnomon: {{response: {{action: block, message: 'not here'}}}}\n"
+                 detection: {{s: {{{selection}}}, condition: s}}\ngnomon: {{response: {{action: {action}, message: 'not here'}}}}\n"
             ),
             origin: Origin::Admin,
         })
@@ -120,5 +124,20 @@ fn where_both_names_have_rules_of_their_own_neither_is_evaded() {
         let asks = |passage| connection(&inspector, a, passage).also_at(b, 443).pass(passage, "passthrough");
         assert!(matches!(asks(Passage::RequestLineOdd), Passed::Refuse(..)));
         assert!(matches!(asks(Passage::Foreign), Passed::Go(_)));
+    }
+}
+
+#[test]
+fn what_passes_unread_is_told_as_the_rules_that_match_it_say() {
+    for (action, told) in [("log", Action::Log), ("allow", Action::Allow)] {
+        let inspector = acting(action, &["server.address: tools.example"]);
+        for &passage in Passage::ALL {
+            let Passed::Go(reports) = connection(&inspector, "tools.example", passage).pass(passage, "passthrough") else {
+                panic!("{passage:?} is refused");
+            };
+            let [report] = &reports[..] else { panic!("{passage:?}: {} reports", reports.len()) };
+            assert_eq!((report.action, report.rule.is_some()), (told, true), "{passage:?}");
+            assert_eq!(report.seen.text(Field::Action), Some(told.as_str()));
+        }
     }
 }
