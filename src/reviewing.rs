@@ -61,6 +61,7 @@ impl Reviewing {
         if let Some(news) = self.following.news().await {
             self.decisions = news;
         }
+        self.recorder.metrics().decisions_read(self.following.is_current());
         let now = judging::reviews(&self.decisions, now_ms);
         if now != self.in_force {
             self.inspector.replace_reviews(Arc::new(now.clone()));

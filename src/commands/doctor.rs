@@ -2,9 +2,10 @@
 
 use crate::{
     complaint::Complaint,
-    config::{Switch, scopes::Scope},
+    config::{Config, Switch, scopes::Scope},
     line::clean,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
+    stored::runtime,
     supervise::Place,
 };
 use anyhow::Result;
@@ -13,8 +14,13 @@ use gnomon_host::{
     cgroup::Hierarchy,
     doctor::{Attached, Check, Feature, Options, Port, State, examine, worst},
 };
+use gnomon_ledger::journal_in;
 use gnomon_sensor::{Features, Status};
-use std::io::{self, BufWriter, Write};
+use std::{
+    fs,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
 
 #[derive(Args)]
 pub struct Doctor {
@@ -45,6 +51,9 @@ impl Doctor {
         }
         let mut checks = examine(&options);
         checks.extend(config.scopes.iter().map(scope));
+        if let Ok(dir) = self.state.dir() {
+            checks.push(decisions(&config, &dir)?);
+        }
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&checks)?)?,
@@ -58,6 +67,22 @@ impl Doctor {
         }
         Ok(())
     }
+}
+
+/// Whether the decisions about servers can be read.
+fn decisions(config: &Config, dir: &Path) -> Result<Check> {
+    let check = |state, seen, next| Check { id: "decisions".to_owned(), title: "decisions", state, seen, next };
+    let journal = config.state.as_ref().map_or_else(|| journal_in(dir).display().to_string(), ToString::to_string);
+    if fs::read_dir(dir).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        return Ok(check(State::NotApplicable, format!("{} is not for this user to read", dir.display()), None));
+    }
+    Ok(match runtime()?.block_on(config.decided(dir).check()) {
+        Ok(()) => check(State::Ok, format!("{journal} can be read"), None),
+        Err(error) => {
+            let next = "mend that; until then what was read last stays in force, and new decisions do not hold on this host";
+            check(State::Fail, error.to_string(), Some(next.to_owned()))
+        }
+    })
 }
 
 /// Which cgroups a scope of the configuration is about at this moment.

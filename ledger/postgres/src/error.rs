@@ -1,7 +1,7 @@
 //! Why the journal could not be opened, written or read, each with the next step. None of these texts has a password in it.
 
 use crate::{PostgresUrl, schema};
-use gnomon_ledger_model::{Cause, OpenError};
+use gnomon_ledger_model::Cause;
 use sqlx::{Error, postgres::PgDatabaseError};
 use std::io;
 use thiserror::Error as ErrorText;
@@ -56,8 +56,15 @@ pub enum PostgresOpenError {
         at: String,
     },
     /// A newer gnomon wrote it.
-    #[error(transparent)]
-    Newer(#[from] OpenError),
+    #[error("the journal in {at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon on this host")]
+    Newer {
+        /// The URL, without its password.
+        at: String,
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
     /// The database refuses.
     #[error("cannot open the journal of decisions in {at}: {source}; the server's log may say more")]
     Database {

@@ -4,7 +4,6 @@ use crate::{
     PostgresUrl,
     error::{PostgresOpenError, is_forbidden, said},
 };
-use gnomon_ledger_model::OpenError;
 use sqlx::{AssertSqlSafe, Error, PgConnection};
 
 /// Marks the schema as ours.
@@ -170,5 +169,5 @@ fn database(url: &PostgresUrl, error: Error, grant: impl Fn(&str) -> String) -> 
 }
 
 fn newer(url: &PostgresUrl, found: i64) -> PostgresOpenError {
-    OpenError::NewerSchema { at: format!("the journal of decisions in {url}"), found, known: VERSION }.into()
+    PostgresOpenError::Newer { at: url.to_string(), found, known: VERSION }
 }

@@ -1,7 +1,10 @@
 //! The journal of decisions in SQLite: a small database of its own, as the ledger's has one writer and people decide from other
 //! processes. Its writers take turns: a transaction that writes begins as one, so that two cannot wait for each other.
 
-use super::query::refused;
+use super::{
+    migrate::{Schema, identity},
+    query::refused,
+};
 use gnomon_ledger_model::{Asked, DecidedBy, DecisionEntry, Decisions, KeptEntry, OpenError, Origin, ReadError, StoreError, Stored, Topic};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection,
@@ -15,13 +18,13 @@ use std::{
     time::Duration,
 };
 
-/// "gnod": marks the file as ours.
-const APPLICATION_ID: i64 = 0x676e_6f64;
 /// How long a writer waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
-/// Step n leads from schema n to schema n + 1.
-const MIGRATIONS: &[&str] = &["CREATE TABLE decision (
+/// A file of "gnod".
+const SCHEMA: Schema = Schema {
+    application_id: 0x676e_6f64,
+    steps: &["CREATE TABLE decision (
        number INTEGER PRIMARY KEY AUTOINCREMENT,
        topic TEXT NOT NULL,
        subject TEXT NOT NULL,
@@ -35,10 +38,8 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE decision (
        digest TEXT
      ) STRICT;
      CREATE INDEX decision_subject ON decision (topic, subject, number);
-     CREATE INDEX decision_source ON decision (source, topic, subject, number) WHERE source IS NOT NULL;"];
-
-/// The schema this gnomon writes.
-const VERSION: i64 = MIGRATIONS.len() as i64;
+     CREATE INDEX decision_source ON decision (source, topic, subject, number) WHERE source IS NOT NULL;"],
+};
 
 const COLUMNS: &str = "number, topic, subject, at_ms, user, login_uid, uid, reason, body, source, digest";
 
@@ -67,7 +68,7 @@ impl SqliteDecisions {
         create(path).map_err(|source| OpenError::NotWritable { at: at(), source: source.into() })?;
         let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
         let mut conn = options(path).synchronous(SqliteSynchronous::Full).connect().await.map_err(database)?;
-        migrate(&mut conn, path).await?;
+        SCHEMA.migrate(&mut conn, path).await?;
         Ok(Self { conn })
     }
 
@@ -82,11 +83,12 @@ impl SqliteDecisions {
             _ => ReadError::NotReadable { at: at(), source: source.into() },
         })?;
         let mut conn = options(path).read_only(true).connect().await.map_err(refused)?;
-        match super::schema::identity(&mut conn).await.map_err(refused)? {
-            (APPLICATION_ID, VERSION) => Ok(Self { conn }),
+        let known = SCHEMA.version();
+        match identity(&mut conn).await.map_err(refused)? {
+            found if found == (SCHEMA.application_id, known) => Ok(Self { conn }),
             // It is about to be made.
             (_, 0) => Err(ReadError::Missing { at: at() }),
-            (_, found) => Err(ReadError::Schema { at: at(), found, known: VERSION }),
+            (_, found) => Err(ReadError::Schema { at: at(), found, known }),
         }
     }
 
@@ -98,7 +100,7 @@ impl SqliteDecisions {
         let path = Path::new(":memory:");
         let database = |source: sqlx::Error| OpenError::Database { at: "memory".to_owned(), source: source.into() };
         let mut conn = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await.map_err(database)?;
-        migrate(&mut conn, path).await?;
+        SCHEMA.migrate(&mut conn, path).await?;
         Ok(Self { conn })
     }
 
@@ -158,30 +160,6 @@ fn create(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => plain(OpenOptions::new().read(true).append(true), path).map(drop),
         Err(error) => Err(error),
     }
-}
-
-async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let at = || path.display().to_string();
-    let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
-    if super::schema::identity(conn).await.map_err(database)? == (APPLICATION_ID, VERSION) {
-        return Ok(());
-    }
-    // One who migrates holds the others up, who then find it done.
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
-    let (application, found) = super::schema::identity(&mut tx).await.map_err(database)?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await.map_err(database)?;
-    if application != APPLICATION_ID && (tables > 0 || application != 0) {
-        return Err(OpenError::NotALedger { at: at() });
-    }
-    if found > VERSION {
-        return Err(OpenError::NewerSchema { at: at(), found, known: VERSION });
-    }
-    for (_, sql) in (0i64..).zip(MIGRATIONS).filter(|(step, _)| *step >= found) {
-        sqlx::raw_sql(*sql).execute(&mut *tx).await.map_err(database)?;
-    }
-    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
-    sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *tx).await.map_err(database)?;
-    tx.commit().await.map_err(database)
 }
 
 async fn newest(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {

@@ -34,6 +34,7 @@ mod append;
 mod conditions;
 mod decisions;
 mod inventory;
+mod migrate;
 mod query;
 mod schema;
 mod story;
@@ -129,7 +130,7 @@ impl SqliteStore {
             .optimize_on_close(false, None)
             .disable_statement_logging();
         let mut conn = options.connect().await.map_err(database)?;
-        schema::migrate(&mut conn, path).await?;
+        schema::SCHEMA.migrate(&mut conn, path).await?;
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         let servers = inventory::count(&mut conn).await.map_err(database)?;

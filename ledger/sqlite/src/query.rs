@@ -1,6 +1,6 @@
 //! Reading: pages of events, the inventory, incidents.
 
-use super::{conditions, inventory, schema};
+use super::{conditions, inventory, migrate::identity, schema::SCHEMA};
 use gnomon_ledger_model::{
     Asked, EventFilter, IdPrefix, IncidentRecord, MAX_PAGE, Names, NewName, Order, Read, ReadError, ServerRecord, ServerStatus, StoredEvent,
 };
@@ -61,15 +61,16 @@ impl SqliteReader {
             }
         };
         let (rows, application, found) = opened;
-        if application != schema::APPLICATION_ID || found != schema::VERSION {
-            return Err(ReadError::Schema { at: path.display().to_string(), found, known: schema::VERSION });
+        let known = SCHEMA.version();
+        if (application, found) != (SCHEMA.application_id, known) {
+            return Err(ReadError::Schema { at: path.display().to_string(), found, known });
         }
         Ok(rows)
     }
 
     async fn connect(options: &SqliteConnectOptions) -> Result<(Self, i64, i64), sqlx::Error> {
         let mut conn = options.connect().await?;
-        let (application, found) = schema::identity(&mut conn).await?;
+        let (application, found) = identity(&mut conn).await?;
         Ok((Self { conn }, application, found))
     }
 

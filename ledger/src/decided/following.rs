@@ -25,6 +25,15 @@ pub struct Following {
     /// What there was when files were read, and a journal of this host.
     read: Option<Looked>,
     shared: Shared,
+    imported: Current,
+    journal: Current,
+}
+
+/// Whether what is in force is what stands there, as it was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Current {
+    Yes,
+    No,
 }
 
 /// A journal that others write as well.
@@ -50,7 +59,13 @@ impl Following {
                 Vec::new()
             }),
         };
-        (Self { decided, read: None, shared: Shared::default() }, known)
+        (Self { decided, read: None, shared: Shared::default(), imported: Current::No, journal: Current::No }, known)
+    }
+
+    /// Whether what is in force is what stands, as far as it is known: the last look at files and journal brought no error.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.imported == Current::Yes && self.journal == Current::Yes
     }
 
     /// All reviews that stand, if something was decided since the last time. What cannot be read is told once, and tried again.
@@ -65,12 +80,17 @@ impl Following {
         if !self.has_changed() {
             return None;
         }
-        if let Err(error) = self.decided.import().await {
-            self.not_imported(&error);
+        match self.decided.import().await {
+            Ok(()) => self.imported = Current::Yes,
+            Err(error) => self.not_imported(&error),
         }
         match self.decided.reviews().await {
-            Ok(reviews) => Some(reviews),
+            Ok(reviews) => {
+                self.journal = Current::Yes;
+                Some(reviews)
+            }
             Err(error) => {
+                self.journal = Current::No;
                 tracing::error!(%error, "reviews of servers cannot be read; those from before stay in force");
                 None
             }
@@ -82,6 +102,7 @@ impl Following {
             return None;
         }
         let looked = self.look_at_all(url).await;
+        self.journal = if looked.is_ok() { Current::Yes } else { Current::No };
         match looked {
             Ok(news) => {
                 if std::mem::take(&mut self.shared.told) {
@@ -116,7 +137,7 @@ impl Following {
         };
         if self.has_changed() {
             match self.decided.import_into(&mut journal).await {
-                Ok(()) => {}
+                Ok(()) => self.imported = Current::Yes,
                 Err(error @ DecidedError::File(_)) => self.not_imported(&error),
                 Err(error) => return Err(error),
             }
@@ -144,6 +165,7 @@ impl Following {
     }
 
     fn not_imported(&mut self, error: &DecidedError) {
+        self.imported = Current::No;
         tracing::error!(%error, "files of decisions cannot be imported; what was decided before stays in force");
         if matches!(error, DecidedError::File(FileError::Locked { .. })) {
             self.read = None;

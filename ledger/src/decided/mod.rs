@@ -118,6 +118,19 @@ impl Decided {
         Ok(imports)
     }
 
+    /// Whether files and journal can be read at this moment.
+    ///
+    /// # Errors
+    /// Why one of them cannot.
+    pub async fn check(&self) -> Result<(), DecidedError> {
+        drop(self.files().await?);
+        let mut journal = self.to_read().await?;
+        let newest = journal.newest().await;
+        journal.close().await?;
+        newest?;
+        Ok(())
+    }
+
     /// The review that stands, of each server.
     ///
     /// # Errors

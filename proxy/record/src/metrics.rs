@@ -46,6 +46,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     reloaded: IntGauge,
     reload_succeeded: IntGauge,
+    decisions_current: IntGauge,
     configured: IntGauge,
     rule_info: IntGaugeVec,
     ca_not_after: IntGauge,
@@ -138,6 +139,12 @@ impl Metrics {
         let reload_succeeded =
             IntGauge::new("gnomon_rules_last_reload_successful", "1 while the rules in force are those on disk, as last read.")?;
         registry.register(Box::new(reload_succeeded.clone()))?;
+        let decisions_current = IntGauge::new(
+            "gnomon_decisions_last_read_successful",
+            "1 while the decisions about servers that are in force are those that were made, as last read; 0 where their database or files cannot be read.",
+        )?;
+        decisions_current.set(1);
+        registry.register(Box::new(decisions_current.clone()))?;
         let configured = IntGauge::new(
             "gnomon_config_last_reload_successful",
             "1 while the portals' policies and log-ins in force are those of the configuration, as last read.",
@@ -162,6 +169,7 @@ impl Metrics {
             reloads,
             reloaded,
             reload_succeeded,
+            decisions_current,
             configured,
             rule_info,
             ca_not_after,
@@ -227,6 +235,11 @@ impl Metrics {
     fn put_in_force(&self) {
         self.reload_succeeded.set(1);
         self.reloaded.set(i64::try_from(now().as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// Decisions about servers were looked at, and those in force are the ones that stand, or may not be.
+    pub fn decisions_read(&self, current: bool) {
+        self.decisions_current.set(current.into());
     }
 
     /// The certificate authority in use ends then, seconds since the Unix epoch.

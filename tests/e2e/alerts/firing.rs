@@ -186,6 +186,25 @@ fn a_configuration_that_is_refused_at_a_reload_fires_until_it_is_mended() {
 }
 
 #[test]
+fn decisions_that_cannot_be_read_fire_until_they_can() {
+    if !has("decisions_that_cannot_be_read_fire_until_they_can", &["prometheus"]) {
+        return;
+    }
+    let dir = home("");
+    let file = dir.path().join("state/reviews.jsonl");
+    fs::create_dir(dir.path().join("state")).unwrap();
+    fs::write(&file, "no review\n").unwrap();
+    let watched = Watched::at(dir, &["proxy"]);
+    let prometheus = Prometheus::watching(&watched);
+    let alert = prometheus.fires("GnomonDecisionsUnread");
+    let told = watched.run(alert["annotations"]["command"].as_str().unwrap());
+    let told = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.contains("reviews.jsonl"), "{told}");
+    fs::write(&file, "").unwrap();
+    prometheus.resolves("GnomonDecisionsUnread");
+}
+
+#[test]
 fn an_endpoint_that_nobody_registered_fires_with_its_own_event() {
     if !has("an_endpoint_that_nobody_registered_fires_with_its_own_event", &["prometheus"]) {
         return;

@@ -1,7 +1,7 @@
 //! The schema: made once, by many at a time, and refused where it is somebody else's or not to be written.
 
 use crate::stage::{Database, entry};
-use gnomon_ledger_model::{Decisions as _, OpenError};
+use gnomon_ledger_model::Decisions as _;
 use gnomon_ledger_postgres::{PostgresDecisions, PostgresOpenError};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,7 +26,7 @@ async fn a_journal_of_a_newer_gnomon_is_refused_also_by_one_that_runs() {
     let mut running = PostgresDecisions::open(database.url()).await.unwrap();
     database.run("UPDATE gnomon.meta SET version = 99").await;
     let error = PostgresDecisions::open(database.url()).await.unwrap_err();
-    assert!(matches!(error, PostgresOpenError::Newer(OpenError::NewerSchema { found: 99, known: 1, .. })), "{error}");
+    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 1, .. }), "{error}");
     database
         .run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gnomon' AND datname = current_database()")
         .await;
