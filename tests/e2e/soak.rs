@@ -38,8 +38,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Clients at a time.
 const CLIENTS: usize = 24;
-/// Requests until memory is at its level.
-const WARM: usize = 100_000;
+/// Requests until memory is at its level: caches fill until then.
+const WARM: usize = 250_000;
 /// Longest that a client waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
