@@ -3,6 +3,7 @@
 //! This crate depends on clap and anyhow only, so that a chore is never the slow part of a build.
 
 mod bench;
+mod check;
 mod cross;
 mod debian;
 mod docs;
@@ -37,6 +38,8 @@ enum Chore {
     /// Measure what the inline proxy and the sensor cost
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Check what a change breaks most often, in a few minutes: format, clippy, tests of the crates that changed
+    Check(check::Check),
     /// Check that everything compiles for arm64
     Cross(cross::Cross),
     /// Print the reference pages from the program, or check that they are up to date
@@ -70,6 +73,7 @@ enum Chore {
 fn main() -> Result<ExitCode> {
     match Args::parse().chore {
         Chore::Bench(bench) => bench.run(),
+        Chore::Check(check) => check.run(),
         Chore::Cross(cross) => cross.run(),
         Chore::Docs(docs) => docs.run(),
         Chore::Ebpf(ebpf) => ebpf.run(),
