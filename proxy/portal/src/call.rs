@@ -11,7 +11,7 @@ use crate::{
     offer::Offer,
     parked::ParkedCall,
     portal::{Portal, as_text},
-    results::{answered, checked, complete, failed_tool, refused, sound, wanted_input},
+    results::{answered, checked, complete, refused, sound, wanted_input},
     route::{NotRouted, Routed, shortened},
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
@@ -164,7 +164,7 @@ impl Portal {
             act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
         }
         if let Some(why) = barred(call, &routed) {
-            return act.end(Ending::because(Status::Refused, "not_offered"), failed_tool(&why)).await;
+            return act.end(Ending::because(Status::Refused, "not_offered"), Outcome::failed_tool(&why)).await;
         }
         let (outcome, ending) = self.serve(call, &routed, &act).await;
         match self.began(call, &routed, &outcome) {
@@ -188,7 +188,7 @@ impl Portal {
             let none = Value::Object(serde_json::Map::new());
             if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)).await {
                 // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
-                return (failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
+                return (Outcome::failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
             }
         }
         let judged = match &server.judge {

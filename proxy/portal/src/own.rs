@@ -9,7 +9,6 @@ use crate::{
     catalogue::Kind,
     offer::Offer,
     portal::Portal,
-    results::failed_tool,
     route::shortened,
     rpc::{Outcome, Request, quoted},
 };
@@ -70,7 +69,7 @@ impl Portal {
                 act.names(|| SmolStr::new_static(QUERY));
                 let (outcome, ending) = match given.text("query") {
                     Some(query) => self.told_of(&call.caller, &query).await,
-                    None => (failed_tool("`query` is missing: a regular expression"), invalid()),
+                    None => (Outcome::failed_tool("`query` is missing: a regular expression"), invalid()),
                 };
                 Some(act.end(ending, outcome).await)
             }
@@ -97,18 +96,18 @@ impl Portal {
         let act = Act::begin(self, Recorded::Call, call, &request.method);
         let named = request.members().ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
         act.names(|| named.unwrap_or_default().into());
-        act.end(invalid(), failed_tool(why)).await
+        act.end(invalid(), Outcome::failed_tool(why)).await
     }
 
     async fn told_of(&self, caller: &Caller, query: &str) -> (Outcome, Ending) {
         if query.len() > LONGEST_QUERY {
-            return (failed_tool(&format!("`query` may have at most {LONGEST_QUERY} bytes")), invalid());
+            return (Outcome::failed_tool(&format!("`query` may have at most {LONGEST_QUERY} bytes")), invalid());
         }
         let config = Config::new().nfa_size_limit(Some(PROGRAM)).hybrid_cache_capacity(PROGRAM);
         let syntax = syntax::Config::new().case_insensitive(true).nest_limit(64);
         let pattern = match Regex::builder().configure(config).syntax(syntax).build(query) {
             Ok(pattern) => pattern,
-            Err(error) => return (failed_tool(&format!("`query` is no regular expression that can be used: {error}")), invalid()),
+            Err(error) => return (Outcome::failed_tool(&format!("`query` is no regular expression that can be used: {error}")), invalid()),
         };
         self.settled().await;
         let view = self.view();

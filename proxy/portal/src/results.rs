@@ -3,7 +3,7 @@
 use crate::{acts::Ending, members::Members, portal::with_text, route::Routed, rpc::Outcome, upstream::UpstreamError};
 use bytes::Bytes;
 use gnomon_audit::Status;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use smol_str::ToSmolStr;
 
 /// What a server of the stateless era wants to know before it answers.
@@ -42,7 +42,7 @@ pub(crate) fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> (
         _ => Ending::because(Status::Unavailable, error.kind()),
     };
     match error {
-        UpstreamError::Refused(refusal) if routed.method == "tools/call" => (failed_tool(&refusal.text), ending),
+        UpstreamError::Refused(refusal) if routed.method == "tools/call" => (Outcome::failed_tool(&refusal.text), ending),
         other => (other.outcome(server), ending),
     }
 }
@@ -100,11 +100,6 @@ fn wrong_result(method: &str, result: &[u8]) -> Option<&'static str> {
     (members.get("isError").is_some() && members.flag("isError").is_none()).then_some("`isError` of its result is no truth value")
 }
 
-/// A tool's failure, as its result.
-pub(crate) fn failed_tool(text: &str) -> Outcome {
-    Outcome::of(&json!({"content": [{"type": "text", "text": text}], "isError": true, "resultType": "complete"}))
-}
-
 /// Holds a result against the tool's own output schema.
 pub(crate) async fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
     let (Some(exposed), Outcome::Result(result)) = (&routed.exposed, &outcome) else { return outcome };
@@ -118,7 +113,7 @@ pub(crate) async fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
     let Some(structured) = members.get("structuredContent").and_then(|json| serde_json::from_str::<Value>(json).ok()) else {
         return outcome;
     };
-    exposed.entry.wrong_output(&structured).await.map_or(outcome, |wrong| failed_tool(&wrong))
+    exposed.entry.wrong_output(&structured).await.map_or(outcome, |wrong| Outcome::failed_tool(&wrong))
 }
 
 #[cfg(test)]

@@ -177,6 +177,12 @@ impl Outcome {
         Self::Result(Bytes::from(result.to_string()))
     }
 
+    /// A tool's failure, as its result.
+    #[must_use]
+    pub fn failed_tool(text: &str) -> Self {
+        Self::of(&serde_json::json!({"content": [{"type": "text", "text": text}], "isError": true, "resultType": "complete"}))
+    }
+
     /// The code, if it is an error that has one.
     #[must_use]
     pub fn code(&self) -> Option<i64> {

@@ -242,7 +242,7 @@ impl Portal {
         let Some((id, created)) = begun(result) else { return Ok(None) };
         if id.len() > LONGEST_ID {
             let text = format!("the server began a task whose id is longer than {LONGEST_ID} bytes: it cannot be asked for");
-            return Err(crate::results::failed_tool(&text));
+            return Err(Outcome::failed_tool(&text));
         }
         let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
         let token = token(routed.params.as_ref()).filter(|token| token.json().len() <= LONGEST_TOKEN);

@@ -14,7 +14,6 @@ use crate::{
     acts::{Act, Ending},
     call::{Call, From, Script},
     portal::Portal,
-    results::failed_tool,
     rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
     shares::owner,
 };
@@ -183,7 +182,7 @@ impl Portal {
         let code = params.object("arguments").and_then(|arguments| arguments.text("code").map(String::from));
         let Some(code) = code else {
             let text = "`code` is missing: JavaScript, an async arrow function that returns the result";
-            return act.end(refused("invalid_arguments"), failed_tool(text)).await;
+            return act.end(refused("invalid_arguments"), Outcome::failed_tool(text)).await;
         };
         let script = Script { execution: Uuid::now_v7().to_smolstr(), waiting: Arc::default() };
         act.executes(&script.execution, &code);
@@ -219,14 +218,14 @@ impl Portal {
 
     async fn execute(&self, call: &Call, act: Act, (tool, code): (&'static str, &str), script: Script, asker: Option<Asker>) -> Outcome {
         let Some(works) = &self.options.codemode else {
-            return act.end(refused("off"), failed_tool("Code Mode is not available on this portal")).await;
+            return act.end(refused("off"), Outcome::failed_tool("Code Mode is not available on this portal")).await;
         };
         let sandbox = match works.sandbox().await {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 tracing::error!(cause = %error, "Code Mode cannot be offered");
                 let text = format!("Code Mode is not available on this host: {error}. Tell whoever runs this portal");
-                return act.end(Ending::because(Status::Unavailable, "no_sandbox"), failed_tool(&text)).await;
+                return act.end(Ending::because(Status::Unavailable, "no_sandbox"), Outcome::failed_tool(&text)).await;
             }
         };
         let turns = if tool == EXECUTE { &works.calling } else { &works.searching };
@@ -234,7 +233,7 @@ impl Portal {
             Ok(turn) => turn,
             Err(refused) => {
                 works.executions.with_label_values(&[tool, "busy"]).inc();
-                return act.end(Ending::because(Status::Refused, "codemode_share"), failed_tool(no_turn(refused))).await;
+                return act.end(Ending::because(Status::Refused, "codemode_share"), Outcome::failed_tool(no_turn(refused))).await;
             }
         };
         self.settled().await;
@@ -251,7 +250,9 @@ impl Portal {
                 act.called(ended.host_calls);
                 self.told(works, ended, call, &execution)
             }
-            Err(error) => (failed_tool(&format!("{error}.")), Ending::because(Status::Unavailable, format!("sandbox_{}", not_run(error)))),
+            Err(error) => {
+                (Outcome::failed_tool(&format!("{error}.")), Ending::because(Status::Unavailable, format!("sandbox_{}", not_run(error))))
+            }
         };
         works.executions.with_label_values(&[tool, word(&ended)]).inc();
         act.end(ending, outcome).await
@@ -276,7 +277,7 @@ impl Portal {
             }
         };
         let text = text_of(Err(&failure), ended);
-        (failed_tool(&text), Ending::because(Status::Error, failure.word))
+        (Outcome::failed_tool(&text), Ending::because(Status::Error, failure.word))
     }
 }
 

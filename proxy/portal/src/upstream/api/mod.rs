@@ -17,7 +17,6 @@ use crate::{
     catalogue::{Entry, Kind, Listed},
     judged::{Judge, News},
     members::Members,
-    results::failed_tool,
     rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, RpcError},
 };
 use bytes::Bytes;
@@ -184,17 +183,17 @@ impl Api {
     async fn call(&self, operation: &Operation, arguments: &Map<String, Value>) -> Result<Outcome, UpstreamError> {
         let mut draft = match operation.draft(arguments) {
             Ok(draft) => draft,
-            Err(unfit) => return Ok(failed_tool(&unfit.to_string())),
+            Err(unfit) => return Ok(Outcome::failed_tool(&unfit.to_string())),
         };
         self.credentials.put(&operation.needs, &mut draft);
         let target = format!("{}{}", self.base, draft.target());
-        let Ok(target) = PathAndQuery::try_from(target) else { return Ok(failed_tool("the arguments make no URL")) };
+        let Ok(target) = PathAndQuery::try_from(target) else { return Ok(Outcome::failed_tool("the arguments make no URL")) };
         let mut headers = draft.headers;
         headers.insert(USER_AGENT, AGENT);
         headers.insert(ACCEPT_ENCODING, PLAIN);
         if !draft.cookies.is_empty() {
             let Ok(mut cookies) = HeaderValue::from_str(&draft.cookies.join("; ")) else {
-                return Ok(failed_tool("the arguments make no cookie"));
+                return Ok(Outcome::failed_tool("the arguments make no cookie"));
             };
             cookies.set_sensitive(true);
             headers.insert(COOKIE, cookies);
