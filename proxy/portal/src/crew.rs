@@ -1,17 +1,15 @@
 //! The threads that serve connections.
 //!
 //! Each has a runtime of its own, and a connection stays with one. So does what its requests need, the connections to servers
-//! included ([`place`]): a request that wanders between threads wakes another processor at every step, and on a quiet machine
+//! included ([`lane`](lane::lane)): a request that wanders between threads wakes another processor at every step, and on a quiet machine
 //! that costs more than all that is done for it.
 
-use crate::front::SILENCE;
+use crate::lane::{self, lanes};
 use std::{
-    cell::Cell,
     convert::Infallible,
     io,
-    num::NonZeroUsize,
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -24,28 +22,7 @@ use tokio::{
 
 /// How often a thread that serves somebody wakes. A timer that is due before all others has the runtime interrupt its own
 /// waiting, with two system calls: this one is, so that those of requests are not.
-const TICK: Duration = Duration::from_millis(400);
-const _: () = assert!(TICK.as_millis() < SILENCE.as_millis(), "a request's first timer would be due before the tick");
-
-/// Most threads, however many processors there are: connections to servers are kept for each.
-const MOST: usize = 16;
-
-static HANDS: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST));
-
-thread_local! {
-    static PLACE: Cell<usize> = const { Cell::new(0) };
-}
-
-/// How many values [`place`] has.
-#[must_use]
-pub fn places() -> usize {
-    *HANDS + 1
-}
-
-/// Which thread of a crew this is, from 1; any other thread is 0.
-pub(crate) fn place() -> usize {
-    PLACE.get()
-}
+pub(crate) const TICK: Duration = Duration::from_millis(400);
 
 /// Threads that serve connections: one for each processor, 16 at most. They end, with what is left on them, when it is dropped;
 /// [`Crew::stop`] waits for that.
@@ -102,7 +79,7 @@ impl Crew {
     /// # Errors
     /// When the system has no room for them.
     pub fn start() -> io::Result<Self> {
-        Ok(Self { hands: (1..=*HANDS).map(Hand::start).collect::<io::Result<_>>()? })
+        Ok(Self { hands: (1..lanes()).map(Hand::start).collect::<io::Result<_>>()? })
     }
 
     /// Ends the threads and waits until they have: what was left on them is dropped by then.
@@ -124,14 +101,14 @@ impl Crew {
 }
 
 impl Hand {
-    fn start(place: usize) -> io::Result<Self> {
+    fn start(number: usize) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (on_duty, off_duty) = oneshot::channel();
         let work = Arc::<Work>::default();
         let ticking = work.clone();
-        let thread = thread::Builder::new().name(format!("portal-{place}")).spawn(move || {
-            PLACE.set(place);
+        let thread = thread::Builder::new().name(format!("portal-{number}")).spawn(move || {
+            lane::enter(number);
             runtime.block_on(async {
                 tokio::select! {
                     _ = off_duty => {}
@@ -146,26 +123,27 @@ impl Hand {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::lane;
 
     #[tokio::test]
-    async fn connections_go_where_the_fewest_are_and_threads_know_their_place() {
+    async fn connections_go_where_the_fewest_are_and_threads_know_their_number() {
         let crew = Crew::start().unwrap();
         let mut loads = Vec::new();
         let mut seen: Vec<usize> = Vec::new();
         for _ in 0..crew.hands.len() {
             let (runtime, load) = crew.least_busy();
-            seen.push(runtime.spawn(async { place() }).await.unwrap());
+            seen.push(runtime.spawn(async { lane() }).await.unwrap());
             loads.push(load);
         }
         seen.sort_unstable();
-        assert_eq!(seen, (1..places()).collect::<Vec<_>>());
-        assert_eq!(place(), 0);
+        assert_eq!(seen, (1..lanes()).collect::<Vec<_>>());
+        assert_eq!(lane(), 0);
 
         // Who has finished is next.
         let freed = loads.pop().unwrap();
         drop(freed);
         let (runtime, _load) = crew.least_busy();
-        assert_eq!(runtime.spawn(async { place() }).await.unwrap(), crew.hands.len());
+        assert_eq!(runtime.spawn(async { lane() }).await.unwrap(), crew.hands.len());
     }
 
     #[tokio::test]

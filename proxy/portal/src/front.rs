@@ -9,6 +9,7 @@
 use crate::{
     call::Emission,
     cors,
+    crew::TICK,
     era::{self, meta},
     metrics::Lacking,
     offer::Offer,
@@ -41,6 +42,7 @@ use tokio::sync::mpsc;
 
 /// How long the first word of an answer may take before the client is given a head and a stream.
 pub(crate) const SILENCE: Duration = Duration::from_millis(500);
+const _: () = assert!(TICK.as_millis() < SILENCE.as_millis(), "a request's first timer would be due before the tick");
 /// How often the clock is looked at while a proof may expire.
 const CLOCK: Duration = Duration::from_secs(10);
 /// Most things that are said before anybody reads them.

@@ -27,6 +27,7 @@ mod front;
 mod given;
 mod judged;
 mod labels;
+mod lane;
 mod left_out;
 mod legacy;
 mod lent;
@@ -65,7 +66,7 @@ mod whole;
 
 pub use acts::{Acts, Durability, Payloads};
 pub use codemode::CodeModeWorks;
-pub use crew::{Crew, places};
+pub use crew::Crew;
 pub use fetch::Fetcher;
 pub use judged::Rules;
 pub use labels::{LONGEST_ALIAS, Label, Labels};

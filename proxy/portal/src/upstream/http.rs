@@ -2,7 +2,7 @@
 
 use super::{UpstreamError, events::EventReader};
 use crate::{
-    crew::{place, places},
+    lane::{lane, lanes},
     rpc::{Message, Outcome},
     whole::Whole,
 };
@@ -56,7 +56,7 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Endpoint {
     pools: Arc<ServerPools>,
-    /// By the [`place`] that a request comes from: each has connections of its own.
+    /// By the [`lane`] that a request comes from: each has connections of its own.
     destinations: Arc<[Destination]>,
     /// The authority, as every request names it.
     host: HeaderValue,
@@ -124,11 +124,11 @@ impl Endpoint {
             return Err(InvalidUrl::Credentials);
         }
         let port = authority.port_u16().unwrap_or(port);
-        let destination = |place| {
-            let principal = format!("portal {server} {place}").into();
+        let destination = |lane| {
+            let principal = format!("portal {server} {lane}").into();
             Destination::new(scheme, authority.host(), port, Alpn::Http11, principal).map_err(|_| InvalidUrl::Syntax)
         };
-        let destinations = (0..places()).map(destination).collect::<Result<Arc<[_]>, _>>()?;
+        let destinations = (0..lanes()).map(destination).collect::<Result<Arc<[_]>, _>>()?;
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let called = destinations.first().ok_or(InvalidUrl::Syntax)?;
         let host = HeaderValue::from_str(called.authority()).map_err(|_| InvalidUrl::Syntax)?;
@@ -137,7 +137,7 @@ impl Endpoint {
     }
 
     fn destination(&self) -> &Destination {
-        self.destinations.get(place()).unwrap_or(&self.destinations[0])
+        self.destinations.get(lane()).unwrap_or(&self.destinations[0])
     }
 
     /// The server's host.
