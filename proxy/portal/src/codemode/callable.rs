@@ -3,7 +3,6 @@
 use crate::{
     catalogue::{Kind, Listed},
     members::Members,
-    portal::Portal,
     rpc::quoted,
     view::{Exposed, View},
 };
@@ -102,9 +101,13 @@ struct Kept {
 }
 
 impl Callables {
-    /// What this caller may call now.
-    pub fn of(&self, portal: &Portal, caller: &Caller) -> Arc<Callable> {
-        let (view, policy) = (portal.view(), portal.policy().clone());
+    /// What this caller may call of what is shown, as far as `may_know` says that policy lets them know of it.
+    pub fn of(
+        &self,
+        (view, policy): (Arc<View>, Arc<Policy>),
+        caller: &Caller,
+        may_know: impl Fn(&Policy, &Exposed) -> bool,
+    ) -> Arc<Callable> {
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = {
             let mut kept = kept();
@@ -112,7 +115,7 @@ impl Callables {
             kept.iter().find(|kept| kept.caller == *caller).map(|kept| kept.callable.clone())
         };
         found.unwrap_or_else(|| {
-            let callable = Arc::new(Callable::of(portal, &policy, view, caller));
+            let callable = Arc::new(Callable::of(view, |exposed| may_know(&policy, exposed)));
             let mut kept = kept();
             kept.truncate(CALLERS - 1);
             kept.push_front(Kept { caller: caller.clone(), policy, callable: callable.clone() });
@@ -122,14 +125,10 @@ impl Callables {
 }
 
 impl Callable {
-    fn of(portal: &Portal, policy: &Policy, view: Arc<View>, caller: &Caller) -> Self {
+    fn of(view: Arc<View>, may_know: impl Fn(&Exposed) -> bool) -> Self {
         let tools = view.all(Kind::Tool);
-        let known: Vec<Option<&Identifier>> = view
-            .identifiers()
-            .iter()
-            .zip(tools)
-            .map(|(identifier, exposed)| policy.may_list(caller, &portal.asked(Kind::Tool, exposed)).is_allow().then_some(identifier))
-            .collect();
+        let known: Vec<Option<&Identifier>> =
+            view.identifiers().iter().zip(tools).map(|(identifier, exposed)| may_know(exposed).then_some(identifier)).collect();
         let mut wanted: HashMap<&SmolStr, usize> = HashMap::new();
         for identifier in known.iter().flatten().filter(|identifier| identifier.shared) {
             *wanted.entry(&identifier.plain).or_default() += 1;
@@ -177,9 +176,8 @@ impl Callable {
         if bytes > WHOLE { Detail::Brief } else { Detail::Whole }
     }
 
-    /// What is told of a tool, JSON.
-    pub fn told(portal: &Portal, name: &str, exposed: &Exposed, detail: Detail) -> Vec<u8> {
-        let server = &portal.servers[exposed.server].id;
+    /// What is told of a tool of this server, JSON.
+    pub fn told(server: &str, name: &str, exposed: &Exposed, detail: Detail) -> Vec<u8> {
         let mut text = format!("{{\"name\":{},\"server\":{}", quoted(name), quoted(server)).into_bytes();
         let said = exposed.brief.as_ref().filter(|_| detail == Detail::Brief).unwrap_or(&exposed.text);
         if let Ok(members) = Members::read(said) {

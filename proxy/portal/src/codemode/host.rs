@@ -12,6 +12,7 @@ use crate::{
     results::{Wanted, wanted_input},
     rpc::{Id, Outcome, Request, quoted},
     upstream::modern::with_meta,
+    view::Exposed,
 };
 use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_HITS, Raw};
@@ -51,6 +52,11 @@ impl gnomon_codemode::Host for Host<'_> {
 }
 
 impl Host<'_> {
+    /// The id of a tool's server.
+    fn server(&self, exposed: &Exposed) -> &str {
+        self.portal.servers.get(exposed.server).map_or("", |server| &server.id)
+    }
+
     /// Calls a tool as its caller could by itself, and gives its plain value.
     async fn tool(&self, name: &str, arguments: &Raw) -> Result<Box<Raw>, String> {
         let exposed = self.callable.get(name).ok_or_else(|| format!("there is no tool `{name}`"))?;
@@ -81,7 +87,7 @@ impl Host<'_> {
             if index > 0 {
                 text.push(b',');
             }
-            text.extend_from_slice(&Callable::told(self.portal, name, exposed, detail));
+            text.extend_from_slice(&Callable::told(self.server(exposed), name, exposed, detail));
         }
         text.push(b']');
         String::from_utf8(text).unwrap_or_else(|_| "[]".to_owned())
@@ -98,7 +104,7 @@ impl Host<'_> {
             .callable
             .ranked(query, limit)
             .map(|(name, exposed)| {
-                String::from_utf8(Callable::told(self.portal, name, exposed, Detail::Whole)).unwrap_or_else(|_| "null".to_owned())
+                String::from_utf8(Callable::told(self.server(exposed), name, exposed, Detail::Whole)).unwrap_or_else(|_| "null".to_owned())
             })
             .collect();
         Ok(format!("[{}]", told.join(",")))

@@ -13,10 +13,13 @@ pub(crate) mod waiting;
 use crate::{
     acts::{Act, Ending},
     call::{Call, From, Script},
+    catalogue,
     portal::Portal,
     rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
     shares::owner,
+    view::Exposed,
 };
+use gnomon_access::Policy;
 use gnomon_audit::{Kind, Status};
 use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError, State};
 use gnomon_inspect::Sighting;
@@ -237,7 +240,9 @@ impl Portal {
             }
         };
         self.settled().await;
-        let callable = self.callables.of(self, &call.caller);
+        let may_know =
+            |policy: &Policy, exposed: &Exposed| policy.may_list(&call.caller, &self.asked(catalogue::Kind::Tool, exposed)).is_allow();
+        let callable = self.callables.of((self.view(), self.policy().clone()), &call.caller, may_know);
         // Finding tools calls none.
         let none = Names::default();
         let names = if tool == EXECUTE { callable.names() } else { &none };
