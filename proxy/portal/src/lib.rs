@@ -36,6 +36,7 @@ mod metrics;
 mod mirror;
 mod modern;
 mod offer;
+mod omitted;
 mod outflow;
 mod own;
 mod parked;
