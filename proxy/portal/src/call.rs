@@ -5,6 +5,7 @@ use crate::{
     catalogue::Listed,
     codemode::waiting::{Waiting, Waits},
     era::meta,
+    held::outward,
     judged::{Judged, Whose},
     members::Members,
     mirror,
@@ -191,7 +192,7 @@ impl Portal {
                 return (Outcome::failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
             }
         }
-        let judged = match &server.judge {
+        let judged = match &server.held.judge {
             None => Judged::unjudged(),
             Some(judge) => match judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()) {
                 Ok(judged) => judged,
@@ -210,7 +211,7 @@ impl Portal {
                 From::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
                 From::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
             }?;
-            judged.answered(server.judge.as_ref(), &routed.id, &outcome)?;
+            judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
         };
         let outcome = match served.await {
@@ -362,7 +363,7 @@ impl Portal {
         self.pass_on(call, text).await?;
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
             Ok(Ok(Outcome::Result(result))) => {
-                if let Some(judge) = &self.servers[routed.server].judge {
+                if let Some(judge) = &self.servers[routed.server].held.judge {
                     judge.said(call.whose(), &rpc::response(None, &Outcome::Result(result.clone())))?;
                 }
                 Ok(serde_json::from_slice(&result).unwrap_or_default())
@@ -554,11 +555,11 @@ impl Portal {
                     let server = &self.servers[routed.server];
                     let owner = task_owner(call);
                     let whose = (&owner, routed.within.get());
-                    if !server.tells(&self.gate, &call.caller, whose, &notification) {
+                    if !self.gate.tells(&call.caller, server, whose, &notification) {
                         continue;
                     }
                     if let Some(notification) = told::translated((call, routed), server, whose, notification) {
-                        self.pass_on(call, server.outward(&notification)).await?;
+                        self.pass_on(call, outward(server, &notification)).await?;
                     }
                     continue;
                 }

@@ -7,7 +7,7 @@
 
 use crate::{
     rpc::{Id, Message, Outcome, quoted},
-    upstream::{Client, Reach, UpstreamError},
+    upstream::{Client, News, Reach, UpstreamError},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
@@ -253,13 +253,6 @@ impl Judge {
             None => Dialogue::begin(connection, |seen| seen.set_some(Field::UserAgent, agent.and_then(|agent| agent.to_str().ok()))),
         }
     }
-}
-
-/// Whether the portal was told something new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    Some,
-    None,
 }
 
 /// A request that passed, until its answer is over.

@@ -206,7 +206,7 @@ impl Portal {
     /// Whether the rules let this pass to each server of a session.
     fn passes(&self, session: &Session, whose: Whose<'_>, notification: &Notification) -> bool {
         let text = rpc::notification(&notification.method, notification.params.as_deref());
-        let judges = session.servers().into_iter().filter_map(|(index, _)| self.servers[index].judge.as_ref());
+        let judges = session.servers().into_iter().filter_map(|(index, _)| self.servers[index].held.judge.as_ref());
         judges.into_iter().all(|judge| judge.said(whose, &text).is_ok())
     }
 
@@ -225,7 +225,7 @@ impl Portal {
             "notifications/initialized" => {}
             _ => {
                 let text = rpc::notification(&notification.method, notification.params.as_deref());
-                let passes = |index: usize| self.servers[index].judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
+                let passes = |index: usize| self.servers[index].held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
                 let told = session.servers().into_iter().filter(|(index, _)| passes(*index)).map(|(_, server)| {
                     let notification = notification.clone();
                     Box::pin(async move {

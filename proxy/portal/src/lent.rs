@@ -5,13 +5,14 @@
 //! a page, only where its own question brought them about. Each session keeps so many; of more, the oldest is forgotten.
 
 use crate::{
+    held::Upstream,
     judged::Whose,
     members::Members,
     route::shortened,
     rpc::{self, INVALID_PARAMS, Notification, Outcome, Request, RpcError},
     session::Session,
     tasks::begun,
-    upstream::{LegacySession, Upstream},
+    upstream::LegacySession,
 };
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
@@ -103,7 +104,7 @@ impl Session {
             return;
         };
         let text = rpc::notification(&notification.method, notification.params.as_deref());
-        if upstream.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
+        if upstream.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
             let _ = session.notify(&notification.method, notification.params.as_deref()).await;
         }
     }

@@ -25,6 +25,7 @@ pub mod era;
 mod fetch;
 mod front;
 mod given;
+mod held;
 mod judged;
 mod labels;
 mod lane;

@@ -3,10 +3,10 @@
 
 use crate::{
     catalogue::{Kind, Lists},
+    held::Upstream,
     left_out::{LeftOut, named},
     portal::Portal,
     rpc::{INVALID_PARAMS, RpcError},
-    upstream::Upstream,
     view::{Prefix, split_name},
 };
 use gnomon_access::{Asked, Caller, Hints};

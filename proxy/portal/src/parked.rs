@@ -11,7 +11,7 @@ use crate::{
     rpc::Id,
     shares::{Amount, Shares},
     under::Under,
-    upstream::{Conversation, LegacySession},
+    upstream::{Conversation, LegacySession, UpstreamError},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use smol_str::{SmolStr, format_smolstr};
@@ -74,6 +74,12 @@ pub enum NotTakenUp {
     /// The call that waits is another one.
     #[error("`requestState` belongs to a call with other arguments: repeat that call as it was, with `inputResponses`")]
     OtherArguments,
+}
+
+impl From<NotTakenUp> for UpstreamError {
+    fn from(why: NotTakenUp) -> Self {
+        Self::NotTakenUp(why.to_string())
+    }
 }
 
 /// A name that nobody finds by trying. None where the system has no random numbers.

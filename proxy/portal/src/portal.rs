@@ -7,8 +7,9 @@ use crate::{
     clients::Clients,
     codemode::{self, CodeModeWorks},
     codemode::{callable::Callables, suspended::Suspended},
-    era::Era,
+    era::{Era, LEGACY},
     given::{Given, Wanted},
+    held::{Held, Upstream},
     judged::{Judge, Rules},
     labels::Labels,
     members::Members,
@@ -23,7 +24,7 @@ use crate::{
     shape::Fits,
     shared::SharedSessions,
     unsent::no_list,
-    upstream::{Change, Presence, Reach, Upstream, UpstreamError, legacy::text},
+    upstream::{Change, Client, Presence, Reach, UpstreamError, legacy::text},
     view::{Exposed, Prefix, View},
     visible::Gate,
 };
@@ -120,10 +121,11 @@ impl Portal {
         let (changes, _) = broadcast::channel(CHANGES);
         let gate = Gate::new(options.id.clone(), options.policy.clone());
         let prefix = options.prefix;
-        let servers = std::mem::take(&mut options.servers);
+        let (servers, own) = (std::mem::take(&mut options.servers), own_client());
         let upstream = |(id, reach): (SmolStr, Reach)| {
             let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
-            Upstream::new(id, reach, prefix, changes.clone(), judge, options.metrics.clone())
+            let held = Held::new(&id, prefix, judge, options.metrics.clone());
+            Upstream::new(id, reach, own.clone(), changes.clone(), held)
         };
         let servers = servers.into_iter().map(upstream).collect();
         let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
@@ -453,6 +455,12 @@ impl Portal {
         }
         (!parts.is_empty()).then(|| parts.join("\n\n"))
     }
+}
+
+/// Who the portal is to servers, on its own behalf.
+fn own_client() -> Client {
+    let info = json!({"name": "gnomon-portal", "version": env!("CARGO_PKG_VERSION")});
+    Client::new(Bytes::from(info.to_string()), Bytes::from_static(b"{}"), SmolStr::new_static(LEGACY[0]))
 }
 
 /// What lists say besides in the stateless era. What a caller sees is theirs alone.

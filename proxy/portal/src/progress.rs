@@ -5,11 +5,12 @@
 //! such a call began there.
 
 use crate::{
+    held::Upstream,
     members::Members,
     route::Routed,
     rpc::{Id, Notification},
     session::Session,
-    upstream::{Scope, Upstream},
+    upstream::Scope,
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -81,7 +82,7 @@ impl Session {
     /// What a server says of the progress of something of this session's client.
     pub(crate) fn progress(&self, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> Option<Notification> {
         let of_calls = self.reported().map(|reported| reported.at(&upstream.id)).unwrap_or_default();
-        told_of(notification, &of_calls).or_else(|| told_of(notification, &upstream.tasks.reported(whose)))
+        told_of(notification, &of_calls).or_else(|| told_of(notification, &upstream.held.tasks.reported(whose)))
     }
 }
 

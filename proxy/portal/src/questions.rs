@@ -4,13 +4,14 @@
 //! answer finds its server, and what a server says of its own question finds the client's name for that.
 
 use crate::{
+    held::Upstream,
     judged::Whose,
     members::Members,
     portal::as_text,
     progress::token,
     rpc::{self, Id, Notification, Outcome, Request, Response},
     session::Session,
-    upstream::{LegacySession, Scope, Upstream, legacy::undeclared},
+    upstream::{LegacySession, Scope, legacy::undeclared},
 };
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -168,7 +169,7 @@ impl Session {
         match asked {
             Some(Asked::Server(Asker { upstream, session, id, method, .. })) => {
                 let text = || rpc::response(Some(&id), &response.outcome);
-                let outcome = match upstream.judge.as_ref().map(|judge| judge.said(whose, &text())) {
+                let outcome = match upstream.held.judge.as_ref().map(|judge| judge.said(whose, &text())) {
                     Some(Err(refused)) => refused.outcome(&upstream.id),
                     Some(Ok(())) | None => self.lends((&upstream, &session), &method, response.outcome),
                 };
@@ -195,7 +196,7 @@ impl Session {
         };
         let params = params.with(&[("progressToken", Some(token.json()))]);
         let text = rpc::notification(&notification.method, Some(&params));
-        if upstream.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
+        if upstream.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
             let _ = session.notify(&notification.method, Some(&params)).await;
         }
     }

@@ -6,6 +6,7 @@
 
 use crate::{
     acts::Acts,
+    held::{Upstream, outward},
     lent::Lent,
     outflow::{Heard, Outflow, Stream, event},
     progress::Reported,
@@ -14,7 +15,7 @@ use crate::{
     shares::{self, Amount, Shares},
     under::TakenBack,
     unsent::Recipient,
-    upstream::{Client, LegacySession, Scope, Speaks, Upstream, UpstreamError},
+    upstream::{Client, LegacySession, Scope, Speaks, UpstreamError},
     visible::{Gate, task_owner_in},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -216,7 +217,7 @@ impl Session {
     fn hears(&self, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
         let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
         let owner = task_owner_in(&caller, &self.id);
-        let may = upstream.tells(&self.gate, &caller, (&owner, within), &notification);
+        let may = self.gate.tells(&caller, upstream, (&owner, within), &notification);
         may.then(|| self.translated(upstream, (&owner, within), notification)).flatten()
     }
 
@@ -296,7 +297,7 @@ impl Session {
 
     /// What a server said by itself, to wherever the client listens.
     async fn pass_on(&self, upstream: &Arc<Upstream>, session: &Arc<LegacySession>, message: Message) {
-        if let Some(Err(error)) = upstream.judge.as_ref().map(|judge| judge.unasked(&self.client, &message)) {
+        if let Some(Err(error)) = upstream.held.judge.as_ref().map(|judge| judge.unasked(&self.client, &message)) {
             if let Message::Request(request) = &message {
                 let _ = session.respond(&request.id, &error.outcome(&upstream.id)).await;
             }
@@ -320,7 +321,7 @@ impl Session {
                 }
             },
             Message::Notification(notification) => match self.hears(upstream, session.scope(), notification) {
-                Some(notification) => upstream.outward(&notification),
+                Some(notification) => outward(upstream, &notification),
                 None => return,
             },
             Message::Response(_) => return,

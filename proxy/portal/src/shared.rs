@@ -2,8 +2,9 @@
 //! server, and set of capabilities, kept while it is used. Where there is no room for another, one of whoever has the most goes.
 
 use crate::{
+    held::Upstream,
     shares::{self, Amount, Shares},
-    upstream::{Client, LegacySession, Upstream, UpstreamError},
+    upstream::{Client, LegacySession, UpstreamError},
 };
 use gnomon_access::Caller;
 use smol_str::SmolStr;

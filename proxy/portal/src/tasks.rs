@@ -12,17 +12,18 @@ use crate::{
     acts::{Act, Ending},
     call::Call,
     catalogue::Kind,
+    held::Upstream,
     members::Members,
     portal::Portal,
     progress::token,
     route::{NotRouted, Routed, Within, shortened},
-    rpc::{INVALID_PARAMS, Id, METHOD_NOT_FOUND, Notification, Outcome, Request, RpcError, quoted},
+    rpc::{INVALID_PARAMS, Id, METHOD_NOT_FOUND, Outcome, Request, RpcError, quoted},
     shares::{Amount, Shares},
-    upstream::{LegacySession, Scope, Upstream, UpstreamError},
-    visible::{Gate, task_owner},
+    upstream::{LegacySession, Scope, UpstreamError},
+    visible::task_owner,
 };
 use bytes::Bytes;
-use gnomon_access::{Caller, Hints};
+use gnomon_access::Hints;
 use gnomon_audit::{Kind as Recorded, Status};
 use serde_json::value::RawValue;
 use smol_str::{SmolStr, ToSmolStr};
@@ -169,7 +170,7 @@ impl Tasks {
     }
 
     /// What a task came of that a server tells of, for its owner.
-    fn told(&self, (owner, scope): (&SmolStr, Scope), task: &Members<'_>) -> Option<Made> {
+    pub fn told(&self, (owner, scope): (&SmolStr, Scope), task: &Members<'_>) -> Option<Made> {
         match self.within(owner, &task.text("taskId")?, scope)? {
             Owned::Surely(made) => Some(made),
             Owned::IfOfThatTime(made) => (made.created.is_some() && created(task) == made.created).then_some(made),
@@ -211,22 +212,6 @@ pub(crate) fn begun(result: &[u8]) -> Option<(SmolStr, Option<SmolStr>)> {
     Some((SmolStr::new(task.text("taskId")?), created(&task)))
 }
 
-impl Upstream {
-    /// Whether this caller may be told this: of tasks only their owners are.
-    pub(crate) fn tells(&self, gate: &Gate, caller: &Caller, whose: (&SmolStr, Scope), notification: &Notification) -> bool {
-        if !gate.may_hear(caller, &self.id, notification) {
-            return false;
-        }
-        if !matches!(notification.method.as_str(), "notifications/tasks/status" | "notifications/tasks") {
-            return true;
-        }
-        Members::of(notification.params.as_ref())
-            .ok()
-            .and_then(|task| self.tasks.told(whose, &task))
-            .is_some_and(|made| gate.may_list_tool(caller, &self.id, &made.tool, made.hints).is_allow())
-    }
-}
-
 /// What is said of a task that is not there, or not the caller's.
 fn unknown(id: &str) -> RpcError {
     RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(id)))
@@ -247,7 +232,7 @@ impl Portal {
         let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
         let token = token(routed.params.as_ref()).filter(|token| token.json().len() <= LONGEST_TOKEN);
         let made = Made { tool, hints, owner: task_owner(call), scope, created, token, used: Instant::now() };
-        self.servers[routed.server].tasks.keep(id.clone(), made);
+        self.servers[routed.server].held.tasks.keep(id.clone(), made);
         Ok(Some(id))
     }
 
@@ -287,7 +272,7 @@ impl Portal {
         // Whoever is not the owner learns nothing of whether it is there.
         let unknown = || unknown(&id);
         let owner = task_owner(call);
-        let found = self.servers.iter().enumerate().find_map(|(place, server)| Some((place, server.tasks.of(&owner, &id)?)));
+        let found = self.servers.iter().enumerate().find_map(|(place, server)| Some((place, server.held.tasks.of(&owner, &id)?)));
         let (place, made) = found.ok_or_else(unknown)?;
         let decision = self.gate.may_list_tool(&call.caller, &self.servers[place].id, &made.tool, made.hints);
         let line = decision.line().cloned();
@@ -315,7 +300,7 @@ impl Portal {
             return Ok(());
         }
         let (server, owner) = (&self.servers[routed.server], task_owner(call));
-        let made = match server.tasks.within(&owner, &routed.name, scope) {
+        let made = match server.held.tasks.within(&owner, &routed.name, scope) {
             Some(Owned::Surely(made)) => Some(made),
             Some(Owned::IfOfThatTime(_)) => match session {
                 Some(session) => self.seen_now(server, session, (&owner, &routed.name)).await,
@@ -332,7 +317,7 @@ impl Portal {
         let asked = Members::default().with(&[("taskId", Some(&quoted(id)))]);
         let answer = session.request(&session.id(), "tasks/get", Some(&asked)).await.ok()?;
         let Outcome::Result(task) = answer.outcome().await.ok()? else { return None };
-        server.tasks.told((owner, session.scope()), &Members::read(&task).ok()?)
+        server.held.tasks.told((owner, session.scope()), &Members::read(&task).ok()?)
     }
 
     /// The caller's own tasks, of all servers where they have any.
@@ -343,7 +328,7 @@ impl Portal {
             return (crate::legacy::unknown_method(&request.method).into(), ending);
         }
         let owner = task_owner(call);
-        let places: Vec<usize> = (0..self.servers.len()).filter(|place| self.servers[*place].tasks.has_any(&owner)).collect();
+        let places: Vec<usize> = (0..self.servers.len()).filter(|place| self.servers[*place].held.tasks.has_any(&owner)).collect();
         let (mut own, mut next, mut ending) = (Vec::new(), None, Ending::of(Status::Ok));
         for place in &places {
             let mut params = if places.len() == 1 { request.params().cloned() } else { None };
@@ -373,7 +358,7 @@ impl Portal {
         let is_own = |task: &&RawValue| {
             Members::read(task.get().as_bytes())
                 .ok()
-                .and_then(|task| server.tasks.told(whose, &task))
+                .and_then(|task| server.held.tasks.told(whose, &task))
                 .is_some_and(|made| self.gate.may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow())
         };
         tasks.into_iter().filter(is_own).map(|task| task.get().to_owned()).collect()

@@ -7,13 +7,14 @@
 use crate::{
     call::{Call, From},
     era::meta,
+    held::Upstream,
     members::Members,
     portal::as_text,
     progress,
     route::Routed,
     rpc::{Notification, Request},
     session::Session,
-    upstream::{Scope, Upstream},
+    upstream::Scope,
 };
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -41,7 +42,7 @@ impl Session {
 
     /// Whether this is a task of the client's at that server, or one that it has for it.
     fn is_of(&self, upstream: &Upstream, whose: (&SmolStr, Scope), task: &str) -> bool {
-        upstream.tasks.has(whose, task) || self.has_task(&upstream.id, task)
+        upstream.held.tasks.has(whose, task) || self.has_task(&upstream.id, task)
     }
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn translated(
         _ => Some(notification.clone()),
     };
     let told = noted(upstream, &notification, told)?;
-    with_own_meta(upstream, told, |task| upstream.tasks.has(whose, task))
+    with_own_meta(upstream, told, |task| upstream.held.tasks.has(whose, task))
 }
 
 fn noted(upstream: &Upstream, said: &Notification, told: Option<Notification>) -> Option<Notification> {

@@ -133,7 +133,7 @@ impl Portal {
             match exchange(session.clone(), id).await {
                 Err(UpstreamError::SessionGone) if !retried => {
                     under.answered();
-                    self.servers[server].tasks.forget(session.scope());
+                    self.servers[server].held.tasks.forget(session.scope());
                     match kept {
                         Kept::For(own) => own.forget(server, &session).await,
                         Kept::Shared(_) => self.shared.forget(&session),

@@ -7,10 +7,10 @@
 use crate::{
     catalogue::{Entry, Kind, Lists, Origin},
     codemode::callable::{Identifier, identifiers},
+    held::Upstream,
     labels::{self, Labels},
     members::Members,
     rpc::quoted,
-    upstream::Upstream,
 };
 use bytes::Bytes;
 use gnomon_codemode::{Entry as SearchEntry, Index};

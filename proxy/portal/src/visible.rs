@@ -4,10 +4,12 @@
 use crate::{
     call::{Call, From},
     catalogue::Kind,
+    held::Upstream,
     members::Members,
     portal::Portal,
     rpc::Notification,
     shares,
+    upstream::Scope,
     view::View,
 };
 use arc_swap::{ArcSwap, Guard};
@@ -53,6 +55,20 @@ impl Gate {
         self.policy().may_reach(caller, &self.portal, server)
     }
 
+    /// Whether this caller may be told this: of tasks only their owners are.
+    pub fn tells(&self, caller: &Caller, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> bool {
+        if !self.may_hear(caller, &upstream.id, notification) {
+            return false;
+        }
+        if !matches!(notification.method.as_str(), "notifications/tasks/status" | "notifications/tasks") {
+            return true;
+        }
+        Members::of(notification.params.as_ref())
+            .ok()
+            .and_then(|task| upstream.held.tasks.told(whose, &task))
+            .is_some_and(|made| self.may_list_tool(caller, &upstream.id, &made.tool, made.hints).is_allow())
+    }
+
     /// Whether a caller may be told this of a server: that a resource changed only where they may read it, anything else where they
     /// may use anything.
     pub fn may_hear(&self, caller: &Caller, server: &str, notification: &Notification) -> bool {
@@ -74,7 +90,7 @@ impl Portal {
             view.all(kind).iter().for_each(|exposed| has_any[exposed.server] = true);
         }
         let seen = seen(self, &view, caller);
-        let known = |(place, server): (usize, &Arc<crate::upstream::Upstream>)| match has_any[place] {
+        let known = |(place, server): (usize, &Arc<Upstream>)| match has_any[place] {
             true => seen[place].contains(&true),
             false => self.policy().may_reach(caller, &self.options.id, &server.id),
         };

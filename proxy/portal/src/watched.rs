@@ -1,6 +1,6 @@
 //! Resources that subscribers of the stateless era watch: the portal's own subscription on each server.
 
-use crate::{call::Call, portal::Portal, upstream::Upstream};
+use crate::{call::Call, held::Upstream, portal::Portal};
 use smol_str::SmolStr;
 use std::sync::Arc;
 

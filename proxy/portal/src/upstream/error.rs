@@ -1,9 +1,6 @@
 //! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
 
-use crate::{
-    parked::NotTakenUp,
-    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Outcome, RpcError},
-};
+use crate::rpc::{INTERNAL_ERROR, INVALID_PARAMS, Outcome, RpcError};
 use gnomon_http::SendError;
 use gnomon_inspect::Refusal;
 use std::time::Duration;
@@ -58,7 +55,7 @@ pub enum UpstreamError {
     Unrecorded,
     /// The client did not take up what waits for it.
     #[error("{0}")]
-    NotTakenUp(#[from] NotTakenUp),
+    NotTakenUp(String),
     /// It asks for input, and the call cannot be kept until the client has it.
     #[error("the call cannot be kept until there is the input that is asked for")]
     NotKept,
@@ -93,7 +90,7 @@ impl UpstreamError {
             Self::Refused(refusal) => RpcError::new(crate::rpc::INVALID_REQUEST, refusal.text.clone())
                 .with(serde_json::json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
                 .into(),
-            Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
+            Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.clone()).into(),
             Self::NotKept | Self::NoRoom => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
             other => {
                 RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {other}")).with(serde_json::json!({"server": server})).into()

@@ -11,6 +11,7 @@ pub mod events;
 pub mod http;
 pub mod legacy;
 pub mod modern;
+mod oversight;
 pub mod pipe;
 mod program;
 mod reach;
@@ -22,22 +23,13 @@ pub use conversation::{Answer, Conversation, Said};
 pub use error::UpstreamError;
 pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
 pub use modern::ModernPeer;
+pub use oversight::{News, Oversight};
 pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 pub use reach::{Reach, Transport};
 pub use sync::Change;
 
-use crate::{
-    catalogue::{Kind, Lists},
-    era::Era,
-    judged::Judge,
-    members::Members,
-    metrics::PortalMetrics,
-    rpc::{self, Notification, quoted},
-    tasks::Tasks,
-    view::{Prefix, exposed_name},
-};
+use crate::{catalogue::Lists, era::Era};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use smol_str::SmolStr;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -90,11 +82,15 @@ impl Presence {
     }
 }
 
-/// A registered server.
-pub struct Upstream {
+/// A registered server. `H` is what whoever registered it holds of it.
+pub struct Upstream<H> {
     /// Its id in the configuration.
     pub id: SmolStr,
-    pub(crate) reach: Reach,
+    /// How it is reached.
+    pub reach: Reach,
+    /// What whoever registered it holds of it.
+    pub held: H,
+    own: Client,
     presence: watch::Sender<Presence>,
     lists: ArcSwap<Lists>,
     changes: broadcast::Sender<(SmolStr, Change)>,
@@ -102,33 +98,21 @@ pub struct Upstream {
     no_legacy: AtomicBool,
     look: Notify,
     refresh: Notify,
-    prefix: Prefix,
     /// How many clients watch a resource, by the server's own URI.
     watched: Mutex<HashMap<SmolStr, usize>>,
     rewatch: Notify,
-    pub(crate) judge: Option<Judge>,
-    pub(crate) tasks: Tasks,
-    metric: Option<PortalMetrics>,
 }
 
-impl Upstream {
-    /// A server that nobody has tried to reach yet. What changes is told to `changes`.
+impl<H: Oversight> Upstream<H> {
+    /// A server that nobody has tried to reach yet. `own` is who gnomon is to it, on its own behalf; what changes is told to `changes`.
     #[must_use]
-    pub(crate) fn new(
-        id: SmolStr,
-        reach: Reach,
-        prefix: Prefix,
-        changes: broadcast::Sender<(SmolStr, Change)>,
-        judge: Option<Judge>,
-        metric: Option<PortalMetrics>,
-    ) -> Arc<Self> {
-        if let Some(metric) = &metric {
-            metric.show(&id);
-        }
+    pub fn new(id: SmolStr, reach: Reach, own: Client, changes: broadcast::Sender<(SmolStr, Change)>, held: H) -> Arc<Self> {
         let no_legacy = AtomicBool::new(reach.api().is_some());
         Arc::new(Self {
             id,
             reach,
+            held,
+            own,
             presence: watch::Sender::new(Presence::Unknown),
             lists: ArcSwap::default(),
             changes,
@@ -136,12 +120,8 @@ impl Upstream {
             no_legacy,
             look: Notify::new(),
             refresh: Notify::new(),
-            prefix,
             watched: Mutex::default(),
             rewatch: Notify::new(),
-            judge,
-            tasks: Tasks::default(),
-            metric,
         })
     }
 
@@ -217,21 +197,6 @@ impl Upstream {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// A notification as clients get it: resources under the name by which clients know them.
-    #[must_use]
-    pub fn outward(&self, notification: &Notification) -> Bytes {
-        let params = notification.params.as_ref();
-        if self.prefix == Prefix::Always
-            && notification.method == "notifications/resources/updated"
-            && let Ok(members) = Members::of(params)
-            && let Some(uri) = members.text("uri")
-        {
-            let known = quoted(&exposed_name(Kind::Resource, &self.id, &uri));
-            return rpc::notification(&notification.method, Some(&members.with(&[("uri", Some(&known))])));
-        }
-        rpc::notification(&notification.method, params.map(|params| &**params))
-    }
-
     /// The server as one of the stateless era, if it is.
     #[must_use]
     pub fn modern(&self) -> Option<Arc<ModernPeer>> {
@@ -259,10 +224,4 @@ impl Upstream {
         }
         opened
     }
-}
-
-/// Who the portal is to servers, on its own behalf.
-pub(crate) fn own_client() -> Client {
-    let info = serde_json::json!({"name": "gnomon-portal", "version": env!("CARGO_PKG_VERSION")});
-    Client::new(Bytes::from(info.to_string()), Bytes::from_static(b"{}"), SmolStr::new_static(crate::era::LEGACY[0]))
 }

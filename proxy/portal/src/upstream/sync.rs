@@ -1,13 +1,12 @@
 //! Keeps one server's lists and presence true.
 
 use super::{
-    Answer, Api, Client, Conversation, LegacySession, ModernPeer, Presence, Said, ServerFace, Upstream, UpstreamError, legacy::Listening,
-    modern::with_meta, own_client, pipe::Pipe,
+    Answer, Api, Client, Conversation, LegacySession, ModernPeer, News, Oversight, Presence, Said, ServerFace, Upstream, UpstreamError,
+    legacy::Listening, modern::with_meta, pipe::Pipe,
 };
 use crate::{
     catalogue::{Kind, MAX_ENTRIES, MAX_PAGES, Page},
     era::Era,
-    judged::News,
     left_out::{self, LeftOut, Reason, named},
     members::Members,
     rpc::{self, Message, Outcome},
@@ -62,9 +61,10 @@ enum Fetched {
     Changed,
 }
 
-/// The portal's own connection to a server.
+/// Our own connection to a server.
 enum Own {
-    Modern(Arc<ModernPeer>),
+    /// Each request says who asks.
+    Modern(Arc<ModernPeer>, Client),
     Legacy(Arc<LegacySession>),
 }
 
@@ -78,7 +78,7 @@ enum Watching {
     Not,
 }
 
-impl Upstream {
+impl<H: Oversight> Upstream<H> {
     /// Keeps the server's presence and lists true, for ever.
     pub async fn keep(self: Arc<Self>) {
         if let Some(api) = self.reach.api() {
@@ -136,7 +136,7 @@ impl Upstream {
         let greeted = tokio::time::timeout(CONNECT_PATIENCE, self.greet()).await;
         let own = greeted.map_err(|_| UpstreamError::Timeout(CONNECT_PATIENCE))??;
         self.fetch_all(&own).await?;
-        if let Own::Modern(peer) = &own {
+        if let Own::Modern(peer, _) = &own {
             self.modern.store(Some(peer.clone()));
         }
         tracing::info!(server = %self.id, "is there");
@@ -146,23 +146,23 @@ impl Upstream {
     }
 
     async fn greet(&self) -> Result<Own, UpstreamError> {
-        let client = own_client();
-        Ok(match self.reach.modern(&client).await {
-            Ok(peer) => Own::Modern(Arc::new(peer)),
+        let client = &self.own;
+        Ok(match self.reach.modern(client).await {
+            Ok(peer) => Own::Modern(Arc::new(peer), client.clone()),
             Err(error @ (UpstreamError::Unreachable { .. } | UpstreamError::Unauthorized(_) | UpstreamError::NotStarted(_))) => {
                 return Err(error);
             }
             // Whatever else a server says to a method that it does not know: it is of the other era.
-            Err(_) => Own::Legacy(self.reach.legacy(&client).await?),
+            Err(_) => Own::Legacy(self.reach.legacy(client).await?),
         })
     }
 
     /// What a document describes is listed once: it does not change while gnomon runs.
     async fn offer(&self, api: &Arc<Api>) {
-        let entries = api.judged(&self.id, self.judge.as_ref()).await;
+        let entries = api.judged(&self.id, &self.held).await;
         self.lists.store(Arc::new(self.lists.load().with(Kind::Tool, entries.into())));
-        let own = Own::Modern(Arc::new(ModernPeer::of_api(api.clone())));
-        if let Own::Modern(peer) = &own {
+        let own = Own::Modern(Arc::new(ModernPeer::of_api(api.clone())), self.own.clone());
+        if let Own::Modern(peer, _) = &own {
             self.modern.store(Some(peer.clone()));
         }
         self.presence.send_replace(own.presence());
@@ -174,14 +174,14 @@ impl Upstream {
     fn present(&self, own: &Own) -> Presence {
         let presence = own.presence();
         let Presence::Up { era, face } = &presence else { return presence };
-        let (Some(judge), Some(instructions)) = (&self.judge, &face.instructions) else { return presence };
+        let Some(instructions) = face.instructions.as_ref().filter(|_| self.held.judges()) else { return presence };
         let method = if *era == Era::Modern { "server/discover" } else { "initialize" };
         let said = json!({
             "instructions": instructions,
             "capabilities": serde_json::from_slice::<serde_json::Value>(&face.capabilities).unwrap_or_default(),
             "serverInfo": face.info.as_ref().and_then(|info| serde_json::from_slice::<serde_json::Value>(info).ok()),
         });
-        match judge.own(method, &Outcome::of(&said), News::None) {
+        match self.held.judge(method, &Outcome::of(&said), News::None) {
             Ok(()) => presence,
             Err(why) => {
                 tracing::warn!(server = %self.id, "its instructions are not passed on: {why}");
@@ -260,7 +260,7 @@ impl Upstream {
                     if now != watched {
                         match own {
                             Own::Legacy(session) => resubscribe(session, &watched, &now).await,
-                            Own::Modern(_) => watching = watch(own, &now).await,
+                            Own::Modern(..) => watching = watch(own, &now).await,
                         }
                         watched = now;
                     }
@@ -306,7 +306,7 @@ impl Upstream {
                 };
                 kinds.iter().for_each(|kind| add(due, *kind));
             }
-            // The portal itself does nothing for a server but say that it is there.
+            // We do nothing for a server but say that it is there.
             Message::Request(request) => {
                 if let Own::Legacy(session) = own {
                     let outcome = match request.method.as_str() {
@@ -387,7 +387,7 @@ impl Upstream {
             let why = format_smolstr!("its list is {end}");
             listing.left_out.push(LeftOut { name: None, reason: Reason::Size, why });
         }
-        if kind == Kind::Tool && matches!(own, Own::Modern(_)) {
+        if kind == Kind::Tool && matches!(own, Own::Modern(..)) {
             let (entries, left_out) = (&mut listing.entries, &mut listing.left_out);
             entries.retain(|entry| match entry.unusable() {
                 None => true,
@@ -399,21 +399,17 @@ impl Upstream {
         }
         let entries = &listing.entries;
         let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(entries).all(|(old, new)| old.text == new.text);
-        if let Some(judge) = &self.judge {
-            let news = if same { News::None } else { News::Some };
-            if let Err(why) = outcomes.iter().try_for_each(|outcome| judge.own(kind.method(), outcome, news)) {
-                tracing::warn!(server = %self.id, "{} is not offered, what was offered before stays: {why}", kind.method());
-                return Ok(Fetched::Same);
-            }
+        let news = if same { News::None } else { News::Some };
+        if let Err(why) = outcomes.iter().try_for_each(|outcome| self.held.judge(kind.method(), outcome, news)) {
+            tracing::warn!(server = %self.id, "{} is not offered, what was offered before stays: {why}", kind.method());
+            return Ok(Fetched::Same);
         }
         let left_out_same = old.left_out(kind) == listing.left_out;
         if same && left_out_same {
             return Ok(Fetched::Same);
         }
         left_out::log(&self.id, kind, &old, &listing.left_out);
-        if let Some(metric) = &self.metric {
-            metric.set_left_out(&self.id, kind, &listing.left_out);
-        }
+        self.held.left_out(&self.id, kind, &listing.left_out);
         self.lists.store(Arc::new(old.with(kind, listing)));
         self.tell(Change::List(kind));
         Ok(Fetched::Changed)
@@ -423,7 +419,7 @@ impl Upstream {
 impl Own {
     fn presence(&self) -> Presence {
         let (era, face) = match self {
-            Self::Modern(peer) => (Era::Modern, &peer.face),
+            Self::Modern(peer, _) => (Era::Modern, &peer.face),
             Self::Legacy(session) => (Era::Legacy, &session.face),
         };
         Presence::Up { era, face: Arc::new(face.clone()) }
@@ -432,7 +428,7 @@ impl Own {
     /// The line that everything shares, if it does.
     fn shared_line(&self) -> Option<&Arc<Pipe>> {
         match self {
-            Self::Modern(peer) => peer.shared_line(),
+            Self::Modern(peer, _) => peer.shared_line(),
             Self::Legacy(session) => session.shared_line(),
         }
     }
@@ -447,7 +443,7 @@ impl Own {
 
     fn capabilities(&self) -> &Bytes {
         match self {
-            Self::Modern(peer) => &peer.face.capabilities,
+            Self::Modern(peer, _) => &peer.face.capabilities,
             Self::Legacy(session) => &session.face.capabilities,
         }
     }
@@ -456,8 +452,8 @@ impl Own {
         let answered = async {
             match self {
                 Self::Legacy(session) => session.request(&session.id(), method, params.as_ref()).await?.outcome().await,
-                Self::Modern(peer) => {
-                    let params = described(params.as_ref(), &own_client())?;
+                Self::Modern(peer, client) => {
+                    let params = described(params.as_ref(), client)?;
                     peer.request(&peer.id(), method, Some(&params), HeaderMap::new()).await?.outcome().await
                 }
             }
@@ -481,9 +477,9 @@ fn offered(capabilities: &Bytes) -> impl Iterator<Item = Kind> + use<> {
 async fn probe(own: &Own) -> Result<(), UpstreamError> {
     let method = match own {
         Own::Legacy(session) if session.is_closed() => return Err(UpstreamError::Aborted),
-        Own::Modern(peer) if peer.is_closed() => return Err(UpstreamError::Aborted),
+        Own::Modern(peer, _) if peer.is_closed() => return Err(UpstreamError::Aborted),
         Own::Legacy(_) => "ping",
-        Own::Modern(_) => "server/discover",
+        Own::Modern(..) => "server/discover",
     };
     match own.ask(method, None, LOOK_PATIENCE).await {
         // Any answer at all shows that it is there.
@@ -502,13 +498,13 @@ async fn watch(own: &Own, resources: &BTreeSet<SmolStr>) -> Watching {
             resubscribe(session, &BTreeSet::new(), resources).await;
             listening
         }
-        Own::Modern(peer) => {
+        Own::Modern(peer, client) => {
             let mut wanted = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
             if !resources.is_empty() {
                 wanted["resourceSubscriptions"] = json!(resources);
             }
             let params = Members::default().with(&[("notifications", Some(&wanted.to_string()))]);
-            let Ok(params) = described(Some(&params), &own_client()) else { return Watching::Not };
+            let Ok(params) = described(Some(&params), client) else { return Watching::Not };
             match peer.request(&peer.id(), "subscriptions/listen", Some(&params), HeaderMap::new()).await {
                 Ok(Answer::Going(conversation)) => match peer.shared_line() {
                     Some(line) => Watching::Line(conversation, line.listen_instead()),

@@ -10,12 +10,11 @@ mod selection;
 pub use selection::Selection;
 
 use super::{
-    ServerFace, UpstreamError,
+    News, Oversight, ServerFace, UpstreamError,
     http::{Endpoint, Limits, ServerPools},
 };
 use crate::{
     catalogue::{Entry, Kind, Listed},
-    judged::{Judge, News},
     members::Members,
     rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, RpcError},
 };
@@ -129,8 +128,10 @@ impl Api {
     }
 
     /// Its tools, as far as the rules let them be offered: one that they refuse costs no other.
-    pub(super) async fn judged(&self, id: &SmolStr, judge: Option<&Judge>) -> Vec<Arc<Entry>> {
-        let Some(judge) = judge else { return self.entries.clone() };
+    pub(super) async fn judged(&self, id: &SmolStr, over: &impl Oversight) -> Vec<Arc<Entry>> {
+        if !over.judges() {
+            return self.entries.clone();
+        }
         let (offered, hidden): (Vec<_>, Vec<_>) =
             self.entries.iter().cloned().partition(|entry| !matches!(entry.listed(), Listed::Nowhere(_)));
         let mut judged = Vec::with_capacity(self.entries.len());
@@ -145,11 +146,11 @@ impl Api {
             });
             let (page, after) = rest.split_at(fits.count().max(1));
             rest = after;
-            if judge.own(Kind::Tool.method(), &listing(page), News::Some).is_ok() {
+            if over.judge(Kind::Tool.method(), &listing(page), News::Some).is_ok() {
                 judged.extend_from_slice(page);
             } else {
                 for entry in page {
-                    match judge.own(Kind::Tool.method(), &listing(std::slice::from_ref(entry)), News::None) {
+                    match over.judge(Kind::Tool.method(), &listing(std::slice::from_ref(entry)), News::None) {
                         Ok(()) => judged.push(entry.clone()),
                         Err(why) => tracing::warn!(server = %id, operation = %entry.name, "is not offered: {why}"),
                     }

@@ -1,0 +1,43 @@
+//! Who stands over what a server says to gnomon itself: its lists and its instructions.
+
+use super::UpstreamError;
+use crate::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
+
+/// What whoever registers a server hands in: it decides whether what the server offers may be passed on, and is told what is left out.
+///
+/// It is asked when lists and instructions are fetched, never in the course of a client's call.
+pub trait Oversight: Send + Sync + 'static {
+    /// Whether anything is judged: nothing is put into words for a judge that is not there.
+    fn judges(&self) -> bool;
+
+    /// Judges what gnomon itself asked the server and was told.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Refused`]: what was told is not passed on.
+    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), UpstreamError>;
+
+    /// The server's list of this kind was fetched, and these of its entries are not offered.
+    fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]);
+}
+
+/// Nobody: everything may be passed on.
+impl Oversight for () {
+    fn judges(&self) -> bool {
+        false
+    }
+
+    fn judge(&self, _: &str, _: &Outcome, _: News) -> Result<(), UpstreamError> {
+        Ok(())
+    }
+
+    fn left_out(&self, _: &str, _: Kind, _: &[LeftOut]) {}
+}
+
+/// Whether gnomon was told something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It was.
+    Some,
+    /// What it had been told before.
+    None,
+}
