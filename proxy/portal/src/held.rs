@@ -6,10 +6,10 @@ use crate::{
     left_out::LeftOut,
     members::Members,
     metrics::PortalMetrics,
+    names::{Prefix, exposed_name},
     rpc::{self, Notification, Outcome, quoted},
     tasks::Tasks,
     upstream::{self, News, Oversight, UpstreamError},
-    view::{Prefix, exposed_name},
 };
 use bytes::Bytes;
 use smol_str::SmolStr;

@@ -5,9 +5,9 @@ use crate::{
     catalogue::{Kind, Lists},
     held::Upstream,
     left_out::{LeftOut, named},
+    names::{Prefix, split_name},
     portal::Portal,
     rpc::{INVALID_PARAMS, RpcError},
-    view::{Prefix, split_name},
 };
 use gnomon_access::{Asked, Caller, Hints};
 use serde_json::{Value, json};

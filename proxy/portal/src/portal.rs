@@ -15,6 +15,7 @@ use crate::{
     members::Members,
     metrics::{Lacking, PortalMetrics},
     modern::LIST_TTL_MS,
+    names::Prefix,
     offer::{CodeMode, Offer},
     own,
     parked::Parked,
@@ -25,7 +26,7 @@ use crate::{
     shared::SharedSessions,
     unsent::no_list,
     upstream::{Change, Client, Presence, Reach, UpstreamError, legacy::text},
-    view::{Exposed, Prefix, View},
+    view::{Exposed, View},
     visible::Gate,
 };
 use arc_swap::{ArcSwap, Guard};

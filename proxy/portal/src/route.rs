@@ -3,10 +3,11 @@
 use crate::{
     catalogue::Kind,
     members::Members,
+    names::{Prefix, may_come_of, split_name},
     portal::{Portal, as_text},
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
     upstream::Scope,
-    view::{Exposed, Prefix, may_come_of, split_name},
+    view::Exposed,
 };
 use bytes::Bytes;
 use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, arguments};
