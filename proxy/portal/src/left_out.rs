@@ -1,6 +1,6 @@
 //! Entries of servers' lists that are not offered: which, and why. The other entries stay.
 
-use crate::catalogue::{Kind, Lists};
+use crate::kind::Kind;
 use smol_str::SmolStr;
 use std::collections::HashSet;
 
@@ -59,8 +59,8 @@ pub fn named(name: &str) -> SmolStr {
 }
 
 /// Logs what was not left out before.
-pub(crate) fn log(server: &str, kind: Kind, old: &Lists, now: &[LeftOut]) {
-    let before: HashSet<&LeftOut> = old.left_out(kind).iter().collect();
+pub(crate) fn log(server: &str, kind: Kind, before: &[LeftOut], now: &[LeftOut]) {
+    let before: HashSet<&LeftOut> = before.iter().collect();
     let mut news = now.iter().filter(|left| !before.contains(left));
     for left in news.by_ref().take(MOST_LOGGED) {
         let name = left.name.as_deref().unwrap_or("without a name");

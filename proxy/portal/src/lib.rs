@@ -27,6 +27,7 @@ mod front;
 mod given;
 mod held;
 mod judged;
+mod kind;
 mod labels;
 mod lane;
 mod left_out;

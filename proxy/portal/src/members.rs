@@ -79,7 +79,7 @@ impl<'a> Members<'a> {
         let mut text = Vec::with_capacity(size + changes.iter().map(|(k, v)| k.len() + v.map_or(0, str::len) + 4).sum::<usize>() + 2);
         let put = |text: &mut Vec<u8>, key: &str, value: &str| {
             text.push(if text.is_empty() { b'{' } else { b',' });
-            text.extend_from_slice(crate::rpc::quoted(key).as_bytes());
+            text.extend_from_slice(quoted(key).as_bytes());
             text.push(b':');
             text.extend_from_slice(value.as_bytes());
         };
@@ -233,6 +233,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+/// A text as JSON.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    // Names mostly need nothing done.
+    if text.bytes().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) {
+        return ["\"", text, "\""].concat();
+    }
+    serde_json::Value::from(text).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,5 +298,12 @@ mod tests {
 
     fn pairs(members: &Members<'_>) -> Vec<(String, String)> {
         members.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn texts_are_quoted_as_json_has_them() {
+        for text in ["", "tools/call", "a b!#[]~", "a\"b", "a\\b", "\u{7}", "größe", "\u{7f}", "\u{2028}"] {
+            assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
+        }
     }
 }

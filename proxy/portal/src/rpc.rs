@@ -11,6 +11,8 @@ use serde_json::value::RawValue;
 use smol_str::{SmolStr, format_smolstr};
 use std::borrow::Cow;
 
+pub use crate::members::quoted;
+
 /// The JSON text of an id: a string or a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(SmolStr);
@@ -329,16 +331,6 @@ fn put_method(text: &mut Vec<u8>, method: &str, params: Option<&[u8]>) {
     text.push(b'}');
 }
 
-/// A text as JSON.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    // Names mostly need nothing done.
-    if text.bytes().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) {
-        return ["\"", text, "\""].concat();
-    }
-    serde_json::Value::from(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,13 +374,6 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"x","result":{}}"#, INVALID_REQUEST),
         ] {
             assert_eq!(read(text).err().map(|e| e.code), Some(code), "{text}");
-        }
-    }
-
-    #[test]
-    fn texts_are_quoted_as_json_has_them() {
-        for text in ["", "tools/call", "a b!#[]~", "a\"b", "a\\b", "\u{7}", "größe", "\u{7f}", "\u{2028}"] {
-            assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
         }
     }
 

@@ -4,7 +4,7 @@
 //! against the shape before it is offered (schemas of 2025-11-25 and 2026-07-28, as the official TypeScript SDK 1.32 and 2.4 and
 //! the Python SDK 2.3 read them). What fits stays as its server wrote it; nothing is repaired.
 
-use crate::{catalogue::Kind, members::Members};
+use crate::{kind::Kind, members::Members};
 use serde_json::value::RawValue;
 use smol_str::{SmolStr, format_smolstr};
 

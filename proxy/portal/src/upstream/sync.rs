@@ -408,7 +408,7 @@ impl<H: Oversight> Upstream<H> {
         if same && left_out_same {
             return Ok(Fetched::Same);
         }
-        left_out::log(&self.id, kind, &old, &listing.left_out);
+        left_out::log(&self.id, kind, old.left_out(kind), &listing.left_out);
         self.held.left_out(&self.id, kind, &listing.left_out);
         self.lists.store(Arc::new(old.with(kind, listing)));
         self.tell(Change::List(kind));

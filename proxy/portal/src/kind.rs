@@ -1,0 +1,101 @@
+//! The kinds of entries that servers list.
+
+use gnomon_access::Capability;
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Can be called.
+    Tool,
+    /// Can be asked for.
+    Prompt,
+    /// Can be read.
+    Resource,
+    /// Makes resources' URIs.
+    Template,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tool, Self::Prompt, Self::Resource, Self::Template];
+
+    /// The method that lists them.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Tool => "tools/list",
+            Self::Prompt => "prompts/list",
+            Self::Resource => "resources/list",
+            Self::Template => "resources/templates/list",
+        }
+    }
+
+    /// The key of the list in its result.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tool => "tools",
+            Self::Prompt => "prompts",
+            Self::Resource => "resources",
+            Self::Template => "resourceTemplates",
+        }
+    }
+
+    /// The key that names an entry.
+    #[must_use]
+    pub fn named_by(self) -> &'static str {
+        match self {
+            Self::Tool | Self::Prompt => "name",
+            Self::Resource => "uri",
+            Self::Template => "uriTemplate",
+        }
+    }
+
+    /// The capability that a server has who has such entries.
+    #[must_use]
+    pub fn capability(self) -> &'static str {
+        match self {
+            Self::Tool => "tools",
+            Self::Prompt => "prompts",
+            Self::Resource | Self::Template => "resources",
+        }
+    }
+
+    /// As policy knows it.
+    #[must_use]
+    pub fn asked(self) -> Capability {
+        match self {
+            Self::Tool => Capability::Tool,
+            Self::Prompt => Capability::Prompt,
+            Self::Resource => Capability::Resource,
+            Self::Template => Capability::ResourceTemplate,
+        }
+    }
+
+    /// Most bytes that are kept of one server's list.
+    #[must_use]
+    pub fn most_bytes(self) -> usize {
+        match self {
+            Self::Tool => 8 << 20,
+            Self::Resource => 4 << 20,
+            Self::Prompt | Self::Template => 2 << 20,
+        }
+    }
+
+    /// One of them, in words.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+            Self::Template => "resource template",
+        }
+    }
+
+    /// The kind that a method lists.
+    #[must_use]
+    pub fn listed_by(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.method() == method)
+    }
+}
