@@ -7,7 +7,7 @@ use crate::{
 use anyhow::Result;
 use gnomon_confine::Digest;
 use gnomon_openapi::{ImportError, Imported, MAX_BYTES, Options, import};
-use gnomon_portal::upstream::{Api, ApiOptions, Selection, http::ServerPools};
+use gnomon_upstream::{Api, ApiOptions, Selection, endpoint::ServerPools};
 use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 /// Longest name of a tool as clients see it, bytes: some take no more.

@@ -15,14 +15,12 @@ use gnomon_http::{
     AlpnCache, CertificateAuthority, ClientCertificates, DialOptions, Dialer, ForbiddenAddresses, LeafName, PoolOptions, Pools, Shown,
     UpstreamBudget, UpstreamTls, authorities, served,
 };
-use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules,
-    upstream::{
-        Api, Program, Reach,
-        http::{Endpoint, Limits, ServerPools},
-    },
-};
+use gnomon_portal::{Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules};
 use gnomon_record::Owners;
+use gnomon_upstream::{
+    Api, Program, Reach,
+    endpoint::{Endpoint, Limits, ServerPools},
+};
 use prometheus::Registry;
 use serde_json::Value;
 use std::{collections::HashMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};

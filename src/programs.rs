@@ -11,7 +11,7 @@ use crate::{
 use anyhow::Result;
 use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
 use gnomon_host::cgroup::Hierarchy;
-use gnomon_portal::upstream::{Program, ProgramLimits, ProgramOptions, ServerLayers};
+use gnomon_upstream::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 use nix::unistd::{Uid, User};
 use prometheus::Registry;
 use sha2::{Digest as _, Sha256};

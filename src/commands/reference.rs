@@ -8,8 +8,9 @@ use gnomon_confine::Layer;
 use gnomon_export::ExportMetrics;
 use gnomon_http::UpstreamBudget;
 use gnomon_ledger::LedgerCounts;
-use gnomon_portal::{CodeModeWorks, PortalMetrics, upstream::ServerLayers};
+use gnomon_portal::{CodeModeWorks, PortalMetrics};
 use gnomon_record::Metrics;
+use gnomon_upstream::ServerLayers;
 use gnomon_watch::WatchMetrics;
 use std::{
     fmt::Write as _,

@@ -3,7 +3,8 @@
 use super::{Check, NamedSecret, OpenApi, SecretRef, labels, programs::Program, raw};
 use crate::complaint::Complaint;
 use gnomon_access::{AuthConfig, Policy};
-use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits, upstream::Transport};
+use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits};
+use gnomon_upstream::Transport;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;

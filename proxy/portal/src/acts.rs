@@ -5,15 +5,16 @@
 
 use crate::{
     call::{Call, From},
-    era,
     portal::Portal,
-    rpc::{INTERNAL_ERROR, Outcome, RpcError},
     session::Session,
-    upstream::Client,
 };
 use gnomon_access::{Caller, Challenge, LineRef, Peer};
 use gnomon_audit::{Audit, Kind, NotWritten, Record, Status, redact, text_digest};
 use gnomon_record::{Duties, Duty, Left, Undertaken};
+use gnomon_upstream::{
+    Client, era,
+    rpc::{INTERNAL_ERROR, Outcome, RpcError},
+};
 use prometheus::IntCounter;
 use quick_cache::sync::Cache;
 use serde_json::Value;

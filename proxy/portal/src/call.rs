@@ -2,34 +2,34 @@
 
 use crate::{
     acts::{Act, Ending},
-    catalogue::Listed,
     codemode::waiting::{Waiting, Waits},
-    era::meta,
     held::outward,
     judged::{Judged, Whose},
-    members::Members,
-    mirror,
     offer::Offer,
     parked::ParkedCall,
     portal::{Portal, as_text},
     results::{answered, checked, complete, refused, sound, wanted_input},
     route::{NotRouted, Routed, shortened},
-    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
     session::Session,
     shares, told,
     under::{Kept, TakenBack, Under},
-    upstream::{
-        Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
-        http::{Endpoint, NAME},
-        legacy::undeclared,
-        modern::with_meta,
-    },
     visible::task_owner,
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::{self as audit, Status};
 use gnomon_observe::Observation;
+use gnomon_upstream::{
+    Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
+    catalogue::Listed,
+    endpoint::{Endpoint, NAME},
+    era::meta,
+    legacy::undeclared,
+    members::Members,
+    mirror,
+    modern::with_meta,
+    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
+};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};

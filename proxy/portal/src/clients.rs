@@ -1,11 +1,11 @@
 //! What requests of the stateless era say of their clients, each in its `_meta`: read once as long as it is the same.
 
-use crate::{
+use bytes::Bytes;
+use gnomon_upstream::{
+    Client,
     era::{self, meta},
     members::Members,
-    upstream::Client,
 };
-use bytes::Bytes;
 use quick_cache::{Equivalent, sync::Cache};
 use smol_str::SmolStr;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! included ([`lane`](lane::lane)): a request that wanders between threads wakes another processor at every step, and on a quiet machine
 //! that costs more than all that is done for it.
 
-use crate::lane::{self, lanes};
+use gnomon_upstream::lane::{self, lanes};
 use std::{
     convert::Infallible,
     io,
@@ -123,7 +123,7 @@ impl Hand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::lane;
+    use gnomon_upstream::lane::lane;
 
     #[tokio::test]
     async fn connections_go_where_the_fewest_are_and_threads_know_their_number() {

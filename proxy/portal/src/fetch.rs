@@ -1,9 +1,9 @@
 //! Documents of identity providers: over verified TLS, within a bound and a time limit, never redirected.
 
-use crate::{upstream::http::ServerPools, whole::Whole};
 use bytes::Bytes;
 use gnomon_access::{Fetch, FetchError, Fetched, MAX_DOCUMENT};
 use gnomon_http::{Alpn, Destination, Scheme};
+use gnomon_upstream::{endpoint::ServerPools, whole::Whole};
 use http::{
     HeaderValue, Method, Request, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT},

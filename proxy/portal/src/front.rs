@@ -10,22 +10,24 @@ use crate::{
     call::Emission,
     cors,
     crew::TICK,
-    era::{self, meta},
     metrics::Lacking,
     offer::Offer,
     outflow::{Heard, Outflow, Stream},
     portal::Portal,
     room::{self, room},
-    rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
     shares::owner,
     unsent::{LARGE, Recipient, is_no_list, no_room as no_room_to_send},
-    upstream::http::{METHOD, SESSION, VERSION},
-    whole::Whole,
 };
 use bytes::Bytes;
 use gnomon_access::{Caller, Challenge, Peer};
 use gnomon_audit::NotWritten;
 use gnomon_observe::Observation;
+use gnomon_upstream::{
+    endpoint::{METHOD, SESSION, VERSION},
+    era::{self, meta},
+    rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
+    whole::Whole,
+};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, EXPECT, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE},

@@ -3,8 +3,9 @@
 //! What is kept here has a bound for all portals of the process. What is no longer is still found as long as an answer holds it, which
 //! is charged to whoever the answer is for ([`crate::unsent`]).
 
-use crate::{catalogue::Kind, era::Era, room::Common, view::View};
+use crate::{room::Common, view::View};
 use bytes::Bytes;
+use gnomon_upstream::{catalogue::Kind, era::Era};
 use std::{
     collections::VecDeque,
     sync::{

@@ -1,21 +1,23 @@
 //! What the portal holds of a server besides the way to it: who judges what passes, and whose its tasks are.
 
 use crate::{
-    catalogue::Kind,
     judged::Judge,
-    left_out::LeftOut,
-    members::Members,
     metrics::PortalMetrics,
     names::{Prefix, exposed_name},
-    rpc::{self, Notification, Outcome, quoted},
     tasks::Tasks,
-    upstream::{self, News, Oversight, UpstreamError},
 };
 use bytes::Bytes;
+use gnomon_upstream::{
+    News, Oversight, UpstreamError,
+    catalogue::Kind,
+    left_out::LeftOut,
+    members::Members,
+    rpc::{self, Notification, Outcome, quoted},
+};
 use smol_str::SmolStr;
 
 /// A server of a portal.
-pub type Upstream = upstream::Upstream<Held>;
+pub type Upstream = gnomon_upstream::Upstream<Held>;
 
 /// What the portal holds of one server.
 pub struct Held {

@@ -5,16 +5,16 @@
 //! is sent; each message of the answer before the client gets it. Of HTTP it has what is true of how its server is asked: a server
 //! with an address is posted to, one that is a process is not.
 
-use crate::{
-    rpc::{Id, Message, Outcome, quoted},
-    upstream::{Client, News, Reach, UpstreamError},
-};
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_http::Scheme;
 use gnomon_inspect::{Connection, Dialogue, Hello, Inspector, Post, Refusal};
 use gnomon_observe::{Channel, Field, Observation};
 use gnomon_record::{JudgedExchange, Recorder};
+use gnomon_upstream::{
+    Client, News, Reach, UpstreamError,
+    rpc::{Id, Message, Outcome, quoted},
+};
 use http::HeaderValue;
 use smol_str::SmolStr;
 use std::{

@@ -4,12 +4,12 @@
 //! recorded. A name that an administrator gave belongs to that entry alone: a server that takes it up for another of its
 //! tools does not get it.
 
-use crate::{
+use bytes::Bytes;
+use gnomon_upstream::{
     catalogue::{Entry, Kind},
     members::Members,
     rpc::quoted,
 };
-use bytes::Bytes;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, HashSet},
@@ -123,7 +123,7 @@ pub(crate) fn written(kind: Kind, name: &str, entry: &Entry, label: Option<&Labe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Page;
+    use gnomon_upstream::catalogue::Page;
     use serde_json::json;
 
     fn list(names: &[&str]) -> Vec<Arc<Entry>> {

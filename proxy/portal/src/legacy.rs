@@ -3,30 +3,30 @@
 use crate::{
     acts::{Act, Ending},
     call::{Call, From},
-    catalogue::Kind,
-    era,
     front::{Accepts, Asker, Visitor, Way, answered, pieces, plain, refused, respond, streamed, unrecorded},
     judged::Whose,
-    members::Members,
     offer::Offer,
     outflow::{Outflow, event},
     portal::Portal,
-    rpc::{
-        self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError,
-        quoted,
-    },
     session::{Session, Standing, Telling, at_once},
     standing::Proof,
     unsent::no_room,
-    upstream::{
-        Change, Client, LegacySession,
-        http::{LAST_EVENT, SESSION, VERSION},
-    },
     visible::Sight,
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::Status;
+use gnomon_upstream::{
+    Change, Client, LegacySession,
+    catalogue::Kind,
+    endpoint::{LAST_EVENT, SESSION, VERSION},
+    era,
+    members::Members,
+    rpc::{
+        self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError,
+        quoted,
+    },
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
 use smol_str::ToSmolStr;

@@ -4,15 +4,11 @@
 //! The client does not tell servers apart, as it sees one. So a server may ask for and cancel tasks, and say that a person is done with
 //! a page, only where its own question brought them about. Each session keeps so many; of more, the oldest is forgotten.
 
-use crate::{
-    held::Upstream,
-    judged::Whose,
+use crate::{held::Upstream, judged::Whose, route::shortened, session::Session, tasks::begun};
+use gnomon_upstream::{
+    LegacySession,
     members::Members,
-    route::shortened,
     rpc::{self, INVALID_PARAMS, Notification, Outcome, Request, RpcError},
-    session::Session,
-    tasks::begun,
-    upstream::LegacySession,
 };
 use serde_json::value::RawValue;
 use smol_str::SmolStr;

@@ -3,7 +3,7 @@
 //! Clients and servers of both protocol eras meet here. A request is read as far as its envelope and the
 //! names in it, finds its server, and is passed on with its payload as it came; so is the answer. Where
 //! the two sides are of different eras, what one asks is put into the other's words, or refused with a
-//! reason.
+//! reason. How a server is reached, and which of its entries can be offered at all, is in `gnomon-upstream`.
 //!
 //! The bias: **one server's trouble is never another's**. Lists are answered from what was fetched last,
 //! calls to a server that is known to be gone fail at once, and clients are told what is missing.
@@ -16,26 +16,19 @@
 mod acts;
 mod attested;
 mod call;
-pub mod catalogue;
 mod clients;
 mod codemode;
 mod cors;
 mod crew;
-pub mod era;
 mod fetch;
 mod front;
 mod given;
 mod held;
 mod judged;
-mod kind;
 mod labels;
-mod lane;
-mod left_out;
 mod legacy;
 mod lent;
-pub mod members;
 mod metrics;
-mod mirror;
 mod modern;
 mod names;
 mod offer;
@@ -49,11 +42,8 @@ mod questions;
 mod results;
 mod room;
 mod route;
-pub mod rpc;
-mod schema;
 mod serve;
 mod session;
-mod shape;
 mod shared;
 mod shares;
 mod site;
@@ -63,11 +53,9 @@ mod tasks;
 mod told;
 mod under;
 mod unsent;
-pub mod upstream;
 mod view;
 mod visible;
 mod watched;
-mod whole;
 
 pub use acts::{Acts, Durability, Payloads};
 pub use codemode::CodeModeWorks;
@@ -75,7 +63,6 @@ pub use crew::Crew;
 pub use fetch::Fetcher;
 pub use judged::Rules;
 pub use labels::{LONGEST_ALIAS, Label, Labels};
-pub use left_out::{LeftOut, Reason};
 pub use metrics::PortalMetrics;
 pub use names::Prefix;
 pub use offer::CodeMode;
@@ -83,4 +70,3 @@ pub use outflow::Outflow;
 pub use portal::{Portal, PortalOptions};
 pub use serve::{Listening, PortalError};
 pub use session::SessionLimits;
-pub use shape::Fits;

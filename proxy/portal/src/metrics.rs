@@ -1,6 +1,6 @@
 //! What portals show of themselves as metrics. Labels are of the configuration and of fixed sets.
 
-use crate::{
+use gnomon_upstream::{
     catalogue::Kind,
     left_out::{LeftOut, Reason},
 };

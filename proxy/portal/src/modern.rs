@@ -2,25 +2,25 @@
 
 use crate::{
     call::{Call, Emission, From},
-    catalogue::Kind,
-    era::{self, meta},
     front::{Accepts, Asker, Way, answered, plain, refused, respond},
     legacy::{list_changed, unknown_method},
-    members::Members,
-    mirror::{self, Mismatch},
     outflow::Outflow,
     portal::Portal,
-    rpc::{
-        self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION,
-    },
     standing::Proof,
-    upstream::{
-        Change, Client,
-        http::{METHOD, NAME, VERSION},
-    },
     visible::Sight,
 };
 use gnomon_access::Capability;
+use gnomon_upstream::{
+    Change, Client,
+    catalogue::Kind,
+    endpoint::{METHOD, NAME, VERSION},
+    era::{self, meta},
+    members::Members,
+    mirror::{self, Mismatch},
+    rpc::{
+        self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION,
+    },
+};
 use http::{HeaderMap, Response, StatusCode, header::USER_AGENT};
 use serde_json::{Value, json};
 use std::{pin::pin, sync::Arc};

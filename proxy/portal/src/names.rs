@@ -3,7 +3,7 @@
 //! With several servers, names begin with the server's id and `_`, URIs with the id and `+`; an id has
 //! neither, so the first of them ends it.
 
-use crate::catalogue::Kind;
+use gnomon_upstream::catalogue::Kind;
 use smol_str::{SmolStr, format_smolstr};
 
 /// Whether names carry their server's id.

@@ -2,14 +2,16 @@
 //! lists, and whoever calls such a tool all the same.
 
 use crate::{
-    catalogue::{Kind, Lists},
     held::Upstream,
-    left_out::{LeftOut, named},
     names::{Prefix, split_name},
     portal::Portal,
-    rpc::{INVALID_PARAMS, RpcError},
 };
 use gnomon_access::{Asked, Caller, Hints};
+use gnomon_upstream::{
+    catalogue::{Kind, Lists},
+    left_out::{LeftOut, named},
+    rpc::{INVALID_PARAMS, RpcError},
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -6,15 +6,17 @@
 use crate::{
     acts::{Act, Ending},
     call::Call,
-    catalogue::Kind,
     offer::Offer,
     portal::Portal,
     route::shortened,
-    rpc::{Outcome, Request, quoted},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::{Kind as Recorded, Status};
+use gnomon_upstream::{
+    catalogue::Kind,
+    rpc::{Outcome, Request, quoted},
+};
 use regex_automata::{
     meta::{Config, Regex},
     util::syntax,

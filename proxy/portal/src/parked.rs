@@ -8,12 +8,11 @@
 //! as it is of one that nobody takes up in time.
 
 use crate::{
-    rpc::Id,
     shares::{Amount, Shares},
     under::Under,
-    upstream::{Conversation, LegacySession, UpstreamError},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use gnomon_upstream::{Conversation, LegacySession, UpstreamError, rpc::Id};
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::HashMap,

@@ -3,16 +3,12 @@
 use crate::{
     acts::{Act, Acts, Ending},
     call::{Call, From},
-    catalogue::{Kind, Listed},
     clients::Clients,
-    codemode::{self, CodeModeWorks},
-    codemode::{callable::Callables, suspended::Suspended},
-    era::{Era, LEGACY},
+    codemode::{self, CodeModeWorks, callable::Callables, suspended::Suspended},
     given::{Given, Wanted},
     held::{Held, Upstream},
     judged::{Judge, Rules},
     labels::Labels,
-    members::Members,
     metrics::{Lacking, PortalMetrics},
     modern::LIST_TTL_MS,
     names::Prefix,
@@ -20,12 +16,9 @@ use crate::{
     own,
     parked::Parked,
     room::Common,
-    rpc::{Outcome, quoted},
     session::{SessionLimits, Sessions},
-    shape::Fits,
     shared::SharedSessions,
     unsent::no_list,
-    upstream::{Change, Client, Presence, Reach, UpstreamError, legacy::text},
     view::{Exposed, View},
     visible::Gate,
 };
@@ -34,6 +27,14 @@ use bytes::Bytes;
 use gnomon_access::{Asked, Authenticator, Caller, Policy};
 use gnomon_audit::Status;
 use gnomon_record::{Duties, Owners};
+use gnomon_upstream::{
+    Change, Client, Fits, Presence, Reach, UpstreamError,
+    catalogue::{Kind, Listed},
+    era::{Era, LEGACY},
+    legacy::text,
+    members::Members,
+    rpc::{Outcome, quoted},
+};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{

@@ -4,15 +4,13 @@
 //! server says of a token reaches its client only where the token is of a call that it has open at that server, or of a task that
 //! such a call began there.
 
-use crate::{
-    held::Upstream,
-    members::Members,
-    route::Routed,
-    rpc::{Id, Notification},
-    session::Session,
-    upstream::Scope,
-};
+use crate::{held::Upstream, route::Routed, session::Session};
 use bytes::Bytes;
+use gnomon_upstream::{
+    Scope,
+    members::Members,
+    rpc::{Id, Notification},
+};
 use serde_json::Value;
 use smol_str::SmolStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -3,17 +3,14 @@
 //! Each server counts its questions for itself, so two may give theirs the same id: the client knows them by ids of ours. By those its
 //! answer finds its server, and what a server says of its own question finds the client's name for that.
 
-use crate::{
-    held::Upstream,
-    judged::Whose,
-    members::Members,
-    portal::as_text,
-    progress::token,
-    rpc::{self, Id, Notification, Outcome, Request, Response},
-    session::Session,
-    upstream::{LegacySession, Scope, legacy::undeclared},
-};
+use crate::{held::Upstream, judged::Whose, portal::as_text, progress::token, session::Session};
 use bytes::Bytes;
+use gnomon_upstream::{
+    LegacySession, Scope,
+    legacy::undeclared,
+    members::Members,
+    rpc::{self, Id, Notification, Outcome, Request, Response},
+};
 use smol_str::SmolStr;
 use std::{
     collections::BTreeMap,

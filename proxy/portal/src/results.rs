@@ -1,8 +1,9 @@
 //! What results say: whether a call succeeded, what its client is told where it did not, and what its server still wants to know.
 
-use crate::{acts::Ending, members::Members, portal::with_text, route::Routed, rpc::Outcome, upstream::UpstreamError};
+use crate::{acts::Ending, portal::with_text, route::Routed};
 use bytes::Bytes;
 use gnomon_audit::Status;
+use gnomon_upstream::{UpstreamError, members::Members, rpc::Outcome};
 use serde_json::{Value, value::RawValue};
 use smol_str::ToSmolStr;
 

@@ -1,16 +1,18 @@
 //! Where a request goes: its server, by the names that the caller may know.
 
 use crate::{
-    catalogue::Kind,
-    members::Members,
     names::{Prefix, may_come_of, split_name},
     portal::{Portal, as_text},
-    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
-    upstream::Scope,
     view::Exposed,
 };
 use bytes::Bytes;
 use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, arguments};
+use gnomon_upstream::{
+    Scope,
+    catalogue::Kind,
+    members::Members,
+    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
+};
 use serde_json::Value;
 use smol_str::SmolStr;
 use std::{

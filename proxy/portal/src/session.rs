@@ -11,17 +11,19 @@ use crate::{
     outflow::{Heard, Outflow, Stream, event},
     progress::Reported,
     questions::Questions,
-    rpc::{self, Id, Message, Notification, Outcome},
     shares::{self, Amount, Shares},
     under::TakenBack,
     unsent::Recipient,
-    upstream::{Client, LegacySession, Scope, Speaks, UpstreamError},
     visible::{Gate, task_owner_in},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::session_digest;
+use gnomon_upstream::{
+    Client, LegacySession, Scope, Speaks, UpstreamError,
+    rpc::{self, Id, Message, Notification, Outcome},
+};
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},

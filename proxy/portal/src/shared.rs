@@ -4,9 +4,9 @@
 use crate::{
     held::Upstream,
     shares::{self, Amount, Shares},
-    upstream::{Client, LegacySession, UpstreamError},
 };
 use gnomon_access::Caller;
+use gnomon_upstream::{Client, LegacySession, UpstreamError};
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,

@@ -3,19 +3,22 @@
 use crate::{
     acts::{Act, Ending},
     call::Call,
-    catalogue::Kind,
     held::Upstream,
-    members::Members,
     portal::Portal,
     progress::token,
     route::{NotRouted, Routed, Within, shortened},
-    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, Request, RpcError, quoted},
     tasks::{LONGEST_ID, Made, Owned, begun},
-    upstream::{LegacySession, Scope, UpstreamError, http::Endpoint},
     visible::task_owner,
 };
 use bytes::Bytes;
 use gnomon_audit::{Kind as Recorded, Status};
+use gnomon_upstream::{
+    LegacySession, Scope, UpstreamError,
+    catalogue::Kind,
+    endpoint::Endpoint,
+    members::Members,
+    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, Request, RpcError, quoted},
+};
 use serde_json::value::RawValue;
 use smol_str::{SmolStr, ToSmolStr};
 use std::{sync::Arc, time::Instant};

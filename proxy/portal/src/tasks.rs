@@ -8,13 +8,9 @@
 //! task is whose call was given its id last. Of two sessions both may have a task of the same id; where those are two callers', and
 //! were it not told apart the later one's, the earlier task is believed to be there only by the time of its creation.
 
-use crate::{
-    members::Members,
-    rpc::Id,
-    shares::{Amount, Shares},
-    upstream::Scope,
-};
+use crate::shares::{Amount, Shares};
 use gnomon_access::Hints;
+use gnomon_upstream::{Scope, members::Members, rpc::Id};
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,

@@ -6,17 +6,19 @@
 
 use crate::{
     call::{Call, From},
-    era::meta,
     held::Upstream,
-    members::Members,
     portal::as_text,
     progress,
     route::Routed,
-    rpc::{Notification, Request},
     session::Session,
-    upstream::Scope,
 };
 use bytes::Bytes;
+use gnomon_upstream::{
+    Scope,
+    era::meta,
+    members::Members,
+    rpc::{Notification, Request},
+};
 use smol_str::SmolStr;
 
 impl Session {

@@ -1,14 +1,10 @@
 //! A request within a session of the older era: it is taken back when nobody waits for it any more, and asked once more where the
 //! server has forgotten the session.
 
-use crate::{
-    acts::Act,
-    call::Call,
-    portal::Portal,
-    route::Routed,
+use crate::{acts::Act, call::Call, portal::Portal, route::Routed, session::Session};
+use gnomon_upstream::{
+    Client, LegacySession, UpstreamError,
     rpc::{Id, quoted},
-    session::Session,
-    upstream::{Client, LegacySession, UpstreamError},
 };
 use std::{
     borrow::Cow,

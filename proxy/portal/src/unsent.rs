@@ -11,13 +11,15 @@ use crate::{
     outflow::Outflow,
     portal::Portal,
     room::{Common, Taken, unsent},
-    rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces},
     shares::owner,
-    upstream::UpstreamError,
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_shares::Refused;
+use gnomon_upstream::{
+    UpstreamError,
+    rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces},
+};
 use http::Response;
 use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},

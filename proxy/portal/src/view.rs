@@ -3,16 +3,18 @@
 //! A name leads only where a list led: what no list shows cannot be called.
 
 use crate::{
-    catalogue::{Entry, Kind, Lists, Origin},
     codemode::callable::{Identifier, identifiers},
     held::Upstream,
     labels::{self, Labels},
-    members::Members,
     names::{Prefix, exposed_name},
-    rpc::quoted,
 };
 use bytes::Bytes;
 use gnomon_codemode::{Entry as SearchEntry, Index};
+use gnomon_upstream::{
+    catalogue::{Entry, Kind, Lists, Origin},
+    members::Members,
+    rpc::quoted,
+};
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, hash_map},

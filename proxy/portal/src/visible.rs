@@ -3,17 +3,14 @@
 
 use crate::{
     call::{Call, From},
-    catalogue::Kind,
     held::Upstream,
-    members::Members,
     portal::Portal,
-    rpc::Notification,
     shares,
-    upstream::Scope,
     view::View,
 };
 use arc_swap::{ArcSwap, Guard};
 use gnomon_access::{Asked, AuthMethod, Caller, Capability, Decision, Hints, Policy};
+use gnomon_upstream::{Scope, catalogue::Kind, members::Members, rpc::Notification};
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::{Arc, Weak};
 

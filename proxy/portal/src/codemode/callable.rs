@@ -1,13 +1,13 @@
 //! The tools of a caller by the names that JavaScript can call them by.
 
-use crate::{
+use crate::view::{Exposed, View};
+use gnomon_access::{Caller, Policy};
+use gnomon_codemode::Names;
+use gnomon_upstream::{
     catalogue::{Kind, Listed},
     members::Members,
     rpc::quoted,
-    view::{Exposed, View},
 };
-use gnomon_access::{Caller, Policy};
-use gnomon_codemode::Names;
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::{HashMap, VecDeque},

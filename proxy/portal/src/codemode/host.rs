@@ -6,16 +6,18 @@ use super::{
 };
 use crate::{
     call::{Call, From, MAX_ROUNDS, Script},
-    catalogue::Listed,
-    members::Members,
     portal::{Portal, as_text},
     results::{Wanted, wanted_input},
-    rpc::{Id, Outcome, Request, quoted},
-    upstream::modern::with_meta,
     view::Exposed,
 };
 use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_HITS, Raw};
+use gnomon_upstream::{
+    catalogue::Listed,
+    members::Members,
+    modern::with_meta,
+    rpc::{Id, Outcome, Request, quoted},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -13,9 +13,7 @@ pub(crate) mod waiting;
 use crate::{
     acts::{Act, Ending},
     call::{Call, From, Script},
-    catalogue,
     portal::Portal,
-    rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
     shares::owner,
     view::Exposed,
 };
@@ -25,6 +23,10 @@ use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, 
 use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
 use gnomon_shares::Refused;
+use gnomon_upstream::{
+    catalogue,
+    rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
+};
 use host::Host;
 use output::{Failure, text_of};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};

@@ -6,11 +6,8 @@
 //! its caller can use.
 
 use super::waiting::Waiting;
-use crate::{
-    call::Emission,
-    parked::unguessable,
-    rpc::{INTERNAL_ERROR, Outcome, RpcError},
-};
+use crate::{call::Emission, parked::unguessable};
+use gnomon_upstream::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use serde_json::{Map, Value};
 use smol_str::SmolStr;
 use std::{

@@ -10,7 +10,7 @@ use crate::{
     server::{Server, Speaks},
 };
 use gnomon_audit::{Kind, Status};
-use gnomon_portal::upstream::http::Limits;
+use gnomon_upstream::endpoint::Limits;
 use serde_json::{Value, json as value};
 use std::time::{Duration, Instant};
 

@@ -34,12 +34,12 @@ use gnomon_openapi::import;
 use gnomon_portal::{
     Acts, CodeMode, CodeModeWorks, Crew, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalMetrics, PortalOptions, Prefix,
     Rules, SessionLimits,
-    upstream::{
-        Api, ApiOptions, Program, Reach, Selection, Transport,
-        http::{Endpoint, Limits, ServerPools},
-    },
 };
 use gnomon_record::{Metrics, Recorder};
+use gnomon_upstream::{
+    Api, ApiOptions, Program, Reach, Selection, Transport,
+    endpoint::{Endpoint, Limits, ServerPools},
+};
 use serde_json::Value;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::oneshot;

@@ -6,7 +6,7 @@ use crate::{
     client::{Answer, Client},
     soon,
 };
-use gnomon_portal::upstream::{Program, ProgramLimits, ProgramOptions};
+use gnomon_upstream::{Program, ProgramLimits, ProgramOptions};
 use serde_json::{Value, json};
 use std::{ffi::OsString, sync::Arc, time::Duration};
 

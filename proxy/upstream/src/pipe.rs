@@ -1,8 +1,9 @@
 //! A line that all requests to a server share: standard input and output of a process, or the one event
 //! stream of the transport of 2024-11-05.
 
-use super::{UpstreamError, conversation::Conversation, conversation::Said};
 use crate::{
+    conversation::{Conversation, Said},
+    error::UpstreamError,
     members::Members,
     rpc::{self, Id, Message, Notification, Outcome},
 };

@@ -27,7 +27,7 @@ impl Era {
     }
 }
 
-/// What clients of the portal may speak, the newest first. HTTP+SSE (2024-11-05) is for servers only.
+/// What our own clients may speak, the newest first. HTTP+SSE (2024-11-05) is for servers only.
 pub fn spoken() -> impl Iterator<Item = &'static str> {
     MODERN.into_iter().chain(LEGACY.into_iter().filter(|version| *version >= "2025-03-26"))
 }

@@ -9,13 +9,13 @@ mod selection;
 
 pub use selection::Selection;
 
-use super::{
-    News, Oversight, ServerFace, UpstreamError,
-    http::{Endpoint, Limits, ServerPools},
-};
 use crate::{
     catalogue::{Entry, Kind, Listed},
+    endpoint::{Endpoint, Limits, ServerPools},
+    error::UpstreamError,
+    legacy::ServerFace,
     members::Members,
+    oversight::{News, Oversight},
     rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, RpcError},
 };
 use bytes::Bytes;
@@ -67,7 +67,7 @@ pub enum InvalidApi {
     Secret(String),
     /// No request can go to its base.
     #[error("its base cannot be called: {0}")]
-    Base(#[from] super::http::InvalidUrl),
+    Base(#[from] crate::endpoint::InvalidUrl),
 }
 
 /// An API.
@@ -117,18 +117,18 @@ impl Api {
     }
 
     /// Where it is.
-    pub(super) fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
     /// What it says of itself.
-    pub(super) fn face(&self) -> ServerFace {
+    pub(crate) fn face(&self) -> ServerFace {
         let info = json!({"name": self.title, "version": "openapi"});
         ServerFace { capabilities: Bytes::from_static(b"{\"tools\":{}}"), info: Some(Bytes::from(info.to_string())), instructions: None }
     }
 
     /// Its tools, as far as the rules let them be offered: one that they refuse costs no other.
-    pub(super) async fn judged(&self, id: &SmolStr, over: &impl Oversight) -> Vec<Arc<Entry>> {
+    pub(crate) async fn judged(&self, id: &SmolStr, over: &impl Oversight) -> Vec<Arc<Entry>> {
         if !over.judges() {
             return self.entries.clone();
         }
@@ -164,7 +164,7 @@ impl Api {
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, method: &str, params: Option<&Bytes>) -> Result<Outcome, UpstreamError> {
+    pub(crate) async fn answer(&self, method: &str, params: Option<&Bytes>) -> Result<Outcome, UpstreamError> {
         if method != "tools/call" {
             return Ok(RpcError::new(METHOD_NOT_FOUND, "an API has tools and nothing else").into());
         }

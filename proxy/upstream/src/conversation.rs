@@ -1,7 +1,13 @@
 //! What a server says until it has answered one request.
 
-use super::{LegacySession, UpstreamError, events::EventReader, http::Reply, pipe::Pipe};
-use crate::rpc::{Id, Message, Outcome};
+use crate::{
+    endpoint::Reply,
+    error::UpstreamError,
+    events::EventReader,
+    legacy::LegacySession,
+    pipe::Pipe,
+    rpc::{Id, Message, Outcome},
+};
 use bytes::Bytes;
 use smol_str::SmolStr;
 use std::{

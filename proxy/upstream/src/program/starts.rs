@@ -1,6 +1,6 @@
 //! Whether a program is started once more, after it ended or could not be started.
 
-use crate::upstream::UpstreamError;
+use crate::error::UpstreamError;
 use std::time::{Duration, Instant};
 
 /// Whoever lives shorter is taken for one that ended at its start.

@@ -1,15 +1,19 @@
 //! Keeps one server's lists and presence true.
 
-use super::{
-    Answer, Api, Client, Conversation, LegacySession, ModernPeer, News, Oversight, Presence, Said, ServerFace, Upstream, UpstreamError,
-    legacy::Listening, modern::with_meta, pipe::Pipe,
-};
 use crate::{
+    api::Api,
     catalogue::{Kind, MAX_ENTRIES, MAX_PAGES, Page},
+    conversation::{Answer, Conversation, Said},
     era::Era,
+    error::UpstreamError,
     left_out::{self, LeftOut, Reason, named},
+    legacy::{Client, LegacySession, Listening, ServerFace},
     members::Members,
+    modern::{ModernPeer, with_meta},
+    oversight::{News, Oversight},
+    pipe::Pipe,
     rpc::{self, Message, Outcome},
+    server::{Presence, Upstream},
 };
 use bytes::Bytes;
 use http::HeaderMap;

@@ -4,31 +4,19 @@
 //! when it is gone. So one server that is dead, slow or lying costs the others nothing: clients get the
 //! lists that were fetched last, and calls to a server that is known to be gone fail at once.
 
-mod api;
-pub mod conversation;
-mod error;
-pub mod events;
-pub mod http;
-pub mod legacy;
-pub mod modern;
-mod oversight;
-pub mod pipe;
-mod program;
-mod reach;
-mod sse;
 mod sync;
 
-pub use api::{Api, ApiOptions, InvalidApi, Selection};
-pub use conversation::{Answer, Conversation, Said};
-pub use error::UpstreamError;
-pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
-pub use modern::ModernPeer;
-pub use oversight::{News, Oversight};
-pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
-pub use reach::{Reach, Transport};
 pub use sync::Change;
 
-use crate::{catalogue::Lists, era::Era};
+use crate::{
+    catalogue::Lists,
+    era::Era,
+    error::UpstreamError,
+    legacy::{Client, LegacySession, ServerFace},
+    modern::ModernPeer,
+    oversight::Oversight,
+    reach::Reach,
+};
 use arc_swap::ArcSwap;
 use smol_str::SmolStr;
 use std::{

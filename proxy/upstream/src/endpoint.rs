@@ -1,7 +1,8 @@
 //! One server's MCP endpoint over HTTP: requests with its credentials, answers within bounds.
 
-use super::{UpstreamError, events::EventReader};
 use crate::{
+    error::UpstreamError,
+    events::EventReader,
     lane::{lane, lanes},
     rpc::{Message, Outcome},
     whole::Whole,
@@ -231,7 +232,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When there is no whole answer within these bounds. What its status says is the caller's.
-    pub(super) async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         method: Method,
         path: PathAndQuery,

@@ -4,7 +4,7 @@ use super::{
     ProgramOptions,
     lines::{Line, Lines},
 };
-use crate::upstream::pipe::{Outgoing, Pipe};
+use crate::pipe::{Outgoing, Pipe};
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{

@@ -1,14 +1,13 @@
 //! One session with a server of the era that has them (2024-11-05 to 2025-11-25).
 
-use super::{
-    Answer, UpstreamError,
-    events::EventReader,
-    http::{Endpoint, Posted, SESSION, VERSION},
-    pipe::Pipe,
-};
 use crate::{
+    conversation::Answer,
+    endpoint::{Endpoint, Posted, SESSION, VERSION},
     era,
+    error::UpstreamError,
+    events::EventReader,
     members::Members,
+    pipe::Pipe,
     rpc::{self, Id, METHOD_NOT_FOUND, Message, Outcome, RpcError},
 };
 use bytes::Bytes;
@@ -102,7 +101,8 @@ impl Client {
 }
 
 /// What a server is told that asks a client for what it has not declared.
-pub(crate) fn undeclared(capability: &str) -> RpcError {
+#[must_use]
+pub fn undeclared(capability: &str) -> RpcError {
     RpcError::new(METHOD_NOT_FOUND, format!("the client has not declared `{capability}`, so it cannot be asked for that"))
 }
 
@@ -124,7 +124,7 @@ const FACE: usize = 16 << 10;
 
 impl ServerFace {
     /// By what it says, up to its bounds: each session with a server keeps it.
-    pub(super) fn of(capabilities: Option<&str>, info: Option<&str>, instructions: Option<Cow<'_, str>>) -> Self {
+    pub(crate) fn of(capabilities: Option<&str>, info: Option<&str>, instructions: Option<Cow<'_, str>>) -> Self {
         let copied = |json: &str| Bytes::copy_from_slice(json.as_bytes());
         let capabilities = match capabilities {
             None => Bytes::from_static(b"{}"),
@@ -313,7 +313,7 @@ impl LegacySession {
     }
 
     /// The line that all its messages share, if they do.
-    pub(super) fn shared_line(&self) -> Option<&Arc<Pipe>> {
+    pub(crate) fn shared_line(&self) -> Option<&Arc<Pipe>> {
         match &self.line {
             Line::Pipe(pipe) => Some(pipe),
             Line::Http(_) => None,
@@ -367,6 +367,7 @@ impl Listening {
 }
 
 /// JSON that was UTF-8 when it was read.
-pub(crate) fn text(json: &[u8]) -> &str {
+#[must_use]
+pub fn text(json: &[u8]) -> &str {
     std::str::from_utf8(json).unwrap_or("null")
 }

@@ -1,7 +1,6 @@
 //! Who stands over what a server says to gnomon itself: its lists and its instructions.
 
-use super::UpstreamError;
-use crate::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
+use crate::{catalogue::Kind, error::UpstreamError, left_out::LeftOut, rpc::Outcome};
 
 /// What whoever registers a server hands in: it decides whether what the server offers may be passed on, and is told what is left out.
 ///

@@ -1,7 +1,14 @@
 //! How a server is reached: Streamable HTTP, the HTTP+SSE transport of 2024-11-05, a process on this host, or an HTTP API that a
 //! document describes.
 
-use super::{Api, Client, LegacySession, ModernPeer, Program, UpstreamError, http::Endpoint, legacy::Line, modern::ModernLine};
+use crate::{
+    api::Api,
+    endpoint::Endpoint,
+    error::UpstreamError,
+    legacy::{Client, LegacySession, Line},
+    modern::{ModernLine, ModernPeer},
+    program::Program,
+};
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
@@ -61,7 +68,7 @@ impl Reach {
     }
 
     /// The API that it is, if it is one.
-    pub(super) fn api(&self) -> Option<&Arc<Api>> {
+    pub(crate) fn api(&self) -> Option<&Arc<Api>> {
         match self {
             Self::Api(api) => Some(api),
             Self::Http { .. } | Self::Program(_) => None,
@@ -69,7 +76,7 @@ impl Reach {
     }
 
     /// The server as one of the stateless era.
-    pub(super) async fn modern(&self, client: &Client) -> Result<ModernPeer, UpstreamError> {
+    pub(crate) async fn modern(&self, client: &Client) -> Result<ModernPeer, UpstreamError> {
         match self {
             Self::Http { endpoint, found, .. } if found.load(Ordering::Acquire) != SSE => {
                 ModernPeer::discover(ModernLine::Http(endpoint.clone()), client).await
@@ -81,7 +88,7 @@ impl Reach {
     }
 
     /// A session with it.
-    pub(super) async fn legacy(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
+    pub(crate) async fn legacy(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
         match self {
             Self::Program(program) => program.legacy(client).await,
             Self::Api(_) => Err(UpstreamError::Protocol("an API has no sessions".to_owned())),
@@ -104,7 +111,7 @@ impl Reach {
     }
 
     async fn sse(&self, endpoint: &Endpoint, client: &Client, found: &AtomicU8) -> Result<Arc<LegacySession>, UpstreamError> {
-        let pipe = super::sse::connect(endpoint.clone()).await?;
+        let pipe = crate::sse::connect(endpoint.clone()).await?;
         let opened = LegacySession::open(Line::Pipe(pipe), client).await?;
         found.store(SSE, Ordering::Release);
         Ok(opened)

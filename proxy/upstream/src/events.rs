@@ -1,6 +1,6 @@
 //! A server's event stream, one event at a time.
 
-use super::UpstreamError;
+use crate::error::UpstreamError;
 use bytes::Bytes;
 use gnomon_http::UpstreamBody;
 use gnomon_wire::sse::{HasData, Item, SseParser};

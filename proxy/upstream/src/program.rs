@@ -1,7 +1,7 @@
 //! A server that is a program on this host: started when it is needed, spoken to over standard input and output, ended
 //! with everything that it started.
 //!
-//! A server with sessions is run **once for each session** (and once for the portal itself, for its lists): servers on
+//! A server with sessions is run **once for each session** (and once for gnomon itself, for its lists): servers on
 //! standard input and output are written for one client, which says `initialize` once and whose questions they ask back.
 //! Were one process shared, what it keeps in mind would be everybody's, and one call that ends it would end all. A server
 //! of the stateless era keeps nothing of its callers, so all of them share one process. How many may run is bounded;
@@ -16,7 +16,12 @@ mod lines;
 mod speech;
 mod starts;
 
-use super::{Client, LegacySession, ModernPeer, UpstreamError, legacy::Line as Way, modern::ModernLine, pipe::Pipe};
+use crate::{
+    error::UpstreamError,
+    legacy::{Client, LegacySession, Line as Way},
+    modern::{ModernLine, ModernPeer},
+    pipe::Pipe,
+};
 use gnomon_confine::{Layer, Missing, Report, Weight};
 use instance::{Activity, Instance};
 use lines::{Line, Lines};
@@ -160,7 +165,7 @@ impl Program {
     }
 
     /// The server as one of the stateless era.
-    pub(super) async fn modern(self: &Arc<Self>, client: &Client) -> Result<ModernPeer, UpstreamError> {
+    pub(crate) async fn modern(self: &Arc<Self>, client: &Client) -> Result<ModernPeer, UpstreamError> {
         if self.era.load(Ordering::Acquire) == OLDER {
             return Err(UpstreamError::Protocol("it is of the era with sessions".to_owned()));
         }
@@ -174,7 +179,7 @@ impl Program {
     }
 
     /// A session with a process of its own.
-    pub(super) async fn legacy(self: &Arc<Self>, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
+    pub(crate) async fn legacy(self: &Arc<Self>, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
         let spare = lock(&self.spare).take().filter(|pipe| !pipe.is_closed());
         let pipe = match spare {
             Some(pipe) => pipe,

@@ -1,15 +1,15 @@
 //! A server of the stateless era (2026-07-28).
 
-use super::{
-    Answer, Api, UpstreamError,
-    http::{Endpoint, METHOD, NAME, VERSION},
-    legacy::{Client, ServerFace, text},
-    pipe::Pipe,
-};
 use crate::{
+    api::Api,
+    conversation::Answer,
+    endpoint::{Endpoint, METHOD, NAME, VERSION},
     era::{self, meta},
+    error::UpstreamError,
+    legacy::{Client, ServerFace, text},
     members::Members,
     mirror,
+    pipe::Pipe,
     rpc::{self, Id, Outcome},
 };
 use bytes::Bytes;
@@ -60,7 +60,7 @@ impl ModernPeer {
     }
 
     /// An API, which is asked nothing to find out what it is.
-    pub(super) fn of_api(api: Arc<Api>) -> Self {
+    pub(crate) fn of_api(api: Arc<Api>) -> Self {
         let face = api.face();
         Self { line: ModernLine::Api(api), next: AtomicU64::new(1), face }
     }
@@ -102,7 +102,7 @@ impl ModernPeer {
     }
 
     /// The line that all requests to it share, if they do.
-    pub(super) fn shared_line(&self) -> Option<&Arc<Pipe>> {
+    pub(crate) fn shared_line(&self) -> Option<&Arc<Pipe>> {
         match &self.line {
             ModernLine::Pipe(pipe) => Some(pipe),
             ModernLine::Http(_) | ModernLine::Api(_) => None,

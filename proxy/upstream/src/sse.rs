@@ -1,10 +1,10 @@
 //! The HTTP+SSE transport of 2024-11-05: one event stream for everything the server says, and a path,
 //! named in its first event, for everything it is told.
 
-use super::{
-    UpstreamError,
+use crate::{
+    endpoint::Endpoint,
+    error::UpstreamError,
     events::EventReader,
-    http::Endpoint,
     pipe::{Outgoing, Pipe},
 };
 use ::http::{HeaderMap, uri::PathAndQuery};

@@ -1,0 +1,51 @@
+//! Registered MCP servers, as a client reaches them: whatever their era and transport, kept apart from each other's troubles.
+//!
+//! An [`Upstream`] is one server. A task of its own keeps a connection to it, fetches its lists, listens for changes, and looks for
+//! it when it is gone; whoever serves clients reads what was fetched last and asks through a [`LegacySession`] or a [`ModernPeer`].
+//! Messages are read as far as their envelope ([`rpc`]); payloads pass as they came ([`members`]).
+//!
+//! The bias: **one server's trouble is never another's, and never its clients' for longer than it lasts**. Lists are answered from
+//! what was fetched last, calls to a server that is known to be gone fail at once, and an entry that clients could not read is left
+//! out rather than the list that it stands in.
+//!
+//! Who may do what, what a message is judged by, and under which names clients know a server's entries are others' affairs. What
+//! stands over a server's lists is handed in as an [`Oversight`].
+//!
+//! What an attacker controls: every byte that a server says and when it says it. Every message, list, queue and wait is bounded.
+#![deny(missing_docs)]
+
+mod api;
+pub mod catalogue;
+mod conversation;
+pub mod endpoint;
+pub mod era;
+mod error;
+mod events;
+mod kind;
+pub mod lane;
+pub mod left_out;
+pub mod legacy;
+pub mod members;
+pub mod mirror;
+pub mod modern;
+mod oversight;
+mod pipe;
+mod program;
+mod reach;
+pub mod rpc;
+mod schema;
+mod server;
+mod shape;
+mod sse;
+pub mod whole;
+
+pub use api::{Api, ApiOptions, InvalidApi, Selection};
+pub use conversation::{Answer, Conversation, Said};
+pub use error::UpstreamError;
+pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
+pub use modern::ModernPeer;
+pub use oversight::{News, Oversight};
+pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
+pub use reach::{Reach, Transport};
+pub use server::{Change, Presence, Upstream};
+pub use shape::Fits;
