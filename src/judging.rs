@@ -1,10 +1,11 @@
 //! What judges: rules among what configuration and people say of servers. One way for live traffic and for recordings, so that
 //! they differ in nothing else.
 
-use crate::{complaint::Complaint, config::Config, rule_files, stored, when};
+use crate::{complaint::Complaint, config::Config, rule_files, stored};
 use anyhow::Result;
 use gnomon_engine::RuleSet;
 use gnomon_inspect::{Bounds, Inspector, Reviews, Surroundings};
+use gnomon_kit::unix_millis;
 use gnomon_ledger::Decision;
 use std::{path::Path, sync::Arc, time::SystemTime};
 
@@ -32,7 +33,7 @@ pub fn of_recordings(config: &Config, rules: RuleSet, state_dir: Option<&Path>) 
         let decided = stored::runtime()?
             .block_on(config.decided(state_dir).reviews())
             .map_err(|error| Complaint::input(error.to_string()).next("mend it, or name another folder with --state-dir"))?;
-        let now_ms = when::millis(SystemTime::now());
+        let now_ms = unix_millis(SystemTime::now());
         inspector.replace_reviews(Arc::new(reviews(&decided, now_ms)));
     }
     Ok(Arc::new(inspector))

@@ -11,6 +11,7 @@ use crate::{
 use anyhow::Result;
 use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
 use gnomon_host::cgroup::Hierarchy;
+use gnomon_kit::whole_millis;
 use gnomon_upstream::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 use nix::unistd::{Uid, User};
 use prometheus::Registry;
@@ -137,7 +138,7 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
         limits: Limits { memory: program.memory_mib * MIB, tasks: program.tasks },
         group: host.group.clone(),
         demand: program.demand,
-        grace_ms: u64::try_from(limits.grace.as_millis()).unwrap_or(u64::MAX),
+        grace_ms: whole_millis(limits.grace),
     };
     let plan = serde_json::to_string(&plan).map_err(|error| wrong(error.to_string()))?;
     // The very file that runs, even if another has taken its place since.
@@ -193,7 +194,7 @@ fn homes(state_dir: &Path, account: Option<Account>) -> PathBuf {
         return state_dir.join("servers");
     }
     let digest = Sha256::digest(state_dir.as_os_str().as_bytes());
-    Path::new(PASSABLE).join(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    Path::new(PASSABLE).join(hex::encode(&digest[..8]))
 }
 
 /// Whom it becomes.

@@ -6,6 +6,7 @@
 
 use crate::{judging, when};
 use gnomon_inspect::{Inspector, Reviews, Sighting};
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{Condition, Decided, Decision, EventFilter, Following, Order, Reader, conditions_on};
 use gnomon_observe::{APPROVAL_EXPIRED, Action, Field, Observation, Review};
 use gnomon_record::Recorder;
@@ -38,7 +39,7 @@ impl Reviewing {
     pub async fn start(decided: Decided, ledger: PathBuf, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Self {
         let (following, decisions) = Following::begin(decided);
         let mut this = Self { following, ledger, inspector, recorder, decisions, in_force: Reviews::default(), told: HashSet::new() };
-        this.look(when::millis(SystemTime::now())).await;
+        this.look(unix_millis(SystemTime::now())).await;
         this
     }
 
@@ -48,7 +49,7 @@ impl Reviewing {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            let now_ms = when::millis(SystemTime::now());
+            let now_ms = unix_millis(SystemTime::now());
             for expired in self.look(now_ms).await {
                 self.tell(&expired).await;
             }

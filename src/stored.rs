@@ -42,7 +42,7 @@ pub fn event(ledger: &Path, id: &str) -> Result<Event> {
 pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut(Event)) -> Result<usize> {
     runtime()?.block_on(async {
         let mut reader = Reader::open(ledger).await?;
-        let mut filter = EventFilter { since_ms: Some(crate::when::millis(since)), limit: PAGE, ..EventFilter::default() };
+        let mut filter = EventFilter { since_ms: Some(gnomon_kit::unix_millis(since)), limit: PAGE, ..EventFilter::default() };
         let mut count = 0;
         loop {
             let page = reader.events(&filter, Order::OldestFirst).await?;

@@ -9,6 +9,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, RedirectedListeners};
+use gnomon_kit::Backoff;
 use gnomon_link::{AsyncChannel, ProxyEnd};
 use gnomon_record::{Owners, Recorder};
 use gnomon_watch::{Watch, WatchError, WatchOptions};
@@ -132,7 +133,7 @@ async fn join_one(watch: &Watch, link: ProxyEnd) -> Joined {
 /// Connects to the sensor whenever it is there and the one before is gone.
 async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners, socket: PathBuf) {
     let _ = watch.listen_here(&listeners).await;
-    let mut pause = FIRST_PAUSE;
+    let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut told = false;
     loop {
         let path = socket.clone();
@@ -142,7 +143,7 @@ async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners,
             Ok(link) => {
                 told = false;
                 if join_one(&watch, link).await == Joined::Yes {
-                    pause = FIRST_PAUSE;
+                    pause.reset();
                 }
                 watch.ended().await;
             }
@@ -152,8 +153,7 @@ async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners,
             }
             Err(_) => {}
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pause.failed()).await;
     }
 }
 

@@ -50,11 +50,6 @@ pub fn rfc3339(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
-/// Milliseconds since the Unix epoch.
-pub fn millis(when: SystemTime) -> i64 {
-    when.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// `2026-11-20 09:00:00`, UTC.
 pub fn show(millis: i64) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
@@ -67,12 +62,13 @@ pub fn show(millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gnomon_kit::unix_millis;
 
     #[test]
     fn what_is_to_come_is_a_day_a_span_or_a_moment_and_not_over() {
-        assert_eq!(show(millis(until("2999-12-31").unwrap())), "3000-01-01 00:00:00");
+        assert_eq!(show(unix_millis(until("2999-12-31").unwrap())), "3000-01-01 00:00:00");
         assert!(until("90d").unwrap() > SystemTime::now());
-        assert_eq!(show(millis(until("2999-01-01T10:00:00Z").unwrap())), "2999-01-01 10:00:00");
+        assert_eq!(show(unix_millis(until("2999-01-01T10:00:00Z").unwrap())), "2999-01-01 10:00:00");
         for bad in ["", "2020-01-01", "2999-02-30", "soon", "99999999999999w", "9999999999999999999d"] {
             assert!(until(bad).is_err(), "{bad}");
         }
@@ -81,7 +77,7 @@ mod tests {
     #[test]
     fn spans_and_moments_are_read_and_nonsense_is_not() {
         let at = parse("2026-11-20T10:00:00+01:00").unwrap();
-        assert_eq!(show(millis(at)), "2026-11-20 09:00:00");
+        assert_eq!(show(unix_millis(at)), "2026-11-20 09:00:00");
         let hour_ago = parse("1h").unwrap();
         assert!((3600..3660).contains(&hour_ago.elapsed().unwrap().as_secs()));
         for bad in ["", "h", "1y", "-1h", "soon", "99999999999999999999d", "18446744073709551615w"] {

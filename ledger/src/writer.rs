@@ -11,7 +11,8 @@ use crate::{
     queue::{Queue, Taken},
     unusual::Lookout,
 };
-use gnomon_ledger_model::{Group, Store, millis};
+use gnomon_kit::unix_millis;
+use gnomon_ledger_model::{Group, Store};
 use gnomon_observe::Observation;
 use std::{
     sync::Arc,
@@ -141,7 +142,7 @@ impl Task {
 
 /// Now, as the ledger counts time.
 fn now_ms() -> i64 {
-    millis(SystemTime::now())
+    unix_millis(SystemTime::now())
 }
 
 struct ShutOnExit(Arc<Queue>);

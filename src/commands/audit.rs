@@ -10,6 +10,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_audit::{Checkpoint, Expect, PublicKey, Record, SigningKey, SqliteStore, Status, Store as _, verify};
+use gnomon_kit::unix_millis;
 use std::{
     collections::VecDeque,
     fs::File,
@@ -112,7 +113,7 @@ impl Show {
         let is = |wanted: &Option<String>, values: &[Option<&str>]| {
             wanted.as_ref().is_none_or(|wanted| values.iter().flatten().any(|value| value == wanted))
         };
-        self.since.is_none_or(|since| at_ms >= when::millis(since))
+        self.since.is_none_or(|since| at_ms >= unix_millis(since))
             && is(&self.user, &[record.user_name.as_deref(), record.user_email.as_deref(), record.user_id.as_deref()])
             && is(&self.execution, &[record.execution.as_deref()])
             && is(&self.server, &[record.server.as_deref()])

@@ -8,6 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use gnomon_kit::unix_millis;
 use std::{
     io::{self, Write as _},
     time::SystemTime,
@@ -61,7 +62,7 @@ impl CodeMode {
 impl List {
     async fn run(self) -> Result<()> {
         // A script's own record is the one that has its code's digest.
-        let since = self.since.map(when::millis);
+        let since = self.since.map(unix_millis);
         let scripts =
             newest(&self.state, self.limit, |record, at_ms| record.code_sha256.is_some() && since.is_none_or(|since| at_ms >= since));
         write(&scripts.await?, self.format.format())

@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{Reader, ServerRecord, ServerStatus};
 use std::{
     io::{self, BufWriter, Write},
@@ -32,7 +33,7 @@ impl Inventory {
         let path = self.state.ledger()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut servers = runtime.block_on(async { Reader::open(&path).await?.inventory().await })?;
-        let since = self.since.map(when::millis);
+        let since = self.since.map(unix_millis);
         servers.retain(|server| since.is_none_or(|since| server.first_seen_ms >= since));
         servers.sort_by_key(|server| server.status == ServerStatus::Sanctioned);
         let mut out = BufWriter::new(io::stdout().lock());

@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{
     DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewEntry, ReviewedServer, ServerRecord, ServerStatus, Withdrawal,
 };
@@ -316,7 +317,7 @@ fn decide(
     let dir = state_flag.dir()?;
     let server = settle(&server.server, &inventory(&dir)?)?;
     let decision =
-        Decision { at_ms: when::millis(SystemTime::now()), by: caller(), server, state, owner, reason, until_ms: until.map(when::millis) };
+        Decision { at_ms: unix_millis(SystemTime::now()), by: caller(), server, state, owner, reason, until_ms: until.map(unix_millis) };
     runtime()?.block_on(config.load()?.decided(&dir).review(&decision))?;
     writeln!(io::stdout(), "{}: {}", decision.server, told(&decision))?;
     Ok(())
@@ -350,7 +351,7 @@ fn inventory(state_dir: &Path) -> Result<Vec<ServerRecord>> {
 }
 
 fn known(reviews: &[Decision], seen: Vec<ServerRecord>) -> Vec<Known> {
-    let now_ms = when::millis(SystemTime::now());
+    let now_ms = unix_millis(SystemTime::now());
     let mut by_server: BTreeMap<ReviewedServer, Vec<ServerRecord>> = BTreeMap::new();
     for decision in reviews {
         by_server.entry(decision.server.clone()).or_default();

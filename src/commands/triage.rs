@@ -12,11 +12,11 @@ use crate::{
     rule_files::RuleText,
     scaffold::{Exception, NARROW, Named},
     stored::{self, Event},
-    when,
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gnomon_engine::{Lint, Origin, RuleSet, Source};
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{Verdict, VerdictKind};
 use gnomon_observe::Class;
 use rustix::{
@@ -91,7 +91,7 @@ impl Triage {
             file: written.as_ref().map(|written| written.path.display().to_string()),
         };
         let decided = self.chosen.settle()?.decided(&self.chosen.state().dir()?);
-        if let Err(error) = stored::runtime()?.block_on(decided.judge(&verdict, caller(), when::millis(SystemTime::now()))) {
+        if let Err(error) = stored::runtime()?.block_on(decided.judge(&verdict, caller(), unix_millis(SystemTime::now()))) {
             // No exception without somebody who answers for it.
             if let Some(Written { path, .. }) = &written {
                 let _ = fs::remove_file(path);

@@ -1,6 +1,7 @@
 //! How tools and prompts are shown: by other names, with other descriptions, or not at all.
 
 use super::{Check, portals::Server, raw};
+use gnomon_access::yaml::hint;
 use gnomon_portal::{LONGEST_ALIAS, Label, Labels};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
@@ -64,7 +65,7 @@ impl Check<'_> {
         for (id, Spanned { referenced: place, value: labels, .. }) in overrides {
             if !offered.contains(&id) {
                 let ids: Vec<&str> = offered.iter().map(String::as_str).collect();
-                self.refuse(place, format!("this portal offers no server `{id}`{}", raw::hint(&id, &ids)));
+                self.refuse(place, format!("this portal offers no server `{id}`{}", hint(&id, &ids)));
             }
             let labels = self.labels(labels);
             let both = all.get(id.as_str()).map_or_else(|| labels.clone(), |server| labels.over(server));

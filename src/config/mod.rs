@@ -23,6 +23,7 @@ pub use portals::{At, Portal, Server, Shown, Tls};
 pub use secret::SecretRef;
 
 use crate::complaint::Complaint;
+use gnomon_access::yaml::hint;
 use gnomon_http::ResolveOverride;
 use gnomon_inspect::{Enforcement, HostPatterns, Registered};
 use gnomon_ledger::{Decided, PostgresUrl};
@@ -241,7 +242,7 @@ impl FromStr for Packs {
                 None => {
                     let mut known: Vec<&str> = packs().iter().map(|pack| pack.name).collect();
                     known.extend(["builtin", "none"]);
-                    return Err(format!("no rule pack is called `{name}`{}", raw::hint(name, &known)));
+                    return Err(format!("no rule pack is called `{name}`{}", hint(name, &known)));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{Check, NamedSecret, OpenApi, SecretRef, labels, programs::Program, raw};
 use crate::complaint::Complaint;
+use gnomon_access::yaml::hint;
 use gnomon_access::{AuthConfig, Policy};
 use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits};
 use gnomon_upstream::Transport;
@@ -372,7 +373,7 @@ impl Check<'_> {
         for server in portal.servers {
             if !servers.iter().any(|known| known.id == server.value) {
                 let ids: Vec<&str> = servers.iter().map(|known| known.id.as_str()).collect();
-                self.refuse(server.referenced, format!("no server is called `{}`{}", server.value, raw::hint(&server.value, &ids)));
+                self.refuse(server.referenced, format!("no server is called `{}`{}", server.value, hint(&server.value, &ids)));
             } else if offered.contains(&server.value) {
                 self.refuse(server.referenced, format!("the server `{}` stands here twice; remove one", server.value));
             }
@@ -482,7 +483,7 @@ impl Check<'_> {
         let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| value.clone());
         if found.is_none() {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, raw::hint(&word.value, &names)));
+            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, hint(&word.value, &names)));
         }
         found
     }

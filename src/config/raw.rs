@@ -1,11 +1,12 @@
 //! The configuration file as it is written: every value with its place, nothing checked but types
 //! and key names.
 
+use gnomon_access::yaml::cause;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
-use serde_saphyr::{Error, Location, Spanned};
+use serde_saphyr::{Location, Spanned};
 use std::{collections::BTreeMap, fmt};
 
 /// Longest configuration file, bytes.
@@ -399,35 +400,4 @@ pub fn read(text: &str) -> Result<File, Wrong> {
         let error = error.without_snippet();
         Wrong { place: error.location(), cause: cause(error) }
     })
-}
-
-fn cause(error: &Error) -> String {
-    match error {
-        Error::SerdeUnknownField { field, expected, .. } => format!("unknown key `{field}`{}", hint(field, expected)),
-        Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here; add it"),
-        Error::SerdeInvalidType { unexpected, expected, .. } => format!("found {unexpected}, expected {expected}"),
-        other => {
-            let text = other.to_string();
-            // The place stands in front already.
-            let text = text.lines().next().unwrap_or_default();
-            let text = text.split(" at line ").next().unwrap_or_default();
-            match text.strip_prefix("error: ").unwrap_or(text).split_once(": ") {
-                Some((head, rest)) if head.starts_with("line ") => rest.to_owned(),
-                _ => text.to_owned(),
-            }
-        }
-    }
-}
-
-/// `; did you mean …?` with the nearest of the known words, else all of them.
-pub fn hint(word: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(word, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((_, known)) => format!("; did you mean `{known}`?"),
-        None => format!("; known here: {}", known.join(", ")),
-    }
 }

@@ -5,6 +5,7 @@
 //! from its service. `gnomon exec` starts a program in a scope of its own.
 
 use super::{Check, keys, raw};
+use gnomon_access::yaml::hint;
 use gnomon_host::cgroup::CgroupPattern;
 use nix::unistd::User;
 use serde_saphyr::Spanned;
@@ -162,7 +163,7 @@ impl Check<'_> {
         let word = word?;
         let found = named(&word.value);
         if found.is_none() {
-            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, raw::hint(&word.value, words)));
+            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, hint(&word.value, words)));
         }
         found
     }

@@ -62,7 +62,7 @@ fn already_trusted(but: &Path) -> Vec<rustls_pki_types::CertificateDer<'static>>
 /// Writes the bundle where its reader may read it, under a name made of its content: the same bundle is one file however
 /// often it is needed, and a program that runs keeps its own.
 fn write(bundle: &Bundle, home: Option<&Path>) -> Result<PathBuf, Complaint> {
-    let digest: String = Sha256::digest(&bundle.pem).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&Sha256::digest(&bundle.pem)[..8]);
     let mut reason = io::Error::from(io::ErrorKind::NotFound);
     for folder in folders(home) {
         let java = write_in(&folder, &format!("ca-{digest}.jks"), &bundle.java);

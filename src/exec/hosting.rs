@@ -7,6 +7,7 @@ use super::say;
 use crate::complaint::Complaint;
 use anyhow::{Context as _, Result, bail};
 use gnomon_host::cgroup::{CgroupError, Hierarchy};
+use gnomon_kit::Backoff;
 use gnomon_link::ExecEnd;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -151,12 +152,15 @@ fn serve(host: &Host, line: &mut UnixStream) -> Result<()> {
 
 /// Keeps a gnomon as long as something runs in a cgroup.
 fn keep(gnomon: &mut Child, begin: impl Fn() -> io::Result<Child>, cgroup: &str) -> Result<()> {
-    let (mut pause, mut since) = (LOOK_AGAIN, Instant::now());
+    let (mut pause, mut since) = (Backoff::new(LOOK_AGAIN, LONGEST_PAUSE), Instant::now());
     wait_for(cgroup, || {
-        if !matches!(gnomon.try_wait(), Ok(Some(_))) || since.elapsed() < pause {
+        if !matches!(gnomon.try_wait(), Ok(Some(_))) || since.elapsed() < pause.wait() {
             return;
         }
-        pause = if since.elapsed() > IN_ORDER { LOOK_AGAIN } else { (pause * 2).min(LONGEST_PAUSE) };
+        match since.elapsed() > IN_ORDER {
+            true => pause.reset(),
+            false => _ = pause.failed(),
+        }
         since = Instant::now();
         // Where it does not start there is nobody to tell, and it is tried again.
         if let Ok(again) = begin() {

@@ -2,6 +2,7 @@
 
 use super::{FOLLOWS_WITHIN, Place, Plan, hand::Giver, part::Part, say, within};
 use anyhow::{Context as _, Result, bail};
+use gnomon_kit::Backoff;
 use gnomon_link::{ProxyEnd, SensorEnd};
 use gnomon_sensord::{Closed, HOLDS};
 use rustix::{
@@ -50,6 +51,7 @@ impl Sensors {
     pub fn keep_one(&mut self, arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>, waits: impl Fn() -> bool) -> Result<()> {
         let mut sensor = self.start(arguments, link)?;
         let (mut since, mut pause) = (Instant::now(), Duration::ZERO);
+        let mut next = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE_OPEN);
         loop {
             self.see_off();
             if let Some(status) = sensor.ended()? {
@@ -73,12 +75,13 @@ impl Sensors {
                 }
                 if since.elapsed() >= IN_ORDER {
                     pause = Duration::ZERO;
+                    next.reset();
                 }
                 say(format_args!("what keeps scopes closed was killed ({status}): another takes its place in {pause:?}"));
                 if ends_within(stop, pause) || waits() {
                     return Ok(());
                 }
-                pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE_OPEN);
+                pause = next.failed();
                 let (_, nobody) = ProxyEnd::pair()?;
                 (sensor, since) = (self.start(arguments, nobody)?, Instant::now());
             }
@@ -157,7 +160,7 @@ enum State {
 pub struct SensorKeeper {
     arguments: Vec<OsString>,
     giver: Giver,
-    pause: Duration,
+    pause: Backoff,
     state: State,
 }
 
@@ -171,7 +174,7 @@ impl SensorKeeper {
         arguments.extend(["--exec-socket".into(), (&plan.exec_socket).into(), "--authority".into(), state_dir.join("ca.pem").into()]);
         arguments.extend(["--max-cpu".into(), plan.max_cpu.to_string().into()]);
         arguments.extend(["--disarm-file".into(), plan.switch.path().into()]);
-        Self { arguments, giver, pause: FIRST_PAUSE, state: State::Pausing(Instant::now()) }
+        Self { arguments, giver, pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), state: State::Pausing(Instant::now()) }
     }
 
     /// Whether it has ended with success.
@@ -189,7 +192,7 @@ impl SensorKeeper {
             && let Some(status) = ended.or_else(|| sensor.ended().ok().flatten())
         {
             if since.elapsed() >= IN_ORDER {
-                self.pause = FIRST_PAUSE;
+                self.pause.reset();
             }
             self.state = self.after(status);
         }
@@ -232,7 +235,7 @@ impl SensorKeeper {
         let without = "from now on nothing is seen but what comes to the proxy, and nothing is redirected";
         // A crash of ours has the code 101; with any other it said why it cannot work, or was told to end.
         if status.signal().is_some() || status.code() == Some(101) {
-            say(format_args!("the sensor was killed ({status}): {without}; it is started again in {:?}", self.pause));
+            say(format_args!("the sensor was killed ({status}): {without}; it is started again in {:?}", self.pause.wait()));
             State::Pausing(self.next_pause())
         } else {
             say(format_args!("the sensor ended ({status}): {without}"));
@@ -241,9 +244,7 @@ impl SensorKeeper {
     }
 
     fn next_pause(&mut self) -> Instant {
-        let until = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        until
+        Instant::now() + self.pause.failed()
     }
 
     fn start(&self) -> Result<Part> {

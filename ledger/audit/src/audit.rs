@@ -9,6 +9,7 @@ use crate::{
     sink::Sink,
     store::{Columns, Entry, KeptCheckpoint, Store, StoreError},
 };
+use gnomon_kit::unix_millis;
 use std::{
     path::PathBuf,
     sync::{
@@ -352,7 +353,7 @@ impl Task {
             let now = SystemTime::now();
             let checkpoint = Checkpoint::sign(&self.key, self.store.chain(), self.number + 1, self.head, now);
             let line: Arc<str> = checkpoint.line().into();
-            let kept = KeptCheckpoint { number: checkpoint.number, head: self.head, at_ms: milliseconds(now), line: line.to_string() };
+            let kept = KeptCheckpoint { number: checkpoint.number, head: self.head, at_ms: unix_millis(now), line: line.to_string() };
             match self.store.keep(&kept).await {
                 Ok(()) => {
                     (self.number, self.checkpointed, self.made) = (checkpoint.number, self.head.seq, Some(Instant::now()));
@@ -373,7 +374,7 @@ impl Task {
     /// Takes away what is older than retention, up to a checkpoint, so that the rest can still be verified.
     async fn forget(&mut self) {
         let Some(retention) = self.options.retention else { return };
-        let before = SystemTime::now().checked_sub(retention).map_or(0, milliseconds);
+        let before = SystemTime::now().checked_sub(retention).map_or(0, unix_millis);
         let forgotten = match self.store.checkpoint_before(before).await {
             Ok(Some(checkpoint)) => match self.store.anchor().await {
                 Ok(anchor) if anchor.seq < checkpoint.head.seq => self.store.trim(checkpoint.head).await,
@@ -394,8 +395,4 @@ impl Task {
             tracing::error!(what, cause = %error, "the audit could not be written; trying on");
         }
     }
-}
-
-fn milliseconds(time: SystemTime) -> i64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
 }

@@ -10,7 +10,7 @@ pub struct Hash(pub [u8; 32]);
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -24,7 +24,9 @@ impl Hash {
     /// From 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        unhex(text)?.try_into().ok().map(Hash)
+        let mut hash = [0; 32];
+        hex::decode_to_slice(text, &mut hash).ok()?;
+        Some(Hash(hash))
     }
 }
 
@@ -34,7 +36,7 @@ pub struct ChainId(pub [u8; 16]);
 
 impl fmt::Display for ChainId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -48,7 +50,9 @@ impl ChainId {
     /// From 32 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        unhex(text)?.try_into().ok().map(ChainId)
+        let mut id = [0; 16];
+        hex::decode_to_slice(text, &mut id).ok()?;
+        Some(ChainId(id))
     }
 
     /// What the first record's hash covers in place of a record before it.
@@ -86,17 +90,4 @@ fn digest(parts: &[&[u8]]) -> Hash {
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     Hash(hash)
-}
-
-/// Lowercase hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || text.len() > 64 {
-        return None;
-    }
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
-    Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }

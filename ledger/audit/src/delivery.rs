@@ -1,6 +1,7 @@
 //! Checkpoints on their way out: a task and a bounded queue for each sink, so that a receiver that is down delays nobody.
 
 use crate::sink::Sink;
+use gnomon_kit::Backoff;
 use std::{
     sync::{
         Arc,
@@ -19,7 +20,7 @@ pub const MAX_UNSENT: usize = 1024;
 /// How long a sink may take for a line.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long is waited after a failure, the first time and at most.
-const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// How long the last checkpoint may take to leave when everything ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -33,7 +34,7 @@ impl Delivery {
         let (sender, mut receiver) = mpsc::channel::<Arc<str>>(MAX_UNSENT);
         let task = tokio::spawn(async move {
             while let Some(line) = receiver.recv().await {
-                let mut pause = AGAIN[0];
+                let mut again = AGAIN;
                 loop {
                     let cause = match timeout(PATIENCE, sink.send(&line)).await {
                         Ok(Ok(())) => break,
@@ -42,8 +43,7 @@ impl Delivery {
                     };
                     failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(sink = sink.name(), cause, "a checkpoint of the audit could not be sent; trying on");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(AGAIN[1]);
+                    sleep(again.failed()).await;
                 }
             }
         });

@@ -317,7 +317,7 @@ pub(crate) fn timestamp(time: SystemTime) -> String {
 /// SHA-256 of a text, 64 hexadecimal digits.
 #[must_use]
 pub fn text_digest(text: &str) -> SmolStr {
-    crate::chain::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref()).into()
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())).into()
 }
 
 /// What stands for a session in records: its id is a credential while the session lives, and nobody who reads the audit shall
@@ -325,5 +325,5 @@ pub fn text_digest(text: &str) -> SmolStr {
 #[must_use]
 pub fn session_digest(session: &str) -> SmolStr {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, session.as_bytes());
-    crate::chain::hex(&hash.as_ref()[..12]).into()
+    hex::encode(&hash.as_ref()[..12]).into()
 }

@@ -1,5 +1,6 @@
 //! How long to wait after a failure: twice as long each time, with jitter, so that many hosts do not come back at once.
 
+use gnomon_kit::Backoff as Growing;
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -8,22 +9,27 @@ const LONGEST: Duration = Duration::from_secs(60);
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// Waits between attempts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
-    failures: u32,
+    whole: Growing,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { whole: Growing::new(FIRST, LONGEST) }
+    }
 }
 
 impl Backoff {
     /// It went well.
     pub(crate) fn reset(&mut self) {
-        self.failures = 0;
+        self.whole.reset();
     }
 
     /// How long to wait after one more failure: between half and all of 1 s, 2 s … 60 s, and at least as long as the
     /// receiver asked for (up to 10 minutes).
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let whole = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
-        self.failures = self.failures.saturating_add(1);
+        let whole = self.whole.failed();
         // Without randomness the whole wait is as good as any.
         let share = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
         let wait = whole.mul_f64(0.5 + share / 2.0);

@@ -206,7 +206,7 @@ fn id(day: &str, user: Option<&str>, server: Option<&str>) -> String {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    let digits: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex::encode(&hash.finalize()[..6]);
     format!("i{}-{digits}", day.replace('-', ""))
 }
 

@@ -1,8 +1,9 @@
 //! An event: an observation with its outcome, and the moment it happened.
 
 use crate::encode;
+use gnomon_kit::unix_millis;
 use gnomon_observe::Observation;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// The longest event line in bytes. Longer events are shortened (long texts and lists are cut and
 /// `gnomon.truncated` says `event`) rather than dropped, so that nobody hides by being verbose.
@@ -28,7 +29,7 @@ impl Event {
     /// Something that happened at that moment: for replay. Kept to the millisecond.
     #[must_use]
     pub fn at(observation: Observation, when: SystemTime) -> Self {
-        Self { observation, at_ms: millis(when) }
+        Self { observation, at_ms: unix_millis(when) }
     }
 
     /// What was seen, as far as it is filled in.
@@ -48,10 +49,4 @@ impl Event {
     pub fn with_line<T>(mut self, take: impl FnOnce(&Observation, &[u8]) -> T) -> Option<T> {
         encode::with_line(&mut self.observation, self.at_ms, take)
     }
-}
-
-/// Milliseconds since the Unix epoch; 0 for anything before it.
-#[must_use]
-pub fn millis(when: SystemTime) -> i64 {
-    when.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

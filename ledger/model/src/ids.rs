@@ -1,7 +1,7 @@
 //! UUIDs version 7 (RFC 9562 section 5.7) for a given time. Random bytes are drawn from the
 //! system for many at once: a system call per event would cost more than the event's other fields.
 
-use crate::event::millis;
+use gnomon_kit::unix_millis;
 use smol_str::SmolStr;
 use std::time::SystemTime;
 use uuid::{Builder, Uuid};
@@ -31,7 +31,7 @@ impl Ids {
     /// The text of a new id that carries this time.
     pub fn text(&mut self, at: SystemTime) -> SmolStr {
         let mut buffer = Uuid::encode_buffer();
-        SmolStr::new(self.next(millis(at)).as_hyphenated().encode_lower(&mut buffer))
+        SmolStr::new(self.next(unix_millis(at)).as_hyphenated().encode_lower(&mut buffer))
     }
 
     /// A new id that carries this time, milliseconds since the Unix epoch.

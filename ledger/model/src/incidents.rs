@@ -9,7 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{event::millis, ids::Ids};
+use crate::ids::Ids;
+use gnomon_kit::unix_millis;
 
 /// Detections of one client, server and rule that follow each other within this time are one
 /// incident.
@@ -131,7 +132,7 @@ impl Incidents {
     /// Whether a detection is the first of its day. Somebody who uses one server all day is news once, and another server is
     /// news at once.
     pub fn news(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> News {
-        let day = millis(at).div_euclid(DAY_MS);
+        let day = unix_millis(at).div_euclid(DAY_MS);
         let key = self.hashes.hash_one((client, server, rule));
         match self.days.get(&key) {
             Some(last) if *last == day => News::No,
@@ -145,7 +146,7 @@ impl Incidents {
     /// The incident that a detection belongs to. `at` is the time of the detection, live or as
     /// recorded; detections need not come in order of time.
     pub fn assign(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> (IncidentId, Standing) {
-        let at_ms = millis(at);
+        let at_ms = unix_millis(at);
         if let Some(mut last) = self.open.get_mut(&KeyRef { client, server, rule })
             && u128::from(last.at_ms.abs_diff(at_ms)) <= INCIDENT_WINDOW.as_millis()
         {

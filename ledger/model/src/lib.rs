@@ -42,7 +42,7 @@ pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleC
 pub use decisions::{DecisionEntry, DecisionError, Decisions, KeptEntry, Origin, ReviewEntry, Topic, Withdrawal, import, import_new};
 pub use deltas::{About, Deltas, IncidentDelta, ServerDelta, ServerKey};
 pub use error::{Cause, OpenError, ReadError, StoreError};
-pub use event::{Event, MAX_EVENT_BYTES, millis};
+pub use event::{Event, MAX_EVENT_BYTES};
 pub use filter::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent};
 pub use group::{Group, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Row};
 pub use ids::Ids;

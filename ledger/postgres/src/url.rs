@@ -4,6 +4,7 @@
 //! An error quotes no part of the text that could be of a password: one with `@`, `/` or `?` in it ends elsewhere than its author meant.
 
 use crate::password::{self, Password};
+use gnomon_kit::percent;
 use sqlx::{
     ConnectOptions as _,
     postgres::{PgConnectOptions, PgSslMode},
@@ -210,19 +211,8 @@ fn certificates(file: &Path) -> Result<Vec<u8>, String> {
 
 /// A part without its percent signs. A NUL would end it early in the protocol.
 fn decoded(part: &'static str, text: &str) -> Result<String, PostgresUrlError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = rest.next().zip(rest.next());
-                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                let byte = digits.and_then(|(high, low)| Some(digit(high)? << 4 | digit(low)?));
-                byte.ok_or(PostgresUrlError::Part { part, problem: "has a `%` without two hexadecimal digits; write %25 for `%`" })?
-            }
-            byte => byte,
-        });
-    }
+    let broken = PostgresUrlError::Part { part, problem: "has a `%` without two hexadecimal digits; write %25 for `%`" };
+    let bytes = percent::bytes(text).ok_or(broken)?;
     match String::from_utf8(bytes) {
         Ok(text) if text.contains('\0') => Err(PostgresUrlError::Part { part, problem: "has a NUL character" }),
         Ok(text) => Ok(text),
@@ -230,25 +220,10 @@ fn decoded(part: &'static str, text: &str) -> Result<String, PostgresUrlError> {
     }
 }
 
-/// A part with percent signs, as it stands in a URL.
-struct Encoded<'a>(&'a str);
-
-impl fmt::Display for Encoded<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => write!(f, "{}", char::from(byte))?,
-                byte => write!(f, "%{byte:02X}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { user, host, port, database, .. } = self;
-        let (user, database) = (Encoded(user), Encoded(database));
+        let (user, database) = (percent::encoded(user), percent::encoded(database));
         match host {
             Host::Network { name, .. } if name.contains(':') => write!(f, "postgres://{user}@[{name}]:{port}/{database}"),
             Host::Network { name, .. } => write!(f, "postgres://{user}@{name}:{port}/{database}"),
@@ -402,7 +377,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_user_password_and_database_are_what_they_were(user in "[^\\x00]{1,20}", password in "[^\\x00]{1,20}", database in "[^\\x00]{1,20}") {
-            let text = format!("postgres://{}:{}@db/{}", Encoded(&user), Encoded(&password), Encoded(&database));
+            let text = format!("postgres://{}:{}@db/{}", percent::encoded(&user), percent::encoded(&password), percent::encoded(&database));
             let url: PostgresUrl = text.parse().unwrap();
             prop_assert_eq!((url.user(), url.database(), &url.password), (&*user, &*database, &Some(Password(password))));
             let shown: PostgresUrl = url.to_string().parse().unwrap();

@@ -175,5 +175,5 @@ fn read_verdicts(mut file: File) -> io::Result<Import> {
 }
 
 fn digest(line: &str) -> String {
-    Sha256::digest(line).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(line)[..16])
 }

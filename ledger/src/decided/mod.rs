@@ -9,7 +9,8 @@ pub use following::Following;
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};
 use files::{Import, Stamp};
-use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new, millis};
+use gnomon_kit::unix_millis;
+use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new};
 use gnomon_ledger_postgres::{PostgresDecisions, PostgresOpenError, PostgresUrl};
 use gnomon_ledger_sqlite::SqliteDecisions;
 use std::{
@@ -232,7 +233,7 @@ async fn take_in(imports: Vec<Import>, journal: &mut dyn Decisions) -> Result<()
         if is_whole {
             // Who took it out of the file is not known.
             let gone = DecidedBy { user: None, login_uid: None, uid: rustix::process::geteuid().as_raw() };
-            import(journal, &source, entries, &gone, millis(SystemTime::now())).await?;
+            import(journal, &source, entries, &gone, unix_millis(SystemTime::now())).await?;
         } else {
             import_new(journal, &source, entries).await?;
         }

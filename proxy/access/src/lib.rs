@@ -28,6 +28,7 @@ mod glob;
 mod outcome;
 mod policy;
 mod uri;
+pub mod yaml;
 
 pub use arguments::{ArgumentsError, MAX_DEPTH, arguments};
 pub use asked::{Asked, Capability, Hints};

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use gnomon_kit::nearest_by;
 use smol_str::SmolStr;
 
 /// The longest name that can be called, in bytes. Longer ones are unknown.
@@ -34,10 +35,10 @@ impl Names {
         if name.len() > MAX_NAME {
             return None;
         }
-        let alike = |known: &SmolStr| strsim::jaro_winkler(&known.to_ascii_lowercase(), &name.to_ascii_lowercase());
-        let scored = self.known.iter().map(|known| (alike(known), known)).filter(|(score, _)| *score >= ALIKE);
         // The name decides between equals, so that the same mistake has the same answer.
-        scored.max_by(|(a, x), (b, y)| a.total_cmp(b).then_with(|| y.cmp(x))).map(|(_, known)| known.as_str())
+        let mut known: Vec<&SmolStr> = self.known.iter().collect();
+        known.sort_unstable_by(|a, b| b.cmp(a));
+        nearest_by(&name.to_ascii_lowercase(), known, |known| known.to_ascii_lowercase(), ALIKE).map(SmolStr::as_str)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A document as it is written, within bounds, and what its references lead to.
 
+use gnomon_kit::percent;
 use serde_json::{Map, Value};
 
 /// Largest document, bytes. The largest that is published (Microsoft Graph's) is about as large.
@@ -146,19 +147,7 @@ fn yaml(bytes: &[u8]) -> Result<Value, DocumentError> {
 
 /// A fragment is a part of a URL: its characters may be percent-encoded.
 fn decoded(pointer: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(pointer.len());
-    let mut rest = pointer.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, after) = after.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(percent::bytes(pointer)?).ok()
 }
 
 fn shortened(text: &str) -> String {

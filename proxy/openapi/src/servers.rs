@@ -80,7 +80,7 @@ impl Base {
             _ => host,
         };
         let path = uri.path().trim_end_matches('/');
-        if path.split('/').any(|segment| matches!(&*crate::encode::decoded(segment), "." | "..")) {
+        if path.split('/').any(|segment| matches!(&*gnomon_kit::percent::decoded(segment), "." | "..")) {
             return Err(InvalidBase::Path);
         }
         Ok(Self { scheme, authority, path: path.to_owned() })

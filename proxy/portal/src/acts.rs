@@ -10,6 +10,7 @@ use crate::{
 };
 use gnomon_access::{Caller, Challenge, LineRef, Peer};
 use gnomon_audit::{Audit, Kind, NotWritten, Record, Status, redact, text_digest};
+use gnomon_kit::whole_millis;
 use gnomon_record::{Duties, Duty, Left, Undertaken};
 use gnomon_upstream::{
     Client, era,
@@ -266,7 +267,7 @@ impl Duty for OpenAct {
         if left == Left::AtStop {
             record.error = Some(SmolStr::new_static("stopped"));
         }
-        record.duration_ms = Some(milliseconds(self.begun.elapsed()));
+        record.duration_ms = Some(whole_millis(self.begun.elapsed()));
         self.acts.keep(*record);
     }
 }
@@ -405,8 +406,8 @@ impl Act {
         record.status = Some(ending.status);
         record.error = ending.error;
         record.rules = ending.rule.into_iter().collect();
-        record.upstream_duration_ms = ending.upstream.map(milliseconds);
-        record.duration_ms = Some(milliseconds(self.begun.elapsed()));
+        record.upstream_duration_ms = ending.upstream.map(whole_millis);
+        record.duration_ms = Some(whole_millis(self.begun.elapsed()));
         let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
         record.response_bytes = Some(body.len() as u64);
         if acts.payloads.results && record.kind == Kind::Call {
@@ -435,8 +436,4 @@ fn result(body: &[u8]) -> Value {
 
 fn unrecorded(bytes: usize) -> Value {
     Value::String(format!("not recorded: {bytes} bytes"))
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

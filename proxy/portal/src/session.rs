@@ -20,6 +20,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::session_digest;
+use gnomon_kit::whole_millis;
 use gnomon_upstream::{
     Client, LegacySession, Scope, Speaks, UpstreamError,
     rpc::{self, Id, Message, Notification, Outcome},
@@ -156,7 +157,7 @@ impl Session {
     }
 
     fn touch(&self) {
-        let age = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let age = whole_millis(self.born.elapsed());
         self.used.store(age, Ordering::Relaxed);
     }
 

@@ -3,6 +3,7 @@
 
 use crate::{aftermath::Told, recorder::When};
 use gnomon_inspect::Sighting;
+use gnomon_kit::whole_millis;
 use gnomon_ledger::{Ids, Incidents, News};
 use gnomon_observe::{Action, Field, Observation, SCHEMA_VERSION};
 use smol_str::{SmolStr, ToSmolStr};
@@ -71,7 +72,7 @@ impl Finisher {
             };
             seen.set(Field::EventKind, kind);
             seen.set(Field::ObservationId, id);
-            seen.set_some(Field::DurationMs, duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
+            seen.set_some(Field::DurationMs, duration.map(whole_millis));
         }
         news
     }

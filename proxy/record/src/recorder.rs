@@ -2,6 +2,7 @@
 
 use crate::{Duties, Finisher, FlowOutcome, Metrics, aftermath::Told};
 use gnomon_inspect::Sighting;
+use gnomon_kit::whole_millis;
 use gnomon_ledger::{Event, Ledger};
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
@@ -84,7 +85,7 @@ impl Book {
     /// Records what became of calls of an exchange that began at `began`, after their events.
     pub fn outcomes(&self, outcomes: Vec<Observation>, began: Instant) {
         for mut seen in outcomes {
-            seen.set(Field::DurationMs, u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+            seen.set(Field::DurationMs, whole_millis(began.elapsed()));
             let _ = self.ledger.record(Event::now(seen));
         }
     }

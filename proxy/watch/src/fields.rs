@@ -84,7 +84,7 @@ fn executable(seen: &mut Observation, executable: &Executable) {
             };
             seen.set(Field::Image, image);
             match sha256 {
-                Some(digest) => seen.set(Field::ExecutableHash, hex(digest)),
+                Some(digest) => seen.set(Field::ExecutableHash, hex::encode(digest)),
                 None => seen.set_unreadable(Field::ExecutableHash),
             }
         }
@@ -119,9 +119,4 @@ impl FlowNames {
         let mut buffer = Uuid::encode_buffer();
         SmolStr::new(Builder::from_unix_timestamp_millis(millis, &rest).into_uuid().as_hyphenated().encode_lower(&mut buffer))
     }
-}
-
-fn hex(bytes: &[u8; 32]) -> SmolStr {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }

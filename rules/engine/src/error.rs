@@ -89,10 +89,5 @@ pub(crate) fn hint(word: &str, known: &[&str]) -> String {
 
 /// The known word that is near enough to be meant.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(word, known), *known))
-        .filter(|(likeness, _)| *likeness > 0.85)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
+    gnomon_kit::nearest(word, known.iter().copied(), 0.85)
 }

@@ -104,7 +104,7 @@ impl Connection {
             self.seen.set_some(Field::ServerId, self.inspector.surroundings.registered.at(&server, port).cloned());
         }
         self.seen.set_some(Field::Sni, hello.sni);
-        self.seen.set_some(Field::ClientRandom, hello.random.map(|r| hex(r)));
+        self.seen.set_some(Field::ClientRandom, hello.random.map(hex::encode));
         self.host_points_to_mcp = self.inspector.host_points_to_mcp(&server);
         self.seen.set(Field::ServerAddress, server);
         self.seen.set(Field::ServerPort, port);
@@ -272,9 +272,4 @@ pub enum Telling {
     IfSuspected,
     /// In any case: an operator must know.
     Always,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }

@@ -355,12 +355,7 @@ impl FromStr for FieldRef {
 
 /// The known name nearest to `name`, if it is near enough to be a slip of the pen.
 fn nearest(name: &str) -> Option<String> {
-    FIELDS
-        .iter()
-        .map(|info| (strsim::jaro_winkler(name, info.name), info.name))
-        .filter(|(likeness, _)| *likeness > 0.85)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_owned())
+    gnomon_kit::nearest(name, FIELDS.iter().map(|info| info.name), 0.85).map(str::to_owned)
 }
 
 #[cfg(test)]

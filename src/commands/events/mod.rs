@@ -14,6 +14,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{Condition, EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
 use std::{
     io::{self, BufWriter, Write},
@@ -86,8 +87,8 @@ impl List {
     async fn run(self, ledger: &Path) -> Result<()> {
         let mut reader = Reader::open(ledger).await?;
         let filter = EventFilter {
-            since_ms: self.since.map(when::millis),
-            until_ms: self.until.map(when::millis),
+            since_ms: self.since.map(unix_millis),
+            until_ms: self.until.map(unix_millis),
             conditions: self.conditions,
             rule: self.rule,
             limit: PAGE,

@@ -10,6 +10,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::Args;
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{DayUsage, Decided, Decision, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage};
 use gnomon_observe::Review as State;
 use serde::Serialize;
@@ -113,7 +114,7 @@ impl Report {
         let until = self.until.unwrap_or_else(SystemTime::now);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let decided = self.config.load()?.decided(&dir);
-        let page = runtime.block_on(gather(&dir, &decided, when::millis(until)))?;
+        let page = runtime.block_on(gather(&dir, &decided, unix_millis(until)))?;
         match (&self.html, self.format.format()) {
             (Some(file), _) => write_html(file, &html::render(&page)),
             (None, Format::Json) => Ok(writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&page)?)?),
@@ -148,7 +149,7 @@ async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64) -> Result<Pa
     let debt = debt(&servers, &reviews, until_ms);
     let new_servers = servers.into_iter().filter(|server| (from_ms..end_ms).contains(&server.first_seen_ms)).collect();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(Page { host, from_ms, until_ms: end_ms, made_ms: when::millis(SystemTime::now()), usage, before, new_servers, new_tools, debt })
+    Ok(Page { host, from_ms, until_ms: end_ms, made_ms: unix_millis(SystemTime::now()), usage, before, new_servers, new_tools, debt })
 }
 
 fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {

@@ -1,6 +1,7 @@
 //! The page with names that strangers chose to do harm.
 
 use super::*;
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{Event, EventFilter, Ledger, LedgerOptions, Order};
 use gnomon_observe::{Field, Observation};
 use std::time::Duration;
@@ -68,7 +69,7 @@ async fn hostile_week(dir: &Path) {
 async fn hostile_names_stay_text_on_the_page() {
     let dir = tempfile::tempdir().unwrap();
     hostile_week(dir.path()).await;
-    let page = gather(dir.path(), &Decided::of(dir.path()), when::millis(SystemTime::now())).await.unwrap();
+    let page = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
     assert_eq!(page.calls(), (1, HOSTILE.len() as u64 + 1));
     assert_eq!(page.calls_before(), (1, 0));
     assert_eq!(page.new_servers.len(), HOSTILE.len() + 1);
@@ -108,7 +109,7 @@ async fn a_week_without_anything_is_a_page_too() {
     let dir = tempfile::tempdir().unwrap();
     let (_ledger, writer) = Ledger::open(LedgerOptions::new(ledger_in(dir.path()))).await.unwrap();
     writer.shutdown().await;
-    let page = gather(dir.path(), &Decided::of(dir.path()), when::millis(SystemTime::now())).await.unwrap();
+    let page = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
     assert!(html::render(&page).contains("no calls"));
     let mut text = Vec::new();
     text::write(&mut text, &page).unwrap();

@@ -9,6 +9,7 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, RuleSet, Standing, Targets};
+use gnomon_kit::unix_millis;
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 
@@ -79,7 +80,7 @@ fn summary(out: &mut impl Write, set: &RuleSet) -> io::Result<()> {
 }
 
 fn filter_row(out: &mut impl Write, filter: &Filter) -> io::Result<()> {
-    let until = filter.expires.map_or_else(|| "for good".to_owned(), |end| format!("until {}", when::show(when::millis(end))));
+    let until = filter.expires.map_or_else(|| "for good".to_owned(), |end| format!("until {}", when::show(unix_millis(end))));
     let owner = clean(filter.owner.as_deref().unwrap_or("-"));
     let (title, file) = (clean(&filter.title), clean(&filter.file));
     writeln!(out, "{:<8}  {until:<25}  {owner:<12}  {title}  ({file}:{})", standing(filter), filter.line)?;
@@ -135,7 +136,7 @@ fn filter_json(filter: &Filter) -> Value {
         "owner": filter.owner,
         "reason": filter.reason,
         "event": filter.event,
-        "expires": filter.expires.map(|end| when::show(when::millis(end))),
+        "expires": filter.expires.map(|end| when::show(unix_millis(end))),
         "fields": filter.fields.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "file": filter.file,
         "line": filter.line,

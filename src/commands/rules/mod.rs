@@ -17,6 +17,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_engine::{Activity, Lint, Rule, RuleSet};
+use gnomon_kit::nearest_by;
 pub use new::matched;
 
 #[derive(Subcommand)]
@@ -100,16 +101,10 @@ impl Loaded {
     /// There is none, or several.
     fn rule(&self, name: &str) -> Result<&Rule, Complaint> {
         self.set.find(name).ok_or_else(|| {
-            let near = self
-                .set
-                .rules()
-                .iter()
-                .map(|rule| (strsim::jaro_winkler(&rule.title.to_lowercase(), &name.to_lowercase()), rule))
-                .filter(|(likeness, _)| *likeness > 0.75)
-                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let near = nearest_by(&name.to_lowercase(), self.set.rules(), |rule| rule.title.to_lowercase(), 0.75);
             let next = near.map_or_else(
                 || "`gnomon rules list` names those that are".to_owned(),
-                |(_, rule)| format!("did you mean {} ({})?", rule.id, rule.title),
+                |rule| format!("did you mean {} ({})?", rule.id, rule.title),
             );
             Complaint::usage(format!("no rule `{name}` is loaded, by id, by name or by the beginning of one id")).next(next)
         })

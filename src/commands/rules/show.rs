@@ -9,6 +9,7 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, Subject};
+use gnomon_kit::unix_millis;
 use gnomon_observe::Retention;
 use std::{
     fmt::Write as _,
@@ -100,7 +101,7 @@ fn page(loaded: &Loaded, rule: &Rule) -> String {
     let filters: Vec<&Filter> = rule.filters.iter().filter_map(|place| loaded.set.filters().get(*place)).collect();
     line("exceptions", &if filters.is_empty() { "none".to_owned() } else { filters.len().to_string() });
     for filter in filters {
-        let until = filter.expires.map_or_else(|| "for good".to_owned(), |end| format!("until {} UTC", when::show(when::millis(end))));
+        let until = filter.expires.map_or_else(|| "for good".to_owned(), |end| format!("until {} UTC", when::show(unix_millis(end))));
         let owner = clean(filter.owner.as_deref().unwrap_or("nobody"));
         line("", &format!("{} ({until}, by {owner}; {}:{})", clean(&filter.title), clean(&filter.file), filter.line));
         if let Some(reason) = &filter.reason {

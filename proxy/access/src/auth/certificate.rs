@@ -1,7 +1,7 @@
 //! Client certificates: what they say, and who is known by them. TLS has verified them against the configured authorities
 //! before they come here; nothing is verified again.
 
-use super::{bearer::hash, facts::Facts, tokens::hex};
+use super::{bearer::hash, facts::Facts};
 use crate::{AuthMethod, Device, Names, glob::Glob};
 use rustls_pki_types::CertificateDer;
 use smol_str::{SmolStr, format_smolstr};
@@ -24,7 +24,7 @@ pub(crate) fn device(certificate: &CertificateDer<'_>) -> Option<Device> {
             });
         }
     }
-    (names.len() <= MAX_SANS).then(|| Device { sha256: hex(&hash(certificate)).into(), subject, names })
+    (names.len() <= MAX_SANS).then(|| Device { sha256: hex::encode(hash(certificate)).into(), subject, names })
 }
 
 /// Somebody who is known by certificate. What is given must all hold; of a list one suffices.

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     glob::{Flavour, Glob},
-    policy::{PolicyError, Report, hint, sha256, unread},
+    policy::{PolicyError, Report, sha256, unread},
+    yaml::hint,
 };
 use serde::{
     Deserialize, Deserializer,

@@ -42,23 +42,15 @@ pub fn generate_token() -> Result<NewToken, NoRandomness> {
     let mut random = [0; 32];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| NoRandomness)?;
     let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-    let sha256 = hex(&hash(token.as_bytes()));
+    let sha256 = hex::encode(hash(token.as_bytes()));
     Ok(NewToken { token, sha256 })
-}
-
-/// Lowercase hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// 32 bytes of 64 hexadecimal digits.
 pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 {
-        return None;
-    }
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
-    bytes.try_into().ok()
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// A service token as configured.
@@ -115,7 +107,7 @@ mod tests {
         assert_eq!(made.token.len(), TOKEN_PREFIX.len() + 43);
         assert_ne!(made.token, generate_token().unwrap().token);
         assert!(!format!("{made:?}").contains(&made.token));
-        assert_eq!(hex(&unhex(&made.sha256).unwrap()), made.sha256);
+        assert_eq!(hex::encode(unhex(&made.sha256).unwrap()), made.sha256);
         assert_eq!(unhex("zz"), None);
         assert_eq!(unhex(&"a".repeat(63)), None);
     }

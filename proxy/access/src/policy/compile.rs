@@ -2,12 +2,13 @@
 
 use super::{
     Entry, LineRef,
-    error::{Report, hint},
+    error::Report,
     source::{Clause, DeviceSource, PolicySource, ProcessSource, Texts},
     what::{Effect, What},
     when::When,
     who::{Condition, Domain},
 };
+use crate::yaml::hint;
 use crate::{
     AuthMethod, Hints,
     glob::{Flavour, Glob, MAX_PATTERN},

@@ -144,7 +144,7 @@ impl Walk {
         if CALLER_FIELDS.contains(&field) {
             return Ok(());
         }
-        Err(format!("`caller.{field}` is not known{}", super::error::hint(field, CALLER_FIELDS)))
+        Err(format!("`caller.{field}` is not known{}", crate::yaml::hint(field, CALLER_FIELDS)))
     }
 
     fn call(&mut self, call: &CallExpr, place: Loop) -> Result<(), String> {

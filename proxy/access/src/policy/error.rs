@@ -1,5 +1,6 @@
 //! Why a policy was refused: every mistake with its place.
 
+use crate::yaml::cause;
 use serde_saphyr::{Error, Location};
 use std::fmt;
 use thiserror::Error as ThisError;
@@ -81,33 +82,4 @@ pub(crate) fn unread(file: &str, error: &Error) -> PolicyError {
     let mut report = Report::new(file);
     report.at::<()>(error.location().unwrap_or(Location::UNKNOWN), cause(error));
     PolicyError(report.problems)
-}
-
-fn cause(error: &Error) -> String {
-    match error {
-        Error::SerdeUnknownField { field, expected, .. } => format!("unknown key `{field}`{}", hint(field, expected)),
-        Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here; add it"),
-        Error::SerdeInvalidType { unexpected, expected, .. } => format!("found {unexpected}, expected {expected}"),
-        other => {
-            let text = other.to_string();
-            let text = text.lines().next().unwrap_or_default();
-            // The place stands in front already.
-            let text = text.split(" at line ").next().unwrap_or_default();
-            match text.strip_prefix("error: ").unwrap_or(text).split_once(": ") {
-                Some((head, rest)) if head.starts_with("line ") => rest.to_owned(),
-                _ => text.to_owned(),
-            }
-        }
-    }
-}
-
-/// `; did you mean …?` with the nearest of the known words, else all of them.
-pub(crate) fn hint(word: &str, known: &[&str]) -> String {
-    let likeness = |known: &&str| strsim::jaro_winkler(word, known);
-    let nearest =
-        known.iter().map(|known| (likeness(known), known)).filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((_, known)) => format!("; did you mean `{known}`?"),
-        None => format!("; known here: {}", known.join(", ")),
-    }
 }

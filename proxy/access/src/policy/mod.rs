@@ -19,11 +19,12 @@ mod who;
 pub(crate) use compile::sha256;
 pub use compile::{MAX_ENTRIES, MAX_VALUES};
 pub use error::{PolicyError, Problem};
-pub(crate) use error::{Report, hint, unread};
+pub(crate) use error::{Report, unread};
 pub use explain::{Explained, Explanation, Finding};
 pub use source::PolicySource;
 pub use when::{MAX_TEXT as MAX_WHEN_TEXT, MAX_VALUES as MAX_WHEN_VALUES, MAX_WHEN};
 
+use crate::yaml::hint;
 use crate::{Asked, Caller};
 use serde::Deserialize;
 use smol_str::SmolStr;

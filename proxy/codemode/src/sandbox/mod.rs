@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gnomon_kit::Backoff;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
@@ -108,7 +109,7 @@ pub struct Sandbox {
 struct Slot {
     current: Option<Arc<Zygote>>,
     started: Instant,
-    pause: Duration,
+    pause: Backoff,
 }
 
 impl Sandbox {
@@ -122,7 +123,11 @@ impl Sandbox {
             workers: Semaphore::new(config.workers.clamp(1, MAX_WORKERS)),
             waiting: AtomicUsize::new(0),
             restarts: AtomicU64::new(0),
-            zygote: Mutex::new(Slot { current: Some(Arc::new(zygote)), started: Instant::now(), pause: FIRST_PAUSE }),
+            zygote: Mutex::new(Slot {
+                current: Some(Arc::new(zygote)),
+                started: Instant::now(),
+                pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            }),
             config,
         })
     }
@@ -191,13 +196,13 @@ impl Sandbox {
             return Ok(Arc::clone(zygote));
         }
         // A zygote that lived long was no failure to start; the next follows at once.
-        let due = slot.started + slot.pause;
+        let due = slot.started + slot.pause.wait();
         let now = Instant::now();
         if due > now {
             return Err(ExecuteError::Restarting(due - now));
         }
         slot.started = now;
-        slot.pause = (slot.pause * 2).min(LONGEST_PAUSE);
+        slot.pause.failed();
         let zygote = Arc::new(Zygote::start(&self.config).await?);
         self.restarts.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(restarts = self.restarts(), "the sandbox died and was started again");
@@ -211,7 +216,7 @@ impl Sandbox {
         if slot.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, dead)) {
             slot.current = None;
             if slot.started.elapsed() > LONGEST_PAUSE {
-                slot.pause = FIRST_PAUSE;
+                slot.pause.reset();
             }
         }
     }

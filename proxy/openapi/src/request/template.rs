@@ -5,7 +5,7 @@ use super::{
     parameter::{Parameter, Place},
     style,
 };
-use crate::encode::decoded;
+use gnomon_kit::percent;
 use serde_json::{Map, Value};
 
 /// Most places of a path.
@@ -63,7 +63,7 @@ impl Template {
         if path.contains(['?', '#']) {
             return Err(InvalidPath::Query);
         }
-        if path.split('/').any(|segment| matches!(&*decoded(segment), "." | "..")) {
+        if path.split('/').any(|segment| matches!(&*percent::decoded(segment), "." | "..")) {
             return Err(InvalidPath::Dots);
         }
         let (mut pieces, mut rest) = (Vec::new(), path);
@@ -133,7 +133,7 @@ pub fn stays(key: &str, text: &str) -> Result<(), Unfit> {
         if seen.split(['/', '\\']).any(|part| matches!(part.split(';').next(), Some("." | ".."))) {
             return Err(Unfit::wrong(key, LEAVES));
         }
-        let less = decoded(&seen);
+        let less = percent::decoded(&seen).into_owned();
         if less == seen {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The steps that checking one value against a schema takes at most: each subschema that applies to each part of the value,
 //! without the short cuts that a validator may take.
 
+use gnomon_kit::percent;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -110,8 +111,8 @@ impl<'a> Graph<'a> {
             let last = |uri: &str| uri.trim_end_matches('#').rsplit('/').next().map(str::to_owned);
             self.documents.iter().filter(|(id, _)| last(id) == last(document)).map(|(_, value)| *value).collect()
         };
-        let fragment = unescaped(fragment);
-        match fragment.as_str() {
+        let fragment = percent::decoded(fragment);
+        match &*fragment {
             "" if document.is_empty() => vec![self.root],
             "" => bases,
             pointer if pointer.starts_with('/') => bases.into_iter().filter_map(|base| base.pointer(pointer)).collect(),
@@ -131,19 +132,6 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 fn named(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_object().into_iter().flat_map(Map::values)
-}
-
-/// With `%20` and the like as characters.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = after.get(..2).filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(code.unwrap_or(byte));
-        rest = if code.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Steps of a schema's own keywords.

@@ -1,5 +1,6 @@
 //! Signatures outside the message: request headers, paths, challenges, the `endpoint` event.
 
+use gnomon_kit::percent;
 use smol_str::SmolStr;
 
 use super::era::is_protocol_version;
@@ -60,7 +61,7 @@ pub fn path_signatures(method: &str, path_and_query: &str, accept: Option<&str>)
     if method == "POST" && query.is_some_and(names_session) {
         set.insert(Signature::P1);
     }
-    let path = percent_decoded(path);
+    let path = percent::decoded(path);
     let path = path.strip_suffix('/').unwrap_or(&path);
     if ends_as_mcp(path) && accept.is_some_and(accepts_event_stream) {
         set.insert(Signature::P2);
@@ -74,7 +75,7 @@ pub fn path_signatures(method: &str, path_and_query: &str, accept: Option<&str>)
 /// Whether a path, without its query, ends as endpoints of MCP usually do: in `mcp` or `sse`. It proves nothing; it is enough
 /// not to pass on what cannot be read.
 pub fn path_says_mcp(path: &str) -> bool {
-    let path = percent_decoded(path);
+    let path = percent::decoded(path);
     ends_as_mcp(path.strip_suffix('/').unwrap_or(&path))
 }
 
@@ -112,29 +113,6 @@ fn accepts_event_stream(accept: &str) -> bool {
 fn is_protected_resource(path: &str) -> bool {
     const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource/";
     path.to_ascii_lowercase().split_once(WELL_KNOWN).is_some_and(|(_, resource)| !resource.is_empty())
-}
-
-fn percent_decoded(path: &str) -> std::borrow::Cow<'_, str> {
-    if !path.contains('%') {
-        return path.into();
-    }
-    let digit = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-    let bytes = path.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned().into()
 }
 
 /// R3: a `WWW-Authenticate` value with a `Bearer` challenge and a `resource_metadata` parameter

@@ -173,7 +173,7 @@ fn bound(confirmation: Option<&Value>) -> Result<Option<SmolStr>, Rejection> {
     let thumbprint = confirmation.get("x5t#S256").and_then(Value::as_str).ok_or(Rejection::Binding)?;
     let only = confirmation.as_object().is_some_and(|all| all.len() == 1);
     match URL_SAFE_NO_PAD.decode(thumbprint) {
-        Ok(hash) if hash.len() == 32 && only => Ok(Some(crate::auth::tokens::hex(&hash).into())),
+        Ok(hash) if hash.len() == 32 && only => Ok(Some(hex::encode(hash).into())),
         _ => Err(Rejection::Binding),
     }
 }

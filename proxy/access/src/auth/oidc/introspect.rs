@@ -15,6 +15,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use gnomon_kit::percent;
 use http::HeaderValue;
 use serde_json::Value;
 use std::{fmt, sync::Arc};
@@ -49,7 +50,7 @@ pub(crate) struct Introspector {
 
 impl Introspector {
     pub(crate) fn new(config: &Introspection, fetch: Arc<dyn Fetch>) -> Self {
-        let pair = format!("{}:{}", form(&config.client_id), form(&config.client_secret));
+        let pair = format!("{}:{}", percent::encoded(&config.client_id), percent::encoded(&config.client_secret));
         // RFC 6749 2.3.1. Base64 is always a header value.
         let authorization = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok().map(|mut value| {
             value.set_sensitive(true);
@@ -60,7 +61,8 @@ impl Introspector {
 
     pub(crate) async fn ask(&self, token: Token<'_>, expected: &Expected<'_>) -> Result<Facts, Rejection> {
         let Ok(_permit) = self.questions.try_acquire() else { return Err(Rejection::Unreachable) };
-        let body = format!("token={}&token_type_hint=access_token", form(token.as_str()));
+        // `application/x-www-form-urlencoded`, everything but unreserved characters encoded.
+        let body = format!("token={}&token_type_hint=access_token", percent::encoded(token.as_str()));
         let asked = self.fetch.post_form(&self.url, Bytes::from(body), self.authorization.clone());
         let answer = match timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) if answer.len() <= MAX_DOCUMENT => answer,
@@ -77,18 +79,4 @@ impl Introspector {
         }
         expected.facts(&claims, Source::Introspection)
     }
-}
-
-/// `application/x-www-form-urlencoded`, everything but unreserved characters encoded.
-fn form(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push_str(&crate::auth::tokens::hex(&[byte]).to_ascii_uppercase());
-        }
-    }
-    out
 }

@@ -1,0 +1,50 @@
+//! Waits between attempts that fail.
+
+use std::time::Duration;
+
+/// How long to wait after each failure in a row: the first wait, then twice as long each time, up to the longest.
+///
+/// There is no jitter in it: most of what waits here waits for something on its own host. Who waits for a server that many hosts
+/// wait for adds it.
+///
+/// ```
+/// use gnomon_kit::Backoff;
+/// use std::time::Duration;
+///
+/// let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(3));
+/// assert_eq!([backoff.failed(), backoff.failed(), backoff.failed()].map(|wait| wait.as_secs()), [1, 2, 3]);
+/// backoff.reset();
+/// assert_eq!(backoff.wait(), Duration::from_secs(1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    wait: Duration,
+}
+
+impl Backoff {
+    /// Nothing has failed yet.
+    #[must_use]
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, wait: first }
+    }
+
+    /// The wait after the next failure.
+    #[must_use]
+    pub const fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// One more failure: how long to wait now.
+    pub fn failed(&mut self) -> Duration {
+        let wait = self.wait;
+        self.wait = wait.saturating_mul(2).min(self.longest);
+        wait
+    }
+
+    /// It went well: the waits begin anew.
+    pub const fn reset(&mut self) {
+        self.wait = self.first;
+    }
+}

@@ -1,0 +1,15 @@
+//! What every layer needs and none owns: waits that grow ([`Backoff`]), the word that was meant ([`nearest`]), milliseconds
+//! ([`unix_millis`], [`whole_millis`]), percent-encoding ([`percent`]).
+//!
+//! It depends on nothing of ours and knows nothing of agents, servers or events; a function belongs here once two layers would
+//! write it alike. There is no I/O in it, no clock and no randomness.
+#![deny(missing_docs)]
+
+mod backoff;
+mod clock;
+mod nearest;
+pub mod percent;
+
+pub use backoff::Backoff;
+pub use clock::{unix_millis, whole_millis};
+pub use nearest::{nearest, nearest_by};
