@@ -4,6 +4,7 @@
 //! Unlike a [`crate::LeafCache`] it makes no certificate for whatever name a client asks for: whoever calls a portal by
 //! another name is to see that it is another.
 
+use gnomon_roots::BadRoots;
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
@@ -118,14 +119,10 @@ pub fn served(shown: Shown, clients: &ClientCertificates) -> Result<Arc<ServerCo
 pub fn authorities(files: &[PathBuf]) -> Result<RootCertStore, ServedError> {
     let mut roots = RootCertStore::empty();
     for path in files {
-        let wrong = |why: &dyn std::fmt::Display| ServedError::File { path: path.clone(), why: why.to_string() };
-        let before = roots.len();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-            roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
-        }
-        if roots.len() == before {
-            return Err(wrong(&"there is no certificate in it"));
-        }
+        gnomon_roots::add(&mut roots, path).map_err(|error| {
+            let why = if error == BadRoots::Empty { "there is no certificate in it".to_owned() } else { error.to_string() };
+            ServedError::File { path: path.clone(), why }
+        })?;
     }
     Ok(roots)
 }

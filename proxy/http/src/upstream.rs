@@ -3,6 +3,7 @@
 //! Verification cannot be turned off. A failure carries its reason in plain words, because the
 //! client behind the proxy sees our certificate and cannot find out for itself. There is no key log.
 
+use gnomon_roots::BadRoots;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,7 @@ use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls_pki_types::{ServerName, TrustAnchor, UnixTime};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -120,7 +120,7 @@ impl UpstreamTls {
     pub fn new(extra_ca: &[PathBuf]) -> Result<Self, TlsSetupError> {
         let mut extra = RootCertStore::empty();
         for path in extra_ca {
-            add_bundle(&mut extra, path)?;
+            gnomon_roots::add(&mut extra, path).map_err(|error| TlsSetupError::of(error, path))?;
         }
         Self::trusting(Trusted::Public(extra.roots))
     }
@@ -184,8 +184,7 @@ impl Trusted {
         match self {
             Self::Only(roots) => roots.clone(),
             Self::Public(extra) => {
-                let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                let mut roots = gnomon_roots::public();
                 roots.extend(extra.iter().cloned());
                 roots
             }
@@ -224,16 +223,15 @@ impl Configs {
     }
 }
 
-fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsSetupError> {
-    let read = |cause: String| TlsSetupError::Read { path: path.to_owned(), cause };
-    let text = std::fs::read(path).map_err(|e| read(e.to_string()))?;
-    let mut index = 0;
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        index += 1;
-        let certificate = certificate.map_err(|e| read(e.to_string()))?;
-        roots.add(certificate).map_err(|e| TlsSetupError::NotARoot { path: path.to_owned(), index, cause: e.to_string() })?;
+impl TlsSetupError {
+    fn of(error: BadRoots, path: &Path) -> Self {
+        let path = path.to_owned();
+        match error {
+            BadRoots::Read(cause) => Self::Read { path, cause },
+            BadRoots::NotARoot { index, cause } => Self::NotARoot { path, index, cause },
+            BadRoots::Empty => Self::Empty(path),
+        }
     }
-    if index == 0 { Err(TlsSetupError::Empty(path.to_owned())) } else { Ok(()) }
 }
 
 fn handshake_error(error: &io::Error) -> UpstreamTlsError {

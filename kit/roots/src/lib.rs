@@ -1,0 +1,77 @@
+//! Whom TLS trusts: the Mozilla roots, what the system trusts, and PEM files of the organisation.
+//!
+//! A crate of its own because both who calls servers (`gnomon-http`) and who sends events away (`gnomon-export`) need it, and neither
+//! may know the other. What a bad file means to its user, they say in their own words.
+#![deny(missing_docs)]
+
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use std::path::Path;
+use thiserror::Error;
+
+/// Why a file's certificates cannot be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadRoots {
+    /// It cannot be read, or is broken.
+    #[error("{0}")]
+    Read(String),
+    /// A certificate of it cannot serve as a root.
+    #[error("{cause}")]
+    NotARoot {
+        /// Which one, from 1.
+        index: usize,
+        /// Why not.
+        cause: String,
+    },
+    /// There is none in it.
+    #[error("it holds no PEM certificate")]
+    Empty,
+}
+
+/// The Mozilla roots and what the system trusts. It blocks for milliseconds, while the system's are read; those that cannot be read
+/// are left out, as the Mozilla roots stay.
+#[must_use]
+pub fn public() -> RootCertStore {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Trusts the certificates of a PEM file too.
+///
+/// # Errors
+/// One of them cannot be used, or there is none.
+pub fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), BadRoots> {
+    let read = |error: &dyn std::fmt::Display| BadRoots::Read(error.to_string());
+    let text = std::fs::read(path).map_err(|error| read(&error))?;
+    let mut index = 0;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        index += 1;
+        let certificate = certificate.map_err(|error| read(&error))?;
+        roots.add(certificate).map_err(|error| BadRoots::NotARoot { index, cause: error.to_string() })?;
+    }
+    if index == 0 { Err(BadRoots::Empty) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_usable_certificate_is_told_and_adds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("roots.pem");
+        let mut roots = RootCertStore::empty();
+        assert!(matches!(add(&mut roots, &path), Err(BadRoots::Read(_))));
+        std::fs::write(&path, "none").unwrap();
+        assert_eq!(add(&mut roots, &path), Err(BadRoots::Empty));
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(matches!(add(&mut roots, &path), Err(BadRoots::NotARoot { index: 1, .. })));
+        assert!(roots.is_empty());
+    }
+
+    #[test]
+    fn the_public_roots_are_there_whatever_the_system_has() {
+        assert!(public().len() >= webpki_roots::TLS_SERVER_ROOTS.len());
+    }
+}
