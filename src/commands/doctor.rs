@@ -105,7 +105,7 @@ fn scope(scope: &Scope) -> Check {
 }
 
 /// Asks what only bpf(2) tells. Nothing stays loaded or attached.
-fn ask_the_kernel(options: &mut Options, cgroup: &std::path::Path) {
+fn ask_the_kernel(options: &mut Options, cgroup: &Path) {
     let attached = gnomon_sensor::attached(cgroup);
     options.bpf = Some(attached.as_ref().map(|_| ()).map_err(ToString::to_string));
     let ours = |program: gnomon_sensor::Attached| {
