@@ -53,7 +53,14 @@ impl Whole {
         self.first.as_ref().map_or(self.rest.len(), Bytes::len)
     }
 
+    /// Whether none did.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All of it.
+    #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.first.unwrap_or_else(|| self.rest.freeze())
     }
