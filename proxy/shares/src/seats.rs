@@ -21,6 +21,7 @@ pub struct Seats {
     /// Of source addresses other than the host's own.
     sources: Arc<Shares>,
     silent: Mutex<Silent>,
+    fell_silent: Notify,
 }
 
 /// Connections that say nothing, by when they fell silent.
@@ -58,6 +59,7 @@ impl Seats {
             all: Shares::new(Bounds { all, each: all, times_free: 0 }),
             sources: Shares::new(of_source),
             silent: Mutex::default(),
+            fell_silent: Notify::new(),
         })
     }
 
@@ -71,12 +73,17 @@ impl Seats {
         let is_everybody_s = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
         let of_source = if is_everybody_s { None } else { Some(self.sources.take(&source)?) };
         let seat = loop {
-            let mut freed = pin!(self.all.freed());
+            let (mut freed, mut fell_silent) = (pin!(self.all.freed()), pin!(self.fell_silent.notified()));
             freed.as_mut().enable();
+            fell_silent.as_mut().enable();
             match self.all.take(&source) {
                 Ok(seat) => break seat,
                 Err(_) if self.silence_gives_up() => _ = timeout(GIVES_UP, freed).await,
-                Err(_) => freed.await,
+                // Those that have the seats are served, or were admitted just now and have not begun to listen for their client.
+                Err(_) => tokio::select! {
+                    () = freed => {}
+                    () = fell_silent => {}
+                },
             }
         };
         Ok(Seat { seats: self.clone(), source, give_up: Arc::default(), of_source: Mutex::new(of_source), _seat: seat })
@@ -118,6 +125,8 @@ impl Seat {
         let number = silent.next;
         silent.next += 1;
         silent.connections.insert(number, (self.source.clone(), self.give_up.clone()));
+        drop(silent);
+        self.seats.fell_silent.notify_waiters();
         Silence { seats: self.seats.clone(), number }
     }
 
@@ -210,6 +219,20 @@ mod tests {
         assert!(seats.silence_gives_up());
         timeout(Duration::from_millis(20), two.is_needed()).await.unwrap();
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn who_falls_silent_when_another_waits_already_makes_room_as_well() {
+        let seats = Seats::new(1);
+        let held = seats.admit(LOCAL).await.unwrap();
+        let mut next = pin!(seats.admit(LOCAL));
+        assert!(timeout(Duration::from_millis(20), next.as_mut()).await.is_err());
+        let asked = async {
+            assert!(held.while_silent(std::future::pending::<()>()).await.is_none());
+            drop(held);
+        };
+        let both = async { tokio::join!(asked, next) };
+        assert!(timeout(Duration::from_secs(5), both).await.unwrap().1.is_ok());
     }
 
     #[tokio::test]
