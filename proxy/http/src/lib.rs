@@ -1,6 +1,7 @@
-//! TLS, certificates, dialling and connection pools that the intercepting proxy and the portal share.
+//! TLS, certificates, serving, dialling and connection pools that the intercepting proxy and the portal share.
 //!
-//! Towards clients: [`CertificateAuthority`] and [`LeafCache`] answer for any server name. Towards
+//! Towards clients: [`CertificateAuthority`] and [`LeafCache`] answer for any server name, [`server`] is the bounded way to serve
+//! HTTP, from accepting to the join at the end. Towards
 //! upstreams: [`Dialer`] connects to an address that was checked after resolving, [`UpstreamTls`]
 //! verifies it, [`Pools`] keeps the connections apart by principal.
 //!
@@ -44,6 +45,7 @@ mod raw;
 mod resolve;
 mod send_error;
 mod served;
+pub mod server;
 mod stream;
 mod tcp;
 mod upstream;

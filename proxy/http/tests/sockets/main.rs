@@ -10,6 +10,7 @@ mod fleet;
 mod leaves;
 mod neighbours;
 mod pooling;
+mod serving;
 mod support;
 mod trust_store;
 mod verification;

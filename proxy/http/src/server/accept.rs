@@ -1,0 +1,82 @@
+//! Connections that come in, and the seats they get.
+
+use gnomon_shares::Refused;
+use std::{io, net::SocketAddr, pin::pin, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+/// How long nothing is accepted after an error: those that come of want (descriptors, memory) would come again at once.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who decides what comes in.
+pub trait Admission: Send + Sync {
+    /// What a connection holds while it lasts.
+    type Seat: Send;
+
+    /// A seat for a connection that was accepted. May wait until there is one: further ones wait in the kernel.
+    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> impl Future<Output = Result<Self::Seat, Refused>> + Send;
+
+    /// It gets none, and is closed.
+    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, why: Refused);
+
+    /// None can be accepted: gives back what can be spared.
+    fn make_room(&self, error: &io::Error);
+}
+
+/// What became of accepting one connection.
+#[derive(Debug)]
+pub enum Accepting<S> {
+    /// It has a seat.
+    Seated(TcpStream, SocketAddr, S),
+    /// It was turned away, or none could be accepted and room was made.
+    Nobody,
+    /// Whoever opened the listener has ended it (shutdown(2)).
+    Over,
+}
+
+impl<S> Accepting<S> {
+    /// The next one.
+    pub async fn next<A: Admission<Seat = S>>(listener: &TcpListener, admission: &A) -> Self {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                match admission.admit(&stream, peer).await {
+                    Ok(seat) => Self::Seated(stream, peer, seat),
+                    Err(why) => {
+                        admission.turn_away(stream, peer, why);
+                        Self::Nobody
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Self::Over,
+            Err(error) => {
+                admission.make_room(&error);
+                sleep(PAUSE).await;
+                Self::Nobody
+            }
+        }
+    }
+}
+
+/// Accepts connections and hands those that have a seat on, until `shutdown` or the listener's end. The listener is closed then.
+pub async fn accept_until<A: Admission>(
+    listener: TcpListener,
+    admission: &A,
+    shutdown: impl Future<Output = ()>,
+    mut take_on: impl FnMut(TcpStream, SocketAddr, A::Seat),
+) {
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => return,
+            accepted = Accepting::next(&listener, admission) => accepted,
+        };
+        match accepted {
+            Accepting::Seated(stream, peer, seat) => take_on(stream, peer, seat),
+            Accepting::Nobody => {}
+            Accepting::Over => return,
+        }
+    }
+}

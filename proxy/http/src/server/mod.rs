@@ -1,0 +1,36 @@
+//! One bounded way to serve HTTP, for whatever of ours listens: the explicit proxy, what is redirected to it, portals, metrics.
+//!
+//! A connection goes through the same stages wherever it comes in: **accept**, **seat** (so many in all, so many for each address;
+//! a silent one gives its seat up), **serve** (a head has its time), **drain** once it is to end, **cut off** what is left after the
+//! deadline, **join** it. Each stage is a piece of its own, as their users differ in the middle: the proxy asks whose a connection is
+//! before it serves it, a portal places it on a thread. [`Plain`] is all of them in a row, for who needs nothing between.
+//!
+//! Numbers (limits, times) are the users'. What they count in metrics they count where they turn somebody away
+//! ([`Admission::turn_away`]).
+
+mod accept;
+mod drive;
+mod head;
+mod plain;
+mod seated;
+mod stalled;
+mod tasks;
+
+pub use accept::{Accepting, Admission, accept_until};
+pub use drive::{Ended, driven, until_stopped};
+pub use head::HeadTimer;
+pub use plain::Plain;
+pub use seated::{Answered, Seated, UnderWay};
+pub use stalled::Stalled;
+pub use tasks::{Tasks, drain};
+
+use hyper::server::conn::http1;
+use std::time::Duration;
+
+/// HTTP/1 for one connection, whose requests' heads may each take so long, idle time before it included.
+#[must_use]
+pub fn http1(head: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(HeadTimer::default()).header_read_timeout(head);
+    builder
+}

@@ -1,0 +1,101 @@
+//! All stages in a row.
+
+use super::{
+    accept::{Admission, accept_until},
+    http1,
+    seated::{Answered, Seated},
+    stalled::Stalled,
+    tasks::{Tasks, drain},
+};
+use bytes::Bytes;
+use gnomon_shares::{Refused, Seat, Seats};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// A listener that answers whoever connects, over HTTP/1 without TLS: for what operators look at, not for what agents call.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
+    /// What it serves, for the log.
+    pub name: &'static str,
+    /// Most connections at a time; one address other than the host's own leaves a quarter of them to others.
+    pub connections: usize,
+    /// How long a request's head may take, idle time before it included.
+    pub head: Duration,
+    /// How long a client may take nothing of its answer.
+    pub unread: Duration,
+    /// How long answers that are under way may take once it is to end.
+    pub drain: Duration,
+}
+
+impl Plain {
+    /// Serves until `shutdown`. When this returns nothing of it runs any more.
+    pub async fn serve<B>(
+        self,
+        listener: TcpListener,
+        answer: impl Fn(&Request<Incoming>) -> Response<B> + Clone + Send + Sync + 'static,
+        shutdown: impl Future<Output = ()>,
+    ) where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (stop, stopping) = watch::channel(false);
+        let tasks = Tasks::default();
+        let door = Door { name: self.name, seats: Seats::new(self.connections) };
+        accept_until(listener, &door, shutdown, |stream, _, seat| {
+            tasks.spawn(self.connection(stream, Seated::on(seat), answer.clone(), stopping.clone()));
+        })
+        .await;
+        let _ = stop.send(true);
+        drain(self.drain, tasks.rest(), std::future::pending()).await;
+        tasks.cut_off().await;
+    }
+
+    async fn connection<B>(
+        self,
+        stream: TcpStream,
+        seated: Arc<Seated>,
+        answer: impl Fn(&Request<Incoming>) -> Response<B> + Send + Sync + 'static,
+        mut stop: watch::Receiver<bool>,
+    ) where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let of_requests = seated.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let under_way = of_requests.begin();
+            let answered = answer(&request).map(|body| Answered::new(body, under_way));
+            async move { Ok::<_, Infallible>(answered) }
+        });
+        let io = TokioIo::new(Stalled::after(self.unread, stream));
+        seated.driven(http1(self.head).serve_connection(io, service), &mut stop, |connection| connection.graceful_shutdown()).await;
+    }
+}
+
+struct Door {
+    name: &'static str,
+    seats: Arc<Seats>,
+}
+
+impl Admission for Door {
+    type Seat = Seat;
+
+    async fn admit(&self, _: &TcpStream, peer: SocketAddr) -> Result<Seat, Refused> {
+        self.seats.admit(peer.ip()).await
+    }
+
+    fn turn_away(&self, _: TcpStream, peer: SocketAddr, why: Refused) {
+        tracing::debug!(%peer, "a connection to {} is closed: {why}", self.name);
+    }
+
+    fn make_room(&self, error: &io::Error) {
+        let silent = self.seats.silence_gives_up();
+        tracing::warn!(%error, silent, "cannot accept a connection to {}", self.name);
+    }
+}

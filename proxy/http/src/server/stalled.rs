@@ -1,0 +1,71 @@
+//! Clients that do not read what they asked for.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+/// A connection that breaks off once its client has taken nothing of what is written to it for so long.
+#[derive(Debug)]
+pub struct Stalled<T> {
+    inner: T,
+    patience: Duration,
+    /// While the client takes nothing.
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Stalled<T> {
+    /// With this patience.
+    pub fn after(patience: Duration, inner: T) -> Self {
+        Self { inner, patience, waits: None }
+    }
+}
+
+impl<T: Unpin> Stalled<T> {
+    fn within<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if let Poll::Ready(written) = write(Pin::new(&mut self.inner), cx) {
+            self.waits = None;
+            return Poll::Ready(written);
+        }
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+        waits.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Stalled<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Stalled<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.within(cx, |inner, cx| inner.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.within(cx, |inner, cx| inner.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.within(cx, |inner, cx| inner.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.within(cx, |inner, cx| inner.poll_shutdown(cx))
+    }
+}

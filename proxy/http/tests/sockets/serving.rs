@@ -1,0 +1,158 @@
+//! What listens for HTTP is bounded, whoever connects.
+
+use bytes::Bytes;
+use gnomon_http::server::Plain;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(20);
+/// More than all buffers of a connection over loopback hold.
+const MUCH: usize = 64 << 20;
+
+const FEW: Plain = Plain {
+    name: "tests",
+    connections: 4,
+    head: Duration::from_secs(600),
+    unread: Duration::from_millis(300),
+    drain: Duration::from_secs(600),
+};
+
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
+}
+
+impl Served {
+    async fn start(plain: Plain) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let ended = tokio::spawn(plain.serve(listener, answer, async { _ = stopped.await }));
+        Self { address, stop, ended }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        timeout(SOON, self.ended).await.expect("it ends").unwrap();
+    }
+}
+
+fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let body = if request.uri().path() == "/much" { Bytes::from(vec![b'x'; MUCH]) } else { Bytes::from_static(b"ok") };
+    Response::new(Full::new(body))
+}
+
+async fn ask(stream: &mut TcpStream, path: &str) {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+}
+
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\nok") {
+        match timeout(SOON, stream.read_buf(&mut read)).await.expect("something comes") {
+            Ok(bytes) if bytes > 0 => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut rest)).await.is_ok()
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_make_room_for_one_that_asks() {
+    let served = Served::start(FEW).await;
+    let mut silent = Vec::new();
+    for _ in 0..FEW.connections {
+        silent.push(served.connect().await);
+    }
+    // One of them asked once and says nothing since.
+    ask(&mut silent[0], "/").await;
+    assert!(is_answered(&mut silent[0]).await);
+    let mut one = served.connect().await;
+    ask(&mut one, "/").await;
+    assert!(is_answered(&mut one).await);
+    assert!(is_closed(&mut silent[1]).await, "the oldest that is silent");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_loses_its_connection_and_keeps_nobody_out() {
+    let served = Served::start(FEW).await;
+    let mut deaf = Vec::new();
+    for _ in 0..FEW.connections {
+        let mut one = served.connect().await;
+        ask(&mut one, "/much").await;
+        deaf.push(one);
+    }
+    let mut one = served.connect().await;
+    ask(&mut one, "/").await;
+    assert!(is_answered(&mut one).await);
+    let mut rest = Vec::new();
+    let read = timeout(SOON, deaf[0].read_to_end(&mut rest)).await.expect("it was closed");
+    assert!(read.is_err() || rest.len() < MUCH, "not all of it came");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_in_its_time_ends_the_connection() {
+    let served = Served::start(Plain { head: Duration::from_millis(200), ..FEW }).await;
+    let mut slow = served.connect().await;
+    slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+    assert!(is_closed(&mut slow).await);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_an_answer_finish_ends_what_is_idle_and_leaves_nothing_behind() {
+    let served = Served::start(Plain { unread: Duration::from_secs(600), ..FEW }).await;
+    let mut idle = served.connect().await;
+    ask(&mut idle, "/").await;
+    assert!(is_answered(&mut idle).await);
+    let mut slow = served.connect().await;
+    ask(&mut slow, "/much").await;
+    let mut first = [0; 64];
+    let _ = slow.read_exact(&mut first).await.unwrap();
+    let address = served.address;
+    let stopping = tokio::spawn(served.stop());
+    assert!(is_closed(&mut idle).await);
+    assert!(!stopping.is_finished(), "an answer is under way");
+    let mut read = first.to_vec();
+    timeout(SOON, slow.read_to_end(&mut read)).await.unwrap().unwrap();
+    assert!(read.len() > MUCH, "{}", read.len());
+    stopping.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_under_way_when_the_drain_is_over_is_cut_off() {
+    let served = Served::start(Plain { unread: Duration::from_secs(600), drain: Duration::from_millis(200), ..FEW }).await;
+    let mut deaf = served.connect().await;
+    ask(&mut deaf, "/much").await;
+    let mut first = [0; 64];
+    let _ = deaf.read_exact(&mut first).await.unwrap();
+    let began = Instant::now();
+    served.stop().await;
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    let mut rest = Vec::new();
+    let read = timeout(SOON, deaf.read_to_end(&mut rest)).await.expect("it was closed");
+    assert!(read.is_err() || rest.len() < MUCH);
+}
