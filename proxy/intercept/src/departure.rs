@@ -4,17 +4,20 @@
 //! what they do. So the client is served on, its call is not cancelled, and the server sees the same end ([`ClientEnd`]). A reset can
 //! only mean that it has gone: the library reads it, and drops the request, which cancels it at the server.
 
-use gnomon_http::ClientEnd;
+use gnomon_http::{ClientEnd, server::until_stopped};
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
 };
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    sync::watch,
+};
 
 /// How far the client of one connection is with what it has to say.
 #[derive(Debug, Default)]
@@ -176,7 +179,7 @@ writes_through!(Noted, inner);
 
 /// Drives a connection until it is over. `finish` is called once, when the client has ended its side: nothing new comes from it, so
 /// the connection ends with what is under way.
-pub(crate) async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, finish: impl FnOnce(Pin<&mut C>)) -> C::Output {
+async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, finish: impl FnOnce(Pin<&mut C>)) -> C::Output {
     let mut finish = Some(finish);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(over) = connection.as_mut().poll(cx) {
@@ -191,6 +194,27 @@ pub(crate) async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &D
         Poll::Pending
     })
     .await
+}
+
+/// The same, and `finish` is called too once the proxy is to stop.
+pub(crate) async fn served<C: Future>(
+    mut connection: Pin<&mut C>,
+    departure: &Departure,
+    stop: &mut watch::Receiver<bool>,
+    finish: impl Fn(Pin<&mut C>),
+) -> C::Output {
+    let mut over = None;
+    {
+        let until = pin!(async { over = Some(driven(connection.as_mut(), departure, &finish).await) });
+        until_stopped(until, stop).await;
+    }
+    match over {
+        Some(over) => over,
+        None => {
+            finish(connection.as_mut());
+            driven(connection, departure, |_| {}).await
+        }
+    }
 }
 
 #[cfg(test)]

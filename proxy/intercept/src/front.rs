@@ -1,7 +1,7 @@
 //! What clients say to the proxy itself: CONNECT, absolute-form requests, and mistakes.
 
 use crate::{
-    departure::{Departure, Noted, driven},
+    departure::{Departure, Noted, served},
     download::Download,
     forward::{Client, Route, Toward, forward},
     framing::{Framed, Twice},
@@ -13,13 +13,13 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
-use gnomon_http::{Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme};
+use gnomon_http::{Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme, server::http1};
 use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, Telling, normal_host};
 use gnomon_observe::{Action, Channel, Correlation, Field, Observation};
 use gnomon_record::{FlowOutcome, Missing, Owned};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use smol_str::SmolStr;
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
@@ -176,16 +176,11 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
         let (shared, caller, twice, departure) = (shared.clone(), caller.clone(), twice.clone(), of_requests.clone());
         async move { Ok::<_, Infallible>(front(&shared, caller, (twice, departure), request).await) }
     });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(timeout.max(SILENCE)).max_headers(MAX_FIELDS);
+    let mut builder = http1(timeout.max(SILENCE));
+    builder.max_headers(MAX_FIELDS);
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
-    let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    tokio::select! {
-        _ = driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()) => return,
-        _ = stop.wait_for(|stopping| *stopping) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = driven(connection, &departure, |_| {}).await;
+    let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+    let _ = served(connection, &departure, &mut stop, |connection| connection.graceful_shutdown()).await;
 }
 
 /// `(twice, departure)`: what the connection tells of its requests' framing, and of the client's leaving.

@@ -30,7 +30,6 @@ mod headers;
 mod listeners;
 mod options;
 mod paired;
-mod patience;
 mod peek;
 mod places;
 mod proxy;

@@ -2,9 +2,13 @@
 //! namespaces appear, and go when a namespace is no longer watched: an open listener keeps its
 //! namespace alive.
 
-use crate::{places, proxy::Shared, redirected};
-use gnomon_http::NetNs;
+use crate::{places::Place, proxy::Shared, redirected, turns::Queued};
+use gnomon_http::{
+    NetNs,
+    server::{Admission, accept_until},
+};
 use gnomon_record::FlowOutcome;
+use gnomon_shares::Refused;
 use std::{
     collections::HashMap,
     io,
@@ -131,42 +135,59 @@ fn acceptor(shared: &Shared) -> io::Result<Handle> {
 
 async fn accept(shared: Weak<Shared>, listener: TcpListener, namespace: Namespace) {
     let Some(mut stop) = shared.upgrade().map(|shared| shared.stopping()) else { return };
-    loop {
-        let accepted = tokio::select! {
-            // A dropped sender stops too.
-            _ = stop.wait_for(|stopping| *stopping) => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, client)) => {
-                let Some(shared) = shared.upgrade() else { return };
-                take_on(&shared, stream, client, namespace).await;
-            }
-            // Whoever opened it has ended it: nobody is redirected to it any more.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
-            Err(error) => {
-                let Some(shared) = shared.upgrade() else { return };
-                places::make_room(&shared.places, &shared.options.upstreams, &error).await;
-            }
+    // A dropped sender stops too.
+    let shutdown = async { _ = stop.wait_for(|stopping| *stopping).await };
+    let door = Door(shared);
+    accept_until(listener, &door, shutdown, |stream, client, seat| {
+        if let Some(shared) = door.0.upgrade() {
+            take_on(&shared, stream, client, seat, namespace);
+        }
+    })
+    .await;
+}
+
+/// Who comes in by redirection. It keeps no proxy alive that is gone otherwise.
+struct Door(Weak<Shared>);
+
+impl Admission for Door {
+    type Seat = (Result<Queued, Refused>, Arc<Place>);
+
+    /// By no more than the kernel's word on the user.
+    async fn admit(&self, stream: &TcpStream, client: SocketAddr) -> Result<Self::Seat, Refused> {
+        let shared = self.0.upgrade().ok_or(Refused::Full)?;
+        let uid = shared.owners().and_then(|owners| owners.uid(stream.as_fd()));
+        // What nobody owns is refused later, and is in nobody's way before.
+        let user: Arc<str> = uid.map_or_else(|| "nobody's".into(), |uid| uid.to_string().into());
+        let queued = shared.turns.queue(&user);
+        if let Err(refused) = queued
+            && !shared.places.is_to_be_told(user, FlowOutcome::OverShare)
+        {
+            return Err(refused);
+        }
+        Ok((queued, shared.places.admit(client).await?))
+    }
+
+    fn turn_away(&self, stream: TcpStream, client: SocketAddr, why: Refused) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.turn_away(stream, client, why);
+        }
+    }
+
+    fn make_room(&self, error: &io::Error) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.make_room(error);
         }
     }
 }
 
-/// Has an accepted connection served when it is its user's turn, or resets it, by no more than the kernel's word on the user.
-async fn take_on(shared: &Arc<Shared>, stream: TcpStream, client: SocketAddr, namespace: Namespace) {
-    let uid = shared.owners().and_then(|owners| owners.uid(stream.as_fd()));
-    // What nobody owns is refused later, and is in nobody's way before.
-    let user: Arc<str> = uid.map_or_else(|| "nobody's".into(), |uid| uid.to_string().into());
-    let queued = shared.turns.queue(&user);
-    if queued.is_err() && !shared.places.is_to_be_told(user, FlowOutcome::OverShare) {
-        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-        return redirected::reset(stream);
-    }
-    let Ok(place) = shared.places.admit(client).await else {
-        shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-        return redirected::reset(stream);
-    };
-    let _ = stream.set_nodelay(true);
+/// Has an accepted connection served when it is its user's turn, or tells that the user has its share.
+fn take_on(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    client: SocketAddr,
+    (queued, place): (Result<Queued, Refused>, Arc<Place>),
+    namespace: Namespace,
+) {
     // It is to wake the threads that serve. Where the kernel watches no more sockets for us, it ends, and is counted.
     let short = |shared: &Shared| shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
     let Ok(stream) = stream.into_std() else { return short(shared) };

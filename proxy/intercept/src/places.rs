@@ -146,11 +146,10 @@ impl Place {
 }
 
 /// Out of descriptors in spite of all bounds: makes room for the connections that wait to be accepted.
-pub(crate) async fn make_room(places: &Places, upstreams: &UpstreamBudget, error: &std::io::Error) {
+pub(crate) fn make_room(places: &Places, upstreams: &UpstreamBudget, error: &std::io::Error) {
     let closed = upstreams.shed();
     let silent = places.silence_gives_up();
     tracing::warn!(%error, closed, silent, "cannot accept a connection; closing idle ones");
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 #[cfg(test)]

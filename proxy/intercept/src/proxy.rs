@@ -14,20 +14,22 @@ use crate::{
 use gnomon_http::{
     AlpnCache, CertificateAuthority, DialOptions, Dialer, ForbiddenAddresses, LEAF_CAPACITY, LeafCache, PoolOptions, Pools, Sockets,
     UpstreamTls,
+    server::{Admission, Tasks, accept_until, drain},
 };
 use gnomon_inspect::Inspector;
 use gnomon_record::{FlowOutcome, Owners, Recorder};
+use gnomon_shares::Refused;
 use smol_str::SmolStr;
 use std::{
+    io,
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
     sync::watch,
     task::JoinSet,
-    time::timeout,
 };
 
 /// A proxy that listens but does not serve yet.
@@ -65,7 +67,7 @@ pub(crate) struct Shared {
     stopping: watch::Receiver<bool>,
     /// Where tasks run, whichever thread accepted what they are for.
     runtime: Handle,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl std::fmt::Debug for Shared {
@@ -93,9 +95,12 @@ impl Shared {
 
     /// Runs a task that ends with the proxy.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(task, &self.runtime);
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Not part of [`Proxy::run`], which is compiled with whoever calls it: this is the path of every request.
+    fn take_on(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
+        self.spawn(front::serve(self.clone(), stream, client, place));
     }
 }
 
@@ -150,7 +155,7 @@ impl Proxy {
             owners: OnceLock::new(),
             stopping,
             runtime: Handle::current(),
-            tasks: Mutex::new(JoinSet::new()),
+            tasks: Tasks::default(),
         });
         let redirected = RedirectedListeners::new(&shared);
         Ok(Self { listener, address, shared, redirected, stop })
@@ -182,12 +187,6 @@ impl Proxy {
         self.address
     }
 
-    /// Not part of [`run`](Self::run), which is compiled with whoever calls it: this is the path of every request.
-    fn take_on(&self, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
-        let shared = self.shared.clone();
-        self.shared.spawn(front::serve(shared, stream, client, place));
-    }
-
     /// Serves until `shutdown`, then lets connections finish for as long as the options say.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         self.run_until(shutdown, std::future::pending()).await;
@@ -196,65 +195,36 @@ impl Proxy {
     /// As [`run`](Self::run), but once stopping `hurry` ends the wait for connections. What is still under way is cut off then, and
     /// waited for: when this returns nothing of the proxy runs any more, and all that it owed is recorded.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
-        let mut shutdown = std::pin::pin!(shutdown);
-        let duties = self.shared.recorder.duties().clone();
+        let shared = self.shared;
+        let duties = shared.recorder.duties().clone();
         let mut attending = JoinSet::new();
         attending.spawn({
             let duties = duties.clone();
             async move { duties.attend().await }
         });
-        loop {
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = accept(&self.listener, &self.shared) => accepted,
-            };
-            let Some((stream, client, place)) = accepted else { continue };
-            self.take_on(stream, client, place);
-        }
-        drop(self.listener);
+        accept_until(self.listener, &*shared, shutdown, |stream, client, place| shared.take_on(stream, client, place)).await;
         let _ = self.stop.send(true);
-        // Tasks may spawn others, so the set is taken anew until it stays empty.
-        let take = || std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut under_way = take();
-        let drained = async {
-            while !under_way.is_empty() {
-                while under_way.join_next().await.is_some() {}
-                under_way = take();
-            }
-        };
-        tokio::select! {
-            _ = timeout(self.shared.options.drain, drained) => {}
-            () = hurry => {}
-        }
+        drain(shared.options.drain, shared.tasks.rest(), hurry).await;
         duties.stopping();
-        loop {
-            under_way.shutdown().await;
-            under_way = take();
-            if under_way.is_empty() {
-                break;
-            }
-        }
+        shared.tasks.cut_off().await;
         attending.shutdown().await;
         duties.settle_left();
     }
 }
 
-async fn accept(listener: &TcpListener, shared: &Shared) -> Option<(TcpStream, SocketAddr, Arc<Place>)> {
-    match listener.accept().await {
-        Ok((stream, client)) => {
-            let _ = stream.set_nodelay(true);
-            match shared.places.admit(client).await {
-                Ok(place) => Some((stream, client, place)),
-                Err(_) => {
-                    shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-                    redirected::reset(stream);
-                    None
-                }
-            }
-        }
-        Err(error) => {
-            places::make_room(&shared.places, &shared.options.upstreams, &error).await;
-            None
-        }
+impl Admission for Shared {
+    type Seat = Arc<Place>;
+
+    async fn admit(&self, _: &TcpStream, client: SocketAddr) -> Result<Arc<Place>, Refused> {
+        self.places.admit(client).await
+    }
+
+    fn turn_away(&self, stream: TcpStream, _: SocketAddr, _: Refused) {
+        self.recorder.flow(FlowOutcome::OverShare, Vec::new());
+        redirected::reset(stream);
+    }
+
+    fn make_room(&self, error: &io::Error) {
+        places::make_room(&self.places, &self.options.upstreams, error);
     }
 }

@@ -1,14 +1,16 @@
 //! HTTP on the client's side of an intercepted connection.
 
 use crate::{
-    departure::{Departure, Noted, driven},
+    departure::{Departure, Noted, served},
     download::Download,
     forward::{BrokenOff, Route, forward},
     framing::Framed,
-    patience::{Ended, HeadTimer, until_stopped},
     proxy::Shared,
 };
-use gnomon_http::MAX_FIELDS;
+use gnomon_http::{
+    MAX_FIELDS,
+    server::{driven, http1},
+};
 use gnomon_inspect::{Passage, Passed};
 use gnomon_record::FlowOutcome;
 use http::Response;
@@ -65,20 +67,11 @@ where
         Speaks::Http1 => {
             let departure = departure.unwrap_or_default();
             let io = TokioIo::new(Noted::new(io, departure.clone()));
-            let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_FIELDS);
-            let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-            let ended = {
-                let driven = pin!(async {
-                    tell_odd(&of_requests, driven(connection.as_mut(), &departure, |connection| connection.graceful_shutdown()).await);
-                });
-                until_stopped(driven, &mut stop).await
-            };
-            if ended == Ended::Connection {
-                return;
-            }
-            connection.as_mut().graceful_shutdown();
-            tell_odd(&of_requests, driven(connection, &departure, |_| {}).await);
+            let mut builder = http1(HEAD_TIMEOUT);
+            builder.max_headers(MAX_FIELDS);
+            let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+            let over = served(connection, &departure, &mut stop, |connection| connection.graceful_shutdown()).await;
+            tell_odd(&of_requests, over);
         }
         Speaks::Http2 => {
             let mut builder = hyper::server::conn::http2::Builder::new(Streams(shared.clone()));
@@ -90,12 +83,8 @@ where
                 .max_concurrent_streams(STREAMS)
                 .max_header_list_size(HEADER_LIST)
                 .keep_alive_interval(Some(Duration::from_secs(60)));
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(io.into_inner()), service));
-            if until_stopped(connection.as_mut(), &mut stop).await == Ended::Connection {
-                return;
-            }
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            let connection = pin!(builder.serve_connection(TokioIo::new(io.into_inner()), service));
+            driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
         }
     }
 }
