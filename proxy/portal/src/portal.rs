@@ -26,6 +26,7 @@ use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use gnomon_access::{Asked, Authenticator, Caller, Policy};
 use gnomon_audit::Status;
+use gnomon_http::server::Tasks;
 use gnomon_record::{Duties, Owners};
 use gnomon_upstream::{
     Change, Client, Fits, Presence, Reach, UpstreamError,
@@ -39,17 +40,13 @@ use serde_json::json;
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    runtime::Handle,
     sync::{broadcast, watch},
     task::JoinSet,
 };
-
-/// How often it is asked, once stopping, whether all work is done.
-const REST_POLL: Duration = Duration::from_millis(20);
 
 /// How long after the portal's start clients wait for servers that nobody has heard of yet.
 const FIRST_PATIENCE: Duration = Duration::from_millis(800);
@@ -113,7 +110,7 @@ pub struct Portal {
     pub(crate) clients: Clients,
     given: Given,
     pub(crate) changes: broadcast::Sender<(SmolStr, Change)>,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl Portal {
@@ -148,7 +145,7 @@ impl Portal {
             clients: Clients::default(),
             given: Given::default(),
             changes,
-            tasks: Mutex::default(),
+            tasks: Tasks::default(),
         })
     }
 
@@ -220,35 +217,17 @@ impl Portal {
     /// Runs a task on this thread that ends with the portal.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // A runtime that is gone runs nothing: what is owed is with the duties.
-        if Handle::try_current().is_err() {
-            return;
-        }
-        let mut tasks = self.tasks();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.spawn(task);
     }
 
     /// Waits until no task is left.
     pub(crate) async fn at_rest(&self) {
-        while !self.tasks().is_empty() {
-            while self.tasks().try_join_next().is_some() {}
-            tokio::time::sleep(REST_POLL).await;
-        }
+        self.tasks.rest().await;
     }
 
     /// Ends the tasks that are left and waits until they have, then all sessions.
     pub(crate) async fn end_work(&self) {
-        loop {
-            let mut left = std::mem::take(&mut *self.tasks());
-            if left.is_empty() {
-                break;
-            }
-            left.shutdown().await;
-        }
+        self.tasks.cut_off().await;
         self.sessions.end_all().await;
     }
 

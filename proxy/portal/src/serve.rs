@@ -5,28 +5,18 @@ use crate::{
     crew::Load,
     front::{Visitor, plain},
     metrics::Lacking,
-    outflow::Outflow,
     site,
 };
-use bytes::Bytes;
 use gnomon_access::Peer;
-use gnomon_shares::{Seat, Seats, Silence};
+use gnomon_http::server::{self, Admission, Answered, HeadTimer, Seated, Tasks, accept_until};
+use gnomon_shares::{Refused, Seat, Seats};
 use http::StatusCode;
-use http_body::{Body, Frame, SizeHint};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -40,9 +30,6 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// How long a connection that says nothing may take to end once others need its seat.
-const GIVES_UP: Duration = Duration::from_millis(100);
 
 /// Why a portal does not start.
 #[derive(Debug, thiserror::Error)]
@@ -122,33 +109,24 @@ impl Listening {
             attending.spawn(async move { one.attend().await });
         }
         let (stop, stopping) = watch::channel(false);
-        let mut connections = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
-        loop {
-            while connections.try_join_next().is_some() {}
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = accept(&self.listener, &self.seats, &portals) => accepted,
-            };
-            let Some((stream, peer, seat)) = accepted else { continue };
+        let connections = Tasks::default();
+        let door = Door { seats: self.seats, portals: portals.clone() };
+        accept_until(self.listener, &door, shutdown, |stream, peer, seat| {
             let (runtime, load) = crew.least_busy();
             let way = (portals.clone(), self.tls.clone(), stopping.clone());
             connections.spawn_on(connection(stream.into_std(), peer, way, (seat, load)), &runtime);
-        }
-        drop(self.listener);
+        })
+        .await;
         let _ = stop.send(true);
         let finished = async {
-            while connections.join_next().await.is_some() {}
+            connections.rest().await;
             for portal in &*portals {
                 portal.at_rest().await;
             }
         };
-        tokio::select! {
-            _ = tokio::time::timeout(drain, finished) => {}
-            () = hurry => {}
-        }
+        server::drain(drain, finished, hurry).await;
         duties.iter().for_each(|one| one.stopping());
-        connections.shutdown().await;
+        connections.cut_off().await;
         for portal in &*portals {
             portal.end_work().await;
         }
@@ -184,36 +162,38 @@ fn connection(
     Box::pin(async move {
         // It is heard of where it is served.
         let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
-        let occupied = Occupied::by(seat);
+        let seated = Seated::on(seat);
         let visitor = visitor(&portals, &stream, peer).await;
         match tls {
-            None => serve(portals, stream, visitor, stopping, occupied).await,
-            Some(tls) => secured(portals, &tls, stream, visitor, stopping, occupied).await,
+            None => serve(portals, stream, visitor, stopping, seated).await,
+            Some(tls) => secured(portals, &tls, stream, visitor, stopping, seated).await,
         }
         drop(load);
     })
 }
 
-async fn accept(listener: &TcpListener, seats: &Arc<Seats>, portals: &[Arc<Portal>]) -> Option<(TcpStream, SocketAddr, Seat)> {
-    match listener.accept().await {
-        Ok((stream, peer)) => {
-            let _ = stream.set_nodelay(true);
-            match seats.admit(peer.ip()).await {
-                Ok(seat) => Some((stream, peer, seat)),
-                Err(refused) => {
-                    tracing::debug!(%peer, "a connection is closed: {refused}");
-                    // Which of those that share the address it is for, it has not said.
-                    portals.iter().take(1).for_each(|portal| portal.refused(Lacking::Connections));
-                    None
-                }
-            }
-        }
-        Err(error) => {
-            let silent = seats.silence_gives_up();
-            tracing::warn!(%error, silent, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            None
-        }
+/// Who comes in.
+struct Door {
+    seats: Arc<Seats>,
+    portals: Arc<[Arc<Portal>]>,
+}
+
+impl Admission for Door {
+    type Seat = Seat;
+
+    async fn admit(&self, _: &TcpStream, peer: SocketAddr) -> Result<Seat, Refused> {
+        self.seats.admit(peer.ip()).await
+    }
+
+    fn turn_away(&self, _: TcpStream, peer: SocketAddr, why: Refused) {
+        tracing::debug!(%peer, "a connection is closed: {why}");
+        // Which of those that share the address it is for, it has not said.
+        self.portals.iter().take(1).for_each(|portal| portal.refused(Lacking::Connections));
+    }
+
+    fn make_room(&self, error: &io::Error) {
+        let silent = self.seats.silence_gives_up();
+        tracing::warn!(%error, silent, "cannot accept a connection");
     }
 }
 
@@ -225,75 +205,6 @@ async fn visitor(portals: &[Arc<Portal>], stream: &TcpStream, address: SocketAdd
     Visitor { peer: Peer { process, ..Peer::at(address) }, program }
 }
 
-/// The seat of a connection, which it gives up to others while it says nothing: no request of its is under way.
-struct Occupied {
-    seat: Seat,
-    state: Mutex<Requests>,
-}
-
-struct Requests {
-    under_way: usize,
-    silence: Option<Silence>,
-}
-
-impl Occupied {
-    fn by(seat: Seat) -> Arc<Self> {
-        let silence = Some(seat.falls_silent());
-        Arc::new(Self { seat, state: Mutex::new(Requests { under_way: 0, silence }) })
-    }
-
-    fn state(&self) -> MutexGuard<'_, Requests> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(self: &Arc<Self>) -> UnderWay {
-        let mut state = self.state();
-        state.under_way += 1;
-        state.silence = None;
-        UnderWay(self.clone())
-    }
-
-    fn is_silent(&self) -> bool {
-        self.state().under_way == 0
-    }
-}
-
-/// A request until its answer has been sent.
-struct UnderWay(Arc<Occupied>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.under_way -= 1;
-        if state.under_way == 0 {
-            state.silence = Some(self.0.seat.falls_silent());
-        }
-    }
-}
-
-/// An answer's body, with which its request ends.
-struct Last {
-    body: Outflow,
-    _request: UnderWay,
-}
-
-impl Body for Last {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// What the client proves of itself on the way in goes with each of its requests.
 async fn secured(
     portals: Arc<[Arc<Portal>]>,
@@ -301,55 +212,44 @@ async fn secured(
     stream: TcpStream,
     mut visitor: Visitor,
     stopping: watch::Receiver<bool>,
-    occupied: Arc<Occupied>,
+    seated: Arc<Seated>,
 ) {
     let peer = visitor.peer.address;
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
-        () = occupied.seat.is_needed() => return,
+        () = seated.is_needed() => return,
     };
     match shaken {
         Ok(Ok(stream)) => {
             visitor.peer.certificate =
                 stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
-            serve(portals, stream, visitor, stopping, occupied).await;
+            serve(portals, stream, visitor, stopping, seated).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
         Err(_) => tracing::debug!(%peer, "no TLS within {HANDSHAKE:?}"),
     }
 }
 
-async fn serve<S>(portals: Arc<[Arc<Portal>]>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>, occupied: Arc<Occupied>)
+async fn serve<S>(portals: Arc<[Arc<Portal>]>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>, seated: Arc<Seated>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let visitor = Arc::new(visitor);
     let Some(first) = portals.first().cloned() else { return };
-    let seated = occupied.clone();
+    let of_requests = seated.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (portal, visitor, under_way) = (site::portal(&portals, &request).cloned(), visitor.clone(), seated.begin());
+        let (portal, visitor, under_way) = (site::portal(&portals, &request).cloned(), visitor.clone(), of_requests.begin());
         async move {
             let response = match portal {
                 Some(portal) => portal.answer(request, &visitor).await,
                 None => plain(StatusCode::NOT_FOUND, "there is no portal here"),
             };
-            Ok::<_, Infallible>(response.map(|body| Last { body, _request: under_way }))
+            Ok::<_, Infallible>(response.map(|body| Answered::new(body, under_way)))
         }
     });
     let mut builder = auto::Builder::new(Streams(first));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    builder.http1().timer(HeadTimer::default()).header_read_timeout(HEAD_PATIENCE);
     builder.http2().timer(TokioTimer::new());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut needed = false;
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = async { drop(stopping.wait_for(|stop| *stop).await) } => {}
-        () = occupied.seat.is_needed() => needed = true,
-    }
-    connection.as_mut().graceful_shutdown();
-    // A request may have come at that moment: it is answered.
-    if needed && (tokio::time::timeout(GIVES_UP, connection.as_mut()).await.is_ok() || occupied.is_silent()) {
-        return;
-    }
-    let _ = connection.await;
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    seated.driven(connection, &mut stopping, |connection| connection.graceful_shutdown()).await;
 }
