@@ -83,7 +83,7 @@ mod tests {
             "title: t\nid: 5d1c6a2e-0f4b-4f3a-9a8e-2f6f1c0b1301\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
              detection: {{ s: {{ {detection} }}, condition: s }}\ngnomon: {{ response: {{ action: block }} }}\n"
         );
-        let source = Source { name: "r.yml".into(), text: text.into(), origin: Origin::Admin };
+        let source = Source { name: "r.yml".into(), text, origin: Origin::Admin };
         !InForce::new(Arc::new(RuleSet::compile(&[source]).unwrap())).on_asked().is_empty()
     }
 
