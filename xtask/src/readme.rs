@@ -23,6 +23,8 @@ const INCLUDE: &str = "ca-certificates,cmake,gcc,libc6-dev,make";
 /// the command.
 const ENTER: &str = r#"
 root=$1 user=$2; shift 2
+# A mount of its own, as a root is: tests make mount namespaces in it.
+mount --bind "$root" "$root"
 for folder in /proc /sys /dev; do mount --rbind "$folder" "$root$folder"; done
 while [ "$1" != -- ]; do mkdir -p "$root$1"; mount --rbind "$1" "$root$1"; shift; done; shift
 # Others pass through root's home to what is mounted below it.
