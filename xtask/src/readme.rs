@@ -23,7 +23,7 @@ const INCLUDE: &str = "ca-certificates,cmake,gcc,libc6-dev,make";
 /// the command.
 const ENTER: &str = r#"
 root=$1 user=$2; shift 2
-# A mount of its own, as a root is: tests make mount namespaces in it.
+# A mount, and the root of its namespace, as a system's is: tests make mount namespaces in it, and look into others'.
 mount --bind "$root" "$root"
 for folder in /proc /sys /dev; do mount --rbind "$folder" "$root$folder"; done
 while [ "$1" != -- ]; do mkdir -p "$root$1"; mount --rbind "$1" "$root$1"; shift; done; shift
@@ -33,7 +33,8 @@ install -d -o "$user" -g "$user" "$root/home/newcomer"
 # As every installed Debian has it; what mmdebstrap makes does not.
 printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 # Where this is, there as well.
-exec chroot "$root" sh -c 'cd "$0" && exec "$@"' "$PWD" setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
+here=$PWD; mkdir -p "$root/.old"; cd "$root"; pivot_root . .old; cd /; umount -l /.old
+exec sh -c 'cd "$0" && exec "$@"' "$here" setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
 "#;
 
 /// Starts gnomon as README does, but for ports and folder, until it says where it listens; then asks it to end.
