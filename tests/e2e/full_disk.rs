@@ -41,7 +41,7 @@ fn counted(gnomon: &Gnomon, name: &str) -> u64 {
 #[tokio::test]
 async fn a_full_disk_stops_no_traffic_and_is_used_again_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Disk::mount(folder.path()) else { return skip(NAME, "no right to mount a tmpfs") };
+    let Some(disk) = Disk::mount(folder.path()) else { return skip(NAME, "needs root, to mount a tmpfs") };
     let upstream = Upstream::answering(&["http/1.1"], |received| {
         received.end?;
         Some(Answer::json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#))

@@ -48,7 +48,7 @@ pub fn told(seen: &str) -> Result<()> {
     let allowed: Vec<&str> = entries(&list).map(|(name, _)| name).collect();
     let says = |why: &str| {
         let named = why.split_once("apt-get install ").map(|(_, named)| named.split(' ').all(|package| packages.contains(package)));
-        named.unwrap_or(why == "needs root")
+        named.unwrap_or_else(|| why.contains("needs root"))
     };
     let all: BTreeSet<(&str, &str)> = skipped(seen).collect();
     let unknown: Vec<String> =

@@ -82,7 +82,7 @@ async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is
     let mount = tempfile::tempdir().unwrap();
     let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(mount.path()).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        gnomon_testkit::skip("full-disk", "no right to mount a tmpfs, so a full disk cannot be made");
+        gnomon_testkit::skip("full-disk", "needs root, to mount a tmpfs that is full");
         return;
     }
     struct Unmount<'a>(&'a Path);

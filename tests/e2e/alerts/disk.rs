@@ -72,7 +72,7 @@ fn events_that_a_full_disk_takes_no_more_fire_and_the_command_shows_that_it_is_f
         return;
     }
     let dir = home("");
-    let Some(disk) = Disk::in_memory(&dir.path().join("state"), "3m") else { return skip(name, "no right to mount a tmpfs") };
+    let Some(disk) = Disk::in_memory(&dir.path().join("state"), "3m") else { return skip(name, "needs root, to mount a tmpfs") };
     let watched = Watched::at(dir, &["proxy"]);
     let prometheus = Prometheus::watching(&watched);
     assert!(fs::write(disk.0.join("ballast"), vec![0; 8 << 20]).is_err(), "it is full");

@@ -186,7 +186,7 @@ async fn a_disk_that_was_full(writes: Writes) {
     let at = stage.folder.path();
     let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        gnomon_testkit::skip("full-disk", "no right to mount a tmpfs, so a full disk cannot be made");
+        gnomon_testkit::skip("full-disk", "needs root, to mount a tmpfs that is full");
         return;
     }
     struct Unmount(std::path::PathBuf);
