@@ -10,7 +10,7 @@ use aya_ebpf::programs::{SockContext, SockOpsContext};
 use gnomon_sensor_abi::{AF_INET, AF_INET6, Address, Close, MAPPED, Outcome, PeerKey, Program, end, flag, kind};
 
 use crate::load;
-use crate::maps::{CLOSING, CONFIG, FLOWS, Filed, Flow, HELD, OWNERS, netns_known};
+use crate::maps::{CLOSING, CONFIG, FLOWS, Filed, Flow, HELD, HELD_BITS, OWNERS, held_seed, netns_known};
 use crate::report::{count, deliver, header};
 
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: both addresses and ports are chosen, the SYN has not left.
@@ -74,23 +74,20 @@ fn forget(cookie: u64, holder: u64, own: u64) {
     if FLOWS.remove(&cookie).is_err() {
         return;
     }
-    if let Some(held) = HELD.get_ptr_mut(&holder) {
+    if let Some(held) = holding(holder) {
         add(held, -1);
     }
     if own != 0
-        && let Some(held) = HELD.get_ptr_mut(&own)
+        && let Some(held) = holding(own)
     {
         add(held, -1);
     }
 }
 
+/// The count of a holder's flows.
 #[inline(always)]
 fn holding(holder: u64) -> Option<*mut i64> {
-    if let Some(held) = HELD.get_ptr_mut(&holder) {
-        return Some(held);
-    }
-    let _ = HELD.insert(&holder, &0, u64::from(BPF_NOEXIST));
-    HELD.get_ptr_mut(&holder)
+    HELD.get_ptr_mut((holder.wrapping_mul(held_seed()) >> (u64::BITS - HELD_BITS)) as u32)
 }
 
 /// Adds atomically, by the one instruction for it that every kernel has.

@@ -38,10 +38,13 @@ pub const SETTLED_PLACES: u32 = 8192;
 #[map]
 pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65536, 0);
 
-/// How many flows are in [`FLOWS`], by whose they are ([`crate::scope::holder`]): whoever keeps sockets open without end fills a share
-/// of the table and not all of it. Signed, as what was forgotten here may still be taken off; the oldest make way.
+/// How many flows are in [`FLOWS`], by whose they are ([`crate::scope::holder`]): whoever keeps sockets open without end fills a
+/// share of the table and not all of it. Each at the place that a hash of whose it is says: four look-ups of a connection in
+/// a hash map were a fifth of its price. Two at one place have one share together: any two by a chance of one in 32,768, and
+/// who that is cannot be chosen, as [`held_seed`] is drawn anew each time.
 #[map]
-pub static HELD: LruHashMap<u64, i64> = LruHashMap::with_max_entries(4096, 0);
+pub static HELD: Array<i64> = Array::with_max_entries(1 << HELD_BITS, 0);
+pub const HELD_BITS: u32 = 16;
 
 /// When flows whose socket is closed by its program were connected, in nanoseconds since boot: until the kernel reports
 /// their end. That report may never come (another program on the same hook can call it off), so the oldest make way.
@@ -109,6 +112,15 @@ static NETNS_KNOWN: u32 = 1;
 #[inline(always)]
 pub fn netns_known() -> bool {
     crate::load!(NETNS_KNOWN) != 0
+}
+
+/// An odd number drawn by the loader: what a holder's number is multiplied by for its place in [`HELD`].
+#[unsafe(no_mangle)]
+static HELD_SEED: u64 = 1;
+
+#[inline(always)]
+pub fn held_seed() -> u64 {
+    crate::load!(HELD_SEED)
 }
 
 /// 1 where `connect` programs can choose the error that the caller gets (Linux 5.18), else 0. Set by the loader.

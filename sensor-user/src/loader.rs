@@ -114,11 +114,16 @@ impl Loader {
         let netns_known = u32::from(known);
         let retval = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval).unwrap_or(false);
         let retval_known = u32::from(retval);
+        let mut drawn = [0; 8];
+        getrandom::fill(&mut drawn)
+            .map_err(|error| Error::System { what: "drawing a random number", source: io::Error::other(error.to_string()) })?;
+        let held_seed = u64::from_ne_bytes(drawn) | 1;
         let bpf = EbpfLoader::new()
             // Nothing of ours is relocated against the kernel's types.
             .btf(None)
             .override_global("NETNS_KNOWN", &netns_known, true)
             .override_global("RETVAL_KNOWN", &retval_known, true)
+            .override_global("HELD_SEED", &held_seed, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("FLOWS", options.flows.max(1))
             .map_max_entries("OWNERS", options.owners.max(1))

@@ -126,6 +126,8 @@ fn ask_the_kernel(options: &mut Options, cgroup: &Path) {
         .map(|(feature, status)| {
             let name = feature.name();
             let (state, reason) = match status {
+                // Trying loads a program and does not attach it.
+                Status::Ok if matches!(feature, gnomon_sensor::Feature::Program(_)) => (State::Ok, format!("{name} can be loaded")),
                 Status::Ok => (State::Ok, format!("{name} works")),
                 Status::Unsupported(why) => (State::Warn, format!("{name} is not in this kernel: {why}")),
                 Status::Broken(why) => (State::Warn, format!("{name} does not work: {why}")),

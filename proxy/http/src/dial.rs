@@ -306,6 +306,13 @@ impl Dialer {
         Ok(None)
     }
 
+    /// The names, and the ports as clients ask for them, that are written down to lead to this address.
+    pub fn written_down_to(&self, address: SocketAddr) -> impl Iterator<Item = (&SmolStr, u16)> {
+        let canonical = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+        let fits = move |o: &&ResolveOverride| canonical(o.address) == canonical(address);
+        self.options.resolve.iter().filter(fits).map(|fitting| (&fitting.host, fitting.port))
+    }
+
     /// Connects to one of these addresses of a host, once there is a place for it.
     async fn connect_allowed(&self, host: &str, addresses: &[SocketAddr]) -> Result<UpstreamTcp, DialError> {
         let place = self.options.budget.take(&self.principal).await.map_err(|refused| {

@@ -61,6 +61,22 @@ async fn a_request_to_the_proxy_by_address_does_not_go_round_it_either() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_written_down_to_lead_to_another_port_is_a_name_of_what_is_there() {
+    for road in ROADS {
+        for rule in [format!("server.address: {HOST}"), format!("server.address: {HOST}, server.port: 443")] {
+            let server = Lenient::start().await;
+            let setup = Gnomon::with().rules([block(1, &rule)]).resolve(HOST, server.address);
+            let (gnomon, mut stream) = reach(setup, road, server.address).await;
+            let bytes = String::from_utf8(request("POST /mcp HTTP/1.1\r\n")).unwrap().replace(HOST, "harmless.example");
+            let answer = exchange(&mut stream, bytes.as_bytes()).await;
+            assert_eq!(server.calls(), 0, "{road:?}, {rule}: {answer:?}");
+            let events = gnomon.events_until(1).await;
+            assert!(events.iter().any(|event| event["gnomon.action"] == "block"), "{road:?}, {rule}: {events:#?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn another_name_of_the_same_server_does_not_go_round_it_by_host_and_other_servers_are_served() {
     let server = Lenient::start().await;

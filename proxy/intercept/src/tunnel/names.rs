@@ -36,16 +36,19 @@ impl Default for RuleAddresses {
 }
 
 impl RuleAddresses {
-    /// Those of the names that lead to this address.
-    async fn leading_to(&self, shared: &Arc<Shared>, names: &NamedServers, address: SocketAddr) -> Vec<SmolStr> {
+    /// Those of the names that lead to this address, each with the port that it is asked for with there.
+    async fn leading_to(&self, shared: &Arc<Shared>, names: &NamedServers, address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
-        let mut leading = Vec::new();
+        // Names that are looked up keep their port; those that are written down may have another.
+        let named = |name: &SmolStr| names.iter().any(|named| named.eq_ignore_ascii_case(name));
+        let written_down = shared.dialer.written_down_to(address).filter(|(name, _)| named(name));
+        let mut leading: Vec<_> = written_down.map(|(name, port)| (name.clone(), port)).collect();
         let mut asked = JoinSet::new();
         for name in names.iter().take(RULE_NAMES) {
             match self.0.get(&(name.clone(), port)) {
                 Some((known, since)) if since.elapsed() < BELIEVED => {
                     if known.contains(&ip) {
-                        leading.push(name.clone());
+                        leading.push((name.clone(), port));
                     }
                 }
                 _ => {
@@ -61,11 +64,12 @@ impl RuleAddresses {
             let Ok((name, found)) = answer else { continue };
             let found: Arc<[IpAddr]> = found.iter().map(|address| address.ip().to_canonical()).collect();
             if found.contains(&ip) {
-                leading.push(name.clone());
+                leading.push((name.clone(), port));
             }
             self.0.insert((name, port), (found, Instant::now()));
         }
         leading.sort_unstable();
+        leading.dedup();
         leading
     }
 }
@@ -76,8 +80,8 @@ pub(crate) async fn also_led_to(shared: &Arc<Shared>, mut connection: Connection
     if names.is_empty() {
         return connection;
     }
-    for name in shared.rule_addresses.leading_to(shared, names, address).await {
-        connection = connection.also_at(&name, address.port());
+    for (name, port) in shared.rule_addresses.leading_to(shared, names, address).await {
+        connection = connection.also_at(&name, port);
     }
     connection
 }
