@@ -7,22 +7,23 @@
 //! anything happens, and web pages of other origins get nowhere (DNS rebinding).
 
 use crate::{
-    call::Emission,
     cors,
     crew::TICK,
+    emission::Emission,
+    log_in::Visitor,
     metrics::Lacking,
     offer::Offer,
     outflow::{Heard, Outflow, Stream},
     portal::Portal,
     room::{self, room},
     shares::owner,
-    unsent::{LARGE, Recipient, is_no_list, no_room as no_room_to_send},
+    unsent::{LARGE, Recipient, is_no_list},
 };
 use bytes::Bytes;
-use gnomon_access::{Caller, Challenge, Peer};
+use gnomon_access::{Caller, Challenge};
 use gnomon_audit::NotWritten;
-use gnomon_observe::Observation;
 use gnomon_upstream::{
+    UpstreamError,
     endpoint::{METHOD, SESSION, VERSION},
     era::{self, meta},
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
@@ -38,15 +39,13 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
 /// How long the first word of an answer may take before the client is given a head and a stream.
 pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 const _: () = assert!(TICK.as_millis() < SILENCE.as_millis(), "a request's first timer would be due before the tick");
-/// How often the clock is looked at while a proof may expire.
-const CLOCK: Duration = Duration::from_secs(10);
 /// Most things that are said before anybody reads them.
 const EMISSIONS: usize = 64;
 /// How long a request's body may take.
@@ -85,7 +84,7 @@ impl Portal {
     where
         B: Body<Data = Bytes>,
     {
-        let authenticator = self.authenticator();
+        let authenticator = self.log_in.authenticator();
         if parts.method == Method::GET
             && authenticator.metadata_path() == Some(parts.uri.path())
             && let Some(metadata) = authenticator.metadata()
@@ -124,7 +123,7 @@ impl Portal {
                     Err(response) => return response,
                 };
                 let response = self.post(Asker { caller: caller.clone(), offer, visitor: visitor.clone() }, &parts.headers, body).await;
-                self.charged(&caller, response).await
+                charged(&self.recipient(&caller), response).await
             }
             Method::GET if !modern => self.listen(&caller, &parts.headers, visitor).await,
             Method::DELETE if !modern => self.end(&caller, &parts.headers).await,
@@ -192,28 +191,12 @@ impl Portal {
     }
 }
 
-/// Where a connection comes from.
-pub(crate) struct Visitor {
-    pub peer: Peer,
-    /// The program of this host, as events tell of it.
-    pub program: Option<Arc<Observation>>,
-}
-
 /// Who asks, and what they are offered.
 pub(crate) struct Asker {
     pub caller: Arc<Caller>,
     pub offer: Offer,
     /// Where they ask from.
     pub visitor: Arc<Visitor>,
-}
-
-/// Until the proof of who is asking expires: a stream may outlive it. Looked at often, as clocks are put right.
-pub(crate) async fn expired(caller: &Caller) {
-    let Some(expires) = caller.expires else { return std::future::pending().await };
-    while !caller.has_expired(SystemTime::now()) {
-        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-        tokio::time::sleep(left.clamp(Duration::from_millis(10), CLOCK)).await;
-    }
 }
 
 /// Whether a message says that it is of the stateless era.
@@ -510,6 +493,23 @@ fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
     drop(told);
     portal.refused(Lacking::Room);
     busy("the requests that are under way take all room that there is; try again later")
+}
+
+/// A response with the room that it takes until it was sent. What comes in pieces has it already.
+async fn charged(recipient: &Recipient, response: Response<Outflow>) -> Response<Outflow> {
+    let Outflow::Whole(Some(whole)) = response.body() else { return response };
+    match recipient.room_for(whole.len()).await {
+        Some(room) => response.map(|body| match body {
+            Outflow::Whole(Some(whole)) => Outflow::Whole(Some(room.holds(whole))),
+            other => other,
+        }),
+        None => no_room_to_send(),
+    }
+}
+
+/// The response where there is no room for what it would be.
+pub(crate) fn no_room_to_send() -> Response<Outflow> {
+    busy(&format!("{}; then try again", UpstreamError::NoRoom))
 }
 
 /// The answer where there is no room, and may be soon.

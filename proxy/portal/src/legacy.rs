@@ -1,17 +1,16 @@
 //! Clients of the era with sessions (2025-03-26 to 2025-11-25).
 
 use crate::{
-    acts::{Act, Ending},
+    acts::Ending,
     call::{Call, From},
-    front::{Accepts, Asker, Visitor, Way, answered, pieces, plain, refused, respond, streamed, unrecorded},
+    front::{Accepts, Asker, Way, answered, no_room_to_send, pieces, plain, refused, respond, streamed, unrecorded},
     judged::Whose,
+    log_in::{Proof, Visitor},
     offer::Offer,
     outflow::{Outflow, event},
     portal::Portal,
     session::{Session, Standing, Telling, at_once},
-    standing::Proof,
-    unsent::no_room,
-    visible::Sight,
+    sight::Sight,
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
@@ -22,10 +21,7 @@ use gnomon_upstream::{
     endpoint::{LAST_EVENT, SESSION, VERSION},
     era,
     members::Members,
-    rpc::{
-        self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Notification, Outcome, Request, RpcError,
-        quoted,
-    },
+    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, Message, Notification, Outcome, Request, RpcError, quoted},
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
@@ -100,14 +96,14 @@ impl Portal {
         let version = era::negotiated(params.text("protocolVersion").as_deref());
         let object = |name: &str| Bytes::copy_from_slice(params.get(name).filter(|json| json.starts_with('{')).unwrap_or("{}").as_bytes());
         let client = Client::new(object("clientInfo"), object("capabilities"), version.clone());
-        self.settled().await;
-        let mut result = json!({"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info()});
-        if let Some(instructions) = self.instructions(caller, offer) {
+        self.lists.settled().await;
+        let mut result = json!({"protocolVersion": version, "capabilities": self.lists.capabilities(), "serverInfo": self.info()});
+        if let Some(instructions) = self.lists.instructions(caller, offer) {
             result["instructions"] = instructions.into();
         }
         let text = rpc::response(Some(&request.id), &Outcome::of(&result));
         // A session is not begun for whoever is not told of it.
-        let Some(room) = self.recipient(caller).room_for(text.len()).await else { return no_room() };
+        let Some(room) = self.recipient(caller).room_for(text.len()).await else { return no_room_to_send() };
         let session = match self.sessions.begin(caller, client) {
             Ok(session) => session,
             Err(error) => {
@@ -116,7 +112,7 @@ impl Portal {
             }
         };
         if let Some(acts) = &self.options.acts
-            && let Err(error) = acts.session_begins(caller, &session).await
+            && let Err(error) = acts.session_begins(caller, &session.audited()).await
         {
             self.sessions.forget(&session);
             return unrecorded(error);
@@ -136,7 +132,7 @@ impl Portal {
         accepts: Accepts,
     ) -> Response<Outflow> {
         let id = request.id.clone();
-        let (for_stream, servers) = (session.clone(), self.servers.len());
+        let (for_stream, servers) = (session.clone(), self.lists.servers().len());
         let way = Way::Session(Box::new(move |recipient| for_stream.stream(servers, recipient)));
         let (portal, program) = (self.clone(), visitor.program.clone());
         let encode_id = id.clone();
@@ -164,11 +160,11 @@ impl Portal {
             "ping" => Some(Outcome::Result(Bytes::from_static(b"{}"))),
             "logging/setLevel" => Some(self.set_log_level(call, session, request).await),
             _ => {
-                self.settled().await;
-                session.begin(self.servers.len(), &request.id, call.taken_back.clone());
+                self.lists.settled().await;
+                session.begin(self.lists.servers().len(), &request.id, call.taken_back.clone());
                 session.asks(&call.caller);
                 let outcome = tokio::select! {
-                    outcome = async { self.roomy(&call.caller, self.perform(call, request).await).await } => Some(outcome),
+                    outcome = async { self.recipient(&call.caller).roomy(self.perform(call, request).await).await } => Some(outcome),
                     () = call.taken_back.noticed() => None,
                 };
                 session.end(&request.id);
@@ -179,7 +175,7 @@ impl Portal {
 
     async fn set_log_level(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Outcome {
         const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-        let act = Act::begin(self, gnomon_audit::Kind::Request, call, &request.method);
+        let act = self.road.begin(gnomon_audit::Kind::Request, call, &request.method);
         let level = request.members().ok().and_then(|params| params.text("level"));
         let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
             let error = RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", ")));
@@ -189,7 +185,7 @@ impl Portal {
             let text = format!("{error} of its beginning, so no server was asked; tell whoever runs this portal");
             return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
         }
-        session.set_log_level(self.servers.len(), &level);
+        session.set_log_level(self.lists.servers().len(), &level);
         let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
         let tell = |(_, server): (usize, Arc<LegacySession>)| {
             let params = params.clone();
@@ -206,7 +202,7 @@ impl Portal {
     /// Whether the rules let this pass to each server of a session.
     fn passes(&self, session: &Session, whose: Whose<'_>, notification: &Notification) -> bool {
         let text = rpc::notification(&notification.method, notification.params.as_deref());
-        let judges = session.servers().into_iter().filter_map(|(index, _)| self.servers[index].held.judge.as_ref());
+        let judges = session.servers().into_iter().filter_map(|(index, _)| self.lists.servers()[index].held.judge.as_ref());
         judges.into_iter().all(|judge| judge.said(whose, &text).is_ok())
     }
 
@@ -220,12 +216,17 @@ impl Portal {
                 session.cancel(&id, reason.as_deref());
             }
             "notifications/progress" => session.progressed(whose, &notification).await,
-            "notifications/tasks/status" => session.task_told(whose, &notification).await,
+            "notifications/tasks/status" => {
+                if let Some(lent) = session.lent() {
+                    lent.task_told(whose, &notification).await;
+                }
+            }
             // Servers' sessions begin when they are needed, and were told then.
             "notifications/initialized" => {}
             _ => {
                 let text = rpc::notification(&notification.method, notification.params.as_deref());
-                let passes = |index: usize| self.servers[index].held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
+                let passes =
+                    |index: usize| self.lists.servers()[index].held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
                 let told = session.servers().into_iter().filter(|(index, _)| passes(*index)).map(|(_, server)| {
                     let notification = notification.clone();
                     Box::pin(async move {
@@ -252,16 +253,16 @@ impl Portal {
                 None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
             };
         }
-        let (standing, outflow) = session.stand(&self.servers, self.recipient(caller));
-        let mut changes = self.changes.subscribe();
+        let (standing, outflow) = session.stand(&self.lists.servers(), self.recipient(caller));
+        let mut changes = self.lists.changes();
         let caller = caller.clone();
         session.asks(&caller);
-        let mut sight = Sight::of(self, &caller);
+        let mut sight = Sight::of(&self.lists, &caller);
         let (portal, proof) = (self.clone(), Proof::of(headers, visitor, &caller));
         tokio::spawn(async move {
             let Standing { sender, over, .. } = &standing;
             let _stands = Stands { session, standing: &standing };
-            let mut turned_out = pin!(portal.turned_out(&proof));
+            let mut turned_out = pin!(portal.log_in.turned_out(&proof));
             loop {
                 let change = tokio::select! {
                     biased;
@@ -368,9 +369,4 @@ pub(crate) fn list_changed(kind: Kind) -> &'static str {
         Kind::Prompt => "notifications/prompts/list_changed",
         Kind::Resource | Kind::Template => "notifications/resources/list_changed",
     }
-}
-
-/// For methods that only exist in the other era.
-pub(crate) fn unknown_method(method: &str) -> RpcError {
-    RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", crate::route::shortened(method)))
 }

@@ -4,7 +4,7 @@
 //! The client does not tell servers apart, as it sees one. So a server may ask for and cancel tasks, and say that a person is done with
 //! a page, only where its own question brought them about. Each session keeps so many; of more, the oldest is forgotten.
 
-use crate::{held::Upstream, judged::Whose, route::shortened, session::Session, tasks::begun};
+use crate::{held::Upstream, judged::Whose, names::shortened, tasks::begun};
 use gnomon_upstream::{
     LegacySession,
     members::Members,
@@ -39,30 +39,23 @@ impl Lent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_task(&self, server: &SmolStr, id: &str) -> bool {
+    /// Whether the client has this task for that server.
+    pub fn has_task(&self, server: &SmolStr, id: &str) -> bool {
         self.table().tasks.iter().any(|(upstream, _, task)| upstream.id == *server && task == id)
     }
-}
 
-fn push<T>(queue: &mut VecDeque<T>, one: T) {
-    if queue.len() >= MOST {
-        queue.pop_front();
-    }
-    queue.push_back(one);
-}
-
-impl Session {
     /// A server asks the client for something.
     ///
     /// # Errors
     /// What the server is told where that is about a task that the client does not have for it.
-    pub(crate) fn may_ask(&self, server: &SmolStr, request: &Request) -> Result<(), RpcError> {
+    pub fn may_ask(&self, server: &SmolStr, request: &Request) -> Result<(), RpcError> {
         match request.method.as_str() {
             "tasks/get" | "tasks/result" | "tasks/cancel" => {
                 let params = request.members()?;
                 let id = params.text("taskId").unwrap_or_default();
-                let has = self.lent().is_some_and(|lent| lent.has_task(server, &id));
-                has.then_some(()).ok_or_else(|| RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(&id))))
+                self.has_task(server, &id)
+                    .then_some(())
+                    .ok_or_else(|| RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(&id))))
             }
             "elicitation/create" => {
                 if let Some(id) = request.members()?.text("elicitationId") {
@@ -75,13 +68,13 @@ impl Session {
     }
 
     /// The client answers what a server asked by this method: what of that is for the server.
-    pub(crate) fn lends(&self, (upstream, session): (&Arc<Upstream>, &Arc<LegacySession>), method: &str, outcome: Outcome) -> Outcome {
-        let (Outcome::Result(result), Some(lent)) = (&outcome, self.lent()) else { return outcome };
+    pub fn lends(&self, (upstream, session): (&Arc<Upstream>, &Arc<LegacySession>), method: &str, outcome: Outcome) -> Outcome {
+        let Outcome::Result(result) = &outcome else { return outcome };
         match method {
-            "tasks/list" => Outcome::Result(own_tasks(lent, &upstream.id, result)),
+            "tasks/list" => Outcome::Result(own_tasks(self, &upstream.id, result)),
             _ => {
                 if let Some((id, _)) = begun(result).filter(|(id, _)| id.len() <= LONGEST) {
-                    push(&mut lent.table().tasks, (upstream.clone(), session.clone(), id));
+                    push(&mut self.table().tasks, (upstream.clone(), session.clone(), id));
                 }
                 outcome
             }
@@ -89,13 +82,13 @@ impl Session {
     }
 
     /// The client tells of a task: the server whose question began it hears that.
-    pub(crate) async fn task_told(&self, whose: Whose<'_>, notification: &Notification) {
+    pub async fn task_told(&self, whose: Whose<'_>, notification: &Notification) {
         let id = Members::of(notification.params.as_ref()).ok().and_then(|params| params.text("taskId").map(SmolStr::new));
-        let of = |lent: &Lent, id: SmolStr| {
-            let table = lent.table();
+        let of = |id: SmolStr| {
+            let table = self.table();
             table.tasks.iter().rfind(|(_, _, task)| *task == id).map(|(upstream, session, _)| (upstream.clone(), session.clone()))
         };
-        let Some((upstream, session)) = self.lent().zip(id).and_then(|(lent, id)| of(lent, id)) else {
+        let Some((upstream, session)) = id.and_then(of) else {
             tracing::debug!("a client's `{}` is dropped: no server's question began that task", notification.method);
             return;
         };
@@ -105,19 +98,14 @@ impl Session {
         }
     }
 
-    /// Whether the client has this task for that server.
-    pub(crate) fn has_task(&self, server: &SmolStr, id: &str) -> bool {
-        self.lent().is_some_and(|lent| lent.has_task(server, id))
-    }
-
     fn goes_to_page(&self, server: &SmolStr, id: &str) {
-        if let Some(lent) = self.lent().filter(|_| id.len() <= LONGEST) {
-            push(&mut lent.table().pages, (server.clone(), SmolStr::new(id)));
+        if id.len() <= LONGEST {
+            push(&mut self.table().pages, (server.clone(), SmolStr::new(id)));
         }
     }
 
     /// The answer to a call, which may send the client to pages.
-    pub(crate) fn goes_to_pages(&self, server: &SmolStr, outcome: &Outcome) {
+    pub fn goes_to_pages(&self, server: &SmolStr, outcome: &Outcome) {
         if outcome.code() != Some(PAGE_FIRST) {
             return;
         }
@@ -132,12 +120,19 @@ impl Session {
     }
 
     /// A server's word that a person is done with a page, where it sent them there.
-    pub(crate) fn page_done(&self, server: &SmolStr, notification: &Notification) -> Option<Notification> {
+    pub fn page_done(&self, server: &SmolStr, notification: &Notification) -> Option<Notification> {
         let params = Members::of(notification.params.as_ref()).ok()?;
         let id = params.text("elicitationId")?;
-        let is_its_own = self.lent()?.table().pages.iter().any(|(at, page)| at == server && *page == *id);
+        let is_its_own = self.table().pages.iter().any(|(at, page)| at == server && *page == *id);
         is_its_own.then(|| notification.clone())
     }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, one: T) {
+    if queue.len() >= MOST {
+        queue.pop_front();
+    }
+    queue.push_back(one);
 }
 
 /// A client's list of its tasks with those alone that are for this server.

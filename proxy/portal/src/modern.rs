@@ -1,13 +1,16 @@
 //! Clients of the stateless era (2026-07-28): everything about a request is in the request.
 
 use crate::{
-    call::{Call, Emission, From},
+    call::{Call, From},
+    emission::Emission,
     front::{Accepts, Asker, Way, answered, plain, refused, respond},
-    legacy::{list_changed, unknown_method},
+    legacy::list_changed,
+    lists::LIST_TTL_MS,
+    log_in::Proof,
     outflow::Outflow,
     portal::Portal,
-    standing::Proof,
-    visible::Sight,
+    route::unknown_method,
+    sight::Sight,
 };
 use gnomon_access::Capability;
 use gnomon_upstream::{
@@ -26,8 +29,6 @@ use serde_json::{Value, json};
 use std::{pin::pin, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 
-/// How long clients may keep a list, milliseconds.
-pub(crate) const LIST_TTL_MS: u64 = 60_000;
 /// Most resources that one subscription watches.
 const MAX_WATCHED: usize = 256;
 
@@ -48,7 +49,7 @@ impl Portal {
                 return refused(StatusCode::BAD_REQUEST, None, RpcError::new(INVALID_REQUEST, text));
             }
         };
-        self.settled().await;
+        self.lists.settled().await;
         let client = match self.stated(headers, &request) {
             Ok(client) => client,
             Err(error) => {
@@ -93,7 +94,7 @@ impl Portal {
         for said in header.into_iter().chain(version) {
             if !era::MODERN.contains(&said) {
                 let spoken: Vec<&str> = era::spoken().collect();
-                let text = format!("protocol version {} is not spoken here", crate::route::shortened(said));
+                let text = format!("protocol version {} is not spoken here", crate::names::shortened(said));
                 return Err(RpcError::new(UNSUPPORTED_VERSION, text).with(json!({"supported": spoken, "requested": said})));
             }
         }
@@ -108,7 +109,7 @@ impl Portal {
         if let Some(name) = mirror::named_by(&request.method).and_then(|key| params.text(key)) {
             mirror::agrees(headers, &NAME, &name).map_err(mismatch)?;
             if request.method == "tools/call"
-                && let Some(exposed) = self.view().named(Kind::Tool, &name)
+                && let Some(exposed) = self.lists.view().named(Kind::Tool, &name)
                 && !exposed.entry.mirrored().is_empty()
             {
                 let arguments: Value = params.get("arguments").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
@@ -130,7 +131,7 @@ impl Portal {
             }
             method => unknown_method(method).into(),
         };
-        self.roomy(&call.caller, outcome).await
+        self.recipient(&call.caller).roomy(outcome).await
     }
 
     /// What was read with one caller's rights may not be kept for others.
@@ -150,12 +151,12 @@ impl Portal {
         let mut result = json!({
             "resultType": "complete",
             "supportedVersions": versions,
-            "capabilities": self.capabilities(),
+            "capabilities": self.lists.capabilities(),
             "ttlMs": LIST_TTL_MS,
             "cacheScope": "private",
             "_meta": {meta::SERVER: self.info()},
         });
-        if let Some(instructions) = self.instructions(&call.caller, call.offer) {
+        if let Some(instructions) = self.lists.instructions(&call.caller, call.offer) {
             result["instructions"] = instructions.into();
         }
         Outcome::of(&result)
@@ -167,7 +168,7 @@ impl Portal {
         let Some(wanted) = params.get("notifications").and_then(Value::as_object) else {
             return RpcError::new(INVALID_PARAMS, "`notifications` is missing: what to be told of").into();
         };
-        let mut changes = self.changes.subscribe();
+        let mut changes = self.lists.changes();
         let wants = |key: &str| wanted.get(key) == Some(&Value::Bool(true));
         let mut granted = serde_json::Map::new();
         for key in ["toolsListChanged", "promptsListChanged", "resourcesListChanged"] {
@@ -178,11 +179,11 @@ impl Portal {
         let uris = wanted.get("resourceSubscriptions").and_then(Value::as_array).into_iter().flatten();
         let uris: Vec<&str> = uris.filter_map(Value::as_str).take(MAX_WATCHED).collect();
         // What may not be read is not there, and what is not there is not acknowledged.
-        let watching = self.watch(call, &uris);
+        let watching = self.lists.watch(&call.caller, &uris);
         if !uris.is_empty() {
             granted.insert("resourceSubscriptions".to_owned(), json!(watching.granted()));
         }
-        let mut sight = Sight::of(self, &call.caller);
+        let mut sight = Sight::of(&self.lists, &call.caller);
         let subscription: Value = serde_json::from_str(request.id.json()).unwrap_or_default();
         let told = |method: &str, mut params: Value| {
             params["_meta"] = json!({meta::SUBSCRIPTION: subscription});
@@ -192,7 +193,7 @@ impl Portal {
         if call.emit.send(acknowledged).await.is_err() {
             return Outcome::of(&json!({}));
         }
-        let mut turned_out = pin!(self.turned_out(proof));
+        let mut turned_out = pin!(self.log_in.turned_out(proof));
         let over = || Outcome::of(&json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: subscription}}));
         loop {
             let change = tokio::select! {
@@ -212,7 +213,7 @@ impl Portal {
                 }
                 Ok((server, Change::Resource(uri))) => {
                     // Policy may have changed since.
-                    let may = || self.gate.may_read(&call.caller, &server, Capability::Resource, &uri).is_allow();
+                    let may = || self.lists.gate().may_read(&call.caller, &server, Capability::Resource, &uri).is_allow();
                     let names = if may() { watching.named(&server, &uri) } else { Vec::new() };
                     for known in names {
                         let notice = told("notifications/resources/updated", json!({"uri": known}));

@@ -51,6 +51,11 @@ pub fn may_come_of(template: &str, uri: &str) -> bool {
     }
 }
 
+/// A client's word in a message of ours.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(120).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

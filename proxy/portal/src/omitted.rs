@@ -3,8 +3,8 @@
 
 use crate::{
     held::Upstream,
+    lists::PortalLists,
     names::{Prefix, split_name},
-    portal::Portal,
 };
 use gnomon_access::{Asked, Caller, Hints};
 use gnomon_upstream::{
@@ -39,7 +39,7 @@ fn told(of_servers: Vec<(Vec<Value>, usize)>) -> Vec<Value> {
     told
 }
 
-impl Portal {
+impl PortalLists {
     /// What a caller is told of entries that are left out, as JSON; none where there are none. Policy hides these as others.
     pub(crate) fn left_out(&self, caller: &Caller, kind: Kind) -> Option<Value> {
         let of_server = |server: &Arc<Upstream>| {
@@ -48,7 +48,7 @@ impl Portal {
             let first = known().take(MOST_TOLD).map(|left| json!({"server": server.id, "name": left.name, "why": left.why}));
             (first.collect(), known().count())
         };
-        let told = told(self.servers.iter().map(of_server).collect());
+        let told = told(self.servers().iter().map(of_server).collect());
         (!told.is_empty()).then_some(told.into())
     }
 
@@ -60,20 +60,20 @@ impl Portal {
             let text = format!("the {} `{own}` of server `{server}` is not offered: {}", kind.word(), left.why);
             self.may_know(caller, server, kind, left).then(|| RpcError::new(INVALID_PARAMS, text))
         };
-        match (self.options.prefix, split_name(kind, name)) {
+        match (self.prefix(), split_name(kind, name)) {
             (Prefix::Always, Some((id, own))) => {
-                let server = self.servers.iter().find(|server| server.id == id)?;
+                let server = self.servers().iter().find(|server| server.id == id)?;
                 found(&server.id, &server.lists(), own)
             }
             (Prefix::Always, None) => None,
-            (Prefix::Never, _) => self.servers.iter().find_map(|server| found(&server.id, &server.lists(), name)),
+            (Prefix::Never, _) => self.servers().iter().find_map(|server| found(&server.id, &server.lists(), name)),
         }
     }
 
     fn may_know(&self, caller: &Caller, server: &str, kind: Kind, left: &LeftOut) -> bool {
         let name = left.name.as_deref().unwrap_or_default();
-        let asked = Asked { portal: &self.options.id, server, capability: kind.asked(), name, hints: Hints::default(), arguments: None };
-        self.policy().may_list(caller, &asked).is_allow()
+        let asked = Asked { portal: self.portal(), server, capability: kind.asked(), name, hints: Hints::default(), arguments: None };
+        self.gate().policy().may_list(caller, &asked).is_allow()
     }
 }
 

@@ -3,13 +3,7 @@
 //! They change what a model reads, never what it may do: what they tell is what lists would show, and what they call takes the
 //! road of a direct call.
 
-use crate::{
-    acts::{Act, Ending},
-    call::Call,
-    offer::Offer,
-    portal::Portal,
-    route::shortened,
-};
+use crate::{acts::Ending, call::Call, lists::PortalLists, names::shortened, offer::Offer, road::Road};
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::{Kind as Recorded, Status};
@@ -47,82 +41,78 @@ pub(crate) const QUERY_AND_EXECUTE: &str = concat!(
     r#",{"name":"portal_execute","description":"Call a tool by the name that portal_query_tools gives.","inputSchema":{"type":"object","properties":{"name":{"type":"string"},"args":{"type":"object"}},"required":["name"]}}"#
 );
 
-impl Portal {
-    /// All tools by their names, and the one that tells more.
-    pub(crate) async fn list_names(&self, caller: &Caller) -> Bytes {
-        self.settled().await;
-        let view = self.view();
-        let mut text = format!("{{\"tools\":[{}", query!());
-        for exposed in view.all(Kind::Tool).iter().filter(|exposed| self.lists(caller, Kind::Tool, exposed)) {
-            text.push_str(&format!(",{{\"name\":{},\"inputSchema\":{{\"type\":\"object\"}}}}", quoted(&exposed.name)));
-        }
-        text.push_str("]}");
-        text.into()
+/// All tools by their names, and the one that tells more.
+pub(crate) async fn list_names(lists: &PortalLists, caller: &Caller) -> Bytes {
+    lists.settled().await;
+    let view = lists.view();
+    let mut text = format!("{{\"tools\":[{}", query!());
+    for exposed in view.all(Kind::Tool).iter().filter(|exposed| lists.lists(caller, Kind::Tool, exposed)) {
+        text.push_str(&format!(",{{\"name\":{},\"inputSchema\":{{\"type\":\"object\"}}}}", quoted(&exposed.name)));
     }
+    text.push_str("]}");
+    text.into()
+}
 
-    /// Answers a call of one of these tools; none where it is another's.
-    pub(crate) async fn own_tool(&self, call: &Call, request: &Request) -> Option<Outcome> {
-        let params = request.members().ok()?;
-        let name = params.text("name")?;
-        let given = params.object("arguments").unwrap_or_default();
-        match &*name {
-            QUERY => {
-                let act = Act::begin(self, Recorded::Call, call, &request.method);
-                act.names(|| SmolStr::new_static(QUERY));
-                let (outcome, ending) = match given.text("query") {
-                    Some(query) => self.told_of(&call.caller, &query).await,
-                    None => (Outcome::failed_tool("`query` is missing: a regular expression"), invalid()),
-                };
-                Some(act.end(ending, outcome).await)
-            }
-            EXECUTE if call.offer == Offer::Query => {
-                let Some(tool) = given.text("name") else {
-                    return Some(
-                        self.not_called(call, request, "`name` is missing: the tool to call, as portal_query_tools names it").await,
-                    );
-                };
-                let params = params.with(&[("name", Some(&quoted(&tool))), ("arguments", Some(given.get("args").unwrap_or("{}")))]);
-                let request = request.with(params);
-                Some(self.direct(call, &request).await)
-            }
-            _ if call.offer == Offer::Query => {
-                let why = "this URL offers portal_query_tools and portal_execute: call other tools by the latter";
-                Some(self.not_called(call, request, why).await)
-            }
-            _ => None,
+/// Answers a call of one of these tools; none where it is another's.
+pub(crate) async fn tool(road: &Road, call: &Call, request: &Request) -> Option<Outcome> {
+    let params = request.members().ok()?;
+    let name = params.text("name")?;
+    let given = params.object("arguments").unwrap_or_default();
+    match &*name {
+        QUERY => {
+            let act = road.begin(Recorded::Call, call, &request.method);
+            act.names(|| SmolStr::new_static(QUERY));
+            let (outcome, ending) = match given.text("query") {
+                Some(query) => told_of(road.lists(), &call.caller, &query).await,
+                None => (Outcome::failed_tool("`query` is missing: a regular expression"), invalid()),
+            };
+            Some(act.end(ending, outcome).await)
         }
+        EXECUTE if call.offer == Offer::Query => {
+            let Some(tool) = given.text("name") else {
+                return Some(not_called(road, call, request, "`name` is missing: the tool to call, as portal_query_tools names it").await);
+            };
+            let params = params.with(&[("name", Some(&quoted(&tool))), ("arguments", Some(given.get("args").unwrap_or("{}")))]);
+            let request = request.with(params);
+            Some(road.direct(call, &request).await)
+        }
+        _ if call.offer == Offer::Query => {
+            let why = "this URL offers portal_query_tools and portal_execute: call other tools by the latter";
+            Some(not_called(road, call, request, why).await)
+        }
+        _ => None,
     }
+}
 
-    /// Says why nothing was called, and records that it was tried.
-    async fn not_called(&self, call: &Call, request: &Request, why: &str) -> Outcome {
-        let act = Act::begin(self, Recorded::Call, call, &request.method);
-        let named = request.members().ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
-        act.names(|| named.unwrap_or_default().into());
-        act.end(invalid(), Outcome::failed_tool(why)).await
-    }
+/// Says why nothing was called, and records that it was tried.
+async fn not_called(road: &Road, call: &Call, request: &Request, why: &str) -> Outcome {
+    let act = road.begin(Recorded::Call, call, &request.method);
+    let named = request.members().ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
+    act.names(|| named.unwrap_or_default().into());
+    act.end(invalid(), Outcome::failed_tool(why)).await
+}
 
-    async fn told_of(&self, caller: &Caller, query: &str) -> (Outcome, Ending) {
-        if query.len() > LONGEST_QUERY {
-            return (Outcome::failed_tool(&format!("`query` may have at most {LONGEST_QUERY} bytes")), invalid());
-        }
-        let config = Config::new().nfa_size_limit(Some(PROGRAM)).hybrid_cache_capacity(PROGRAM);
-        let syntax = syntax::Config::new().case_insensitive(true).nest_limit(64);
-        let pattern = match Regex::builder().configure(config).syntax(syntax).build(query) {
-            Ok(pattern) => pattern,
-            Err(error) => return (Outcome::failed_tool(&format!("`query` is no regular expression that can be used: {error}")), invalid()),
-        };
-        self.settled().await;
-        let view = self.view();
-        let shown = view.all(Kind::Tool).iter().filter(|exposed| self.lists(caller, Kind::Tool, exposed));
-        let mut found = shown.filter(|exposed| pattern.is_match(&exposed.listed()[..]));
-        let told: Vec<_> = found.by_ref().take(MOST_TOLD).map(|exposed| String::from_utf8_lossy(&exposed.listed()).into_owned()).collect();
-        let more = found.count();
-        let mut text = format!("[{}]", told.join(","));
-        if more > 0 {
-            text.push_str(&format!("\n--- {more} more match: narrow the query ---"));
-        }
-        (Outcome::of(&json!({"content": [{"type": "text", "text": text}], "resultType": "complete"})), Ending::of(Status::Ok))
+async fn told_of(lists: &PortalLists, caller: &Caller, query: &str) -> (Outcome, Ending) {
+    if query.len() > LONGEST_QUERY {
+        return (Outcome::failed_tool(&format!("`query` may have at most {LONGEST_QUERY} bytes")), invalid());
     }
+    let config = Config::new().nfa_size_limit(Some(PROGRAM)).hybrid_cache_capacity(PROGRAM);
+    let syntax = syntax::Config::new().case_insensitive(true).nest_limit(64);
+    let pattern = match Regex::builder().configure(config).syntax(syntax).build(query) {
+        Ok(pattern) => pattern,
+        Err(error) => return (Outcome::failed_tool(&format!("`query` is no regular expression that can be used: {error}")), invalid()),
+    };
+    lists.settled().await;
+    let view = lists.view();
+    let shown = view.all(Kind::Tool).iter().filter(|exposed| lists.lists(caller, Kind::Tool, exposed));
+    let mut found = shown.filter(|exposed| pattern.is_match(&exposed.listed()[..]));
+    let told: Vec<_> = found.by_ref().take(MOST_TOLD).map(|exposed| String::from_utf8_lossy(&exposed.listed()).into_owned()).collect();
+    let more = found.count();
+    let mut text = format!("[{}]", told.join(","));
+    if more > 0 {
+        text.push_str(&format!("\n--- {more} more match: narrow the query ---"));
+    }
+    (Outcome::of(&json!({"content": [{"type": "text", "text": text}], "resultType": "complete"})), Ending::of(Status::Ok))
 }
 
 fn invalid() -> Ending {

@@ -1,55 +1,43 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
 use crate::{
-    acts::{Act, Acts, Ending},
+    act::Act,
+    acts::{Acts, Ending},
     call::{Call, From},
     clients::Clients,
-    codemode::{self, CodeModeWorks, callable::Callables, suspended::Suspended},
-    given::{Given, Wanted},
+    codemode::{self, Calls, CodeModeWorks, Scripts},
+    gate::Gate,
     held::{Held, Upstream},
     judged::{Judge, Rules},
     labels::Labels,
+    lists::{PortalLists, of_stateless},
+    log_in::LogIn,
     metrics::{Lacking, PortalMetrics},
-    modern::LIST_TTL_MS,
     names::Prefix,
     offer::{CodeMode, Offer},
     own,
-    parked::Parked,
+    road::Road,
     room::Common,
-    session::{SessionLimits, Sessions},
-    shared::SharedSessions,
-    unsent::no_list,
-    view::{Exposed, View},
-    visible::Gate,
+    sessions::{SessionLimits, Sessions},
+    unsent::{Recipient, no_list},
+    view::View,
 };
-use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use gnomon_access::{Asked, Authenticator, Caller, Policy};
+use gnomon_access::{Authenticator, Caller, Policy};
 use gnomon_audit::Status;
 use gnomon_http::server::Tasks;
 use gnomon_record::{Duties, Owners};
 use gnomon_upstream::{
-    Change, Client, Fits, Presence, Reach, UpstreamError,
-    catalogue::{Kind, Listed},
+    Client, Reach, UpstreamError,
+    catalogue::Kind,
     era::{Era, LEGACY},
-    legacy::text,
-    members::Members,
-    rpc::{Outcome, quoted},
+    rpc::{Outcome, Request},
 };
 use serde_json::json;
 use smol_str::SmolStr;
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::{
-    sync::{broadcast, watch},
-    task::JoinSet,
-};
+use std::{collections::HashMap, sync::Arc};
+use tokio::{sync::broadcast, task::JoinSet};
 
-/// How long after the portal's start clients wait for servers that nobody has heard of yet.
-const FIRST_PATIENCE: Duration = Duration::from_millis(800);
 /// Most changes that wait for a client to be told.
 const CHANGES: usize = 256;
 
@@ -94,22 +82,12 @@ pub struct PortalOptions {
 /// A portal.
 pub struct Portal {
     pub(crate) options: PortalOptions,
-    pub(crate) servers: Vec<Arc<Upstream>>,
-    authenticator: ArcSwap<Authenticator>,
-    /// Told when another authenticator is in force.
-    pub(crate) log_ins: watch::Sender<()>,
-    pub(crate) gate: Arc<Gate>,
-    labels: ArcSwap<HashMap<SmolStr, Labels>>,
-    view: ArcSwap<View>,
-    begun: Instant,
+    pub(crate) lists: Arc<PortalLists>,
+    pub(crate) road: Arc<Road>,
     pub(crate) sessions: Sessions,
-    pub(crate) shared: SharedSessions,
-    pub(crate) parked: Parked,
-    pub(crate) suspended: Suspended,
-    pub(crate) callables: Callables,
+    pub(crate) log_in: LogIn,
     pub(crate) clients: Clients,
-    given: Given,
-    pub(crate) changes: broadcast::Sender<(SmolStr, Change)>,
+    scripts: Arc<Scripts<Road>>,
     tasks: Tasks,
 }
 
@@ -128,23 +106,17 @@ impl Portal {
         };
         let servers = servers.into_iter().map(upstream).collect();
         let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
+        let labels = std::mem::take(&mut options.labels);
+        let lists = Arc::new(PortalLists::new((servers, changes), (prefix, labels), gate));
+        let road = Arc::new(Road::new(lists.clone(), options.acts.clone(), options.metrics.clone()));
         Arc::new(Self {
-            authenticator: ArcSwap::new(options.authenticator.clone()),
-            log_ins: watch::Sender::new(()),
-            gate,
-            labels: ArcSwap::from_pointee(std::mem::take(&mut options.labels)),
-            options,
-            servers,
-            view: ArcSwap::default(),
-            begun: Instant::now(),
+            lists,
             sessions,
-            shared: SharedSessions::new(),
-            parked: Parked::new(),
-            suspended: Suspended::default(),
-            callables: Callables::default(),
+            log_in: LogIn::new(options.authenticator.clone()),
             clients: Clients::default(),
-            given: Given::default(),
-            changes,
+            scripts: Scripts::new(road.clone(), options.codemode.clone(), options.rules.clone()),
+            road,
+            options,
             tasks: Tasks::default(),
         })
     }
@@ -152,33 +124,19 @@ impl Portal {
     /// Puts another policy in force, and other labels: for the next request of everybody, in sessions that are open as well.
     /// Clients are told that their lists may have changed.
     pub fn regulate(&self, policy: Arc<Policy>, labels: HashMap<SmolStr, Labels>) {
-        self.gate.regulate(policy);
-        self.labels.store(Arc::new(labels));
-        self.view.store(Arc::default());
-        for kind in Kind::ALL {
-            let _ = self.changes.send((self.options.id.clone(), Change::List(kind)));
-        }
+        self.lists.regulate(policy, labels);
     }
 
     /// Has callers prove who they are in another way, from the next request on; streams that wait for news end where their callers
     /// cannot. It has the providers' keys first, if it can.
     pub async fn reauthenticate(&self, authenticator: Arc<Authenticator>) {
-        // Its users would be refused as long as the keys are on their way; where they do not come, what is withdrawn counts.
-        if let Err(issuers) = authenticator.warm().await {
-            tracing::warn!("no keys yet of {}: nobody can log in with its tokens", issuers.join(", "));
-        }
-        self.authenticator.store(authenticator);
-        self.log_ins.send_replace(());
+        self.log_in.replace(authenticator).await;
     }
 
-    /// Who is asking, now.
-    pub(crate) fn authenticator(&self) -> Arc<Authenticator> {
-        self.authenticator.load_full()
-    }
-
-    /// Who may do what, now.
-    pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
-        self.gate.policy()
+    /// What it shows now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.lists.view()
     }
 
     /// Somebody was turned away.
@@ -198,19 +156,17 @@ impl Portal {
     #[must_use]
     pub fn tend(self: &Arc<Self>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        for server in &self.servers {
+        for server in self.lists.servers() {
             tasks.spawn(server.clone().keep());
         }
         let portal = self.clone();
         tasks.spawn(async move {
-            if let Err(issuers) = portal.options.authenticator.warm().await {
-                tracing::warn!("no keys yet of {}: nobody can log in with its tokens", issuers.join(", "));
-            }
+            portal.log_in.warm().await;
         });
         let portal = self.clone();
         tasks.spawn(async move { portal.sessions.sweep().await });
         let portal = self.clone();
-        tasks.spawn(async move { portal.shared.sweep().await });
+        tasks.spawn(async move { portal.road.sweep().await });
         tasks
     }
 
@@ -243,198 +199,73 @@ impl Portal {
         all
     }
 
+    /// Has a request done, and recorded.
+    pub(crate) async fn perform(&self, call: &Call, request: &Request) -> Outcome {
+        if request.method == "tools/call" {
+            match call.offer {
+                Offer::Code => return self.scripts.run(call, request).await,
+                Offer::Names | Offer::Query => {
+                    if let Some(answered) = own::tool(&self.road, call, request).await {
+                        return answered;
+                    }
+                }
+                Offer::Full => {}
+            }
+        }
+        self.road.direct(call, request).await
+    }
+
     /// A list, which the audit tells of.
     pub(crate) async fn listed(&self, call: &Call, kind: Kind) -> Outcome {
-        let act = Act::begin(self, gnomon_audit::Kind::List, call, kind.method());
+        let act = self.road.begin(gnomon_audit::Kind::List, call, kind.method());
+        let (lists, caller) = (&self.lists, &call.caller);
         let era = match &call.from {
             From::Session(_) => Era::Legacy,
             From::Stateless(_) => Era::Modern,
         };
         let list = match (kind, call.offer) {
-            (Kind::Tool, Offer::Full) => self.list(&call.caller, kind, era).await,
-            (Kind::Tool, Offer::Names) => Arc::new(Common::new(finished(self.list_names(&call.caller).await, era))),
+            (Kind::Tool, Offer::Full) => lists.list(caller, kind, era).await,
+            (Kind::Tool, Offer::Names) => Arc::new(Common::new(finished(own::list_names(lists, caller).await, era))),
             (Kind::Tool, Offer::Query) => short(format!("{{\"tools\":[{}]}}", own::QUERY_AND_EXECUTE), era),
             (Kind::Tool, Offer::Code) => {
                 if let Some(works) = &self.options.codemode {
-                    self.settled().await;
-                    let view = self.view();
-                    let shown = view.all(kind).iter().filter(|exposed| self.lists(&call.caller, kind, exposed));
+                    lists.settled().await;
+                    let view = lists.view();
+                    let shown = view.all(kind).iter().filter(|exposed| lists.lists(caller, kind, exposed));
                     works.list_was(shown.map(|exposed| exposed.text.len() + 1).sum());
                 }
                 short(format!("{{\"tools\":[{}]}}", codemode::TOOLS), era)
             }
-            _ => self.list(&call.caller, kind, era).await,
+            _ => lists.list(caller, kind, era).await,
         };
-        match self.recipient(&call.caller).part_of(&list).await {
+        match self.recipient(caller).part_of(&list).await {
             Some(list) => act.end(Ending::of(Status::Ok), Outcome::Result(list)).await,
             None => act.end(Ending::because(Status::Refused, UpstreamError::NoRoom.kind()), no_list()).await,
         }
     }
 
-    /// Waits a little for servers that were never reached, so that the first client finds them. Later nobody waits:
-    /// a server that takes connections and says nothing is as good as gone.
-    pub(crate) async fn settled(&self) {
-        let left = FIRST_PATIENCE.saturating_sub(self.begun.elapsed());
-        if left.is_zero() {
-            return;
-        }
-        let mut waiting = JoinSet::new();
-        for server in self.servers.iter().filter(|server| matches!(server.presence(), Presence::Unknown)) {
-            let server = server.clone();
-            waiting.spawn(async move { server.settled(left).await });
-        }
-        while waiting.join_next().await.is_some() {}
-    }
-
-    /// What it shows now.
-    #[must_use]
-    pub fn view(&self) -> Arc<View> {
-        let view = self.view.load_full();
-        if view.is_current(&self.servers) {
-            return view;
-        }
-        let fresh = Arc::new(View::of(&self.servers, self.options.prefix, &self.labels.load()));
-        self.view.store(fresh.clone());
-        fresh
-    }
-
-    /// Whether a caller may know of an entry.
-    pub(crate) fn shows(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
-        self.policy().may_list(caller, &self.asked(kind, exposed)).is_allow()
-    }
-
-    /// Whether it is on a caller's lists without Code Mode.
-    pub(crate) fn lists(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
-        *exposed.entry.listed() == Listed::Everywhere && self.shows(caller, kind, exposed)
-    }
-
-    /// What is asked for, as policy sees it.
-    pub(crate) fn asked<'a>(&'a self, kind: Kind, exposed: &'a Exposed) -> Asked<'a> {
-        Asked {
-            portal: &self.options.id,
-            server: &self.servers[exposed.server].id,
-            capability: kind.asked(),
-            name: &exposed.entry.name,
-            hints: exposed.entry.hints,
-            arguments: None,
-        }
-    }
-
-    /// The result of a list method, for this caller, with what clients of its era can read.
-    pub(crate) async fn list(&self, caller: &Caller, kind: Kind, era: Era) -> Arc<Common> {
-        self.settled().await;
-        let view = self.view();
-        let readable = |exposed: &Exposed| era == Era::Modern || exposed.entry.fits == Fits::Both;
-        let shows = |place: &usize| {
-            let exposed = &view.all(kind)[*place];
-            readable(exposed) && self.lists(caller, kind, exposed)
-        };
-        let shown: Vec<usize> = (0..view.all(kind).len()).filter(shows).collect();
-        let notices = [("dev.gnomon/missing", self.missing(caller)), ("dev.gnomon/left-out", self.left_out(caller, kind))];
-        let notices: serde_json::Map<_, _> = notices.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-        let notices = if notices.is_empty() { String::new() } else { serde_json::Value::Object(notices).to_string() };
-        let wanted = Wanted { view: &view, kind, era, shown: &shown, notices: &notices };
-        self.given.of(&wanted, || {
-            let entries = || shown.iter().map(|place| &view.all(kind)[*place]);
-            let mut text = Vec::with_capacity(entries().map(|exposed| exposed.text.len() + 1).sum::<usize>() + notices.len() + 256);
-            text.extend_from_slice(b"{\"");
-            text.extend_from_slice(kind.key().as_bytes());
-            text.extend_from_slice(b"\":[");
-            for (index, exposed) in entries().enumerate() {
-                if index > 0 {
-                    text.push(b',');
-                }
-                text.extend_from_slice(&exposed.listed());
-            }
-            text.push(b']');
-            if !notices.is_empty() {
-                text.extend_from_slice(b",\"_meta\":");
-                text.extend_from_slice(notices.as_bytes());
-            }
-            if era == Era::Modern {
-                text.extend_from_slice(of_stateless().as_bytes());
-            }
-            text.push(b'}');
-            text.into()
-        })
-    }
-
-    /// The servers that are not there, of those that a caller may know of, as JSON; none where all are.
-    fn missing(&self, caller: &Caller) -> Option<serde_json::Value> {
-        if self.servers.iter().all(|server| server.presence().is_up()) {
-            return None;
-        }
-        let known = self.known(caller);
-        let missing: Vec<_> = self
-            .servers
-            .iter()
-            .zip(&known)
-            .filter(|(_, known)| **known)
-            .filter_map(|(server, _)| match server.presence() {
-                Presence::Up { .. } => None,
-                Presence::Unknown => Some(json!({"server": server.id, "why": "it is being connected to", "stale": false})),
-                Presence::Down { why, face, .. } => Some(json!({"server": server.id, "why": why.to_string(), "stale": face.is_some()})),
-            })
-            .collect();
-        (!missing.is_empty()).then_some(missing.into())
-    }
-
-    /// What the portal can do, as JSON: what any of its servers can.
-    pub(crate) fn capabilities(&self) -> serde_json::Value {
-        if let (Prefix::Never, [only]) = (self.options.prefix, &*self.servers)
-            && let Some(face) = only.presence().face()
-            && let Ok(own) = serde_json::from_slice(&face.capabilities)
-        {
-            return own;
-        }
-        let mut all = json!({"tools": {"listChanged": true}});
-        for server in &self.servers {
-            let presence = server.presence();
-            let Some(Ok(own)) = presence.face().map(|face| Members::read(&face.capabilities)) else { continue };
-            for name in ["prompts", "logging", "completions", "resources"] {
-                if let Some(json) = own.get(name) {
-                    let old = &mut all[name];
-                    match name {
-                        "prompts" => *old = json!({"listChanged": true}),
-                        "resources" => {
-                            let subscribe =
-                                old["subscribe"] == true || Members::read(json.as_bytes()).is_ok_and(|r| r.flag("subscribe") == Some(true));
-                            *old = json!({"listChanged": true, "subscribe": subscribe});
-                        }
-                        _ => *old = json!({}),
-                    }
-                }
-            }
-        }
-        all
+    /// Whom messages for a caller are charged to.
+    pub(crate) fn recipient(&self, caller: &Caller) -> Recipient {
+        self.road.recipient(caller)
     }
 
     /// Who the portal is, as JSON.
     pub(crate) fn info(&self) -> serde_json::Value {
         json!({"name": "gnomon", "title": format!("gnomon portal {}", self.options.id), "version": env!("CARGO_PKG_VERSION")})
     }
+}
 
-    /// How to use it: what the servers say that a caller may know of, and which of them are missing.
-    pub(crate) fn instructions(&self, caller: &Caller, offer: Offer) -> Option<String> {
-        // They would grow with every server, which is what the others are for.
-        if offer != Offer::Full {
-            return None;
-        }
-        let (mut parts, known) = (Vec::new(), self.known(caller));
-        for (server, _) in self.servers.iter().zip(&known).filter(|(_, known)| **known) {
-            let presence = server.presence();
-            if let Some(said) = presence.face().and_then(|face| face.instructions.as_deref()) {
-                let said = said.to_owned();
-                match self.options.prefix {
-                    Prefix::Never => parts.push(said),
-                    Prefix::Always => parts.push(format!("## Server {}\n{said}", server.id)),
-                }
-            }
-            if let Presence::Down { why, .. } = &presence {
-                parts.push(format!("Server {} is not available at the moment: {why}. Its tools may fail.", server.id));
-            }
-        }
-        (!parts.is_empty()).then(|| parts.join("\n\n"))
+impl Calls for Road {
+    fn lists(&self) -> &PortalLists {
+        self.lists()
+    }
+
+    fn begin(&self, call: &Call, method: &str) -> Act {
+        self.begin(gnomon_audit::Kind::Call, call, method)
+    }
+
+    async fn call(&self, call: &Call, request: &Request) -> Outcome {
+        self.direct(call, request).await
     }
 }
 
@@ -442,11 +273,6 @@ impl Portal {
 fn own_client() -> Client {
     let info = json!({"name": "gnomon-portal", "version": env!("CARGO_PKG_VERSION")});
     Client::new(Bytes::from(info.to_string()), Bytes::from_static(b"{}"), SmolStr::new_static(LEGACY[0]))
-}
-
-/// What lists say besides in the stateless era. What a caller sees is theirs alone.
-fn of_stateless() -> String {
-    format!(",\"resultType\":\"complete\",\"ttlMs\":{LIST_TTL_MS},\"cacheScope\":\"private\"")
 }
 
 /// The portal's own tools, as clients of an era have them.
@@ -460,22 +286,4 @@ fn finished(list: Bytes, era: Era) -> Bytes {
         (Era::Modern, Some(open)) => [open, of_stateless().as_bytes(), b"}"].concat().into(),
         _ => list,
     }
-}
-
-/// A result with another member, unless it has it.
-pub(crate) fn with_member(result: &Bytes, name: &str, value: &str) -> Bytes {
-    match Members::read(result) {
-        Ok(members) if members.get(name).is_none() => members.with(&[(name, Some(value))]),
-        _ => result.clone(),
-    }
-}
-
-/// The same with a text as value.
-pub(crate) fn with_text(result: &Bytes, name: &str, value: &str) -> Bytes {
-    with_member(result, name, &quoted(value))
-}
-
-/// JSON that was UTF-8 when it was read.
-pub(crate) fn as_text(json: &[u8]) -> &str {
-    text(json)
 }

@@ -4,10 +4,8 @@
 //! server says of a token reaches its client only where the token is of a call that it has open at that server, or of a task that
 //! such a call began there.
 
-use crate::{held::Upstream, route::Routed, session::Session};
 use bytes::Bytes;
 use gnomon_upstream::{
-    Scope,
     members::Members,
     rpc::{Id, Notification},
 };
@@ -48,7 +46,15 @@ impl Reported {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn at(&self, server: &SmolStr) -> Vec<Id> {
+    /// A call begins at this server.
+    pub fn begin(&self, server: &SmolStr, params: Option<&Bytes>) -> Option<Reporting<'_>> {
+        let token = token(params)?;
+        self.list().push((server.clone(), token.clone()));
+        Some(Reporting { to: self, at: server.clone(), token })
+    }
+
+    /// Those of the calls at this server.
+    pub fn at(&self, server: &SmolStr) -> Vec<Id> {
         self.list().iter().filter(|(at, _)| at == server).map(|(_, token)| token.clone()).collect()
     }
 }
@@ -69,24 +75,9 @@ impl Drop for Reporting<'_> {
     }
 }
 
-impl Session {
-    /// A call begins at this server.
-    pub(crate) fn reports(&self, server: &SmolStr, params: Option<&Bytes>) -> Option<Reporting<'_>> {
-        let (to, token) = (self.reported()?, token(params)?);
-        to.list().push((server.clone(), token.clone()));
-        Some(Reporting { to, at: server.clone(), token })
-    }
-
-    /// What a server says of the progress of something of this session's client.
-    pub(crate) fn progress(&self, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> Option<Notification> {
-        let of_calls = self.reported().map(|reported| reported.at(&upstream.id)).unwrap_or_default();
-        told_of(notification, &of_calls).or_else(|| told_of(notification, &upstream.held.tasks.reported(whose)))
-    }
-}
-
-/// The same of a call that is not part of a session.
-pub(crate) fn of_call(routed: &Routed, notification: &Notification) -> Option<Notification> {
-    told_of(notification, token(routed.params.as_ref()).as_slice())
+/// What is said of the progress of the call that has these parameters.
+pub(crate) fn of_call(params: Option<&Bytes>, notification: &Notification) -> Option<Notification> {
+    told_of(notification, token(params).as_slice())
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 //! Each server counts its questions for itself, so two may give theirs the same id: the client knows them by ids of ours. By those its
 //! answer finds its server, and what a server says of its own question finds the client's name for that.
 
-use crate::{held::Upstream, judged::Whose, portal::as_text, progress::token, session::Session};
+use crate::{held::Upstream, judged::Whose, progress::token, session::Session};
 use bytes::Bytes;
 use gnomon_upstream::{
     LegacySession, Scope,
-    legacy::undeclared,
+    legacy::{text as as_text, undeclared},
     members::Members,
     rpc::{self, Id, Notification, Outcome, Request, Response},
 };
@@ -147,7 +147,9 @@ impl Session {
     fn asks_of(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<Request, rpc::RpcError> {
         self.can_answer(&request.method)?;
         readable(request)?;
-        self.may_ask(&upstream.id, request)?;
+        if let Some(lent) = self.lent() {
+            lent.may_ask(&upstream.id, request)?;
+        }
         Ok(self.cleaned(upstream, within, request))
     }
 
@@ -168,7 +170,10 @@ impl Session {
                 let text = || rpc::response(Some(&id), &response.outcome);
                 let outcome = match upstream.held.judge.as_ref().map(|judge| judge.said(whose, &text())) {
                     Some(Err(refused)) => refused.outcome(&upstream.id),
-                    Some(Ok(())) | None => self.lends((&upstream, &session), &method, response.outcome),
+                    Some(Ok(())) | None => match self.lent() {
+                        Some(lent) => lent.lends((&upstream, &session), &method, response.outcome),
+                        None => response.outcome,
+                    },
                 };
                 if let Err(error) = session.respond(&id, &outcome).await {
                     tracing::debug!("an answer did not reach its server: {error}");

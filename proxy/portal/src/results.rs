@@ -1,6 +1,6 @@
 //! What results say: whether a call succeeded, what its client is told where it did not, and what its server still wants to know.
 
-use crate::{acts::Ending, portal::with_text, route::Routed};
+use crate::{acts::Ending, route::Routed};
 use bytes::Bytes;
 use gnomon_audit::Status;
 use gnomon_upstream::{UpstreamError, members::Members, rpc::Outcome};
@@ -26,7 +26,10 @@ pub(crate) fn wanted_input(result: &Bytes) -> Option<Wanted> {
 /// A result as the stateless era has it.
 pub(crate) fn complete(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Result(result) => Outcome::Result(with_text(&result, "resultType", "complete")),
+        Outcome::Result(result) => match Members::read(&result) {
+            Ok(members) if members.get("resultType").is_none() => Outcome::Result(members.with(&[("resultType", Some("\"complete\""))])),
+            Ok(_) | Err(_) => Outcome::Result(result),
+        },
         error @ Outcome::Error(_) => error,
     }
 }

@@ -1,8 +1,8 @@
 //! Where a request goes: its server, by the names that the caller may know.
 
 use crate::{
-    names::{Prefix, may_come_of, split_name},
-    portal::{Portal, as_text},
+    lists::PortalLists,
+    names::{Prefix, may_come_of, shortened, split_name},
     view::Exposed,
 };
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, arguments};
 use gnomon_upstream::{
     Scope,
     catalogue::Kind,
+    legacy::text as as_text,
     members::Members,
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
 };
@@ -70,7 +71,7 @@ impl From<RpcError> for NotRouted {
     }
 }
 
-impl Portal {
+impl PortalLists {
     /// Finds where a request goes.
     ///
     /// # Errors
@@ -125,13 +126,13 @@ impl Portal {
                 };
                 Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
-            _ => Err(RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method))).into()),
+            _ => Err(unknown_method(method).into()),
         }
     }
 
     /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
     fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<LineRef, NotRouted> {
-        match self.policy().decide(caller, asked) {
+        match self.gate().policy().decide(caller, asked) {
             Decision::Allow { line } => Ok(line),
             Decision::Deny { line } => {
                 let why = match line.as_ref().and_then(|line| line.reason.as_ref()) {
@@ -147,14 +148,14 @@ impl Portal {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
         let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
         if let Some(exposed) = self.view().named(kind, name) {
-            return match self.policy().may_list(caller, &self.asked(kind, exposed)) {
+            return match self.gate().policy().may_list(caller, &self.asked(kind, exposed)) {
                 Decision::Allow { .. } => Ok(exposed.clone()),
                 Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
             };
         }
         // It may be a server's that was never there yet, and that the caller may know of.
-        let server = split_name(kind, name).and_then(|(id, _)| self.servers.iter().find(|server| server.id == id));
-        let server = server.filter(|server| self.policy().may_reach(caller, &self.options.id, &server.id));
+        let server = split_name(kind, name).and_then(|(id, _)| self.servers().iter().find(|server| server.id == id));
+        let server = server.filter(|server| self.gate().policy().may_reach(caller, self.portal(), &server.id));
         match server.map(|server| server.check()) {
             Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id))).into()),
             _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(unknown).into()),
@@ -166,7 +167,7 @@ impl Portal {
     pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, LineRef), NotRouted> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
-        match self.gate.may_read(caller, &self.servers[server].id, Capability::Resource, &own) {
+        match self.gate().may_read(caller, &self.servers()[server].id, Capability::Resource, &own) {
             Decision::Allow { line } => Ok((server, own, line)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
@@ -178,9 +179,9 @@ impl Portal {
         if let Some(exposed) = view.named(Kind::Resource, uri) {
             return Some((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
         }
-        if self.options.prefix == Prefix::Always
+        if self.prefix() == Prefix::Always
             && let Some((id, own)) = split_name(Kind::Resource, uri)
-            && let Some(server) = self.servers.iter().position(|server| server.id == id)
+            && let Some(server) = self.servers().iter().position(|server| server.id == id)
         {
             return Some((server, Cow::Borrowed(own)));
         }
@@ -194,9 +195,9 @@ impl Portal {
             owners = of(Kind::Template, &|template| may_come_of(template, uri));
         }
         if owners.is_empty() {
-            owners = (0..self.servers.len())
+            owners = (0..self.servers().len())
                 .filter(|index| {
-                    let presence = self.servers[*index].presence();
+                    let presence = self.servers()[*index].presence();
                     presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
                 })
                 .collect();
@@ -208,7 +209,7 @@ impl Portal {
     }
 }
 
-/// A client's word in a message of ours.
-pub(crate) fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(120).collect()
+/// For methods that only exist in the other era.
+pub(crate) fn unknown_method(method: &str) -> RpcError {
+    RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))
 }

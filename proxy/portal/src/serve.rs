@@ -1,12 +1,6 @@
 //! The portal's listener.
 
-use crate::{
-    Crew, Portal, attested,
-    crew::Load,
-    front::{Visitor, plain},
-    metrics::Lacking,
-    site,
-};
+use crate::{Crew, Portal, attested, crew::Load, front::plain, log_in::Visitor, metrics::Lacking, site};
 use gnomon_access::Peer;
 use gnomon_http::server::{self, Admission, Answered, HeadTimer, Seated, Tasks, accept_until};
 use gnomon_shares::{Refused, Seat, Seats};

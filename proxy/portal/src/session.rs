@@ -5,16 +5,16 @@
 //! hundred bytes.
 
 use crate::{
-    acts::Acts,
+    acts::{Acts, AuditedSession},
+    gate::Gate,
     held::{Upstream, outward},
     lent::Lent,
     outflow::{Heard, Outflow, Stream, event},
     progress::Reported,
     questions::Questions,
-    shares::{self, Amount, Shares},
-    under::TakenBack,
+    shares::{self, task_owner},
+    taken_back::TakenBack,
     unsent::Recipient,
-    visible::{Gate, task_owner_in},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -47,33 +47,14 @@ const TOLD: Duration = Duration::from_secs(1);
 
 /// What a session takes besides what its client says of itself, bytes, about.
 const SESSION_BYTES: usize = 640;
-/// Most bytes that all sessions of a portal may take, those counted with what their clients say of themselves.
-const MOST_BYTES: usize = 128 << 20;
-/// Which part of a share goes at once when there is no room: to look for the oldest takes time.
-const PART: usize = 64;
-
-/// How many sessions there may be, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionLimits {
-    /// Most sessions; beyond it those go that were not used for the longest time, of whoever has the most.
-    pub most: usize,
-    /// How long an unused session is kept.
-    pub idle: Duration,
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        Self { most: 100_000, idle: Duration::from_secs(24 * 60 * 60) }
-    }
-}
 
 /// One client's session.
 pub struct Session {
     /// What the client calls it.
     pub id: SmolStr,
-    owner: SmolStr,
+    pub(crate) owner: SmolStr,
     /// Whose share of all sessions it counts against.
-    holder: SmolStr,
+    pub(crate) holder: SmolStr,
     /// Who it is.
     pub client: Arc<Client>,
     born: Instant,
@@ -120,12 +101,12 @@ pub struct Standing {
     pub over: Arc<Notify>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Session {
-    fn new(owner: &Caller, client: Arc<Client>, gate: Arc<Gate>) -> Result<Self, getrandom::Error> {
+    pub(crate) fn new(owner: &Caller, client: Arc<Client>, gate: Arc<Gate>) -> Result<Self, getrandom::Error> {
         let mut random = [0u8; 24];
         getrandom::fill(&mut random)?;
         Ok(Self {
@@ -140,28 +121,28 @@ impl Session {
         })
     }
 
-    /// The caller who began it.
-    pub(crate) fn owner(&self) -> &SmolStr {
-        &self.owner
-    }
-
     /// How the audit knows it.
     pub(crate) fn digest(&self) -> SmolStr {
         let digest = || session_digest(&self.id);
         self.open.get().map_or_else(digest, |open| open.digest.get_or_init(digest).clone())
     }
 
+    /// How the audit has it.
+    pub(crate) fn audited(&self) -> AuditedSession {
+        AuditedSession { owner: self.owner.clone(), digest: self.digest(), client: self.client.clone() }
+    }
+
     /// What it takes, about.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         SESSION_BYTES + self.client.bytes()
     }
 
-    fn touch(&self) {
+    pub(crate) fn touch(&self) {
         let age = whole_millis(self.born.elapsed());
         self.used.store(age, Ordering::Relaxed);
     }
 
-    fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed)))
     }
 
@@ -201,7 +182,7 @@ impl Session {
     /// Whose the tasks are that its client begins at servers.
     pub(crate) fn task_owner(&self) -> Option<SmolStr> {
         let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
-        Some(task_owner_in(&caller, &self.id))
+        Some(task_owner(&caller, &self.id))
     }
 
     /// Of which calls of its client servers may tell how far they are.
@@ -219,7 +200,7 @@ impl Session {
     /// What its client is told of this, if it may be told it by a server.
     fn hears(&self, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
         let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
-        let owner = task_owner_in(&caller, &self.id);
+        let owner = task_owner(&caller, &self.id);
         let may = self.gate.tells(&caller, upstream, (&owner, within), &notification);
         may.then(|| self.translated(upstream, (&owner, within), notification)).flatten()
     }
@@ -431,9 +412,9 @@ impl Session {
     }
 
     /// Ends it with servers, and for the audit.
-    async fn close(&self, acts: Option<&Arc<Acts>>) {
+    pub(crate) async fn close(&self, acts: Option<&Arc<Acts>>) {
         if let Some(acts) = acts {
-            acts.session_ends(self).await;
+            acts.session_ends(&self.audited()).await;
         }
         let close = |(_, session): (usize, Arc<LegacySession>)| Box::pin(async move { session.close().await }) as Telling;
         at_once(self.servers().into_iter().map(close).collect()).await;
@@ -444,147 +425,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         for listener in lock(&self.listeners).iter().flatten() {
             listener.abort();
-        }
-    }
-}
-
-/// All sessions of a portal.
-pub struct Sessions {
-    table: Mutex<Table>,
-    faces: Mutex<HashMap<Arc<Client>, ()>>,
-    limits: SessionLimits,
-    acts: Option<Arc<Acts>>,
-    gate: Arc<Gate>,
-}
-
-struct Table {
-    sessions: HashMap<SmolStr, Arc<Session>>,
-    shares: Shares,
-}
-
-impl Table {
-    fn insert(&mut self, session: Arc<Session>) {
-        self.shares.add(&session.holder, session.bytes());
-        self.sessions.insert(session.id.clone(), session);
-    }
-
-    fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
-        let removed = self.sessions.remove(id)?;
-        self.shares.remove(&removed.holder, removed.bytes());
-        Some(removed)
-    }
-
-    /// Takes out what there is no room for.
-    fn surplus(&mut self) -> Vec<Arc<Session>> {
-        let mut gone = Vec::new();
-        while let Some(holder) = self.shares.too_much() {
-            let mut own: Vec<_> =
-                self.sessions.values().filter(|session| session.holder == holder).map(|s| (s.idle(), s.id.clone())).collect();
-            own.sort_unstable_by(|a, b| b.cmp(a));
-            let part = own.len().div_ceil(PART);
-            if part == 0 {
-                break;
-            }
-            gone.extend(own.iter().take(part).filter_map(|(_, id)| self.remove(id)));
-        }
-        gone
-    }
-}
-
-impl Sessions {
-    /// No sessions yet.
-    #[must_use]
-    pub(crate) fn new(limits: SessionLimits, acts: Option<Arc<Acts>>, gate: Arc<Gate>) -> Self {
-        let shares = Shares::of(Amount { count: limits.most, bytes: MOST_BYTES });
-        Self { table: Mutex::new(Table { sessions: HashMap::new(), shares }), faces: Mutex::default(), limits, acts, gate }
-    }
-
-    /// Begins one. Where there is no room for it, others of whoever has the most go.
-    ///
-    /// # Errors
-    /// When the system gives no randomness.
-    pub fn begin(&self, owner: &Caller, client: Client) -> Result<Arc<Session>, getrandom::Error> {
-        let session = Arc::new(Session::new(owner, self.face(client), self.gate.clone())?);
-        let surplus = {
-            let mut table = lock(&self.table);
-            table.insert(session.clone());
-            table.surplus()
-        };
-        if !surplus.is_empty() {
-            let acts = self.acts.clone();
-            tokio::spawn(async move {
-                for session in surplus {
-                    session.close(acts.as_ref()).await;
-                }
-            });
-        }
-        Ok(session)
-    }
-
-    /// Thousands of sessions are begun by few programs: what those say of themselves is kept once.
-    fn face(&self, client: Client) -> Arc<Client> {
-        /// Most programs that are remembered.
-        const MOST: usize = 4096;
-        let mut faces = lock(&self.faces);
-        if let Some((known, ())) = faces.get_key_value(&client) {
-            return known.clone();
-        }
-        let client = Arc::new(client);
-        if faces.len() >= MOST {
-            faces.retain(|face, ()| Arc::strong_count(face) > 1);
-        }
-        if faces.len() < MOST {
-            faces.insert(client.clone(), ());
-        }
-        client
-    }
-
-    /// The session of that id, for the caller who began it and nobody else.
-    #[must_use]
-    pub fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
-        let session = lock(&self.table).sessions.get(id).filter(|session| session.owner == caller.subject).cloned()?;
-        session.touch();
-        Some(session)
-    }
-
-    /// Ends a session, on servers too.
-    pub async fn end(&self, session: &Session) {
-        let removed = lock(&self.table).remove(&session.id);
-        if let Some(removed) = removed {
-            removed.close(self.acts.as_ref()).await;
-        }
-    }
-
-    /// Ends those that were not used for too long, for ever.
-    pub async fn sweep(&self) {
-        let pause = (self.limits.idle / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
-        loop {
-            tokio::time::sleep(pause).await;
-            let stale: Vec<_> = {
-                let mut table = lock(&self.table);
-                let stale: Vec<_> = table.sessions.values().filter(|session| session.idle() >= self.limits.idle).cloned().collect();
-                stale.iter().for_each(|session| drop(table.remove(&session.id)));
-                if !stale.is_empty() {
-                    table.sessions.shrink_to_fit();
-                }
-                stale
-            };
-            for session in stale {
-                session.close(self.acts.as_ref()).await;
-            }
-        }
-    }
-
-    /// Takes back one that has only begun, and that nobody was told of.
-    pub fn forget(&self, session: &Session) {
-        lock(&self.table).remove(&session.id);
-    }
-
-    /// gnomon stops: all sessions end, for the audit. Servers are left to find out, as there may be any number of them.
-    pub async fn end_all(&self) {
-        let all: Vec<_> = lock(&self.table).sessions.drain().map(|(_, session)| session).collect();
-        if let Some(acts) = &self.acts {
-            acts.all_sessions_end(&all).await;
         }
     }
 }

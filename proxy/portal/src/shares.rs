@@ -77,6 +77,12 @@ pub(crate) fn owner(caller: &Caller) -> SmolStr {
     }
 }
 
+/// Whose a task is that is begun or asked for within a session: who is proven to ask, else the kernel's user, else the session.
+pub(crate) fn task_owner(caller: &Caller, session: &str) -> SmolStr {
+    let nobody = caller.method == AuthMethod::None && caller.process.as_ref().is_none_or(|process| process.user.is_none());
+    if nobody { format_smolstr!("session {session}") } else { owner(caller) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

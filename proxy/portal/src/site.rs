@@ -41,7 +41,7 @@ pub(crate) fn portal<'a, B>(portals: &'a [Arc<Portal>], request: &Request<B>) ->
 fn fit(portal: &Portal, host: &str, path: &str) -> Fit {
     let options = &portal.options;
     let named = options.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
-    let is_here = options.path == path || portal.authenticator().metadata_path() == Some(path);
+    let is_here = options.path == path || portal.log_in.authenticator().metadata_path() == Some(path);
     match (is_here, named, portal.is_own_host(host)) {
         (true, true, _) => Fit::Own,
         (true, false, true) => Fit::Local,

@@ -7,8 +7,7 @@
 use crate::{
     call::{Call, From},
     held::Upstream,
-    portal::as_text,
-    progress,
+    progress::{self, told_of},
     route::Routed,
     session::Session,
 };
@@ -16,6 +15,7 @@ use bytes::Bytes;
 use gnomon_upstream::{
     Scope,
     era::meta,
+    legacy::text as as_text,
     members::Members,
     rpc::{Notification, Request},
 };
@@ -28,7 +28,7 @@ impl Session {
         let told = match notification.method.as_str() {
             "notifications/cancelled" => self.taken_back(&upstream.id, whose.1, &notification),
             "notifications/progress" => self.progress(upstream, whose, &notification),
-            "notifications/elicitation/complete" => self.page_done(&upstream.id, &notification),
+            "notifications/elicitation/complete" => self.lent().and_then(|lent| lent.page_done(&upstream.id, &notification)),
             _ => Some(notification.clone()),
         };
         let told = noted(upstream, &notification, told)?;
@@ -42,9 +42,15 @@ impl Session {
         request.params().and_then(|params| own_meta(params, is_own)).map_or_else(|| request.clone(), |params| request.with(params))
     }
 
+    /// What a server says of the progress of something of this session's client.
+    fn progress(&self, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> Option<Notification> {
+        let of_calls = self.reported().map(|reported| reported.at(&upstream.id)).unwrap_or_default();
+        told_of(notification, &of_calls).or_else(|| told_of(notification, &upstream.held.tasks.reported(whose)))
+    }
+
     /// Whether this is a task of the client's at that server, or one that it has for it.
     fn is_of(&self, upstream: &Upstream, whose: (&SmolStr, Scope), task: &str) -> bool {
-        upstream.held.tasks.has(whose, task) || self.has_task(&upstream.id, task)
+        upstream.held.tasks.has(whose, task) || self.lent().is_some_and(|lent| lent.has_task(&upstream.id, task))
     }
 }
 
@@ -82,7 +88,7 @@ pub(crate) fn translated(
     let told = match notification.method.as_str() {
         // What it is asked is the result of its call, and has no id.
         "notifications/cancelled" => None,
-        "notifications/progress" => progress::of_call(routed, &notification),
+        "notifications/progress" => progress::of_call(routed.params.as_ref(), &notification),
         _ => Some(notification.clone()),
     };
     let told = noted(upstream, &notification, told)?;

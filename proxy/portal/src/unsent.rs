@@ -5,11 +5,8 @@
 //! list many read the same bytes: each copy that is in memory is charged once, to one of those who wait for it.
 
 use crate::{
-    call::{Call, Emission},
-    front::busy,
+    emission::Emission,
     metrics::{Lacking, PortalMetrics},
-    outflow::Outflow,
-    portal::Portal,
     room::{Common, Taken, unsent},
     shares::owner,
 };
@@ -20,11 +17,11 @@ use gnomon_upstream::{
     UpstreamError,
     rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces},
 };
-use http::Response;
 use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::mpsc;
 
 /// How often it is told that there is no room.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
@@ -90,6 +87,30 @@ impl Recipient {
         }
     }
 
+    /// Passes a message on to a client.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) async fn pass_on(&self, emit: &mpsc::Sender<Emission>, text: Bytes) -> Result<(), UpstreamError> {
+        let room = self.room_for(text.len()).await.ok_or(UpstreamError::NoRoom)?;
+        // Nobody listens any more: whoever drives this is dropped soon.
+        let _ = emit.send(Emission::Message(room.holds(text))).await;
+        Ok(())
+    }
+
+    /// A server's answer with the room that it takes until it was sent, or why there is none.
+    pub(crate) async fn roomy(&self, outcome: Outcome) -> Outcome {
+        let (Outcome::Result(payload) | Outcome::Error(payload)) = &outcome;
+        if payload.len() <= LARGE {
+            return outcome;
+        }
+        match (self.room_for(payload.len()).await, outcome) {
+            (Some(room), Outcome::Result(payload)) => Outcome::Result(room.holds(payload)),
+            (Some(room), Outcome::Error(payload)) => Outcome::Error(room.holds(payload)),
+            (None, _) => RpcError::new(INTERNAL_ERROR, UpstreamError::NoRoom.to_string()).into(),
+        }
+    }
+
     fn told_if_none<T>(&self, taken: Result<T, Refused>) -> Option<T> {
         /// When it was last told: a flood of messages is none of lines.
         static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
@@ -106,51 +127,4 @@ impl Recipient {
         }
         None
     }
-}
-
-impl Portal {
-    pub(crate) fn recipient(&self, caller: &Caller) -> Recipient {
-        Recipient::of(caller, self.options.metrics.clone())
-    }
-
-    /// Passes a message on to a client.
-    ///
-    /// # Errors
-    /// There is no room for it.
-    pub(crate) async fn pass_on(&self, call: &Call, text: Bytes) -> Result<(), UpstreamError> {
-        let room = self.recipient(&call.caller).room_for(text.len()).await.ok_or(UpstreamError::NoRoom)?;
-        // Nobody listens any more: whoever drives this is dropped soon.
-        let _ = call.emit.send(Emission::Message(room.holds(text))).await;
-        Ok(())
-    }
-
-    /// A server's answer with the room that it takes until it was sent, or why there is none.
-    pub(crate) async fn roomy(&self, caller: &Caller, outcome: Outcome) -> Outcome {
-        let (Outcome::Result(payload) | Outcome::Error(payload)) = &outcome;
-        if payload.len() <= LARGE {
-            return outcome;
-        }
-        match (self.recipient(caller).room_for(payload.len()).await, outcome) {
-            (Some(room), Outcome::Result(payload)) => Outcome::Result(room.holds(payload)),
-            (Some(room), Outcome::Error(payload)) => Outcome::Error(room.holds(payload)),
-            (None, _) => RpcError::new(INTERNAL_ERROR, UpstreamError::NoRoom.to_string()).into(),
-        }
-    }
-
-    /// A response with the room that it takes until it was sent. What comes in pieces has it already.
-    pub(crate) async fn charged(&self, caller: &Caller, response: Response<Outflow>) -> Response<Outflow> {
-        let Outflow::Whole(Some(whole)) = response.body() else { return response };
-        match self.recipient(caller).room_for(whole.len()).await {
-            Some(room) => response.map(|body| match body {
-                Outflow::Whole(Some(whole)) => Outflow::Whole(Some(room.holds(whole))),
-                other => other,
-            }),
-            None => no_room(),
-        }
-    }
-}
-
-/// The response where there is no room for what it would be.
-pub(crate) fn no_room() -> Response<Outflow> {
-    busy(&format!("{}; then try again", UpstreamError::NoRoom))
 }

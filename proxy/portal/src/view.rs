@@ -3,8 +3,8 @@
 //! A name leads only where a list led: what no list shows cannot be called.
 
 use crate::{
-    codemode::callable::{Identifier, identifiers},
     held::Upstream,
+    identifiers::{Identifier, identifiers},
     labels::{self, Labels},
     names::{Prefix, exposed_name},
 };
@@ -102,7 +102,7 @@ impl View {
 
     /// The names of tools as JavaScript could have them; made when they are first asked for.
     pub(crate) fn identifiers(&self) -> &[Identifier] {
-        self.identifiers.get_or_init(|| identifiers(self.all(Kind::Tool)))
+        self.identifiers.get_or_init(|| identifiers(self.all(Kind::Tool).iter().map(|exposed| &exposed.name)))
     }
 
     /// Finds tools by words; made when it is first asked for.

@@ -1,6 +1,7 @@
 //! Resources that subscribers of the stateless era watch: the portal's own subscription on each server.
 
-use crate::{call::Call, held::Upstream, portal::Portal};
+use crate::{held::Upstream, lists::PortalLists};
+use gnomon_access::Caller;
 use smol_str::SmolStr;
 use std::sync::Arc;
 
@@ -15,17 +16,17 @@ struct Watched {
     known: SmolStr,
 }
 
-impl Portal {
+impl PortalLists {
     /// Has servers tell of changes of these resources, named as clients know them. What the caller may not read, or is not there,
     /// is left out.
-    pub(crate) fn watch(&self, call: &Call, resources: &[&str]) -> Watching {
+    pub(crate) fn watch(&self, caller: &Caller, resources: &[&str]) -> Watching {
         let mut watched: Vec<Watched> = Vec::new();
         for uri in resources {
-            let Ok((index, own, _)) = self.resource(&call.caller, uri) else { continue };
+            let Ok((index, own, _)) = self.resource(caller, uri) else { continue };
             if watched.iter().any(|other| other.known == *uri) {
                 continue;
             }
-            let (server, own) = (self.servers[index].clone(), SmolStr::new(own));
+            let (server, own) = (self.servers()[index].clone(), SmolStr::new(own));
             server.watch(&own);
             watched.push(Watched { server, own, known: SmolStr::new(uri) });
         }

@@ -1,6 +1,9 @@
 //! The tools of a caller by the names that JavaScript can call them by.
 
-use crate::view::{Exposed, View};
+use crate::{
+    identifiers::Identifier,
+    view::{Exposed, View},
+};
 use gnomon_access::{Caller, Policy};
 use gnomon_codemode::Names;
 use gnomon_upstream::{
@@ -13,58 +16,6 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
-
-/// Words that are no names in JavaScript (ECMA-262, 12.7.2), those of strict mode included.
-const RESERVED: &[&str] = &[
-    "arguments",
-    "await",
-    "break",
-    "case",
-    "catch",
-    "class",
-    "const",
-    "continue",
-    "debugger",
-    "default",
-    "delete",
-    "do",
-    "else",
-    "enum",
-    "eval",
-    "export",
-    "extends",
-    "false",
-    "finally",
-    "for",
-    "function",
-    "if",
-    "implements",
-    "import",
-    "in",
-    "instanceof",
-    "interface",
-    "let",
-    "new",
-    "null",
-    "package",
-    "private",
-    "protected",
-    "public",
-    "return",
-    "static",
-    "super",
-    "switch",
-    "this",
-    "throw",
-    "true",
-    "try",
-    "typeof",
-    "var",
-    "void",
-    "while",
-    "with",
-    "yield",
-];
 
 /// Most bytes of tools that `codemode.tools()` tells in full: as values they take a script many times as much.
 const WHOLE: usize = 2 << 20;
@@ -198,25 +149,6 @@ fn is_told(exposed: &Exposed) -> bool {
     !matches!(exposed.entry.listed(), Listed::Nowhere(_))
 }
 
-/// The name of a tool as JavaScript could have it, the same for every caller.
-#[derive(Debug)]
-pub(crate) struct Identifier {
-    plain: SmolStr,
-    /// Whether another tool, or the language of scripts, would have the same.
-    shared: bool,
-}
-
-/// The identifiers of tools, in their order. Made once for a view: there may be thousands.
-pub(crate) fn identifiers(tools: &[Arc<Exposed>]) -> Box<[Identifier]> {
-    let plain: Vec<SmolStr> = tools.iter().map(|exposed| identifier(&exposed.name)).collect();
-    let mut counts: HashMap<&SmolStr, usize> = HashMap::with_capacity(plain.len());
-    for name in &plain {
-        *counts.entry(name).or_default() += 1;
-    }
-    let is_shared = |name: &SmolStr| counts.get(name) != Some(&1) || gnomon_codemode::RESERVED.contains(&name.as_str());
-    plain.iter().map(|name| Identifier { plain: name.clone(), shared: is_shared(name) }).collect()
-}
-
 /// Takes away names that stand twice, and gives the places of the others. Whoever knows how endings are made could give a tool the
 /// name that another's ending makes; then neither can be called, rather than the wrong one.
 fn unambiguous(names: &mut [Option<SmolStr>]) -> HashMap<SmolStr, usize> {
@@ -236,23 +168,6 @@ fn unambiguous(names: &mut [Option<SmolStr>]) -> HashMap<SmolStr, usize> {
     places
 }
 
-/// A name as JavaScript has it: `-`, `.` and blanks become `_`, what else no identifier may hold falls away.
-fn identifier(name: &str) -> SmolStr {
-    let kept = name.chars().filter_map(|c| match c {
-        '-' | '.' | ' ' | '\t' => Some('_'),
-        c if c.is_ascii_alphanumeric() || matches!(c, '_' | '$') => Some(c),
-        _ => None,
-    });
-    let mut text: String = kept.collect();
-    if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) {
-        text.insert(0, '_');
-    }
-    if RESERVED.contains(&text.as_str()) {
-        text.push('_');
-    }
-    text.into()
-}
-
 /// FNV-1a, 32 bits: tells names apart that look alike as identifiers.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
@@ -268,25 +183,5 @@ mod tests {
         let places = unambiguous(&mut names);
         assert_eq!(names, [None, Some("c".into()), None]);
         assert_eq!(places, HashMap::from([("c".into(), 1)]));
-    }
-
-    #[test]
-    fn names_become_identifiers() {
-        for (name, identifier_) in [
-            ("jira_search-issues", "jira_search_issues"),
-            ("drive_get.content v2", "drive_get_content_v2"),
-            ("7zip_list", "_7zip_list"),
-            ("größe", "gre"),
-            ("delete", "delete_"),
-            ("", "_"),
-            ("__proto__", "__proto__"),
-        ] {
-            assert_eq!(identifier(name), identifier_);
-        }
-    }
-
-    #[test]
-    fn every_word_of_the_language_is_in_order_so_that_none_stands_twice() {
-        assert!(RESERVED.is_sorted() && RESERVED.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

@@ -1,12 +1,12 @@
 //! What a script can ask for, answered: tools by the road of direct calls, and what is known of them.
 
 use super::{
+    Calls,
     callable::{Callable, Detail},
     suspended::Asker,
 };
 use crate::{
-    call::{Call, From, MAX_ROUNDS, Script},
-    portal::{Portal, as_text},
+    call::{Call, From, Script},
     results::{Wanted, wanted_input},
     view::Exposed,
 };
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_HITS, Raw};
 use gnomon_upstream::{
     catalogue::Listed,
+    legacy::text as as_text,
     members::Members,
     modern::with_meta,
     rpc::{Id, Outcome, Request, quoted},
@@ -21,6 +22,8 @@ use gnomon_upstream::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// How often a server may ask for more before it must answer a script.
+const MAX_ROUNDS: usize = 10;
 /// How many tools a search gives where nothing is said.
 const FOUND: usize = 10;
 
@@ -28,8 +31,8 @@ const FOUND: usize = 10;
 const MOST_SUSPENDED: Duration = Duration::from_secs(30 * 60);
 
 /// One execution's host.
-pub(super) struct Host<'a> {
-    pub portal: &'a Portal,
+pub(super) struct Host<'a, C> {
+    pub calls: &'a C,
     pub call: &'a Call,
     pub callable: &'a Callable,
     pub script: Script,
@@ -37,7 +40,7 @@ pub(super) struct Host<'a> {
     pub asker: Option<Asker>,
 }
 
-impl gnomon_codemode::Host for Host<'_> {
+impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
     async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
         let text = match asked {
             Asked::Tool(name) => return self.tool(name, arguments).await,
@@ -53,10 +56,10 @@ impl gnomon_codemode::Host for Host<'_> {
     }
 }
 
-impl Host<'_> {
+impl<C: Calls> Host<'_, C> {
     /// The id of a tool's server.
     fn server(&self, exposed: &Exposed) -> &str {
-        self.portal.servers.get(exposed.server).map_or("", |server| &server.id)
+        self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id)
     }
 
     /// Calls a tool as its caller could by itself, and gives its plain value.
@@ -72,7 +75,7 @@ impl Host<'_> {
         for _ in 0..MAX_ROUNDS {
             let asked = format!("{}{input}}}", params.strip_suffix('}').unwrap_or(&params));
             let request = Request::new(Id::number(1), "tools/call".into(), Some(Bytes::from(asked)));
-            let outcome = self.portal.direct(&call, &request).await;
+            let outcome = self.calls.call(&call, &request).await;
             let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else { return plain(&outcome, name) };
             let answers = asker.ask(wanted.requests, &self.script.waiting).await?;
             let state = wanted.state.map(|state| format!(",\"requestState\":{state}")).unwrap_or_default();

@@ -3,22 +3,26 @@
 //! What a script may call is what its caller may call, and each call takes the very road of a direct one: policy, schemas,
 //! rules, audit. The script runs in the sandbox of `gnomon-codemode`, which knows none of that.
 
-pub(crate) mod callable;
+mod callable;
 mod host;
 mod output;
-pub(crate) mod suspended;
+mod suspended;
 mod turns;
 pub(crate) mod waiting;
 
 use crate::{
-    acts::{Act, Ending},
+    act::Act,
+    acts::Ending,
     call::{Call, From, Script},
-    portal::Portal,
+    judged::Rules,
+    lists::PortalLists,
+    names::shortened,
     shares::owner,
     view::Exposed,
 };
+use callable::Callables;
 use gnomon_access::Policy;
-use gnomon_audit::{Kind, Status};
+use gnomon_audit::Status;
 use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError, State};
 use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
@@ -33,7 +37,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::json;
 use smol_str::{SmolStr, ToSmolStr};
 use std::sync::Arc;
-use suspended::{Asker, Question, Running, Step};
+use suspended::{Asker, Question, Running, Step, Suspended};
 use tokio::sync::OnceCell;
 use turns::{Turns, searches_beside};
 use uuid::Uuid;
@@ -139,12 +143,38 @@ impl CodeModeWorks {
     }
 }
 
-impl Portal {
+/// What scripts need of the portal whose tools they call.
+pub(crate) trait Calls: Send + Sync + 'static {
+    /// What the portal shows.
+    fn lists(&self) -> &PortalLists;
+
+    /// A caller asks for something, which the audit is to tell of.
+    fn begin(&self, call: &Call, method: &str) -> Act;
+
+    /// Has a call made as its caller could make it by itself.
+    fn call(&self, call: &Call, request: &Request) -> impl Future<Output = Outcome> + Send;
+}
+
+/// The scripts of one portal.
+pub(crate) struct Scripts<C> {
+    calls: Arc<C>,
+    works: Option<Arc<CodeModeWorks>>,
+    rules: Option<Rules>,
+    suspended: Suspended,
+    callables: Callables,
+}
+
+impl<C: Calls> Scripts<C> {
+    /// Scripts that make these calls; none are run without the works.
+    pub fn new(calls: Arc<C>, works: Option<Arc<CodeModeWorks>>, rules: Option<Rules>) -> Arc<Self> {
+        Arc::new(Self { calls, works, rules, suspended: Suspended::default(), callables: Callables::default() })
+    }
+
     fn alert_violation(&self, call: &Call, execution: &SmolStr, violation: &str) {
-        let Some(rules) = &self.options.rules else { return };
+        let Some(rules) = &self.rules else { return };
         let mut seen = Observation::new();
         seen.set(Field::Vantage, "portal");
-        seen.set(Field::PortalId, self.options.id.clone());
+        seen.set(Field::PortalId, self.calls.lists().portal().clone());
         seen.set(Field::ExecutionId, execution.clone());
         seen.set(Field::SourceAddress, call.caller.address.to_smolstr());
         seen.set_some(Field::UserName, call.caller.email.clone().or_else(|| call.caller.user.clone()));
@@ -155,20 +185,20 @@ impl Portal {
     }
 
     /// Runs one of the two tools.
-    pub(crate) async fn run_code(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
-        let mut act = Act::begin(self, Kind::Call, call, &request.method);
+    pub async fn run(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
+        let mut act = self.calls.begin(call, &request.method);
         let wrong = |text: String| RpcError::new(INVALID_PARAMS, text).into();
         let params = match request.members() {
             Ok(params) => params,
             Err(error) => return act.end(refused("malformed"), error.into()).await,
         };
         let name = params.text("name").unwrap_or_default();
-        act.names(|| crate::route::shortened(&name).into());
+        act.names(|| shortened(&name).into());
         let tool = match &*name {
             SEARCH => SEARCH,
             EXECUTE => EXECUTE,
             other => {
-                let other = crate::route::shortened(other);
+                let other = shortened(other);
                 let text =
                     format!("Unknown tool: {other}. This URL offers {SEARCH} and {EXECUTE}; other tools are called within the latter");
                 return act.end(refused("unknown_tool"), wrong(text)).await;
@@ -194,10 +224,10 @@ impl Portal {
         if !stateless {
             return self.execute(call, act, (tool, &code), script, None).await;
         }
-        let (portal, call_of) = (self.clone(), call.clone());
+        let (scripts, call_of) = (self.clone(), call.clone());
         let running = Running::start(move |emit, asker| async move {
             let call = Call { emit, ..call_of };
-            portal.execute(&call, act, (tool, &code), script, Some(asker)).await
+            scripts.execute(&call, act, (tool, &code), script, Some(asker)).await
         });
         self.attend(running, call, tool).await
     }
@@ -222,7 +252,7 @@ impl Portal {
     }
 
     async fn execute(&self, call: &Call, act: Act, (tool, code): (&'static str, &str), script: Script, asker: Option<Asker>) -> Outcome {
-        let Some(works) = &self.options.codemode else {
+        let Some(works) = &self.works else {
             return act.end(refused("off"), Outcome::failed_tool("Code Mode is not available on this portal")).await;
         };
         let sandbox = match works.sandbox().await {
@@ -241,15 +271,16 @@ impl Portal {
                 return act.end(Ending::because(Status::Refused, "codemode_share"), Outcome::failed_tool(no_turn(refused))).await;
             }
         };
-        self.settled().await;
+        let lists = self.calls.lists();
+        lists.settled().await;
         let may_know =
-            |policy: &Policy, exposed: &Exposed| policy.may_list(&call.caller, &self.asked(catalogue::Kind::Tool, exposed)).is_allow();
-        let callable = self.callables.of((self.view(), self.policy().clone()), &call.caller, may_know);
+            |policy: &Policy, exposed: &Exposed| policy.may_list(&call.caller, &lists.asked(catalogue::Kind::Tool, exposed)).is_allow();
+        let callable = self.callables.of((lists.view(), lists.gate().policy().clone()), &call.caller, may_know);
         // Finding tools calls none.
         let none = Names::default();
         let names = if tool == EXECUTE { callable.names() } else { &none };
         let execution = script.execution.clone();
-        let host = Host { portal: self, call, callable: &callable, script, asker };
+        let host = Host { calls: &*self.calls, call, callable: &callable, script, asker };
         let ended = sandbox.execute(Program { code, names }, &works.limits, &host).await;
         let (outcome, ending) = match &ended {
             Ok(ended) => {

@@ -6,7 +6,7 @@
 //! its caller can use.
 
 use super::waiting::Waiting;
-use crate::{call::Emission, parked::unguessable};
+use crate::{emission::Emission, parked::unguessable};
 use gnomon_upstream::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use serde_json::{Map, Value};
 use smol_str::SmolStr;
@@ -112,7 +112,7 @@ struct Kept {
 
 /// All that wait.
 #[derive(Default)]
-pub(crate) struct Suspended(Mutex<HashMap<SmolStr, Kept>>);
+pub(super) struct Suspended(Mutex<HashMap<SmolStr, Kept>>);
 
 impl Suspended {
     /// Keeps one; gives the name to take it up by (`requestState`), or it back where there is no room.

@@ -1,14 +1,15 @@
 //! Requests about tasks, each to the server whose task it is ([`crate::tasks`]).
 
+use super::Road;
 use crate::{
-    acts::{Act, Ending},
+    act::Act,
+    acts::Ending,
     call::Call,
     held::Upstream,
-    portal::Portal,
+    names::shortened,
     progress::token,
-    route::{NotRouted, Routed, Within, shortened},
+    route::{NotRouted, Routed, Within, unknown_method},
     tasks::{LONGEST_ID, Made, Owned, begun},
-    visible::task_owner,
 };
 use bytes::Bytes;
 use gnomon_audit::{Kind as Recorded, Status};
@@ -33,12 +34,12 @@ fn unknown(id: &str) -> RpcError {
     RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(id)))
 }
 
-impl Portal {
+impl Road {
     /// Remembers the task that a call began, if it did; its id, for the record.
     ///
     /// # Errors
     /// What is answered instead where its id is longer than what is kept.
-    pub(crate) fn began(&self, call: &Call, routed: &Routed, outcome: &Outcome) -> Result<Option<SmolStr>, Outcome> {
+    pub(super) fn began(&self, call: &Call, routed: &Routed, outcome: &Outcome) -> Result<Option<SmolStr>, Outcome> {
         let (Outcome::Result(result), Some(exposed), "tools/call") = (outcome, &routed.exposed, &*routed.method) else { return Ok(None) };
         let Some((id, created)) = begun(result) else { return Ok(None) };
         if id.len() > LONGEST_ID {
@@ -47,14 +48,14 @@ impl Portal {
         }
         let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
         let token = token(routed.params.as_ref()).filter(|token| token.json().len() <= LONGEST_TOKEN);
-        let made = Made { tool, hints, owner: task_owner(call), scope, created, token, used: Instant::now() };
-        self.servers[routed.server].held.tasks.keep(id.clone(), made);
+        let made = Made { tool, hints, owner: call.task_owner(), scope, created, token, used: Instant::now() };
+        self.servers()[routed.server].held.tasks.keep(id.clone(), made);
         Ok(Some(id))
     }
 
     /// A request about tasks.
-    pub(crate) async fn of_tasks(&self, call: &Call, request: &Request) -> Outcome {
-        let act = Act::begin(self, Recorded::Request, call, &request.method);
+    pub(super) async fn of_tasks(&self, call: &Call, request: &Request) -> Outcome {
+        let act = self.begin(Recorded::Request, call, &request.method);
         let refused = |NotRouted { error, line }: NotRouted| (error, line);
         if request.method == "tasks/list" {
             let (outcome, ending) = self.list_tasks(call, request, &act).await;
@@ -64,7 +65,7 @@ impl Portal {
             Ok(routed) => {
                 act.is_of_task(&routed.name);
                 act.decided_by(routed.line.as_ref());
-                let server = &self.servers[routed.server];
+                let server = &self.servers()[routed.server];
                 let bytes = request.params().map_or(0, Bytes::len);
                 act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
                 let (outcome, ending) = self.serve(call, &routed, &act).await;
@@ -87,10 +88,10 @@ impl Portal {
         let id = params.text("taskId").ok_or_else(|| RpcError::new(INVALID_PARAMS, "`taskId` is missing"))?;
         // Whoever is not the owner learns nothing of whether it is there.
         let unknown = || unknown(&id);
-        let owner = task_owner(call);
-        let found = self.servers.iter().enumerate().find_map(|(place, server)| Some((place, server.held.tasks.of(&owner, &id)?)));
+        let owner = call.task_owner();
+        let found = self.servers().iter().enumerate().find_map(|(place, server)| Some((place, server.held.tasks.of(&owner, &id)?)));
         let (place, made) = found.ok_or_else(unknown)?;
-        let decision = self.gate.may_list_tool(&call.caller, &self.servers[place].id, &made.tool, made.hints);
+        let decision = self.lists.gate().may_list_tool(&call.caller, &self.servers()[place].id, &made.tool, made.hints);
         let line = decision.line().cloned();
         if !decision.is_allow() {
             return Err(NotRouted { error: unknown(), line: line.map(Box::new) });
@@ -109,13 +110,13 @@ impl Portal {
     ///
     /// # Errors
     /// What is answered instead.
-    pub(crate) async fn still_owns(&self, call: &Call, routed: &Routed, session: Option<&Arc<LegacySession>>) -> Result<(), UpstreamError> {
+    pub(super) async fn still_owns(&self, call: &Call, routed: &Routed, session: Option<&Arc<LegacySession>>) -> Result<(), UpstreamError> {
         let scope = session.map_or(Scope::Server, |session| session.scope());
         routed.within.set(scope);
         if !routed.method.starts_with("tasks/") || routed.name.is_empty() {
             return Ok(());
         }
-        let (server, owner) = (&self.servers[routed.server], task_owner(call));
+        let (server, owner) = (&self.servers()[routed.server], call.task_owner());
         let made = match server.held.tasks.within(&owner, &routed.name, scope) {
             Some(Owned::Surely(made)) => Some(made),
             Some(Owned::IfOfThatTime(_)) => match session {
@@ -124,7 +125,8 @@ impl Portal {
             },
             None => None,
         };
-        let is_owned = made.is_some_and(|made| self.gate.may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow());
+        let is_owned =
+            made.is_some_and(|made| self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow());
         if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(unknown(&routed.name).into())) }
     }
 
@@ -139,12 +141,12 @@ impl Portal {
     /// The caller's own tasks, of all servers where they have any.
     async fn list_tasks(&self, call: &Call, request: &Request, act: &Act) -> (Outcome, Ending) {
         // Tasks come of tools: whoever may use none has none, and is told of no such method.
-        if !self.view().all(Kind::Tool).iter().any(|tool| self.shows(&call.caller, Kind::Tool, tool)) {
+        if !self.lists.view().all(Kind::Tool).iter().any(|tool| self.lists.shows(&call.caller, Kind::Tool, tool)) {
             let ending = Ending::because(Status::Refused, METHOD_NOT_FOUND.to_smolstr());
-            return (crate::legacy::unknown_method(&request.method).into(), ending);
+            return (unknown_method(&request.method).into(), ending);
         }
-        let owner = task_owner(call);
-        let places: Vec<usize> = (0..self.servers.len()).filter(|place| self.servers[*place].held.tasks.has_any(&owner)).collect();
+        let owner = call.task_owner();
+        let places: Vec<usize> = (0..self.servers().len()).filter(|place| self.servers()[*place].held.tasks.has_any(&owner)).collect();
         let (mut own, mut next, mut ending) = (Vec::new(), None, Ending::of(Status::Ok));
         for place in &places {
             let mut params = if places.len() == 1 { request.params().cloned() } else { None };
@@ -170,12 +172,12 @@ impl Portal {
     fn own_tasks(&self, call: &Call, whose: (&SmolStr, Scope), place: usize, page: &[u8]) -> Vec<String> {
         let members = Members::read(page).unwrap_or_default();
         let tasks: Vec<&RawValue> = members.get("tasks").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        let server = &self.servers[place];
+        let server = &self.servers()[place];
         let is_own = |task: &&RawValue| {
             Members::read(task.get().as_bytes())
                 .ok()
                 .and_then(|task| server.held.tasks.told(whose, &task))
-                .is_some_and(|made| self.gate.may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow())
+                .is_some_and(|made| self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow())
         };
         tasks.into_iter().filter(is_own).map(|task| task.get().to_owned()).collect()
     }

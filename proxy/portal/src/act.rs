@@ -1,0 +1,225 @@
+//! A request on its way through the portal, for the audit: who, what, by which line of policy, and how it ended.
+//!
+//! An act is a duty ([`gnomon_record::Duties`]): one that nobody ended was taken back by its client, or gnomon stopped, and the
+//! attendant records it as that.
+
+use crate::{
+    acts::{Acts, Ending, by, with},
+    call::{Call, From},
+};
+use gnomon_access::LineRef;
+use gnomon_audit::{Kind, NotWritten, Record, Status, redact, text_digest};
+use gnomon_kit::whole_millis;
+use gnomon_record::{Duty, Left, Undertaken};
+use gnomon_upstream::{
+    era,
+    rpc::{INTERNAL_ERROR, Outcome, RpcError},
+};
+use serde_json::Value;
+use smol_str::{SmolStr, ToSmolStr};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// Largest arguments, and largest result, that are recorded, bytes: they wait in memory for the end of their call.
+const LARGEST_PAYLOAD: usize = 256 << 10;
+/// A request under way. Does nothing where there is no audit.
+pub(crate) struct Act {
+    begun: Instant,
+    open: Option<Undertaken<OpenAct>>,
+}
+
+/// What is owed to the audit of a request under way.
+struct OpenAct {
+    acts: Arc<Acts>,
+    begun: Instant,
+    /// None once it is recorded.
+    record: Mutex<Option<Box<Record>>>,
+}
+
+impl OpenAct {
+    fn record(&self) -> MutexGuard<'_, Option<Box<Record>>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Duty for OpenAct {
+    fn look(&self, _: Instant) {}
+
+    fn settle(&self, left: Left) {
+        let Some(mut record) = self.record().take() else { return };
+        record.status = Some(Status::Cancelled);
+        if left == Left::AtStop {
+            record.error = Some(SmolStr::new_static("stopped"));
+        }
+        record.duration_ms = Some(whole_millis(self.begun.elapsed()));
+        self.acts.keep(*record);
+    }
+}
+
+impl Act {
+    /// A caller asks for something.
+    pub fn begin(acts: Option<&Arc<Acts>>, kind: Kind, call: &Call, method: &str) -> Self {
+        let begun = Instant::now();
+        let open = acts.map(|acts| {
+            let mut record = Box::new(acts.record(kind));
+            by(&mut record, &call.caller);
+            record.method = Some(method.into());
+            record.execution = call.script.as_ref().map(|script| script.execution.clone());
+            match &call.from {
+                From::Session(session) => {
+                    with(&mut record, &session.client);
+                    record.session = Some(session.digest());
+                    record.protocol_version = Some(session.client.version.clone());
+                }
+                From::Stateless(client) => {
+                    with(&mut record, client);
+                    record.protocol_version = Some(SmolStr::new_static(era::MODERN[0]));
+                }
+            }
+            acts.duties().take_on(OpenAct { acts: acts.clone(), begun, record: Mutex::new(Some(record)) })
+        });
+        Self { begun, open }
+    }
+
+    /// Writes what is known by now into its record.
+    fn note(&self, note: impl FnOnce(&Acts, &mut Record)) {
+        if let Some(open) = &self.open
+            && let Some(record) = &mut *open.record()
+        {
+            note(&open.acts, record);
+        }
+    }
+
+    /// It is about to leave for its server: where that waits for the audit, a record of its beginning is made durable.
+    ///
+    /// # Errors
+    /// When that record cannot be written: the call must not leave.
+    pub async fn leaves(&self) -> Result<(), NotWritten> {
+        let Some(open) = &self.open else { return Ok(()) };
+        if let Some(number) = open.acts.keep_beginning(|| open.record().as_deref().cloned()).await? {
+            self.note(|_, record| record.start = Some(number));
+        }
+        Ok(())
+    }
+
+    /// Its server knows the session no longer, and it leaves once more: with a beginning of its own, and counted.
+    ///
+    /// # Errors
+    /// As [`leaves`](Self::leaves).
+    pub async fn leaves_again(&self) -> Result<(), NotWritten> {
+        self.note(|_, record| record.attempts = Some(record.attempts.unwrap_or(1) + 1));
+        self.leaves().await
+    }
+
+    /// What it is about, by the name that the server or else the client gives it.
+    pub fn names(&self, name: impl FnOnce() -> SmolStr) {
+        self.note(|_, record| {
+            let slot = match record.method.as_deref() {
+                Some("tools/call") => &mut record.tool,
+                Some("prompts/get") => &mut record.prompt,
+                Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => &mut record.resource,
+                _ => return,
+            };
+            *slot = Some(name());
+        });
+    }
+
+    /// The task that it began, or is about.
+    pub fn is_of_task(&self, id: &SmolStr) {
+        self.note(|_, record| record.task = Some(id.clone()));
+    }
+
+    /// What it is called with, and how long the text of that is.
+    pub fn takes(&self, arguments: Option<&Value>, bytes: usize) {
+        self.note(|acts, record| match arguments.filter(|_| acts.payloads().arguments) {
+            None => {}
+            Some(_) if bytes > LARGEST_PAYLOAD => record.arguments = Some(unrecorded(bytes)),
+            Some(arguments) => {
+                let mut arguments = arguments.clone();
+                redact(&mut arguments);
+                record.arguments = Some(arguments);
+            }
+        });
+    }
+
+    /// It runs code: its digest is recorded, as code may hold what people typed.
+    pub fn executes(&self, execution: &SmolStr, code: &str) {
+        self.note(|_, record| {
+            record.execution = Some(execution.clone());
+            record.code_sha256 = Some(text_digest(code));
+            record.request_bytes = Some(code.len() as u64);
+        });
+    }
+
+    /// The code asked for so many calls.
+    pub fn called(&self, calls: u32) {
+        self.note(|_, record| record.calls = Some(calls.into()));
+    }
+
+    /// It turned out to be a part of one that has its own record.
+    pub fn is_another(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.finish();
+        }
+    }
+
+    /// The server that it goes to.
+    pub fn goes_to(&self, server: &SmolStr, url: Option<SmolStr>, request_bytes: usize) {
+        self.note(|_, record| {
+            record.server = Some(server.clone());
+            record.server_url = url;
+            record.request_bytes = Some(request_bytes as u64);
+        });
+    }
+
+    /// The line of policy that decided.
+    pub fn decided_by(&self, line: Option<&LineRef>) {
+        if let Some(line) = line {
+            self.note(|_, record| {
+                record.policy_line = Some(line.to_smolstr());
+                record.policy_text = Some(SmolStr::new(&*line.text));
+            });
+        }
+    }
+
+    /// It is over: gives the answer, or where it may not be given what is said instead.
+    pub async fn end(mut self, ending: Ending, outcome: Outcome) -> Outcome {
+        let Some(open) = self.open.take() else { return outcome };
+        let acts = &open.acts;
+        let Some(mut record) = open.record().take() else { return outcome };
+        record.status = Some(ending.status);
+        record.error = ending.error;
+        record.rules = ending.rule.into_iter().collect();
+        record.upstream_duration_ms = ending.upstream.map(whole_millis);
+        record.duration_ms = Some(whole_millis(self.begun.elapsed()));
+        let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
+        record.response_bytes = Some(body.len() as u64);
+        if acts.payloads().results && record.kind == Kind::Call {
+            record.result = Some(result(body));
+        }
+        let kept = acts.keep_before_answer(*record);
+        open.finish();
+        match kept.await {
+            Ok(()) => outcome,
+            Err(error) => {
+                RpcError::new(INTERNAL_ERROR, format!("{error}, so the answer is withheld; tell whoever runs this portal")).into()
+            }
+        }
+    }
+}
+
+/// A result as it is recorded.
+fn result(body: &[u8]) -> Value {
+    if body.len() > LARGEST_PAYLOAD {
+        return unrecorded(body.len());
+    }
+    let mut result = serde_json::from_slice(body).unwrap_or_default();
+    redact(&mut result);
+    result
+}
+
+fn unrecorded(bytes: usize) -> Value {
+    Value::String(format!("not recorded: {bytes} bytes"))
+}

@@ -1,0 +1,76 @@
+//! Who may know, do and hear what, for all parts of a portal: what policy says now.
+
+use crate::held::Upstream;
+use arc_swap::{ArcSwap, Guard};
+use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Policy};
+use gnomon_upstream::{Scope, members::Members, rpc::Notification};
+use smol_str::SmolStr;
+use std::sync::Arc;
+
+/// Who may do what, for all parts of a portal.
+pub(crate) struct Gate {
+    portal: SmolStr,
+    policy: ArcSwap<Policy>,
+}
+
+impl Gate {
+    pub fn new(portal: SmolStr, policy: Arc<Policy>) -> Arc<Self> {
+        Arc::new(Self { portal, policy: ArcSwap::new(policy) })
+    }
+
+    /// The portal's id.
+    pub fn portal(&self) -> &SmolStr {
+        &self.portal
+    }
+
+    /// Puts another policy in force.
+    pub fn regulate(&self, policy: Arc<Policy>) {
+        self.policy.store(policy);
+    }
+
+    /// What is in force.
+    pub fn policy(&self) -> Guard<Arc<Policy>> {
+        self.policy.load()
+    }
+
+    /// Whether a caller may read what has this URI, the server's own.
+    pub fn may_read(&self, caller: &Caller, server: &str, capability: Capability, uri: &str) -> Decision {
+        let asked = Asked { portal: &self.portal, server, capability, name: uri, hints: Hints::default(), arguments: None };
+        self.policy().decide(caller, &asked)
+    }
+
+    /// Whether a caller may know of a tool now.
+    pub fn may_list_tool(&self, caller: &Caller, server: &str, name: &str, hints: Hints) -> Decision {
+        let asked = Asked { portal: &self.portal, server, capability: Capability::Tool, name, hints, arguments: None };
+        self.policy().may_list(caller, &asked)
+    }
+
+    /// Whether a caller may use anything of a server now, as far as policy alone tells.
+    pub fn may_reach(&self, caller: &Caller, server: &str) -> bool {
+        self.policy().may_reach(caller, &self.portal, server)
+    }
+
+    /// Whether this caller may be told this: of tasks only their owners are.
+    pub fn tells(&self, caller: &Caller, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> bool {
+        if !self.may_hear(caller, &upstream.id, notification) {
+            return false;
+        }
+        if !matches!(notification.method.as_str(), "notifications/tasks/status" | "notifications/tasks") {
+            return true;
+        }
+        Members::of(notification.params.as_ref())
+            .ok()
+            .and_then(|task| upstream.held.tasks.told(whose, &task))
+            .is_some_and(|made| self.may_list_tool(caller, &upstream.id, &made.tool, made.hints).is_allow())
+    }
+
+    /// Whether a caller may be told this of a server: that a resource changed only where they may read it, anything else where they
+    /// may use anything.
+    pub fn may_hear(&self, caller: &Caller, server: &str, notification: &Notification) -> bool {
+        if notification.method != "notifications/resources/updated" {
+            return self.may_reach(caller, server);
+        }
+        let uri = Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
+        uri.is_some_and(|uri| self.may_read(caller, server, Capability::Resource, &uri).is_allow())
+    }
+}

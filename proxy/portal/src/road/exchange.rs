@@ -1,0 +1,58 @@
+//! A request within a session of the older era, asked once more where the server has forgotten the session.
+
+use super::Road;
+use crate::{act::Act, call::Call, route::Routed, session::Session, under::Under};
+use gnomon_upstream::{Client, LegacySession, UpstreamError, rpc::Id};
+use std::sync::Arc;
+
+/// Who keeps the session with a server.
+#[derive(Clone, Copy)]
+pub(super) enum Kept<'a> {
+    /// The client's own session does.
+    For(&'a Arc<Session>),
+    /// The portal does, for clients of the stateless era of this kind.
+    Shared(&'a Client),
+}
+
+impl Road {
+    /// One exchange within a session with a server. Where the server has forgotten it, as it was restarted, say, it is had once more
+    /// in a new one, without the client noticing: `act` tells that, as the server may have acted before.
+    pub(super) async fn exchange<T, F>(
+        &self,
+        call: &Call,
+        kept: Kept<'_>,
+        (routed, act): (&Routed, &Act),
+        exchange: impl Fn(Arc<LegacySession>, Id) -> F,
+    ) -> Result<(T, Under), UpstreamError>
+    where
+        F: Future<Output = Result<T, UpstreamError>>,
+    {
+        let (mut retried, server) = (false, routed.server);
+        loop {
+            let session = match kept {
+                Kept::For(session) => session.server(self.servers(), server).await?,
+                Kept::Shared(client) => self.shared.get(&call.caller, &self.servers()[server], client).await?,
+            };
+            self.still_owns(call, routed, Some(&session)).await?;
+            let id = session.id();
+            let under = Under::new(session.clone(), id.clone(), call);
+            match exchange(session.clone(), id).await {
+                Err(UpstreamError::SessionGone) if !retried => {
+                    under.answered();
+                    self.servers()[server].held.tasks.forget(session.scope());
+                    match kept {
+                        Kept::For(own) => own.forget(server, &session).await,
+                        Kept::Shared(_) => self.shared.forget(&session),
+                    }
+                    retried = true;
+                    act.leaves_again().await.map_err(|_| UpstreamError::Unrecorded)?;
+                }
+                Err(error) => {
+                    under.failed(&error);
+                    return Err(error);
+                }
+                Ok(done) => return Ok((done, under)),
+            }
+        }
+    }
+}

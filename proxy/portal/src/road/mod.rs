@@ -1,0 +1,577 @@
+//! One request that a server is to answer: where it goes, and how it gets there from either era to either.
+
+mod exchange;
+mod tasks;
+
+use crate::{
+    act::Act,
+    acts::{Acts, Ending},
+    call::{Call, From},
+    emission::Emission,
+    held::{Upstream, outward},
+    judged::Judged,
+    lists::PortalLists,
+    metrics::PortalMetrics,
+    names::shortened,
+    parked::{Parked, ParkedCall},
+    results::{answered, checked, complete, refused, sound, wanted_input},
+    route::{NotRouted, Routed},
+    session::Session,
+    shared::SharedSessions,
+    shares, told,
+    under::Under,
+    unsent::Recipient,
+};
+use bytes::Bytes;
+use exchange::Kept;
+use gnomon_access::Caller;
+use gnomon_audit::{self as audit, Status};
+use gnomon_upstream::{
+    Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
+    catalogue::Listed,
+    endpoint::{Endpoint, NAME},
+    era::meta,
+    legacy::{text as as_text, undeclared},
+    members::Members,
+    mirror,
+    modern::with_meta,
+    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
+};
+use http::HeaderMap;
+use serde_json::{Value, json};
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How often a server may ask for more before it must answer.
+const MAX_ROUNDS: usize = 10;
+/// How long a client may take to answer a question.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// What a server is asked, and how it ends.
+pub(crate) type Served<'a> = Pin<Box<dyn Future<Output = (Outcome, Ending)> + Send + 'a>>;
+
+/// How far a conversation went.
+enum Driven {
+    Answered(Outcome),
+    /// The server asks the client something.
+    Asked(Request, Conversation),
+}
+
+/// The road to the servers.
+pub(crate) struct Road {
+    lists: Arc<PortalLists>,
+    acts: Option<Arc<Acts>>,
+    metrics: Option<PortalMetrics>,
+    shared: SharedSessions,
+    parked: Parked,
+}
+
+impl Road {
+    /// To the servers of these lists.
+    pub fn new(lists: Arc<PortalLists>, acts: Option<Arc<Acts>>, metrics: Option<PortalMetrics>) -> Self {
+        Self { lists, acts, metrics, shared: SharedSessions::new(), parked: Parked::new() }
+    }
+
+    /// What may be asked for.
+    pub fn lists(&self) -> &Arc<PortalLists> {
+        &self.lists
+    }
+
+    /// A caller asks for something.
+    pub fn begin(&self, kind: audit::Kind, call: &Call, method: &str) -> Act {
+        Act::begin(self.acts.as_ref(), kind, call, method)
+    }
+
+    /// Whom messages for a caller are charged to.
+    pub fn recipient(&self, caller: &Caller) -> Recipient {
+        Recipient::of(caller, self.metrics.clone())
+    }
+
+    /// Ends sessions that are no longer used, for ever.
+    pub async fn sweep(&self) {
+        self.shared.sweep().await;
+    }
+
+    fn servers(&self) -> &[Arc<Upstream>] {
+        self.lists.servers()
+    }
+
+    /// The one road to a server, whichever way a request came.
+    pub async fn direct(&self, call: &Call, request: &Request) -> Outcome {
+        if request.method.starts_with("tasks/") {
+            return self.of_tasks(call, request).await;
+        }
+        let kind = match request.method.as_str() {
+            "tools/call" | "prompts/get" | "resources/read" => audit::Kind::Call,
+            _ => audit::Kind::Request,
+        };
+        let act = self.begin(kind, call, &request.method);
+        let routed = match self.lists.route(&call.caller, request) {
+            Ok(routed) => routed,
+            Err(NotRouted { error, line }) => {
+                act.names(|| asked_for(request));
+                act.decided_by(line.as_deref());
+                let ending = Ending::because(Status::Refused, error.code.to_smolstr());
+                return act.end(ending, in_era(&call.from, error).into()).await;
+            }
+        };
+        act.names(|| routed.exposed.as_ref().map_or_else(|| routed.name.clone(), |exposed| exposed.entry.name.clone()));
+        act.decided_by(routed.line.as_ref());
+        act.takes(routed.arguments.as_ref(), request.params().map_or(0, Bytes::len));
+        if let Some(server) = self.servers().get(routed.server) {
+            let bytes = request.params().map_or(0, Bytes::len);
+            act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
+        }
+        if let Some(why) = barred(call, &routed) {
+            return act.end(Ending::because(Status::Refused, "not_offered"), Outcome::failed_tool(&why)).await;
+        }
+        let (outcome, ending) = self.serve(call, &routed, &act).await;
+        match self.began(call, &routed, &outcome) {
+            Ok(Some(task)) => act.is_of_task(&task),
+            Ok(None) => {}
+            Err(instead) => return act.end(Ending::because(Status::Error, "task_id"), instead).await,
+        }
+        act.end(ending, outcome).await
+    }
+
+    /// Has a server answer. Boxed: a script's call stands within its client's, and the compiler follows futures so far and no further.
+    pub fn serve<'a>(&'a self, call: &'a Call, routed: &'a Routed, act: &'a Act) -> Served<'a> {
+        Box::pin(self.asked_of_server(call, routed, act))
+    }
+
+    async fn asked_of_server(&self, call: &Call, routed: &Routed, act: &Act) -> (Outcome, Ending) {
+        let Some(server) = self.servers().get(routed.server) else {
+            return (RpcError::new(INTERNAL_ERROR, "there is no such server").into(), Ending::of(Status::Unavailable));
+        };
+        if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
+            let none = Value::Object(serde_json::Map::new());
+            if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)).await {
+                // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
+                return (Outcome::failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
+            }
+        }
+        let judged = match &server.held.judge {
+            None => Judged::unjudged(),
+            Some(judge) => match judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()) {
+                Ok(judged) => judged,
+                Err(error) => return refused(routed, &error, &server.id),
+            },
+        };
+        if let Err(error) = act.leaves().await {
+            judged.failed(&UpstreamError::Unrecorded);
+            let text = format!("{error} of its beginning, so it was not made; tell whoever runs this portal");
+            return (RpcError::new(INTERNAL_ERROR, text).into(), Ending::because(Status::Refused, "audit"));
+        }
+        let begun = Instant::now();
+        let served = async {
+            server.check()?;
+            let outcome = match &call.from {
+                From::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
+                From::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
+            }?;
+            judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
+            Ok(outcome)
+        };
+        let outcome = match served.await {
+            Ok(outcome) => sound(&routed.method, outcome),
+            Err(UpstreamError::Rpc(error)) => Err(sound(&routed.method, error).map_or_else(|wrong| wrong, UpstreamError::Rpc)),
+            Err(error) => Err(error),
+        };
+        let upstream = Some(begun.elapsed());
+        match outcome {
+            Ok(outcome) => {
+                judged.finish();
+                let ending = answered(&outcome);
+                (checked(routed, outcome).await, Ending { upstream, ..ending })
+            }
+            Err(error) => {
+                server.suspect(&error);
+                if matches!(error, UpstreamError::Refused(_)) {
+                    judged.finish();
+                } else {
+                    judged.failed(&error);
+                }
+                let (outcome, ending) = refused(routed, &error, &server.id);
+                (outcome, Ending { upstream, ..ending })
+            }
+        }
+    }
+
+    async fn in_session(
+        &self,
+        call: &Call,
+        session: &Arc<Session>,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
+        let server = &self.servers()[routed.server];
+        let _reported = session.reported().and_then(|reported| reported.begin(&server.id, routed.params.as_ref()));
+        if server.may_have_sessions() {
+            match self.legacy_in_session(call, session, (routed, act), judged).await {
+                // It turned out to be of the stateless era only.
+                Err(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)) if !server.may_have_sessions() => {}
+                other => return other,
+            }
+        }
+        let peer = server.modern().ok_or_else(|| UpstreamError::Unreachable { detail: "no connection yet".to_owned() })?;
+        self.modern_in_session(call, session, &peer, routed, judged).await
+    }
+
+    /// Older era to older era.
+    async fn legacy_in_session(
+        &self,
+        call: &Call,
+        session: &Arc<Session>,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
+        let exchange =
+            |upstream: Arc<LegacySession>, id: Id| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
+        let (outcome, under) = self.exchange(call, Kept::For(session), (routed, act), exchange).await?;
+        under.answered();
+        if let Some(lent) = session.lent() {
+            lent.goes_to_pages(&self.servers()[routed.server].id, &outcome);
+        }
+        Ok(outcome)
+    }
+
+    /// One request within a session, with the server's questions passed to the client.
+    async fn converse(
+        &self,
+        call: &Call,
+        session: &Session,
+        upstream: &Arc<LegacySession>,
+        id: &Id,
+        (routed, judged): (&Routed, &Judged),
+    ) -> Result<Outcome, UpstreamError> {
+        let mut answer = upstream.request(id, &routed.method, routed.params.as_ref()).await?;
+        let mut waits = None;
+        loop {
+            let driven = self.drive_on(call, (upstream, &session.client), answer, (routed, judged)).await?;
+            drop(waits.take());
+            let (question, conversation) = match driven {
+                Driven::Answered(outcome) => return Ok(outcome),
+                Driven::Asked(question, conversation) => (question, conversation),
+            };
+            match session.ask_for(&self.servers()[routed.server], upstream, &question) {
+                Ok(text) => {
+                    waits = call.waits();
+                    self.pass_on(call, text).await?;
+                }
+                Err(error) => upstream.respond(&question.id, &error.into()).await?,
+            }
+            answer = Answer::Going(conversation);
+        }
+    }
+
+    /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
+    async fn modern_in_session(
+        &self,
+        call: &Call,
+        session: &Arc<Session>,
+        peer: &ModernPeer,
+        routed: &Routed,
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
+        if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
+            return Err(UpstreamError::Untranslatable(
+                "this server tells of changed resources only to clients of the 2026-07-28 protocol".to_owned(),
+            ));
+        }
+        let level = session.log_level().map(|level| quoted(&level));
+        let mut extra: Vec<(String, String)> = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            let members = Members::of(routed.params.as_ref()).unwrap_or_default();
+            let changes: Vec<(&str, Option<&str>)> = extra.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
+            let params = members.with(&changes);
+            let members = Members::read(&params).unwrap_or_default();
+            let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
+            let params = with_meta(&members, &session.client, &further);
+            self.still_owns(call, routed, None).await?;
+            let answer = peer.request(&peer.id(), &routed.method, Some(&params), self.mirrored(routed)).await?;
+            let outcome = match self.drive(call, answer, routed, judged).await? {
+                Driven::Answered(outcome) => outcome,
+                Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
+            };
+            let Outcome::Result(result) = &outcome else { return Ok(outcome) };
+            let Some(wanted) = wanted_input(result) else { return Ok(outcome) };
+            let mut answers = serde_json::Map::new();
+            for (key, request) in wanted.requests {
+                answers.insert(key, self.ask_in_session(call, session, (routed, judged), &request).await?);
+            }
+            extra = vec![("inputResponses".to_owned(), Value::Object(answers).to_string())];
+            extra.extend(wanted.state.map(|state| ("requestState".to_owned(), state)));
+        }
+        Err(UpstreamError::Protocol(format!("it asked for more input {MAX_ROUNDS} times")))
+    }
+
+    /// Asks a client of the older era, and waits for its answer.
+    async fn ask_in_session(
+        &self,
+        call: &Call,
+        session: &Session,
+        (routed, judged): (&Routed, &Judged),
+        request: &Value,
+    ) -> Result<Value, UpstreamError> {
+        let method = request["method"].as_str().unwrap_or_default();
+        let params = request.get("params").map(Value::to_string);
+        let asked = Request::new(Id::number(0), method.into(), params.map(Bytes::from));
+        judged.hears(&Message::Request(asked.clone()))?;
+        let asked = session.ask(&self.servers()[routed.server], routed.within.get(), &asked);
+        let (text, answer) = asked.map_err(|error| UpstreamError::Protocol(error.message))?;
+        let _waits = call.waits();
+        self.pass_on(call, text).await?;
+        match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
+            Ok(Ok(Outcome::Result(result))) => {
+                if let Some(judge) = &self.servers()[routed.server].held.judge {
+                    judge.said(call.whose(), &rpc::response(None, &Outcome::Result(result.clone())))?;
+                }
+                Ok(serde_json::from_slice(&result).unwrap_or_default())
+            }
+            Ok(Ok(error @ Outcome::Error(_))) => Err(UpstreamError::Rpc(error)),
+            Ok(Err(_)) => Err(UpstreamError::Aborted),
+            Err(_) => Err(UpstreamError::Timeout(QUESTION_PATIENCE)),
+        }
+    }
+
+    async fn stateless(
+        &self,
+        call: &Call,
+        client: &Client,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
+        let server = &self.servers()[routed.server];
+        match server.modern() {
+            Some(peer) => {
+                self.still_owns(call, routed, None).await?;
+                let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
+                match self.drive(call, answer, routed, judged).await? {
+                    Driven::Answered(outcome) => Ok(outcome),
+                    Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
+                }
+            }
+            None => self.legacy_stateless(call, client, (routed, act), judged).await,
+        }
+    }
+
+    /// Stateless era to older era.
+    async fn legacy_stateless(
+        &self,
+        call: &Call,
+        client: &Client,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, UpstreamError> {
+        let members = Members::of(routed.params.as_ref()).unwrap_or_default();
+        if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
+            return self.take_up(call, &members, &state, (routed, judged)).await;
+        }
+        let plain = self.without_era(&members);
+        let plain = &plain;
+        let exchange = |session: Arc<LegacySession>, id: Id| async move {
+            let answer = session.request(&id, &routed.method, Some(plain)).await?;
+            self.drive_on(call, (&session, client), answer, (routed, judged)).await
+        };
+        match self.exchange(call, Kept::Shared(client), (routed, act), exchange).await? {
+            (Driven::Answered(outcome), under) => {
+                under.answered();
+                Ok(complete(outcome))
+            }
+            (Driven::Asked(question, conversation), under) => {
+                self.park(call, routed, question, conversation, under.session().clone(), under)
+            }
+        }
+    }
+
+    fn park(
+        &self,
+        call: &Call,
+        routed: &Routed,
+        question: Request,
+        conversation: Conversation,
+        session: Arc<LegacySession>,
+        under: Under,
+    ) -> Result<Outcome, UpstreamError> {
+        let mut asked = json!({"method": question.method});
+        if let Some(params) = question.params().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
+            asked["params"] = params;
+        }
+        let asked_with = digest(routed.arguments.as_ref());
+        let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
+        let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, session, under, question.id);
+        let state = self.parked.keep(parked).ok_or(UpstreamError::NotKept)?;
+        Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
+    }
+
+    async fn take_up(
+        &self,
+        call: &Call,
+        members: &Members<'_>,
+        state: &str,
+        (routed, judged): (&Routed, &Judged),
+    ) -> Result<Outcome, UpstreamError> {
+        let asked_with = digest(routed.arguments.as_ref());
+        let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with))?;
+        let responses = members.object("inputResponses").unwrap_or_default();
+        let outcome = match responses.get("question") {
+            Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),
+            None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
+        };
+        let ParkedCall { conversation, session, under, question, .. } = parked;
+        routed.within.set(session.scope());
+        let driven = async {
+            session.respond(&question, &outcome).await?;
+            self.drive_on(call, (&session, call.whose().client), Answer::Going(conversation), (routed, judged)).await
+        };
+        match driven.await {
+            Err(error) => {
+                under.failed(&error);
+                Err(error)
+            }
+            Ok(Driven::Answered(outcome)) => {
+                under.answered();
+                Ok(complete(outcome))
+            }
+            Ok(Driven::Asked(question, conversation)) => self.park(call, routed, question, conversation, session, under),
+        }
+    }
+
+    /// The parameters without what only the stateless era says in them.
+    fn without_era(&self, members: &Members<'_>) -> Bytes {
+        let gone = [(meta::VERSION, None), (meta::CLIENT, None), (meta::CAPABILITIES, None), (meta::LOG_LEVEL, None)];
+        match members.object("_meta").map(|meta| meta.with(&gone)) {
+            Some(rest) if rest.len() > 2 => members.with(&[("_meta", Some(as_text(&rest)))]),
+            _ => members.with(&[("_meta", None)]),
+        }
+    }
+
+    /// The headers that mirror what is called and its arguments.
+    fn mirrored(&self, routed: &Routed) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if routed.method.starts_with("tasks/")
+            && let Some(name) = mirror::encoded(&routed.name).filter(|_| !routed.name.is_empty())
+        {
+            headers.insert(NAME, name);
+        }
+        if let (Some(exposed), "tools/call" | "prompts/get") = (&routed.exposed, &*routed.method)
+            && let Some(name) = mirror::encoded(&exposed.entry.name)
+        {
+            headers.insert(NAME, name);
+        }
+        if let (Some(exposed), Some(arguments)) = (&routed.exposed, &routed.arguments) {
+            exposed.entry.mirrored().iter().for_each(|mirrored| mirrored.put(&mut headers, arguments));
+        }
+        headers
+    }
+
+    /// The same within a session, until there is a question that the client can answer. A server that asks for what the client has
+    /// not declared is told so.
+    async fn drive_on(
+        &self,
+        call: &Call,
+        (session, client): (&LegacySession, &Client),
+        mut answer: Answer,
+        (routed, judged): (&Routed, &Judged),
+    ) -> Result<Driven, UpstreamError> {
+        loop {
+            let (question, conversation) = match self.drive(call, answer, routed, judged).await? {
+                Driven::Asked(question, conversation) => (question, conversation),
+                answered @ Driven::Answered(_) => return Ok(answered),
+            };
+            let ours = match client.lacks(&question.method) {
+                _ if question.method == "ping" => Outcome::Result(Bytes::from_static(b"{}")),
+                // It has none for this server: there are no answers of its own in which one could begin.
+                None if question.method.starts_with("tasks/") && matches!(call.from, From::Stateless(_)) => undeclared("tasks").into(),
+                Some(lacking) => undeclared(lacking).into(),
+                None => return Ok(Driven::Asked(question, conversation)),
+            };
+            session.respond(&question.id, &ours).await?;
+            answer = Answer::Going(conversation);
+        }
+    }
+
+    /// Passes a message on to a client.
+    async fn pass_on(&self, call: &Call, text: Bytes) -> Result<(), UpstreamError> {
+        self.recipient(&call.caller).pass_on(&call.emit, text).await
+    }
+
+    /// Passes on what the server says, until it answers or asks.
+    async fn drive(&self, call: &Call, answer: Answer, routed: &Routed, judged: &Judged) -> Result<Driven, UpstreamError> {
+        let mut conversation = match answer {
+            Answer::Done(outcome) => return Ok(Driven::Answered(outcome)),
+            Answer::Going(conversation) => conversation,
+        };
+        loop {
+            let said = conversation.next().await?;
+            if let Said::Message(message) = &said
+                && let Err(error) = judged.hears(message)
+            {
+                match message {
+                    // It waits for an answer that it will not get.
+                    Message::Request(_) => return Err(error),
+                    Message::Notification(_) | Message::Response(_) => continue,
+                }
+            }
+            let emission = match said {
+                Said::Answer(outcome) => return Ok(Driven::Answered(outcome)),
+                Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
+                Said::Message(Message::Notification(notification)) => {
+                    let server = &self.servers()[routed.server];
+                    let owner = call.task_owner();
+                    let whose = (&owner, routed.within.get());
+                    if !self.lists.gate().tells(&call.caller, server, whose, &notification) {
+                        continue;
+                    }
+                    if let Some(notification) = told::translated((call, routed), server, whose, notification) {
+                        self.pass_on(call, outward(server, &notification)).await?;
+                    }
+                    continue;
+                }
+                Said::Message(Message::Response(_)) => continue,
+                Said::Primed { retry } => Emission::Prime(retry),
+                Said::Interrupted { .. } => Emission::Pause,
+            };
+            // Nobody listens any more: whoever drives this is dropped soon.
+            let _ = call.emit.send(emission).await;
+        }
+    }
+}
+
+/// Why an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
+fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
+    match routed.exposed.as_ref()?.entry.listed() {
+        Listed::Everywhere => None,
+        Listed::InCodeMode if call.script.is_some() => None,
+        Listed::InCodeMode => Some(format_smolstr!(
+            "`{}` is called within scripts of Code Mode only: `openapi.allow` of its server does not name it",
+            shortened(&routed.name)
+        )),
+        Listed::Nowhere(why) => Some(why.clone()),
+    }
+}
+
+/// What stands for the arguments of a call while it waits: the same for all ways of writing them.
+fn digest(arguments: Option<&Value>) -> SmolStr {
+    let mut arguments = arguments.cloned().unwrap_or_default();
+    arguments.sort_all_objects();
+    audit::text_digest(&arguments.to_string())
+}
+
+/// What a request asked for, as its client wrote it.
+fn asked_for(request: &Request) -> SmolStr {
+    let Ok(members) = request.members() else { return SmolStr::default() };
+    members.text("name").or_else(|| members.text("uri")).map(|text| shortened(&text).into()).unwrap_or_default()
+}
+
+/// Since 2026-07-28 a resource that is not there is a wrong parameter.
+fn in_era(from: &From, error: RpcError) -> RpcError {
+    match from {
+        From::Stateless(_) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error },
+        From::Stateless(_) | From::Session(_) => error,
+    }
+}
