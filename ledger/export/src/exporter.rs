@@ -1,7 +1,9 @@
 //! One sink's export: a thread that reads the ledger behind the cursor, sends, and moves the cursor.
 
 use crate::{
-    Cursor, CursorError, Delivery, ExportMetrics, MAX_BATCH, MAX_BATCH_BYTES, Sink, backoff::Backoff, counts::SinkCounts,
+    Cursor, CursorError, Delivery, ExportMetrics, MAX_BATCH, MAX_BATCH_BYTES, Sink,
+    backoff::{WAITS, left_alone},
+    counts::SinkCounts,
     cursor::CursorFile,
 };
 use gnomon_ledger::{EventFilter, Order, ReadError, Reader, StoredEvent};
@@ -124,7 +126,7 @@ struct Export {
 
 impl Export {
     async fn run(&mut self, ledger: &Path, mut stopping: watch::Receiver<bool>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = WAITS;
         let mut told = String::new();
         let mut reader = None;
         loop {
@@ -143,7 +145,7 @@ impl Export {
                         Held::Sink { after, .. } => *after,
                         Held::Ledger(_) | Held::Cursor(_) => None,
                     };
-                    let wait = backoff.next(after);
+                    let wait = left_alone(backoff.failed(), after);
                     if why != told {
                         tracing::warn!("events do not reach {}: {why}; trying again in {} s", self.sink.target(), wait.as_secs().max(1));
                         told = why;

@@ -3,6 +3,7 @@
 
 use super::{Decided, DecidedError, FileError, Looked, Place};
 use crate::Decision;
+use gnomon_kit::Backoff;
 use gnomon_ledger_model::{DecisionError, Decisions, Topic};
 use gnomon_ledger_postgres::{PostgresDecisions, PostgresUrl};
 use std::{
@@ -13,10 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first pause after the shared journal could not be read; each one after that is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pause after the shared journal could not be read, the first time and at most.
+const PAUSE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// Follows the reviews of servers.
 #[derive(Debug)]
@@ -37,15 +36,21 @@ enum Current {
 }
 
 /// A journal that others write as well.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     journal: Option<PostgresDecisions>,
     /// The newest entry that was seen.
     newest: Option<i64>,
-    pause: Duration,
+    pause: Backoff,
     not_before: Option<Instant>,
     /// A failure is told once.
     told: bool,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { journal: None, newest: None, pause: PAUSE, not_before: None, told: false }
+    }
 }
 
 impl Following {
@@ -108,7 +113,8 @@ impl Following {
                 if std::mem::take(&mut self.shared.told) {
                     tracing::info!("the shared journal of decisions is read again");
                 }
-                (self.shared.pause, self.shared.not_before) = (Duration::ZERO, None);
+                self.shared.pause.reset();
+                self.shared.not_before = None;
                 if let Some(news) = &news
                     && let Err(error) = recall(&self.decided.state_dir, news)
                 {
@@ -121,8 +127,7 @@ impl Following {
                 if !std::mem::replace(&mut shared.told, true) {
                     tracing::error!(%error, "the shared journal of decisions cannot be read; what was decided before stays in force");
                 }
-                shared.pause = (shared.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-                (shared.journal, shared.not_before) = (None, Some(Instant::now() + shared.pause));
+                (shared.journal, shared.not_before) = (None, Some(Instant::now() + shared.pause.failed()));
                 // What the files have was not taken in.
                 self.read = None;
                 None

@@ -1,6 +1,7 @@
 //! Whether a program is started once more, after it ended or could not be started.
 
 use crate::error::UpstreamError;
+use gnomon_kit::Backoff;
 use std::time::{Duration, Instant};
 
 /// Whoever lives shorter is taken for one that ended at its start.
@@ -9,14 +10,21 @@ const STEADY: Duration = Duration::from_secs(30);
 const MOST: u32 = 5;
 /// How long.
 const WHILE: Duration = Duration::from_secs(60);
-/// The wait before the second start after the first; it doubles.
+/// The wait after the second failure, which grows with the next ones.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// How starts went lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Starts {
     failed: u32,
+    pause: Backoff,
     not_before: Option<(Instant, String)>,
+}
+
+impl Default for Starts {
+    fn default() -> Self {
+        Self { failed: 0, pause: Backoff::new(FIRST, WHILE), not_before: None }
+    }
 }
 
 impl Starts {
@@ -53,7 +61,7 @@ impl Starts {
         // The first time it may have been an accident.
         let wait = match self.failed {
             1 => Duration::ZERO,
-            failed if failed < MOST => FIRST * 2_u32.pow(failed - 2),
+            failed if failed < MOST => self.pause.failed(),
             _ => WHILE,
         };
         self.not_before = Some((now + wait, why(self.failed)));

@@ -16,6 +16,7 @@ use crate::{
     server::{Presence, Upstream},
 };
 use bytes::Bytes;
+use gnomon_kit::Backoff;
 use http::HeaderMap;
 use serde_json::json;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
@@ -40,10 +41,8 @@ const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 const PAGES_PATIENCE: Duration = Duration::from_secs(20);
 /// How long it may take until a server has said what it is.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait before a server that is gone is tried again, at first.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// And at most.
-const LAST_RETRY: Duration = Duration::from_secs(5);
+/// How long to wait before a server that is gone is tried again, at first and at most.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
 /// Something about a server's offer changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +88,11 @@ impl<H: Oversight> Upstream<H> {
             self.offer(api).await;
             std::future::pending::<()>().await;
         }
-        let mut retry = FIRST_RETRY;
+        let mut retry = RETRY;
         loop {
             match self.connect().await {
                 Ok(own) => {
-                    retry = FIRST_RETRY;
+                    retry.reset();
                     let why = self.stay(&own).await;
                     if let Own::Legacy(session) = &own {
                         session.close().await;
@@ -107,8 +106,7 @@ impl<H: Oversight> Upstream<H> {
                 }
                 Err(why) => self.gone(why),
             }
-            let _ = tokio::time::timeout(retry, self.look.notified()).await;
-            retry = (retry * 2).min(LAST_RETRY);
+            let _ = tokio::time::timeout(retry.failed(), self.look.notified()).await;
         }
     }
 
