@@ -230,7 +230,7 @@ fn as_json(read: &Read, selection: &Selection, entry: &str, done: &Done) -> Valu
     let operations = api.operations.iter().map(|operation| {
         let (offered, why) = match selection.listed(operation, &read.id) {
             Listed::Everywhere => ("everywhere", None),
-            Listed::InCodeMode => ("code_mode", None),
+            Listed::Searchable => ("code_mode", None),
             Listed::Nowhere(why) => ("refused", Some(why)),
         };
         json!({
@@ -269,7 +269,7 @@ fn as_text(read: &Read, selection: &Selection, entry: &str, done: &Done) -> Stri
     for operation in &api.operations {
         match selection.listed(operation, &read.id) {
             Listed::Everywhere => everywhere += 1,
-            Listed::InCodeMode => in_code += 1,
+            Listed::Searchable => in_code += 1,
             Listed::Nowhere(_) => refused += 1,
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     cors,
     crew::TICK,
     emission::Emission,
+    error::CallError,
     log_in::Visitor,
     metrics::Lacking,
     offer::Offer,
@@ -23,7 +24,6 @@ use bytes::Bytes;
 use gnomon_access::{Caller, Challenge};
 use gnomon_audit::NotWritten;
 use gnomon_upstream::{
-    UpstreamError,
     endpoint::{METHOD, SESSION, VERSION},
     era::{self, meta},
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
@@ -509,7 +509,7 @@ async fn charged(recipient: &Recipient, response: Response<Outflow>) -> Response
 
 /// The response where there is no room for what it would be.
 pub(crate) fn no_room_to_send() -> Response<Outflow> {
-    busy(&format!("{}; then try again", UpstreamError::NoRoom))
+    busy(&format!("{}; then try again", CallError::NoRoom))
 }
 
 /// The answer where there is no room, and may be soon.

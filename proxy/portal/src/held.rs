@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_upstream::{
-    News, Oversight, UpstreamError,
+    News, Oversight,
     catalogue::Kind,
     left_out::LeftOut,
     members::Members,
@@ -44,8 +44,8 @@ impl Oversight for Held {
         self.judge.is_some()
     }
 
-    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), UpstreamError> {
-        self.judge.as_ref().map_or(Ok(()), |judge| judge.own(method, outcome, news))
+    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), String> {
+        self.judge.as_ref().map_or(Ok(()), |judge| judge.own(method, outcome, news).map_err(|error| error.to_string()))
     }
 
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {

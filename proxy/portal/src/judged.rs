@@ -5,6 +5,7 @@
 //! is sent; each message of the answer before the client gets it. Of HTTP it has what is true of how its server is asked: a server
 //! with an address is posted to, one that is a process is not.
 
+use crate::error::CallError;
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_http::Scheme;
@@ -12,7 +13,7 @@ use gnomon_inspect::{Connection, Dialogue, Hello, Inspector, Post, Refusal};
 use gnomon_observe::{Channel, Field, Observation};
 use gnomon_record::{JudgedExchange, Recorder};
 use gnomon_upstream::{
-    Client, News, Reach, UpstreamError,
+    Client, News, Reach,
     rpc::{Id, Message, Outcome, quoted},
 };
 use http::HeaderValue;
@@ -153,8 +154,8 @@ impl Judge {
     /// Judges a request of a client's.
     ///
     /// # Errors
-    /// [`UpstreamError::Refused`].
-    pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Judged, UpstreamError> {
+    /// [`CallError::Refused`].
+    pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Judged, CallError> {
         let dialogue = match Who::of(whose) {
             Some(who) => {
                 let connection = self.recent.get(&who).unwrap_or_else(|| self.recent.keep(who, self.connection_of(whose)));
@@ -173,35 +174,35 @@ impl Judge {
     /// Judges what a client says without wanting an answer: a notification, or an answer to a server's question.
     ///
     /// # Errors
-    /// [`UpstreamError::Refused`].
-    pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<(), UpstreamError> {
+    /// [`CallError::Refused`].
+    pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<(), CallError> {
         let mut seen = self.seen(whose.program);
         describe(&mut seen, whose);
         let mut dialogue = self.dialogue(seen, whose.agent);
         let passes = dialogue.request_message(&[message]).and_then(|()| dialogue.answer_over());
         self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
-        passes.map_err(UpstreamError::Refused)
+        passes.map_err(CallError::Refused)
     }
 
     /// Judges what a server says to a client that asked nothing.
     ///
     /// # Errors
-    /// [`UpstreamError::Refused`].
-    pub fn unasked(&self, client: &Client, message: &Message) -> Result<(), UpstreamError> {
+    /// [`CallError::Refused`].
+    pub fn unasked(&self, client: &Client, message: &Message) -> Result<(), CallError> {
         let Some(text) = spoken(message) else { return Ok(()) };
         let mut seen = self.seen(None);
         describe_client(&mut seen, client);
         let mut dialogue = self.dialogue(seen, None);
         let passes = dialogue.answer_message(&text.pieces());
         self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
-        passes.map_err(UpstreamError::Refused)
+        passes.map_err(CallError::Refused)
     }
 
     /// Judges what the portal itself asked a server and was told.
     ///
     /// # Errors
-    /// [`UpstreamError::Refused`].
-    pub fn own(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), UpstreamError> {
+    /// [`CallError::Refused`].
+    pub fn own(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), CallError> {
         let mut dialogue = self.dialogue(self.seen(None), None);
         let id = Id::number(0);
         let passes = dialogue.request_message(&request(&id, method, None).pieces()).and_then(|()| {
@@ -212,7 +213,7 @@ impl Judge {
         if passes.is_err() || news == News::Some {
             self.rules.recorder.report(dialogue.reports().collect());
         }
-        passes.map_err(UpstreamError::Refused)
+        passes.map_err(CallError::Refused)
     }
 
     /// The answer has begun.
@@ -268,8 +269,8 @@ impl Judged {
     /// The answer.
     ///
     /// # Errors
-    /// [`UpstreamError::Refused`].
-    pub fn answered(&self, judge: Option<&Judge>, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
+    /// [`CallError::Refused`].
+    pub fn answered(&self, judge: Option<&Judge>, id: &Id, outcome: &Outcome) -> Result<(), CallError> {
         let Some(judge) = judge else { return Ok(()) };
         self.passes(|dialogue| {
             judge.head(dialogue);
@@ -281,14 +282,14 @@ impl Judged {
     /// What the server says before its answer.
     ///
     /// # Errors
-    /// [`UpstreamError::Refused`].
-    pub fn hears(&self, message: &Message) -> Result<(), UpstreamError> {
+    /// [`CallError::Refused`].
+    pub fn hears(&self, message: &Message) -> Result<(), CallError> {
         let Some(text) = spoken(message) else { return Ok(()) };
         self.passes(|dialogue| dialogue.answer_message(&text.pieces()))
     }
 
     /// There was no answer.
-    pub fn failed(&self, error: &UpstreamError) {
+    pub fn failed(&self, error: &CallError) {
         if let Some(judged) = &self.0 {
             judged.with(|dialogue| dialogue.failed(error.kind(), &error.to_string()));
             judged.finish();
@@ -302,9 +303,9 @@ impl Judged {
         }
     }
 
-    fn passes(&self, judge: impl FnOnce(&mut Dialogue) -> Result<(), Box<Refusal>>) -> Result<(), UpstreamError> {
+    fn passes(&self, judge: impl FnOnce(&mut Dialogue) -> Result<(), Box<Refusal>>) -> Result<(), CallError> {
         match &self.0 {
-            Some(judged) => judged.with(judge).map_err(UpstreamError::Refused),
+            Some(judged) => judged.with(judge).map_err(CallError::Refused),
             None => Ok(()),
         }
     }

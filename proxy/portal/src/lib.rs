@@ -22,6 +22,7 @@ mod codemode;
 mod cors;
 mod crew;
 mod emission;
+mod error;
 mod fetch;
 mod front;
 mod gate;

@@ -12,7 +12,7 @@ use crate::{
     under::Under,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use gnomon_upstream::{Conversation, LegacySession, UpstreamError, rpc::Id};
+use gnomon_upstream::{Conversation, LegacySession, rpc::Id};
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::HashMap,
@@ -73,12 +73,6 @@ pub enum NotTakenUp {
     /// The call that waits is another one.
     #[error("`requestState` belongs to a call with other arguments: repeat that call as it was, with `inputResponses`")]
     OtherArguments,
-}
-
-impl From<NotTakenUp> for UpstreamError {
-    fn from(why: NotTakenUp) -> Self {
-        Self::NotTakenUp(why.to_string())
-    }
 }
 
 /// A name that nobody finds by trying. None where the system has no random numbers.

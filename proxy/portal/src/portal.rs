@@ -6,6 +6,7 @@ use crate::{
     call::{Call, From},
     clients::Clients,
     codemode::{self, Calls, CodeModeWorks, Scripts},
+    error::CallError,
     gate::Gate,
     held::{Held, Upstream},
     judged::{Judge, Rules},
@@ -28,7 +29,7 @@ use gnomon_audit::Status;
 use gnomon_http::server::Tasks;
 use gnomon_record::{Duties, Owners};
 use gnomon_upstream::{
-    Client, Reach, UpstreamError,
+    Client, Reach,
     catalogue::Kind,
     era::{Era, LEGACY},
     rpc::{Outcome, Request},
@@ -240,7 +241,7 @@ impl Portal {
         };
         match self.recipient(caller).part_of(&list).await {
             Some(list) => act.end(Ending::of(Status::Ok), Outcome::Result(list)).await,
-            None => act.end(Ending::because(Status::Refused, UpstreamError::NoRoom.kind()), no_list()).await,
+            None => act.end(Ending::because(Status::Refused, CallError::NoRoom.kind()), no_list()).await,
         }
     }
 

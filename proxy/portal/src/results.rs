@@ -1,6 +1,6 @@
 //! What results say: whether a call succeeded, what its client is told where it did not, and what its server still wants to know.
 
-use crate::{acts::Ending, route::Routed};
+use crate::{acts::Ending, error::CallError, route::Routed};
 use bytes::Bytes;
 use gnomon_audit::Status;
 use gnomon_upstream::{UpstreamError, members::Members, rpc::Outcome};
@@ -35,18 +35,18 @@ pub(crate) fn complete(outcome: Outcome) -> Outcome {
 }
 
 /// What a client is told of a call that failed, and how the audit has it.
-pub(crate) fn refused(routed: &Routed, error: &UpstreamError, server: &str) -> (Outcome, Ending) {
+pub(crate) fn refused(routed: &Routed, error: &CallError, server: &str) -> (Outcome, Ending) {
     let ending = match error {
-        UpstreamError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
-        UpstreamError::Rpc(outcome) => return (outcome.clone(), answered(outcome)),
+        CallError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
+        CallError::Upstream(UpstreamError::Rpc(outcome)) => return (outcome.clone(), answered(outcome)),
         // Ours to say: the server has no part in it.
-        UpstreamError::Untranslatable(_) | UpstreamError::NotTakenUp(_) | UpstreamError::NotKept | UpstreamError::NoRoom => {
+        CallError::Untranslatable(_) | CallError::NotTakenUp(_) | CallError::NotKept | CallError::NoRoom => {
             Ending::because(Status::Refused, error.kind())
         }
-        _ => Ending::because(Status::Unavailable, error.kind()),
+        CallError::Upstream(_) | CallError::Unrecorded => Ending::because(Status::Unavailable, error.kind()),
     };
     match error {
-        UpstreamError::Refused(refusal) if routed.method == "tools/call" => (Outcome::failed_tool(&refusal.text), ending),
+        CallError::Refused(refusal) if routed.method == "tools/call" => (Outcome::failed_tool(&refusal.text), ending),
         other => (other.outcome(server), ending),
     }
 }

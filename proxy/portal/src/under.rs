@@ -1,6 +1,6 @@
 //! A request under way within a session of the older era: it is taken back when nobody waits for it any more.
 
-use crate::{call::Call, taken_back::TakenBack};
+use crate::{call::Call, error::CallError, taken_back::TakenBack};
 use gnomon_upstream::{
     LegacySession, UpstreamError,
     rpc::{Id, quoted},
@@ -38,11 +38,11 @@ impl Under {
     }
 
     /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
-    pub fn failed(mut self, error: &UpstreamError) {
+    pub fn failed(mut self, error: &CallError) {
         match error {
-            UpstreamError::Timeout(_) => self.why = "no answer came in time",
-            UpstreamError::NoRoom => self.why = "the client does not read what it says",
-            UpstreamError::Refused(_) => self.why = "a rule refuses what it said",
+            CallError::Upstream(UpstreamError::Timeout(_)) => self.why = "no answer came in time",
+            CallError::NoRoom => self.why = "the client does not read what it says",
+            CallError::Refused(_) => self.why = "a rule refuses what it said",
             _ => self.id = None,
         }
     }

@@ -6,6 +6,7 @@
 
 use crate::{
     emission::Emission,
+    error::CallError,
     metrics::{Lacking, PortalMetrics},
     room::{Common, Taken, unsent},
     shares::owner,
@@ -13,10 +14,7 @@ use crate::{
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_shares::Refused;
-use gnomon_upstream::{
-    UpstreamError,
-    rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces},
-};
+use gnomon_upstream::rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces};
 use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -29,7 +27,7 @@ const TOLD_AGAIN: Duration = Duration::from_secs(10);
 pub(crate) const LARGE: usize = 64 << 10;
 
 /// What a list comes to where there is no room for it. It is known by its place in memory, as no answer of a server's is.
-static NO_LIST: LazyLock<Bytes> = LazyLock::new(|| match RpcError::new(INTERNAL_ERROR, UpstreamError::NoRoom.to_string()).into() {
+static NO_LIST: LazyLock<Bytes> = LazyLock::new(|| match RpcError::new(INTERNAL_ERROR, CallError::NoRoom.to_string()).into() {
     Outcome::Result(text) | Outcome::Error(text) => text,
 });
 
@@ -91,8 +89,8 @@ impl Recipient {
     ///
     /// # Errors
     /// There is no room for it.
-    pub(crate) async fn pass_on(&self, emit: &mpsc::Sender<Emission>, text: Bytes) -> Result<(), UpstreamError> {
-        let room = self.room_for(text.len()).await.ok_or(UpstreamError::NoRoom)?;
+    pub(crate) async fn pass_on(&self, emit: &mpsc::Sender<Emission>, text: Bytes) -> Result<(), CallError> {
+        let room = self.room_for(text.len()).await.ok_or(CallError::NoRoom)?;
         // Nobody listens any more: whoever drives this is dropped soon.
         let _ = emit.send(Emission::Message(room.holds(text))).await;
         Ok(())
@@ -107,7 +105,7 @@ impl Recipient {
         match (self.room_for(payload.len()).await, outcome) {
             (Some(room), Outcome::Result(payload)) => Outcome::Result(room.holds(payload)),
             (Some(room), Outcome::Error(payload)) => Outcome::Error(room.holds(payload)),
-            (None, _) => RpcError::new(INTERNAL_ERROR, UpstreamError::NoRoom.to_string()).into(),
+            (None, _) => RpcError::new(INTERNAL_ERROR, CallError::NoRoom.to_string()).into(),
         }
     }
 

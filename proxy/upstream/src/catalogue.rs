@@ -42,8 +42,8 @@ pub enum Origin {
 pub enum Listed {
     /// Everywhere.
     Everywhere,
-    /// For scripts of Code Mode: there may be thousands.
-    InCodeMode,
+    /// On no list, as there may be thousands: for whoever searches.
+    Searchable,
     /// Nowhere; whoever calls it is told why.
     Nowhere(SmolStr),
 }

@@ -1,8 +1,7 @@
 //! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
 
-use crate::rpc::{INTERNAL_ERROR, INVALID_PARAMS, Outcome, RpcError};
+use crate::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use gnomon_http::SendError;
-use gnomon_inspect::Refusal;
 use std::time::Duration;
 
 /// Why a server gave no answer.
@@ -47,24 +46,6 @@ pub enum UpstreamError {
     /// It broke off.
     #[error("it broke off its answer")]
     Aborted,
-    /// A rule refuses what was to be sent, or what came back.
-    #[error("{}", .0.text)]
-    Refused(Box<Refusal>),
-    /// It was not asked, as the audit could not write the beginning of the call.
-    #[error("it was not asked, as the audit cannot be written")]
-    Unrecorded,
-    /// The client did not take up what waits for it.
-    #[error("{0}")]
-    NotTakenUp(String),
-    /// It asks for input, and the call cannot be kept until the client has it.
-    #[error("the call cannot be kept until there is the input that is asked for")]
-    NotKept,
-    /// It says more than the client reads.
-    #[error("what the caller has not read yet takes all room that there is for it: read it, or ask for less")]
-    NoRoom,
-    /// The two protocol eras have no word for it in common.
-    #[error("{0}")]
-    Untranslatable(String),
     /// It is an answer after all: an error of its own.
     #[error("it answered with an error")]
     Rpc(Outcome),
@@ -84,14 +65,6 @@ impl UpstreamError {
     pub fn outcome(&self, server: &str) -> Outcome {
         match self {
             Self::Rpc(outcome) => outcome.clone(),
-            Self::Untranslatable(why) => {
-                RpcError::new(crate::rpc::METHOD_NOT_FOUND, why.clone()).with(serde_json::json!({"server": server})).into()
-            }
-            Self::Refused(refusal) => RpcError::new(crate::rpc::INVALID_REQUEST, refusal.text.clone())
-                .with(serde_json::json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
-                .into(),
-            Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.clone()).into(),
-            Self::NotKept | Self::NoRoom => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
             other => {
                 RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {other}")).with(serde_json::json!({"server": server})).into()
             }
@@ -107,12 +80,6 @@ impl UpstreamError {
             Self::Unauthorized(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
             Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) => "upstream_failed",
-            Self::Untranslatable(_) => "untranslatable",
-            Self::Refused(_) => "refused",
-            Self::Unrecorded => "unrecorded",
-            Self::NotTakenUp(_) => "unknown_state",
-            Self::NotKept => "not_kept",
-            Self::NoRoom => "no_room",
         }
     }
 

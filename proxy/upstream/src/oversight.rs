@@ -1,6 +1,6 @@
 //! Who stands over what a server says to gnomon itself: its lists and its instructions.
 
-use crate::{catalogue::Kind, error::UpstreamError, left_out::LeftOut, rpc::Outcome};
+use crate::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
 
 /// What whoever registers a server hands in: it decides whether what the server offers may be passed on, and is told what is left out.
 ///
@@ -12,8 +12,8 @@ pub trait Oversight: Send + Sync + 'static {
     /// Judges what gnomon itself asked the server and was told.
     ///
     /// # Errors
-    /// [`UpstreamError::Refused`]: what was told is not passed on.
-    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), UpstreamError>;
+    /// Why what was told is not passed on, in words for the log.
+    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), String>;
 
     /// The server's list of this kind was fetched, and these of its entries are not offered.
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]);
@@ -25,7 +25,7 @@ impl Oversight for () {
         false
     }
 
-    fn judge(&self, _: &str, _: &Outcome, _: News) -> Result<(), UpstreamError> {
+    fn judge(&self, _: &str, _: &Outcome, _: News) -> Result<(), String> {
         Ok(())
     }
 

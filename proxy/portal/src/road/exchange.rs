@@ -1,7 +1,7 @@
 //! A request within a session of the older era, asked once more where the server has forgotten the session.
 
 use super::Road;
-use crate::{act::Act, call::Call, route::Routed, session::Session, under::Under};
+use crate::{act::Act, call::Call, error::CallError, route::Routed, session::Session, under::Under};
 use gnomon_upstream::{Client, LegacySession, UpstreamError, rpc::Id};
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ impl Road {
         kept: Kept<'_>,
         (routed, act): (&Routed, &Act),
         exchange: impl Fn(Arc<LegacySession>, Id) -> F,
-    ) -> Result<(T, Under), UpstreamError>
+    ) -> Result<(T, Under), CallError>
     where
-        F: Future<Output = Result<T, UpstreamError>>,
+        F: Future<Output = Result<T, CallError>>,
     {
         let (mut retried, server) = (false, routed.server);
         loop {
@@ -37,7 +37,7 @@ impl Road {
             let id = session.id();
             let under = Under::new(session.clone(), id.clone(), call);
             match exchange(session.clone(), id).await {
-                Err(UpstreamError::SessionGone) if !retried => {
+                Err(CallError::Upstream(UpstreamError::SessionGone)) if !retried => {
                     under.answered();
                     self.servers()[server].held.tasks.forget(session.scope());
                     match kept {
@@ -45,7 +45,7 @@ impl Road {
                         Kept::Shared(_) => self.shared.forget(&session),
                     }
                     retried = true;
-                    act.leaves_again().await.map_err(|_| UpstreamError::Unrecorded)?;
+                    act.leaves_again().await.map_err(|_| CallError::Unrecorded)?;
                 }
                 Err(error) => {
                     under.failed(&error);

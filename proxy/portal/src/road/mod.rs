@@ -8,6 +8,7 @@ use crate::{
     acts::{Acts, Ending},
     call::{Call, From},
     emission::Emission,
+    error::CallError,
     held::{Upstream, outward},
     judged::Judged,
     lists::PortalLists,
@@ -162,7 +163,7 @@ impl Road {
             },
         };
         if let Err(error) = act.leaves().await {
-            judged.failed(&UpstreamError::Unrecorded);
+            judged.failed(&CallError::Unrecorded);
             let text = format!("{error} of its beginning, so it was not made; tell whoever runs this portal");
             return (RpcError::new(INTERNAL_ERROR, text).into(), Ending::because(Status::Refused, "audit"));
         }
@@ -177,8 +178,10 @@ impl Road {
             Ok(outcome)
         };
         let outcome = match served.await {
-            Ok(outcome) => sound(&routed.method, outcome),
-            Err(UpstreamError::Rpc(error)) => Err(sound(&routed.method, error).map_or_else(|wrong| wrong, UpstreamError::Rpc)),
+            Ok(outcome) => sound(&routed.method, outcome).map_err(CallError::from),
+            Err(CallError::Upstream(UpstreamError::Rpc(error))) => {
+                Err(sound(&routed.method, error).map_or_else(|wrong| wrong, UpstreamError::Rpc).into())
+            }
             Err(error) => Err(error),
         };
         let upstream = Some(begun.elapsed());
@@ -189,8 +192,10 @@ impl Road {
                 (checked(routed, outcome).await, Ending { upstream, ..ending })
             }
             Err(error) => {
-                server.suspect(&error);
-                if matches!(error, UpstreamError::Refused(_)) {
+                if let CallError::Upstream(error) = &error {
+                    server.suspect(error);
+                }
+                if matches!(error, CallError::Refused(_)) {
                     judged.finish();
                 } else {
                     judged.failed(&error);
@@ -207,13 +212,14 @@ impl Road {
         session: &Arc<Session>,
         (routed, act): (&Routed, &Act),
         judged: &Judged,
-    ) -> Result<Outcome, UpstreamError> {
+    ) -> Result<Outcome, CallError> {
         let server = &self.servers()[routed.server];
         let _reported = session.reported().and_then(|reported| reported.begin(&server.id, routed.params.as_ref()));
         if server.may_have_sessions() {
             match self.legacy_in_session(call, session, (routed, act), judged).await {
                 // It turned out to be of the stateless era only.
-                Err(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)) if !server.may_have_sessions() => {}
+                Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
+                    if !server.may_have_sessions() => {}
                 other => return other,
             }
         }
@@ -228,7 +234,7 @@ impl Road {
         session: &Arc<Session>,
         (routed, act): (&Routed, &Act),
         judged: &Judged,
-    ) -> Result<Outcome, UpstreamError> {
+    ) -> Result<Outcome, CallError> {
         let exchange =
             |upstream: Arc<LegacySession>, id: Id| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
         let (outcome, under) = self.exchange(call, Kept::For(session), (routed, act), exchange).await?;
@@ -247,7 +253,7 @@ impl Road {
         upstream: &Arc<LegacySession>,
         id: &Id,
         (routed, judged): (&Routed, &Judged),
-    ) -> Result<Outcome, UpstreamError> {
+    ) -> Result<Outcome, CallError> {
         let mut answer = upstream.request(id, &routed.method, routed.params.as_ref()).await?;
         let mut waits = None;
         loop {
@@ -276,11 +282,9 @@ impl Road {
         peer: &ModernPeer,
         routed: &Routed,
         judged: &Judged,
-    ) -> Result<Outcome, UpstreamError> {
+    ) -> Result<Outcome, CallError> {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
-            return Err(UpstreamError::Untranslatable(
-                "this server tells of changed resources only to clients of the 2026-07-28 protocol".to_owned(),
-            ));
+            return Err(CallError::Untranslatable("this server tells of changed resources only to clients of the 2026-07-28 protocol"));
         }
         let level = session.log_level().map(|level| quoted(&level));
         let mut extra: Vec<(String, String)> = Vec::new();
@@ -295,7 +299,7 @@ impl Road {
             let answer = peer.request(&peer.id(), &routed.method, Some(&params), self.mirrored(routed)).await?;
             let outcome = match self.drive(call, answer, routed, judged).await? {
                 Driven::Answered(outcome) => outcome,
-                Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
+                Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),
             };
             let Outcome::Result(result) = &outcome else { return Ok(outcome) };
             let Some(wanted) = wanted_input(result) else { return Ok(outcome) };
@@ -306,7 +310,7 @@ impl Road {
             extra = vec![("inputResponses".to_owned(), Value::Object(answers).to_string())];
             extra.extend(wanted.state.map(|state| ("requestState".to_owned(), state)));
         }
-        Err(UpstreamError::Protocol(format!("it asked for more input {MAX_ROUNDS} times")))
+        Err(UpstreamError::Protocol(format!("it asked for more input {MAX_ROUNDS} times")).into())
     }
 
     /// Asks a client of the older era, and waits for its answer.
@@ -316,7 +320,7 @@ impl Road {
         session: &Session,
         (routed, judged): (&Routed, &Judged),
         request: &Value,
-    ) -> Result<Value, UpstreamError> {
+    ) -> Result<Value, CallError> {
         let method = request["method"].as_str().unwrap_or_default();
         let params = request.get("params").map(Value::to_string);
         let asked = Request::new(Id::number(0), method.into(), params.map(Bytes::from));
@@ -332,19 +336,13 @@ impl Road {
                 }
                 Ok(serde_json::from_slice(&result).unwrap_or_default())
             }
-            Ok(Ok(error @ Outcome::Error(_))) => Err(UpstreamError::Rpc(error)),
-            Ok(Err(_)) => Err(UpstreamError::Aborted),
-            Err(_) => Err(UpstreamError::Timeout(QUESTION_PATIENCE)),
+            Ok(Ok(error @ Outcome::Error(_))) => Err(UpstreamError::Rpc(error).into()),
+            Ok(Err(_)) => Err(UpstreamError::Aborted.into()),
+            Err(_) => Err(UpstreamError::Timeout(QUESTION_PATIENCE).into()),
         }
     }
 
-    async fn stateless(
-        &self,
-        call: &Call,
-        client: &Client,
-        (routed, act): (&Routed, &Act),
-        judged: &Judged,
-    ) -> Result<Outcome, UpstreamError> {
+    async fn stateless(&self, call: &Call, client: &Client, (routed, act): (&Routed, &Act), judged: &Judged) -> Result<Outcome, CallError> {
         let server = &self.servers()[routed.server];
         match server.modern() {
             Some(peer) => {
@@ -352,7 +350,7 @@ impl Road {
                 let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
                 match self.drive(call, answer, routed, judged).await? {
                     Driven::Answered(outcome) => Ok(outcome),
-                    Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned())),
+                    Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),
                 }
             }
             None => self.legacy_stateless(call, client, (routed, act), judged).await,
@@ -366,7 +364,7 @@ impl Road {
         client: &Client,
         (routed, act): (&Routed, &Act),
         judged: &Judged,
-    ) -> Result<Outcome, UpstreamError> {
+    ) -> Result<Outcome, CallError> {
         let members = Members::of(routed.params.as_ref()).unwrap_or_default();
         if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
             return self.take_up(call, &members, &state, (routed, judged)).await;
@@ -396,7 +394,7 @@ impl Road {
         conversation: Conversation,
         session: Arc<LegacySession>,
         under: Under,
-    ) -> Result<Outcome, UpstreamError> {
+    ) -> Result<Outcome, CallError> {
         let mut asked = json!({"method": question.method});
         if let Some(params) = question.params().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
             asked["params"] = params;
@@ -404,7 +402,7 @@ impl Road {
         let asked_with = digest(routed.arguments.as_ref());
         let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
         let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, session, under, question.id);
-        let state = self.parked.keep(parked).ok_or(UpstreamError::NotKept)?;
+        let state = self.parked.keep(parked).ok_or(CallError::NotKept)?;
         Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
     }
 
@@ -414,7 +412,7 @@ impl Road {
         members: &Members<'_>,
         state: &str,
         (routed, judged): (&Routed, &Judged),
-    ) -> Result<Outcome, UpstreamError> {
+    ) -> Result<Outcome, CallError> {
         let asked_with = digest(routed.arguments.as_ref());
         let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with))?;
         let responses = members.object("inputResponses").unwrap_or_default();
@@ -477,7 +475,7 @@ impl Road {
         (session, client): (&LegacySession, &Client),
         mut answer: Answer,
         (routed, judged): (&Routed, &Judged),
-    ) -> Result<Driven, UpstreamError> {
+    ) -> Result<Driven, CallError> {
         loop {
             let (question, conversation) = match self.drive(call, answer, routed, judged).await? {
                 Driven::Asked(question, conversation) => (question, conversation),
@@ -496,12 +494,12 @@ impl Road {
     }
 
     /// Passes a message on to a client.
-    async fn pass_on(&self, call: &Call, text: Bytes) -> Result<(), UpstreamError> {
+    async fn pass_on(&self, call: &Call, text: Bytes) -> Result<(), CallError> {
         self.recipient(&call.caller).pass_on(&call.emit, text).await
     }
 
     /// Passes on what the server says, until it answers or asks.
-    async fn drive(&self, call: &Call, answer: Answer, routed: &Routed, judged: &Judged) -> Result<Driven, UpstreamError> {
+    async fn drive(&self, call: &Call, answer: Answer, routed: &Routed, judged: &Judged) -> Result<Driven, CallError> {
         let mut conversation = match answer {
             Answer::Done(outcome) => return Ok(Driven::Answered(outcome)),
             Answer::Going(conversation) => conversation,
@@ -546,8 +544,8 @@ impl Road {
 fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     match routed.exposed.as_ref()?.entry.listed() {
         Listed::Everywhere => None,
-        Listed::InCodeMode if call.script.is_some() => None,
-        Listed::InCodeMode => Some(format_smolstr!(
+        Listed::Searchable if call.script.is_some() => None,
+        Listed::Searchable => Some(format_smolstr!(
             "`{}` is called within scripts of Code Mode only: `openapi.allow` of its server does not name it",
             shortened(&routed.name)
         )),

@@ -5,6 +5,7 @@ use crate::{
     act::Act,
     acts::Ending,
     call::Call,
+    error::CallError,
     held::Upstream,
     names::shortened,
     progress::token,
@@ -110,7 +111,7 @@ impl Road {
     ///
     /// # Errors
     /// What is answered instead.
-    pub(super) async fn still_owns(&self, call: &Call, routed: &Routed, session: Option<&Arc<LegacySession>>) -> Result<(), UpstreamError> {
+    pub(super) async fn still_owns(&self, call: &Call, routed: &Routed, session: Option<&Arc<LegacySession>>) -> Result<(), CallError> {
         let scope = session.map_or(Scope::Server, |session| session.scope());
         routed.within.set(scope);
         if !routed.method.starts_with("tasks/") || routed.name.is_empty() {
@@ -127,7 +128,7 @@ impl Road {
         };
         let is_owned =
             made.is_some_and(|made| self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow());
-        if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(unknown(&routed.name).into())) }
+        if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(unknown(&routed.name).into()).into()) }
     }
 
     /// What a task came of that its server is asked for, where that is still the owner's.

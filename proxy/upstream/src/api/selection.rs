@@ -57,7 +57,7 @@ impl Selection {
                 operation.path
             ));
         }
-        if self.allow.iter().any(|pattern| pattern.fits(operation)) { Listed::Everywhere } else { Listed::InCodeMode }
+        if self.allow.iter().any(|pattern| pattern.fits(operation)) { Listed::Everywhere } else { Listed::Searchable }
     }
 
     /// Patterns that fit nothing: misspelt, most likely. Of those for writing, that fit nothing that writes.
@@ -91,7 +91,7 @@ mod tests {
             let selection = Selection::new(&texts(allow), &texts(writes));
             let word = |operation| match selection.listed(operation, "api") {
                 Listed::Everywhere => 'e',
-                Listed::InCodeMode => 'c',
+                Listed::Searchable => 'c',
                 Listed::Nowhere(_) => '-',
             };
             (operations.iter().map(word).collect::<String>(), selection.idle(&operations).len())
