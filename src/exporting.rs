@@ -1,8 +1,9 @@
 //! Events leave this host, where the configuration says so.
 
-use crate::{complaint::Complaint, config::Config, line, options::ledger_in};
+use crate::{complaint::Complaint, config::Config, line, options::ledger_in, posting::Posting};
 use anyhow::Result;
 use gnomon_export::{ExportMetrics, Exporter, ExporterOptions, OtlpOptions, OtlpSink, Sink, SyslogOptions, SyslogSink};
+use gnomon_http::UpstreamTls;
 use prometheus::Registry;
 use std::path::Path;
 
@@ -23,14 +24,18 @@ impl Exports {
         let mut running = Vec::new();
         if let Some(otlp) = &config.events.otlp {
             let headers = otlp.headers.iter().map(|header| Ok((header.name.clone(), header.secret.fetch()?)));
+            let headers = headers.collect::<Result<_, Complaint>>()?;
+            let complaint = |error: &dyn std::fmt::Display| Complaint::input(format!("events.otlp: {error}"));
+            let roots = gnomon_export::roots(&otlp.ca).map_err(|error| complaint(&error))?;
+            let tls = UpstreamTls::with_roots(roots).map_err(|error| complaint(&error))?;
             let sink = OtlpSink::new(OtlpOptions {
                 endpoint: otlp.endpoint.clone(),
-                headers: headers.collect::<Result<_, Complaint>>()?,
-                ca: otlp.ca.clone(),
+                headers,
                 version: env!("CARGO_PKG_VERSION"),
                 describe: line::of_json,
+                post: Box::new(Posting::verifying(tls)),
             });
-            let sink = Sink::Otlp(Box::new(sink.map_err(|error| Complaint::input(format!("events.otlp: {error}")))?));
+            let sink = Sink::Otlp(Box::new(sink.map_err(|error| complaint(&error))?));
             running.push(Exporter::start(from.clone(), sink, &metrics)?);
         }
         if let Some(syslog) = &config.events.syslog {

@@ -19,6 +19,7 @@ mod judging;
 mod line;
 mod options;
 mod portals;
+mod posting;
 mod programs;
 mod registering;
 mod replay;

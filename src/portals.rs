@@ -216,7 +216,7 @@ fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>
 pub fn pools(config: &Config, budget: Arc<UpstreamBudget>, lookups: usize) -> Result<Arc<ServerPools>> {
     let dialer = Dialer::new(DialOptions {
         resolve: config.proxy.resolve.iter().map(|resolve| resolve.value.clone()).collect(),
-        forbidden: ForbiddenAddresses { own_listeners: config.portals.iter().map(|portal| portal.listen).collect() },
+        forbidden: Some(ForbiddenAddresses { own_listeners: config.portals.iter().map(|portal| portal.listen).collect() }),
         budget,
         lookups,
         ..DialOptions::default()

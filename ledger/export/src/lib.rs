@@ -16,6 +16,7 @@ mod cursor;
 mod endpoint;
 mod exporter;
 mod otlp;
+mod post;
 mod sink;
 mod syslog;
 mod trust;
@@ -25,8 +26,10 @@ pub use cursor::{Cursor, CursorError};
 pub use endpoint::{EndpointError, OtlpEndpoint, SyslogEndpoint, SyslogEndpointError};
 pub use exporter::{ExportError, Exporter, ExporterOptions};
 pub use otlp::{MAX_HEADERS, OtlpOptions, OtlpSink};
+pub use post::{Answer, NoAnswer, Post, Posted};
 pub use sink::{Delivery, SetupError, Sink};
 pub use syslog::{SyslogOptions, SyslogSink};
+pub use trust::{TrustError, roots};
 
 /// Most events of one batch.
 pub const MAX_BATCH: usize = 128;

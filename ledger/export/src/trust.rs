@@ -1,6 +1,6 @@
 //! Whom TLS trusts: the Mozilla roots, the system's, and PEM files of the organisation.
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use std::{path::PathBuf, sync::Arc};
 use thiserror::Error;
 
@@ -14,12 +14,21 @@ pub struct TrustError {
     pub cause: String,
 }
 
-/// A client's TLS that verifies servers.
-pub(crate) fn client(extra: &[PathBuf]) -> Result<ClientConfig, crate::SetupError> {
+/// The authorities that receivers are verified by: the public ones, and those in these PEM files.
+///
+/// # Errors
+/// When a file cannot be read, or holds something that is not an authority.
+pub fn roots(extra: &[PathBuf]) -> Result<RootCertStore, TrustError> {
     let mut roots = gnomon_roots::public();
     for path in extra {
         gnomon_roots::add(&mut roots, path).map_err(|error| TrustError { path: path.clone(), cause: error.to_string() })?;
     }
+    Ok(roots)
+}
+
+/// A client's TLS that verifies servers.
+pub(crate) fn client(extra: &[PathBuf]) -> Result<ClientConfig, crate::SetupError> {
+    let roots = roots(extra)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())

@@ -35,8 +35,8 @@ pub struct DialOptions {
     pub resolve: Vec<ResolveOverride>,
     /// The time for resolving and connecting together. 10 s by default.
     pub connect_timeout: Duration,
-    /// What is never dialled.
-    pub forbidden: ForbiddenAddresses,
+    /// What is never dialled. None where an operator alone names the servers, whose addresses may be any.
+    pub forbidden: Option<ForbiddenAddresses>,
     /// How many connections there may be, with those of other dialers that share it. Unbounded by default.
     pub budget: Arc<UpstreamBudget>,
     /// How many names may be looked up at a time, [`MAX_LOOKUPS`] by default. One principal alone has at most two thirds.
@@ -48,7 +48,7 @@ impl Default for DialOptions {
         Self {
             resolve: Vec::new(),
             connect_timeout: Duration::from_secs(10),
-            forbidden: ForbiddenAddresses::default(),
+            forbidden: Some(ForbiddenAddresses::default()),
             budget: UpstreamBudget::unbounded(),
             lookups: MAX_LOOKUPS,
         }
@@ -369,7 +369,8 @@ impl Dialer {
         for &address in addresses {
             // Loopback of another network namespace leads to none of our listeners.
             let elsewhere = self.from.near.netns.is_some() && address.ip().to_canonical().is_loopback();
-            match self.options.forbidden.check(address).filter(|reason| !elsewhere || *reason != ForbiddenReason::OwnListener) {
+            let refuses = self.options.forbidden.as_ref().and_then(|forbidden| forbidden.check(address));
+            match refuses.filter(|reason| !elsewhere || *reason != ForbiddenReason::OwnListener) {
                 Some(reason) => _ = refused.get_or_insert((address, reason)),
                 None => allowed.push(address),
             }

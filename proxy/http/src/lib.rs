@@ -3,7 +3,7 @@
 //! Towards clients: [`CertificateAuthority`] and [`LeafCache`] answer for any server name, [`server`] is the bounded way to serve
 //! HTTP, from accepting to the join at the end. Towards
 //! upstreams: [`Dialer`] connects to an address that was checked after resolving, [`UpstreamTls`]
-//! verifies it, [`Pools`] keeps the connections apart by principal.
+//! verifies it, [`Pools`] keeps the connections apart by principal. What gnomon asks on its own account goes through [`client`].
 //!
 //! It deliberately judges nothing and knows no MCP: what a request means is decided above it.
 //!
@@ -29,6 +29,7 @@ mod abort;
 mod alpn;
 mod budget;
 mod ca;
+pub mod client;
 mod connector;
 mod destination;
 mod dial;
@@ -49,6 +50,7 @@ pub mod server;
 mod stream;
 mod tcp;
 mod upstream;
+mod whole;
 mod windows;
 
 pub use abort::AbortBody;
@@ -71,3 +73,4 @@ pub use served::{ClientCertificates, ServedError, Shown, authorities, served};
 pub use stream::UpstreamStream;
 pub use tcp::UpstreamTcp;
 pub use upstream::{TlsSetupError, UpstreamTls, UpstreamTlsError};
+pub use whole::{TooLarge, Whole};

@@ -126,7 +126,7 @@ impl Proxy {
         own_listeners.push(address);
         let dialer = Dialer::new(DialOptions {
             resolve: options.resolve.clone(),
-            forbidden: ForbiddenAddresses { own_listeners },
+            forbidden: Some(ForbiddenAddresses { own_listeners }),
             budget: options.upstreams.clone(),
             lookups: options.lookups,
             ..DialOptions::default()

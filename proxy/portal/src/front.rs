@@ -23,11 +23,11 @@ use crate::{
 use bytes::Bytes;
 use gnomon_access::{Caller, Challenge};
 use gnomon_audit::NotWritten;
+use gnomon_http::Whole;
 use gnomon_upstream::{
     endpoint::{METHOD, SESSION, VERSION},
     era::{self, meta},
     rpc::{self, INVALID_REQUEST, Message, Outcome, RpcError},
-    whole::Whole,
 };
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,

@@ -5,10 +5,9 @@ use crate::{
     events::EventReader,
     lane::{lane, lanes},
     rpc::{Message, Outcome},
-    whole::Whole,
 };
 use bytes::{Bytes, BytesMut};
-use gnomon_http::{Alpn, Destination, Pools, Scheme, UpstreamBody};
+use gnomon_http::{Alpn, Destination, Pools, Scheme, UpstreamBody, Whole};
 use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,

@@ -37,7 +37,6 @@ mod schema;
 mod server;
 mod shape;
 mod sse;
-pub mod whole;
 
 pub use api::{Api, ApiOptions, InvalidApi, Selection};
 pub use conversation::{Answer, Conversation, Said};

@@ -1,33 +1,24 @@
 //! OTLP logs over HTTP with protobuf bodies (OpenTelemetry Protocol specification 1.x, section OTLP/HTTP).
 //!
-//! One request at a time over one kept connection. Redirects are not followed: a receiver moves by configuration only. The
+//! One request at a time ([`Post`]). Redirects are not followed: a receiver moves by configuration only. The
 //! specification calls every 4xx but 429 final; here 401, 403, 404 and the like are retried instead, since an expired token
 //! or a wrong path says nothing about the events, and giving those up would lose them all.
 
 mod encode;
 
-use crate::{Delivery, OtlpEndpoint, SetupError, trust};
+use crate::{Answer, Delivery, NoAnswer, OtlpEndpoint, Post, SetupError};
 use bytes::Bytes;
 use gnomon_ledger::StoredEvent;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
-};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    header::{CONTENT_TYPE, USER_AGENT},
 };
 use opentelemetry_proto::tonic::{collector::logs::v1::ExportLogsServiceResponse, resource::v1::Resource};
 use prost::Message;
-use std::{fmt, path::PathBuf, time::Duration};
-use tokio::time::timeout;
+use std::{fmt, time::Duration};
 
 /// Most extra headers.
 pub const MAX_HEADERS: usize = 16;
-/// For the TCP connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a whole request and its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer that are read.
@@ -41,12 +32,12 @@ pub struct OtlpOptions {
     pub endpoint: OtlpEndpoint,
     /// Headers of every request, as `Authorization`. The values are secrets.
     pub headers: Vec<(String, String)>,
-    /// PEM files with authorities to trust besides the system's.
-    pub ca: Vec<PathBuf>,
     /// `service.version`.
     pub version: &'static str,
     /// Makes an event's one-line body of its JSON.
     pub describe: fn(&str) -> String,
+    /// Carries the requests.
+    pub post: Box<dyn Post>,
 }
 
 /// Sends events to a collector.
@@ -55,7 +46,7 @@ pub struct OtlpSink {
     headers: HeaderMap,
     resource: Resource,
     describe: fn(&str) -> String,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    post: Box<dyn Post>,
 }
 
 impl fmt::Debug for OtlpSink {
@@ -68,7 +59,7 @@ impl OtlpSink {
     /// A sink that has not connected yet.
     ///
     /// # Errors
-    /// When authorities cannot be read or a header is none.
+    /// When a header is none.
     pub fn new(options: OtlpOptions) -> Result<Self, SetupError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
@@ -80,19 +71,13 @@ impl OtlpSink {
             value.set_sensitive(true);
             headers.insert(header, value);
         }
-        let mut tcp = HttpConnector::new();
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        let tls = trust::client(&options.ca)?;
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self {
             endpoint: options.endpoint,
             headers,
             resource: encode::resource(options.version, &host),
             describe: options.describe,
-            client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector),
+            post: options.post,
         })
     }
 
@@ -102,33 +87,17 @@ impl OtlpSink {
 
     pub(crate) async fn deliver(&self, events: &[StoredEvent]) -> Delivery {
         let body = encode::request(events, &self.resource, self.describe).encode_to_vec();
-        let mut request = Request::new(Full::new(Bytes::from(body)));
+        let mut request = Request::new(Bytes::from(body));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
         *request.headers_mut() = self.headers.clone();
-        match timeout(REQUEST_TIMEOUT, self.ask(request)).await {
-            Ok(delivery) => delivery,
-            Err(_) => Delivery::Failed { why: format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()), after: None },
+        match self.post.post(request, MAX_ANSWER, REQUEST_TIMEOUT).await {
+            Ok(Answer { status, body, after }) => judge(status, &body, after),
+            Err(NoAnswer::Unreachable(why)) => Delivery::Failed { why, after: None },
+            // The status alone says that it was taken, but an answer that breaks off may be a proxy's.
+            Err(NoAnswer::BrokeOff(how)) => Delivery::Failed { why: format!("the answer broke off: {how}"), after: None },
+            Err(NoAnswer::Late) => Delivery::Failed { why: format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()), after: None },
         }
-    }
-
-    async fn ask(&self, request: Request<Full<Bytes>>) -> Delivery {
-        let answer = match self.client.request(request).await {
-            Ok(answer) => answer,
-            Err(error) => return Delivery::Failed { why: causes(&error), after: None },
-        };
-        let status = answer.status();
-        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
-        let mut frames = Limited::new(answer.into_body(), MAX_ANSWER);
-        let mut body = Vec::new();
-        while let Some(frame) = frames.frame().await {
-            match frame {
-                Ok(frame) => body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-                // The status alone says that it was taken, but an answer that breaks off may be a proxy's.
-                Err(error) => return Delivery::Failed { why: format!("the answer broke off: {error}"), after: None },
-            }
-        }
-        judge(status, &body, after)
     }
 }
 
@@ -167,17 +136,6 @@ fn told(text: &[u8]) -> String {
         .collect::<String>()
         .trim()
         .to_owned()
-}
-
-/// An error with what caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod collector;
+/// What carries the requests where gnomon runs.
+#[path = "../../../../src/posting.rs"]
+mod posting;
 
 use collector::{Answer, Collector, text};
 use gnomon_export::{ExportMetrics, Exporter, ExporterOptions, OtlpOptions, OtlpSink, Sink};
+use gnomon_http::UpstreamTls;
 use gnomon_ledger::{Event, Ledger, LedgerOptions, Recorded, Writer};
 use gnomon_observe::{Field, Observation};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use posting::Posting;
 use prometheus::{Registry, TextEncoder};
 use std::{
     collections::HashSet,
@@ -53,8 +58,13 @@ impl Host {
     }
 
     pub fn export_with(&self, url: &str, headers: Vec<(String, String)>, ca: Vec<PathBuf>) -> Exporter {
-        let options =
-            OtlpOptions { endpoint: url.parse().unwrap(), headers, ca, version: "0.0.0", describe: |json| json.chars().take(40).collect() };
+        let options = OtlpOptions {
+            endpoint: url.parse().unwrap(),
+            headers,
+            version: "0.0.0",
+            describe: |json| json.chars().take(40).collect(),
+            post: Box::new(Posting::verifying(UpstreamTls::with_roots(gnomon_export::roots(&ca).unwrap()).unwrap())),
+        };
         let options_of_export = ExporterOptions { ledger: self.dir.path().join("ledger.sqlite"), state: self.dir.path().to_owned() };
         Exporter::start(options_of_export, Sink::Otlp(Box::new(OtlpSink::new(options).unwrap())), &self.metrics).unwrap()
     }

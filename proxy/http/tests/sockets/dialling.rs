@@ -25,7 +25,7 @@ async fn an_own_listener_is_not_dialled_by_address_or_by_name() {
     let own = listener.local_addr().unwrap();
     let resolve = vec![format!("loop.example:443:127.0.0.1:{}", own.port()).parse().unwrap()];
     let forbid = ForbiddenAddresses { own_listeners: vec![own] };
-    let dialer = Dialer::new(DialOptions { resolve, forbidden: forbid, ..DialOptions::default() });
+    let dialer = Dialer::new(DialOptions { resolve, forbidden: Some(forbid), ..DialOptions::default() });
     for (host, port) in [("127.0.0.1", own.port()), ("localhost", own.port()), ("loop.example", 443)] {
         let result = dialer.tcp(host, port).await;
         assert_eq!(forbidden(result), Some(ForbiddenReason::OwnListener), "{host}");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborts;
+mod asking;
 mod authority;
 mod closing;
 mod dialling;

@@ -1,0 +1,37 @@
+//! The little that exports ask of HTTP. Whoever has connections implements it: with verified TLS, and without following redirections.
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use std::{future::Future, pin::Pin, time::Duration};
+
+/// What a receiver answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What it says of the request.
+    pub status: StatusCode,
+    /// All of it.
+    pub body: Bytes,
+    /// How long it wants to be left alone, where it says so.
+    pub after: Option<Duration>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nobody answered, and why.
+    Unreachable(String),
+    /// The answer broke off, or is longer than it may be, and how.
+    BrokeOff(String),
+    /// It took too long.
+    Late,
+}
+
+/// An answer that is still to come.
+pub type Posted<'a> = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> + Send + 'a>>;
+
+/// Sends requests to a receiver.
+pub trait Post: Send + Sync {
+    /// Sends a request to where its URI, an absolute one, says. At most `most` bytes of the answer are read, and all takes at most
+    /// `patience`.
+    fn post(&self, request: Request<Bytes>, most: usize, patience: Duration) -> Posted<'_>;
+}

@@ -1,0 +1,157 @@
+//! gnomon's own requests: for the documents of identity providers and of APIs, and to whoever collects events.
+//!
+//! What holds of all of them is decided here: whom TLS trusts and what is never dialled (by the pools), how much of an answer is
+//! read, how long all of it may take, and that no redirection is followed: where one leads is told, and not gone to. What a
+//! status means is the caller's to say.
+
+use crate::{
+    Alpn, AlpnCache, Destination, Dialer, InvalidDestination, PoolOptions, Pools, Scheme, SendError, UpstreamBody, UpstreamTls, Whole,
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, Request, Response, StatusCode, Uri,
+    header::{LOCATION, RETRY_AFTER},
+};
+use http_body::Body;
+use http_body_util::Full;
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// Most characters of where a redirection leads.
+const MAX_PLACE: usize = 300;
+/// How long a connection of a client with pools of its own is kept idle.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// Sends gnomon's own requests. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pools: Arc<Pools<Full<Bytes>>>,
+    principal: Arc<str>,
+    offered: &'static [Alpn],
+}
+
+/// Bounds of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most bytes of the answer's body.
+    pub answer: usize,
+    /// How long all may take, from resolving the name to the answer's last byte.
+    pub patience: Duration,
+}
+
+/// Why there is no answer. The texts name neither the request nor what is secret in it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The request's URI names no scheme that can be asked.
+    #[error("neither http:// nor https://")]
+    Scheme,
+    /// It names no host that can be.
+    #[error(transparent)]
+    Destination(#[from] InvalidDestination),
+    /// Nobody answered.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The answer broke off.
+    #[error("{0}")]
+    BrokeOff(String),
+    /// The answer is larger than is read.
+    #[error("larger than {0} bytes")]
+    TooLarge(usize),
+    /// It took too long.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+}
+
+impl Client {
+    /// One with these connections. It takes what servers prefer of HTTP/2 and HTTP/1.1.
+    #[must_use]
+    pub fn new(pools: Arc<Pools<Full<Bytes>>>, principal: &str) -> Self {
+        Self { pools, principal: principal.into(), offered: &[Alpn::H2, Alpn::Http11] }
+    }
+
+    /// One for a server that is asked one thing after the other, with a connection of its own that is kept, over HTTP/1.1.
+    #[must_use]
+    pub fn alone(dialer: Dialer, tls: UpstreamTls, principal: &str) -> Self {
+        let options = PoolOptions { idle_timeout: IDLE, idle_per_destination: 1 };
+        let pools = Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), options));
+        Self { offered: &[Alpn::Http11], ..Self::new(pools, principal) }
+    }
+
+    /// Sends a request to where its URI, an absolute one, says, and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send(&self, request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Answer, ClientError> {
+        let destination = self.destination(request.uri())?;
+        let deadline = Instant::now() + bounds.patience;
+        let answered = async {
+            let destination = self.pools.negotiate(destination, self.offered).await?;
+            Ok(self.pools.send(&destination, request).await?)
+        };
+        let response = timeout_at(deadline, answered).await.unwrap_or(Err(ClientError::Late(bounds.patience)))?;
+        Ok(Answer { response, bounds, deadline })
+    }
+
+    fn destination(&self, uri: &Uri) -> Result<Destination, ClientError> {
+        let (scheme, port) = match uri.scheme_str() {
+            Some("https") => (Scheme::Https, 443),
+            Some("http") => (Scheme::Http, 80),
+            _ => return Err(ClientError::Scheme),
+        };
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(port));
+        Ok(Destination::new(scheme, host, port, Alpn::Http11, self.principal.clone())?)
+    }
+}
+
+/// An answer whose body was not read yet.
+#[derive(Debug)]
+pub struct Answer {
+    response: Response<UpstreamBody>,
+    bounds: Bounds,
+    deadline: Instant,
+}
+
+impl Answer {
+    /// What it says of the request.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// Its headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Where a redirection leads, printable and not too long.
+    #[must_use]
+    pub fn leads_to(&self) -> Option<String> {
+        let place = self.headers().get(LOCATION).filter(|_| self.status().is_redirection())?;
+        Some(String::from_utf8_lossy(place.as_bytes()).chars().filter(|c| !c.is_control()).take(MAX_PLACE).collect())
+    }
+
+    /// How long the server wants to be left alone, where it says so in seconds (RFC 9110 section 10.2.3).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    }
+
+    /// All of its body.
+    ///
+    /// # Errors
+    /// [`ClientError::BrokeOff`], [`ClientError::TooLarge`], [`ClientError::Late`].
+    pub async fn whole(self) -> Result<Bytes, ClientError> {
+        let Bounds { answer: most, patience } = self.bounds;
+        let read = async {
+            let mut body = pin!(self.response.into_body());
+            let mut read = Whole::new(&body.size_hint(), most);
+            while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                let Ok(data) = frame.map_err(|error| ClientError::BrokeOff(error.to_string()))?.into_data() else { continue };
+                read.push(data).map_err(|_| ClientError::TooLarge(most))?;
+            }
+            Ok(read.into_bytes())
+        };
+        timeout_at(self.deadline, read).await.unwrap_or(Err(ClientError::Late(patience)))
+    }
+}
