@@ -6,7 +6,7 @@ use crate::support::{
     client::{self, H1, tunnel},
     gnomon::Gnomon,
     request::{call, h1_head, h1_post, h1_post_with},
-    rules::{block, rule},
+    rules::{block, id, rule},
     soon,
     upstream::{Answer, Upstream},
 };
@@ -132,6 +132,18 @@ async fn a_client_that_refuses_our_authority_is_counted_and_told_of() {
     let events = gnomon.events_until(1).await;
     assert_eq!((&events[0]["gnomon.flow.outcome"], &events[0]["server.address"]), (&json!("ca_rejected"), &json!(HOST)));
     assert_eq!(events[0]["gnomon.detection.class"], "health");
+}
+
+#[tokio::test]
+async fn a_client_that_refuses_our_authority_at_a_server_that_a_rule_blocks_is_that_rules_detection() {
+    let upstream = Upstream::start(H1).await;
+    let gnomon = Gnomon::with().rules([block(1, &format!("server.address: {HOST}"))]).before(&upstream).await;
+    let stream = tunnel(gnomon.address, &format!("{HOST}:443")).await;
+    assert!(client::handshake(stream, upstream.authority.certificate(), HOST, H1).await.is_err());
+    let event = &gnomon.events_until(1).await[0];
+    assert_eq!((&event["gnomon.action"], &event["event.kind"]), (&json!("block"), &json!("alert")), "{event:#}");
+    assert_eq!((&event["gnomon.flow.outcome"], &event["rule.id"]), (&json!("ca_rejected"), &json!(id(1))), "{event:#}");
+    upstream.requests(|all| assert!(all.is_empty()));
 }
 
 #[tokio::test]

@@ -54,7 +54,8 @@ impl FromStr for NamedServer {
             Some("") => None,
             Some(port) => Some(port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?),
         };
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        // However an address is spelled, it is one server.
+        let host = gnomon_kit::address(host).map_or_else(|| host.trim_end_matches('.').to_ascii_lowercase(), |address| address.to_string());
         let named = !host.is_empty() && host.len() <= MAX_REVIEW_TEXT;
         if !named || host.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '*' | '/' | '@' | '?' | '#' | '[' | ']')) {
             return Err(wrong());

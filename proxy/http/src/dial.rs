@@ -5,7 +5,7 @@
 //! was checked is the address that is dialled; nothing resolves twice.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -297,7 +297,7 @@ impl Dialer {
         if !found.is_empty() {
             return Ok(Some(found));
         }
-        if let Ok(ip) = host.parse::<IpAddr>() {
+        if let Some(ip) = gnomon_kit::address(host) {
             return Ok(Some(vec![SocketAddr::new(ip, port)]));
         }
         if host.is_empty() || host.trim_end_matches('.').len() > MAX_HOST || host.bytes().any(|b| b <= b' ' || b == 0x7f) {

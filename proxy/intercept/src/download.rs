@@ -99,7 +99,12 @@ impl Passing {
                 },
                 Poll::Ready(Some(Err(error))) => {
                     self.rest = None;
-                    self.watched.with(|e| e.failed("upstream_aborted", "the server broke off its answer"));
+                    // A client that leaves takes the connection to its server with it.
+                    let (kind, why) = match self.watched.client_has_ended() {
+                        true => ("client_aborted", "the client left before the answer was over"),
+                        false => ("upstream_aborted", "the server broke off its answer"),
+                    };
+                    self.watched.with(|e| e.failed(kind, why));
                     self.watched.over(Leg::Answer);
                     return Poll::Ready(Some(Err(error.into())));
                 }

@@ -298,9 +298,14 @@ async fn plain(
         request.headers_mut().insert(header::HOST, value);
     }
     let via = format!("1.1 {}", shared.pseudonym);
-    let (mut connection, _) = asking.open(&shared.inspector, asking.observe(Channel::Http));
+    let (mut seen, address) = (asking.observe(Channel::Http), host.parse().ok());
+    if address.is_some() {
+        seen.set(Field::DestinationAddress, host.as_str());
+        seen.set(Field::DestinationPort, port);
+    }
+    let (mut connection, _) = asking.open(&shared.inspector, seen);
     let _ = connection.hello(&host, port, &Hello::default());
-    if let Ok(ip) = host.parse() {
+    if let Some(ip) = address {
         connection = also_led_to(shared, connection, SocketAddr::new(ip, port)).await;
     }
     if let Ok(via) = HeaderValue::from_str(&via) {

@@ -19,9 +19,14 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use gnomon_http::{Alpn, ConnectHead, Destination, Dialer, InvalidDestination, NearEnd, Scheme, UpstreamTcp};
 use gnomon_inspect::Passage;
+use gnomon_observe::{Channel, Field, Observation};
 use gnomon_record::FlowOutcome;
 use peek::{First, Spoke};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpStream, time::timeout};
 
 /// Where a redirected program wanted to go.
@@ -56,6 +61,8 @@ pub(crate) struct Tunnel {
 /// Serves one tunnel. `early` is what the client sent right behind its CONNECT.
 pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, port: u16, client: TcpStream, early: Bytes) {
     let (heard, near) = (BytesMut::new(), asking.near(None));
+    // As it is dialled, so it is judged.
+    let host = gnomon_kit::address(&host).map_or(host, |address| address.to_string());
     let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, heard, original: None, near, through: None, server: None };
     let place = tunnel.asking.place.clone();
     let first = match place.while_silent(timeout(tunnel.shared.options.hello_timeout, tunnel.peek())).await {
@@ -82,6 +89,16 @@ pub(crate) async fn serve_original(
 }
 
 impl Tunnel {
+    /// What is known of the connection before it says anything. Where the client asks for an address, that is what it chose.
+    fn observe(&self, channel: Channel) -> Observation {
+        let mut seen = self.asking.observe(channel);
+        if self.original.is_none() && self.host.parse::<IpAddr>().is_ok() {
+            seen.set(Field::DestinationAddress, self.host.as_str());
+            seen.set(Field::DestinationPort, self.port);
+        }
+        seen
+    }
+
     /// What is inside of the tunnel that the proxy at `original` opened.
     pub(crate) fn within(self, head: ConnectHead, host: String, port: u16) -> Self {
         Self { host, port, through: Some(head), ..self }

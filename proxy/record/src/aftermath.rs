@@ -97,13 +97,34 @@ fn event(call: &SmolStr, seen: &Observation, now: &Outcome, late: Option<&LateAn
     event.set(Field::ResponseSize, now.response_bytes);
     let bad_status = now.status.filter(|status| *status >= 400).map(|status| status.to_smolstr());
     match (&now.failure, late) {
+        // What its stream came to after its answer does not concern it.
+        (_, Some(LateAnswer::Error(kind))) => event.set(Field::ErrorType, kind.clone()),
+        (_, Some(LateAnswer::Good)) => event.set_some(Field::ErrorType, bad_status),
         (Some((kind, detail)), _) => {
             event.set(Field::ErrorType, kind.clone());
             event.set(Field::Message, detail.clone());
         }
-        (None, Some(LateAnswer::Error(kind))) => event.set(Field::ErrorType, kind.clone()),
         (None, Some(LateAnswer::Missing)) => event.set(Field::ErrorType, "unanswered"),
-        (None, Some(LateAnswer::Good) | None) => event.set_some(Field::ErrorType, bad_status),
+        (None, None) => event.set_some(Field::ErrorType, bad_status),
     }
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stream_comes_to_behind_an_answer_is_no_failure_of_the_call() {
+        let failure = Some((SmolStr::new_static("upstream_aborted"), SmolStr::new_static("the server broke off its answer")));
+        let now = Outcome { status: Some(200), failure, ..Outcome::default() };
+        let told = |late| {
+            let event = event(&SmolStr::new_static("call"), &Observation::new(), &now, late);
+            event.text(Field::ErrorType).map(SmolStr::new)
+        };
+        assert_eq!(told(Some(&LateAnswer::Good)), None);
+        assert_eq!(told(Some(&LateAnswer::Error("tool_error".into()))).as_deref(), Some("tool_error"));
+        assert_eq!(told(Some(&LateAnswer::Missing)).as_deref(), Some("upstream_aborted"));
+        assert_eq!(told(None).as_deref(), Some("upstream_aborted"));
+    }
 }

@@ -7,10 +7,10 @@ use crate::{
     item::{Item, Keywords, Link, Pattern, Sense, Test},
     modifiers::{Modifiers, Operator},
     pattern,
-    text::Stand,
+    text::{Stand, Text, literal},
     yaml::{Key, Kind, Node, Plain},
 };
-use gnomon_observe::{FieldRef, Role};
+use gnomon_observe::{Field, FieldRef, Role};
 use std::{collections::HashMap, fmt::Write, sync::Arc};
 
 /// How many search ids a rule may have, its condition included.
@@ -187,7 +187,10 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
         }
         _ => {
             let patterns: Vec<_> = values.iter().map(|value| pattern::read(value, modifiers, report, &mut items.regexes)).collect();
-            let patterns: Vec<Pattern> = patterns.into_iter().collect::<Option<_>>()?;
+            let mut patterns: Vec<Pattern> = patterns.into_iter().collect::<Option<_>>()?;
+            if holds_addresses(&field) && modifiers.operator == Operator::Text && modifiers.stand == Stand::Whole {
+                patterns.extend(values.iter().filter_map(|value| as_it_is_seen(value, modifiers)));
+            }
             match modifiers.link {
                 Link::All => Test::All(patterns.into()),
                 Link::Any => any_of(patterns),
@@ -195,6 +198,18 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
         }
     };
     Some(Item { number: 0, field, phase, test, sense: modifiers.sense })
+}
+
+/// Whether the field holds addresses in their shortest form.
+fn holds_addresses(field: &FieldRef) -> bool {
+    matches!(field, FieldRef::Field(Field::ServerAddress | Field::DestinationAddress | Field::SourceAddress))
+}
+
+/// An address as it is seen, where the rule spells it in another way.
+fn as_it_is_seen(value: &Node, modifiers: &Modifiers) -> Option<Pattern> {
+    let Kind::Scalar(scalar) = &value.kind else { return None };
+    let seen = gnomon_kit::address(&scalar.text)?.to_string();
+    (seen != scalar.text).then(|| Pattern::Text(Text::new(literal(&seen), Stand::Whole, modifiers.case)))
 }
 
 /// Lists of the same simple kind become one look-up.

@@ -77,7 +77,7 @@ impl Expr {
     pub(crate) fn named_servers(&self, names: &mut NamedServers) {
         match self {
             Expr::Item(item) if item.field == FieldRef::Field(Field::ServerAddress) && item.sense == Sense::Asserts => {
-                names.extend(item.texts().filter(|name| name.parse::<std::net::IpAddr>().is_err()));
+                names.extend(item.texts().filter(|name| gnomon_kit::address(name).is_none()));
             }
             Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| expr.named_servers(names)),
             Expr::Named(expr) => expr.named_servers(names),

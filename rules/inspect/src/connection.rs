@@ -203,6 +203,11 @@ impl Connection {
         self
     }
 
+    /// The servers that are denied by name: a program may ask for them by address.
+    pub fn denied_servers(&self) -> impl Iterator<Item = &SmolStr> {
+        self.reviews.denied()
+    }
+
     /// The rules this connection was judged by.
     #[must_use]
     pub fn rules(&self) -> &Arc<RuleSet> {
@@ -220,6 +225,19 @@ impl Connection {
     #[must_use]
     pub fn report(&self, action: Action, outcome: &'static str, telling: Telling) -> Vec<Sighting> {
         self.reported(&self.rules, &self.progress, self.seen.clone(), Verdict { action, rule: None }, outcome, telling)
+    }
+
+    /// The report of a connection that ended before anything of it was read: nothing went on, so a rule that refuses it by then has
+    /// its way.
+    #[must_use]
+    pub fn broken_off(&self, outcome: &'static str, telling: Telling) -> Vec<Sighting> {
+        let (rules, seen, mut progress) = self.standing();
+        let decided = tempered(rules.judge(&seen, Phase::Hello, &mut progress), self.enforcement());
+        let verdict = match decided {
+            Answer::Decided(verdict) if verdict.action.interferes() => verdict,
+            _ => Verdict { action: Action::Allow, rule: None },
+        };
+        self.reported(&rules, &progress, seen, verdict, outcome, telling)
     }
 
     /// The same of what is known by now, and where it is a verdict, by the rule that decided.

@@ -90,9 +90,13 @@ impl HostPatterns {
     }
 }
 
-/// A host name in the one form that is compared: lower case, no trailing dot, no brackets.
+/// A host name in the one form that is compared: lower case, no trailing dot, no brackets; an address in its shortest form, however
+/// it is spelled ([`gnomon_kit::address`]), as whoever dials it reads all of them alike.
 #[must_use]
 pub fn normal_host(host: &str) -> String {
+    if let Some(address) = gnomon_kit::address(host) {
+        return address.to_string();
+    }
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }

@@ -18,6 +18,12 @@ impl FromIterator<(String, u16, Review)> for Reviews {
 }
 
 impl Reviews {
+    /// The names of servers that are denied.
+    pub(crate) fn denied(&self) -> impl Iterator<Item = &SmolStr> {
+        let is_name = |host: &SmolStr| gnomon_kit::address(host).is_none();
+        self.0.iter().filter(move |((host, _), review)| **review == Review::Denied && is_name(host)).map(|((host, _), _)| host)
+    }
+
     /// What was decided about this server, its name already [`normal_host`].
     #[must_use]
     pub fn of(&self, host: &str, port: u16) -> Option<Review> {

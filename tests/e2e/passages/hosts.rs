@@ -62,6 +62,33 @@ async fn a_request_to_the_proxy_by_address_does_not_go_round_it_either() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_an_address_is_spelled_it_is_that_address_to_rules_and_to_whoever_denied_it() {
+    let spellings =
+        |port: u16| ["127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "0177.0x1", "[::ffff:127.0.0.1]"].map(|ip| format!("{ip}:{port}"));
+    for rule in
+        ["server.address: 127.0.0.1", "server.address: '0x7f.1'", "destination.address: 127.0.0.1", "server.address|cidr: 127.0.0.0/8"]
+    {
+        let server = Lenient::start().await;
+        let gnomon = Gnomon::with().rules([block(1, rule)]).start().await;
+        for spelled in spellings(server.address.port()) {
+            let bytes = String::from_utf8(request("POST /mcp HTTP/1.1\r\n")).unwrap().replace(HOST, &spelled);
+            let mut stream = tunnel(gnomon.address, &spelled).await;
+            let answer = exchange(&mut stream, bytes.as_bytes()).await;
+            assert_eq!(server.calls(), 0, "{rule}, CONNECT {spelled}: {answer:?}");
+            let line = format!("POST http://{spelled}/mcp HTTP/1.1\r\n");
+            let bytes = String::from_utf8(request(&line)).unwrap().replace(HOST, &spelled);
+            let mut stream = TcpStream::connect(gnomon.address).await.unwrap();
+            let answer = exchange(&mut stream, bytes.as_bytes()).await;
+            assert_eq!(server.calls(), 0, "{rule}, {line}: {answer:?}");
+        }
+        let events = gnomon.events_until(2 * spellings(1).len()).await;
+        // Who asks for an address, and says so in Host, contradicts nothing.
+        assert!(events.iter().all(|event| event.get("gnomon.mismatch").is_none()), "{rule}: {events:#?}");
+        assert!(events.iter().all(|event| event["server.address"] == "127.0.0.1"), "{rule}: {events:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_is_written_down_to_lead_to_another_port_is_a_name_of_what_is_there() {
     for road in ROADS {
         for rule in [format!("server.address: {HOST}"), format!("server.address: {HOST}, server.port: 443")] {

@@ -6,7 +6,7 @@
 
 use super::Tunnel;
 use crate::proxy::Shared;
-use gnomon_inspect::{Connection, NamedServers};
+use gnomon_inspect::Connection;
 use quick_cache::sync::Cache;
 use smol_str::SmolStr;
 use std::{
@@ -18,7 +18,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 /// How long it may take to find out whether a name is one of an address. Names that are not found are not asked for again at once.
 const RESOLVE: Duration = Duration::from_secs(2);
-/// Most names in rules that are looked up, and how long the answers are believed.
+/// Most names of rules and denials that are looked up, and how long the answers are believed.
 const RULE_NAMES: usize = 64;
 const BELIEVED: Duration = Duration::from_secs(60);
 
@@ -37,14 +37,14 @@ impl Default for RuleAddresses {
 
 impl RuleAddresses {
     /// Those of the names that lead to this address, each with the port that it is asked for with there.
-    async fn leading_to(&self, shared: &Arc<Shared>, names: &NamedServers, address: SocketAddr) -> Vec<(SmolStr, u16)> {
+    async fn leading_to(&self, shared: &Arc<Shared>, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         // Names that are looked up keep their port; those that are written down may have another.
         let named = |name: &SmolStr| names.iter().any(|named| named.eq_ignore_ascii_case(name));
         let written_down = shared.dialer.written_down_to(address).filter(|(name, _)| named(name));
         let mut leading: Vec<_> = written_down.map(|(name, port)| (name.clone(), port)).collect();
         let mut asked = JoinSet::new();
-        for name in names.iter().take(RULE_NAMES) {
+        for name in names {
             match self.0.get(&(name.clone(), port)) {
                 Some((known, since)) if since.elapsed() < BELIEVED => {
                     if known.contains(&ip) {
@@ -76,11 +76,12 @@ impl RuleAddresses {
 
 /// The connection to this address as the strictest of those names has it that rules ask for and that lead there.
 pub(crate) async fn also_led_to(shared: &Arc<Shared>, mut connection: Connection, address: SocketAddr) -> Connection {
-    let names = connection.rules().named_servers();
+    let of_rules = connection.rules().named_servers();
+    let names: Vec<SmolStr> = of_rules.iter().chain(connection.denied_servers()).take(RULE_NAMES).cloned().collect();
     if names.is_empty() {
         return connection;
     }
-    for (name, port) in shared.rule_addresses.leading_to(shared, names, address).await {
+    for (name, port) in shared.rule_addresses.leading_to(shared, &names, address).await {
         connection = connection.also_at(&name, port);
     }
     connection

@@ -55,7 +55,7 @@ impl Tunnel {
     /// The connection as it is known where no request and no server name is read.
     async fn judged(&self, passage: Passage) -> Connection {
         let channel = if Words::of(passage) == Words::Http { Channel::Http } else { Channel::Https };
-        let mut seen = self.asking.observe(channel);
+        let mut seen = self.observe(channel);
         passage.veil(&mut seen);
         let (mut connection, _) = self.asking.open(&self.shared.inspector, seen);
         let _ = connection.hello(&self.host, self.port, &Hello::default());

@@ -26,7 +26,7 @@ impl Tunnel {
             _ if by_address => self.name_in_host().await,
             _ => self.host.clone(),
         };
-        let (mut connection, _) = self.asking.open(&self.shared.inspector, self.asking.observe(Channel::Http));
+        let (mut connection, _) = self.asking.open(&self.shared.inspector, self.observe(Channel::Http));
         let _ = connection.hello(&name, self.port, &Hello::default());
         if name == self.host {
             // Nobody vouches for a name: those that the address has count as well.

@@ -18,7 +18,7 @@ use bytes::BytesMut;
 use gnomon_engine::Answer;
 use gnomon_http::{Alpn, Destination, LeafName, Scheme, SendError, UpstreamStream};
 use gnomon_inspect::{Connection, Hello, Passage, Passed, Telling};
-use gnomon_observe::{Action, Channel, Field};
+use gnomon_observe::{Channel, Field};
 use gnomon_record::FlowOutcome;
 use gnomon_wire::hello::{ClientHello, Transport};
 use rustls::AlertDescription;
@@ -35,7 +35,7 @@ type Opened = TlsStream<Peeked<TcpStream>>;
 
 impl Tunnel {
     pub(super) async fn tls(mut self, hello: &ClientHello) {
-        let mut seen = self.asking.observe(Channel::Https);
+        let mut seen = self.observe(Channel::Https);
         seen.set(Field::Ja4, hello.ja4(Transport::Tcp));
         let (mut connection, _) = self.asking.open(&self.shared.inspector, seen);
         let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
@@ -104,7 +104,7 @@ impl Tunnel {
             Ok(Err(error)) => {
                 let outcome = handshake_outcome(&error);
                 let telling = if outcome == FlowOutcome::CaRejected { Telling::Always } else { Telling::IfMatched };
-                self.shared.recorder.flow(outcome, connection.report(Action::Allow, outcome.as_str(), telling));
+                self.shared.recorder.flow(outcome, connection.broken_off(outcome.as_str(), telling));
                 return;
             }
             Err(_) => {
