@@ -36,6 +36,13 @@ impl From<Fault> for ExitCode {
     }
 }
 
+/// A configuration is a file that was handed in.
+impl From<gnomon_config::Error> for Complaint {
+    fn from(error: gnomon_config::Error) -> Self {
+        Self { fault: Fault::Input, cause: error.cause, next: error.next }
+    }
+}
+
 /// A cause in one line, and the next step in another.
 #[derive(Debug, Error)]
 #[error("{cause}")]

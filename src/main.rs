@@ -9,7 +9,6 @@ mod arming;
 mod auditing;
 mod commands;
 mod complaint;
-mod config;
 mod demo;
 mod denied;
 mod descriptors;
@@ -39,6 +38,7 @@ mod when;
 
 use clap::{Parser, Subcommand};
 use complaint::{Complaint, Fault};
+use gnomon_config as config;
 use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
@@ -137,6 +137,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    config::remedies_from(denied::command_for);
     log_to_stderr();
     let done = match cli.command {
         Command::Run(run) => run.run(),

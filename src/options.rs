@@ -37,7 +37,7 @@ impl ConfigFlag {
     /// # Errors
     /// When the file cannot be read or something is wrong with it.
     pub fn load(&self) -> Result<Config, Complaint> {
-        self.file().map_or_else(|| Ok(Config::default()), |path| Config::load(&path))
+        self.file().map_or_else(|| Ok(Config::default()), |path| Ok(Config::load(&path)?))
     }
 
     /// The file named, else the one that the gnomon of this system reads, if there is one.

@@ -116,7 +116,7 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
         let value = match value {
             Variable::Text(text) => text.clone(),
             Variable::Secret(secret) => {
-                let secret = secret.fetch().map_err(|complaint| wrong(complaint.cause))?;
+                let secret = secret.fetch().map_err(|error| wrong(error.cause))?;
                 secrets.push(secret.clone());
                 secret
             }

@@ -72,7 +72,7 @@ impl Status {
         let running = running.map_err(|error| Complaint::own(format!("what the sensor says cannot be read: {error}")))?;
         let switch = self.switch.switch();
         let switch = KillSwitch::of(running.as_ref(), switch.look());
-        let config = self.config.of_the_system().map_or_else(|| Ok(Config::default()), |path| Config::load(&path));
+        let config = self.config.of_the_system().map_or_else(|| Ok(Config::default()), |path| Ok(Config::load(&path)?));
         let found = Found { running, switch, config };
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {

@@ -1,7 +1,6 @@
 //! The portals and the MCP servers that they offer.
 
-use super::{Check, NamedSecret, OpenApi, SecretRef, labels, programs::Program, raw};
-use crate::complaint::Complaint;
+use super::{Check, Error, NamedSecret, OpenApi, SecretRef, labels, programs::Program, raw};
 use gnomon_access::yaml::hint;
 use gnomon_access::{AuthConfig, Policy};
 use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits};
@@ -93,19 +92,19 @@ impl Server {
     ///
     /// # Errors
     /// When a secret cannot be read, or can be in no header.
-    pub fn credentials(&self) -> Result<HeaderMap, Complaint> {
+    pub fn credentials(&self) -> Result<HeaderMap, Error> {
         let value = |secret: &SecretRef, text: String| {
             let mut value = HeaderValue::from_str(&text)
-                .map_err(|_| Complaint::input(format!("the secret {secret} of server `{}` cannot be in a header", self.id)))?;
+                .map_err(|_| Error::new(format!("the secret {secret} of server `{}` cannot be in a header", self.id)))?;
             value.set_sensitive(true);
-            Ok::<_, Complaint>(value)
+            Ok::<_, Error>(value)
         };
         let mut headers = HeaderMap::new();
         if let Some(bearer) = &self.bearer {
             headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
         }
         for NamedSecret { name, secret } in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Complaint::input(format!("`{name}` is no header")))?;
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::new(format!("`{name}` is no header")))?;
             headers.insert(name, value(secret, secret.fetch()?)?);
         }
         Ok(headers)
@@ -345,7 +344,7 @@ impl Check<'_> {
             Some(source) => {
                 let secrets = |reference: &str| {
                     let secret = self.secret(reference).map_err(|cause| cause.to_string())?;
-                    secret.fetch().map_err(|complaint| complaint.cause)
+                    secret.fetch().map_err(|error| error.cause)
                 };
                 match source.value.build(&self.file.display().to_string(), &url, &secrets) {
                     Ok(auth) => auth,

@@ -1,13 +1,13 @@
 //! Secrets by reference: the configuration says where a secret is, never what it is.
 
-use crate::{complaint::Complaint, denied};
+use crate::error::{Error, remedy};
 use std::{
     env, fmt,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
 /// Longest secret, bytes.
 const MAX_BYTES: u64 = 4096;
@@ -24,7 +24,7 @@ pub enum SecretRef {
 }
 
 /// Text that does not say where a secret is. It is not quoted: it may be the secret.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 #[error("write where the secret is (`file:/path`, `env:NAME` or `credential:NAME`), not the secret itself")]
 pub struct NotAReference;
 
@@ -46,9 +46,9 @@ impl SecretRef {
     ///
     /// # Errors
     /// When it is not there, is empty, or cannot be read.
-    pub fn fetch(&self) -> Result<String, Complaint> {
+    pub fn fetch(&self) -> Result<String, Error> {
         let secret = match self {
-            Self::File(path) => first_line(path).map_err(|error| match denied::command_for(path, &error) {
+            Self::File(path) => first_line(path).map_err(|error| match remedy(path, &error) {
                 Some(command) => format!("{error}; {command}"),
                 None => error.to_string(),
             }),
@@ -60,8 +60,8 @@ impl SecretRef {
         };
         match secret {
             Ok(secret) if !secret.is_empty() => Ok(secret),
-            Ok(_) => Err(Complaint::input(format!("the secret {self} is empty"))),
-            Err(cause) => Err(Complaint::input(format!("the secret {self} cannot be read: {cause}"))),
+            Ok(_) => Err(Error::new(format!("the secret {self} is empty"))),
+            Err(cause) => Err(Error::new(format!("the secret {self} cannot be read: {cause}"))),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! stay references until the proxy starts, so that showing a configuration can never show one.
 
 mod codemode;
+mod error;
 mod exports;
 pub mod keys;
 mod labels;
@@ -17,12 +18,13 @@ mod secret;
 mod show;
 
 pub use codemode::CodeMode;
+pub use error::{Error, Remedy, remedies_from};
 pub use exports::{NamedSecret, Otlp, Syslog};
 pub use openapi::OpenApi;
 pub use portals::{At, Portal, Server, Shown, Tls};
 pub use secret::SecretRef;
 
-use crate::complaint::Complaint;
+use error::remedy;
 use gnomon_access::yaml::hint;
 use gnomon_http::ResolveOverride;
 use gnomon_inspect::{Enforcement, HostPatterns, Registered};
@@ -307,9 +309,10 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with it, one `file:line:column: cause` per line.
-    pub fn load(path: &Path) -> Result<Self, Complaint> {
+    pub fn load(path: &Path) -> Result<Self, Error> {
         let text = read_bounded(path).map_err(|error| {
-            Complaint::unreadable(format_args!("the configuration {}", path.display()), path, &error, "name another with --config")
+            let next = remedy(path, &error).unwrap_or_else(|| "name another with --config".to_owned());
+            Error::new(format!("cannot read the configuration {}: {error}", path.display())).next(next)
         })?;
         let mut config = Self::parse(&text, path)?;
         config.file = Some(path.to_owned());
@@ -320,13 +323,13 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn parse(text: &str, path: &Path) -> Result<Self, Complaint> {
-        let file = raw::read(text).map_err(|wrong| complaint(path, &[wrong]))?;
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let file = raw::read(text).map_err(|wrong| told(path, &[wrong]))?;
         let mut check =
             Check { file: path, dir: path.parent().unwrap_or(Path::new("")), wrong: Vec::new(), secret_files: RefCell::default() };
         let mut config = check.file(file);
         config.secret_files = check.secret_files.take();
-        if check.wrong.is_empty() { Ok(config) } else { Err(complaint(path, &check.wrong)) }
+        if check.wrong.is_empty() { Ok(config) } else { Err(told(path, &check.wrong)) }
     }
 
     /// Most connections of one user.
@@ -365,12 +368,12 @@ fn patterns(texts: &[String]) -> HostPatterns {
     HostPatterns::parse(texts.iter().map(String::as_str)).unwrap_or_default()
 }
 
-fn complaint(path: &Path, wrong: &[Wrong]) -> Complaint {
+fn told(path: &Path, wrong: &[Wrong]) -> Error {
     let line = |wrong: &Wrong| match &wrong.place {
         Some(at) if *at != Location::UNKNOWN => format!("{}:{}:{}: {}", path.display(), at.line(), at.column(), wrong.cause),
         _ => format!("{}: {}", path.display(), wrong.cause),
     };
-    Complaint::input(wrong.iter().map(line).collect::<Vec<_>>().join("\n"))
+    Error::new(wrong.iter().map(line).collect::<Vec<_>>().join("\n"))
         .next("`gnomon config schema` and docs/reference/config.md name every key")
 }
 
