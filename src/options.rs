@@ -187,7 +187,7 @@ impl ServeFlags {
             config.proxy.listen = listen;
         }
         if let Some(metrics) = self.metrics {
-            config.metrics = metrics;
+            config.metrics.listen = metrics;
         }
         if let Some(events) = self.events {
             config.events.jsonl = Jsonl::named(&events);

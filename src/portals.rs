@@ -209,7 +209,7 @@ fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>
         return Ok(None);
     }
     let sandbox = SandboxConfig { workers: config.codemode.workers, ..SandboxConfig::new("/proc/self/exe", ["sandbox-zygote"]) };
-    let works = CodeModeWorks::new(sandbox, config.codemode.limits.clone(), rules.recorder.metrics().registry())?;
+    let works = CodeModeWorks::new(sandbox, config.codemode.limits(), rules.recorder.metrics().registry())?;
     Ok(Some(Arc::new(works)))
 }
 
@@ -294,7 +294,7 @@ fn portal_of(
 
 /// What records who did what.
 fn acts(config: &Config, portal: &config::Portal, audit: &Audit, rules: &Rules) -> Result<Arc<Acts>> {
-    let acts = Acts::new(audit.clone(), config.audit.durability, portal.id.as_str().into())?;
+    let acts = Acts::new(audit.clone(), config.audit.writes, portal.id.as_str().into())?;
     Ok(Arc::new(acts.with(portal.record).among(rules.recorder.duties().clone())))
 }
 

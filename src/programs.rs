@@ -124,7 +124,7 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
         environment.retain(|(known, _)| known.to_str() != Some(name));
         environment.push((name.into(), value.into()));
     }
-    let limits = ProgramLimits { instances: program.instances, ..ProgramLimits::default() };
+    let limits = ProgramLimits { instances: program.limits.instances, ..ProgramLimits::default() };
     let plan = Plan {
         command,
         pins,
@@ -135,7 +135,7 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
         hidden: hidden(config, state_dir),
         network: program.network,
         account,
-        limits: Limits { memory: program.memory_mib * MIB, tasks: program.tasks },
+        limits: Limits { memory: program.limits.memory_mib * MIB, tasks: program.limits.tasks },
         group: host.group.clone(),
         demand: program.demand,
         grace_ms: whole_millis(limits.grace),

@@ -247,7 +247,12 @@ fn portals_alone(config: &Config, core: &Core) -> String {
 
 /// What the configuration says of scopes, a line each.
 fn scopes(config: &Config) -> String {
-    config.scopes.iter().map(|scope| format!("\x20           {} ({}): {}\n", scope.name, scope.matches, scope.mode.as_str())).collect()
+    config
+        .sensor
+        .scopes
+        .iter()
+        .map(|scope| format!("\x20           {} ({}): {}\n", scope.name, scope.matches, scope.mode.as_str()))
+        .collect()
 }
 
 /// Puts the rules as they stand on disk into force; the old ones stay when those are bad.

@@ -85,7 +85,7 @@ impl Core {
         let compiled = async { Ok(compiling.await.context("compiling the rules")??) };
         let ((read, rules), Opened { ledger, writer, store }) = try_join!(compiled, Opened::open(config, state_dir))?;
         let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
-        let metrics = match config.metrics {
+        let metrics = match config.metrics.listen {
             Switch::Off => None,
             Switch::On(address) => match listen(address).await {
                 Ok(listener) => Some(listener),
@@ -183,8 +183,8 @@ fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
         Jsonl::Stdout => JsonlTarget::Stdout,
         Jsonl::File(path) => JsonlTarget::File(path.clone()),
     };
-    options.retention = Duration::from_secs(config.events.days * DAY);
-    options.max_bytes = config.events.max_gib * GIB;
+    options.retention = Duration::from_secs(config.events.retention.days * DAY);
+    options.max_bytes = config.events.retention.max_gib * GIB;
     options
 }
 

@@ -56,7 +56,7 @@ impl Watching {
         inspector: Arc<Inspector>,
         recorder: Arc<Recorder>,
     ) -> Result<(Proxy, Self)> {
-        let (redirecting, shadowed) = (scoping::redirecting(&config.scopes), scoping::shadowed(&config.scopes));
+        let (redirecting, shadowed) = (scoping::redirecting(&config.sensor.scopes), scoping::shadowed(&config.sensor.scopes));
         // Portals ask whose their connections are as well, and the kernel half knows one port or all.
         let explicit_port = if config.portals.is_empty() { proxy.local_addr().port() } else { 0 };
         let options = WatchOptions { redirecting, shadowed, explicit_port, ..WatchOptions::default() };
@@ -64,7 +64,7 @@ impl Watching {
         let listeners = proxy.redirected();
         let joining = match sensors {
             Sensors::Handed(sensors) => {
-                if let Some(scope) = config.scopes.iter().find(|scope| scope.fail == Fail::Closed) {
+                if let Some(scope) = config.sensor.scopes.iter().find(|scope| scope.fail == Fail::Closed) {
                     say(format_args!(
                         "the scope {} fails closed, which `gnomon run` cannot keep once one of its processes ends, as all do then: \
                          the two services can (gnomon.service, gnomon-sensor.service)",
@@ -79,7 +79,7 @@ impl Watching {
             }
             Sensors::Listening(socket) => tokio::spawn(join_again_and_again(watch.clone(), listeners, socket)),
         };
-        let scoping = tokio::spawn(scoping::keep(watch.clone(), config.scopes.clone()));
+        let scoping = tokio::spawn(scoping::keep(watch.clone(), config.sensor.scopes.clone()));
         Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining, scoping }))
     }
 

@@ -1,60 +1,62 @@
 //! Bounds of Code Mode.
 
-use super::{Check, raw};
+use crate::{declare::section, forms::Number};
 use gnomon_codemode::Limits;
-use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What scripts may take.
-#[derive(Clone, Debug)]
-pub struct CodeMode {
-    pub limits: Limits,
-    /// Scripts that run at the same time.
-    pub workers: usize,
-}
-
-impl Default for CodeMode {
-    fn default() -> Self {
-        Self { limits: Limits::default(), workers: 128 }
+section! {
+    /// What scripts may take.
+    pub struct CodeMode, written CodeModeSource at "codemode." {
+        /// How long a script of Code Mode may compute, seconds; waiting for tools is not counted.
+        sandbox_seconds: u64 as Number<1, 60> = 5;
+        /// How long it may take in all, seconds.
+        wall_seconds: u64 as Number<1, 600> = 60;
+        /// Memory of a script, MiB.
+        heap_mib: usize as Number<4, 512> = 64;
+        /// Its stack, KiB.
+        stack_kib: usize as Number<64, 4096> = 512;
+        /// Tool calls of a script.
+        calls: u32 as Number<1, 10_000> = 100;
+        /// Tool calls of a script at the same time; further ones wait.
+        in_flight: u32 as Number<1, 256> = 16;
+        /// Arguments of one such call, KiB of JSON.
+        arguments_kib: usize as Number<1, 1024> = 256;
+        /// A script's result, KiB of JSON. A model is given its first 24,000 characters.
+        result_kib: usize as Number<1, 1024> = 256;
+        /// What a script may write to its console, KiB.
+        logs_kib: usize as Number<1, 1024> = 16;
+        /// A script's code, KiB.
+        code_kib: usize as Number<1, 1024> = 64;
+        /// Scripts that run at the same time; 64 more wait for at most 10 s.
+        workers: usize as Number<1, 256> = 128;
     }
 }
 
 impl CodeMode {
-    pub(super) fn to_json(&self) -> Value {
-        let Self { limits, workers } = self;
-        json!({
-            "sandbox_seconds": limits.sandbox_time.as_secs(),
-            "wall_seconds": limits.wall_time.as_secs(),
-            "heap_mib": limits.heap >> 20,
-            "stack_kib": limits.stack >> 10,
-            "calls": limits.calls,
-            "in_flight": limits.in_flight,
-            "arguments_kib": limits.arguments >> 10,
-            "result_kib": limits.result >> 10,
-            "logs_kib": limits.logs >> 10,
-            "code_kib": limits.code >> 10,
-            "workers": workers,
-        })
+    /// The bounds of one script.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            sandbox_time: Duration::from_secs(self.sandbox_seconds),
+            wall_time: Duration::from_secs(self.wall_seconds),
+            heap: self.heap_mib << 20,
+            stack: self.stack_kib << 10,
+            calls: self.calls,
+            in_flight: self.in_flight,
+            arguments: self.arguments_kib << 10,
+            answer: Limits::default().answer,
+            result: self.result_kib << 10,
+            logs: self.logs_kib << 10,
+            code: self.code_kib << 10,
+        }
     }
 }
 
-impl Check<'_> {
-    pub(super) fn codemode(&mut self, raw: raw::CodeMode) -> CodeMode {
-        let plain = CodeMode::default();
-        let its = plain.limits;
-        let limits = Limits {
-            sandbox_time: Duration::from_secs(self.number(raw.sandbox_seconds, "codemode.sandbox_seconds", its.sandbox_time.as_secs())),
-            wall_time: Duration::from_secs(self.number(raw.wall_seconds, "codemode.wall_seconds", its.wall_time.as_secs())),
-            heap: self.number(raw.heap_mib, "codemode.heap_mib", its.heap >> 20) << 20,
-            stack: self.number(raw.stack_kib, "codemode.stack_kib", its.stack >> 10) << 10,
-            calls: self.number(raw.calls, "codemode.calls", its.calls),
-            in_flight: self.number(raw.in_flight, "codemode.in_flight", its.in_flight),
-            arguments: self.number(raw.arguments_kib, "codemode.arguments_kib", its.arguments >> 10) << 10,
-            answer: its.answer,
-            result: self.number(raw.result_kib, "codemode.result_kib", its.result >> 10) << 10,
-            logs: self.number(raw.logs_kib, "codemode.logs_kib", its.logs >> 10) << 10,
-            code: self.number(raw.code_kib, "codemode.code_kib", its.code >> 10) << 10,
-        };
-        CodeMode { limits, workers: self.number(raw.workers, "codemode.workers", plain.workers) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_keys_the_bounds_are_those_that_code_mode_has_by_itself() {
+        assert_eq!(CodeMode::default().limits(), Limits::default());
     }
 }

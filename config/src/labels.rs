@@ -1,6 +1,6 @@
 //! How tools and prompts are shown: by other names, with other descriptions, or not at all.
 
-use super::{Check, portals::Server, raw};
+use crate::{Check, raw, servers::Server};
 use gnomon_access::yaml::hint;
 use gnomon_portal::{LONGEST_ALIAS, Label, Labels};
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ const LONGEST_DESCRIPTION: usize = 8192;
 
 impl Check<'_> {
     /// Labels of one server.
-    pub(super) fn labels(&mut self, labels: raw::Labels) -> Labels {
+    pub(crate) fn labels(&mut self, labels: raw::Labels) -> Labels {
         Labels { tools: self.labels_of(labels.tools), prompts: self.labels_of(labels.prompts) }
     }
 
@@ -51,7 +51,7 @@ impl Check<'_> {
     }
 
     /// What a portal says of its servers' tools and prompts, laid over what the servers' own entries say.
-    pub(super) fn overrides(
+    pub(crate) fn overrides(
         &mut self,
         overrides: BTreeMap<String, Spanned<raw::Labels>>,
         offered: &[String],
@@ -93,7 +93,7 @@ fn is_alias(text: &str) -> bool {
 }
 
 /// As `gnomon config show` has them; nothing where nothing is said.
-pub(super) fn to_json(labels: &HashMap<SmolStr, Label>) -> Option<Value> {
+pub(crate) fn to_json(labels: &HashMap<SmolStr, Label>) -> Option<Value> {
     let label = |label: &Label| json!({"alias": label.alias, "description": label.description, "enabled": label.enabled});
     let said = |mut value: Value| {
         if let Some(members) = value.as_object_mut() {

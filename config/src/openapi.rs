@@ -1,6 +1,10 @@
 //! Servers that are HTTP APIs: their document, where requests go, and what is offered of it.
 
-use super::{Check, NamedSecret, SecretRef, raw};
+use crate::{
+    Check, NamedSecret, SecretRef,
+    declare::entry,
+    forms::{NeededPath, OwnText, Texts, Variables},
+};
 use gnomon_confine::Digest;
 use gnomon_openapi::Base;
 use serde_json::{Value, json};
@@ -11,6 +15,29 @@ use std::path::PathBuf;
 const MOST: usize = 256;
 /// Longest pattern, bytes.
 const LONGEST: usize = 256;
+
+entry! {
+    struct OpenApiSource at "servers[].openapi." {
+        /// An HTTP API in place of an MCP server: its OpenAPI document (3.0 to 3.2, JSON or YAML, at most 40 MiB), relative to
+        /// this file. Each operation is a tool for Code Mode. See [openapi.md](../openapi.md).
+        file as NeededPath, without "none", needed: true, sample "openapi/shop.json";
+        /// What the document must be: its SHA-256, looked at when gnomon starts.
+        sha256 as OwnText, without "nothing, with a warning", sample "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        /// Where requests go, and with them the credentials: nowhere else. Operations whose own servers do not name it are not
+        /// offered.
+        base as OwnText, without "the document's first https:// server", sample "'https://api.example/v1'";
+        /// Operations that are tools on every list as well: patterns of names (`*` is anything), or of `METHOD /path` (`*`
+        /// stops at `/`, `**` does not).
+        allow as Texts, without "none", sample "[getItem, 'GET /items/**']";
+        /// Operations that may be called although they are not GET, HEAD or OPTIONS: patterns as above. Others are on no list,
+        /// and refused with the reason.
+        writes as Texts, without "none", sample "[createItem, 'POST /items/*/notes']";
+        /// Secrets by the document's names for its security schemes: they are sent where the scheme says, with the operations
+        /// that ask for it. For Basic it is `user:password`. Secrets are named as in `auth`, which is sent with every
+        /// operation.
+        credentials as Variables, without "none", sample "{apiKey: 'file:/etc/gnomon/shop-key', login: 'env:SHOP_USER_AND_PASSWORD'}";
+    }
+}
 
 /// An API.
 #[derive(Clone, Debug)]
@@ -30,7 +57,7 @@ pub struct OpenApi {
 }
 
 impl OpenApi {
-    pub(super) fn to_json(&self, bearer: Option<&SecretRef>, headers: &[NamedSecret]) -> Value {
+    pub(crate) fn to_json(&self, bearer: Option<&SecretRef>, headers: &[NamedSecret]) -> Value {
         let credentials = self.credentials.iter().map(|(name, secret)| (name.clone(), secret.to_string().into()));
         json!({
             "openapi": {
@@ -51,7 +78,7 @@ impl OpenApi {
 
 impl Check<'_> {
     /// The API of a server; `place` is where errors about the whole of it belong.
-    pub(super) fn openapi(&mut self, place: Location, api: raw::OpenApi) -> Option<OpenApi> {
+    pub(crate) fn openapi(&mut self, place: Location, api: OpenApiSource) -> Option<OpenApi> {
         let sha256 = match api.sha256 {
             None => None,
             Some(text) => Some(self.parsed::<Digest>(&text, "a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it")?),

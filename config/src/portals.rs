@@ -1,76 +1,171 @@
 //! The portals and the MCP servers that they offer.
 
-use super::{Check, Error, NamedSecret, OpenApi, SecretRef, labels, programs::Program, raw};
-use gnomon_access::yaml::hint;
-use gnomon_access::{AuthConfig, Policy};
+use crate::{
+    Check,
+    declare::{Form, Many, Part, Section as _, entry, section},
+    forms::{Address, NeededText, Number, OwnText, Texts, Word, Words as _, loopback, words, written},
+    keys::Shape,
+    labels, raw,
+    servers::{Server, place},
+};
+use gnomon_access::{AuthConfig, AuthSource, Policy, PolicySource, yaml::hint};
 use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits};
-use gnomon_upstream::Transport;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use smol_str::SmolStr;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-/// Longest id of a server or a portal.
-const LONGEST_ID: usize = 32;
+words! { Prefix: "always" => Always, "never" => Never }
+words! { CodeMode: "off" => Off, "opt_in" => OptIn, "default_on" => DefaultOn, "enforced" => Enforced }
 
-/// A registered MCP server.
-#[derive(Clone, Debug)]
-pub struct Server {
-    pub id: String,
-    pub at: At,
-    pub transport: Transport,
-    pub bearer: Option<SecretRef>,
-    pub headers: Vec<NamedSecret>,
-    /// How its tools and prompts are shown.
-    pub labels: Labels,
+entry! {
+    struct PortalSource at "portals[]." {
+        /// A name for a portal: lower-case letters, digits and `-`, at most 32.
+        id as NeededText, needed: true, sample "main";
+        /// Address and port of the portal.
+        listen as Address => SocketAddr = loopback(8080);
+        /// The path of its endpoint.
+        path as Endpoint => String = "/mcp".to_owned();
+        /// Host names that clients call it by, besides `localhost` and the loopback addresses. Requests to other names are
+        /// refused (DNS rebinding).
+        hosts as Texts, without "none", sample "[mcp.corp.example]";
+        /// Origins of web pages that may call it, besides those of its own hosts.
+        origins as Texts, without "none", sample "['https://inspector.corp.example']";
+        /// The portal's URL as clients know it, if something that ends TLS stands before it. Tokens must have been issued for
+        /// it.
+        url as OwnText, without "its own address and path", sample "'https://mcp.corp.example/mcp'";
+        /// The portal's own TLS: `cert`, a PEM file with its certificate and those above it, and `key`, which not everybody may
+        /// read, both read again when they change; or `ca: own`, a certificate of gnomon's own authority for the names of
+        /// `url`, `hosts` and `listen`. `client_ca`: PEM files with the authorities whose certificates clients may show, for
+        /// `auth: {mode: mtls}` and as `device` in the policy; where `mtls` is the only way in, there is no connection without
+        /// one. Relative to this file.
+        tls as Certified, without "plain HTTP", sample "{cert: portal.pem, key: portal.key, client_ca: [clients.pem]}";
+        /// How callers prove who they are: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.
+        auth as LogIn, without "{mode: none}";
+        /// The servers it offers, by id, in the order in which they are shown.
+        servers as Texts, needed: true, sample "[docs]";
+        /// How this portal shows tools and prompts, by server: laid over `servers[].tools` and `servers[].prompts`, part by
+        /// part.
+        overrides as Overridden, without "none", sample "{docs: {tools: {search: {alias: find}}, prompts: {review: {enabled: false}}}}";
+        /// Whether names carry their server's id. `never` is for portals with a single server.
+        prefix as Word<Prefix> => Prefix = Prefix::Always;
+        /// Code Mode ([codemode.md](../codemode.md)): for nobody, for whoever asks with `?codemode=search_and_execute`, for
+        /// whoever does not say `?codemode=off`, or for everybody.
+        code_mode as Word<CodeMode> => CodeMode = CodeMode::OptIn;
+        /// What of calls' payloads the audit records: `arguments`, `results`. Secrets and personal numbers are taken out as far
+        /// as they can be told by name or form, and texts cut after 1024 characters ([audit.md](../audit.md)).
+        record as Texts, without "none", sample "[arguments]";
+        /// Who may do what: see [portal-policy.md](../portal-policy.md). Nothing is allowed unless an entry says so.
+        policy as Policies, without "nothing is allowed", sample "[{allow: {servers: [docs]}}]";
+        sessions as Part<Sessions>;
+        /// Most bytes of a request.
+        max_request_bytes as Number<1024, { 64 << 20 }> => usize = 4 << 20;
+        /// Most client connections at a time. A further one takes the place of the one that has been without a request for the
+        /// longest time, of the address that has most of these; where all have requests under way it waits. One source address
+        /// other than 127.0.0.1 and ::1 has at most three quarters.
+        max_connections as Number<1, { 1 << 20 }> => usize = 4096;
+    }
 }
 
-/// Where a server is.
-#[derive(Clone, Debug)]
-pub enum At {
-    Url(String),
-    /// Here: it is run.
-    Program(Box<Program>),
-    /// An HTTP API that a document describes.
-    Api(Box<OpenApi>),
+section! {
+    /// Sessions of a portal.
+    pub struct Sessions, written SessionsSource at "portals[].sessions." {
+        /// Most sessions of clients; beyond it the oldest end of the caller who has the most.
+        max: usize as Number<1, 10_000_000> = 100_000;
+        /// How long an unused session is kept, seconds.
+        idle_seconds: u64 as Number<1, { 30 * 86_400 }> = 86_400;
+    }
+}
+
+written! {
+    /// A path of a URL.
+    Endpoint: Option<Spanned<String>>, Shape::Text;
+    /// A certificate with its key, or who makes one.
+    Certified: Option<Spanned<raw::Tls>>, Shape::Tls;
+    /// A way to prove who one is, or a list of them.
+    LogIn: Option<Spanned<AuthSource>>, Shape::Auth;
+    /// How tools and prompts are shown, by their servers' ids.
+    Overridden: BTreeMap<String, Spanned<raw::Labels>>, Shape::Overrides;
+    /// Policy.
+    Policies: Option<Spanned<PolicySource>>, Shape::Policy;
+}
+
+impl Form<String> for Endpoint {
+    fn read(source: Self::Source, default: String, check: &mut Check<'_>) -> Option<String> {
+        let Some(path) = source else { return Some(default) };
+        let fits = path.value.starts_with('/') && path.value.parse::<http::uri::PathAndQuery>().is_ok_and(|p| p.query().is_none());
+        if fits {
+            Some(path.value)
+        } else {
+            check.refused(path.referenced, format!("`{}` is no path: it begins with `/` and has no query", path.value))
+        }
+    }
+
+    fn show(value: &String) -> Value {
+        value.as_str().into()
+    }
+}
+
+impl Form<Vec<Portal>> for Many<PortalSource> {
+    /// They are read before the rest, together with the servers: see [`crate::Config::parse`].
+    fn read(_: Self::Source, default: Vec<Portal>, _: &mut Check<'_>) -> Option<Vec<Portal>> {
+        Some(default)
+    }
+
+    fn show(value: &Vec<Portal>) -> Value {
+        value.iter().map(Portal::to_json).collect()
+    }
 }
 
 /// A portal.
 #[derive(Clone, Debug)]
 pub struct Portal {
+    /// What it is called.
     pub id: String,
+    /// Where it listens.
     pub listen: SocketAddr,
+    /// The path of its endpoint.
     pub path: String,
     /// As clients know it.
     pub url: String,
+    /// How it proves itself.
     pub tls: Option<Tls>,
+    /// How callers prove who they are.
     pub auth: Arc<AuthConfig>,
+    /// Names that clients call it by.
     pub hosts: Vec<String>,
+    /// Origins of web pages that may call it.
     pub origins: Vec<String>,
     /// Ids.
     pub servers: Vec<String>,
     /// How tools and prompts are shown, by their server's id.
     pub labels: HashMap<SmolStr, Labels>,
+    /// Whether names carry their server's id.
     pub prefix: Prefix,
+    /// Whom Code Mode is for.
     pub code_mode: CodeMode,
     /// What of calls' payloads the audit records.
     pub record: Payloads,
+    /// Who may do what.
     pub policy: Arc<Policy>,
+    /// How many sessions, and for how long.
     pub sessions: SessionLimits,
+    /// Most bytes of a request.
     pub max_request_bytes: usize,
+    /// Most client connections at a time.
     pub max_connections: usize,
 }
 
 /// How a portal proves itself to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
+    /// Its certificate.
     pub shown: Shown,
     /// Whose certificates clients may show.
     pub client_ca: Vec<PathBuf>,
@@ -79,84 +174,15 @@ pub struct Tls {
 /// Which certificate a portal shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
+    /// That of a file.
     Files {
+        /// The certificate and those above it.
         cert: PathBuf,
+        /// Its key.
         key: PathBuf,
     },
     /// One of gnomon's own authority.
     Own,
-}
-
-impl Server {
-    /// The headers that prove who we are.
-    ///
-    /// # Errors
-    /// When a secret cannot be read, or can be in no header.
-    pub fn credentials(&self) -> Result<HeaderMap, Error> {
-        let value = |secret: &SecretRef, text: String| {
-            let mut value = HeaderValue::from_str(&text)
-                .map_err(|_| Error::new(format!("the secret {secret} of server `{}` cannot be in a header", self.id)))?;
-            value.set_sensitive(true);
-            Ok::<_, Error>(value)
-        };
-        let mut headers = HeaderMap::new();
-        if let Some(bearer) = &self.bearer {
-            headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
-        }
-        for NamedSecret { name, secret } in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::new(format!("`{name}` is no header")))?;
-            headers.insert(name, value(secret, secret.fetch()?)?);
-        }
-        Ok(headers)
-    }
-
-    /// The host and port of its URL, if it has one.
-    pub fn place(&self) -> Option<(String, u16)> {
-        match &self.at {
-            At::Url(url) => place(url),
-            // An API is no MCP server: what is found at its address is not what the portal offers.
-            At::Program(_) | At::Api(_) => None,
-        }
-    }
-
-    pub(super) fn to_json(&self) -> Value {
-        let transport = match self.transport {
-            Transport::Either => "either",
-            Transport::Streamable => "streamable",
-            Transport::Sse => "sse",
-        };
-        let url = match &self.at {
-            At::Url(url) => url,
-            At::Program(program) => {
-                let mut shown = program.to_json();
-                shown["id"] = self.id.as_str().into();
-                return self.labelled(shown);
-            }
-            At::Api(api) => {
-                let mut shown = api.to_json(self.bearer.as_ref(), &self.headers);
-                shown["id"] = self.id.as_str().into();
-                return self.labelled(shown);
-            }
-        };
-        self.labelled(json!({
-            "id": self.id,
-            "url": url,
-            "transport": transport,
-            "auth": {
-                "bearer": self.bearer.as_ref().map(ToString::to_string),
-                "headers": self.headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            },
-        }))
-    }
-
-    fn labelled(&self, mut shown: Value) -> Value {
-        for (key, labels) in [("tools", &self.labels.tools), ("prompts", &self.labels.prompts)] {
-            if let Some(labels) = labels::to_json(labels) {
-                shown[key] = labels;
-            }
-        }
-        shown
-    }
 }
 
 impl Portal {
@@ -178,7 +204,7 @@ impl Portal {
         place(&self.url).into_iter().chain([(ip.to_string(), port)]).chain(local)
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "id": self.id,
             "listen": self.listen.to_string(),
@@ -189,16 +215,8 @@ impl Portal {
             "tls": self.tls.as_ref().map(Tls::to_json),
             "servers": self.servers,
             "overrides": self.labels.iter().map(|(id, labels)| (id.to_string(), labels_json(labels))).collect::<serde_json::Map<_, _>>(),
-            "prefix": match self.prefix {
-                Prefix::Always => "always",
-                Prefix::Never => "never",
-            },
-            "code_mode": match self.code_mode {
-                CodeMode::Off => "off",
-                CodeMode::OptIn => "opt_in",
-                CodeMode::DefaultOn => "default_on",
-                CodeMode::Enforced => "enforced",
-            },
+            "prefix": self.prefix.word(),
+            "code_mode": self.code_mode.word(),
             "record": recorded(self.record),
             "sessions": {"max": self.sessions.most, "idle_seconds": self.sessions.idle.as_secs()},
             "max_request_bytes": self.max_request_bytes,
@@ -217,14 +235,6 @@ fn labels_json(labels: &Labels) -> Value {
     kinds.into_iter().filter_map(|(key, labels)| Some((key, labels::to_json(labels)?))).collect()
 }
 
-/// The host and port of a URL that was checked when it was read.
-fn place(url: &str) -> Option<(String, u16)> {
-    let uri: Uri = url.parse().ok()?;
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
-    Some((host, uri.port_u16().unwrap_or(usual)))
-}
-
 impl Tls {
     fn to_json(&self) -> Value {
         let mut shown = match &self.shown {
@@ -239,72 +249,7 @@ impl Tls {
 }
 
 impl Check<'_> {
-    pub(super) fn servers(&mut self, servers: Vec<raw::Server>) -> Vec<Server> {
-        let mut known: Vec<Server> = Vec::with_capacity(servers.len());
-        for mut server in servers {
-            self.id(&server.id, known.iter().map(|known| known.id.as_str()));
-            let Some(at) = self.at(&mut server) else { continue };
-            let transport = server.transport.map_or(Some(Transport::Either), |word| {
-                self.choice(&word, &[("either", Transport::Either), ("streamable", Transport::Streamable), ("sse", Transport::Sse)])
-            });
-            let bearer = server.auth.bearer.and_then(|text| match self.secret(&text.value) {
-                Ok(secret) => Some(secret),
-                Err(cause) => self.refused(text.referenced, cause.to_string()),
-            });
-            let headers = self.headers(server.auth.headers);
-            let labels = self.labels(raw::Labels { tools: server.tools, prompts: server.prompts });
-            if let Some(transport) = transport {
-                known.push(Server { id: server.id.value, at, transport, bearer, headers, labels });
-            }
-        }
-        known
-    }
-
-    /// A server has a URL, is a program, or has a document, and the keys that go with that.
-    fn at(&mut self, server: &mut raw::Server) -> Option<At> {
-        let (id, place) = (&server.id.value, server.id.referenced);
-        let program = raw::ServerProgram {
-            command: server.command.take().map(|command| command.value).unwrap_or_default(),
-            pin: server.pin.take(),
-            env: std::mem::take(&mut server.env),
-            cwd: server.cwd.take(),
-            read: std::mem::take(&mut server.read),
-            write: std::mem::take(&mut server.write),
-            network: server.network.take(),
-            user: server.user.take(),
-            confine: server.confine.take(),
-            limits: std::mem::take(&mut server.limits),
-        };
-        if let Some(api) = server.openapi.take() {
-            if server.url.is_some() || !program.command.is_empty() {
-                return self.refused(place, format!("the server `{id}` has `openapi` and a `url` or `command`; remove one"));
-            }
-            if program.is_said() || server.transport.is_some() {
-                let cause = format!("the server `{id}` has `openapi`: `transport` and what programs may do do not belong there");
-                return self.refused(place, cause);
-            }
-            return self.openapi(place, api.value).map(|api| At::Api(Box::new(api)));
-        }
-        match (server.url.take(), program.command.is_empty()) {
-            (Some(_), false) => self.refused(place, format!("the server `{id}` has a `url` and a `command`; remove one")),
-            (None, true) => self.refused(place, format!("the server `{id}` has none of `url`, `command` and `openapi`; add one")),
-            (Some(url), true) => {
-                if program.is_said() {
-                    return self.refused(place, format!("the server `{id}` has a `url`: what programs may do does not belong there"));
-                }
-                self.url(url).map(At::Url)
-            }
-            (None, false) => {
-                if server.transport.is_some() || server.auth.bearer.is_some() || !server.auth.headers.is_empty() {
-                    let cause = format!("`transport` and `auth` are for servers with a `url`; `{id}` gets its secrets by `env`");
-                    return self.refused(place, cause);
-                }
-                self.program(place, program).map(|program| At::Program(Box::new(program)))
-            }
-        }
-    }
-
-    pub(super) fn portals(&mut self, portals: Vec<raw::Portal>, servers: &[Server]) -> Vec<Portal> {
+    pub(crate) fn portals(&mut self, portals: Vec<PortalSource>, servers: &[Server]) -> Vec<Portal> {
         let mut known: Vec<Portal> = Vec::with_capacity(portals.len());
         for portal in portals {
             self.id(&portal.id, known.iter().map(|known| known.id.as_str()));
@@ -323,13 +268,10 @@ impl Check<'_> {
         known
     }
 
-    fn portal(&mut self, portal: raw::Portal, servers: &[Server]) -> Option<Portal> {
-        let standard = SocketAddr::from(([127, 0, 0, 1], 8080));
-        let listen = match &portal.listen {
-            None => standard,
-            Some(text) => self.parsed(text, "an address with a port, as 127.0.0.1:8080")?,
-        };
-        let path = portal.path.map_or_else(|| Some("/mcp".to_owned()), |path| self.path(path))?;
+    fn portal(&mut self, portal: PortalSource, servers: &[Server]) -> Option<Portal> {
+        let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
+        let listen = PortalSource::listen(portal.listen, self)?;
+        let path = PortalSource::path(portal.path, self)?;
         let tls = match portal.tls {
             None => None,
             Some(tls) => Some(self.tls(tls)?),
@@ -356,7 +298,6 @@ impl Check<'_> {
             let place = portal.auth.as_ref().map_or(portal.id.referenced, |auth| auth.referenced);
             return self.refused(place, "`mtls` needs to know whose certificates count: name `tls` with `client_ca`".to_owned());
         }
-        let place = portal.listen.as_ref().map_or(portal.id.referenced, |text| text.referenced);
         if !listen.ip().is_loopback() && !auth.is_open() && tls.is_none() && !url.starts_with("https://") {
             self.refuse(place, format!("tokens would be readable on the way to {listen}; put something that ends TLS before it and name its https:// URL as `url`, or listen on 127.0.0.1"));
         }
@@ -379,19 +320,12 @@ impl Check<'_> {
             offered.push(server.value);
         }
         let labels = self.overrides(portal.overrides, &offered, servers);
-        let prefix = match &portal.prefix {
-            None => Prefix::Always,
-            Some(word) => {
-                let prefix = self.choice(word, &[("always", Prefix::Always), ("never", Prefix::Never)])?;
-                if prefix == Prefix::Never && offered.len() != 1 {
-                    self.refuse(word.referenced, "`never` is for portals with a single server: names of several would collide".to_owned());
-                }
-                prefix
-            }
-        };
-        let modes =
-            [("off", CodeMode::Off), ("opt_in", CodeMode::OptIn), ("default_on", CodeMode::DefaultOn), ("enforced", CodeMode::Enforced)];
-        let code_mode = portal.code_mode.as_ref().map_or(Some(CodeMode::OptIn), |word| self.choice(word, &modes))?;
+        let said = portal.prefix.as_ref().map(|word| word.referenced);
+        let prefix = PortalSource::prefix(portal.prefix, self)?;
+        if let Some(said) = said.filter(|_| prefix == Prefix::Never && offered.len() != 1) {
+            self.refuse(said, "`never` is for portals with a single server: names of several would collide".to_owned());
+        }
+        let code_mode = PortalSource::code_mode(portal.code_mode, self)?;
         let mut record = Payloads::default();
         for word in &portal.record {
             match self.choice(word, &[("arguments", "arguments"), ("results", "results")]) {
@@ -407,7 +341,7 @@ impl Check<'_> {
                 Err(error) => return self.refused(source.referenced, error.to_string()),
             },
         };
-        let limits = SessionLimits::default();
+        let sessions = Sessions::read(portal.sessions, self);
         Some(Portal {
             id: portal.id.value,
             listen,
@@ -423,16 +357,10 @@ impl Check<'_> {
             code_mode,
             record,
             policy: Arc::new(policy),
-            sessions: SessionLimits {
-                most: self.number(portal.sessions.max, "portals[].sessions.max", limits.most),
-                idle: Duration::from_secs(self.number(
-                    portal.sessions.idle_seconds,
-                    "portals[].sessions.idle_seconds",
-                    limits.idle.as_secs(),
-                )),
-            },
-            max_request_bytes: self.number(portal.max_request_bytes, "portals[].max_request_bytes", 4 << 20),
-            max_connections: self.number(portal.max_connections, "portals[].max_connections", 4096),
+            sessions: SessionLimits { most: sessions.max, idle: Duration::from_secs(sessions.idle_seconds) },
+            // Where one is refused, all is; what else is wrong is to be told as well.
+            max_request_bytes: PortalSource::max_request_bytes(portal.max_request_bytes, self).unwrap_or_default(),
+            max_connections: PortalSource::max_connections(portal.max_connections, self).unwrap_or_default(),
         })
     }
 
@@ -444,46 +372,5 @@ impl Check<'_> {
             _ => return self.refused(place, "`tls` takes `cert` and `key`, or `ca: own`".to_owned()),
         };
         Some(Tls { shown, client_ca: self.paths(tls.client_ca) })
-    }
-
-    fn id<'a>(&mut self, id: &Spanned<String>, known: impl Iterator<Item = &'a str>) {
-        let text = &id.value;
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if text.is_empty() || text.len() > LONGEST_ID || !text.chars().all(fits) || text.starts_with('-') || text.ends_with('-') {
-            let cause = format!("`{text}` is no id: use lower-case letters, digits and `-` between them, at most {LONGEST_ID}");
-            self.refuse(id.referenced, cause);
-        } else if known.collect::<HashSet<_>>().contains(text.as_str()) {
-            self.refuse(id.referenced, format!("the id `{text}` stands here twice; change one"));
-        }
-    }
-
-    fn url(&mut self, url: Spanned<String>) -> Option<String> {
-        let uri = url.value.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
-        match uri {
-            // It is not repeated, as it holds a secret.
-            Some(uri) if uri.authority().is_some_and(|a| a.as_str().contains('@')) => {
-                self.refused(url.referenced, "credentials do not belong into a URL; name them under `auth`".to_owned())
-            }
-            Some(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Some(url.value),
-            _ => self.refused(url.referenced, format!("`{}` is no http:// or https:// URL", url.value)),
-        }
-    }
-
-    fn path(&mut self, path: Spanned<String>) -> Option<String> {
-        let fits = path.value.starts_with('/') && path.value.parse::<http::uri::PathAndQuery>().is_ok_and(|p| p.query().is_none());
-        if fits {
-            Some(path.value)
-        } else {
-            self.refused(path.referenced, format!("`{}` is no path: it begins with `/` and has no query", path.value))
-        }
-    }
-
-    pub(super) fn choice<T: Clone>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
-        let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| value.clone());
-        if found.is_none() {
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, hint(&word.value, &names)));
-        }
-        found
     }
 }

@@ -1,38 +1,66 @@
 //! Servers that are programs on this host: what is run, what pins it, and what it may do.
 
-use super::{Check, SecretRef, raw};
+use crate::{
+    Check, SecretRef,
+    declare::{Section as _, section},
+    forms::{Number, Words as _, words},
+    raw,
+    servers::ServerSource,
+};
 use gnomon_confine::{Demand, Digest, Ecosystem, Network, Package, Pins};
 use serde_json::{Value, json};
-use serde_saphyr::Location;
-use std::path::{Path, PathBuf};
+use serde_saphyr::{Location, Spanned};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-/// The words of `servers[].network`.
-pub const NETWORKS: &[&str] = &["none", "internet", "host"];
-/// The words of `servers[].confine`.
-pub const DEMANDS: &[&str] = &["enforced", "best_effort"];
+words! { Network: "none" => None, "internet" => Internet, "host" => Host }
+words! { Demand: "enforced" => Enforced, "best_effort" => BestEffort }
+
 /// The word that stands for a pin where there is to be none.
 pub const UNPINNED: &str = "unpinned";
 /// Most variables of a program.
 const MOST_VARIABLES: usize = 64;
+
+section! {
+    /// What an instance of a program may take.
+    pub struct Limits, written LimitsSource at "servers[].limits." {
+        /// Memory that each process of the program may write to, MiB; and that all of an instance use together, where gnomon's
+        /// cgroup is delegated to it.
+        memory_mib: u64 as Number<16, { 1 << 20 }> = 1024;
+        /// Processes and threads of one instance; on top of those that its user has when it starts, where gnomon's cgroup is
+        /// not delegated to it.
+        tasks: u64 as Number<1, { 1 << 16 }> = 128;
+        /// Most instances at a time. A server with sessions has one for each session and one for the portal itself; a stateless
+        /// one has one.
+        instances: usize as Number<1, 1024> = 16;
+    }
+}
 
 /// A program on this host.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The program, as a name or a path, and its arguments.
     pub command: Vec<String>,
+    /// What holds it to what somebody looked at.
     pub pin: Pin,
     /// Variables by name.
     pub env: Vec<(String, Variable)>,
+    /// Where it starts.
     pub cwd: Option<PathBuf>,
+    /// What it may read.
     pub read: Vec<PathBuf>,
+    /// What it may change.
     pub write: Vec<PathBuf>,
+    /// Whom it may connect to.
     pub network: Network,
     /// A name or a number.
     pub user: Option<String>,
+    /// Whether it is run where the kernel cannot confine it.
     pub demand: Demand,
-    pub memory_mib: u64,
-    pub tasks: u64,
-    pub instances: usize,
+    /// What an instance may take.
+    pub limits: Limits,
 }
 
 /// What holds a program to what somebody looked at.
@@ -49,7 +77,9 @@ pub enum Pin {
 /// The value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
+    /// This.
     Text(String),
+    /// What stands there.
     Secret(SecretRef),
 }
 
@@ -59,7 +89,7 @@ impl Program {
         launcher(&self.command)
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
         let variable = |variable: &Variable| match variable {
             Variable::Text(text) => text.clone(),
@@ -91,18 +121,40 @@ impl Program {
             "cwd": self.cwd.as_ref().map(|path| path.display().to_string()),
             "read": paths(&self.read),
             "write": paths(&self.write),
-            "network": match self.network {
-                Network::None => "none",
-                Network::Internet => "internet",
-                Network::Host => "host",
-            },
+            "network": self.network.word(),
             "user": self.user,
-            "confine": match self.demand {
-                Demand::Enforced => "enforced",
-                Demand::BestEffort => "best_effort",
-            },
-            "limits": {"memory_mib": self.memory_mib, "tasks": self.tasks, "instances": self.instances},
+            "confine": self.demand.word(),
+            "limits": self.limits.show(),
         })
+    }
+}
+
+/// What a server is told that is a program.
+#[derive(Debug)]
+pub(crate) struct ProgramSource {
+    pub command: Vec<Spanned<String>>,
+    pub pin: Option<Spanned<raw::Pin>>,
+    pub env: BTreeMap<String, Spanned<String>>,
+    pub cwd: Option<String>,
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+    pub network: Option<Spanned<String>>,
+    pub user: Option<String>,
+    pub confine: Option<Spanned<String>>,
+    pub limits: LimitsSource,
+}
+
+impl ProgramSource {
+    /// Whether anything but a command stands there.
+    pub fn is_said(&self) -> bool {
+        let named = self.pin.is_some() || self.cwd.is_some() || self.network.is_some() || self.user.is_some() || self.confine.is_some();
+        named || !self.env.is_empty() || !self.read.is_empty() || !self.write.is_empty() || self.limits.is_said()
+    }
+}
+
+impl LimitsSource {
+    fn is_said(&self) -> bool {
+        self.memory_mib.is_some() || self.tasks.is_some() || self.instances.is_some()
     }
 }
 
@@ -143,7 +195,7 @@ fn launcher(command: &[String]) -> Option<&'static str> {
 
 impl Check<'_> {
     /// The program of a server; `place` is where errors about the whole of it belong.
-    pub(super) fn program(&mut self, place: Location, server: raw::ServerProgram) -> Option<Program> {
+    pub(crate) fn program(&mut self, place: Location, server: ProgramSource) -> Option<Program> {
         let mut command: Vec<String> = server.command.into_iter().map(|word| word.value).collect();
         let Some(first) = command.first_mut().filter(|first| !first.is_empty()) else {
             return self.refused(place, "`command` is empty; write [program, argument, …]".to_owned());
@@ -180,14 +232,8 @@ impl Check<'_> {
             let value = self.secret(&value.value).map_or_else(|_| Variable::Text(value.value), Variable::Secret);
             env.push((name, value));
         }
-        let network = match &server.network {
-            None => Network::None,
-            Some(word) => self.choice(word, &[("none", Network::None), ("internet", Network::Internet), ("host", Network::Host)])?,
-        };
-        let demand = match &server.confine {
-            None => Demand::Enforced,
-            Some(word) => self.choice(word, &[("enforced", Demand::Enforced), ("best_effort", Demand::BestEffort)])?,
-        };
+        let network = ServerSource::network(server.network, self)?;
+        let demand = ServerSource::confine(server.confine, self)?;
         Some(Program {
             command,
             pin,
@@ -198,9 +244,7 @@ impl Check<'_> {
             network,
             user: server.user.filter(|user| !user.is_empty()),
             demand,
-            memory_mib: self.number(server.limits.memory_mib, "servers[].limits.memory_mib", 1024),
-            tasks: self.number(server.limits.tasks, "servers[].limits.tasks", 128),
-            instances: self.number(server.limits.instances, "servers[].limits.instances", 16),
+            limits: Limits::read(server.limits, self),
         })
     }
 

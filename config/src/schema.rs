@@ -1,6 +1,10 @@
 //! The JSON Schema of the configuration, so that editors complete and check it.
 
-use super::keys::{KEYS, Key, Shape};
+use crate::{
+    keys::{KEYS, Key, Shape},
+    programs::UNPINNED,
+    scopes::MAX_PORTS,
+};
 use serde_json::{Value, json};
 
 /// JSON Schema, draft 2020-12.
@@ -8,7 +12,7 @@ pub fn json_schema() -> Value {
     let mut root = object();
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("gnomon configuration");
-    for key in KEYS {
+    for key in KEYS.iter() {
         place(&mut root, key);
     }
     root
@@ -61,15 +65,16 @@ fn leaf(key: &Key) -> Value {
         Shape::Number(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
         Shape::Word(words) => json!({"enum": words}),
         Shape::Ports => {
-            json!({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}, "minItems": 1, "maxItems": 16})
+            json!({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": u16::MAX}, "minItems": 1, "maxItems": MAX_PORTS})
         }
         Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
         // Its own document says what may stand in it.
         Shape::Policy => json!({"type": "array", "items": {"type": "object"}}),
         Shape::Auth => json!({"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
-        Shape::Pin => json!({"oneOf": [{"const": super::programs::UNPINNED}, pin()]}),
+        Shape::Pin => json!({"oneOf": [{"const": UNPINNED}, pin()]}),
         Shape::Variables => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         Shape::Tls => tls(),
+        Shape::Mapping => object(),
         Shape::Labels => labels(),
         Shape::Overrides => {
             let mut both = object();
@@ -78,14 +83,14 @@ fn leaf(key: &Key) -> Value {
         }
         Shape::Packs => json!({"oneOf": [{"enum": ["builtin", "none"]}, {"type": "array", "items": {"enum": pack_names()}}]}),
     };
-    schema["description"] = key.doc.into();
+    schema["description"] = key.doc.as_str().into();
     let default = match key.shape {
         Shape::Number(..) => key.default.parse::<u64>().map_or(Value::Null, Value::from),
         // Words for people are no value.
         Shape::Text if key.default == "none" || key.default.contains(' ') => Value::Null,
-        Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.into(),
+        Shape::Text | Shape::Word(_) | Shape::Packs if !key.default.is_empty() => key.default.as_str().into(),
         Shape::Texts if !key.default.is_empty() => json!([]),
-        Shape::Ports => json!([443]),
+        Shape::Ports => key.default.split(", ").filter_map(|port| port.parse::<u16>().ok()).collect(),
         Shape::Text
         | Shape::Texts
         | Shape::Policy
@@ -95,6 +100,7 @@ fn leaf(key: &Key) -> Value {
         | Shape::Tls
         | Shape::Labels
         | Shape::Overrides
+        | Shape::Mapping
         | Shape::Word(_)
         | Shape::Packs => Value::Null,
     };

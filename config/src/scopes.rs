@@ -4,28 +4,39 @@
 //! be made before anybody could have looked which file a process runs, and moving a process to another cgroup would take it
 //! from its service. `gnomon exec` starts a program in a scope of its own.
 
-use super::{Check, keys, raw};
-use gnomon_access::yaml::hint;
+use crate::{
+    Check,
+    declare::{Form, Many, One, entry},
+    forms::{NeededText, OwnText, Word, Words as _, words, written},
+    keys::Shape,
+};
 use gnomon_host::cgroup::CgroupPattern;
 use nix::unistd::User;
+use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use std::fmt;
 
 /// What the configuration says of the connections of some cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
+    /// What it is called.
     pub name: String,
+    /// Whose connections.
     pub matches: Match,
+    /// What happens to them.
     pub mode: Mode,
     /// Destination ports that are redirected, at most 16.
     pub ports: Vec<u16>,
+    /// What happens to HTTP/3.
     pub quic: Quic,
+    /// What happens to one that cannot be redirected.
     pub fail: Fail,
 }
 
 /// Which cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
+    /// By path.
     Cgroup(CgroupPattern),
     /// The slice that systemd-logind makes for the sessions and services of a person.
     User(String),
@@ -61,79 +72,154 @@ impl fmt::Display for Match {
     }
 }
 
-/// A closed set of words.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $all:ident, [$($(#[$vdoc:meta])* $variant:ident = $word:literal),+]) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-        /// Its words.
-        pub const $all: &[&str] = &[$($word),+];
-        impl $name {
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-            fn named(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
+/// Most ports of a scope.
+pub(crate) const MAX_PORTS: usize = 16;
+
+entry! {
+    struct ScopeSource at "sensor.scopes[]." {
+        /// A scope: cgroups whose connections are treated alike. Everything else is observed. Of scopes that match one cgroup
+        /// the first holds, of nested cgroups the inner one's.
+        name as NeededText, needed: true, sample "agents";
+        r#match as One<MatchSource>, needed: true;
+        /// `off`: not looked at. `observe`: tagged. `intercept`: sent through the proxy and read, nothing is refused.
+        /// `enforce`: sent through the proxy, and rules hold.
+        mode as Word<Mode> => Mode = Mode::Observe, sample "intercept";
+        /// Destination ports that are sent through the proxy, at most 16.
+        ports as Ports => Vec<u16> = vec![443], sample "[443, 8443]";
+        /// HTTP/3 where connections are sent through the proxy: UDP to port 443, whatever `ports` says, is refused, so that
+        /// clients fall back to TCP, or left unread. UDP to other ports always goes direct, unseen.
+        quic as Word<Quic> => Quic = Quic::Refuse, sample "leave";
+        /// A connection that cannot be sent through the proxy goes direct and is counted, or is refused. Those to link-local,
+        /// cloud metadata, multicast and broadcast addresses go direct either way.
+        fail as Word<Fail> => Fail = Fail::Open, sample "closed";
+    }
 }
 
-words! {
-    /// What happens to connections of a scope.
-    Mode, MODES, [
-        /// They are not even looked at.
-        Off = "off",
-        /// They are tagged.
-        Observe = "observe",
-        /// They are sent through the proxy, and nothing is refused.
-        Intercept = "intercept",
-        /// They are sent through the proxy, and rules hold.
-        Enforce = "enforce"
-    ]
+entry! {
+    #[derive(Default)]
+    struct MatchSource at "sensor.scopes[].match." {
+        /// Cgroups by path, `*` for any part of one name, and all below them. One of the three ways to match.
+        cgroup as OwnText, without "none", sample "'/system.slice/docker-*.scope'";
+        /// What a user's sessions run, by name or number: the cgroup `/user.slice/user-UID.slice` that systemd-logind makes.
+        user as OwnText, without "none", sample "ada";
+        /// A service or scope of the system: the cgroup `/system.slice/UNIT`.
+        unit as OwnText, without "none", sample "agent.service";
+    }
 }
-words! {
-    /// What happens to HTTP/3 where connections are redirected.
-    Quic, QUICS, [
-        /// Refused, so that clients fall back to TCP.
-        Refuse = "refuse",
-        /// It passes unread.
-        Leave = "leave"
-    ]
+
+written! {
+    /// A list of ports.
+    Ports: Option<Spanned<Vec<u64>>>, Shape::Ports;
 }
-words! {
-    /// What happens to a connection that cannot be redirected.
-    Fail, FAILS, [
-        /// It goes direct, and is counted.
-        Open = "open",
-        /// It is refused.
-        Closed = "closed"
-    ]
+
+/// What happens to connections of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are not even looked at.
+    Off,
+    /// They are tagged.
+    Observe,
+    /// They are sent through the proxy, and nothing is refused.
+    Intercept,
+    /// They are sent through the proxy, and rules hold.
+    Enforce,
+}
+
+words! { Mode: "off" => Off, "observe" => Observe, "intercept" => Intercept, "enforce" => Enforce }
+
+impl Mode {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        self.word()
+    }
+}
+
+/// What happens to HTTP/3 where connections are redirected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quic {
+    /// Refused, so that clients fall back to TCP.
+    Refuse,
+    /// It passes unread.
+    Leave,
+}
+
+words! { Quic: "refuse" => Refuse, "leave" => Leave }
+
+/// What happens to a connection that cannot be redirected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// It goes direct, and is counted.
+    Open,
+    /// It is refused.
+    Closed,
+}
+
+words! { Fail: "open" => Open, "closed" => Closed }
+
+impl Form<Vec<Scope>> for Many<ScopeSource> {
+    fn read(source: Self::Source, _: Vec<Scope>, check: &mut Check<'_>) -> Option<Vec<Scope>> {
+        Some(check.scopes(source))
+    }
+
+    fn show(value: &Vec<Scope>) -> Value {
+        value.iter().map(shown).collect()
+    }
+}
+
+fn shown(scope: &Scope) -> Value {
+    let matches = match &scope.matches {
+        Match::Cgroup(pattern) => json!({"cgroup": pattern.to_string()}),
+        Match::User(user) => json!({"user": user}),
+        Match::Unit(unit) => json!({"unit": unit}),
+    };
+    json!({
+        "name": scope.name,
+        "match": matches,
+        "mode": scope.mode.word(),
+        "ports": scope.ports,
+        "quic": scope.quic.word(),
+        "fail": scope.fail.word(),
+    })
+}
+
+impl Form<Vec<u16>> for Ports {
+    fn read(source: Self::Source, default: Vec<u16>, check: &mut Check<'_>) -> Option<Vec<u16>> {
+        let Some(ports) = source else { return Some(default) };
+        let list: Vec<u16> = ports.value.iter().filter_map(|port| u16::try_from(*port).ok().filter(|port| *port != 0)).collect();
+        if list.len() != ports.value.len() || list.is_empty() || list.len() > MAX_PORTS {
+            return check.refused(ports.referenced, format!("from 1 to {MAX_PORTS} ports, each from 1 to 65535"));
+        }
+        Some(list)
+    }
+
+    fn show(value: &Vec<u16>) -> Value {
+        json!(value)
+    }
 }
 
 impl Check<'_> {
-    pub(super) fn scopes(&mut self, scopes: Vec<raw::Scope>) -> Vec<Scope> {
+    fn scopes(&mut self, scopes: Vec<ScopeSource>) -> Vec<Scope> {
         let mut known: Vec<Scope> = Vec::with_capacity(scopes.len());
+        let mut names: Vec<String> = Vec::with_capacity(scopes.len());
         for scope in scopes {
-            if known.iter().any(|other| other.name == scope.name.value) {
+            if names.contains(&scope.name.value) {
                 self.refuse(scope.name.referenced, format!("the scope `{}` stands here twice; rename one", scope.name.value));
             }
             let Some(matches) = self.matches(&scope) else { continue };
-            known.push(Scope {
-                matches,
-                mode: self.word(scope.mode, Mode::named, MODES).unwrap_or(Mode::Observe),
-                ports: self.ports(scope.ports),
-                quic: self.word(scope.quic, Quic::named, QUICS).unwrap_or(Quic::Refuse),
-                fail: self.word(scope.fail, Fail::named, FAILS).unwrap_or(Fail::Open),
-                name: scope.name.value,
-            });
+            let name = scope.name.value;
+            names.push(name.clone());
+            // All are looked at, so that all that is wrong is told.
+            let (mode, ports) = (ScopeSource::mode(scope.mode, self), ScopeSource::ports(scope.ports, self));
+            let (quic, fail) = (ScopeSource::quic(scope.quic, self), ScopeSource::fail(scope.fail, self));
+            if let (Some(mode), Some(ports), Some(quic), Some(fail)) = (mode, ports, quic, fail) {
+                known.push(Scope { name, matches, mode, ports, quic, fail });
+            }
         }
         known
     }
 
-    fn matches(&mut self, scope: &raw::Scope) -> Option<Match> {
-        let raw::Match { cgroup, user, unit } = &scope.matches;
+    fn matches(&mut self, scope: &ScopeSource) -> Option<Match> {
+        let MatchSource { cgroup, user, unit } = &scope.r#match;
         match (cgroup, user, unit) {
             (Some(cgroup), None, None) => self.parsed(cgroup, "").map(Match::Cgroup),
             (None, Some(user), None) => Some(Match::User(user.value.clone())),
@@ -148,23 +234,5 @@ impl Check<'_> {
                 None
             }
         }
-    }
-
-    fn ports(&mut self, ports: Option<Spanned<Vec<u64>>>) -> Vec<u16> {
-        let Some(ports) = ports else { return vec![443] };
-        let list: Vec<u16> = ports.value.iter().filter_map(|port| u16::try_from(*port).ok().filter(|port| *port != 0)).collect();
-        if list.len() != ports.value.len() || list.is_empty() || list.len() > keys::MAX_PORTS {
-            self.refuse(ports.referenced, format!("from 1 to {} ports, each from 1 to 65535", keys::MAX_PORTS));
-        }
-        list
-    }
-
-    pub(super) fn word<T>(&mut self, word: Option<Spanned<String>>, named: fn(&str) -> Option<T>, words: &[&str]) -> Option<T> {
-        let word = word?;
-        let found = named(&word.value);
-        if found.is_none() {
-            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, hint(&word.value, words)));
-        }
-        found
     }
 }

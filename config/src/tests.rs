@@ -10,7 +10,7 @@ fn refusal(text: &str) -> String {
 }
 
 /// One line of YAML (flow style) that sets one key of the table.
-fn setting(path: &str, sample: &str) -> String {
+pub(super) fn setting(path: &str, sample: &str) -> String {
     if let Some(key) = path.strip_prefix("servers[].openapi.") {
         let file = if key == "file" { "" } else { "file: a.json, " };
         return format!("{{servers: [{{id: shop, openapi: {{{file}{key}: {sample}}}}}]}}");
@@ -57,8 +57,8 @@ fn what_a_portal_offers_is_sanctioned_and_known_by_its_id_and_what_none_offers_i
 
 #[test]
 fn every_key_of_the_table_is_read_and_every_sample_is_valid() {
-    for key in KEYS {
-        let text = setting(key.path, key.sample);
+    for key in KEYS.iter() {
+        let text = setting(key.path, &key.sample);
         parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
 }
@@ -190,7 +190,7 @@ fn a_secret_is_the_first_line_of_its_file_and_never_part_of_an_error() {
 #[test]
 fn the_schema_has_a_property_for_every_key() {
     let schema = schema::json_schema();
-    for key in KEYS {
+    for key in KEYS.iter() {
         let at = key.path.split('.').fold(&schema, |at, segment| match segment.strip_suffix("[]") {
             Some(name) => &at["properties"][name]["items"],
             None => &at["properties"][segment],
@@ -204,7 +204,7 @@ fn the_schema_has_a_property_for_every_key() {
 fn scopes_are_read_and_their_mistakes_are_named() {
     let config =
         parse("sensor: {scopes: [{name: agents, match: {user: '1000'}, mode: intercept, ports: [443, 8443], fail: closed}]}").unwrap();
-    let scope = &config.scopes[0];
+    let scope = &config.sensor.scopes[0];
     assert_eq!(scope.matches.pattern().unwrap().to_string(), "/user.slice/user-1000.slice");
     assert_eq!((scope.mode, scope.ports.as_slice(), scope.fail), (scopes::Mode::Intercept, &[443, 8443][..], scopes::Fail::Closed));
     let unit = |unit: &str| scopes::Match::Unit(unit.to_owned()).pattern().unwrap().to_string();
@@ -263,7 +263,7 @@ fn a_server_that_is_a_program_is_read_and_shown_as_it_was_written() {
     let At::Program(program) = &config.servers[0].at else { panic!("no program") };
     assert_eq!(program.command, ["/etc/gnomon/bin/files", "/srv"]);
     assert_eq!(program.env[1], ("KEY".to_owned(), programs::Variable::Secret(SecretRef::Env("K".to_owned()))));
-    assert_eq!((program.memory_mib, program.tasks, program.instances), (64, 128, 16));
+    assert_eq!((program.limits.memory_mib, program.limits.tasks, program.limits.instances), (64, 128, 16));
     let shown = config.to_json();
     assert_eq!(shown["servers"][0]["pin"]["files"]["/etc/gnomon/app.py"], digest);
     assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);

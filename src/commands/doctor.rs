@@ -39,7 +39,7 @@ impl Doctor {
     pub fn run(self) -> Result<()> {
         let config = self.config.load()?;
         let mut options = Options { ports: vec![Port { name: "proxy", address: config.proxy.listen }], ..Options::default() };
-        if let Switch::On(address) = config.metrics {
+        if let Switch::On(address) = config.metrics.listen {
             options.ports.push(Port { name: "metrics", address });
         }
         // Without a place for the state there is no authority either.
@@ -50,7 +50,7 @@ impl Doctor {
             (Place::Off, _) | (_, Err(_)) => {}
         }
         let mut checks = examine(&options);
-        checks.extend(config.scopes.iter().map(scope));
+        checks.extend(config.sensor.scopes.iter().map(scope));
         if let Ok(dir) = self.state.dir() {
             checks.push(decisions(&config, &dir)?);
         }

@@ -55,7 +55,7 @@ impl Run {
         let environment = self.serve.settled_environment()?;
         let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
-        let max_cpu = config.max_cpu_percent;
+        let max_cpu = config.sensor.max_cpu_percent;
         let arguments = env::args_os().skip(1).collect();
         let (sensor, exec_socket) = (self.sensor.unwrap_or_default(), self.exec_socket);
         let plan = Plan { arguments, environment, state_dir, sensor, exec_socket, max_cpu, switch };

@@ -118,7 +118,7 @@ impl Sensor {
 
     /// A configuration that is wrong stops the serving half, which says why, and not the sensor.
     fn max_cpu(&self) -> f64 {
-        self.max_cpu.unwrap_or_else(|| self.config.load().unwrap_or_else(|_| Config::default()).max_cpu_percent.into())
+        self.max_cpu.unwrap_or_else(|| self.config.load().unwrap_or_else(|_| Config::default()).sensor.max_cpu_percent.into())
     }
 
     fn options(&self) -> Result<Options> {

@@ -103,7 +103,7 @@ impl Found {
             "proxy": config.map(|config| config.proxy.listen.to_string()),
             "never_opened": config.map(|config| &config.proxy.bypass),
             "kept": KEPT,
-            "kept_days": config.map(|config| config.events.days),
+            "kept_days": config.map(|config| config.events.retention.days),
             "never_kept": NEVER,
             "contact": config.and_then(|config| config.contact.as_ref()),
             "configuration_error": self.config.as_ref().err().map(ToString::to_string),
@@ -130,11 +130,15 @@ impl Found {
             Ok(config) => {
                 writeln!(out, "  proxy     {}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
                 writeln!(out, "  rules     {}", mode_in_words(config))?;
-                for scope in &config.scopes {
+                for scope in &config.sensor.scopes {
                     writeln!(out, "  scope     {} ({}): {}", clean(&scope.name), scope.matches, scope.mode.as_str())?;
                 }
                 writeln!(out, "  keeps     {KEPT}")?;
-                writeln!(out, "            for {} days, and at most {} GiB", config.events.days, config.events.max_gib)?;
+                writeln!(
+                    out,
+                    "            for {} days, and at most {} GiB",
+                    config.events.retention.days, config.events.retention.max_gib
+                )?;
             }
             Err(error) => writeln!(out, "  the configuration cannot be read, so what it says is not known: {}", clean(&error.to_string()))?,
         }

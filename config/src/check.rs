@@ -1,0 +1,92 @@
+//! What is written becomes what is meant, and what is wrong with it is collected.
+
+use crate::{Error, SecretRef, raw::Wrong, secret::NotAReference};
+use gnomon_access::yaml::hint;
+use serde_saphyr::{Location, Spanned};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Turns written values into checked ones and collects what is wrong with them.
+pub(crate) struct Check<'a> {
+    /// The file that is read.
+    pub file: &'a Path,
+    /// Where it stands, and what is relative to it.
+    pub dir: &'a Path,
+    wrong: Vec<Wrong>,
+    secret_files: RefCell<Vec<PathBuf>>,
+}
+
+impl<'a> Check<'a> {
+    /// Of what stands in a file.
+    pub fn of(file: &'a Path) -> Self {
+        Self { file, dir: file.parent().unwrap_or(Path::new("")), wrong: Vec::new(), secret_files: RefCell::default() }
+    }
+
+    /// The files of the secrets that were met.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn end(self) -> Result<Vec<PathBuf>, Error> {
+        if self.wrong.is_empty() { Ok(self.secret_files.take()) } else { Err(told(self.file, &self.wrong)) }
+    }
+
+    /// Remembers what is wrong at a place.
+    pub fn refuse(&mut self, place: Location, cause: String) {
+        self.wrong.push(Wrong { place: Some(place), cause });
+    }
+
+    /// The same, where there is no value then.
+    pub fn refused<T>(&mut self, place: Location, cause: String) -> Option<T> {
+        self.refuse(place, cause);
+        None
+    }
+
+    /// `expected` is for types whose own error says too little.
+    pub fn parsed<T: FromStr<Err: ToString>>(&mut self, text: &Spanned<String>, expected: &str) -> Option<T> {
+        match text.value.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let cause = if expected.is_empty() { error.to_string() } else { format!("`{}` is not {expected}", text.value) };
+                self.refuse(text.referenced, cause);
+                None
+            }
+        }
+    }
+
+    /// Paths, relative to the file.
+    pub fn paths(&self, texts: Vec<String>) -> Vec<PathBuf> {
+        texts.into_iter().map(|text| self.dir.join(text)).collect()
+    }
+
+    /// Reads a reference, and remembers where it leads.
+    pub fn secret(&self, text: &str) -> Result<SecretRef, NotAReference> {
+        let secret = SecretRef::parse(text, self.dir)?;
+        if let SecretRef::File(path) = &secret {
+            self.secret_files.borrow_mut().push(path.clone());
+        }
+        Ok(secret)
+    }
+
+    /// What a word stands for.
+    pub fn choice<T: Clone>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
+        let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| value.clone());
+        if found.is_none() {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            self.refuse(word.referenced, format!("`{}` is not known here{}", word.value, hint(&word.value, &names)));
+        }
+        found
+    }
+}
+
+/// What is wrong, one line each.
+pub(crate) fn told(path: &Path, wrong: &[Wrong]) -> Error {
+    let line = |wrong: &Wrong| match &wrong.place {
+        Some(at) if *at != Location::UNKNOWN => format!("{}:{}:{}: {}", path.display(), at.line(), at.column(), wrong.cause),
+        _ => format!("{}: {}", path.display(), wrong.cause),
+    };
+    Error::new(wrong.iter().map(line).collect::<Vec<_>>().join("\n"))
+        .next("`gnomon config schema` and docs/reference/config.md name every key")
+}

@@ -1,0 +1,57 @@
+//! Where events are kept and sent, and for how long.
+
+use crate::{
+    Otlp, Syslog,
+    declare::{One, Part, section},
+    exports::{OtlpSource, SyslogSource},
+    forms::{Lines, Number},
+};
+use std::path::PathBuf;
+
+section! {
+    /// Events.
+    pub struct Events, written EventsSource at "events." {
+        /// A file to which events are appended as JSON lines, `-` for standard output, or `off`. It is rotated within the
+        /// bounds of `events.retention`. Relative to this file.
+        jsonl: Jsonl as Lines = Jsonl::Off, sample "events.jsonl";
+        /// The collector that events are sent to, if any.
+        otlp: Option<Otlp> as One<OtlpSource>;
+        /// The syslog server that events are sent to, if any.
+        syslog: Option<Syslog> as One<SyslogSource>;
+        /// How much is kept.
+        retention: Retention as Part<Retention>;
+    }
+}
+
+section! {
+    /// How much is kept of them.
+    pub struct Retention, written RetentionSource at "events.retention." {
+        /// How long events are kept, days: in the ledger and in the file of JSON lines.
+        days: u64 as Number<1, 3650> = 30;
+        /// Most GiB of the ledger's database, and of the file of JSON lines with those it was rotated to; beyond it the oldest
+        /// events go. The database's write-ahead log comes on top, at most 64 MiB.
+        max_gib: u64 as Number<1, 4096> = 2;
+    }
+}
+
+/// Where events go besides the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Jsonl {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To a file.
+    File(PathBuf),
+}
+
+impl Jsonl {
+    /// `off`, `-`, or a path.
+    pub fn named(text: &str) -> Self {
+        match text {
+            "off" => Jsonl::Off,
+            "-" => Jsonl::Stdout,
+            path => Jsonl::File(path.into()),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! How plain values are written: numbers within bounds, words, addresses, paths, texts, lists of those.
+
+use crate::{
+    Check, Jsonl, Packs, Switch,
+    declare::{Form, Written},
+    keys::Shape,
+    raw::Names,
+};
+use gnomon_access::yaml::hint;
+use gnomon_ledger::PostgresUrl;
+use serde::Serialize;
+use serde_json::{Value, json};
+use serde_saphyr::Spanned;
+use std::{collections::BTreeMap, marker::PhantomData, net::SocketAddr, path::PathBuf};
+
+/// A whole number from `LOW` to `HIGH`, both included.
+pub(crate) struct Number<const LOW: u64, const HIGH: u64>;
+
+impl<const LOW: u64, const HIGH: u64> Written for Number<LOW, HIGH> {
+    type Source = Option<Spanned<u64>>;
+    const SHAPE: Shape = Shape::Number(LOW, HIGH);
+}
+
+impl<const LOW: u64, const HIGH: u64, T: TryFrom<u64> + Serialize> Form<T> for Number<LOW, HIGH> {
+    fn read(source: Self::Source, default: T, check: &mut Check<'_>) -> Option<T> {
+        let Some(number) = source else { return Some(default) };
+        match T::try_from(number.value) {
+            Ok(value) if (LOW..=HIGH).contains(&number.value) => Some(value),
+            _ => check.refused(number.referenced, format!("{} is out of bounds; use {LOW} to {HIGH}", number.value)),
+        }
+    }
+
+    fn show(value: &T) -> Value {
+        json!(value)
+    }
+}
+
+/// The same, which need not be there.
+pub(crate) struct MaybeNumber<const LOW: u64, const HIGH: u64>;
+
+impl<const LOW: u64, const HIGH: u64> Written for MaybeNumber<LOW, HIGH> {
+    type Source = Option<Spanned<u64>>;
+    const SHAPE: Shape = Shape::Number(LOW, HIGH);
+}
+
+impl<const LOW: u64, const HIGH: u64> Form<Option<usize>> for MaybeNumber<LOW, HIGH> {
+    fn read(source: Self::Source, default: Option<usize>, check: &mut Check<'_>) -> Option<Option<usize>> {
+        match source {
+            None => Some(default),
+            Some(_) => Number::<LOW, HIGH>::read(source, 0, check).map(Some),
+        }
+    }
+
+    fn show(value: &Option<usize>) -> Value {
+        json!(value)
+    }
+}
+
+/// A closed set of words, each of which stands for a value.
+pub(crate) trait Words: Sized + 'static {
+    /// As they are written.
+    const WORDS: &'static [&'static str];
+    /// What a word stands for.
+    fn named(word: &str) -> Option<Self>;
+    /// How it is written.
+    fn word(&self) -> &'static str;
+}
+
+/// The words of an enum.
+macro_rules! words {
+    ($type:ty: $($word:literal => $variant:ident),+) => {
+        impl crate::forms::Words for $type {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+            fn named(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+            fn word(&self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+/// One of the words of a type.
+pub(crate) struct Word<T>(PhantomData<T>);
+
+impl<T: Words> Written for Word<T> {
+    type Source = Option<Spanned<String>>;
+    const SHAPE: Shape = Shape::Word(T::WORDS);
+}
+
+impl<T: Words> Form<T> for Word<T> {
+    fn read(source: Self::Source, default: T, check: &mut Check<'_>) -> Option<T> {
+        let Some(word) = source else { return Some(default) };
+        T::named(&word.value)
+            .or_else(|| check.refused(word.referenced, format!("`{}` is not known here{}", word.value, hint(&word.value, T::WORDS))))
+    }
+
+    fn show(value: &T) -> Value {
+        value.word().into()
+    }
+}
+
+/// Ways to write something: what the file holds, and what the schema says of it.
+macro_rules! written {
+    ($($(#[$doc:meta])* $name:ident: $source:ty, $shape:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub(crate) struct $name;
+            impl crate::declare::Written for $name {
+                type Source = $source;
+                const SHAPE: crate::keys::Shape = $shape;
+            }
+        )*
+    };
+}
+pub(crate) use written;
+
+written! {
+    /// An address with a port.
+    Address: Option<Spanned<String>>, Shape::Text;
+    /// A path, relative to the file.
+    FilePath: Option<String>, Shape::Text;
+    /// Paths, relative to the file.
+    FilePaths: Vec<String>, Shape::Texts;
+    /// Any words; none are as good as no key.
+    Text: Option<String>, Shape::Text;
+    /// A text that code of its own reads.
+    OwnText: Option<Spanned<String>>, Shape::Text;
+    /// The same, which has to be there.
+    NeededText: Spanned<String>, Shape::Text;
+    /// A path that has to be there.
+    NeededPath: String, Shape::Text;
+    /// Texts of which each is read by itself.
+    Texts: Vec<Spanned<String>>, Shape::Texts;
+    /// Patterns of hosts, which are kept as they are written.
+    Hosts: Vec<Spanned<String>>, Shape::Texts;
+    /// Texts by name.
+    Variables: BTreeMap<String, Spanned<String>>, Shape::Variables;
+    /// The URL of a database.
+    Database: Option<Spanned<String>>, Shape::Text;
+    /// A file, standard output, or neither.
+    Lines: Option<Spanned<String>>, Shape::Text;
+    /// Rules that ship, by their packs.
+    PackNames: Option<Spanned<Names>>, Shape::Packs;
+}
+
+/// A port of this host alone.
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Form<SocketAddr> for Address {
+    fn read(source: Self::Source, default: SocketAddr, check: &mut Check<'_>) -> Option<SocketAddr> {
+        let Some(text) = source else { return Some(default) };
+        check.parsed(&text, &format!("an address with a port, as {default}"))
+    }
+
+    fn show(value: &SocketAddr) -> Value {
+        value.to_string().into()
+    }
+}
+
+impl Form<Switch<SocketAddr>> for Address {
+    fn read(source: Self::Source, default: Switch<SocketAddr>, check: &mut Check<'_>) -> Option<Switch<SocketAddr>> {
+        let Some(text) = source else { return Some(default) };
+        check.parsed(&text, &format!("an address with a port, as {default}, or off"))
+    }
+
+    fn show(value: &Switch<SocketAddr>) -> Value {
+        value.to_string().into()
+    }
+}
+
+impl Form<Option<PathBuf>> for FilePath {
+    fn read(source: Self::Source, default: Option<PathBuf>, check: &mut Check<'_>) -> Option<Option<PathBuf>> {
+        Some(source.map(|path| check.dir.join(path)).or(default))
+    }
+
+    fn show(value: &Option<PathBuf>) -> Value {
+        value.as_ref().map(|path| path.display().to_string()).into()
+    }
+}
+
+impl Form<Vec<PathBuf>> for FilePaths {
+    fn read(source: Self::Source, _: Vec<PathBuf>, check: &mut Check<'_>) -> Option<Vec<PathBuf>> {
+        Some(check.paths(source))
+    }
+
+    fn show(value: &Vec<PathBuf>) -> Value {
+        value.iter().map(|path| path.display().to_string()).collect()
+    }
+}
+
+impl Form<Option<String>> for Text {
+    fn read(source: Self::Source, _: Option<String>, _: &mut Check<'_>) -> Option<Option<String>> {
+        Some(source.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    fn show(value: &Option<String>) -> Value {
+        value.as_deref().into()
+    }
+}
+
+impl Form<Option<PostgresUrl>> for Database {
+    fn read(source: Self::Source, _: Option<PostgresUrl>, check: &mut Check<'_>) -> Option<Option<PostgresUrl>> {
+        Some(source.and_then(|url| check.parsed(&url, "")))
+    }
+
+    fn show(value: &Option<PostgresUrl>) -> Value {
+        value.as_ref().map(ToString::to_string).into()
+    }
+}
+
+impl Form<Jsonl> for Lines {
+    fn read(source: Self::Source, default: Jsonl, check: &mut Check<'_>) -> Option<Jsonl> {
+        Some(match source.map(|text| Jsonl::named(&text.value)) {
+            Some(Jsonl::File(path)) => Jsonl::File(check.dir.join(path)),
+            Some(other) => other,
+            None => default,
+        })
+    }
+
+    fn show(value: &Jsonl) -> Value {
+        match value {
+            Jsonl::Off => "off".into(),
+            Jsonl::Stdout => "-".into(),
+            Jsonl::File(path) => path.display().to_string().into(),
+        }
+    }
+}
+
+impl Form<Vec<String>> for Hosts {
+    fn read(source: Self::Source, _: Vec<String>, check: &mut Check<'_>) -> Option<Vec<String>> {
+        let is_one = |text: &Spanned<String>, check: &mut Check<'_>| check.parsed::<gnomon_inspect::HostPattern>(text, "").is_some();
+        Some(source.into_iter().filter(|text| is_one(text, check)).map(|text| text.value).collect())
+    }
+
+    fn show(value: &Vec<String>) -> Value {
+        json!(value)
+    }
+}
+
+impl Form<Packs> for PackNames {
+    fn read(source: Self::Source, default: Packs, check: &mut Check<'_>) -> Option<Packs> {
+        let Some(names) = source else { return Some(default) };
+        match names.value.0.join(",").parse() {
+            Ok(packs) => Some(packs),
+            Err(_) if names.value.0.is_empty() => Some(Packs::None),
+            Err(cause) => check.refused(names.referenced, cause),
+        }
+    }
+
+    fn show(value: &Packs) -> Value {
+        match value {
+            Packs::Builtin => "builtin".into(),
+            Packs::None => "none".into(),
+            Packs::Named(names) => json!(names),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The inline proxy: where it listens, whom it serves, what it never opens.
+
+use crate::{
+    Check, SecretRef,
+    declare::{Form, Many, entry, section},
+    forms::{Address, FilePaths, Hosts, MaybeNumber, NeededText, Number, Texts, loopback},
+};
+use gnomon_http::ResolveOverride;
+use serde_json::{Value, json};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+
+section! {
+    /// The inline proxy.
+    pub struct Proxy, written ProxySource at "proxy." {
+        /// Address and port of the proxy. Anything but loopback needs `proxy.users`.
+        listen: SocketAddr as Address = loopback(8443);
+        /// Servers whose TLS is never opened: `host`, `*.host` (names below it) or `host:port`. They are passed through byte
+        /// for byte and not judged.
+        bypass: Vec<String> as Hosts, without "none", sample "['*.bank.example']";
+        /// PEM files with further authorities to trust when servers are verified. Relative to this file.
+        upstream_ca: Vec<PathBuf> as FilePaths, without "the system's roots", sample "[corp-root.pem]";
+        /// `HOST:PORT:ADDR[:PORT]`: dial this address instead of resolving the name, as curl's `--resolve`; several for one
+        /// host and port are all its addresses, in this order.
+        resolve: Vec<Resolve> as Texts, without "none", sample "['mcp.example:443:127.0.0.1:8444']";
+        /// Who may use it.
+        users: Vec<User> as Many<UserSource>;
+        /// Most bytes of a body that are held back until a rule has decided, per request; bytes.
+        window_bytes: usize as Number<4096, { 16 << 20 }> = 65_536;
+        /// Most client connections at a time, tunnels and WebSockets to their end. A further one takes the place of the oldest
+        /// that has said nothing (`silent` in `gnomon_flows_total`); where all have spoken it waits. Lowered to what the limit
+        /// of open files leaves room for.
+        max_connections: usize as Number<1, { 1 << 20 }> = 4096;
+        /// Most connections of one user at a time, redirected or to the proxy itself, so that the programs of one leave room
+        /// for others: by uid as far as the sensor knows it, else by the name that `proxy.users` authenticates. Further ones
+        /// wait up to two seconds and are then reset, or answered 429 where they gave a name, and counted as `over_share` in
+        /// `gnomon_flows_total`; from scopes that only intercept they pass unread, counted as `beyond_share`. Unless it is set,
+        /// a quarter of `proxy.max_connections`.
+        max_connections_per_user: Option<usize> as MaybeNumber<1, { 1 << 20 }>, without "1024";
+    }
+}
+
+impl Proxy {
+    /// Most connections of one user, where there are at most so many in all.
+    pub fn connections_per_user(&self, most: usize) -> usize {
+        let all = self.max_connections.min(most);
+        self.max_connections_per_user.unwrap_or((all / 4).max(1)).min(all)
+    }
+}
+
+entry! {
+    struct UserSource at "proxy.users[]." {
+        /// A user who may use the proxy (Basic authentication). It becomes `user.name` in events.
+        name as NeededText, needed: true, sample "ada";
+        /// Where the password is: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Never the password
+        /// itself.
+        password as NeededText, needed: true, sample "'env:ADA_PASSWORD'";
+    }
+}
+
+/// A user of the proxy.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// As events have it.
+    pub name: String,
+    /// Where the password is.
+    pub password: SecretRef,
+}
+
+/// An override of name resolution, and its spelling.
+#[derive(Clone, Debug)]
+pub struct Resolve {
+    /// As it was written.
+    pub spelling: String,
+    /// What it means.
+    pub value: ResolveOverride,
+}
+
+impl FromStr for Resolve {
+    type Err = <ResolveOverride as FromStr>::Err;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { spelling: text.to_owned(), value: text.parse()? })
+    }
+}
+
+impl Form<Vec<Resolve>> for Texts {
+    fn read(source: Self::Source, _: Vec<Resolve>, check: &mut Check<'_>) -> Option<Vec<Resolve>> {
+        Some(source.iter().filter_map(|text| check.parsed(text, "")).collect())
+    }
+
+    fn show(value: &Vec<Resolve>) -> Value {
+        value.iter().map(|resolve| resolve.spelling.as_str()).collect()
+    }
+}
+
+impl Form<Vec<User>> for Many<UserSource> {
+    fn read(source: Self::Source, _: Vec<User>, check: &mut Check<'_>) -> Option<Vec<User>> {
+        let mut known: Vec<User> = Vec::with_capacity(source.len());
+        for user in source {
+            let name = user.name.value;
+            // RFC 7617 section 2: a user-id holds no colon.
+            if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
+                check.refuse(user.name.referenced, format!("`{name}` cannot be a user's name: it must not be empty nor hold `:`"));
+            } else if known.iter().any(|other| other.name == name) {
+                check.refuse(user.name.referenced, format!("the user `{name}` stands here twice; remove one"));
+            }
+            match check.secret(&user.password.value) {
+                Ok(password) => known.push(User { name, password }),
+                // The text may be the password itself: it is not repeated.
+                Err(cause) => check.refuse(user.password.referenced, cause.to_string()),
+            }
+        }
+        Some(known)
+    }
+
+    fn show(value: &Vec<User>) -> Value {
+        value.iter().map(|user| json!({"name": user.name, "password": user.password.to_string()})).collect()
+    }
+}

@@ -1,0 +1,105 @@
+//! Which rules there are, and whether what they refuse is refused.
+
+use crate::{
+    declare::section,
+    forms::{FilePath, FilePaths, PackNames, Word, words},
+};
+use gnomon_access::yaml::hint;
+use gnomon_inspect::Enforcement;
+use gnomon_packs::{Enablement, Pack, packs};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+words! { Enforcement: "enforce" => Enforce, "shadow" => Shadow }
+
+section! {
+    /// The rules.
+    pub struct Rules, written RulesSource at "rules." {
+        /// Whether what rules refuse is refused (`enforce`), or everything passes and events say in `gnomon.would` what would
+        /// have happened (`shadow`).
+        mode: Enforcement as Word<Enforcement> = Enforcement::Enforce, sample "shadow";
+        /// Rules that ship: `builtin` (those that are on by default), `none`, or a list of pack names.
+        packs: Packs as PackNames = Packs::Builtin;
+        /// Folders with rules of your own: all `*.yml` and `*.yaml` below them. Relative to this file.
+        dirs: Vec<PathBuf> as FilePaths, without "none", sample "[rules.d]";
+        /// CSV files (`host,kind`) that stand over the shipped catalogue of hosts. Relative to this file.
+        hosts: Vec<PathBuf> as FilePaths, without "none", sample "[hosts.csv]";
+        /// A file that changes level, response, activity or mode of rules: a list of `rule` or `pack`, `level`, `response`,
+        /// `enabled`, `mode`, `reason`. Relative to this file.
+        overrides: Option<PathBuf> as FilePath, without "none", sample "overrides.yml";
+        /// The folder that `gnomon triage` writes exceptions into. What is in it is loaded. Relative to this file.
+        triage: Option<PathBuf> as FilePath, without "first of rules.dirs, else triage.d in the state folder", sample "rules.d/triage";
+    }
+    beside {
+        /// The state folder's own exceptions, loaded where there are any. No key: the state folder is not configured here.
+        pub state_triage: Option<PathBuf>,
+    }
+}
+
+impl Rules {
+    /// Takes in the exceptions of a state folder.
+    pub fn settle(&mut self, state_dir: &Path) {
+        self.state_triage = Some(triage_in(state_dir));
+    }
+
+    /// The folder that exceptions are written into; none without a state folder.
+    pub fn triage_dir(&self) -> Option<&Path> {
+        let first = || self.dirs.iter().find(|path| path.is_dir());
+        self.triage.as_ref().or_else(first).or(self.state_triage.as_ref()).map(PathBuf::as_path)
+    }
+}
+
+/// The folder of exceptions in a state folder, where the serving process may write as well.
+pub fn triage_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("triage.d")
+}
+
+/// Which of the shipped packs are loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packs {
+    /// Those that are on by default.
+    Builtin,
+    /// No rule that ships.
+    None,
+    /// These.
+    Named(Vec<&'static str>),
+}
+
+impl Packs {
+    /// The packs meant, in the order they ship in.
+    pub fn chosen(&self) -> Vec<&'static Pack> {
+        let wanted = |pack: &&Pack| match self {
+            Packs::Builtin => pack.enabled_by_default == Enablement::Enabled,
+            Packs::None => false,
+            Packs::Named(names) => names.contains(&pack.name),
+        };
+        packs().iter().filter(wanted).collect()
+    }
+}
+
+impl FromStr for Packs {
+    type Err = String;
+    /// `builtin`, `none`, or pack names separated by commas; `builtin` may stand among them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "builtin" => return Ok(Packs::Builtin),
+            "none" => return Ok(Packs::None),
+            _ => {}
+        }
+        let mut names = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            match packs().iter().find(|pack| pack.name == name) {
+                Some(pack) => names.push(pack.name),
+                None if name == "builtin" => names.extend(Packs::Builtin.chosen().iter().map(|pack| pack.name)),
+                None => {
+                    let mut known: Vec<&str> = packs().iter().map(|pack| pack.name).collect();
+                    known.extend(["builtin", "none"]);
+                    return Err(format!("no rule pack is called `{name}`{}", hint(name, &known)));
+                }
+            }
+        }
+        Ok(Packs::Named(names))
+    }
+}

@@ -1,0 +1,295 @@
+//! The MCP servers that portals offer: where they are, and what proves to them who we are.
+
+use crate::{
+    Check, Error, NamedSecret, OpenApi, SecretRef,
+    declare::{Form, Many, Maybe, One, Part, entry},
+    forms::{FilePath, FilePaths, NeededText, OwnText, Text, Texts, Variables, Word, Words as _, words, written},
+    keys::Shape,
+    labels,
+    openapi::OpenApiSource,
+    programs::{Limits, Program, ProgramSource},
+    raw,
+};
+use gnomon_confine::{Demand, Network};
+use gnomon_portal::Labels;
+use gnomon_upstream::Transport;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+use serde_json::{Value, json};
+use serde_saphyr::Spanned;
+use std::collections::{BTreeMap, HashSet};
+
+/// Longest id of a server or a portal.
+const LONGEST_ID: usize = 32;
+
+words! { Transport: "either" => Either, "streamable" => Streamable, "sse" => Sse }
+
+entry! {
+    struct ServerSource at "servers[]." {
+        /// A name for an MCP server: lower-case letters, digits and `-`, at most 32. Tools of several servers are shown as
+        /// `ID_TOOL`, so it has no `_`.
+        id as NeededText, needed: true, sample "docs";
+        /// Where the server is: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.
+        url as OwnText, without "none", sample "'https://docs.example/mcp'";
+        /// Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or whichever the server has: HTTP+SSE is tried where a POST
+        /// is answered with 404, 405 or 406.
+        transport as Word<Transport> => Transport = Transport::Either;
+        auth as One<AuthSource>;
+        openapi as Maybe<OpenApiSource>;
+        /// A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in
+        /// `PATH`) and its arguments. Paths that stand here may be read. See [portal-servers.md](../portal-servers.md).
+        command as Command, without "none", sample "[/opt/mcp/files-server, /srv/shared]";
+        /// What the program must be, looked at before each start: `sha256` of the file, `files` with further paths and their
+        /// SHA-256, or `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused
+        /// unless `unpinned` stands here.
+        pin as Pinned, without "nothing, with a warning", sample "{sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}";
+        /// Variables of the program, at most 64; it gets none of gnomon's. A value that is `file:/path` (first line),
+        /// `env:NAME` or `credential:NAME` (systemd) says where a secret is; secrets are taken out of what the program writes
+        /// to the log.
+        env as Variables, without "none", sample "{LOG_LEVEL: info, API_KEY: 'file:/etc/gnomon/files-key'}";
+        /// Where the program starts. It may be read. Relative to this file.
+        cwd as FilePath, without "a folder of its own", sample "/srv/shared";
+        /// What the program may read and execute, with all below it, besides the system's programs and libraries and what
+        /// `command` names. Relative to this file. What holds the state folder, this file or a secret is refused.
+        read as FilePaths, without "none", sample "[/opt/mcp/lib]";
+        /// What it may read and change, with all below it. Relative to this file.
+        write as FilePaths, without "none", sample "[/srv/shared]";
+        /// Whom the program may connect to: nobody, anybody over IPv4 and IPv6 (this host's own services included), or the
+        /// local sockets of this host as well.
+        network as Word<Network> => Network = Network::None, sample "internet";
+        /// Whom the program becomes where gnomon runs as root, by name or number: without it a number of its own from 61184 on,
+        /// which has no name. Elsewhere it runs as whoever gnomon is.
+        user as Text, without "a user of its own", sample "mcp";
+        /// Whether the program is run where the kernel cannot restrict its files and system calls: not, or with whatever there
+        /// is.
+        confine as Word<Demand> => Demand = Demand::Enforced;
+        limits as Part<Limits>;
+        /// How tools are shown, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at
+        /// most 40), `description` (at most 8192 bytes) and `enabled`: what is `false` is neither listed nor callable. Policy,
+        /// rules, events and audit keep to the server's own names.
+        tools as Labelled, without "as the server has them", sample "{create_issue: {alias: open-ticket, description: Opens a ticket of our help desk.}, delete_repo: {enabled: false}}";
+        /// The same for prompts.
+        prompts as Labelled, without "as the server has them", sample "{review: {alias: code-review}}";
+    }
+}
+
+entry! {
+    #[derive(Default)]
+    struct AuthSource at "servers[].auth." {
+        /// Where the token is that the portal shows to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME`
+        /// (systemd). Clients never see it, and the server never sees a client's.
+        bearer as OwnText, without "none", sample "'file:/etc/gnomon/docs-token'";
+        /// `NAME=SECRET` for each header that the portal shows to the server, at most 16; secrets are named as above.
+        headers as Texts, without "none", sample "['X-Api-Key=env:DOCS_KEY']";
+    }
+}
+
+written! {
+    /// A program and its arguments.
+    Command: Option<Spanned<Vec<Spanned<String>>>>, Shape::Texts;
+    /// What a program is pinned to, or a word.
+    Pinned: Option<Spanned<raw::Pin>>, Shape::Pin;
+    /// How entries are shown, by their names.
+    Labelled: BTreeMap<String, Spanned<raw::Label>>, Shape::Labels;
+}
+
+/// A registered MCP server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// What it is called.
+    pub id: String,
+    /// Where it is.
+    pub at: At,
+    /// How it is spoken to, if it has a URL.
+    pub transport: Transport,
+    /// Where the token is that it is shown.
+    pub bearer: Option<SecretRef>,
+    /// Headers that it is shown.
+    pub headers: Vec<NamedSecret>,
+    /// How its tools and prompts are shown.
+    pub labels: Labels,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub enum At {
+    /// There.
+    Url(String),
+    /// Here: it is run.
+    Program(Box<Program>),
+    /// An HTTP API that a document describes.
+    Api(Box<OpenApi>),
+}
+
+impl Server {
+    /// The headers that prove who we are.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, or can be in no header.
+    pub fn credentials(&self) -> Result<HeaderMap, Error> {
+        let value = |secret: &SecretRef, text: String| {
+            let mut value = HeaderValue::from_str(&text)
+                .map_err(|_| Error::new(format!("the secret {secret} of server `{}` cannot be in a header", self.id)))?;
+            value.set_sensitive(true);
+            Ok::<_, Error>(value)
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(bearer) = &self.bearer {
+            headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
+        }
+        for NamedSecret { name, secret } in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::new(format!("`{name}` is no header")))?;
+            headers.insert(name, value(secret, secret.fetch()?)?);
+        }
+        Ok(headers)
+    }
+
+    /// The host and port of its URL, if it has one.
+    pub fn place(&self) -> Option<(String, u16)> {
+        match &self.at {
+            At::Url(url) => place(url),
+            // An API is no MCP server: what is found at its address is not what the portal offers.
+            At::Program(_) | At::Api(_) => None,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let url = match &self.at {
+            At::Url(url) => url,
+            At::Program(program) => {
+                let mut shown = program.to_json();
+                shown["id"] = self.id.as_str().into();
+                return self.labelled(shown);
+            }
+            At::Api(api) => {
+                let mut shown = api.to_json(self.bearer.as_ref(), &self.headers);
+                shown["id"] = self.id.as_str().into();
+                return self.labelled(shown);
+            }
+        };
+        self.labelled(json!({
+            "id": self.id,
+            "url": url,
+            "transport": self.transport.word(),
+            "auth": {
+                "bearer": self.bearer.as_ref().map(ToString::to_string),
+                "headers": self.headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            },
+        }))
+    }
+
+    fn labelled(&self, mut shown: Value) -> Value {
+        for (key, labels) in [("tools", &self.labels.tools), ("prompts", &self.labels.prompts)] {
+            if let Some(labels) = labels::to_json(labels) {
+                shown[key] = labels;
+            }
+        }
+        shown
+    }
+}
+
+/// The host and port of a URL that was checked when it was read.
+pub(crate) fn place(url: &str) -> Option<(String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    Some((host, uri.port_u16().unwrap_or(usual)))
+}
+
+impl Form<Vec<Server>> for Many<ServerSource> {
+    /// They are read before the rest, together with the portals: see [`crate::Config::parse`].
+    fn read(_: Self::Source, default: Vec<Server>, _: &mut Check<'_>) -> Option<Vec<Server>> {
+        Some(default)
+    }
+
+    fn show(value: &Vec<Server>) -> Value {
+        value.iter().map(Server::to_json).collect()
+    }
+}
+
+impl Check<'_> {
+    pub(crate) fn servers(&mut self, servers: Vec<ServerSource>) -> Vec<Server> {
+        let mut known: Vec<Server> = Vec::with_capacity(servers.len());
+        for mut server in servers {
+            self.id(&server.id, known.iter().map(|known| known.id.as_str()));
+            let Some(at) = self.at(&mut server) else { continue };
+            let transport = ServerSource::transport(server.transport, self);
+            let bearer = server.auth.bearer.and_then(|text| match self.secret(&text.value) {
+                Ok(secret) => Some(secret),
+                Err(cause) => self.refused(text.referenced, cause.to_string()),
+            });
+            let headers = self.headers(server.auth.headers);
+            let labels = self.labels(raw::Labels { tools: server.tools, prompts: server.prompts });
+            if let Some(transport) = transport {
+                known.push(Server { id: server.id.value, at, transport, bearer, headers, labels });
+            }
+        }
+        known
+    }
+
+    /// A server has a URL, is a program, or has a document, and the keys that go with that.
+    fn at(&mut self, server: &mut ServerSource) -> Option<At> {
+        let (id, place) = (&server.id.value, server.id.referenced);
+        let program = ProgramSource {
+            command: server.command.take().map(|command| command.value).unwrap_or_default(),
+            pin: server.pin.take(),
+            env: std::mem::take(&mut server.env),
+            cwd: server.cwd.take(),
+            read: std::mem::take(&mut server.read),
+            write: std::mem::take(&mut server.write),
+            network: server.network.take(),
+            user: server.user.take(),
+            confine: server.confine.take(),
+            limits: std::mem::take(&mut server.limits),
+        };
+        if let Some(api) = server.openapi.take() {
+            if server.url.is_some() || !program.command.is_empty() {
+                return self.refused(place, format!("the server `{id}` has `openapi` and a `url` or `command`; remove one"));
+            }
+            if program.is_said() || server.transport.is_some() {
+                let cause = format!("the server `{id}` has `openapi`: `transport` and what programs may do do not belong there");
+                return self.refused(place, cause);
+            }
+            return self.openapi(place, api.value).map(|api| At::Api(Box::new(api)));
+        }
+        match (server.url.take(), program.command.is_empty()) {
+            (Some(_), false) => self.refused(place, format!("the server `{id}` has a `url` and a `command`; remove one")),
+            (None, true) => self.refused(place, format!("the server `{id}` has none of `url`, `command` and `openapi`; add one")),
+            (Some(url), true) => {
+                if program.is_said() {
+                    return self.refused(place, format!("the server `{id}` has a `url`: what programs may do does not belong there"));
+                }
+                self.url(url).map(At::Url)
+            }
+            (None, false) => {
+                if server.transport.is_some() || server.auth.bearer.is_some() || !server.auth.headers.is_empty() {
+                    let cause = format!("`transport` and `auth` are for servers with a `url`; `{id}` gets its secrets by `env`");
+                    return self.refused(place, cause);
+                }
+                self.program(place, program).map(|program| At::Program(Box::new(program)))
+            }
+        }
+    }
+
+    pub(crate) fn id<'a>(&mut self, id: &Spanned<String>, known: impl Iterator<Item = &'a str>) {
+        let text = &id.value;
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if text.is_empty() || text.len() > LONGEST_ID || !text.chars().all(fits) || text.starts_with('-') || text.ends_with('-') {
+            let cause = format!("`{text}` is no id: use lower-case letters, digits and `-` between them, at most {LONGEST_ID}");
+            self.refuse(id.referenced, cause);
+        } else if known.collect::<HashSet<_>>().contains(text.as_str()) {
+            self.refuse(id.referenced, format!("the id `{text}` stands here twice; change one"));
+        }
+    }
+
+    pub(crate) fn url(&mut self, url: Spanned<String>) -> Option<String> {
+        let uri = url.value.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+        match uri {
+            // It is not repeated, as it holds a secret.
+            Some(uri) if uri.authority().is_some_and(|a| a.as_str().contains('@')) => {
+                self.refused(url.referenced, "credentials do not belong into a URL; name them under `auth`".to_owned())
+            }
+            Some(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Some(url.value),
+            _ => self.refused(url.referenced, format!("`{}` is no http:// or https:// URL", url.value)),
+        }
+    }
+}
