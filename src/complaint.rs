@@ -36,13 +36,6 @@ impl From<Fault> for ExitCode {
     }
 }
 
-/// A configuration is a file that was handed in.
-impl From<gnomon_config::Error> for Complaint {
-    fn from(error: gnomon_config::Error) -> Self {
-        Self { fault: Fault::Input, cause: error.cause, next: error.next }
-    }
-}
-
 /// A cause in one line, and the next step in another.
 #[derive(Debug, Error)]
 #[error("{cause}")]
@@ -80,5 +73,12 @@ impl Complaint {
     pub fn next(mut self, step: impl Into<String>) -> Self {
         self.next = Some(step.into());
         self
+    }
+}
+
+/// A configuration is a file that was handed in.
+impl From<gnomon_config::ConfigError> for Complaint {
+    fn from(error: gnomon_config::ConfigError) -> Self {
+        Self { fault: Fault::Input, cause: error.cause, next: error.next }
     }
 }

@@ -38,7 +38,7 @@ mod when;
 
 use clap::{Parser, Subcommand};
 use complaint::{Complaint, Fault};
-use gnomon_config as config;
+use gnomon_config::{self as config, ConfigError};
 use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
@@ -197,9 +197,11 @@ fn tell(error: &anyhow::Error) -> ExitCode {
     for (depth, cause) in error.chain().enumerate() {
         let _ = if depth == 0 { writeln!(stderr, "gnomon: {cause}") } else { writeln!(stderr, "  because: {cause}") };
     }
-    let complaint = error.downcast_ref::<Complaint>();
-    if let Some(next) = complaint.and_then(|complaint| complaint.next.as_ref()) {
+    let complaint = error.downcast_ref::<Complaint>().map(|complaint| (complaint.fault, &complaint.next));
+    // What is wrong with a configuration is as good as a complaint, whichever command read it.
+    let complaint = complaint.or_else(|| error.downcast_ref::<ConfigError>().map(|wrong| (Fault::Input, &wrong.next)));
+    if let Some((_, Some(next))) = complaint {
         let _ = writeln!(stderr, "  next: {next}");
     }
-    complaint.map_or(Fault::Own, |complaint| complaint.fault).into()
+    complaint.map_or(Fault::Own, |(fault, _)| fault).into()
 }

@@ -2,7 +2,6 @@
 
 use crate::{
     apis,
-    complaint::Complaint,
     config::{self, At, Config},
     descriptors::Descriptors,
     line, programs,
@@ -255,8 +254,7 @@ fn portal_of(
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
         let reach = match &server.at {
             At::Url(url) => {
-                let endpoint =
-                    Endpoint::new(run.pools.clone(), &server.id, url, server.credentials().map_err(Complaint::from)?, Limits::default());
+                let endpoint = Endpoint::new(run.pools.clone(), &server.id, url, server.credentials()?, Limits::default());
                 Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.transport)
             }
             // Every program and API that a portal offers is among these.
@@ -318,7 +316,7 @@ impl Regulated {
     /// What is wrong with the configuration; everything stays as it was.
     pub async fn by(&self, begun: &Config, before: &Config) -> Result<(Config, String)> {
         let file = before.file.as_ref().context("there is no configuration file to read again")?;
-        let now = Config::load(file).map_err(Complaint::from)?;
+        let now = Config::load(file)?;
         // All that can fail comes before anything changes.
         let mut changes = Vec::with_capacity(self.portals.len());
         for portal in &self.portals {

@@ -1,6 +1,6 @@
 //! What is written becomes what is meant, and what is wrong with it is collected.
 
-use crate::{Error, SecretRef, raw::Wrong, secret::NotAReference};
+use crate::{ConfigError, SecretRef, raw::Wrong, secret::NotAReference};
 use gnomon_access::yaml::hint;
 use serde_saphyr::{Location, Spanned};
 use std::{
@@ -29,7 +29,7 @@ impl<'a> Check<'a> {
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn end(self) -> Result<Vec<PathBuf>, Error> {
+    pub fn end(self) -> Result<Vec<PathBuf>, ConfigError> {
         if self.wrong.is_empty() { Ok(self.secret_files.take()) } else { Err(told(self.file, &self.wrong)) }
     }
 
@@ -82,11 +82,11 @@ impl<'a> Check<'a> {
 }
 
 /// What is wrong, one line each.
-pub(crate) fn told(path: &Path, wrong: &[Wrong]) -> Error {
+pub(crate) fn told(path: &Path, wrong: &[Wrong]) -> ConfigError {
     let line = |wrong: &Wrong| match &wrong.place {
         Some(at) if *at != Location::UNKNOWN => format!("{}:{}:{}: {}", path.display(), at.line(), at.column(), wrong.cause),
         _ => format!("{}: {}", path.display(), wrong.cause),
     };
-    Error::new(wrong.iter().map(line).collect::<Vec<_>>().join("\n"))
+    ConfigError::new(wrong.iter().map(line).collect::<Vec<_>>().join("\n"))
         .next("`gnomon config schema` and docs/reference/config.md name every key")
 }

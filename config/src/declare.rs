@@ -3,7 +3,7 @@
 //! A declaration says the key's name, what it does, its type, its form (how it is written, within which bounds), what holds
 //! without it, and a sample. What reads the file, fills in defaults and shows a configuration is made of that, and so are the
 //! schema and the reference page. There are two macros: [`section!`] is for mappings whose keys are checked one by one;
-//! [`entry!`] for those whose keys have to fit together, as in a server or a portal, which code of their own checks.
+//! [`mapping!`] for those whose keys have to fit together, as in a server or a portal, which code of their own checks.
 
 use crate::{
     Check,
@@ -67,19 +67,19 @@ impl<T: Section> Form<T> for Part<T> {
 }
 
 /// A mapping that code of its own checks, as it is written.
-pub(crate) trait Entry {
+pub(crate) trait Mapping {
     /// Adds its keys to the table.
     fn declare(table: &mut Vec<Key>);
 }
 
 /// Ways to write such mappings: one, one that need not be there, a list of them.
-macro_rules! of_entries {
+macro_rules! of_mappings {
     ($($(#[$doc:meta])* $name:ident: $source:ty;)*) => {
         $(
             $(#[$doc])*
             pub(crate) struct $name<E>(PhantomData<E>);
 
-            impl<E: Entry> Written for $name<E> {
+            impl<E: Mapping> Written for $name<E> {
                 type Source = $source;
                 const SHAPE: Shape = Shape::Mapping;
                 fn declare(_: Key, table: &mut Vec<Key>) {
@@ -90,7 +90,7 @@ macro_rules! of_entries {
     };
 }
 
-of_entries! {
+of_mappings! {
     /// A mapping.
     One: E;
     /// A mapping that need not be there.
@@ -205,7 +205,7 @@ macro_rules! section {
 
 /// A mapping whose keys have to fit together: `name as Form, without "…", sample "…";`, or `name as Form => Type = default, sample "…";`
 /// where `Source::name` is to read the value. `needed: true` stands where there has to be one.
-macro_rules! entry {
+macro_rules! mapping {
     (
         $(#[$meta:meta])* struct $source:ident at $at:literal {
             $(
@@ -233,7 +233,7 @@ macro_rules! entry {
             )?)*
         }
 
-        impl crate::declare::Entry for $source {
+        impl crate::declare::Mapping for $source {
             fn declare(table: &mut Vec<crate::keys::Key>) {
                 $(
                     let default = crate::declare::said_or_shown_or_needed!($form, $($type = $default)?, $($said)?);
@@ -244,4 +244,4 @@ macro_rules! entry {
     };
 }
 
-pub(crate) use {entry, said_or_shown, said_or_shown_or_needed, section, value_or_empty};
+pub(crate) use {mapping, said_or_shown, said_or_shown_or_needed, section, value_or_empty};

@@ -1,19 +1,19 @@
 //! What is wrong with a configuration or with what it refers to, for whoever has to mend it.
 
 use std::{io, path::Path, sync::OnceLock};
-use thiserror::Error as ThisError;
+use thiserror::Error;
 
 /// What is wrong.
-#[derive(Debug, ThisError)]
+#[derive(Debug, Error)]
 #[error("{cause}")]
-pub struct Error {
+pub struct ConfigError {
     /// Several lines where several things are wrong.
     pub cause: String,
     /// What to do about it, where that is not plain from the cause.
     pub next: Option<String>,
 }
 
-impl Error {
+impl ConfigError {
     pub(crate) fn new(cause: impl ToString) -> Self {
         Self { cause: cause.to_string(), next: None }
     }

@@ -4,7 +4,7 @@ use crate::{
     Otlp, Syslog,
     declare::{One, Part, section},
     exports::{OtlpSource, SyslogSource},
-    forms::{Lines, Number},
+    forms::{EventFile, Number},
 };
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ section! {
     pub struct Events, written EventsSource at "events." {
         /// A file to which events are appended as JSON lines, `-` for standard output, or `off`. It is rotated within the
         /// bounds of `events.retention`. Relative to this file.
-        jsonl: Jsonl as Lines = Jsonl::Off, sample "events.jsonl";
+        jsonl: Jsonl as EventFile = Jsonl::Off, sample "events.jsonl";
         /// The collector that events are sent to, if any.
         otlp: Option<Otlp> as One<OtlpSource>;
         /// The syslog server that events are sent to, if any.

@@ -2,7 +2,7 @@
 
 use crate::{
     Check, SecretRef,
-    declare::{Form, One, entry},
+    declare::{Form, One, mapping},
     forms::{FilePaths, OwnText, Texts},
 };
 use gnomon_export::{EndpointError, MAX_HEADERS, OtlpEndpoint, SyslogEndpoint};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use std::{fmt, path::PathBuf};
 
-entry! {
+mapping! {
     #[derive(Default)]
     struct OtlpSource at "events.otlp." {
         /// The URL of an OpenTelemetry collector that every event is sent to as a log record (OTLP over HTTP, protobuf), or
@@ -24,7 +24,7 @@ entry! {
     }
 }
 
-entry! {
+mapping! {
     #[derive(Default)]
     struct SyslogSource at "events.syslog." {
         /// A syslog server that every event is sent to (RFC 5424), as `tls://HOST:PORT` or `tcp://HOST:PORT`, or `off`. With

@@ -141,7 +141,7 @@ written! {
     /// The URL of a database.
     Database: Option<Spanned<String>>, Shape::Text;
     /// A file, standard output, or neither.
-    Lines: Option<Spanned<String>>, Shape::Text;
+    EventFile: Option<Spanned<String>>, Shape::Text;
     /// Rules that ship, by their packs.
     PackNames: Option<Spanned<Names>>, Shape::Packs;
 }
@@ -213,7 +213,7 @@ impl Form<Option<PostgresUrl>> for Database {
     }
 }
 
-impl Form<Jsonl> for Lines {
+impl Form<Jsonl> for EventFile {
     fn read(source: Self::Source, default: Jsonl, check: &mut Check<'_>) -> Option<Jsonl> {
         Some(match source.map(|text| Jsonl::named(&text.value)) {
             Some(Jsonl::File(path)) => Jsonl::File(check.dir.join(path)),

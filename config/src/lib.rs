@@ -43,7 +43,7 @@ mod servers;
 
 pub use audit::Audit;
 pub use codemode::CodeMode;
-pub use error::{Error, Remedy, remedies_from};
+pub use error::{ConfigError, Remedy, remedies_from};
 pub use events::{Events, Jsonl, Retention};
 pub use exports::{NamedSecret, Otlp, Syslog};
 pub use metrics::{Metrics, Switch};
@@ -128,10 +128,10 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with it, one `file:line:column: cause` per line.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read_bounded(path).map_err(|error| {
             let next = remedy(path, &error).unwrap_or_else(|| "name another with --config".to_owned());
-            Error::new(format!("cannot read the configuration {}: {error}", path.display())).next(next)
+            ConfigError::new(format!("cannot read the configuration {}: {error}", path.display())).next(next)
         })?;
         let mut config = Self::parse(&text, path)?;
         config.file = Some(path.to_owned());
@@ -142,7 +142,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut source = raw::read(text).map_err(|wrong| check::told(path, &[wrong]))?;
         let mut check = Check::of(path);
         // A portal is checked against the servers that there are.

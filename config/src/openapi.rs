@@ -2,7 +2,7 @@
 
 use crate::{
     Check, NamedSecret, SecretRef,
-    declare::entry,
+    declare::mapping,
     forms::{NeededPath, OwnText, Texts, Variables},
 };
 use gnomon_confine::Digest;
@@ -16,7 +16,7 @@ const MOST: usize = 256;
 /// Longest pattern, bytes.
 const LONGEST: usize = 256;
 
-entry! {
+mapping! {
     struct OpenApiSource at "servers[].openapi." {
         /// An HTTP API in place of an MCP server: its OpenAPI document (3.0 to 3.2, JSON or YAML, at most 40 MiB), relative to
         /// this file. Each operation is a tool for Code Mode. See [openapi.md](../openapi.md).

@@ -2,7 +2,7 @@
 
 use crate::{
     Check,
-    declare::{Form, Many, Part, Section as _, entry, section},
+    declare::{Form, Many, Part, Section as _, mapping, section},
     forms::{Address, NeededText, Number, OwnText, Texts, Word, Words as _, loopback, words, written},
     keys::Shape,
     labels, raw,
@@ -24,7 +24,7 @@ use std::{
 words! { Prefix: "always" => Always, "never" => Never }
 words! { CodeMode: "off" => Off, "opt_in" => OptIn, "default_on" => DefaultOn, "enforced" => Enforced }
 
-entry! {
+mapping! {
     struct PortalSource at "portals[]." {
         /// A name for a portal: lower-case letters, digits and `-`, at most 32.
         id as NeededText, needed: true, sample "main";
@@ -372,5 +372,16 @@ impl Check<'_> {
             _ => return self.refused(place, "`tls` takes `cert` and `key`, or `ca: own`".to_owned()),
         };
         Some(Tls { shown, client_ca: self.paths(tls.client_ca) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_keys_sessions_are_bounded_as_portals_do_by_themselves() {
+        let (sessions, own) = (Sessions::default(), SessionLimits::default());
+        assert_eq!((sessions.max, sessions.idle_seconds), (own.most, own.idle.as_secs()));
     }
 }

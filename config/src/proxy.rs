@@ -2,7 +2,7 @@
 
 use crate::{
     Check, SecretRef,
-    declare::{Form, Many, entry, section},
+    declare::{Form, Many, mapping, section},
     forms::{Address, FilePaths, Hosts, MaybeNumber, NeededText, Number, Texts, loopback},
 };
 use gnomon_http::ResolveOverride;
@@ -47,7 +47,7 @@ impl Proxy {
     }
 }
 
-entry! {
+mapping! {
     struct UserSource at "proxy.users[]." {
         /// A user who may use the proxy (Basic authentication). It becomes `user.name` in events.
         name as NeededText, needed: true, sample "ada";

@@ -6,7 +6,7 @@
 
 use crate::{
     Check,
-    declare::{Form, Many, One, entry},
+    declare::{Form, Many, One, mapping},
     forms::{NeededText, OwnText, Word, Words as _, words, written},
     keys::Shape,
 };
@@ -75,7 +75,7 @@ impl fmt::Display for Match {
 /// Most ports of a scope.
 pub(crate) const MAX_PORTS: usize = 16;
 
-entry! {
+mapping! {
     struct ScopeSource at "sensor.scopes[]." {
         /// A scope: cgroups whose connections are treated alike. Everything else is observed. Of scopes that match one cgroup
         /// the first holds, of nested cgroups the inner one's.
@@ -95,7 +95,7 @@ entry! {
     }
 }
 
-entry! {
+mapping! {
     #[derive(Default)]
     struct MatchSource at "sensor.scopes[].match." {
         /// Cgroups by path, `*` for any part of one name, and all below them. One of the three ways to match.

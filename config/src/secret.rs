@@ -1,13 +1,13 @@
 //! Secrets by reference: the configuration says where a secret is, never what it is.
 
-use crate::error::{Error, remedy};
+use crate::error::{ConfigError, remedy};
 use std::{
     env, fmt,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
-use thiserror::Error as ThisError;
+use thiserror::Error;
 
 /// Longest secret, bytes.
 const MAX_BYTES: u64 = 4096;
@@ -24,7 +24,7 @@ pub enum SecretRef {
 }
 
 /// Text that does not say where a secret is. It is not quoted: it may be the secret.
-#[derive(Debug, ThisError)]
+#[derive(Debug, Error)]
 #[error("write where the secret is (`file:/path`, `env:NAME` or `credential:NAME`), not the secret itself")]
 pub struct NotAReference;
 
@@ -46,7 +46,7 @@ impl SecretRef {
     ///
     /// # Errors
     /// When it is not there, is empty, or cannot be read.
-    pub fn fetch(&self) -> Result<String, Error> {
+    pub fn fetch(&self) -> Result<String, ConfigError> {
         let secret = match self {
             Self::File(path) => first_line(path).map_err(|error| match remedy(path, &error) {
                 Some(command) => format!("{error}; {command}"),
@@ -60,8 +60,8 @@ impl SecretRef {
         };
         match secret {
             Ok(secret) if !secret.is_empty() => Ok(secret),
-            Ok(_) => Err(Error::new(format!("the secret {self} is empty"))),
-            Err(cause) => Err(Error::new(format!("the secret {self} cannot be read: {cause}"))),
+            Ok(_) => Err(ConfigError::new(format!("the secret {self} is empty"))),
+            Err(cause) => Err(ConfigError::new(format!("the secret {self} cannot be read: {cause}"))),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The MCP servers that portals offer: where they are, and what proves to them who we are.
 
 use crate::{
-    Check, Error, NamedSecret, OpenApi, SecretRef,
-    declare::{Form, Many, Maybe, One, Part, entry},
+    Check, ConfigError, NamedSecret, OpenApi, SecretRef,
+    declare::{Form, Many, Maybe, One, Part, mapping},
     forms::{FilePath, FilePaths, NeededText, OwnText, Text, Texts, Variables, Word, Words as _, words, written},
     keys::Shape,
     labels,
@@ -23,7 +23,7 @@ const LONGEST_ID: usize = 32;
 
 words! { Transport: "either" => Either, "streamable" => Streamable, "sse" => Sse }
 
-entry! {
+mapping! {
     struct ServerSource at "servers[]." {
         /// A name for an MCP server: lower-case letters, digits and `-`, at most 32. Tools of several servers are shown as
         /// `ID_TOOL`, so it has no `_`.
@@ -72,7 +72,7 @@ entry! {
     }
 }
 
-entry! {
+mapping! {
     #[derive(Default)]
     struct AuthSource at "servers[].auth." {
         /// Where the token is that the portal shows to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME`
@@ -125,19 +125,19 @@ impl Server {
     ///
     /// # Errors
     /// When a secret cannot be read, or can be in no header.
-    pub fn credentials(&self) -> Result<HeaderMap, Error> {
+    pub fn credentials(&self) -> Result<HeaderMap, ConfigError> {
         let value = |secret: &SecretRef, text: String| {
             let mut value = HeaderValue::from_str(&text)
-                .map_err(|_| Error::new(format!("the secret {secret} of server `{}` cannot be in a header", self.id)))?;
+                .map_err(|_| ConfigError::new(format!("the secret {secret} of server `{}` cannot be in a header", self.id)))?;
             value.set_sensitive(true);
-            Ok::<_, Error>(value)
+            Ok::<_, ConfigError>(value)
         };
         let mut headers = HeaderMap::new();
         if let Some(bearer) = &self.bearer {
             headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
         }
         for NamedSecret { name, secret } in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::new(format!("`{name}` is no header")))?;
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::new(format!("`{name}` is no header")))?;
             headers.insert(name, value(secret, secret.fetch()?)?);
         }
         Ok(headers)

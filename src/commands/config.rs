@@ -46,7 +46,7 @@ impl Config {
         match self {
             Self::Check(Check { config, file }) => {
                 let config = match &file {
-                    Some(file) => crate::config::Config::load(file).map_err(Complaint::from)?,
+                    Some(file) => crate::config::Config::load(file)?,
                     None => config.load()?,
                 };
                 let rules = rule_files::load(&config.rules)?;
@@ -55,7 +55,7 @@ impl Config {
                     return Err(Complaint::input(format!("proxy.upstream_ca: there is no file {}", path.display())).into());
                 }
                 for user in &config.proxy.users {
-                    user.password.fetch().map_err(Complaint::from)?;
+                    user.password.fetch()?;
                 }
                 for server in &config.servers {
                     if let At::Api(api) = &server.at {

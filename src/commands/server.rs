@@ -95,7 +95,7 @@ impl Add {
     async fn run(self) -> Result<()> {
         let file = self.config.of_the_system();
         let (text, config) = match &file {
-            Some(path) if path.exists() => (fs::read_to_string(path)?, Configuration::load(path).map_err(Complaint::from)?),
+            Some(path) if path.exists() => (fs::read_to_string(path)?, Configuration::load(path)?),
             _ => (String::new(), Configuration::default()),
         };
         let read = self.read(&config).await?;
