@@ -98,7 +98,7 @@ fn rank(path: &str) -> usize {
 pub fn reference() -> String {
     let mut page = String::from(
         "# Configuration keys\n\n\
-         Generated from the table in `src/config/keys.rs`; edit it there. One YAML file, named by `--config`; every key may be left out. \
+         Generated from the keys' declarations in `config/src`; edit them there. One YAML file, named by `--config`; every key may be left out. \
          What stands on the command line wins. The guide is [configuration.md](../configuration.md).\n\n\
          | key | default | for example | what it does |\n|---|---|---|---|\n",
     );
