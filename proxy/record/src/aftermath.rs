@@ -118,7 +118,7 @@ mod tests {
     fn what_a_stream_comes_to_behind_an_answer_is_no_failure_of_the_call() {
         let failure = Some((SmolStr::new_static("upstream_aborted"), SmolStr::new_static("the server broke off its answer")));
         let now = Outcome { status: Some(200), failure, ..Outcome::default() };
-        let told = |late| {
+        let told = |late: Option<&LateAnswer>| {
             let event = event(&SmolStr::new_static("call"), &Observation::new(), &now, late);
             event.text(Field::ErrorType).map(SmolStr::new)
         };
