@@ -1,4 +1,5 @@
-//! Who may know, do and hear what, for all parts of a portal: what policy says now.
+//! Who may know, do and hear what, for all parts of a portal: what policy says now. Every road asks here, and nothing else asks the
+//! policy (a test holds the sources to it).
 
 use crate::held::Upstream;
 use arc_swap::{ArcSwap, Guard};
@@ -31,6 +32,21 @@ impl Gate {
     /// What is in force.
     pub fn policy(&self) -> Guard<Arc<Policy>> {
         self.policy.load()
+    }
+
+    /// Whether this call may be made, and by which line.
+    pub fn decide(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.policy().decide(caller, asked)
+    }
+
+    /// Whether a caller may know of this: some call of it would be allowed.
+    pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.policy().may_list(caller, asked)
+    }
+
+    /// The same by a policy that was in force a moment ago, of which something is kept.
+    pub fn lists_by(policy: &Policy, caller: &Caller, asked: &Asked<'_>) -> bool {
+        policy.may_list(caller, asked).is_allow()
     }
 
     /// Whether a caller may read what has this URI, the server's own.
@@ -72,5 +88,31 @@ impl Gate {
         }
         let uri = Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
         uri.is_some_and(|uri| self.may_read(caller, server, Capability::Resource, &uri).is_allow())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    #[test]
+    fn nothing_else_asks_the_policy() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut read = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                read += 1;
+                let text = fs::read_to_string(&path).unwrap();
+                let asks = ["policy.may_list(", "policy.may_reach(", "policy.decide(", "policy().may_list(", "policy().may_reach(", "policy().decide("];
+                let asks = asks.iter().any(|ask| text.contains(ask));
+                assert!(!asks || path.ends_with("gate.rs"), "{} asks the policy itself: ask the gate", path.display());
+            }
+        }
+        assert!(read > 40, "{read} files");
     }
 }

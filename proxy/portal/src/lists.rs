@@ -123,7 +123,7 @@ impl PortalLists {
 
     /// Whether a caller may know of an entry.
     pub fn shows(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
-        self.gate.policy().may_list(caller, &self.asked(kind, exposed)).is_allow()
+        self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow()
     }
 
     /// Whether it is on a caller's lists without Code Mode.
@@ -266,7 +266,7 @@ impl PortalLists {
         let seen = self.seen(&view, caller);
         let known = |(place, server): (usize, &Arc<Upstream>)| match has_any[place] {
             true => seen[place].contains(&true),
-            false => self.gate.policy().may_reach(caller, &self.portal, &server.id),
+            false => self.gate.may_reach(caller, &server.id),
         };
         self.servers.iter().enumerate().map(known).collect()
     }

@@ -132,7 +132,7 @@ impl PortalLists {
 
     /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
     fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<LineRef, NotRouted> {
-        match self.gate().policy().decide(caller, asked) {
+        match self.gate().decide(caller, asked) {
             Decision::Allow { line } => Ok(line),
             Decision::Deny { line } => {
                 let why = match line.as_ref().and_then(|line| line.reason.as_ref()) {
@@ -148,14 +148,14 @@ impl PortalLists {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
         let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
         if let Some(exposed) = self.view().named(kind, name) {
-            return match self.gate().policy().may_list(caller, &self.asked(kind, exposed)) {
+            return match self.gate().may_list(caller, &self.asked(kind, exposed)) {
                 Decision::Allow { .. } => Ok(exposed.clone()),
                 Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
             };
         }
         // It may be a server's that was never there yet, and that the caller may know of.
         let server = split_name(kind, name).and_then(|(id, _)| self.servers().iter().find(|server| server.id == id));
-        let server = server.filter(|server| self.gate().policy().may_reach(caller, self.portal(), &server.id));
+        let server = server.filter(|server| self.gate().may_reach(caller, &server.id));
         match server.map(|server| server.check()) {
             Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id))).into()),
             _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(unknown).into()),

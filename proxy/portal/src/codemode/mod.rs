@@ -14,6 +14,7 @@ use crate::{
     act::Act,
     acts::Ending,
     call::{Call, From, Script},
+    gate::Gate,
     judged::Rules,
     lists::PortalLists,
     names::shortened,
@@ -274,7 +275,7 @@ impl<C: Calls> Scripts<C> {
         let lists = self.calls.lists();
         lists.settled().await;
         let may_know =
-            |policy: &Policy, exposed: &Exposed| policy.may_list(&call.caller, &lists.asked(catalogue::Kind::Tool, exposed)).is_allow();
+            |policy: &Policy, exposed: &Exposed| Gate::lists_by(policy, &call.caller, &lists.asked(catalogue::Kind::Tool, exposed));
         let callable = self.callables.of((lists.view(), lists.gate().policy().clone()), &call.caller, may_know);
         // Finding tools calls none.
         let none = Names::default();
