@@ -6,6 +6,8 @@ mod show;
 mod story;
 mod telling;
 
+pub use telling::word;
+
 use crate::{
     complaint::Complaint,
     line,

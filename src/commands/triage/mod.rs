@@ -1,0 +1,286 @@
+//! `gnomon triage`: an analyst's verdict on a detection. A benign one becomes an exception: a Sigma filter file, so that it
+//! can be seen, reviewed and taken elsewhere, and ends by itself.
+//!
+//! The verdict is kept before its exception acts, and before one is taken back: what comes between leaves a verdict whose exception the same
+//! command writes, or takes back, when it is repeated; never an exception that nobody answers for.
+
+mod file;
+
+use crate::{
+    commands::{
+        events::word,
+        review::caller,
+        rules::{Chosen, matched},
+    },
+    complaint::Complaint,
+    config::Config,
+    line::clean,
+    rule_files::RuleText,
+    scaffold::{Exception, NARROW, Named},
+    stored::{self, Event},
+};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use file::ExceptionFile;
+use gnomon_engine::{Finding, Lint, Origin, RuleSet, Source, Standing, explain};
+use gnomon_kit::unix_millis;
+use gnomon_ledger::{Decided, Verdict, VerdictKind};
+use gnomon_observe::Class;
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::SystemTime,
+};
+
+#[derive(Args)]
+pub struct Triage {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// The event's id, or the beginning of it
+    #[arg(value_name = "EVENT-ID")]
+    event: String,
+    /// What it was
+    #[arg(value_enum)]
+    verdict: Judged,
+    /// The day after which, or the moment at which, the exception ends: 2026-12-31, 2026-12-31T18:00:00Z
+    #[arg(long, value_name = "DATE", required_if_eq("verdict", "benign"))]
+    until: Option<String>,
+    /// Why, in one line
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who answers for it [default: whoever runs this]
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// Silence this rule too, which matched the same call: its id, or how that begins; `class` for all of the event's class
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    also: Vec<String>,
+    /// Leave these out of what must be the same (user.name, server.address, gen_ai.tool.name)
+    #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
+    wider: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Judged {
+    /// No finding: the rule that decided makes an exception of it
+    Benign,
+    /// A finding: noted beside the event
+    Confirmed,
+}
+
+impl Triage {
+    pub fn run(self) -> Result<()> {
+        let event = stored::event(&self.chosen.state().ledger()?, &self.event)?;
+        self.decide(&event, &mut io::stdout().lock())
+    }
+
+    fn decide(&self, event: &Event, out: &mut impl Write) -> Result<()> {
+        let config = self.chosen.settle()?;
+        let decided = config.decided(&self.chosen.state().dir()?);
+        match self.verdict {
+            Judged::Benign => self.except(event, &config, &decided, out),
+            Judged::Confirmed if !self.also.is_empty() => Err(Complaint::usage("--also is for what is benign").into()),
+            Judged::Confirmed => self.confirm(event, &config, &decided, out),
+        }
+    }
+
+    fn except(&self, event: &Event, config: &Config, decided: &Decided, out: &mut impl Write) -> Result<()> {
+        let Exempted { file, text, silenced } = self.exempted(event, config)?;
+        let is_there = match file.read() {
+            None => {
+                file.can_be_written()?;
+                false
+            }
+            // The command was interrupted after all was done, or is repeated.
+            Some(there) if file::same(&there, &text) => true,
+            Some(_) => {
+                let there = format!("{} is there already", file.path.display());
+                return Err(Complaint::usage(there).next("edit it, or delete it first").into());
+            }
+        };
+        self.keep(event, decided, VerdictKind::Benign, Some(&file))?;
+        if is_there {
+            writeln!(out, "{} is there already, as it would be written", file.path.display())?;
+        } else {
+            file.write(&text)
+                .map_err(|error| error.next("the verdict is kept, and nothing is excepted: mend that, and repeat the command"))?;
+            writeln!(out, "{} written: a running gnomon takes it up within seconds", file.path.display())?;
+        }
+        let excepted = self.fields(event)?.iter().map(|field| shown(event, field)).collect::<Vec<_>>().join(", ");
+        writeln!(out, "what it excepts: {excepted}")?;
+        writeln!(out, "which of it is silenced:")?;
+        silenced.rules.iter().try_for_each(|rule| writeln!(out, "  {rule}"))?;
+        if !silenced.stay.is_empty() {
+            writeln!(out, "what matched as well, and goes on being told (--also ID silences it too):")?;
+            silenced.stay.iter().try_for_each(|rule| writeln!(out, "  {rule}"))?;
+        }
+        let until = self.until.as_deref().unwrap_or("-");
+        Ok(writeln!(out, "until {until}; see it with `gnomon rules list --filters`, end it by deleting the file")?)
+    }
+
+    /// Notes that it is a finding, and takes back what excepted it.
+    fn confirm(&self, event: &Event, config: &Config, decided: &Decided, out: &mut impl Write) -> Result<()> {
+        let before = self.keep(event, decided, VerdictKind::Confirmed, None)?;
+        let id = stored::text(event, "event.id").unwrap_or_default();
+        writeln!(out, "{id} is noted as confirmed")?;
+        let file = ExceptionFile::of(event, self.chosen.state(), config);
+        let there = file.as_ref().and_then(|file| file.read().map(|text| (file, text)));
+        match &there {
+            Some((file, text)) if file::is_as_written(text) => {
+                let kept = "the verdict is kept, and the exception still acts: mend that, and repeat the command";
+                file.remove().map_err(|error| error.next(kept))?;
+                writeln!(out, "{} is taken back: a running gnomon tells of such calls again within seconds", file.path.display())?;
+            }
+            Some((file, _)) => {
+                writeln!(out, "{} was written or changed by hand and stays; take it back with:", file.path.display())?;
+                writeln!(out, "  rm {}", word(&file.path.display().to_string()))?;
+            }
+            None => {
+                let elsewhere = before.filter(|before| before.kind == VerdictKind::Benign).and_then(|before| before.file);
+                if let Some(elsewhere) = elsewhere.filter(|file| !Path::new(file).exists()) {
+                    let elsewhere = word(&elsewhere);
+                    writeln!(out, "the exception is not on this host, or is gone; on the host where it was written: rm {elsewhere}")?;
+                }
+            }
+        }
+        self.tell_others(event, config, there.as_ref().map(|(file, _)| *file), out)
+    }
+
+    /// Which other exceptions a call like the event falls under.
+    fn tell_others(&self, event: &Event, config: &Config, own: Option<&ExceptionFile>, out: &mut impl Write) -> Result<()> {
+        let loaded = RuleText::of(&config.rules).and_then(|read| Ok((read.compile(Lint::Skip)?, read)));
+        let (set, read) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return Ok(writeln!(out, "whether another exception is for it is not known, as rules cannot be read: {error}")?),
+        };
+        let (Some(rule), Ok(seen)) = (stored::text(event, "rule.id").and_then(|id| set.find(&id)), stored::observation(event)) else {
+            return Ok(());
+        };
+        for filter in rule.filters.iter().filter_map(|place| set.filters().get(*place)) {
+            let source = read.sources.iter().find(|source| source.name == filter.file);
+            let told = source.and_then(|source| explain(&source.text, filter.line, &seen));
+            let is_own = own.is_some_and(|own| own.path.display().to_string() == filter.file);
+            if is_own || !matches!(filter.standing, Standing::Acts(_)) || told.is_none_or(|told| told.finding != Finding::False) {
+                continue;
+            }
+            let of = filter.event.as_ref().map(|event| format!(", written for event {event}")).unwrap_or_default();
+            writeln!(out, "such calls are still excepted by {} ({}{of}); end that with:", clean(&filter.file), clean(&filter.title))?;
+            writeln!(out, "  rm {}", word(&filter.file))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the verdict, unless it is what was said last; what was said last before.
+    fn keep(&self, event: &Event, decided: &Decided, kind: VerdictKind, file: Option<&ExceptionFile>) -> Result<Option<Verdict>> {
+        let verdict = Verdict {
+            event: stored::text(event, "event.id").unwrap_or_default(),
+            kind,
+            owner: self.owner.clone().unwrap_or_else(whoever),
+            reason: self.reason.clone(),
+            until: self.until.clone(),
+            file: file.map(|file| file.path.display().to_string()),
+        };
+        stored::runtime()?.block_on(async {
+            let before = decided.verdicts_on(&verdict.event).await?.pop().map(|(_, verdict)| verdict);
+            if before.as_ref() != Some(&verdict) {
+                decided.judge(&verdict, caller(), unix_millis(SystemTime::now())).await?;
+            }
+            Ok(before)
+        })
+    }
+
+    /// What must be the same.
+    fn fields(&self, event: &Event) -> Result<Vec<String>, Complaint> {
+        if let Some(unknown) = self.wider.iter().find(|field| !NARROW.contains(&field.as_str())) {
+            return Err(Complaint::usage(format!("`{unknown}` is not among what an exception is narrowed by"))
+                .next(format!("--wider takes {}; `gnomon rules new --exception` begins one to edit", NARROW.join(", "))));
+        }
+        let kept = NARROW.iter().filter(|field| event.contains_key(**field) && !self.wider.iter().any(|wider| wider == *field));
+        let fields: Vec<String> = kept.map(|field| (*field).to_owned()).collect();
+        if fields.is_empty() {
+            return Err(Complaint::usage("nothing would be left that must be the same: the rules would be off")
+                .next("leave out less with --wider, or switch a rule off in overrides.yml"));
+        }
+        Ok(fields)
+    }
+
+    /// Which rules the exception is for. The event stands for one finding: the rule that decided, and with a rule of class `mcp`,
+    /// which says that MCP is spoken there, the weaker signs of the same. What else the call was found to be is told on.
+    fn silenced(&self, event: &Event, rules: &RuleSet) -> Result<Silenced, Complaint> {
+        let (decided, others) = matched(event)?;
+        let (deciding, class) = (rules.find(&decided), stored::text(event, "gnomon.detection.class").unwrap_or_default());
+        let named = |id: String| {
+            let loaded = rules.find(&id).map(|rule| rule.title.to_string());
+            Named { title: loaded.or_else(|| stored::text(event, "rule.name").filter(|_| id == decided)), id }
+        };
+        let all = self.also.iter().any(|also| also == CLASS);
+        let mut asked: Vec<&String> = self.also.iter().filter(|also| *also != CLASS).collect();
+        let mut silenced = Silenced { rules: vec![named(decided.clone())], stay: Vec::new() };
+        for id in others {
+            let loaded = rules.find(&id);
+            let same = loaded.is_some_and(|rule| rule.class.as_str() == class);
+            let weaker = loaded.zip(deciding).is_some_and(|(rule, deciding)| rule.level <= deciding.level);
+            let named_here = asked.iter().position(|asked| asked.len() >= 4 && id.starts_with(&asked.to_ascii_lowercase()));
+            let taken =
+                named_here.map(|place| asked.swap_remove(place)).is_some() || same && (all || class == Class::Mcp.as_str() && weaker);
+            if taken { silenced.rules.push(named(id)) } else { silenced.stay.push(named(id)) }
+        }
+        match asked.first() {
+            None => Ok(silenced),
+            Some(unknown) => Err(Complaint::usage(format!("`{unknown}` is none of the other rules that matched this event"))
+                .next(format!("gnomon events show {} names them", stored::text(event, "event.id").unwrap_or_default()))),
+        }
+    }
+
+    /// The exception as it would be written; it is known to act.
+    fn exempted(&self, event: &Event, config: &Config) -> Result<Exempted> {
+        let fields = self.fields(event)?;
+        let mut read = RuleText::of(&config.rules)?;
+        let Some(file) = ExceptionFile::of(event, self.chosen.state(), config) else {
+            return Err(Complaint::usage("there is no folder for exceptions").next("name one as rules.triage in the configuration").into());
+        };
+        let name = file.path.display().to_string();
+        let silenced = self.silenced(event, &read.compile(Lint::Skip)?)?;
+        let (owner, until) = (self.owner.clone().unwrap_or_else(whoever), self.until.as_deref());
+        let Silenced { rules, stay } = &silenced;
+        let exception = Exception { event, fields: &fields, rules, stay, owner: Some(&owner), reason: Some(&self.reason), until };
+        let text = file::sealed(exception.text());
+        // Bad rules would keep the exception from acting, so all are compiled with it before it is written.
+        read.sources.retain(|source| source.name != name);
+        read.sources.push(Source { name: name.clone(), text: text.clone(), origin: Origin::Admin });
+        let set = read.compile(Lint::Skip)?;
+        let acts = set.filters().iter().any(|filter| filter.file == name && matches!(filter.standing, Standing::Acts(_)));
+        if !acts {
+            return Err(Complaint::usage("the exception would do nothing: its time is over, or none of its rules is loaded").into());
+        }
+        Ok(Exempted { file, text, silenced })
+    }
+}
+
+/// Of `--also`: all rules of the event's class that matched.
+const CLASS: &str = "class";
+
+/// The rules that matched an event.
+struct Silenced {
+    /// Those that an exception is for; the one that decided comes first.
+    rules: Vec<Named>,
+    stay: Vec<Named>,
+}
+
+/// An exception before it is written.
+struct Exempted {
+    file: ExceptionFile,
+    text: String,
+    silenced: Silenced,
+}
+
+fn whoever() -> String {
+    let caller = caller();
+    caller.user.unwrap_or_else(|| caller.login_uid.unwrap_or(caller.uid).to_string())
+}
+
+fn shown(event: &Event, field: &str) -> String {
+    format!("{field} = {}", clean(&stored::text(event, field).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests;
