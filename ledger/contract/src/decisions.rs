@@ -137,3 +137,32 @@ pub async fn a_file_is_imported_once_and_again_where_it_changed(journal: &impl J
     let withdrawn = decisions.imported("reviews").await.unwrap();
     assert_eq!(bodies(&withdrawn), [("a:443", Some("review")), ("b:443", Some("deny"))]);
 }
+
+/// Taking a line out of a file takes back what it decided, and nothing that a person or another source did.
+pub async fn what_was_decided_before_a_line_came_stands_again_when_it_is_gone(journal: &impl Journal) {
+    let mut decisions = journal.decisions().await;
+    let line = |digest: &str, subject: &str, body: &str| (digest.to_owned(), entry(Topic::Review, subject, Some(body)));
+    let read = async |source: &str, lines: &[(String, DecisionEntry)]| {
+        let mut decisions = journal.decisions().await;
+        import(&mut *decisions, source, lines.to_vec(), &by("gnomon"), 9).await.unwrap()
+    };
+    let person = DecisionEntry { by: by("eve"), at_ms: 3, ..entry(Topic::Review, "a:443", Some("allow")) };
+    decisions.put(std::slice::from_ref(&person)).await.unwrap();
+    assert_eq!(read("reviews", &[line("1", "a:443", "review"), line("2", "b:443", "deny")]).await, 2);
+    assert_eq!(read("reviews", &[line("3", "a:443", "deny"), line("2", "b:443", "deny")]).await, 1);
+    assert_eq!(read("reviews", &[line("2", "b:443", "deny")]).await, 2);
+    let about = decisions.about(Topic::Review, "a:443").await.unwrap();
+    let said: Vec<Option<&str>> = about.iter().map(|kept| kept.entry.body.as_deref()).collect();
+    assert_eq!(said, [Some("allow"), Some("review"), Some("deny"), None, Some("allow")]);
+    assert_eq!(about.last().unwrap().entry, person);
+    assert_eq!(read("reviews", &[line("2", "b:443", "deny")]).await, 0);
+    // What another source decided stands again too, and is that source's to withdraw.
+    assert_eq!(read("others", &[line("4", "c:443", "deny")]).await, 1);
+    assert_eq!(read("reviews", &[line("2", "b:443", "deny"), line("5", "c:443", "allow")]).await, 1);
+    assert_eq!(read("reviews", &[line("2", "b:443", "deny")]).await, 2);
+    assert_eq!(read("others", &[line("4", "c:443", "deny")]).await, 0);
+    let standing = decisions.standing(Topic::Review).await.unwrap();
+    assert_eq!(bodies(&standing), [("a:443", Some("allow")), ("b:443", Some("deny")), ("c:443", Some("deny"))]);
+    assert_eq!(read("others", &[]).await, 1);
+    assert_eq!(decisions.standing(Topic::Review).await.unwrap().len(), 2);
+}

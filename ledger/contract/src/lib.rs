@@ -89,6 +89,7 @@ macro_rules! contract_of_decisions {
             decisions::the_newest_entry_of_a_subject_stands_until_it_is_withdrawn,
             decisions::whoever_follows_misses_nothing_of_many_writers,
             decisions::a_file_is_imported_once_and_again_where_it_changed,
+            decisions::what_was_decided_before_a_line_came_stands_again_when_it_is_gone,
         );
     };
 }

@@ -143,7 +143,8 @@ pub enum DecisionError {
 }
 
 /// Puts what changed in a source since it was imported last: `now` is all that it has, oldest first. Of a subject that was never imported from it all
-/// entries are put, of others the last if it is another than the last time. What it has no more is withdrawn, by `gone`, where that is what stands. How many entries were put;
+/// entries are put, of others the last if it is another than the last time. What it has no more is withdrawn, by `gone`, where that is what stands, and
+/// what was decided elsewhere before it came stands again. How many entries were put;
 /// the second time in a row none. Nobody else may import from the source meanwhile.
 ///
 /// # Errors
@@ -161,13 +162,16 @@ pub async fn import(
     for KeptEntry { entry: before, number } in known {
         if before.body.is_some() && !has.contains(&subject(&before)) {
             // Whoever decided elsewhere since is not overruled by that either.
-            let stands = decisions.about(before.topic, &before.subject).await?.last().is_some_and(|newest| newest.number == number);
-            if !stands {
+            let about = decisions.about(before.topic, &before.subject).await?;
+            if about.last().is_none_or(|newest| newest.number != number) {
                 continue;
             }
             let origin = Some(Origin { source: source.to_owned(), digest: String::new() });
             let reason = Some(format!("it is no longer in {source}"));
             put.push(DecisionEntry { at_ms: now_ms, by: gone.clone(), reason, body: None, origin, ..before });
+            // As it was decided then, by whom and when. If it is another source's and that has it no more, its import withdraws it.
+            let elsewhere = about.into_iter().rev().find(|kept| kept.entry.origin.as_ref().is_none_or(|origin| origin.source != source));
+            put.extend(elsewhere.map(|kept| kept.entry).filter(|entry| entry.body.is_some()));
         }
     }
     if !put.is_empty() {
