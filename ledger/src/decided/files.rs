@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -16,6 +16,10 @@ use thiserror::Error;
 
 const REVIEWS: &str = "reviews.jsonl";
 const VERDICTS: &str = "verdicts.jsonl";
+/// What tells this state folder from every other, where several share a journal.
+const SOURCE: &str = "source.id";
+/// How long that is, hexadecimal digits.
+const SOURCE_DIGITS: usize = 16;
 /// The longest file of reviews that is read, bytes.
 pub const MAX_REVIEWS_BYTES: u64 = 16 << 20;
 /// How much is read of a file of verdicts, bytes: some ten thousand of them.
@@ -86,7 +90,7 @@ impl Stamp {
 
 /// What one file has.
 pub(super) struct Import {
-    /// Its name. Not its path, and not its host's name either: what has moved is not imported anew.
+    /// Its name. Not its path: what has moved is not imported anew.
     pub(super) source: String,
     /// Each with a digest of its line, oldest first.
     pub(super) entries: Vec<(String, DecisionEntry)>,
@@ -129,6 +133,39 @@ async fn open(path: &Path) -> Result<Option<File>, FileError> {
             Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
         }
     }
+}
+
+/// What tells the files of this state folder from those of any other: the host's name, and digits that were drawn when it was first asked.
+/// To be asked in turn, as who imports has it.
+pub(super) fn source_of(state_dir: &Path) -> Result<String, FileError> {
+    let path = state_dir.join(SOURCE);
+    let drawn = || match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
+        Ok(file) => {
+            let mut text = String::new();
+            file.take(SOURCE_DIGITS as u64 + 1).read_to_string(&mut text)?;
+            let is_one = text.trim_end().len() == SOURCE_DIGITS && text.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit());
+            // Half a file is what a power failure leaves. With other digits what was imported counts as another's.
+            if is_one { Ok(text.trim_end().to_owned()) } else { draw(&path) }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => draw(&path),
+        Err(error) => Err(error),
+    };
+    let drawn = drawn().map_err(|source| FileError::Io { path: path.clone(), source })?;
+    Ok(format!("{} ({drawn})", rustix::system::uname().nodename().to_string_lossy()))
+}
+
+/// Whole or not at all, and for everybody who imports to read.
+fn draw(path: &Path) -> io::Result<String> {
+    let mut random = [0; SOURCE_DIGITS / 2];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let digits = hex::encode(random);
+    let draft = path.with_extension(format!("draft{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).custom_flags(libc::O_NOFOLLOW).mode(0o644).open(&draft)?;
+    let written = writeln!(file, "{digits}").and_then(|()| file.sync_all()).and_then(|()| fs::rename(&draft, path));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
+    })?;
+    Ok(digits)
 }
 
 /// A last line that was torn is an error like any other bad line: a decision that is silently missing could be a denial.

@@ -109,12 +109,12 @@ impl Decided {
         take_in(self.files().await?, journal).await
     }
 
-    /// A shared journal tells the files of one host from those of another.
+    /// A shared journal tells the files of one state folder from those of another: nobody withdraws what another's files have.
     async fn files(&self) -> Result<Vec<Import>, DecidedError> {
         let mut imports = files::read(&self.state_dir).await?;
-        if let Place::Shared(_) = self.place {
-            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            imports.iter_mut().for_each(|import| import.source = format!("{host}:{}", import.source));
+        if let (Place::Shared(_), false) = (&self.place, imports.is_empty()) {
+            let folder = files::source_of(&self.state_dir)?;
+            imports.iter_mut().for_each(|import| import.source = format!("{folder}:{}", import.source));
         }
         Ok(imports)
     }
@@ -124,7 +124,7 @@ impl Decided {
     /// # Errors
     /// Why one of them cannot.
     pub async fn check(&self) -> Result<(), DecidedError> {
-        drop(self.files().await?);
+        drop(files::read(&self.state_dir).await?);
         let mut journal = self.to_read().await?;
         let newest = journal.newest().await;
         journal.close().await?;

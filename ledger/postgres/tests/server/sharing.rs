@@ -1,7 +1,7 @@
 //! Gnomons of several hosts that heed the same decisions, with the server there and away.
 
-use crate::stage::Server;
-use gnomon_ledger::{Decided, DecidedBy, Decision, Following, ReviewedServer, reviews_in};
+use crate::stage::{Database, Server};
+use gnomon_ledger::{Decided, DecidedBy, Decision, Following, ReviewEntry, ReviewedServer, reviews_in};
 use gnomon_ledger_postgres::PostgresUrl;
 use gnomon_observe::Review;
 use std::{
@@ -78,4 +78,30 @@ async fn what_is_decided_on_one_host_holds_on_the_others_and_goes_on_holding_whi
         let found = next(following).await;
         assert_eq!(states(&found), [("a.example", Review::Approved), ("b.example", Review::Approved)]);
     }
+}
+
+#[tokio::test]
+async fn two_state_folders_of_one_host_withdraw_nothing_of_each_others_files() {
+    let Some(database) = Database::new().await else { return };
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let decided = |dir: &tempfile::TempDir| Decided::shared(dir.path(), Some(database.url()));
+    let write = |dir: &tempfile::TempDir, hosts: &[&str]| {
+        let lines = hosts.iter().map(|host| serde_json::to_string(&decision(host, Review::Denied)).unwrap() + "\n");
+        fs::write(reviews_in(dir.path()), lines.collect::<String>()).unwrap();
+    };
+    write(&one, &["a.example", "b.example"]);
+    decided(&one).import().await.unwrap();
+    write(&two, &["b.example", "c.example"]);
+    decided(&two).import().await.unwrap();
+    decided(&one).import().await.unwrap();
+    let all = [("a.example", Review::Denied), ("b.example", Review::Denied), ("c.example", Review::Denied)];
+    assert_eq!(states(&decided(&one).reviews().await.unwrap()), all);
+    // Each withdraws its own, also as another user's process, or after it was started again.
+    write(&two, &[]);
+    decided(&two).import().await.unwrap();
+    assert_eq!(states(&decided(&one).reviews().await.unwrap()), all[..2]);
+    let server = ReviewedServer { host: "c.example".to_owned(), port: 443 };
+    let history = decided(&one).reviews_of(&server).await.unwrap();
+    let Some(ReviewEntry::Withdrawn(withdrawal)) = history.last() else { panic!("{history:?}") };
+    assert!(withdrawal.reason.as_ref().unwrap().ends_with("):reviews.jsonl"), "{withdrawal:?}");
 }
