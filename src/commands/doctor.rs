@@ -69,15 +69,21 @@ impl Doctor {
     }
 }
 
-/// Whether the decisions about servers can be read.
+/// Whether the decisions about servers can be read, and kept where several gnomons share them.
 fn decisions(config: &Config, dir: &Path) -> Result<Check> {
     let check = |state, seen, next| Check { id: "decisions".to_owned(), title: "decisions", state, seen, next };
     let journal = config.state.as_ref().map_or_else(|| journal_in(dir).display().to_string(), ToString::to_string);
     if fs::read_dir(dir).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
         return Ok(check(State::NotApplicable, format!("{} is not for this user to read", dir.display()), None));
     }
-    Ok(match runtime()?.block_on(config.decided(dir).check()) {
-        Ok(()) => check(State::Ok, format!("{journal} can be read"), None),
+    let (decided, runtime) = (config.decided(dir), runtime()?);
+    Ok(match runtime.block_on(decided.check()).map(|()| runtime.block_on(decided.check_keeping())) {
+        Ok(Ok(())) if config.state.is_some() => check(State::Ok, format!("{journal} can be read and written"), None),
+        Ok(Ok(())) => check(State::Ok, format!("{journal} can be read"), None),
+        Ok(Err(error)) => {
+            let next = "mend that; until then what was decided stays in force, and nobody can decide";
+            check(State::Fail, format!("{journal} can be read and not written: {error}"), Some(next.to_owned()))
+        }
         Err(error) => {
             let next = "mend that; until then what was read last stays in force, and new decisions do not hold on this host";
             check(State::Fail, error.to_string(), Some(next.to_owned()))

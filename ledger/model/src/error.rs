@@ -48,13 +48,27 @@ pub enum OpenError {
 
 /// Why a [`crate::Store`] did not do it.
 #[derive(Debug, Error)]
-#[error(transparent)]
-pub struct StoreError(Cause);
+#[error("{cause}")]
+pub struct StoreError {
+    cause: Cause,
+    was_refused: bool,
+}
 
 impl StoreError {
     /// For what the database says.
     pub fn new(cause: impl Into<Cause>) -> Self {
-        Self(cause.into())
+        Self { cause: cause.into(), was_refused: false }
+    }
+
+    /// For what the database says where it is known that nothing was kept.
+    pub fn refused(cause: impl Into<Cause>) -> Self {
+        Self { cause: cause.into(), was_refused: true }
+    }
+
+    /// Whether it is known that nothing was kept.
+    #[must_use]
+    pub fn was_refused(&self) -> bool {
+        self.was_refused
     }
 }
 
@@ -106,4 +120,7 @@ pub enum ReadError {
     /// The database refuses.
     #[error("cannot read the ledger: {0}")]
     Database(#[source] Cause),
+    /// The database that several gnomons share their decisions in refuses, or is away.
+    #[error("cannot read the database of decisions: {0}")]
+    Shared(Cause),
 }

@@ -150,9 +150,23 @@ async fn rows(mut conn: PgConnection, query: QueryAs<'_, Postgres, Row, PgArgume
     Ok((conn, rows))
 }
 
-pub(crate) async fn newest(mut conn: PgConnection) -> Read<i64> {
-    let newest = sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM gnomon.decision").fetch_one(&mut conn).await?;
+/// The number, and the version of the schema, which a newer gnomon may change at any time.
+pub(crate) async fn newest(mut conn: PgConnection) -> Read<(i64, i64)> {
+    let newest = "SELECT (SELECT coalesce(max(number), 0) FROM gnomon.decision), (SELECT version FROM gnomon.meta)";
+    let newest = sqlx::query_as(newest).fetch_one(&mut conn).await?;
     Ok((conn, newest))
+}
+
+/// Puts an entry in a transaction that is taken back: one that no page has room for, so that a full disk is met.
+pub(crate) async fn try_to_put(mut conn: PgConnection) -> Read<()> {
+    sqlx::raw_sql(BEGIN).execute(&mut conn).await?;
+    sqlx::raw_sql(TURN).execute(&mut conn).await?;
+    sqlx::raw_sql("UPDATE gnomon.meta SET newest = newest").execute(&mut conn).await?;
+    let entry = "INSERT INTO gnomon.decision (number, topic, subject, at_ms, uid, body)
+       SELECT -1, 'trial', 'trial', 0, 0, string_agg(md5(random()::text), '') FROM generate_series(1, 1024)";
+    sqlx::raw_sql(entry).execute(&mut conn).await?;
+    sqlx::raw_sql("ROLLBACK").execute(&mut conn).await?;
+    Ok((conn, ()))
 }
 
 pub(crate) async fn after(conn: PgConnection, number: i64, limit: i64) -> Read<Vec<Row>> {

@@ -187,6 +187,7 @@ pub(crate) fn refused(url: &PostgresUrl, source: Error) -> CallError {
         Some("25006") => "this server takes no writes: name the primary in the URL",
         Some("42501") => "restart gnomon to learn which rights the role lacks",
         Some("53100") => "make room on the server's disk",
+        Some("53200") => "the server has no memory left",
         _ if is_broken(&source) => "try again",
         _ => "the server's log may say more",
     };

@@ -129,6 +129,15 @@ impl PostgresDecisions {
         timeout_at(until, anew).await.unwrap_or_else(|_| Err(self.silent()))
     }
 
+    /// Tries whether entries would be kept, and keeps none: the server may take no writes, or its disk be full.
+    ///
+    /// # Errors
+    /// Why it would keep none.
+    pub async fn try_to_put(&mut self) -> Result<(), CallError> {
+        self.attempt(Instant::now() + CALL, entries::try_to_put).await?;
+        Ok(())
+    }
+
     fn silent(&self) -> CallError {
         CallError::Silent { at: self.url.to_string(), seconds: CALL.as_secs() }
     }
@@ -138,7 +147,7 @@ impl PostgresDecisions {
     where
         F: Future<Output = Result<(PgConnection, T), Error>> + Send,
     {
-        let (conn, answer) = self.attempt(Instant::now() + CALL, work).await.map_err(|error| ReadError::Database(error.into()))?;
+        let (conn, answer) = self.attempt(Instant::now() + CALL, work).await.map_err(|error| ReadError::Shared(error.into()))?;
         self.conn = Some(conn);
         Ok(answer)
     }
@@ -174,11 +183,25 @@ impl PostgresDecisions {
 
 impl Decisions for PostgresDecisions {
     fn put<'a>(&'a mut self, entries: &'a [DecisionEntry]) -> Stored<'a, i64> {
-        Box::pin(async move { self.add(entries).await.map_err(StoreError::new) })
+        Box::pin(async move {
+            self.add(entries).await.map_err(|error| match error {
+                CallError::MaybeKept { .. } => StoreError::new(error),
+                // What was not committed is not kept.
+                error => StoreError::refused(error),
+            })
+        })
     }
 
     fn newest(&mut self) -> Asked<'_, i64> {
-        Box::pin(self.ask(entries::newest))
+        Box::pin(async move {
+            let (newest, version) = self.ask(entries::newest).await?;
+            if version == schema::VERSION {
+                return Ok(newest);
+            }
+            // The schema was changed under this connection. A new one is held against it, and says how it differs.
+            self.conn = None;
+            Ok(self.ask(entries::newest).await?.0)
+        })
     }
 
     fn after(&mut self, number: i64, limit: usize) -> Asked<'_, Vec<KeptEntry>> {

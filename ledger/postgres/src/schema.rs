@@ -41,7 +41,7 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE gnomon.meta (
      CREATE INDEX decision_source ON gnomon.decision (left(source, 256), number) WHERE source IS NOT NULL;"];
 
 /// The schema this gnomon writes.
-const VERSION: i64 = MIGRATIONS.len() as i64;
+pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// A name as it stands in SQL.
 pub(crate) fn quoted(name: &str) -> String {

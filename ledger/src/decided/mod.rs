@@ -11,7 +11,7 @@ use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServ
 use files::{Import, Stamp};
 use gnomon_kit::unix_millis;
 use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new};
-use gnomon_ledger_postgres::{PostgresDecisions, PostgresOpenError, PostgresUrl};
+use gnomon_ledger_postgres::{CallError, PostgresDecisions, PostgresOpenError, PostgresUrl};
 use gnomon_ledger_sqlite::SqliteDecisions;
 use std::{
     path::{Path, PathBuf},
@@ -35,9 +35,12 @@ pub enum DecidedError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The journal cannot be written or closed.
-    #[error("cannot keep the decision: {0}; it may or may not have been kept: `gnomon review show` tells")]
+    #[error("{}", unkept(.0))]
     Store(#[from] StoreError),
-    /// The journal has what makes no sense.
+    /// The shared journal would keep nothing.
+    #[error(transparent)]
+    Refused(#[from] CallError),
+    /// The journal has what makes no sense, or files could not be taken into it.
     #[error(transparent)]
     Journal(#[from] DecisionError),
     /// A text of a decision is too long or would not be one line.
@@ -46,6 +49,12 @@ pub enum DecidedError {
 }
 
 /// The journal of a state folder.
+/// What came of a decision that could not be kept.
+fn unkept(error: &StoreError) -> String {
+    let came = if error.was_refused() { "it was not kept" } else { "it may or may not have been kept: `gnomon review show` tells" };
+    format!("cannot keep the decision: {error}; {came}")
+}
+
 #[must_use]
 pub fn journal_in(state_dir: &Path) -> PathBuf {
     state_dir.join("decisions.sqlite")
@@ -133,6 +142,18 @@ impl Decided {
     }
 
     /// The review that stands, of each server.
+    /// Whether a shared journal would keep a decision at this moment. Of one in the state folder that is for its owner to know.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check_keeping(&self) -> Result<(), DecidedError> {
+        let Place::Shared(url) = &self.place else { return Ok(()) };
+        let mut journal = PostgresDecisions::open(url.clone()).await?;
+        let tried = journal.try_to_put().await;
+        Box::new(journal).close().await?;
+        Ok(tried?)
+    }
+
     ///
     /// # Errors
     /// When the journal cannot be read.

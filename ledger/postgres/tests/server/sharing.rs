@@ -105,3 +105,40 @@ async fn two_state_folders_of_one_host_withdraw_nothing_of_each_others_files() {
     let Some(ReviewEntry::Withdrawn(withdrawal)) = history.last() else { panic!("{history:?}") };
     assert!(withdrawal.reason.as_ref().unwrap().ends_with("):reviews.jsonl"), "{withdrawal:?}");
 }
+
+#[tokio::test]
+async fn a_database_that_can_be_read_and_not_written_is_found_out_and_keeps_nothing() {
+    let Some(database) = Database::new().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let decided = Decided::shared(dir.path(), Some(database.url()));
+    decided.review(&decision("a.example", Review::Denied)).await.unwrap();
+    decided.check_keeping().await.unwrap();
+    let only = |word: &str| format!("ALTER DATABASE {} SET default_transaction_read_only = {word}", database.name);
+    database.run(&only("on")).await;
+    decided.check().await.unwrap();
+    let error = decided.check_keeping().await.unwrap_err().to_string();
+    assert!(error.contains("(25006)") && error.contains("takes no writes"), "{error}");
+    let error = decided.review(&decision("b.example", Review::Denied)).await.unwrap_err().to_string();
+    assert!(error.contains("(25006)") && error.ends_with("it was not kept"), "{error}");
+    // From a database that is not read-only.
+    sqlx::raw_sql(sqlx::AssertSqlSafe(only("off"))).execute(&mut database.server.admin("postgres").await).await.unwrap();
+    decided.check_keeping().await.unwrap();
+    assert_eq!(states(&decided.reviews().await.unwrap()), [("a.example", Review::Denied)], "trying keeps nothing");
+}
+
+#[tokio::test]
+async fn who_follows_is_not_current_once_a_newer_gnomon_changed_the_schema() {
+    let Some(database) = Database::new().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (mut following, _) = Following::begin(Decided::shared(dir.path(), Some(database.url())));
+    following.news().await.unwrap();
+    assert!(following.is_current());
+    database.run("UPDATE gnomon.meta SET version = version + 1").await;
+    assert!(following.news().await.is_none() && !following.is_current());
+    database.run("UPDATE gnomon.meta SET version = version - 1").await;
+    let since = Instant::now();
+    while !following.is_current() {
+        assert!(following.news().await.is_none() && since.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
