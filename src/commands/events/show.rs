@@ -60,17 +60,25 @@ impl Show {
     async fn tell(&self, reader: &mut Reader, event: StoredEvent, format: Format) -> Result<()> {
         let story = reader.story(event).await?;
         // The rules may have changed since, or not be readable by whoever asks: then their words are left out.
-        let config = self.config.load().ok();
-        let rules = config.as_ref().and_then(|config| rule_files::load(&config.rules).ok());
+        let config = self.config.load();
+        let rules = config.as_ref().ok().and_then(|config| rule_files::load(&config.rules).ok());
         let id = stored::text(&serde_json::from_str(&story.event.json)?, "event.id").unwrap_or_default();
-        // What cannot be read says nothing about the event.
-        let verdicts = config.unwrap_or_default().decided(&self.state.dir()?).verdicts_on(&id).await.unwrap_or_default();
+        let verdicts = match config {
+            Ok(config) => config.decided(&self.state.dir()?).verdicts_on(&id).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         let telling = Telling::new(&story, rules.as_ref(), verdicts)?;
         let mut out = BufWriter::new(io::stdout().lock());
         match format {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&telling.to_json())?)?,
             Format::Text => story::write(&mut out, &telling)?,
         }
-        Ok(out.flush()?)
+        out.flush()?;
+        match telling.verdicts {
+            Ok(_) => Ok(()),
+            Err(why) => Err(Complaint::own(format!("whether anybody judged the event is not known: {why}"))
+                .next("mend that, and ask again before judging it; what is shown beside that is whole")
+                .into()),
+        }
     }
 }

@@ -67,7 +67,11 @@ fn head<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
 }
 
 fn verdicts<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
-    for (at_ms, verdict) in &telling.verdicts {
+    let verdicts = match &telling.verdicts {
+        Ok(verdicts) => verdicts,
+        Err(why) => return writeln!(s.out, "{}", clean(&format!("whether anybody judged it is not known: {why}"))),
+    };
+    for (at_ms, verdict) in verdicts {
         let word = match verdict.kind {
             VerdictKind::Benign => "benign",
             VerdictKind::Confirmed => "confirmed",

@@ -16,8 +16,8 @@ pub struct Telling<'a> {
     pub description: Option<String>,
     /// The other rules that matched, by title where they are still loaded.
     pub others: Vec<String>,
-    /// What people made of it, oldest first, with the time in milliseconds since the Unix epoch.
-    pub verdicts: Vec<(i64, Verdict)>,
+    /// What people made of it, oldest first, with the time in milliseconds since the Unix epoch; or why that cannot be read.
+    pub verdicts: Result<Vec<(i64, Verdict)>, String>,
     /// Commands that go on from here, and what each is for.
     pub next: Vec<(String, &'static str)>,
 }
@@ -37,7 +37,7 @@ pub struct Aftermath {
 }
 
 impl<'a> Telling<'a> {
-    pub fn new(story: &'a Story, rules: Option<&RuleSet>, mut verdicts: Vec<(i64, Verdict)>) -> Result<Self> {
+    pub fn new(story: &'a Story, rules: Option<&RuleSet>, verdicts: Result<Vec<(i64, Verdict)>, String>) -> Result<Self> {
         let event: Event = serde_json::from_str(&story.event.json).context("the stored event is no JSON object")?;
         let outcome: Option<Event> = story.outcome.as_ref().and_then(|outcome| serde_json::from_str(&outcome.json).ok());
         let rule = event.get("rule.id").and_then(Value::as_str);
@@ -50,9 +50,15 @@ impl<'a> Telling<'a> {
         });
         let others = others.collect();
         let aftermath = Aftermath::of(&event, outcome.as_ref());
-        let next = next(&event);
+        let mut next = next(&event);
+        if verdicts.is_err() {
+            // Somebody may have judged it, and no verdict can be kept.
+            next.retain(|(command, _)| !command.starts_with("gnomon triage "));
+        }
         let id = event.get("event.id").and_then(Value::as_str);
-        verdicts.retain(|(_, verdict)| Some(verdict.event.as_str()) == id);
+        let of_this =
+            |verdicts: Vec<(i64, Verdict)>| verdicts.into_iter().filter(|(_, verdict)| Some(verdict.event.as_str()) == id).collect();
+        let verdicts = verdicts.map(of_this);
         Ok(Self { story, event, aftermath, description, others, verdicts, next })
     }
 
@@ -70,7 +76,10 @@ impl<'a> Telling<'a> {
                 "summary": words, "success": success, "status": status, "error": error,
                 "bytes_out": bytes_out, "bytes_in": bytes_in, "duration_ms": duration_ms,
             },
-            "verdicts": self.verdicts.iter().map(|(at_ms, verdict)| json!({"at_ms": at_ms, "verdict": verdict})).collect::<Vec<_>>(),
+            "verdicts": self.verdicts.as_ref().ok().map(|verdicts| {
+                verdicts.iter().map(|(at_ms, verdict)| json!({"at_ms": at_ms, "verdict": verdict})).collect::<Vec<_>>()
+            }),
+            "verdicts_unread": self.verdicts.as_ref().err(),
             "sightings": self.story.sightings.iter().map(line).collect::<Vec<_>>(),
             "outcome": self.story.outcome.as_ref().map(line),
             "before": related(&self.story.before),
@@ -190,6 +199,27 @@ mod tests {
         let pending = json!({"http.response.status_code": 200, "gnomon.pending": true});
         assert_eq!(of(pending.clone(), Value::Null).success, None);
         assert_eq!(of(pending, json!({"http.response.status_code": 200})).success, Some(true));
+    }
+
+    #[test]
+    fn verdicts_that_cannot_be_read_are_no_absence_of_verdicts() {
+        let json = json!({"event.id": "019a9f3e-4b7c-7000-8000-000000000001", "rule.id": "one", "server.address": "a.example"}).to_string();
+        let event = gnomon_ledger::StoredEvent { seq: 1, at_ms: 1, json };
+        let (before, after, sightings) = (Vec::new(), Vec::new(), Vec::new());
+        let story = Story { event, sightings, outcome: None, before, after, more: More::No, server: None };
+        let told = |verdicts| {
+            let telling = Telling::new(&story, None, verdicts).unwrap();
+            let mut text = Vec::new();
+            crate::commands::events::story::write(&mut text, &telling).unwrap();
+            (String::from_utf8(text).unwrap(), telling.to_json())
+        };
+        let (text, json) = told(Err("cannot connect to the database".to_owned()));
+        assert!(text.contains("whether anybody judged it is not known: cannot connect to the database"), "{text}");
+        assert!(!text.contains("gnomon triage") && text.contains("gnomon rules explain"), "{text}");
+        assert_eq!((&json["verdicts"], &json["verdicts_unread"]), (&Value::Null, &"cannot connect to the database".into()));
+        let (text, json) = told(Ok(Vec::new()));
+        assert!(!text.contains("judged") && text.contains("gnomon triage"), "{text}");
+        assert_eq!((&json["verdicts"], &json["verdicts_unread"]), (&json!([]), &Value::Null));
     }
 
     #[test]
