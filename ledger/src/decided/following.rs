@@ -8,14 +8,17 @@ use gnomon_ledger_model::{DecisionError, Decisions, Topic};
 use gnomon_ledger_postgres::{PostgresDecisions, PostgresUrl};
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// The pause after the shared journal could not be read, the first time and at most.
 const PAUSE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// How often it is noted that what was written down for the next start still stands.
+const NOTED: Duration = Duration::from_secs(60);
 
 /// Follows the reviews of servers.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ struct Shared {
     newest: Option<i64>,
     pause: Backoff,
     not_before: Option<Instant>,
+    /// When what stands was written down for the next start, or noted to stand still.
+    noted: Option<Instant>,
     /// A failure is told once.
     told: bool,
 }
@@ -59,10 +64,7 @@ impl Following {
     pub fn begin(decided: Decided) -> (Self, Vec<Decision>) {
         let known = match &decided.place {
             Place::Folder => Vec::new(),
-            Place::Shared(_) => recalled(&decided.state_dir).unwrap_or_else(|error| {
-                tracing::error!(%error, "what was decided before cannot be read; nothing of it is in force until the shared journal is");
-                Vec::new()
-            }),
+            Place::Shared(_) => remembered(&decided.state_dir),
         };
         (Self { decided, read: None, shared: Shared::default(), imported: Current::No, journal: Current::No }, known)
     }
@@ -115,9 +117,17 @@ impl Following {
                 }
                 self.shared.pause.reset();
                 self.shared.not_before = None;
-                if let Some(news) = &news
-                    && let Err(error) = recall(&self.decided.state_dir, news)
-                {
+                let noted = match &news {
+                    Some(news) => recall(&self.decided.state_dir, news),
+                    None if self.shared.noted.is_none_or(|at| at.elapsed() > NOTED) => note(&self.decided.state_dir),
+                    None => return None,
+                };
+                self.shared.noted = Some(Instant::now());
+                if let Err(error) = noted {
+                    if news.is_none() {
+                        // Where somebody took it away it is written anew.
+                        self.shared.newest = None;
+                    }
                     tracing::warn!(%error, "decisions cannot be written down for the next start");
                 }
                 news
@@ -183,11 +193,55 @@ fn recalled_in(state_dir: &Path) -> PathBuf {
     state_dir.join("decisions.cache")
 }
 
-fn recalled(state_dir: &Path) -> io::Result<Vec<Decision>> {
-    match fs::read_to_string(recalled_in(state_dir)) {
-        Ok(text) => text.lines().map(|line| serde_json::from_str(line).map_err(io::Error::other)).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+/// What stood in a shared journal when a gnomon of this host read it last.
+#[derive(Debug)]
+pub struct Recalled {
+    /// Of each server.
+    pub reviews: Vec<Decision>,
+    /// When that was, within a minute.
+    pub as_of: SystemTime,
+    /// The numbers of lines that cannot be read, from 1: decisions that are not in force.
+    pub unreadable: Vec<usize>,
+}
+
+/// None where nothing was read yet. A line that cannot be read spoils no other.
+pub(super) fn recalled(state_dir: &Path) -> io::Result<Option<Recalled>> {
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(recalled_in(state_dir)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let as_of = file.metadata()?.modified()?;
+    let mut text = Vec::new();
+    (&file).read_to_end(&mut text)?;
+    let (mut reviews, mut unreadable) = (Vec::new(), Vec::new());
+    for (number, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        match serde_json::from_slice(line) {
+            Ok(review) => reviews.push(review),
+            Err(_) => unreadable.push(number + 1),
+        }
+    }
+    Ok(Some(Recalled { reviews, as_of, unreadable }))
+}
+
+/// As [`Following::begin`] has it: what is there, and in the log what is not.
+fn remembered(state_dir: &Path) -> Vec<Decision> {
+    match recalled(state_dir) {
+        Ok(None) => Vec::new(),
+        Ok(Some(Recalled { reviews, unreadable, .. })) => {
+            if !unreadable.is_empty() {
+                let (path, kept) = (recalled_in(state_dir), reviews.len());
+                tracing::error!(
+                    "{}: lines {unreadable:?} cannot be read; the {kept} other decisions are in force, and those are not until the shared journal is read",
+                    path.display()
+                );
+            }
+            reviews
+        }
+        Err(error) => {
+            tracing::error!(%error, "what was decided before cannot be read; nothing of it is in force until the shared journal is");
+            Vec::new()
+        }
     }
 }
 
@@ -202,4 +256,10 @@ fn recall(state_dir: &Path, reviews: &[Decision]) -> io::Result<()> {
     }
     file.sync_all()?;
     fs::rename(draft, path)
+}
+
+/// That it still stands.
+fn note(state_dir: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(recalled_in(state_dir))?;
+    file.set_modified(SystemTime::now())
 }

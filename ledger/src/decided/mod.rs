@@ -5,7 +5,7 @@ mod files;
 mod following;
 
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
-pub use following::Following;
+pub use following::{Following, Recalled};
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};
 use files::{Import, Stamp};
@@ -14,6 +14,7 @@ use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError,
 use gnomon_ledger_postgres::{CallError, PostgresDecisions, PostgresOpenError, PostgresUrl};
 use gnomon_ledger_sqlite::SqliteDecisions;
 use std::{
+    io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -48,13 +49,13 @@ pub enum DecidedError {
     Text(&'static str),
 }
 
-/// The journal of a state folder.
 /// What came of a decision that could not be kept.
 fn unkept(error: &StoreError) -> String {
     let came = if error.was_refused() { "it was not kept" } else { "it may or may not have been kept: `gnomon review show` tells" };
     format!("cannot keep the decision: {error}; {came}")
 }
 
+/// The journal of a state folder.
 #[must_use]
 pub fn journal_in(state_dir: &Path) -> PathBuf {
     state_dir.join("decisions.sqlite")
@@ -141,7 +142,6 @@ impl Decided {
         Ok(())
     }
 
-    /// The review that stands, of each server.
     /// Whether a shared journal would keep a decision at this moment. Of one in the state folder that is for its owner to know.
     ///
     /// # Errors
@@ -154,6 +154,7 @@ impl Decided {
         Ok(tried?)
     }
 
+    /// The review that stands, of each server.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -163,6 +164,17 @@ impl Decided {
         journal.close().await?;
         let reviews = standing?.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, _>>();
         Ok(reviews?)
+    }
+
+    /// What stood when a gnomon of this host read the shared journal last; none where there is no such journal, or it was never read here.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn recalled(&self) -> io::Result<Option<Recalled>> {
+        match self.place {
+            Place::Folder => Ok(None),
+            Place::Shared(_) => following::recalled(&self.state_dir),
+        }
     }
 
     /// Every review of this server, and that one was taken back, oldest first.

@@ -165,3 +165,18 @@ async fn a_link_is_not_followed() {
         assert_eq!(fs::read_to_string(&target).unwrap(), "");
     }
 }
+
+#[tokio::test]
+async fn a_line_of_the_cache_that_cannot_be_read_spoils_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let decided = || Decided::shared(dir.path(), Some("postgres://gnomon@/gnomon?host=/nowhere".parse().unwrap()));
+    assert!(decided().recalled().unwrap().is_none());
+    let line = |host| serde_json::to_vec(&decision(host, Review::Denied)).unwrap();
+    fs::write(dir.path().join("decisions.cache"), [line("a.example"), b"{\xff".to_vec(), line("b.example"), b"{".to_vec()].join(&b'\n'))
+        .unwrap();
+    let recalled = decided().recalled().unwrap().unwrap();
+    let hosts: Vec<String> = recalled.reviews.into_iter().map(|decision| decision.server.host).collect();
+    assert_eq!((hosts, recalled.unreadable), (vec!["a.example".to_owned(), "b.example".to_owned()], vec![2, 4]));
+    assert_eq!(Following::begin(decided()).1.len(), 2);
+    assert!(Decided::of(dir.path()).recalled().unwrap().is_none());
+}
