@@ -9,6 +9,7 @@ mod arming;
 mod auditing;
 mod commands;
 mod complaint;
+mod decisions;
 mod demo;
 mod denied;
 mod descriptors;

@@ -2,6 +2,7 @@
 
 use crate::{
     complaint::Complaint,
+    decisions,
     line::{clean, counted},
     options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
     stored::runtime,
@@ -219,19 +220,22 @@ impl Known {
 impl List {
     fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
-        let reviews = runtime()?.block_on(self.config.load()?.decided(&dir).reviews())?;
+        let decisions::Known { reviews, stale } = runtime()?.block_on(decisions::known(&self.config.load()?.decided(&dir)))?;
         let mut known = known(&reviews, inventory(&dir)?);
         // What configuration allows and nobody decided about waits for nobody.
         known.retain(|known| known.state != Shown::Unreviewed || !known.is_sanctioned_by_traffic());
         known.retain(|known| self.only.is_none_or(|only| known.state == only));
         known.sort_by_key(|known| (known.state.rank(), std::cmp::Reverse(known.last_seen_ms())));
         let mut out = BufWriter::new(io::stdout().lock());
+        if let (Format::Text, Some(stale)) = (self.format.format(), &stale) {
+            writeln!(out, "{}", stale.head())?;
+        }
         match self.format.format() {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&known.iter().map(Known::to_json).collect::<Vec<_>>())?)?,
             Format::Text if known.is_empty() => writeln!(out, "no server waits for a review, and none was decided about")?,
             Format::Text => known.iter().try_for_each(|known| row(&mut out, known))?,
         }
-        Ok(out.flush()?)
+        end(out, stale)
     }
 }
 
@@ -251,23 +255,26 @@ impl Show {
     fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
         let (decided, runtime) = (self.config.load()?.decided(&dir), runtime()?);
-        let reviews = runtime.block_on(decided.reviews())?;
+        let decisions::Known { reviews, stale } = runtime.block_on(decisions::known(&decided))?;
         let seen = inventory(&dir)?;
         let server = settle(&self.server.server, &seen)?;
-        let history = runtime.block_on(decided.reviews_of(&server))?;
-        let Some(known) = known(&reviews, seen).into_iter().find(|known| known.server == server) else {
-            return Err(Complaint::usage(format!("{server} was neither seen nor decided about"))
-                .next("`gnomon inventory` lists what was seen")
-                .into());
+        // Who decided what before stands in the database alone.
+        let history = if stale.is_some() { Vec::new() } else { runtime.block_on(decided.reviews_of(&server))? };
+        let Some(known) = known_of(&server, &reviews, seen, &history) else {
+            let unknown = Complaint::usage(format!("{server} was neither seen nor decided about"));
+            return Err(stale.map_or(unknown.next("`gnomon inventory` lists what was seen"), |stale| stale.complaint()).into());
         };
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
             Format::Json => {
                 let mut json = known.to_json();
-                json["history"] = serde_json::to_value(&history)?;
+                json["history"] = if stale.is_some() { serde_json::Value::Null } else { serde_json::to_value(&history)? };
                 writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?;
             }
             Format::Text => {
+                if let Some(stale) = &stale {
+                    writeln!(out, "{}", stale.head())?;
+                }
                 row(&mut out, &known)?;
                 for seen in &known.seen {
                     let name = seen.name.as_deref().unwrap_or("-");
@@ -283,8 +290,14 @@ impl Show {
                 }
             }
         }
-        Ok(out.flush()?)
+        end(out, stale)
     }
+}
+
+/// Ends a list that may not be what stands now.
+fn end(mut out: impl Write, stale: Option<decisions::Stale>) -> Result<()> {
+    out.flush()?;
+    stale.map_or(Ok(()), |stale| Err(stale.complaint().into()))
 }
 
 /// `2026-11-20 09:00:00 ada: approved until 2027-05-31 00:00:00, owner team-x: needed for the build`
@@ -368,6 +381,13 @@ fn known(reviews: &[Decision], seen: Vec<ServerRecord>) -> Vec<Known> {
     by_server.into_iter().map(judged).collect()
 }
 
+/// What is known of one server; also where all that was decided about it was taken back.
+fn known_of(server: &ReviewedServer, reviews: &[Decision], seen: Vec<ServerRecord>, history: &[ReviewEntry]) -> Option<Known> {
+    let found = known(reviews, seen).into_iter().find(|known| known.server == *server);
+    let withdrawn = || Known { server: server.clone(), seen: Vec::new(), decision: None, state: Shown::Unreviewed };
+    found.or_else(|| (!history.is_empty()).then(withdrawn))
+}
+
 /// Who calls, as far as the system knows: sudo does not change who logged in.
 pub fn caller() -> DecidedBy {
     let uid = Uid::effective().as_raw();
@@ -375,4 +395,19 @@ pub fn caller() -> DecidedBy {
     let login_uid = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
     let user = User::from_uid(Uid::from_raw(login_uid.unwrap_or(uid))).ok().flatten().map(|user| user.name);
     DecidedBy { user, login_uid, uid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_only_decision_was_withdrawn_is_known_and_unreviewed() {
+        let server = ReviewedServer { host: "a.example".to_owned(), port: 443 };
+        assert!(known_of(&server, &[], Vec::new(), &[]).is_none());
+        let by = DecidedBy { user: None, login_uid: None, uid: 0 };
+        let withdrawn = ReviewEntry::Withdrawn(Withdrawal { at_ms: 1, by, state: "withdrawn", reason: None });
+        let known = known_of(&server, &[], Vec::new(), &[withdrawn]).unwrap();
+        assert_eq!((known.server, known.state), (server, Shown::Unreviewed));
+    }
 }

@@ -108,7 +108,7 @@ pub enum ReadError {
         text: String,
     },
     /// A stored row makes no sense.
-    #[error("the ledger's table {table} has a value in {column} that makes no sense (row {row})")]
+    #[error("the database's table {table} has a value in {column} that makes no sense (row {row})")]
     BadRow {
         /// The table.
         table: &'static str,

@@ -59,6 +59,9 @@ pub fn render(page: &Page) -> String {
                 h2 { "Connections that were not read" }
                 (tally(&page.usage.unread, "Why"))
                 h2 { "Review debt" }
+                @if let Some(at_ms) = page.decisions_as_of_ms {
+                    p.key { "Decisions as of " (when::show(at_ms)) " UTC: their database could not be read." }
+                }
                 (debt(page))
             }
         }

@@ -5,6 +5,7 @@ mod text;
 
 use crate::{
     complaint::Complaint,
+    decisions::{self, Known, Stale},
     options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
     when,
 };
@@ -84,6 +85,9 @@ pub struct Page {
     /// Tools that servers known before began to offer.
     pub new_tools: Vec<NewName>,
     pub debt: Debt,
+    /// When the decisions that the debt is reckoned by were read, milliseconds since the Unix epoch, where they cannot be read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decisions_as_of_ms: Option<i64>,
 }
 
 impl Page {
@@ -114,12 +118,13 @@ impl Report {
         let until = self.until.unwrap_or_else(SystemTime::now);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let decided = self.config.load()?.decided(&dir);
-        let page = runtime.block_on(gather(&dir, &decided, unix_millis(until)))?;
+        let (page, stale) = runtime.block_on(gather(&dir, &decided, unix_millis(until)))?;
         match (&self.html, self.format.format()) {
-            (Some(file), _) => write_html(file, &html::render(&page)),
-            (None, Format::Json) => Ok(writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&page)?)?),
-            (None, Format::Text) => Ok(text::write(&mut io::stdout().lock(), &page)?),
+            (Some(file), _) => write_html(file, &html::render(&page))?,
+            (None, Format::Json) => writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&page)?)?,
+            (None, Format::Text) => text::write(&mut io::stdout().lock(), &page)?,
         }
+        stale.map_or(Ok(()), |stale| Err(stale.complaint().into()))
     }
 }
 
@@ -133,7 +138,7 @@ fn write_html(file: &Path, page: &str) -> Result<()> {
     written.map_err(|error| Complaint::usage(format!("cannot write {}: {error}", file.display())).next("name a file you may write").into())
 }
 
-async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64) -> Result<Page> {
+async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64) -> Result<(Page, Option<Stale>)> {
     let mut reader = Reader::open(&ledger_in(state_dir)).await?;
     let end_ms = (until_ms.div_euclid(DAY_MS) + 1) * DAY_MS;
     let from_ms = end_ms - WEEK as i64 * DAY_MS;
@@ -145,11 +150,14 @@ async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64) -> Result<Pa
     };
     let mut new_tools = reader.new_tools(from_ms, end_ms).await?;
     new_tools.retain(known);
-    let reviews = decided.reviews().await.context("reading what was decided about servers")?;
+    let Known { reviews, stale } = decisions::known(decided).await.context("reading what was decided about servers")?;
     let debt = debt(&servers, &reviews, until_ms);
     let new_servers = servers.into_iter().filter(|server| (from_ms..end_ms).contains(&server.first_seen_ms)).collect();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(Page { host, from_ms, until_ms: end_ms, made_ms: unix_millis(SystemTime::now()), usage, before, new_servers, new_tools, debt })
+    let made_ms = unix_millis(SystemTime::now());
+    let decisions_as_of_ms = stale.as_ref().map(|stale| stale.as_of_ms);
+    let page = Page { host, from_ms, until_ms: end_ms, made_ms, usage, before, new_servers, new_tools, debt, decisions_as_of_ms };
+    Ok((page, stale))
 }
 
 fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {

@@ -4,7 +4,7 @@ use super::*;
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Event, EventFilter, Ledger, LedgerOptions, Order};
 use gnomon_observe::{Field, Observation};
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 const HOSTILE: [&str; 9] = [
     "<script>alert(1)</script>",
@@ -69,7 +69,7 @@ async fn hostile_week(dir: &Path) {
 async fn hostile_names_stay_text_on_the_page() {
     let dir = tempfile::tempdir().unwrap();
     hostile_week(dir.path()).await;
-    let page = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
+    let (page, _) = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
     assert_eq!(page.calls(), (1, HOSTILE.len() as u64 + 1));
     assert_eq!(page.calls_before(), (1, 0));
     assert_eq!(page.new_servers.len(), HOSTILE.len() + 1);
@@ -109,11 +109,21 @@ async fn a_week_without_anything_is_a_page_too() {
     let dir = tempfile::tempdir().unwrap();
     let (_ledger, writer) = Ledger::open(LedgerOptions::new(ledger_in(dir.path()))).await.unwrap();
     writer.shutdown().await;
-    let page = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
+    let (page, _) = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
     assert!(html::render(&page).contains("no calls"));
     let mut text = Vec::new();
     text::write(&mut text, &page).unwrap();
     assert!(String::from_utf8(text).unwrap().contains("0 to shadow servers"));
+
+    // While the database of decisions is away, the debt is of the time when it was read last.
+    fs::write(dir.path().join("decisions.cache"), "").unwrap();
+    let away = Decided::shared(dir.path(), Some("postgres://gnomon@/gnomon?host=/nowhere".parse().unwrap()));
+    let (page, stale) = gather(dir.path(), &away, unix_millis(SystemTime::now())).await.unwrap();
+    assert!(stale.unwrap().complaint().cause.contains("cannot connect to"));
+    let mut text = Vec::new();
+    text::write(&mut text, &page).unwrap();
+    assert!(String::from_utf8(text).unwrap().contains("Review debt (decisions as of 2"));
+    assert!(html::render(&page).contains("Decisions as of 2"));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The week as text.
 
 use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
-use crate::line::{clean, counted};
+use crate::{
+    line::{clean, counted},
+    when,
+};
 use gnomon_ledger::Tally;
 use std::io::{self, Write};
 
@@ -38,8 +41,9 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     writeln!(out, "\nConnections not read, and why: {}", count(&page.usage.unread))?;
     tally(out, &page.usage.unread)?;
     let debt = &page.debt;
+    let as_of = page.decisions_as_of_ms.map(|at_ms| format!(" (decisions as of {} UTC)", when::show(at_ms))).unwrap_or_default();
     let sizes = (debt.unreviewed.len(), debt.in_review.len(), debt.expired.len());
-    writeln!(out, "\nReview debt: {} unreviewed, {} in review, {} expired", sizes.0, sizes.1, sizes.2)?;
+    writeln!(out, "\nReview debt{as_of}: {} unreviewed, {} in review, {} expired", sizes.0, sizes.1, sizes.2)?;
     waiting(out, "expired", &debt.expired)?;
     waiting(out, "unreviewed", &debt.unreviewed)?;
     waiting(out, "in review", &debt.in_review)

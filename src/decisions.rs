@@ -1,0 +1,85 @@
+//! What people decided about servers, as commands show it: from the journal, else what this host read of it last. That is said then, and the
+//! command ends with an error all the same: decisions may have been made since.
+
+use crate::{complaint::Complaint, when};
+use anyhow::Result;
+use gnomon_kit::unix_millis;
+use gnomon_ledger::{Decided, Decision, Recalled};
+
+/// The reviews that stand, as far as they could be read.
+pub struct Known {
+    pub reviews: Vec<Decision>,
+    /// None where they are what stands now.
+    pub stale: Option<Stale>,
+}
+
+/// Reviews are those that stood some time ago.
+pub struct Stale {
+    pub as_of_ms: i64,
+    why: String,
+    unreadable: Vec<usize>,
+}
+
+/// Reads them.
+///
+/// # Errors
+/// When neither the journal can be read, nor there is anything that this host read of it before.
+pub async fn known(decided: &Decided) -> Result<Known> {
+    let error = match decided.reviews().await {
+        Ok(reviews) => return Ok(Known { reviews, stale: None }),
+        Err(error) => error,
+    };
+    let Ok(Some(Recalled { reviews, as_of, unreadable })) = decided.recalled() else { return Err(error.into()) };
+    let stale = Stale { as_of_ms: unix_millis(as_of), why: error.to_string(), unreadable };
+    Ok(Known { reviews, stale: Some(stale) })
+}
+
+impl Stale {
+    /// What goes above them.
+    pub fn head(&self) -> String {
+        format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
+    }
+
+    /// How the command ends.
+    pub fn complaint(&self) -> Complaint {
+        let left_out = match self.unreadable.as_slice() {
+            [] => String::new(),
+            lines => format!("; lines {lines:?} of decisions.cache cannot be read and are left out"),
+        };
+        Complaint::own(format!("what was decided since {} UTC is not known: {}{left_out}", when::show(self.as_of_ms), self.why))
+            .next("what is shown is from STATE/decisions.cache; mend that, and ask again")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::runtime;
+    use std::{fs, path::Path};
+
+    const LINE: &str = r#"{"at_ms":1,"by":{"user":"ada","login_uid":null,"uid":0},"server":{"host":"a.example","port":443},"state":"denied","owner":null,"reason":null,"until_ms":null}"#;
+
+    fn read(state_dir: &Path) -> Result<Known> {
+        let decided = Decided::shared(state_dir, Some("postgres://gnomon@/gnomon?host=/nowhere".parse().unwrap()));
+        runtime().unwrap().block_on(known(&decided))
+    }
+
+    #[test]
+    fn what_this_host_read_last_is_shown_with_its_time_while_the_database_is_away() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read(dir.path()).is_err(), "nothing was ever read here");
+        let cache = dir.path().join("decisions.cache");
+        fs::write(&cache, format!("{LINE}\nnonsense\n")).unwrap();
+        let hour = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_305_600);
+        fs::File::options().write(true).open(&cache).unwrap().set_modified(hour).unwrap();
+        let known = read(dir.path()).unwrap();
+        let stale = known.stale.unwrap();
+        assert_eq!((known.reviews.len(), stale.as_of_ms), (1, 1_795_305_600_000));
+        let (head, error) = (stale.head(), stale.complaint());
+        assert!(head.starts_with(&format!("as of {} UTC", when::show(stale.as_of_ms))), "{head}");
+        assert!(
+            error.cause.contains("cannot connect to") && error.cause.contains("lines [2]") && !error.cause.contains("the ledger"),
+            "{error}"
+        );
+    }
+}
