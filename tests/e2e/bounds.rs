@@ -2,7 +2,7 @@
 
 use crate::support::{
     DEADLINE, HOST,
-    client::{Ends, H1, H2, tunnel},
+    client::{Ends, H1, H2, tls, tunnel},
     coding::Coding,
     gnomon::Gnomon,
     neighbours::{Endured, Neighbours, TOOL, from, resident},
@@ -226,14 +226,72 @@ async fn clients_that_say_nothing_keep_nobody_out() {
     assert!(silent.parse::<usize>().unwrap() >= 60, "{silent}");
 }
 
+/// An answer that is begun, and never ended.
+fn endless() -> Answer {
+    let (answer, pieces) = Answer::events();
+    let _ = pieces.send(b": x\n\n".to_vec());
+    std::mem::forget(pieces);
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_ask_for_nothing_inside_of_tls_keep_nobody_out() {
+    let upstream = Upstream::answering(&["http/1.1"], by_default).await;
+    let gnomon = Gnomon::with().max_connections(10).before(&upstream).await;
+    let mut mute = Vec::new();
+    for alpn in [&["http/1.1"][..], &["h2"], &[]] {
+        for _ in 0..15 {
+            let mut client = tls(&gnomon, HOST, alpn).await;
+            // Half of them begin a head.
+            if mute.len() % 2 == 0 {
+                let _ = client.write_all(b"POST /rpc HTTP/1.1\r\nhost: ").await;
+            }
+            mute.push(client);
+        }
+        let mut client = H1::connect(&gnomon).await;
+        assert_eq!(client.send(&[h1_post("/rpc", call(9, TOOL).to_string().as_bytes())]).await.status, 200, "{alpn:?}");
+        client.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_rests_makes_room_and_one_whose_call_is_under_way_does_not() {
+    let upstream =
+        Upstream::answering(
+            &["http/1.1", "h2"],
+            |received| if received.path == "/endless" { Some(endless()) } else { by_default(received) },
+        )
+        .await;
+    let gnomon = Gnomon::with().max_connections(2).before(&upstream).await;
+    let mut busy = H1::connect(&gnomon).await;
+    busy.write(&h1_post("/endless", call(1, TOOL).to_string().as_bytes())).await;
+    assert_eq!(busy.head().await.unwrap().status, 200);
+    let mut resting = H1::connect(&gnomon).await;
+    assert_eq!(resting.send(&[h1_post("/rpc", call(2, TOOL).to_string().as_bytes())]).await.status, 200);
+    let mut next = H1::connect(&gnomon).await;
+    assert_eq!(next.send(&[h1_post("/rpc", call(3, TOOL).to_string().as_bytes())]).await.status, 200);
+    let mut last = H2::connect(&gnomon).await;
+    let answer = last.send(h2_post("/rpc", Coding::Identity), &[call(4, TOOL).to_string().into_bytes()]).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(busy.chunk().await.unwrap().as_deref(), Some(&b": x\n\n"[..]));
+    let mut byte = [0];
+    assert!(timeout(Duration::from_millis(100), busy.stream.read(&mut byte)).await.is_err(), "it goes on");
+    resting.close().await;
+    let page = gnomon.metrics();
+    assert!(page.contains("gnomon_flows_total{outcome=\"silent\"}"), "{page}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tunnel_counts_among_the_connections_until_it_ends() {
-    let upstream = Upstream::answering(&["http/1.1"], by_default).await;
+    let upstream =
+        Upstream::answering(&["http/1.1"], |received| if received.path == "/endless" { Some(endless()) } else { by_default(received) })
+            .await;
     let gnomon = Gnomon::with().max_connections(3).before(&upstream).await;
     let mut open = Vec::new();
     for number in 0..3 {
         let mut client = H1::connect(&gnomon).await;
-        assert_eq!(client.send(&[h1_post("/rpc", call(number, TOOL).to_string().as_bytes())]).await.status, 200);
+        client.write(&h1_post("/endless", call(number, TOOL).to_string().as_bytes())).await;
+        assert_eq!(client.head().await.unwrap().status, 200);
         open.push(client);
     }
     let mut next = TcpStream::connect(gnomon.address).await.unwrap();

@@ -4,6 +4,7 @@
 //! what they do. So the client is served on, its call is not cancelled, and the server sees the same end ([`ClientEnd`]). A reset can
 //! only mean that it has gone: the library reads it, and drops the request, which cancels it at the server.
 
+use crate::places::Place;
 use gnomon_http::{ClientEnd, server::until_stopped};
 use std::{
     io,
@@ -196,25 +197,29 @@ async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, f
     .await
 }
 
-/// The same, and `finish` is called too once the proxy is to stop.
+/// The same, and `finish` is called too once the proxy is to stop, or others need the place of a connection that says nothing. None: it
+/// gave that up.
 pub(crate) async fn served<C: Future>(
     mut connection: Pin<&mut C>,
     departure: &Departure,
-    stop: &mut watch::Receiver<bool>,
+    (stop, place): (&mut watch::Receiver<bool>, &Place),
     finish: impl Fn(Pin<&mut C>),
-) -> C::Output {
+) -> Option<C::Output> {
     let mut over = None;
-    {
+    let needed = {
         let until = pin!(async { over = Some(driven(connection.as_mut(), departure, &finish).await) });
-        until_stopped(until, stop).await;
-    }
-    match over {
-        Some(over) => over,
-        None => {
-            finish(connection.as_mut());
-            driven(connection, departure, |_| {}).await
+        tokio::select! {
+            biased;
+            _ = until_stopped(until, stop) => false,
+            () = place.is_needed() => true,
         }
+    };
+    if over.is_some() {
+        return over;
     }
+    finish(connection.as_mut());
+    let rest = pin!(driven(connection, departure, |_| {}));
+    if needed { place.seated().gives_up(rest).await } else { Some(rest.await) }
 }
 
 #[cfg(test)]

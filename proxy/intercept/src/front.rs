@@ -13,7 +13,10 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
-use gnomon_http::{Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme, server::http1};
+use gnomon_http::{
+    Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme,
+    server::{Answered, http1},
+};
 use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, Telling, normal_host};
 use gnomon_observe::{Action, Channel, Correlation, Field, Observation};
 use gnomon_record::{FlowOutcome, Missing, Owned};
@@ -25,9 +28,8 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Durat
 use subtle::ConstantTimeEq;
 use tokio::{net::TcpStream, time::sleep};
 
-/// How long a connection may say nothing, as long as nobody needs its place.
-const SILENCE: Duration = Duration::from_secs(120);
-
+/// How long a connection may take for a request's head, the time before it included, as long as nobody needs its place.
+pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 /// Who is asking.
 #[derive(Clone, Debug)]
 pub(crate) struct Asking {
@@ -130,11 +132,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
             _ = stop.wait_for(|stopping| *stopping) => false,
         }
     };
-    match place.while_silent(speaks).await {
+    match place.until_needed(speaks).await {
         Some(true) => {}
         Some(false) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         None => {
-            shared.recorder.flow(FlowOutcome::Silent, Vec::new());
+            if place.gave_up() {
+                shared.recorder.flow(FlowOutcome::Silent, Vec::new());
+            }
             return redirected::reset(stream);
         }
     }
@@ -168,19 +172,27 @@ pub(crate) struct Caller {
 /// The same, where it is known whose it is, or that it is not known.
 pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: Caller) {
     let mut stop = shared.stopping();
-    let timeout = shared.options.hello_timeout;
+    let (timeout, place, recorder) = (shared.options.hello_timeout, caller.place.clone(), shared.recorder.clone());
     let (stream, twice) = Framed::new(stream);
     let departure = Arc::<Departure>::default();
     let of_requests = departure.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (shared, caller, twice, departure) = (shared.clone(), caller.clone(), twice.clone(), of_requests.clone());
-        async move { Ok::<_, Infallible>(front(&shared, caller, (twice, departure), request).await) }
+        // Who asks for a tunnel has asked for nothing yet: that is what is inside of it.
+        let under_way = (request.method() != Method::CONNECT).then(|| caller.place.begin());
+        async move {
+            let answer = front(&shared, caller, (twice, departure), request).await;
+            Ok::<_, Infallible>(answer.map(|body| Answered::new(body, under_way)))
+        }
     });
     let mut builder = http1(timeout.max(SILENCE));
     builder.max_headers(MAX_FIELDS);
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
     let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let _ = served(connection, &departure, &mut stop, |connection| connection.graceful_shutdown()).await;
+    let _ = served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await;
+    if place.gave_up() {
+        recorder.flow(FlowOutcome::Silent, Vec::new());
+    }
 }
 
 /// `(twice, departure)`: what the connection tells of its requests' framing, and of the client's leaving.
@@ -265,7 +277,8 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
         // The client may go away before the tunnel begins; then there is nothing to do.
         let Ok(upgraded) = on_upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Noted<Framed<TcpStream>>>>() else { return };
-        tunnel::serve(task, asking, host, port, parts.io.into_inner().into_inner().into_inner(), parts.read_buf).await;
+        let client = parts.io.into_inner().into_inner().into_inner();
+        tunnel::serve(task, asking, host, port, client, parts.read_buf).await;
     });
     reply::established()
 }

@@ -5,7 +5,7 @@
 use crate::{places::Place, proxy::Shared, redirected, turns::Queued};
 use gnomon_http::{
     NetNs,
-    server::{Admission, accept_until},
+    server::{Admission, UnderWay, accept_until},
 };
 use gnomon_record::FlowOutcome;
 use gnomon_shares::Refused;
@@ -150,7 +150,7 @@ async fn accept(shared: Weak<Shared>, listener: TcpListener, namespace: Namespac
 struct Door(Weak<Shared>);
 
 impl Admission for Door {
-    type Seat = (Result<Queued, Refused>, Arc<Place>);
+    type Seat = (Result<Queued, Refused>, Arc<Place>, UnderWay);
 
     /// By no more than the kernel's word on the user.
     async fn admit(&self, stream: &TcpStream, client: SocketAddr) -> Result<Self::Seat, Refused> {
@@ -164,7 +164,10 @@ impl Admission for Door {
         {
             return Err(refused);
         }
-        Ok((queued, shared.places.admit(client).await?))
+        let place = shared.places.admit(client).await?;
+        // Its server is dialled before it says anything, and may be who speaks first.
+        let dials = place.begin();
+        Ok((queued, place, dials))
     }
 
     fn turn_away(&self, stream: TcpStream, client: SocketAddr, why: Refused) {
@@ -185,7 +188,7 @@ fn take_on(
     shared: &Arc<Shared>,
     stream: TcpStream,
     client: SocketAddr,
-    (queued, place): (Result<Queued, Refused>, Arc<Place>),
+    (queued, place, dials): (Result<Queued, Refused>, Arc<Place>, UnderWay),
     namespace: Namespace,
 ) {
     // It is to wake the threads that serve. Where the kernel watches no more sockets for us, it ends, and is counted.
@@ -195,7 +198,7 @@ fn take_on(
     shared.spawn(async move {
         let Ok(stream) = TcpStream::from_std(stream) else { return short(&task) };
         match queued {
-            Ok(queued) => queued.serve(redirected::serve(task, stream, client, namespace, place)).await,
+            Ok(queued) => queued.serve(redirected::serve(task, stream, client, namespace, (place, dials))).await,
             Err(_) => redirected::refuse(&task, stream, client, place).await,
         }
     });

@@ -2,22 +2,30 @@
 //!
 //! A connection keeps its place to its end, whatever becomes of it: a tunnel, a WebSocket. A user is the one that the kernel
 //! half names, else the name that the client authenticates with; without either it is the source address, and 127.0.0.1
-//! is everybody's. What the places of all are, and who gives one up, is [`gnomon_shares::Seats`]'.
+//! is everybody's. What the places of all are, and who gives one up, is [`gnomon_shares::Seats`]': whose first request is not whole,
+//! then who rests between two.
 //!
 //! A connection above its user's share waits for a place of the user's, and not for long, as it holds one of all meanwhile. Those
 //! that nothing is enforced for need none: so many more are only passed on.
 
-use gnomon_http::UpstreamBudget;
+use gnomon_http::{
+    UpstreamBudget,
+    server::{Seated, UnderWay},
+};
 use gnomon_record::FlowOutcome;
-use gnomon_shares::{Bounds, Refused, Seat, Seats, Share, Shares};
+use gnomon_shares::{Bounds, Refused, Seats, Share, Shares};
 use std::collections::{HashMap, hash_map::Entry};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// How long a connection above its user's share waits for a place.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a connection at rest may take to end once others need its place.
+const GOES: Duration = Duration::from_millis(100);
 /// How often it is told of a user that connections are above the share. Each is counted.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
@@ -39,7 +47,9 @@ pub(crate) struct Places {
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
-    seat: Seat,
+    seated: Arc<Seated>,
+    /// What is inside of its tunnel is served as HTTP, by whoever gives the place up.
+    is_served: AtomicBool,
     whose: Mutex<Option<Share>>,
     /// The user whose share was asked for last.
     user: Mutex<Arc<str>>,
@@ -61,11 +71,12 @@ impl Places {
     /// A place for a connection that was accepted. Waits while there is none.
     ///
     /// # Errors
-    /// Its source address has its share.
+    /// Its source address has its share, and none of those is silent.
     pub async fn admit(self: &Arc<Self>, client: SocketAddr) -> Result<Arc<Place>, Refused> {
         let seat = self.seats.admit(client.ip()).await?;
         let user = Mutex::new(seat.source().clone());
-        Ok(Arc::new(Place { places: self.clone(), seat, whose: Mutex::default(), user }))
+        let seated = Seated::on(seat, GOES);
+        Ok(Arc::new(Place { places: self.clone(), seated, is_served: AtomicBool::new(false), whose: Mutex::default(), user }))
     }
 
     /// Has the oldest connection that has said nothing give its place up, of the source that has most of them.
@@ -98,7 +109,7 @@ impl Place {
         let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
         if whose.as_ref().is_none_or(|share| *share.principal() != user) {
             *whose = Some(self.places.users.take(&user)?);
-            self.seat.is_known();
+            self.seated.seat().is_known();
         }
         Ok(())
     }
@@ -139,9 +150,40 @@ impl Place {
         self.user.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs this, which ends once the client says something. None: others needed the place.
-    pub async fn while_silent<T>(&self, speaks: impl Future<Output = T>) -> Option<T> {
-        self.seat.while_silent(speaks).await
+    /// A request of the connection begins, or what keeps its place otherwise: nobody else gets it while this is held.
+    pub fn begin(&self) -> UnderWay {
+        self.seated.begin()
+    }
+
+    /// Completes when others need the place, as the connection was silent.
+    pub async fn is_needed(&self) {
+        self.seated.is_needed().await;
+    }
+
+    /// Whether the connection was asked to give its place up, for who counts those: true only once.
+    pub fn gave_up(&self) -> bool {
+        self.seated.gave_up()
+    }
+
+    /// How HTTP is served on it.
+    pub fn seated(&self) -> &Seated {
+        &self.seated
+    }
+
+    /// What is inside of the connection's tunnel is served as HTTP from now on: [`seated`](Self::seated) gives its place up.
+    pub fn is_served(&self) {
+        self.is_served.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs what leads to requests, until others need the place and nothing is under way. None: that was so.
+    pub async fn until_needed<T>(&self, leads: impl Future<Output = T>) -> Option<T> {
+        let mut leads: Pin<&mut _> = pin!(leads);
+        tokio::select! {
+            biased;
+            led = leads.as_mut() => return Some(led),
+            () = self.is_needed() => {}
+        }
+        if self.seated.is_silent() && !self.is_served.load(Ordering::Relaxed) { None } else { Some(leads.await) }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     tunnel::Original,
 };
 use gnomon_engine::Answer;
+use gnomon_http::server::UnderWay;
 use gnomon_inspect::{Connection, Enforcement, Hello, Passage, Passed, Telling};
 use gnomon_observe::{Action, Channel};
 use gnomon_record::{FlowOutcome, Missing, Owned};
@@ -45,8 +46,14 @@ const GIVES_UP: Duration = Duration::from_millis(100);
 /// How long a server is dialled for a client that has ended its side.
 const ENDED: Duration = Duration::from_secs(10);
 
-/// Serves one connection that arrived at a listener of redirected ones.
-pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAddr, namespace: Namespace, place: Arc<Place>) {
+/// Serves one connection that arrived at a listener of redirected ones. While `dials` is held nobody else gets its place.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    client: TcpStream,
+    from: SocketAddr,
+    namespace: Namespace,
+    (place, dials): (Arc<Place>, UnderWay),
+) {
     let owners = shared.owners();
     let owned = match owners {
         Some(owners) => owners.owner(&client).await,
@@ -79,6 +86,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, from: SocketAd
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
         // A program in a redirected scope that was told of the proxy as well.
         let owned = Owned { redirected: false, ..owned };
+        drop(dials);
         front::serve_owned(
             shared,
             client,

@@ -3,13 +3,14 @@
 use crate::{
     departure::{Departure, Noted, served},
     download::Download,
-    forward::{BrokenOff, Route, forward},
+    forward::{BrokenOff, Client, Route, forward},
     framing::Framed,
+    front::SILENCE,
     proxy::Shared,
 };
 use gnomon_http::{
     MAX_FIELDS,
-    server::{driven, http1},
+    server::{Answered, http1},
 };
 use gnomon_inspect::{Passage, Passed};
 use gnomon_record::FlowOutcome;
@@ -19,8 +20,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// How long a request head may take, idle time before it included.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a request head of a program may take that knows of no proxy, idle time before it included: as long as servers allow.
+const HEAD_OF_UNAWARE: Duration = Duration::from_secs(300);
 /// Most requests at a time on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 /// How far a client may be ahead of the upstream with each, bytes.
@@ -56,22 +57,27 @@ where
     let route = Arc::new(Route { twice, departure: departure.clone(), ..route });
     let of_requests = route.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let route = route.clone();
+        let (route, under_way) = (route.clone(), route.place.begin());
         async move {
             let answer: Response<Download> = forward(&route, request).await;
-            if answer.extensions().get::<BrokenOff>().is_some() { Err(BrokenOff) } else { Ok(answer) }
+            let broken_off = answer.extensions().get::<BrokenOff>().is_some();
+            if broken_off { Err(BrokenOff) } else { Ok(answer.map(|body| Answered::new(body, Some(under_way)))) }
         }
     });
     let mut stop = shared.stopping();
+    let place = of_requests.place.clone();
+    place.is_served();
     match speaks {
         Speaks::Http1 => {
             let departure = departure.unwrap_or_default();
             let io = TokioIo::new(Noted::new(io, departure.clone()));
-            let mut builder = http1(HEAD_TIMEOUT);
+            let mut builder = http1(if of_requests.client == Client::Unaware { HEAD_OF_UNAWARE } else { SILENCE });
             builder.max_headers(MAX_FIELDS);
             let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-            let over = served(connection, &departure, &mut stop, |connection| connection.graceful_shutdown()).await;
-            tell_odd(&of_requests, over);
+            let over = served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await;
+            if let Some(over) = over {
+                tell_odd(&of_requests, over);
+            }
         }
         Speaks::Http2 => {
             let mut builder = hyper::server::conn::http2::Builder::new(Streams(shared.clone()));
@@ -83,9 +89,12 @@ where
                 .max_concurrent_streams(STREAMS)
                 .max_header_list_size(HEADER_LIST)
                 .keep_alive_interval(Some(Duration::from_secs(60)));
-            let connection = pin!(builder.serve_connection(TokioIo::new(io.into_inner()), service));
-            driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
+            let connection = builder.serve_connection(TokioIo::new(io.into_inner()), service);
+            place.seated().driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
         }
+    }
+    if place.gave_up() {
+        shared.recorder.flow(FlowOutcome::Silent, Vec::new());
     }
 }
 

@@ -64,13 +64,18 @@ pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, por
     // As it is dialled, so it is judged.
     let host = gnomon_kit::address(&host).map_or(host, |address| address.to_string());
     let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, heard, original: None, near, through: None, server: None };
-    let place = tunnel.asking.place.clone();
-    let first = match place.while_silent(timeout(tunnel.shared.options.hello_timeout, tunnel.peek())).await {
-        Some(Ok(Ok(first))) => first,
-        Some(Ok(Err(_)) | Err(_)) => First::Gone,
-        None => return tunnel.shared.recorder.flow(FlowOutcome::Silent, Vec::new()),
+    let (place, recorder) = (tunnel.asking.place.clone(), tunnel.shared.recorder.clone());
+    let leads = async move {
+        let first = match timeout(tunnel.shared.options.hello_timeout, tunnel.peek()).await {
+            Ok(Ok(first)) => first,
+            Ok(Err(_)) | Err(_) => First::Gone,
+        };
+        tunnel.take(first).await;
     };
-    tunnel.take(first).await;
+    // Neither the tunnel nor a handshake in it is a request.
+    if place.until_needed(leads).await.is_none() && place.gave_up() {
+        recorder.flow(FlowOutcome::Silent, Vec::new());
+    }
 }
 
 /// Serves a connection that the kernel redirected. `server` is the one that the program wanted, unless
@@ -145,6 +150,7 @@ impl Tunnel {
             First::Http(speaks) => self.http(speaks, Toward::Server).await,
             First::ToProxy => self.http(Speaks::Http1, Toward::Proxy).await,
             First::Connect => {
+                let _asks = self.asking.place.begin();
                 if let Some(tunnel) = self.may_ask().await {
                     chained::serve(tunnel).await;
                 }

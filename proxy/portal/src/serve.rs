@@ -25,6 +25,9 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// How long a connection at rest may take to end once others need its seat.
+const GOES: Duration = Duration::from_millis(100);
+
 /// Why a portal does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PortalError {
@@ -156,7 +159,7 @@ fn connection(
     Box::pin(async move {
         // It is heard of where it is served.
         let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
-        let seated = Seated::on(seat);
+        let seated = Seated::on(seat, GOES);
         let visitor = visitor(&portals, &stream, peer).await;
         match tls {
             None => serve(portals, stream, visitor, stopping, seated).await,
@@ -181,14 +184,19 @@ impl Admission for Door {
 
     fn turn_away(&self, _: TcpStream, peer: SocketAddr, why: Refused) {
         tracing::debug!(%peer, "a connection is closed: {why}");
-        // Which of those that share the address it is for, it has not said.
-        self.portals.iter().take(1).for_each(|portal| portal.refused(Lacking::Connections));
+        gave_up(&self.portals);
     }
 
     fn make_room(&self, error: &io::Error) {
         let silent = self.seats.silence_gives_up();
         tracing::warn!(%error, silent, "cannot accept a connection");
     }
+}
+
+/// Counts a connection that is closed as others need its seat, or as there is none for it.
+fn gave_up(portals: &[Arc<Portal>]) {
+    // Which of those that share the address it is for, it has not said.
+    portals.iter().take(1).for_each(|portal| portal.refused(Lacking::Connections));
 }
 
 async fn visitor(portals: &[Arc<Portal>], stream: &TcpStream, address: SocketAddr) -> Visitor {
@@ -211,7 +219,7 @@ async fn secured(
     let peer = visitor.peer.address;
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
-        () = seated.is_needed() => return,
+        () = seated.is_needed() => return gave_up(&portals),
     };
     match shaken {
         Ok(Ok(stream)) => {
@@ -230,6 +238,7 @@ where
 {
     let visitor = Arc::new(visitor);
     let Some(first) = portals.first().cloned() else { return };
+    let counted = portals.clone();
     let of_requests = seated.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (portal, visitor, under_way) = (site::portal(&portals, &request).cloned(), visitor.clone(), of_requests.begin());
@@ -238,7 +247,7 @@ where
                 Some(portal) => portal.answer(request, &visitor).await,
                 None => plain(StatusCode::NOT_FOUND, "there is no portal here"),
             };
-            Ok::<_, Infallible>(response.map(|body| Answered::new(body, under_way)))
+            Ok::<_, Infallible>(response.map(|body| Answered::new(body, Some(under_way))))
         }
     });
     let mut builder = auto::Builder::new(Streams(first));
@@ -246,4 +255,7 @@ where
     builder.http2().timer(TokioTimer::new());
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     seated.driven(connection, &mut stopping, |connection| connection.graceful_shutdown()).await;
+    if seated.gave_up() {
+        gave_up(&counted);
+    }
 }

@@ -24,7 +24,7 @@
 
 mod seats;
 
-pub use seats::{Seat, Seats, Silence};
+pub use seats::{Seat, Seats};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,18 +1,22 @@
 //! Seats for connections: so many in all, so many for each address, and none kept from others by saying nothing.
 //!
 //! A connection keeps its seat to its end. Where all are taken, the oldest connection that is silent gives its seat up, of the
-//! address that has most silent ones; where none is silent, further ones wait to be accepted.
+//! address that has most silent ones: first one that has never asked for anything, then one that rests. Where none is silent, further
+//! ones wait to be accepted. An address that has its share makes room among its own in the same way.
 
 use crate::{Bounds, Refused, Share, Shares};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::{sync::Notify, time::timeout};
 
 /// How long it is waited for a seat that was just given up.
 const GIVES_UP: Duration = Duration::from_millis(200);
+/// Of a connection that is not silent.
+const SPEAKS: u64 = u64::MAX;
 
 /// All seats of one listener, or of several that share them.
 #[derive(Debug)]
@@ -20,32 +24,43 @@ pub struct Seats {
     all: Arc<Shares>,
     /// Of source addresses other than the host's own.
     sources: Arc<Shares>,
-    silent: Mutex<Silent>,
+    taken: Mutex<Taken>,
+    /// How many have fallen silent so far. Asked for with each request, so there is no lock on it.
+    silences: AtomicU64,
     fell_silent: Notify,
+    /// How many wait for somebody to fall silent.
+    waiting: AtomicUsize,
+    /// So many that have never asked for anything make room for each other before those that rest do.
+    newcomers: usize,
 }
 
-/// Connections that say nothing, by when they fell silent.
 #[derive(Debug, Default)]
-struct Silent {
+struct Taken {
     next: u64,
-    connections: BTreeMap<u64, (Arc<str>, Arc<Notify>)>,
+    by: HashMap<u64, Arc<Sitter>>,
+}
+
+/// A connection that has a seat.
+#[derive(Debug)]
+struct Sitter {
+    source: Arc<str>,
+    /// When it fell silent, in the order of all that did.
+    silent_since: AtomicU64,
+    has_asked: AtomicBool,
+    /// It counts for its address.
+    counts: AtomicBool,
+    is_to_go: AtomicBool,
+    give_up: Notify,
 }
 
 /// The seat of one connection, given back when dropped.
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    source: Arc<str>,
-    give_up: Arc<Notify>,
+    number: u64,
+    sitter: Arc<Sitter>,
     of_source: Mutex<Option<Share>>,
     _seat: Share,
-}
-
-/// While this is there a connection is taken to say nothing, and may be asked to go.
-#[derive(Debug)]
-pub struct Silence {
-    seats: Arc<Seats>,
-    number: u64,
 }
 
 impl Seats {
@@ -58,24 +73,28 @@ impl Seats {
         Arc::new(Self {
             all: Shares::new(Bounds { all, each: all, times_free: 0 }),
             sources: Shares::new(of_source),
-            silent: Mutex::default(),
+            taken: Mutex::default(),
+            silences: AtomicU64::new(0),
             fell_silent: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            newcomers: (all / 4).max(1),
         })
     }
 
-    /// A seat for a connection that was accepted. Waits while there is none.
+    /// A seat for a connection that was accepted, which is not silent yet. Waits while there is none.
     ///
     /// # Errors
-    /// Its source address has its share: nothing else is a reason.
+    /// Its source address has its share, and none of those is silent: nothing else is a reason.
     pub async fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Seat, Refused> {
         let ip = client.to_canonical();
         let source: Arc<str> = ip.to_string().into();
         let is_everybody_s = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
-        let of_source = if is_everybody_s { None } else { Some(self.sources.take(&source)?) };
+        let of_source = if is_everybody_s { None } else { Some(self.of_source(&source).await?) };
         let seat = loop {
             let (mut freed, mut fell_silent) = (pin!(self.all.freed()), pin!(self.fell_silent.notified()));
             freed.as_mut().enable();
             fell_silent.as_mut().enable();
+            let _waits = Waits::on(&self.waiting);
             match self.all.take(&source) {
                 Ok(seat) => break seat,
                 Err(_) if self.silence_gives_up() => _ = timeout(GIVES_UP, freed).await,
@@ -86,23 +105,94 @@ impl Seats {
                 },
             }
         };
-        Ok(Seat { seats: self.clone(), source, give_up: Arc::default(), of_source: Mutex::new(of_source), _seat: seat })
+        let sitter = Arc::new(Sitter {
+            source,
+            silent_since: AtomicU64::new(SPEAKS),
+            has_asked: AtomicBool::new(false),
+            counts: AtomicBool::new(of_source.is_some()),
+            is_to_go: AtomicBool::new(false),
+            give_up: Notify::new(),
+        });
+        let mut taken = self.taken();
+        let number = taken.next;
+        taken.next += 1;
+        taken.by.insert(number, sitter.clone());
+        drop(taken);
+        Ok(Seat { seats: self.clone(), number, sitter, of_source: Mutex::new(of_source), _seat: seat })
+    }
+
+    /// A part of what an address may have. Who comes is no worse than who came from there before and says nothing.
+    async fn of_source(&self, source: &Arc<str>) -> Result<Share, Refused> {
+        let mut freed = pin!(self.sources.freed());
+        freed.as_mut().enable();
+        let refused = match self.sources.take(source) {
+            Ok(share) => return Ok(share),
+            Err(refused) => refused,
+        };
+        if !self.gives_up(|sitter| sitter.source == *source && sitter.counts.load(SeqCst)) {
+            return Err(refused);
+        }
+        let comes = async {
+            loop {
+                freed.as_mut().await;
+                freed.set(self.sources.freed());
+                freed.as_mut().enable();
+                if let Ok(share) = self.sources.take(source) {
+                    return share;
+                }
+            }
+        };
+        timeout(GIVES_UP, comes).await.map_err(|_| refused)
     }
 
     /// Has the connection that has been silent longest give its seat up, of the source that has most of them. Whether there is one.
     pub fn silence_gives_up(&self) -> bool {
-        let mut silent = self.silent();
+        self.gives_up(|_| true)
+    }
+
+    fn gives_up(&self, may_go: impl Fn(&Sitter) -> bool) -> bool {
+        let taken = self.taken();
+        let silent = || taken.by.values().filter(|sitter| sitter.is_silent() && may_go(sitter));
+        let newcomers = silent().filter(|sitter| !sitter.has_asked.load(SeqCst)).count();
+        // Newcomers that come without end would have all others go who rest; those that rest without end would leave newcomers no
+        // seat for long enough to ask. So a part of all is where newcomers make room for each other.
+        let resting = newcomers < self.newcomers && silent().count() > newcomers;
+        let chosen = || silent().filter(|sitter| sitter.has_asked.load(SeqCst) == resting);
         let mut of: HashMap<&str, usize> = HashMap::new();
-        silent.connections.values().for_each(|(source, _)| *of.entry(source).or_default() += 1);
-        let Some(biggest) = of.into_iter().max_by_key(|(_, count)| *count).map(|(source, _)| source.to_owned()) else { return false };
-        let oldest = silent.connections.iter().find(|(_, (source, _))| **source == *biggest).map(|(number, _)| *number);
-        let Some((_, give_up)) = oldest.and_then(|number| silent.connections.remove(&number)) else { return false };
-        give_up.notify_one();
+        chosen().for_each(|sitter| *of.entry(&sitter.source).or_default() += 1);
+        let Some((biggest, _)) = of.into_iter().max_by_key(|(_, count)| *count) else { return false };
+        let oldest = chosen().filter(|sitter| *sitter.source == *biggest).min_by_key(|sitter| sitter.silent_since.load(SeqCst));
+        let Some(oldest) = oldest else { return false };
+        oldest.is_to_go.store(true, SeqCst);
+        oldest.give_up.notify_waiters();
         true
     }
 
-    fn silent(&self) -> MutexGuard<'_, Silent> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody waits, while this is there.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn on(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Sitter {
+    /// It says nothing, and was not asked to go yet.
+    fn is_silent(&self) -> bool {
+        self.silent_since.load(SeqCst) != SPEAKS && !self.is_to_go.load(SeqCst)
     }
 }
 
@@ -110,45 +200,54 @@ impl Seat {
     /// The address that the connection comes from.
     #[must_use]
     pub fn source(&self) -> &Arc<str> {
-        &self.source
+        &self.sitter.source
     }
 
     /// Whose it is has become known: it counts for its address no longer.
     pub fn is_known(&self) {
+        self.sitter.counts.store(false, SeqCst);
         *self.of_source.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// From now on the connection says nothing, until what is returned is dropped.
+    /// From now on the connection says nothing, and may be asked to go.
+    pub fn falls_silent(&self) {
+        self.sitter.silent_since.store(self.seats.silences.fetch_add(1, SeqCst), SeqCst);
+        if self.seats.waiting.load(SeqCst) > 0 {
+            self.seats.fell_silent.notify_waiters();
+        }
+    }
+
+    /// It has asked for something, whole: from now on it is not silent.
+    pub fn asks(&self) {
+        self.sitter.silent_since.store(SPEAKS, SeqCst);
+        self.sitter.has_asked.store(true, SeqCst);
+    }
+
+    /// Whether it ever has.
     #[must_use]
-    pub fn falls_silent(&self) -> Silence {
-        let mut silent = self.seats.silent();
-        let number = silent.next;
-        silent.next += 1;
-        silent.connections.insert(number, (self.source.clone(), self.give_up.clone()));
-        drop(silent);
-        self.seats.fell_silent.notify_waiters();
-        Silence { seats: self.seats.clone(), number }
+    pub fn has_asked(&self) -> bool {
+        self.sitter.has_asked.load(SeqCst)
     }
 
-    /// Completes when others need the seat of this connection, as it was silent.
+    /// Whether it was asked to go.
+    #[must_use]
+    pub fn is_to_go(&self) -> bool {
+        self.sitter.is_to_go.load(SeqCst)
+    }
+
+    /// Completes when others need the seat of this connection, as it was silent. Whoever asks later hears it too.
     pub async fn is_needed(&self) {
-        self.give_up.notified().await;
-    }
-
-    /// Runs this, which ends once the client says something. None: others needed the seat.
-    pub async fn while_silent<T>(&self, speaks: impl Future<Output = T>) -> Option<T> {
-        let _silence = self.falls_silent();
-        tokio::select! {
-            biased;
-            spoke = speaks => Some(spoke),
-            () = self.is_needed() => None,
+        let mut asked = pin!(self.sitter.give_up.notified());
+        asked.as_mut().enable();
+        if !self.sitter.is_to_go.load(SeqCst) {
+            asked.await;
         }
     }
 }
 
-impl Drop for Silence {
+impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.silent().connections.remove(&self.number);
+        self.seats.taken().by.remove(&self.number);
     }
 }
 
@@ -157,53 +256,81 @@ mod tests {
     use super::*;
 
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const SOON: Duration = Duration::from_secs(5);
+    const MOMENT: Duration = Duration::from_millis(20);
+
+    fn far(number: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, number])
+    }
+
+    async fn is_asked_to_go(seat: &Seat) -> bool {
+        timeout(MOMENT, seat.is_needed()).await.is_ok()
+    }
+
+    /// Says nothing, and goes when it is asked to.
+    fn mute(seat: Seat, number: usize) -> impl Future<Output = usize> {
+        seat.falls_silent();
+        async move {
+            seat.is_needed().await;
+            number
+        }
+    }
 
     #[tokio::test]
     async fn an_address_leaves_a_quarter_of_the_seats_to_others_until_it_is_known_whose_they_are() {
         let seats = Seats::new(8);
-        let far = IpAddr::from([192, 0, 2, 1]);
         let mut held = Vec::new();
-        while let Ok(seat) = seats.admit(far).await {
+        while let Ok(seat) = seats.admit(far(1)).await {
             held.push(seat);
         }
         assert_eq!(held.len(), 6);
-        assert!(seats.admit(IpAddr::from([192, 0, 2, 2])).await.is_ok());
+        assert!(seats.admit(far(2)).await.is_ok());
         held[0].is_known();
-        assert!(seats.admit(far).await.is_ok());
+        assert!(seats.admit(far(1)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_has_its_share_makes_room_among_its_own_that_are_silent() {
+        let seats = Seats::new(8);
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..6 {
+            tasks.spawn(mute(seats.admit(far(1)).await.unwrap(), number));
+        }
+        let other = seats.admit(far(2)).await.unwrap();
+        other.falls_silent();
+        let _next = timeout(SOON, seats.admit(far(1))).await.unwrap().unwrap();
+        assert_eq!(tasks.join_next().await.unwrap().unwrap(), 0, "its oldest");
+        assert!(!is_asked_to_go(&other).await);
     }
 
     #[tokio::test]
     async fn who_says_nothing_makes_room_for_who_comes_and_the_oldest_does_so_first() {
         let seats = Seats::new(2);
-        let mute =
-            |number: u32, seat: Seat| async move { seat.while_silent(std::future::pending::<()>()).await.is_none().then_some(number) };
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..2 {
-            tasks.spawn(mute(number, seats.admit(LOCAL).await.unwrap()));
-            tokio::task::yield_now().await;
+            tasks.spawn(mute(seats.admit(LOCAL).await.unwrap(), number));
         }
         let seat = seats.admit(LOCAL).await.unwrap();
-        assert_eq!(tasks.join_next().await.unwrap().unwrap(), Some(0));
-        assert_eq!(seat.while_silent(async { 7 }).await, Some(7));
-        assert_eq!(seats.silent().connections.len(), 1, "who has spoken is not among them");
+        assert_eq!(tasks.join_next().await.unwrap().unwrap(), 0);
+        seat.falls_silent();
+        seat.asks();
+        assert!(seats.silence_gives_up());
+        assert!(!seats.silence_gives_up(), "who has asked for something is not among them");
     }
 
     #[tokio::test]
     async fn silent_connections_of_two_addresses_leave_a_seat_to_a_third_and_the_oldest_of_the_biggest_goes() {
         let seats = Seats::new(8);
-        let address = |number| IpAddr::from([192, 0, 2, number]);
         let mut tasks = tokio::task::JoinSet::new();
         for (number, source) in [2, 1, 1, 1, 1, 1, 1, 2].into_iter().enumerate() {
-            let seat = seats.admit(address(source)).await.unwrap();
-            tasks.spawn(async move { seat.while_silent(std::future::pending::<()>()).await.is_none().then_some(number) });
-            tokio::task::yield_now().await;
+            tasks.spawn(mute(seats.admit(far(source)).await.unwrap(), number));
         }
-        let _third = seats.admit(address(3)).await.unwrap();
-        assert_eq!(tasks.join_next().await.unwrap().unwrap(), Some(1));
-        let _fourth = seats.admit(address(4)).await.unwrap();
-        assert_eq!(tasks.join_next().await.unwrap().unwrap(), Some(2));
+        let _third = seats.admit(far(3)).await.unwrap();
+        assert_eq!(tasks.join_next().await.unwrap().unwrap(), 1);
+        let _fourth = seats.admit(far(4)).await.unwrap();
+        assert_eq!(tasks.join_next().await.unwrap().unwrap(), 2);
         let mut held = Vec::new();
-        while let Ok(seat) = seats.admit(address(3)).await {
+        while let Ok(seat) = seats.admit(far(3)).await {
             held.push(seat);
         }
         assert_eq!(held.len(), 5, "its share is the only bound on an address, while others are silent");
@@ -213,12 +340,29 @@ mod tests {
     async fn who_falls_silent_again_is_the_youngest_of_them() {
         let seats = Seats::new(2);
         let (one, two) = (seats.admit(LOCAL).await.unwrap(), seats.admit(LOCAL).await.unwrap());
-        let (first, second) = (one.falls_silent(), two.falls_silent());
-        drop(first);
-        let _again = one.falls_silent();
+        for seat in [&one, &two, &one] {
+            seat.asks();
+            seat.falls_silent();
+        }
         assert!(seats.silence_gives_up());
-        timeout(Duration::from_millis(20), two.is_needed()).await.unwrap();
-        drop(second);
+        assert!(is_asked_to_go(&two).await && !is_asked_to_go(&one).await);
+    }
+
+    #[tokio::test]
+    async fn who_never_asked_goes_before_who_rests_unless_these_have_nearly_all_seats() {
+        let seats = Seats::new(8);
+        let mut all = Vec::new();
+        for number in 0..8 {
+            let seat = seats.admit(LOCAL).await.unwrap();
+            if number < 6 {
+                seat.asks();
+            }
+            seat.falls_silent();
+            all.push(seat);
+        }
+        assert!(seats.silence_gives_up() && is_asked_to_go(&all[6]).await);
+        assert!(seats.silence_gives_up() && is_asked_to_go(&all[0]).await, "one newcomer may have the time to ask");
+        assert!(!is_asked_to_go(&all[7]).await);
     }
 
     #[tokio::test]
@@ -226,21 +370,19 @@ mod tests {
         let seats = Seats::new(1);
         let held = seats.admit(LOCAL).await.unwrap();
         let mut next = pin!(seats.admit(LOCAL));
-        assert!(timeout(Duration::from_millis(20), next.as_mut()).await.is_err());
-        let asked = async {
-            assert!(held.while_silent(std::future::pending::<()>()).await.is_none());
-            drop(held);
-        };
-        let both = async { tokio::join!(asked, next) };
-        assert!(timeout(Duration::from_secs(5), both).await.unwrap().1.is_ok());
+        assert!(timeout(MOMENT, next.as_mut()).await.is_err());
+        let both = async { tokio::join!(mute(held, 0), next) };
+        assert!(timeout(SOON, both).await.unwrap().1.is_ok());
     }
 
     #[tokio::test]
-    async fn where_all_have_spoken_the_next_one_waits_for_an_end() {
+    async fn where_all_have_asked_the_next_one_waits_for_an_end() {
         let seats = Seats::new(1);
         let held = seats.admit(LOCAL).await.unwrap();
+        held.falls_silent();
+        held.asks();
         let mut next = pin!(seats.admit(LOCAL));
-        assert!(timeout(Duration::from_millis(20), next.as_mut()).await.is_err());
+        assert!(timeout(MOMENT, next.as_mut()).await.is_err());
         drop(held);
         assert!(next.await.is_ok());
     }

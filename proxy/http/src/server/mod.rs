@@ -1,7 +1,7 @@
 //! One bounded way to serve HTTP, for whatever of ours listens: the explicit proxy, what is redirected to it, portals, metrics.
 //!
 //! A connection goes through the same stages wherever it comes in: **accept**, **seat** (so many in all, so many for each address;
-//! a silent one gives its seat up), **serve** (a head has its time), **drain** once it is to end, **cut off** what is left after the
+//! a silent one gives its seat up, and until its first request's head is whole each is), **serve** (a head has its time), **drain** once it is to end, **cut off** what is left after the
 //! deadline, **join** it. Each stage is a piece of its own, as their users differ in the middle: the proxy asks whose a connection is
 //! before it serves it, a portal places it on a thread. [`Plain`] is all of them in a row, for who needs nothing between.
 //!

@@ -49,7 +49,7 @@ impl Plain {
         let tasks = Tasks::default();
         let door = Door { name: self.name, seats: Seats::new(self.connections) };
         accept_until(listener, &door, shutdown, |stream, _, seat| {
-            tasks.spawn(self.connection(stream, Seated::on(seat), answer.clone(), stopping.clone()));
+            tasks.spawn(self.connection(stream, Seated::on(seat, Duration::ZERO), answer.clone(), stopping.clone()));
         })
         .await;
         let _ = stop.send(true);
@@ -70,7 +70,7 @@ impl Plain {
         let of_requests = seated.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let under_way = of_requests.begin();
-            let answered = answer(&request).map(|body| Answered::new(body, under_way));
+            let answered = answer(&request).map(|body| Answered::new(body, Some(under_way)));
             async move { Ok::<_, Infallible>(answered) }
         });
         let io = TokioIo::new(Stalled::after(self.unread, stream));

@@ -1,55 +1,69 @@
 //! The seat of a connection, which it gives up to others while it says nothing: while no request of its is under way.
 
 use super::drive::{Ended, until_stopped};
-use gnomon_shares::{Seat, Silence};
+use gnomon_shares::Seat;
 use http_body::{Body, Frame, SizeHint};
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::{sync::watch, time::timeout};
 
-/// How long a connection that says nothing may take to end once others need its seat.
-const GIVES_UP: Duration = Duration::from_millis(100);
-
-/// A connection that has a seat, silent until its first request.
+/// A connection that has a seat. It is silent until the head of its first request is whole, whatever it says until then: bytes of one,
+/// a TLS handshake.
 #[derive(Debug)]
 pub struct Seated {
     seat: Seat,
-    requests: Mutex<Requests>,
-}
-
-#[derive(Debug)]
-struct Requests {
-    under_way: usize,
-    silence: Option<Silence>,
+    grace: Duration,
+    under_way: Mutex<usize>,
+    is_counted: AtomicBool,
 }
 
 impl Seated {
-    /// With this one.
+    /// With this one. `grace`: how long it may take to end once others need the seat, if it has asked for something before. Over
+    /// HTTP/1 none is needed, over HTTP/2 a client is told first.
     #[must_use]
-    pub fn on(seat: Seat) -> Arc<Self> {
-        let silence = Some(seat.falls_silent());
-        Arc::new(Self { seat, requests: Mutex::new(Requests { under_way: 0, silence }) })
+    pub fn on(seat: Seat, grace: Duration) -> Arc<Self> {
+        seat.falls_silent();
+        Arc::new(Self { seat, grace, under_way: Mutex::new(0), is_counted: AtomicBool::new(false) })
     }
 
-    fn requests(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn under_way(&self) -> MutexGuard<'_, usize> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request of its begins.
+    /// A request of its begins, or what it holds its seat for otherwise.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> UnderWay {
-        let mut requests = self.requests();
-        requests.under_way += 1;
-        requests.silence = None;
+        let mut under_way = self.under_way();
+        *under_way += 1;
+        self.seat.asks();
+        drop(under_way);
         UnderWay(self.clone())
     }
 
-    fn is_silent(&self) -> bool {
-        self.requests().under_way == 0
+    /// Nothing is under way.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        *self.under_way() == 0
+    }
+
+    /// The seat itself.
+    #[must_use]
+    pub fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// Whether the connection was asked to give its seat up, for who counts those: true only once.
+    #[must_use]
+    pub fn gave_up(&self) -> bool {
+        self.seat.is_to_go() && !self.is_counted.swap(true, Ordering::Relaxed)
     }
 
     /// Completes when others need the seat.
@@ -57,11 +71,33 @@ impl Seated {
         self.seat.is_needed().await;
     }
 
+    /// Drives a connection that was asked to finish, as others need its seat. A request may have come at that moment: it is answered.
+    /// None: nothing was under way, and the rest of the connection is to be dropped.
+    pub async fn gives_up<C: Future>(&self, mut connection: Pin<&mut C>) -> Option<C::Output> {
+        // What has come of a request is read with this.
+        if let Poll::Ready(over) = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
+            return Some(over);
+        }
+        if self.is_silent() {
+            let grace = if self.seat.has_asked() { self.grace } else { Duration::ZERO };
+            if !grace.is_zero()
+                && let Ok(over) = timeout(grace, connection.as_mut()).await
+            {
+                return Some(over);
+            }
+            if self.is_silent() {
+                return None;
+            }
+        }
+        Some(connection.await)
+    }
+
     /// Drives a connection until it is over, until `stop` says so, or until others need its seat: it finishes then, and what was asked
     /// is answered.
     pub async fn driven<C: Future>(&self, connection: C, stop: &mut watch::Receiver<bool>, finish: impl FnOnce(Pin<&mut C>)) {
         let mut connection = pin!(connection);
         let needed = tokio::select! {
+            biased;
             ended = until_stopped(connection.as_mut(), stop) => match ended {
                 Ended::Connection => return,
                 Ended::Stopping => false,
@@ -69,11 +105,11 @@ impl Seated {
             () = self.is_needed() => true,
         };
         finish(connection.as_mut());
-        // A request may have come at that moment: it is answered.
-        if needed && (timeout(GIVES_UP, connection.as_mut()).await.is_ok() || self.is_silent()) {
-            return;
+        if needed {
+            let _ = self.gives_up(connection).await;
+        } else {
+            let _ = connection.await;
         }
-        let _ = connection.await;
     }
 }
 
@@ -83,10 +119,10 @@ pub struct UnderWay(Arc<Seated>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut requests = self.0.requests();
-        requests.under_way -= 1;
-        if requests.under_way == 0 {
-            requests.silence = Some(self.0.seat.falls_silent());
+        let mut under_way = self.0.under_way();
+        *under_way -= 1;
+        if *under_way == 0 {
+            self.0.seat.falls_silent();
         }
     }
 }
@@ -95,12 +131,12 @@ impl Drop for UnderWay {
 #[derive(Debug)]
 pub struct Answered<B> {
     body: B,
-    _request: UnderWay,
+    _request: Option<UnderWay>,
 }
 
 impl<B> Answered<B> {
-    /// The last of this request.
-    pub fn new(body: B, request: UnderWay) -> Self {
+    /// The last of this request. None: it holds no seat.
+    pub fn new(body: B, request: Option<UnderWay>) -> Self {
         Self { body, _request: request }
     }
 }

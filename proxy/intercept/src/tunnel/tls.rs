@@ -9,6 +9,7 @@ use crate::{
     first_bytes::{Line, first_line, last_line},
     forward::{Client, Route, Toward, flow_outcome},
     framing::Twice,
+    front::SILENCE,
     peek::Peeked,
     reply,
     serve::{Speaks, serve as serve_http},
@@ -23,7 +24,7 @@ use gnomon_record::FlowOutcome;
 use gnomon_wire::hello::{ClientHello, Transport};
 use rustls::AlertDescription;
 use smol_str::SmolStr;
-use std::io;
+use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -178,8 +179,10 @@ enum Far {
 async fn within(mut route: Route, mut client: Opened, mut far: Far) {
     let (mut seen, mut heard) = (BytesMut::new(), BytesMut::new());
     let mut stop = route.shared.stopping();
+    // A program that knows of no proxy may keep a connection for as long as its server allows before it says anything.
+    let silence = if route.client == Client::Unaware { Duration::MAX } else { SILENCE };
     let spoke = tokio::select! {
-        spoke = said_first(&route, &mut client, &mut seen, &mut far, &mut heard) => spoke,
+        spoke = timeout(silence, said_first(&route, &mut client, &mut seen, &mut far, &mut heard)) => spoke.unwrap_or(Ok(Inside::Gone)),
         _ = stop.wait_for(|stopping| *stopping) => return,
     };
     let passage = match spoke {
@@ -199,6 +202,7 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far) {
         Ok(Inside::Unread(passage)) => passage,
         Ok(Inside::Gone) | Err(_) => return route.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
     };
+    let _passes = route.place.begin();
     let outcome = FlowOutcome::of(passage);
     let reports = match for_any_server(route.connection.clone(), passage).pass(passage, outcome.as_str()) {
         Passed::Go(reports) => reports,
