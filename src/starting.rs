@@ -11,7 +11,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use gnomon_engine::Lint;
-use gnomon_http::{CertificateAuthority, Provenance};
+use gnomon_http::{CertificateAuthority, Provenance, server};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, Secret};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, Writer};
@@ -87,7 +87,7 @@ impl Core {
         let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
         let metrics = match config.metrics.listen {
             Switch::Off => None,
-            Switch::On(address) => match listen(address).await {
+            Switch::On(address) => match listen(address) {
                 Ok(listener) => Some(listener),
                 Err(error) if scraped == Scraped::IfFree => {
                     tracing::warn!("there are no metrics of this one: {error}");
@@ -163,8 +163,8 @@ async fn open_ledger(options: &LedgerOptions) -> Result<(Ledger, Writer), Ledger
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Complaint> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn listen(address: SocketAddr) -> Result<TcpListener, Complaint> {
+    server::listen(address).map_err(|error| {
         let complaint = Complaint::own(format!("cannot listen on {address} for metrics: {error}"));
         let step = match error.kind() {
             io::ErrorKind::AddrInUse => {

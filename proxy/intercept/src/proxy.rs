@@ -14,7 +14,7 @@ use crate::{
 use gnomon_http::{
     AlpnCache, CertificateAuthority, DialOptions, Dialer, ForbiddenAddresses, LEAF_CAPACITY, LeafCache, PoolOptions, Pools, Sockets,
     UpstreamTls,
-    server::{Admission, Tasks, accept_until, drain},
+    server::{Admission, Tasks, accept_until, drain, listen},
 };
 use gnomon_inspect::Inspector;
 use gnomon_record::{FlowOutcome, Owners, Recorder};
@@ -120,7 +120,7 @@ impl Proxy {
             return Err(ProxyError::OpenProxy(options.listen));
         }
         let failed = |cause| ProxyError::Listen { address: options.listen, cause };
-        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
+        let listener = listen(options.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let mut own_listeners = options.own_listeners.clone();
         own_listeners.push(address);

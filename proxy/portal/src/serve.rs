@@ -59,7 +59,7 @@ impl Listening {
     /// When the address cannot be listened on.
     pub async fn bind(portal: Arc<Portal>, address: SocketAddr, max_connections: usize) -> Result<Self, PortalError> {
         let failed = |cause| PortalError::Listen { portal: portal.options.id.to_string(), address, cause };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = server::listen(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { portals: vec![portal], listener, address, seats: Seats::new(max_connections), tls: None })
     }

@@ -3,12 +3,28 @@
 use gnomon_shares::Refused;
 use std::{io, net::SocketAddr, pin::pin, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::sleep,
 };
 
+/// How many connections may wait in the kernel to be accepted, which bounds it further (`net.core.somaxconn`). Who finds no room there
+/// tries again after a second or more.
+const BACKLOG: u32 = 1024;
+
 /// How long nothing is accepted after an error: those that come of want (descriptors, memory) would come again at once.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens a listener.
+///
+/// # Errors
+/// Why the address cannot be listened on.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of the program before us may still be on their way out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Who decides what comes in.
 pub trait Admission: Send + Sync {

@@ -16,7 +16,7 @@ mod seated;
 mod stalled;
 mod tasks;
 
-pub use accept::{Accepting, Admission, accept_until};
+pub use accept::{Accepting, Admission, accept_until, listen};
 pub use drive::{Ended, driven, until_stopped};
 pub use head::HeadTimer;
 pub use plain::Plain;

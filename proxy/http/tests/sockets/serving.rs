@@ -1,14 +1,14 @@
 //! What listens for HTTP is bounded, whoever connects.
 
 use bytes::Bytes;
-use gnomon_http::server::Plain;
+use gnomon_http::server::{Plain, listen};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::oneshot,
     task::JoinHandle,
     time::{Instant, timeout},
@@ -35,7 +35,7 @@ struct Served {
 
 impl Served {
     async fn start(plain: Plain) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(plain.serve(listener, answer, async { _ = stopped.await }));
@@ -91,6 +91,39 @@ async fn connections_that_say_nothing_make_room_for_one_that_asks() {
     ask(&mut one, "/").await;
     assert!(is_answered(&mut one).await);
     assert!(is_closed(&mut silent[1]).await, "the oldest that is silent");
+    served.stop().await;
+}
+
+/// Sends a head a byte at a time, and comes again when it is closed.
+async fn drips(address: SocketAddr) {
+    loop {
+        let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+        let mut byte = [0];
+        for sent in b"GET / HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'x')) {
+            if stream.write_all(&[*sent]).await.is_err()
+                || matches!(timeout(Duration::from_millis(100), stream.read(&mut byte)).await, Ok(_))
+            {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_whose_heads_never_end_and_who_come_again_keep_nobody_out() {
+    let served = Served::start(Plain { connections: 32, ..FEW }).await;
+    let mut dripping = tokio::task::JoinSet::new();
+    (0..300).for_each(|_| _ = dripping.spawn(drips(served.address)));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for number in 0..10 {
+        let asked = async {
+            let mut one = served.connect().await;
+            ask(&mut one, "/").await;
+            is_answered(&mut one).await
+        };
+        assert_eq!(timeout(Duration::from_secs(1), asked).await, Ok(true), "{number}");
+    }
+    dripping.shutdown().await;
     served.stop().await;
 }
 
