@@ -91,7 +91,9 @@ async fn serve(mut stream: TcpStream, acted: Arc<AtomicUsize>) {
             if String::from_utf8_lossy(&body).contains(TOOL) {
                 acted.fetch_add(1, Ordering::SeqCst);
             }
-            let answer = if head.contains(" /endless ") {
+            let answer = if head.contains(" /flood ") {
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1000000000000\r\n\r\n"
+            } else if head.contains(" /endless ") {
                 "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"
             } else {
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[]}  }"
@@ -99,9 +101,12 @@ async fn serve(mut stream: TcpStream, acted: Arc<AtomicUsize>) {
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
+            while head.contains(" /flood ") && stream.write_all(&FLOOD).await.is_ok() {}
         }
     }
 }
+
+static FLOOD: [u8; 64 << 10] = [b'x'; 64 << 10];
 
 /// One client asks for so many different servers on one connection each.
 async fn asks_for_many(proxy: SocketAddr, port: u16, path: &'static str, clients: u8, answers: Arc<[AtomicUsize; 2]>) {
@@ -169,6 +174,28 @@ async fn whoever_asks_for_a_thousand_servers_takes_no_descriptor_that_others_or_
 async fn whoever_keeps_all_connections_busy_is_refused_and_nobody_else() {
     let [answered, _] = few_descriptors_are_enough_for_neighbours_of("/endless").await;
     assert!(answered > 10, "{answered}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_cost_little_memory_each() {
+    const CLIENTS: usize = 200;
+    let (port, _) = everywhere().await;
+    let gnomon = Poor::with(4096);
+    let mut unread = Vec::new();
+    let mut before = 0;
+    for number in 0..=CLIENTS {
+        let mut client = TcpStream::connect(gnomon.proxy).await.unwrap();
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        client.write_all(format!("GET http://{server}/flood HTTP/1.1\r\nhost: {server}\r\n\r\n").as_bytes()).await.unwrap();
+        unread.push(client);
+        if number == 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            before = resident(gnomon.child.id());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let each = resident(gnomon.child.id()).saturating_sub(before) / u64::try_from(CLIENTS).unwrap();
+    assert!(each < 256 << 10, "{each} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,7 +66,7 @@ pub use install::{InstallError, StoreStatus, TrustStore};
 pub use leaf::{InvalidLeafName, LEAF_CAPACITY, LeafCache, LeafName};
 pub use netns::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 pub use parent::{ConnectAnswer, ConnectHead, ConnectRequest, MAX_CONNECT_HEAD};
-pub use pool::{MAX_FIELDS, PoolOptions, Pools, RequestBody, UpstreamBody};
+pub use pool::{HTTP1_BUFFER, MAX_FIELDS, PoolOptions, Pools, RequestBody, UpstreamBody};
 pub use resolve::{InvalidResolve, ResolveOverride};
 pub use send_error::SendError;
 pub use served::{ClientCertificates, ServedError, Shown, authorities, served};

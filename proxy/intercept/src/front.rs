@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::Answer;
 use gnomon_http::{
     Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme,
-    server::{Answered, http1},
+    server::{Answered, Stalled, http1},
 };
 use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, Telling, normal_host};
 use gnomon_observe::{Action, Channel, Correlation, Field, Observation};
@@ -30,6 +30,9 @@ use tokio::{net::TcpStream, time::sleep};
 
 /// How long a connection may take for a request's head, the time before it included, as long as nobody needs its place.
 pub(crate) const SILENCE: Duration = Duration::from_secs(120);
+/// How long a client may take nothing of what it is answered, while the server's side is held open for it.
+pub(crate) const UNREAD: Duration = Duration::from_secs(300);
+
 /// Who is asking.
 #[derive(Clone, Debug)]
 pub(crate) struct Asking {
@@ -173,7 +176,7 @@ pub(crate) struct Caller {
 pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: Caller) {
     let mut stop = shared.stopping();
     let (timeout, place, recorder) = (shared.options.hello_timeout, caller.place.clone(), shared.recorder.clone());
-    let (stream, twice) = Framed::new(stream);
+    let (stream, twice) = Framed::new(Stalled::after(UNREAD, stream));
     let departure = Arc::<Departure>::default();
     let of_requests = departure.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -276,8 +279,8 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
     shared.spawn(async move {
         // The client may go away before the tunnel begins; then there is nothing to do.
         let Ok(upgraded) = on_upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<Noted<Framed<TcpStream>>>>() else { return };
-        let client = parts.io.into_inner().into_inner().into_inner();
+        let Ok(parts) = upgraded.downcast::<TokioIo<Noted<Framed<Stalled<TcpStream>>>>>() else { return };
+        let client = parts.io.into_inner().into_inner().into_inner().into_inner();
         tunnel::serve(task, asking, host, port, client, parts.read_buf).await;
     });
     reply::established()

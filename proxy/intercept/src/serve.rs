@@ -5,12 +5,12 @@ use crate::{
     download::Download,
     forward::{BrokenOff, Client, Route, forward},
     framing::Framed,
-    front::SILENCE,
+    front::{SILENCE, UNREAD},
     proxy::Shared,
 };
 use gnomon_http::{
     MAX_FIELDS,
-    server::{Answered, http1},
+    server::{Answered, Stalled, http1},
 };
 use gnomon_inspect::{Passage, Passed};
 use gnomon_record::FlowOutcome;
@@ -52,7 +52,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let shared: Arc<Shared> = route.shared.clone();
-    let (io, twice) = Framed::new(io);
+    let (io, twice) = Framed::new(Stalled::after(UNREAD, io));
     let departure = (speaks == Speaks::Http1).then(Arc::<Departure>::default);
     let route = Arc::new(Route { twice, departure: departure.clone(), ..route });
     let of_requests = route.clone();

@@ -26,6 +26,9 @@ const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const H2_MAX_HEADER_LIST: u32 = 64 << 10;
 /// The most header fields of an HTTP/1 head, of requests and of answers: the library's 100 are less than some sites send.
 pub const MAX_FIELDS: usize = 512;
+/// Most bytes of an HTTP/1 connection that are read ahead, or wait to be written, each: of an answer that nobody reads, and of a head,
+/// which on HTTP/2 has the same bound. The library's 400 KiB are a MiB for both sides of each client that does not read.
+pub const HTTP1_BUFFER: usize = 64 << 10;
 /// What the library says of the server's bound on streams before the server has said it: no server's.
 const UNSETTLED: usize = (1 << 30) + 7;
 /// How long that is waited for before more than one request is sent.
@@ -195,10 +198,11 @@ pub(crate) async fn run<B: RequestBody>(lane: Arc<Lane<B>>, inner: Arc<Inner<B>>
         Some(number)
     } else {
         let (io, serves) = Ending::new(io);
-        let (send, connection) = match http1::Builder::new().max_headers(MAX_FIELDS).handshake(TokioIo::new(io)).await {
-            Ok(made) => made,
-            Err(error) => return lane.failed(&SendError::read(&error)),
-        };
+        let (send, connection) =
+            match http1::Builder::new().max_headers(MAX_FIELDS).max_buf_size(HTTP1_BUFFER).handshake(TokioIo::new(io)).await {
+                Ok(made) => made,
+                Err(error) => return lane.failed(&SendError::read(&error)),
+            };
         lane.exclusive(&inner, Alone { send, serves });
         drop((lane, inner));
         let _ = connection.with_upgrades().await;

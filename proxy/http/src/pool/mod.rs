@@ -17,7 +17,7 @@ mod keeping;
 mod lane;
 
 pub use body::{RequestBody, UpstreamBody};
-pub use connection::MAX_FIELDS;
+pub use connection::{HTTP1_BUFFER, MAX_FIELDS};
 pub(crate) use keeping::Asks;
 
 use std::collections::HashMap;

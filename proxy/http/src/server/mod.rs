@@ -27,10 +27,10 @@ pub use tasks::{Tasks, drain};
 use hyper::server::conn::http1;
 use std::time::Duration;
 
-/// HTTP/1 for one connection, whose requests' heads may each take so long, idle time before it included.
+/// HTTP/1 for one connection, whose requests' heads may each take so long, idle time before it included, and 64 KiB.
 #[must_use]
 pub fn http1(head: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(HeadTimer::default()).header_read_timeout(head);
+    builder.timer(HeadTimer::default()).header_read_timeout(head).max_buf_size(crate::HTTP1_BUFFER);
     builder
 }

@@ -25,6 +25,11 @@ impl<T> Stalled<T> {
     pub fn after(patience: Duration, inner: T) -> Self {
         Self { inner, patience, waits: None }
     }
+
+    /// The connection, with no such bound.
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
 }
 
 impl<T: Unpin> Stalled<T> {
