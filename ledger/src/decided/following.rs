@@ -54,7 +54,7 @@ struct Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { journal: None, newest: None, pause: PAUSE, not_before: None, told: false }
+        Self { journal: None, newest: None, pause: PAUSE, not_before: None, noted: None, told: false }
     }
 }
 

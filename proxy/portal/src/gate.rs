@@ -108,7 +108,14 @@ mod tests {
                 }
                 read += 1;
                 let text = fs::read_to_string(&path).unwrap();
-                let asks = ["policy.may_list(", "policy.may_reach(", "policy.decide(", "policy().may_list(", "policy().may_reach(", "policy().decide("];
+                let asks = [
+                    "policy.may_list(",
+                    "policy.may_reach(",
+                    "policy.decide(",
+                    "policy().may_list(",
+                    "policy().may_reach(",
+                    "policy().decide(",
+                ];
                 let asks = asks.iter().any(|ask| text.contains(ask));
                 assert!(!asks || path.ends_with("gate.rs"), "{} asks the policy itself: ask the gate", path.display());
             }
