@@ -253,7 +253,7 @@ impl Portal {
                 None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
             };
         }
-        let (standing, outflow) = session.stand(&self.lists.servers(), self.recipient(caller));
+        let (standing, outflow) = session.stand(self.lists.servers(), self.recipient(caller));
         let mut changes = self.lists.changes();
         let caller = caller.clone();
         session.asks(&caller);

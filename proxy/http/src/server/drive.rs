@@ -51,15 +51,6 @@ impl Registered {
     }
 }
 
-/// Drives a connection until it is over, and has it finish once `stop` says so: requests that are under way are answered, no further
-/// one is read.
-pub async fn driven<C: Future>(mut connection: Pin<&mut C>, stop: &mut watch::Receiver<bool>, finish: impl FnOnce(Pin<&mut C>)) {
-    if until_stopped(connection.as_mut(), stop).await == Ended::Stopping {
-        finish(connection.as_mut());
-        let _ = connection.await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

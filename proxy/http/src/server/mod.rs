@@ -17,7 +17,7 @@ mod stalled;
 mod tasks;
 
 pub use accept::{Accepting, Admission, accept_until, listen};
-pub use drive::{Ended, driven, until_stopped};
+pub use drive::{Ended, until_stopped};
 pub use head::HeadTimer;
 pub use plain::Plain;
 pub use seated::{Answered, Seated, UnderWay};

@@ -100,9 +100,7 @@ async fn drips(address: SocketAddr) {
         let Ok(mut stream) = TcpStream::connect(address).await else { continue };
         let mut byte = [0];
         for sent in b"GET / HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'x')) {
-            if stream.write_all(&[*sent]).await.is_err()
-                || matches!(timeout(Duration::from_millis(100), stream.read(&mut byte)).await, Ok(_))
-            {
+            if stream.write_all(&[*sent]).await.is_err() || timeout(Duration::from_millis(100), stream.read(&mut byte)).await.is_ok() {
                 break;
             }
         }
