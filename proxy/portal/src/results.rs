@@ -7,6 +7,9 @@ use gnomon_upstream::{UpstreamError, members::Members, rpc::Outcome};
 use serde_json::{Value, value::RawValue};
 use smol_str::ToSmolStr;
 
+/// How often a server may ask for more before it must answer.
+pub(crate) const MAX_ROUNDS: usize = 10;
+
 /// What a server of the stateless era wants to know before it answers.
 pub(crate) struct Wanted {
     pub requests: Vec<(String, Value)>,

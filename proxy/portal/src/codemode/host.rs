@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     call::{Call, From, Script},
-    results::{Wanted, wanted_input},
+    results::{MAX_ROUNDS, Wanted, wanted_input},
     view::Exposed,
 };
 use bytes::Bytes;
@@ -22,8 +22,6 @@ use gnomon_upstream::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How often a server may ask for more before it must answer a script.
-const MAX_ROUNDS: usize = 10;
 /// How many tools a search gives where nothing is said.
 const FOUND: usize = 10;
 

@@ -15,7 +15,7 @@ use crate::{
     metrics::PortalMetrics,
     names::shortened,
     parked::{Parked, ParkedCall},
-    results::{answered, checked, complete, refused, sound, wanted_input},
+    results::{MAX_ROUNDS, answered, checked, complete, refused, sound, wanted_input},
     route::{NotRouted, Routed},
     session::Session,
     shared::SharedSessions,
@@ -47,8 +47,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a server may ask for more before it must answer.
-const MAX_ROUNDS: usize = 10;
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
