@@ -1,8 +1,8 @@
 //! Who is asking, and what they may do.
 //!
-//! A [`Caller`] is what is proven of whoever asks; [`Asked`] is what they ask for; a [`Policy`] decides, and [`decide`] joins
-//! its decision with what the rules say. Nothing else lets anything pass: lists, calls and everything built on calls ask the
-//! same function, so that what is hidden is uncallable by every road.
+//! A [`Caller`] is what is proven of whoever asks; [`Asked`] is what they ask for; a [`Policy`] decides, and what it
+//! allows has a [`Permit`], which only it makes and whoever sends must hold. Lists, calls and everything built on calls ask the same
+//! function, so that what is hidden is uncallable by every road.
 //!
 //! ```
 //! use gnomon_access::{Asked, Caller, Policy};
@@ -25,7 +25,7 @@ mod asked;
 mod auth;
 mod caller;
 mod glob;
-mod outcome;
+mod permit;
 mod policy;
 mod uri;
 pub mod yaml;
@@ -40,7 +40,7 @@ pub use auth::{
 };
 pub use caller::{AuthMethod, Caller, Device, MAX_NAMES, Names, Peer, Process};
 pub use glob::{Flavour, Glob};
-pub use outcome::{Outcome, Refusal, decide};
+pub use permit::{Obligations, Permit, RefusedByRule};
 pub use policy::{
     Decision, Explained, Explanation, Finding, LineRef, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT,
     MAX_WHEN_VALUES, Policy, PolicyError, PolicySource, Problem,

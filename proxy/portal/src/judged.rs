@@ -10,7 +10,7 @@ use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_http::Scheme;
 use gnomon_inspect::{Connection, Dialogue, Hello, Inspector, Post, Refusal};
-use gnomon_observe::{Channel, Field, Observation};
+use gnomon_observe::{Action, Channel, Field, Observation};
 use gnomon_record::{JudgedExchange, Recorder};
 use gnomon_upstream::{
     Client, News, Reach,
@@ -151,11 +151,9 @@ impl Judge {
         seen
     }
 
-    /// Judges a request of a client's.
-    ///
-    /// # Errors
-    /// [`CallError::Refused`].
-    pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Judged, CallError> {
+    /// Judges a request of a client's: what follows it until its answer is over, and the strictest action that rules have for it, or
+    /// how they refuse it.
+    pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> (Judged, Result<Action, Box<Refusal>>) {
         let dialogue = match Who::of(whose) {
             Some(who) => {
                 let connection = self.recent.get(&who).unwrap_or_else(|| self.recent.keep(who, self.connection_of(whose)));
@@ -163,12 +161,9 @@ impl Judge {
             }
             None => self.dialogue_on(&self.connection_of(whose), whose.agent),
         };
-        let judged = Judged(Some(Arc::new(JudgedExchange::new(dialogue, &self.rules.recorder, Instant::now()))));
-        let passes = judged.passes(|dialogue| dialogue.request_message(&request(id, method, params).pieces()));
-        if passes.is_err() {
-            judged.finish();
-        }
-        passes.map(|()| judged)
+        let judged = Arc::new(JudgedExchange::new(dialogue, &self.rules.recorder, Instant::now()));
+        let passes = judged.with(|dialogue| dialogue.request_message(&request(id, method, params).pieces()));
+        (Judged(Some(judged)), passes.map(|()| Action::Log))
     }
 
     /// Judges what a client says without wanting an answer: a notification, or an answer to a server's question.

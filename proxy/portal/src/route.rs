@@ -6,7 +6,7 @@ use crate::{
     view::Exposed,
 };
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, arguments};
+use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, Permit, arguments};
 use gnomon_upstream::{
     Scope,
     catalogue::Kind,
@@ -29,8 +29,8 @@ pub(crate) struct Routed {
     pub id: Id,
     pub method: SmolStr,
     pub params: Option<Bytes>,
-    /// The line of policy that allows it.
-    pub line: Option<LineRef>,
+    /// That policy allows it, and what is owed for it.
+    pub permit: Permit,
     /// What is called, where it is on a list.
     pub exposed: Option<Arc<Exposed>>,
     /// The name as the client wrote it.
@@ -80,14 +80,14 @@ impl PortalLists {
         let method = request.method.as_str();
         let members = request.members()?;
         let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
-        let routed = |server, exposed, name: &str, params, arguments| Routed {
+        let routed = |server, permit, exposed, name: &str, params, arguments| Routed {
             server,
             id: request.id.clone(),
             method: SmolStr::new(method),
             params: Some(params),
             exposed,
             name: SmolStr::new(name),
-            line: None,
+            permit,
             arguments,
             within: Within::default(),
         };
@@ -95,45 +95,45 @@ impl PortalLists {
             "tools/call" | "prompts/get" => {
                 let kind = if method == "tools/call" { Kind::Tool } else { Kind::Prompt };
                 let name = members.text("name").ok_or_else(|| missing("name"))?;
-                let exposed = self.named(caller, kind, &name)?;
+                let (exposed, _) = self.named(caller, kind, &name)?;
                 let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
                 let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
                 let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
                 let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
-                let line = self.permit(caller, &asked, &name)?;
-                Ok(Routed { line: Some(line), ..routed(exposed.server, Some(exposed), &name, params, arguments) })
+                let permit = self.permit(caller, &asked, &name)?;
+                Ok(routed(exposed.server, permit, Some(exposed), &name, params, arguments))
             }
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
-                let (server, own, line) = self.resource(caller, &uri)?;
+                let (server, own, permit) = self.resource(caller, &uri)?;
                 let params = members.with(&[("uri", Some(&quoted(&own)))]);
-                Ok(Routed { line: Some(line), ..routed(server, None, &uri, params, None) })
+                Ok(routed(server, permit, None, &uri, params, None))
             }
             "completion/complete" => {
                 let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
-                let (server, changed) = match reference.text("type").as_deref() {
+                let (server, permit, changed) = match reference.text("type").as_deref() {
                     Some("ref/prompt") => {
                         let name = reference.text("name").ok_or_else(|| missing("name"))?;
-                        let exposed = self.named(caller, Kind::Prompt, &name)?;
-                        (exposed.server, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
+                        let (exposed, permit) = self.named(caller, Kind::Prompt, &name)?;
+                        (exposed.server, permit, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
                     }
                     Some("ref/resource") => {
                         let uri = reference.text("uri").ok_or_else(|| missing("uri"))?;
-                        let (server, own, _) = self.resource(caller, &uri)?;
-                        (server, reference.with(&[("uri", Some(&quoted(&own)))]))
+                        let (server, own, permit) = self.resource(caller, &uri)?;
+                        (server, permit, reference.with(&[("uri", Some(&quoted(&own)))]))
                     }
                     _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`").into()),
                 };
-                Ok(routed(server, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
+                Ok(routed(server, permit, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
             _ => Err(unknown_method(method).into()),
         }
     }
 
     /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
-    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<LineRef, NotRouted> {
+    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<Permit, NotRouted> {
         match self.gate().decide(caller, asked) {
-            Decision::Allow { line } => Ok(line),
+            Decision::Allow(permit) => Ok(permit),
             Decision::Deny { line } => {
                 let why = match line.as_ref().and_then(|line| line.reason.as_ref()) {
                     Some(reason) => format!("`{}` may not be called like this: {reason}", shortened(name)),
@@ -144,12 +144,12 @@ impl PortalLists {
         }
     }
 
-    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<Arc<Exposed>, NotRouted> {
+    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Exposed>, Permit), NotRouted> {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
         let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
         if let Some(exposed) = self.view().named(kind, name) {
             return match self.gate().may_list(caller, &self.asked(kind, exposed)) {
-                Decision::Allow { .. } => Ok(exposed.clone()),
+                Decision::Allow(permit) => Ok((exposed.clone(), permit)),
                 Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
             };
         }
@@ -164,11 +164,11 @@ impl PortalLists {
 
     /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
     /// as long as it is clear which that is.
-    pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, LineRef), NotRouted> {
+    pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, Permit), NotRouted> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
         match self.gate().may_read(caller, &self.servers()[server].id, Capability::Resource, &own) {
-            Decision::Allow { line } => Ok((server, own, line)),
+            Decision::Allow(permit) => Ok((server, own, permit)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
     }

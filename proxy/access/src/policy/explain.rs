@@ -125,7 +125,10 @@ impl fmt::Display for Explanation {
             writeln!(f)?;
         }
         match &self.decision {
-            Decision::Allow { line } => write!(f, "allowed by {line}"),
+            Decision::Allow(permit) => match permit.line() {
+                Some(line) => write!(f, "allowed by {line}"),
+                None => f.write_str("allowed"),
+            },
             Decision::Deny { line: Some(line) } => write!(f, "denied by {line}"),
             Decision::Deny { line: None } => f.write_str("denied: no entry allows it"),
         }?;

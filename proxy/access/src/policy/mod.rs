@@ -25,7 +25,7 @@ pub use source::PolicySource;
 pub use when::{MAX_TEXT as MAX_WHEN_TEXT, MAX_VALUES as MAX_WHEN_VALUES, MAX_WHEN};
 
 use crate::yaml::hint;
-use crate::{Asked, Caller};
+use crate::{Asked, Caller, Permit};
 use serde::Deserialize;
 use smol_str::SmolStr;
 use std::{fmt, sync::Arc};
@@ -65,10 +65,7 @@ impl fmt::Display for LineRef {
 #[must_use]
 pub enum Decision {
     /// It is allowed, by the first entry that does.
-    Allow {
-        /// That entry.
-        line: LineRef,
-    },
+    Allow(Permit),
     /// It is not.
     Deny {
         /// The entry that denies it; none where none allows it.
@@ -80,14 +77,14 @@ impl Decision {
     /// Whether it is allowed.
     #[must_use]
     pub const fn is_allow(&self) -> bool {
-        matches!(self, Decision::Allow { .. })
+        matches!(self, Decision::Allow(_))
     }
 
     /// The entry that decided.
     #[must_use]
     pub const fn line(&self) -> Option<&LineRef> {
         match self {
-            Decision::Allow { line } => Some(line),
+            Decision::Allow(permit) => permit.line(),
             Decision::Deny { line } => line.as_ref(),
         }
     }
@@ -192,6 +189,13 @@ impl Policy {
     /// denies them the server as a whole. For servers of which nothing is known yet; where their lists are known, ask those.
     #[must_use]
     pub fn may_reach(&self, caller: &Caller, portal: &str, server: &str) -> bool {
+        self.reach(caller, portal, server).is_some()
+    }
+
+    /// The same, as the permit to ask that server for what is a caller's own as a whole (their tasks). What comes back is judged
+    /// thing by thing.
+    #[must_use]
+    pub fn reach(&self, caller: &Caller, portal: &str, server: &str) -> Option<Permit> {
         let asked = Asked { portal, ..Asked::tool("", server, "") };
         let mut allowed = false;
         for entry in &self.entries {
@@ -200,12 +204,12 @@ impl Policy {
                 truth = truth.and(condition.holds(caller));
             }
             match entry.effect {
-                Effect::Deny if truth != Truth::False && entry.what.is_all() && entry.when.is_none() => return false,
+                Effect::Deny if truth != Truth::False && entry.what.is_all() && entry.when.is_none() => return None,
                 Effect::Deny => {}
                 Effect::Allow => allowed |= truth == Truth::True,
             }
         }
-        allowed
+        allowed.then(|| Permit::new(None))
     }
 
     fn judge(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Decision {
@@ -221,7 +225,7 @@ impl Policy {
             }
         }
         match allowed {
-            Some(line) => Decision::Allow { line: line.clone() },
+            Some(line) => Decision::Allow(Permit::new(Some(line.clone()))),
             None => Decision::Deny { line: None },
         }
     }

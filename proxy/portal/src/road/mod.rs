@@ -25,8 +25,10 @@ use crate::{
 };
 use bytes::Bytes;
 use exchange::Kept;
-use gnomon_access::Caller;
+use gnomon_access::{Caller, Obligations, Permit};
 use gnomon_audit::{self as audit, Status};
+use gnomon_inspect::Refusal;
+use gnomon_observe::Action;
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
     catalogue::Listed,
@@ -119,7 +121,7 @@ impl Road {
             }
         };
         act.names(|| routed.exposed.as_ref().map_or_else(|| routed.name.clone(), |exposed| exposed.entry.name.clone()));
-        act.decided_by(routed.line.as_ref());
+        act.decided_by(routed.permit.line());
         act.takes(routed.arguments.as_ref(), request.params().map_or(0, Bytes::len));
         if let Some(server) = self.servers().get(routed.server) {
             let bytes = request.params().map_or(0, Bytes::len);
@@ -153,13 +155,14 @@ impl Road {
                 return (Outcome::failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
             }
         }
-        let judged = match &server.held.judge {
-            None => Judged::unjudged(),
-            Some(judge) => match judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()) {
-                Ok(judged) => judged,
-                Err(error) => return refused(routed, &error, &server.id),
-            },
+        let (judged, rules) = match &server.held.judge {
+            None => (Judged::unjudged(), Ok(Action::Allow)),
+            Some(judge) => judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()),
         };
+        if let Err(error) = owed(&routed.permit, rules) {
+            judged.finish();
+            return refused(routed, &error, &server.id);
+        }
         if let Err(error) = act.leaves().await {
             judged.failed(&CallError::Unrecorded);
             let text = format!("{error} of its beginning, so it was not made; tell whoever runs this portal");
@@ -535,6 +538,24 @@ impl Road {
             // Nobody listens any more: whoever drives this is dropped soon.
             let _ = call.emit.send(emission).await;
         }
+    }
+}
+
+/// What must be done before a message leaves, once policy and rules have had their say.
+///
+/// # Errors
+/// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] where something is owed that nothing here can do.
+fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<(), CallError> {
+    let (action, refusal) = match rules {
+        Ok(action) => (action, None),
+        Err(refusal) => (refusal.action, Some(refusal)),
+    };
+    match (permit.beside(action), refusal) {
+        // Member by member: one that comes new does not compile before somebody sees to it.
+        (Ok(Obligations { redact: false }), None) => Ok(()),
+        (_, Some(refusal)) => Err(CallError::Refused(refusal)),
+        (Ok(Obligations { redact: true }), None) => Err(CallError::Unfulfilled("parts of it had to be replaced")),
+        (Err(_), None) => Err(CallError::Unfulfilled("a rule refuses it")),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     tasks::{LONGEST_ID, Made, Owned, begun},
 };
 use bytes::Bytes;
+use gnomon_access::{Decision, Permit};
 use gnomon_audit::{Kind as Recorded, Status};
 use gnomon_upstream::{
     LegacySession, Scope, UpstreamError,
@@ -65,7 +66,7 @@ impl Road {
         match self.route_task(call, request) {
             Ok(routed) => {
                 act.is_of_task(&routed.name);
-                act.decided_by(routed.line.as_ref());
+                act.decided_by(routed.permit.line());
                 let server = &self.servers()[routed.server];
                 let bytes = request.params().map_or(0, Bytes::len);
                 act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
@@ -92,18 +93,16 @@ impl Road {
         let owner = call.task_owner();
         let found = self.servers().iter().enumerate().find_map(|(place, server)| Some((place, server.held.tasks.of(&owner, &id)?)));
         let (place, made) = found.ok_or_else(unknown)?;
-        let decision = self.lists.gate().may_list_tool(&call.caller, &self.servers()[place].id, &made.tool, made.hints);
-        let line = decision.line().cloned();
-        if !decision.is_allow() {
-            return Err(NotRouted { error: unknown(), line: line.map(Box::new) });
+        match self.lists.gate().may_list_tool(&call.caller, &self.servers()[place].id, &made.tool, made.hints) {
+            Decision::Allow(permit) => Ok(Self::to_task(place, request, request.params().cloned(), SmolStr::new(&*id), permit)),
+            Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
-        Ok(Self::to_task(place, request, request.params().cloned(), SmolStr::new(&*id), line))
     }
 
-    fn to_task(server: usize, request: &Request, params: Option<Bytes>, name: SmolStr, line: Option<gnomon_access::LineRef>) -> Routed {
+    fn to_task(server: usize, request: &Request, params: Option<Bytes>, name: SmolStr, permit: Permit) -> Routed {
         let method = SmolStr::new(&request.method);
         let within = Within::default();
-        Routed { server, id: request.id.clone(), method, params, line, exposed: None, name, arguments: None, within }
+        Routed { server, id: request.id.clone(), method, params, permit, exposed: None, name, arguments: None, within }
     }
 
     /// Whether a request for a task may go to its server within this session: what has the id there is the caller's. What is asked
@@ -150,9 +149,11 @@ impl Road {
         let places: Vec<usize> = (0..self.servers().len()).filter(|place| self.servers()[*place].held.tasks.has_any(&owner)).collect();
         let (mut own, mut next, mut ending) = (Vec::new(), None, Ending::of(Status::Ok));
         for place in &places {
+            // Of a server that is theirs no more they have no tasks either.
+            let Some(permit) = self.lists.gate().reach(&call.caller, &self.servers()[*place].id) else { continue };
             let mut params = if places.len() == 1 { request.params().cloned() } else { None };
             for _ in 0..PAGES {
-                let routed = Self::to_task(*place, request, params, SmolStr::default(), None);
+                let routed = Self::to_task(*place, request, params, SmolStr::default(), permit.clone());
                 let (outcome, ended) = self.serve(call, &routed, act).await;
                 let Outcome::Result(page) = &outcome else { return (outcome, ended) };
                 own.extend(self.own_tasks(call, (&owner, routed.within.get()), *place, page));

@@ -1,0 +1,72 @@
+//! The one way past policy: a [`Permit`], which only a [`Policy`](crate::Policy) makes, and what rules say of the same message.
+//!
+//! Whoever sends something to a server holds its permit, so a road that forgot to ask does not compile. What a permit owes is a list
+//! that grows (redaction, approval, charging of a budget): who sends takes it apart member by member, and does not compile either until
+//! each is seen to.
+
+use crate::LineRef;
+use gnomon_observe::Action;
+
+/// Proof that policy lets a message pass, and what is owed before it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    line: Option<LineRef>,
+    obligations: Obligations,
+}
+
+/// Duties of whoever sends a message. One that cannot be fulfilled is a refusal, never a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Obligations {
+    /// Parts of the message are replaced before it leaves.
+    pub redact: bool,
+}
+
+/// A rule refuses what policy allows: `block`, or `redirect`, since a portal *is* the sanctioned way and there is no other to point to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedByRule(pub Action);
+
+impl Permit {
+    /// By this entry; none where several together allow the use of a server.
+    pub(crate) const fn new(line: Option<LineRef>) -> Self {
+        Self { line, obligations: Obligations { redact: false } }
+    }
+
+    /// The entry that allows it.
+    #[must_use]
+    pub const fn line(&self) -> Option<&LineRef> {
+        self.line.as_ref()
+    }
+
+    /// What remains to be done before the message passes, where the strictest action of the rules for it is this. A rule's `allow` sets
+    /// other rules aside, never policy: without a permit nobody comes here.
+    ///
+    /// # Errors
+    /// [`RefusedByRule`].
+    pub const fn beside(&self, rules: Action) -> Result<Obligations, RefusedByRule> {
+        match rules {
+            Action::Allow | Action::Log => Ok(self.obligations),
+            Action::Redact => Ok(Obligations { redact: true }),
+            Action::Redirect | Action::Block => Err(RefusedByRule(rules)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Asked, Caller, Decision, Policy};
+
+    #[test]
+    fn rules_take_from_what_policy_allows_and_never_add_to_it() {
+        let policy = Policy::parse("- allow: { servers: [code], tools: [read] }", "p.yml").unwrap();
+        let anna = Caller::anonymous("10.1.2.3".parse().unwrap());
+        let Decision::Allow(permit) = policy.decide(&anna, &Asked::tool("main", "code", "read")) else { panic!("denied") };
+        for action in Action::ALL {
+            let owed = permit.beside(*action);
+            assert_eq!(owed.is_err(), matches!(action, Action::Redirect | Action::Block), "{action}");
+            assert_eq!(owed.is_ok_and(|owed| owed.redact), *action == Action::Redact, "{action}");
+        }
+        // For what policy denies there is nothing that a rule's `allow` could be put beside.
+        assert!(matches!(policy.decide(&anna, &Asked::tool("main", "code", "write")), Decision::Deny { line: None }));
+    }
+}
