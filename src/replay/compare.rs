@@ -85,7 +85,7 @@ fn stopped(calls: &[(Action, String)]) -> String {
     let mut actions: BTreeMap<&str, u64> = BTreeMap::new();
     for (action, who) in calls {
         *people.entry(who).or_default() += 1;
-        *actions.entry(verb(*action)).or_default() += 1;
+        *actions.entry(action.done()).or_default() += 1;
     }
     if calls.is_empty() {
         return "blocked nothing more".to_owned();
@@ -97,13 +97,4 @@ fn stopped(calls: &[(Action, String)]) -> String {
     let rest = if who.len() > SHOWN { ", …" } else { "" };
     let of = if who.len() == 1 { "1 person".to_owned() } else { format!("{} people", who.len()) };
     format!("{what} of {of} ({}{rest})", named.join(", "))
-}
-
-fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Block => "blocked",
-        Action::Redirect => "redirected",
-        Action::Redact => "redacted",
-        Action::Allow | Action::Log => "passed",
-    }
 }

@@ -26,7 +26,7 @@ pub struct Summary {
     bad_examples: Vec<String>,
     detections: BTreeMap<usize, u64>,
     /// Calls that the proxy would have refused, redirected or changed.
-    refused: [u64; 3],
+    refused: BTreeMap<Action, u64>,
     first_of_file: Option<(String, u64)>,
 }
 
@@ -93,10 +93,8 @@ impl Summary {
                 *self.detections.entry(RuleIndex::get(rule)).or_default() += 1;
             }
             // A call with several detections is one call.
-            if last_call.replace(sighting.call) != Some(sighting.call)
-                && let Some(slot) = slot(sighting.action)
-            {
-                self.refused[slot] += 1;
+            if last_call.replace(sighting.call) != Some(sighting.call) && sighting.action.interferes() {
+                *self.refused.entry(sighting.action).or_default() += 1;
             }
         }
         debug_assert!(self.detections.keys().all(|rule| *rule < inspector.rules().rules().len()));
@@ -106,9 +104,10 @@ impl Summary {
     pub fn write(&self, out: &mut impl Write, inspector: &Inspector) -> io::Result<()> {
         let skipped: u64 = self.skipped.values().map(|tally| tally.count).sum();
         let detections: u64 = self.detections.values().sum();
-        let [redacted, redirected, blocked] = self.refused;
         writeln!(out, "{} entries, {} judged, {detections} detections", self.entries, self.entries - skipped)?;
-        writeln!(out, "would block {blocked}, redirect {redirected}, redact {redacted}")?;
+        let interfering = Action::ALL.iter().rev().filter(|action| action.interferes());
+        let would: Vec<_> = interfering.map(|action| format!("{action} {}", self.refused.get(action).unwrap_or(&0))).collect();
+        writeln!(out, "would {}", would.join(", "))?;
         let rules = inspector.rules();
         let mut by_count: Vec<_> = self.detections.iter().collect();
         by_count.sort_by_key(|(rule, count)| (std::cmp::Reverse(**count), **rule));
@@ -129,14 +128,5 @@ impl Summary {
             0 => Ok(()),
             more => writeln!(out, "bad input: and {more} more"),
         }
-    }
-}
-
-fn slot(action: Action) -> Option<usize> {
-    match action {
-        Action::Redact => Some(0),
-        Action::Redirect => Some(1),
-        Action::Block => Some(2),
-        Action::Allow | Action::Log => None,
     }
 }

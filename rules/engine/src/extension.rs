@@ -144,11 +144,12 @@ pub(crate) fn known_entries<'n>(node: &'n Node, name: &str, known: &[&str], repo
 pub(crate) fn response(node: &Node, report: &mut Report<'_>) -> Option<Response> {
     known_entries(node, "response", RESPONSE_KEYS, report)?;
     let Some(action) = node.get("action") else {
-        return report.at(node.at, "`response` has no `action`; use one of: allow, log, redirect, block");
+        let words: Vec<_> = Action::supported().map(Action::as_str).collect();
+        return report.at(node.at, format!("`response` has no `action`; use one of: {}", words.join(", ")));
     };
     let (action_at, action) = (action.at, word::<Action>(action, report)?);
-    if action == Action::Redact {
-        return report.at(action_at, "not supported yet: `redact`; use block or log");
+    if !Action::supported().any(|supported| supported == action) {
+        return report.at(action_at, format!("not supported yet: `{action}`; use block or log"));
     }
     let message = match node.get("message") {
         None => None,

@@ -87,6 +87,22 @@ impl Action {
     pub const fn interferes(self) -> bool {
         matches!(self, Action::Redact | Action::Redirect | Action::Block)
     }
+
+    /// Those that rules may ask for: everything that something here carries out.
+    pub fn supported() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|action| *action != Action::Redact)
+    }
+
+    /// What became of a message that it was carried out on.
+    #[must_use]
+    pub const fn done(self) -> &'static str {
+        match self {
+            Action::Allow | Action::Log => "passed",
+            Action::Redact => "redacted",
+            Action::Redirect => "redirected",
+            Action::Block => "blocked",
+        }
+    }
 }
 
 vocabulary! {

@@ -17,7 +17,7 @@ fn schema() -> Value {
     let response = json!({
         "type": "object", "additionalProperties": false, "required": ["action"],
         "properties": {
-            "action": words(Action::ALL.iter().filter(|action| **action != Action::Redact).map(|action| action.as_str()).collect()),
+            "action": words(Action::supported().map(Action::as_str).collect()),
             "mode": {"enum": ["explain", "location", "bypass"]},
             "to": text, "message": {"type": "string", "maxLength": 500},
         },

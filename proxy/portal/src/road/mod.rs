@@ -1,6 +1,7 @@
 //! One request that a server is to answer: where it goes, and how it gets there from either era to either.
 
 mod exchange;
+mod owed;
 mod tasks;
 
 use crate::{
@@ -25,9 +26,8 @@ use crate::{
 };
 use bytes::Bytes;
 use exchange::Kept;
-use gnomon_access::{Caller, Obligations, Permit};
+use gnomon_access::Caller;
 use gnomon_audit::{self as audit, Status};
-use gnomon_inspect::Refusal;
 use gnomon_observe::Action;
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
@@ -41,6 +41,7 @@ use gnomon_upstream::{
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
 };
 use http::HeaderMap;
+use owed::owed;
 use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
@@ -538,24 +539,6 @@ impl Road {
             // Nobody listens any more: whoever drives this is dropped soon.
             let _ = call.emit.send(emission).await;
         }
-    }
-}
-
-/// What must be done before a message leaves, once policy and rules have had their say.
-///
-/// # Errors
-/// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] where something is owed that nothing here can do.
-fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<(), CallError> {
-    let (action, refusal) = match rules {
-        Ok(action) => (action, None),
-        Err(refusal) => (refusal.action, Some(refusal)),
-    };
-    match (permit.beside(action), refusal) {
-        // Member by member: one that comes new does not compile before somebody sees to it.
-        (Ok(Obligations { redact: false }), None) => Ok(()),
-        (_, Some(refusal)) => Err(CallError::Refused(refusal)),
-        (Ok(Obligations { redact: true }), None) => Err(CallError::Unfulfilled("parts of it had to be replaced")),
-        (Err(_), None) => Err(CallError::Unfulfilled("a rule refuses it")),
     }
 }
 

@@ -1,0 +1,42 @@
+//! What policy and rules together ask for before a message leaves.
+
+use crate::error::CallError;
+use gnomon_access::{Obligations, Permit};
+use gnomon_inspect::Refusal;
+use gnomon_observe::Action;
+
+/// What must be done before a message leaves, once policy and rules have had their say.
+///
+/// # Errors
+/// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] where something is owed that nothing here can do.
+pub(super) fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<(), CallError> {
+    let (action, refusal) = match rules {
+        Ok(action) => (action, None),
+        Err(refusal) => (refusal.action, Some(refusal)),
+    };
+    match (permit.beside(action), refusal) {
+        // Member by member: one that comes new does not compile before somebody sees to it.
+        (Ok(Obligations { redact: false }), None) => Ok(()),
+        (_, Some(refusal)) => Err(CallError::Refused(refusal)),
+        (Ok(Obligations { redact: true }), None) => Err(CallError::Unfulfilled("parts of it had to be replaced")),
+        (Err(_), None) => Err(CallError::Unfulfilled("a rule refuses it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_access::{Asked, Caller, Decision, Policy};
+
+    #[test]
+    fn what_nobody_here_can_do_is_a_refusal() {
+        let policy = Policy::parse("- allow: { servers: [code] }", "p.yml").unwrap();
+        let anna = Caller::anonymous("10.1.2.3".parse().unwrap());
+        let Decision::Allow(permit) = policy.decide(&anna, &Asked::tool("main", "code", "read")) else { panic!("denied") };
+        for action in Action::ALL {
+            let passes = owed(&permit, Ok(*action));
+            assert_eq!(passes.is_ok(), matches!(action, Action::Allow | Action::Log), "{action}");
+            assert!(passes.err().is_none_or(|error| matches!(error, CallError::Unfulfilled(_))), "{action}");
+        }
+    }
+}
