@@ -116,6 +116,9 @@ enum Command {
     /// Register what portals offer
     #[command(subcommand)]
     Server(commands::server::Server),
+    /// Make service tokens for agents
+    #[command(subcommand)]
+    Token(commands::token::Token),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(commands::config::Config),
@@ -165,6 +168,7 @@ fn main() -> ExitCode {
         Command::Policy(policy) => policy.run(),
         Command::Config(config) => config.run(),
         Command::Server(server) => server.run(),
+        Command::Token(token) => token.run(),
         Command::Sensor(sensor) => sensor.run(),
         Command::SandboxZygote(zygote) => return zygote.run(),
         Command::Reference(reference) => reference.run(),

@@ -25,4 +25,5 @@ pub mod sandbox_zygote;
 pub mod sensor;
 pub mod server;
 pub mod status;
+pub mod token;
 pub mod triage;

@@ -43,11 +43,10 @@ impl Permit {
     /// # Errors
     /// [`RefusedByRule`].
     pub const fn beside(&self, rules: Action) -> Result<Obligations, RefusedByRule> {
-        match rules {
-            Action::Allow | Action::Log => Ok(self.obligations),
-            Action::Redact => Ok(Obligations { redact: true }),
-            Action::Redirect | Action::Block => Err(RefusedByRule(rules)),
+        if rules.refuses() {
+            return Err(RefusedByRule(rules));
         }
+        Ok(Obligations { redact: self.obligations.redact || rules.interferes() })
     }
 }
 

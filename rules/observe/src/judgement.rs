@@ -88,6 +88,12 @@ impl Action {
         matches!(self, Action::Redact | Action::Redirect | Action::Block)
     }
 
+    /// Whether nothing of the original passes.
+    #[must_use]
+    pub const fn refuses(self) -> bool {
+        self.interferes() && !matches!(self, Action::Redact)
+    }
+
     /// Those that rules may ask for: everything that something here carries out.
     pub fn supported() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|action| *action != Action::Redact)

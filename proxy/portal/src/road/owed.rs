@@ -32,7 +32,8 @@ mod tests {
     fn what_nobody_here_can_do_is_a_refusal() {
         let policy = Policy::parse("- allow: { servers: [code] }", "p.yml").unwrap();
         let anna = Caller::anonymous("10.1.2.3".parse().unwrap());
-        let Decision::Allow(permit) = policy.decide(&anna, &Asked::tool("main", "code", "read")) else { panic!("denied") };
+        let gate = crate::gate::Gate::new("main".into(), policy.into());
+        let Decision::Allow(permit) = gate.decide(&anna, &Asked::tool("main", "code", "read")) else { panic!("denied") };
         for action in Action::ALL {
             let passes = owed(&permit, Ok(*action));
             assert_eq!(passes.is_ok(), matches!(action, Action::Allow | Action::Log), "{action}");
