@@ -64,9 +64,8 @@ impl Portals {
             });
         }
         let works = code_mode(config, rules)?;
-        let programs = programs_of(config, state_dir, rules.recorder.metrics().registry())?;
-        let pools = pools(config, descriptors.upstreams.clone(), descriptors.lookups)?;
-        let run = Run { apis: apis_of(config, &pools)?, programs, pools };
+        let bounds = (descriptors.upstreams.clone(), descriptors.lookups);
+        let run = Reaching::of(config, state_dir, rules.recorder.metrics().registry(), bounds)?;
         let metrics = PortalMetrics::register(rules.recorder.metrics().registry())?;
         let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref(), metrics: &metrics };
         let (mut listeners, mut portals, mut announcement) = (Vec::new(), Vec::new(), String::new());
@@ -165,32 +164,92 @@ fn secured(portals: &[&config::Portal], tls: &config::Tls, state_dir: &Path) -> 
     served(shown, &clients).with_context(of_portal)
 }
 
-/// What portals share.
-struct Run {
+/// How the servers that any portal offers are reached: shared by all portals.
+pub struct Reaching {
     pools: Arc<ServerPools>,
     programs: HashMap<String, Arc<Program>>,
     apis: HashMap<String, Arc<Api>>,
 }
 
-/// The APIs that any portal offers: each document is read once.
-fn apis_of(config: &Config, pools: &Arc<ServerPools>) -> Result<HashMap<String, Arc<Api>>> {
+impl Reaching {
+    /// For the servers that portals of this configuration offer, within a budget of connections and of lookups at a time.
+    ///
+    /// # Errors
+    /// A secret or a document cannot be read, or a program is not there.
+    pub fn of(config: &Config, state_dir: &Path, registry: &Registry, (budget, lookups): (Arc<UpstreamBudget>, usize)) -> Result<Self> {
+        let offered: Vec<_> = config.offered().collect();
+        warn_of_idle_apis(config, &offered);
+        Self::to(config, &offered, (state_dir, registry), pools(config, budget, lookups)?)
+    }
+
+    /// For these servers.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn to(
+        config: &Config,
+        servers: &[&config::Server],
+        (state_dir, registry): (&Path, &Registry),
+        pools: Arc<ServerPools>,
+    ) -> Result<Self> {
+        let programs = programs_of(config, servers, state_dir, registry)?;
+        Ok(Self { apis: apis_of(servers, &pools)?, programs, pools })
+    }
+
+    /// How one of them is reached; none where it is not among them.
+    ///
+    /// # Errors
+    /// Its URL or its credentials cannot be used.
+    pub fn reach(&self, server: &config::Server) -> Result<Option<Reach>> {
+        Ok(match &server.at {
+            At::Url(url) => {
+                let endpoint = Endpoint::new(self.pools.clone(), &server.id, url, server.credentials()?, Limits::default());
+                Some(Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.transport))
+            }
+            At::Program(_) => self.programs.get(&server.id).cloned().map(Reach::Program),
+            At::Api(_) => self.apis.get(&server.id).cloned().map(Reach::Api),
+        })
+    }
+
+    /// Ends the programs.
+    pub async fn stop(self) {
+        for program in self.programs.into_values() {
+            program.stop().await;
+        }
+    }
+}
+
+/// The APIs among servers: each document is read once.
+fn apis_of(servers: &[&config::Server], pools: &Arc<ServerPools>) -> Result<HashMap<String, Arc<Api>>> {
     let mut apis = HashMap::new();
-    for server in config.offered() {
+    for server in servers {
         if let At::Api(api) = &server.at {
             apis.insert(server.id.clone(), apis::api(server, api, pools)?);
+        }
+    }
+    Ok(apis)
+}
+
+fn warn_of_idle_apis(config: &Config, servers: &[&config::Server]) {
+    for server in servers {
+        if let At::Api(api) = &server.at {
             let uncalled = |portal: &&config::Portal| portal.code_mode == CodeMode::Off && portal.servers.contains(&server.id);
             if let Some(portal) = config.portals.iter().find(uncalled).filter(|_| api.allow.is_empty()) {
                 tracing::warn!(server = %server.id, portal = %portal.id, "offers nothing there: it has no `openapi.allow`, and the portal no Code Mode");
             }
         }
     }
-    Ok(apis)
 }
 
-/// The programs that any portal offers: each is run for all portals together.
-fn programs_of(config: &Config, state_dir: &Path, registry: &Registry) -> Result<HashMap<String, Arc<Program>>> {
+/// The programs among servers: each is run for all portals together.
+fn programs_of(
+    config: &Config,
+    servers: &[&config::Server],
+    state_dir: &Path,
+    registry: &Registry,
+) -> Result<HashMap<String, Arc<Program>>> {
     let mut offered = Vec::new();
-    for server in config.offered() {
+    for server in servers {
         if let At::Program(program) = &server.at {
             offered.push((&server.id, program));
         }
@@ -247,26 +306,13 @@ struct Shared<'a> {
 fn portal_of(
     config: &Config,
     portal: &config::Portal,
-    run: &Run,
+    run: &Reaching,
     Shared { rules, audit, works, owners, metrics }: Shared<'_>,
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
-        let reach = match &server.at {
-            At::Url(url) => {
-                let endpoint = Endpoint::new(run.pools.clone(), &server.id, url, server.credentials()?, Limits::default());
-                Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.transport)
-            }
-            // Every program and API that a portal offers is among these.
-            At::Program(_) => match run.programs.get(&server.id) {
-                Some(program) => Reach::Program(program.clone()),
-                None => continue,
-            },
-            At::Api(_) => match run.apis.get(&server.id) {
-                Some(api) => Reach::Api(api.clone()),
-                None => continue,
-            },
-        };
+        // Every one that a portal offers is among these.
+        let Some(reach) = run.reach(server)? else { continue };
         servers.push((server.id.as_str().into(), reach));
     }
     Ok(Portal::new(PortalOptions {

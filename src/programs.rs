@@ -160,7 +160,7 @@ fn warn(id: &str, program: &Configured) {
 }
 
 /// A program by its path, or by its name in `PATH`.
-fn found(program: &str) -> Option<PathBuf> {
+pub fn found(program: &str) -> Option<PathBuf> {
     let is_there = |path: &PathBuf| path.is_file();
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(is_there);

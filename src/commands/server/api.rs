@@ -1,15 +1,8 @@
-//! `gnomon server`: register what portals offer.
+//! Adding an HTTP API that an OpenAPI document describes.
 
-use crate::{
-    apis,
-    commands::audit::block_on,
-    complaint::Complaint,
-    config::{Config as Configuration, SecretRef},
-    options::{ConfigFlag, Format, FormatFlag},
-    portals, registering,
-};
+use super::{Add, Done, Target, quoted, secret};
+use crate::{apis, complaint::Complaint, config::Config as Configuration, options::Format, portals, registering};
 use anyhow::Result;
-use clap::{Args, Subcommand};
 use gnomon_confine::Digest;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
 use gnomon_openapi::{Base, Imported, MAX_BYTES, Options, Placement, import};
@@ -21,57 +14,11 @@ use std::{
     fmt::Write as _,
     fs,
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// Most operations that the text names which cannot be called; JSON names all.
 const NAMED: usize = 20;
-
-#[derive(Subcommand)]
-pub enum Server {
-    /// Add a server to the configuration: an HTTP API that an OpenAPI document describes
-    Add(Add),
-}
-
-#[derive(Args)]
-pub struct Add {
-    /// The document: a file, or an https:// URL
-    #[arg(long, value_name = "FILE|URL")]
-    openapi: String,
-    /// The server's name [default: made of the API's title]
-    #[arg(long)]
-    id: Option<String>,
-    /// Where requests go [default: the document's first https:// server]
-    #[arg(long, value_name = "URL")]
-    base: Option<String>,
-    /// Operations that are tools on every list: a name, or 'METHOD /path', with `*`; repeatable
-    #[arg(long, value_name = "GLOB")]
-    allow: Vec<String>,
-    /// Operations that may be called although they write; repeatable
-    #[arg(long, value_name = "GLOB")]
-    writes: Vec<String>,
-    /// Where the secret for one of the document's security schemes is (file:/path, env:NAME, credential:NAME); repeatable
-    #[arg(long, value_name = "SCHEME=SECRET")]
-    credential: Vec<String>,
-    /// Where a token is that is sent with every operation, as `Authorization: Bearer`
-    #[arg(long, value_name = "SECRET")]
-    bearer: Option<String>,
-    /// Only say what would be done
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    config: ConfigFlag,
-    #[command(flatten)]
-    format: FormatFlag,
-}
-
-impl Server {
-    pub fn run(self) -> Result<()> {
-        match self {
-            Self::Add(add) => block_on(add.run()),
-        }
-    }
-}
 
 /// A document and what becomes of it.
 struct Read {
@@ -81,24 +28,11 @@ struct Read {
     id: String,
 }
 
-/// What was done.
-enum Done {
-    /// Nothing, as was asked.
-    Nothing,
-    /// The entry is in the file.
-    Added(PathBuf),
-    /// The document is stored; the entry is to be added by hand, and why.
-    ByHand(&'static str),
-}
-
 impl Add {
-    async fn run(self) -> Result<()> {
-        let file = self.config.of_the_system();
-        let (text, config) = match &file {
-            Some(path) if path.exists() => (fs::read_to_string(path)?, Configuration::load(path)?),
-            _ => (String::new(), Configuration::default()),
-        };
-        let read = self.read(&config).await?;
+    /// Imports the document, stores it and adds its entry.
+    pub(super) async fn api(self, openapi: &str) -> Result<()> {
+        let target = Target::of(&self.config)?;
+        let read = self.read(openapi, &target.config).await?;
         let document = document_of(&read);
         let entry = self.entry(&read, &document)?;
         let selection = Selection::new(&self.allow, &self.writes);
@@ -107,45 +41,38 @@ impl Add {
                 "patterns are of tools' names, or of `METHOD /path` in which `*` stops at `/`; --dry-run --json names all operations";
             return Err(Complaint::input(format!("the pattern `{idle}` fits no operation")).next(next).into());
         }
-        let done = match &file {
-            _ if self.dry_run => Done::Nothing,
-            None => return Err(Complaint::usage("there is no configuration to add the server to").next("name it with --config").into()),
-            Some(path) => store(path, (&text, &config), (&entry, &document), &read.bytes)?,
+        let done = match self.dry_run {
+            true => Done::Nothing,
+            false => {
+                store(target.file()?, &document, &read.bytes)?;
+                target.add(&entry)?
+            }
         };
         self.report(&read, &selection, &entry, &done)
     }
 
-    async fn read(&self, config: &Configuration) -> Result<Read> {
-        let from = self.openapi.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    async fn read(&self, openapi: &str, config: &Configuration) -> Result<Read> {
+        let from = openapi.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
         let bytes = match &from {
-            None => apis::read(Path::new(&self.openapi))?,
+            None => apis::read(Path::new(openapi))?,
             Some(uri) => {
-                let place = Base::parse(self.openapi.split(['?', '#']).next().unwrap_or_default());
+                let place = Base::parse(openapi.split(['?', '#']).next().unwrap_or_default());
                 let is_safe = uri.scheme_str() == Some("https") || place.as_ref().is_ok_and(Base::is_loopback);
                 if !is_safe || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
                     let next = "fetch the document yourself, look at it, and name the file";
                     return Err(Complaint::usage("documents are fetched from https:// URLs without credentials only").next(next).into());
                 }
-                let fetched = Fetcher::new(portals::pools(config, UpstreamBudget::unbounded(), MAX_LOOKUPS)?)
-                    .document(&self.openapi, MAX_BYTES)
-                    .await;
-                fetched.map_err(|error| Complaint::input(format!("cannot fetch {}: {error}", self.openapi)))?.to_vec()
+                let fetched =
+                    Fetcher::new(portals::pools(config, UpstreamBudget::unbounded(), MAX_LOOKUPS)?).document(openapi, MAX_BYTES).await;
+                fetched.map_err(|error| Complaint::input(format!("cannot fetch {openapi}: {error}")))?.to_vec()
             }
         };
         // The names of tools depend on the id, and the id on the title.
         let options = Options { here: from.as_ref(), ..apis::options("api", self.base.as_deref()) };
-        let first = import(&bytes, options).map_err(|error| Complaint::input(format!("{}: {error}", self.openapi)))?;
-        let id = self.id.clone().unwrap_or_else(|| id_of(&first, config));
-        if config.servers.iter().any(|server| server.id == id) {
-            let cause = format!("there is a server `{id}` already");
-            return Err(Complaint::usage(cause).next("name this one with --id").into());
-        }
-        if !is_id(&id) {
-            let cause = format!("`{id}` is no id: use lower-case letters, digits and `-` between them, at most 32");
-            return Err(Complaint::usage(cause).into());
-        }
+        let first = import(&bytes, options).map_err(|error| Complaint::input(format!("{openapi}: {error}")))?;
+        let id = self.id_for(&first.title, "api", config)?;
         let options = Options { here: from.as_ref(), ..apis::options(&id, self.base.as_deref()) };
-        let imported = import(&bytes, options).map_err(|error| Complaint::input(format!("{}: {error}", self.openapi)))?;
+        let imported = import(&bytes, options).map_err(|error| Complaint::input(format!("{openapi}: {error}")))?;
         Ok(Read { digest: apis::digest(&bytes)?, bytes, imported, id })
     }
 
@@ -165,10 +92,6 @@ impl Add {
                 let _ = writeln!(entry, "    {key}: [{}]", patterns.join(", "));
             }
         }
-        let secret = |text: &str| match SecretRef::parse(text, Path::new("")) {
-            Ok(_) => Ok(quoted(text)),
-            Err(error) => Err(Complaint::usage(error)),
-        };
         if !self.credential.is_empty() {
             entry.push_str("    credentials:\n");
         }
@@ -205,24 +128,14 @@ fn document_of(read: &Read) -> String {
     format!("openapi/{}.{}", read.id, if is_json { "json" } else { "yml" })
 }
 
-/// Stores the document, and puts the entry into the configuration where that can be done without people.
-fn store(path: &Path, (text, config): (&str, &Configuration), (entry, document): (&str, &str), bytes: &[u8]) -> Result<Done> {
+/// Stores the document, beside the configuration as it is read: that may be a link.
+fn store(config: &Path, document: &str, bytes: &[u8]) -> Result<()> {
     let cannot = |what: &Path, error: &io::Error| Complaint::own(format!("cannot write {}: {error}", what.display()));
-    // The configuration may be a link; the document stands beside what it is read as.
-    let document = path.parent().unwrap_or(Path::new("")).join(document);
+    let document = config.parent().unwrap_or(Path::new("")).join(document);
     if let Some(folder) = document.parent() {
         fs::create_dir_all(folder).map_err(|error| cannot(folder, &error))?;
     }
-    registering::replace(&document, bytes, None, 0o644).map_err(|error| cannot(&document, &error))?;
-    let Some(new) = registering::with_entry(text, entry) else {
-        return Ok(Done::ByHand("`servers` is not written as a list of lines"));
-    };
-    if !registering::adds_one_server(config, &new, path).unwrap_or(false) {
-        return Ok(Done::ByHand("the file would say something else as well"));
-    }
-    let expected = path.exists().then_some(text.as_bytes());
-    registering::replace(path, new.as_bytes(), expected, 0o640).map_err(|error| cannot(path, &error))?;
-    Ok(Done::Added(path.to_owned()))
+    Ok(registering::replace(&document, bytes, None, 0o644).map_err(|error| cannot(&document, &error))?)
 }
 
 fn as_json(read: &Read, selection: &Selection, entry: &str, done: &Done) -> Value {
@@ -245,10 +158,7 @@ fn as_json(read: &Read, selection: &Selection, entry: &str, done: &Done) -> Valu
         "operations": operations.collect::<Vec<_>>(),
         "not_callable": api.refused.iter().map(|refused| json!({"operation": refused.place, "why": refused.why})).collect::<Vec<_>>(),
         "entry": entry,
-        "added_to": match done {
-            Done::Added(path) => Some(path.display().to_string()),
-            Done::Nothing | Done::ByHand(_) => None,
-        },
+        "added_to": done.file().map(|path| path.display().to_string()),
     })
 }
 
@@ -294,45 +204,7 @@ fn as_text(read: &Read, selection: &Selection, entry: &str, done: &Done) -> Stri
         let asked = api.operations.iter().filter(|operation| operation.needs.iter().flatten().any(|name| *name == scheme.name)).count();
         let _ = writeln!(text, "credential       {} takes {}; {asked} operations ask for it", scheme.name, takes(&scheme.placement));
     }
-    match done {
-        Done::Added(path) => {
-            let _ = writeln!(text, "\nadded to {}:\n\n{entry}", path.display());
-        }
-        Done::Nothing => {
-            let _ = writeln!(text, "\nnothing was written; the entry would be:\n\n{entry}");
-        }
-        Done::ByHand(why) => {
-            let _ = writeln!(text, "\nthe document is stored. Add this entry by hand, as {why}:\n\n{entry}");
-        }
-    }
+    text.push_str(&done.text(entry, "the document is stored. "));
     let _ = writeln!(text, "next: name `{}` in `servers` of a portal, and allow it in its policy", read.id);
     text
-}
-
-/// An id out of an API's title, which no other server has.
-fn id_of(api: &Imported, config: &Configuration) -> String {
-    let mut id = String::new();
-    for c in api.title.chars() {
-        if c.is_ascii_alphanumeric() {
-            id.push(c.to_ascii_lowercase());
-        } else if !id.is_empty() && !id.ends_with('-') {
-            id.push('-');
-        }
-    }
-    id.truncate(20);
-    let id = id.trim_matches('-');
-    let id = if id.is_empty() { "api" } else { id };
-    let taken = |id: &str| config.servers.iter().any(|server| server.id == id);
-    let numbered = (2..).map(|number| format!("{id}-{number}"));
-    std::iter::once(id.to_owned()).chain(numbered).find(|id| !taken(id)).unwrap_or_default()
-}
-
-fn is_id(id: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !id.is_empty() && id.len() <= 32 && id.chars().all(fits) && !id.starts_with('-') && !id.ends_with('-')
-}
-
-/// A text as YAML has it between single quotes.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -1,0 +1,285 @@
+//! `gnomon server`: register what portals offer, and see whether it answers.
+
+mod api;
+mod attempt;
+mod program;
+mod remote;
+mod test;
+
+use crate::{
+    commands::audit::block_on,
+    complaint::Complaint,
+    config::{Config as Configuration, SecretRef},
+    options::{ConfigFlag, FormatFlag, StateFlag},
+    registering,
+};
+use anyhow::Result;
+use clap::{ArgGroup, Args, Subcommand};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+#[derive(Subcommand)]
+pub enum Server {
+    /// Add a server to the configuration: an MCP server by its URL, a program on this host, or an HTTP API
+    Add(Box<Add>),
+    /// Ask configured servers as a portal would, and say what they offer, or why they do not answer
+    Test(test::Test),
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true)))]
+pub struct Add {
+    /// An MCP server, by its URL
+    #[arg(long, group = "what", value_name = "URL")]
+    url: Option<String>,
+    /// An MCP server that is a program on this host, with all its arguments; the last flag
+    #[arg(long, group = "what", value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true)]
+    command: Vec<String>,
+    /// An HTTP API: the OpenAPI document that describes it, a file or an https:// URL
+    #[arg(long, group = "what", value_name = "FILE|URL")]
+    openapi: Option<String>,
+    /// The server's name [default: made of its host, its program or the API's title]
+    #[arg(long)]
+    id: Option<String>,
+    /// Where requests go [default: the document's first https:// server]
+    #[arg(long, value_name = "URL", requires = "openapi")]
+    base: Option<String>,
+    /// Operations that are tools on every list: a name, or 'METHOD /path', with `*`; repeatable
+    #[arg(long, value_name = "GLOB", requires = "openapi")]
+    allow: Vec<String>,
+    /// Operations that may be called although they write; repeatable
+    #[arg(long, value_name = "GLOB", requires = "openapi")]
+    writes: Vec<String>,
+    /// Where the secret for one of the document's security schemes is (file:/path, env:NAME, credential:NAME); repeatable
+    #[arg(long, value_name = "SCHEME=SECRET", requires = "openapi")]
+    credential: Vec<String>,
+    /// Where a token is that is sent with every request, as `Authorization: Bearer`
+    #[arg(long, value_name = "SECRET", conflicts_with = "command")]
+    bearer: Option<String>,
+    /// A variable of the program's environment, the value as text or as a reference to a secret; repeatable
+    #[arg(long, value_name = "NAME=VALUE", requires = "command")]
+    env: Vec<String>,
+    /// A file or folder that the program may read; repeatable
+    #[arg(long, value_name = "PATH", requires = "command")]
+    read: Vec<PathBuf>,
+    /// A file or folder that the program may change; repeatable
+    #[arg(long, value_name = "PATH", requires = "command")]
+    write: Vec<PathBuf>,
+    /// Whom the program may connect to
+    #[arg(long, value_name = "WHOM", value_parser = ["none", "internet", "host"], requires = "command")]
+    network: Option<String>,
+    /// Whom the program runs as [default: a user of its own]
+    #[arg(long, value_name = "USER", requires = "command")]
+    user: Option<String>,
+    /// Do not ask the server whether it answers
+    #[arg(long, conflicts_with = "openapi")]
+    untested: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    state: StateFlag,
+    #[command(flatten)]
+    format: FormatFlag,
+}
+
+impl Server {
+    pub fn run(self) -> Result<()> {
+        match self {
+            Self::Add(add) => block_on(add.run()),
+            Self::Test(test) => block_on(test.run()),
+        }
+    }
+}
+
+impl Add {
+    async fn run(self) -> Result<()> {
+        match (self.openapi.clone(), self.url.clone()) {
+            (Some(document), _) => self.api(&document).await,
+            (None, Some(url)) => self.remote(&url).await,
+            (None, None) => self.program().await,
+        }
+    }
+
+    /// The id asked for, or one that is made of this text; none that another server has.
+    fn id_for(&self, text: &str, fallback: &str, config: &Configuration) -> Result<String> {
+        let id = self.id.clone().unwrap_or_else(|| id_of(text, fallback, config));
+        if config.servers.iter().any(|server| server.id == id) {
+            let cause = format!("there is a server `{id}` already");
+            return Err(Complaint::usage(cause).next("name this one with --id").into());
+        }
+        if !is_id(&id) {
+            let cause = format!("`{id}` is not a valid id: use lower-case letters, digits and `-` between them, at most 32");
+            return Err(Complaint::usage(cause).into());
+        }
+        Ok(id)
+    }
+
+    /// Asks the server of this entry whether it answers, and adds it. One that does not answer is not added.
+    async fn try_and_add(&self, target: &Target, id: &str, entry: &str) -> Result<()> {
+        let found = match self.untested {
+            true => None,
+            false => {
+                let config = target.with(entry)?;
+                let mut tried = attempt::attempt(&config, &[id], &self.state.dir()?).await?;
+                Some(tried.pop().map_or_else(|| Err("it was not asked".to_owned()), |tried| tried.found))
+            }
+        };
+        let done = match &found {
+            Some(Err(_)) => Done::Nothing,
+            _ if self.dry_run => Done::Nothing,
+            _ => target.add(entry)?,
+        };
+        let mut out = io::stdout().lock();
+        match self.format.format() {
+            crate::options::Format::Json => {
+                let json = serde_json::json!({
+                    "id": id, "entry": entry, "added_to": done.file(),
+                    "found": found.as_ref().and_then(|found| found.as_ref().ok()).map(attempt::Found::json),
+                    "error": found.as_ref().and_then(|found| found.as_ref().err()),
+                });
+                writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?;
+            }
+            crate::options::Format::Text => {
+                match &found {
+                    Some(Ok(found)) => write!(out, "{}", found.text())?,
+                    Some(Err(_)) => {}
+                    None => writeln!(out, "the server was not asked whether it answers")?,
+                }
+                write!(out, "{}", done.text(entry, ""))?;
+                let allow = match &found {
+                    Some(Ok(found)) => found.allow(id),
+                    _ => format!("allow: {{ servers: [{id}] }}"),
+                };
+                if !matches!(found, Some(Err(_))) {
+                    writeln!(
+                        out,
+                        "next: name `{id}` in `servers` of a portal, and allow in its `policy` what its users need, as\n\n  - {allow}"
+                    )?;
+                }
+            }
+        }
+        match found {
+            Some(Err(why)) => {
+                let next = "mend that and repeat the command; --untested adds it all the same";
+                Err(Complaint::input(format!("the server was not added, as {why}")).next(next).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The configuration that a server is added to.
+struct Target {
+    file: Option<PathBuf>,
+    text: String,
+    config: Configuration,
+}
+
+impl Target {
+    fn of(flag: &ConfigFlag) -> Result<Self> {
+        let file = flag.of_the_system();
+        let (text, config) = match &file {
+            Some(path) if path.exists() => (fs::read_to_string(path)?, Configuration::load(path)?),
+            _ => (String::new(), Configuration::default()),
+        };
+        Ok(Self { file, text, config })
+    }
+
+    /// Where it is.
+    fn file(&self) -> Result<&Path, Complaint> {
+        let next = "name it with --config";
+        self.file.as_deref().ok_or_else(|| Complaint::usage("there is no configuration to add the server to").next(next))
+    }
+
+    /// What it would say with this entry. Where the entry can only be added by hand it stands alone, beside what is global.
+    fn with(&self, entry: &str) -> Result<Configuration> {
+        let file = self.file.clone().unwrap_or_else(|| PathBuf::from("gnomon.yml"));
+        let text = registering::with_entry(&self.text, entry).unwrap_or_else(|| format!("servers:\n{entry}"));
+        let mut config = Configuration::parse(&text, &file)?;
+        config.file.clone_from(&self.file);
+        Ok(config)
+    }
+
+    /// Puts the entry into the file where that can be done without people.
+    fn add(&self, entry: &str) -> Result<Done> {
+        let path = self.file()?;
+        let Some(new) = registering::with_entry(&self.text, entry) else {
+            return Ok(Done::ByHand("`servers` is not written as a list of lines"));
+        };
+        if !registering::adds_one_server(&self.config, &new, path).unwrap_or(false) {
+            return Ok(Done::ByHand("the file would say something else as well"));
+        }
+        let expected = path.exists().then_some(self.text.as_bytes());
+        let written = registering::replace(path, new.as_bytes(), expected, 0o640);
+        written.map_err(|error| Complaint::own(format!("cannot write {}: {error}", path.display())))?;
+        Ok(Done::Added(path.to_owned()))
+    }
+}
+
+/// What was done.
+enum Done {
+    /// Nothing, as was asked.
+    Nothing,
+    /// The entry is in the file.
+    Added(PathBuf),
+    /// The entry is to be added by hand, and why.
+    ByHand(&'static str),
+}
+
+impl Done {
+    /// The file that the entry is in now.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Added(path) => Some(path),
+            Self::Nothing | Self::ByHand(_) => None,
+        }
+    }
+
+    /// In words; `before` is what was done even where the entry is to be added by hand.
+    fn text(&self, entry: &str, before: &str) -> String {
+        match self {
+            Self::Added(path) => format!("\nadded to {}:\n\n{entry}", path.display()),
+            Self::Nothing => format!("\nnothing was written; the entry would be:\n\n{entry}"),
+            Self::ByHand(why) => format!("\n{before}Add this entry by hand, as {why}:\n\n{entry}"),
+        }
+    }
+}
+
+/// A reference to a secret, as YAML has it.
+fn secret(text: &str) -> Result<String, Complaint> {
+    SecretRef::parse(text, Path::new("")).map(|_| quoted(text)).map_err(Complaint::usage)
+}
+
+/// An id out of a text, which no other server has.
+fn id_of(text: &str, fallback: &str, config: &Configuration) -> String {
+    let mut id = String::new();
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            id.push(c.to_ascii_lowercase());
+        } else if !id.is_empty() && !id.ends_with('-') {
+            id.push('-');
+        }
+    }
+    id.truncate(20);
+    let id = id.trim_matches('-');
+    let id = if id.is_empty() { fallback } else { id };
+    let taken = |id: &str| config.servers.iter().any(|server| server.id == id);
+    let numbered = (2..).map(|number| format!("{id}-{number}"));
+    std::iter::once(id.to_owned()).chain(numbered).find(|id| !taken(id)).unwrap_or_default()
+}
+
+fn is_id(id: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !id.is_empty() && id.len() <= 32 && id.chars().all(fits) && !id.starts_with('-') && !id.ends_with('-')
+}
+
+/// A text as YAML has it between single quotes.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
