@@ -33,6 +33,7 @@ mod programs;
 mod quality;
 mod recorded;
 mod redirected;
+mod registering;
 mod reload;
 mod replay;
 mod reviews;

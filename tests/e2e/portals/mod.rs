@@ -3,7 +3,7 @@
 
 mod hostile;
 mod sdk;
-mod server;
+pub mod server;
 
 use crate::{
     caller::{self, Caller},

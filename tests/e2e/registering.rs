@@ -1,0 +1,99 @@
+//! `gnomon server add` and `server test`: an MCP server gets into the configuration once it has answered, pinned, with the least that
+//! makes sense; and one that does not answer is told of with the reason.
+
+use crate::{exec::GNOMON, portals::server::Server};
+use gnomon_testkit::has;
+use serde_json::Value;
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proxy/portal/tests/behaviour/program.py");
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        // The server is another user where the test is root.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self(dir)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path().join("gnomon.yml")
+    }
+
+    fn gnomon(&self, arguments: &[&str]) -> Output {
+        let state = self.0.path().join("state");
+        let paths: [&Path; 2] = [&self.config(), &state];
+        Command::new(GNOMON).env("GNOMON_CONFIG", paths[0]).env("GNOMON_STATE_DIR", paths[1]).args(arguments).output().unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_server_with_a_url_is_added_once_it_has_answered() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let url = format!("http://127.0.0.1:{}/mcp", server.port);
+    let dry = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes", "--dry-run"]);
+    assert!(dry.status.success() && said(&dry).contains("nothing was written"), "{}", said(&dry));
+    assert!(!folder.config().exists());
+    let added = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
+    assert!(added.status.success(), "{}", said(&added));
+    assert!(said(&added).contains("the server answers") && said(&added).contains("allow: { servers: [notes]"), "{}", said(&added));
+    let text = fs::read_to_string(folder.config()).unwrap();
+    assert_eq!(text, format!("servers:\n  - id: notes\n    url: '{url}'\n"));
+    let again = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
+    assert_eq!(again.status.code(), Some(2), "{}", said(&again));
+
+    // One that is not there is not added, and `test` says of which it is that does not answer.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = format!("http://{nobody}/mcp");
+    let refused = folder.gnomon(&["server", "add", "--url", &gone, "--id", "gone"]);
+    assert!(refused.status.code() == Some(3) && said(&refused).contains("refused"), "{}", said(&refused));
+    assert_eq!(fs::read_to_string(folder.config()).unwrap(), text);
+    let added = folder.gnomon(&["server", "add", "--url", &gone, "--id", "gone", "--untested"]);
+    assert!(added.status.success(), "{}", said(&added));
+    let tested = folder.gnomon(&["server", "test", "--json"]);
+    assert_eq!(tested.status.code(), Some(3), "{}", said(&tested));
+    let tested: Value = serde_json::from_slice(&tested.stdout).unwrap();
+    assert_eq!((&tested[0]["id"], &tested[0]["answers"]), (&"notes".into(), &true.into()), "{tested}");
+    assert_eq!((&tested[1]["id"], &tested[1]["answers"]), (&"gone".into(), &false.into()), "{tested}");
+    assert!(tested[1]["why"].as_str().is_some_and(|why| why.contains("refused")), "{tested}");
+    let one = folder.gnomon(&["server", "test", "notes"]);
+    assert!(one.status.success() && said(&one).starts_with("notes  answers"), "{}", said(&one));
+    let unknown = folder.gnomon(&["server", "test", "nots"]);
+    assert!(unknown.status.code() == Some(2) && said(&unknown).contains("it has: notes, gone"), "{}", said(&unknown));
+}
+
+#[test]
+fn a_program_is_added_with_what_it_was_looked_at_as() {
+    if !has("a_program_is_added_with_what_it_was_looked_at_as", &["python3"]) {
+        return;
+    }
+    let folder = Folder::new();
+    let script = folder.0.path().join("tickets.py");
+    fs::copy(PROGRAM, &script).unwrap();
+    let script = script.to_str().unwrap();
+    let added = folder.gnomon(&["server", "add", "--env", "LOG_LEVEL=info", "--command", "/usr/bin/python3", script, "--flag"]);
+    assert!(added.status.success(), "{}", said(&added));
+    let text = fs::read_to_string(folder.config()).unwrap();
+    assert!(text.contains("- id: tickets") && text.contains("sha256: ") && text.contains(&format!("files: {{'{script}': ")), "{text}");
+    assert!(text.contains("'LOG_LEVEL': 'info'") && text.contains("'--flag'"), "{text}");
+    assert!(folder.gnomon(&["config", "check"]).status.success());
+    let tested = folder.gnomon(&["server", "test"]);
+    assert!(tested.status.success() && said(&tested).contains("answers"), "{}", said(&tested));
+    // What is run another day is what was looked at.
+    fs::write(script, "print('something else')").unwrap();
+    let changed = folder.gnomon(&["server", "test"]);
+    assert!(changed.status.code() == Some(3) && said(&changed).contains("not the one that is pinned"), "{}", said(&changed));
+}
