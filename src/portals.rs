@@ -11,12 +11,10 @@ use anyhow::{Context, Result};
 use gnomon_access::{Authenticator, Countries};
 use gnomon_audit::Audit;
 use gnomon_codemode::SandboxConfig;
-use gnomon_http::{
-    AlpnCache, CertificateAuthority, ClientCertificates, DialOptions, Dialer, ForbiddenAddresses, LeafName, PoolOptions, Pools, Shown,
-    UpstreamBudget, UpstreamTls, authorities, served,
-};
+use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamBudget, UpstreamTls};
 use gnomon_portal::{Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules};
 use gnomon_record::Owners;
+use gnomon_tls::{CertificateAuthority, ClientCertificates, LeafName, Shown, authorities, served};
 use gnomon_upstream::{
     Api, Program, Reach,
     endpoint::{Endpoint, Limits, ServerPools},

@@ -11,11 +11,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use gnomon_engine::Lint;
-use gnomon_http::{CertificateAuthority, Provenance, server};
+use gnomon_http::server;
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, Secret};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, Writer};
 use gnomon_record::{Metrics, Recorder};
+use gnomon_tls::{CertificateAuthority, Provenance};
 use std::{
     fs::File,
     io::{self, Write as _},

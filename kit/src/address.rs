@@ -7,12 +7,18 @@ use std::net::{IpAddr, Ipv4Addr};
 /// `2130706433`. IPv4 within IPv6 (`::ffff:192.0.2.1`) is IPv4.
 #[must_use]
 pub fn address(host: &str) -> Option<IpAddr> {
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let host = unbracketed(host);
     let host = host.strip_suffix('.').unwrap_or(host);
     match host.parse::<IpAddr>() {
         Ok(ip) => Some(ip.to_canonical()),
         Err(_) => loose(host).map(IpAddr::V4),
     }
+}
+
+/// `[::1]` without its brackets; anything else as it is.
+#[must_use]
+pub fn unbracketed(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// One to four numbers, each decimal, octal (`0…`) or hexadecimal (`0x…`); the last fills what the others leave.

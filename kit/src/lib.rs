@@ -11,7 +11,7 @@ mod clock;
 mod nearest;
 pub mod percent;
 
-pub use address::address;
+pub use address::{address, unbracketed};
 pub use backoff::Backoff;
 pub use clock::{unix_millis, whole_millis};
 pub use nearest::{nearest, nearest_by};

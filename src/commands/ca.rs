@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use gnomon_http::{CaCertificate, CertificateAuthority, InstallError, Present, StoreStatus, TrustStore};
+use gnomon_tls::{CaCertificate, CertificateAuthority, InstallError, Present, StoreStatus, TrustStore};
 use std::{
     fs,
     io::{self, Write},

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use gnomon_http::{Alpn, CertificateAuthority, LeafCache, LeafName};
+use gnomon_http::Alpn;
+use gnomon_tls::{CertificateAuthority, LeafCache, LeafName};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;

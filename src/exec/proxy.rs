@@ -1,7 +1,7 @@
 //! The proxy that variables point at: that it is gnomon, and which authority is its own.
 
 use crate::complaint::Complaint;
-use gnomon_http::CaCertificate;
+use gnomon_tls::CaCertificate;
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},

@@ -192,7 +192,7 @@ async fn the_proxy_does_not_open_itself_to_the_network_without_users() {
     let gnomon = Gnomon::with().start().await;
     let options = ProxyOptions { listen: SocketAddr::from(([0, 0, 0, 0], 0)), ..ProxyOptions::default() };
     let dir = tempfile::tempdir().unwrap();
-    let (ca, _) = gnomon_http::CertificateAuthority::load_or_create(dir.path()).unwrap();
+    let (ca, _) = gnomon_tls::CertificateAuthority::load_or_create(dir.path()).unwrap();
     let bound = gnomon_intercept::Proxy::bind(options, gnomon.inspector.clone(), gnomon.recorder(), Arc::new(ca)).await;
     assert!(matches!(bound, Err(ProxyError::OpenProxy(_))));
 }

@@ -7,8 +7,8 @@ use http::Uri;
 use http::uri::{Authority, PathAndQuery};
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::dial::unbracketed;
 use crate::{Alpn, ConnectHead, NearEnd, NetNs, SendError};
+use gnomon_kit::unbracketed;
 
 /// With or without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use gnomon_kit::unbracketed;
 use gnomon_shares::Share;
 use smol_str::SmolStr;
 use tokio::net::{TcpSocket, TcpStream};
@@ -380,11 +381,6 @@ impl Dialer {
             _ => Ok(allowed),
         }
     }
-}
-
-/// `[::1]` → `::1`; anything else as it is.
-pub(crate) fn unbracketed(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
 }
 
 async fn connect_one(from: Place, address: SocketAddr, place: Share) -> Result<UpstreamTcp, DialError> {

@@ -1,24 +1,21 @@
-//! TLS, certificates, serving, dialling and connection pools that the intercepting proxy and the portal share.
+//! Serving, dialling, TLS to upstreams and connection pools that the intercepting proxy and the portal share.
 //!
-//! Towards clients: [`CertificateAuthority`] and [`LeafCache`] answer for any server name, [`server`] is the bounded way to serve
-//! HTTP, from accepting to the join at the end. Towards
-//! upstreams: [`Dialer`] connects to an address that was checked after resolving, [`UpstreamTls`]
+//! Towards clients, [`server`] is the bounded way to serve HTTP, from accepting to the join at the end; what TLS shows them is
+//! `gnomon-tls`'s. Towards upstreams: [`Dialer`] connects to an address that was checked after resolving, [`UpstreamTls`]
 //! verifies it, [`Pools`] keeps the connections apart by principal. What gnomon asks on its own account goes through [`client`].
 //!
 //! It deliberately judges nothing and knows no MCP: what a request means is decided above it.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use gnomon_http::{Alpn, CertificateAuthority, LEAF_CAPACITY, LeafCache, LeafName};
+//! use gnomon_http::{DialOptions, Dialer, UpstreamTls, client::{Bounds, Client}};
+//! use std::time::Duration;
 //!
-//! # let dir = tempfile::tempdir()?;
-//! # let state_dir = dir.path();
-//! let (ca, _provenance) = CertificateAuthority::load_or_create(state_dir)?;
-//! println!("trust {} to see inside TLS", ca.fingerprint_sha256());
-//! let leaves = LeafCache::new(Arc::new(ca), LEAF_CAPACITY);
-//! let config = leaves.server_config(&LeafName::parse("mcp.example")?, Alpn::H2)?;
-//! assert_eq!(config.alpn_protocols, [b"h2"]);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # async fn asks() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::alone(Dialer::new(DialOptions::default()), UpstreamTls::new(&[])?, "documents");
+//! let request = http::Request::get("https://id.example/.well-known/openid-configuration").body(Default::default())?;
+//! let answer = client.send(request, Bounds { answer: 64 << 10, patience: Duration::from_secs(5) }).await?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! The trade-off: pooling is our own, over hyper's connections. hyper-util's client was simpler, but it keeps one HTTP/2
@@ -28,16 +25,13 @@
 mod abort;
 mod alpn;
 mod budget;
-mod ca;
 pub mod client;
 mod connector;
 mod destination;
 mod dial;
 mod ending;
 mod forbidden;
-mod install;
 mod keepalive;
-mod leaf;
 mod lookups;
 mod netns;
 mod parent;
@@ -45,7 +39,6 @@ mod pool;
 mod raw;
 mod resolve;
 mod send_error;
-mod served;
 pub mod server;
 mod stream;
 mod tcp;
@@ -54,22 +47,19 @@ mod whole;
 mod windows;
 
 pub use abort::AbortBody;
-pub use alpn::{ALPN_CAPACITY, ALPN_TTL, Alpn, AlpnCache};
+pub use alpn::{ALPN_CAPACITY, ALPN_TTL, AlpnCache};
 pub use budget::{UpstreamBudget, UpstreamCounts};
-pub use ca::{CaCertificate, CaError, CertificateAuthority, Present, Provenance};
 pub use destination::{Destination, InvalidDestination, Scheme};
 pub use dial::{DialError, DialOptions, Dialer, MAX_LOOKUPS};
 pub use ending::ClientEnd;
 pub use forbidden::{ForbiddenAddresses, ForbiddenReason};
+pub use gnomon_tls::{Alpn, CertificateAuthority, ClientCertificates, LeafName, Shown, served};
 pub use gnomon_wire::connect::Outcome as ConnectOutcome;
-pub use install::{InstallError, StoreStatus, TrustStore};
-pub use leaf::{InvalidLeafName, LEAF_CAPACITY, LeafCache, LeafName};
 pub use netns::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 pub use parent::{ConnectAnswer, ConnectHead, ConnectRequest, MAX_CONNECT_HEAD};
 pub use pool::{HTTP1_BUFFER, MAX_FIELDS, PoolOptions, Pools, RequestBody, UpstreamBody};
 pub use resolve::{InvalidResolve, ResolveOverride};
 pub use send_error::SendError;
-pub use served::{ClientCertificates, ServedError, Shown, authorities, served};
 pub use stream::UpstreamStream;
 pub use tcp::UpstreamTcp;
 pub use upstream::{TlsSetupError, UpstreamTls, UpstreamTlsError};

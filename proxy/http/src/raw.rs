@@ -1,8 +1,7 @@
 //! Connections to upstreams for what is not HTTP: what a server would speak, and a connection to speak it on.
 
-use crate::{
-    Alpn, Destination, Pools, RequestBody, SendError, UpstreamStream, UpstreamTcp, UpstreamTls, UpstreamTlsError, dial::unbracketed,
-};
+use crate::{Alpn, Destination, Pools, RequestBody, SendError, UpstreamStream, UpstreamTcp, UpstreamTls, UpstreamTlsError};
+use gnomon_kit::unbracketed;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},

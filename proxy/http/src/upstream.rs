@@ -17,8 +17,8 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::dial::unbracketed;
 use crate::{Alpn, UpstreamStream, UpstreamTcp};
+use gnomon_kit::unbracketed;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,13 +12,13 @@ use crate::{
     upload::Upload,
 };
 use gnomon_http::{
-    AlpnCache, CertificateAuthority, DialOptions, Dialer, ForbiddenAddresses, LEAF_CAPACITY, LeafCache, PoolOptions, Pools, Sockets,
-    UpstreamTls,
+    AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, Sockets, UpstreamTls,
     server::{Admission, Tasks, accept_until, drain, listen},
 };
 use gnomon_inspect::Inspector;
 use gnomon_record::{FlowOutcome, Owners, Recorder};
 use gnomon_shares::Refused;
+use gnomon_tls::{CertificateAuthority, LEAF_CAPACITY, LeafCache};
 use smol_str::SmolStr;
 use std::{
     io,

@@ -2,11 +2,12 @@
 
 use super::{HOST, soon, upstream::Upstream};
 use gnomon_engine::{RuleSet, Source};
-use gnomon_http::{CertificateAuthority, Sockets};
+use gnomon_http::Sockets;
 use gnomon_inspect::{Bounds, HostPatterns, Inspector, Surroundings};
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, RedirectedListeners, Secret, serve_metrics};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_record::{Metrics, Owners, Recorder};
+use gnomon_tls::CertificateAuthority;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use std::{

@@ -3,15 +3,11 @@
 
 mod aborts;
 mod asking;
-mod authority;
 mod closing;
 mod dialling;
 mod fixed;
-mod fleet;
-mod leaves;
 mod neighbours;
 mod pooling;
 mod serving;
 mod support;
-mod trust_store;
 mod verification;

@@ -17,10 +17,11 @@ use crate::{
 };
 use bytes::BytesMut;
 use gnomon_engine::Answer;
-use gnomon_http::{Alpn, Destination, LeafName, Scheme, SendError, UpstreamStream};
+use gnomon_http::{Alpn, Destination, Scheme, SendError, UpstreamStream};
 use gnomon_inspect::{Connection, Hello, Passage, Passed, Telling};
 use gnomon_observe::{Channel, Field};
 use gnomon_record::FlowOutcome;
+use gnomon_tls::LeafName;
 use gnomon_wire::hello::{ClientHello, Transport};
 use rustls::AlertDescription;
 use smol_str::SmolStr;

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener as Listener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gnomon_http::CertificateAuthority;
 use gnomon_intercept::{Namespace, Proxy, ProxyOptions};
 use gnomon_link::{ToProxy, ToSensor};
+use gnomon_tls::CertificateAuthority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;

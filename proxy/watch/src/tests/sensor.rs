@@ -4,10 +4,10 @@ use std::net::TcpListener as Listener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gnomon_http::CertificateAuthority;
 use gnomon_intercept::{Proxy, ProxyOptions};
 use gnomon_link::{Count, Families, Feature, FeatureState, Label, List, Name, Program, Refusal, ScopeChange, ToProxy, ToSensor, UNASKED};
 use gnomon_record::Owners;
+use gnomon_tls::CertificateAuthority;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

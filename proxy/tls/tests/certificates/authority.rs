@@ -2,7 +2,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
-use gnomon_http::{CaCertificate, CaError, CertificateAuthority, Provenance};
+use gnomon_tls::{CaCertificate, CaError, CertificateAuthority, Provenance};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 fn mode(path: &Path) -> u32 {

@@ -9,19 +9,16 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
-};
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
-use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
-use rustls_pki_types::{DnsName, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls_pki_types::DnsName;
 use smol_str::SmolStr;
 use time::{Duration, OffsetDateTime};
 
 use crate::ca::{random_serial, whole_seconds};
-use crate::dial::unbracketed;
 use crate::{Alpn, CaError, CertificateAuthority};
 
 /// How many server configurations a [`LeafCache`] keeps unless told otherwise; about 4 KiB each.
@@ -58,29 +55,13 @@ impl LeafName {
     /// # Errors
     /// When it is neither an IP address nor a DNS name (ASCII, at most 253 bytes).
     pub fn parse(text: &str) -> Result<Self, InvalidLeafName> {
-        let text = unbracketed(text);
+        let text = gnomon_kit::unbracketed(text);
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(Self::Ip(ip.to_canonical()));
         }
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         DnsName::try_from_str(&name).map_err(|_| InvalidLeafName)?;
         Ok(Self::Dns(SmolStr::new(name)))
-    }
-}
-
-/// The key of all leaves that this process makes: as rcgen wants it, and as rustls does. It is never
-/// written anywhere.
-pub(crate) struct LeafKey {
-    pair: KeyPair,
-    signing: Arc<dyn SigningKey>,
-}
-
-impl LeafKey {
-    pub(crate) fn generate() -> Result<Self, CaError> {
-        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let der = PrivatePkcs8KeyDer::from(pair.serialize_der());
-        let signing = rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(der.into())?;
-        Ok(Self { pair, signing })
     }
 }
 
@@ -173,10 +154,10 @@ fn certified(ca: &CertificateAuthority, names: &[LeafName], now: OffsetDateTime)
     let params = leaf_params(names, now, ca.not_after())?;
     let renew_at = params.not_after - LEAF_RENEWED_BEFORE;
     let key = ca.leaf_key();
-    let certificate = params.signed_by(&key.pair, ca.issuer())?;
+    let certificate = params.signed_by(key.pair(), ca.issuer())?;
     // A client that trusts the authority above ours must be shown ours (RFC 8446 4.4.2); one that trusts ours has it.
     let chain = std::iter::once(certificate.der().clone()).chain(ca.certificate().to_send().cloned());
-    Ok((CertifiedKey::new(chain.collect(), Arc::clone(&key.signing)), renew_at))
+    Ok((CertifiedKey::new(chain.collect(), key.signing()), renew_at))
 }
 
 fn leaf_params(names: &[LeafName], now: OffsetDateTime, ca_not_after: OffsetDateTime) -> Result<CertificateParams, CaError> {

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use gnomon_http::{CaCertificate, CertificateAuthority, InstallError, StoreStatus, TrustStore};
+use gnomon_tls::{CaCertificate, CertificateAuthority, InstallError, StoreStatus, TrustStore};
 
 fn authority(dir: &Path) -> CaCertificate {
     CertificateAuthority::load_or_create(dir).unwrap().0.certificate().clone()

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use gnomon_http::{Alpn, CaCertificate, CaError, CertificateAuthority, LEAF_CAPACITY, LeafCache, LeafName, Present};
+use gnomon_tls::{Alpn, CaCertificate, CaError, CertificateAuthority, LEAF_CAPACITY, LeafCache, LeafName, Present};
 use rcgen::{BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;

@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use gnomon_http::{Alpn, CertificateAuthority, LEAF_CAPACITY, LeafCache, LeafName};
+use gnomon_tls::{Alpn, CertificateAuthority, LEAF_CAPACITY, LeafCache, LeafName};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

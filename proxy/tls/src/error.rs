@@ -1,0 +1,74 @@
+//! What can be wrong with the authority and with what it makes.
+
+use std::{io, path::PathBuf};
+use time::Date;
+
+/// What is wrong with the certificate authority. Each text names the next step where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file operation failed.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Others can read the key.
+    #[error("{path} can be read by others (mode {mode:04o}); if nobody has, run: chmod 600 {path}", path = .path.display())]
+    KeyExposed {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// There is a certificate but no key.
+    #[error("{certificate} is there but {key} is not; restore the key, or remove the certificate to make a new authority", certificate = .certificate.display(), key = .key.display())]
+    KeyMissing {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// Where the key should be.
+        key: PathBuf,
+    },
+    /// Certificate and key are not a pair.
+    #[error("{key} is not the key of {certificate}; restore the pair, or remove both to make a new authority", certificate = .certificate.display(), key = .key.display())]
+    Mismatch {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// The key file.
+        key: PathBuf,
+    },
+    /// There is an authority, and nobody said that it may go.
+    #[error("{certificate} is there; --replace puts the new one in its place, and clients that trust the old one stop to work", certificate = .certificate.display())]
+    Present {
+        /// The certificate file.
+        certificate: PathBuf,
+    },
+    /// The authority is past its end.
+    #[error("{path} expired {on}; remove it and ca.key beside it to make a new authority", path = .path.display())]
+    Expired {
+        /// The certificate file.
+        path: PathBuf,
+        /// Its last day.
+        on: Date,
+    },
+    /// A file's content is not what it should be.
+    #[error("{path}: {cause}", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A certificate could not be made.
+    #[error("making a certificate: {0}")]
+    Generate(#[from] rcgen::Error),
+    /// The TLS library refuses what we made.
+    #[error("TLS setup: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system has no random numbers.
+    #[error("no random numbers from the system")]
+    Random,
+}
