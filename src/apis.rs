@@ -1,10 +1,8 @@
 //! Servers that are HTTP APIs: their documents, read and held to their pins, and what is offered of them.
 
-use crate::{
-    complaint::Complaint,
-    config::{OpenApi, Server},
-};
 use anyhow::Result;
+use gnomon_cli::Complaint;
+use gnomon_config::{OpenApi, Server};
 use gnomon_confine::Digest;
 use gnomon_openapi::{ImportError, Imported, MAX_BYTES, Options, import};
 use gnomon_upstream::{Api, ApiOptions, Selection, endpoint::ServerPools};

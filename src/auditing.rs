@@ -1,8 +1,9 @@
 //! The audit of a running gnomon's portals: opened before they are, closed after them.
 
-use crate::{complaint::Complaint, config::Config};
 use anyhow::{Context, Result};
 use gnomon_audit::{Audit, AuditCounts, AuditOptions, FileSink, Sending, SigningKey, Sink, SqliteStore, Writer};
+use gnomon_cli::Complaint;
+use gnomon_config::Config;
 use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_record::Recorder;

@@ -1,8 +1,8 @@
 //! What people decided about servers, as commands show it: from the journal, else what this host read of it last. That is said then, and the
 //! command ends with an error all the same: decisions may have been made since.
 
-use crate::{complaint::Complaint, when};
 use anyhow::Result;
+use gnomon_cli::{Complaint, when};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Decided, Decision, Recalled};
 
@@ -54,7 +54,7 @@ impl Stale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stored::runtime;
+    use gnomon_cli::runtime;
     use std::{fs, path::Path};
 
     const LINE: &str = r#"{"at_ms":1,"by":{"user":"ada","login_uid":null,"uid":0},"server":{"host":"a.example","port":443},"state":"denied","owner":null,"reason":null,"until_ms":null}"#;

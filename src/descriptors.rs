@@ -1,6 +1,6 @@
 //! How the descriptors of the serving process are shared out: what listens, keeps and tells goes before what clients ask for.
 
-use crate::config::Config;
+use gnomon_config::Config;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget, UpstreamCounts};
 use prometheus::{
     IntCounter, IntGauge, IntGaugeVec, Opts, Registry,

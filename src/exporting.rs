@@ -1,7 +1,9 @@
 //! Events leave this host, where the configuration says so.
 
-use crate::{complaint::Complaint, config::Config, line, options::ledger_in, posting::Posting};
+use crate::posting::Posting;
 use anyhow::Result;
+use gnomon_cli::{Complaint, line, options::ledger_in};
+use gnomon_config::Config;
 use gnomon_export::{ExportMetrics, Exporter, ExporterOptions, OtlpOptions, OtlpSink, Sink, SyslogOptions, SyslogSink};
 use gnomon_http::UpstreamTls;
 use prometheus::Registry;

@@ -3,21 +3,16 @@
 //! Wiring only: each file of `commands` declares the arguments of one subcommand and turns them into
 //! options of a library. What is done is done in the libraries.
 
-mod accounts;
 mod apis;
 mod arming;
 mod auditing;
 mod commands;
-mod complaint;
 mod decisions;
 mod demo;
 mod denied;
 mod descriptors;
 mod exec;
 mod exporting;
-mod judging;
-mod line;
-mod options;
 mod portals;
 mod posting;
 mod programs;
@@ -25,7 +20,6 @@ mod registering;
 mod replay;
 mod reviewing;
 mod rule_changes;
-mod rule_files;
 mod scaffold;
 mod scoping;
 mod serve;
@@ -35,11 +29,10 @@ mod stopping;
 mod stored;
 mod supervise;
 mod watching;
-mod when;
 
 use clap::{Parser, Subcommand};
-use complaint::{Complaint, Fault};
-use gnomon_config::{self as config, ConfigError};
+use gnomon_cli::{Complaint, Fault};
+use gnomon_config::ConfigError;
 use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
@@ -141,7 +134,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    config::remedies_from(denied::command_for);
+    gnomon_config::remedies_from(denied::command_for);
     log_to_stderr();
     let done = match cli.command {
         Command::Run(run) => run.run(),

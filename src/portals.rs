@@ -2,15 +2,16 @@
 
 use crate::{
     apis,
-    config::{self, At, Config},
     descriptors::Descriptors,
-    line, programs,
+    programs,
     stopping::{Phase, reaches},
 };
 use anyhow::{Context, Result};
 use gnomon_access::{Authenticator, Countries};
 use gnomon_audit::Audit;
+use gnomon_cli::line;
 use gnomon_codemode::SandboxConfig;
+use gnomon_config::{self as config, At, Config};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamBudget, UpstreamTls};
 use gnomon_portal::{Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules};
 use gnomon_record::Owners;

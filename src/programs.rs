@@ -1,14 +1,12 @@
 //! Configured servers that are programs: from what the configuration says to what is run.
 
-use crate::{
-    complaint::Complaint,
-    config::{
-        Config, Jsonl, Shown,
-        programs::{Pin, Program as Configured, Variable},
-    },
-    supervise,
-};
+use crate::supervise;
 use anyhow::Result;
+use gnomon_cli::Complaint;
+use gnomon_config::{
+    Config, Jsonl, Shown,
+    programs::{Pin, Program as Configured, Variable},
+};
 use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_kit::whole_millis;

@@ -3,7 +3,8 @@
 //! The text is changed, not written anew: so the change is made where that is plain (a list of servers in block style, or none
 //! yet), and the result is read again. It must say the same as before and one server more, or nothing is written.
 
-use crate::{complaint::Complaint, config::Config};
+use gnomon_cli::Complaint;
+use gnomon_config::Config;
 use serde_json::Value;
 use std::{
     fs::{self, File, Permissions},

@@ -4,7 +4,7 @@
 //! Looks once a second, which costs three `stat`, or a question to the database that gnomons share. What cannot be read leaves what was
 //! decided before in force, and says so once.
 
-use crate::{judging, when};
+use gnomon_cli::{judging, when};
 use gnomon_inspect::{Inspector, Reviews, Sighting};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Condition, Decided, Decision, EventFilter, Following, Order, Reader, conditions_on};

@@ -3,7 +3,8 @@
 //!
 //! It reads no rule and judges no file: who is told loads, and keeps what it had where that fails.
 
-use crate::{config, rule_files};
+use gnomon_cli::rule_files;
+use gnomon_config as config;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::{
     collections::BTreeMap,
@@ -138,7 +139,7 @@ fn mark(found: &fs::Metadata) -> Mark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Rules};
+    use gnomon_config::{Config, Rules};
 
     async fn told(changes: &mut RuleChanges) {
         time::timeout(Duration::from_secs(20), changes.next()).await.expect("a change");

@@ -1,10 +1,8 @@
 //! Rules and exceptions as text, begun from an event. Everything in an event may have been chosen by a stranger, so values
 //! are quoted for YAML, made literal for Sigma, and cleaned where they stand in a comment.
 
-use crate::{
-    line::clean,
-    stored::{self, Event},
-};
+use crate::stored::{self, Event};
+use gnomon_cli::line::clean;
 use std::fmt::{self, Write};
 use time::{OffsetDateTime, macros::format_description};
 

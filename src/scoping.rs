@@ -3,7 +3,7 @@
 //! Matching is done here and not by the sensor, which reads no configuration. A cgroup that appears is in its scope within
 //! [`LOOK`]; what it connects before that goes direct, and is observed as everything is.
 
-use crate::config::scopes::{Fail, Mode, Quic, Scope};
+use gnomon_config::scopes::{Fail, Mode, Quic, Scope};
 use gnomon_host::cgroup::{CgroupError, Hierarchy, MAX_MATCHES};
 use gnomon_link::{self as link, List, ScopeChange, ScopeSettings};
 use gnomon_watch::{Watch, WatchError};

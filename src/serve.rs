@@ -4,20 +4,18 @@
 use crate::{
     arming,
     auditing::Auditing,
-    complaint::Complaint,
-    config::{Config, Jsonl},
     exporting::Exports,
-    line,
-    options::ledger_in,
     portals::{Portals, Regulated},
     reviewing::Reviewing,
     rule_changes::RuleChanges,
-    rule_files, service,
+    service,
     starting::{Core, Scraped},
     stopping::{Phase, Service, Stage, reaches},
     watching::{Sensors, Watching},
 };
 use anyhow::{Context, Result};
+use gnomon_cli::{Complaint, line, options::ledger_in, rule_files};
+use gnomon_config::{Config, Jsonl};
 use gnomon_engine::Lint;
 use gnomon_host::switch::Switch as KillSwitch;
 use gnomon_inspect::{Inspector, Sighting};

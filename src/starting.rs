@@ -2,14 +2,11 @@
 
 use crate::{
     auditing::Stored,
-    complaint::Complaint,
-    config::{Config, Jsonl, Switch},
     descriptors::{Descriptors, UpstreamMetrics},
-    judging,
-    options::ledger_in,
-    rule_files::RuleText,
 };
 use anyhow::{Context as _, Result};
+use gnomon_cli::{Complaint, judging, options::ledger_in, rule_files::RuleText};
+use gnomon_config::{Config, Jsonl, Switch};
 use gnomon_engine::Lint;
 use gnomon_http::server;
 use gnomon_inspect::Inspector;

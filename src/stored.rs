@@ -1,7 +1,7 @@
 //! Events of the ledger, for commands that start from one.
 
-use crate::complaint::Complaint;
 use anyhow::Result;
+use gnomon_cli::{Complaint, runtime};
 use gnomon_ledger::{EventFilter, Order, Reader};
 use gnomon_observe::{FieldRef, Observation, Retention};
 use serde_json::{Map, Value};
@@ -85,8 +85,4 @@ pub fn text(event: &Event, field: &str) -> Option<String> {
         Value::Null => None,
         other => Some(other.to_string()),
     }
-}
-
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

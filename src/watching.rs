@@ -1,12 +1,9 @@
 //! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
 //! socket as a service of their own. The proxy goes on without any.
 
-use crate::{
-    config::{Config, scopes::Fail},
-    scoping,
-    supervise::Handed,
-};
+use crate::{scoping, supervise::Handed};
 use anyhow::{Context, Result, ensure};
+use gnomon_config::{Config, scopes::Fail};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, RedirectedListeners};
 use gnomon_kit::Backoff;

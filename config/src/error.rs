@@ -35,6 +35,7 @@ pub fn remedies_from(remedy: Remedy) {
     let _ = REMEDY.set(remedy);
 }
 
-pub(crate) fn remedy(path: &Path, error: &io::Error) -> Option<String> {
+/// What whoever set up [`remedies_from`] would do about a file that cannot be read; none where nobody did, or rights are not what is missing.
+pub fn remedy(path: &Path, error: &io::Error) -> Option<String> {
     REMEDY.get().and_then(|remedy| remedy(path, error))
 }

@@ -43,7 +43,7 @@ mod servers;
 
 pub use audit::Audit;
 pub use codemode::CodeMode;
-pub use error::{ConfigError, Remedy, remedies_from};
+pub use error::{ConfigError, Remedy, remedies_from, remedy};
 pub use events::{Events, Jsonl, Retention};
 pub use exports::{NamedSecret, Otlp, Syslog};
 pub use metrics::{Metrics, Switch};
@@ -57,7 +57,6 @@ pub use servers::{At, Server};
 
 use check::Check;
 use declare::{Many, Part, Section, section};
-use error::remedy;
 use forms::{Database, FilePath, Hosts, Text};
 use gnomon_inspect::{HostPatterns, Registered};
 use gnomon_ledger::{Decided, PostgresUrl};

@@ -1,15 +1,15 @@
 //! `gnomon audit`: what was done through the portals, and whether that still stands as it was written.
 
-use crate::{
-    auditing::{database_in, key_in},
-    complaint::Complaint,
+use crate::auditing::{database_in, key_in};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use gnomon_audit::{Checkpoint, Expect, PublicKey, Record, SigningKey, SqliteStore, Status, Store as _, verify};
+use gnomon_cli::{
+    Complaint,
     line::{clean, counted},
     options::{Format, FormatFlag, StateFlag},
     when,
 };
-use anyhow::Result;
-use clap::{Args, Subcommand};
-use gnomon_audit::{Checkpoint, Expect, PublicKey, Record, SigningKey, SqliteStore, Status, Store as _, verify};
 use gnomon_kit::unix_millis;
 use std::{
     collections::VecDeque,

@@ -1,11 +1,11 @@
 //! `gnomon ca`: the certificate authority that clients must trust for gnomon to see inside TLS.
 
-use crate::{
-    complaint::Complaint,
-    options::{Format, FormatFlag, StateFlag},
-};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use gnomon_cli::{
+    Complaint,
+    options::{Format, FormatFlag, StateFlag},
+};
 use gnomon_tls::{CaCertificate, CertificateAuthority, InstallError, Present, StoreStatus, TrustStore};
 use std::{
     fs,

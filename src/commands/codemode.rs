@@ -1,13 +1,13 @@
 //! `gnomon codemode`: the scripts that were run in Code Mode, out of the audit.
 
-use crate::{
-    commands::audit::{Told, block_on, newest, write},
-    complaint::Complaint,
+use crate::commands::audit::{Told, block_on, newest, write};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use gnomon_cli::{
+    Complaint,
     options::{Format, FormatFlag, StateFlag},
     when,
 };
-use anyhow::Result;
-use clap::{Args, Subcommand};
 use gnomon_kit::unix_millis;
 use std::{
     io::{self, Write as _},

@@ -1,13 +1,13 @@
 //! `gnomon config`: check and show the configuration, and its schema for editors.
 
-use crate::{
-    complaint::Complaint,
-    config::{At, schema},
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use gnomon_cli::{
+    Complaint,
     options::{ConfigFlag, Format, FormatFlag},
     rule_files,
 };
-use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use gnomon_config::{At, schema};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -46,7 +46,7 @@ impl Config {
         match self {
             Self::Check(Check { config, file }) => {
                 let config = match &file {
-                    Some(file) => crate::config::Config::load(file)?,
+                    Some(file) => gnomon_config::Config::load(file)?,
                     None => config.load()?,
                 };
                 let rules = rule_files::load(&config.rules)?;

@@ -1,8 +1,8 @@
 //! `gnomon confine`: keeps, or becomes, a server of the portal that is a program. Not for people.
 
-use crate::complaint::Complaint;
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::Complaint;
 use gnomon_confine::{Plan, enter, keep};
 use std::process;
 

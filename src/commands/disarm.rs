@@ -1,8 +1,9 @@
 //! `gnomon disarm` and `gnomon arm`: one switch for everything that could stand in somebody's way.
 
-use crate::{commands::run::EXEC_SOCKET, complaint::Complaint, exec::SOCKET_VARIABLE, options::SwitchFlag};
+use crate::{commands::run::EXEC_SOCKET, exec::SOCKET_VARIABLE};
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::{Complaint, options::SwitchFlag};
 use gnomon_sensord::status::Status;
 use nix::unistd::{Uid, User};
 use std::{

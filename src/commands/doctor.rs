@@ -1,15 +1,15 @@
 //! `gnomon doctor`: what gnomon can see and do on this host, and what to do about the rest.
 
-use crate::{
-    complaint::Complaint,
-    config::{Config, Switch, scopes::Scope},
-    line::clean,
-    options::{ConfigFlag, Format, FormatFlag, StateFlag},
-    stored::runtime,
-    supervise::Place,
-};
+use crate::supervise::Place;
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::{
+    Complaint,
+    line::clean,
+    options::{ConfigFlag, Format, FormatFlag, StateFlag},
+    runtime,
+};
+use gnomon_config::{Config, Switch, scopes::Scope};
 use gnomon_host::{
     cgroup::Hierarchy,
     doctor::{Attached, Check, Feature, Options, Port, State, examine, worst},

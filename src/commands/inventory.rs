@@ -1,12 +1,12 @@
 //! `gnomon inventory`: the MCP servers that were seen, shadow ones first.
 
-use crate::{
+use anyhow::Result;
+use clap::Args;
+use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag, StateFlag},
     when,
 };
-use anyhow::Result;
-use clap::Args;
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Reader, ServerRecord, ServerStatus};
 use std::{

@@ -1,12 +1,12 @@
 //! `gnomon policy`: what the policy of a portal says of a call, and by which line.
 
-use crate::{
-    complaint::Complaint,
-    options::{ConfigFlag, Format, FormatFlag},
-};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_access::{Asked, AuthMethod, Caller, Capability, Device, Explanation, Finding, Hints, Names, Process, arguments};
+use gnomon_cli::{
+    Complaint,
+    options::{ConfigFlag, Format, FormatFlag},
+};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{

@@ -1,12 +1,9 @@
 //! `gnomon portal`: the sanctioned portal alone.
 
-use crate::{
-    complaint::Complaint,
-    options::ServeFlags,
-    serve::{self, Narration, Parts},
-};
+use crate::serve::{self, Narration, Parts};
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::{Complaint, options::ServeFlags};
 
 #[derive(Args)]
 pub struct Portal {

@@ -1,9 +1,11 @@
 //! `gnomon reference`: the reference pages, generated from the code so that they cannot drift.
 
-use crate::{auditing::AuditCounters, config::keys, descriptors::UpstreamMetrics, options::RuleFlags, rule_files};
+use crate::{auditing::AuditCounters, descriptors::UpstreamMetrics};
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
+use gnomon_cli::{options::RuleFlags, rule_files};
 use gnomon_codemode::{Limits, SandboxConfig};
+use gnomon_config::keys;
 use gnomon_confine::Layer;
 use gnomon_export::ExportMetrics;
 use gnomon_http::UpstreamBudget;
@@ -62,7 +64,7 @@ impl Reference {
 
 /// Read off a registry as it stands before the first event.
 fn metrics() -> Result<String> {
-    let mut config = crate::config::Config::default();
+    let mut config = gnomon_config::Config::default();
     RuleFlags::default().apply(&mut config);
     let rules = rule_files::load(&config.rules)?;
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;

@@ -1,18 +1,17 @@
 //! `gnomon replay`: would these rules have caught that? Events go to standard output, the summary to
 //! standard error.
 
-use crate::{
-    complaint::Complaint,
-    judging, line,
-    options::{ConfigFlag, Format, FormatFlag, RuleFlags, StateFlag},
-    replay::{
-        Replay as Player, Summary,
-        compare::{self, Outcomes},
-    },
-    rule_files::RuleText,
+use crate::replay::{
+    Replay as Player, Summary,
+    compare::{self, Outcomes},
 };
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::{
+    Complaint, judging, line,
+    options::{ConfigFlag, Format, FormatFlag, RuleFlags, StateFlag},
+    rule_files::RuleText,
+};
 use gnomon_engine::Lint;
 use gnomon_inspect::{HostPatterns, Inspector};
 use gnomon_observe::{Field, Lookup, Observation};

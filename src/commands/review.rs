@@ -1,15 +1,14 @@
 //! `gnomon review`: what people decided about MCP servers, and the way there.
 
-use crate::{
-    complaint::Complaint,
-    decisions,
-    line::{clean, counted},
-    options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
-    stored::runtime,
-    when,
-};
+use crate::decisions;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use gnomon_cli::{
+    Complaint,
+    line::{clean, counted},
+    options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
+    runtime, when,
+};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{
     DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewEntry, ReviewedServer, ServerRecord, ServerStatus, Withdrawal,

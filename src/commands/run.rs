@@ -2,13 +2,13 @@
 //! kernel half (see `supervise`); otherwise it is the inline proxy, which sees the programs that use it.
 
 use crate::{
-    options::{Format, FormatFlag, ServeFlags},
     serve::{self, Narration},
     supervise::{self, Place, Plan, Serving},
     watching::Sensors,
 };
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::options::{Format, FormatFlag, ServeFlags};
 use std::{env, path::PathBuf, process};
 
 /// Where `gnomon exec` looks for a running gnomon.

@@ -1,14 +1,14 @@
 //! `gnomon sensor`: the privileged part of gnomon. Either `gnomon run` starts it and hands it its end of a link, or it is a
 //! service of its own that serving processes connect to, and starts such a sensor for each. Not for people.
 
-use crate::{
-    complaint::Complaint,
-    config::Config,
-    options::{ConfigFlag, SwitchFlag},
-    service, supervise,
-};
+use crate::{service, supervise};
 use anyhow::{Context, Result};
 use clap::Args;
+use gnomon_cli::{
+    Complaint,
+    options::{ConfigFlag, SwitchFlag},
+};
+use gnomon_config::Config;
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_sensord::{Alive, Attached, Closed, CostBound, Ended, ExecOptions, Options, Peer, Standing, serve};
 use nix::unistd::User;

@@ -1,16 +1,15 @@
 //! `gnomon status`: what is watched on this machine, for whoever works on it. Needs no privilege; it reads the system's
 //! configuration and what the running sensor says of itself, and asks nobody.
 
-use crate::{
-    commands::run::EXEC_SOCKET,
-    complaint::Complaint,
-    config::Config,
-    exec::SOCKET_VARIABLE,
+use crate::{commands::run::EXEC_SOCKET, exec::SOCKET_VARIABLE};
+use anyhow::Result;
+use clap::Args;
+use gnomon_cli::{
+    Complaint,
     line::clean,
     options::{ConfigFlag, Format, FormatFlag, SwitchFlag},
 };
-use anyhow::Result;
-use clap::Args;
+use gnomon_config::Config;
 use gnomon_host::switch::Arming;
 use gnomon_inspect::Enforcement;
 use gnomon_sensord::status;

@@ -1,7 +1,7 @@
 //! Making the program trust our authority, and all it trusted before.
 
 use super::say;
-use crate::complaint::Complaint;
+use gnomon_cli::Complaint;
 use gnomon_host::trust::{Bundle, JAVA_OPTIONS, already_named, java_options, merge, read_certificates, system_bundle, variables};
 use sha2::{Digest as _, Sha256};
 use std::{

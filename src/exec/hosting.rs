@@ -4,8 +4,8 @@
 //! process that is nobody's child, so that the program finds no child that it did not make.
 
 use super::say;
-use crate::complaint::Complaint;
 use anyhow::{Context as _, Result, bail};
+use gnomon_cli::Complaint;
 use gnomon_host::cgroup::{CgroupError, Hierarchy};
 use gnomon_kit::Backoff;
 use gnomon_link::ExecEnd;

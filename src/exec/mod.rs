@@ -12,7 +12,7 @@ mod proxy;
 pub use hosting::{Host, Stage, host};
 pub use person::Person;
 
-use crate::complaint::{Complaint, Fault};
+use gnomon_cli::{Complaint, Fault};
 use gnomon_link::{Bundle, Error, ExecEnd, Long, Redirect, ToExec, ToGnomon, VERSION};
 use std::{
     ffi::{OsStr, OsString},

@@ -1,6 +1,6 @@
 //! Whom a program is run as: under sudo the person who called it, and not root.
 
-use crate::complaint::Complaint;
+use gnomon_cli::Complaint;
 use nix::unistd::{Uid, User, initgroups, setresgid, setresuid};
 use std::{
     env,

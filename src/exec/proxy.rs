@@ -1,6 +1,6 @@
 //! The proxy that variables point at: that it is gnomon, and which authority is its own.
 
-use crate::complaint::Complaint;
+use gnomon_cli::Complaint;
 use gnomon_tls::CaCertificate;
 use std::{
     io::{self, Read as _, Write as _},

@@ -1,7 +1,7 @@
 //! Two sets of rules on the same recordings: what would be stopped that was not, whose it is, and which rules make the
 //! difference.
 
-use crate::line::{clean, counted};
+use gnomon_cli::line::{clean, counted};
 use gnomon_engine::RuleSet;
 use gnomon_observe::{Action, Field, Lookup, Observation, Value};
 use std::{

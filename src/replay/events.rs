@@ -5,8 +5,8 @@
 //! a line.
 
 use super::{Recorded, Replay, metered::Budget};
-use crate::when;
 use anyhow::Result;
+use gnomon_cli::when;
 use gnomon_observe::{Field, Lookup, Observation};
 use std::{
     collections::VecDeque,

@@ -5,8 +5,8 @@
 //! member may be missing or null, and unknown ones are skipped.
 
 use super::{Recorded, Replay, drive, entry, metered::Budget};
-use crate::{complaint::Complaint, when};
 use anyhow::Result;
+use gnomon_cli::{Complaint, when};
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},

@@ -15,8 +15,8 @@ mod summary;
 
 pub use summary::Summary;
 
-use crate::complaint::Complaint;
 use anyhow::Result;
+use gnomon_cli::Complaint;
 use gnomon_inspect::{HostPatterns, Inspector, Sighting};
 use gnomon_observe::{Field, Observation};
 use gnomon_record::Finisher;

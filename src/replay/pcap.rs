@@ -5,9 +5,9 @@ use super::{
     entry::{Answer, Exchange, Missing},
     metered::Budget,
 };
-use crate::complaint::Complaint;
 use anyhow::Result;
 use gnomon_capture::{Bounds, CaptureError, Endpoints, Found, Message, Totals};
+use gnomon_cli::Complaint;
 use gnomon_inspect::normal_host;
 use gnomon_observe::Channel;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};

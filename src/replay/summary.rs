@@ -113,7 +113,7 @@ impl Summary {
         by_count.sort_by_key(|(rule, count)| (std::cmp::Reverse(**count), **rule));
         for (rule, count) in by_count {
             if let Some(rule) = rules.rules().get(*rule) {
-                writeln!(out, "  {count:>6}  {:<13}  {}  {}", rule.level.as_str(), rule.id, crate::line::clean(&rule.title))?;
+                writeln!(out, "  {count:>6}  {:<13}  {}  {}", rule.level.as_str(), rule.id, gnomon_cli::line::clean(&rule.title))?;
             }
         }
         for (reason, tally) in &self.skipped {

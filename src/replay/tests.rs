@@ -2,7 +2,8 @@
 mod packets;
 
 use super::*;
-use crate::{config, rule_files};
+use gnomon_cli::rule_files;
+use gnomon_config as config;
 use gnomon_engine::{Origin, Source};
 use gnomon_inspect::{Bounds, Surroundings};
 use serde_json::{Value, json};

@@ -17,8 +17,8 @@ mod sensors;
 mod state;
 mod user;
 
-use crate::complaint::Complaint;
 use anyhow::{Context, Result};
+use gnomon_cli::Complaint;
 use gnomon_host::switch::Switch;
 use part::Part;
 use rustix::{

@@ -4,7 +4,7 @@ use super::{
     say,
     user::{NOBODY, User},
 };
-use crate::complaint::Complaint;
+use gnomon_cli::Complaint;
 use std::{
     fs::{self, DirBuilder, DirEntry, Metadata},
     io,

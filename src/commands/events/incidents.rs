@@ -1,11 +1,11 @@
 //! Detections by user, server and day: a table for people, JSON lines for programs.
 
-use crate::{
+use anyhow::Result;
+use gnomon_cli::{
     line::{clean, counted, with_id},
     options::Format,
     when,
 };
-use anyhow::Result;
 use gnomon_ledger::{DailyIncident, EventFilter, Reader, StoredEvent};
 use std::io::{self, BufWriter, Write};
 

@@ -8,14 +8,13 @@ mod telling;
 
 pub use telling::word;
 
-use crate::{
-    complaint::Complaint,
-    line,
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use gnomon_cli::{
+    Complaint, line,
     options::{Format, FormatFlag, StateFlag},
     when,
 };
-use anyhow::Result;
-use clap::{Args, Subcommand};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Condition, EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
 use std::{

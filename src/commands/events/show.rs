@@ -5,13 +5,14 @@ use super::{
     story,
     telling::Telling,
 };
-use crate::{
-    complaint::Complaint,
-    options::{ConfigFlag, Format, FormatFlag, StateFlag},
-    rule_files, stored,
-};
+use crate::stored;
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::{
+    Complaint,
+    options::{ConfigFlag, Format, FormatFlag, StateFlag},
+    rule_files,
+};
 use gnomon_ledger::{Found, ReadError, Reader, StoredEvent};
 use std::io::{self, BufWriter, Write};
 

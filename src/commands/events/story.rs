@@ -1,7 +1,7 @@
 //! A story as text: who, where, what, why, what came of it, what happened around it, what to do.
 
 use super::telling::{Telling, word};
-use crate::{
+use gnomon_cli::{
     line::{Event, clean, counted, plain, with_id},
     when,
 };

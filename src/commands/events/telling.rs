@@ -1,7 +1,7 @@
 //! What a story says, before it is laid out: what came of the call, why the rules matched, what to do next.
 
-use crate::line::Event;
 use anyhow::{Context, Result};
+use gnomon_cli::line::Event;
 use gnomon_engine::RuleSet;
 use gnomon_ledger::{More, Story, Verdict};
 use gnomon_observe::OWN_RULES;
@@ -167,7 +167,7 @@ pub fn word(text: &str) -> String {
     }
     // Control characters cannot be pasted safely; nothing has such a name but an attack on this line.
     let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    format!("'{}'", crate::line::clean(&text).replace('\'', "'\\''"))
+    format!("'{}'", gnomon_cli::line::clean(&text).replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! reordering mark is as hostile on a page as a tag.
 
 use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
-use crate::{line::clean, when};
+use gnomon_cli::{line::clean, when};
 use gnomon_ledger::{DayUsage, Tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

@@ -3,14 +3,14 @@
 mod html;
 mod text;
 
-use crate::{
-    complaint::Complaint,
-    decisions::{self, Known, Stale},
+use crate::decisions::{self, Known, Stale};
+use anyhow::{Context, Result};
+use clap::Args;
+use gnomon_cli::{
+    Complaint,
     options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
     when,
 };
-use anyhow::{Context, Result};
-use clap::Args;
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{DayUsage, Decided, Decision, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage};
 use gnomon_observe::Review as State;

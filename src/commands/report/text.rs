@@ -1,7 +1,7 @@
 //! The week as text.
 
 use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
-use crate::{
+use gnomon_cli::{
     line::{clean, counted},
     when,
 };

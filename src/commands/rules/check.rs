@@ -1,14 +1,14 @@
 //! `gnomon rules check` and `gnomon rules test`: what is wrong with rules, before they bite.
 
 use super::{Chosen, history};
-use crate::{
-    complaint::Complaint,
+use anyhow::Result;
+use clap::Args;
+use gnomon_cli::{
+    Complaint,
     line::{clean, counted},
     rule_files::{self, RuleText},
     when,
 };
-use anyhow::Result;
-use clap::Args;
 use gnomon_engine::{Expectation, Lint, Origin, RuleSet, Subject, TestResult};
 use std::{
     collections::HashSet,

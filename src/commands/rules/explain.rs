@@ -1,13 +1,13 @@
 //! `gnomon rules explain`: which part of a rule matched an event.
 
 use super::{Chosen, Loaded};
-use crate::{
-    line::clean,
-    options::{Format, FormatFlag},
-    stored,
-};
+use crate::stored;
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::{
+    line::clean,
+    options::{Format, FormatFlag},
+};
 use gnomon_engine::{Explained, Rule, explain};
 use gnomon_observe::Observation;
 use serde_json::{Value, json};

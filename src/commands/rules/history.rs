@@ -4,8 +4,9 @@
 //! said beside the numbers.
 
 use super::Chosen;
-use crate::{judging, line::clean, stored};
+use crate::stored;
 use anyhow::Result;
+use gnomon_cli::{judging, line::clean};
 use gnomon_engine::RuleSet;
 use gnomon_inspect::{Inspector, judge_recorded};
 use gnomon_observe::{Field, Lookup, Observation, Value};

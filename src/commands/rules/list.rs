@@ -1,13 +1,13 @@
 //! `gnomon rules list`.
 
 use super::{Chosen, Loaded};
-use crate::{
+use anyhow::Result;
+use clap::Args;
+use gnomon_cli::{
     line::{clean, counted},
     options::{Format, FormatFlag},
     when,
 };
-use anyhow::Result;
-use clap::Args;
 use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, RuleSet, Standing, Targets};
 use gnomon_kit::unix_millis;
 use serde_json::{Value, json};

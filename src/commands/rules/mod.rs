@@ -8,14 +8,14 @@ mod new;
 mod schema;
 mod show;
 
-use crate::{
-    complaint::Complaint,
-    config::Config,
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use gnomon_cli::{
+    Complaint,
     options::{ConfigFlag, RuleFlags, StateFlag},
     rule_files::RuleText,
 };
-use anyhow::Result;
-use clap::{Args, Subcommand};
+use gnomon_config::Config;
 use gnomon_engine::{Activity, Lint, Rule, RuleSet};
 use gnomon_kit::nearest_by;
 pub use new::matched;

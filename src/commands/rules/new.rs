@@ -2,12 +2,12 @@
 
 use super::Chosen;
 use crate::{
-    complaint::Complaint,
     scaffold::{self, Exception, NARROW, Named},
     stored,
 };
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::Complaint;
 use std::io::{self, Write};
 
 #[derive(Args)]

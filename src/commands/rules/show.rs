@@ -1,13 +1,13 @@
 //! `gnomon rules show`: one rule, as whoever must decide about it wants it.
 
 use super::{Chosen, Loaded, list};
-use crate::{
+use anyhow::Result;
+use clap::Args;
+use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag},
     when,
 };
-use anyhow::Result;
-use clap::Args;
 use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, Subject};
 use gnomon_kit::unix_millis;
 use gnomon_observe::Retention;

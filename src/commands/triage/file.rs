@@ -2,12 +2,9 @@
 //!
 //! Root writes here, in a folder that the serving process's user may write as well: links are not followed there.
 
-use crate::{
-    complaint::Complaint,
-    config::{self, Config},
-    options::StateFlag,
-    stored::{self, Event},
-};
+use crate::stored::{self, Event};
+use gnomon_cli::{Complaint, options::StateFlag};
+use gnomon_config::{self as config, Config};
 use rustix::{
     fs::{Access, AtFlags, Mode, OFlags},
     io::Errno,

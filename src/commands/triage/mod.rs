@@ -12,16 +12,14 @@ use crate::{
         review::caller,
         rules::{Chosen, matched},
     },
-    complaint::Complaint,
-    config::Config,
-    line::clean,
-    rule_files::RuleText,
     scaffold::{Exception, NARROW, Named},
     stored::{self, Event},
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use file::ExceptionFile;
+use gnomon_cli::{Complaint, line::clean, rule_files::RuleText, runtime};
+use gnomon_config::Config;
 use gnomon_engine::{Finding, Lint, Origin, RuleSet, Source, Standing, explain};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Decided, Verdict, VerdictKind};
@@ -179,7 +177,7 @@ impl Triage {
             until: self.until.clone(),
             file: file.map(|file| file.path.display().to_string()),
         };
-        stored::runtime()?.block_on(async {
+        runtime()?.block_on(async {
             let before = decided.verdicts_on(&verdict.event).await?.pop().map(|(_, verdict)| verdict);
             if before.as_ref() != Some(&verdict) {
                 decided.judge(&verdict, caller(), unix_millis(SystemTime::now())).await?;

@@ -61,7 +61,7 @@ impl Bench {
     fn kinds(&self, n: u8) -> Vec<VerdictKind> {
         let decided = Decided::of(&self.0.path().join("state"));
         let id = format!("019a9f3e-4b7c-7000-8000-0000000000{n:02}");
-        let verdicts = stored::runtime().unwrap().block_on(decided.verdicts_on(&id)).unwrap();
+        let verdicts = runtime().unwrap().block_on(decided.verdicts_on(&id)).unwrap();
         verdicts.into_iter().map(|(_, verdict)| verdict.kind).collect()
     }
 }

@@ -1,10 +1,8 @@
 //! Flags that mean the same in every subcommand, and what holds without them.
 
-use crate::{
-    complaint::Complaint,
-    config::{Config, Jsonl, Packs, Resolve, Switch},
-};
+use crate::complaint::Complaint;
 use clap::Args;
+use gnomon_config::{Config, Jsonl, Packs, Resolve, Switch};
 use gnomon_host::switch::Switch as KillSwitch;
 use std::{env, fs, net::SocketAddr, path::PathBuf};
 
@@ -125,6 +123,7 @@ pub struct SwitchFlag {
 }
 
 impl SwitchFlag {
+    /// The file, by its whole path.
     pub fn switch(&self) -> KillSwitch {
         KillSwitch::at(std::path::absolute(&self.disarm_file).unwrap_or_else(|_| self.disarm_file.clone()))
     }
@@ -216,6 +215,7 @@ pub struct FormatFlag {
 }
 
 impl FormatFlag {
+    /// Text where nobody asked for JSON.
     pub fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text }
     }

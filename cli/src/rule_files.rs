@@ -1,6 +1,7 @@
 //! From configuration to a compiled set of rules: what ships (vendor), then the administrator's own.
 
-use crate::{complaint::Complaint, config};
+use crate::complaint::Complaint;
+use gnomon_config as config;
 use gnomon_engine::{Adjustments, Lint, Origin, RuleSet, Source};
 use gnomon_packs::HostCatalogue;
 use std::{
@@ -21,7 +22,9 @@ const MAX_FILES: usize = 20_000;
 /// Rules as they were read, so that they can be compiled again when an exception has ended, whatever became of the files.
 #[derive(Clone, Debug)]
 pub struct RuleText {
+    /// Those that ship, then the administrator's.
     pub sources: Vec<Source>,
+    /// What changes single rules without their text.
     pub overrides: Option<Source>,
 }
 

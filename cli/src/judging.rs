@@ -1,8 +1,9 @@
 //! What judges: rules among what configuration and people say of servers. One way for live traffic and for recordings, so that
 //! they differ in nothing else.
 
-use crate::{complaint::Complaint, config::Config, rule_files, stored};
+use crate::{complaint::Complaint, rule_files, runtime::runtime};
 use anyhow::Result;
+use gnomon_config::Config;
 use gnomon_engine::RuleSet;
 use gnomon_inspect::{Bounds, Inspector, Reviews, Surroundings};
 use gnomon_kit::unix_millis;
@@ -30,7 +31,7 @@ pub fn inspector(config: &Config, rules: Arc<RuleSet>) -> Result<Inspector, Comp
 pub fn of_recordings(config: &Config, rules: RuleSet, state_dir: Option<&Path>) -> Result<Arc<Inspector>> {
     let inspector = inspector(config, Arc::new(rules))?;
     if let Some(state_dir) = state_dir {
-        let decided = stored::runtime()?
+        let decided = runtime()?
             .block_on(config.decided(state_dir).reviews())
             .map_err(|error| Complaint::input(error.to_string()).next("mend it, or name another folder with --state-dir"))?;
         let now_ms = unix_millis(SystemTime::now());

@@ -1,7 +1,6 @@
 //! Failures that a person can mend: what is wrong, what to do next, and the exit code that says
 //! whose move it is.
 
-use crate::denied;
 use std::{io, path::Path, process::ExitCode};
 use thiserror::Error;
 
@@ -56,7 +55,7 @@ impl Complaint {
 
     /// A file or folder that was named cannot be read. `next` is what to do where no command of root's would help.
     pub fn unreadable(what: impl std::fmt::Display, path: &Path, error: &io::Error, next: &str) -> Self {
-        Self::input(format!("cannot read {what}: {error}")).next(denied::command_for(path, error).unwrap_or_else(|| next.to_owned()))
+        Self::input(format!("cannot read {what}: {error}")).next(gnomon_config::remedy(path, error).unwrap_or_else(|| next.to_owned()))
     }
 
     /// The command was called wrongly.

@@ -1,0 +1,18 @@
+//! What the commands of gnomon have alike: how a failure is told and whose it is ([`Complaint`]), flags that mean the same
+//! everywhere ([`options`]), an event on one line ([`line`]), moments as people write them ([`when`]); and what the configuration
+//! makes of rules and of the judge ([`rule_files`], [`judging`]), one way for live traffic, recordings and checks.
+//!
+//! It deliberately runs nothing: what a command does is its own, or a library's.
+#![deny(missing_docs)]
+
+mod accounts;
+mod complaint;
+pub mod judging;
+pub mod line;
+pub mod options;
+pub mod rule_files;
+mod runtime;
+pub mod when;
+
+pub use complaint::{Complaint, Fault};
+pub use runtime::runtime;
