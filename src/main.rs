@@ -17,7 +17,6 @@ mod portals;
 mod posting;
 mod programs;
 mod registering;
-mod replay;
 mod reviewing;
 mod rule_changes;
 mod scaffold;

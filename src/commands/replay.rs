@@ -1,10 +1,6 @@
 //! `gnomon replay`: would these rules have caught that? Events go to standard output, the summary to
 //! standard error.
 
-use crate::replay::{
-    Replay as Player, Summary,
-    compare::{self, Outcomes},
-};
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
@@ -16,6 +12,10 @@ use gnomon_engine::Lint;
 use gnomon_inspect::{HostPatterns, Inspector};
 use gnomon_observe::{Field, Lookup, Observation};
 use gnomon_record::Finisher;
+use gnomon_replay::{
+    Replay as Player, Summary,
+    compare::{self, Outcomes},
+};
 use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,

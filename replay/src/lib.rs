@@ -3,6 +3,7 @@
 //! A recording is read one entry at a time and never kept: a HAR as a stream of its entries, an
 //! event log line by line, a packet capture connection by connection. What differs from live traffic is what a recording cannot hold, and the
 //! summary says it.
+#![deny(missing_docs)]
 
 pub mod compare;
 mod drive;
@@ -34,9 +35,13 @@ const PEEK: usize = 4096;
 
 /// What entries are judged with, and what came of them.
 pub struct Replay<'a> {
+    /// The judge.
     pub inspector: &'a Arc<Inspector>,
+    /// Hosts that are never opened.
     pub bypass: HostPatterns,
+    /// Makes events of what is reported.
     pub finisher: Finisher,
+    /// What came of everything.
     pub summary: Summary,
     /// Takes each event; an error ends the replay.
     pub emit: &'a mut dyn FnMut(&Observation) -> Result<()>,
@@ -45,10 +50,13 @@ pub struct Replay<'a> {
 /// Where and when an entry was recorded.
 #[derive(Clone, Copy)]
 pub struct Recorded<'a> {
+    /// The file, as it was named.
     pub file: &'a str,
     /// From 0.
     pub index: u64,
+    /// When it began.
     pub when: SystemTime,
+    /// How long it took, if that was recorded.
     pub duration: Option<Duration>,
 }
 
