@@ -9,7 +9,6 @@ mod auditing;
 mod commands;
 mod decisions;
 mod demo;
-mod denied;
 mod descriptors;
 mod exec;
 mod exporting;
@@ -22,11 +21,9 @@ mod rule_changes;
 mod scaffold;
 mod scoping;
 mod serve;
-mod service;
 mod starting;
 mod stopping;
 mod stored;
-mod supervise;
 mod watching;
 
 use clap::{Parser, Subcommand};
@@ -133,7 +130,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    gnomon_config::remedies_from(denied::command_for);
+    gnomon_config::remedies_from(gnomon_supervise::denied::command_for);
     log_to_stderr();
     let done = match cli.command {
         Command::Run(run) => run.run(),

@@ -1,6 +1,5 @@
 //! Configured servers that are programs: from what the configuration says to what is run.
 
-use crate::supervise;
 use anyhow::Result;
 use gnomon_cli::Complaint;
 use gnomon_config::{
@@ -10,6 +9,7 @@ use gnomon_config::{
 use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_kit::whole_millis;
+use gnomon_supervise as supervise;
 use gnomon_upstream::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 use nix::unistd::{Uid, User};
 use prometheus::Registry;

@@ -8,7 +8,6 @@ use crate::{
     portals::{Portals, Regulated},
     reviewing::Reviewing,
     rule_changes::RuleChanges,
-    service,
     starting::{Core, Scraped},
     stopping::{Phase, Service, Stage, reaches},
     watching::{Sensors, Watching},
@@ -25,6 +24,7 @@ use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::Rules;
 use gnomon_record::{Metrics, Recorder, Reload};
 use gnomon_resident::Idle;
+use gnomon_supervise::service;
 use std::{
     fs,
     io::{self, Write},

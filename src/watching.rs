@@ -1,7 +1,7 @@
 //! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
 //! socket as a service of their own. The proxy goes on without any.
 
-use crate::{scoping, supervise::Handed};
+use crate::scoping;
 use anyhow::{Context, Result, ensure};
 use gnomon_config::{Config, scopes::Fail};
 use gnomon_inspect::Inspector;
@@ -9,6 +9,7 @@ use gnomon_intercept::{Proxy, RedirectedListeners};
 use gnomon_kit::Backoff;
 use gnomon_link::{AsyncChannel, ProxyEnd};
 use gnomon_record::{Owners, Recorder};
+use gnomon_supervise::Handed;
 use gnomon_watch::{Watch, WatchError, WatchOptions};
 use std::{
     io::{self, Write as _},

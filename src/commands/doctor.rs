@@ -1,6 +1,5 @@
 //! `gnomon doctor`: what gnomon can see and do on this host, and what to do about the rest.
 
-use crate::supervise::Place;
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
@@ -16,6 +15,7 @@ use gnomon_host::{
 };
 use gnomon_ledger::journal_in;
 use gnomon_sensor::{Features, Status};
+use gnomon_supervise::Place;
 use std::{
     fs,
     io::{self, BufWriter, Write},

@@ -3,12 +3,12 @@
 
 use crate::{
     serve::{self, Narration},
-    supervise::{self, Place, Plan, Serving},
     watching::Sensors,
 };
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::options::{Format, FormatFlag, ServeFlags};
+use gnomon_supervise::{self as supervise, Place, Plan, Serving};
 use std::{env, path::PathBuf, process};
 
 /// Where `gnomon exec` looks for a running gnomon.

@@ -1,7 +1,6 @@
 //! `gnomon sensor`: the privileged part of gnomon. Either `gnomon run` starts it and hands it its end of a link, or it is a
 //! service of its own that serving processes connect to, and starts such a sensor for each. Not for people.
 
-use crate::{service, supervise};
 use anyhow::{Context, Result};
 use clap::Args;
 use gnomon_cli::{
@@ -11,6 +10,7 @@ use gnomon_cli::{
 use gnomon_config::Config;
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_sensord::{Alive, Attached, Closed, CostBound, Ended, ExecOptions, Options, Peer, Standing, serve};
+use gnomon_supervise::{self as supervise, service};
 use nix::unistd::User;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},

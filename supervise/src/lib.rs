@@ -8,12 +8,15 @@
 //! what comes to the proxy, and a sensor that was killed is started again. One that says why it cannot work, or was told
 //! to end, is not. A serving process that ends ends everything, with its exit code: what it does deliberately not do is to
 //! start that again, which is the business of whoever started gnomon.
+#![deny(missing_docs)]
 
 mod cgroup;
+pub mod denied;
 mod hand;
 mod part;
 mod privilege;
 mod sensors;
+pub mod service;
 mod state;
 mod user;
 
@@ -85,7 +88,9 @@ pub struct Plan {
     pub arguments: Vec<OsString>,
     /// What the serving process, which is not root, would take for something else.
     pub environment: Vec<(&'static str, PathBuf)>,
+    /// Where the serving process keeps what it keeps.
     pub state_dir: PathBuf,
+    /// Where the kernel half looks.
     pub sensor: Place,
     /// Where `gnomon exec` joins.
     pub exec_socket: PathBuf,

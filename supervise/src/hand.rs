@@ -50,6 +50,7 @@ impl Giver {
 }
 
 impl Handed {
+    /// What comes by this socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self(socket)
     }

@@ -3,7 +3,6 @@
 //! Nothing is read with root's rights on behalf of a process that has none: then a name in a configuration could show it any
 //! file of this host. Root decides, with the command that is said here, once; reloading needs nobody else.
 
-use crate::supervise;
 use nix::unistd::{Gid, Group};
 use rustix::fs::{Access, access};
 use std::{
@@ -14,7 +13,7 @@ use std::{
 /// What root can do so that this process, if it serves as a user of its own, can read the file or folder. None where
 /// rights are not what is missing.
 pub fn command_for(path: &Path, error: &io::Error) -> Option<String> {
-    let user = supervise::became()?;
+    let user = crate::became()?;
     if error.kind() != io::ErrorKind::PermissionDenied {
         return None;
     }
