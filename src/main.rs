@@ -10,7 +10,6 @@ mod commands;
 mod decisions;
 mod demo;
 mod descriptors;
-mod exec;
 mod exporting;
 mod portals;
 mod posting;

@@ -1,9 +1,10 @@
 //! `gnomon disarm` and `gnomon arm`: one switch for everything that could stand in somebody's way.
 
-use crate::{commands::run::EXEC_SOCKET, exec::SOCKET_VARIABLE};
+use crate::commands::run::EXEC_SOCKET;
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{Complaint, options::SwitchFlag};
+use gnomon_exec::SOCKET_VARIABLE;
 use gnomon_sensord::status::Status;
 use nix::unistd::{Uid, User};
 use std::{

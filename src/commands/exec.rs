@@ -1,10 +1,10 @@
 //! `gnomon exec`: run one program, and what it starts, with its connections read and judged.
 
 use super::run::EXEC_SOCKET;
-use crate::exec::{self, Plan, ProxyVariables, SOCKET_VARIABLE};
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::options::{ConfigFlag, StateFlag, system_state};
+use gnomon_exec::{self as exec, Plan, ProxyVariables, SOCKET_VARIABLE};
 use gnomon_link::Redirect;
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 

@@ -1,8 +1,8 @@
 //! `gnomon exec-host`: sees to the gnomon that `gnomon exec` starts for one program. Not for people.
 
-use crate::exec::{self, Host, Stage};
 use anyhow::Result;
 use clap::Args;
+use gnomon_exec::{self as exec, Host, Stage};
 use std::{ffi::OsString, path::PathBuf};
 
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! `gnomon status`: what is watched on this machine, for whoever works on it. Needs no privilege; it reads the system's
 //! configuration and what the running sensor says of itself, and asks nobody.
 
-use crate::{commands::run::EXEC_SOCKET, exec::SOCKET_VARIABLE};
+use crate::commands::run::EXEC_SOCKET;
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
@@ -10,6 +10,7 @@ use gnomon_cli::{
     options::{ConfigFlag, Format, FormatFlag, SwitchFlag},
 };
 use gnomon_config::Config;
+use gnomon_exec::SOCKET_VARIABLE;
 use gnomon_host::switch::Arming;
 use gnomon_inspect::Enforcement;
 use gnomon_sensord::status;

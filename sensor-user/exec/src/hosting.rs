@@ -95,7 +95,9 @@ fn itself<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Command {
 pub struct Host {
     /// For its socket and its log; made, and removed at the end.
     pub folder: PathBuf,
+    /// What the gnomon that it starts is called with.
     pub own: Vec<OsString>,
+    /// Which of the two processes this is.
     pub stage: Stage,
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What it deliberately does not do: close descriptors. Ours are closed on exec, and those that the caller opened for the
 //! program are the program's.
+#![deny(missing_docs)]
 
 mod authority;
 mod hosting;
@@ -44,9 +45,13 @@ pub enum ProxyVariables {
 /// What to run, and how.
 #[derive(Debug)]
 pub struct Plan {
+    /// Its name or path, as a shell would take it.
     pub program: OsString,
+    /// What it is called with.
     pub arguments: Vec<OsString>,
+    /// Whether its connections are sent through the proxy.
     pub redirect: Redirect,
+    /// Whether it is told of the proxy as well.
     pub variables: ProxyVariables,
     /// Where a running gnomon is joined.
     pub socket: PathBuf,
