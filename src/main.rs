@@ -3,27 +3,12 @@
 //! Wiring only: each file of `commands` declares the arguments of one subcommand and turns them into
 //! options of a library. What is done is done in the libraries.
 
-mod apis;
-mod arming;
-mod auditing;
 mod commands;
 mod decisions;
 mod demo;
-mod descriptors;
-mod exporting;
-mod portals;
-mod posting;
-mod programs;
 mod registering;
-mod reviewing;
-mod rule_changes;
 mod scaffold;
-mod scoping;
-mod serve;
-mod starting;
-mod stopping;
 mod stored;
-mod watching;
 
 use clap::{Parser, Subcommand};
 use gnomon_cli::{Complaint, Fault};

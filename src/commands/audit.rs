@@ -1,6 +1,5 @@
 //! `gnomon audit`: what was done through the portals, and whether that still stands as it was written.
 
-use crate::auditing::{database_in, key_in};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_audit::{Checkpoint, Expect, PublicKey, Record, SigningKey, SqliteStore, Status, Store as _, verify};
@@ -11,6 +10,7 @@ use gnomon_cli::{
     when,
 };
 use gnomon_kit::unix_millis;
+use gnomon_serve::auditing::{database_in, key_in};
 use std::{
     collections::VecDeque,
     fs::File,

@@ -59,10 +59,10 @@ impl Config {
                 }
                 for server in &config.servers {
                     if let At::Api(api) = &server.at {
-                        crate::apis::imported(&server.id, api)?;
+                        gnomon_serve::apis::imported(&server.id, api)?;
                     }
                 }
-                crate::serve::check_listener(&config)?;
+                gnomon_serve::check_listener(&config)?;
                 let name = config.file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
                 writeln!(out, "{name}: good, {} rules", rules.rules().len())?;
             }

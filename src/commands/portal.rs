@@ -1,9 +1,9 @@
 //! `gnomon portal`: the sanctioned portal alone.
 
-use crate::serve::{self, Narration, Parts};
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{Complaint, options::ServeFlags};
+use gnomon_serve::{self as serve, Narration, Parts};
 
 #[derive(Args)]
 pub struct Portal {

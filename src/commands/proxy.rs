@@ -1,10 +1,10 @@
 //! `gnomon proxy`: the inline proxy alone, for scripts and services. It prints where it is and then
 //! stays silent; events go to the ledger and where `--events` says.
 
-use crate::serve::{self, Narration};
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::options::ServeFlags;
+use gnomon_serve::{self as serve, Narration};
 
 #[derive(Args)]
 pub struct Proxy {

@@ -1,6 +1,5 @@
 //! `gnomon reference`: the reference pages, generated from the code so that they cannot drift.
 
-use crate::{auditing::AuditCounters, descriptors::UpstreamMetrics};
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
 use gnomon_cli::{options::RuleFlags, rule_files};
@@ -12,6 +11,7 @@ use gnomon_http::UpstreamBudget;
 use gnomon_ledger::LedgerCounts;
 use gnomon_portal::{CodeModeWorks, PortalMetrics};
 use gnomon_record::Metrics;
+use gnomon_serve::{auditing::AuditCounters, descriptors::UpstreamMetrics};
 use gnomon_upstream::ServerLayers;
 use gnomon_watch::WatchMetrics;
 use std::{
@@ -153,7 +153,7 @@ mod tests {
     fn every_metric_that_any_part_registers_is_on_the_page() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut found = BTreeSet::new();
-        for folder in ["src", "proxy", "ledger", "rules", "sensor-user"] {
+        for folder in ["serve", "proxy", "ledger", "rules", "sensor-user"] {
             registered(&root.join(folder), &mut found);
         }
         assert!(found.len() > 30 && found.contains("gnomon_audit_records_total"), "the search finds too little: {found:?}");

@@ -1,13 +1,10 @@
 //! `gnomon run`: watch this host, with one line for each detection. As root that is three processes, of which one has the
 //! kernel half (see `supervise`); otherwise it is the inline proxy, which sees the programs that use it.
 
-use crate::{
-    serve::{self, Narration},
-    watching::Sensors,
-};
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::options::{Format, FormatFlag, ServeFlags};
+use gnomon_serve::{self as serve, Narration, Sensors};
 use gnomon_supervise::{self as supervise, Place, Plan, Serving};
 use std::{env, path::PathBuf, process};
 

@@ -7,6 +7,7 @@ use gnomon_confine::Digest;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
 use gnomon_openapi::{Base, Imported, MAX_BYTES, Options, Placement, import};
 use gnomon_portal::Fetcher;
+use gnomon_serve::{apis, portals};
 use gnomon_upstream::{Selection, catalogue::Listed};
 use http::Uri;
 use serde_json::{Value, json};

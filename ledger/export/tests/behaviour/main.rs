@@ -3,7 +3,7 @@
 
 mod collector;
 /// What carries the requests where gnomon runs.
-#[path = "../../../../src/posting.rs"]
+#[path = "../../../../serve/src/posting.rs"]
 mod posting;
 
 use collector::{Answer, Collector, text};

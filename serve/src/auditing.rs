@@ -39,6 +39,7 @@ fn losses_in(state_dir: &Path) -> PathBuf {
 
 /// A running audit.
 pub struct Auditing {
+    /// Takes the records.
     pub audit: Audit,
     writer: Writer,
     counting: JoinHandle<()>,

@@ -1,0 +1,25 @@
+//! A running gnomon: the inline proxy, portals, ledger, audit and exports wired together, started in an order in which nothing is
+//! announced before it works ([`run`]), and stopped so that no acknowledged event is lost.
+//!
+//! It reads the configuration once, as it is handed in, and shares out what the process has (descriptors, links to sensors). What
+//! is judged, recorded and answered is decided in the libraries that it wires; it deliberately parses nothing that a stranger sent.
+#![deny(missing_docs)]
+
+pub mod apis;
+mod arming;
+pub mod auditing;
+pub mod descriptors;
+mod exporting;
+pub mod portals;
+mod posting;
+mod programs;
+mod reviewing;
+mod rule_changes;
+mod scoping;
+mod serve;
+mod starting;
+mod stopping;
+mod watching;
+
+pub use serve::{Narration, Parts, check_listener, run};
+pub use watching::Sensors;
