@@ -4,11 +4,8 @@
 //! options of a library. What is done is done in the libraries.
 
 mod commands;
-mod decisions;
 mod demo;
 mod registering;
-mod scaffold;
-mod stored;
 
 use clap::{Parser, Subcommand};
 use gnomon_cli::{Complaint, Fault};
@@ -59,14 +56,14 @@ enum Command {
     /// Take back what `gnomon disarm` did (needs root)
     Arm(commands::disarm::Arm),
     /// Show what happened
-    Events(commands::events::Events),
+    Events(gnomon_analyst::Events),
     /// Show the MCP servers that were seen
-    Inventory(commands::inventory::Inventory),
+    Inventory(gnomon_analyst::Inventory),
     /// Decide about MCP servers: look into them, approve, deny
     #[command(subcommand)]
-    Review(commands::review::Review),
+    Review(gnomon_analyst::Review),
     /// A week on one page: sanctioned and shadow use, what is new, what waits
-    Report(commands::report::Report),
+    Report(gnomon_analyst::Report),
     /// Judge recordings (HAR 1.2, or gnomon's own events) as if they were live
     Replay(commands::replay::Replay),
     /// Show, install and remove the certificate authority
@@ -74,9 +71,9 @@ enum Command {
     Ca(commands::ca::Ca),
     /// Check, show, explain and begin rules
     #[command(subcommand)]
-    Rules(commands::rules::Rules),
+    Rules(gnomon_analyst::Rules),
     /// Say of a detection what it was; a benign one becomes an exception
-    Triage(commands::triage::Triage),
+    Triage(gnomon_analyst::Triage),
     /// Show what was done through the portals, and verify that it stands as it was written
     #[command(subcommand)]
     Audit(commands::audit::Audit),

@@ -210,7 +210,7 @@ mod tests {
         let told = |verdicts| {
             let telling = Telling::new(&story, None, verdicts).unwrap();
             let mut text = Vec::new();
-            crate::commands::events::story::write(&mut text, &telling).unwrap();
+            crate::events::story::write(&mut text, &telling).unwrap();
             (String::from_utf8(text).unwrap(), telling.to_json())
         };
         let (text, json) = told(Err("cannot connect to the database".to_owned()));

@@ -26,6 +26,7 @@ use std::{
 /// The port of a server of which nothing else is known.
 const HTTPS: u16 = 443;
 
+/// `gnomon review`.
 #[derive(Subcommand)]
 pub enum Review {
     /// List servers and what was decided about them, those that wait for a decision first
@@ -170,6 +171,10 @@ impl Shown {
 }
 
 impl Review {
+    /// Does what was asked, and writes to standard output.
+    ///
+    /// # Errors
+    /// Those that the command tells.
     pub fn run(self) -> Result<()> {
         match self {
             Self::List(list) => list.run(),

@@ -7,11 +7,9 @@
 mod file;
 
 use crate::{
-    commands::{
-        events::word,
-        review::caller,
-        rules::{Chosen, matched},
-    },
+    events::word,
+    review::caller,
+    rules::{Chosen, matched},
     scaffold::{Exception, NARROW, Named},
     stored::{self, Event},
 };
@@ -30,6 +28,7 @@ use std::{
     time::SystemTime,
 };
 
+/// `gnomon triage`.
 #[derive(Args)]
 pub struct Triage {
     #[command(flatten)]
@@ -66,6 +65,10 @@ enum Judged {
 }
 
 impl Triage {
+    /// Does what was asked, and writes to standard output.
+    ///
+    /// # Errors
+    /// Those that the command tells.
     pub fn run(self) -> Result<()> {
         let event = stored::event(&self.chosen.state().ledger()?, &self.event)?;
         self.decide(&event, &mut io::stdout().lock())

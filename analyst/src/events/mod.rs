@@ -26,6 +26,7 @@ use std::{
 /// How many events are fetched at a time.
 const PAGE: usize = 1_000;
 
+/// `gnomon events`.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Events {
@@ -72,6 +73,10 @@ struct List {
 }
 
 impl Events {
+    /// Does what was asked, and writes to standard output.
+    ///
+    /// # Errors
+    /// Those that the command tells.
     pub fn run(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.command {

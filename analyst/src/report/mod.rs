@@ -30,6 +30,7 @@ const DAY_MS: i64 = 86_400_000;
 /// Most entries of each list on the page; JSON has them all.
 pub const SHOWN: usize = 20;
 
+/// `gnomon report`.
 #[derive(Args)]
 pub struct Report {
     #[command(flatten)]
@@ -113,6 +114,10 @@ pub fn shadow_percent((sanctioned, shadow): (u64, u64)) -> Option<u64> {
 }
 
 impl Report {
+    /// Does what was asked, and writes to standard output.
+    ///
+    /// # Errors
+    /// Those that the command tells.
     pub fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
         let until = self.until.unwrap_or_else(SystemTime::now);

@@ -20,6 +20,7 @@ use gnomon_engine::{Activity, Lint, Rule, RuleSet};
 use gnomon_kit::nearest_by;
 pub use new::matched;
 
+/// `gnomon rules`.
 #[derive(Subcommand)]
 pub enum Rules {
     /// Compile rules, run the tests they carry, look for what makes no sense, and count what they would have matched
@@ -69,6 +70,10 @@ impl Chosen {
 }
 
 impl Rules {
+    /// Does what was asked, and writes to standard output.
+    ///
+    /// # Errors
+    /// Those that the command tells.
     pub fn run(self) -> Result<()> {
         match self {
             Self::Check(check) => check.run(),

@@ -17,6 +17,7 @@ use std::{
 /// How many tool names a line shows.
 const SHOWN_TOOLS: usize = 6;
 
+/// `gnomon inventory`.
 #[derive(Args)]
 pub struct Inventory {
     #[command(flatten)]
@@ -29,6 +30,10 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Does what was asked, and writes to standard output.
+    ///
+    /// # Errors
+    /// Those that the command tells.
     pub fn run(self) -> Result<()> {
         let path = self.state.ledger()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

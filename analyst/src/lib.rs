@@ -1,0 +1,23 @@
+//! The commands of whoever looks into what was seen, and decides about it: events and their stories, the inventory, reviews of
+//! servers, the week on one page, rules and exceptions, verdicts.
+//!
+//! They read the ledger and the rules, and write what people decide; none of them serves, needs root or talks to the network. Each
+//! declares its arguments, so that what a flag means stands beside what it does.
+#![deny(missing_docs)]
+
+mod decisions;
+mod events;
+mod inventory;
+mod report;
+mod review;
+mod rules;
+mod scaffold;
+mod stored;
+mod triage;
+
+pub use events::Events;
+pub use inventory::Inventory;
+pub use report::Report;
+pub use review::Review;
+pub use rules::Rules;
+pub use triage::Triage;
