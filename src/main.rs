@@ -4,7 +4,6 @@
 //! options of a library. What is done is done in the libraries.
 
 mod commands;
-mod demo;
 mod registering;
 
 use clap::{Parser, Subcommand};

@@ -1,8 +1,8 @@
 //! `gnomon demo`: what gnomon does, shown on a server and an agent of its own.
 
-use crate::demo::{self, Afterwards, Road};
 use anyhow::Result;
 use clap::Args;
+use gnomon_demo::{self as demo, Afterwards, Road};
 use std::net::SocketAddr;
 
 #[derive(Args)]

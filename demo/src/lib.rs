@@ -2,6 +2,7 @@
 //!
 //! Everything is done by the commands that people use, started from here, on files in a folder that is removed at the end: so
 //! it shows the product and not a play of it. As root the kernel half takes part; otherwise the agent is told of the proxy.
+#![deny(missing_docs)]
 
 mod act;
 mod agent;
@@ -28,7 +29,9 @@ const ALERT: &str = "GnomonShadowMcpCall";
 /// Whether the last gnomon stays until it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Afterwards {
+    /// It ends, and its folder with it.
     Remove,
+    /// It serves until then.
     Stay,
 }
 
