@@ -1,5 +1,4 @@
 //! Requests that say what they say in an odd way, and the ways a client may try to get a call past a rule.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Authority, Bounds, Connection, Exchange, Gate, Head, Hello, Inspector, Surroundings};

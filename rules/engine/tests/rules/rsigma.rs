@@ -1,7 +1,6 @@
 //! The same rule and event give the same match as rsigma, an independent implementation of Sigma.
 //!
 //! Where we differ on purpose, `differences` says so and why. pySigma is the reference there.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_observe::Observation;

@@ -1,6 +1,5 @@
 //! Every recorded and written exchange of the corpora, judged by the shipped rules, without sockets:
 //! whole, in small pieces and byte by byte. The live counterpart goes through the proxy.
-#![allow(clippy::unwrap_used)]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_engine::{Origin, RuleSet, Source};

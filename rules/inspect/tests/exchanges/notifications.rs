@@ -1,5 +1,4 @@
 //! What a server tells without wanting an answer is judged as its questions are, and is an event only where a rule means it.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{

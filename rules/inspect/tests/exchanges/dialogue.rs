@@ -1,5 +1,4 @@
 //! Messages on a channel without HTTP: the same judge, with no head, no gate and no window.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Bounds, Connection, Dialogue, HoldsDialogue, Inspector, LateAnswer, Post, Sighting, Surroundings};

@@ -1,5 +1,4 @@
 //! A verdict that was reached on the request stands, whatever a rule on the answer still waits for.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{

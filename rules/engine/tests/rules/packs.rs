@@ -1,5 +1,4 @@
 //! The rules that ship load, and their own examples hold.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use std::{fs, path::Path};

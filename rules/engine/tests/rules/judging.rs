@@ -1,5 +1,4 @@
 //! The fast judge, walked through the phases, ends where the slow truth is.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Adjustments, Answer, Origin, RuleSet, Source};
 use gnomon_observe::{Action, Family, Field, Observation, Phase};

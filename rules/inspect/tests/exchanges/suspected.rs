@@ -1,5 +1,4 @@
 //! Flows that are judged by their server's name alone, as nobody reads more of them.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

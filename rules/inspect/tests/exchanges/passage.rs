@@ -1,5 +1,4 @@
 //! What passes on unread asks the judge, entry by entry of the table.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Bounds, Connection, Hello, Inspector, Legibility, Passage, Passed, Surroundings, unknown_fields};

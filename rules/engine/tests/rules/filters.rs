@@ -1,5 +1,4 @@
 //! Filters, overrides, and what is said about rules: as an administrator meets them.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Adjustments, Answer, Enforcement, Finding, Lint, Origin, RuleSet, Source, Standing, explain};
 use gnomon_observe::{Action, Level, Observation};

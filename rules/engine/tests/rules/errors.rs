@@ -1,5 +1,4 @@
 //! What is wrong with a rule is said with its place, its cause and the way out.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Origin, RuleSet, Source};
 

@@ -1,5 +1,4 @@
 //! Answers that a rule on the response refuses, and the ways a server may try to get one past it.
-#![allow(clippy::unwrap_used)]
 
 use gnomon_engine::{Adjustments, Origin, RuleSet, Source};
 use gnomon_inspect::{Authority, Bounds, Connection, EventFlow, Exchange, Gate, Head, Hello, Inspector, ResponsePlan, Surroundings};

@@ -1,0 +1,11 @@
+//! The crate seen from outside. One binary for all of it: linking is what a test costs most.
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod corpora;
+mod dialogue;
+mod notifications;
+mod passage;
+mod requests;
+mod suspected;
+mod undecided;
