@@ -12,7 +12,7 @@ pub mod descriptors;
 mod exporting;
 pub mod portals;
 mod posting;
-mod programs;
+pub mod programs;
 mod reviewing;
 mod rule_changes;
 mod scoping;

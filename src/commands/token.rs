@@ -1,13 +1,13 @@
 //! `gnomon token`: service tokens, for agents without a person.
 
-use crate::{
-    complaint::Complaint,
-    options::{Format, FormatFlag},
-    when,
-};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_access::{NewToken, generate_token};
+use gnomon_cli::{
+    Complaint,
+    options::{Format, FormatFlag},
+    when,
+};
 use serde_json::json;
 use std::{
     fs::OpenOptions,

@@ -1,8 +1,10 @@
 //! Adding an HTTP API that an OpenAPI document describes.
 
 use super::{Add, Done, Target, quoted, secret};
-use crate::{apis, complaint::Complaint, config::Config as Configuration, options::Format, portals, registering};
+use crate::registering;
 use anyhow::Result;
+use gnomon_cli::{Complaint, options::Format};
+use gnomon_config::Config as Configuration;
 use gnomon_confine::Digest;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
 use gnomon_openapi::{Base, Imported, MAX_BYTES, Options, Placement, import};

@@ -1,13 +1,11 @@
 //! Asking servers as a portal does, once: whether they answer, and what they offer.
 
-use crate::{
-    config::Config,
-    line::{clean, counted},
-    portals::{Reaching, pools},
-};
 use anyhow::Result;
 use bytes::Bytes;
+use gnomon_cli::line::{clean, counted};
+use gnomon_config::Config;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
+use gnomon_serve::portals::{Reaching, pools};
 use gnomon_upstream::{
     Client, Presence, Upstream, UpstreamError,
     catalogue::{Kind, Listed},

@@ -6,15 +6,14 @@ mod program;
 mod remote;
 mod test;
 
-use crate::{
-    commands::audit::block_on,
-    complaint::Complaint,
-    config::{Config as Configuration, SecretRef},
-    options::{ConfigFlag, FormatFlag, StateFlag},
-    registering,
-};
+use crate::{commands::audit::block_on, registering};
 use anyhow::Result;
 use clap::{ArgGroup, Args, Subcommand};
+use gnomon_cli::{
+    Complaint,
+    options::{ConfigFlag, Format, FormatFlag, StateFlag},
+};
+use gnomon_config::{Config as Configuration, SecretRef};
 use std::{
     fs,
     io::{self, Write as _},
@@ -137,7 +136,7 @@ impl Add {
         };
         let mut out = io::stdout().lock();
         match self.format.format() {
-            crate::options::Format::Json => {
+            Format::Json => {
                 let json = serde_json::json!({
                     "id": id, "entry": entry, "added_to": done.file(),
                     "found": found.as_ref().and_then(|found| found.as_ref().ok()).map(attempt::Found::json),
@@ -145,7 +144,7 @@ impl Add {
                 });
                 writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?;
             }
-            crate::options::Format::Text => {
+            Format::Text => {
                 match &found {
                     Some(Ok(found)) => write!(out, "{}", found.text())?,
                     Some(Err(_)) => {}

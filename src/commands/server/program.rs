@@ -1,9 +1,10 @@
 //! Adding an MCP server that is a program on this host: what runs is found, hashed and pinned.
 
 use super::{Add, Target, quoted};
-use crate::{complaint::Complaint, programs};
 use anyhow::Result;
+use gnomon_cli::Complaint;
 use gnomon_confine::Digest;
+use gnomon_serve::programs;
 use std::{
     fmt::Write as _,
     fs::{self, File},

@@ -1,8 +1,8 @@
 //! Adding an MCP server that has a URL.
 
 use super::{Add, Target, quoted, secret};
-use crate::complaint::Complaint;
 use anyhow::Result;
+use gnomon_cli::Complaint;
 use http::Uri;
 use std::fmt::Write as _;
 

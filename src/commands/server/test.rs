@@ -1,12 +1,12 @@
 //! `gnomon server test`: whether servers answer, and why not.
 
 use super::attempt::attempt;
-use crate::{
-    complaint::Complaint,
-    options::{ConfigFlag, Format, FormatFlag, StateFlag},
-};
 use anyhow::Result;
 use clap::Args;
+use gnomon_cli::{
+    Complaint,
+    options::{ConfigFlag, Format, FormatFlag, StateFlag},
+};
 use serde_json::json;
 use std::io::{self, Write as _};
 
