@@ -4,7 +4,7 @@
 //! "nothing happened". What `*` means is said in [`Pattern`]; each engine makes its own question of both.
 
 use crate::pattern::Pattern;
-use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, Kind, Level, Retention, Review, UnknownField};
+use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, FieldType, Level, Retention, Review, UnknownField};
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -126,7 +126,7 @@ impl FromStr for Condition {
             FieldRef::Field(field) if field.info().retention == Retention::Transient => None,
             FieldRef::Field(field) => Some(field.info().kind),
             FieldRef::Member(gnomon_observe::Family::Argument, _) => None,
-            FieldRef::Member(..) => Some(Kind::Str),
+            FieldRef::Member(..) => Some(FieldType::Str),
         };
         let Some(kind) = kind else { return Err(ConditionError::NotStored(field)) };
         let expected = |field, expected| ConditionError::Value { field, expected, value: value.to_owned() };
@@ -134,7 +134,7 @@ impl FromStr for Condition {
             if field == FieldRef::Field(Field::Timestamp) {
                 return Err(ConditionError::Time);
             }
-            if kind != Kind::Int {
+            if kind != FieldType::Int {
                 return Err(ConditionError::NotANumber(field));
             }
             let number = value.parse().map_err(|_| expected(field.clone(), "a whole number"))?;
@@ -145,10 +145,10 @@ impl FromStr for Condition {
         }
         let value = Pattern::plain(value);
         match kind {
-            Kind::Int if value.parse::<i64>().is_err() => Err(expected(field, "a whole number")),
-            Kind::Bool if value.parse::<bool>().is_err() => Err(expected(field, "true or false")),
-            Kind::Int | Kind::Bool => Ok(Self { field, comparison, operand: Operand::Exact(value) }),
-            Kind::Str | Kind::List => {
+            FieldType::Int if value.parse::<i64>().is_err() => Err(expected(field, "a whole number")),
+            FieldType::Bool if value.parse::<bool>().is_err() => Err(expected(field, "true or false")),
+            FieldType::Int | FieldType::Bool => Ok(Self { field, comparison, operand: Operand::Exact(value) }),
+            FieldType::Str | FieldType::List => {
                 known_word(&field, &value).map_err(ConditionError::Word)?;
                 Ok(Self { field, comparison, operand: Operand::Exact(value) })
             }

@@ -11,7 +11,7 @@ use crate::{
     load::Loaded,
     yaml::{self, Kind, Node, Place},
 };
-use gnomon_observe::{Channel, Field, FieldRef, Kind as FieldKind};
+use gnomon_observe::{Channel, Field, FieldRef, FieldType};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Most items of a rule whose combinations are tried.
@@ -135,8 +135,8 @@ fn channels(item: &Item) -> Option<Vec<Channel>> {
             on.retain(|channel| values.contains(channel.as_str()));
         }
         let fits = |value: &String| match kind(&item.field) {
-            Some(FieldKind::Bool) => matches!(value.as_str(), "true" | "false" | "yes" | "no" | "1" | "0"),
-            Some(FieldKind::Int) => value.parse::<f64>().is_ok(),
+            Some(FieldType::Bool) => matches!(value.as_str(), "true" | "false" | "yes" | "no" | "1" | "0"),
+            Some(FieldType::Int) => value.parse::<f64>().is_ok(),
             _ => true,
         };
         if !values.iter().any(fits) {
@@ -159,12 +159,12 @@ fn clash(first: &Item, holds: bool, second: &Item, second_holds: bool) -> bool {
     if matches!((&first.test, &second.test), (Test::Missing, Test::Missing)) && !second_holds {
         return true;
     }
-    let is_single = kind(&first.field).is_some_and(|kind| kind != FieldKind::List);
+    let is_single = kind(&first.field).is_some_and(|kind| kind != FieldType::List);
     let (Some(values), Some(others)) = (literals(first), literals(second)) else { return false };
     is_single && if second_holds { values.is_disjoint(&others) } else { values.is_subset(&others) }
 }
 
-fn kind(field: &FieldRef) -> Option<FieldKind> {
+fn kind(field: &FieldRef) -> Option<FieldType> {
     match field {
         FieldRef::Field(field) => Some(field.info().kind),
         // A header may stand several times.

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// The type of a field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldType {
     /// One text.
     Str,
     /// A whole number.
@@ -48,7 +48,7 @@ pub struct FieldInfo {
     /// The name as a JSON key, colon included: `"name":`.
     pub json_key: &'static str,
     /// The type of its value.
-    pub kind: Kind,
+    pub kind: FieldType,
     /// The phase at whose end it is final: present or known absent.
     pub phase: Phase,
     /// Whether rules may ask for it.
@@ -90,7 +90,7 @@ macro_rules! fields {
 
         /// The table, in the order of [`Field`]'s variants, which is the order of keys in events.
         pub const FIELDS: &[FieldInfo] = &[$(FieldInfo {
-            name: $name, json_key: concat!("\"", $name, "\":"), kind: Kind::$kind, phase: Phase::$phase, role: Role::$role,
+            name: $name, json_key: concat!("\"", $name, "\":"), kind: FieldType::$kind, phase: Phase::$phase, role: Role::$role,
             retention: Retention::$retention, channels: $channels, sample: $sample, doc: $doc,
         }),+];
 
@@ -375,10 +375,10 @@ mod tests {
         for info in FIELDS {
             let sample: serde_json::Value = serde_json::from_str(info.sample).unwrap_or_else(|e| panic!("{}: {e}", info.name));
             let fits = match info.kind {
-                Kind::Str => sample.is_string(),
-                Kind::Int => sample.is_i64(),
-                Kind::Bool => sample.is_boolean(),
-                Kind::List => sample.as_array().is_some_and(|a| a.iter().all(serde_json::Value::is_string)),
+                FieldType::Str => sample.is_string(),
+                FieldType::Int => sample.is_i64(),
+                FieldType::Bool => sample.is_boolean(),
+                FieldType::List => sample.as_array().is_some_and(|a| a.iter().all(serde_json::Value::is_string)),
             };
             assert!(fits, "{}", info.name);
         }

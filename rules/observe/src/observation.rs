@@ -1,7 +1,7 @@
 //! One thing seen: a sparse row of the field table.
 
 use crate::{
-    FIELD_COUNT, Family, Field, FieldRef, Kind, Retention, UnknownField, Value,
+    FIELD_COUNT, Family, Field, FieldRef, FieldType, Retention, UnknownField, Value,
     secret::{is_secret_name, written},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -250,7 +250,7 @@ pub enum JsonError {
         /// The field.
         name: String,
         /// Its type.
-        kind: Kind,
+        kind: FieldType,
     },
 }
 
@@ -284,12 +284,12 @@ fn from_json(json: &serde_json::Value) -> Option<Value> {
 /// The value in the type of its field: a single text fits a list, a number fits a text.
 fn fit(field: Field, value: Value) -> Option<Value> {
     match (field.info().kind, value) {
-        (Kind::Str, Value::Int(number)) => Some(Value::Str(number.to_string().into())),
-        (Kind::List, Value::Str(text)) => Some(Value::List(vec![text])),
-        (Kind::Str, value @ Value::Str(_))
-        | (Kind::Int, value @ Value::Int(_))
-        | (Kind::Bool, value @ Value::Bool(_))
-        | (Kind::List, value @ Value::List(_)) => Some(value),
+        (FieldType::Str, Value::Int(number)) => Some(Value::Str(number.to_string().into())),
+        (FieldType::List, Value::Str(text)) => Some(Value::List(vec![text])),
+        (FieldType::Str, value @ Value::Str(_))
+        | (FieldType::Int, value @ Value::Int(_))
+        | (FieldType::Bool, value @ Value::Bool(_))
+        | (FieldType::List, value @ Value::List(_)) => Some(value),
         _ => None,
     }
 }
