@@ -5,7 +5,7 @@ use crate::{HostPatterns, Reviews, in_force::InForce, normal_host, reviews};
 use arc_swap::ArcSwap;
 use gnomon_engine::{Enforcement, RuleSet};
 use gnomon_observe::{Field, Lookup, Observation, Value};
-use gnomon_packs::{HostCatalogue, Kind};
+use gnomon_packs::{HostCatalogue, HostClass};
 use gnomon_wire::{coding::DecodeLimits, jsonrpc};
 use quick_cache::sync::Cache;
 use smol_str::SmolStr;
@@ -224,7 +224,7 @@ impl Inspector {
 
     /// Whether the name alone points to MCP: the catalogue says so, or a label is called so.
     pub(crate) fn host_points_to_mcp(&self, host: &str) -> bool {
-        self.surroundings.catalogue.lookup(host).is_some_and(|e| e.kind == Kind::Mcp)
+        self.surroundings.catalogue.lookup(host).is_some_and(|e| e.kind == HostClass::Mcp)
             || host.split(['.', '-', '_']).any(|word| word == "mcp")
     }
 
