@@ -61,7 +61,7 @@ pub use destination::{Destination, InvalidDestination, Scheme};
 pub use dial::{DialError, DialOptions, Dialer, MAX_LOOKUPS};
 pub use ending::ClientEnd;
 pub use forbidden::{ForbiddenAddresses, ForbiddenReason};
-pub use gnomon_wire::connect::Outcome as ConnectOutcome;
+pub use gnomon_wire::connect::ConnectOutcome;
 pub use install::{InstallError, StoreStatus, TrustStore};
 pub use leaf::{InvalidLeafName, LEAF_CAPACITY, LeafCache, LeafName};
 pub use netns::{HostUser, IpFamily, NearEnd, NetNs, Sockets};

@@ -22,7 +22,7 @@ mod scanner;
 mod text;
 mod wide;
 
-pub use message::{Id, Kind, Message, Meta, ParamsShape, Presence, ResultFacts, Scalar, Truncation, Version};
+pub use message::{Id, Message, MessageKind, Meta, ParamsShape, Presence, ResultFacts, Scalar, Truncation, Version};
 pub use scanner::{Scanner, Sink};
 
 /// Most bytes of a key that is looked at; longer keys are cut and match nothing we read.

@@ -16,7 +16,7 @@ use crate::{
 use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Id, Kind, Limits, MAX_INPUT_REQUESTS, Message, Version},
+    jsonrpc::{ArgumentCapture, Id, Limits, MAX_INPUT_REQUESTS, Message, MessageKind, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
@@ -118,7 +118,7 @@ impl Dialogue {
                     return None;
                 }
                 let only = match &self.calls[..] {
-                    [only] if only.id.is_none() || message.kind == Kind::Error => Some(only),
+                    [only] if only.id.is_none() || message.kind == MessageKind::Error => Some(only),
                     _ => None,
                 };
                 let paired = only.is_some();
@@ -143,7 +143,7 @@ impl Dialogue {
         match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
             Some(verdict) => {
                 let id = call.id.clone().or_else(|| message.id.clone());
-                let target = Target { id, method: call.method.clone(), kind: Kind::Request };
+                let target = Target { id, method: call.method.clone(), kind: MessageKind::Request };
                 Some(Withheld { verdict, target, call })
             }
             None => {
@@ -200,7 +200,7 @@ impl Dialogue {
             seen: self.base.clone(),
             progress: self.base_progress.clone(),
             findings: self.base_findings,
-            subject: Subject::Message(message.map_or(Kind::Response, |message| message.kind)),
+            subject: Subject::Message(message.map_or(MessageKind::Response, |message| message.kind)),
             id: message.and_then(|message| message.id.clone()),
             method: None,
             waits: Waits::No,
@@ -217,13 +217,13 @@ impl Dialogue {
         let _ = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))?;
         // Rules on the request alone were judged with the request.
         let verdict = undecided_by_answer(&self.rules, &call.progress)?;
-        let target = Target { id: call.id.clone(), method: None, kind: Kind::Request };
+        let target = Target { id: call.id.clone(), method: None, kind: MessageKind::Request };
         Some(Withheld { verdict, target, call })
     }
 
     /// A request or notification that the server sends to the client (sampling, elicitation …).
     fn take_server_message(&mut self, message: &Message) -> Option<Withheld> {
-        if message.kind != Kind::Request {
+        if message.kind != MessageKind::Request {
             return self.take_notification(message);
         }
         let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
@@ -264,7 +264,7 @@ impl Dialogue {
             }
             // The client is not told: it never learns that it was asked.
             Some(verdict) => {
-                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Notification };
+                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Notification };
                 Some(Withheld { verdict, target, call })
             }
         }
@@ -294,7 +294,7 @@ impl Dialogue {
         let refused = refused.map(|(index, verdict)| (calls.remove(index), verdict));
         self.calls = calls;
         let (call, verdict) = refused?;
-        let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
+        let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Request };
         Some(self.withhold(Withheld { verdict, target, call }))
     }
 

@@ -4,7 +4,7 @@ use crate::sighting::{Findings, MessageFinding};
 use gnomon_engine::{Answer, Progress, RuleIndex, Verdict};
 use gnomon_observe::{Action, Evidence, Family, Field, Observation};
 use gnomon_wire::{
-    jsonrpc::{Id, Kind, Message, ParamsShape, Presence, Scalar, Shape, Version},
+    jsonrpc::{Id, Message, MessageKind, ParamsShape, Presence, Scalar, Shape, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::SmolStr;
@@ -50,7 +50,7 @@ pub(crate) enum Subject {
     /// The exchange as such: its body held no JSON-RPC message.
     Exchange,
     /// A JSON-RPC message of this kind.
-    Message(Kind),
+    Message(MessageKind),
     /// A body that was meant as JSON-RPC and cannot be read.
     Malformed,
 }
@@ -58,7 +58,7 @@ pub(crate) enum Subject {
 impl Subject {
     /// Whether it is something that is answered, for all that is known.
     pub const fn is_question(self) -> bool {
-        matches!(self, Self::Message(Kind::Request) | Self::Malformed)
+        matches!(self, Self::Message(MessageKind::Request) | Self::Malformed)
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) enum Waits {
 impl Call {
     /// Whether it is itself the answer to a question of the server's.
     pub const fn is_answer(&self) -> bool {
-        matches!(self.subject, Subject::Message(Kind::Response | Kind::Error))
+        matches!(self.subject, Subject::Message(MessageKind::Response | MessageKind::Error))
     }
 
     /// Takes over a verdict that lets it pass.
@@ -217,7 +217,7 @@ pub(super) fn count(message: &Message, findings: &mut Findings) -> Counted {
             if sure { Counted::Mcp } else { Counted::Likely }
         }
         // Answers that a client posts have no method; the flow's headers tell what they belong to.
-        None if matches!(message.kind, Kind::Other) => Counted::Other,
+        None if matches!(message.kind, MessageKind::Other) => Counted::Other,
         None if beside => Counted::Mcp,
         None if likely => Counted::Likely,
         None => Counted::Other,

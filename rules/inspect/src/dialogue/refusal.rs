@@ -8,7 +8,7 @@ use super::{Dialogue, Refused};
 use gnomon_engine::{Mode, Rule, RuleIndex, Verdict};
 use gnomon_observe::Action;
 use gnomon_wire::{
-    jsonrpc::{Id, Kind},
+    jsonrpc::{Id, MessageKind},
     mcp,
 };
 use serde_json::json;
@@ -27,7 +27,7 @@ pub struct Target {
     /// Its method.
     pub method: Option<SmolStr>,
     /// Request, notification, or an answer that the client posted.
-    pub kind: Kind,
+    pub kind: MessageKind,
 }
 
 /// Whether the request was JSON-RPC, and how.
@@ -96,7 +96,7 @@ impl Refusal {
     #[must_use]
     pub fn message_for(&self, target: &Target) -> Option<String> {
         let id = match (&target.id, target.kind) {
-            (Some(id), Kind::Request) => id.to_json(),
+            (Some(id), MessageKind::Request) => id.to_json(),
             _ => return None,
         };
         let payload = if target.method.as_deref().map(mcp::canonical_method) == Some("tools/call") {

@@ -12,7 +12,7 @@ use crate::{
 use gnomon_engine::{Answer, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{Kind, Message, Shape, Version},
+    jsonrpc::{Message, MessageKind, Shape, Version},
     mcp::{self, Signature},
 };
 
@@ -133,7 +133,7 @@ impl Dialogue {
         }
         let kind = match subject {
             Subject::Message(kind) => kind,
-            Subject::Exchange | Subject::Malformed => Kind::Other,
+            Subject::Exchange | Subject::Malformed => MessageKind::Other,
         };
         // Kept only where a refusal can come of it, and as far as the window reaches: a batch may be long.
         if self.may_be_refused() && self.targets.len() < MAX_TARGETS {

@@ -16,7 +16,7 @@ use crate::{
 };
 use gnomon_engine::{Progress, Rule, RuleIndex, RuleSet};
 use gnomon_observe::{Action, Field, Observation, Phase};
-use gnomon_wire::jsonrpc::{Kind, Message, ResultFacts};
+use gnomon_wire::jsonrpc::{Message, MessageKind, ResultFacts};
 use smol_str::SmolStr;
 
 /// A method that no rule means.
@@ -45,7 +45,7 @@ pub(crate) struct Known {
 }
 
 /// A method (none where it cannot be read), what says it, and whether it is news.
-type Said<'a> = (Option<&'a SmolStr>, Kind, News);
+type Said<'a> = (Option<&'a SmolStr>, MessageKind, News);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
@@ -74,7 +74,7 @@ impl Dialogue {
             return None;
         }
         let method = message.method.as_ref().filter(|_| !message.truncated);
-        self.judge_method((method, Kind::Notification, News::Yes), findings)
+        self.judge_method((method, MessageKind::Notification, News::Yes), findings)
     }
 
     /// What a server asks of the client in its answer (2026-07-28): each as if it asked it by itself. If one must not pass, the
@@ -85,12 +85,12 @@ impl Dialogue {
         for method in input_requests.iter().map(Some).chain(unread) {
             // On a portal it may have been asked, and told of, by itself before.
             let news = if method.is_some_and(|method| self.questions.contains(method)) { News::No } else { News::Yes };
-            let Some(withheld) = self.judge_method((method, Kind::Request, news), self.base_findings) else { continue };
+            let Some(withheld) = self.judge_method((method, MessageKind::Request, news), self.base_findings) else { continue };
             let asked = self.calls.iter().position(|call| same_id(call.id.as_ref(), message.id.as_ref()));
             let call = asked.map(|index| self.calls.remove(index));
             let method = call.as_ref().and_then(|call| call.method.clone());
             let verdict = withheld.verdict;
-            let target = Target { id: message.id.clone(), method, kind: Kind::Request };
+            let target = Target { id: message.id.clone(), method, kind: MessageKind::Request };
             let refusal = self.withhold(Withheld { target, ..withheld });
             if let Some(call) = call {
                 self.report(Call { action: verdict.action, deciding: verdict.rule, ..call }, Some(&refusal));
@@ -159,7 +159,7 @@ impl Dialogue {
             return None;
         };
         // Nobody waits for an answer to it.
-        let target = Target { id: None, method: call.method.clone(), kind: Kind::Notification };
+        let target = Target { id: None, method: call.method.clone(), kind: MessageKind::Notification };
         Some(Withheld { verdict, target, call })
     }
 }

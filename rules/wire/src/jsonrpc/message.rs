@@ -4,7 +4,7 @@ use smol_str::SmolStr;
 
 /// What a message is, by the members it has (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Kind {
+pub enum MessageKind {
     /// A `method` and an `id`, even a `null` one.
     Request,
     /// A `method` and no `id`.
@@ -211,7 +211,7 @@ pub struct Message {
     /// Offset, in the bytes fed so far, just after the byte that closes the message.
     pub end: u64,
     /// Request, notification, response, error or none.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The `jsonrpc` member.
     pub jsonrpc: Version,
     /// `method`, where it is a string, or an array around one, which servers in JavaScript take for it.

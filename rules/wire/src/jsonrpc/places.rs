@@ -2,7 +2,7 @@
 
 /// What a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ContainerRole {
     Batch,
     Message,
     Params,

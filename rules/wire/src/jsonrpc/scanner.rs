@@ -3,7 +3,7 @@
 
 use super::collect::{Collector, Ending, Nth};
 use super::leading::{Leading, Next};
-use super::places::{Container, Place, Slot, Word};
+use super::places::{Container, ContainerRole, Slot, Word};
 use super::rescue::{Found, Rescue};
 use super::text::{Text, Utf8, plain_run};
 use super::wide::{Doubt, Opening, Resolved};
@@ -52,7 +52,7 @@ enum Number {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     container: Container,
-    place: Place,
+    place: ContainerRole,
     /// Length of the argument path, inside arguments.
     path: u16,
 }
@@ -344,7 +344,7 @@ impl Scanner {
             }
         }
         let (place, path) = self.collector.open(self.slot, container);
-        if place == Place::Message {
+        if place == ContainerRole::Message {
             self.collector.begin(self.items.saturating_sub(1), self.shape.unwrap_or_default());
             self.progress = Progress::Inside;
         }
@@ -364,11 +364,11 @@ impl Scanner {
     fn close(&mut self, at: usize, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let empty = matches!(self.state, State::FirstKey | State::FirstItem);
         let place = self.stack.pop().map(|frame| frame.place);
-        if place == Some(Place::Arguments) && empty {
+        if place == Some(ContainerRole::Arguments) && empty {
             self.collector.empty_leaf();
         }
         self.end_value();
-        if place == Some(Place::Message) {
+        if place == Some(ContainerRole::Message) {
             let end = self.offset + at as u64 + 1;
             if self.collector.finish(end)? == Ending::Message {
                 sink(self.collector.message());
@@ -393,7 +393,7 @@ impl Scanner {
     fn string(&mut self, role: Role, bytes: &[u8], from: usize) -> usize {
         let limit = match role {
             Role::Key => {
-                let place = self.stack.last().map_or(Place::Other, |frame| frame.place);
+                let place = self.stack.last().map_or(ContainerRole::Other, |frame| frame.place);
                 self.collector.key_limit(place)
             }
             Role::Value => self.collector.value_limit(self.slot),
@@ -464,7 +464,7 @@ impl Scanner {
         match role {
             Role::Key => {
                 self.slot = match self.stack.last().copied() {
-                    Some(frame) if frame.place != Place::Other => self.collector.key(frame.place, text, usize::from(frame.path)),
+                    Some(frame) if frame.place != ContainerRole::Other => self.collector.key(frame.place, text, usize::from(frame.path)),
                     _ => Slot::None,
                 };
                 self.state = State::Colon;

@@ -1,6 +1,6 @@
 //! Signatures of messages, and how strong each signature is.
 
-use crate::jsonrpc::{Kind, Message, Presence, Scalar};
+use crate::jsonrpc::{Message, MessageKind, Presence, Scalar};
 
 use super::era::is_protocol_version;
 use super::method::{Telling, telling};
@@ -145,7 +145,7 @@ impl Extend<Signature> for SignatureSet {
 /// LSP's `initialize` has no `protocolVersion`, ACP's is an integer beside `clientCapabilities`:
 /// neither is B1. A2A's `tasks/*` name their task `params.id`: that is not B4 either.
 pub fn message_signature(message: &Message) -> Option<Signature> {
-    if !matches!(message.kind, Kind::Request | Kind::Notification) {
+    if !matches!(message.kind, MessageKind::Request | MessageKind::Notification) {
         return None;
     }
     let method = message.method.as_deref()?;
@@ -176,7 +176,7 @@ fn is_handshake(message: &Message) -> bool {
 pub fn response_signature(message: &Message) -> Option<Signature> {
     let result = &message.result;
     match message.kind {
-        Kind::Response => {
+        MessageKind::Response => {
             let handshake = result.protocol_version.as_deref().is_some_and(is_protocol_version)
                 && result.server_info.is_present()
                 && result.capabilities.is_present();
@@ -186,7 +186,7 @@ pub fn response_signature(message: &Message) -> Option<Signature> {
                 || result.supported_versions.is_present();
             shown.then_some(Signature::R1)
         }
-        Kind::Error => matches!(result.error_code, Some(-32020 | -32021 | -32022 | -32042)).then_some(Signature::R4),
-        Kind::Request | Kind::Notification | Kind::Other => None,
+        MessageKind::Error => matches!(result.error_code, Some(-32020 | -32021 | -32022 | -32042)).then_some(Signature::R4),
+        MessageKind::Request | MessageKind::Notification | MessageKind::Other => None,
     }
 }
