@@ -1,7 +1,7 @@
 //! From documents to a set: rules, the filters that narrow them, and what the administrator changed of them.
 
 use crate::{
-    Activity, Adjustments, Change, Filter, Lint, LoadError, NamedServers, Origin, Rule, Source, Standing, Targets, Wanted,
+    Activity, Adjustments, Change, Filter, FilterStatus, Lint, LoadError, NamedServers, NeededEvidence, Origin, Rule, Source, Targets,
     detection::Items,
     error::{Report, nearest},
     expr::Expr,
@@ -197,10 +197,10 @@ fn narrow(rules: &mut [Loaded], filters: &mut [LoadedFilter], adjustments: &Adju
                 count += 1;
             }
         }
-        one.filter.standing = match count {
-            _ if is_over => Standing::Expired,
-            0 => Standing::Idle,
-            count => Standing::Acts(count),
+        one.filter.status = match count {
+            _ if is_over => FilterStatus::Expired,
+            0 => FilterStatus::Idle,
+            count => FilterStatus::Acts(count),
         };
         told.take(report);
     }
@@ -221,7 +221,7 @@ fn inner(
         disabled: Vec::new(),
         filters: Vec::new(),
         conditions: Vec::new(),
-        wanted: Wanted::default(),
+        wanted: NeededEvidence::default(),
         named_servers: NamedServers::default(),
         warnings,
         now: adjustments.now,

@@ -11,7 +11,7 @@ use crate::{
     expr::{Asks, Expr},
     extension::{self, Example},
     load,
-    yaml::{Kind, Node, Place},
+    yaml::{Node, NodeKind, Position},
 };
 use gnomon_observe::FieldRef;
 use smol_str::SmolStr;
@@ -29,7 +29,7 @@ pub enum Targets {
 
 /// What a filter does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum FilterStatus {
     /// It narrows so many rules.
     Acts(usize),
     /// None of its rules is loaded.
@@ -58,7 +58,7 @@ pub struct Filter {
     /// When it stops acting: `gnomon.expires`. A date includes its whole day, UTC.
     pub expires: Option<SystemTime>,
     /// What it does now.
-    pub standing: Standing,
+    pub status: FilterStatus,
     /// The fields it names, each once.
     pub fields: Vec<FieldRef>,
     /// The file it was read from.
@@ -80,7 +80,7 @@ pub(crate) struct LoadedFilter {
     pub(crate) expr: Arc<Expr>,
     pub(crate) asks: Asks,
     pub(crate) examples: Vec<Example>,
-    pub(crate) at: Place,
+    pub(crate) at: Position,
 }
 
 pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<LoadedFilter> {
@@ -119,7 +119,7 @@ pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, it
         reason: extension.reason,
         event: extension.event,
         expires: extension.expires,
-        standing: Standing::Idle,
+        status: FilterStatus::Idle,
         fields: asks.fields.clone(),
         file: SmolStr::new(&source.name),
         line: document.at.line,
@@ -130,8 +130,8 @@ pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, it
 fn targets(node: &Node, report: &mut Report<'_>) -> Option<Targets> {
     match &node.kind {
         // As pySigma has it, an empty list is any.
-        Kind::List(list) if list.is_empty() => Some(Targets::Any),
-        Kind::List(list) => {
+        NodeKind::List(list) if list.is_empty() => Some(Targets::Any),
+        NodeKind::List(list) => {
             let names: Vec<_> = list.iter().map(|node| load::text(node, report)).collect();
             names.into_iter().collect::<Option<_>>().map(Targets::Named)
         }
@@ -150,9 +150,11 @@ fn excepts(node: &Node) -> bool {
 
 fn has_denial(node: &Node) -> bool {
     match &node.kind {
-        Kind::Map(entries) => entries.iter().any(|(key, value)| key.name.split('|').skip(1).any(|word| word == "neq") || has_denial(value)),
-        Kind::List(list) => list.iter().any(has_denial),
-        Kind::Scalar(_) => false,
+        NodeKind::Map(entries) => {
+            entries.iter().any(|(key, value)| key.name.split('|').skip(1).any(|word| word == "neq") || has_denial(value))
+        }
+        NodeKind::List(list) => list.iter().any(has_denial),
+        NodeKind::Scalar(_) => false,
     }
 }
 

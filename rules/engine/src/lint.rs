@@ -9,7 +9,7 @@ use crate::{
     expr::Expr,
     item::{Item, Keywords, Number, Pattern, Sense, Test},
     load::Loaded,
-    yaml::{self, Kind, Node, Place},
+    yaml::{self, Node, NodeKind, Position},
 };
 use gnomon_observe::{Channel, Field, FieldRef, FieldType};
 use std::{collections::BTreeSet, sync::Arc};
@@ -194,13 +194,13 @@ fn literals(item: &Item) -> Option<BTreeSet<String>> {
 }
 
 /// Where a field is named first.
-fn place_of(node: &Node, field: &FieldRef) -> Option<Place> {
+fn place_of(node: &Node, field: &FieldRef) -> Option<Position> {
     match &node.kind {
-        Kind::Map(entries) => entries.iter().find_map(|(key, value)| {
+        NodeKind::Map(entries) => entries.iter().find_map(|(key, value)| {
             let name = key.name.split('|').next().unwrap_or_default();
             if name.parse::<FieldRef>().is_ok_and(|named| named == *field) { Some(key.at) } else { place_of(value, field) }
         }),
-        Kind::List(list) => list.iter().find_map(|node| place_of(node, field)),
-        Kind::Scalar(_) => None,
+        NodeKind::List(list) => list.iter().find_map(|node| place_of(node, field)),
+        NodeKind::Scalar(_) => None,
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     error::{Report, hint},
     item::{Link, Order, Sense},
     text::{Case, Dash, Stand},
-    yaml::Place,
+    yaml::Position,
 };
 
 /// What the modifiers of one item come to.
@@ -75,7 +75,7 @@ const LATER: &[&str] =
 
 impl Modifiers {
     /// Reads `startswith|cased`, which begins at `at`.
-    pub(crate) fn parse(words: &str, at: Place, report: &mut Report<'_>) -> Option<Self> {
+    pub(crate) fn parse(words: &str, at: Position, report: &mut Report<'_>) -> Option<Self> {
         let mut modifiers = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         let mut after = 0;

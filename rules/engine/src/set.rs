@@ -2,7 +2,7 @@
 
 use crate::Expectation;
 use crate::{
-    Answer, Filter, LoadError, LoadErrors, Outcome, Progress, Rule, RuleIndex, Source, Subject, TestResult, Verdict, Wanted,
+    Answer, Filter, Judgement, LoadError, LoadErrors, NeededEvidence, Progress, Rule, RuleIndex, Source, Subject, TestResult, Verdict,
     assemble::{self, Assembled},
     expr::Expr,
     extension::Example,
@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) filters: Vec<Filter>,
     /// Each filter's condition and its examples.
     pub(crate) conditions: Vec<(Arc<Expr>, Vec<Example>)>,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: NeededEvidence,
     pub(crate) named_servers: NamedServers,
     pub(crate) warnings: Vec<LoadError>,
     pub(crate) now: SystemTime,
@@ -132,7 +132,7 @@ impl RuleSet {
 
     /// What must be gathered for these rules.
     #[must_use]
-    pub fn wanted(&self) -> &Wanted {
+    pub fn wanted(&self) -> &NeededEvidence {
         &self.0.wanted
     }
 
@@ -199,7 +199,7 @@ impl RuleSet {
     /// Judges a whole observation by a second, simple evaluator: the slow truth that
     /// [`RuleSet::judge`] is held against.
     #[must_use]
-    pub fn one_shot(&self, seen: &Observation) -> Outcome {
+    pub fn one_shot(&self, seen: &Observation) -> Judgement {
         slow::one_shot(&self.each(), seen)
     }
 

@@ -1,7 +1,7 @@
 //! The slow truth: a second judge, written to be read. It shares with the fast one how a single
 //! condition is judged, and nothing of how rules are combined over phases.
 
-use crate::{Answer, Origin, Outcome, Rule, RuleIndex, Verdict, expr::Expr, truth::Truth};
+use crate::{Answer, Judgement, Origin, Rule, RuleIndex, Verdict, expr::Expr, truth::Truth};
 use gnomon_observe::{Action, Observation, Phase};
 
 /// One rule of the set.
@@ -13,7 +13,7 @@ pub(crate) struct Each<'a> {
 }
 
 /// Judges a whole observation: the request first, and if nothing interferes with it, everything.
-pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Outcome {
+pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Judgement {
     let request = stage(rules, seen, Phase::Message);
     let interferes = match request.answer {
         Answer::Decided(verdict) => verdict.action.interferes(),
@@ -23,7 +23,7 @@ pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Outcome {
 }
 
 /// What is known when `phase` is over, taking what comes later for a mismatch.
-fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Outcome {
+fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Judgement {
     let truth = |each: &Each<'_>| each.expr.judge(seen, phase);
     let matched: Vec<Each<'_>> = rules.iter().copied().filter(|each| truth(each) == Truth::True).collect();
     let unreadable =
@@ -31,7 +31,7 @@ fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Outcome {
     let verdict = resolve(&matched);
     let feared: Vec<Each<'_>> = matched.iter().copied().chain(unreadable.clone()).collect();
     let answer = if effect(resolve(&feared)) == effect(verdict) { Answer::Decided(verdict) } else { Answer::Undecidable(resolve(&feared)) };
-    Outcome { answer, matched: matched.iter().map(|each| each.index).collect(), phase }
+    Judgement { answer, matched: matched.iter().map(|each| each.index).collect(), phase }
 }
 
 /// What happens to the bytes.

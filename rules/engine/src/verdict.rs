@@ -29,7 +29,7 @@ pub enum Answer {
 
 /// What a whole observation comes to: [`RuleSet::one_shot`](crate::RuleSet::one_shot).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Judgement {
     /// `Decided` or `Undecidable`, never `Needs`.
     pub answer: Answer,
     /// The rules that match: of the request alone where its verdict interferes, else of the whole.

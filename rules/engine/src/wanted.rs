@@ -21,7 +21,7 @@ pub enum Arguments {
 
 /// What the rules of a set ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NeededEvidence {
     /// Request headers, lower case, sorted.
     pub request_headers: Vec<SmolStr>,
     /// Headers of the answer, lower case, sorted.
@@ -34,7 +34,7 @@ pub struct Wanted {
     pub response: bool,
 }
 
-impl Wanted {
+impl NeededEvidence {
     pub(crate) fn add(&mut self, asks: &Asks) {
         if asks.keywords {
             self.body_text = true;

@@ -1,7 +1,7 @@
 //! Filters, overrides, and what is said about rules: as an administrator meets them.
 #![allow(clippy::unwrap_used)]
 
-use gnomon_engine::{Adjustments, Answer, Enforcement, Finding, Lint, Origin, RuleSet, Source, Standing, explain};
+use gnomon_engine::{Adjustments, Answer, Enforcement, FilterStatus, Finding, Lint, Origin, RuleSet, Source, explain};
 use gnomon_observe::{Action, Level, Observation};
 use proptest::prelude::*;
 use rsigma_eval::{Engine, event::JsonEvent};
@@ -38,7 +38,7 @@ fn an_exception_takes_out_what_it_selects_and_nothing_else() {
     assert!(!matches(&set, &json!({"mcp.method.name": "tools/call", "user.name": "ada"})));
     assert!(matches(&set, &json!({"mcp.method.name": "tools/call", "user.name": "bob"})));
     assert!(matches(&set, &json!({"mcp.method.name": "tools/call"})));
-    assert_eq!((set.filters()[0].standing, set.rules()[0].filters.as_slice()), (Standing::Acts(1), [0].as_slice()));
+    assert_eq!((set.filters()[0].status, set.rules()[0].filters.as_slice()), (FilterStatus::Acts(1), [0].as_slice()));
     assert!(set.warnings().is_empty(), "{:?}", set.warnings());
 }
 
@@ -48,7 +48,7 @@ fn a_filter_is_for_the_rules_it_names_by_id_name_or_any() {
     for (rules, excepted) in [("tool_calls", true), ("[x, tool_calls]", true), ("any", true), ("[]", true), ("[other]", false)] {
         let set = set(&[CALLS, &filter(rules, "user.name: ada", "not selection")], &Adjustments::default()).unwrap();
         assert_eq!(matches(&set, &event), !excepted, "{rules}");
-        assert_eq!(set.filters()[0].standing == Standing::Idle, !excepted, "{rules}");
+        assert_eq!(set.filters()[0].status == FilterStatus::Idle, !excepted, "{rules}");
     }
 }
 
@@ -75,7 +75,7 @@ fn an_exception_ends_when_its_time_is_over() {
     assert_eq!(before.next_expiry(), Some(end));
     let after = at(end);
     assert!(matches(&after, &event));
-    assert_eq!((after.filters()[0].standing, after.next_expiry()), (Standing::Expired, None));
+    assert_eq!((after.filters()[0].status, after.next_expiry()), (FilterStatus::Expired, None));
     assert_eq!(after.filters()[0].owner.as_deref(), Some("ada"));
 }
 
