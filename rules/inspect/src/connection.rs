@@ -34,12 +34,12 @@ pub struct Connection {
     reviews: Arc<Reviews>,
     host_points_to_mcp: bool,
     /// The last path asked for: requests of a connection mostly share theirs.
-    place: Arc<Mutex<Option<Place>>>,
+    place: Arc<Mutex<Option<RequestPath>>>,
 }
 
 /// A path on the connection's server, and what follows from the two.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct RequestPath {
     pub path: SmolStr,
     /// For `url.full`.
     pub full: SmolStr,
@@ -130,7 +130,7 @@ impl Connection {
         (rules, seen, progress)
     }
 
-    pub(crate) fn place(&self, path: &str) -> Place {
+    pub(crate) fn place(&self, path: &str) -> RequestPath {
         let mut last = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some(place) if place.path == path => place.clone(),
@@ -150,13 +150,13 @@ impl Connection {
         findings
     }
 
-    fn make_place(&self, path: &str) -> Place {
+    fn make_place(&self, path: &str) -> RequestPath {
         let endpoint = Endpoint::of(&self.seen, path);
         let Endpoint { server, port, .. } = &endpoint;
         let (scheme, usual) = if self.seen.text(Field::Channel) == Some(Channel::Http.as_str()) { ("http", 80) } else { ("https", 443) };
         let authority = if server.contains(':') { format_smolstr!("[{server}]") } else { server.clone() };
         let full = if *port == usual { format!("{scheme}://{authority}{path}") } else { format!("{scheme}://{authority}:{port}{path}") };
-        Place { path: path.into(), full: full.into(), endpoint: Arc::new(endpoint) }
+        RequestPath { path: path.into(), full: full.into(), endpoint: Arc::new(endpoint) }
     }
 
     /// Whether a rule that is decided by now says that the connection is passed on unread. Rules that

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Connection, Dialogue, HoldsDialogue, Passage, Refusal, Sighting,
-    connection::Place,
+    connection::RequestPath,
     dialogue::{Ahead, Form, Held, Opened, Wants},
     inspector::Endpoint,
     sighting::Findings,
@@ -246,7 +246,7 @@ fn wants(accept: Option<&str>) -> Wants {
 /// Writes the head into the observation and finds what in it points to MCP.
 fn head_findings(connection: &Connection, head: &Head<'_>, named: &Named<'_>, base: &mut Observation) -> (Findings, Arc<Endpoint>) {
     base.set(Field::HttpMethod, head.method.as_str());
-    let Place { path, full, endpoint } = connection.place(head.path);
+    let RequestPath { path, full, endpoint } = connection.place(head.path);
     base.set(Field::UrlPath, path);
     base.set(Field::UrlFull, full);
     base.set(Field::HttpVersion, version_text(head.version));

@@ -2,7 +2,7 @@
 
 use crate::{
     Connection, Dialogue,
-    connection::Place,
+    connection::RequestPath,
     dialogue::{Mismatches, Opened, Wants},
 };
 use gnomon_observe::{Family, Field};
@@ -26,7 +26,7 @@ impl Dialogue {
     #[must_use]
     pub fn post(connection: &Connection, post: &Post<'_>) -> Self {
         let (rules, mut base, progress) = connection.standing();
-        let Place { path, full, endpoint } = connection.place(post.path);
+        let RequestPath { path, full, endpoint } = connection.place(post.path);
         base.set(Field::HttpMethod, "POST");
         base.set(Field::UrlPath, path);
         base.set(Field::UrlFull, full);
