@@ -48,20 +48,20 @@ impl fmt::Display for IncidentId {
 /// Whether a detection opens an incident: `event.kind` is `alert` for the first, `signal` for its
 /// repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum IncidentRole {
     /// The first of its incident.
     First,
     /// One more of it.
     Repeat,
 }
 
-impl Standing {
+impl IncidentRole {
     /// The word for `event.kind`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
-            Standing::First => "alert",
-            Standing::Repeat => "signal",
+            IncidentRole::First => "alert",
+            IncidentRole::Repeat => "signal",
         }
     }
 }
@@ -145,18 +145,18 @@ impl Incidents {
 
     /// The incident that a detection belongs to. `at` is the time of the detection, live or as
     /// recorded; detections need not come in order of time.
-    pub fn assign(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> (IncidentId, Standing) {
+    pub fn assign(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> (IncidentId, IncidentRole) {
         let at_ms = unix_millis(at);
         if let Some(mut last) = self.open.get_mut(&KeyRef { client, server, rule })
             && u128::from(last.at_ms.abs_diff(at_ms)) <= INCIDENT_WINDOW.as_millis()
         {
             last.at_ms = last.at_ms.max(at_ms);
-            return (last.id.clone(), Standing::Repeat);
+            return (last.id.clone(), IncidentRole::Repeat);
         }
         let id = IncidentId(self.ids.text(at));
         let key = Key { client: client.into(), server: server.into(), rule: rule.into() };
         self.open.insert(key, Last { id: id.clone(), at_ms });
-        (id, Standing::First)
+        (id, IncidentRole::First)
     }
 }
 
@@ -174,12 +174,12 @@ mod tests {
     fn detections_within_ten_seconds_of_the_last_are_one_incident() {
         let mut incidents = Incidents::default();
         let (first, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(0));
-        assert_eq!(standing, Standing::First);
-        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(9_000)), (first.clone(), Standing::Repeat));
+        assert_eq!(standing, IncidentRole::First);
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(9_000)), (first.clone(), IncidentRole::Repeat));
         // The window counts from the last detection, not from the first.
-        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(19_000)), (first.clone(), Standing::Repeat));
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(19_000)), (first.clone(), IncidentRole::Repeat));
         let (second, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(29_001));
-        assert_eq!(standing, Standing::First);
+        assert_eq!(standing, IncidentRole::First);
         assert_ne!(first, second);
     }
 
@@ -188,10 +188,10 @@ mod tests {
         let mut incidents = Incidents::default();
         let calls = [("a", "b", "c"), ("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x")];
         for (client, server, rule) in calls {
-            assert_eq!(incidents.assign(client, server, rule, at(0)).1, Standing::First);
+            assert_eq!(incidents.assign(client, server, rule, at(0)).1, IncidentRole::First);
         }
         for (client, server, rule) in calls {
-            assert_eq!(incidents.assign(client, server, rule, at(1)).1, Standing::Repeat);
+            assert_eq!(incidents.assign(client, server, rule, at(1)).1, IncidentRole::Repeat);
         }
     }
 
@@ -221,8 +221,8 @@ mod tests {
     fn detections_out_of_order_still_belong_together() {
         let mut incidents = Incidents::default();
         let (first, _) = incidents.assign("a", "b", "c", at(5_000));
-        assert_eq!(incidents.assign("a", "b", "c", at(0)), (first.clone(), Standing::Repeat));
-        assert_eq!(incidents.assign("a", "b", "c", at(15_000)), (first.clone(), Standing::Repeat));
+        assert_eq!(incidents.assign("a", "b", "c", at(0)), (first.clone(), IncidentRole::Repeat));
+        assert_eq!(incidents.assign("a", "b", "c", at(15_000)), (first.clone(), IncidentRole::Repeat));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Questions about the past, answered from the little that a [`Read`] gives, so that every engine answers them alike.
+//! Questions about the past, answered from the little that a [`LedgerReader`] gives, so that every engine answers them alike.
 
 use crate::{
-    DailyIncident, DailyIncidents, EventFilter, IncidentRecord, MAX_PAGE, Order, Read, ReadError, StoredEvent, Story,
+    DailyIncident, DailyIncidents, EventFilter, IncidentRecord, LedgerReader, MAX_PAGE, Order, ReadError, StoredEvent, Story,
     daily::{self, Summing},
     inventory::{NewName, ServerAt, ServerRecord},
     story::{Around, IdPrefix, Names},
@@ -28,7 +28,7 @@ pub enum Found {
 
 /// Answers questions about a ledger.
 pub struct Questions {
-    rows: Box<dyn Read>,
+    rows: Box<dyn LedgerReader>,
 }
 
 impl std::fmt::Debug for Questions {
@@ -40,12 +40,12 @@ impl std::fmt::Debug for Questions {
 impl Questions {
     /// Asks this.
     #[must_use]
-    pub fn to(rows: Box<dyn Read>) -> Self {
+    pub fn to(rows: Box<dyn LedgerReader>) -> Self {
         Self { rows }
     }
 
     /// What is asked.
-    pub fn rows(&mut self) -> &mut dyn Read {
+    pub fn rows(&mut self) -> &mut dyn LedgerReader {
         &mut *self.rows
     }
 

@@ -52,7 +52,7 @@ pub trait Store: Send {
 }
 
 /// Reads a ledger, also while another writes it. Only what is durable is seen.
-pub trait Read: Send {
+pub trait LedgerReader: Send {
     /// The number of the newest event, 0 before the first.
     fn last_seq(&mut self) -> Asked<'_, i64>;
     /// A page of events up to the number `last`. Events are in order of their numbers; their moments need not be, as a clock may be

@@ -2,7 +2,8 @@
 
 use super::{conditions, inventory, migrate::identity, schema::SCHEMA};
 use gnomon_ledger_model::{
-    Asked, EventFilter, IdPrefix, IncidentRecord, MAX_PAGE, Names, NewName, Order, Read, ReadError, ServerRecord, ServerStatus, StoredEvent,
+    Asked, EventFilter, IdPrefix, IncidentRecord, LedgerReader, MAX_PAGE, Names, NewName, Order, ReadError, ServerRecord, ServerStatus,
+    StoredEvent,
 };
 use gnomon_observe::Confidence;
 use sqlx::{
@@ -148,7 +149,7 @@ impl SqliteReader {
     }
 }
 
-impl Read for SqliteReader {
+impl LedgerReader for SqliteReader {
     fn last_seq(&mut self) -> Asked<'_, i64> {
         Box::pin(async move { self.newest().await.map_err(refused) })
     }

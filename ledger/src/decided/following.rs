@@ -1,7 +1,7 @@
 //! Whoever heeds decisions while they are made: looks once in a while, holds nobody up, and goes on with what was decided before
 //! where the journal cannot be read.
 
-use super::{Decided, DecidedError, FileError, Looked, Place};
+use super::{Decided, DecidedError, FileError, JournalLocation, Looked};
 use crate::Decision;
 use gnomon_kit::Backoff;
 use gnomon_ledger_model::{DecisionError, Decisions, Topic};
@@ -63,8 +63,8 @@ impl Following {
     #[must_use]
     pub fn begin(decided: Decided) -> (Self, Vec<Decision>) {
         let known = match &decided.place {
-            Place::Folder => Vec::new(),
-            Place::Shared(_) => remembered(&decided.state_dir),
+            JournalLocation::Folder => Vec::new(),
+            JournalLocation::Shared(_) => remembered(&decided.state_dir),
         };
         (Self { decided, read: None, shared: Shared::default(), imported: Current::No, journal: Current::No }, known)
     }
@@ -78,8 +78,8 @@ impl Following {
     /// All reviews that stand, if something was decided since the last time. What cannot be read is told once, and tried again.
     pub async fn news(&mut self) -> Option<Vec<Decision>> {
         match self.decided.place.clone() {
-            Place::Folder => self.of_this_host().await,
-            Place::Shared(url) => self.of_all(&url).await,
+            JournalLocation::Folder => self.of_this_host().await,
+            JournalLocation::Shared(url) => self.of_all(&url).await,
         }
     }
 

@@ -65,12 +65,12 @@ pub fn journal_in(state_dir: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Decided {
     state_dir: PathBuf,
-    place: Place,
+    place: JournalLocation,
 }
 
 /// Where the journal is.
 #[derive(Clone, Debug)]
-enum Place {
+enum JournalLocation {
     /// In the state folder.
     Folder,
     /// In a database that several gnomons share.
@@ -85,13 +85,13 @@ impl Decided {
     /// Those of this folder.
     #[must_use]
     pub fn of(state_dir: &Path) -> Self {
-        Self { state_dir: state_dir.to_owned(), place: Place::Folder }
+        Self { state_dir: state_dir.to_owned(), place: JournalLocation::Folder }
     }
 
     /// Those that several gnomons share, if there is a database for that; files are imported from this folder.
     #[must_use]
     pub fn shared(state_dir: &Path, database: Option<PostgresUrl>) -> Self {
-        Self { state_dir: state_dir.to_owned(), place: database.map_or(Place::Folder, Place::Shared) }
+        Self { state_dir: state_dir.to_owned(), place: database.map_or(JournalLocation::Folder, JournalLocation::Shared) }
     }
 
     /// What there is now. Costs three `stat`.
@@ -122,7 +122,7 @@ impl Decided {
     /// A shared journal tells the files of one state folder from those of another: nobody withdraws what another's files have.
     async fn files(&self) -> Result<Vec<Import>, DecidedError> {
         let mut imports = files::read(&self.state_dir).await?;
-        if let (Place::Shared(_), false) = (&self.place, imports.is_empty()) {
+        if let (JournalLocation::Shared(_), false) = (&self.place, imports.is_empty()) {
             let folder = files::source_of(&self.state_dir)?;
             imports.iter_mut().for_each(|import| import.source = format!("{folder}:{}", import.source));
         }
@@ -147,7 +147,7 @@ impl Decided {
     /// # Errors
     /// Why not.
     pub async fn check_keeping(&self) -> Result<(), DecidedError> {
-        let Place::Shared(url) = &self.place else { return Ok(()) };
+        let JournalLocation::Shared(url) = &self.place else { return Ok(()) };
         let mut journal = PostgresDecisions::open(url.clone()).await?;
         let tried = journal.try_to_put().await;
         Box::new(journal).close().await?;
@@ -172,8 +172,8 @@ impl Decided {
     /// When that cannot be read.
     pub fn recalled(&self) -> io::Result<Option<Recalled>> {
         match self.place {
-            Place::Folder => Ok(None),
-            Place::Shared(_) => following::recalled(&self.state_dir),
+            JournalLocation::Folder => Ok(None),
+            JournalLocation::Shared(_) => following::recalled(&self.state_dir),
         }
     }
 
@@ -239,14 +239,14 @@ impl Decided {
 
     async fn to_write(&self) -> Result<Box<dyn Decisions>, DecidedError> {
         Ok(match &self.place {
-            Place::Folder => Box::new(SqliteDecisions::open(&journal_in(&self.state_dir)).await?),
-            Place::Shared(url) => Box::new(PostgresDecisions::open(url.clone()).await?),
+            JournalLocation::Folder => Box::new(SqliteDecisions::open(&journal_in(&self.state_dir)).await?),
+            JournalLocation::Shared(url) => Box::new(PostgresDecisions::open(url.clone()).await?),
         })
     }
 
     /// Where no gnomon made a journal yet: what it would have.
     async fn to_read(&self) -> Result<Box<dyn Decisions>, DecidedError> {
-        if let Place::Shared(_) = self.place {
+        if let JournalLocation::Shared(_) = self.place {
             return self.to_write().await;
         }
         match SqliteDecisions::open_to_read(&journal_in(&self.state_dir)).await {
