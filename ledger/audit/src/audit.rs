@@ -1,13 +1,13 @@
 //! The handle that records, and the one writer behind it: chains what waits, commits it as a group, signs checkpoints.
 
 use crate::{
-    Checkpoint, Kind, Record, SigningKey,
+    Checkpoint, Record, RecordKind, SigningKey,
     chain::Head,
     delivery::Delivery,
     losses::{Losses, Untold},
     queue::{Queue, Recorded, Taken, Waiting},
     sink::Sink,
-    store::{Columns, Entry, KeptCheckpoint, Store, StoreError},
+    store::{Columns, KeptCheckpoint, Store, StoreError, StoredRecord},
 };
 use gnomon_kit::unix_millis;
 use std::{
@@ -191,7 +191,7 @@ impl Writer {
 /// Whether the chain went on, by the record that tells of these, before that could be kept.
 async fn told(store: &mut dyn Store, untold: Untold) -> Result<bool, StoreError> {
     let next = store.after(untold.after, 1).await?;
-    Ok(next.first().is_some_and(|next| next.head.seq == untold.after + 1 && next.columns.kind == Kind::Lost.as_str()))
+    Ok(next.first().is_some_and(|next| next.head.seq == untold.after + 1 && next.columns.kind == RecordKind::Lost.as_str()))
 }
 
 fn waiting(mut record: Record, done: Option<oneshot::Sender<Result<u64, ()>>>) -> Waiting {
@@ -274,7 +274,7 @@ impl Task {
     async fn write(&mut self, mut waiting: Vec<Waiting>) {
         let lost = self.queue.lost();
         if lost > self.told_lost {
-            let record = Record { kind: Kind::Lost, lost: Some(lost - self.told_lost), ..Record::at(SystemTime::now()) };
+            let record = Record { kind: RecordKind::Lost, lost: Some(lost - self.told_lost), ..Record::at(SystemTime::now()) };
             waiting.insert(0, self::waiting(record, None));
         }
         if waiting.is_empty() {
@@ -320,7 +320,8 @@ impl Task {
 
     /// Chains records to the head and appends them; the number of the first.
     async fn append(&mut self, records: Vec<(String, Columns)>) -> Result<u64, StoreError> {
-        let mut entries: Vec<Entry> = records.into_iter().map(|(body, columns)| Entry { head: self.head, body, columns }).collect();
+        let mut entries: Vec<StoredRecord> =
+            records.into_iter().map(|(body, columns)| StoredRecord { head: self.head, body, columns }).collect();
         let mut tries = 0;
         loop {
             let mut head = self.head;

@@ -6,27 +6,27 @@ use std::fmt;
 
 /// SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Hash(pub [u8; 32]);
+pub struct RecordHash(pub [u8; 32]);
 
-impl fmt::Display for Hash {
+impl fmt::Display for RecordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
     }
 }
 
-impl fmt::Debug for Hash {
+impl fmt::Debug for RecordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Hash {
+impl RecordHash {
     /// From 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut hash = [0; 32];
         hex::decode_to_slice(text, &mut hash).ok()?;
-        Some(Hash(hash))
+        Some(RecordHash(hash))
     }
 }
 
@@ -68,7 +68,7 @@ pub struct Head {
     /// The number; 0 before the first record.
     pub seq: u64,
     /// The hash.
-    pub hash: Hash,
+    pub hash: RecordHash,
 }
 
 impl Head {
@@ -81,7 +81,7 @@ impl Head {
 }
 
 /// The hash of parts, each behind its length, so that no two lists of parts are the same bytes.
-fn digest(parts: &[&[u8]]) -> Hash {
+fn digest(parts: &[&[u8]]) -> RecordHash {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
@@ -89,5 +89,5 @@ fn digest(parts: &[&[u8]]) -> Hash {
     }
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
-    Hash(hash)
+    RecordHash(hash)
 }

@@ -2,7 +2,7 @@
 //! whoever owns this host cannot change it.
 
 use crate::{
-    chain::{ChainId, Hash, Head},
+    chain::{ChainId, Head, RecordHash},
     key::{PublicKey, SigningKey},
     record::timestamp,
 };
@@ -88,7 +88,7 @@ impl Checkpoint {
             return Err(NotACheckpoint);
         }
         let line: Line = serde_json::from_str(json).map_err(|_| NotACheckpoint)?;
-        let hash = Hash::parse(&line.head).ok_or(NotACheckpoint)?;
+        let hash = RecordHash::parse(&line.head).ok_or(NotACheckpoint)?;
         Ok(Self {
             chain: ChainId::parse(&line.chain).ok_or(NotACheckpoint)?,
             number: line.number,

@@ -20,7 +20,7 @@ const LEAST_TEXT: usize = 128;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum RecordKind {
     /// A tool was called, a prompt or resource was got.
     #[default]
     #[serde(rename = "call")]
@@ -57,22 +57,22 @@ pub enum Kind {
     Lost,
 }
 
-impl Kind {
+impl RecordKind {
     /// The word in records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Kind::Call => "call",
-            Kind::Start => "start",
-            Kind::List => "list",
-            Kind::Request => "request",
-            Kind::Login => "login",
-            Kind::LoginRefused => "login_refused",
-            Kind::SessionStart => "session_start",
-            Kind::SessionEnd => "session_end",
-            Kind::Change => "change",
-            Kind::Approval => "approval",
-            Kind::Lost => "lost",
+            RecordKind::Call => "call",
+            RecordKind::Start => "start",
+            RecordKind::List => "list",
+            RecordKind::Request => "request",
+            RecordKind::Login => "login",
+            RecordKind::LoginRefused => "login_refused",
+            RecordKind::SessionStart => "session_start",
+            RecordKind::SessionEnd => "session_end",
+            RecordKind::Change => "change",
+            RecordKind::Approval => "approval",
+            RecordKind::Lost => "lost",
         }
     }
 }
@@ -97,7 +97,7 @@ pub enum Status {
     Cancelled,
 }
 
-/// One act. `Record { kind: Kind::Call, user_name: Some("anna".into()), ..Record::at(now) }`.
+/// One act. `Record { kind: RecordKind::Call, user_name: Some("anna".into()), ..Record::at(now) }`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the documentation; docs/audit.md has the table")]
 #[serde(default)]
@@ -105,7 +105,7 @@ pub struct Record {
     #[serde(rename = "@timestamp")]
     pub timestamp: String,
     #[serde(rename = "gnomon.audit.kind")]
-    pub kind: Kind,
+    pub kind: RecordKind,
     #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
     pub user_id: Option<SmolStr>,
     #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! What the audit asks of a database: little, so that another one can take SQLite's place. Numbers are given by the writer;
 //! a store that already has one says so, and so two writers cannot fork the chain.
 
-use crate::chain::{ChainId, Hash, Head};
+use crate::chain::{ChainId, Head, RecordHash};
 use std::{future::Future, pin::Pin};
 use thiserror::Error;
 
@@ -24,7 +24,7 @@ pub enum StoreError {
 
 /// A record as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoredRecord {
     /// Its number and hash.
     pub head: Head,
     /// Its JSON, the bytes that the hash covers.
@@ -68,9 +68,9 @@ pub trait Store: Send {
     /// How far the chain goes.
     fn head(&mut self) -> Stored<'_, Head>;
     /// Adds records, all or none, durable on return.
-    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()>;
+    fn append<'a>(&'a mut self, entries: &'a [StoredRecord]) -> Stored<'a, ()>;
     /// Up to so many records after this number, in order.
-    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>>;
+    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<StoredRecord>>;
     /// Keeps a checkpoint.
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()>;
     /// The newest checkpoint that is not younger than this.
@@ -97,8 +97,8 @@ impl Columns {
     }
 }
 
-impl Hash {
+impl RecordHash {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Hash)
+        bytes.try_into().ok().map(RecordHash)
     }
 }

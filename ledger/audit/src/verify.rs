@@ -3,8 +3,8 @@
 use crate::{
     checkpoint::Checkpoint,
     key::PublicKey,
-    record::{Kind, Record, timestamp},
-    store::{Columns, Entry, Store, StoreError},
+    record::{Record, RecordKind, timestamp},
+    store::{Columns, Store, StoreError, StoredRecord},
 };
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::SystemTime};
 
@@ -248,18 +248,18 @@ pub async fn verify(store: &mut dyn Store, checkpoints: &[Checkpoint], key: &Pub
     Ok(report)
 }
 
-fn look_at(entry: &Entry, report: &mut Report) {
+fn look_at(entry: &StoredRecord, report: &mut Report) {
     if Columns::of(&entry.body).as_ref() != Some(&entry.columns) {
         report.find(Finding::Column { seq: entry.head.seq });
     }
-    if entry.columns.kind == Kind::Lost.as_str()
+    if entry.columns.kind == RecordKind::Lost.as_str()
         && let Ok(Record { lost: Some(lost), .. }) = serde_json::from_str(&entry.body)
     {
         report.lost = report.lost.saturating_add(lost);
     }
 }
 
-fn confirm(witnesses: &Witnesses<'_>, seq: u64, hash: crate::Hash, report: &mut Report) {
+fn confirm(witnesses: &Witnesses<'_>, seq: u64, hash: crate::RecordHash, report: &mut Report) {
     for checkpoint in witnesses.at(seq) {
         if checkpoint.head.hash == hash {
             report.confirmed = Some((seq, checkpoint.at.clone()));

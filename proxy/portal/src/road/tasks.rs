@@ -13,7 +13,7 @@ use crate::{
     tasks::{LONGEST_ID, Made, Owned, begun},
 };
 use bytes::Bytes;
-use gnomon_audit::{Kind as Recorded, Status};
+use gnomon_audit::{RecordKind as Recorded, Status};
 use gnomon_upstream::{
     LegacySession, Scope, UpstreamError,
     catalogue::Kind,
