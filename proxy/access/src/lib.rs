@@ -40,7 +40,7 @@ pub use auth::{
 };
 pub use caller::{AuthMethod, Caller, Device, MAX_NAMES, Names, Peer, Process};
 pub use glob::{Flavour, Glob};
-pub use outcome::{Outcome, Refusal, decide};
+pub use outcome::{Disposition, RefusedBy, decide};
 pub use policy::{
     Decision, Explained, Explanation, Finding, LineRef, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT,
     MAX_WHEN_VALUES, Policy, PolicyError, PolicySource, Problem,

@@ -5,7 +5,7 @@ use gnomon_observe::Action;
 
 /// Why something is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusedBy {
     /// By policy: this entry denies it, or none allows it.
     Policy(Option<LineRef>),
     /// By a rule; policy would have allowed it.
@@ -15,7 +15,7 @@ pub enum Refusal {
 /// What happens to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Outcome {
+pub enum Disposition {
     /// It passes.
     Pass {
         /// The entry that allowed it.
@@ -27,7 +27,7 @@ pub enum Outcome {
         line: LineRef,
     },
     /// It is refused.
-    Refuse(Refusal),
+    Refuse(RefusedBy),
 }
 
 /// What happens to a message, given the strictest action of the rules and what policy decided.
@@ -35,11 +35,11 @@ pub enum Outcome {
 /// Nothing passes that policy does not allow: a rule's `allow` sets other rules aside, never policy. Whoever may not do a
 /// thing is refused by policy even where a rule would refuse it too, so that they learn nothing about rules. `redirect`
 /// refuses: this *is* the sanctioned way, and there is no other to point to.
-pub fn decide(rules: Action, access: Decision) -> Outcome {
+pub fn decide(rules: Action, access: Decision) -> Disposition {
     match (access, rules) {
-        (Decision::Deny { line }, _) => Outcome::Refuse(Refusal::Policy(line)),
-        (Decision::Allow { line }, Action::Allow | Action::Log) => Outcome::Pass { line },
-        (Decision::Allow { line }, Action::Redact) => Outcome::Redact { line },
-        (Decision::Allow { .. }, Action::Redirect | Action::Block) => Outcome::Refuse(Refusal::Rules),
+        (Decision::Deny { line }, _) => Disposition::Refuse(RefusedBy::Policy(line)),
+        (Decision::Allow { line }, Action::Allow | Action::Log) => Disposition::Pass { line },
+        (Decision::Allow { line }, Action::Redact) => Disposition::Redact { line },
+        (Decision::Allow { .. }, Action::Redirect | Action::Block) => Disposition::Refuse(RefusedBy::Rules),
     }
 }

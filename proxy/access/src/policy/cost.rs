@@ -46,7 +46,7 @@ const CALLER_FIELDS: &[&str] = &["user", "email", "domain", "client", "groups", 
 
 /// The arguments that a program reads.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum ArgumentsRead {
     All,
     Named(BTreeSet<String>),
 }
@@ -61,13 +61,13 @@ pub(super) enum Speaks {
 /// What a program needs to be evaluated.
 #[derive(Debug)]
 pub(super) struct Needs {
-    pub(super) wanted: Wanted,
+    pub(super) wanted: ArgumentsRead,
     pub(super) caller: Speaks,
 }
 
 /// What a program needs, if its cost is bounded.
 pub(super) fn needs(program: &Expression) -> Result<Needs, String> {
-    let mut walk = Walk { wanted: Wanted::Named(BTreeSet::new()), nodes: 0, bound: Vec::new(), caller: Speaks::OfArgumentsOnly };
+    let mut walk = Walk { wanted: ArgumentsRead::Named(BTreeSet::new()), nodes: 0, bound: Vec::new(), caller: Speaks::OfArgumentsOnly };
     walk.expression(program, Loop::Outside)?;
     Ok(Needs { wanted: walk.wanted, caller: walk.caller })
 }
@@ -81,7 +81,7 @@ enum Loop {
 
 /// Reads a program for what it may do.
 struct Walk {
-    wanted: Wanted,
+    wanted: ArgumentsRead,
     nodes: usize,
     /// Names that loops bring.
     bound: Vec<String>,
@@ -125,7 +125,7 @@ impl Walk {
             return Ok(());
         }
         match name {
-            "args" => self.wanted = Wanted::All,
+            "args" => self.wanted = ArgumentsRead::All,
             "caller" => self.caller = Speaks::OfCaller,
             "int" | "uint" | "double" | "string" | "bool" | "list" | "map" | "null_type" => {}
             other => return Err(format!("`{other}` is not known in `when`; there are `args` and `caller`")),
@@ -134,7 +134,7 @@ impl Walk {
     }
 
     fn reads(&mut self, field: &str) {
-        if let Wanted::Named(names) = &mut self.wanted {
+        if let ArgumentsRead::Named(names) = &mut self.wanted {
             names.insert(field.to_owned());
         }
     }

@@ -5,7 +5,7 @@
 //! is compared) makes the condition unknown, which never allows and always denies.
 
 use super::{
-    cost::{Needs, Speaks, Wanted, needs},
+    cost::{ArgumentsRead, Needs, Speaks, needs},
     truth::Truth,
 };
 use crate::Caller;
@@ -29,7 +29,7 @@ pub(crate) struct When {
     source: SmolStr,
     program: Program,
     env: Arc<Env>,
-    wanted: Wanted,
+    wanted: ArgumentsRead,
     caller: Speaks,
 }
 
@@ -82,8 +82,8 @@ impl When {
             None => {}
             Some(Json::Object(entries)) => {
                 let wanted = |name: &String| match &self.wanted {
-                    Wanted::All => true,
-                    Wanted::Named(names) => names.contains(name),
+                    ArgumentsRead::All => true,
+                    ArgumentsRead::Named(names) => names.contains(name),
                 };
                 for (name, value) in entries.iter().filter(|(name, _)| wanted(name)) {
                     map.insert(room.name(name)?, room.value(value)?);

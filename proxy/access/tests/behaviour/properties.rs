@@ -1,7 +1,7 @@
 //! What must hold of every policy and caller.
 
 use crate::people::{anonymous, asked, laptop, on, person, policy};
-use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Outcome, Policy, Refusal, decide};
+use gnomon_access::{Asked, Caller, Capability, Decision, Disposition, Hints, Policy, RefusedBy, decide};
 use gnomon_observe::Action;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -111,11 +111,11 @@ fn no_rule_lets_pass_what_policy_denies() {
     let may = policy.decide(&anonymous(), &Asked::tool("main", "docs", "read"));
     let not = policy.decide(&anonymous(), &Asked::tool("main", "docs", "write"));
     for action in Action::ALL {
-        assert_eq!(decide(*action, not.clone()), Outcome::Refuse(Refusal::Policy(None)));
+        assert_eq!(decide(*action, not.clone()), Disposition::Refuse(RefusedBy::Policy(None)));
     }
-    assert!(matches!(decide(Action::Allow, may.clone()), Outcome::Pass { .. }));
-    assert!(matches!(decide(Action::Log, may.clone()), Outcome::Pass { .. }));
-    assert!(matches!(decide(Action::Redact, may.clone()), Outcome::Redact { .. }));
-    assert_eq!(decide(Action::Block, may.clone()), Outcome::Refuse(Refusal::Rules));
-    assert_eq!(decide(Action::Redirect, may), Outcome::Refuse(Refusal::Rules));
+    assert!(matches!(decide(Action::Allow, may.clone()), Disposition::Pass { .. }));
+    assert!(matches!(decide(Action::Log, may.clone()), Disposition::Pass { .. }));
+    assert!(matches!(decide(Action::Redact, may.clone()), Disposition::Redact { .. }));
+    assert_eq!(decide(Action::Block, may.clone()), Disposition::Refuse(RefusedBy::Rules));
+    assert_eq!(decide(Action::Redirect, may), Disposition::Refuse(RefusedBy::Rules));
 }
