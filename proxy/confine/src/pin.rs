@@ -1,6 +1,6 @@
 //! Files that must be as they were when somebody looked at them.
 
-use crate::{Refusal, plan::Pins};
+use crate::{LaunchError, plan::Pins};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -110,13 +110,13 @@ pub enum PinError {
     },
 }
 
-impl From<PinError> for Refusal {
+impl From<PinError> for LaunchError {
     fn from(error: PinError) -> Self {
         let told = match &error {
             PinError::Changed { .. } => "its program is not the one that is pinned",
             PinError::Writable { .. } | PinError::Unreadable { .. } => "its program cannot be held against its pin",
         };
-        Refusal::new(told, error)
+        LaunchError::new(told, error)
     }
 }
 
@@ -142,12 +142,12 @@ pub(crate) fn open_pinned(path: &Path, expected: Digest) -> Result<File, PinErro
 }
 
 /// Looks at everything that is pinned. The program's open file, if it is.
-pub(crate) fn check(program: &Path, pins: &Pins) -> Result<Option<File>, Refusal> {
+pub(crate) fn check(program: &Path, pins: &Pins) -> Result<Option<File>, LaunchError> {
     for (path, digest) in &pins.files {
         open_pinned(path, *digest)?;
     }
     if let Some(package) = &pins.package {
-        crate::lockfile::locked(package).map_err(|error| Refusal::new("its package is not the one that is pinned", error))?;
+        crate::lockfile::locked(package).map_err(|error| LaunchError::new("its package is not the one that is pinned", error))?;
     }
     Ok(pins.program.map(|digest| open_pinned(program, digest)).transpose()?)
 }

@@ -18,7 +18,7 @@ pub enum Report {
         missing: Vec<Missing>,
     },
     /// It is not executed.
-    Refused(Refusal),
+    Refused(LaunchError),
 }
 
 /// Something that confines a program.
@@ -88,14 +88,14 @@ pub enum Weight {
 /// Why a program is not executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{why}")]
-pub struct Refusal {
+pub struct LaunchError {
     /// For whoever may know nothing of this host: without paths.
     pub told: String,
     /// For the log.
     pub why: String,
 }
 
-impl Refusal {
+impl LaunchError {
     /// A refusal whose cause is told in general terms.
     pub(crate) fn new(told: &str, why: impl fmt::Display) -> Self {
         Self { told: told.to_owned(), why: why.to_string() }
