@@ -4,7 +4,7 @@ use crate::{
     document::{Document, Unresolved},
     request::{
         body::{self, Body, Form, InvalidBody},
-        parameter::{self, Described, InvalidParameter, Parameter, Place},
+        parameter::{self, Described, InvalidParameter, Parameter, ParameterLocation},
         template::{self, InvalidPath, Template},
     },
     schema::{Direction, Writer},
@@ -95,9 +95,9 @@ pub(crate) fn read(document: &Document, found: &Found<'_>, name: SmolStr) -> Res
     let mut described = parameter::read(document, found.item.get("parameters"), found.value.get("parameters"))?;
     // A path that names more than is described is used nevertheless: what stands there is a text.
     let names = template::names(found.path)?;
-    described.retain(|one| one.parameter.place != Place::Path || names.contains(&&*one.parameter.name));
+    described.retain(|one| one.parameter.place != ParameterLocation::Path || names.contains(&&*one.parameter.name));
     for name in names {
-        if !described.iter().any(|one| one.parameter.place == Place::Path && *one.parameter.name == *name) {
+        if !described.iter().any(|one| one.parameter.place == ParameterLocation::Path && *one.parameter.name == *name) {
             described.insert(0, Described { parameter: Parameter::of_path(name), schema: None, description: None });
         }
     }

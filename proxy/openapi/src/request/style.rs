@@ -160,11 +160,11 @@ pub fn cookie(parameter: &Parameter, value: &Value) -> Result<String, Unfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::parameter::Place;
+    use crate::request::parameter::ParameterLocation;
     use serde_json::json;
 
     fn parameter(style: Style, explode: bool) -> Parameter {
-        Parameter { name: "id".into(), key: "id".into(), place: Place::Query, style, explode, required: false, header: None }
+        Parameter { name: "id".into(), key: "id".into(), place: ParameterLocation::Query, style, explode, required: false, header: None }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Unfit,
-    parameter::{Parameter, Place},
+    parameter::{Parameter, ParameterLocation},
     style,
 };
 use gnomon_kit::percent;
@@ -70,7 +70,7 @@ impl Template {
         for name in names(path)? {
             let (before, after) = rest.split_once(&*format!("{{{name}}}")).ok_or(InvalidPath::Braces)?;
             pieces.push(Piece::Literal(literal(before)?));
-            let index = parameters.iter().position(|parameter| parameter.place == Place::Path && *parameter.name == *name);
+            let index = parameters.iter().position(|parameter| parameter.place == ParameterLocation::Path && *parameter.name == *name);
             pieces.push(Piece::Argument(index.ok_or(InvalidPath::Braces)?));
             rest = after;
         }
@@ -94,7 +94,7 @@ impl Template {
         }
         // Two arguments may stand in one segment.
         if path.split('/').any(|segment| matches!(segment, "." | "..")) {
-            let last = parameters.iter().rfind(|parameter| parameter.place == Place::Path);
+            let last = parameters.iter().rfind(|parameter| parameter.place == ParameterLocation::Path);
             return Err(Unfit::wrong(last.map_or("", |parameter| &parameter.key), LEAVES));
         }
         Ok(path)

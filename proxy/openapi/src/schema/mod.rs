@@ -12,7 +12,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet, VecDeque};
-use words::{Kind, kind};
+use words::{KeywordValue, kind};
 
 /// Deepest nesting of one schema, references not counted.
 const MAX_DEPTH: usize = 32;
@@ -125,23 +125,23 @@ impl<'d> Writer<'d> {
             }
             let Some(kind) = kind else { continue };
             let value = match kind {
-                Kind::Schema => Some(self.any(value, depth)),
-                Kind::Schemas => self.list(value, depth),
-                Kind::Named => self.properties(value, depth, &mut is_whole),
-                Kind::Number => value.is_number().then(|| value.clone()),
-                Kind::Flag => value.is_boolean().then(|| value.clone()),
-                Kind::Text(most) => {
+                KeywordValue::Schema => Some(self.any(value, depth)),
+                KeywordValue::Schemas => self.list(value, depth),
+                KeywordValue::Named => self.properties(value, depth, &mut is_whole),
+                KeywordValue::Number => value.is_number().then(|| value.clone()),
+                KeywordValue::Flag => value.is_boolean().then(|| value.clone()),
+                KeywordValue::Text(most) => {
                     let text = value.as_str().filter(|text| text.len() <= most && self.take(text.len()));
                     text.map(|text| Value::String(text.to_owned()))
                 }
-                Kind::Description => {
+                KeywordValue::Description => {
                     value.as_str().map(|text| cleaned(text, DESCRIPTION)).filter(|text| self.take(text.len())).map(Value::String)
                 }
-                Kind::Type => types(value),
-                Kind::Required => self.required(value, schema),
-                Kind::Value(most) => self.value(value, most),
+                KeywordValue::Type => types(value),
+                KeywordValue::Required => self.required(value, schema),
+                KeywordValue::Value(most) => self.value(value, most),
                 // Further down, as they change other words.
-                Kind::Enum | Kind::Bound => None,
+                KeywordValue::Enum | KeywordValue::Bound => None,
             };
             if let Some(value) = value {
                 // Of several parts that were cut all may fit, where one was meant.
