@@ -44,7 +44,7 @@ pub struct Program {
     /// The program, as a name or a path, and its arguments.
     pub command: Vec<String>,
     /// What holds it to what somebody looked at.
-    pub pin: Pin,
+    pub pin: Pinning,
     /// Variables by name.
     pub env: Vec<(String, Variable)>,
     /// Where it starts.
@@ -65,7 +65,7 @@ pub struct Program {
 
 /// What holds a program to what somebody looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pin {
+pub enum Pinning {
     /// Nothing is said.
     None,
     /// It is said that nothing does.
@@ -96,9 +96,9 @@ impl Program {
             Variable::Secret(secret) => secret.to_string(),
         };
         let pin = match &self.pin {
-            Pin::None => Value::Null,
-            Pin::Unpinned => UNPINNED.into(),
-            Pin::To(pins) => {
+            Pinning::None => Value::Null,
+            Pinning::Unpinned => UNPINNED.into(),
+            Pinning::To(pins) => {
                 let mut pin = serde_json::Map::new();
                 if let Some(digest) = pins.program {
                     pin.insert("sha256".to_owned(), digest.to_string().into());
@@ -211,7 +211,7 @@ impl Check<'_> {
             return self.refused(place, "`command` holds a NUL".to_owned());
         }
         let pin = match server.pin {
-            None => Pin::None,
+            None => Pinning::None,
             Some(pin) => {
                 let at = pin.referenced;
                 self.pin(at, pin.value)?
@@ -248,9 +248,9 @@ impl Check<'_> {
         })
     }
 
-    fn pin(&mut self, place: Location, pin: raw::Pin) -> Option<Pin> {
+    fn pin(&mut self, place: Location, pin: raw::Pin) -> Option<Pinning> {
         let fields = match pin {
-            raw::Pin::Word(word) if word == UNPINNED => return Some(Pin::Unpinned),
+            raw::Pin::Word(word) if word == UNPINNED => return Some(Pinning::Unpinned),
             raw::Pin::Word(word) => {
                 return self.refused(
                     place,
@@ -295,14 +295,14 @@ impl Check<'_> {
         if pins.is_empty() {
             return self.refused(place, format!("`pin` pins nothing; write `pin: {UNPINNED}` if that is meant"));
         }
-        Some(Pin::To(pins))
+        Some(Pinning::To(pins))
     }
 
     /// A launcher runs what somebody else publishes: it is pinned by a lock file, or it is said that it is not.
-    fn pin_fits(&mut self, place: Location, command: &[String], pin: &Pin) -> Option<()> {
+    fn pin_fits(&mut self, place: Location, command: &[String], pin: &Pinning) -> Option<()> {
         let package = match pin {
-            Pin::To(pins) => pins.package.as_ref(),
-            Pin::None | Pin::Unpinned => None,
+            Pinning::To(pins) => pins.package.as_ref(),
+            Pinning::None | Pinning::Unpinned => None,
         };
         let Some(launcher) = launcher(command) else {
             return match package {
@@ -314,9 +314,9 @@ impl Check<'_> {
         };
         let Some(package) = package else {
             let why = match pin {
-                Pin::Unpinned => return Some(()),
-                Pin::None => "whoever publishes it decides what runs here",
-                Pin::To(_) => "a digest of the launcher says nothing of that",
+                Pinning::Unpinned => return Some(()),
+                Pinning::None => "whoever publishes it decides what runs here",
+                Pinning::To(_) => "a digest of the launcher says nothing of that",
             };
             return self.refused(
                 place,
