@@ -6,7 +6,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gnomon_link::{CommandLine, Executable, GenerationEvidence, Identity, Image, Standing};
+use gnomon_link::{CommandLine, Executable, GenerationEvidence, Identity, Image, NameOrigin};
 use gnomon_observe::{Field, Observation};
 use gnomon_record::LOOKED_UP;
 use gnomon_sensor::Owner;
@@ -66,7 +66,7 @@ fn known(seen: &mut Observation, owner: &Owner, identity: &Identity) {
         }
     }
     // The outermost: root within a container may name cgroups there as it likes.
-    let container = identity.containers.iter().find(|container| container.standing == Standing::System);
+    let container = identity.containers.iter().find(|container| container.standing == NameOrigin::System);
     seen.set_some(Field::ContainerId, container.map(|container| container.id.as_str()));
     seen.set_some(Field::ContainerRuntime, container.map(|container| container.runtime.as_str()));
     seen.set_some(Field::PodUid, identity.pod.as_ref().map(|pod| pod.as_str()));

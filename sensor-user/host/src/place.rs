@@ -3,7 +3,7 @@
 //! There is no kernel object called container: the path is what every runtime leaves behind, so it
 //! is what can be read without asking a daemon. It is as trustworthy as whoever may create cgroups
 //! there: below `system.slice` or `kubepods` that is root; below a user's slice it is that user,
-//! and [`Standing::Claimed`] says so. Names and images need the runtime's API and are not read.
+//! and [`NameOrigin::Claimed`] says so. Names and images need the runtime's API and are not read.
 
 mod container;
 mod pod;
@@ -38,7 +38,7 @@ pub struct Container {
     /// Which runtime names its cgroups like this.
     pub runtime: Runtime,
     /// Who vouches for it.
-    pub standing: Standing,
+    pub standing: NameOrigin,
 }
 
 /// A container runtime.
@@ -65,7 +65,7 @@ pub enum Runtime {
 /// Who could have made a cgroup of this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum NameOrigin {
     /// Root, or a service that root gave a subtree to.
     System,
     /// The user with this id, in whose slice it lies: true of rootless runtimes, and true of anybody

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::codec::{DecodeError, EncodeError};
-use crate::message::Kind;
+use crate::message::DescriptorKind;
 
 /// A message that was not sent or received, or a socket that could not be had.
 ///
@@ -43,7 +43,7 @@ pub enum Error {
         /// Which of them, from 0.
         position: usize,
         /// What it should be.
-        expected: Kind,
+        expected: DescriptorKind,
     },
     /// Descriptors were lost on the way: more were sent than ever belong to a message, or this process can open no
     /// more.

@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
-pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, Standing};
+pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, NameOrigin};
 pub use sensor::{
     Adoption, COST, COST_KERNEL, COST_PROCESS, Count, EXEC_SCOPES, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic,
-    Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
+    RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
 };
 
 /// What this build speaks.
@@ -49,7 +49,7 @@ pub enum Family {
 
 /// What a descriptor must be. Looked at on arrival, as far as that is possible without `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum DescriptorKind {
     /// A TCP socket that listens.
     Listener(Family),
     /// A TCP socket that is neither connected nor listens.
@@ -68,7 +68,7 @@ pub trait Message: Serialize + DeserializeOwned + fmt::Debug + Send + 'static + 
     const VARIANTS: u32;
 
     /// The descriptors that travel with this message, in order: at most [`MAX_DESCRIPTORS`](crate::MAX_DESCRIPTORS).
-    fn descriptors(&self) -> &'static [Kind];
+    fn descriptors(&self) -> &'static [DescriptorKind];
 }
 
 mod sealed {

@@ -14,7 +14,7 @@ use rustix::net::{
 
 use crate::codec::{DecodeError, decode, encode};
 use crate::error::os;
-use crate::message::{Family, Kind, Message};
+use crate::message::{DescriptorKind, Family, Message};
 use crate::{Error, MAX_DESCRIPTORS, MAX_MESSAGE};
 
 /// A message and the descriptors that belong to it: as many and of the kinds that [`Message::descriptors`] names,
@@ -133,13 +133,13 @@ fn check<M: Message>(message: &M, descriptors: &[impl AsFd]) -> Result<(), Error
     Ok(())
 }
 
-fn is(descriptor: BorrowedFd<'_>, kind: Kind) -> bool {
+fn is(descriptor: BorrowedFd<'_>, kind: DescriptorKind) -> bool {
     match kind {
-        Kind::Map => true,
-        Kind::File => rustix::fs::fstat(descriptor)
+        DescriptorKind::Map => true,
+        DescriptorKind::File => rustix::fs::fstat(descriptor)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile),
-        Kind::Listener(family) => is_stream(descriptor, family) && sockopt::socket_acceptconn(descriptor) == Ok(true),
-        Kind::Socket(family) => {
+        DescriptorKind::Listener(family) => is_stream(descriptor, family) && sockopt::socket_acceptconn(descriptor) == Ok(true),
+        DescriptorKind::Socket(family) => {
             is_stream(descriptor, family)
                 && sockopt::socket_acceptconn(descriptor) == Ok(false)
                 && getpeername(descriptor).is_err_and(|error| error == Errno::NOTCONN)

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
 use gnomon_host::identity::{BootTime, Generation};
-use gnomon_link::{Error, Family, Name, Refusal, SensorEnd, ToProxy, ToSensor};
+use gnomon_link::{Error, Family, Name, RefusalReason, SensorEnd, ToProxy, ToSensor};
 use gnomon_sensor::{Failed, listen::User};
 
 use crate::PATIENCE;
@@ -75,8 +75,8 @@ impl<'a> Requests<'a> {
                 let question = Question { token, pid, connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
                 match self.elsewhere.questions.try_send(question) {
                     Ok(()) => Ok(()),
-                    Err(TrySendError::Full(_)) => self.refuse(token, Refusal::Full, &"as many questions as may wait are waiting"),
-                    Err(TrySendError::Disconnected(_)) => self.refuse(token, Refusal::Failed, &"nobody reads identities any more"),
+                    Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"as many questions as may wait are waiting"),
+                    Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"nobody reads identities any more"),
                 }
             }
             ToSensor::ListenIn { token, netns_cookie, pid } => self.listen(token, netns_cookie, pid),
@@ -88,8 +88,8 @@ impl<'a> Requests<'a> {
                 Ok(()) => self.send(&ToProxy::Done { token }),
                 Err(error) => {
                     let why = match error {
-                        ChangeError::Own | ChangeError::Ports(_) => Refusal::NotAllowed,
-                        ChangeError::Kernel(_) | ChangeError::NotAttached { .. } => Refusal::Failed,
+                        ChangeError::Own | ChangeError::Ports(_) => RefusalReason::NotAllowed,
+                        ChangeError::Kernel(_) | ChangeError::NotAttached { .. } => RefusalReason::Failed,
                     };
                     self.refuse(token, why, &error)
                 }
@@ -103,7 +103,7 @@ impl<'a> Requests<'a> {
                 let time = Duration::from_secs(seconds.into()).min(FAILED_FOR);
                 match self.kernel.refuse_for(Failed { netns: netns_cookie, address, uid }, time) {
                     Ok(()) => self.send(&ToProxy::Done { token }),
-                    Err(error) => self.refuse(token, Refusal::Failed, &error),
+                    Err(error) => self.refuse(token, RefusalReason::Failed, &error),
                 }
             }
             ToSensor::ExplicitPort { port } => {
@@ -115,7 +115,7 @@ impl<'a> Requests<'a> {
             ToSensor::Features { token } => self.send(&ToProxy::Features { token, features: self.kernel.features() }),
             ToSensor::Counters { token } => match self.kernel.counters() {
                 Ok(programs) => self.send(&ToProxy::Counters { token, programs }),
-                Err(error) => self.refuse(token, Refusal::Failed, &error),
+                Err(error) => self.refuse(token, RefusalReason::Failed, &error),
             },
         }
     }
@@ -158,7 +158,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn refuse(&self, token: u64, why: Refusal, detail: &dyn ToString) -> Result<(), Error> {
+    fn refuse(&self, token: u64, why: RefusalReason, detail: &dyn ToString) -> Result<(), Error> {
         self.send(&ToProxy::Refused { token, why, detail: Name::cut(&detail.to_string()) })
     }
 
@@ -167,12 +167,12 @@ impl<'a> Requests<'a> {
     }
 }
 
-fn refusal(error: &ListenError) -> Refusal {
+fn refusal(error: &ListenError) -> RefusalReason {
     match error {
-        ListenError::Gone | ListenError::Ended => Refusal::Gone,
-        ListenError::Other => Refusal::OtherNamespace,
-        ListenError::Full | ListenError::FullOfVisited | ListenError::Busy => Refusal::Full,
-        ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => Refusal::Failed,
+        ListenError::Gone | ListenError::Ended => RefusalReason::Gone,
+        ListenError::Other => RefusalReason::OtherNamespace,
+        ListenError::Full | ListenError::FullOfVisited | ListenError::Busy => RefusalReason::Full,
+        ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => RefusalReason::Failed,
     }
 }
 

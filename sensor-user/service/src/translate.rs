@@ -4,7 +4,7 @@ use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
 use gnomon_host::place::{self, Runtime};
 use gnomon_link::{
     Ancestor, CommandLine, Container, Credentials, Executable, Fail, Found, GenerationEvidence, Identity, Image, Label, List, Long, Mode,
-    Name, Ports, Quic, ScopeSettings, Standing,
+    Name, NameOrigin, Ports, Quic, ScopeSettings,
 };
 use gnomon_sensor::{PortList, TooManyPorts};
 use std::os::unix::ffi::OsStrExt as _;
@@ -93,8 +93,8 @@ fn container(container: &place::Container) -> Container {
         _ => "unknown",
     };
     let standing = match container.standing {
-        place::Standing::System => Standing::System,
-        place::Standing::Claimed(user) => Standing::Claimed(user),
+        place::NameOrigin::System => NameOrigin::System,
+        place::NameOrigin::Claimed(user) => NameOrigin::Claimed(user),
     };
     Container { id: Name::cut(&container.id), runtime: Label::cut(runtime), standing }
 }

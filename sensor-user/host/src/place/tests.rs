@@ -29,7 +29,7 @@ fn each_runtime_is_told_by_its_path() {
     ] {
         let place = parse(path);
         let [container] = &place.containers[..] else { panic!("{path}: {:?}", place.containers) };
-        assert_eq!((container.id.as_str(), container.runtime, container.standing), (ID, runtime, Standing::System), "{path}");
+        assert_eq!((container.id.as_str(), container.runtime, container.standing), (ID, runtime, NameOrigin::System), "{path}");
     }
 }
 
@@ -90,7 +90,7 @@ fn what_merely_resembles_a_container_is_none() {
 #[test]
 fn a_container_in_a_users_slice_is_that_users_claim() {
     let place = parse("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container");
-    assert_eq!(place.container().map(|container| container.standing), Some(Standing::Claimed(1000)));
+    assert_eq!(place.container().map(|container| container.standing), Some(NameOrigin::Claimed(1000)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Message, Version};
+use super::{DescriptorKind, Message, Version};
 use crate::bounds::{Long, Text};
 
 /// What `gnomon exec` says. Who says it is read off the socket ([`Channel::peer`](crate::Channel::peer)), never out of
@@ -87,7 +87,7 @@ impl Message for ToGnomon {
     const NAME: &'static str = "message to gnomon";
     const VARIANTS: u32 = 1;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]
     }
 }
@@ -96,9 +96,9 @@ impl Message for ToExec {
     const NAME: &'static str = "answer to gnomon exec";
     const VARIANTS: u32 = 2;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         match self {
-            Self::Joined { bundle: Bundle::Attached, .. } => &[Kind::File],
+            Self::Joined { bundle: Bundle::Attached, .. } => &[DescriptorKind::File],
             _ => &[],
         }
     }

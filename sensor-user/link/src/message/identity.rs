@@ -128,12 +128,12 @@ pub struct Container {
     /// The runtime that names cgroups like this.
     pub runtime: Label,
     /// Who could have made that name.
-    pub standing: Standing,
+    pub standing: NameOrigin,
 }
 
 /// Who could have made a cgroup of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Standing {
+pub enum NameOrigin {
     /// Root, or a service that root gave a subtree to.
     System,
     /// The user of this number: it is that user's claim.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Found, Kind, Message, Version};
+use super::{DescriptorKind, Family, Found, Message, Version};
 use crate::bounds::{Label, List, Long, Name};
 
 /// What the proxy says to the sensor. A `token` is the proxy's own: it comes back with the answer.
@@ -255,7 +255,7 @@ pub enum ToProxy {
         /// Of the request.
         token: u64,
         /// The kind of reason.
-        why: Refusal,
+        why: RefusalReason,
         /// The reason in words.
         detail: Name,
     },
@@ -345,7 +345,7 @@ pub struct Count {
 
 /// Why the sensor does not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Refusal {
+pub enum RefusalReason {
     /// There is no such cgroup, process or namespace any more.
     Gone,
     /// The process is in another namespace than the one named.
@@ -364,7 +364,7 @@ impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
     const VARIANTS: u32 = 12;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]
     }
 }
@@ -373,13 +373,15 @@ impl Message for ToProxy {
     const NAME: &'static str = "message to the proxy";
     const VARIANTS: u32 = 10;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         match self {
-            Self::Maps { .. } => &[Kind::Map, Kind::Map],
-            Self::Listeners { families: Families::Both, .. } => &[Kind::Listener(Family::V4), Kind::Listener(Family::V6)],
-            Self::Listeners { families: Families::V4, .. } => &[Kind::Listener(Family::V4)],
-            Self::Socket { family: Family::V4, .. } => &[Kind::Socket(Family::V4)],
-            Self::Socket { family: Family::V6, .. } => &[Kind::Socket(Family::V6)],
+            Self::Maps { .. } => &[DescriptorKind::Map, DescriptorKind::Map],
+            Self::Listeners { families: Families::Both, .. } => {
+                &[DescriptorKind::Listener(Family::V4), DescriptorKind::Listener(Family::V6)]
+            }
+            Self::Listeners { families: Families::V4, .. } => &[DescriptorKind::Listener(Family::V4)],
+            Self::Socket { family: Family::V4, .. } => &[DescriptorKind::Socket(Family::V4)],
+            Self::Socket { family: Family::V6, .. } => &[DescriptorKind::Socket(Family::V6)],
             _ => &[],
         }
     }

@@ -65,11 +65,11 @@ fn wrong_descriptors_are_refused_where_they_are_sent_and_where_they_arrive() {
     let message = listeners(Families::Both);
     send_raw(&sensor, &encode(&message).unwrap(), &[v4.as_fd(), v4.as_fd()]);
     let error = proxy.recv(SOON).unwrap_err();
-    assert!(matches!(error, Error::WrongDescriptor { position: 1, expected: Kind::Listener(Family::V6), .. }), "{error}");
+    assert!(matches!(error, Error::WrongDescriptor { position: 1, expected: DescriptorKind::Listener(Family::V6), .. }), "{error}");
     let (gnomon, client): (GnomonEnd, ExecEnd) = Channel::pair().unwrap();
     let joined = ToExec::Joined { cgroup: Text::default(), bundle: Bundle::Attached };
     send_raw(&gnomon, &encode(&joined).unwrap(), &[v4.as_fd()]);
-    assert!(matches!(client.recv(SOON), Err(Error::WrongDescriptor { expected: Kind::File, .. })));
+    assert!(matches!(client.recv(SOON), Err(Error::WrongDescriptor { expected: DescriptorKind::File, .. })));
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_higher_minor_version_is_understood() {
 #[test]
 fn a_message_out_of_turn_is_named_without_its_content() {
     let (proxy, sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
-    sensor.send(&ToProxy::Refused { token: 1, why: Refusal::Failed, detail: Text::cut("a secret") }, &[], SOON).unwrap();
+    sensor.send(&ToProxy::Refused { token: 1, why: RefusalReason::Failed, detail: Text::cut("a secret") }, &[], SOON).unwrap();
     sensor.send(&ToProxy::Done { token: 1 }, &[], SOON).unwrap();
     let error = proxy.greet(SOON).unwrap_err().to_string();
     assert_eq!(error, "Refused where the sensor's welcome was expected");
