@@ -67,7 +67,7 @@ fn own_pid() -> Option<u32> {
 pub enum WatchError {
     /// The sensor does not answer as it should.
     #[error("the sensor does not answer: {0}")]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
     /// The sensor did not answer in time.
     #[error("the sensor did not answer within {0:?}")]
     Silent(Duration),

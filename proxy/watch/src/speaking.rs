@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gnomon_http::NetNs;
 use gnomon_intercept::Namespace;
-use gnomon_link::{AsyncChannel, Error, ToProxy, ToSensor, UNASKED};
+use gnomon_link::{AsyncChannel, LinkError, ToProxy, ToSensor, UNASKED};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::WatchError;
@@ -79,7 +79,7 @@ pub(crate) async fn speak(link: Arc<Link>, mut queue: mpsc::Receiver<ToSensor>, 
     while let Some(message) = queue.recv().await {
         if let Err(error) = link.send(&message, &[]).await {
             match error {
-                Error::Encode(_) => tracing::error!(%error, "a message to the sensor was not sent"),
+                LinkError::Encode(_) => tracing::error!(%error, "a message to the sensor was not sent"),
                 _ => return session.end(),
             }
         }
@@ -112,7 +112,7 @@ pub(crate) async fn hear(link: Arc<Link>, queue: mpsc::Sender<ToSensor>, session
                     break;
                 }
             }
-            Err(Error::Closed) => break,
+            Err(LinkError::Closed) => break,
             Err(error) => {
                 session.metrics.shed(Shed::Message, 1);
                 tracing::warn!(%error, "a message of the sensor was not understood");

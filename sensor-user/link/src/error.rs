@@ -12,7 +12,7 @@ use crate::message::DescriptorKind;
 /// bad message are closed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum LinkError {
     /// The other end hung up, or sent a message without a byte.
     #[error("the other end hung up")]
     Closed,
@@ -90,6 +90,6 @@ pub enum Error {
 }
 
 /// For `map_err`: names what was tried.
-pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Error {
-    move |error| Error::Os { action, source: error.into() }
+pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> LinkError {
+    move |error| LinkError::Os { action, source: error.into() }
 }

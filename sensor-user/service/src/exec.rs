@@ -66,7 +66,7 @@ pub(crate) enum DoorError {
     #[error("{0}: {1}")]
     Folder(String, io::Error),
     #[error(transparent)]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
 }
 
 impl Door {
@@ -138,7 +138,7 @@ fn accept<'scope, 'env>(
         }
         let channel: GnomonEnd = match listener.accept(Duration::ZERO) {
             Ok(channel) => channel,
-            Err(gnomon_link::Error::TimedOut) => continue,
+            Err(gnomon_link::LinkError::TimedOut) => continue,
             Err(error) => {
                 tracing::warn!("gnomon exec: {error}");
                 // No descriptors are left, most likely: there are again when somebody has hung up.

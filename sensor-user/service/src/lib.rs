@@ -193,7 +193,7 @@ pub enum ServiceError {
     },
     /// The proxy and this do not understand each other.
     #[error("the proxy cannot be talked to")]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
     /// The operating system refused.
     #[error("cannot {action}")]
     Os {
@@ -249,8 +249,8 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             let _ = told.iter().try_for_each(|told| link.send(told, &[], PATIENCE));
         }
         // Nobody was there to be served, and scopes are to be kept closed all the same.
-        Err(gnomon_link::Error::Closed) if kernel.fails_closed() => {}
-        Err(gnomon_link::Error::Closed) => return Ok(Ended::ProxyGone),
+        Err(gnomon_link::LinkError::Closed) if kernel.fails_closed() => {}
+        Err(gnomon_link::LinkError::Closed) => return Ok(Ended::ProxyGone),
         Err(error) => return Err(error.into()),
     }
     let welcomed = Instant::now();
@@ -289,7 +289,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
                         kernel.write_down(closed);
                     }
                 }
-                Err(gnomon_link::Error::Closed) => break Ok(Ended::ProxyGone),
+                Err(gnomon_link::LinkError::Closed) => break Ok(Ended::ProxyGone),
                 Err(error) => break Err(error.into()),
             }
         };

@@ -104,7 +104,7 @@ pub(crate) enum LeaseError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("the proxy does not take listeners: {0}")]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
 }
 
 /// A network namespace, held open.
@@ -391,7 +391,7 @@ impl Namespaces {
 #[derive(Debug)]
 pub(crate) struct Silent;
 
-fn hand_over(link: &SensorEnd, opened: &Opened) -> Result<(), gnomon_link::Error> {
+fn hand_over(link: &SensorEnd, opened: &Opened) -> Result<(), gnomon_link::LinkError> {
     let (cookie, port, families) = (opened.cookie, opened.port, opened.families());
     let message = ToProxy::Listeners { token: UNASKED, netns_cookie: cookie, port, families };
     link.send(&message, &opened.descriptors(), PATIENCE)

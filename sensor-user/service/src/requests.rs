@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
 use gnomon_host::identity::{BootTime, Generation};
-use gnomon_link::{Error, Family, Name, RefusalReason, SensorEnd, ToProxy, ToSensor};
+use gnomon_link::{Family, LinkError, Name, RefusalReason, SensorEnd, ToProxy, ToSensor};
 use gnomon_sensor::{Failed, listen::User};
 
 use crate::PATIENCE;
@@ -49,11 +49,11 @@ impl<'a> Requests<'a> {
     ///
     /// # Errors
     /// The proxy is gone, or the socket broken. A bad message is no error: the next may be a good one.
-    pub(crate) fn next(&mut self) -> Result<(), Error> {
+    pub(crate) fn next(&mut self) -> Result<(), LinkError> {
         match self.link.recv(Duration::ZERO) {
             Ok(received) => self.answer(received.message),
-            Err(Error::TimedOut) => Ok(()),
-            Err(error @ (Error::Closed | Error::Os { .. })) => Err(error),
+            Err(LinkError::TimedOut) => Ok(()),
+            Err(error @ (LinkError::Closed | LinkError::Os { .. })) => Err(error),
             Err(error) => {
                 self.bad += 1;
                 // A proxy that has been taken over can send as many as it likes; the log is not for it to fill.
@@ -65,7 +65,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn answer(&mut self, request: ToSensor) -> Result<(), Error> {
+    fn answer(&mut self, request: ToSensor) -> Result<(), LinkError> {
         match request {
             ToSensor::Hello { .. } => {
                 tracing::warn!("the proxy said hello twice");
@@ -120,14 +120,14 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn open_socket(&self, token: u64, netns_cookie: u64, family: Family, user: Option<User>) -> Result<(), Error> {
+    fn open_socket(&self, token: u64, netns_cookie: u64, family: Family, user: Option<User>) -> Result<(), LinkError> {
         match self.namespaces.socket_in(netns_cookie, family, user) {
             Ok(socket) => self.link.send(&ToProxy::Socket { token, family }, &[socket.as_fd()], PATIENCE).or_else(lost),
             Err(error) => self.refuse(token, refusal(&error), &error),
         }
     }
 
-    fn listen(&mut self, token: u64, netns_cookie: u64, pid: u32) -> Result<(), Error> {
+    fn listen(&mut self, token: u64, netns_cookie: u64, pid: u32) -> Result<(), LinkError> {
         match self.namespaces.listen_in(self.kernel, pid, netns_cookie) {
             Ok(opened) => {
                 let message = ToProxy::Listeners { token, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
@@ -140,7 +140,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn listen_where(&self, netns_cookie: u64, pid: u32) -> Result<(), Error> {
+    fn listen_where(&self, netns_cookie: u64, pid: u32) -> Result<(), LinkError> {
         match self.namespaces.visit(self.kernel, self.link, pid, netns_cookie) {
             Ok(()) => Ok(()),
             // It has ended, or is another one by now, and its namespace may live on.
@@ -158,11 +158,11 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn refuse(&self, token: u64, why: RefusalReason, detail: &dyn ToString) -> Result<(), Error> {
+    fn refuse(&self, token: u64, why: RefusalReason, detail: &dyn ToString) -> Result<(), LinkError> {
         self.send(&ToProxy::Refused { token, why, detail: Name::cut(&detail.to_string()) })
     }
 
-    fn send(&self, message: &ToProxy) -> Result<(), Error> {
+    fn send(&self, message: &ToProxy) -> Result<(), LinkError> {
         self.link.send(message, &[], PATIENCE).or_else(lost)
     }
 }
@@ -177,9 +177,9 @@ fn refusal(error: &ListenError) -> RefusalReason {
 }
 
 /// A proxy that does not read its answers misses them; one that is gone ends us.
-fn lost(error: Error) -> Result<(), Error> {
+fn lost(error: LinkError) -> Result<(), LinkError> {
     match error {
-        Error::Closed | Error::Os { .. } => Err(error),
+        LinkError::Closed | LinkError::Os { .. } => Err(error),
         error => {
             tracing::warn!("an answer to the proxy is lost: {error}");
             Ok(())

@@ -41,7 +41,7 @@ enum Unfit {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
 }
 
 impl Standing {
@@ -69,7 +69,7 @@ impl Standing {
             }
             let link: SensorEnd = match self.listener.accept(Duration::ZERO) {
                 Ok(link) => link,
-                Err(gnomon_link::Error::TimedOut) => continue,
+                Err(gnomon_link::LinkError::TimedOut) => continue,
                 Err(error) => return Err(error.into()),
             };
             match self.check(&link) {

@@ -126,7 +126,7 @@ fn parts_that_are_too_much_together_are_not_sent() {
     let programs = List::cut(vec![Program { name: Text::cut("gn_connect4"), counts }; 64]);
     let (sensor, _proxy): (SensorEnd, ProxyEnd) = Channel::pair().unwrap();
     let sent = sensor.send(&ToProxy::Counters { token: 1, programs }, &[], SOON);
-    assert!(matches!(sent, Err(Error::Encode(EncodeError::TooLong(_)))), "{sent:?}");
+    assert!(matches!(sent, Err(LinkError::Encode(EncodeError::TooLong(_)))), "{sent:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gnomon_host::cgroup::{CgroupError, Scope, is_inside};
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
-    Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
+    Bundle, DecodeError, Denial, FeatureState, GnomonEnd, LinkError, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
 };
 
 use super::adopt::{self, Adopted, Kept};
@@ -103,7 +103,7 @@ impl<'a> Desk<'a> {
     pub(super) fn serve(&self, channel: &GnomonEnd, peer: PeerCredentials, accepted: BootTime, place: Place) {
         let wanted = match channel.recv(WAIT) {
             Ok(received) => received.message,
-            Err(Error::Decode(DecodeError::Version { .. })) => {
+            Err(LinkError::Decode(DecodeError::Version { .. })) => {
                 let next = "use the gnomon that is running, or restart it after an update";
                 return self.refuse(channel, &Refusal::new(Denial::Version, "this gnomon exec is of another version", next));
             }
