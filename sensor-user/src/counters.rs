@@ -3,7 +3,7 @@
 use aya::maps::{MapData, PerCpuArray};
 use gnomon_sensor_abi::{Outcome, Program, TALLY, Tally};
 
-use crate::Error;
+use crate::SensorError;
 
 /// The counters of all programs, summed over the CPUs, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +13,10 @@ pub struct Counters {
 
 impl Counters {
     /// Reads the counters.
-    pub(crate) fn read(map: &PerCpuArray<MapData, Tally>) -> Result<Self, Error> {
+    pub(crate) fn read(map: &PerCpuArray<MapData, Tally>) -> Result<Self, SensorError> {
         let mut programs = [[0_u64; TALLY]; Program::ALL.len()];
         for (sums, program) in programs.iter_mut().zip(Program::ALL) {
-            let cpus = map.get(&(program as u32), 0).map_err(|source| Error::Map { name: "TALLIES", source })?;
+            let cpus = map.get(&(program as u32), 0).map_err(|source| SensorError::Map { name: "TALLIES", source })?;
             for tally in cpus.iter() {
                 for (sum, count) in sums.iter_mut().zip(tally.counts) {
                     *sum = sum.wrapping_add(count);

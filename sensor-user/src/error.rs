@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Why something could not be done. What is merely missing in a kernel is a [`crate::Status`] instead.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SensorError {
     /// The object could not be loaded: mostly a missing capability (`CAP_BPF`, `CAP_NET_ADMIN`, `CAP_PERFMON`).
     #[error("loading the kernel half: {0}")]
     Load(#[from] Box<aya::EbpfError>),
@@ -44,7 +44,7 @@ pub enum Error {
     },
 }
 
-impl From<aya::EbpfError> for Error {
+impl From<aya::EbpfError> for SensorError {
     fn from(error: aya::EbpfError) -> Self {
         Self::Load(Box::new(error))
     }

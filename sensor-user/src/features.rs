@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::programs::ProgramError;
 use gnomon_sensor_abi::Program;
 
-use crate::Error;
+use crate::SensorError;
 use crate::loader::{Loader, Options};
 
 /// Whether something works here.
@@ -127,8 +127,8 @@ pub(crate) fn system(error: &io::Error, text: String) -> Status {
     }
 }
 
-impl From<&Error> for Status {
-    fn from(error: &Error) -> Self {
+impl From<&SensorError> for Status {
+    fn from(error: &SensorError) -> Self {
         Self::Broken(error.to_string())
     }
 }

@@ -22,7 +22,7 @@ use crate::features::{Status, status, system};
 use crate::memory::page;
 use crate::scope::{Mode, Scope};
 use crate::sensor::{Sensor, Table};
-use crate::{Error, object};
+use crate::{SensorError, object};
 
 /// How many owners are kept for the proxy to ask for by default, about 250 bytes each: a queue of connections that wait to be accepted
 /// must not push its own out.
@@ -100,9 +100,9 @@ impl Loader {
     ///
     /// # Errors
     /// When a cgroup cannot be opened, or the kernel refuses a map.
-    pub fn new(options: &Options) -> Result<Self, Error> {
+    pub fn new(options: &Options) -> Result<Self, SensorError> {
         if !options.ring_bytes.is_power_of_two() || (options.ring_bytes as usize) < page() {
-            return Err(Error::RingSize(options.ring_bytes));
+            return Err(SensorError::RingSize(options.ring_bytes));
         }
         let cgroup = open(&options.cgroup)?;
         let proxy_cgroup = open(&options.proxy_cgroup)?;
@@ -116,7 +116,7 @@ impl Loader {
         let retval_known = u32::from(retval);
         let mut drawn = [0; 8];
         getrandom::fill(&mut drawn)
-            .map_err(|error| Error::System { what: "drawing a random number", source: io::Error::other(error.to_string()) })?;
+            .map_err(|error| SensorError::System { what: "drawing a random number", source: io::Error::other(error.to_string()) })?;
         let held_seed = u64::from_ne_bytes(drawn) | 1;
         let bpf = EbpfLoader::new()
             // Nothing of ours is relocated against the kernel's types.
@@ -232,22 +232,22 @@ impl Loader {
 }
 
 /// A map's descriptor, independent of the loader.
-fn duplicate(bpf: &Ebpf, table: Table) -> Result<OwnedFd, Error> {
+fn duplicate(bpf: &Ebpf, table: Table) -> Result<OwnedFd, SensorError> {
     let name = table.name();
-    let map = bpf.map(name).ok_or(Error::NoMap(name))?;
+    let map = bpf.map(name).ok_or(SensorError::NoMap(name))?;
     let data: &MapData = match map {
         Map::RingBuf(data) | Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => data,
-        _ => return Err(Error::NoMap(name)),
+        _ => return Err(SensorError::NoMap(name)),
     };
-    data.fd().as_fd().try_clone_to_owned().map_err(|source| Error::System { what: "duplicating a descriptor", source })
+    data.fd().as_fd().try_clone_to_owned().map_err(|source| SensorError::System { what: "duplicating a descriptor", source })
 }
 
-fn open(path: &Path) -> Result<File, Error> {
-    let file = File::open(path).map_err(|source| Error::Cgroup { path: path.to_owned(), source })?;
+fn open(path: &Path) -> Result<File, SensorError> {
+    let file = File::open(path).map_err(|source| SensorError::Cgroup { path: path.to_owned(), source })?;
     match file.metadata() {
         Ok(found) if found.is_dir() => Ok(file),
-        Ok(_) => Err(Error::Cgroup { path: path.to_owned(), source: io::ErrorKind::NotADirectory.into() }),
-        Err(source) => Err(Error::Cgroup { path: path.to_owned(), source }),
+        Ok(_) => Err(SensorError::Cgroup { path: path.to_owned(), source: io::ErrorKind::NotADirectory.into() }),
+        Err(source) => Err(SensorError::Cgroup { path: path.to_owned(), source }),
     }
 }
 

@@ -8,7 +8,7 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 use gnomon_sensor_abi::{self as abi, Config, fail, mode, ports, quic};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::SensorError;
 
 /// What to do with UDP to port 443.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,9 +121,9 @@ impl CgroupId {
     ///
     /// # Errors
     /// When the folder cannot be looked at.
-    pub fn of(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn of(path: impl AsRef<Path>) -> Result<Self, SensorError> {
         let path = path.as_ref();
-        let found = fs::metadata(path).map_err(|source| Error::Cgroup { path: path.to_owned(), source })?;
+        let found = fs::metadata(path).map_err(|source| SensorError::Cgroup { path: path.to_owned(), source })?;
         Ok(Self(found.ino()))
     }
 }
@@ -140,19 +140,19 @@ impl Scopes {
     ///
     /// # Errors
     /// When the table is full.
-    pub fn set(&mut self, cgroup: CgroupId, scope: Scope) -> Result<(), Error> {
-        self.scopes.insert(cgroup.0, scope.raw(), 0).map_err(|source| Error::Map { name: "SCOPES", source })
+    pub fn set(&mut self, cgroup: CgroupId, scope: Scope) -> Result<(), SensorError> {
+        self.scopes.insert(cgroup.0, scope.raw(), 0).map_err(|source| SensorError::Map { name: "SCOPES", source })
     }
 
     /// Removes the scope of a cgroup. That there is none is no error.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), Error> {
+    pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), SensorError> {
         match self.scopes.remove(&cgroup.0) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            Err(source) => Err(Error::Map { name: "SCOPES", source }),
+            Err(source) => Err(SensorError::Map { name: "SCOPES", source }),
         }
     }
 
@@ -161,7 +161,7 @@ impl Scopes {
     ///
     /// # Errors
     /// When the table is full.
-    pub fn exclude(&mut self, cgroup: CgroupId) -> Result<(), Error> {
+    pub fn exclude(&mut self, cgroup: CgroupId) -> Result<(), SensorError> {
         self.set(cgroup, Scope { id: 0, mode: Mode::Off })
     }
 
@@ -169,8 +169,8 @@ impl Scopes {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn set_default(&mut self, scope: Scope) -> Result<(), Error> {
-        let failed = |source| Error::Map { name: "CONFIG", source };
+    pub fn set_default(&mut self, scope: Scope) -> Result<(), SensorError> {
+        let failed = |source| SensorError::Map { name: "CONFIG", source };
         let mut config = self.config.get(&0, 0).map_err(failed)?;
         config.default_scope = scope.raw();
         self.config.set(0, config, 0).map_err(failed)

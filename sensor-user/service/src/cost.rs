@@ -128,7 +128,7 @@ impl Watchdog<'_> {
 }
 
 /// `None` when it is time to end.
-fn measure(kernel: &Kernel, ending: &OwnedFd, over: Duration) -> Result<Option<Taken>, gnomon_sensor::Error> {
+fn measure(kernel: &Kernel, ending: &OwnedFd, over: Duration) -> Result<Option<Taken>, gnomon_sensor::SensorError> {
     let counting = Sensor::count_run_time()?;
     let (before, own, began) = (kernel.run_time(), own_time(), Instant::now());
     if is_over(ending, over) {

@@ -357,11 +357,14 @@ impl Kernel {
         })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Sensor) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
+    fn with<T>(&self, work: impl FnOnce(&mut Sensor) -> Result<T, gnomon_sensor::SensorError>) -> Result<T, KernelError> {
         self.with_scopes(|sensor, _| work(sensor))
     }
 
-    fn with_scopes<T>(&self, work: impl FnOnce(&mut Sensor, &mut Wanted) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
+    fn with_scopes<T>(
+        &self,
+        work: impl FnOnce(&mut Sensor, &mut Wanted) -> Result<T, gnomon_sensor::SensorError>,
+    ) -> Result<T, KernelError> {
         let mut held = self.lock();
         let Held { sensor, wanted, .. } = held.as_mut().ok_or(KernelError::Detached)?;
         Ok(work(sensor, wanted)?)
@@ -387,7 +390,7 @@ pub(crate) enum KernelError {
     #[error("the sensor is ending")]
     Detached,
     #[error(transparent)]
-    Sensor(#[from] gnomon_sensor::Error),
+    Sensor(#[from] gnomon_sensor::SensorError),
 }
 
 impl From<KernelError> for ServiceError {

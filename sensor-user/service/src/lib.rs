@@ -176,7 +176,7 @@ pub enum ServiceError {
     Cgroups(#[from] CgroupError),
     /// The kernel half does not load.
     #[error(transparent)]
-    Kernel(#[from] gnomon_sensor::Error),
+    Kernel(#[from] gnomon_sensor::SensorError),
     /// No program could be attached: each for a reason, of which this is the first.
     #[error("no program can be attached; {program}: {reason}")]
     NothingAttached {

@@ -46,7 +46,7 @@ pub(crate) enum ListenError {
     #[error("nobody serves any more")]
     Ended,
     #[error(transparent)]
-    Sensor(#[from] gnomon_sensor::Error),
+    Sensor(#[from] gnomon_sensor::SensorError),
     #[error(transparent)]
     Kernel(#[from] KernelError),
     #[error("cannot {action}: {source}")]

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gnomon_link::EXEC_SCOPES;
-use gnomon_sensor::{CgroupId, Error, Fail, Mode, Ports, Quic, Redirect, Scope, Sensor};
+use gnomon_sensor::{CgroupId, Fail, Mode, Ports, Quic, Redirect, Scope, Sensor, SensorError};
 use serde::{Deserialize, Serialize};
 
 /// Whether scopes may do more than observe.
@@ -70,7 +70,7 @@ impl Wanted {
     }
 
     /// Sets a scope of the configuration.
-    pub(crate) fn set(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
+    pub(crate) fn set(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), SensorError> {
         self.changed = true;
         let before = self.configured.insert(cgroup, scope);
         let done = self.settle(sensor, cgroup);
@@ -83,14 +83,14 @@ impl Wanted {
     }
 
     /// Takes in a scope of the configuration as the sensor before this one had it.
-    pub(crate) fn inherit(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
+    pub(crate) fn inherit(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), SensorError> {
         self.set(sensor, cgroup, scope)?;
         self.inherited.insert(cgroup);
         Ok(())
     }
 
     /// Forgets what was inherited and never asked for.
-    pub(crate) fn lapse(&mut self, sensor: &mut Sensor) -> Result<(), Error> {
+    pub(crate) fn lapse(&mut self, sensor: &mut Sensor) -> Result<(), SensorError> {
         std::mem::take(&mut self.inherited).into_iter().try_for_each(|cgroup| self.forget(sensor, cgroup))
     }
 
@@ -105,7 +105,7 @@ impl Wanted {
     }
 
     /// Forgets a scope of the configuration.
-    pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+    pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         self.changed = true;
         self.configured.remove(&cgroup);
         self.inherited.remove(&cgroup);
@@ -118,7 +118,7 @@ impl Wanted {
     }
 
     /// Takes in a scope of `gnomon exec`, given by the numbers of its cgroup and of those above it, innermost first.
-    pub(crate) fn take_in(&mut self, sensor: &mut Sensor, asked: Asked, lineage: Vec<u64>) -> Result<(), Error> {
+    pub(crate) fn take_in(&mut self, sensor: &mut Sensor, asked: Asked, lineage: Vec<u64>) -> Result<(), SensorError> {
         let Some(cgroup) = lineage.first().copied() else { return Ok(()) };
         self.numbered = self.numbered.wrapping_add(1);
         self.execs.insert(cgroup, Exec { asked, id: EXEC_SCOPES | self.numbered, lineage });
@@ -130,19 +130,19 @@ impl Wanted {
     }
 
     /// Nothing runs in this scope of `gnomon exec` any more.
-    pub(crate) fn let_out(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+    pub(crate) fn let_out(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         self.execs.remove(&cgroup);
         self.settle(sensor, cgroup)
     }
 
-    pub(crate) fn set_default(&mut self, sensor: &mut Sensor, scope: Scope) -> Result<(), Error> {
+    pub(crate) fn set_default(&mut self, sensor: &mut Sensor, scope: Scope) -> Result<(), SensorError> {
         sensor.scopes()?.set_default(self.holds(scope))?;
         self.default = scope;
         Ok(())
     }
 
     /// Puts it in force. All scopes are tried, and the first error is told: the caller tries again.
-    pub(crate) fn turn(&mut self, sensor: &mut Sensor, teeth: Teeth) -> Result<(), Error> {
+    pub(crate) fn turn(&mut self, sensor: &mut Sensor, teeth: Teeth) -> Result<(), SensorError> {
         self.teeth = teeth;
         let default = self.holds(self.default);
         let mut scopes = sensor.scopes()?;
@@ -165,7 +165,7 @@ impl Wanted {
     }
 
     /// Tells the kernel half what is wanted of a cgroup, and of what in it depends on that.
-    fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+    fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         let mut scopes = sensor.scopes()?;
         let within = self.execs.iter().filter(|(_, exec)| exec.lineage.contains(&cgroup)).map(|(cgroup, _)| *cgroup);
         within.chain([cgroup]).collect::<BTreeSet<u64>>().into_iter().try_for_each(|cgroup| match self.of(cgroup) {
