@@ -7,8 +7,8 @@ pub(crate) mod adopt;
 mod bundle;
 mod client;
 mod join;
-mod places;
 mod reaper;
+mod slots;
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
@@ -32,7 +32,7 @@ use crate::pulse::Pulse;
 use crate::{ExecOptions, ServiceError, os};
 use adopt::Adopted;
 use join::Desk;
-use places::Places;
+use slots::ScopeSlots;
 
 /// Connections that are held open after a refusal.
 const LINGERING: usize = 32;
@@ -107,7 +107,7 @@ pub(crate) fn start<'scope, 'env>(
 ) -> Result<(), ServiceError> {
     let ending = Arc::new(ending);
     let reaper = reaper::start(threads, around.kernel, ending.clone())?;
-    let places = Places::new(door.options.scopes_per_user);
+    let places = ScopeSlots::new(door.options.scopes_per_user);
     let desk = Arc::new(Desk::new(door.options.clone(), around, reaper));
     if !adopted.is_empty() {
         let (desk, places) = (desk.clone(), places.clone());
@@ -127,7 +127,7 @@ fn accept<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     listener: &Listener,
     desk: &Arc<Desk<'env>>,
-    places: &Places,
+    places: &ScopeSlots,
     ending: &OwnedFd,
 ) {
     let mut refused = VecDeque::new();
@@ -150,13 +150,13 @@ fn accept<'scope, 'env>(
         let peer = match channel.peer() {
             Ok(peer) => peer,
             Err(error) => {
-                desk.refuse(&channel, &join::Refusal::unknown(&error));
+                desk.refuse(&channel, &join::JoinDenied::unknown(&error));
                 linger(&mut refused, channel);
                 continue;
             }
         };
         let Some(place) = places.take(peer.uid) else {
-            desk.refuse(&channel, &join::Refusal::full());
+            desk.refuse(&channel, &join::JoinDenied::full());
             linger(&mut refused, channel);
             continue;
         };

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::closed::Closed;
 use crate::cost::{CPU_BOUND, Taken};
-use crate::scopes::{Asked, Teeth, Wanted};
+use crate::scopes::{Asked, DesiredScopes, Teeth};
 use crate::{ServiceError, translate};
 
 /// What one thread at a time may touch.
 #[derive(Debug)]
 struct Held {
     sensor: Sensor,
-    wanted: Wanted,
+    wanted: DesiredScopes,
     /// Nobody serves any more.
     stays: bool,
     /// What is written down to be kept closed.
@@ -32,7 +32,7 @@ struct Held {
 impl Held {
     /// Nothing has been asked for yet but to observe.
     fn new(sensor: Sensor) -> Self {
-        Self { sensor, wanted: Wanted::new(), stays: false, written: Vec::new() }
+        Self { sensor, wanted: DesiredScopes::new(), stays: false, written: Vec::new() }
     }
 }
 
@@ -211,12 +211,12 @@ impl Kernel {
         self.with(|sensor| sensor.refuse_for(failed, time))
     }
 
-    /// As [`Wanted::take_in`].
+    /// As [`DesiredScopes::take_in`].
     pub(crate) fn take_in(&self, asked: Asked, lineage: Vec<u64>) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.take_in(sensor, asked, lineage))
     }
 
-    /// As [`Wanted::let_out`].
+    /// As [`DesiredScopes::let_out`].
     pub(crate) fn let_out(&self, cgroup: u64) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.let_out(sensor, cgroup))
     }
@@ -239,7 +239,7 @@ impl Kernel {
         self.with_scopes(|sensor, wanted| scopes.iter().try_for_each(|(cgroup, scope)| wanted.inherit(sensor, *cgroup, *scope)))
     }
 
-    /// As [`Wanted::lapse`].
+    /// As [`DesiredScopes::lapse`].
     pub(crate) fn lapse(&self, closed: &Closed) -> Result<(), KernelError> {
         {
             let mut lock = self.lock();
@@ -253,7 +253,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// As [`Wanted::stay`], written down for the next sensor.
+    /// As [`DesiredScopes::stay`], written down for the next sensor.
     pub(crate) fn stay(&self, closed: &Closed) -> Result<(), ServiceError> {
         let mut lock = self.lock();
         let Held { wanted, stays, written, .. } = lock.as_mut().ok_or(KernelError::Detached)?;
@@ -363,7 +363,7 @@ impl Kernel {
 
     fn with_scopes<T>(
         &self,
-        work: impl FnOnce(&mut Sensor, &mut Wanted) -> Result<T, gnomon_sensor::SensorError>,
+        work: impl FnOnce(&mut Sensor, &mut DesiredScopes) -> Result<T, gnomon_sensor::SensorError>,
     ) -> Result<T, KernelError> {
         let mut held = self.lock();
         let Held { sensor, wanted, .. } = held.as_mut().ok_or(KernelError::Detached)?;

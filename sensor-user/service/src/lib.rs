@@ -42,7 +42,7 @@ mod pulse;
 mod requests;
 mod scopes;
 mod search;
-mod standing;
+mod service_socket;
 pub mod status;
 mod translate;
 
@@ -64,7 +64,7 @@ use rustix::io::Errno;
 pub use attached::Attached;
 pub use closed::Closed;
 pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
-pub use standing::{Peer, Standing};
+pub use service_socket::{Peer, ServiceSocket};
 
 use kernel::Kernel;
 use requests::Requests;

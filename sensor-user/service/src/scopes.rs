@@ -41,7 +41,7 @@ struct Exec {
 
 /// What is wanted.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct DesiredScopes {
     teeth: Teeth,
     default: Scope,
     configured: BTreeMap<u64, Scope>,
@@ -54,7 +54,7 @@ pub(crate) struct Wanted {
     changed: bool,
 }
 
-impl Wanted {
+impl DesiredScopes {
     /// Nothing but to observe.
     pub(crate) fn new() -> Self {
         let default = Scope { id: 0, mode: Mode::Observe };
@@ -225,15 +225,15 @@ mod tests {
     #[test]
     fn without_teeth_nothing_redirects_or_refuses_and_opting_out_stays() {
         let scope = |mode| Scope { id: 7, mode };
-        let mut wanted = Wanted::new();
+        let mut wanted = DesiredScopes::new();
         assert_eq!(wanted.holds(scope(redirect(Fail::Closed))), scope(redirect(Fail::Closed)));
         wanted.teeth = Teeth::Drawn;
         assert_eq!(wanted.holds(scope(redirect(Fail::Closed))), Scope { id: 0, mode: Mode::Observe });
         assert_eq!(wanted.holds(scope(Mode::Off)), scope(Mode::Off));
     }
 
-    fn wanted(execs: &[(Asked, &[u64])]) -> Wanted {
-        let mut wanted = Wanted::new();
+    fn wanted(execs: &[(Asked, &[u64])]) -> DesiredScopes {
+        let mut wanted = DesiredScopes::new();
         for (number, (asked, lineage)) in (1..).zip(execs) {
             wanted.execs.insert(lineage[0], Exec { asked: *asked, id: EXEC_SCOPES | number, lineage: lineage.to_vec() });
         }

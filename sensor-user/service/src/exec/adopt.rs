@@ -87,25 +87,25 @@ impl Adopted {
 
 /// What became of the scopes that were there.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct Takeover {
     pub adopted: Vec<Adopted>,
     /// For the proxy, which makes it known.
     pub told: Vec<ToProxy>,
 }
 
 /// Takes over what was left below a cgroup, before anybody is served. `socket` is where programs join; `None` if they cannot.
-pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, socket: Option<&Path>) -> Outcome {
+pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, socket: Option<&Path>) -> Takeover {
     let left = match hierarchy.left_behind(below) {
         Ok(left) => left,
         Err(error) => {
             tracing::warn!("cgroups of earlier runs were not looked for: {error}");
-            return Outcome::default();
+            return Takeover::default();
         }
     };
     if left.removed != 0 {
         tracing::info!("removed {} empty cgroups of earlier runs", left.removed);
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = Takeover::default();
     for mut scope in left.populated {
         let path = scope.cgroup().path().to_owned();
         let adoption = match adopt(hierarchy, kernel, &mut scope, socket) {

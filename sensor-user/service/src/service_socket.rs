@@ -24,7 +24,7 @@ pub struct Peer {
 
 /// The socket.
 #[derive(Debug)]
-pub struct Standing {
+pub struct ServiceSocket {
     listener: Listener,
     hierarchy: Hierarchy,
     own: Cgroup,
@@ -44,7 +44,7 @@ enum Unfit {
     Link(#[from] gnomon_link::LinkError),
 }
 
-impl Standing {
+impl ServiceSocket {
     /// Listens. The folder must be root's alone; the socket's group may connect. `own_cgroup` is the folder of the cgroup of
     /// all of gnomon's processes.
     ///
