@@ -28,7 +28,7 @@ pub use scope::{MAX_NOTE, Maker, Note, Removal, Scope};
 pub use walk::{LeftBehind, MAX_CGROUPS, MAX_DEPTH, MAX_LEFT, is_inside};
 
 use crate::identity::{Held, errno, is_gone};
-use crate::place::{MAX_CGROUP_PATH, Place};
+use crate::workload::{MAX_CGROUP_PATH, Workload};
 
 /// Most bytes that are read of `cgroup.events`: a few short lines.
 const MAX_EVENTS: u64 = 4096;
@@ -139,7 +139,7 @@ impl Hierarchy {
             .map_err(io::Error::from)
             .and_then(|held| held.read("cgroup", 16 * MAX_CGROUP_PATH as u64))
             .map_err(|error| read_error(pid, error))?;
-        self.at(&Place::parse(&String::from_utf8_lossy(&text)).cgroup)
+        self.at(&Workload::parse(&String::from_utf8_lossy(&text)).cgroup)
     }
 
     /// The cgroup of the calling process.

@@ -38,7 +38,7 @@ pub use digest::{MAX_EXECUTABLE, Sha256};
 pub use resolver::{MAX_ARGUMENTS, MAX_COMMAND_LINE, Options, Resolver};
 pub use status::MAX_GROUPS;
 
-use crate::place::Place;
+use crate::workload::Workload;
 
 pub(crate) use held::{Held, errno, is_gone};
 
@@ -106,7 +106,7 @@ pub struct Identity {
     /// Parent first, at most [`MAX_ANCESTORS`]. These are today's: an orphan's parent is its reaper.
     pub ancestors: Vec<Ancestor>,
     /// Cgroup, container and pod.
-    pub place: Place,
+    pub place: Workload,
 }
 
 /// Whether an identity is known to be that of the program which connected.

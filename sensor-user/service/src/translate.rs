@@ -1,7 +1,7 @@
 //! From what the host and the kernel half say to what the protocol says, and back. What is too long is cut.
 
 use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
-use gnomon_host::place::{self, Runtime};
+use gnomon_host::workload::{self, Runtime};
 use gnomon_link::{
     Ancestor, CommandLine, Container, Credentials, Executable, Fail, Found, GenerationEvidence, Identity, Image, Label, List, Long, Mode,
     Name, NameOrigin, Ports, Quic, ScopeSettings,
@@ -81,7 +81,7 @@ fn credentials(known: identity::Credentials) -> Credentials {
     }
 }
 
-fn container(container: &place::Container) -> Container {
+fn container(container: &workload::Container) -> Container {
     // As OpenTelemetry's `container.runtime.name` has them, where it has them.
     let runtime = match container.runtime {
         Runtime::Docker => "docker",
@@ -93,8 +93,8 @@ fn container(container: &place::Container) -> Container {
         _ => "unknown",
     };
     let standing = match container.standing {
-        place::NameOrigin::System => NameOrigin::System,
-        place::NameOrigin::Claimed(user) => NameOrigin::Claimed(user),
+        workload::NameOrigin::System => NameOrigin::System,
+        workload::NameOrigin::Claimed(user) => NameOrigin::Claimed(user),
     };
     Container { id: Name::cut(&container.id), runtime: Label::cut(runtime), standing }
 }

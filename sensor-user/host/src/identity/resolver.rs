@@ -12,7 +12,7 @@ use super::stat::Stat;
 use super::status::{Ids, MAX_STATUS};
 use super::watch::{Late, Watch};
 use super::{Answer, BootTime, CommandLine, ExecEvidence, Generation, Held, Identity, ancestry, executable};
-use crate::place::{MAX_CGROUP_PATH, Place};
+use crate::workload::{MAX_CGROUP_PATH, Workload};
 
 /// Most bytes of a command line that are kept.
 pub const MAX_COMMAND_LINE: usize = 4096;
@@ -141,7 +141,7 @@ impl Resolver {
             command_line,
             credentials: ids.map(|ids| self.accounts.name(ids, &self.watch)),
             ancestors,
-            place: Place::parse(&String::from_utf8_lossy(&cgroup)),
+            place: Workload::parse(&String::from_utf8_lossy(&cgroup)),
         })))
     }
 

@@ -18,7 +18,7 @@ pub const MAX_NESTING: usize = 4;
 
 /// Where a process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Place {
+pub struct Workload {
     /// The path in the cgroup v2 hierarchy; empty where there is none. It is relative to the
     /// reader's cgroup namespace: `/../x` lies outside of that.
     pub cgroup: String,
@@ -94,7 +94,7 @@ pub enum Qos {
     BestEffort,
 }
 
-impl Place {
+impl Workload {
     /// Reads the text of `/proc/PID/cgroup` (cgroups(7)): one `hierarchy:controllers:path` a line.
     ///
     /// The v2 line (`0::`) is asked first. On a hybrid host a runtime may have placed its processes
