@@ -22,7 +22,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use serde::Serialize;
 
-pub use mount::Layout;
+pub use mount::CgroupLayout;
 pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES};
 pub use scope::{MAX_NOTE, Maker, Note, Removal, Scope};
 pub use walk::{LeftBehind, MAX_CGROUPS, MAX_DEPTH, MAX_LEFT, is_inside};
@@ -90,7 +90,7 @@ pub struct Hierarchy {
     mount: PathBuf,
     /// What of the hierarchy is mounted there, as a path in it: `/` unless a container was given a part.
     root: String,
-    layout: Layout,
+    layout: CgroupLayout,
     directory: Arc<OwnedFd>,
 }
 
@@ -118,7 +118,7 @@ impl Hierarchy {
     }
 
     /// Whether v1 is there as well.
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> CgroupLayout {
         self.layout
     }
 
@@ -247,7 +247,7 @@ mod tests {
         let hierarchy = |root: &str| Hierarchy {
             mount: "/".into(),
             root: root.into(),
-            layout: Layout::Pure,
+            layout: CgroupLayout::Pure,
             directory: Arc::new(directory.try_clone().unwrap()),
         };
         for (root, path) in

@@ -34,7 +34,7 @@ pub struct Check {
     /// What it is, for people.
     pub title: &'static str,
     /// Whether all is well.
-    pub state: State,
+    pub state: CheckStatus,
     /// What was seen.
     pub seen: String,
     /// What to do, unless all is well.
@@ -44,7 +44,7 @@ pub struct Check {
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// There is nothing to judge here, or it could not be looked at.
@@ -61,7 +61,7 @@ pub struct Feature {
     /// What the sensor calls it.
     pub name: String,
     /// How trying it ended.
-    pub state: State,
+    pub state: CheckStatus,
     /// Why; what is lost without it.
     pub reason: String,
 }
@@ -146,30 +146,30 @@ pub fn examine(options: &Options) -> Vec<Check> {
     checks
 }
 
-/// The worst of them; [`State::NotApplicable`] counts as well.
-pub fn worst(checks: &[Check]) -> State {
+/// The worst of them; [`CheckStatus::NotApplicable`] counts as well.
+pub fn worst(checks: &[Check]) -> CheckStatus {
     match checks.iter().map(|check| check.state).max() {
-        None | Some(State::NotApplicable) => State::Ok,
+        None | Some(CheckStatus::NotApplicable) => CheckStatus::Ok,
         Some(state) => state,
     }
 }
 
 fn feature(feature: &Feature) -> Check {
-    let next = (feature.state >= State::Warn).then(|| "gnomon runs without it; docs/sensor.md says what is not seen then".to_owned());
+    let next = (feature.state >= CheckStatus::Warn).then(|| "gnomon runs without it; docs/sensor.md says what is not seen then".to_owned());
     Check { id: format!("feature.{}", feature.name), title: "kernel feature", state: feature.state, seen: feature.reason.clone(), next }
 }
 
 impl Check {
-    fn new(id: impl Into<String>, title: &'static str, state: State, seen: impl Into<String>) -> Self {
+    fn new(id: impl Into<String>, title: &'static str, state: CheckStatus, seen: impl Into<String>) -> Self {
         Self { id: id.into(), title, state, seen: seen.into(), next: None }
     }
 
     fn ok(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
-        Self::new(id, title, State::Ok, seen)
+        Self::new(id, title, CheckStatus::Ok, seen)
     }
 
     fn not_applicable(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
-        Self::new(id, title, State::NotApplicable, seen)
+        Self::new(id, title, CheckStatus::NotApplicable, seen)
     }
 
     fn next(mut self, next: impl Into<String>) -> Self {

@@ -22,10 +22,10 @@ mod conceal;
 mod digest;
 mod executable;
 mod held;
+mod read_threads;
 mod resolver;
 mod stat;
 mod status;
-mod watch;
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::digest::{Digests, FileKey, Opened};
 use super::held::is_gone;
-use super::watch::Watch;
+use super::read_threads::ReadThreads;
 use super::{Backing, Digest, Executable, Held};
 
 /// What the kernel appends to the path of a file that is no longer there (d_path).
@@ -31,7 +31,7 @@ pub(super) enum Found {
 
 impl Found {
     /// With its digest.
-    pub(super) fn digested(self, digests: &Digests, watch: &Watch) -> Executable {
+    pub(super) fn digested(self, digests: &Digests, watch: &ReadThreads) -> Executable {
         match self {
             Self::File { path, backing, opened } => Executable::File { path, backing, digest: digests.of(opened, watch) },
             Self::None => Executable::Kernel,
@@ -40,7 +40,7 @@ impl Found {
     }
 }
 
-pub(super) fn find(held: &Held, digests: &Digests, watch: &Watch) -> Result<Found, Errno> {
+pub(super) fn find(held: &Held, digests: &Digests, watch: &ReadThreads) -> Result<Found, Errno> {
     let link = match held.link("exe") {
         Ok(link) => link,
         Err(Errno::ACCESS | Errno::PERM) => return Ok(Found::Hidden),

@@ -8,9 +8,9 @@ use super::accounts::Accounts;
 use super::digest::{Digests, MAX_EXECUTABLE};
 use super::executable::Found;
 use super::held::{errno, is_gone};
+use super::read_threads::{Late, ReadThreads};
 use super::stat::Stat;
 use super::status::{Ids, MAX_STATUS};
-use super::watch::{Late, Watch};
 use super::{Answer, BootTime, CommandLine, ExecEvidence, Generation, Held, Identity, ancestry, executable};
 use crate::workload::{MAX_CGROUP_PATH, Workload};
 
@@ -50,7 +50,7 @@ type Execs = dyn Fn(u32) -> Generation + Send + Sync;
 pub struct Resolver {
     digests: Digests,
     accounts: Accounts,
-    watch: Watch,
+    watch: ReadThreads,
     slow_read: Duration,
     execs: Option<Box<Execs>>,
 }
@@ -73,7 +73,7 @@ impl Resolver {
         Self {
             digests: Digests::new(options.digest_up_to, options.digest_within),
             accounts: Accounts::new(options.slow_read),
-            watch: Watch::new(options.stuck_reads),
+            watch: ReadThreads::new(options.stuck_reads),
             slow_read: options.slow_read,
             execs: None,
         }
