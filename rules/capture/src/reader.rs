@@ -35,7 +35,7 @@ impl Default for Bounds {
     }
 }
 
-/// What was in a capture.
+/// Totals of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets.

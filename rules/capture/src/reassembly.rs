@@ -12,7 +12,8 @@ pub enum Gap {
     TooMuchWaits,
 }
 
-/// How far a segment may lie from what is expected and still belong to the connection: the largest window (RFC 7323).
+/// The largest distance of a segment from the expected sequence number that still belongs to the connection: the largest window (RFC
+/// 7323).
 const MAX_DISTANCE: i32 = 1 << 30;
 
 /// The bytes of one direction as they become known.
@@ -20,7 +21,7 @@ const MAX_DISTANCE: i32 = 1 << 30;
 pub struct Reassembly {
     /// The sequence number expected next; none before the first segment.
     next: Option<u32>,
-    /// How many bytes were handed out.
+    /// Bytes handed out.
     handed: u64,
     /// Bytes that came too early, by their place in the stream. They do not overlap.
     waiting: BTreeMap<u64, Vec<u8>>,
@@ -97,13 +98,13 @@ impl Reassembly {
         }
     }
 
-    /// Whether bytes were seen that could not be handed out.
+    /// True if bytes were seen that could not be handed out.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.gap.is_some() || !self.waiting.is_empty()
     }
 
-    /// How many bytes wait.
+    /// Bytes that wait for a gap before them to be filled.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting_bytes

@@ -17,7 +17,7 @@ use gnomon_observe::{Action, Phase};
 use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc};
 
-/// How many rules a set may hold, and how many filters.
+/// The most rules, and the most filters, of one set.
 const MAX_RULES: usize = 4096;
 
 /// A set, which counts for nothing where there are errors.
@@ -99,7 +99,7 @@ fn is_called(rule: &Rule, name: &str) -> bool {
     rule.id.eq_ignore_ascii_case(name) || rule.name.as_deref() == Some(name)
 }
 
-/// Where no rule is called so: which one may be meant.
+/// For a name that no rule has: a suggestion of the rule that may be meant.
 fn meant(name: &str, rules: &[Loaded]) -> String {
     let known: Vec<&str> =
         rules.iter().flat_map(|one| [Some(&one.rule.id), one.rule.name.as_ref()]).flatten().map(SmolStr::as_str).collect();

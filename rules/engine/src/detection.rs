@@ -13,9 +13,9 @@ use crate::{
 use gnomon_observe::{Field, FieldRef, Role};
 use std::{collections::HashMap, fmt::Write, sync::Arc};
 
-/// How many search ids a rule may have, its condition included.
+/// The most search ids of a rule, its condition included.
 const MAX_IDS: usize = 256;
-/// How many needles make an automaton worth its memory.
+/// The number of needles from which an automaton is worth its memory.
 const AUTOMATON_FROM: usize = 4;
 
 /// The two blocks that hold search ids and a condition.
@@ -35,7 +35,7 @@ impl Block {
         }
     }
 
-    /// Whether a key is no search id.
+    /// True if a key is not a search id.
     pub(crate) fn is_its_own(self, key: &str) -> bool {
         key == "condition" || self == Block::Filter && key == "rules"
     }
@@ -156,7 +156,7 @@ pub(crate) fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mu
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     known: HashMap<String, Arc<Item>>,
-    /// What the file at hand may still spend.
+    /// The remaining budget of regular expressions of the file at hand.
     pub(crate) regexes: pattern::Budget,
 }
 
@@ -200,7 +200,7 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
     Some(Item { number: 0, field, phase, test, sense: modifiers.sense })
 }
 
-/// Whether the field holds addresses in their shortest form.
+/// True if the field holds addresses in their shortest form.
 fn holds_addresses(field: &FieldRef) -> bool {
     matches!(field, FieldRef::Field(Field::ServerAddress | Field::DestinationAddress | Field::SourceAddress))
 }

@@ -17,7 +17,7 @@ pub struct LoadError {
     pub line: u32,
     /// The column in characters, from 1.
     pub column: u32,
-    /// What is wrong and how to put it right.
+    /// The problem and its remedy.
     pub message: String,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for LoadErrors {
 pub(crate) struct Report<'a> {
     pub(crate) file: &'a str,
     pub(crate) errors: Vec<LoadError>,
-    /// What is worth a look and no error.
+    /// Warnings: findings that do not keep a rule from loading.
     pub(crate) warnings: Vec<LoadError>,
 }
 

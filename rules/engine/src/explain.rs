@@ -12,14 +12,14 @@ use crate::{
 use gnomon_observe::{FieldRef, Lookup, Observation, Phase, Value};
 use std::fmt::Write;
 
-/// How a part came out.
+/// The result of one part of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// It holds.
     True,
     /// It does not.
     False,
-    /// What it asks for was never seen, or could not be read.
+    /// Its evidence was never seen, or could not be read.
     Unknown,
 }
 
@@ -50,11 +50,11 @@ impl From<Truth> for Finding {
 pub struct Explained {
     /// As it is written: a condition, a search id, or `field|modifiers: value`.
     pub part: String,
-    /// What was seen of its field; none for parts that have parts.
+    /// The value seen for its field; none for parts that have parts.
     pub seen: Option<String>,
-    /// How it came out.
+    /// Its result.
     pub finding: Finding,
-    /// What it consists of.
+    /// Its own parts.
     pub parts: Vec<Explained>,
 }
 

@@ -190,7 +190,7 @@ fn message(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     Some(message)
 }
 
-/// Where to: an absolute URL, or with `explain` the name of a portal.
+/// The target of a redirect: an absolute URL, or with `explain` the name of a portal.
 fn target(node: &Node, mode: Mode, report: &mut Report<'_>) -> Option<SmolStr> {
     let to = text(node, report)?;
     if to.contains(':') || mode == Mode::Location {

@@ -18,7 +18,7 @@ use smol_str::SmolStr;
 use std::{sync::Arc, time::Duration, time::SystemTime};
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-/// Which rules a filter is for.
+/// The rules that a filter applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Targets {
     /// Every rule: `rules: any`.
@@ -27,7 +27,7 @@ pub enum Targets {
     Named(Vec<SmolStr>),
 }
 
-/// What a filter does now.
+/// The effect of a filter at the time the set was compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterStatus {
     /// It narrows so many rules.
@@ -45,19 +45,19 @@ pub struct Filter {
     pub id: Option<SmolStr>,
     /// Its title.
     pub title: SmolStr,
-    /// What it excepts, and why.
+    /// Its description: what it excepts, and why.
     pub description: Option<SmolStr>,
-    /// Which rules it is for.
+    /// The rules that it applies to.
     pub targets: Targets,
-    /// Who answers for it: `gnomon.owner`.
+    /// The person or team that owns it: `gnomon.owner`.
     pub owner: Option<SmolStr>,
-    /// Why it is right: `gnomon.reason`.
+    /// Its justification: `gnomon.reason`.
     pub reason: Option<SmolStr>,
     /// The event that gave cause for it: `gnomon.event`.
     pub event: Option<SmolStr>,
-    /// When it stops acting: `gnomon.expires`. A date includes its whole day, UTC.
+    /// The time at which it stops acting: `gnomon.expires`. A date includes its whole day, UTC.
     pub expires: Option<SystemTime>,
-    /// What it does now.
+    /// Its current effect.
     pub status: FilterStatus,
     /// The fields it names, each once.
     pub fields: Vec<FieldRef>,
@@ -142,7 +142,7 @@ fn targets(node: &Node, report: &mut Report<'_>) -> Option<Targets> {
     }
 }
 
-/// Whether anything of it denies: what only asserts would narrow the rules to it.
+/// True if any part of it denies: one that only asserts would narrow the rules to it.
 fn excepts(node: &Node) -> bool {
     let denied = |node: &Node| node.text().is_some_and(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "not"));
     node.get("condition").is_some_and(denied) || has_denial(node)

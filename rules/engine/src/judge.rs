@@ -13,7 +13,7 @@ use crate::{
 };
 use gnomon_observe::{Action, Observation, Phase};
 
-/// What the judge needs of a rule, side by side in memory.
+/// The parts of a rule that the judge reads, side by side in memory.
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) expr: Expr,
@@ -24,7 +24,7 @@ pub(crate) struct Judged {
     pub(crate) aim: Aim,
 }
 
-/// Where a rule can match.
+/// The servers and paths at which a rule can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// Only at servers or paths that it names.

@@ -115,7 +115,7 @@ impl<'e> Facts<'e> {
     }
 }
 
-/// Whether the value must be there for the item to hold.
+/// True if the value must be present for the item to hold.
 fn needs_value(item: &Item) -> bool {
     match &item.test {
         Test::Missing => false,
@@ -193,7 +193,7 @@ fn literals(item: &Item) -> Option<BTreeSet<String>> {
     }
 }
 
-/// Where a field is named first.
+/// The position at which a field is named first.
 fn place_of(node: &Node, field: &FieldRef) -> Option<Position> {
     match &node.kind {
         NodeKind::Map(entries) => entries.iter().find_map(|(key, value)| {

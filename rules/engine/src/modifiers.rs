@@ -7,7 +7,7 @@ use crate::{
     yaml::Position,
 };
 
-/// What the modifiers of one item come to.
+/// The parsed modifiers of one item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Modifiers {
     pub(crate) operator: Operator,
@@ -31,7 +31,7 @@ impl Default for Modifiers {
     }
 }
 
-/// How values are compared.
+/// The operator with which values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
     Text,

@@ -11,10 +11,10 @@ use crate::{
 use gnomon_observe::{Action, Level};
 use smol_str::SmolStr;
 
-/// How many rules may be changed.
+/// The most overrides of a set.
 const MAX_OVERRIDES: usize = 4096;
 
-/// What was changed of a rule.
+/// An administrator's change to a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Its own level.
@@ -23,13 +23,13 @@ pub struct Change {
     pub action: Action,
     /// Why it was changed.
     pub reason: SmolStr,
-    /// Where.
+    /// The file of the override.
     pub file: SmolStr,
     /// On which line, from 1.
     pub line: u32,
 }
 
-/// Whether a rule acts.
+/// Active or disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activity {
     /// It is judged.
@@ -39,7 +39,7 @@ pub enum Activity {
     Disabled,
 }
 
-/// Which rules are changed.
+/// The rules that an override changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Whom {
     /// One, by id or name.

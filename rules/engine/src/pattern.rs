@@ -21,8 +21,7 @@ const MAX_AUTOMATON: usize = 1 << 20;
 /// The most lazily built states of one regular expression, in bytes per judging thread.
 const MAX_CACHE: usize = 512 << 10;
 
-/// How many regular expressions a file may still compile: they cost memory even where they are
-/// short.
+/// The number of regular expressions that a file may still compile: they cost memory even where they are short.
 #[derive(Debug)]
 pub(crate) struct Budget(usize);
 

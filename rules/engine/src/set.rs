@@ -14,24 +14,24 @@ use gnomon_observe::{Observation, Phase};
 use smol_str::SmolStr;
 use std::{sync::Arc, time::SystemTime};
 
-/// What rules are compiled with besides their own text.
+/// Input to compilation besides the rules' own text: overrides, time, lint.
 #[derive(Clone, Debug)]
 pub struct Adjustments {
     /// The overrides: `overrides.yml`.
     pub overrides: Option<Source>,
     /// Filters that end before this moment do nothing. By default none does.
     pub now: SystemTime,
-    /// Whether to look for what is allowed and makes no sense.
+    /// Run the lint, or skip it.
     pub lint: Lint,
 }
 
-/// Whether to look for what is allowed and makes no sense: it costs more than loading.
+/// The lint, which finds rules that are valid and make no sense. It costs more than loading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lint {
-    /// No.
+    /// Not run.
     #[default]
     Skip,
-    /// Yes; what is found is in [`RuleSet::warnings`].
+    /// Run; its findings are in [`RuleSet::warnings`].
     Run,
 }
 
@@ -100,13 +100,13 @@ impl RuleSet {
         &self.0.filters
     }
 
-    /// What is worth a look and no reason to refuse a rule.
+    /// Warnings: findings that are no reason to refuse a rule.
     #[must_use]
     pub fn warnings(&self) -> &[LoadError] {
         &self.0.warnings
     }
 
-    /// When the next filter ends: compiled then, the set is another.
+    /// The time at which the next filter expires; a set compiled after it differs.
     #[must_use]
     pub fn next_expiry(&self) -> Option<SystemTime> {
         let ends = self.0.filters.iter().filter_map(|filter| filter.expires);
@@ -130,7 +130,7 @@ impl RuleSet {
         })
     }
 
-    /// What must be gathered for these rules.
+    /// The evidence that these rules read.
     #[must_use]
     pub fn wanted(&self) -> &NeededEvidence {
         &self.0.wanted

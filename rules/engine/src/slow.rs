@@ -22,7 +22,7 @@ pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Judgement {
     if interferes { request } else { stage(rules, seen, Phase::Response) }
 }
 
-/// What is known when `phase` is over, taking what comes later for a mismatch.
+/// The judgement at the end of `phase`, taking later evidence for a mismatch.
 fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Judgement {
     let truth = |each: &Each<'_>| each.expr.judge(seen, phase);
     let matched: Vec<Each<'_>> = rules.iter().copied().filter(|each| truth(each) == Truth::True).collect();
@@ -34,12 +34,12 @@ fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Judgement {
     Judgement { answer, matched: matched.iter().map(|each| each.index).collect(), phase }
 }
 
-/// What happens to the bytes.
+/// The verdict's effect on the bytes.
 fn effect(verdict: Verdict) -> Option<Action> {
     Some(verdict.action).filter(|action| action.interferes())
 }
 
-/// Who wins among rules that match.
+/// Resolves rules that match to one verdict.
 pub(crate) fn resolve(matched: &[Each<'_>]) -> Verdict {
     let action = |each: &Each<'_>| each.rule.acts();
     let exempt = matched.iter().any(|each| each.rule.origin == Origin::Admin && action(each) == Action::Allow);

@@ -6,7 +6,7 @@
 
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
 
-/// How deep a rule may nest. Sigma needs six.
+/// The deepest nesting of a rule. Sigma needs six.
 const MAX_DEPTH: usize = 24;
 
 /// A place in a file: line and column in characters, from 1.
@@ -54,11 +54,11 @@ pub(crate) enum NodeKind {
 pub(crate) struct Scalar {
     pub(crate) text: String,
     pub(crate) value: Plain,
-    /// How many characters after the node's place the text begins; none when it spans lines.
+    /// The offset of the text from the node's position, in characters; none when it spans lines.
     pub(crate) offset: Option<usize>,
 }
 
-/// What a scalar means in the YAML 1.2 core schema.
+/// The type of a scalar in the YAML 1.2 core schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Plain {
     Null,
@@ -76,7 +76,7 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// What it is, for messages.
+    /// The name of its type, for messages.
     pub(crate) fn what(&self) -> &'static str {
         match &self.kind {
             NodeKind::List(_) => "a list",

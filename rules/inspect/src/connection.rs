@@ -13,7 +13,7 @@ use gnomon_observe::{Action, Channel, Class, Confidence, Evidence, Field, Lookup
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What the ClientHello said, as far as it is judged.
+/// The judged parts of a ClientHello.
 #[derive(Clone, Debug, Default)]
 pub struct Hello<'a> {
     /// The server name it asked for.
@@ -74,19 +74,19 @@ impl Connection {
         (connection, answer)
     }
 
-    /// Whether it was opened under the rules and decisions that are in force now. One that was not is judged right all the same,
-    /// and anew for each of its requests.
+    /// True if it was opened under the rules and decisions in force now. One that was not is judged correctly all the same, and anew for
+    /// each of its requests.
     #[must_use]
     pub fn is_current(&self) -> bool {
         Arc::ptr_eq(&self.inspector.in_force(), &self.rules) && Arc::ptr_eq(&self.inspector.reviews(), &self.reviews)
     }
 
-    /// Whether verdicts are carried out at this moment.
+    /// The enforcement at this moment.
     pub(crate) fn enforcement(&self) -> Enforcement {
         self.inspector.enforcement(self.enforcement)
     }
 
-    /// What the connection was opened under.
+    /// The enforcement that the connection was opened under.
     pub(crate) fn own_enforcement(&self) -> Enforcement {
         self.enforcement
     }
@@ -138,7 +138,7 @@ impl Connection {
         }
     }
 
-    /// What is known of a request to this endpoint before it is looked at.
+    /// Initial findings about a request to this endpoint, before it is read.
     pub(crate) fn findings(&self, endpoint: &Endpoint) -> Findings {
         let mut findings = Findings::default();
         if self.host_points_to_mcp {
@@ -214,7 +214,7 @@ impl Connection {
         self.rules.set()
     }
 
-    /// What is known so far.
+    /// The evidence so far.
     #[must_use]
     pub fn seen(&self) -> &Observation {
         &self.seen
@@ -281,7 +281,7 @@ impl Connection {
     }
 }
 
-/// Whether a connection is reported where nothing about it is suspicious.
+/// The reporting of a connection that shows nothing suspicious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
     /// Only if a rule matched.

@@ -16,7 +16,7 @@ use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Channel, Family, Field, FieldRef, Observation, Phase, Role};
 use gnomon_wire::mcp::{self, Part, Signature, SignatureSet};
 
-/// What a server that means no harm could still make of what passes.
+/// The protocol that a well-behaved server could read in a passage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Legibility {
     /// HTTP, and so a message: all that a request says is *unknown*, and a rule that could match refuses.
@@ -31,7 +31,7 @@ pub enum Legibility {
     Waived,
 }
 
-/// What is passed on, and so which fields nobody knows.
+/// The part that is passed on unread, which decides the fields that are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extent {
     /// A connection, before a ClientHello was understood: its server name is not known either.
@@ -59,25 +59,25 @@ macro_rules! passages {
                 match self { $(Self::$id => $reason),+ }
             }
 
-            /// What is passed on.
+            /// The part that is passed on unread.
             #[must_use]
             pub const fn extent(self) -> Extent {
                 match self { $(Self::$id => Extent::$extent),+ }
             }
 
-            /// What a server could still make of it.
+            /// The protocol that a server could read in it.
             #[must_use]
             pub const fn legibility(self) -> Legibility {
                 match self { $(Self::$id => Legibility::$legibility),+ }
             }
 
-            /// What it is, in one sentence.
+            /// A description in one sentence.
             #[must_use]
             pub const fn describe(self) -> &'static str {
                 match self { $(Self::$id => $doc),+ }
             }
 
-            /// Whether it is an event where no rule matches.
+            /// The reporting of it where no rule matches.
             const fn telling(self) -> Telling {
                 match self { $(Self::$id => Telling::$telling),+ }
             }
@@ -109,7 +109,7 @@ passages! {
     ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is no text, whose own bytes are no JSON-RPC.";
 }
 
-/// What the judge says to passing a connection on.
+/// The judge's answer to passing a connection on.
 #[derive(Clone, Debug)]
 #[must_use]
 pub enum Passed {
@@ -119,7 +119,7 @@ pub enum Passed {
     Refuse(Verdict, String, Vec<Sighting>),
 }
 
-/// Whether the head of a request says that it is MCP's.
+/// MCP announced in the head of a request, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signs {
     None,

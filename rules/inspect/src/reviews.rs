@@ -24,7 +24,7 @@ impl Reviews {
         self.0.iter().filter(move |((host, _), review)| **review == Review::Denied && is_name(host)).map(|((host, _), _)| host)
     }
 
-    /// What was decided about this server, its name already [`normal_host`].
+    /// The review of this server, its name already [`normal_host`].
     #[must_use]
     pub fn of(&self, host: &str, port: u16) -> Option<Review> {
         if self.0.is_empty() { None } else { self.0.get(&(SmolStr::new(host), port)).copied() }

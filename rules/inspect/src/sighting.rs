@@ -10,19 +10,19 @@ use std::cmp::Reverse;
 /// One thing to report: the observation with its outcome fields filled.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// What was seen, and what was made of it.
+    /// The evidence, and the judgement on it.
     pub seen: Observation,
     /// The rule that stands for this report; none where no rule matched.
     pub rule: Option<RuleIndex>,
-    /// What was done.
+    /// The action taken.
     pub action: Action,
-    /// What the report is about.
+    /// The class of the report.
     pub class: Class,
-    /// Which call of its exchange this is about, from 0: reports of one call share it.
+    /// The index of the call in its exchange, from 0: reports of one call share it.
     pub call: u32,
 }
 
-/// What points to MCP.
+/// The signs of MCP found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Findings {
     pub signatures: SignatureSet,
@@ -32,7 +32,7 @@ pub(crate) struct Findings {
     pub spoke_before: SpokeBefore,
 }
 
-/// What the body was.
+/// The type of the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum MessageFinding {
     /// No message, or none of MCP.

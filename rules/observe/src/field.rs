@@ -22,7 +22,7 @@ pub enum FieldType {
     List,
 }
 
-/// Whether a rule may ask for a field.
+/// Evidence, on which rules match, or an outcome, which they cannot name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Seen or derived from what was seen: rules match on it.
@@ -31,7 +31,7 @@ pub enum Role {
     Outcome,
 }
 
-/// Whether a field is written into events.
+/// The retention of a field's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     /// Written into events.
@@ -51,15 +51,15 @@ pub struct FieldInfo {
     pub kind: FieldType,
     /// The phase at whose end it is final: present or known absent.
     pub phase: Phase,
-    /// Whether rules may ask for it.
+    /// Evidence or outcome.
     pub role: Role,
-    /// Whether events carry it.
+    /// Written into events, or not.
     pub retention: Retention,
     /// The channels that can fill it.
     pub channels: &'static [Channel],
     /// A value as it would stand in an event, as JSON.
     pub sample: &'static str,
-    /// What it says, units included.
+    /// Its meaning, units included.
     pub doc: &'static str,
 }
 
@@ -97,7 +97,7 @@ macro_rules! fields {
         /// All fields, in the table's order.
         const BY_ROW: &[Field] = &[$(Field::$id),+];
 
-        /// How many fields there are.
+        /// The number of fields.
         pub const FIELD_COUNT: usize = FIELDS.len();
     };
 }
@@ -276,7 +276,7 @@ impl Family {
             Family::Argument => "gen_ai.tool.call.arguments.",
         }
     }
-    /// When its members are final.
+    /// The phase at whose end its members are final.
     #[must_use]
     pub const fn phase(self) -> Phase {
         match self {
@@ -285,7 +285,7 @@ impl Family {
             Family::Argument => Phase::Message,
         }
     }
-    /// Which channels fill it.
+    /// The channels that can fill it.
     #[must_use]
     pub const fn channels(self) -> &'static [Channel] {
         match self {
@@ -305,7 +305,7 @@ pub enum FieldRef {
 }
 
 impl FieldRef {
-    /// When it is final.
+    /// The phase at whose end it is final.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self {
@@ -313,7 +313,7 @@ impl FieldRef {
             FieldRef::Member(family, _) => family.phase(),
         }
     }
-    /// Which channels fill it.
+    /// The channels that can fill it.
     #[must_use]
     pub fn channels(&self) -> &'static [Channel] {
         match self {
@@ -321,7 +321,7 @@ impl FieldRef {
             FieldRef::Member(family, _) => family.channels(),
         }
     }
-    /// Whether rules may ask for it.
+    /// Evidence or outcome.
     #[must_use]
     pub fn role(&self) -> Role {
         match self {

@@ -8,9 +8,9 @@ use thiserror::Error;
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[error("`{word}` is not a known {what}; use one of: {allowed}")]
 pub struct UnknownWord {
-    /// What kind of word was expected.
+    /// The kind of word that was expected.
     pub what: &'static str,
-    /// What was found.
+    /// The word that was found.
     pub word: String,
     /// The words that are known, separated by `, `.
     pub allowed: String,
@@ -218,12 +218,12 @@ impl EvidenceSet {
     pub fn insert(&mut self, evidence: Evidence) {
         self.0 |= 1 << evidence as u16;
     }
-    /// Whether it is in.
+    /// True if it contains this evidence.
     #[must_use]
     pub const fn contains(self, evidence: Evidence) -> bool {
         self.0 & (1 << evidence as u16) != 0
     }
-    /// Whether nothing is in.
+    /// True if it is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -233,7 +233,7 @@ impl EvidenceSet {
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-    /// What is in, in the enum's order.
+    /// The members, in the enum's order.
     pub fn iter(self) -> impl Iterator<Item = Evidence> {
         Evidence::ALL.iter().copied().filter(move |e| self.contains(*e))
     }

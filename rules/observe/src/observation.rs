@@ -15,7 +15,7 @@ const ABSENT: u8 = u8::MAX;
 // A row index fits one byte and leaves a mark for "absent"; the set of unreadable rows fits one word.
 const _: () = assert!(FIELD_COUNT < ABSENT as usize && FIELD_COUNT <= 128);
 
-/// What an observation says of a field.
+/// The result of looking up a field in an observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lookup<'a> {
     /// It has this value.
@@ -127,7 +127,7 @@ impl Observation {
         self.partial |= 1 << field as u8;
     }
 
-    /// Whether it has more values than those that are known.
+    /// True if the field has more values than those that are known.
     #[must_use]
     #[inline]
     pub fn is_partial(&self, field: &FieldRef) -> bool {
@@ -139,7 +139,7 @@ impl Observation {
         self.unreadable_families |= 1 << family as u8;
     }
 
-    /// What is known of a field.
+    /// The value of a field.
     #[must_use]
     #[inline]
     pub fn get(&self, field: Field) -> Lookup<'_> {
@@ -150,7 +150,7 @@ impl Observation {
         }
     }
 
-    /// What is known of anything a rule can name.
+    /// The value of anything a rule can name.
     #[must_use]
     #[inline]
     pub fn look_up(&self, field: &FieldRef) -> Lookup<'_> {
@@ -174,7 +174,7 @@ impl Observation {
         }
     }
 
-    /// How many calls it stands for: [`Field::Calls`], else one.
+    /// The number of calls it stands for: [`Field::Calls`], else one.
     #[must_use]
     pub fn calls(&self) -> u64 {
         match self.get(Field::Calls) {
@@ -196,7 +196,7 @@ impl Observation {
         &self.members
     }
 
-    /// Whether anything in it could not be read.
+    /// True if any field could not be read.
     #[must_use]
     pub fn has_unreadable(&self) -> bool {
         self.unreadable != 0 || self.unreadable_families != 0

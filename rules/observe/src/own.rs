@@ -10,11 +10,11 @@ pub struct OwnRule {
     pub id: &'static str,
     /// Its title.
     pub name: &'static str,
-    /// How serious it is.
+    /// Its severity.
     pub level: Level,
-    /// What it is about.
+    /// Its class.
     pub class: Class,
-    /// What it says, and what to do.
+    /// Its meaning, and the remedy.
     pub doc: &'static str,
 }
 

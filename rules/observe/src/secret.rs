@@ -3,7 +3,7 @@
 use crate::{Field, Value};
 use std::borrow::Cow;
 
-/// What stands in place of what is not written.
+/// The replacement for values that are not written.
 pub const CONCEALED: &str = "***";
 
 /// Parts of names, without punctuation.

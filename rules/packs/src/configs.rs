@@ -21,7 +21,7 @@ pub enum Os {
     Any,
 }
 
-/// Whose servers a file lists.
+/// The owner of the servers that a file lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigScope {
     /// `user`: one user's; the path begins in the home directory.
@@ -32,7 +32,7 @@ pub enum ConfigScope {
     PluginCache,
 }
 
-/// How a file is written.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigFormat {
     /// `json` (several clients also accept comments in it).
@@ -50,13 +50,13 @@ pub struct ConfigFile {
     pub client: Box<str>,
     /// The operating system the location is for.
     pub os: Os,
-    /// Whose servers it lists.
+    /// The owner of the servers that it lists.
     pub scope: ConfigScope,
     /// Path template.
     pub path: Box<str>,
     /// Key under which the servers stand; empty when not known.
     pub servers_key: Box<str>,
-    /// How the file is written.
+    /// The format of the file.
     pub format: ConfigFormat,
     /// Public document the row comes from; may be empty.
     pub source: Box<str>,

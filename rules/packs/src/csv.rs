@@ -18,7 +18,7 @@ pub const MAX_LINE_BYTES: usize = 4096;
 pub struct CatalogueError {
     /// Line number, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error.
     pub cause: Cause,
 }
 
@@ -56,9 +56,9 @@ pub enum Cause {
     Value {
         /// The column's name.
         column: &'static str,
-        /// What stood there.
+        /// The text found.
         value: String,
-        /// What may stand there.
+        /// The values allowed there.
         expected: &'static str,
     },
 }

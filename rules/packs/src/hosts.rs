@@ -1,4 +1,4 @@
-//! What is known about hosts: which serve MCP, which are model APIs, and who runs them.
+//! ! The catalogue of hosts: MCP servers, model APIs, and their vendors.
 //!
 //! A name matches exactly, or through a `*` that stands for whole labels; never by substring, so
 //! `mcp.corp.example.evil.example` is not `mcp.corp.example`. Lookups hash the name once per label
@@ -14,7 +14,7 @@ pub const MAX_HOST_BYTES: usize = 253;
 
 const SHIPPED: &str = include_str!("../catalogue/mcp_hosts.csv");
 
-/// What a host is known to be. The text form is the value of `gnomon.server.catalogue`.
+/// The class of a host. The text form is the value of `gnomon.server.catalogue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HostClass {
     /// `mcp`: the host is there to serve MCP.
@@ -53,11 +53,11 @@ impl HostClass {
 /// One row of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEntry {
-    /// What the host is.
+    /// The class of the host.
     pub kind: HostClass,
-    /// Who runs it; may be empty.
+    /// The operator; may be empty.
     pub vendor: Box<str>,
-    /// Where on the host it is served; `/` when not known or everywhere.
+    /// The path of the service on the host; `/` when not known or everywhere.
     pub path: Box<str>,
     /// Public document the row comes from; may be empty in an administrator's file.
     pub source: Box<str>,
@@ -74,7 +74,7 @@ pub struct HostCatalogue {
     by_suffix: HashMap<Box<str>, Vec<OneLabel>>,
 }
 
-/// What stands before the star of a `prefix.*.suffix` pattern, and the pattern's rows.
+/// The text before the star of a `prefix.*.suffix` pattern, and the pattern's rows.
 type OneLabel = (Box<str>, Vec<HostEntry>);
 
 // === impl HostCatalogue ===
@@ -120,7 +120,7 @@ impl HostCatalogue {
         self
     }
 
-    /// What is known about a host as a whole.
+    /// The row for a host as a whole.
     ///
     /// `host` may carry a port, a trailing dot and upper-case letters. The exact name goes before
     /// wildcards, and a longer wildcard before a shorter one. Where a host has several rows, one
@@ -130,8 +130,8 @@ impl HostCatalogue {
         answer(self.find(host)?.first())
     }
 
-    /// What is known about a path on a host: the row with the longest path that `path` lies on or
-    /// below, at a segment border, else what [`lookup`](Self::lookup) says.
+    /// The row for a path on a host: the one with the longest path that `path` lies on or below, at a segment border, else that of
+    /// [`lookup`](Self::lookup).
     #[must_use]
     pub fn lookup_at(&self, host: &str, path: &str) -> Option<&HostEntry> {
         let entries = self.find(host)?;
@@ -145,7 +145,7 @@ impl HostCatalogue {
         self.by_host.len() + self.by_suffix.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Whether nothing is known at all.
+    /// True if the catalogue has no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -8,7 +8,7 @@ pub const MAX_HEAD: usize = 16 << 10;
 /// Most headers in one.
 const HEADERS: usize = 64;
 
-/// What bytes say about a request for a tunnel.
+/// The result of parsing a CONNECT request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// It is there.
@@ -26,10 +26,10 @@ pub enum Request {
     Other,
 }
 
-/// What became of a request for a tunnel.
+/// The server's answer to a CONNECT request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectOutcome {
-    /// What follows is the tunnel.
+    /// The tunnel is open: all bytes after the answer belong to it.
     Open,
     /// The tunnel is open if a proxy said so. A server that takes the request for one of its own has answered it, and what follows
     /// its answer is the next request.

@@ -19,7 +19,7 @@ pub use parser::HelloParser;
 /// Most bytes of one ClientHello message; real ones are below 20 KiB.
 pub const MAX_HELLO: usize = 64 << 10;
 
-/// What the bytes so far are.
+/// The result of parsing the bytes so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HelloStatus {
     /// The beginning of a ClientHello.

@@ -28,7 +28,7 @@ pub(super) struct Withheld {
     pub call: Call,
 }
 
-/// How much of an answer's message is kept.
+/// The limits of what is kept of an answer's message.
 pub(crate) fn limits() -> Limits {
     Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
 }
@@ -49,17 +49,17 @@ impl Dialogue {
         self.strays = if judges { Strays::Judged } else { Strays::Pass };
     }
 
-    /// Whether a rule could refuse an answer for what it says, whatever it answers.
+    /// True if a rule could refuse an answer by its content, whatever it answers.
     pub(crate) fn judges_strays(&self) -> bool {
         self.strays == Strays::Judged
     }
 
-    /// Whether a rule that could interfere waits for the answer to a call.
+    /// True if an interfering rule waits for the answer to a call.
     pub(crate) fn waits_for_answer(&self) -> bool {
         self.calls.iter().any(|c| c.waits == Waits::ForAnswer)
     }
 
-    /// Whether any rule in force could refuse a message.
+    /// True if any rule in force could refuse a message.
     pub(crate) fn may_refuse_messages(&self) -> bool {
         self.enforcement() == Enforcement::Enforce && self.rules.interferes
     }
@@ -164,7 +164,7 @@ impl Dialogue {
         }
     }
 
-    /// Whether the head of the request says that it is MCP's.
+    /// True if the head of the request identifies it as MCP.
     fn says_mcp(&self) -> bool {
         Signs::among(self.base_findings.signatures, self.base.text(Field::UrlPath).unwrap_or_default()) == Signs::OfMcp
     }
@@ -363,11 +363,11 @@ fn undecided_by_answer(rules: &RuleSet, progress: &Progress) -> Option<Verdict> 
     verdicts.reduce(|best, next| if next.action > best.action { next } else { best })
 }
 
-/// What the message of an answer says.
+/// The fields that the message of an answer fills.
 const SAID: [Field; 6] =
     [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures, Field::ErrorType];
 
-/// What the answer says cannot be known: no rule may conclude anything from what it lacks.
+/// Marks the answer's fields as unreadable, so that no rule concludes anything from their absence.
 pub(super) fn unread_answer(seen: &mut Observation) {
     for field in SAID {
         seen.clear(field);

@@ -19,14 +19,14 @@ pub(crate) struct Call {
     pub id: Option<Id>,
     pub method: Option<SmolStr>,
     pub waits: Waits,
-    /// What was decided on the request side.
+    /// The action decided on the request side.
     pub action: Action,
     pub deciding: Option<RuleIndex>,
-    /// What was reported of it while its answer was long in coming.
+    /// The report made of it while its answer was long in coming.
     pub early: Option<Early>,
 }
 
-/// What was heard and is to be judged.
+/// A message that is to be judged.
 pub(crate) struct Heard {
     pub seen: Observation,
     pub findings: Findings,
@@ -44,7 +44,7 @@ pub(crate) struct Early {
     pub rules: Option<Vec<RuleIndex>>,
 }
 
-/// What a call stands for.
+/// The subject of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// The exchange as such: its body held no JSON-RPC message.
@@ -56,13 +56,13 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// Whether it is something that is answered, for all that is known.
+    /// True if it expects an answer, as far as is known.
     pub const fn is_question(self) -> bool {
         matches!(self, Self::Message(MessageKind::Request) | Self::Malformed)
     }
 }
 
-/// Whether an interfering rule still waits for the answer.
+/// An interfering rule that still waits for the answer, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     No,
@@ -70,7 +70,7 @@ pub(crate) enum Waits {
 }
 
 impl Call {
-    /// Whether it is itself the answer to a question of the server's.
+    /// True if it is itself the answer to a question of the server's.
     pub const fn is_answer(&self) -> bool {
         matches!(self.subject, Subject::Message(MessageKind::Response | MessageKind::Error))
     }
@@ -233,7 +233,7 @@ pub(crate) fn without_body(signatures: SignatureSet) -> SignatureSet {
     kept
 }
 
-/// Whether two ids are one, as the client wrote it: for matching answers.
+/// Compares two ids as the client wrote them, for matching answers.
 pub(crate) fn same_id(a: Option<&Id>, b: Option<&Id>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a == b || id_text(a) == id_text(b),

@@ -51,9 +51,9 @@ const TEXT_BYTES: usize = 1024;
 pub struct Dialogue {
     inspector: Arc<Inspector>,
     rules: Arc<InForce>,
-    /// What its connection was opened under.
+    /// The enforcement that its connection was opened under.
     enforcement: Enforcement,
-    /// What holds of every message.
+    /// The evidence shared by every message.
     base: Observation,
     base_progress: Progress,
     base_findings: Findings,
@@ -62,14 +62,14 @@ pub struct Dialogue {
     wants: Wants,
     /// Why its messages are not read, if they are not.
     unread: Option<Passage>,
-    /// What `http.request.body.text` shows, if a rule asks.
+    /// The text for `http.request.body.text`, if a rule reads it.
     text: Option<Vec<u8>>,
     ahead: Ahead,
     held: Held,
     refused: Refused,
     strays: Strays,
     methods: Methods,
-    /// What the server asked of the client by itself.
+    /// Methods that the server asked of the client on its own initiative.
     questions: Vec<SmolStr>,
     /// Messages of the request that were judged.
     judged: u32,
@@ -104,12 +104,12 @@ impl HoldsDialogue for Dialogue {
     }
 }
 
-/// What rules say before the message.
+/// The rules' state before the message is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
-    /// None that could interfere waits for it.
+    /// No interfering rule waits for the message.
     Open,
-    /// One that could does.
+    /// An interfering rule waits for it.
     Waits,
     /// It is refused: the message is read only to answer well.
     Decided(Verdict),
@@ -125,22 +125,22 @@ impl Ahead {
     }
 }
 
-/// Whether what was said may still be withheld.
+/// Bytes of an answer that may still be withheld.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// All of it.
+    /// All are held back.
     Back,
-    /// Some of it may have left.
+    /// Some may have left.
     Gone,
 }
 
-/// Whether the request must not pass.
+/// The request's refusal, if it must not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     No,
-    /// It must not, and nobody was told yet.
+    /// It must not pass, and its client was not told yet.
     Due(Verdict),
-    /// Its client was told, and what it concerns is reported.
+    /// Its client was told, and the calls concerned are reported.
     Told(Verdict),
 }
 
@@ -153,23 +153,23 @@ impl Refused {
     }
 }
 
-/// Whether an answer is judged by what it says whatever it answers.
+/// The treatment of answers that belong to no known call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Strays {
-    /// No rule could refuse it.
+    /// Forwarded: no rule could refuse one.
     Pass,
     Judged,
 }
 
-/// What about a request contradicts itself, whatever its messages say: words of `gnomon.mismatch`.
+/// Contradictions within a request, independent of its messages: words of `gnomon.mismatch`.
 pub(crate) type Mismatches = [Option<&'static str>; 2];
 
-/// What is known before the first message, and the rules that it is judged by.
+/// The evidence before the first message, and the rules in force.
 pub(crate) struct Opened {
     pub rules: Arc<InForce>,
-    /// What holds of every message.
+    /// The evidence shared by every message.
     pub base: Observation,
-    /// How far the rules are decided by the connection.
+    /// The rules as decided by the connection.
     pub progress: Progress,
     pub findings: Findings,
     pub endpoint: Arc<Endpoint>,
@@ -240,7 +240,7 @@ impl Dialogue {
         self.rules.set()
     }
 
-    /// What holds of every message of it: its connection, and what was known before the first.
+    /// The evidence shared by every message of it: its connection, and what was known before the first.
     #[must_use]
     pub fn seen(&self) -> &Observation {
         &self.base
@@ -252,7 +252,7 @@ impl Dialogue {
         self.unread.filter(|_| !self.is_refused())
     }
 
-    /// Whether the request must not pass.
+    /// True if the request must not pass.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused != Refused::No
@@ -263,19 +263,19 @@ impl Dialogue {
         self.refused.verdict()
     }
 
-    /// What was decided first stands.
+    /// Refuses by this verdict, unless one was decided before.
     pub(crate) fn refuse_by(&mut self, verdict: Verdict) {
         if self.refused == Refused::No {
             self.refused = Refused::Due(verdict);
         }
     }
 
-    /// What rules said before the message.
+    /// The rules' decision ahead of the message.
     pub(crate) fn ahead(&self) -> Ahead {
         self.ahead
     }
 
-    /// Whether what was said may still be withheld.
+    /// Held or released, for the answer's bytes.
     pub(crate) fn held(&self) -> Held {
         self.held
     }
@@ -298,7 +298,7 @@ impl Dialogue {
         self.unread.get_or_insert(passage);
     }
 
-    /// What in all of its messages points to MCP.
+    /// The MCP signatures in all of its messages.
     pub(crate) fn signatures(&self) -> SignatureSet {
         self.base_findings.signatures
     }
@@ -307,7 +307,7 @@ impl Dialogue {
         &self.inspector.bounds
     }
 
-    /// How much of a request's message is kept.
+    /// The limits of what is kept of a request's message.
     pub(crate) fn limits(&self) -> Limits {
         let bounds = self.bounds();
         bounds.scanner(match self.rules.wanted().arguments {
@@ -339,7 +339,7 @@ impl Dialogue {
         tempered(self.rules.judge(seen, phase, progress), self.enforcement())
     }
 
-    /// Whether verdicts are carried out at this moment.
+    /// The enforcement at this moment.
     fn enforcement(&self) -> Enforcement {
         self.inspector.enforcement(self.enforcement)
     }

@@ -30,7 +30,7 @@ pub struct Target {
     pub kind: MessageKind,
 }
 
-/// Whether the request was JSON-RPC, and how.
+/// The form of the refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Not JSON-RPC at all.
@@ -43,7 +43,7 @@ pub(crate) enum Form {
     Unreadable,
 }
 
-/// How the client wants its answers.
+/// The media type in which the client accepts answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {
     /// `application/json`.
@@ -63,9 +63,9 @@ pub struct Refusal {
     pub rule_id: SmolStr,
     /// One line for the person and the model.
     pub text: String,
-    /// Where to go instead, for an HTTP redirect.
+    /// The `Location` of an HTTP redirect.
     pub location: Option<String>,
-    /// What was refused.
+    /// The refused messages.
     pub targets: Vec<Target>,
     pub(crate) form: Form,
     pub(crate) wants: Wants,
@@ -150,7 +150,7 @@ impl Dialogue {
     }
 }
 
-/// What a client is told of a refusal: one line, which clients show to a model and to a person.
+/// The text of a refusal: one line, which clients show to a model and to a person.
 pub(crate) fn refusal_text(rule: Option<&Rule>, action: Action) -> String {
     let response = rule.map(|r| &r.response);
     let to = response.and_then(|r| r.to.as_deref());

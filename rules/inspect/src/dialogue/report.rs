@@ -63,7 +63,7 @@ impl Dialogue {
         self.flush();
     }
 
-    /// What is said of a call that passes by the rules that match.
+    /// The action and rule reported for a call that passes.
     pub(super) fn passing(&self, progress: &Progress) -> (Action, Option<RuleIndex>) {
         let Verdict { action, rule } = self.rules.passing(progress);
         (action, rule)

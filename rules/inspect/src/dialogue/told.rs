@@ -24,7 +24,7 @@ const ANY: &str = "gnomon.none";
 /// The revision since which a server may ask of a client within its result.
 const INPUT_REQUESTS_SINCE: &str = "2026-07-28";
 
-/// How methods that a dialogue's server says are judged.
+/// The judging of methods that a dialogue's server sends.
 #[derive(Default)]
 pub(crate) enum Methods {
     /// None has come.
@@ -35,12 +35,12 @@ pub(crate) enum Methods {
     Judged(Box<Known>),
 }
 
-/// What holds whatever the method is.
+/// The evidence shared by all methods.
 pub(crate) struct Known {
     seen: Observation,
     /// Decided are the rules that do not look at it.
     progress: Progress,
-    /// What a method comes to that no rule means.
+    /// The progress of a method that no rule names.
     any: Progress,
 }
 
@@ -77,8 +77,8 @@ impl Dialogue {
         self.judge_method((method, MessageKind::Notification, News::Yes), findings)
     }
 
-    /// What a server asks of the client in its answer (2026-07-28): each as if it asked it by itself. If one must not pass, the
-    /// answer must not.
+    /// Judges each request that a server puts into its answer (2026-07-28) as if the server had sent it by itself. If one must not pass,
+    /// the answer must not.
     pub(super) fn take_input_requests(&mut self, message: &Message) -> Option<Box<Refusal>> {
         let ResultFacts { input_requests, input_requests_overflow, .. } = &message.result;
         let unread = input_requests_overflow.is_cut().then_some(None);
@@ -100,7 +100,7 @@ impl Dialogue {
         None
     }
 
-    /// Whether rules could refuse what the server asks in the answer, which must be withheld whole then.
+    /// True if rules could refuse requests within the answer, which must be withheld whole then.
     pub(crate) fn may_refuse_input_requests(&self) -> bool {
         let modern = |seen: &Observation| seen.text(Field::McpProtocolVersion).is_some_and(|version| version >= INPUT_REQUESTS_SINCE);
         let candidate = |index: &RuleIndex| !self.base_progress.is_ruled_out(*index);

@@ -85,15 +85,15 @@ fn read(scanner: &mut Scanner, pieces: &[&[u8]], sink: &mut Sink<'_>) -> Result<
     scanner.finish(sink)
 }
 
-/// Whether a message in which a text broke is a notification. It is judged by the method that it shows.
+/// True if a message in which a text broke is a notification. It is judged by the method that it shows.
 pub(crate) fn tells(message: &Message) -> bool {
     message.method.as_deref().is_some_and(|method| method.starts_with(NOTIFICATIONS))
 }
 
-/// How the methods of notifications begin.
+/// The prefix of all methods of notifications.
 const NOTIFICATIONS: &str = "notifications/";
 
-/// Whether a message in which a text broke wants an answer.
+/// True if a message in which a text broke expects an answer.
 pub(crate) fn asks(message: &Message) -> bool {
     message.method.as_deref().is_some_and(|method| !method.starts_with(NOTIFICATIONS))
 }

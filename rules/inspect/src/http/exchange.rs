@@ -40,16 +40,16 @@ pub struct Head<'a> {
     pub authority: Authority,
 }
 
-/// Whether a request is for the server that its connection is for.
+/// The relation of a request's authority to its connection's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authority {
-    /// It is, or names none.
+    /// The authority names that server, or none.
     Agrees,
-    /// It names another: domain fronting or a confused client.
+    /// The authority names another: domain fronting or a confused client.
     Differs,
 }
 
-/// What may be done with the bytes that were fed so far.
+/// Permission to forward the bytes fed so far.
 #[derive(Clone, Debug)]
 pub enum Gate {
     /// Forward them.
@@ -70,7 +70,7 @@ pub struct Exchange {
     pub(super) response: AnswerBody,
 }
 
-/// What the head says of the request's body.
+/// The body that the head announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expects {
     /// It may be anything.
@@ -79,7 +79,7 @@ pub(super) enum Expects {
     Message,
 }
 
-/// How much of the request has come.
+/// The part of the request that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Some,
@@ -151,7 +151,7 @@ impl Exchange {
         exchange
     }
 
-    /// What may be done with what was fed so far.
+    /// The gate for the bytes fed so far.
     pub fn gate(&mut self) -> Gate {
         let may_hold = self.body.is_read() && self.dialogue.held() == Held::Back;
         if let Some(verdict) = self.dialogue.refused() {
@@ -221,12 +221,12 @@ fn is_header(signature: Signature) -> bool {
     signature.part() == Part::Header
 }
 
-/// Whether a request's head says that it is MCP: by its headers or its path.
+/// True if a request's head identifies it as MCP, by its headers or its path.
 fn says_mcp(path: &str, findings: &Findings) -> bool {
     findings.signatures.iter().any(|s| is_header(s) || s == Signature::P1) || mcp::path_says_mcp(path)
 }
 
-/// What the head alone says of messages that are not JSON-RPC's over HTTP.
+/// The passage of messages that the head alone shows not to be JSON-RPC over HTTP.
 fn unread_by_head(head: &Head<'_>, content_type: Option<&str>) -> Option<Passage> {
     let websocket =
         |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"));

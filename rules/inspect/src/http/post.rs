@@ -8,7 +8,7 @@ use crate::{
 use gnomon_observe::{Family, Field};
 use gnomon_wire::mcp;
 
-/// How a message is posted (HTTP/1.1).
+/// The head of a message that is posted (HTTP/1.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Post<'a> {
     /// The path, without the query.

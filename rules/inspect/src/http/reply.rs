@@ -1,4 +1,4 @@
-//! How a refusal is told over HTTP.
+//! ! Refusals as HTTP responses.
 
 use crate::{
     Refusal, Target,
@@ -39,7 +39,7 @@ impl Refusal {
         }
     }
 
-    /// That message as a server-sent event.
+    /// The target's message as a server-sent event.
     #[must_use]
     pub fn event_for(&self, target: &Target) -> Option<String> {
         self.message_for(target).map(|message| event(&message))

@@ -18,7 +18,7 @@ pub(super) struct RequestBody {
     frames: Frames,
 }
 
-/// Whether a body says that it is messages in frames.
+/// A body whose media type announces messages in frames, or another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frames {
     No,
@@ -35,7 +35,7 @@ impl RequestBody {
         self.frames == Frames::Expected && self.reading.as_ref().is_some_and(|reading| reading.begins_with_nul())
     }
 
-    /// Whether messages may come.
+    /// True if messages may come.
     pub fn is_read(&self) -> bool {
         self.reading.is_some()
     }

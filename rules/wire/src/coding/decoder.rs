@@ -13,7 +13,7 @@ pub struct Decoder {
     failed: Option<DecodeError>,
 }
 
-/// How far [`Decoder::feed_some`] came.
+/// The progress of [`Decoder::feed_some`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// All plaintext that the input makes possible is out.
@@ -141,7 +141,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// How many of `fresh` bytes may go out after `made`, and what is wrong if not all.
+    /// The number of `fresh` bytes that may go out after `made`, and the error if not all may.
     fn admit(&self, made: u64, fresh: usize) -> (usize, Result<(), DecodeError>) {
         let left = self.limits.max_output.saturating_sub(made);
         if fresh as u64 > left {

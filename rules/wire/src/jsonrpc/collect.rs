@@ -1,4 +1,4 @@
-//! Which places in a JSON-RPC message matter, and what is taken from them.
+//! ! The containers of a JSON-RPC message that matter, and the facts taken from them.
 //!
 //! The tokenizer asks what a key means where it stands ([`Slot`]), what a container opened there is
 //! ([`ContainerRole`]), and hands over scalars. Everything else it only checks.
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::mcp;
 
-/// Where a key in another case was seen.
+/// The place where a key in another case was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Variant {
     #[default]
@@ -21,14 +21,14 @@ enum Variant {
     TopLevel,
 }
 
-/// Whether an element is the first of its array.
+/// First or later, for an element of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nth {
     First,
     Further,
 }
 
-/// What came of an object that stands where a message may.
+/// The result of an object that stands where a message may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// A message: [`Collector::message`].
@@ -53,7 +53,7 @@ enum Listed {
 pub(super) struct Collector {
     limits: Limits,
     message: Message,
-    /// Whether the message holds anything of an earlier object: most objects of a long array have nothing that is kept.
+    /// True if the message holds anything of an earlier object: most objects of a long array have nothing that is kept.
     used: bool,
     seen: u32,
     variant: Variant,
@@ -170,7 +170,7 @@ impl Collector {
         }
     }
 
-    /// What the value of this key is. `path` is the length of the argument path of its object.
+    /// The slot for the value of this key. `path` is the length of the argument path of its object.
     pub fn key(&mut self, place: ContainerRole, key: &str, path: usize) -> Slot {
         self.used = true;
         let slot = match (place, key) {
@@ -314,7 +314,7 @@ impl Collector {
         self.path.push_str(kept);
     }
 
-    /// What an element of an array is.
+    /// The slot for an element of an array.
     pub fn element(&mut self, place: ContainerRole, path: usize, which: Nth) -> Slot {
         match place {
             ContainerRole::Methods => {
@@ -336,7 +336,7 @@ impl Collector {
         }
     }
 
-    /// What the first of them made the message look like, it does not.
+    /// Undoes what the first of several `method` members made the message look like.
     fn several_methods(&mut self) {
         if let Listed::One(message, body) = self.method {
             (self.message_likeness, self.likeness) = (message, body);
@@ -345,7 +345,7 @@ impl Collector {
         self.method = Listed::Several;
     }
 
-    /// What a container opened in this slot is, and the length of its argument path.
+    /// The role of a container opened in this slot, and the length of its argument path.
     pub fn open(&mut self, slot: Slot, container: Container) -> (ContainerRole, usize) {
         let message = &mut self.message;
         let place = match (slot, container) {

@@ -202,12 +202,12 @@ impl Scanner {
         }
     }
 
-    /// How much the body looks like JSON-RPC so far.
+    /// The likeness of the body to JSON-RPC so far.
     pub fn likeness(&self) -> Likeness {
         self.collector.likeness()
     }
 
-    /// What is known of the message in progress, or of the one in which the body broke.
+    /// The facts of the message in progress, or of the one in which the body broke.
     pub fn partial(&self) -> Option<&Message> {
         (self.progress == Progress::Inside).then(|| self.collector.message())
     }
@@ -218,7 +218,7 @@ impl Scanner {
         self.leading.is_binary()
     }
 
-    /// Whether NUL bytes stand before the value, as in what compresses, and in frames of other protocols.
+    /// True if NUL bytes stand before the value, as in compressed data and in frames of other protocols.
     pub fn begins_with_nul(&self) -> bool {
         self.leading.has_nul()
     }

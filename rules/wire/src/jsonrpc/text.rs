@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Truncation;
 
-/// Whether the bytes of a string were UTF-8.
+/// Valid UTF-8 or not, for the bytes of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Utf8 {
@@ -16,7 +16,7 @@ pub(super) enum Utf8 {
 pub(super) struct Run {
     /// Index of the first byte that is `"`, `\` or a control character; the length if none is.
     pub end: usize,
-    /// Whether every byte before it is ASCII.
+    /// True if every byte before it is ASCII.
     pub ascii: bool,
 }
 
@@ -176,8 +176,7 @@ impl Text {
         self.end_sequence()
     }
 
-    /// What was kept, never more than the limit. Invalid UTF-8 reads as U+FFFD; a cut never splits
-    /// a character.
+    /// The kept text, never more than the limit. Invalid UTF-8 reads as U+FFFD; a cut never splits a character.
     pub fn captured(&self) -> (Cow<'_, str>, Truncation) {
         let kept = match std::str::from_utf8(&self.kept) {
             Ok(text) => return (Cow::Borrowed(text), self.truncation),

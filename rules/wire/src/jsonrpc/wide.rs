@@ -7,7 +7,7 @@
 
 use super::leading::{Leading, Next};
 
-/// Where the reading of a text begins.
+/// The encoding found at the beginning of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Opening {
     /// The first bytes are not all there.
@@ -21,7 +21,7 @@ pub(super) enum Opening {
 pub(super) struct Head {
     bytes: [u8; 4],
     len: usize,
-    /// How many of them are a byte order mark.
+    /// The length of the byte order mark among them.
     mark: usize,
 }
 
@@ -43,22 +43,22 @@ impl Head {
         bytes.get(taken..).unwrap_or_default()
     }
 
-    /// Whether it tells the encoding.
+    /// True if it tells the encoding.
     pub const fn is_full(&self) -> bool {
         self.len == self.bytes.len()
     }
 
-    /// How many bytes of it are a byte order mark.
+    /// The length of its byte order mark.
     pub fn mark(&self) -> u64 {
         self.mark as u64
     }
 
-    /// What was collected, without a byte order mark.
+    /// The collected bytes, without a byte order mark.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(self.mark..self.len).unwrap_or_default()
     }
 
-    /// How the text goes on, and what was collected of it.
+    /// The encoding that the text goes on in, and the bytes collected of it.
     pub fn open(mut self) -> (Opening, Self) {
         let opens = |byte: u8| matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n');
         let (width, order, mark) = match *self.bytes.get(..self.len).unwrap_or_default() {
@@ -81,18 +81,18 @@ impl Head {
     }
 }
 
-/// Whether a text that is read as UTF-16 or UTF-32 is UTF-8 behind NUL bytes: then no NUL follows what opens the value.
+/// The doubt that a text read as UTF-16 or UTF-32 is UTF-8 behind NUL bytes: then no NUL follows the byte that opens the value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Doubt {
     /// Not yet at a value; this is what was skipped.
     Before(Leading),
     /// Behind the byte that opens it.
     Opened(Leading, u8),
-    /// It is not.
+    /// It is UTF-16 or UTF-32.
     Settled,
 }
 
-/// What a doubt comes to.
+/// The resolution of a doubt.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resolved {
     Not,
@@ -125,7 +125,7 @@ impl Doubt {
         Resolved::Not
     }
 
-    /// Whether it stays.
+    /// True if the doubt stays.
     pub const fn is_open(&self) -> bool {
         !matches!(self, Self::Settled)
     }

@@ -1,6 +1,6 @@
 //! The methods of all MCP revisions, and how telling each name is on its own.
 
-/// How much a method name says by itself.
+/// The strength of a method name as evidence by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Telling {
     /// No other known protocol uses it.

@@ -5,7 +5,7 @@ use crate::jsonrpc::{Message, MessageKind, Presence, Scalar};
 use super::era::is_protocol_version;
 use super::method::{Telling, telling};
 
-/// How much one signature proves. Ordered from weakest to strongest.
+/// The strength of one signature as evidence. Ordered from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Strength {
     /// Nothing alone.
@@ -18,7 +18,7 @@ pub enum Strength {
     Confirmed,
 }
 
-/// Where a signature is seen.
+/// The part of the traffic that shows a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The headers of a request or of the answer to an upgrade.
@@ -47,12 +47,12 @@ macro_rules! signatures {
                 match self { $(Self::$id => stringify!($id)),+ }
             }
 
-            /// What the signature proves alone.
+            /// The strength of the signature alone.
             pub const fn strength(self) -> Strength {
                 match self { $(Self::$id => Strength::$strength),+ }
             }
 
-            /// Where it is seen.
+            /// The part of the traffic that shows it.
             pub const fn part(self) -> Part {
                 match self { $(Self::$id => Part::$part),+ }
             }
@@ -97,12 +97,12 @@ impl SignatureSet {
         self.0 |= signature.bit();
     }
 
-    /// Whether it holds this one.
+    /// True if it contains this one.
     pub const fn contains(self, signature: Signature) -> bool {
         self.0 & signature.bit() != 0
     }
 
-    /// Whether it holds none.
+    /// True if it is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
