@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 use std::fmt;
 use thiserror::Error;
 
-/// How deep arguments may nest.
+/// The deepest nesting of arguments.
 pub const MAX_DEPTH: usize = 64;
 
 /// Why arguments cannot be judged.

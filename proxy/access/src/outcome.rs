@@ -12,7 +12,7 @@ pub enum RefusedBy {
     Rules,
 }
 
-/// What happens to a message.
+/// The disposition of a message: passed, redacted, or refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Disposition {
@@ -30,7 +30,7 @@ pub enum Disposition {
     Refuse(RefusedBy),
 }
 
-/// What happens to a message, given the strictest action of the rules and what policy decided.
+/// Combines the strictest action of the rules with the decision of policy.
 ///
 /// Nothing passes that policy does not allow: a rule's `allow` sets other rules aside, never policy. Whoever may not do a
 /// thing is refused by policy even where a rule would refuse it too, so that they learn nothing about rules. `redirect`

@@ -1,4 +1,4 @@
-//! What is wrong with YAML that people wrote, in words: the same for policies and for the configuration that they stand in.
+//! Errors in YAML that people wrote, in words: the same for policies and for the configuration that they stand in.
 
 use gnomon_kit::nearest;
 use serde_saphyr::Error;

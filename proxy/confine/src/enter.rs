@@ -27,7 +27,7 @@ use std::{
     process::Command,
 };
 
-/// What a shell says of a program that cannot be executed.
+/// The exit code of a shell for a program that cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
 /// And what we say of one that is not to be.
 const REFUSED: u8 = 125;

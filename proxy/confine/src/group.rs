@@ -14,13 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the name of each begins with. The server's name follows, and the number of its keeper.
+/// The prefix of each name. The server's name follows, and the number of its keeper.
 const PREFIX: &str = "server-";
 /// Longest part of a server's name in it, bytes. The kernel takes 255 in all.
 const NAME: usize = 100;
 /// Deepest nesting below one that is removed: a confined program makes no cgroups, one that is not may.
 const DEPTH: usize = 16;
-/// How long ending all of its processes may take.
+/// The time within which all of its processes must have ended.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of a MiB.
@@ -31,7 +31,7 @@ const MIB: u64 = 1 << 20;
 pub(crate) struct Group(PathBuf);
 
 impl Group {
-    /// That of a plan's instance with this keeper, if it is to have one.
+    /// The group of a plan's instance with this keeper, if it is to have one.
     pub(crate) fn of(plan: &Plan, keeper: u32) -> Option<Self> {
         let fits = |letter: char| if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_') { letter } else { '_' };
         let name: String = plan.home.file_name().unwrap_or_default().to_string_lossy().chars().map(fits).take(NAME).collect();

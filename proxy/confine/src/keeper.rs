@@ -29,10 +29,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What we say of a program that is not to be executed.
+/// The exit code for a program that is not to be executed.
 const REFUSED: u8 = 125;
 
-/// What is to be waited for.
+/// The signals that the keeper waits for.
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 /// Runs a program and stays until it and all that it started have ended: its exit code, 128 and the signal where it was
@@ -85,7 +85,7 @@ fn make_home(plan: &Plan) -> io::Result<()> {
     }
 }
 
-/// What the keeper does next.
+/// The keeper's next step.
 enum Next {
     Wait,
     /// The program has ended; its exit code.
@@ -154,7 +154,7 @@ fn wait_for(child: Pid, signals: &mut Signals, deadline: Option<Instant>) -> Nex
     }
 }
 
-/// What a shell would say.
+/// The exit code that a shell would give.
 fn code(status: WaitStatus) -> u8 {
     let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)

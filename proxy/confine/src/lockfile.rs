@@ -16,7 +16,7 @@ use std::{
 /// Longest lock file, bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Whose lock file it is.
+/// The package manager of a lock file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ecosystem {
     /// `package-lock.json`, `npm-shrinkwrap.json`; installed in `node_modules`.
@@ -36,7 +36,7 @@ impl Ecosystem {
         }
     }
 
-    /// What keeps its launcher from fetching anything.
+    /// The environment that keeps its launcher from fetching anything.
     #[must_use]
     pub fn offline(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -72,10 +72,10 @@ pub enum LockError {
         name: String,
         /// The version that is pinned.
         version: String,
-        /// What it has instead.
+        /// The version found.
         found: String,
     },
-    /// What is installed is something else.
+    /// The installed package differs.
     #[error("{name} {version} is not what is installed beside {path}: {found}", path = path.display())]
     NotInstalled {
         /// The lock file.
@@ -84,7 +84,7 @@ pub enum LockError {
         name: String,
         /// The version that is pinned.
         version: String,
-        /// What was found.
+        /// The version found.
         found: String,
     },
 }

@@ -89,9 +89,9 @@ pub enum PinError {
     Changed {
         /// The file.
         path: PathBuf,
-        /// What is pinned.
+        /// The pinned digest.
         expected: Digest,
-        /// What is there.
+        /// The digest found.
         found: Digest,
     },
     /// It can be changed between the look at it and its use.

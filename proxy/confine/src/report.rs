@@ -1,4 +1,4 @@
-//! What a start says of itself: one line of JSON on standard error, before the program can say anything.
+//! The report of a start: one line of JSON on standard error, before the program can write anything.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -12,9 +12,9 @@ use std::{
 pub enum Report {
     /// The program is executed next.
     Ready {
-        /// What confines it.
+        /// The layers in force.
         layers: Vec<Layer>,
-        /// What does not, and why.
+        /// The layers that are missing, and why.
         missing: Vec<Missing>,
     },
     /// It is not executed.
@@ -37,7 +37,7 @@ pub enum Layer {
     Group,
     /// Resource limits of each process.
     Limits,
-    /// What it may read and write (Landlock).
+    /// Access to files (Landlock).
     Files,
     /// System calls that it may not make, sockets among them (seccomp).
     Calls,
@@ -67,15 +67,15 @@ impl fmt::Display for Layer {
 /// A layer that could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// Which.
+    /// The missing layer.
     pub layer: Layer,
     /// Why not.
     pub why: String,
-    /// Whether somebody should hear of it.
+    /// Its importance to an operator.
     pub weight: Weight,
 }
 
-/// Whether somebody should hear that a layer is missing.
+/// The importance of a missing layer to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weight {
@@ -85,7 +85,7 @@ pub enum Weight {
     Ordinary,
 }
 
-/// Why a program is not executed.
+/// An error that keeps a program from being executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{why}")]
 pub struct LaunchError {

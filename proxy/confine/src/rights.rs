@@ -13,7 +13,7 @@ pub enum RightsError {
     /// The system refused to change the user.
     #[error("{what}: {cause}")]
     User {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// The system's answer.
         cause: nix::Error,
@@ -21,7 +21,7 @@ pub enum RightsError {
     /// The system refused to take capabilities.
     #[error("{what}: {cause}")]
     Capabilities {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// The system's answer.
         cause: rustix::io::Errno,

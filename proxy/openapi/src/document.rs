@@ -26,7 +26,7 @@ pub enum DocumentError {
     Version(String),
 }
 
-/// Which words its schemas use.
+/// The version of OpenAPI, which decides the keywords of its schemas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// 3.0: a dialect of its own.
@@ -86,7 +86,7 @@ impl Document {
         Ok(Self { root, version })
     }
 
-    /// Which words its schemas use.
+    /// The version of the document.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
@@ -98,7 +98,7 @@ impl Document {
         &self.root
     }
 
-    /// What a reference within the document leads to, through further references if need be.
+    /// Resolves a reference within the document, through further references if need be.
     ///
     /// # Errors
     /// [`Unresolved`].
@@ -111,7 +111,7 @@ impl Document {
         Err(Unresolved::Circle(shortened(at.get("$ref").and_then(Value::as_str).unwrap_or_default())))
     }
 
-    /// What a reference leads to.
+    /// Resolves one reference.
     ///
     /// # Errors
     /// [`Unresolved`], though not [`Unresolved::Circle`].

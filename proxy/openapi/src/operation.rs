@@ -30,7 +30,7 @@ const OUTLINED: usize = 64;
 /// Longest description of a parameter, characters.
 const PARAMETER: usize = 300;
 
-/// Whether an operation changes anything, by its method (RFC 9110, 9.2.1).
+/// Reading or changing, by the method (RFC 9110, 9.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// GET, HEAD, OPTIONS.
@@ -48,7 +48,7 @@ pub struct Operation {
     pub method: Method,
     /// Its path, as the document has it.
     pub path: Box<str>,
-    /// Whether it changes anything.
+    /// Reading or changing.
     pub effect: Effect,
     /// The tool as MCP lists it, JSON.
     pub tool: Bytes,
@@ -75,7 +75,7 @@ pub(crate) enum Unusable {
     Body(#[from] InvalidBody),
 }
 
-/// What is read of an operation.
+/// The parsed parts of an operation.
 pub(crate) struct Found<'d> {
     pub method: Method,
     pub path: &'d str,
@@ -283,7 +283,7 @@ fn description(found: &Found<'_>) -> String {
     cleaned(&parts.join("\n"), DESCRIPTION + 220)
 }
 
-/// What the method promises (RFC 9110, 9.2).
+/// MCP's annotations for a method (RFC 9110, 9.2).
 fn annotations(method: &Method) -> Value {
     if method.is_safe() {
         return json!({"readOnlyHint": true, "openWorldHint": true});

@@ -13,10 +13,10 @@ use memchr::memmem::Finder;
 
 /// Shorter ones stand in texts by chance.
 const SHORTEST: usize = 4;
-/// What stands where a secret stood.
+/// The replacement for a secret.
 const INSTEAD: &[u8] = b"[secret]";
 
-/// What must not be seen.
+/// Finds secrets in bytes and replaces them.
 #[derive(Clone, Debug, Default)]
 pub struct Veil(Vec<Finder<'static>>);
 

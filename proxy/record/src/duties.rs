@@ -1,4 +1,4 @@
-//! What is under way and still owes something to the record: one list for every road.
+//! The work under way that still owes something to the record: one list for every road.
 //!
 //! Whoever works on an exchange or a call may be dropped at any moment: its client leaves, its task is aborted at a stop. So what
 //! is owed is kept here, not with the work. The work says when it is over ([`Undertaken::finish`]); where it is dropped without
@@ -24,7 +24,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// How often the attendant looks at what is open, while anything is.
+/// The interval at which the attendant looks at open work, while there is any.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Lists that share what is open, so that threads seldom meet.
 const SHARDS: usize = 16;
@@ -56,7 +56,7 @@ pub struct Duties {
     shards: [Mutex<Shard>; SHARDS],
     handed_over: Mutex<Vec<Arc<dyn Duty>>>,
     open: AtomicUsize,
-    /// Whether anything was taken on since the attendant looked last.
+    /// True if work was taken on since the attendant looked last.
     busy: AtomicBool,
     stopping: AtomicBool,
     /// Something was taken on while the attendant rested.
@@ -74,7 +74,7 @@ struct Shard {
     free: Vec<usize>,
 }
 
-/// Where an open duty is listed.
+/// The position of an open duty in the list.
 #[derive(Clone, Copy)]
 struct Ticket {
     shard: usize,
@@ -127,7 +127,7 @@ impl Duties {
         Undertaken { duty, duties: self.clone(), ticket, finished: AtomicBool::new(false) }
     }
 
-    /// How many are open.
+    /// The number of open duties.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)

@@ -9,8 +9,8 @@ thread_local! {
     static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// How often a thread that waits now and then hands back what it has freed. Doing so costs about a millisecond, and what is made
-/// next has to be had from the system again.
+/// The interval at which a waiting thread hands back what it has freed. Doing so costs about a millisecond, and what is made next has to
+/// be had from the system again.
 #[derive(Clone, Copy, Debug)]
 pub struct Idle {
     every: Duration,

@@ -18,7 +18,7 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Whether it is code as it stands in the file, which could not be written to.
+    /// True for code as it stands in the file, which could not be written to.
     pub(crate) fn is_untouched_code(&self) -> bool {
         &self.permissions == b"r-xp" && self.anonymous == 0 && self.resident > 0
     }

@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, futures::Notified};
 
-/// How many places there are.
+/// The number of places, in all and for one principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// For all principals together.
@@ -45,18 +45,18 @@ impl Bounds {
     /// No bound.
     pub const NONE: Self = Self { all: usize::MAX, each: usize::MAX, times_free: 0 };
 
-    /// Whether a principal that holds `own` of `held` places may have one more of them.
+    /// Decides whether a principal that holds `own` of `held` places may have one more.
     ///
     /// # Errors
-    /// Which bound it meets.
+    /// The bound that it meets.
     pub const fn admit(&self, own: usize, held: usize) -> Result<(), Refused> {
         self.admit_some(1, own, held)
     }
 
-    /// Whether it may have so many more at once. A principal that has none may have as many as are free.
+    /// Decides on so many more at once. A principal that has none may have as many as are free.
     ///
     /// # Errors
-    /// Which bound it meets.
+    /// The bound that it meets.
     pub const fn admit_some(&self, more: usize, own: usize, held: usize) -> Result<(), Refused> {
         let free = self.all.saturating_sub(held);
         let would_have = own.saturating_add(more);
@@ -132,13 +132,13 @@ impl Shares {
         Ok(Share { shares: self.clone(), principal: principal.clone(), count })
     }
 
-    /// How many places this principal holds.
+    /// The number of places that this principal holds.
     #[must_use]
     pub fn held_by(&self, principal: &str) -> usize {
         self.held().by.get(principal).copied().unwrap_or(0)
     }
 
-    /// How many places are held.
+    /// The number of places held.
     #[must_use]
     pub fn all_held(&self) -> usize {
         self.held().all
@@ -188,13 +188,13 @@ impl Held {
 }
 
 impl Share {
-    /// Whose it is.
+    /// The principal that holds it.
     #[must_use]
     pub fn principal(&self) -> &Arc<str> {
         &self.principal
     }
 
-    /// How many places it is.
+    /// The number of places that it is.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
@@ -213,7 +213,7 @@ impl Share {
     /// Makes it another principal's, as when a connection's user has given its name.
     ///
     /// # Errors
-    /// That principal has its share. The place stays whose it was.
+    /// The principal has its share already. The place stays with its holder.
     pub fn hand_to(&mut self, principal: &Arc<str>) -> Result<(), Refused> {
         if self.principal == *principal {
             return Ok(());

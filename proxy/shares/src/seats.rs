@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::{sync::Notify, time::timeout};
 
-/// How long it is waited for a seat that was just given up.
+/// The time to wait for a seat that was just given up.
 const GIVES_UP: Duration = Duration::from_millis(200);
 /// Of a connection that is not silent.
 const SPEAKS: u64 = u64::MAX;
@@ -25,10 +25,10 @@ pub struct Seats {
     /// Of source addresses other than the host's own.
     sources: Arc<Shares>,
     taken: Mutex<Taken>,
-    /// How many have fallen silent so far. Asked for with each request, so there is no lock on it.
+    /// The number of times that a seat fell silent. Read with each request, so there is no lock on it.
     silences: AtomicU64,
     fell_silent: Notify,
-    /// How many wait for somebody to fall silent.
+    /// The number of connections that wait for a seat to fall silent.
     waiting: AtomicUsize,
     /// So many that have never asked for anything make room for each other before those that rest do.
     newcomers: usize,
@@ -44,7 +44,7 @@ struct Taken {
 #[derive(Debug)]
 struct Sitter {
     source: Arc<str>,
-    /// When it fell silent, in the order of all that did.
+    /// The turn at which it fell silent, in the order of all that did.
     silent_since: AtomicU64,
     has_asked: AtomicBool,
     /// It counts for its address.
@@ -203,7 +203,7 @@ impl Seat {
         &self.sitter.source
     }
 
-    /// Whose it is has become known: it counts for its address no longer.
+    /// Its principal has become known: it counts for its address no longer.
     pub fn is_known(&self) {
         self.sitter.counts.store(false, SeqCst);
         *self.of_source.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -223,13 +223,13 @@ impl Seat {
         self.sitter.has_asked.store(true, SeqCst);
     }
 
-    /// Whether it ever has.
+    /// True if it ever sent a request.
     #[must_use]
     pub fn has_asked(&self) -> bool {
         self.sitter.has_asked.load(SeqCst)
     }
 
-    /// Whether it was asked to go.
+    /// True if it was asked to go.
     #[must_use]
     pub fn is_to_go(&self) -> bool {
         self.sitter.is_to_go.load(SeqCst)

@@ -16,7 +16,7 @@ use uuid::{Builder, Uuid};
 
 use crate::identities::Who;
 
-/// Who made a connection: process, user, container, and the connection's own name.
+/// The evidence on a connection's origin: process, user, container, and the connection's own name.
 pub(crate) fn observe(owner: &Owner, who: &Who, names: &FlowNames) -> Observation {
     let mut seen = Observation::new();
     seen.set(Field::FlowId, names.of(owner));
@@ -98,7 +98,7 @@ fn executable(seen: &mut Observation, executable: &Executable) {
 /// events and the watch's name a connection alike without telling each other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlowNames {
-    /// When the machine was started, in milliseconds since 1970.
+    /// The boot time of the machine, in milliseconds since 1970.
     boot_ms: u64,
 }
 

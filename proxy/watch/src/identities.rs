@@ -1,4 +1,4 @@
-//! Who processes are: asked of the sensor once, remembered as long as it is certain.
+//! The identities of processes: asked of the sensor once, remembered as long as they are certain.
 //!
 //! A process is known by its number, by when it last called exec, and by user, group and cgroup, all as the kernel
 //! recorded them at the connection: whoever changes one of these is asked about anew. Numbers are given out
@@ -18,9 +18,9 @@ use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
 
-/// How long an answer stands.
+/// The lifetime of an answer.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long the sensor may take: it digests a file within two seconds.
+/// The time within which the sensor must answer: it digests a file within two seconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// Most questions at a time, and of one user's processes.
 const QUESTIONS: usize = 1024;
@@ -56,14 +56,14 @@ impl Unknown {
     }
 }
 
-/// Who a process is, or why that is not known.
+/// The identity of a process, or the reason it is unknown.
 #[derive(Clone, Debug)]
 pub(crate) enum Who {
     Known(Arc<Identity>),
     Unknown(Unknown),
 }
 
-/// What can be said at once.
+/// The immediate result of a look-up.
 #[derive(Debug)]
 pub(crate) enum LookUp {
     Ready(Who),
@@ -93,9 +93,9 @@ type BootNs = u64;
 #[derive(Clone)]
 struct Answer {
     who: Who,
-    /// When it was asked: the process was there then.
+    /// The time of the question: the process existed then.
     asked: BootNs,
-    /// When the connection was made that it was asked for.
+    /// The time of the connection that it was asked for.
     connected: BootNs,
     at: Instant,
 }
@@ -117,7 +117,7 @@ struct State {
     closed: bool,
 }
 
-/// When the process that has a number now was started; none where there is none, or that cannot be seen.
+/// The start time of the process that has a number now; none where there is none, or it cannot be seen.
 pub(crate) type Started = fn(u32) -> Option<BootNs>;
 
 /// Asks and remembers. Shared between the proxy's tasks and the thread that reads records.
@@ -155,7 +155,7 @@ impl Identities {
         self.state().next_token()
     }
 
-    /// Who made this connection; asks where that is not known for certain.
+    /// The identity behind this connection; asks where it is not known for certain.
     pub fn look_up(&self, owner: &Owner) -> LookUp {
         let key = Key::of(owner);
         let connected = nanoseconds(owner.connected);
@@ -251,7 +251,7 @@ impl State {
 }
 
 impl Answer {
-    /// Whether it is true of a connection made at that time by the process that had this number.
+    /// True if it describes the process that had this number when that connection was made.
     fn stands_for(&self, pid: u32, connected: BootNs, started: Started) -> bool {
         match &self.who {
             Who::Known(identity) => {

@@ -17,7 +17,7 @@ use crate::session::Session;
 
 pub(crate) type Link = AsyncChannel<ToSensor, ToProxy>;
 
-/// How often the kernel half's counters are asked for.
+/// The interval at which the kernel half's counters are read.
 const COUNTERS: Duration = Duration::from_secs(5);
 /// Messages in a row that cannot be read, after which there is no point in going on.
 const BAD_IN_A_ROW: u32 = 64;
@@ -25,7 +25,7 @@ const BAD_IN_A_ROW: u32 = 64;
 /// one. Further ones wait for their turn.
 const WAITED_FOR: usize = 1024;
 
-/// What comes with an answer.
+/// The descriptors of an answer, or the error.
 pub(crate) type Answer = Result<Vec<OwnedFd>, WatchError>;
 
 /// Requests that somebody waits for: those for listeners, sockets and scopes.

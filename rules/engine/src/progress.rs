@@ -1,4 +1,4 @@
-//! ! The rules that are already decided, carried from connection to request to message.
+//! The rules that are already decided, carried from connection to request to message.
 
 use crate::RuleIndex;
 use gnomon_observe::Phase;

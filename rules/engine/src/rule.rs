@@ -1,4 +1,4 @@
-//! ! A rule's metadata: name, level, origin, and its response to a match.
+//! A rule's metadata: name, level, origin, and its response to a match.
 
 use crate::Change;
 use gnomon_observe::{Action, Class, FieldRef, Level, Phase};

@@ -1,4 +1,4 @@
-//! ! The judge's answers.
+//! The judge's answers.
 
 use crate::RuleIndex;
 use gnomon_observe::{Action, Phase};

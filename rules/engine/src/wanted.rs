@@ -1,4 +1,4 @@
-//! ! The costly evidence that any rule of a set reads, so that the rest need not be gathered.
+//! The costly evidence that any rule of a set reads, so that the rest need not be gathered.
 
 use crate::expr::Asks;
 use gnomon_observe::{Family, Field, FieldRef, Phase};

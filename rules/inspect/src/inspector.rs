@@ -1,4 +1,4 @@
-//! ! The state shared by all exchanges: the rules in force, the surroundings, the bounds, and the memory of endpoints that spoke MCP
+//! The state shared by all exchanges: the rules in force, the surroundings, the bounds, and the memory of endpoints that spoke MCP
 //! before.
 
 use crate::{HostPatterns, Reviews, in_force::InForce, normal_host, reviews};

@@ -1,4 +1,4 @@
-//! ! The catalogue of hosts: MCP servers, model APIs, and their vendors.
+//! The catalogue of hosts: MCP servers, model APIs, and their vendors.
 //!
 //! A name matches exactly, or through a `*` that stands for whole labels; never by substring, so
 //! `mcp.corp.example.evil.example` is not `mcp.corp.example`. Lookups hash the name once per label

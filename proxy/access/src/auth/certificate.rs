@@ -51,7 +51,7 @@ impl CertificateClient {
     }
 }
 
-/// Who is known by certificate.
+/// The clients known by certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Certificates {
     /// Anybody whose certificate the authorities vouch for.

@@ -119,7 +119,7 @@ impl From<BearerError> for Rejection {
     }
 }
 
-/// How a request is refused.
+/// The refusal of a request: status, `WWW-Authenticate`, body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
     /// 401, 403, or 503 when the identity provider cannot be reached.
@@ -132,12 +132,12 @@ pub struct Challenge {
     pub rejection: Rejection,
 }
 
-/// What a challenge tells about this server.
+/// The hints about this server that a challenge carries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Advice {
-    /// Where the RFC 9728 document is.
+    /// The URL of the RFC 9728 document.
     pub(crate) resource_metadata: Option<String>,
-    /// What scopes to ask for.
+    /// The scopes to ask for.
     pub(crate) scopes: Vec<SmolStr>,
 }
 

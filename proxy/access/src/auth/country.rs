@@ -1,4 +1,4 @@
-//! Which country an address belongs to, by a MaxMind DB file (GeoLite2-Country, DB-IP, any with `country.iso_code`).
+//! Countries by address, from a MaxMind DB file (GeoLite2-Country, DB-IP, any with `country.iso_code`).
 //! Addresses that the database does not know, private ones among them, have no country.
 
 use maxminddb::{Reader, geoip2};

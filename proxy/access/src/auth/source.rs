@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for AuthSource {
     }
 }
 
-/// Where the secrets behind references are had: the reference in, the secret or the cause out.
+/// Resolves a reference to a secret: the secret, or the cause of failure.
 pub type Secrets<'s> = &'s dyn Fn(&str) -> Result<String, String>;
 
 const MODES: &[&str] = &["none", "oidc", "tokens", "mtls"];

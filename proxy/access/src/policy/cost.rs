@@ -41,7 +41,7 @@ const FUNCTIONS: &[&str] = &[
     "type",
 ];
 
-/// What callers are called in a program, and what of them it can name.
+/// The names of the caller in a program, and the members that it can name.
 const CALLER_FIELDS: &[&str] = &["user", "email", "domain", "client", "groups", "subject"];
 
 /// The arguments that a program reads.
@@ -51,28 +51,28 @@ pub(super) enum ArgumentsRead {
     Named(BTreeSet<String>),
 }
 
-/// Whether a program names the caller.
+/// A program that names the caller, or one that does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaks {
     OfCaller,
     OfArgumentsOnly,
 }
 
-/// What a program needs to be evaluated.
+/// The input that a program needs to be evaluated.
 #[derive(Debug)]
 pub(super) struct Needs {
     pub(super) wanted: ArgumentsRead,
     pub(super) caller: Speaks,
 }
 
-/// What a program needs, if its cost is bounded.
+/// The input that a program needs, if its cost is bounded.
 pub(super) fn needs(program: &Expression) -> Result<Needs, String> {
     let mut walk = Walk { wanted: ArgumentsRead::Named(BTreeSet::new()), nodes: 0, bound: Vec::new(), caller: Speaks::OfArgumentsOnly };
     walk.expression(program, Loop::Outside)?;
     Ok(Needs { wanted: walk.wanted, caller: walk.caller })
 }
 
-/// Where in a program an expression stands.
+/// The position of an expression relative to loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loop {
     Outside,

@@ -4,7 +4,7 @@ use super::{Decision, Entry, LineRef, Policy, Question, truth::Truth, what::Effe
 use crate::{Asked, Caller, caller::printable};
 use std::fmt;
 
-/// What became of one entry.
+/// The result of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// Every part holds.
@@ -13,14 +13,14 @@ pub enum Finding {
     MatchedByMissing {
         /// The key in the file.
         key: &'static str,
-        /// What was missing.
+        /// The missing fact.
         why: String,
     },
     /// A part does not hold, or rests on a missing fact in an `allow`.
     Unmatched {
         /// The key in the file.
         key: &'static str,
-        /// What was found instead.
+        /// The value found instead.
         why: String,
     },
 }
@@ -32,7 +32,7 @@ pub struct Explained {
     pub line: LineRef,
     /// `allow` or `deny`.
     pub effect: &'static str,
-    /// What became of it.
+    /// Its result.
     pub finding: Finding,
 }
 

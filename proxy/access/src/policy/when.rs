@@ -130,7 +130,7 @@ fn kind_of(error: &cel::ExecutionError) -> &'static str {
     }
 }
 
-/// What may still be converted.
+/// The remaining budget of conversion.
 struct Room {
     values: usize,
     text: usize,

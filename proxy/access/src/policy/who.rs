@@ -127,7 +127,7 @@ impl Condition {
         }
     }
 
-    /// What the caller has of it, for explanations.
+    /// The caller's value of it, for explanations.
     pub(crate) fn found(&self, caller: &Caller) -> String {
         let names = |names: &[SmolStr]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let one = |fact: Option<&SmolStr>| fact.map_or_else(|| "unknown".to_owned(), SmolStr::to_string);

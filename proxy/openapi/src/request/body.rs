@@ -22,7 +22,7 @@ pub struct Body {
     pub form: Form,
 }
 
-/// How it is written.
+/// The encoding of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
     Json,
@@ -119,7 +119,7 @@ fn rank(kind: &str) -> Option<Rank> {
     })
 }
 
-/// How the members of a form are written that are lists or objects.
+/// The styles of form members that are lists or objects.
 fn styles(media: &Value) -> Vec<(Box<str>, Style, bool)> {
     let mut styles = Vec::new();
     for (name, encoding) in media.get("encoding").and_then(Value::as_object).into_iter().flatten().take(1024) {

@@ -30,7 +30,7 @@ pub enum Unfit {
     Wrong {
         /// The argument's name.
         name: String,
-        /// What is wrong with it.
+        /// The reason it does not fit.
         why: &'static str,
     },
     /// The path and query would be longer than 16 KiB.

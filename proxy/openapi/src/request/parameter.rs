@@ -13,7 +13,7 @@ const MAX_PARAMETERS: usize = 256;
 /// Longest name, bytes.
 const MAX_NAME: usize = 128;
 
-/// Where a parameter stands.
+/// The location of a parameter (`in`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ParameterLocation {
     Path,

@@ -101,7 +101,7 @@ impl Template {
     }
 }
 
-/// What is said of an argument that would lead elsewhere.
+/// The error for an argument that would lead to another path.
 const LEAVES: &str = "may not hold `.` or `..` as a part of a path";
 
 /// A part of a path as the document has it: legal characters stay, others are encoded.
@@ -120,7 +120,7 @@ fn literal(text: &str) -> Result<Box<str>, InvalidPath> {
     Ok(out.into())
 }
 
-/// Whether a text stays in its place of a path, also with servers that undo its encoding before they look.
+/// Checks that a text stays within its part of a path, also with servers that undo its encoding before they look.
 pub fn stays(key: &str, text: &str) -> Result<(), Unfit> {
     if text.is_empty() {
         return Err(Unfit::wrong(key, "is empty, which would make it another path"));

@@ -25,7 +25,7 @@ const MAX_VALUES: usize = 512;
 /// Longest name of a property, bytes.
 const MAX_NAME: usize = 256;
 
-/// Which way values go.
+/// The direction in which values go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// To the server: what is `readOnly` is left out.
@@ -40,7 +40,7 @@ pub struct Writer<'d> {
     direction: Direction,
     /// Bytes that may still be written, about.
     left: usize,
-    /// What each reference is called.
+    /// The name in `$defs` of each reference.
     names: HashMap<&'d str, String>,
     taken: HashSet<String>,
     waiting: VecDeque<&'d str>,
@@ -68,7 +68,7 @@ impl<'d> Writer<'d> {
         self.any(schema, MAX_DEPTH)
     }
 
-    /// What the schemas refer to, for `$defs`; none where they refer to nothing.
+    /// The schemas for `$defs` that the others refer to; none where they refer to nothing.
     ///
     /// # Errors
     /// A reference leads nowhere.
@@ -255,7 +255,7 @@ impl<'d> Writer<'d> {
     }
 }
 
-/// How long a value is as JSON, about; none if longer than `most`.
+/// The approximate length of a value as JSON; none if longer than `most`.
 fn length_up_to(value: &Value, most: usize) -> Option<usize> {
     let length = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,

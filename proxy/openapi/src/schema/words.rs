@@ -2,7 +2,7 @@
 //! change what references mean (`$id`, `$anchor`, `$dynamicRef`), or would refuse more once a part of it was cut (`not`, `if`,
 //! `contains`, `unevaluatedProperties`).
 
-/// What stands behind a word.
+/// The value that a keyword takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeywordValue {
     Schema,
@@ -23,7 +23,7 @@ pub enum KeywordValue {
     Bound,
 }
 
-/// What stands behind this word, if it is one.
+/// The value that this keyword takes, if it is one that is taken over.
 pub fn kind(word: &str) -> Option<KeywordValue> {
     Some(match word {
         "items" | "additionalProperties" | "propertyNames" => KeywordValue::Schema,

@@ -1,4 +1,4 @@
-//! ! The outcome of an exchange so far: a report is made as soon as a call is judged, and the answer may go on long after.
+//! The outcome of an exchange so far: a report is made as soon as a call is judged, and the answer may go on long after.
 
 use super::{Dialogue, call::same_id};
 use gnomon_observe::{Field, Lookup};

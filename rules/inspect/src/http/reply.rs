@@ -1,4 +1,4 @@
-//! ! Refusals as HTTP responses.
+//! Refusals as HTTP responses.
 
 use crate::{
     Refusal, Target,

@@ -1,4 +1,4 @@
-//! ! The containers of a JSON-RPC message that matter, and the facts taken from them.
+//! The containers of a JSON-RPC message that matter, and the facts taken from them.
 //!
 //! The tokenizer asks what a key means where it stands ([`Slot`]), what a container opened there is
 //! ([`ContainerRole`]), and hands over scalars. Everything else it only checks.

@@ -1,4 +1,4 @@
-//! ! The bytes that may stand before the first object or array of a body.
+//! The bytes that may stand before the first object or array of a body.
 //!
 //! Strict parsers take white space only. Others skip comments (JSON5, Hjson, YAML), the guards
 //! against cross-site inclusion (`)]}'`), further byte order marks and the white space of Unicode

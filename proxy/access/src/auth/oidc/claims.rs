@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The longest name (user, group, scope), bytes.
 const MAX_NAME: usize = 512;
 
-/// Where a claim is: its name, or a JSON pointer (RFC 6901) where it begins with `/`.
+/// The path of a claim: its name, or a JSON pointer (RFC 6901) where it begins with `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath(pub(crate) SmolStr);
 
@@ -30,7 +30,7 @@ impl ClaimPath {
     }
 }
 
-/// What is done with an address of mail that the provider does not call verified.
+/// The treatment of an email address that the provider does not call verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnverifiedEmail {
     /// It is not taken for the caller's: with many providers people choose it themselves.
@@ -40,7 +40,7 @@ pub enum UnverifiedEmail {
     Accept,
 }
 
-/// Which claims hold what.
+/// The names of the claims that hold each fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimNames {
     /// The user's name. `sub` unless configured: what people can change must not name them.
@@ -58,7 +58,7 @@ impl Default for ClaimNames {
     }
 }
 
-/// What claims are held against.
+/// The values that claims are verified against.
 pub(crate) struct Expected<'e> {
     pub(crate) issuer: &'e str,
     pub(crate) audiences: &'e [String],
@@ -67,7 +67,7 @@ pub(crate) struct Expected<'e> {
     pub(crate) names: &'e ClaimNames,
 }
 
-/// Whether `iss` must be there: a JWT has it, an answer of the issuer itself need not.
+/// The source of claims. A JWT must have `iss`; an introspection response of the issuer itself need not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Jwt,
@@ -185,7 +185,7 @@ fn short(value: &Value) -> Result<SmolStr, Rejection> {
     }
 }
 
-/// How several names stand in one claim.
+/// The notation of several names in one claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listing {
     /// As a list; one text is one name.

@@ -24,7 +24,7 @@ use tokio::{sync::Semaphore, time::timeout};
 /// The most questions to the provider at a time; whoever comes then is told to try again.
 pub const MAX_QUESTIONS: usize = 16;
 
-/// Where to ask, and as whom.
+/// The introspection endpoint, and the credentials for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Introspection {
     /// The introspection endpoint.

@@ -16,14 +16,14 @@ pub(crate) struct Jwt<'t> {
     pub(crate) claims: Map<String, Value>,
 }
 
-/// What the head says.
+/// The header of a JWT.
 pub(crate) struct Head {
     pub(crate) algorithm: Algorithm,
     pub(crate) name: &'static str,
     pub(crate) key: Option<SmolStr>,
 }
 
-/// Whether this could be a JWT: three parts, the first of which begins like a JSON object.
+/// True if this could be a JWT: three parts, the first of which begins like a JSON object.
 pub(crate) fn looks_like(token: &str) -> bool {
     token.starts_with("eyJ") && token.bytes().filter(|b| *b == b'.').count() == 2
 }
@@ -39,7 +39,7 @@ impl<'t> Jwt<'t> {
         Ok(Self { message: message.as_bytes(), signature, head, claims })
     }
 
-    /// Whether this key made the signature.
+    /// True if this key made the signature.
     pub(crate) fn is_signed_by(&self, key: &Key) -> bool {
         // Named, so that no other crate's choice of provider can change it.
         let verifier = (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&self.head.algorithm, &key.key);

@@ -24,7 +24,7 @@ pub(crate) const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("EdDSA", Algorithm::EdDSA),
 ];
 
-/// What a key can do.
+/// The type of a key, and with it its algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Rsa,
