@@ -1,4 +1,4 @@
-//! How the audit of the portals is kept.
+//! The `audit` section: the audit of the portals.
 
 use crate::{
     declare::section,

@@ -1,4 +1,4 @@
-//! Where events are kept and sent, and for how long.
+//! The `events` section: where events are kept and sent, and for how long.
 
 use crate::{
     Otlp, Syslog,
@@ -34,7 +34,7 @@ section! {
     }
 }
 
-/// Where events go besides the ledger.
+/// The destination of JSON lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Jsonl {
     /// Nowhere.

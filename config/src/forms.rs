@@ -1,4 +1,4 @@
-//! How plain values are written: numbers within bounds, words, addresses, paths, texts, lists of those.
+//! The notation of plain values: numbers within bounds, words, addresses, paths, texts, lists of those.
 
 use crate::{
     Check, Jsonl, Packs, Switch,
@@ -60,9 +60,9 @@ impl<const LOW: u64, const HIGH: u64> Form<Option<usize>> for MaybeNumber<LOW, H
 pub(crate) trait Words: Sized + 'static {
     /// As they are written.
     const WORDS: &'static [&'static str];
-    /// What a word stands for.
+    /// The value of a word.
     fn named(word: &str) -> Option<Self>;
-    /// How it is written.
+    /// The word for it.
     fn word(&self) -> &'static str;
 }
 

@@ -1,4 +1,4 @@
-//! How tools and prompts are shown: by other names, with other descriptions, or not at all.
+//! Labels of tools and prompts: other names, other descriptions, or hidden.
 
 use crate::{Check, raw, servers::Server};
 use gnomon_access::yaml::hint;
@@ -50,7 +50,7 @@ impl Check<'_> {
         known
     }
 
-    /// What a portal says of its servers' tools and prompts, laid over what the servers' own entries say.
+    /// The labels of a portal, laid over those of the servers' own entries.
     pub(crate) fn overrides(
         &mut self,
         overrides: BTreeMap<String, Spanned<raw::Labels>>,

@@ -106,7 +106,7 @@ section! {
     beside {
         /// The file it came from, if any.
         pub file: Option<PathBuf>,
-        /// Where secrets are that the configuration refers to, whatever for.
+        /// The files of all secrets that the configuration refers to.
         pub secret_files: Vec<PathBuf>,
     }
 }
@@ -174,7 +174,7 @@ impl Config {
         self.proxy.connections_per_user(most)
     }
 
-    /// What people decided, where this configuration has it.
+    /// The store of decisions that this configuration names.
     pub fn decided(&self, state_dir: &Path) -> Decided {
         Decided::shared(state_dir, self.state.clone())
     }
@@ -187,7 +187,7 @@ impl Config {
         patterns(&self.sanctioned.iter().cloned().chain(offered).chain(portals).collect::<Vec<_>>())
     }
 
-    /// Where the servers are that portals offer, and their ids.
+    /// The servers that portals offer, and their ids.
     pub fn registered(&self) -> Registered {
         let place = |server: &Server| server.place().map(|(host, port)| (host, port, server.id.as_str().into()));
         self.offered().filter_map(place).collect()

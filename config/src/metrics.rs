@@ -1,4 +1,4 @@
-//! Where metrics are served.
+//! The `metrics` section: where metrics are served.
 
 use crate::{
     declare::section,

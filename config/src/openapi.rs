@@ -44,9 +44,9 @@ mapping! {
 pub struct OpenApi {
     /// The document.
     pub file: PathBuf,
-    /// What it must be.
+    /// The digest that it must have.
     pub sha256: Option<Digest>,
-    /// Where requests go, in place of the document's first server.
+    /// The base URL of requests, in place of the document's first server.
     pub base: Option<String>,
     /// Patterns of operations that are tools on lists.
     pub allow: Vec<String>,

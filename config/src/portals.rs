@@ -126,17 +126,17 @@ impl Form<Vec<Portal>> for Many<PortalSource> {
 /// A portal.
 #[derive(Clone, Debug)]
 pub struct Portal {
-    /// What it is called.
+    /// Its id.
     pub id: String,
-    /// Where it listens.
+    /// The address it listens on.
     pub listen: SocketAddr,
     /// The path of its endpoint.
     pub path: String,
     /// As clients know it.
     pub url: String,
-    /// How it proves itself.
+    /// Its TLS configuration; none for plain HTTP.
     pub tls: Option<Tls>,
-    /// How callers prove who they are.
+    /// The authentication of callers.
     pub auth: Arc<AuthConfig>,
     /// Names that clients call it by.
     pub hosts: Vec<String>,
@@ -144,17 +144,17 @@ pub struct Portal {
     pub origins: Vec<String>,
     /// Ids.
     pub servers: Vec<String>,
-    /// How tools and prompts are shown, by their server's id.
+    /// Labels of tools and prompts, by their server's id.
     pub labels: HashMap<SmolStr, Labels>,
-    /// Whether names carry their server's id.
+    /// Prefixes of names: the server's id, or none.
     pub prefix: Prefix,
-    /// Whom Code Mode is for.
+    /// The callers that are offered Code Mode.
     pub code_mode: CodeMode,
-    /// What of calls' payloads the audit records.
+    /// The payloads that the audit records.
     pub record: Payloads,
-    /// Who may do what.
+    /// The access policy.
     pub policy: Arc<Policy>,
-    /// How many sessions, and for how long.
+    /// The bounds of sessions: number and time.
     pub sessions: SessionLimits,
     /// Most bytes of a request.
     pub max_request_bytes: usize,
@@ -162,19 +162,19 @@ pub struct Portal {
     pub max_connections: usize,
 }
 
-/// How a portal proves itself to clients.
+/// A portal's TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Its certificate.
     pub shown: Shown,
-    /// Whose certificates clients may show.
+    /// Authorities for client certificates.
     pub client_ca: Vec<PathBuf>,
 }
 
-/// Which certificate a portal shows.
+/// The certificate that a portal presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// That of a file.
+    /// A certificate and key in files.
     Files {
         /// The certificate and those above it.
         cert: PathBuf,
@@ -186,12 +186,12 @@ pub enum Shown {
 }
 
 impl Portal {
-    /// Whether both are at one address.
+    /// True if both listen on one address.
     pub fn shares_listener(&self, other: &Self) -> bool {
         self.listen == other.listen && self.listen.port() != 0
     }
 
-    /// Whether requests to one address say which of the two they are for.
+    /// True if requests to one address can be told apart, by path or host.
     fn is_told_from(&self, other: &Self) -> bool {
         let shared = |host: &String| other.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
         self.path != other.path || !self.hosts.is_empty() && !other.hosts.is_empty() && !self.hosts.iter().any(shared)

@@ -43,27 +43,27 @@ section! {
 pub struct Program {
     /// The program, as a name or a path, and its arguments.
     pub command: Vec<String>,
-    /// What holds it to what somebody looked at.
+    /// The digests that hold it to a reviewed version.
     pub pin: Pinning,
     /// Variables by name.
     pub env: Vec<(String, Variable)>,
-    /// Where it starts.
+    /// Its working directory.
     pub cwd: Option<PathBuf>,
-    /// What it may read.
+    /// The paths it may read.
     pub read: Vec<PathBuf>,
-    /// What it may change.
+    /// The paths it may change.
     pub write: Vec<PathBuf>,
-    /// Whom it may connect to.
+    /// The network it may use.
     pub network: Network,
     /// A name or a number.
     pub user: Option<String>,
-    /// Whether it is run where the kernel cannot confine it.
+    /// The confinement without which it is not run.
     pub demand: Demand,
-    /// What an instance may take.
+    /// The resource limits of an instance.
     pub limits: Limits,
 }
 
-/// What holds a program to what somebody looked at.
+/// The digests that hold a program to a reviewed version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pinning {
     /// Nothing is said.
@@ -79,12 +79,12 @@ pub enum Pinning {
 pub enum Variable {
     /// This.
     Text(String),
-    /// What stands there.
+    /// A secret, by its reference.
     Secret(SecretRef),
 }
 
 impl Program {
-    /// What the first word runs, where it fetches programs from elsewhere and runs those.
+    /// The launcher that the command begins with, if it is one: a program that fetches others and runs them.
     pub fn launcher(&self) -> Option<&'static str> {
         launcher(&self.command)
     }
@@ -129,7 +129,7 @@ impl Program {
     }
 }
 
-/// What a server is told that is a program.
+/// The keys of a server that is a program.
 #[derive(Debug)]
 pub(crate) struct ProgramSource {
     pub command: Vec<Spanned<String>>,
@@ -145,7 +145,7 @@ pub(crate) struct ProgramSource {
 }
 
 impl ProgramSource {
-    /// Whether anything but a command stands there.
+    /// True if any key besides `command` is set.
     pub fn is_said(&self) -> bool {
         let named = self.pin.is_some() || self.cwd.is_some() || self.network.is_some() || self.user.is_some() || self.confine.is_some();
         named || !self.env.is_empty() || !self.read.is_empty() || !self.write.is_empty() || self.limits.is_said()

@@ -63,7 +63,7 @@ mapping! {
 pub struct User {
     /// As events have it.
     pub name: String,
-    /// Where the password is.
+    /// The reference to the password.
     pub password: SecretRef,
 }
 
@@ -72,7 +72,7 @@ pub struct User {
 pub struct Resolve {
     /// As it was written.
     pub spelling: String,
-    /// What it means.
+    /// Its meaning.
     pub value: ResolveOverride,
 }
 

@@ -1,4 +1,4 @@
-//! Which rules there are, and whether what they refuse is refused.
+//! The `rules` section: the rules that are loaded, and their enforcement.
 
 use crate::{
     declare::section,
@@ -56,7 +56,7 @@ pub fn triage_in(state_dir: &Path) -> PathBuf {
     state_dir.join("triage.d")
 }
 
-/// Which of the shipped packs are loaded.
+/// The shipped packs that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packs {
     /// Those that are on by default.

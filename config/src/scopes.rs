@@ -16,24 +16,24 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// What the configuration says of the connections of some cgroups.
+/// The treatment of connections of some cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Whose connections.
+    /// The cgroups that it matches.
     pub matches: Match,
-    /// What happens to them.
+    /// The mode of their connections.
     pub mode: Mode,
     /// Destination ports that are redirected, at most 16.
     pub ports: Vec<u16>,
-    /// What happens to HTTP/3.
+    /// The treatment of HTTP/3.
     pub quic: Quic,
-    /// What happens to one that cannot be redirected.
+    /// The treatment of a connection that cannot be redirected.
     pub fail: Fail,
 }
 
-/// Which cgroups.
+/// The match of cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
     /// By path.
@@ -112,7 +112,7 @@ written! {
     Ports: Option<Spanned<Vec<u64>>>, Shape::Ports;
 }
 
-/// What happens to connections of a scope.
+/// The mode of a scope's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// They are not even looked at.
@@ -134,7 +134,7 @@ impl Mode {
     }
 }
 
-/// What happens to HTTP/3 where connections are redirected.
+/// The treatment of HTTP/3 where connections are redirected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quic {
     /// Refused, so that clients fall back to TCP.
@@ -145,7 +145,7 @@ pub enum Quic {
 
 words! { Quic: "refuse" => Refuse, "leave" => Leave }
 
-/// What happens to a connection that cannot be redirected.
+/// The treatment of a connection that cannot be redirected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fail {
     /// It goes direct, and is counted.

@@ -86,35 +86,35 @@ mapping! {
 written! {
     /// A program and its arguments.
     Command: Option<Spanned<Vec<Spanned<String>>>>, Shape::Texts;
-    /// What a program is pinned to, or a word.
+    /// The pins of a program, or a word.
     Pinned: Option<Spanned<raw::Pin>>, Shape::Pin;
-    /// How entries are shown, by their names.
+    /// Labels of entries, by the entries' names.
     Labelled: BTreeMap<String, Spanned<raw::Label>>, Shape::Labels;
 }
 
 /// A registered MCP server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// What it is called.
+    /// Its id.
     pub id: String,
-    /// Where it is.
+    /// A URL, a program, or an API.
     pub at: At,
-    /// How it is spoken to, if it has a URL.
+    /// The transport, if it has a URL.
     pub transport: Transport,
-    /// Where the token is that it is shown.
+    /// The reference to the token that it is sent.
     pub bearer: Option<SecretRef>,
     /// Headers that it is shown.
     pub headers: Vec<NamedSecret>,
-    /// How its tools and prompts are shown.
+    /// The labels of its tools and prompts.
     pub labels: Labels,
 }
 
-/// Where a server is.
+/// The kind of a server: a URL, a program, or an API.
 #[derive(Clone, Debug)]
 pub enum At {
-    /// There.
+    /// A server at this URL.
     Url(String),
-    /// Here: it is run.
+    /// A program, which gnomon runs.
     Program(Box<Program>),
     /// An HTTP API that a document describes.
     Api(Box<OpenApi>),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long to wait after each failure in a row: the first wait, then twice as long each time, up to the longest.
+/// Waits after each failure in a row: the first wait, then twice as long each time, up to the longest.
 ///
 /// There is no jitter in it: most of what waits here waits for something on its own host. Who waits for a server that many hosts
 /// wait for adds it.

@@ -1,4 +1,4 @@
-//! Which word was meant.
+//! Suggestions for misspelt words.
 
 /// Of these words the one that is most like `word` (Jaro-Winkler, from 0 to 1), if it is more so than `above`. Of two that are
 /// equally like it, the later.

@@ -1,4 +1,4 @@
-//! What happened, durably: events, the inventory of servers, incidents.
+//! A durable store of events, the inventory of servers, and incidents.
 //!
 //! [`Ledger::record`] writes an event's line, once, and never waits for the disk; one writer thread puts
 //! the same bytes into the JSON-lines file and the SQLite database, many events per transaction. [`Reader`] answers questions about the past over its own read-only connection and

@@ -61,7 +61,7 @@ impl DropReason {
     }
 }
 
-/// What became of an event at the door.
+/// The fate of an event at the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Recorded {
@@ -71,17 +71,17 @@ pub enum Recorded {
     Dropped(DropReason),
 }
 
-/// How many events were lost, by reason. Each lost event is counted once.
+/// The number of events lost, by reason. Each lost event is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropCounts([u64; DropReason::ALL.len()]);
 
 impl DropCounts {
-    /// How many for this reason.
+    /// The number lost for this reason.
     #[must_use]
     pub const fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }
-    /// How many in all.
+    /// The number lost in all.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
@@ -92,15 +92,14 @@ impl DropCounts {
     }
 }
 
-/// Whether the queue takes events.
+/// Open or closed for events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Door {
     Open,
     Shut,
 }
 
-/// How many bytes of lines may wait for the writer, whatever the number of events: clients decide how
-/// long an event gets.
+/// The most bytes of lines that may wait for the writer, whatever the number of events: clients decide how long an event gets.
 const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// Empty groups that are kept for use.
@@ -119,7 +118,7 @@ struct Inner {
     door: Door,
 }
 
-/// What an added event makes of the queue.
+/// The state of the queue after an event was added.
 struct Waiting {
     /// It is the only one.
     first: bool,
@@ -157,7 +156,7 @@ impl Inner {
     }
 }
 
-/// What the writer took.
+/// The events that the writer took.
 pub(crate) struct Taken {
     pub(crate) groups: VecDeque<Group>,
     /// No event will follow.
@@ -235,7 +234,7 @@ impl Queue {
         DropCounts(DropReason::ALL.map(|reason| self.dropped[reason as usize].load(Ordering::Relaxed)))
     }
 
-    /// How many events were ever let in.
+    /// The number of events ever let in.
     pub(crate) fn accepted(&self) -> u64 {
         self.lock().accepted
     }

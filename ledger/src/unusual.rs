@@ -7,14 +7,14 @@ use gnomon_ledger_model::{
 };
 use std::time::{Duration, Instant};
 
-/// How often the hour that runs is looked at; one that is over is looked at once more.
+/// The interval at which the current hour is checked; a past one is checked once more.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Most users and servers that are judged at one look, those with the most requests first.
 const MAX_JUDGED: usize = 64;
 /// A user and server are told of once in so many hours.
 const TELL_EVERY_HOURS: i64 = 24;
 
-/// How far the looking has come.
+/// The progress of checking hours.
 #[derive(Default)]
 pub(crate) struct Lookout {
     /// The hour that runs, by the events' clock.
@@ -40,7 +40,7 @@ impl Lookout {
     }
 }
 
-/// What is unusual in that hour and was not told, and that it was told now.
+/// Finds the unusual sums of that hour that were not told of, and marks them as told.
 async fn unusual_in(store: &mut dyn Store, hour: i64) -> Result<Vec<Unusual>, StoreError> {
     let begin = hour - VOLUME_HISTORY_HOURS;
     if store.oldest_hour(begin).await?.is_none_or(|oldest| hour - oldest < VOLUME_MIN_HISTORY_HOURS) {

@@ -1,4 +1,4 @@
-//! Whom TLS trusts: the Mozilla roots, what the system trusts, and PEM files of the organisation.
+//! TLS roots: Mozilla's, the system's, and PEM files of the organisation.
 //!
 //! A crate of its own because both who calls servers (`gnomon-http`) and who sends events away (`gnomon-export`) need it, and neither
 //! may know the other. What a bad file means to its user, they say in their own words.
@@ -18,7 +18,7 @@ pub enum BadRoots {
     /// A certificate of it cannot serve as a root.
     #[error("{cause}")]
     NotARoot {
-        /// Which one, from 1.
+        /// The certificate's number in the file, from 1.
         index: usize,
         /// Why not.
         cause: String,

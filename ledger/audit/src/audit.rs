@@ -25,23 +25,23 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// How often a conflict with another writer is tried again.
+/// The number of retries after a conflict with another writer.
 const TRIES: usize = 5;
-/// How often a failure that lasts is written to the log.
+/// The interval at which a lasting failure is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// How the audit is kept.
+/// Options of the audit.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
-    /// How long the first record of a group waits for more, unless somebody waits for it. Default 200 ms: each commit
-    /// syncs the disk and writes every page anew that it touched.
+    /// The time for which the first record of a group waits for more, unless a caller waits for it. Default 200 ms: each commit syncs the
+    /// disk and writes every page anew that it touched.
     pub commit_every: Duration,
-    /// How often a checkpoint is made while there are new records. Default one minute: so much an attacker can take away
+    /// The interval of checkpoints while there are new records. Default one minute: the records of that time an attacker can remove
     /// without a trace.
     pub checkpoint_every: Duration,
-    /// How often one is made without, so that silence shows. Default one hour.
+    /// The interval of checkpoints without new records, so that silence shows. Default one hour.
     pub heartbeat: Duration,
-    /// How long records are kept; for ever without. Default a year.
+    /// Retention of records; for ever without. Default a year.
     pub retention: Option<Duration>,
     /// The file that keeps how many records were lost and not told of yet, so that a restart tells. Without, only the process
     /// that lost them can.
@@ -60,7 +60,7 @@ impl Default for AuditOptions {
     }
 }
 
-/// What the audit did so far, for metrics.
+/// Counters of the audit, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditCounts {
     /// Records that are durable.
@@ -168,7 +168,7 @@ impl Audit {
         }
     }
 
-    /// What it did so far.
+    /// The counters so far.
     #[must_use]
     pub fn counts(&self) -> AuditCounts {
         AuditCounts {
@@ -217,12 +217,12 @@ struct Task {
     number: u64,
     /// The record of the last checkpoint.
     checkpointed: u64,
-    /// When that was made by this process.
+    /// The time at which this process made it; none if another did.
     made: Option<Instant>,
-    /// How many lost records the audit has told of.
+    /// The number of lost records that the audit has told of.
     told_lost: u64,
     losses: Option<Losses>,
-    /// How many untold ones `losses` has.
+    /// The number of untold ones in `losses`.
     remembered: u64,
     complained: Option<Instant>,
 }

@@ -30,7 +30,7 @@ impl RecordHash {
     }
 }
 
-/// Which chain this is: random, made with the database.
+/// The id of a chain: random, made with the database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ChainId(pub [u8; 16]);
 
@@ -55,14 +55,14 @@ impl ChainId {
         Some(ChainId(id))
     }
 
-    /// What the first record's hash covers in place of a record before it.
+    /// The head before the first record, which that record's hash covers.
     #[must_use]
     pub fn start(self) -> Head {
         Head { seq: 0, hash: digest(&[b"gnomon-audit-1 start", &self.0]) }
     }
 }
 
-/// How far a chain goes: the last record's number, from 1, and its hash.
+/// The head of a chain: the last record's number, from 1, and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The number; 0 before the first record.

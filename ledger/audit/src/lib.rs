@@ -1,4 +1,4 @@
-//! Who did what through the portal, so that it stands up: append-only, hash-chained, signed.
+//! The audit of the portal, as evidence: append-only, hash-chained, signed.
 //!
 //! [`Audit`] records acts; one writer chains them ([`Head::then`]), commits them in groups and signs a [`Checkpoint`] every
 //! minute, which [`Sink`]s take to where whoever owns this host cannot change it. [`verify`] holds the records against such

@@ -1,4 +1,4 @@
-//! What is recorded of one act. Flat dotted names, as everywhere; what is not known is left out.
+//! The record of one act. Flat dotted names, as everywhere; what is not known is left out.
 //!
 //! Arguments and results are recorded only where somebody configured it, and redacted before they come here.
 
@@ -15,10 +15,10 @@ pub const MAX_RECORD: usize = 64 << 10;
 /// The most names (groups, findings, rules) of one field; beyond it the rest is left out, which is noted.
 pub const MAX_NAMES: usize = 256;
 
-/// What texts are cut to where a record is too long all the same: escaped, all of them fit.
+/// The length to which texts are cut where a record is still too long: escaped, all of them fit.
 const LEAST_TEXT: usize = 128;
 
-/// What was done.
+/// The kind of an act.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecordKind {
     /// A tool was called, a prompt or resource was got.
@@ -77,7 +77,7 @@ impl RecordKind {
     }
 }
 
-/// How it ended.
+/// The result of an act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// The server answered.
@@ -191,7 +191,7 @@ pub struct Record {
     pub duration_ms: Option<u64>,
     #[serde(rename = "gnomon.upstream.duration_ms", skip_serializing_if = "Option::is_none")]
     pub upstream_duration_ms: Option<u64>,
-    /// How often it was sent to its server, where that was more than once.
+    /// The number of times it was sent to its server, where that was more than once.
     #[serde(rename = "gnomon.upstream.attempts", skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     #[serde(rename = "http.request.body.size", skip_serializing_if = "Option::is_none")]
@@ -203,7 +203,7 @@ pub struct Record {
     pub arguments: Option<Value>,
     #[serde(rename = "gnomon.result", skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// What happened, of records of other kinds: what changed, why somebody was not let in.
+    /// A description, of records of other kinds: the change, the reason for a refused log-in.
     #[serde(rename = "message", skip_serializing_if = "Option::is_none")]
     pub message: Option<SmolStr>,
     #[serde(rename = "gnomon.audit.lost", skip_serializing_if = "Option::is_none")]
@@ -320,8 +320,7 @@ pub fn text_digest(text: &str) -> SmolStr {
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())).into()
 }
 
-/// What stands for a session in records: its id is a credential while the session lives, and nobody who reads the audit shall
-/// have it.
+/// A digest of a session's id for records: the id is a credential while the session lives, and nobody who reads the audit shall have it.
 #[must_use]
 pub fn session_digest(session: &str) -> SmolStr {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, session.as_bytes());

@@ -1,5 +1,5 @@
-//! Where checkpoints go. A file is enough if it is on another machine's disk or is shipped by something else; syslog and OTLP
-//! are implemented by whoever has their connections.
+//! Destinations of checkpoints. A file is enough if it is on another machine's disk or is shipped by something else; syslog and OTLP are
+//! implemented by whoever has their connections.
 
 use std::{future::Future, path::PathBuf, pin::Pin};
 use thiserror::Error;
@@ -15,7 +15,7 @@ pub struct SinkError(pub String);
 
 /// Takes checkpoints away from this host.
 pub trait Sink: Send {
-    /// What it is called in messages.
+    /// Its name in messages.
     fn name(&self) -> &str;
     /// Sends a line (without its line feed). `Ok` means that it has left.
     fn send<'a>(&'a mut self, line: &'a str) -> Sending<'a>;

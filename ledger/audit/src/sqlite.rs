@@ -42,7 +42,7 @@ const SCHEMA: &str = "
 /// driver keeps for the database, which would cost more than the record.
 const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// Whether the connection is what the driver takes it for.
+/// The health of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Sound,
@@ -217,7 +217,7 @@ impl SqliteStore {
         Ok(&mut self.conn)
     }
 
-    /// What became of something that was to be written.
+    /// Notes the result of a write: after a failure the connection is suspect.
     fn judged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         if matches!(written, Err(StoreError::Database(_) | StoreError::Foreign(_))) {
             self.standing = Standing::Suspect;

@@ -33,7 +33,7 @@ pub struct StoredRecord {
     pub columns: Columns,
 }
 
-/// What of a record can be filtered by.
+/// The columns by which records can be filtered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     /// Milliseconds since 1970.
@@ -51,9 +51,9 @@ pub struct Columns {
 pub struct KeptCheckpoint {
     /// Its number.
     pub number: u64,
-    /// How far the chain went.
+    /// The head of the chain.
     pub head: Head,
-    /// When, milliseconds since 1970.
+    /// The time, milliseconds since 1970.
     pub at_ms: i64,
     /// Its line.
     pub line: String,
@@ -61,11 +61,11 @@ pub struct KeptCheckpoint {
 
 /// Keeps records and checkpoints.
 pub trait Store: Send {
-    /// Which chain this is, as made with the database.
+    /// The id of the chain, as made with the database.
     fn chain(&self) -> ChainId;
-    /// What the oldest record that is kept builds on: the chain's start, or where it was trimmed.
+    /// The head before the oldest record that is kept: the chain's start, or where it was trimmed.
     fn anchor(&mut self) -> Stored<'_, Head>;
-    /// How far the chain goes.
+    /// The head of the chain.
     fn head(&mut self) -> Stored<'_, Head>;
     /// Adds records, all or none, durable on return.
     fn append<'a>(&'a mut self, entries: &'a [StoredRecord]) -> Stored<'a, ()>;
@@ -84,7 +84,7 @@ pub trait Store: Send {
 }
 
 impl Columns {
-    /// What the body says. `None` where it is no record.
+    /// The columns of a body. `None` where it is not a record.
     pub(crate) fn of(body: &str) -> Option<Self> {
         let record: crate::Record = serde_json::from_str(body).ok()?;
         let text = |text: &Option<smol_str::SmolStr>| text.as_ref().map(ToString::to_string);

@@ -1,4 +1,4 @@
-//! What every database of the ledger must do, as tests that are written once: [`contract!`] runs them all against one.
+//! Conformance tests for every database of the ledger, written once: [`contract!`] runs them all against one.
 //!
 //! An engine is a [`Store`] that writes and a [`LedgerReader`] that finds. What both mean is said at their traits; here it is held. A crate
 //! of its own and not a feature of the model, so that testing does not compile everything that is built on the model anew.
@@ -11,7 +11,7 @@
 //! gnomon_ledger_contract::contract!(Mine::new());
 //! ```
 //!
-//! What a machine can fail by (a full disk, a lost connection, a kill) differs between engines and is not here.
+//! Failures of a machine (a full disk, a lost connection, a kill) differ between engines and are not here.
 #![deny(missing_docs)]
 // All of it is tests, of the engines that run them.
 #![allow(clippy::unwrap_used)]

@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long the last events may take when gnomon stops; what is not sent by then is sent after the next start.
+/// The time for the last events when gnomon stops; the rest is sent after the next start.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// An exporter that cannot start.
@@ -44,7 +44,7 @@ enum Held {
     Cursor(#[from] CursorError),
 }
 
-/// What to export from.
+/// Options of an exporter.
 #[derive(Debug, Clone)]
 pub struct ExporterOptions {
     /// The ledger's database.
@@ -90,25 +90,25 @@ impl Exporter {
     }
 }
 
-/// Whether the cursor is known to be this ledger's.
+/// The relation of the cursor to this ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// There was none.
+    /// There was no cursor.
     New,
     /// It was read and not compared with the ledger yet.
     Unchecked,
-    /// It is.
+    /// It is this ledger's.
     Known,
 }
 
-/// Whether the sink has ever taken an event of this process: only then is a refusal about the event.
+/// Proof that the sink accepts events: without it, a refusal may not be about the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
     None,
     Accepts,
 }
 
-/// What one pass did.
+/// The result of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
     Sent,

@@ -1,4 +1,4 @@
-//! What is asked of a field: `server.address=*.example.com`, `http.response.status_code>=400`.
+//! Conditions on fields: `server.address=*.example.com`, `http.response.status_code>=400`.
 //!
 //! Parsed once, with errors that name the mistake: a filter that is silently empty would read as
 //! "nothing happened". What `*` means is said in [`Pattern`]; each engine makes its own question of both.
@@ -8,7 +8,7 @@ use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, Fie
 use std::str::FromStr;
 use thiserror::Error;
 
-/// How a field's value stands to the one asked for.
+/// A comparison of a field's value with an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// It is that value; of a list, one entry is.
@@ -43,7 +43,7 @@ pub struct Condition {
     operand: Operand,
 }
 
-/// What is compared with.
+/// The operand of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// Exactly this text, as JSON writes it where it is no text: `true`, `443`.
@@ -77,9 +77,9 @@ pub enum ConditionError {
     Value {
         /// The field.
         field: FieldRef,
-        /// What its values are.
+        /// The values that the field takes.
         expected: &'static str,
-        /// What was written.
+        /// The text that was written.
         value: String,
     },
     /// The value is none of those that the field can have.
@@ -88,7 +88,7 @@ pub enum ConditionError {
 }
 
 impl Condition {
-    /// That the field is exactly this text; a `*` in it is only a `*`.
+    /// The condition that the field is exactly this text; a `*` in it is only a `*`.
     #[must_use]
     pub fn is(field: Field, value: impl Into<String>) -> Self {
         Self { field: FieldRef::Field(field), comparison: Comparison::Is, operand: Operand::Exact(value.into()) }
@@ -100,13 +100,13 @@ impl Condition {
         &self.field
     }
 
-    /// How the field stands to it.
+    /// The comparison.
     #[must_use]
     pub fn comparison(&self) -> Comparison {
         self.comparison
     }
 
-    /// What it is compared with.
+    /// The operand.
     #[must_use]
     pub fn operand(&self) -> &Operand {
         &self.operand

@@ -4,7 +4,7 @@ use crate::MIN_ID_PREFIX;
 use std::error::Error;
 use thiserror::Error;
 
-/// What a system or a database says of a failure.
+/// The cause of a failure, from the system or a database.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why a ledger's database could not be opened for writing.
@@ -13,9 +13,9 @@ pub enum OpenError {
     /// It cannot be created or written.
     #[error("cannot write {at}: {source}; make it writable for the user gnomon runs as, or use another --state-dir")]
     NotWritable {
-        /// Where it is, as people name it.
+        /// Its location, as people name it.
         at: String,
-        /// What the system says.
+        /// The system's error.
         source: Cause,
     },
     /// A newer gnomon wrote this database.
@@ -23,7 +23,7 @@ pub enum OpenError {
         "{at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon, or move the file away to begin anew"
     )]
     NewerSchema {
-        /// Where it is.
+        /// Its location.
         at: String,
         /// Its version.
         found: i64,
@@ -33,15 +33,15 @@ pub enum OpenError {
     /// It is a database of another program.
     #[error("{at} is a database of another program; use another --state-dir")]
     NotALedger {
-        /// Where it is.
+        /// Its location.
         at: String,
     },
     /// The database refuses.
     #[error("cannot open the ledger {at}: {source}; if the file is damaged, move it away and start again")]
     Database {
-        /// Where it is.
+        /// Its location.
         at: String,
-        /// What the database says.
+        /// The database's error.
         source: Cause,
     },
 }
@@ -65,7 +65,7 @@ impl StoreError {
         Self { cause: cause.into(), was_refused: true }
     }
 
-    /// Whether it is known that nothing was kept.
+    /// True if it is known that nothing was kept.
     #[must_use]
     pub fn was_refused(&self) -> bool {
         self.was_refused
@@ -78,33 +78,33 @@ pub enum ReadError {
     /// There is none.
     #[error("no ledger at {at}; start `gnomon run` first, or name its --state-dir")]
     Missing {
-        /// Where it was looked for, as people name it.
+        /// The location that was searched, as people name it.
         at: String,
     },
     /// It may not be read.
     #[error("cannot read {at}: {source}; join the group that owns it, or use sudo")]
     NotReadable {
-        /// Where it is.
+        /// Its location.
         at: String,
-        /// What the system says.
+        /// The system's error.
         source: Cause,
     },
     /// Another gnomon's schema.
     #[error("{at} has schema {found}, this gnomon knows {known}; use the gnomon that writes it")]
     Schema {
-        /// Where it is.
+        /// Its location.
         at: String,
         /// Its version.
         found: i64,
         /// The version known here.
         known: i64,
     },
-    /// What was asked for is no id.
+    /// The text is not an id.
     #[error(
         "`{text}` is no id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"
     )]
     NotAnId {
-        /// What was written.
+        /// The text that was written.
         text: String,
     },
     /// A stored row makes no sense.

@@ -32,13 +32,13 @@ impl Event {
         Self { observation, at_ms: unix_millis(when) }
     }
 
-    /// What was seen, as far as it is filled in.
+    /// The observation, with the filled-in fields.
     #[must_use]
     pub fn observation(&self) -> &Observation {
         &self.observation
     }
 
-    /// When it happened, milliseconds since the Unix epoch.
+    /// The time of the event, milliseconds since the Unix epoch.
     #[must_use]
     pub const fn at_ms(&self) -> i64 {
         self.at_ms

@@ -1,5 +1,5 @@
-//! Whether a detection is new or a repeat. In memory and bounded; nothing is remembered across a
-//! restart, so the first detection after one is a first again.
+//! Incidents: tells first detections from repeats. In memory and bounded; nothing is remembered across a restart, so the first detection
+//! after one is a first again.
 
 use quick_cache::{Equivalent, unsync::Cache};
 use smol_str::SmolStr;
@@ -19,12 +19,12 @@ pub const INCIDENT_WINDOW: Duration = Duration::from_secs(10);
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 
-/// How many incidents are remembered at once by default. Beyond it the least used are forgotten, and
-/// their next detection is a first again: too many alerts, never too few.
+/// The number of incidents remembered at once by default. Beyond it the least used are forgotten, and their next detection is a first
+/// again: too many alerts, never too few.
 pub const INCIDENT_CAPACITY: usize = 4096;
 
-/// How many users, servers and rules are remembered for a day by default, 16 bytes each. Beyond it the least used are forgotten,
-/// and their next detection is news again: too many alerts, never too few.
+/// The number of users, servers and rules remembered for a day by default, 16 bytes each. Beyond it the least used are forgotten, and
+/// their next detection is news again: too many alerts, never too few.
 pub const NEWS_CAPACITY: usize = 16_384;
 
 /// Names an incident; the text of a UUID version 7 made from its first detection's time.
@@ -45,8 +45,7 @@ impl fmt::Display for IncidentId {
     }
 }
 
-/// Whether a detection opens an incident: `event.kind` is `alert` for the first, `signal` for its
-/// repeats.
+/// The role of a detection in its incident: `event.kind` is `alert` for the first, `signal` for its repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentRole {
     /// The first of its incident.
@@ -66,12 +65,12 @@ impl IncidentRole {
     }
 }
 
-/// Whether a detection is news to whoever answers alerts.
+/// News, or not, to the people who answer alerts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// The first of this day (UTC) of its client, server and rule, as far as this process knows.
+    /// The first detection of this day (UTC) for its client, server and rule, as far as this process knows.
     Yes,
-    /// They have been at it today.
+    /// A further one of this day.
     No,
 }
 
@@ -129,8 +128,7 @@ impl Incidents {
         Self { open: Cache::new(capacity.max(1)), days: Cache::new(NEWS_CAPACITY), hashes: RandomState::new(), ids: Ids::default() }
     }
 
-    /// Whether a detection is the first of its day. Somebody who uses one server all day is news once, and another server is
-    /// news at once.
+    /// Tells the first detection of a day. A user who uses one server all day is news once, and another server is news at once.
     pub fn news(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> News {
         let day = unix_millis(at).div_euclid(DAY_MS);
         let key = self.hashes.hash_one((client, server, rule));

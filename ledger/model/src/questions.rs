@@ -8,10 +8,10 @@ use crate::{
     usage::{self, Usage},
 };
 
-/// How many ids are told where several were found.
+/// The most ids listed where several were found.
 const SHOWN_IDS: usize = 10;
 
-/// What an id leads to.
+/// The result of looking up an id.
 #[derive(Debug, Clone)]
 pub enum Found {
     /// Nothing, or nothing any more.
@@ -44,7 +44,7 @@ impl Questions {
         Self { rows }
     }
 
-    /// What is asked.
+    /// The reader underneath.
     pub fn rows(&mut self) -> &mut dyn LedgerReader {
         &mut *self.rows
     }
@@ -168,7 +168,7 @@ impl Questions {
         }
     }
 
-    /// What the days from midnight `from_ms` on come to.
+    /// Usage of the days from midnight `from_ms` on.
     ///
     /// # Errors
     /// When the database cannot be read.

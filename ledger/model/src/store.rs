@@ -15,7 +15,7 @@ pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// Something that is still read.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
 
-/// How much is kept, and how long. Beyond either the oldest events go first.
+/// Retention: amount and time. Beyond either the oldest events go first.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     /// Bytes.

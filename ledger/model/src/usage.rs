@@ -62,7 +62,7 @@ impl Tally {
     }
 }
 
-/// What a span of time comes to.
+/// Usage in a span of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Its days, oldest first.

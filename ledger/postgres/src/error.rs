@@ -14,9 +14,9 @@ pub enum PostgresOpenError {
     Unreachable {
         /// The URL, without its password.
         at: String,
-        /// What the system, TLS or the server says.
+        /// The error of the system, TLS or the server.
         source: Cause,
-        /// What to do.
+        /// The remedy.
         next: String,
     },
     /// A password or the certificates of authorities are not to be had.
@@ -70,7 +70,7 @@ pub enum PostgresOpenError {
     Database {
         /// The URL, without its password.
         at: String,
-        /// What the database says.
+        /// The database's error.
         source: Cause,
     },
 }
@@ -86,7 +86,7 @@ pub enum CallError {
     Silent {
         /// The URL, without its password.
         at: String,
-        /// How long the call waited.
+        /// The seconds that the call waited.
         seconds: u64,
     },
     /// The server refuses, or the connection broke. Nothing was kept.
@@ -94,9 +94,9 @@ pub enum CallError {
     Refused {
         /// The URL, without its password.
         at: String,
-        /// What the server says.
+        /// The server's error.
         source: Cause,
-        /// What to do.
+        /// The remedy.
         next: &'static str,
     },
     /// All was sent, and the answer did not come.
@@ -104,7 +104,7 @@ pub enum CallError {
     MaybeKept {
         /// The URL, without its password.
         at: String,
-        /// What happened instead.
+        /// The cause.
         cause: String,
     },
     /// PostgreSQL has no such texts.
@@ -120,7 +120,7 @@ fn code(error: &Error) -> Option<&str> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code)
 }
 
-/// What the server says, without the line of its own source that the driver adds; else what the driver says.
+/// The server's message, without the line of its own source that the driver adds; else the driver's.
 pub(crate) fn said(error: Error) -> Cause {
     match error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
         Some(said) => format!("{} ({})", said.message(), said.code()).into(),
@@ -128,7 +128,7 @@ pub(crate) fn said(error: Error) -> Cause {
     }
 }
 
-/// Whether it is the connection that failed, and not what was asked of it.
+/// True if the connection failed, and not the statement.
 pub(crate) fn is_broken(error: &Error) -> bool {
     match error {
         Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => true,
@@ -137,7 +137,7 @@ pub(crate) fn is_broken(error: &Error) -> bool {
     }
 }
 
-/// Whether the role lacks a right.
+/// True if the role lacks a right.
 pub(crate) fn is_forbidden(error: &Error) -> bool {
     code(error) == Some("42501")
 }

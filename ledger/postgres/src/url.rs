@@ -39,9 +39,9 @@ pub enum PostgresUrlError {
     /// A part has what it cannot have.
     #[error("the {part} of the URL {problem}")]
     Part {
-        /// Which.
+        /// The part.
         part: &'static str,
-        /// What is wrong with it, and what to write.
+        /// The problem, and the remedy.
         problem: &'static str,
     },
     /// A setting that is not known here.
@@ -62,13 +62,13 @@ pub enum PostgresUrlError {
          write sslmode=verify-full, with sslrootcert=FILE where its certificate is of an authority of your own"
     )]
     Weak {
-        /// What was written.
+        /// The mode that was written.
         mode: &'static str,
     },
     /// There is no such mode.
     #[error("sslmode={mode:?} is unknown; over a network it is verify-full, which need not be written")]
     SslMode {
-        /// What was written.
+        /// The mode that was written.
         mode: String,
     },
 }
@@ -82,7 +82,7 @@ enum Host {
     Socket(PathBuf),
 }
 
-/// Where the journal is, and as whom to go there. What it prints has no password.
+/// The address of the journal, and the user. What it prints has no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     user: String,
@@ -132,7 +132,7 @@ impl FromStr for PostgresUrl {
     }
 }
 
-/// What stands after the `?`.
+/// The settings after the `?`.
 #[derive(Default)]
 struct Settings {
     host: Option<String>,
@@ -199,7 +199,8 @@ fn host_name(name: String) -> Result<String, PostgresUrlError> {
     Err(PostgresUrlError::Part { part: "host", problem })
 }
 
-/// What a file of authorities has. The driver would take one without a certificate, and tell of one that is not there as if it were the server.
+/// The certificates in a file of authorities. The driver would take one without a certificate, and tell of a missing one as if it were
+/// the server.
 fn certificates(file: &Path) -> Result<Vec<u8>, String> {
     let about = |cause: &dyn fmt::Display| {
         format!("sslrootcert {}: {cause}; name a file with the certificate of an authority, PEM", file.display())
@@ -244,7 +245,7 @@ impl PostgresUrl {
         &self.user
     }
 
-    /// Which database.
+    /// The database's name.
     pub(crate) fn database(&self) -> &str {
         &self.database
     }

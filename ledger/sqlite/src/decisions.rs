@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a writer waits for its turn.
+/// Timeout of a writer that waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
 /// A file of "gnod".

@@ -31,7 +31,7 @@ pub(super) fn event((seq, at_ms, json): EventRow) -> StoredEvent {
     StoredEvent { seq, at_ms, json }
 }
 
-/// What the driver says of a question that it could not put.
+/// The error of a query that the driver refused.
 pub(super) fn refused(error: sqlx::Error) -> ReadError {
     ReadError::Database(error.into())
 }

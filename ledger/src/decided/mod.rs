@@ -1,4 +1,4 @@
-//! What people decided, as one gnomon keeps it: a journal in a database ([`Decisions`]), and the files that people and their tools
+//! The decisions of people, as one gnomon keeps them: a journal in a database ([`Decisions`]), and the files that people and their tools
 //! write by hand, which are imported into it.
 
 mod files;
@@ -49,7 +49,7 @@ pub enum DecidedError {
     Text(&'static str),
 }
 
-/// What came of a decision that could not be kept.
+/// The text for a decision that could not be kept.
 fn unkept(error: &StoreError) -> String {
     let came = if error.was_refused() { "it was not kept" } else { "it may or may not have been kept: `gnomon review show` tells" };
     format!("cannot keep the decision: {error}; {came}")
@@ -68,7 +68,7 @@ pub struct Decided {
     place: JournalLocation,
 }
 
-/// Where the journal is.
+/// The location of the journal.
 #[derive(Clone, Debug)]
 enum JournalLocation {
     /// In the state folder.
@@ -77,7 +77,7 @@ enum JournalLocation {
     Shared(PostgresUrl),
 }
 
-/// What the journal and the files were when somebody looked: two that are equal say that nothing was decided between them.
+/// The stamps of journal and files at a moment: two that are equal say that nothing was decided between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Looked([Option<Stamp>; 3]);
 
@@ -94,7 +94,7 @@ impl Decided {
         Self { state_dir: state_dir.to_owned(), place: database.map_or(JournalLocation::Folder, JournalLocation::Shared) }
     }
 
-    /// What there is now. Costs three `stat`.
+    /// The current stamps. Costs three `stat`.
     #[must_use]
     pub fn look(&self) -> Looked {
         Looked([journal_in(&self.state_dir), reviews_in(&self.state_dir), verdicts_in(&self.state_dir)].map(|path| Stamp::of(&path)))
@@ -129,7 +129,7 @@ impl Decided {
         Ok(imports)
     }
 
-    /// Whether files and journal can be read at this moment.
+    /// Checks that files and journal can be read at this moment.
     ///
     /// # Errors
     /// Why one of them cannot.
@@ -142,7 +142,7 @@ impl Decided {
         Ok(())
     }
 
-    /// Whether a shared journal would keep a decision at this moment. Of one in the state folder that is for its owner to know.
+    /// Checks that a shared journal would keep a decision at this moment. One in the state folder is for its owner to check.
     ///
     /// # Errors
     /// Why not.
@@ -166,7 +166,8 @@ impl Decided {
         Ok(reviews?)
     }
 
-    /// What stood when a gnomon of this host read the shared journal last; none where there is no such journal, or it was never read here.
+    /// The reviews saved when a gnomon of this host last read the shared journal; none where there is no such journal, or it was never
+    /// read here.
     ///
     /// # Errors
     /// When that cannot be read.
@@ -244,7 +245,7 @@ impl Decided {
         })
     }
 
-    /// Where no gnomon made a journal yet: what it would have.
+    /// The journal to read; an empty one where no gnomon made one yet.
     async fn to_read(&self) -> Result<Box<dyn Decisions>, DecidedError> {
         if let JournalLocation::Shared(_) = self.place {
             return self.to_write().await;

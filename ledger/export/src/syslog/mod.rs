@@ -26,9 +26,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes that are read of a receiver, which has nothing to say.
 const MAX_READ: u64 = 64 << 10;
 
-/// How to reach a syslog server.
+/// Options of a syslog server.
 pub struct SyslogOptions {
-    /// Where it is.
+    /// Its address.
     pub endpoint: SyslogEndpoint,
     /// PEM files with authorities to trust besides the system's.
     pub ca: Vec<PathBuf>,
