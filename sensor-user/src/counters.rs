@@ -1,4 +1,4 @@
-//! What the kernel half counted.
+//! The kernel half's counters.
 
 use aya::maps::{MapData, PerCpuArray};
 use gnomon_sensor_abi::{Outcome, Program, TALLY, Tally};
@@ -38,7 +38,7 @@ impl Counters {
         self.programs.iter().map(|counts| counts[outcome.index()]).sum()
     }
 
-    /// What was attempted less what is known to have become of it: 0 when nothing is under way.
+    /// Attempts less those with a known outcome: 0 when nothing is under way.
     #[must_use]
     pub fn unaccounted(&self, program: Program) -> i64 {
         let known = [Outcome::Delivered, Outcome::RingFull, Outcome::TableFull, Outcome::Filtered];

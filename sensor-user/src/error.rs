@@ -1,4 +1,4 @@
-//! What can go wrong between us and the kernel.
+//! Errors between us and the kernel.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ pub enum SensorError {
     /// A map refused a value.
     #[error("map {name}: {source}")]
     Map {
-        /// Which map.
+        /// The map.
         name: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: aya::maps::MapError,
     },
     /// The object has no such map: it is not the one that this program was built for.
@@ -28,7 +28,7 @@ pub enum SensorError {
     Cgroup {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The ring buffer's size is not a power of two of at least a page.
@@ -37,9 +37,9 @@ pub enum SensorError {
     /// Another call to the system failed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! When processes last called exec, as the kernel half remembers it.
+//! The times at which processes last called exec, as the kernel half remembers them.
 
 use std::os::fd::OwnedFd;
 

@@ -1,4 +1,4 @@
-//! What this kernel can do, found by trying.
+//! The features of this kernel, found by trying.
 
 use std::io;
 use std::path::Path;
@@ -9,10 +9,10 @@ use gnomon_sensor_abi::Program;
 use crate::SensorError;
 use crate::loader::{Loader, Options};
 
-/// Whether something works here.
+/// The status of a feature here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It does.
+    /// It works.
     Ok,
     /// This kernel does not have it.
     Unsupported(String),
@@ -48,7 +48,7 @@ impl Feature {
     }
 }
 
-/// What works here. What is missing is named and never fatal.
+/// The features that work here. What is missing is named and never fatal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features(Vec<(Feature, Status)>);
 
@@ -87,7 +87,7 @@ impl Features {
     }
 }
 
-/// Whether cgroup2 is mounted there.
+/// Checks that cgroup2 is mounted there.
 fn cgroup2(path: &Path) -> Status {
     if path.join("cgroup.procs").exists() {
         Status::Ok

@@ -14,9 +14,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::SensorError;
 
-/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+/// The most connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// How often another port is tried when one that was free for IPv4 is taken for IPv6.
+/// The number of ports that are tried when one that was free for IPv4 is taken for IPv6.
 const TRIES: u32 = 16;
 
 /// Listeners on the loopback addresses of one namespace, on one port.
@@ -32,7 +32,7 @@ impl Listeners {
     /// The port of both.
     ///
     /// # Errors
-    /// What `getsockname(2)` says.
+    /// The error of `getsockname(2)`.
     pub fn port(&self) -> io::Result<u16> {
         Ok(self.v4.local_addr()?.port())
     }

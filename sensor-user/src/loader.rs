@@ -24,11 +24,11 @@ use crate::scope::{Mode, Scope};
 use crate::sensor::{Sensor, Table};
 use crate::{SensorError, object};
 
-/// How many owners are kept for the proxy to ask for by default, about 250 bytes each: a queue of connections that wait to be accepted
+/// The number of owners kept by default for the proxy to ask for, about 250 bytes each: a queue of connections that wait to be accepted
 /// must not push its own out.
 pub const OWNERS: u32 = 1 << 16;
 
-/// What the sensor is told at the start.
+/// Options of the sensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The cgroup below which connections are seen; the root of the cgroup2 hierarchy, to see all.
@@ -47,13 +47,13 @@ pub struct Options {
     /// The reader is woken when this many bytes wait (at most a quarter of the ring), or something urgent. It should
     /// also look every 50 ms.
     pub wake_bytes: u32,
-    /// How many connections are tracked at a time; more are counted as `TableFull`.
+    /// The most connections tracked at a time; more are counted as `TableFull`.
     pub flows: u32,
-    /// How many of them at most for one service, or all sessions of one user.
+    /// The most of them for one service, or all sessions of one user.
     pub flows_each: u32,
-    /// How many connections the proxy can ask about; the oldest make way.
+    /// The number of connections that the proxy can ask about; the oldest make way.
     pub owners: u32,
-    /// What applies to cgroups without a scope.
+    /// The scope of cgroups without one.
     pub default_scope: Scope,
 }
 
@@ -76,7 +76,7 @@ impl Options {
     }
 }
 
-/// Whether the programs that file and find owners can tell network namespaces.
+/// The ability of the programs that file and find owners to tell network namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Namespaces {
     Known,
@@ -196,7 +196,7 @@ impl Loader {
         }
     }
 
-    /// Whether owners are told apart by network namespace for sure: [`Feature::NamespacedOwners`](crate::Feature).
+    /// [`Status::Ok`] if owners are told apart by network namespace for sure: [`Feature::NamespacedOwners`](crate::Feature).
     #[must_use]
     pub fn namespaced_owners(&self) -> Status {
         match self.namespaces {

@@ -1,4 +1,4 @@
-//! What is to happen to the connections of which cgroup.
+//! Scopes: the treatment of connections, by cgroup.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::SensorError;
 
-/// What to do with UDP to port 443.
+/// The treatment of UDP to port 443.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quic {
     /// Refuse it, so that clients fall back to TCP, which can be looked into.
@@ -19,7 +19,7 @@ pub enum Quic {
     Leave,
 }
 
-/// What to do with a connection that should be redirected and cannot be.
+/// The treatment of a connection that should be redirected and cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fail {
     /// Let it go direct.
@@ -47,7 +47,7 @@ impl TryFrom<&[u16]> for PortList {
     }
 }
 
-/// Which ports a redirect is about.
+/// The ports of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ports {
     /// All: what is not TLS or HTTP will be spliced by the proxy.
@@ -56,18 +56,18 @@ pub enum Ports {
     Listed(PortList),
 }
 
-/// How a scope redirects.
+/// The options of a redirecting scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redirect {
     /// To which ports connections are redirected.
     pub ports: Ports,
-    /// What happens to QUIC.
+    /// The treatment of QUIC.
     pub quic: Quic,
-    /// What happens when redirecting is impossible.
+    /// The treatment of connections where redirecting is impossible.
     pub fail: Fail,
 }
 
-/// What a scope does.
+/// The mode of a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Tag flows, touch nothing.
@@ -78,12 +78,12 @@ pub enum Mode {
     Off,
 }
 
-/// What is to happen to the connections of a cgroup and those below it.
+/// The treatment of connections of a cgroup and those below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// A number of the caller's, given back in [`crate::Owner::scope`].
     pub id: u32,
-    /// What it does.
+    /// Its mode.
     pub mode: Mode,
 }
 
@@ -147,7 +147,7 @@ impl Scopes {
     /// Removes the scope of a cgroup. That there is none is no error.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), SensorError> {
         match self.scopes.remove(&cgroup.0) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
@@ -168,7 +168,7 @@ impl Scopes {
     /// Sets what applies to cgroups without a scope.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn set_default(&mut self, scope: Scope) -> Result<(), SensorError> {
         let failed = |source| SensorError::Map { name: "CONFIG", source };
         let mut config = self.config.get(&0, 0).map_err(failed)?;

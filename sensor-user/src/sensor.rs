@@ -53,7 +53,7 @@ pub struct Sensor {
     tables: Vec<OwnedFd>,
     /// Those that the kernel has accepted.
     programs: BTreeMap<Program, OwnedFd>,
-    /// What keeps each of them attached.
+    /// The links that keep each of them attached.
     links: Vec<(Program, OwnedFd)>,
 }
 
@@ -76,7 +76,7 @@ impl Sensor {
     /// Keeps everything open across exec(2), for the program that this process becomes next.
     ///
     /// # Errors
-    /// What the system says. Everything is detached then.
+    /// A system call failed. Everything is detached then.
     pub fn hand_over(self) -> Result<HandedOver, SensorError> {
         let links = self.links.iter().map(|(_, link)| link);
         let all = self.tables.iter().chain(self.programs.values()).chain(links);
@@ -137,7 +137,7 @@ impl Sensor {
     /// Tells the kernel half the port of our listeners; 0 stops redirecting.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn set_port(&mut self, port: u16) -> Result<(), SensorError> {
         let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
         config.port = port;
@@ -148,7 +148,7 @@ impl Sensor {
     /// and our listeners', no owner is filed, which is a fifth of what a connection costs. 0: all are filed.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn set_explicit_port(&mut self, port: u16) -> Result<(), SensorError> {
         let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
         config.explicit_port = port;
@@ -160,7 +160,7 @@ impl Sensor {
     /// redirected. At most 4,096 addresses; the oldest make way.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn refuse_for(&mut self, failed: Failed, time: Duration) -> Result<(), SensorError> {
         let now = clock_gettime(ClockId::Monotonic);
         // Not negative since boot.
@@ -175,22 +175,22 @@ impl Sensor {
         self.config()?.set(0, config, 0).map_err(failed_on(Table::Config))
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn counters(&self) -> Result<Counters, SensorError> {
         Counters::read(&PerCpuArray::try_from(Map::PerCpuArray(self.data(Table::Tallies)?)).map_err(failed_on(Table::Tallies))?)
     }
 
-    /// How often the kernel itself did not run a program because it was already running (`recursion_misses`, Linux 5.12);
-    /// none where it does not say.
+    /// The number of times the kernel itself did not run a program because it was already running (`recursion_misses`, Linux 5.12); none
+    /// where it does not say.
     #[must_use]
     pub fn missed(&self, program: Program) -> Option<u64> {
         self.fdinfo(program, "recursion_misses")
     }
 
-    /// How long a program ran, in nanoseconds, and how often. Only counted while `kernel.bpf_stats_enabled` is set.
+    /// The run time of a program, in nanoseconds, and the number of runs. Only counted while `kernel.bpf_stats_enabled` is set.
     #[must_use]
     pub fn run_time(&self, program: Program) -> Option<(u64, u64)> {
         Some((self.fdinfo(program, "run_time_ns")?, self.fdinfo(program, "run_cnt")?))
@@ -200,7 +200,7 @@ impl Sensor {
     /// of any program of the host. Needs `CAP_SYS_ADMIN`.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn count_run_time() -> Result<OwnedFd, SensorError> {
         enable_stats(Stats::RunTime).map_err(|error| SensorError::System { what: "counting run times", source: error.io_error })
     }
@@ -216,7 +216,7 @@ impl Sensor {
     /// are attached there, and loaded.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel refused.
     pub fn attach_again(&mut self, program: Program, seen: BorrowedFd<'_>) -> Result<bool, SensorError> {
         let (Hook::Seen(kind), Some(loaded)) = (hook(program), self.program(program)) else { return Ok(false) };
         let link = to_cgroup(loaded, seen, kind).map_err(|source| SensorError::System { what: "attaching a program again", source })?;
@@ -224,7 +224,7 @@ impl Sensor {
         Ok(true)
     }
 
-    /// How many instructions the verifier looked at, along all the ways through a program; none where the kernel does not say.
+    /// The number of instructions that the verifier looked at, along all the ways through a program; none where the kernel does not say.
     /// It gives up at a million.
     #[must_use]
     pub fn verified_instructions(&self, program: Program) -> Option<u64> {
@@ -260,7 +260,7 @@ impl Sensor {
         self.descriptor(Table::Heartbeat)
     }
 
-    /// When processes last called exec, readable from any thread of this process.
+    /// The times at which processes last called exec, readable from any thread of this process.
     ///
     /// # Errors
     /// When no further descriptor can be had, or the kernel refuses it.

@@ -57,7 +57,7 @@ pub enum CgroupError {
     /// The caller may not do it.
     #[error("{action} {path}: not permitted; this needs root, or a cgroup that was delegated to this user")]
     NotPermitted {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// Below the mount.
         path: String,
@@ -65,7 +65,7 @@ pub enum CgroupError {
     /// Any other answer of the system.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// On which file.
         path: String,
@@ -88,7 +88,7 @@ impl CgroupError {
 #[derive(Debug, Clone)]
 pub struct Hierarchy {
     mount: PathBuf,
-    /// What of the hierarchy is mounted there, as a path in it: `/` unless a container was given a part.
+    /// The part of the hierarchy that is mounted there, as a path in it: `/` unless a container was given a part.
     root: String,
     layout: CgroupLayout,
     directory: Arc<OwnedFd>,
@@ -112,12 +112,12 @@ impl Hierarchy {
         mount::find()
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn mount(&self) -> &Path {
         &self.mount
     }
 
-    /// Whether v1 is there as well.
+    /// The mounted generations: v2 alone, or beside v1.
     pub fn layout(&self) -> CgroupLayout {
         self.layout
     }
@@ -125,7 +125,7 @@ impl Hierarchy {
     /// The top of what is mounted.
     ///
     /// # Errors
-    /// That it cannot be looked at.
+    /// It cannot be opened.
     pub fn top(&self) -> Result<Cgroup, CgroupError> {
         Cgroup::open(self.directory.as_fd(), ".", self.root.clone())
     }
@@ -191,7 +191,7 @@ impl Cgroup {
         self.directory.as_fd()
     }
 
-    /// Whether a process is in it, or in one below it (`cgroup.events`, cgroups(7)).
+    /// True if a process is in it, or in one below it (`cgroup.events`, cgroups(7)).
     ///
     /// # Errors
     /// It is gone, or is the top of the hierarchy, of which the kernel does not say.

@@ -1,4 +1,4 @@
-//! Whether this host is fit for gnomon, and what to do where it is not.
+//! Checks of this host's fitness for gnomon, with remedies.
 //!
 //! Each [`Check`] says what was seen, and what to do next unless all is well. Features of the kernel
 //! are not judged by its version: the sensor tries them and hands the outcome in
@@ -29,19 +29,19 @@ const MAX_VALUE: u64 = 64 << 10;
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is called in JSON and in scripts; stable.
+    /// Its id in JSON and in scripts; stable.
     pub id: String,
-    /// What it is, for people.
+    /// Its title, for people.
     pub title: &'static str,
-    /// Whether all is well.
+    /// Its status.
     pub state: CheckStatus,
-    /// What was seen.
+    /// The finding.
     pub seen: String,
-    /// What to do, unless all is well.
+    /// The remedy, unless all is well.
     pub next: Option<String>,
 }
 
-/// How a check ended.
+/// The status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
@@ -58,9 +58,9 @@ pub enum CheckStatus {
 /// A feature of the kernel, as the sensor found it by trying.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// What the sensor calls it.
+    /// The sensor's name for it.
     pub name: String,
-    /// How trying it ended.
+    /// The result of trying it.
     pub state: CheckStatus,
     /// Why; what is lost without it.
     pub reason: String,
@@ -69,7 +69,7 @@ pub struct Feature {
 /// A program that is attached to the cgroup where ours go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
-    /// Where: `connect4`, `egress` and so on.
+    /// The hook: `connect4`, `egress` and so on.
     pub hook: String,
     /// Its name in the kernel; ours begin with `gn_`.
     pub name: String,
@@ -86,26 +86,26 @@ pub struct Attached {
 pub struct Port {
     /// For what: `proxy`, `metrics`.
     pub name: &'static str,
-    /// Where.
+    /// The address.
     pub address: SocketAddr,
 }
 
-/// What to look at. The default is this host and nothing that others know of it.
+/// Input to the checks. The default is this host and nothing that others know of it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What the sensor found by trying; none if it was not asked.
+    /// The features that the sensor found by trying; none if it was not asked.
     pub features: Vec<Feature>,
-    /// Whether bpf(2) answers, or its error; `None` if nobody tried.
+    /// The answer of bpf(2), or its error; `None` if nobody tried.
     pub bpf: Option<Result<(), String>>,
     /// What is attached to the cgroup below which connections are seen, and what above it would not run for it beside ours, or why that could not be asked; `None` if nobody did.
     pub attached: Option<Result<Vec<Attached>, String>>,
     /// Our authority's certificate, if there is one by now.
     pub authority: Option<PathBuf>,
-    /// Where gnomon is configured to listen.
+    /// The addresses on which gnomon is configured to listen.
     pub ports: Vec<Port>,
     /// The environment that programs get.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where the files of the host are, but for `/proc` and `/sys`: `/`.
+    /// The root of the host's files, but for `/proc` and `/sys`: `/`.
     pub root: PathBuf,
 }
 
@@ -128,7 +128,7 @@ impl Options {
         self.environment.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_os_str())
     }
 
-    /// Where a path of the host is.
+    /// The path below the root.
     fn below_root(&self, path: impl AsRef<Path>) -> PathBuf {
         self.root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
     }

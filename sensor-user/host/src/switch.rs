@@ -15,11 +15,11 @@ use std::time::{Duration, SystemTime};
 /// Longest reason, bytes.
 const MAX_REASON: usize = 512;
 
-/// Where the file is looked for.
+/// The kill switch, by the path of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch(PathBuf);
 
-/// Whether gnomon may interfere.
+/// Armed or not: gnomon may interfere, or must not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arming {
     /// It may, where rules and scopes say so.
@@ -29,26 +29,26 @@ pub enum Arming {
 }
 
 impl Arming {
-    /// Whether gnomon may interfere.
+    /// True if gnomon may interfere.
     #[must_use]
     pub fn is_armed(&self) -> bool {
         matches!(self, Self::Armed)
     }
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disarmed {
-    /// When it was written, where the file system tells.
+    /// The time it was written, where the file system tells.
     pub since: Option<SystemTime>,
     /// Its first line, without control characters, at most 512 bytes; empty where it says nothing.
     pub reason: String,
 }
 
 impl Switch {
-    /// Where the file is by default.
+    /// The default path of the file.
     pub const DEFAULT: &str = "/etc/gnomon/disarm";
-    /// How often it is to be looked for: what it asks for is to be done within a second.
+    /// The interval at which to look for it: what it asks for is to be done within a second.
     pub const LOOK: Duration = Duration::from_millis(200);
 
     /// A switch at a path.
@@ -115,7 +115,7 @@ impl Switch {
     }
 }
 
-/// What is shown on terminals and written into events.
+/// The first line, as shown on terminals and written into events.
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let mut clean: String = line.chars().filter(|c| !c.is_control() && *c != '\u{fffd}').collect();

@@ -16,7 +16,7 @@ pub const MAX_CGROUP_PATH: usize = 4096;
 /// Most containers nested in each other that are told apart.
 pub const MAX_NESTING: usize = 4;
 
-/// Where a process runs.
+/// The workload of a process: its cgroup, containers and pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Workload {
     /// The path in the cgroup v2 hierarchy; empty where there is none. It is relative to the
@@ -35,9 +35,9 @@ pub struct Container {
     /// 64 hexadecimal digits for OCI runtimes; the machine's or container's name for
     /// systemd-nspawn and LXC.
     pub id: String,
-    /// Which runtime names its cgroups like this.
+    /// The runtime that names its cgroups like this.
     pub runtime: Runtime,
-    /// Who vouches for it.
+    /// The origin of its name.
     pub standing: NameOrigin,
 }
 
@@ -62,7 +62,7 @@ pub enum Runtime {
     Unknown,
 }
 
-/// Who could have made a cgroup of this name.
+/// The origin of a cgroup's name: who could have made a cgroup of that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameOrigin {
@@ -137,7 +137,7 @@ fn row(line: &str) -> Option<Row<'_>> {
     (path.starts_with('/') && path.len() <= MAX_CGROUP_PATH).then_some(Row { hierarchy, controllers, path })
 }
 
-/// Whether these are the 64 lower-case hexadecimal digits of an OCI container id.
+/// True for the 64 lower-case hexadecimal digits of an OCI container id.
 fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }

@@ -77,7 +77,7 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
         self.socket
     }
 
-    /// Who connected, or who made the pair.
+    /// The credentials of the process that connected, or that made the pair.
     ///
     /// # Errors
     /// [`LinkError::UnseenPeer`] or [`LinkError::PeerGone`].

@@ -1,4 +1,4 @@
-//! What can go wrong between two ends.
+//! Errors between two ends.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ pub enum LinkError {
     /// Nothing came, or nothing could be sent, within the time given.
     #[error("the other end did not answer in time")]
     TimedOut,
-    /// What arrived is no message of this protocol.
+    /// The bytes received are not a message of this protocol.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// What should be sent cannot be.
+    /// The message cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// A message with more or fewer descriptors than belong to it.
@@ -30,9 +30,9 @@ pub enum LinkError {
     DescriptorCount {
         /// The direction.
         message: &'static str,
-        /// How many belong to it.
+        /// The number that belong to it.
         expected: usize,
-        /// How many there are.
+        /// The number received.
         got: usize,
     },
     /// A descriptor that is not what belongs to the message.
@@ -40,9 +40,9 @@ pub enum LinkError {
     WrongDescriptor {
         /// The direction.
         message: &'static str,
-        /// Which of them, from 0.
+        /// Its position, from 0.
         position: usize,
-        /// What it should be.
+        /// The expected kind.
         expected: DescriptorKind,
     },
     /// Descriptors were lost on the way: more were sent than ever belong to a message, or this process can open no
@@ -52,9 +52,9 @@ pub enum LinkError {
     /// A message that does not belong at this place of the conversation.
     #[error("{got} where {expected} was expected")]
     OutOfTurn {
-        /// What belongs here.
+        /// The expected message.
         expected: &'static str,
-        /// What came.
+        /// The message received.
         got: String,
     },
     /// The peer lives in a process namespace that cannot be seen from here.
@@ -81,7 +81,7 @@ pub enum LinkError {
     /// The operating system refused.
     #[error("cannot {action}")]
     Os {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// Why not.
         #[source]

@@ -9,12 +9,12 @@ use crate::message::{Feature, Message, ToProxy, ToSensor, VERSION, Version};
 use crate::packet::Received;
 use crate::{LinkError, ProxyEnd, SensorEnd};
 
-/// What a proxy knows of its sensor after the greeting.
+/// A proxy's knowledge of its sensor after the greeting.
 #[derive(Debug)]
 pub struct Sensor {
-    /// What it speaks; of the same major version.
+    /// Its protocol version; of the same major version.
     pub version: Version,
-    /// What its kernel half can do here.
+    /// The features of its kernel half here.
     pub features: List<Feature, 64>,
     /// The ring buffer of events.
     pub ring: OwnedFd,
@@ -24,7 +24,7 @@ pub struct Sensor {
     pub heartbeat: OwnedFd,
 }
 
-/// What the proxy says first.
+/// The proxy's first message.
 pub(crate) const HELLO: ToSensor = ToSensor::Hello { version: VERSION };
 
 impl ProxyEnd {

@@ -1,4 +1,4 @@
-//! What gnomon's processes say to each other, over Unix sockets that keep message boundaries (`SOCK_SEQPACKET`).
+//! The protocol between gnomon's processes, over Unix sockets that keep message boundaries (`SOCK_SEQPACKET`).
 //!
 //! The sensor is privileged and parses nothing from the network; the proxy reads what strangers send and has no
 //! privilege. This crate is all that passes between them, and between `gnomon exec` and a running gnomon: typed

@@ -20,7 +20,7 @@ use crate::packet::Attempt;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
 
-/// Who may connect, beyond the owner. What a connection may then do is decided by [`Channel::peer`].
+/// The users who may connect, beyond the owner. The rights of a connection are decided by [`Channel::peer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// The socket's group (mode 0660).

@@ -20,7 +20,7 @@ pub use sensor::{
     RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
 };
 
-/// What this build speaks.
+/// The protocol version of this build.
 pub const VERSION: Version = Version { major: 1, minor: 3 };
 
 /// The version of the protocol.
@@ -47,7 +47,7 @@ pub enum Family {
     V6,
 }
 
-/// What a descriptor must be. Looked at on arrival, as far as that is possible without `/proc`.
+/// The kind that a descriptor must be of. Checked on arrival, as far as that is possible without `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DescriptorKind {
     /// A TCP socket that listens.
@@ -64,7 +64,7 @@ pub enum DescriptorKind {
 pub trait Message: Serialize + DeserializeOwned + fmt::Debug + Send + 'static + sealed::Sealed {
     /// Its name in errors.
     const NAME: &'static str;
-    /// How many variants this version knows.
+    /// The number of variants that this version knows.
     const VARIANTS: u32;
 
     /// The descriptors that travel with this message, in order: at most [`MAX_DESCRIPTORS`](crate::MAX_DESCRIPTORS).

@@ -38,7 +38,7 @@ impl<M: Message> Received<M> {
     }
 }
 
-/// Whether a call that may not wait did its work.
+/// The result of a call that may not wait.
 pub(crate) enum Attempt<T> {
     Done(T),
     /// It would have had to wait.
@@ -73,8 +73,7 @@ impl<'fd> Outgoing<'fd> {
     }
 }
 
-/// Where messages arrive: room for the longest, used by one receiver at a time. Pages of it that no message reached
-/// cost nothing.
+/// The receive buffer: room for the longest message, used by one receiver at a time. Pages of it that no message reached cost nothing.
 #[derive(Debug)]
 pub(crate) struct Inbox(Mutex<Box<[u8]>>);
 

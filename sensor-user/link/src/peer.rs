@@ -1,4 +1,4 @@
-//! Who is at the other end, by the kernel's word (unix(7)).
+//! The process at the other end, by the kernel's word (unix(7)).
 
 use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd};

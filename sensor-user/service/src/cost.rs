@@ -1,4 +1,4 @@
-//! What the sensor takes of the processor, and the end of its dearest program where that is too much.
+//! The sensor's processor time, measured, and the end of its dearest program where that is too much.
 //!
 //! Now and then the kernel is asked to count run times for a moment, as counting costs time itself. Above the bound twice in a
 //! row, the program that looks at packets is detached: server names and TLS libraries of what is not redirected are not seen then. It is attached
@@ -25,7 +25,7 @@ const DEAR: Program = Program::Hello;
 /// Above the bound so often in a row.
 const TWICE: u32 = 2;
 
-/// What was taken of one core when it was last measured, in millionths.
+/// The share of one core when last measured, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
     /// By the programs of the kernel half, on whichever processor they ran.
@@ -70,7 +70,7 @@ struct Watchdog<'env> {
     link: &'env SensorEnd,
     cgroup: File,
     bound: CostBound,
-    /// How often in a row.
+    /// The number of measurements above the bound in a row.
     above: u32,
     /// Since when the dear program is gone.
     shed: Option<Instant>,

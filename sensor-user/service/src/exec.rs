@@ -37,7 +37,7 @@ use slots::ScopeSlots;
 /// Connections that are held open after a refusal.
 const LINGERING: usize = 32;
 
-/// What a join works with.
+/// The parts that a join works with.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub kernel: &'a Kernel,
@@ -79,7 +79,7 @@ impl Door {
 }
 
 impl Door {
-    /// Where programs join.
+    /// The socket at which programs join.
     pub(crate) fn socket(&self) -> &Path {
         &self.options.socket
     }

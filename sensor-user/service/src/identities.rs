@@ -1,4 +1,4 @@
-//! Who a process is, read by a few threads: each answer may take a while, and requests must not wait for each other.
+//! Identities of processes, read by a few threads: each answer may take a while, and requests must not wait for each other.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

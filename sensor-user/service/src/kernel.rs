@@ -18,14 +18,14 @@ use crate::cost::{CPU_BOUND, Taken};
 use crate::scopes::{Asked, DesiredScopes, Teeth};
 use crate::{ServiceError, translate};
 
-/// What one thread at a time may touch.
+/// The parts that one thread at a time may touch.
 #[derive(Debug)]
 struct Held {
     sensor: Sensor,
     wanted: DesiredScopes,
     /// Nobody serves any more.
     stays: bool,
-    /// What is written down to be kept closed.
+    /// The scopes noted to be kept closed.
     written: Vec<(u64, Scope)>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Kernel {
     later: Mutex<Later>,
 }
 
-/// What became of it since it was attached.
+/// A change to a feature since it was attached.
 #[derive(Debug, Default)]
 struct Later {
     /// Features that are not as they were, and why.
@@ -56,7 +56,7 @@ struct Later {
     taken: Taken,
 }
 
-/// What is known of it once it is attached.
+/// The facts that are fixed once it is attached.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     features: List<gnomon_link::Feature, 64>,
@@ -129,12 +129,12 @@ impl Kernel {
         self.about.mark
     }
 
-    /// Whether connections can be sent elsewhere at all.
+    /// The state of redirecting.
     pub(crate) fn redirect(&self) -> FeatureState {
         self.about.redirect
     }
 
-    /// What was attached, and why the rest was not.
+    /// The features that were attached, and the reasons for those that were not.
     pub(crate) fn features(&self) -> List<gnomon_link::Feature, 64> {
         let later = self.later();
         let now = |found: &gnomon_link::Feature| match later.changed.get(found.name.as_str()) {
@@ -144,7 +144,7 @@ impl Kernel {
         List::cut(self.about.features.iter().map(now))
     }
 
-    /// What holds of a feature from now on.
+    /// Changes the state of a feature.
     pub(crate) fn say(&self, feature: &'static str, state: FeatureState, why: &str) {
         self.later().changed.insert(feature, (state, why.to_owned()));
     }
@@ -154,12 +154,12 @@ impl Kernel {
         self.later().changed.remove(feature);
     }
 
-    /// What the sensor took of the processor when that was last measured.
+    /// Takes the processor time when last measured.
     pub(crate) fn took(&self, taken: Taken) {
         self.later().taken = taken;
     }
 
-    /// What all programs together took so far, as long as the kernel counted.
+    /// The run time of all programs together, as long as the kernel counted.
     pub(crate) fn run_time(&self) -> Duration {
         let lock = self.lock();
         let spent = Program::ALL.into_iter().filter_map(|program| lock.as_ref()?.sensor.run_time(program)).map(|(spent, _)| spent);
@@ -221,12 +221,12 @@ impl Kernel {
         self.with_scopes(|sensor, wanted| wanted.let_out(sensor, cgroup))
     }
 
-    /// How many scopes send connections to the proxy at this moment.
+    /// The number of scopes that send connections to the proxy at this moment.
     pub(crate) fn redirecting(&self) -> usize {
         self.lock().as_ref().map_or(0, |held| held.wanted.redirecting())
     }
 
-    /// Whether a scope refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
+    /// True if a scope refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
     pub(crate) fn fails_closed(&self) -> bool {
         self.lock().as_ref().is_some_and(|held| held.wanted.fails_closed())
     }
@@ -280,7 +280,7 @@ impl Kernel {
         }
     }
 
-    /// What keeps connections from being redirected.
+    /// The reason that connections are not redirected.
     pub(crate) fn why_not_redirect(&self) -> String {
         let missing = REDIRECT.iter().find_map(|program| {
             let found = self.about.features.iter().find(|feature| feature.name.as_str() == program.name())?;
@@ -289,7 +289,7 @@ impl Kernel {
         missing.unwrap_or_else(|| "it is not known why".to_owned())
     }
 
-    /// Whether the programs are attached that refuse connections.
+    /// True if the programs that refuse connections are attached.
     pub(crate) fn refuses(&self) -> bool {
         self.unattached().is_none()
     }
@@ -306,7 +306,7 @@ impl Kernel {
         self.with_scopes(|sensor, wanted| wanted.turn(sensor, teeth))
     }
 
-    /// What the proxy asks for.
+    /// Carries out a change that the proxy asks for.
     pub(crate) fn change(&self, change: &ScopeChange) -> Result<(), ChangeError> {
         match change {
             // The connections that the proxy makes would come back to it.
@@ -325,7 +325,7 @@ impl Kernel {
         }
     }
 
-    /// Whether connections of a scope come to the kernel half at all.
+    /// Checks that connections of a scope reach the kernel half at all.
     fn reached(&self, scope: &Scope) -> Result<(), ChangeError> {
         match self.unattached() {
             Some((program, reason)) if matches!(scope.mode, Mode::Redirect(_)) => Err(ChangeError::NotAttached { program, reason }),
@@ -333,7 +333,7 @@ impl Kernel {
         }
     }
 
-    /// What was counted, outcome by outcome; of those with a reason, as `fail_open:stale_heartbeat`.
+    /// The counters, outcome by outcome; those with a reason as `fail_open:stale_heartbeat`.
     pub(crate) fn counters(&self) -> Result<List<gnomon_link::Program, 64>, KernelError> {
         let Taken { kernel, process } = self.later().taken;
         let counts = [count(gnomon_link::COST_KERNEL, kernel), count(gnomon_link::COST_PROCESS, process)];

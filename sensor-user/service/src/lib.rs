@@ -71,10 +71,10 @@ use requests::Requests;
 
 /// Longest that one message may take to be sent: a proxy that reads nothing for that long loses the answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a network namespace may stay alive by listeners of ours alone.
+/// The longest that a network namespace may be kept alive by listeners of ours alone.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// What the sensor process is told.
+/// Options of the sensor process.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The cgroup below which connections are seen; `None` is the top of the hierarchy, so all.
@@ -83,19 +83,19 @@ pub struct Options {
     pub own_cgroup: PathBuf,
     /// The ring's size in bytes, a power of two.
     pub ring_bytes: u32,
-    /// Whether programs can be let into scopes.
+    /// Options of `gnomon exec`; without them no program is let into a scope.
     pub exec: Option<ExecOptions>,
     /// The kill switch, which is looked for all the time.
     pub switch: Switch,
-    /// What may be taken of the processor.
+    /// The bound on processor time.
     pub cost: CostBound,
     /// Told now and then that this process gets on; nobody is told with `None`.
     pub alive: Option<Alive>,
-    /// Where it stands which scopes fail closed, for the next sensor; `None` where there is none to come.
+    /// The record of scopes that fail closed, for the next sensor; `None` where there is none to come.
     pub closed: Option<Arc<Closed>>,
 }
 
-/// What the sensor may take of the processor, in the kernel and by its own process, before the program that looks at packets is
+/// The bound on the sensor's processor time, in the kernel and by its own process, beyond which the program that looks at packets is
 /// detached for a while.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostBound {
@@ -103,9 +103,9 @@ pub struct CostBound {
     pub percent: f64,
     /// The pause between two measurements.
     pub every: Duration,
-    /// How long is measured.
+    /// The length of a measurement.
     pub over: Duration,
-    /// How long the program stays detached.
+    /// The time for which the program stays detached.
     pub rest: Duration,
 }
 
@@ -118,9 +118,9 @@ impl CostBound {
 /// Somebody who wants to know that the process gets on, such as a watchdog.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive {
-    /// How often, at least. One message to a proxy that does not read can hold it up for 5 s.
+    /// The longest interval. One message to a proxy that does not read can hold it up for 5 s.
     pub every: Duration,
-    /// How to tell.
+    /// Called at each interval.
     pub tell: fn(),
 }
 
@@ -197,7 +197,7 @@ pub enum ServiceError {
     /// The operating system refused.
     #[error("cannot {action}")]
     Os {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// Why not.
         #[source]
@@ -322,7 +322,7 @@ fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
     namespaces.end();
 }
 
-/// What a sensor is called that stays for scopes that fail closed, as nobody serves.
+/// The process name of a sensor that stays for scopes that fail closed, as nobody serves.
 pub const HOLDS: &CStr = c"gnomon-holds";
 
 /// Stays attached without a proxy, for as long as a scope is to refuse what cannot be redirected: until it is told to stop, by whoever

@@ -115,7 +115,7 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// That of a process. Whoever asks makes sure that the number is still the process's own afterwards.
+    /// The namespace of a process. The caller makes sure that the number is still the process's own afterwards.
     pub(crate) fn of(pid: u32) -> Result<Self, ListenError> {
         Self::at(format!("/proc/{pid}/ns/net").as_ref())
     }
@@ -141,13 +141,13 @@ impl Namespace {
         Ok(cookie(socket.as_fd()))
     }
 
-    /// Whether it is the same one.
+    /// True if it is the same one.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.id == other.id
     }
 }
 
-/// How long listeners stay.
+/// The lifetime of listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
     /// The proxy asked for them.
@@ -156,25 +156,25 @@ enum Stay {
     While { scopes: usize, visited: Visited },
 }
 
-/// Whether a redirected program connected from there that no scope of `gnomon exec` is for.
+/// A namespace from which a redirected program outside of scopes of `gnomon exec` has connected, or none has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Visited {
     Yes,
     No,
 }
 
-/// What [`Namespaces::visit`] found.
+/// The result of [`Namespaces::visit`].
 enum Found {
     There,
     New(Arc<Opened>),
 }
 
-/// Whether the proxy accepts from a namespace's listeners.
+/// The hand-over of a namespace's listeners to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// They were handed over.
     Handed,
-    /// It said so, or had asked for them.
+    /// The proxy said that it accepts from them, or had asked for them.
     Accepting,
 }
 
@@ -202,7 +202,7 @@ struct Table {
 pub(crate) struct Namespaces {
     table: Mutex<Table>,
     changed: Condvar,
-    /// How often one could not be served.
+    /// The number of times that one could not be served.
     unserved: AtomicU64,
 }
 
@@ -269,7 +269,7 @@ impl Namespaces {
         }
     }
 
-    /// Whether the namespace of this cookie has listeners. They stay for whoever connected from there.
+    /// True if the namespace of this cookie has listeners. They stay for whoever connected from there.
     pub(crate) fn is_visited(&self, cookie: u64) -> bool {
         let mut table = self.table();
         let Some(served) = table.served.iter_mut().find(|served| served.opened.cookie == cookie) else { return false };

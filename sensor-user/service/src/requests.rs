@@ -1,4 +1,4 @@
-//! What the proxy asks for: one request, one answer.
+//! The proxy's requests: one request, one answer.
 
 use std::os::fd::AsFd as _;
 use std::sync::mpsc::{Sender, SyncSender, TrySendError};
@@ -13,7 +13,7 @@ use crate::identities::Question;
 use crate::kernel::{ChangeError, Kernel};
 use crate::namespaces::{LeaseError, ListenError, Namespaces};
 
-/// How long an address that the proxy could not connect to is refused, at most.
+/// The longest that an address is refused to which the proxy could not connect.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
 /// Threads that answer what may take a while.

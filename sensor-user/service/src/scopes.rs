@@ -13,20 +13,22 @@ use gnomon_link::EXEC_SCOPES;
 use gnomon_sensor::{CgroupId, Fail, Mode, Ports, Quic, Redirect, Scope, Sensor, SensorError};
 use serde::{Deserialize, Serialize};
 
-/// Whether scopes may do more than observe.
+/// The kill switch as it applies to scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Teeth {
+    /// Scopes do as they are set.
     In,
+    /// They only observe.
     Drawn,
 }
 
-/// What `gnomon exec` was asked for.
+/// The request of a `gnomon exec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Asked {
     /// Everything goes to the proxy.
     Redirect,
-    /// What holds where it was called. Said to the kernel half as well, since that searches only so many levels of cgroups.
+    /// The scope that applies where it was called. Set in the kernel half as well, since that searches only so many levels of cgroups.
     Nothing,
 }
 
@@ -39,7 +41,7 @@ struct Exec {
     lineage: Vec<u64>,
 }
 
-/// What is wanted.
+/// The desired scopes, as opposed to those in force.
 #[derive(Debug)]
 pub(crate) struct DesiredScopes {
     teeth: Teeth,
@@ -48,9 +50,9 @@ pub(crate) struct DesiredScopes {
     /// Those of them that the sensor before this one kept closed, and that the proxy has said nothing of yet.
     inherited: BTreeSet<u64>,
     execs: BTreeMap<u64, Exec>,
-    /// How many scopes of `gnomon exec` there were so far.
+    /// The number of scopes of `gnomon exec` so far.
     numbered: u32,
-    /// Whether those of the configuration have changed since somebody looked.
+    /// True if those of the configuration have changed since the last look.
     changed: bool,
 }
 
@@ -112,7 +114,7 @@ impl DesiredScopes {
         self.settle(sensor, cgroup)
     }
 
-    /// Whether those of the configuration have changed since this was asked.
+    /// True if those of the configuration have changed since the last call.
     pub(crate) fn has_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -153,13 +155,13 @@ impl DesiredScopes {
         done
     }
 
-    /// How many of them redirect at this moment.
+    /// The number of them that redirect at this moment.
     pub(crate) fn redirecting(&self) -> usize {
         let redirects = |scope: &Scope| matches!(self.holds(*scope).mode, Mode::Redirect(_));
         self.all().map(|(_, scope)| scope).chain([self.default]).filter(redirects).count()
     }
 
-    /// Whether any of them refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
+    /// True if any of them refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
     pub(crate) fn fails_closed(&self) -> bool {
         self.all().map(|(_, scope)| scope).chain([self.default]).any(|scope| fails_closed(&scope))
     }

@@ -69,7 +69,7 @@ struct Search<'env> {
     kernel: &'env Kernel,
     link: &'env SensorEnd,
     namespaces: &'env Namespaces,
-    /// What namespaces said, and when.
+    /// The answers of namespaces, and their times.
     known: HashMap<Id, Known>,
 }
 

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Alive, Readable, ServiceError, os, wait};
 
-/// Who may be served: what the kernel says of the process that connects.
+/// The process that may be served, by the kernel's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its user. Root may, too.
@@ -79,7 +79,7 @@ impl ServiceSocket {
         }
     }
 
-    /// Whether somebody wants to be served who has not been yet.
+    /// True if a process waits to be served that has not been yet.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         let mut waiting = [PollFd::new(&self.listener, PollFlags::IN)];

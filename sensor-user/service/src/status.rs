@@ -17,24 +17,24 @@ pub const NAME: &str = "status.json";
 /// Longest such file, bytes.
 const MAX: u64 = 16 << 10;
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The version of gnomon.
     pub version: String,
     /// The sensor process.
     pub pid: u32,
-    /// When it began to watch, in seconds since 1970.
+    /// The time since which it watches, in seconds since 1970.
     pub since: u64,
-    /// Where: the folder of the cgroup below which connections are seen.
+    /// The folder of the cgroup below which connections are seen.
     pub cgroup: PathBuf,
-    /// What the kill switch says.
+    /// The kill switch: true where gnomon may interfere.
     pub armed: bool,
     /// Why not, and in whose words, when it is disarmed.
     pub reason: Option<String>,
     /// Since when, in seconds since 1970.
     pub disarmed_since: Option<u64>,
-    /// How many scopes send connections through the proxy now: programs under `gnomon exec`, and configured ones.
+    /// The number of scopes that send connections through the proxy now: programs under `gnomon exec`, and configured ones.
     pub redirecting: usize,
 }
 
@@ -71,7 +71,7 @@ impl Status {
         Ok(Some(status).filter(Self::is_alive))
     }
 
-    /// Whether the process that wrote it lives: its number may be another's by now, which then began later.
+    /// True if the process that wrote it lives: its number may be another's by now, which then began later.
     fn is_alive(&self) -> bool {
         let Ok(text) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
         // proc_pid_stat(5): what follows the name in parentheses; the 22nd field is the start in ticks since boot.

@@ -9,7 +9,7 @@ use gnomon_link::{
 use gnomon_sensor::{PortList, TooManyPorts};
 use std::os::unix::ffi::OsStrExt as _;
 
-/// What was found out about a process.
+/// Translates the identity of a process.
 pub(crate) fn found(answer: Answer) -> Found {
     match answer {
         Answer::Known(known) => Found::Identity(Box::new(identity(*known))),
@@ -99,7 +99,7 @@ fn container(container: &workload::Container) -> Container {
     Container { id: Name::cut(&container.id), runtime: Label::cut(runtime), standing }
 }
 
-/// What the proxy wants to happen to a scope.
+/// Translates the settings of a scope.
 pub(crate) fn scope(settings: &ScopeSettings) -> Result<gnomon_sensor::Scope, TooManyPorts> {
     let mode = match settings.mode {
         Mode::Observe => gnomon_sensor::Mode::Observe,

@@ -13,7 +13,7 @@ use crate::mountinfo::{self, unescape};
 /// CGROUP2_SUPER_MAGIC (linux/magic.h).
 const CGROUP2: u64 = 0x6367_7270;
 
-/// Which generations of cgroups are mounted.
+/// The generations of cgroups that are mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CgroupLayout {

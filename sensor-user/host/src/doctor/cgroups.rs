@@ -3,7 +3,7 @@
 use super::{Attached, Check, CheckStatus, Options};
 use crate::cgroup::{CgroupLayout, Hierarchy};
 
-/// What names of our own programs begin with.
+/// The prefix of our own programs' names.
 const OURS: &str = "gn_";
 
 pub(super) fn examine(options: &Options) -> Vec<Check> {
@@ -70,7 +70,7 @@ fn named(program: &Attached) -> String {
     }
 }
 
-/// Whether one of our programs goes there.
+/// True if one of our programs is attached to that hook.
 fn is_ours_too(hook: &str) -> bool {
     is_address_hook(hook) || ["egress", "sock_ops", "getsockopt", "sock_release"].contains(&hook)
 }

@@ -74,7 +74,7 @@ fn read(table: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// What the descriptors of sockets that listen on this port lead to (proc_pid_net(5)).
+/// The targets of descriptors of sockets that listen on this port (proc_pid_net(5)).
 fn listeners(table: &str, port: u16) -> Vec<String> {
     let suffix = format!(":{port:04X}");
     let row = |line: &str| {

@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Check, CheckStatus, Options, value};
 
-/// What a capability is for.
+/// The need for a capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Without it the kernel half does not load.
@@ -22,9 +22,9 @@ pub struct Capability {
     pub bit: u8,
     /// Its name.
     pub name: &'static str,
-    /// What it is for.
+    /// The purpose.
     pub needed_for: &'static str,
-    /// How much.
+    /// The need.
     pub need: Need,
 }
 
@@ -33,8 +33,8 @@ const SETUID: u8 = 7;
 const SYS_PTRACE: u8 = 19;
 const SYS_ADMIN: u8 = 21;
 
-/// What the sensor uses. Found by loading each program, and identifying a process of another user,
-/// with one capability after the other; setns(2) for the last.
+/// The capabilities that the sensor uses. Found by loading each program, and identifying a process of another user, with one capability
+/// after the other; setns(2) for the last.
 pub const CAPABILITIES: [Capability; 9] = [
     Capability { bit: 39, name: "CAP_BPF", needed_for: "loading programs and making maps", need: Need::Required },
     Capability { bit: 12, name: "CAP_NET_ADMIN", needed_for: "attaching to cgroups, marking listeners", need: Need::Required },
@@ -58,7 +58,7 @@ impl std::fmt::Display for Capability {
     }
 }
 
-/// What of [`CAPABILITIES`] this process does not have. `None` where `/proc` does not say what it has.
+/// Those of [`CAPABILITIES`] that this process lacks. `None` where `/proc` does not say what it has.
 #[must_use]
 pub fn missing_capabilities() -> Option<Vec<&'static Capability>> {
     let status = value("/proc/thread-self/status").ok()?;

@@ -51,7 +51,7 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
     checks.into_iter().map(|(title, check)| Check { title, ..check }).collect()
 }
 
-/// What a variable does for our authority.
+/// The effect of a variable on our authority.
 enum Variable {
     Unset,
     Trusts,

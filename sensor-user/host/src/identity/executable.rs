@@ -1,4 +1,4 @@
-//! Which file a process runs, whether its path still leads there, and its digest.
+//! The file that a process runs, the validity of its path, and its digest.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,12 +11,12 @@ use super::held::is_gone;
 use super::read_threads::ReadThreads;
 use super::{Backing, Digest, Executable, Held};
 
-/// What the kernel appends to the path of a file that is no longer there (d_path).
+/// The suffix that the kernel appends to the path of a file that is no longer there (d_path).
 const DELETED: &[u8] = b" (deleted)";
-/// What it shows for memfd_create(2), followed by the name that the process gave.
+/// The prefix it shows for memfd_create(2), followed by the name that the process gave.
 const MEMFD: &[u8] = b"/memfd:";
 
-/// What a process runs, before its digest is made.
+/// The executable of a process, before its digest is made.
 #[derive(Debug)]
 pub(super) enum Found {
     File {

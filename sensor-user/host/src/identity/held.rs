@@ -45,7 +45,7 @@ impl Held {
         openat(&*self.directory, self.path(name), flags, Mode::empty())
     }
 
-    /// What a link says; the kernel bounds it to a page.
+    /// The target of a link; the kernel bounds it to a page.
     pub(crate) fn link(&self, name: &str) -> Result<PathBuf, Errno> {
         use std::os::unix::ffi::OsStringExt as _;
         let text = readlinkat(&*self.directory, self.path(name), Vec::with_capacity(256))?;
@@ -72,7 +72,7 @@ impl Held {
     }
 }
 
-/// Whether an error means that the process is no more.
+/// True if an error means that the process is gone.
 pub(crate) fn is_gone(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::SRCH)
 }

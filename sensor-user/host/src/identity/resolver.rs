@@ -87,7 +87,7 @@ impl Resolver {
         self
     }
 
-    /// Who the process is that had this number, and was this program, when it connected.
+    /// The identity of the process that had this number, and was this program, when it connected.
     ///
     /// A process that started after `connected_at` is another one with the same number. Start times
     /// have a resolution of 10 ms, so a number that is given out again within the very tick of the

@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject as _;
 /// Largest file that is read for certificates, in bytes. The system's own has a quarter of a megabyte.
 pub const MAX_BUNDLE: u64 = 16 << 20;
 
-/// Where distributions keep the bundle of their roots (the list of Go's crypto/x509, root_linux.go).
+/// The paths at which distributions keep the bundle of their roots (the list of Go's crypto/x509, root_linux.go).
 pub const SYSTEM_BUNDLES: [&str; 6] = [
     // Debian, Ubuntu, Gentoo, Arch
     "/etc/ssl/certs/ca-certificates.crt",
@@ -37,7 +37,7 @@ pub enum TrustError {
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
@@ -60,7 +60,7 @@ pub struct Bundle {
     pub pem: String,
     /// The same for Java.
     pub java: Vec<u8>,
-    /// How many.
+    /// The number of certificates.
     pub certificates: usize,
 }
 

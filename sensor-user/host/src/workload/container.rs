@@ -1,4 +1,4 @@
-//! How each runtime names the cgroup of a container.
+//! Names of containers' cgroups, by runtime.
 
 use super::{Container, MAX_NESTING, NameOrigin, Runtime, is_id};
 

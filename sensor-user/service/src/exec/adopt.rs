@@ -23,11 +23,11 @@ const MAX_PROCESSES: usize = 4096;
 /// Most network namespaces of one scope that get listeners again.
 const MAX_NAMESPACES: usize = 16;
 
-/// What is kept on the cgroup of a scope.
+/// The note on the cgroup of a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     version: u32,
-    /// Who asked for it.
+    /// The user who asked for it.
     pub uid: u32,
     pub asked: Asked,
     /// The socket that was joined: it tells one gnomon of this host from another, whose authority is another one.
@@ -85,7 +85,7 @@ impl Adopted {
     }
 }
 
-/// What became of the scopes that were there.
+/// The result of taking over the scopes that were there.
 #[derive(Debug, Default)]
 pub(crate) struct Takeover {
     pub adopted: Vec<Adopted>,

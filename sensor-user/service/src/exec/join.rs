@@ -22,10 +22,10 @@ use crate::{ExecOptions, PATIENCE};
 
 /// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
 const WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked whether the proxy shows life: a beat rings no bell.
+/// The interval at which the proxy's heartbeat is checked: a beat wakes nobody.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Where clients are served.
+/// Serves clients.
 pub(super) struct Desk<'a> {
     options: ExecOptions,
     around: Around<'a>,

@@ -1,4 +1,4 @@
-//! How many scopes there may be: for one user, and in all.
+//! Bounds on the number of scopes: for one user, and in all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
