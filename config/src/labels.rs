@@ -24,13 +24,13 @@ impl Check<'_> {
             let alias = label.alias.and_then(|alias| {
                 if !is_alias(&alias.value) {
                     let cause = format!(
-                        "`{}` is no alias: use letters and digits with single `_` or `-` between them, at most {LONGEST_ALIAS}",
+                        "`{}` is not a valid alias: use letters and digits with single `_` or `-` between them, at most {LONGEST_ALIAS}",
                         alias.value
                     );
                     return self.refused(alias.referenced, cause);
                 }
                 if !aliases.insert(alias.value.clone()) {
-                    return self.refused(alias.referenced, format!("the alias `{}` stands here twice; change one", alias.value));
+                    return self.refused(alias.referenced, format!("the alias `{}` is listed twice; change one", alias.value));
                 }
                 Some(SmolStr::new(alias.value))
             });
@@ -43,7 +43,7 @@ impl Check<'_> {
             });
             let label = Label { alias, description, enabled: label.enabled };
             if label == Label::default() {
-                self.refuse(place, format!("nothing is said of `{name}`: name an `alias`, a `description`, or `enabled: false`"));
+                self.refuse(place, format!("`{name}` has no settings: name an `alias`, a `description`, or `enabled: false`"));
             }
             known.insert(SmolStr::new(name), label);
         }
@@ -76,7 +76,7 @@ impl Check<'_> {
                 for alias in given.into_iter().filter(|alias| !aliases.insert(*alias)) {
                     self.refuse(
                         place,
-                        format!("together with what `servers` says of `{id}`, the alias `{alias}` stands twice; change one"),
+                        format!("together with what `servers` says of `{id}`, the alias `{alias}` is used twice; change one"),
                     );
                 }
             }

@@ -103,7 +103,7 @@ impl Form<String> for Endpoint {
         if fits {
             Some(path.value)
         } else {
-            check.refused(path.referenced, format!("`{}` is no path: it begins with `/` and has no query", path.value))
+            check.refused(path.referenced, format!("`{}` is not a path: it begins with `/` and has no query", path.value))
         }
     }
 
@@ -296,7 +296,7 @@ impl Check<'_> {
         };
         if auth.wants_certificates() && tls.as_ref().is_none_or(|tls| tls.client_ca.is_empty()) {
             let place = portal.auth.as_ref().map_or(portal.id.referenced, |auth| auth.referenced);
-            return self.refused(place, "`mtls` needs to know whose certificates count: name `tls` with `client_ca`".to_owned());
+            return self.refused(place, "`mtls` needs the authorities of client certificates: name `tls` with `client_ca`".to_owned());
         }
         if !listen.ip().is_loopback() && !auth.is_open() && tls.is_none() && !url.starts_with("https://") {
             self.refuse(place, format!("tokens would be readable on the way to {listen}; put something that ends TLS before it and name its https:// URL as `url`, or listen on 127.0.0.1"));
@@ -315,7 +315,7 @@ impl Check<'_> {
                 let ids: Vec<&str> = servers.iter().map(|known| known.id.as_str()).collect();
                 self.refuse(server.referenced, format!("no server is called `{}`{}", server.value, hint(&server.value, &ids)));
             } else if offered.contains(&server.value) {
-                self.refuse(server.referenced, format!("the server `{}` stands here twice; remove one", server.value));
+                self.refuse(server.referenced, format!("the server `{}` is listed twice; remove one", server.value));
             }
             offered.push(server.value);
         }

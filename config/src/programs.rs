@@ -254,7 +254,7 @@ impl Check<'_> {
             raw::Pin::Word(word) => {
                 return self.refused(
                     place,
-                    format!("`{word}` is no pin: write {{sha256: …}}, {{package: name@version, lockfile: …}} or `{UNPINNED}`"),
+                    format!("`{word}` is not a pin: write {{sha256: …}}, {{package: name@version, lockfile: …}} or `{UNPINNED}`"),
                 );
             }
             raw::Pin::Fields(fields) => fields,
@@ -277,13 +277,13 @@ impl Check<'_> {
                 let Some((name, version)) = named else {
                     return self.refused(
                         package.referenced,
-                        format!("`{}` is no package with an exact version, as @scope/name@1.2.3", package.value),
+                        format!("`{}` is not a package with an exact version, as @scope/name@1.2.3", package.value),
                     );
                 };
                 let lockfile = self.dir.join(lockfile);
                 if Ecosystem::of(&lockfile).is_none() {
                     let cause = format!(
-                        "`{}` is no lock file that is known here: package-lock.json, npm-shrinkwrap.json or uv.lock",
+                        "`{}` is not a supported lock file: package-lock.json, npm-shrinkwrap.json or uv.lock",
                         lockfile.display()
                     );
                     return self.refused(package.referenced, cause);
@@ -293,7 +293,7 @@ impl Check<'_> {
             _ => return self.refused(place, "`package` and `lockfile` belong together".to_owned()),
         }
         if pins.is_empty() {
-            return self.refused(place, format!("`pin` pins nothing; write `pin: {UNPINNED}` if that is meant"));
+            return self.refused(place, format!("`pin` is empty; write `pin: {UNPINNED}` if that is meant"));
         }
         Some(Pinning::To(pins))
     }
@@ -315,7 +315,7 @@ impl Check<'_> {
         let Some(package) = package else {
             let why = match pin {
                 Pinning::Unpinned => return Some(()),
-                Pinning::None => "whoever publishes it decides what runs here",
+                Pinning::None => "its publisher decides what runs here",
                 Pinning::To(_) => "a digest of the launcher says nothing of that",
             };
             return self.refused(

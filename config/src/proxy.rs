@@ -102,7 +102,7 @@ impl Form<Vec<User>> for Many<UserSource> {
             if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
                 check.refuse(user.name.referenced, format!("`{name}` cannot be a user's name: it must not be empty nor hold `:`"));
             } else if known.iter().any(|other| other.name == name) {
-                check.refuse(user.name.referenced, format!("the user `{name}` stands here twice; remove one"));
+                check.refuse(user.name.referenced, format!("the user `{name}` is listed twice; remove one"));
             }
             match check.secret(&user.password.value) {
                 Ok(password) => known.push(User { name, password }),

@@ -203,7 +203,7 @@ impl Check<'_> {
         let mut names: Vec<String> = Vec::with_capacity(scopes.len());
         for scope in scopes {
             if names.contains(&scope.name.value) {
-                self.refuse(scope.name.referenced, format!("the scope `{}` stands here twice; rename one", scope.name.value));
+                self.refuse(scope.name.referenced, format!("the scope `{}` is listed twice; rename one", scope.name.value));
             }
             let Some(matches) = self.matches(&scope) else { continue };
             let name = scope.name.value;
@@ -225,7 +225,7 @@ impl Check<'_> {
             (None, Some(user), None) => Some(Match::User(user.value.clone())),
             (None, None, Some(unit)) if !unit.value.contains('/') && unit.value.contains('.') => Some(Match::Unit(unit.value.clone())),
             (None, None, Some(unit)) => {
-                self.refuse(unit.referenced, format!("`{}` is no unit; write it whole, as agent.service", unit.value));
+                self.refuse(unit.referenced, format!("`{}` is not a unit; write it whole, as agent.service", unit.value));
                 None
             }
             _ => {

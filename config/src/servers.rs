@@ -137,7 +137,7 @@ impl Server {
             headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
         }
         for NamedSecret { name, secret } in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::new(format!("`{name}` is no header")))?;
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::new(format!("`{name}` is not the name of a header")))?;
             headers.insert(name, value(secret, secret.fetch()?)?);
         }
         Ok(headers)
@@ -274,10 +274,10 @@ impl Check<'_> {
         let text = &id.value;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if text.is_empty() || text.len() > LONGEST_ID || !text.chars().all(fits) || text.starts_with('-') || text.ends_with('-') {
-            let cause = format!("`{text}` is no id: use lower-case letters, digits and `-` between them, at most {LONGEST_ID}");
+            let cause = format!("`{text}` is not a valid id: use lower-case letters, digits and `-` between them, at most {LONGEST_ID}");
             self.refuse(id.referenced, cause);
         } else if known.collect::<HashSet<_>>().contains(text.as_str()) {
-            self.refuse(id.referenced, format!("the id `{text}` stands here twice; change one"));
+            self.refuse(id.referenced, format!("the id `{text}` is listed twice; change one"));
         }
     }
 
@@ -289,7 +289,7 @@ impl Check<'_> {
                 self.refused(url.referenced, "credentials do not belong into a URL; name them under `auth`".to_owned())
             }
             Some(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Some(url.value),
-            _ => self.refused(url.referenced, format!("`{}` is no http:// or https:// URL", url.value)),
+            _ => self.refused(url.referenced, format!("`{}` is not an http:// or https:// URL", url.value)),
         }
     }
 }

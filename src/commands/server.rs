@@ -141,7 +141,7 @@ impl Add {
             return Err(Complaint::usage(cause).next("name this one with --id").into());
         }
         if !is_id(&id) {
-            let cause = format!("`{id}` is no id: use lower-case letters, digits and `-` between them, at most 32");
+            let cause = format!("`{id}` is not a valid id: use lower-case letters, digits and `-` between them, at most 32");
             return Err(Complaint::usage(cause).into());
         }
         let options = Options { here: from.as_ref(), ..apis::options(&id, self.base.as_deref()) };

@@ -127,7 +127,7 @@ fn number(value: u64) -> i64 {
 
 fn head(row: &SqliteRow, seq: &str, hash: &str) -> Result<Head, StoreError> {
     let bytes: Vec<u8> = row.try_get(hash).map_err(failed)?;
-    let hash = RecordHash::from_bytes(&bytes).ok_or_else(|| StoreError::Database("a hash has not 32 bytes".to_owned()))?;
+    let hash = RecordHash::from_bytes(&bytes).ok_or_else(|| StoreError::Database("a hash does not have 32 bytes".to_owned()))?;
     let seq: i64 = row.try_get(seq).map_err(failed)?;
     Ok(Head { seq: u64::try_from(seq).unwrap_or(0), hash })
 }

@@ -85,7 +85,7 @@ impl fmt::Display for Finding {
                 write!(f, "checkpoint {number} is of another chain: the database was replaced, or it is of another host")
             }
             Finding::Forked { number } => write!(f, "there are two different checkpoints {number}: the key was used elsewhere"),
-            Finding::Changed { seq } => write!(f, "record {seq} was changed, or another stands in its place"),
+            Finding::Changed { seq } => write!(f, "record {seq} was changed or replaced"),
             Finding::Column { seq } => write!(f, "a column of record {seq} says something else than the record"),
             Finding::Missing { seqs } => write!(f, "{} are missing", records(seqs)),
             Finding::Rewritten { seqs } => write!(f, "{} are not those of the checkpoint: they were written anew", records(seqs)),

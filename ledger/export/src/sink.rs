@@ -12,10 +12,10 @@ pub enum SetupError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// A header's name or value is none.
-    #[error("`{0}` is not a header's name, or its value cannot stand in a header")]
+    #[error("`{0}` is not a header's name, or its value cannot be sent in a header")]
     Header(String),
     /// TLS cannot verify a server of such a name.
-    #[error("`{0}` is no name that TLS can verify")]
+    #[error("`{0}` is not a name that TLS can verify")]
     Name(String),
     /// TLS could not be set up.
     #[error("TLS: {0}")]

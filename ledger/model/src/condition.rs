@@ -58,7 +58,7 @@ pub enum Operand {
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum ConditionError {
     /// There is no comparison in it.
-    #[error("`{0}` is no condition; write FIELD=VALUE, as gnomon.action=block (also !=, and for numbers <, <=, >, >=)")]
+    #[error("`{0}` is not a condition; write FIELD=VALUE, as gnomon.action=block (also !=, and for numbers <, <=, >, >=)")]
     NoComparison(String),
     /// There is no such field.
     #[error(transparent)]
@@ -67,7 +67,7 @@ pub enum ConditionError {
     #[error("`{0}` is judged and never stored, so no event can be found by it")]
     NotStored(FieldRef),
     /// The field has no order.
-    #[error("`{0}` is no number, so it cannot be above or below anything; use = or !=, with * for any text")]
+    #[error("`{0}` is not a number, so it cannot be above or below anything; use = or !=, with * for any text")]
     NotANumber(FieldRef),
     /// Events are found by their time in another way.
     #[error("use --since and --until for times")]
@@ -205,12 +205,12 @@ mod tests {
     #[test]
     fn what_can_never_match_is_refused_with_the_reason() {
         assert_eq!(error("server.adress=x"), "unknown field `server.adress`; did you mean `server.address`?");
-        assert!(error("server.address").starts_with("`server.address` is no condition; write FIELD=VALUE"));
+        assert!(error("server.address").starts_with("`server.address` is not a condition; write FIELD=VALUE"));
         assert!(error("").contains("no condition"));
         assert_eq!(error("gnomon.action=blocked"), "`blocked` is not a known action; use one of: allow, log, redact, redirect, block");
         assert_eq!(error("gnomon.sanctioned=yes"), "`gnomon.sanctioned` is true or false, and `yes` is not");
         assert_eq!(error("server.port=https"), "`server.port` is a whole number, and `https` is not");
-        assert!(error("server.address>a").contains("is no number"));
+        assert!(error("server.address>a").contains("is not a number"));
         assert!(error("@timestamp>2026").contains("--since"));
         assert!(error("gen_ai.tool.call.arguments.path=/etc").contains("never stored"));
         assert!(error("http.request.body.text=a").contains("never stored"));

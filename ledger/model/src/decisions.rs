@@ -133,7 +133,7 @@ pub enum DecisionError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// An entry is not what its topic has.
-    #[error("entry {number} of the decisions makes no sense: {cause}")]
+    #[error("entry {number} of the decisions is not valid: {cause}")]
     BadEntry {
         /// Its number.
         number: i64,
@@ -331,6 +331,6 @@ mod tests {
         assert_eq!(kept(entry.clone()).review().unwrap(), Some(decision));
         assert_eq!(kept(DecisionEntry { body: None, ..entry.clone() }).review().unwrap(), None);
         let error = kept(DecisionEntry { body: Some("{}".to_owned()), ..entry }).review().unwrap_err().to_string();
-        assert!(error.starts_with("entry 3 of the decisions makes no sense: "), "{error}");
+        assert!(error.starts_with("entry 3 of the decisions is not valid: "), "{error}");
     }
 }

@@ -101,14 +101,14 @@ pub enum ReadError {
     },
     /// The text is not an id.
     #[error(
-        "`{text}` is no id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"
+        "`{text}` is not the id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"
     )]
     NotAnId {
         /// The text that was written.
         text: String,
     },
     /// A stored row makes no sense.
-    #[error("the database's table {table} has a value in {column} that makes no sense (row {row})")]
+    #[error("the database's table {table} has an invalid value in {column} (row {row})")]
     BadRow {
         /// The table.
         table: &'static str,

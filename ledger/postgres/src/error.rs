@@ -36,7 +36,7 @@ pub enum PostgresOpenError {
         grant: String,
     },
     /// Another program's schema has the name.
-    #[error("the schema gnomon in {at} is of another program; use another database")]
+    #[error("the schema gnomon in {at} belongs to another program; use another database")]
     NotAJournal {
         /// The URL, without its password.
         at: String,

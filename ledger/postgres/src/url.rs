@@ -25,7 +25,7 @@ const WEAK: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PostgresUrlError {
     /// It does not begin so.
-    #[error("no URL of PostgreSQL; write postgres://user@host/database")]
+    #[error("not a PostgreSQL URL; write postgres://user@host/database")]
     Scheme,
     /// An `@` where none can be.
     #[error("the URL has an `@` too many; within a user or a password write %40 for `@`, %2F for `/`, %3F for `?` and %23 for `#`")]
@@ -181,7 +181,7 @@ fn host_and_port(server: &str) -> Result<HostAndPort, PostgresUrlError> {
 
 fn number(port: &str) -> Result<u16, PostgresUrlError> {
     let number = port.parse().ok().filter(|number| *number != 0);
-    number.ok_or(PostgresUrlError::Part { part: "port", problem: "is no number from 1 to 65535" })
+    number.ok_or(PostgresUrlError::Part { part: "port", problem: "is not a number from 1 to 65535" })
 }
 
 fn named(part: &'static str, text: String) -> Result<String, PostgresUrlError> {
@@ -329,15 +329,15 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused_with_the_reason() {
         for (text, why) in [
-            ("mysql://ada@db/d", "no URL of PostgreSQL"),
+            ("mysql://ada@db/d", "not a PostgreSQL URL"),
             ("postgres://db/d", "names no user"),
             ("postgres://@db/d", "names no user"),
             ("postgres://ada@/d", "names no host"),
             ("postgres://ada@db", "names no database"),
             ("postgres://ada@db/", "names no database"),
             ("postgres://ada@db/a/b", "has a `/`"),
-            ("postgres://ada@db:0/d", "port of the URL is no number"),
-            ("postgres://ada@db:x/d", "port of the URL is no number"),
+            ("postgres://ada@db:0/d", "port of the URL is not a number"),
+            ("postgres://ada@db:x/d", "port of the URL is not a number"),
             ("postgres://ada@[::1/d", "without its `]`"),
             ("postgres://ada@[::1]x/d", "does not end after `]`"),
             ("postgres://ada@a,b/d", "names several"),

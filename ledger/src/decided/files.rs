@@ -53,7 +53,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// A line makes no sense.
-    #[error("{}:{line}: not a decision: {cause}; mend or remove the line", path.display())]
+    #[error("{}:{line}: not a decision: {cause}; correct or remove the line", path.display())]
     BadLine {
         /// The file.
         path: PathBuf,
@@ -122,7 +122,7 @@ async fn open(path: &Path) -> Result<Option<File>, FileError> {
         Err(error) => return Err(failed(error)),
     };
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")));
+        return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
     }
     let since = Instant::now();
     loop {

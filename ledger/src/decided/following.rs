@@ -239,7 +239,7 @@ fn remembered(state_dir: &Path) -> Vec<Decision> {
             reviews
         }
         Err(error) => {
-            tracing::error!(%error, "what was decided before cannot be read; nothing of it is in force until the shared journal is");
+            tracing::error!(%error, "earlier decisions cannot be read; none is in force until the shared journal can be read");
             Vec::new()
         }
     }

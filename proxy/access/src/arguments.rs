@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut values = Map::new();
         while let Some(name) = map.next_key::<String>()? {
             if values.contains_key(&name) {
-                return Err(de::Error::custom("a name stands twice in one object"));
+                return Err(de::Error::custom("an object has the same name twice"));
             }
             let value = map.next_value_seed(seed)?;
             values.insert(name, value);

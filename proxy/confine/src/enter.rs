@@ -82,7 +82,7 @@ fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), LaunchError> {
     // what it is given.
     let program = plan.command.first().map(PathBuf::from).ok_or_else(|| LaunchError::new("it has no command", "the command is empty"))?;
     let pinned = pin::check(&program, &plan.pins)?;
-    let grants = Grants::of(plan).map_err(|error| LaunchError::new("what it may read and write is not there to be given", error))?;
+    let grants = Grants::of(plan).map_err(|error| LaunchError::new("a path that it may read or write cannot be granted", error))?;
     let prepared = files::prepare(&grants, plan.network);
 
     // Before the user changes, who may not make one.

@@ -50,7 +50,7 @@ impl Ecosystem {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// A lock file of a kind that is not known here.
-    #[error("{path} is no lock file that is known here: package-lock.json, npm-shrinkwrap.json or uv.lock", path = path.display())]
+    #[error("{path} is not a supported lock file: package-lock.json, npm-shrinkwrap.json or uv.lock", path = path.display())]
     Unknown {
         /// The file.
         path: PathBuf,

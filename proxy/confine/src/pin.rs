@@ -128,7 +128,7 @@ pub(crate) fn open_pinned(path: &Path, expected: Digest) -> Result<File, PinErro
     let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
     let found = file.metadata().map_err(unreadable)?;
     if !found.is_file() {
-        return Err(unreadable(io::Error::other("it is no regular file")));
+        return Err(unreadable(io::Error::other("it is not a regular file")));
     }
     // The descriptor leads to one file, but others may write to that between this look and its execution.
     if found.mode() & 0o022 != 0 {

@@ -27,7 +27,7 @@ pub enum RightsError {
         cause: rustix::io::Errno,
     },
     /// Something is left that should not be.
-    #[error("something of root is left")]
+    #[error("some of root's rights are left")]
     Left,
 }
 

@@ -42,10 +42,10 @@ pub enum Unresolved {
     #[error("it refers to another document, `{0}`, which is not fetched")]
     Elsewhere(String),
     /// To nothing.
-    #[error("it refers to `{0}`, which is not there")]
+    #[error("it refers to `{0}`, which does not exist")]
     Nothing(String),
     /// To a reference that leads back, or on and on.
-    #[error("its references go round in circles at `{0}`")]
+    #[error("its references are circular at `{0}`")]
     Circle(String),
 }
 
@@ -81,7 +81,7 @@ impl Document {
                 let cause = "this is Swagger 2.0; convert it to OpenAPI 3 first (as swagger2openapi does)";
                 return Err(DocumentError::Version(cause.to_owned()));
             }
-            (None, None) => return Err(DocumentError::Version("this is no OpenAPI document: `openapi` is missing".to_owned())),
+            (None, None) => return Err(DocumentError::Version("this is not an OpenAPI document: `openapi` is missing".to_owned())),
         };
         Ok(Self { root, version })
     }

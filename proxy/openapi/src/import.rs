@@ -154,7 +154,7 @@ fn found(document: &Document) -> (Vec<Found<'_>>, Vec<Refused>) {
 
 fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, here): (&Base, Option<&Uri>)) -> Result<Operation, String> {
     if !found.value.is_object() {
-        return Err("it is no object".to_owned());
+        return Err("it is not an object".to_owned());
     }
     let name = name.ok_or("another operation's name was made to look like its own")?;
     let own = [found.value, found.item].into_iter().find_map(|owner| servers::read(owner, here));

@@ -51,7 +51,7 @@ fn placement(scheme: &Value) -> Placement {
     match (text("type"), text("in"), text("name")) {
         ("apiKey", "header", name) => match HeaderName::from_bytes(name.as_bytes()) {
             Ok(header) if !forbidden::credential_header(name) => Placement::Header(header),
-            _ => unsupported("a header that no credential can stand in"),
+            _ => unsupported("a header that cannot carry a credential"),
         },
         ("apiKey", "query", name) if !name.is_empty() => Placement::Query(encoded(name)),
         ("apiKey", "cookie", name) if !name.is_empty() => Placement::Cookie(encoded(name)),

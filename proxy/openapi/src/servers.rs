@@ -36,7 +36,7 @@ pub enum Scheme {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBase {
     /// It is no URL with a host.
-    #[error("it is no URL")]
+    #[error("it is not a URL")]
     Syntax,
     /// It is neither `http` nor `https`.
     #[error("it is neither http:// nor https://")]

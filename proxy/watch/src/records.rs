@@ -53,7 +53,7 @@ impl Bypass {
             Self::FailOpen(Reason::TableFull) => "went around the proxy: the kernel's table of flows is full",
             Self::NotRedirected => "went around the proxy: its scope does not redirect this port",
             Self::Exempt => "went around the proxy: link-local, metadata, multicast and broadcast addresses are not redirected",
-            Self::Nobody => "went around the proxy: nobody was found to listen at that loopback address, and somebody answered",
+            Self::Nobody => "went around the proxy: no listener was found at that loopback address, and one answered",
         }
     }
 }

@@ -147,7 +147,7 @@ impl Session {
         self.metrics.left(adoption);
         if let Adoption::Lost(why) = adoption {
             let why = &**why;
-            tracing::error!(cgroup, why, "programs of gnomon exec go their own way");
+            tracing::error!(cgroup, why, "programs of gnomon exec go around the proxy");
             self.tell("exec_scope_lost", format!("programs in {cgroup} go around the proxy until they are started again: {why}"));
         }
     }

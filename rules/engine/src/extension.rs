@@ -109,7 +109,7 @@ fn examples(block: &Node, report: &mut Report<'_>) -> Vec<Example> {
 fn ids(node: Option<&Node>, sample: &str, is_id: fn(&str) -> bool, report: &mut Report<'_>) -> Vec<SmolStr> {
     let ids = texts(node, report);
     if let Some((node, id)) = node.zip(ids.iter().find(|id| !is_id(id))) {
-        report.at::<()>(node.at, format!("`{id}` is no such id; write it like {sample}"));
+        report.at::<()>(node.at, format!("`{id}` is not a valid id; write it like {sample}"));
     }
     ids
 }

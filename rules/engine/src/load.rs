@@ -199,7 +199,7 @@ pub(crate) fn allow_is_timely(response: &Response, asks: &Asks, at: Position, re
 pub(crate) fn required<'n>(document: &'n Node, key: &str, what: &str, report: &mut Report<'_>) -> Option<&'n Node> {
     match document.get(key) {
         Some(node) => Some(node),
-        None => report.at(document.at, format!("there is no `{key}` here; give {what}")),
+        None => report.at(document.at, format!("`{key}` is missing; give {what}")),
     }
 }
 
@@ -232,7 +232,7 @@ pub(crate) fn id_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
 pub(crate) fn logsource(document: &Node, report: &mut Report<'_>) -> Option<()> {
     const ADVICE: &str = "write `logsource: {product: mcp, category: mcp_traffic}`";
     let Some(node) = document.get("logsource") else {
-        return report.at(document.at, format!("there is no `logsource` here; {ADVICE}"));
+        return report.at(document.at, format!("`logsource` is missing; {ADVICE}"));
     };
     let NodeKind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`logsource` must be a mapping; {ADVICE}"));

@@ -83,7 +83,7 @@ impl Modifiers {
             let here = at.plus(after);
             after += word.chars().count() + 1;
             if seen.contains(&word) {
-                return report.at(here, format!("the modifier `{word}` stands twice"));
+                return report.at(here, format!("the modifier `{word}` is given twice"));
             }
             if let Err(message) = modifiers.apply(word) {
                 return report.at(here, message);
@@ -159,7 +159,7 @@ impl Modifiers {
             return Some("`cased` contradicts `i`; keep one".to_owned());
         }
         match self.operator {
-            Operator::Exists if words.len() > 1 => Some("`exists` stands alone; write `exists: false` to deny it".to_owned()),
+            Operator::Exists if words.len() > 1 => Some("`exists` takes no other modifier; write `exists: false` to deny it".to_owned()),
             Operator::FieldRef if has("all") => Some("`fieldref` compares with one field; leave `all` out".to_owned()),
             _ => None,
         }

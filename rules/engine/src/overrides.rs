@@ -99,7 +99,7 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
 fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
     extension::known_entries(node, "override", KEYS, report)?;
     let whom = whom(node, report);
-    let reason = load::required(node, "reason", "a reason, for whoever reads it next year", report);
+    let reason = load::required(node, "reason", "a reason, for those who read it next year", report);
     let ((whom, whom_at), reason) = (whom?, reason?);
     let level = match node.get("level") {
         Some(level) => Some(word::<Level>(level, report)?),

@@ -186,7 +186,7 @@ fn mapping(parser: &mut Events<'_>, depth: usize) -> Result<Vec<(Key, Node)>, Fa
             return Err(Fault { at, message: format!("a key must be a text, not {}", key.what()) });
         };
         if !names.insert(name.clone()) {
-            return Err(Fault { at, message: format!("`{name}` stands twice; merge the two") });
+            return Err(Fault { at, message: format!("`{name}` is given twice; merge the two") });
         }
         let (event, span) = next(parser)?;
         if let Some(value) = node(parser, event, span, depth + 1)? {

@@ -159,7 +159,7 @@ fn a_pack_is_changed_as_a_whole_but_for_rules_that_have_a_change_of_their_own() 
 fn a_wrong_override_is_told_with_its_place_and_what_was_meant() {
     for (text, words) in [
         ("- rule: tool_call\n  level: low\n  reason: x\n", "overrides.yml:1:9: no rule `tool_call` is loaded; did you mean `tool_calls`?"),
-        ("- rule: tool_calls\n  level: low\n", "overrides.yml:1:3: there is no `reason` here"),
+        ("- rule: tool_calls\n  level: low\n", "overrides.yml:1:3: `reason` is missing"),
         ("- rule: tool_calls\n  reason: x\n", "nothing is changed"),
         (
             "- rule: tool_calls\n  levels: low\n  reason: x\n",

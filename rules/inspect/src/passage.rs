@@ -91,10 +91,10 @@ passages! {
     BeyondShare "beyond_share" Connection Waived Always "A connection above its user's share, from a scope that enforces nothing.";
     HelloUnreadable "hello_unreadable" Handshake Unknown Always "TLS whose ClientHello is malformed, or split in a way that no client does.";
     HelloTooLong "hello_too_long" Handshake Unknown Always "A ClientHello of more than 64 KiB, or spread over more than 80 KiB.";
-    ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is no host name.";
+    ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is not a host name.";
     ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The server chose an application protocol (ALPN) that is not HTTP by any of its names.";
     ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "What the client said within TLS is not HTTP.";
-    Foreign "foreign" Connection Absent IfMatched "What the client said first is neither TLS nor HTTP.";
+    Foreign "foreign" Connection Absent IfMatched "The client's first bytes are neither TLS nor HTTP.";
     RequestLineOdd "request_line_odd" Connection Unknown Always "A first line that names HTTP, or asks for a path, or a request's head, in a way that gnomon does not read and some servers do.";
     RequestLineLong "request_line_long" Connection Unknown Always "A first line of more than 16 KiB that may be a request's.";
     LineUnfinished "line_unfinished" Connection Absent IfMatched "The beginning of a line, after which the client waits; what follows is looked at before it leaves.";
@@ -106,7 +106,7 @@ passages! {
     ConnectWithin "connect_within" Connection Waived IfMatched "A request to another proxy for a tunnel: what is inside is read.";
     WebSocket "websocket" Message Opaque IfSuspected "WebSocket messages.";
     Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
-    ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is no text, whose own bytes are no JSON-RPC.";
+    ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is not text, whose own bytes are not JSON-RPC.";
 }
 
 /// The judge's answer to passing a connection on.

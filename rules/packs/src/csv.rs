@@ -32,7 +32,7 @@ pub enum Cause {
     #[error("column `{0}` is missing from the header")]
     MissingColumn(&'static str),
     /// The header names a column twice.
-    #[error("column `{0}` stands twice in the header")]
+    #[error("column `{0}` is listed twice in the header")]
     DuplicateColumn(String),
     /// A row with more or fewer fields than the header.
     #[error("{found} fields where the header names {expected}")]

@@ -36,7 +36,7 @@ pub enum LinkError {
         got: usize,
     },
     /// A descriptor that is not what belongs to the message.
-    #[error("descriptor {position} of a {message} is no {expected:?}")]
+    #[error("descriptor {position} of a {message} is not a {expected:?}")]
     WrongDescriptor {
         /// The direction.
         message: &'static str,

@@ -43,7 +43,7 @@ pub(crate) enum ListenError {
     FullOfVisited,
     #[error("as many network namespaces as may be searched for at a time are searched for")]
     Busy,
-    #[error("nobody serves any more")]
+    #[error("no process serves any more")]
     Ended,
     #[error(transparent)]
     Sensor(#[from] gnomon_sensor::SensorError),

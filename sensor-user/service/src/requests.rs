@@ -68,7 +68,7 @@ impl<'a> Requests<'a> {
     fn answer(&mut self, request: ToSensor) -> Result<(), LinkError> {
         match request {
             ToSensor::Hello { .. } => {
-                tracing::warn!("the proxy said hello twice");
+                tracing::warn!("the proxy sent a second hello");
                 Ok(())
             }
             ToSensor::Resolve { token, pid, connected_boot_ns, generation_boot_ns, cookie: _ } => {
@@ -76,7 +76,7 @@ impl<'a> Requests<'a> {
                 match self.elsewhere.questions.try_send(question) {
                     Ok(()) => Ok(()),
                     Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"as many questions as may wait are waiting"),
-                    Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"nobody reads identities any more"),
+                    Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"identities are no longer read"),
                 }
             }
             ToSensor::ListenIn { token, netns_cookie, pid } => self.listen(token, netns_cookie, pid),

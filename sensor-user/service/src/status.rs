@@ -107,7 +107,7 @@ impl Published {
         }
         self.said = Some(status.clone());
         if let Err(error) = self.write(status) {
-            tracing::warn!("nobody is told the status: {}: {error}", self.path.display());
+            tracing::warn!("the status is not published: {}: {error}", self.path.display());
         }
     }
 

@@ -120,7 +120,7 @@ fn caller_value(caller: &Caller) -> Value {
 fn kind_of(error: &cel::ExecutionError) -> &'static str {
     use cel::ExecutionError as E;
     match error {
-        E::NoSuchKey(_) => "an argument that it names is not there",
+        E::NoSuchKey(_) => "an argument that it names is missing",
         E::NoSuchOverload(_) | E::UnexpectedType { .. } | E::ValuesNotComparable(..) | E::UnsupportedBinaryOperator(..) => {
             "an argument is of another type than it expects"
         }

@@ -77,7 +77,7 @@ pub fn read<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Descr
         Rank::Bytes if kind.contains('*') => "application/octet-stream",
         _ => kind,
     };
-    let Ok(header) = HeaderValue::from_str(named) else { return Err(InvalidBody::Unknown("a type that is none".to_owned())) };
+    let Ok(header) = HeaderValue::from_str(named) else { return Err(InvalidBody::Unknown("an invalid media type".to_owned())) };
     let required = value.get("required") == Some(&Value::Bool(true));
     Ok(Some(Described {
         body: Body { key: "body".into(), required, kind: header, form },
@@ -170,7 +170,7 @@ impl Body {
 }
 
 fn members(value: &Value) -> Result<&Map<String, Value>, &'static str> {
-    value.as_object().ok_or("is no object")
+    value.as_object().ok_or("is not an object")
 }
 
 fn pairs(members: &Map<String, Value>, styles: &[(Box<str>, Style, bool)]) -> Result<Bytes, &'static str> {

@@ -30,7 +30,7 @@ pub enum BadPattern {
     #[error("this means all cgroups; name one below")]
     Everything,
     /// A name of it is none.
-    #[error("`.` and `..` are no cgroups")]
+    #[error("`.` and `..` are not cgroups")]
     Dots,
     /// It has too many names.
     #[error("more than {MAX_NAMES} names")]

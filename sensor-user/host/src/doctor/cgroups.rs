@@ -43,9 +43,9 @@ fn attached(options: &Options) -> Check {
     // The kernel lets nobody in beside them, so connections would be neither seen nor redirected.
     if let Some(alone) = others.iter().find(|program| program.alone && is_ours_too(&program.hook)) {
         let seen = match alone.above {
-            None => format!("{} lets no other program in beside it, so gnomon's is not attached", named(alone)),
+            None => format!("{} shares its hook with no other program, so gnomon's is not attached", named(alone)),
             Some(_) => format!(
-                "{} runs beside no other program, so gnomon's is not attached: it would not run any more, or lets none in",
+                "{} shares its hook with no other program, so gnomon's is not attached: that one would stop running, or refuses others",
                 named(alone)
             ),
         };

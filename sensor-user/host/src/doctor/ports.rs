@@ -31,7 +31,7 @@ fn examine_one(port: &Port, deadline: Instant) -> Check {
                 Check::new(id, title, CheckStatus::Fail, format!("{address} is held by process {pid}, {program}"))
                     .next(format!("stop it, or configure another address for {}", port.name))
             }
-            Holder::Unknown => Check::new(id, title, CheckStatus::Fail, format!("{address} is in use; by whom cannot be seen from here"))
+            Holder::Unknown => Check::new(id, title, CheckStatus::Fail, format!("{address} is in use by a process that cannot be seen from here"))
                 .next(format!("sudo gnomon doctor, or: sudo ss -ltnp 'sport = :{}'", address.port())),
         },
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {

@@ -46,7 +46,7 @@ pub enum TrustError {
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// The file is longer than [`MAX_BUNDLE`].
-    #[error("{} has more than {MAX_BUNDLE} bytes: that is no bundle of certificates", .0.display())]
+    #[error("{} has more than {MAX_BUNDLE} bytes: that is not a bundle of certificates", .0.display())]
     TooLarge(PathBuf),
     /// The file holds no certificate.
     #[error("{} holds no certificate in PEM", .0.display())]

@@ -47,13 +47,13 @@ fn shown(socket: &Path) -> String {
 /// Why a scope is not taken over. Each text ends a sentence about its programs.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("who started them cannot be told, as their scope is user {0}'s")]
+    #[error("it is not known who started them, as their scope is user {0}'s")]
     Owner(u32),
     #[error("nothing says what their scope was for: an older gnomon made it, or this kernel keeps no attributes of cgroups")]
     Unmarked,
     #[error("a newer gnomon made their scope")]
     Newer,
-    #[error("they belong to the gnomon at {0}, which is no more")]
+    #[error("they belong to the gnomon at {0}, which is gone")]
     Another(String),
     #[error("gnomon exec cannot be joined here")]
     NoSocket,
@@ -115,7 +115,7 @@ pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, soc
                 Adoption::Adopted
             }
             Err(why) => {
-                tracing::warn!("programs in {path} go their own way, and have to be started again: {why}");
+                tracing::warn!("programs in {path} go around the proxy, and have to be started again: {why}");
                 Adoption::Lost(Name::cut(&why.to_string()))
             }
         };

@@ -122,7 +122,7 @@ impl Provider {
         let fetched = timeout(patience, self.fetch_keys()).await;
         match fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs()))) {
             Ok(keys) => self.keys.store(Some(Arc::new(Snapshot { keys, at: Instant::now() }))),
-            Err(cause) => tracing::warn!(issuer = %self.issuer, %cause, "the identity provider's keys cannot be had"),
+            Err(cause) => tracing::warn!(issuer = %self.issuer, %cause, "the identity provider's keys cannot be fetched"),
         }
     }
 
@@ -131,7 +131,7 @@ impl Provider {
             Some(url) => url.clone(),
             None => self.discover().await?,
         };
-        let keys = KeySet::read(&self.get(&url).await?).ok_or_else(|| format!("{url} is no JWK set"))?;
+        let keys = KeySet::read(&self.get(&url).await?).ok_or_else(|| format!("{url} is not a JWK set"))?;
         // A set without keys would lock everybody out; the last ones are better.
         if keys.is_empty() { Err(format!("{url} has no key that signs")) } else { Ok(keys) }
     }
@@ -145,7 +145,7 @@ impl Provider {
                     Ok(found) if found.issuer != self.issuer => cause = format!("{url} is of another issuer: {:.200}", found.issuer),
                     Ok(found) if !is_safe(&found.jwks_uri) => cause = format!("{url} names keys at an address without TLS"),
                     Ok(found) => return Ok(found.jwks_uri),
-                    Err(_) => cause = format!("{url} is no provider metadata"),
+                    Err(_) => cause = format!("{url} is not provider metadata"),
                 },
                 Err(error) => cause = error,
             }
