@@ -20,7 +20,7 @@ pub(crate) struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// Of what stands in a file.
+    /// Checks the values of this file.
     pub fn of(file: &'a Path) -> Self {
         Self { file, dir: file.parent().unwrap_or(Path::new("")), wrong: Vec::new(), secret_files: RefCell::default() }
     }
@@ -38,7 +38,7 @@ impl<'a> Check<'a> {
         self.wrong.push(Wrong { place: Some(place), cause });
     }
 
-    /// The same, where there is no value then.
+    /// Notes an error, and gives no value.
     pub fn refused<T>(&mut self, place: Location, cause: String) -> Option<T> {
         self.refuse(place, cause);
         None

@@ -19,7 +19,7 @@ pub(crate) trait Written {
     type Source;
     /// Its shape in the schema and on the reference page.
     const SHAPE: Shape;
-    /// Adds the key to the table, or those that stand in it.
+    /// Adds the key to the table, or its own keys if it is a mapping.
     fn declare(key: Key, table: &mut Vec<Key>) {
         table.push(key);
     }
@@ -29,17 +29,17 @@ pub(crate) trait Written {
 pub(crate) trait Form<T>: Written {
     /// The value; what holds without it where nothing is written; none where what is written is refused.
     fn read(source: Self::Source, default: T, check: &mut Check<'_>) -> Option<T>;
-    /// As the file would say it.
+    /// The value in the file's notation.
     fn show(value: &T) -> Value;
 }
 
 /// A mapping of the file whose keys are checked one by one.
 pub(crate) trait Section: Default {
-    /// As it is written.
+    /// The raw form.
     type Source: Default;
     /// The checked values; what is refused is as if it were not there.
     fn read(source: Self::Source, check: &mut Check<'_>) -> Self;
-    /// As the file would say it.
+    /// The values in the file's notation.
     fn show(&self) -> Value;
     /// Adds its keys to the table.
     fn declare(table: &mut Vec<Key>);

@@ -30,7 +30,7 @@ pub type Remedy = fn(&Path, &io::Error) -> Option<String>;
 /// Set once for the process, as it depends on the user that the process became.
 static REMEDY: OnceLock<Remedy> = OnceLock::new();
 
-/// Errors about files that cannot be read name what this says, from now on. The first word stands.
+/// Sets the remedy that errors about unreadable files name from now on. Only the first call counts.
 pub fn remedies_from(remedy: Remedy) {
     let _ = REMEDY.set(remedy);
 }

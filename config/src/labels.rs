@@ -92,7 +92,7 @@ fn is_alias(text: &str) -> bool {
     text.len() <= LONGEST_ALIAS && text.split(['_', '-']).all(is_part)
 }
 
-/// As `gnomon config show` has them; nothing where nothing is said.
+/// The labels as `gnomon config show` prints them; nothing where there are none.
 pub(crate) fn to_json(labels: &HashMap<SmolStr, Label>) -> Option<Value> {
     let label = |label: &Label| json!({"alias": label.alias, "description": label.description, "enabled": label.enabled});
     let said = |mut value: Value| {

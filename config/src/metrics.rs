@@ -14,7 +14,7 @@ section! {
     }
 }
 
-/// Something that can be turned off.
+/// A value that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch<T> {
     /// It is.

@@ -18,7 +18,7 @@ use std::{
 words! { Network: "none" => None, "internet" => Internet, "host" => Host }
 words! { Demand: "enforced" => Enforced, "best_effort" => BestEffort }
 
-/// The word that stands for a pin where there is to be none.
+/// The word in place of a pin for a program that is not to be pinned.
 pub const UNPINNED: &str = "unpinned";
 /// Most variables of a program.
 const MOST_VARIABLES: usize = 64;
@@ -160,7 +160,7 @@ impl LimitsSource {
 
 /// Programs that fetch what they run, whatever their arguments are.
 const ALWAYS: [&str; 4] = ["npx", "uvx", "bunx", "pnpx"];
-/// Those that do with this as one of their arguments.
+/// Launchers if given one of these arguments.
 const WITH: [(&str, &[&str]); 8] = [
     ("npm", &["exec", "x"]),
     ("pnpm", &["dlx", "exec"]),
@@ -298,7 +298,7 @@ impl Check<'_> {
         Some(Pinning::To(pins))
     }
 
-    /// A launcher runs what somebody else publishes: it is pinned by a lock file, or it is said that it is not.
+    /// Checks that a launcher, which runs what others publish, is pinned by a lock file or marked as unpinned.
     fn pin_fits(&mut self, place: Location, command: &[String], pin: &Pinning) -> Option<()> {
         let package = match pin {
             Pinning::To(pins) => pins.package.as_ref(),

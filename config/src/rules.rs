@@ -39,7 +39,7 @@ section! {
 }
 
 impl Rules {
-    /// Takes in the exceptions of a state folder.
+    /// Adds the exceptions of a state folder.
     pub fn settle(&mut self, state_dir: &Path) {
         self.state_triage = Some(triage_in(state_dir));
     }
@@ -81,7 +81,7 @@ impl Packs {
 
 impl FromStr for Packs {
     type Err = String;
-    /// `builtin`, `none`, or pack names separated by commas; `builtin` may stand among them.
+    /// Parses `builtin`, `none`, or pack names separated by commas, of which `builtin` may be one.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "builtin" => return Ok(Packs::Builtin),

@@ -45,7 +45,7 @@ pub enum Match {
 }
 
 impl Match {
-    /// As a path. `None` where there is no such user, at this moment.
+    /// The pattern of cgroup paths. `None` where there is no such user, at this moment.
     pub fn pattern(&self) -> Option<CgroupPattern> {
         match self {
             Self::Cgroup(pattern) => Some(pattern.clone()),
@@ -128,7 +128,7 @@ pub enum Mode {
 words! { Mode: "off" => Off, "observe" => Observe, "intercept" => Intercept, "enforce" => Enforce }
 
 impl Mode {
-    /// As it is written.
+    /// The word in the file.
     pub fn as_str(self) -> &'static str {
         self.word()
     }

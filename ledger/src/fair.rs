@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 /// The multiple of the free room that one user or address may take: alone, three quarters of all.
 const OF_PRINCIPAL: usize = 3;
-/// The same for one connection: alone, a half.
+/// The same multiple for one connection: alone, a half.
 const OF_CONNECTION: usize = 1;
 
 /// The origin of an event. Hashes with a secret key, as names are chosen by strangers.
@@ -49,7 +49,7 @@ impl Whose {
 }
 
 impl Waiting {
-    /// Lets an event of so many bytes in, where `all` of `most` waits already.
+    /// Admits an event of so many bytes, where `all` of `most` waits already.
     pub(crate) fn admit(&mut self, whose: Whose, bytes: usize, all: Amount, most: Amount) -> Result<(), Refused> {
         for (key, times_free) in [(whose.principal, OF_PRINCIPAL), (whose.connection, OF_CONNECTION)] {
             let own = self.by.get(&key).copied().unwrap_or_default();

@@ -104,7 +104,7 @@ impl Ledger {
         self.progress.borrow().acknowledged
     }
 
-    /// All that it counts, as it stands now.
+    /// All counters.
     #[must_use]
     pub fn counts(&self) -> LedgerCounts {
         let Progress { acknowledged, first_seen, .. } = *self.progress.borrow();

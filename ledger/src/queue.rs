@@ -247,14 +247,14 @@ impl Queue {
         self.capacity
     }
 
-    /// Lets nothing more in; what is in stays for the writer.
+    /// Closes the queue for new events; those in it stay for the writer.
     pub(crate) fn shut(&self) {
         self.lock().door = Door::Shut;
         self.arrived.notify_one();
         self.hurry.notify_one();
     }
 
-    /// Asks the writer not to wait for more.
+    /// Asks the writer to start at once.
     pub(crate) fn hurry(&self) {
         self.hurry.notify_one();
     }
@@ -277,7 +277,7 @@ impl Queue {
         self.hurry.notified().await;
     }
 
-    /// Takes everything.
+    /// Takes all events.
     pub(crate) fn take(&self) -> Taken {
         let mut inner = self.lock();
         if !inner.open.is_empty() {
@@ -288,7 +288,7 @@ impl Queue {
         Taken { groups: mem::take(&mut inner.full), last: inner.door == Door::Shut }
     }
 
-    /// Lets go of the memory that only a busy time needed.
+    /// Frees memory that only a busy time needed.
     pub(crate) fn cool_down(&self) {
         let mut inner = self.lock();
         if inner.events == 0 {
@@ -299,7 +299,7 @@ impl Queue {
         }
     }
 
-    /// Gives a group back for further use.
+    /// Returns a group for reuse.
     pub(crate) fn give_back(&self, mut group: Group) {
         group.clear();
         let mut inner = self.lock();

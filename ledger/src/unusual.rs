@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Most users and servers that are judged at one look, those with the most requests first.
 const MAX_JUDGED: usize = 64;
-/// A user and server are told of once in so many hours.
+/// The hours within which a user and server are reported once.
 const TELL_EVERY_HOURS: i64 = 24;
 
 /// The progress of checking hours.
@@ -23,7 +23,7 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
-    /// Looks for unusual volume where it is time to, after a group with events up to that hour.
+    /// Checks for unusual volume where it is time to, after a group with events up to that hour.
     pub(crate) async fn look(&mut self, store: &mut dyn Store, latest_hour: Option<i64>) -> Result<Vec<Unusual>, StoreError> {
         let Some(latest) = latest_hour else { return Ok(Vec::new()) };
         let running = *self.hour.get_or_insert(latest);

@@ -38,7 +38,7 @@ const ALLOW_MULTI: u32 = 2;
 /// `BPF_PROG_QUERY` of `bpf(2)`.
 const PROG_QUERY: libc::c_long = 16;
 
-/// Programs per hook that are told; the kernel allows 64 (`BPF_CGROUP_MAX_PROGS`).
+/// The most programs per hook that are listed; the kernel allows 64 (`BPF_CGROUP_MAX_PROGS`).
 const MOST: usize = 64;
 
 /// The hooks we use, and their neighbours, as `enum bpf_attach_type` numbers them.

@@ -6,7 +6,7 @@ use aya::maps::{HashMap, Map, MapData};
 
 use crate::SensorError;
 
-/// Looks processes up in the kernel half's memory of execs. Threads may share one.
+/// Looks up processes in the kernel half's table of execs. Threads may share one.
 #[derive(Debug)]
 pub struct Execs(HashMap<MapData, u32, u64>);
 

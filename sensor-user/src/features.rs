@@ -22,7 +22,7 @@ pub enum Status {
     NotApplicable,
 }
 
-/// Something that the sensor can use.
+/// A feature that the sensor can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
     /// A cgroup2 hierarchy at the place given.
@@ -119,7 +119,7 @@ pub(crate) fn status(error: &ProgramError) -> Status {
     }
 }
 
-/// The same for a call to the system that failed.
+/// The same for a failed system call.
 pub(crate) fn system(error: &io::Error, text: String) -> Status {
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENOSYS) => Status::Unsupported(text),

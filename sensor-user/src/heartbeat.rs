@@ -33,7 +33,7 @@ impl Heartbeat {
         Ok(Self { memory: Shared::map(map.as_fd(), 0, page(), Access::Write)? })
     }
 
-    /// Says that the proxy is alive now.
+    /// Beats: the proxy is alive now.
     pub fn beat(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         // Not negative since boot, and below 2^64 for 584 years.
@@ -41,7 +41,7 @@ impl Heartbeat {
         self.write(now);
     }
 
-    /// Says that the proxy stops: from now on nothing more is redirected.
+    /// Stops the heart: from now on nothing more is redirected.
     pub fn stop(&self) {
         self.write(0);
     }

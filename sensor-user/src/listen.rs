@@ -52,7 +52,7 @@ pub fn in_namespace(netns: Option<BorrowedFd<'_>>, mark: NonZeroU32, port: u16) 
     }
 }
 
-/// On whose behalf a socket is opened.
+/// The user on whose behalf a socket is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
     /// The user.

@@ -176,13 +176,13 @@ impl Loader {
         }
     }
 
-    /// The kernel half as it stands; dropping that detaches it.
+    /// Finishes loading; dropping the sensor detaches it.
     #[must_use]
     pub fn finish(self) -> Sensor {
         self.sensor
     }
 
-    /// Gives one program to the kernel's verifier, without attaching it.
+    /// Has the kernel's verifier check one program, without attaching it.
     pub(crate) fn verify(&mut self, program: Program) -> Status {
         if self.sensor.has(program) {
             return Status::Ok;

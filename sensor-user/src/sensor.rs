@@ -67,7 +67,7 @@ pub struct HandedOver {
 }
 
 impl Sensor {
-    /// Over maps that somebody opens.
+    /// A sensor over maps that `open` provides.
     pub(crate) fn over(open: impl FnMut(Table) -> Result<OwnedFd, SensorError>) -> Result<Self, SensorError> {
         let tables = Table::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { tables, programs: BTreeMap::new(), links: Vec::new() })
@@ -134,7 +134,7 @@ impl Sensor {
         Ok(Scopes { scopes, config: self.config()? })
     }
 
-    /// Tells the kernel half the port of our listeners; 0 stops redirecting.
+    /// Sets the port of our listeners in the kernel half; 0 stops redirecting.
     ///
     /// # Errors
     /// The kernel refused.

@@ -372,7 +372,7 @@ impl Task {
         }
     }
 
-    /// Takes away what is older than retention, up to a checkpoint, so that the rest can still be verified.
+    /// Deletes records older than retention, up to a checkpoint, so that the rest can still be verified.
     async fn forget(&mut self) {
         let Some(retention) = self.options.retention else { return };
         let before = SystemTime::now().checked_sub(retention).map_or(0, unix_millis);

@@ -21,7 +21,7 @@ impl fmt::Debug for RecordHash {
 }
 
 impl RecordHash {
-    /// From 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut hash = [0; 32];
@@ -47,7 +47,7 @@ impl fmt::Debug for ChainId {
 }
 
 impl ChainId {
-    /// From 32 hexadecimal digits.
+    /// Parses 32 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut id = [0; 16];

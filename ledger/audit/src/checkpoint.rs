@@ -28,7 +28,7 @@ pub struct Checkpoint {
     signature: Vec<u8>,
 }
 
-/// As a line. The names are the format.
+/// The JSON form. The names are the format.
 #[derive(Serialize, Deserialize)]
 struct Line {
     #[serde(rename = "gnomon.audit.chain")]

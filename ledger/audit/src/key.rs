@@ -98,7 +98,7 @@ impl SigningKey {
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// From base64, as it displays.
+    /// Parses base64, as it displays.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         STANDARD.decode(text.trim()).ok()?.try_into().ok().map(PublicKey)

@@ -320,7 +320,7 @@ pub fn text_digest(text: &str) -> SmolStr {
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())).into()
 }
 
-/// A digest of a session's id for records: the id is a credential while the session lives, and nobody who reads the audit shall have it.
+/// A digest of a session's id for records: the id is a credential while the session lives, so readers of the audit must not see it.
 #[must_use]
 pub fn session_digest(session: &str) -> SmolStr {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, session.as_bytes());

@@ -44,7 +44,7 @@ fn compiled() -> Result<Regex, Box<BuildError>> {
     Regex::new_many(&patterns).map_err(Box::new)
 }
 
-/// Takes secrets out of a value, and shortens its texts to [`MAX_VALUE`].
+/// Redacts secrets in a value, and shortens its texts to [`MAX_VALUE`].
 pub fn redact(value: &mut Value) {
     match value {
         Value::String(text) => *text = shortened(&redacted(text)),

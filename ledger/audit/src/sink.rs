@@ -13,7 +13,7 @@ pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send
 #[error("{0}")]
 pub struct SinkError(pub String);
 
-/// Takes checkpoints away from this host.
+/// A receiver of checkpoints outside of this host.
 pub trait Sink: Send {
     /// Its name in messages.
     fn name(&self) -> &str;
@@ -29,7 +29,7 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// To this file, made where it is missing.
+    /// Appends to this file, creating it where it is missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();

@@ -5,7 +5,7 @@ use crate::chain::{ChainId, Head, RecordHash};
 use std::{future::Future, pin::Pin};
 use thiserror::Error;
 
-/// Something a store is still busy with.
+/// The future of a store's operation.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Why a store did not do it.
@@ -77,7 +77,7 @@ pub trait Store: Send {
     fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>>;
     /// The lines of all checkpoints that are kept, in order.
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
-    /// Takes away records up to this head, which a checkpoint has, and the checkpoints before it.
+    /// Deletes records up to this head, which a checkpoint has, and the checkpoints before it.
     fn trim(&mut self, upto: Head) -> Stored<'_, ()>;
     /// Closes it; all that was added is in its file.
     fn close(self: Box<Self>) -> Stored<'static, ()>;

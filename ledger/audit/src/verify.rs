@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::SystemTime};
 
-/// The most findings that are told one by one.
+/// The most findings that are listed one by one.
 pub const MAX_FINDINGS: usize = 100;
 /// Records that are read at a time.
 const PAGE: u32 = 512;
@@ -166,7 +166,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Those checkpoints that count, by the number of their record.
+/// The checkpoints that count, by the number of their record.
 struct Witnesses<'c>(BTreeMap<u64, Vec<&'c Checkpoint>>);
 
 impl<'c> Witnesses<'c> {

@@ -99,7 +99,7 @@ impl SyslogEndpoint {
 impl FromStr for SyslogEndpoint {
     type Err = SyslogEndpointError;
 
-    /// Without a port it is 6514 for TLS (RFC 5425) and 601 without (RFC 3195, as most receivers have it).
+    /// Parses an address. The default port is 6514 for TLS (RFC 5425) and 601 without (RFC 3195, as most receivers have it).
     fn from_str(text: &str) -> Result<Self, SyslogEndpointError> {
         let uri: Uri = text.parse().map_err(|_| SyslogEndpointError)?;
         let (tls, usual) = match uri.scheme_str() {

@@ -256,7 +256,7 @@ impl Export {
         }
     }
 
-    /// Goes past events that the sink will never take.
+    /// Skips events that the sink will never accept.
     fn give_up(&mut self, doubtful: &mut Vec<&StoredEvent>, why: &str) -> Result<(), CursorError> {
         for event in doubtful.drain(..) {
             self.counts.rejected.inc();
@@ -273,7 +273,7 @@ impl Export {
     }
 }
 
-/// In the order of sending, the first last.
+/// The parts in the order of sending, the first last.
 fn parts(page: &[StoredEvent]) -> Vec<&[StoredEvent]> {
     let mut parts = Vec::new();
     let (mut begin, mut bytes) = (0, 0);

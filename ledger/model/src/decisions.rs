@@ -117,7 +117,7 @@ pub trait Decisions: Send {
     fn standing(&mut self, topic: Topic) -> Asked<'_, Vec<KeptEntry>>;
     /// All entries about a subject, oldest first.
     fn about<'a>(&'a mut self, topic: Topic, subject: &'a str) -> Asked<'a, Vec<KeptEntry>>;
-    /// Of each subject the newest entry that came from a source, in order of topics and subjects, withdrawals too.
+    /// The newest entry of each subject that came from a source, in order of topics and subjects, withdrawals too.
     fn imported<'a>(&'a mut self, source: &'a str) -> Asked<'a, Vec<KeptEntry>>;
     /// Closes it.
     fn close(self: Box<Self>) -> Stored<'static, ()>;
@@ -232,7 +232,7 @@ struct VerdictBody {
 }
 
 impl Verdict {
-    /// As an entry.
+    /// The decision as an entry.
     #[must_use]
     pub fn to_entry(&self, by: DecidedBy, at_ms: i64) -> DecisionEntry {
         let Self { event, kind, owner, reason, until, file } = self.clone();
@@ -243,7 +243,7 @@ impl Verdict {
 }
 
 impl Decision {
-    /// As an entry.
+    /// The verdict as an entry.
     #[must_use]
     pub fn to_entry(&self) -> DecisionEntry {
         let Self { at_ms, by, server, state, owner, reason, until_ms } = self.clone();

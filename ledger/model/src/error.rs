@@ -55,12 +55,12 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// For what the database says.
+    /// An error with the database's cause.
     pub fn new(cause: impl Into<Cause>) -> Self {
         Self { cause: cause.into(), was_refused: false }
     }
 
-    /// For what the database says where it is known that nothing was kept.
+    /// An error with the database's cause where it is known that nothing was kept.
     pub fn refused(cause: impl Into<Cause>) -> Self {
         Self { cause: cause.into(), was_refused: true }
     }

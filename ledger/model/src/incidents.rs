@@ -32,7 +32,7 @@ pub const NEWS_CAPACITY: usize = 16_384;
 pub struct IncidentId(SmolStr);
 
 impl IncidentId {
-    /// As it stands in `gnomon.incident.id`; copies share the text.
+    /// The text of `gnomon.incident.id`; copies share it.
     #[must_use]
     pub fn text(&self) -> SmolStr {
         self.0.clone()

@@ -81,7 +81,7 @@ impl Pattern {
 }
 
 impl fmt::Display for Pattern {
-    /// As it is written in a condition.
+    /// Displays the pattern as it is written in a condition.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
             PatternPart::Text(text) => f.write_str(&text.replace('*', "\\*")),

@@ -38,7 +38,7 @@ impl std::fmt::Debug for Questions {
 }
 
 impl Questions {
-    /// Asks this.
+    /// Questions to this reader.
     #[must_use]
     pub fn to(rows: Box<dyn LedgerReader>) -> Self {
         Self { rows }

@@ -60,12 +60,12 @@ pub(crate) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// The number of calls it stands for.
+    /// The number of calls it counts for.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.unwrap_or(1)
     }
 
-    /// Of a line of JSON; none if it is no event.
+    /// Parses a line of JSON; none if it is not an event.
     pub(crate) fn of(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }

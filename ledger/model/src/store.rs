@@ -9,10 +9,10 @@ use crate::{
 };
 use std::{future::Future, ops::Range, pin::Pin, time::Duration};
 
-/// Something a store is still busy with.
+/// The future of a store's operation.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Something that is still read.
+/// The future of a read.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
 
 /// Retention: amount and time. Beyond either the oldest events go first.

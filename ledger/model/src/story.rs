@@ -136,7 +136,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those of an event's line; none if it is no event.
+    /// The names in an event's line; none if it is not an event.
     #[must_use]
     pub fn of(json: &str) -> Self {
         let Ok(event) = serde_json::from_str::<Map<String, Value>>(json) else { return Self::default() };
@@ -182,7 +182,7 @@ impl Around {
     /// Most events of [`crate::Read::near`] that are asked for.
     pub(crate) const LIMIT: usize = 4 * STORY_EVENTS;
 
-    /// Of the events near one, those of its call and those of its client; `near` is in order of their numbers.
+    /// Sorts the events near one into those of its call and those of its client; `near` is in order of their numbers.
     pub(crate) fn of(event: &StoredEvent, names: &Names, near: Vec<StoredEvent>) -> Self {
         let mut around = Self::default();
         if near.len() >= Self::LIMIT {

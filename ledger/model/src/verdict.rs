@@ -12,7 +12,7 @@ pub enum VerdictKind {
     Confirmed,
 }
 
-/// Somebody's word on an event.
+/// A person's verdict on an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The event's id.

@@ -15,9 +15,9 @@ use time::{OffsetDateTime, macros::format_description};
 pub const VOLUME_HISTORY_HOURS: i64 = 28 * 24;
 /// The least history there must be, hours.
 pub const VOLUME_MIN_HISTORY_HOURS: i64 = 7 * 24;
-/// Most users and servers that are told apart per hour; the others are summed up together.
+/// The most users and servers that are told apart per hour; the others are summed up together.
 pub const MAX_VOLUME_PAIRS: i64 = 256;
-/// In how many hours a user must have used a server for its own history to count.
+/// The number of hours in which a user must have used a server for its own history to count.
 pub const MIN_ACTIVE_HOURS: usize = 7;
 /// Requests per hour that are never unusual.
 pub const FLOOR_REQUESTS: i64 = 100;
@@ -53,7 +53,7 @@ impl KnownBy {
         }
     }
 
-    /// As it is stored.
+    /// The stored number.
     #[must_use]
     pub const fn number(self) -> i64 {
         self as i64
@@ -206,7 +206,7 @@ pub struct Unusual {
 }
 
 impl Unusual {
-    /// As a detection of gnomon's own.
+    /// The detection of unusual volume, as an observation.
     #[must_use]
     pub fn describe(&self) -> Observation {
         let mut seen = Observation::new();
@@ -239,7 +239,7 @@ fn clock(hour: i64) -> String {
     at.format(format_description!("[year]-[month]-[day] [hour]:[minute]")).unwrap_or_default()
 }
 
-/// The number of calls an event stands for.
+/// The number of calls an event counts for.
 pub(crate) fn calls(seen: &Observation) -> i64 {
     i64::try_from(seen.calls()).unwrap_or(i64::MAX)
 }

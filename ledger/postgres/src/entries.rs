@@ -21,7 +21,7 @@ macro_rules! select {
     };
 }
 
-/// As [`select!`] has it.
+/// A row of [`select!`].
 #[derive(Debug)]
 pub(crate) struct Row {
     number: i64,

@@ -142,7 +142,7 @@ pub(crate) fn is_forbidden(error: &Error) -> bool {
     code(error) == Some("42501")
 }
 
-/// For a connection that was not made.
+/// The error of a connection that was not made.
 pub(crate) fn unreachable(url: &PostgresUrl, source: Error) -> PostgresOpenError {
     let at = url.to_string();
     let next = match &source {
@@ -173,14 +173,14 @@ pub(crate) fn unreachable(url: &PostgresUrl, source: Error) -> PostgresOpenError
     PostgresOpenError::Unreachable { at, source: said(source), next }
 }
 
-/// For a connection that was not made in time.
+/// The error of a connection that was not made in time.
 pub(crate) fn late(url: &PostgresUrl, seconds: u64) -> PostgresOpenError {
     let source = format!("no answer within {seconds} s").into();
     let next = "look at the server and at the network that leads there".to_owned();
     PostgresOpenError::Unreachable { at: url.to_string(), source, next }
 }
 
-/// For a call that the server refused before anything was kept.
+/// The error of a call that the server refused before anything was kept.
 pub(crate) fn refused(url: &PostgresUrl, source: Error) -> CallError {
     let next = match code(&source) {
         Some("57014" | "55P03") => "it took too long, as where another writer holds its turn; try again",

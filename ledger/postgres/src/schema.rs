@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Error, PgConnection};
 /// Marks the schema as ours.
 const APPLICATION: &str = "gnomon decisions";
 
-/// Holds up whoever else writes to this database's journal: "gnomon".
+/// Takes the lock that makes writers of this database's journal wait for each other: "gnomon".
 pub(crate) const TURN: &str = "SELECT pg_advisory_xact_lock(x'676e6f6d6f6e'::bigint)";
 /// A transaction sees what was committed before each of its statements, and so before it had its turn, whatever the role's default is.
 pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -43,7 +43,7 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE gnomon.meta (
 /// The schema this gnomon writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// A name as it stands in SQL.
+/// A quoted SQL identifier.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -163,7 +163,7 @@ fn missing(url: &PostgresUrl, grant: impl Fn(&str) -> String) -> PostgresOpenErr
     PostgresOpenError::MissingRights { at: url.to_string(), grant: grant(&quoted(url.user())) }
 }
 
-/// For what the database says; `grant` is what helps where a right is missing.
+/// The error of the database; `grant` is the remedy where a right is missing.
 fn database(url: &PostgresUrl, error: Error, grant: impl Fn(&str) -> String) -> PostgresOpenError {
     if is_forbidden(&error) { missing(url, grant) } else { PostgresOpenError::Database { at: url.to_string(), source: said(error) } }
 }

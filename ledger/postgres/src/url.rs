@@ -18,7 +18,7 @@ use thiserror::Error;
 
 const PORT: u16 = 5432;
 const KNOWN: &str = "host, passfile, port, sslmode, sslrootcert";
-/// Those that libpq knows and that do not say who the server is.
+/// The modes that libpq knows and that do not verify the server.
 const WEAK: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 
 /// Why a text is no URL of a journal.
@@ -163,7 +163,7 @@ impl Settings {
     }
 }
 
-/// The host, if it is one, and the port. Which of two wrong things is told of is for the caller: a host may be named elsewhere.
+/// The host, if it is valid, and the port. The caller decides which of two errors to report: a host may be named elsewhere.
 type HostAndPort = (Result<String, PostgresUrlError>, Result<u16, PostgresUrlError>);
 
 fn host_and_port(server: &str) -> Result<HostAndPort, PostgresUrlError> {
@@ -240,7 +240,7 @@ impl fmt::Debug for PostgresUrl {
 }
 
 impl PostgresUrl {
-    /// As whom.
+    /// The role.
     pub(crate) fn user(&self) -> &str {
         &self.user
     }

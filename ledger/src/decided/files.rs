@@ -154,7 +154,7 @@ pub(super) fn source_of(state_dir: &Path) -> Result<String, FileError> {
     Ok(format!("{} ({drawn})", rustix::system::uname().nodename().to_string_lossy()))
 }
 
-/// Whole or not at all, and for everybody who imports to read.
+/// Creates the file whole or not at all, readable for every process that imports.
 fn draw(path: &Path) -> io::Result<String> {
     let mut random = [0; SOURCE_DIGITS / 2];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
@@ -195,7 +195,7 @@ struct VerdictLine {
     verdict: Verdict,
 }
 
-/// Of a file that is too long, its end. Lines that cannot be read are left out.
+/// Reads verdicts; of a file that is too long, its end. Lines that cannot be read are left out.
 fn read_verdicts(mut file: File) -> io::Result<Import> {
     let older = file.metadata()?.len().saturating_sub(MAX_VERDICTS_BYTES);
     file.seek(SeekFrom::Start(older))?;

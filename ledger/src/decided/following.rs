@@ -59,7 +59,7 @@ impl Default for Shared {
 }
 
 impl Following {
-    /// From what stood when this host read it last; [`Self::news`] gives what stands now.
+    /// Begins with the reviews saved when this host last read the journal; [`Self::news`] gives the current ones.
     #[must_use]
     pub fn begin(decided: Decided) -> (Self, Vec<Decision>) {
         let known = match &decided.place {
@@ -75,7 +75,7 @@ impl Following {
         self.imported == Current::Yes && self.journal == Current::Yes
     }
 
-    /// All reviews that stand, if something was decided since the last time. What cannot be read is told once, and tried again.
+    /// All current reviews, if something was decided since the last call. A failure to read is logged once, and tried again.
     pub async fn news(&mut self) -> Option<Vec<Decision>> {
         match self.decided.place.clone() {
             JournalLocation::Folder => self.of_this_host().await,
@@ -224,7 +224,7 @@ pub(super) fn recalled(state_dir: &Path) -> io::Result<Option<Recalled>> {
     Ok(Some(Recalled { reviews, as_of, unreadable }))
 }
 
-/// As [`Following::begin`] has it: what is there, and in the log what is not.
+/// The saved reviews for [`Following::begin`]; lines that cannot be read are logged.
 fn remembered(state_dir: &Path) -> Vec<Decision> {
     match recalled(state_dir) {
         Ok(None) => Vec::new(),

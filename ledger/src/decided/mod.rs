@@ -82,13 +82,13 @@ enum JournalLocation {
 pub struct Looked([Option<Stamp>; 3]);
 
 impl Decided {
-    /// Those of this folder.
+    /// The decisions of this state folder.
     #[must_use]
     pub fn of(state_dir: &Path) -> Self {
         Self { state_dir: state_dir.to_owned(), place: JournalLocation::Folder }
     }
 
-    /// Those that several gnomons share, if there is a database for that; files are imported from this folder.
+    /// The decisions that several gnomons share, if there is a database for that; files are imported from this folder.
     #[must_use]
     pub fn shared(state_dir: &Path, database: Option<PostgresUrl>) -> Self {
         Self { state_dir: state_dir.to_owned(), place: database.map_or(JournalLocation::Folder, JournalLocation::Shared) }
@@ -100,7 +100,7 @@ impl Decided {
         Looked([journal_in(&self.state_dir), reviews_in(&self.state_dir), verdicts_in(&self.state_dir)].map(|path| Stamp::of(&path)))
     }
 
-    /// Takes in what the files have that the journal has not.
+    /// Imports entries of the files that the journal does not have.
     ///
     /// # Errors
     /// When a file makes no sense (then nothing of it is taken in), or the journal cannot be written.
@@ -119,7 +119,8 @@ impl Decided {
         take_in(self.files().await?, journal).await
     }
 
-    /// A shared journal tells the files of one state folder from those of another: nobody withdraws what another's files have.
+    /// The files as imports. A shared journal tells the files of one state folder from those of another, so that none withdraws another's
+    /// entries.
     async fn files(&self) -> Result<Vec<Import>, DecidedError> {
         let mut imports = files::read(&self.state_dir).await?;
         if let (JournalLocation::Shared(_), false) = (&self.place, imports.is_empty()) {
@@ -154,7 +155,7 @@ impl Decided {
         Ok(tried?)
     }
 
-    /// The review that stands, of each server.
+    /// The current review of each server.
     ///
     /// # Errors
     /// When the journal cannot be read.

@@ -140,7 +140,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Somebody at this address of whom nothing else is known.
+    /// An anonymous caller at this address.
     #[must_use]
     pub fn anonymous(address: IpAddr) -> Self {
         Self {
@@ -190,7 +190,7 @@ impl fmt::Display for Caller {
     }
 }
 
-/// Text of somebody else's, fit for a terminal.
+/// A stranger's text, made fit for a terminal.
 pub(crate) fn printable(text: &str) -> SmolStr {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

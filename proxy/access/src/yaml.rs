@@ -3,7 +3,7 @@
 use gnomon_kit::nearest;
 use serde_saphyr::Error;
 
-/// Why a text could not be read, without its place: whoever tells that puts it in front.
+/// The reason that a text could not be read, without its position: the caller puts that in front.
 #[must_use]
 pub fn cause(error: &Error) -> String {
     match error {

@@ -32,7 +32,7 @@ const NOT_EXECUTABLE: u8 = 126;
 /// And what we say of one that is not to be.
 const REFUSED: u8 = 125;
 
-/// Why there is no control group where nobody says below what to make it.
+/// The reason for having no control group where none was delegated.
 const NOT_DELEGATED: &str = "gnomon's cgroup is not delegated to it";
 
 /// The layers, as they are applied.

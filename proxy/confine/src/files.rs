@@ -163,7 +163,7 @@ impl Right {
     }
 }
 
-/// Makes the list while the paths can still be opened: [`restrict`] puts it into force.
+/// Prepares the restriction while the paths can still be opened: [`restrict`] enforces it.
 pub(crate) fn prepare(grants: &Grants, network: Network) -> Result<RulesetCreated, String> {
     let made = || -> Result<RulesetCreated, RulesetError> {
         let abi = if network == Network::Host { ABI::V8 } else { NEWEST };

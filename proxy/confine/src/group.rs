@@ -38,7 +38,7 @@ impl Group {
         plan.group.as_ref().map(|parent| Self(parent.join(format!("{PREFIX}{name}-{keeper}"))))
     }
 
-    /// Those that are there below a cgroup, with the numbers of their keepers.
+    /// The groups below a cgroup, with the numbers of their keepers.
     pub(crate) fn all(parent: &Path) -> Vec<(Self, u32)> {
         let there = fs::read_dir(parent).into_iter().flatten().flatten();
         let kept = there.filter_map(|entry| {
@@ -48,7 +48,7 @@ impl Group {
         kept.collect()
     }
 
-    /// Makes it with its bounds, and moves this process in.
+    /// Creates it with its bounds, and moves this process in.
     ///
     /// # Errors
     /// The system refused a part of it. It may be there, and this process is not in it.
@@ -80,7 +80,7 @@ impl Group {
         self.write("cgroup.procs", "0").map_err(|error| failed("moving there", error))
     }
 
-    /// Asks the kernel to end everything in it. Nothing new is started there from now on.
+    /// Asks the kernel to end everything in it. From now on no process can be started there.
     pub(crate) fn kill(&self) {
         let _ = self.write("pids.max", "0");
         // Linux 5.14.
@@ -112,7 +112,7 @@ impl Group {
         }
     }
 
-    /// As [`Group::end`], as patiently as what is in it may need.
+    /// [`Group::end`], with as much patience as its processes may need.
     pub(crate) fn end_patiently(&self) {
         self.end(Instant::now() + PATIENCE);
     }

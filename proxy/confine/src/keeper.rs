@@ -69,7 +69,7 @@ fn begin(plan: &Plan, inside: &[String]) -> Result<(Pid, Signals), LaunchError> 
     Ok((child.ok_or_else(|| LaunchError::new("it cannot be started", "it has no number"))?, signals))
 }
 
-/// Whatever is in it is the program's: nothing is done there with the rights that this process may have.
+/// Creates the home. Its content belongs to the program: nothing is done there with the rights that this process may have.
 fn make_home(plan: &Plan) -> io::Result<()> {
     if let Some(above) = plan.home.parent() {
         // Others may pass, so that the program's user gets to its own.

@@ -15,7 +15,7 @@ const SIGNALS: u64 = 4096;
 /// Messages that wait in POSIX queues, bytes.
 const MESSAGES: u64 = 64 << 10;
 
-/// Sets all of them. `uid` is whom the program will be: processes are counted by user.
+/// Sets all of them. `uid` is the user that the program will run as: processes are counted by user.
 ///
 /// # Errors
 /// The first that the system refused; the others are set.

@@ -26,7 +26,7 @@ pub enum Ecosystem {
 }
 
 impl Ecosystem {
-    /// By the lock file's name.
+    /// The package manager by the lock file's name.
     #[must_use]
     pub fn of(lockfile: &Path) -> Option<Self> {
         match lockfile.file_name()?.to_str()? {

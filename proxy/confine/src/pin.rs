@@ -27,7 +27,7 @@ pub struct Digest([u8; 32]);
 pub struct NoDigest;
 
 impl Digest {
-    /// Of all bytes that are left to read.
+    /// The digest of all bytes that are left to read.
     ///
     /// # Errors
     /// Those of the reader.
@@ -141,7 +141,7 @@ pub(crate) fn open_pinned(path: &Path, expected: Digest) -> Result<File, PinErro
     Ok(file)
 }
 
-/// Looks at everything that is pinned. The program's open file, if it is.
+/// Verifies all pins. Returns the program's open file, if it is pinned.
 pub(crate) fn check(program: &Path, pins: &Pins) -> Result<Option<File>, LaunchError> {
     for (path, digest) in &pins.files {
         open_pinned(path, *digest)?;

@@ -4,7 +4,7 @@ use crate::pin::Digest;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
-/// Everything that is to hold for a program.
+/// The plan of a run: command, digests, access, limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// Whole path and arguments. The path is also the first argument that the program sees.

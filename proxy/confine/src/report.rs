@@ -21,7 +21,7 @@ pub enum Report {
     Refused(LaunchError),
 }
 
-/// Something that confines a program.
+/// A layer of confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
@@ -96,7 +96,7 @@ pub struct LaunchError {
 }
 
 impl LaunchError {
-    /// A refusal whose cause is told in general terms.
+    /// An error whose cause is told in general terms.
     pub(crate) fn new(told: &str, why: impl fmt::Display) -> Self {
         Self { told: told.to_owned(), why: why.to_string() }
     }

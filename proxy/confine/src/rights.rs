@@ -55,7 +55,7 @@ pub fn unbind() {
     }
 }
 
-/// Gives up every capability and the way to new ones. For the process's only thread, and for good.
+/// Gives up every capability and the way to new ones. For the process's only thread, irrevocably.
 ///
 /// # Errors
 /// The system refused, or something is left.

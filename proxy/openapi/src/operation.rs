@@ -23,7 +23,7 @@ const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 6 << 10;
 /// Longest description of a tool, characters.
 const DESCRIPTION: usize = 800;
-/// The same in brief.
+/// The most characters of a brief description.
 const BRIEF: usize = 160;
 /// Most names that an outline tells of one object.
 const OUTLINED: usize = 64;
@@ -90,7 +90,7 @@ impl Found<'_> {
     }
 }
 
-/// Makes a tool of an operation.
+/// Turns an operation into a tool.
 pub(crate) fn read(document: &Document, found: &Found<'_>, name: SmolStr) -> Result<Operation, Unusable> {
     let mut described = parameter::read(document, found.item.get("parameters"), found.value.get("parameters"))?;
     // A path that names more than is described is used nevertheless: what stands there is a text.

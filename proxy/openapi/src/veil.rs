@@ -11,7 +11,7 @@ use base64::{
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
 
-/// Shorter ones stand in texts by chance.
+/// The shortest secret that is replaced: shorter ones occur in texts by chance.
 const SHORTEST: usize = 4;
 /// The replacement for a secret.
 const INSTEAD: &[u8] = b"[secret]";

@@ -9,7 +9,7 @@ use gnomon_inspect::{Dialogue, LateAnswer, Outcome};
 use gnomon_observe::{Field, Lookup, Observation};
 use smol_str::{SmolStr, ToSmolStr};
 
-/// Most calls of one exchange whose outcome is told; only batches have more than one.
+/// The most calls of one exchange whose outcome is reported; only batches have more than one.
 const MAX_CALLS: usize = 16;
 /// The bytes that an answer may grow by after its call was reported without another event: the line ends of an event, a trailer.
 const WORTH_TELLING: u64 = 4096;

@@ -49,7 +49,7 @@ impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
         Self(recorder.duties().take_on(Open { state, book: recorder.book.clone(), began }))
     }
 
-    /// Works on the exchange and records what became due.
+    /// Runs `work` on the exchange and records what became due.
     pub fn with<R>(&self, work: impl FnOnce(&mut E) -> R) -> R {
         let mut state = self.0.state();
         let result = work(&mut state.exchange);

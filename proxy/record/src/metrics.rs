@@ -237,7 +237,7 @@ impl Metrics {
         self.reloaded.set(i64::try_from(now().as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// Decisions about servers were looked at, and those in force are the ones that stand, or may not be.
+    /// Sets whether the decisions about servers in force are current.
     pub fn decisions_read(&self, current: bool) {
         self.decisions_current.set(current.into());
     }
@@ -252,7 +252,7 @@ impl Metrics {
         self.flows.with_label_values(&[outcome.as_str()]).inc();
     }
 
-    /// Something was passed on unread.
+    /// Counts a passage.
     pub fn passed(&self, passage: Passage) {
         self.passed.with_label_values(&[passage.reason()]).inc();
     }
@@ -316,7 +316,7 @@ impl Metrics {
     }
 }
 
-/// Since the Unix epoch.
+/// The time since the Unix epoch.
 fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

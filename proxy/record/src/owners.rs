@@ -8,7 +8,7 @@ use gnomon_observe::{Field, Observation};
 use std::{net::SocketAddr, os::fd::BorrowedFd, pin::Pin, time::Duration};
 use tokio::net::TcpStream;
 
-/// Tells whose a connection is.
+/// Names the owners of connections.
 pub trait Owners: Send + Sync + 'static {
     /// The owner of an accepted connection: asked once, right after accept, before a byte is read.
     /// `None`: not known. The connection waits for the answer, so it must come within milliseconds.
@@ -33,7 +33,7 @@ pub trait Owners: Send + Sync + 'static {
     fn unreachable<'a>(&'a self, owned: &'a Owned, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
-/// Why nobody knows whose a connection is.
+/// The reason that a connection's owner is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// It comes from where nobody looks: another machine, or a program that is not watched.

@@ -82,7 +82,7 @@ impl Book {
         self.write(sightings, told, When { seen, lasted: Some(began.elapsed()) })
     }
 
-    /// Records what became of calls of an exchange that began at `began`, after their events.
+    /// Records the outcomes of calls of an exchange that began at `began`, after their events.
     pub fn outcomes(&self, outcomes: Vec<Observation>, began: Instant) {
         for mut seen in outcomes {
             seen.set(Field::DurationMs, whole_millis(began.elapsed()));

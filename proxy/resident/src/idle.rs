@@ -17,13 +17,13 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// At most once in `every` on each thread.
+    /// Hands back at most once in `every` on each thread.
     #[must_use]
     pub const fn every(every: Duration) -> Self {
         Self { every }
     }
 
-    /// This thread is about to wait, as a runtime says of its threads (`on_thread_park`).
+    /// To be called when this thread is about to wait, as by `on_thread_park` of a runtime.
     pub fn waits(self) {
         let now = Instant::now();
         LAST.with(|last| match last.get() {

@@ -19,7 +19,7 @@ pub use idle::Idle;
 use mappings::{Mapping, of_program};
 use std::{fs, io};
 
-/// Gives back the program's code and says how many bytes of it were resident. Reads `/proc/self`, for a millisecond or so.
+/// Gives back the program's code; returns how many bytes of it were resident. Reads `/proc/self`, which takes a millisecond or so.
 ///
 /// # Errors
 /// A mapping could not be read, or the kernel refused. Nothing is lost then, and nothing gained.

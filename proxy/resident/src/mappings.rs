@@ -24,7 +24,7 @@ impl Mapping {
     }
 }
 
-/// Those of the program's own file.
+/// The mappings of the program's own file.
 pub(crate) fn of_program<'a>(smaps: &'a str, program: &'a Path) -> impl Iterator<Item = Mapping> + 'a {
     let mut lines = smaps.lines().peekable();
     std::iter::from_fn(move || {

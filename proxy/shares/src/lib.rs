@@ -100,7 +100,7 @@ struct Held {
     by: HashMap<Arc<str>, usize>,
 }
 
-/// One place, or several that were taken together, given back when dropped.
+/// One place, or several taken together, given back when dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
@@ -109,7 +109,7 @@ pub struct Share {
 }
 
 impl Shares {
-    /// So many places, all free.
+    /// A pool of free places.
     #[must_use]
     pub fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self { bounds, held: Mutex::default(), freed: Notify::new() })
@@ -123,7 +123,7 @@ impl Shares {
         self.take_some(principal, 1)
     }
 
-    /// So many places at once, or none.
+    /// Takes so many places at once, or none.
     ///
     /// # Errors
     /// Why there are not so many.
@@ -200,7 +200,7 @@ impl Share {
         self.count
     }
 
-    /// Takes so many places more.
+    /// Takes so many more places.
     ///
     /// # Errors
     /// Why there are not so many. It stays as it was.
@@ -210,7 +210,7 @@ impl Share {
         Ok(())
     }
 
-    /// Makes it another principal's, as when a connection's user has given its name.
+    /// Moves it to another principal, as when a connection's user has become known.
     ///
     /// # Errors
     /// The principal has its share already. The place stays with its holder.
@@ -232,7 +232,7 @@ impl Share {
 }
 
 impl Share {
-    /// Makes it another principal's who uses what it is for, and whose it might have been from the beginning: no bound is asked.
+    /// Moves it to the principal that uses it, and that it might have belonged to from the beginning: no bound applies.
     pub fn fall_to(&mut self, principal: &Arc<str>) {
         let mut held = self.shares.held();
         held.remove(&self.principal, self.count);

@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::timeout};
 
 /// The time to wait for a seat that was just given up.
 const GIVES_UP: Duration = Duration::from_millis(200);
-/// Of a connection that is not silent.
+/// The value for a connection that is not silent.
 const SPEAKS: u64 = u64::MAX;
 
 /// All seats of one listener, or of several that share them.
@@ -145,7 +145,8 @@ impl Seats {
         timeout(GIVES_UP, comes).await.map_err(|_| refused)
     }
 
-    /// Has the connection that has been silent longest give its seat up, of the source that has most of them. Whether there is one.
+    /// Asks the connection that has been silent longest, of the source with the most silent ones, to give up its seat. False if there is
+    /// none.
     pub fn silence_gives_up(&self) -> bool {
         self.gives_up(|_| true)
     }
@@ -173,7 +174,7 @@ impl Seats {
     }
 }
 
-/// Somebody waits, while this is there.
+/// Counts a waiting connection while it exists.
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
@@ -203,13 +204,13 @@ impl Seat {
         &self.sitter.source
     }
 
-    /// Its principal has become known: it counts for its address no longer.
+    /// Marks its principal as known: it counts for its address no longer.
     pub fn is_known(&self) {
         self.sitter.counts.store(false, SeqCst);
         *self.of_source.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// From now on the connection says nothing, and may be asked to go.
+    /// Marks the connection as silent: it may be asked to go.
     pub fn falls_silent(&self) {
         self.sitter.silent_since.store(self.seats.silences.fetch_add(1, SeqCst), SeqCst);
         if self.seats.waiting.load(SeqCst) > 0 {
@@ -235,7 +236,7 @@ impl Seat {
         self.sitter.is_to_go.load(SeqCst)
     }
 
-    /// Completes when others need the seat of this connection, as it was silent. Whoever asks later hears it too.
+    /// Completes when others need the seat of this connection, as it was silent; at once if that was so before the call.
     pub async fn is_needed(&self) {
         let mut asked = pin!(self.sitter.give_up.notified());
         asked.as_mut().enable();
@@ -267,7 +268,7 @@ mod tests {
         timeout(MOMENT, seat.is_needed()).await.is_ok()
     }
 
-    /// Says nothing, and goes when it is asked to.
+    /// A connection that stays silent, and goes when it is asked to.
     fn mute(seat: Seat, number: usize) -> impl Future<Output = usize> {
         seat.falls_silent();
         async move {

@@ -17,7 +17,7 @@ const COUNT: Duration = Duration::from_millis(100);
 /// 1.75 s at most.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Something that shows life.
+/// A heartbeat.
 pub(crate) trait Beat: Send + 'static {
     fn beat(&self);
     fn stop(&self);
@@ -68,7 +68,7 @@ impl Heart {
         }
     }
 
-    /// Nothing more is redirected from now on. Does not wait.
+    /// Stops redirection. Does not wait.
     pub fn stop(&self) {
         self.state.stopped.store(true, Ordering::Release);
         self.thread.thread().unpark();

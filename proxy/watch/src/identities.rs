@@ -120,7 +120,7 @@ struct State {
 /// The start time of the process that has a number now; none where there is none, or it cannot be seen.
 pub(crate) type Started = fn(u32) -> Option<BootNs>;
 
-/// Asks and remembers. Shared between the proxy's tasks and the thread that reads records.
+/// Asks for identities and remembers them. Shared between the proxy's tasks and the thread that reads records.
 pub(crate) struct Identities {
     state: Mutex<State>,
     ask: mpsc::Sender<ToSensor>,
@@ -190,7 +190,7 @@ impl Identities {
         self.state().answer(token, Who::Unknown(Unknown::Unreadable))
     }
 
-    /// Gives up on questions that the sensor left open.
+    /// Gives up on questions that the sensor has not answered in time.
     pub fn give_up_late(&self) {
         let mut state = self.state();
         let late: Vec<u64> = state.questions.iter().filter(|(_, q)| q.at.elapsed() > ANSWERED_WITHIN).map(|(token, _)| *token).collect();
@@ -199,7 +199,7 @@ impl Identities {
         }
     }
 
-    /// There is no sensor any more.
+    /// Ends all questions: the sensor is gone.
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;

@@ -44,7 +44,7 @@ impl Losses {
         }
     }
 
-    /// One began whose owner was not filed, or of which nothing is known.
+    /// Notes a connection whose owner was not filed, or of which nothing is known.
     pub fn unfiled(&self, now: Instant) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unfiled = Some(now);
     }

@@ -108,7 +108,7 @@ pub struct WatchMetrics {
 }
 
 impl WatchMetrics {
-    /// Makes the series. Where no sensor runs, `gnomon_sensor_up` is 0.
+    /// Registers the series. Where no sensor runs, `gnomon_sensor_up` is 0.
     ///
     /// # Errors
     /// When they are there already.

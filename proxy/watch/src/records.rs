@@ -43,7 +43,7 @@ impl Bypass {
         }
     }
 
-    /// The same for people.
+    /// The reason in words for people.
     pub const fn explain(self) -> &'static str {
         match self {
             Self::FailOpen(Reason::StaleHeartbeat) => "went around the proxy: it showed no life for a second",
@@ -263,7 +263,7 @@ impl Records {
         }
     }
 
-    /// Keeps a flow until it is known whose it is. Hands out one that cannot wait any more, as others need its place.
+    /// Keeps a flow until its owner is known. Returns one that cannot wait any longer, as others need its place.
     pub fn wait(&mut self, due: Due, now: Instant) -> Option<Due> {
         let until = now + self.patience;
         self.wait_until(due, until)

@@ -25,7 +25,7 @@ use crate::speaking::Questions;
 /// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The minor version since which the sensor opens listeners where it is told that programs are.
+/// The minor version since which the sensor opens listeners in the namespaces of programs it is told of.
 const SINCE_LISTEN_WHERE: u16 = 3;
 /// The interval at which they are asked for in one network namespace, and the most namespaces at a time.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
@@ -187,7 +187,7 @@ impl Session {
         self.judge.recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class: Class::Health, call: 0 }]);
     }
 
-    /// Takes one record of the kernel half.
+    /// Processes one record of the kernel half.
     pub fn take(&self, record: Result<Record<'_>, Malformed>, now: Instant) {
         let due = match record {
             Ok(Record::Connect(connect)) => {
@@ -221,7 +221,7 @@ impl Session {
         }
     }
 
-    /// Has listeners opened where a program is that is to be redirected, and nobody listens.
+    /// Asks for listeners in the namespace of a program that is to be redirected and has none.
     fn listen_where(&self, owner: &Owner, now: Instant) {
         let own = self.listening.lock().unwrap_or_else(PoisonError::into_inner).own;
         // Our own namespace has them soon, or has lost them for good. Kernels that know no cookies name none.
@@ -301,7 +301,7 @@ impl Session {
         self.heart.counting()
     }
 
-    /// Nothing more is redirected.
+    /// Stops redirection.
     pub fn let_go(&self) {
         self.heart.stop();
     }

@@ -28,7 +28,7 @@ const WAITED_FOR: usize = 1024;
 /// The descriptors of an answer, or the error.
 pub(crate) type Answer = Result<Vec<OwnedFd>, WatchError>;
 
-/// Requests that somebody waits for: those for listeners, sockets and scopes.
+/// Requests with a waiting caller: those for listeners, sockets and scopes.
 #[derive(Debug)]
 pub(crate) struct Questions {
     open: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
@@ -42,7 +42,7 @@ impl Default for Questions {
 }
 
 impl Questions {
-    /// Waits until one more may be asked. Whoever asks keeps the turn until there is an answer.
+    /// Waits until one more may be asked. The caller keeps the turn until there is an answer.
     ///
     /// # Errors
     /// The sensor is gone.
@@ -67,14 +67,14 @@ impl Questions {
         }
     }
 
-    /// Nobody will answer any more.
+    /// Ends all requests: no answer will come.
     pub fn close(&self) {
         self.turns.close();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// Says what is queued, until nobody listens.
+/// Sends queued messages until the link ends.
 pub(crate) async fn speak(link: Arc<Link>, mut queue: mpsc::Receiver<ToSensor>, session: Arc<Session>) {
     while let Some(message) = queue.recv().await {
         if let Err(error) = link.send(&message, &[]).await {
@@ -86,7 +86,7 @@ pub(crate) async fn speak(link: Arc<Link>, mut queue: mpsc::Receiver<ToSensor>, 
     }
 }
 
-/// Asks for the counters again and again.
+/// Asks for the counters periodically.
 pub(crate) async fn poll(queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     let mut every = tokio::time::interval(COUNTERS);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -126,7 +126,7 @@ pub(crate) async fn hear(link: Arc<Link>, queue: mpsc::Sender<ToSensor>, session
     session.end();
 }
 
-/// Takes a message; hands out what is to be answered.
+/// Processes a message; returns the answer to be handed to a caller.
 fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Option<ToSensor> {
     match message {
         ToProxy::Process { token, found } => {

@@ -40,7 +40,7 @@ const SINCE_FAILED: u16 = 3;
 /// Messages that wait to be sent; with more, questions are not asked.
 const QUEUE: usize = 1024;
 
-/// Asks the kernel half whose a connection is.
+/// Asks the kernel half for a connection's owner.
 pub(crate) type OwnerOf = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<Option<Owner>> + Send + Sync>;
 
 /// Watches what the kernel half reports. It outlives a sensor: when that is gone, owners are unknown and
@@ -172,7 +172,7 @@ impl Watch {
         self.joined.load(Ordering::Acquire)
     }
 
-    /// Nothing more is redirected from now on: for the way out, before the proxy stops to accept.
+    /// Stops redirection: for the way out, before the proxy stops accepting.
     pub fn let_go(&self) {
         if let Some(session) = &*self.session.load() {
             session.let_go();

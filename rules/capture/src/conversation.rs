@@ -38,7 +38,7 @@ pub enum Unread {
 }
 
 impl Unread {
-    /// In words, to go behind "not judged because".
+    /// The reason in words, to go behind "not judged because".
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -139,7 +139,7 @@ impl Conversation {
         Self { endpoints, when, began: segment.syn, from_client: Direction::new(), from_server: Direction::new() }
     }
 
-    /// Takes a segment of it; `bound` is the most bytes that are kept of a direction.
+    /// Adds a segment; `bound` is the most bytes that are kept of a direction.
     pub(crate) fn take(&mut self, segment: &Segment<'_>, bound: usize) {
         let bound = if self.is_tls() { MAX_HELLO } else { bound };
         let direction = if segment.source == self.endpoints.client { &mut self.from_client } else { &mut self.from_server };

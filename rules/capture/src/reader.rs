@@ -273,7 +273,7 @@ impl Table<'_> {
     }
 }
 
-/// Without padding.
+/// The captured bytes without padding.
 fn captured(data: &[u8], length: u32) -> &[u8] {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     data.get(..length).unwrap_or(data)

@@ -31,7 +31,7 @@ pub struct Reassembly {
 }
 
 impl Reassembly {
-    /// At most `bound` bytes wait for a missing segment.
+    /// A stream in which at most `bound` bytes wait for a missing segment.
     #[must_use]
     pub fn new(bound: usize) -> Self {
         Self { next: None, handed: 0, waiting: BTreeMap::new(), waiting_bytes: 0, bound, gap: None }
@@ -44,7 +44,7 @@ impl Reassembly {
         }
     }
 
-    /// Takes a segment; what is known in order now is appended to `out`. Without a SYN before it, the stream begins here.
+    /// Adds a segment; bytes that are now in order are appended to `out`. Without a SYN before it, the stream begins here.
     pub fn segment(&mut self, sequence: u32, payload: &[u8], out: &mut Vec<u8>) {
         if payload.is_empty() || self.gap.is_some() {
             return;
@@ -73,7 +73,7 @@ impl Reassembly {
         }
     }
 
-    /// Puts bytes where nothing stands yet.
+    /// Stores bytes where there are none yet.
     fn keep(&mut self, mut start: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             // What covers the start already.

@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 32;
 /// The longest condition, in bytes.
 const MAX_LENGTH: usize = 4096;
 
-/// A search id and what it stands for.
+/// A search id and its expression.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) name: String,

@@ -45,7 +45,7 @@ impl From<Truth> for Finding {
     }
 }
 
-/// A part of a rule and what came of it.
+/// A part of a rule and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// As it is written: a condition, a search id, or `field|modifiers: value`.

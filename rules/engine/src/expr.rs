@@ -25,7 +25,7 @@ impl Expr {
         self.combine(seen, phase, &mut |item| item.judge(seen, phase))
     }
 
-    /// Likewise, asking each item once: sets of rules ask the same few questions over and over.
+    /// The same with each item asked once: sets of rules ask the same few questions over and over.
     pub(crate) fn recall(&self, seen: &Observation, phase: Phase, memory: &mut Memory) -> Truth {
         self.combine(seen, phase, &mut |item| memory.recall(item.number, || item.judge(seen, phase)))
     }

@@ -208,7 +208,7 @@ fn target(node: &Node, mode: Mode, report: &mut Report<'_>) -> Option<SmolStr> {
     }
 }
 
-/// An absolute http(s) URL that can stand in a header: visible ASCII, a host, no user.
+/// True for an absolute http(s) URL that can be sent in a header: visible ASCII, a host, no user.
 fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

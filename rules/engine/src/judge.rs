@@ -91,7 +91,7 @@ impl Best {
     }
 }
 
-/// Everything known at one phase.
+/// The rules that match or may match at one phase.
 #[derive(Debug, Default)]
 struct Candidates {
     /// Of the rules that match, the best of each part.

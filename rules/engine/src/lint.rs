@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, sync::Arc};
 /// Most items of a rule whose combinations are tried.
 const MAX_ITEMS: usize = 12;
 
-/// Looks at a rule. What is found goes to the report's warnings.
+/// Lints a rule. Findings go to the report's warnings.
 pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>) {
     let mut facts = Facts::default();
     facts.gather(&one.expr);

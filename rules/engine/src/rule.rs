@@ -138,7 +138,7 @@ impl Rule {
         self.fields.contains(&FieldRef::Field(field))
     }
 
-    /// The effect of a match on the bytes: the rule's action, or in shadow no more than a note. An `allow` in shadow exempts nobody.
+    /// The effect of a match on the bytes: the rule's action, or in shadow no more than a note. An `allow` in shadow exempts no call.
     #[must_use]
     pub fn acts(&self) -> Action {
         match self.enforcement {

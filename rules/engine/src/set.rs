@@ -73,7 +73,7 @@ impl RuleSet {
         Self::compile_with(sources, &Adjustments::default())
     }
 
-    /// As [`RuleSet::compile`], with what the administrator changes of it and at this time.
+    /// [`RuleSet::compile`] with the administrator's adjustments, at this time.
     ///
     /// # Errors
     /// As [`RuleSet::compile`]; those of the overrides as well.
@@ -136,7 +136,7 @@ impl RuleSet {
         &self.0.wanted
     }
 
-    /// Nothing judged yet.
+    /// The progress before anything was judged.
     #[must_use]
     pub fn start(&self) -> Progress {
         Progress::new(self.0.rules.len())

@@ -4,7 +4,7 @@
 use crate::{Answer, Judgement, Origin, Rule, RuleIndex, Verdict, expr::Expr, truth::Truth};
 use gnomon_observe::{Action, Observation, Phase};
 
-/// One rule of the set.
+/// A rule of the set.
 #[derive(Clone, Copy)]
 pub(crate) struct Each<'a> {
     pub(crate) index: RuleIndex,

@@ -22,13 +22,13 @@ impl Position {
         Self { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
     }
 
-    /// So many characters further on the same line.
+    /// The position so many characters further on the same line.
     pub(crate) fn plus(self, characters: usize) -> Self {
         Self { column: self.column.saturating_add(u32::try_from(characters).unwrap_or(u32::MAX)), ..self }
     }
 }
 
-/// Something wrong at a place.
+/// An error at a position.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) at: Position,

@@ -53,7 +53,7 @@ impl Connection {
         Self::open_under(inspector, seen, Enforcement::Enforce)
     }
 
-    /// The same for a connection whose verdicts are carried out or not.
+    /// [`Connection::open`] under this enforcement.
     #[must_use]
     pub fn open_under(inspector: &Arc<Inspector>, seen: Observation, enforcement: Enforcement) -> (Self, Answer) {
         let rules = inspector.in_force();

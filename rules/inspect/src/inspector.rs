@@ -80,7 +80,7 @@ impl Registered {
 }
 
 impl FromIterator<(String, u16, SmolStr)> for Registered {
-    /// From hosts, ports and ids. Of several at one host and port the first counts.
+    /// Collects hosts, ports and ids. Of several at one host and port the first counts.
     fn from_iter<T: IntoIterator<Item = (String, u16, SmolStr)>>(servers: T) -> Self {
         let mut known = HashMap::new();
         for (host, port, id) in servers {
@@ -120,7 +120,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// This path on an observation's server, asked for by its client.
+    /// The endpoint at this path of an observation's server, requested by its client.
     pub fn of(seen: &Observation, path: &str) -> Self {
         let client = seen.text(Field::UserName).or_else(|| seen.text(Field::SourceAddress)).unwrap_or_default();
         let port = match seen.get(Field::ServerPort) {
@@ -159,7 +159,7 @@ impl Inspector {
         self.disarmed.store(true, Ordering::Release);
     }
 
-    /// Takes back [`Inspector::disarm`].
+    /// Reverts [`Inspector::disarm`].
     pub fn arm(&self) {
         self.disarmed.store(false, Ordering::Release);
     }
@@ -181,7 +181,7 @@ impl Inspector {
         self.rules.load().set().clone()
     }
 
-    /// The same, with what follows from them.
+    /// The rules in force, with what is derived from them.
     pub(crate) fn in_force(&self) -> Arc<InForce> {
         self.rules.load_full()
     }

@@ -190,7 +190,7 @@ impl Passage {
     }
 }
 
-/// By what something that passes is judged.
+/// The input to judging a passage.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub rules: &'a RuleSet,

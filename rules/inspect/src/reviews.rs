@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub struct Reviews(HashMap<(SmolStr, u16), Review>);
 
 impl FromIterator<(String, u16, Review)> for Reviews {
-    /// From server names, ports and what was decided.
+    /// Collects server names, ports and reviews.
     fn from_iter<T: IntoIterator<Item = (String, u16, Review)>>(reviews: T) -> Self {
         Self(reviews.into_iter().map(|(host, port, review)| ((SmolStr::new(normal_host(&host)), port), review)).collect())
     }

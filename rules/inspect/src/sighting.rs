@@ -7,7 +7,7 @@ use gnomon_wire::mcp::{Part, Signature, SignatureSet, Strength};
 use smol_str::SmolStr;
 use std::cmp::Reverse;
 
-/// One thing to report: the observation with its outcome fields filled.
+/// A report: the observation with its outcome fields filled.
 #[derive(Clone, Debug)]
 pub struct Sighting {
     /// The evidence, and the judgement on it.

@@ -209,7 +209,7 @@ vocabulary! {
 pub struct EvidenceSet(u16);
 
 impl EvidenceSet {
-    /// Nothing seen.
+    /// An empty set.
     #[must_use]
     pub const fn new() -> Self {
         Self(0)

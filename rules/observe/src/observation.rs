@@ -66,7 +66,7 @@ impl Clone for Observation {
 }
 
 impl Observation {
-    /// Nothing known yet.
+    /// An empty observation.
     #[must_use]
     pub fn new() -> Self {
         let values = Vec::with_capacity(ROOM);
@@ -116,7 +116,7 @@ impl Observation {
         }
     }
 
-    /// Says that a field has a value which could not be read.
+    /// Marks a field as having a value which could not be read.
     pub fn set_unreadable(&mut self, field: Field) {
         self.unreadable |= 1 << field as u8;
     }
@@ -134,7 +134,7 @@ impl Observation {
         matches!(field, FieldRef::Field(field) if self.partial & (1 << *field as u8) != 0)
     }
 
-    /// Says that members of a family may be missing.
+    /// Marks members of a family as possibly missing.
     pub fn set_family_unreadable(&mut self, family: Family) {
         self.unreadable_families |= 1 << family as u8;
     }
@@ -174,7 +174,7 @@ impl Observation {
         }
     }
 
-    /// The number of calls it stands for: [`Field::Calls`], else one.
+    /// The number of calls it counts for: [`Field::Calls`], else one.
     #[must_use]
     pub fn calls(&self) -> u64 {
         match self.get(Field::Calls) {

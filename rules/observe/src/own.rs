@@ -54,7 +54,7 @@ pub const SANDBOX_VIOLATION: OwnRule = OwnRule {
 pub const OWN_RULES: &[OwnRule] = &[APPROVAL_EXPIRED, UNUSUAL_VOLUME, SANDBOX_VIOLATION];
 
 impl OwnRule {
-    /// Says in an observation that this was detected. Nothing is stopped by it.
+    /// Writes this detection into an observation. It stops nothing.
     pub fn stamp(&self, seen: &mut Observation) {
         seen.set(Field::RuleId, self.id);
         seen.set(Field::RuleName, self.name);

@@ -43,7 +43,7 @@ pub enum ConfigFormat {
     Toml,
 }
 
-/// One location of one client.
+/// A location of a client's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFile {
     /// The client's name.
@@ -121,7 +121,7 @@ impl ConfigCatalogue {
         Ok(Self { files })
     }
 
-    /// This catalogue and `more` behind it.
+    /// This catalogue with `more` appended.
     #[must_use]
     pub fn merge(mut self, more: Self) -> Self {
         self.files.extend(more.files);

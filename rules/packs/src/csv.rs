@@ -152,7 +152,7 @@ fn split(line: &str) -> Result<Vec<String>, Cause> {
     }
 }
 
-/// Takes a quoted field whose opening quote is already gone; `""` inside stands for one quote.
+/// Parses a quoted field whose opening quote is already gone; `""` inside is one quote.
 fn take_quoted(quoted: &str) -> Result<(String, Option<&str>), Cause> {
     let mut field = String::new();
     let mut rest = quoted;

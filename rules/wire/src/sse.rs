@@ -15,7 +15,7 @@ pub enum HasData {
     No,
 }
 
-/// One step of an event stream.
+/// A step of an event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// The next bytes of the event's data. Lines are joined by `\n`, as clients see them.

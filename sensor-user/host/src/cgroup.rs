@@ -186,7 +186,7 @@ impl Cgroup {
         self.id
     }
 
-    /// Its directory: what programs are attached to.
+    /// Its directory, which programs are attached to.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
@@ -221,7 +221,7 @@ impl Cgroup {
         Ok(text)
     }
 
-    /// Makes a cgroup of our own below this one.
+    /// Creates a cgroup of our own below this one.
     ///
     /// # Errors
     /// Not permitted, or the kernel's limits on depth and number are reached.

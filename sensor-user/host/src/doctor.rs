@@ -26,7 +26,7 @@ pub use process::{CAPABILITIES, Capability, Need, missing_capabilities};
 /// No file of `/proc` and `/sys` that is read for a single value is longer.
 const MAX_VALUE: u64 = 64 << 10;
 
-/// One thing that was looked at.
+/// A check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// Its id in JSON and in scripts; stable.
@@ -134,7 +134,7 @@ impl Options {
     }
 }
 
-/// Looks at everything, in the order in which people should read it.
+/// Runs all checks, in the order in which people should read them.
 pub fn examine(options: &Options) -> Vec<Check> {
     let mut checks = kernel::examine(options);
     checks.extend(options.features.iter().map(feature));

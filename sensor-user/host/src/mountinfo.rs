@@ -8,7 +8,7 @@ const MAX_MOUNTINFO: u64 = 8 << 20;
 /// The file that lists them.
 pub(crate) const PATH: &str = "/proc/self/mountinfo";
 
-/// One line for each mount: `ID PARENT DEVICE ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`. Beyond 8 MiB the rest is missing.
+/// Reads one line for each mount: `ID PARENT DEVICE ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`. Beyond 8 MiB the rest is missing.
 ///
 /// # Errors
 /// The error of reading it.
@@ -18,7 +18,7 @@ pub fn read() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A field as it is: space, tab, line break and backslash stand as three octal digits.
+/// Decodes a field: space, tab, line break and backslash are written as three octal digits.
 #[must_use]
 pub fn unescape(field: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());

@@ -62,7 +62,7 @@ impl Switch {
         &self.0
     }
 
-    /// Looks. Anything at the path disarms, whatever it is and whether or not it can be read.
+    /// Checks for the file. Anything at the path disarms, whatever it is and whether or not it can be read.
     ///
     /// # Errors
     /// It cannot be told whether there is anything: the caller keeps to what it knew.
@@ -83,7 +83,7 @@ impl Switch {
         first_line(&String::from_utf8_lossy(&text))
     }
 
-    /// Disarms. What the file said before is replaced, and nobody reads half of it.
+    /// Disarms. Replaces the file atomically.
     ///
     /// # Errors
     /// The file cannot be written, mostly as the caller is not root.

@@ -13,7 +13,7 @@ use serde::Serialize;
 /// Longest cgroup path that is read, in bytes; PATH_MAX, which the kernel cannot exceed in
 /// `/proc/PID/cgroup` either.
 pub const MAX_CGROUP_PATH: usize = 4096;
-/// Most containers nested in each other that are told apart.
+/// The most nested containers that are told apart.
 pub const MAX_NESTING: usize = 4;
 
 /// The workload of a process: its cgroup, containers and pod.
@@ -117,7 +117,7 @@ impl Workload {
         place
     }
 
-    /// The container that nobody within could have named: the outermost.
+    /// The outermost container, whose name no process within could have chosen.
     pub fn container(&self) -> Option<&Container> {
         self.containers.first()
     }

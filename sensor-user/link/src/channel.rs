@@ -19,7 +19,7 @@ use crate::{LinkError, MAX_DESCRIPTORS};
 /// Longest single wait; a longer timeout waits again.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// One end: says `Tx`, hears `Rx`. Several threads may use it at once; each message goes to one of them.
+/// An end of a link: sends `Tx`, receives `Rx`. Several threads may use it at once; each message goes to one of them.
 #[derive(Debug)]
 pub struct Channel<Tx, Rx> {
     socket: OwnedFd,
@@ -126,7 +126,7 @@ impl<Tx, Rx> AsFd for Channel<Tx, Rx> {
     }
 }
 
-/// Until when a call may wait.
+/// The time until which a call may wait.
 pub(crate) struct Deadline {
     start: Instant,
     timeout: Duration,

@@ -28,7 +28,7 @@ pub struct Sensor {
 pub(crate) const HELLO: ToSensor = ToSensor::Hello { version: VERSION };
 
 impl ProxyEnd {
-    /// Says hello, and takes what the sensor hands over.
+    /// Greets the sensor, and takes the descriptors that it hands over.
     ///
     /// # Errors
     /// [`DecodeError::Version`] for a sensor of another major version; [`LinkError::OutOfTurn`]; those of

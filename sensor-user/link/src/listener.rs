@@ -41,7 +41,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at a path. A socket that nobody listens on any more is replaced; the file `PATH.lock` stays beside it.
+    /// Listens at a path. A stale socket is replaced; the file `PATH.lock` stays beside it.
     ///
     /// # Errors
     /// [`LinkError::InUse`], [`LinkError::NotASocket`], or what the operating system says.
@@ -67,7 +67,7 @@ impl Listener {
         &self.path
     }
 
-    /// Takes the next connection.
+    /// Accepts the next connection.
     ///
     /// # Errors
     /// [`LinkError::TimedOut`], or what the operating system says.

@@ -60,7 +60,7 @@ pub enum DescriptorKind {
     Map,
 }
 
-/// One direction of the protocol.
+/// A direction of the protocol.
 pub trait Message: Serialize + DeserializeOwned + fmt::Debug + Send + 'static + sealed::Sealed {
     /// Its name in errors.
     const NAME: &'static str;

@@ -82,7 +82,7 @@ impl Inbox {
         Self(Mutex::new(vec![0; MAX_MESSAGE].into_boxed_slice()))
     }
 
-    /// Takes the next message, whole or not at all.
+    /// Receives the next message, whole or not at all.
     pub(crate) fn receive<M: Message>(&self, socket: BorrowedFd<'_>) -> Result<Attempt<Received<M>>, LinkError> {
         // Nothing that a panic could have left half done is in there.
         let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);

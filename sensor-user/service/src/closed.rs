@@ -48,7 +48,7 @@ impl Closed {
     pub const VARIABLE: &str = "GNOMON_FAILS_CLOSED";
     const NAME: &str = "gnomon-fails-closed";
 
-    /// For whoever starts sensors: inherited by all programs that are started from now on.
+    /// For the process that starts sensors: inherited by all programs that are started from now on.
     ///
     /// # Errors
     /// A system call failed.
@@ -96,7 +96,7 @@ impl Closed {
         self.read().is_needed
     }
 
-    /// This process keeps these closed, unless another one does so beside it.
+    /// Keeps these closed in this process, unless another one does so beside it.
     pub(crate) fn keep(&self, scopes: Vec<(u64, Scope)>) -> Result<(), ServiceError> {
         match self.is_held_beside() {
             true => Ok(()),

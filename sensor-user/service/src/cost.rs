@@ -34,7 +34,7 @@ pub(crate) struct Taken {
     pub(crate) process: u64,
 }
 
-/// Looks again and again, until `ending` hangs up.
+/// Measures periodically, until `ending` hangs up.
 pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     kernel: &'env Kernel,

@@ -49,7 +49,7 @@ pub(crate) struct Around<'a> {
     pub pulse: &'a Pulse,
 }
 
-/// The socket, before anybody is served.
+/// The listening socket, before any client is served.
 #[derive(Debug)]
 pub(crate) struct Door {
     listener: Listener,
@@ -70,7 +70,7 @@ pub(crate) enum DoorError {
 }
 
 impl Door {
-    /// Makes the socket, and its folder.
+    /// Creates the socket, and its folder.
     pub(crate) fn open(options: &ExecOptions) -> Result<Self, DoorError> {
         let folder = options.socket.parent().filter(|folder| !folder.as_os_str().is_empty()).ok_or(DoorError::NoFolder)?;
         check(folder)?;

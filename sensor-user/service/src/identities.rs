@@ -16,7 +16,7 @@ const THREADS: usize = 4;
 /// Questions that wait; more are refused.
 const WAITING: usize = 256;
 
-/// One question of the proxy.
+/// A question of the proxy.
 #[derive(Debug)]
 pub(crate) struct Question {
     pub token: u64,

@@ -30,13 +30,13 @@ struct Held {
 }
 
 impl Held {
-    /// Nothing has been asked for yet but to observe.
+    /// Observes only, as nothing else was asked for yet.
     fn new(sensor: Sensor) -> Self {
         Self { sensor, wanted: DesiredScopes::new(), stays: false, written: Vec::new() }
     }
 }
 
-/// Without these no connection is redirected, as nobody could tell whose it is.
+/// Without these no connection is redirected, as its owner would be unknown.
 const REDIRECT: [Program; 3] = [Program::Connect4, Program::SockOps, Program::Sockopt];
 
 /// The kernel half.
@@ -176,7 +176,7 @@ impl Kernel {
         self.with(|sensor| sensor.attach_again(program, seen))
     }
 
-    /// Detaches everything, whoever still holds this.
+    /// Detaches everything, however many references to it are left.
     pub(crate) fn detach(&self) {
         self.lock().take();
     }
@@ -301,7 +301,7 @@ impl Kernel {
         })
     }
 
-    /// Lets scopes do what they are there for, or only observe.
+    /// Lets scopes act as set, or only observe.
     pub(crate) fn turn(&self, teeth: Teeth) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.turn(sensor, teeth))
     }

@@ -115,7 +115,7 @@ impl CostBound {
         Self { percent: 25.0, every: Duration::from_secs(29), over: Duration::from_secs(1), rest: Duration::from_secs(600) };
 }
 
-/// Somebody who wants to know that the process gets on, such as a watchdog.
+/// A callback that is told that the process gets on, such as a watchdog's.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive {
     /// The longest interval. One message to a proxy that does not read can hold it up for 5 s.
@@ -125,7 +125,7 @@ pub struct Alive {
 }
 
 impl Options {
-    /// The whole host, an 8 MiB ring, and nobody is let into scopes.
+    /// Options for the whole host: an 8 MiB ring, and no program is let into scopes.
     pub fn new(own_cgroup: impl Into<PathBuf>) -> Self {
         Self {
             cgroup: None,
@@ -140,7 +140,7 @@ impl Options {
     }
 }
 
-/// For `gnomon exec`.
+/// Options of `gnomon exec`.
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
     /// The socket. Its folder is made if it is missing; it holds the merged certificates as well, and belongs to
@@ -322,7 +322,7 @@ fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
     namespaces.end();
 }
 
-/// The process name of a sensor that stays for scopes that fail closed, as nobody serves.
+/// The process name of a sensor that stays for scopes that fail closed while no proxy serves.
 pub const HOLDS: &CStr = c"gnomon-holds";
 
 /// Stays attached without a proxy, for as long as a scope is to refuse what cannot be redirected: until it is told to stop, by whoever
@@ -352,7 +352,7 @@ fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, options: &Options) {
     }
 }
 
-/// Looks now and then for network namespaces that nobody is in any more, until `ending` hangs up.
+/// Looks for empty network namespaces periodically, until `ending` hangs up.
 fn sweep<'scope, 'env>(
     threads: &'scope std::thread::Scope<'scope, 'env>,
     namespaces: &'env namespaces::Namespaces,

@@ -27,7 +27,7 @@ use crate::search;
 
 /// Most namespaces that are served.
 pub(crate) const MOST: usize = 256;
-/// Most of them that nobody joined from: anybody can make namespaces.
+/// The most namespaces with listeners from which no scope was joined: any user can make namespaces.
 const MOST_VISITED: usize = 192;
 
 /// Why there are no listeners.
@@ -73,7 +73,7 @@ impl Opened {
 }
 
 impl Opened {
-    /// Nobody can connect to them any more.
+    /// Closes them: no connection can be made any more.
     fn end(&self) {
         for listener in self.descriptors() {
             // One that does not listen any more is as good.
@@ -120,7 +120,7 @@ impl Namespace {
         Self::at(format!("/proc/{pid}/ns/net").as_ref())
     }
 
-    /// The one that this file stands for.
+    /// The namespace of this file.
     pub(crate) fn at(path: &Path) -> Result<Self, ListenError> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -135,7 +135,7 @@ impl Namespace {
         self.id
     }
 
-    /// Its cookie, which a socket in it tells. `None` on kernels that do not say.
+    /// Its cookie, read from a socket in it. `None` on kernels that do not have it.
     pub(crate) fn cookie(&self) -> Result<Option<u64>, ListenError> {
         let socket = listen::socket_in(Some(self.file.as_fd()), AddressFamily::INET, None)?;
         Ok(cookie(socket.as_fd()))
@@ -261,7 +261,7 @@ impl Namespaces {
         self.visit_at(kernel, link, &Namespace::of(pid)?, cookie)
     }
 
-    /// The same for a namespace that was found.
+    /// The same for an opened namespace.
     pub(crate) fn visit_at(&self, kernel: &Kernel, link: &SensorEnd, namespace: &Namespace, cookie: u64) -> Result<(), LeaseError> {
         match self.found(kernel, namespace, cookie)? {
             Found::There => Ok(()),
@@ -269,7 +269,7 @@ impl Namespaces {
         }
     }
 
-    /// True if the namespace of this cookie has listeners. They stay for whoever connected from there.
+    /// True if the namespace of this cookie has listeners. They stay for the programs that connected from there.
     pub(crate) fn is_visited(&self, cookie: u64) -> bool {
         let mut table = self.table();
         let Some(served) = table.served.iter_mut().find(|served| served.opened.cookie == cookie) else { return false };
@@ -284,7 +284,7 @@ impl Namespaces {
         self.table().served.iter().map(|served| served.id).collect()
     }
 
-    /// Tells that the programs of a namespace go their own way.
+    /// Notes that the programs of a namespace go around the proxy.
     pub(crate) fn unserved(&self, error: &ListenError) {
         let times = self.unserved.fetch_add(1, Ordering::Relaxed) + 1;
         // Anybody can make namespaces; the log is not for them to fill.
@@ -313,7 +313,7 @@ impl Namespaces {
         Ok(Found::New(opened))
     }
 
-    /// Closes the listeners of namespaces that nobody is in any more, that are mounted nowhere and that no scope was joined from.
+    /// Closes the listeners of namespaces without processes, that are mounted nowhere and that no scope was joined from.
     pub(crate) fn sweep(&self) {
         let is_visited = |served: &Served| matches!(served.stay, Stay::While { visited: Visited::Yes, .. });
         let visited: Vec<Id> = self.table().served.iter().filter(|served| is_visited(served)).map(|served| served.id).collect();

@@ -25,7 +25,7 @@ pub const CAPABILITIES: CapabilitySet = CapabilitySet::BPF
 /// in it.
 pub const NEEDED_FOR_EXEC: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 
-/// Capabilities that this thread lacks and can do without. Each is told of in the log, and in the sensor's features.
+/// Capabilities that this thread lacks and can do without. Each is reported in the log, and in the sensor's features.
 ///
 /// # Errors
 /// [`ServiceError::Capabilities`]: something is missing that it cannot do without.

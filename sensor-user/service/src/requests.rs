@@ -45,7 +45,7 @@ impl<'a> Requests<'a> {
         Self { link, kernel, namespaces, elsewhere, listens: Some(listens), bad: 0 }
     }
 
-    /// Takes one request that is there, and answers it.
+    /// Receives one request, and answers it.
     ///
     /// # Errors
     /// The proxy is gone, or the socket broken. A bad message is no error: the next may be a good one.

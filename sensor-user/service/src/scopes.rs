@@ -57,7 +57,7 @@ pub(crate) struct DesiredScopes {
 }
 
 impl DesiredScopes {
-    /// Nothing but to observe.
+    /// No scopes; observes only.
     pub(crate) fn new() -> Self {
         let default = Scope { id: 0, mode: Mode::Observe };
         Self {
@@ -84,7 +84,7 @@ impl DesiredScopes {
         done
     }
 
-    /// Takes in a scope of the configuration as the sensor before this one had it.
+    /// Adds a scope of the configuration as the sensor before this one had it.
     pub(crate) fn inherit(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), SensorError> {
         self.set(sensor, cgroup, scope)?;
         self.inherited.insert(cgroup);
@@ -96,12 +96,12 @@ impl DesiredScopes {
         std::mem::take(&mut self.inherited).into_iter().try_for_each(|cgroup| self.forget(sensor, cgroup))
     }
 
-    /// Nobody is there any more who could ask: what was inherited stays.
+    /// Keeps inherited scopes, as no proxy is left that could claim them.
     pub(crate) fn stay(&mut self) {
         self.inherited.clear();
     }
 
-    /// Those of the configuration that refuse what cannot be redirected.
+    /// The scopes of the configuration that refuse what cannot be redirected.
     pub(crate) fn closed(&self) -> Vec<(u64, Scope)> {
         self.configured.iter().filter(|(_, scope)| fails_closed(scope)).map(|(cgroup, scope)| (*cgroup, *scope)).collect()
     }
@@ -119,7 +119,7 @@ impl DesiredScopes {
         std::mem::take(&mut self.changed)
     }
 
-    /// Takes in a scope of `gnomon exec`, given by the numbers of its cgroup and of those above it, innermost first.
+    /// Adds a scope of `gnomon exec`, given by the numbers of its cgroup and of those above it, innermost first.
     pub(crate) fn take_in(&mut self, sensor: &mut Sensor, asked: Asked, lineage: Vec<u64>) -> Result<(), SensorError> {
         let Some(cgroup) = lineage.first().copied() else { return Ok(()) };
         self.numbered = self.numbered.wrapping_add(1);
@@ -131,7 +131,7 @@ impl DesiredScopes {
         done
     }
 
-    /// Nothing runs in this scope of `gnomon exec` any more.
+    /// Removes this scope of `gnomon exec`, in which nothing runs any more.
     pub(crate) fn let_out(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         self.execs.remove(&cgroup);
         self.settle(sensor, cgroup)
@@ -143,7 +143,7 @@ impl DesiredScopes {
         Ok(())
     }
 
-    /// Puts it in force. All scopes are tried, and the first error is told: the caller tries again.
+    /// Enforces the scopes anew. All are tried, and the first error is returned: the caller tries again.
     pub(crate) fn turn(&mut self, sensor: &mut Sensor, teeth: Teeth) -> Result<(), SensorError> {
         self.teeth = teeth;
         let default = self.holds(self.default);
@@ -166,7 +166,7 @@ impl DesiredScopes {
         self.all().map(|(_, scope)| scope).chain([self.default]).any(|scope| fails_closed(&scope))
     }
 
-    /// Tells the kernel half what is wanted of a cgroup, and of what in it depends on that.
+    /// Tells the kernel half the desired scope of a cgroup, and of those in it that depend on it.
     fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         let mut scopes = sensor.scopes()?;
         let within = self.execs.iter().filter(|(_, exec)| exec.lineage.contains(&cgroup)).map(|(cgroup, _)| *cgroup);

@@ -39,7 +39,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Of a sensor that starts now.
+    /// The status of a sensor that starts now.
     pub(crate) fn of(cgroup: &Path) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,7 +82,7 @@ impl Status {
     }
 }
 
-/// Since 1970; 0 before that.
+/// Seconds since 1970; 0 before that.
 pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -95,12 +95,12 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// In this folder, which is root's alone.
+    /// A status file in this folder, which must be root's alone.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self { path: folder.join(NAME), said: None }
     }
 
-    /// Says this, if it is not what was said last.
+    /// Writes the status, if it has changed.
     pub(crate) fn say(&mut self, status: &Status) {
         if self.said.as_ref() == Some(status) {
             return;

@@ -19,11 +19,11 @@ use std::{fmt, time::Duration};
 
 /// Most extra headers.
 pub const MAX_HEADERS: usize = 16;
-/// For a whole request and its answer.
+/// Timeout of a request with its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: usize = 64 << 10;
-/// Most characters of an answer that are told.
+/// The most characters of an answer that errors quote.
 const MAX_TOLD: usize = 200;
 
 /// Options of a collector.

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// The longest token, bytes. Tokens with hundreds of groups have about ten thousand.
 pub const MAX_TOKEN: usize = 16 << 10;
 
-/// A token as it was sent. Never shown, never stored: [`Token::sha256`] stands for it.
+/// A token as it was sent. Never shown, never stored: [`Token::sha256`] is used instead.
 #[derive(Clone, Copy)]
 pub(crate) struct Token<'h>(&'h str);
 

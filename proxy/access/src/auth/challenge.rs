@@ -68,7 +68,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// One word for metrics and events.
+    /// The label for metrics and events.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

@@ -45,10 +45,10 @@ use tokens::ServiceTokens;
 pub const MAX_REMEMBERED: usize = 4096;
 /// The time for which a verified token is trusted without looking again: a withdrawn key takes effect this late.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-/// The same for tokens that were introspected: so late a revocation counts.
+/// The same time for introspected tokens: a revocation takes effect this late.
 pub const INTROSPECTED_FOR: Duration = Duration::from_secs(30);
 
-/// One way to prove who one is.
+/// A way to authenticate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     None,
@@ -65,13 +65,13 @@ pub struct AuthConfig {
 }
 
 impl AuthConfig {
-    /// Everybody is let in, unnamed.
+    /// Lets every caller in, anonymously.
     #[must_use]
     pub fn open() -> Self {
         Self { modes: vec![Mode::None], resource: String::new() }
     }
 
-    /// True if anonymous callers are let in: to be refused on addresses that others can reach, unless somebody insists.
+    /// True if anonymous callers are let in: to be refused on addresses that others can reach, unless the operator insists.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.modes.iter().any(|mode| matches!(mode, Mode::None))
@@ -100,7 +100,7 @@ struct Remembered {
 struct ByNames;
 
 impl Weighter<[u8; 32], Remembered> for ByNames {
-    /// In callers of ordinary size.
+    /// The weight in callers of ordinary size.
     fn weight(&self, _: &[u8; 32], remembered: &Remembered) -> u64 {
         let caller = &remembered.caller;
         1 + (caller.groups.len() + caller.scopes.len() + caller.amr.len()) as u64 / 32
@@ -139,7 +139,7 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// One that knows these ways in. Nothing is fetched yet; see [`Authenticator::warm`].
+    /// An authenticator for these modes. Nothing is fetched yet; see [`Authenticator::warm`].
     #[must_use]
     pub fn new(config: AuthConfig, fetch: Arc<dyn Fetch>) -> Self {
         let door = if config.is_open() { Door::Open } else { Door::Guarded };
@@ -170,7 +170,7 @@ impl Authenticator {
         }
     }
 
-    /// One that knows countries, too.
+    /// Adds countries of addresses.
     #[must_use]
     pub fn with_countries(mut self, countries: Arc<Countries>) -> Self {
         self.countries = Some(countries);
@@ -189,7 +189,7 @@ impl Authenticator {
         self.metadata_path.as_deref()
     }
 
-    /// Has the keys of all providers. Its result is for people: the door works as soon as the provider does.
+    /// Fetches the keys of all providers. The errors are for people: authentication works as soon as the provider does.
     ///
     /// # Errors
     /// The issuers that cannot be reached, or whose documents make no sense; the log says why.
@@ -211,7 +211,7 @@ impl Authenticator {
         self.authenticate_at(headers, peer, SystemTime::now()).await
     }
 
-    /// As [`Authenticator::authenticate`], at a time of one's choice.
+    /// [`Authenticator::authenticate`] at the given time.
     ///
     /// # Errors
     /// The challenge to answer with.

@@ -15,7 +15,7 @@ pub const MAX_SERVICE_TOKENS: usize = 1024;
 /// The prefix of service tokens, by which scanners for leaked secrets know them.
 pub const TOKEN_PREFIX: &str = "gnomon_";
 
-/// A service token, just made. Shown once, to whoever asked for it.
+/// A new service token. Shown once, to the person who asked for it.
 pub struct NewToken {
     /// The token.
     pub token: String,
@@ -34,7 +34,7 @@ impl fmt::Debug for NewToken {
 #[error("the system gives no random bytes")]
 pub struct NoRandomness;
 
-/// Makes a service token.
+/// Generates a service token.
 ///
 /// # Errors
 /// When the system gives no random bytes.

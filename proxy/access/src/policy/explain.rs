@@ -25,7 +25,7 @@ pub enum Finding {
     },
 }
 
-/// One entry and what became of it.
+/// An entry and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// The entry.

@@ -281,7 +281,7 @@ impl Policy {
         self.entries.len()
     }
 
-    /// True if it has no entries: nobody may do anything.
+    /// True if it has no entries: no caller may do anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

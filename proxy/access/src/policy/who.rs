@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use smol_str::SmolStr;
 use std::fmt;
 
-/// One key of an entry, compiled. Of its values one suffices.
+/// A key of an entry, compiled. Of its values one suffices.
 #[derive(Clone, Debug)]
 pub(crate) enum Condition {
     Users(Vec<SmolStr>),

@@ -64,7 +64,7 @@ pub fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
     STANDARD.decode(text.trim()).map_err(|_| "is not Base64")
 }
 
-/// A line that stands in no part, whoever wrote them.
+/// A boundary that occurs in no part.
 fn boundary(parts: &[Part]) -> String {
     let mut number = 0_u64;
     loop {

@@ -50,7 +50,7 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// One that only the path tells of.
+    /// A parameter that only the path names.
     pub fn of_path(name: &str) -> Self {
         let (name, place, style) = (Box::from(name), ParameterLocation::Path, Style::Simple);
         Self { key: Box::clone(&name), name, place, style, explode: false, required: true, header: None }
@@ -77,7 +77,7 @@ pub enum InvalidParameter {
     Forbidden(String),
 }
 
-/// The parameters of an operation and of its path, in order of their places; the operation's stand above the path's.
+/// The parameters of an operation and of its path, in order of their locations; the operation's override the path's.
 pub fn read<'d>(
     document: &'d Document,
     of_path: Option<&'d Value>,

@@ -49,7 +49,7 @@ pub struct Writer<'d> {
 }
 
 impl<'d> Writer<'d> {
-    /// With room for about so many bytes.
+    /// A writer with room for about so many bytes.
     pub fn new(document: &'d Document, direction: Direction, room: usize) -> Self {
         Self {
             document,
@@ -63,7 +63,7 @@ impl<'d> Writer<'d> {
         }
     }
 
-    /// One schema. What it refers to comes with [`Writer::defs`].
+    /// Writes one schema. The schemas it refers to come with [`Writer::defs`].
     pub fn write(&mut self, schema: &'d Value) -> Value {
         self.any(schema, MAX_DEPTH)
     }
@@ -91,7 +91,7 @@ impl<'d> Writer<'d> {
         }
     }
 
-    /// Takes room. False when there is none any more.
+    /// Takes room. False when it is used up.
     fn take(&mut self, bytes: usize) -> bool {
         let fits = self.left >= bytes;
         self.left = self.left.saturating_sub(bytes);
@@ -270,7 +270,7 @@ fn length_up_to(value: &Value, most: usize) -> Option<usize> {
 
 const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
 
-/// The types that JSON Schema knows; none where others stand there, which then say nothing.
+/// The types that JSON Schema knows; none if there is any other.
 fn types(value: &Value) -> Option<Value> {
     let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
     match value {

@@ -64,7 +64,7 @@ impl Dialogue {
         self.enforcement() == Enforcement::Enforce && self.rules.interferes
     }
 
-    /// One message of the answer, and what to say instead if it must not pass.
+    /// Judges one message of the answer; the refusal to send instead if it must not pass.
     pub(crate) fn take_answer(&mut self, message: &Message) -> Option<Box<Refusal>> {
         if let Some(refusal) = self.take_input_requests(message) {
             return Some(refusal);

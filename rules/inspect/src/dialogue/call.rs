@@ -150,7 +150,7 @@ fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd
     }
 }
 
-/// Fields that a message fills and that nobody can rely on when it cannot be read.
+/// Fields that a message fills and that are unreliable when it cannot be read.
 const CAPTURED: &[Field] = &[
     Field::McpMethod,
     Field::ToolName,

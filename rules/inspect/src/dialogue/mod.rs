@@ -47,7 +47,7 @@ use told::Methods;
 /// Bytes of a request that `http.request.body.text` shows.
 const TEXT_BYTES: usize = 1024;
 
-/// One request, or a batch of them, and what is said back to it.
+/// A request, or a batch of them, and its answers.
 pub struct Dialogue {
     inspector: Arc<Inspector>,
     rules: Arc<InForce>,
@@ -92,7 +92,7 @@ pub struct Dialogue {
     answered: u64,
 }
 
-/// Whoever has a dialogue, and owes the record what comes of it.
+/// The holder of a dialogue, which owes its record.
 pub trait HoldsDialogue {
     /// The dialogue.
     fn dialogue(&mut self) -> &mut Dialogue;
@@ -280,7 +280,7 @@ impl Dialogue {
         self.held
     }
 
-    /// From now on what was said may have left.
+    /// Marks the answer's bytes as possibly sent.
     pub(crate) fn let_go(&mut self) {
         self.held = Held::Gone;
     }
@@ -293,7 +293,7 @@ impl Dialogue {
         self.unread
     }
 
-    /// Says that its messages cannot be read, before it is judged as such.
+    /// Marks its messages as unreadable, before it is judged as such.
     pub(crate) fn pass_on(&mut self, passage: Passage) {
         self.unread.get_or_insert(passage);
     }
@@ -316,12 +316,12 @@ impl Dialogue {
         })
     }
 
-    /// So many more bytes of the request were read.
+    /// Counts bytes of the request that were read.
     pub(crate) fn asks(&mut self, bytes: usize) {
         self.asked += bytes as u64;
     }
 
-    /// So many more bytes of the answer were read.
+    /// Counts bytes of the answer that were read.
     pub(crate) fn answers(&mut self, bytes: usize) {
         self.answered += bytes as u64;
     }

@@ -83,7 +83,7 @@ impl Dialogue {
         room
     }
 
-    /// This message answers the call of that number, which was reported without it.
+    /// Takes this message as the late answer to the call of that number, which was reported without it.
     pub(crate) fn answered_late(&mut self, call: u32, message: &Message) {
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.call == call) {
             pending.take(message);

@@ -114,7 +114,7 @@ impl Refusal {
 }
 
 impl Dialogue {
-    /// Makes the refusal and reports everything that it concerns.
+    /// Makes the refusal and reports all calls that it concerns.
     pub(crate) fn refuse(&mut self, verdict: Verdict) -> Box<Refusal> {
         let targets = std::mem::take(&mut self.targets);
         let refusal = self.refusal(verdict, targets, self.form);

@@ -22,7 +22,7 @@ pub const MAX_MESSAGES: u32 = 4096;
 /// Most refused messages of one body that are answered each by its id, and most calls that are kept while nothing has left.
 const MAX_TARGETS: usize = 512;
 
-/// Within or beyond the number of messages that are judged.
+/// The number of messages, against the most that are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overflow {
     No,
@@ -32,7 +32,7 @@ pub(super) enum Overflow {
 }
 
 impl Dialogue {
-    /// One message of the request. `contradicts` notes where what stands around it says otherwise.
+    /// Judges one message of the request. `contradicts` notes a disagreement between it and what surrounds it.
     pub(crate) fn take_message(&mut self, message: &Message, contradicts: impl FnOnce(&mut Observation)) {
         if self.judged < MAX_MESSAGES {
             self.judged += 1;
@@ -83,7 +83,7 @@ impl Dialogue {
         self.calls.is_empty() && self.targets.is_empty() && self.calls_reported == 0
     }
 
-    /// There was no message: the exchange as such is judged.
+    /// Judges the exchange as such, as there was no message.
     pub(crate) fn judge_exchange(&mut self) {
         let mut findings = self.base_findings;
         findings.signatures = without_body(findings.signatures);

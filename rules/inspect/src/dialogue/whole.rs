@@ -66,7 +66,7 @@ impl Dialogue {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Nothing more comes: what waited for it is judged and reported.
+    /// Ends the answer: all that waited for it is judged and reported.
     ///
     /// # Errors
     /// As [`Dialogue::answer_message`].

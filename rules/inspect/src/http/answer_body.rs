@@ -16,7 +16,7 @@ use smol_str::SmolStr;
 
 /// Most bytes of an `endpoint` event's data.
 const ENDPOINT_BYTES: usize = 2048;
-/// Decoded bytes of an answer that nobody asks for and that shows nothing of JSON-RPC, after which it is left unread.
+/// Decoded bytes of an answer that no call waits for and that shows nothing of JSON-RPC, after which it is left unread.
 const IDLE_BYTES: usize = 1 << 20;
 
 /// The answer being read.

@@ -60,7 +60,7 @@ pub enum Gate {
     Refuse(Box<Refusal>),
 }
 
-/// One request and its answer.
+/// A request and its answer.
 pub struct Exchange {
     pub(super) dialogue: Dialogue,
     pub(super) mirrored: Mirrored,
@@ -197,7 +197,7 @@ impl Exchange {
         self.dialogue.reports()
     }
 
-    /// Reports every call as it stands ([`Dialogue::flush`]).
+    /// Reports every call as it is now ([`Dialogue::flush`]).
     pub fn flush(&mut self) {
         self.dialogue.flush();
     }

@@ -75,7 +75,7 @@ pub(crate) struct Manner {
 }
 
 impl Manner {
-    /// As the bounds have it, with the first value counting.
+    /// The manner given by the bounds, with the first value counting.
     pub fn of(bounds: &Bounds, limits: Limits, search: Search) -> Self {
         Self { limits, decode: bounds.decode, search, values: Values::One }
     }

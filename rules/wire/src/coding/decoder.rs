@@ -62,7 +62,7 @@ impl Decoder {
         self.drive(input, sink).inspect_err(|error| self.failed = Some(*error))
     }
 
-    /// Says that the body ended. A body of no bytes at all is complete.
+    /// Ends the body. A body of no bytes at all is complete.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`], or the error of an earlier call.

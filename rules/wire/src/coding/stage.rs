@@ -106,7 +106,7 @@ impl Stage {
         self.output.get(self.kept.clone()).unwrap_or_default()
     }
 
-    /// So much of that was read.
+    /// Drops bytes that the next stage has read.
     pub fn consume(&mut self, read: usize) {
         self.kept.start += read;
     }

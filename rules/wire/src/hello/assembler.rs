@@ -44,7 +44,7 @@ impl Assembler {
         Self { parser: HelloParser::limited(MAX_CAPTURE), seen: 0 }
     }
 
-    /// Takes the next chunk. Bytes after the ClientHello are ignored.
+    /// Adds the next chunk. Bytes after the ClientHello are ignored.
     pub fn push(&mut self, chunk: &[u8]) -> Assembly {
         let room = MAX_CAPTURE.saturating_sub(self.seen);
         self.seen = self.seen.saturating_add(chunk.len());

@@ -28,7 +28,7 @@ pub(super) enum Nth {
     Further,
 }
 
-/// The result of an object that stands where a message may.
+/// The result of an object in the place of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// A message: [`Collector::message`].
@@ -48,7 +48,7 @@ enum Listed {
     Several,
 }
 
-/// Takes the facts of one message after the other.
+/// Collects the facts of one message after the other.
 #[derive(Debug)]
 pub(super) struct Collector {
     limits: Limits,
@@ -158,7 +158,7 @@ impl Collector {
         }
     }
 
-    /// Most bytes wanted of a key that stands here; 0 if none of its keys matters.
+    /// The most bytes to keep of a key in this container; 0 if none of its keys matters.
     pub fn key_limit(&self, place: ContainerRole) -> usize {
         match place {
             ContainerRole::Other

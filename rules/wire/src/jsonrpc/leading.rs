@@ -106,7 +106,7 @@ impl Leading {
         next
     }
 
-    /// Takes this byte, however often it has to be looked at.
+    /// Consumes this byte, however often it has to be looked at.
     pub fn skip(&mut self, byte: u8) -> Next {
         loop {
             match self.step(byte) {

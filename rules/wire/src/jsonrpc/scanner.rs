@@ -183,7 +183,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Says that the body ended. Calling it twice gives the same answer.
+    /// Ends the body. Calling it twice gives the same answer.
     ///
     /// # Errors
     /// As [`Scanner::feed`], and [`Malformed::Truncated`].
@@ -218,7 +218,7 @@ impl Scanner {
         self.leading.is_binary()
     }
 
-    /// True if NUL bytes stand before the value, as in compressed data and in frames of other protocols.
+    /// True if NUL bytes precede the value, as in compressed data and in frames of other protocols.
     pub fn begins_with_nul(&self) -> bool {
         self.leading.has_nul()
     }
@@ -261,7 +261,7 @@ impl Scanner {
         }
     }
 
-    /// Looks past white space and what some servers skip, to the first object or array.
+    /// Skips white space and what some servers skip, up to the first object or array.
     fn before_value(&mut self, byte: u8, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
         match self.leading.step(byte) {
             Next::More => Ok(at + 1),

@@ -121,7 +121,7 @@ impl Text {
         self.high = None;
     }
 
-    /// Takes bytes that stand for themselves.
+    /// Adds unescaped bytes.
     pub fn run(&mut self, bytes: &[u8], ascii: bool) -> Utf8 {
         if bytes.is_empty() {
             return Utf8::Valid;
@@ -134,14 +134,14 @@ impl Text {
         self.validate(bytes)
     }
 
-    /// Takes a byte of a number, which is ASCII by its grammar.
+    /// Adds a byte of a number, which is ASCII by its grammar.
     pub fn digit(&mut self, byte: u8) {
         if self.limit > 0 {
             self.keep(&[byte]);
         }
     }
 
-    /// Takes the character that a short escape stands for.
+    /// Adds the character of a short escape.
     pub fn escape(&mut self, c: char) -> Utf8 {
         let utf8 = self.end_sequence();
         self.flush_surrogate();
@@ -149,7 +149,7 @@ impl Text {
         utf8
     }
 
-    /// Takes a `\uXXXX` escape: a character, or half of one.
+    /// Adds a `\uXXXX` escape: a character, or half of one.
     pub fn unit(&mut self, unit: u16) -> Utf8 {
         let utf8 = self.end_sequence();
         match (self.high.take(), unit) {

@@ -32,7 +32,7 @@ impl Opening {
 }
 
 impl Head {
-    /// Takes what it needs of `bytes`; gives the rest.
+    /// Takes the bytes it needs from `bytes`; returns the rest.
     pub fn take<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
         let taken = room.len().min(bytes.len());
@@ -105,7 +105,7 @@ pub(super) enum Resolved {
 }
 
 impl Doubt {
-    /// Looks at the raw bytes.
+    /// Feeds the raw bytes.
     pub fn feed(&mut self, bytes: &[u8]) -> Resolved {
         for (at, byte) in bytes.iter().copied().enumerate() {
             *self = match *self {
@@ -143,7 +143,7 @@ enum Order {
     Big,
 }
 
-/// Makes UTF-8 of UTF-16 or UTF-32, over any chunking. What is no character reads as U+FFFD.
+/// Transcodes UTF-16 or UTF-32 to UTF-8, over any chunking. An invalid character reads as U+FFFD.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Transcoder {
     width: Width,

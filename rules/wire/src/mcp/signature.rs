@@ -33,7 +33,7 @@ pub enum Part {
 
 macro_rules! signatures {
     ($($id:ident $part:ident $strength:ident $doc:literal;)+) => {
-        /// One observation that speaks for MCP.
+        /// A sign of MCP.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Signature { $(#[doc = $doc] $id),+ }

@@ -52,7 +52,7 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// This process.
+    /// The maker that is this process.
     pub fn this() -> Self {
         let pid = std::process::id();
         Self { pid, started_ns: started(pid).map_or(0, |at| at.0) }

@@ -107,7 +107,7 @@ pub fn is_inside(path: &str, below: &str) -> bool {
     path.strip_prefix(below.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// This cgroup and those below it, parents first, until told that it is enough.
+/// Visits this cgroup and those below it, parents first, until the visitor stops it.
 pub(super) fn below(top: &Cgroup, visitor: &mut dyn FnMut(&Cgroup) -> bool) {
     let mut left = MAX_CGROUPS;
     if visitor(top) {

@@ -30,7 +30,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// With its digest.
+    /// The executable with its digest.
     pub(super) fn digested(self, digests: &Digests, watch: &ReadThreads) -> Executable {
         match self {
             Self::File { path, backing, opened } => Executable::File { path, backing, digest: digests.of(opened, watch) },

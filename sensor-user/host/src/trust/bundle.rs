@@ -99,7 +99,7 @@ fn parse(text: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(text).filter_map(Result::ok).map(CertificateDer::into_owned).collect()
 }
 
-/// One bundle of the system's roots, the files a program was already given, and our authority.
+/// Merges the system's roots, the files a program was already given, and our authority into one bundle.
 ///
 /// The same certificates give the same bytes in whatever order they come, each once: sorted by their
 /// encoding. Neither chains nor validity are looked at; that is for whoever uses the bundle.

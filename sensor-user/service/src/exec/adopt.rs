@@ -93,7 +93,7 @@ pub(crate) struct Takeover {
     pub told: Vec<ToProxy>,
 }
 
-/// Takes over what was left below a cgroup, before anybody is served. `socket` is where programs join; `None` if they cannot.
+/// Takes over the scopes left below a cgroup, before any client is served. `socket` is where programs join; `None` if they cannot.
 pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, socket: Option<&Path>) -> Takeover {
     let left = match hierarchy.left_behind(below) {
         Ok(left) => left,

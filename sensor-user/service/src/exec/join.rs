@@ -46,12 +46,12 @@ impl JoinDenied {
         Self { why, detail: detail.to_string(), next: next.to_owned() }
     }
 
-    /// Nobody knows who asks.
+    /// The client cannot be identified.
     pub(super) fn unknown(reason: &impl ToString) -> Self {
         Self::new(Denial::UnknownPeer, reason.to_string(), "run gnomon exec on the host, in a process namespace that gnomon can see")
     }
 
-    /// There is no place.
+    /// No slot is free.
     pub(super) fn full() -> Self {
         let next = "wait until a program of an earlier gnomon exec has ended";
         Self::new(Denial::Full, "as many programs of this user run under gnomon exec as may", next)
@@ -91,7 +91,7 @@ impl<'a> Desk<'a> {
         Self { options, around, reaper, writing: Mutex::new(()) }
     }
 
-    /// Says no.
+    /// Sends a refusal.
     pub(super) fn refuse(&self, channel: &GnomonEnd, refusal: &JoinDenied) {
         let JoinDenied { why, detail, next } = refusal;
         let denied = ToExec::Denied { version: VERSION, why: *why, detail: Text::cut(detail), next: Text::cut(next) };
@@ -233,7 +233,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// Text of somebody else for the log, without what a terminal would obey.
+/// A stranger's text for the log, without control characters.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

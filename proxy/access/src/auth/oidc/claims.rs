@@ -119,7 +119,7 @@ impl Expected<'_> {
         })
     }
 
-    /// RFC 8707, RFC 9068 4: we must be among those that it is meant for. Without `aud` it is meant for nobody.
+    /// Checks that we are in the audience (RFC 8707, RFC 9068 4). A token without `aud` is for no server.
     fn audience(&self, audience: Option<&Value>) -> Result<(), Rejection> {
         let is_ours = |value: &Value| value.as_str().is_some_and(|text| self.audiences.iter().any(|ours| ours == text));
         let ours = match audience {
@@ -158,7 +158,7 @@ impl Expected<'_> {
     }
 }
 
-/// A NumericDate (RFC 7519 2). Beyond the year 9999 is no time that anybody means.
+/// A NumericDate (RFC 7519 2). Times beyond the year 9999 are refused.
 fn instant(value: Option<&Value>) -> Result<Option<SystemTime>, Rejection> {
     let Some(value) = value else { return Ok(None) };
     let seconds = value.as_f64().filter(|seconds| (0.0..253_402_300_800.0).contains(seconds)).ok_or(Rejection::Malformed)?;

@@ -29,7 +29,7 @@ pub(crate) fn looks_like(token: &str) -> bool {
 }
 
 impl<'t> Jwt<'t> {
-    /// Takes a token apart, accepting only these algorithms.
+    /// Parses a token, accepting only these algorithms.
     pub(crate) fn read(token: &'t str, accepted: &[Algorithm]) -> Result<Self, Rejection> {
         let (message, signature) = token.rsplit_once('.').ok_or(Rejection::Malformed)?;
         let (head, claims) = message.split_once('.').ok_or(Rejection::Malformed)?;
@@ -78,7 +78,7 @@ impl Head {
     }
 }
 
-/// A part of a token: a JSON object in which no name stands twice.
+/// A part of a token: a JSON object without repeated names.
 fn object(part: &str) -> Result<Map<String, Value>, Rejection> {
     let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::Malformed)?;
     match arguments(&json) {

@@ -101,7 +101,7 @@ impl Oidc {
         }
     }
 
-    /// Has the keys, so that the first caller does not wait and a mistake in the configuration shows at the start.
+    /// Fetches the keys, so that the first caller does not wait and a mistake in the configuration shows at the start.
     pub(crate) async fn warm(&self) -> Result<(), Rejection> {
         self.provider.with_keys(|_| Some(())).await
     }

@@ -112,7 +112,7 @@ impl Provider {
         }
     }
 
-    /// Has the keys again, unless somebody did since `seen` or an attempt was made just now.
+    /// Fetches the keys again, unless that was done since `seen` or an attempt was made just now.
     async fn refresh(&self, mut attempts: MutexGuard<'_, Attempts>, seen: Option<Instant>, patience: Duration) {
         let newer = self.keys.load().as_ref().is_some_and(|snapshot| Some(snapshot.at) != seen);
         if newer || attempts.last.is_some_and(|last| last.elapsed() < PAUSE) {
