@@ -17,9 +17,9 @@ section! {
 /// A value that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch<T> {
-    /// It is.
+    /// Turned off.
     Off,
-    /// It is not.
+    /// Turned on, with this value.
     On(T),
 }
 

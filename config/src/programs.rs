@@ -70,14 +70,14 @@ pub enum Pinning {
     None,
     /// It is said that nothing does.
     Unpinned,
-    /// This.
+    /// By these digests.
     To(Pins),
 }
 
 /// The value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
-    /// This.
+    /// A plain text.
     Text(String),
     /// A secret, by its reference.
     Secret(SecretRef),

@@ -61,9 +61,9 @@ pub fn triage_in(state_dir: &Path) -> PathBuf {
 pub enum Packs {
     /// Those that are on by default.
     Builtin,
-    /// No rule that ships.
+    /// None of them.
     None,
-    /// These.
+    /// Only these.
     Named(Vec<&'static str>),
 }
 

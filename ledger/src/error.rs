@@ -4,7 +4,7 @@ use crate::OpenError;
 use std::{io, path::PathBuf};
 use thiserror::Error;
 
-/// Why the ledger could not be opened for writing.
+/// An error of opening the ledger for writing.
 #[derive(Debug, Error)]
 pub enum LedgerError {
     /// Another process holds the lock.

@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Why an event is not in the ledger. The words are label values of a metric.
+/// The reason that an event is not in the ledger. The words are label values of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// The queue was full (events or bytes): the writer or its disk is too slow.
@@ -38,7 +38,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All of them.
+    /// All variants.
     pub const ALL: [DropReason; 6] = [
         DropReason::QueueFull,
         DropReason::OverShare,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why something could not be done. What is merely missing in a kernel is a [`crate::Status`] instead.
+/// An error of the kernel half. What is merely missing in a kernel is a [`crate::Status`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SensorError {
     /// The object could not be loaded: mostly a missing capability (`CAP_BPF`, `CAP_NET_ADMIN`, `CAP_PERFMON`).

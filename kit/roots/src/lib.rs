@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a file's certificates cannot be trusted.
+/// An error in a file of certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadRoots {
     /// It cannot be read, or is broken.
@@ -20,7 +20,7 @@ pub enum BadRoots {
     NotARoot {
         /// The certificate's number in the file, from 1.
         index: usize,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
     /// There is none in it.

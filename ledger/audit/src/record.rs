@@ -34,10 +34,10 @@ pub enum RecordKind {
     /// Another request of the protocol.
     #[serde(rename = "request")]
     Request,
-    /// Somebody was let in.
+    /// A caller was authenticated.
     #[serde(rename = "login")]
     Login,
-    /// Somebody was not.
+    /// A caller was refused.
     #[serde(rename = "login_refused")]
     LoginRefused,
     /// A session began.
@@ -49,7 +49,7 @@ pub enum RecordKind {
     /// Configuration or policy changed.
     #[serde(rename = "change")]
     Change,
-    /// Somebody approved or refused.
+    /// A person approved or refused.
     #[serde(rename = "approval")]
     Approval,
     /// Records were lost before this one; how many is in `gnomon.audit.lost`.

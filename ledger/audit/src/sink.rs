@@ -8,7 +8,7 @@ use tokio::{fs::OpenOptions, io::AsyncWriteExt};
 /// A line on its way.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + 'a>>;
 
-/// Why a checkpoint did not arrive.
+/// An error of delivering a checkpoint.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct SinkError(pub String);

@@ -8,7 +8,7 @@ use thiserror::Error;
 /// The future of a store's operation.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Why a store did not do it.
+/// An error of a store.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// A record of this number is there already: another writer was faster.

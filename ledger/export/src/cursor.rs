@@ -19,7 +19,7 @@ pub enum CursorError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The file does not say what this gnomon writes.

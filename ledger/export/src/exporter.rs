@@ -28,12 +28,12 @@ pub enum ExportError {
     /// Its cursor is of no use.
     #[error(transparent)]
     Cursor(#[from] CursorError),
-    /// No thread could be had.
+    /// No thread could be started.
     #[error("the exporter's thread could not be started: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// Why nothing goes out for now.
+/// The failure that holds up delivery.
 #[derive(Debug, Error)]
 enum Held {
     #[error("{why}")]

@@ -15,7 +15,7 @@ pub struct Answer {
     pub after: Option<Duration>,
 }
 
-/// Why there is no answer.
+/// An error of a request without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
     /// Nobody answered, and why.

@@ -10,7 +10,7 @@ use thiserror::Error;
 pub struct TrustError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub cause: String,
 }
 

@@ -54,7 +54,7 @@ pub enum Operand {
     Number(i64),
 }
 
-/// Why a condition makes no sense.
+/// An error in a condition.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum ConditionError {
     /// There is no comparison in it.

@@ -22,7 +22,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Topic; 3] = [Topic::Review, Topic::Verdict, Topic::Exception];
 
     /// The word that is stored.
@@ -53,7 +53,7 @@ pub struct DecisionEntry {
     pub at_ms: i64,
     /// The decider.
     pub by: DecidedBy,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
     /// The decision, as its topic encodes it; none withdraws the one before.
     pub body: Option<String>,
@@ -76,11 +76,11 @@ pub enum ReviewEntry {
 pub struct Withdrawal {
     /// The time, milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// By whom.
+    /// The decider.
     pub by: DecidedBy,
     /// Always `withdrawn`.
     pub state: &'static str,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
 }
 
@@ -123,7 +123,7 @@ pub trait Decisions: Send {
     fn close(self: Box<Self>) -> Stored<'static, ()>;
 }
 
-/// Why decisions could not be imported or read.
+/// An error of importing or reading decisions.
 #[derive(Debug, Error)]
 pub enum DecisionError {
     /// They could not be kept.
@@ -137,7 +137,7 @@ pub enum DecisionError {
     BadEntry {
         /// Its number.
         number: i64,
-        /// Why.
+        /// The reason.
         cause: String,
     },
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// The cause of a failure, from the system or a database.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a ledger's database could not be opened for writing.
+/// An error of opening a ledger's database for writing.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// It cannot be created or written.
@@ -46,7 +46,7 @@ pub enum OpenError {
     },
 }
 
-/// Why a [`crate::Store`] did not do it.
+/// An error of a [`crate::Store`].
 #[derive(Debug, Error)]
 #[error("{cause}")]
 pub struct StoreError {
@@ -72,7 +72,7 @@ impl StoreError {
     }
 }
 
-/// Why a ledger could not be read.
+/// An error of reading a ledger.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// There is none.

@@ -88,7 +88,7 @@ pub struct Decision {
     pub state: Review,
     /// The owner who answers for the server.
     pub owner: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
     /// Until when, milliseconds since the Unix epoch; of a denial, none is for good.
     pub until_ms: Option<i64>,

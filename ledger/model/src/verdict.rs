@@ -21,7 +21,7 @@ pub struct Verdict {
     pub kind: VerdictKind,
     /// Its author.
     pub owner: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// Its duration, as written.
     pub until: Option<String>,

@@ -6,7 +6,7 @@ use sqlx::{Error, postgres::PgDatabaseError};
 use std::io;
 use thiserror::Error as ErrorText;
 
-/// Why the journal could not be opened.
+/// An error of opening the journal.
 #[derive(Debug, ErrorText)]
 pub enum PostgresOpenError {
     /// The server cannot be reached, is not who it should be, or lets nobody in.
@@ -75,7 +75,7 @@ pub enum PostgresOpenError {
     },
 }
 
-/// Why a call was not done, as the cause of a [`gnomon_ledger_model::StoreError`] or a [`gnomon_ledger_model::ReadError`].
+/// An error of a call, as the cause of a [`gnomon_ledger_model::StoreError`] or a [`gnomon_ledger_model::ReadError`].
 #[derive(Debug, ErrorText)]
 pub enum CallError {
     /// There is no connection.

@@ -21,7 +21,7 @@ const KNOWN: &str = "host, passfile, port, sslmode, sslrootcert";
 /// The modes that libpq knows and that do not verify the server.
 const WEAK: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 
-/// Why a text is no URL of a journal.
+/// An error in the URL of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PostgresUrlError {
     /// It does not begin so.

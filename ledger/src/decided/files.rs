@@ -41,7 +41,7 @@ pub fn verdicts_in(state_dir: &Path) -> PathBuf {
     state_dir.join(VERDICTS)
 }
 
-/// Why a file cannot be imported.
+/// An error of importing a file.
 #[derive(Debug, Error)]
 pub enum FileError {
     /// The system refuses.
@@ -59,7 +59,7 @@ pub enum FileError {
         path: PathBuf,
         /// The line's number, from 1.
         line: usize,
-        /// Why.
+        /// The reason.
         cause: String,
     },
     /// It is too long.

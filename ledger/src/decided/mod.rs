@@ -20,7 +20,7 @@ use std::{
 };
 use thiserror::Error;
 
-/// Why decisions could not be read or kept.
+/// An error of reading or keeping decisions.
 #[derive(Debug, Error)]
 pub enum DecidedError {
     /// A file that is imported makes no sense or cannot be read.
@@ -146,7 +146,7 @@ impl Decided {
     /// Checks that a shared journal would keep a decision at this moment. One in the state folder is for its owner to check.
     ///
     /// # Errors
-    /// Why not.
+    /// The cause.
     pub async fn check_keeping(&self) -> Result<(), DecidedError> {
         let JournalLocation::Shared(url) = &self.place else { return Ok(()) };
         let mut journal = PostgresDecisions::open(url.clone()).await?;

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// The deepest nesting of arguments.
 pub const MAX_DEPTH: usize = 64;
 
-/// Why arguments cannot be judged.
+/// An error in arguments, which cannot be judged.
 #[derive(Debug, Error)]
 #[error("the arguments cannot be judged: {0}")]
 pub struct ArgumentsError(#[from] serde_json::Error);

@@ -18,7 +18,7 @@ pub const MAX_NAMES: usize = 1024;
 /// Reads like a slice, which is empty where nobody told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// Whoever vouches for the caller said nothing about them.
+    /// The caller's credential says nothing about them.
     #[default]
     Unknown,
     /// These and no others.

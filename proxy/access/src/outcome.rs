@@ -3,7 +3,7 @@
 use crate::{Decision, LineRef};
 use gnomon_observe::Action;
 
-/// Why something is refused.
+/// The party that refuses: policy or rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusedBy {
     /// By policy: this entry denies it, or none allows it.

@@ -88,7 +88,7 @@ pub enum Overlap {
     Absent {
         /// The path that was asked for.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: std::io::Error,
     },
 }

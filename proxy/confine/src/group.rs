@@ -117,7 +117,7 @@ impl Group {
         self.end(Instant::now() + PATIENCE);
     }
 
-    /// Why the kernel ended what was in it, if it was for want of memory.
+    /// The text on an end by the kernel for want of memory, if it was one.
     pub(crate) fn spent(&self, limits: Limits) -> Option<String> {
         let events = fs::read_to_string(self.0.join("memory.events")).ok()?;
         match (count(&events, "oom_kill"), count(&events, "oom")) {

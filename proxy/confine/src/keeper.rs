@@ -92,7 +92,7 @@ enum Next {
     Ended(u8),
     /// It was asked to see to its end.
     Asked,
-    /// Nobody reads what the program writes.
+    /// The reader of the program's output is gone.
     Alone,
 }
 

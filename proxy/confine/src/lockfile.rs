@@ -46,7 +46,7 @@ impl Ecosystem {
     }
 }
 
-/// Why a package is not held by its lock file.
+/// An error of holding a package to its lock file.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// A lock file of a kind that is not known here.
@@ -60,7 +60,7 @@ pub enum LockError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
     /// The lock file does not have it.

@@ -81,7 +81,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a pinned file is not as it should be.
+/// An error of verifying a pinned file.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// It holds something else.
@@ -105,7 +105,7 @@ pub enum PinError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
 }

@@ -29,7 +29,7 @@ pub enum Layer {
     Session,
     /// A user of its own.
     User,
-    /// No capability, and none to be had.
+    /// No capabilities, nor a way to get any.
     Capabilities,
     /// `no_new_privs`.
     NoNewPrivileges,
@@ -69,7 +69,7 @@ impl fmt::Display for Layer {
 pub struct Missing {
     /// The missing layer.
     pub layer: Layer,
-    /// Why not.
+    /// The cause.
     pub why: String,
     /// Its importance to an operator.
     pub weight: Weight,

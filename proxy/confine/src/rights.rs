@@ -7,7 +7,7 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
-/// Why rights could not be given up.
+/// An error of giving up rights.
 #[derive(Debug, thiserror::Error)]
 pub enum RightsError {
     /// The system refused to change the user.

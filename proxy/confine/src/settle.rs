@@ -27,7 +27,7 @@ const ROUNDS: usize = 16;
 /// The time within which processes of an earlier gnomon must have ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why programs have no control group of their own.
+/// The reason that programs have no control group of their own.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsettled {
     /// It is another's to divide.
@@ -68,7 +68,7 @@ pub enum Unsettled {
 /// Ends what an earlier gnomon left there, so this belongs before the start of the first program.
 ///
 /// # Errors
-/// Why it is not to be. Nothing was changed unless the system refused in the middle of it.
+/// The reason that it cannot be the parent. Nothing was changed unless the system refused in the middle of it.
 pub fn settle(own: &Path) -> Result<PathBuf, Unsettled> {
     let parent = delegated(own)?;
     let controllers = read(&parent.join("cgroup.controllers"))?;

@@ -12,7 +12,7 @@ const MAX_NODES: usize = 4 << 20;
 /// Most references that are followed from one to the next.
 const MAX_HOPS: usize = 32;
 
-/// Why a document is not one.
+/// An error in a document as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// It is larger than [`MAX_BYTES`].
@@ -35,7 +35,7 @@ pub enum Version {
     V3_1,
 }
 
-/// Why a reference leads nowhere.
+/// An error of resolving a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unresolved {
     /// Into another document, which is never fetched.

@@ -50,11 +50,11 @@ pub struct Imported {
 pub struct Refused {
     /// Its method and path.
     pub place: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// Why a document cannot be imported at all.
+/// An error of importing a document as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// It is none.

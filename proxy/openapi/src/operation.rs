@@ -62,7 +62,7 @@ pub struct Operation {
     pub(crate) accept: HeaderValue,
 }
 
-/// Why an operation cannot be called.
+/// The reason that an operation cannot be called.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
     #[error("{0}")]

@@ -32,7 +32,7 @@ pub enum Scheme {
     Http,
 }
 
-/// Why a URL is no base.
+/// An error in a base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBase {
     /// It is no URL with a host.

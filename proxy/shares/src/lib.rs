@@ -75,7 +75,7 @@ impl Bounds {
     }
 }
 
-/// Why there is no place.
+/// The bound that refuses a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The principal has its share.
@@ -118,7 +118,7 @@ impl Shares {
     /// A place for this principal.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The bound that is met.
     pub fn take(self: &Arc<Self>, principal: &Arc<str>) -> Result<Share, Refused> {
         self.take_some(principal, 1)
     }
@@ -126,7 +126,7 @@ impl Shares {
     /// Takes so many places at once, or none.
     ///
     /// # Errors
-    /// Why there are not so many.
+    /// The bound that is met.
     pub fn take_some(self: &Arc<Self>, principal: &Arc<str>, count: usize) -> Result<Share, Refused> {
         self.held().add(&self.bounds, principal, count)?;
         Ok(Share { shares: self.clone(), principal: principal.clone(), count })
@@ -203,7 +203,7 @@ impl Share {
     /// Takes so many more places.
     ///
     /// # Errors
-    /// Why there are not so many. It stays as it was.
+    /// The bound that is met. It stays as it was.
     pub fn grow(&mut self, more: usize) -> Result<(), Refused> {
         self.shares.held().add(&self.shares.bounds, &self.principal, more)?;
         self.count += more;

@@ -26,7 +26,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 const QUESTIONS: usize = 1024;
 const QUESTIONS_OF_ONE: usize = QUESTIONS / 4;
 
-/// Why it is not known who a process is.
+/// The reason that a process's identity is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Unknown {
     /// The answer did not come in time.

@@ -62,7 +62,7 @@ fn own_pid() -> Option<u32> {
     (namespace.ino() == FIRST).then(std::process::id)
 }
 
-/// Why the watch does not start, or cannot do what it was asked.
+/// An error of the watch.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The sensor does not answer as it should.
@@ -82,7 +82,7 @@ pub enum WatchError {
     Map {
         /// The map.
         what: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A thread cannot be started.

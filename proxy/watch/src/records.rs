@@ -20,7 +20,7 @@ const SAYS_ITS_NAME: Duration = Duration::from_secs(2);
 /// Connections that the proxy accepted before their record was read.
 const SERVED_EARLY: usize = 8192;
 
-/// Why a connection that its scope sends through the proxy went around it.
+/// The reason that a connection went around the proxy although its scope redirects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bypass {
     /// It could not be redirected.

@@ -22,7 +22,7 @@ pub struct Endpoints {
     pub server: SocketAddr,
 }
 
-/// Why a connection, or what is left of one, could not be judged.
+/// The reason that a connection, or the rest of one, was not judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unread {
     /// Segments are missing in the capture.
@@ -80,7 +80,7 @@ pub enum Found {
         endpoints: Endpoints,
         /// The connection's first packet: time since the Unix epoch.
         when: Duration,
-        /// Why.
+        /// The reason.
         reason: Unread,
     },
 }

@@ -54,7 +54,7 @@ pub struct Totals {
     pub links: u64,
 }
 
-/// Why a capture cannot be read on.
+/// An error of reading a capture.
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// It is no capture.

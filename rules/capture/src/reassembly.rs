@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-/// Why nothing more is handed out.
+/// A gap after which nothing more of a stream is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gap {
     /// More bytes wait for a missing segment than may wait.

@@ -17,7 +17,7 @@ use std::fmt::Write;
 pub enum Finding {
     /// It holds.
     True,
-    /// It does not.
+    /// It does not hold.
     False,
     /// Its evidence was never seen, or could not be read.
     Unknown,

@@ -44,13 +44,13 @@ pub enum Extent {
 
 macro_rules! passages {
     ($($id:ident $reason:literal $extent:ident $legibility:ident $telling:ident $doc:literal;)+) => {
-        /// Why something is passed on unread.
+        /// The reason that something is passed on unread.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Passage { $(#[doc = $doc] $id),+ }
 
         impl Passage {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Passage] = &[$(Self::$id),+];
 
             /// Its name: a label value, and the value of `gnomon.passage`.

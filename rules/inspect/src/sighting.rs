@@ -35,7 +35,7 @@ pub(crate) struct Findings {
 /// The type of the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum MessageFinding {
-    /// No message, or none of MCP.
+    /// No message, or not one of MCP.
     #[default]
     None,
     /// A message that is probably of MCP: not quite of its form, or told by its method and its path together.

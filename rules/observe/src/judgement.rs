@@ -48,7 +48,7 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
-    /// When evidence arrives. A field belongs to the phase at whose end it is final: present, or
+    /// The time at which evidence arrives. A field belongs to the phase at whose end it is final: present, or
     /// known absent.
     Phase, "phase", [
         /// The connection: addresses, process, user.
@@ -65,7 +65,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What to do, from mildest to strictest.
+    /// The response to a match, from mildest to strictest.
     Action, "action", [
         /// Let it pass; an administrator's `allow` stands above vendor rules.
         Allow = "allow",
@@ -90,7 +90,7 @@ impl Action {
 }
 
 vocabulary! {
-    /// How sure gnomon is that this was MCP.
+    /// Confidence that this was MCP.
     Confidence, "confidence", [
         /// Host, path or SNI alone.
         Suspected = "suspected",
@@ -103,7 +103,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a detection is about.
+    /// The class of a detection.
     Class, "class", [
         /// Use of the Model Context Protocol.
         Mcp = "mcp",
@@ -121,7 +121,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How serious a match is, as in Sigma 2.1.0.
+    /// The severity of a match, as in Sigma 2.1.0.
     Level, "level", [
         /// Worth knowing, never an alert.
         Informational = "informational",
@@ -137,7 +137,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What was actually seen.
+    /// A kind of evidence that was seen.
     Evidence, "evidence", [
         /// The server's name.
         Host = "host",
@@ -161,7 +161,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Where a thing was seen.
+    /// The channel on which a call was seen.
     Channel, "channel", [
         /// HTTP over TLS.
         Https = "https",
@@ -177,9 +177,9 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How a request was tied to the process that made it.
+    /// The means by which a request was tied to the process that made it.
     Correlation, "correlation", [
-        /// It was not.
+        /// Not tied.
         None = "none",
         /// By address and port.
         Tuple = "tuple",
@@ -191,9 +191,9 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What people decided about a server.
+    /// People's decision about a server.
     Review, "review state", [
-        /// Somebody looks into it.
+        /// Under review.
         InReview = "in_review",
         /// It may be used until its approval expires.
         Approved = "approved",

@@ -232,7 +232,7 @@ impl Observation {
     }
 }
 
-/// Why JSON is not an observation.
+/// An error in the JSON of an observation.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum JsonError {
     /// The name is not in the table.

@@ -22,7 +22,7 @@ pub struct CatalogueError {
     pub cause: Cause,
 }
 
-/// Why a catalogue line was refused.
+/// An error in a line of a catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// No header line at all.

@@ -101,7 +101,7 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Why a body cannot be decoded.
+/// An error of decoding a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {

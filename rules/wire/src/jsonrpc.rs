@@ -103,7 +103,7 @@ pub enum Likeness {
     Mcp,
 }
 
-/// Why a body is not one JSON value that every parser reads alike.
+/// The reason that a body is not one JSON value that every parser reads alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {

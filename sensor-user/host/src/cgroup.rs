@@ -42,7 +42,7 @@ const MAX_PROCS: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct CgroupId(pub u64);
 
-/// Why something about cgroups could not be done. Each text names the next step where there is one.
+/// An error of working with cgroups. Each text names the next step where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// There is no cgroup v2.

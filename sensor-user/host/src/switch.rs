@@ -19,12 +19,12 @@ const MAX_REASON: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch(PathBuf);
 
-/// Armed or not: gnomon may interfere, or must not.
+/// The state of the kill switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arming {
-    /// It may, where rules and scopes say so.
+    /// gnomon may interfere, where rules and scopes say so.
     Armed,
-    /// It must not.
+    /// gnomon must not interfere.
     Disarmed(Disarmed),
 }
 

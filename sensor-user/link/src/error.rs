@@ -83,7 +83,7 @@ pub enum LinkError {
     Os {
         /// The action that failed.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },

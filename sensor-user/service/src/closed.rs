@@ -84,7 +84,7 @@ impl Closed {
         !self.read().scopes.is_empty()
     }
 
-    /// None is any more.
+    /// Forgets all of them.
     pub fn clear(&self) {
         // What cannot be shortened is closed once more, for some seconds.
         let _ = self.0.set_len(0);

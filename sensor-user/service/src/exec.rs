@@ -56,7 +56,7 @@ pub(crate) struct Door {
     options: ExecOptions,
 }
 
-/// Why there is no socket.
+/// An error of opening the socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DoorError {
     #[error("the socket needs a folder")]

@@ -23,7 +23,7 @@ use crate::{ServiceError, translate};
 struct Held {
     sensor: Sensor,
     wanted: DesiredScopes,
-    /// Nobody serves any more.
+    /// The serving process is gone.
     stays: bool,
     /// The scopes noted to be kept closed.
     written: Vec<(u64, Scope)>,
@@ -384,7 +384,7 @@ fn count(name: &str, count: u64) -> Count {
     Count { outcome: Label::cut(name), count }
 }
 
-/// Why the kernel half did not do it.
+/// An error of the kernel half.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KernelError {
     #[error("the sensor is ending")]
@@ -402,7 +402,7 @@ impl From<KernelError> for ServiceError {
     }
 }
 
-/// Why a scope was not changed.
+/// An error of changing a scope.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
     #[error("this is the cgroup of gnomon itself")]

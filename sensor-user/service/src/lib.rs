@@ -159,7 +159,7 @@ impl ExecOptions {
     }
 }
 
-/// Why the sensor process ended well.
+/// The reason for a regular end of the sensor process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The proxy is gone.
@@ -168,7 +168,7 @@ pub enum Ended {
     Asked,
 }
 
-/// Why there is no sensor.
+/// An error of starting or running the sensor.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// There is no usable cgroup v2.
@@ -182,7 +182,7 @@ pub enum ServiceError {
     NothingAttached {
         /// The program.
         program: &'static str,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
     /// Without these capabilities nothing can be loaded or attached.
@@ -199,7 +199,7 @@ pub enum ServiceError {
     Os {
         /// The action that failed.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -312,7 +312,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     })
 }
 
-/// Nobody serves any more: nothing is redirected from now on, and what waits to be accepted is reset. Redirecting ends first, so
+/// Ends serving: nothing is redirected from now on, and what waits to be accepted is reset. Redirecting ends first, so
 /// that no connection is sent to where nobody listens; neither waits for the last beat to grow old, nor for threads to end.
 fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
     let stopped = kernel.heartbeat().map_err(io::Error::other).and_then(Heartbeat::from_fd).map(|heartbeat| heartbeat.stop());

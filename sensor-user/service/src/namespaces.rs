@@ -30,7 +30,7 @@ pub(crate) const MOST: usize = 256;
 /// The most namespaces with listeners from which no scope was joined: any user can make namespaces.
 const MOST_VISITED: usize = 192;
 
-/// Why there are no listeners.
+/// An error of opening listeners.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error("the process or the network namespace is gone")]
@@ -98,7 +98,7 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Why there is no lease.
+/// An error of leasing listeners.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LeaseError {
     #[error(transparent)]
@@ -193,7 +193,7 @@ struct Table {
     /// 0 until the first listeners are there.
     port: u16,
     served: Vec<Served>,
-    /// Nobody serves any more.
+    /// The serving process is gone.
     ended: bool,
 }
 
@@ -342,7 +342,7 @@ impl Namespaces {
         table.leave(place);
     }
 
-    /// Nobody serves any more: what waits to be accepted is reset, and no more is opened. A queue that nobody accepts from would
+    /// Ends serving: what waits to be accepted is reset, and no more is opened. A queue that nobody accepts from would
     /// keep programs waiting for as long as we hold its listener.
     pub(crate) fn end(&self) {
         let mut table = self.table();

@@ -31,7 +31,7 @@ pub struct ServiceSocket {
     peer: Peer,
 }
 
-/// Why a process is not served.
+/// The reason that a process is not served.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
     #[error("it runs as user {0}")]

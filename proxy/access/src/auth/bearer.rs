@@ -36,7 +36,7 @@ pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// Why a header cannot be read.
+/// An error in a header.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum BearerError {
     #[error("more than one Authorization header was sent; send one")]

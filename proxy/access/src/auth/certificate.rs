@@ -56,7 +56,7 @@ impl CertificateClient {
 pub(crate) enum Certificates {
     /// Anybody whose certificate the authorities vouch for.
     Any,
-    /// These.
+    /// Only these.
     Listed(Vec<CertificateClient>),
 }
 

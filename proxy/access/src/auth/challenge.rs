@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::bearer::BearerError;
 
-/// Why a caller was not accepted. Says nothing of the token but its fault.
+/// The reason for not accepting a caller. Says nothing of the token but its fault.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -128,7 +128,7 @@ pub struct Challenge {
     pub www_authenticate: HeaderValue,
     /// One line for people.
     pub text: SmolStr,
-    /// Why.
+    /// The reason.
     pub rejection: Rejection,
 }
 

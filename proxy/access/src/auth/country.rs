@@ -9,7 +9,7 @@ use thiserror::Error;
 /// The largest database, bytes. It is kept in memory; country databases have about ten million.
 pub const MAX_DATABASE: u64 = 256 << 20;
 
-/// Why a database cannot be used.
+/// An error in a country database.
 #[derive(Debug, Error)]
 pub enum CountriesError {
     /// It cannot be read.

@@ -36,7 +36,7 @@ pub struct Explained {
     pub finding: Finding,
 }
 
-/// Why a decision is as it is. Displays for people, several lines.
+/// The explanation of a decision. Displays for people, several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The decision, the same that [`Policy::decide`] makes.
@@ -48,7 +48,7 @@ pub struct Explanation {
 }
 
 impl Policy {
-    /// Why [`Policy::decide`] decides as it does.
+    /// Explains the decision of [`Policy::decide`].
     #[must_use]
     pub fn explain(&self, caller: &Caller, asked: &Asked<'_>) -> Explanation {
         let explained =

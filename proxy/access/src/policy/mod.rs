@@ -69,7 +69,7 @@ pub enum Decision {
         /// The deciding entry.
         line: LineRef,
     },
-    /// It is not.
+    /// It is denied.
     Deny {
         /// The entry that denies it; none where none allows it.
         line: Option<LineRef>,

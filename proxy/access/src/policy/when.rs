@@ -57,7 +57,7 @@ impl When {
         &self.source
     }
 
-    /// Why it does not hold, if it does not.
+    /// The reason that it does not hold; none if it holds.
     pub(crate) fn judge(&self, arguments: Option<&Json>, caller: &Caller) -> (Truth, Option<String>) {
         let mut room = Room { values: MAX_VALUES, text: MAX_TEXT };
         let Some(args) = self.args(arguments, &mut room) else {

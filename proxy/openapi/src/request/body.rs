@@ -43,7 +43,7 @@ pub struct Described<'d> {
     pub description: Option<&'d str>,
 }
 
-/// Why no body can be made.
+/// An error in the description of a body.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidBody {
     #[error("{0}")]

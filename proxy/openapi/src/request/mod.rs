@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 /// Longest path and query, bytes. Most servers take 8 KiB.
 const MAX_TARGET: usize = 16 << 10;
 
-/// Why arguments make no request. The texts are for the model and repeat no values.
+/// An error in arguments of a call. The texts are for the model and repeat no values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// One is missing that the request cannot be made without.

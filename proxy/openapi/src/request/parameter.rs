@@ -64,7 +64,7 @@ pub struct Described<'d> {
     pub description: Option<&'d str>,
 }
 
-/// Why an operation's parameters are not usable.
+/// An error in an operation's parameters.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidParameter {
     #[error("{0}")]

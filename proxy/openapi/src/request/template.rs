@@ -22,7 +22,7 @@ enum Piece {
     Argument(usize),
 }
 
-/// Why a path cannot be called.
+/// An error in an operation's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
     #[error("its path does not begin with `/`")]

@@ -246,7 +246,7 @@ impl Dialogue {
         &self.base
     }
 
-    /// Why its messages pass unread, if they do and nothing refused them.
+    /// The passage by which its messages pass unread, if they do and nothing refused them.
     #[must_use]
     pub fn passed(&self) -> Option<Passage> {
         self.unread.filter(|_| !self.is_refused())
@@ -258,7 +258,7 @@ impl Dialogue {
         self.refused != Refused::No
     }
 
-    /// Why the request must not pass, if it must not.
+    /// The verdict that keeps the request from passing, if there is one.
     pub(crate) fn refused(&self) -> Option<Verdict> {
         self.refused.verdict()
     }

@@ -26,7 +26,7 @@ const MAX_TARGETS: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overflow {
     No,
-    /// It has, and that was not decided on yet.
+    /// More, and that was not decided on yet.
     Due,
     Decided,
 }

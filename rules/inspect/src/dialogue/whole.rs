@@ -11,7 +11,7 @@ impl Dialogue {
     /// Judges the whole of a request; `pieces` joined are its JSON.
     ///
     /// # Errors
-    /// Why it must not be sent.
+    /// The refusal, if it must not be sent.
     pub fn request_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
         for piece in pieces {
             self.asks(piece.len());
@@ -38,7 +38,7 @@ impl Dialogue {
     /// Judges one message of the answer; `pieces` joined are its JSON.
     ///
     /// # Errors
-    /// Why it must not pass. Where it is the server's request, nothing else of the answer is affected.
+    /// The refusal, if it must not pass. Where it is the server's request, nothing else of the answer is affected.
     pub fn answer_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
         self.answers(pieces.iter().map(|piece| piece.len()).sum());
         let (mut refused, mut messages) = (None, 0);

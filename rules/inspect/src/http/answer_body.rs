@@ -60,7 +60,7 @@ pub(crate) enum Content {
     Json,
     /// It does not say so, and is read in case it is.
     Unlabelled,
-    /// Likewise, and it says that it is messages in frames: its client may wait for each.
+    /// The same for messages in frames: its client may wait for each.
     Framed,
     /// A stream of events.
     Events,
@@ -118,7 +118,7 @@ enum Reader {
 
 /// An answer that is read as one text.
 struct Document {
-    /// None once it is known to be no JSON.
+    /// None once it is known not to be JSON.
     reading: Option<Reading>,
     idle: usize,
     /// The same bytes as a stream of events, as long as they may be one: not all clients look at what an answer says it is.

@@ -186,7 +186,7 @@ impl Exchange {
         signatures.contains(Signature::P1) && !signatures.contains(Signature::H2)
     }
 
-    /// Why its messages pass unread ([`Dialogue::passed`]).
+    /// The passage by which its messages pass unread ([`Dialogue::passed`]).
     #[must_use]
     pub fn passed(&self) -> Option<Passage> {
         self.dialogue.passed()

@@ -295,7 +295,7 @@ impl Reading {
         }
     }
 
-    /// Why a body in which there is no JSON could not be read, if it could not.
+    /// The reason that a body without JSON could not be read; none if it could.
     fn unread(&self) -> Option<&'static str> {
         let Some(text) = &self.announced else { return Some("unsupported_coding") };
         match text.standing {

@@ -13,7 +13,7 @@ pub enum MessageKind {
     Response,
     /// `error` without `method` and `result`.
     Error,
-    /// None of these: a JSON object that is no JSON-RPC message.
+    /// None of these: a JSON object that is not a JSON-RPC message.
     #[default]
     Other,
 }
@@ -90,10 +90,10 @@ pub enum ParamsShape {
 /// The presence of a member (of the type that the field's documentation names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Presence {
-    /// It was not.
+    /// Absent, or of another type.
     #[default]
     Absent,
-    /// It was.
+    /// Present.
     Present,
 }
 

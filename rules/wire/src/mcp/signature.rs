@@ -39,7 +39,7 @@ macro_rules! signatures {
         pub enum Signature { $(#[doc = $doc] $id),+ }
 
         impl Signature {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$id),+];
 
             /// The name, e.g. `B1`.

@@ -17,7 +17,7 @@ pub(super) struct ReadThreads {
     most: usize,
 }
 
-/// Why there is no result.
+/// The reason for having no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
     /// It took longer than allowed.

@@ -54,7 +54,7 @@ pub enum ToExec {
     },
 }
 
-/// Why a client may not join.
+/// The reason that a client may not join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Denial {
     /// The versions do not understand each other.

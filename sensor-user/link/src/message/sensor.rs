@@ -175,7 +175,7 @@ pub enum Mode {
 pub enum Ports {
     /// Every one.
     All,
-    /// These.
+    /// Only these.
     Listed(List<u16, 16>),
 }
 
@@ -343,7 +343,7 @@ pub struct Count {
     pub count: u64,
 }
 
-/// Why the sensor does not do what it was asked.
+/// The reason that the sensor refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RefusalReason {
     /// There is no such cgroup, process or namespace any more.

@@ -44,7 +44,7 @@ fn shown(socket: &Path) -> String {
     std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned()).display().to_string()
 }
 
-/// Why a scope is not taken over. Each text ends a sentence about its programs.
+/// The reason that a scope is not taken over. Each text ends a sentence about its programs.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
     #[error("it is not known who started them, as their scope is user {0}'s")]

@@ -10,7 +10,7 @@ use gnomon_host::trust::{TrustError, merge, read_certificates, system_bundle};
 /// The file's name, beside the socket; the one for Java differs in its ending.
 const NAME: &str = "ca-bundle.pem";
 
-/// Why there is no bundle.
+/// An error of writing the bundle.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BundleError {
     #[error(transparent)]

@@ -34,7 +34,7 @@ pub(super) struct Desk<'a> {
     writing: Mutex<()>,
 }
 
-/// Why a client is not let in, and what it can do.
+/// The reason that a client is not let in, and the remedy.
 pub(super) struct JoinDenied {
     why: Denial,
     detail: String,

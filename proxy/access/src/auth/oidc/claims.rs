@@ -36,7 +36,7 @@ pub enum UnverifiedEmail {
     /// It is not taken for the caller's: with many providers people choose it themselves.
     #[default]
     Ignore,
-    /// It is, as this provider verifies all and does not say so.
+    /// Accepted, as this provider verifies all and does not say so.
     Accept,
 }
 
