@@ -86,13 +86,13 @@ section! {
         metrics: Metrics as Part<Metrics>;
         /// The sensor.
         sensor: Sensor as Part<Sensor>;
-        /// Whom people of this machine ask about gnomon: `gnomon status` shows it.
+        /// The contact for questions about gnomon on this machine: `gnomon status` shows it.
         contact: Option<String> as Text, without "none", sample "'security@corp.example'";
         /// A PostgreSQL database for what several gnomons share: reviews of servers and verdicts on events. Over TCP with TLS
         /// and a certificate for its host (`sslrootcert=FILE` adds an authority); the password by `PGPASSWORD` or a passfile.
         /// Events and audit stay on the host.
         state: Option<PostgresUrl> as Database, without "the state folder", sample "'postgres://gnomon@db.corp.example/gnomon'";
-        /// A MaxMind database (country or city) by which policy's `countries` knows where an address is. Relative to this file.
+        /// A MaxMind database (country or city) by which policy's `countries` finds the country of an address. Relative to this file.
         countries: Option<PathBuf> as FilePath, without "none", sample "/var/lib/GeoIP/GeoLite2-Country.mmdb";
         /// The MCP servers that portals offer.
         servers: Vec<Server> as Many<ServerSource>;
@@ -100,7 +100,7 @@ section! {
         portals: Vec<Portal> as Many<PortalSource>;
         /// The audit of the portals.
         audit: Audit as Part<Audit>;
-        /// What scripts may take.
+        /// The limits of scripts.
         codemode: CodeMode as Part<CodeMode>;
     }
     beside {

@@ -46,22 +46,21 @@ mapping! {
         /// `auth: {mode: mtls}` and as `device` in the policy; where `mtls` is the only way in, there is no connection without
         /// one. Relative to this file.
         tls as Certified, without "plain HTTP", sample "{cert: portal.pem, key: portal.key, client_ca: [clients.pem]}";
-        /// How callers prove who they are: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.
+        /// Authentication of callers: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.
         auth as LogIn, without "{mode: none}";
         /// The servers it offers, by id, in the order in which they are shown.
         servers as Texts, needed: true, sample "[docs]";
-        /// How this portal shows tools and prompts, by server: laid over `servers[].tools` and `servers[].prompts`, part by
-        /// part.
+        /// Labels of tools and prompts on this portal, by server: laid over `servers[].tools` and `servers[].prompts`, part by part.
         overrides as Overridden, without "none", sample "{docs: {tools: {search: {alias: find}}, prompts: {review: {enabled: false}}}}";
-        /// Whether names carry their server's id. `never` is for portals with a single server.
+        /// Prefix of names: the server's id, or none. `never` is for portals with a single server.
         prefix as Word<Prefix> => Prefix = Prefix::Always;
-        /// Code Mode ([codemode.md](../codemode.md)): for nobody, for whoever asks with `?codemode=search_and_execute`, for
-        /// whoever does not say `?codemode=off`, or for everybody.
+        /// Code Mode ([codemode.md](../codemode.md)): for no client, for clients that ask with `?codemode=search_and_execute`, for
+        /// clients that do not say `?codemode=off`, or for every client.
         code_mode as Word<CodeMode> => CodeMode = CodeMode::OptIn;
-        /// What of calls' payloads the audit records: `arguments`, `results`. Secrets and personal numbers are taken out as far
-        /// as they can be told by name or form, and texts cut after 1024 characters ([audit.md](../audit.md)).
+        /// Payloads of calls that the audit records: `arguments`, `results`. Secrets and personal numbers are redacted as far as they can
+        /// be told by name or form, and texts cut after 1024 characters ([audit.md](../audit.md)).
         record as Texts, without "none", sample "[arguments]";
-        /// Who may do what: see [portal-policy.md](../portal-policy.md). Nothing is allowed unless an entry says so.
+        /// The access policy: see [portal-policy.md](../portal-policy.md). Nothing is allowed unless an entry says so.
         policy as Policies, without "nothing is allowed", sample "[{allow: {servers: [docs]}}]";
         sessions as Part<Sessions>;
         /// Most bytes of a request.
@@ -78,7 +77,7 @@ section! {
     pub struct Sessions, written SessionsSource at "portals[].sessions." {
         /// Most sessions of clients; beyond it the oldest end of the caller who has the most.
         max: usize as Number<1, 10_000_000> = 100_000;
-        /// How long an unused session is kept, seconds.
+        /// Lifetime of an unused session, seconds.
         idle_seconds: u64 as Number<1, { 30 * 86_400 }> = 86_400;
     }
 }

@@ -17,14 +17,13 @@ words! { Enforcement: "enforce" => Enforce, "shadow" => Shadow }
 section! {
     /// The rules.
     pub struct Rules, written RulesSource at "rules." {
-        /// Whether what rules refuse is refused (`enforce`), or everything passes and events say in `gnomon.would` what would
-        /// have happened (`shadow`).
+        /// Rules refuse (`enforce`), or everything passes and events say in `gnomon.would` what would have happened (`shadow`).
         mode: Enforcement as Word<Enforcement> = Enforcement::Enforce, sample "shadow";
         /// Rules that ship: `builtin` (those that are on by default), `none`, or a list of pack names.
         packs: Packs as PackNames = Packs::Builtin;
         /// Folders with rules of your own: all `*.yml` and `*.yaml` below them. Relative to this file.
         dirs: Vec<PathBuf> as FilePaths, without "none", sample "[rules.d]";
-        /// CSV files (`host,kind`) that stand over the shipped catalogue of hosts. Relative to this file.
+        /// CSV files (`host,kind`) that override the shipped catalogue of hosts. Relative to this file.
         hosts: Vec<PathBuf> as FilePaths, without "none", sample "[hosts.csv]";
         /// A file that changes level, response, activity or mode of rules: a list of `rule` or `pack`, `level`, `response`,
         /// `enabled`, `mode`, `reason`. Relative to this file.

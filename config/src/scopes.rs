@@ -100,7 +100,7 @@ mapping! {
     struct MatchSource at "sensor.scopes[].match." {
         /// Cgroups by path, `*` for any part of one name, and all below them. One of the three ways to match.
         cgroup as OwnText, without "none", sample "'/system.slice/docker-*.scope'";
-        /// What a user's sessions run, by name or number: the cgroup `/user.slice/user-UID.slice` that systemd-logind makes.
+        /// The sessions of a user, by name or number: the cgroup `/user.slice/user-UID.slice` that systemd-logind makes.
         user as OwnText, without "none", sample "ada";
         /// A service or scope of the system: the cgroup `/system.slice/UNIT`.
         unit as OwnText, without "none", sample "agent.service";

@@ -28,44 +28,43 @@ mapping! {
         /// A name for an MCP server: lower-case letters, digits and `-`, at most 32. Tools of several servers are shown as
         /// `ID_TOOL`, so it has no `_`.
         id as NeededText, needed: true, sample "docs";
-        /// Where the server is: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.
+        /// The server's URL: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.
         url as OwnText, without "none", sample "'https://docs.example/mcp'";
         /// Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or whichever the server has: HTTP+SSE is tried where a POST
         /// is answered with 404, 405 or 406.
         transport as Word<Transport> => Transport = Transport::Either;
         auth as One<AuthSource>;
         openapi as Maybe<OpenApiSource>;
-        /// A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in
-        /// `PATH`) and its arguments. Paths that stand here may be read. See [portal-servers.md](../portal-servers.md).
+        /// A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in `PATH`) and
+        /// its arguments. Paths in it may be read. See [portal-servers.md](../portal-servers.md).
         command as Command, without "none", sample "[/opt/mcp/files-server, /srv/shared]";
-        /// What the program must be, looked at before each start: `sha256` of the file, `files` with further paths and their
-        /// SHA-256, or `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused
-        /// unless `unpinned` stands here.
+        /// Digests of the program, verified before each start: `sha256` of the file, `files` with further paths and their SHA-256, or
+        /// `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused unless this is
+        /// `unpinned`.
         pin as Pinned, without "nothing, with a warning", sample "{sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}";
-        /// Variables of the program, at most 64; it gets none of gnomon's. A value that is `file:/path` (first line),
-        /// `env:NAME` or `credential:NAME` (systemd) says where a secret is; secrets are taken out of what the program writes
-        /// to the log.
+        /// Variables of the program, at most 64; it gets none of gnomon's. A value `file:/path` (first line), `env:NAME` or
+        /// `credential:NAME` (systemd) refers to a secret; secrets are redacted in what the program writes to the log.
         env as Variables, without "none", sample "{LOG_LEVEL: info, API_KEY: 'file:/etc/gnomon/files-key'}";
-        /// Where the program starts. It may be read. Relative to this file.
+        /// The program's working directory. It may be read. Relative to this file.
         cwd as FilePath, without "a folder of its own", sample "/srv/shared";
-        /// What the program may read and execute, with all below it, besides the system's programs and libraries and what
-        /// `command` names. Relative to this file. What holds the state folder, this file or a secret is refused.
+        /// Paths that the program may read and execute, with all below them, besides the system's programs and libraries and those that
+        /// `command` names. Relative to this file. A path that holds the state folder, this file or a secret is refused.
         read as FilePaths, without "none", sample "[/opt/mcp/lib]";
-        /// What it may read and change, with all below it. Relative to this file.
+        /// Paths that it may read and change, with all below them. Relative to this file.
         write as FilePaths, without "none", sample "[/srv/shared]";
-        /// Whom the program may connect to: nobody, anybody over IPv4 and IPv6 (this host's own services included), or the
-        /// local sockets of this host as well.
+        /// The program's network access: none, any address over IPv4 and IPv6 (this host's own services included), or the local sockets
+        /// of this host as well.
         network as Word<Network> => Network = Network::None, sample "internet";
-        /// Whom the program becomes where gnomon runs as root, by name or number: without it a number of its own from 61184 on,
-        /// which has no name. Elsewhere it runs as whoever gnomon is.
+        /// The user that the program runs as where gnomon runs as root, by name or number: by default a number of its own from 61184 on,
+        /// which has no name. Elsewhere it runs as gnomon's own user.
         user as Text, without "a user of its own", sample "mcp";
-        /// Whether the program is run where the kernel cannot restrict its files and system calls: not, or with whatever there
-        /// is.
+        /// Required confinement: refuse to run the program where the kernel cannot restrict its files and system calls, or run it with
+        /// whatever there is.
         confine as Word<Demand> => Demand = Demand::Enforced;
         limits as Part<Limits>;
-        /// How tools are shown, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at
-        /// most 40), `description` (at most 8192 bytes) and `enabled`: what is `false` is neither listed nor callable. Policy,
-        /// rules, events and audit keep to the server's own names.
+        /// Labels of tools, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at most 40),
+        /// `description` (at most 8192 bytes) and `enabled`: a tool that is `false` is neither listed nor callable. Policy, rules, events
+        /// and audit keep to the server's own names.
         tools as Labelled, without "as the server has them", sample "{create_issue: {alias: open-ticket, description: Opens a ticket of our help desk.}, delete_repo: {enabled: false}}";
         /// The same for prompts.
         prompts as Labelled, without "as the server has them", sample "{review: {alias: code-review}}";
@@ -75,10 +74,10 @@ mapping! {
 mapping! {
     #[derive(Default)]
     struct AuthSource at "servers[].auth." {
-        /// Where the token is that the portal shows to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME`
-        /// (systemd). Clients never see it, and the server never sees a client's.
+        /// The token that the portal sends to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Clients
+        /// never see it, and the server never sees a client's.
         bearer as OwnText, without "none", sample "'file:/etc/gnomon/docs-token'";
-        /// `NAME=SECRET` for each header that the portal shows to the server, at most 16; secrets are named as above.
+        /// `NAME=SECRET` for each header that the portal sends to the server, at most 16; secrets are named as above.
         headers as Texts, without "none", sample "['X-Api-Key=env:DOCS_KEY']";
     }
 }
