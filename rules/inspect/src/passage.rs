@@ -93,7 +93,7 @@ passages! {
     HelloTooLong "hello_too_long" Handshake Unknown Always "A ClientHello of more than 64 KiB, or spread over more than 80 KiB.";
     ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is not a host name.";
     ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The server chose an application protocol (ALPN) that is not HTTP by any of its names.";
-    ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "What the client said within TLS is not HTTP.";
+    ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "The client's bytes within TLS are not HTTP.";
     Foreign "foreign" Connection Absent IfMatched "The client's first bytes are neither TLS nor HTTP.";
     RequestLineOdd "request_line_odd" Connection Unknown Always "A first line that names HTTP, or asks for a path, or a request's head, in a way that gnomon does not read and some servers do.";
     RequestLineLong "request_line_long" Connection Unknown Always "A first line of more than 16 KiB that may be a request's.";
