@@ -89,7 +89,7 @@ written! {
     Certified: Option<Spanned<raw::Tls>>, Shape::Tls;
     /// A way to prove who one is, or a list of them.
     LogIn: Option<Spanned<AuthSource>>, Shape::Auth;
-    /// How tools and prompts are shown, by their servers' ids.
+    /// Labels of tools and prompts, by their servers' ids.
     Overridden: BTreeMap<String, Spanned<raw::Labels>>, Shape::Overrides;
     /// Policy.
     Policies: Option<Spanned<PolicySource>>, Shape::Policy;

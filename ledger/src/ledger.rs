@@ -96,9 +96,8 @@ impl Ledger {
         self.queue.len()
     }
 
-    /// How many events were acknowledged since opening: they are in the JSON-lines target and in
-    /// the database's write-ahead log, fsynced. After [`flush`](Self::flush),
-    /// recorded = acknowledged + dropped.
+    /// The number of events acknowledged since opening: they are in the JSON-lines target and in the database's write-ahead log, fsynced.
+    /// After [`flush`](Self::flush), recorded = acknowledged + dropped.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.progress.borrow().acknowledged

@@ -26,8 +26,8 @@ pub struct LedgerOptions {
     pub path: PathBuf,
     /// The destination of JSON lines.
     pub jsonl: JsonlTarget,
-    /// How many events may wait for the writer; more are dropped and counted. Default 8,192. Their
-    /// lines are bounded too, to 64 MiB. Of both, one user or address alone has at most three quarters, one connection a half.
+    /// The most events that may wait for the writer; more are dropped and counted. Default 8,192. Their lines are bounded too, to 64 MiB.
+    /// Of both, one user or address alone has at most three quarters, one connection a half.
     pub queue: NonZeroUsize,
     /// Size bound of the database file in bytes, default 2 GiB, at least [`crate::MIN_DATABASE_BYTES`].
     /// Beyond it the oldest events are deleted. The write-ahead log stands beside it and has its
@@ -35,8 +35,7 @@ pub struct LedgerOptions {
     pub max_bytes: u64,
     /// Retention of events, default 30 days.
     pub retention: Duration,
-    /// How long the first event of a group waits for more. Default and maximum
-    /// [`MAX_COMMIT_EVERY`].
+    /// The time for which the first event of a group waits for more. Default and maximum [`MAX_COMMIT_EVERY`].
     pub commit_every: Duration,
 }
 

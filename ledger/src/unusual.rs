@@ -1,5 +1,4 @@
-//! When sums by the hour are looked at for what is unusual. What is unusual is said by the model, where the sums are by the
-//! engine.
+//! The schedule of checks for unusual volume. The definition of unusual is the model's; the sums are the engine's.
 
 use gnomon_ledger_model::{
     Store, StoreError, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS,

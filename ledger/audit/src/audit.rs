@@ -188,7 +188,7 @@ impl Writer {
     }
 }
 
-/// Whether the chain went on, by the record that tells of these, before that could be kept.
+/// True if the chain already has the record that tells of these losses, as it was written before that could be noted.
 async fn told(store: &mut dyn Store, untold: Untold) -> Result<bool, StoreError> {
     let next = store.after(untold.after, 1).await?;
     Ok(next.first().is_some_and(|next| next.head.seq == untold.after + 1 && next.columns.kind == RecordKind::Lost.as_str()))

@@ -1,5 +1,5 @@
-//! What the audit asks of a database: little, so that another one can take SQLite's place. Numbers are given by the writer;
-//! a store that already has one says so, and so two writers cannot fork the chain.
+//! The audit's demands on a database: few, so that another one can take SQLite's place. Numbers are given by the writer; a store that
+//! already has one says so, and so two writers cannot fork the chain.
 
 use crate::chain::{ChainId, Head, RecordHash};
 use std::{future::Future, pin::Pin};

@@ -309,8 +309,8 @@ impl Drop for Watch {
     }
 }
 
-/// Whether a program of this host can have made an accepted connection: from one of the host's addresses to the same, or to or from
-/// loopback, which nothing else comes from. What cannot be told may have been.
+/// True if a program of this host can have made an accepted connection: from one of the host's addresses to the same, or to or from
+/// loopback, which nothing else comes from. True where it cannot be told.
 fn is_of_this_host(stream: &TcpStream) -> bool {
     let ip = |address: io::Result<SocketAddr>| address.ok().map(|address| address.ip().to_canonical());
     match (ip(stream.peer_addr()), ip(stream.local_addr())) {

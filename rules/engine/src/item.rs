@@ -26,7 +26,7 @@ pub(crate) struct Item {
     pub(crate) sense: Sense,
 }
 
-/// Whether a test asserts or denies (`neq`).
+/// The sense of a test: it asserts, or denies (`neq`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sense {
     Asserts,

@@ -140,7 +140,7 @@ pub(crate) fn leave_aimed(rules: &[Judged], progress: &mut Progress) {
     }
 }
 
-/// Whether no rule that interferes matches or may match by `one` that does not by `other`, and none exempts by `other` alone.
+/// True if no interfering rule matches or may match by `one` that does not by `other`, and none exempts by `other` alone.
 pub(crate) fn fears_no_more(rules: &[Judged], one: &Progress, other: &Progress) -> bool {
     let alive = |progress: &Progress, index: usize| progress.standing(index) != Some(false);
     rules.iter().enumerate().all(|(index, rule)| match rule.part {

@@ -59,7 +59,7 @@ pub enum Mode {
 /// Enforced, or in shadow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enforcement {
-    /// What a rule refuses is refused.
+    /// Verdicts are carried out.
     #[default]
     Enforce,
     /// It passes, and is written down with what would have happened to it (`gnomon.would`).

@@ -173,8 +173,7 @@ impl RuleSet {
         judge::leave_aimed(&self.0.judged, progress);
     }
 
-    /// Whether, of two ways in which one thing can be seen, none that is refused by `one` passes by `other`, as far as the rules are
-    /// decided.
+    /// True if, of two ways to see one thing, none that is refused by `one` passes by `other`, as far as the rules are decided.
     #[must_use]
     pub fn fears_no_more(&self, one: &Progress, other: &Progress) -> bool {
         judge::fears_no_more(&self.0.judged, one, other)

@@ -159,8 +159,8 @@ impl Connection {
         RequestPath { path: path.into(), full: full.into(), endpoint: Arc::new(endpoint) }
     }
 
-    /// Whether a rule that is decided by now says that the connection is passed on unread. Rules that
-    /// would need to read it do not stand in the way; that is what a bypass is for.
+    /// True if a decided rule says that the connection is passed on unread. Rules that would need to read it do not stand in the way;
+    /// that is what a bypass is for.
     #[must_use]
     pub fn is_bypassed(&self) -> bool {
         self.progress

@@ -1,5 +1,5 @@
-//! What people decided about servers, as it holds now. Approvals that ran out are told by whoever has a
-//! clock; this crate has none.
+//! People's decisions about servers, as they apply now. Expired approvals are reported by the caller, which has a clock; this crate has
+//! none.
 
 use crate::normal_host;
 use gnomon_observe::{Field, Observation, Review};

@@ -46,7 +46,7 @@ pub(crate) enum MessageFinding {
     Malformed,
 }
 
-/// Whether this client had a confirmed exchange with this endpoint earlier.
+/// A confirmed exchange of this client with this endpoint earlier, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SpokeBefore {
     #[default]
@@ -148,9 +148,8 @@ fn by_rule(mut seen: Observation, (index, rule): (RuleIndex, &Rule), action: Act
     Sighting { seen, rule: Some(index), action, class: rule.class, call: 0 }
 }
 
-/// Which of the matched rules stands for the report: the one that decided, then an
-/// administrator's, then the most serious, then the one with the strongest evidence. Ids make the
-/// order total, so live and replay agree.
+/// The rank of a matched rule for standing for the report: the one that decided, then an administrator's, then the most serious, then the
+/// one with the strongest evidence. Ids make the order total, so live and replay agree.
 fn rank<'r>((index, rule): (RuleIndex, &'r Rule), deciding: Option<RuleIndex>) -> impl Ord + use<'r> {
     (deciding != Some(index), rule.origin != Origin::Admin, Reverse(rule.level), Reverse(rule.phase), rule.id.as_str())
 }

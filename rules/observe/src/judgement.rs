@@ -81,8 +81,7 @@ vocabulary! {
 }
 
 impl Action {
-    /// Whether this action keeps the original from passing unchanged, so that bytes must be held
-    /// until it is ruled out.
+    /// True if this action keeps the original from passing unchanged, so that bytes must be held until it is ruled out.
     #[must_use]
     pub const fn interferes(self) -> bool {
         matches!(self, Action::Redact | Action::Redirect | Action::Block)

@@ -1,4 +1,4 @@
-//! What gnomon knows about one thing it saw, and what may be decided about it.
+//! The evidence on one call, and the vocabulary of decisions about it.
 //!
 //! Everything else depends on this crate and it depends on nothing of ours. It holds one table of
 //! field names ([`Field`]), the value container that the table indexes ([`Observation`]), and the

@@ -1,5 +1,4 @@
-//! Where MCP clients keep the list of servers they start: files that say what could run before
-//! anything has run.
+//! The places where MCP clients keep the list of servers they start: files that say what could run before anything has run.
 //!
 //! Paths are templates as their source writes them: `~` is the user's home directory. Nothing here
 //! touches the file system.

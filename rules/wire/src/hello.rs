@@ -54,8 +54,7 @@ pub enum HelloError {
     ServerName,
 }
 
-/// Whether a value is one of the sixteen that clients send to keep servers tolerant (RFC 8701). JA4
-/// leaves them out.
+/// True for the sixteen values that clients send to keep servers tolerant (RFC 8701). JA4 leaves them out.
 pub const fn is_grease(value: u16) -> bool {
     value & 0x0F0F == 0x0A0A && value >> 8 == value & 0xFF
 }

@@ -97,7 +97,8 @@ pub struct Options {
     pub features: Vec<Feature>,
     /// The answer of bpf(2), or its error; `None` if nobody tried.
     pub bpf: Option<Result<(), String>>,
-    /// What is attached to the cgroup below which connections are seen, and what above it would not run for it beside ours, or why that could not be asked; `None` if nobody did.
+    /// The programs attached to the cgroup below which connections are seen, and those above it that would stop running for it beside
+    /// ours, or the reason that they are unknown; `None` if nobody asked.
     pub attached: Option<Result<Vec<Attached>, String>>,
     /// Our authority's certificate, if there is one by now.
     pub authority: Option<PathBuf>,

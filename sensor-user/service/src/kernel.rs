@@ -193,8 +193,8 @@ impl Kernel {
         self.with(|sensor| sensor.heartbeat())
     }
 
-    /// Where redirected connections go. Where a part is missing that it takes to tell whose they are, nothing is sent there: without a
-    /// port there is no listener, and what a scope does then it does.
+    /// Sets the port that connections are redirected to. Where a part is missing that it takes to tell their owners, none is set: without
+    /// a port there is no listener, and a scope does what it does then.
     pub(crate) fn set_port(&self, port: u16) -> Result<(), KernelError> {
         match self.about.redirect {
             FeatureState::Ok => self.with(|sensor| sensor.set_port(port)),

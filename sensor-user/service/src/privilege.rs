@@ -21,7 +21,7 @@ pub const CAPABILITIES: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID);
 
-/// What `gnomon exec` needs in addition: a cgroup that was delegated to a user is that user's folder, and a scope is made
+/// The capability that `gnomon exec` needs in addition: a cgroup that was delegated to a user is that user's folder, and a scope is made
 /// in it.
 pub const NEEDED_FOR_EXEC: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 

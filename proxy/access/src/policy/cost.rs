@@ -1,5 +1,5 @@
-//! What a CEL program may cost, found out when it is loaded: a list of functions that only read what they are given, no loop
-//! within a loop, nothing that grows. Also what it reads, so that nothing else has to be converted.
+//! The cost of a CEL program, bounded when it is loaded: a list of functions that only read what they are given, no loop within a loop,
+//! nothing that grows. Also its inputs, so that nothing else has to be converted.
 
 use cel::{
     common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue},

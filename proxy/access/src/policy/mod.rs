@@ -188,8 +188,8 @@ impl Policy {
         self.judge(caller, asked, Question::List)
     }
 
-    /// Whether there could be anything at this server that the caller may use: some entry allows them something there, and none
-    /// denies them the server as a whole. For servers of which nothing is known yet; where their lists are known, ask those.
+    /// True if there could be anything at this server that the caller may use: some entry allows them something there, and none denies
+    /// them the server as a whole. For servers whose lists are not known yet; otherwise ask [`Policy::may_list`].
     #[must_use]
     pub fn may_reach(&self, caller: &Caller, portal: &str, server: &str) -> bool {
         let asked = Asked { portal, ..Asked::tool("", server, "") };

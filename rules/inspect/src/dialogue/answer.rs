@@ -154,8 +154,8 @@ impl Dialogue {
         }
     }
 
-    /// Whether a message that answers the only call there is, and not by its id, may answer something that is not known here. What a
-    /// stranger's API says to a request without a message is that request's answer.
+    /// True if a message that answers the only call there is, and not by its id, may answer something that is not known here. A foreign
+    /// API's response to a request without a message is that request's answer.
     fn may_answer_another(&self, message: &Message, only: &Call) -> bool {
         match only.subject {
             Subject::Exchange => message.jsonrpc != Version::Absent || self.says_mcp(),
@@ -169,8 +169,8 @@ impl Dialogue {
         Signs::among(self.base_findings.signatures, self.base.text(Field::UrlPath).unwrap_or_default()) == Signs::OfMcp
     }
 
-    /// Whether a rule waits for the answer to a call that asks nothing by itself: it may bring answers to what was asked elsewhere
-    /// (the stream of a session, one that was taken up again), which rules may refuse whatever was asked.
+    /// True if a rule waits for the answer to a call that asks nothing by itself: it may bring answers to what was asked elsewhere (the
+    /// stream of a session, one that was resumed), which rules may refuse whatever was asked.
     pub(super) fn waits_for_others(&self, subject: Subject, findings: &Findings) -> bool {
         let judged = |rule: &Rule| rule.phase == Phase::Response && SAID.iter().any(|field| rule.names(*field));
         !subject.is_question()

@@ -1,4 +1,4 @@
-//! What is said, apart from how it travels: a request's messages and what is said back, their calls, verdicts and reports.
+//! The messages of a request and its answer, apart from how they travel: their calls, verdicts and reports.
 //!
 //! A [`Dialogue`] knows no heads, codings or windows. Over HTTP an [`Exchange`](crate::Exchange) feeds it what it reads; a channel
 //! that has whole messages (the lines of a process, what the portal sends) uses it as it is: [`Dialogue::request_message`],

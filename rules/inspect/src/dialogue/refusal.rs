@@ -1,4 +1,4 @@
-//! What a refused client is told, in a form that it understands.
+//! Refusals in a form that the client understands.
 //!
 //! MCP clients show the text of a failed tool call to their model, but hide or mangle HTTP errors;
 //! so a refused `tools/call` is an ordinary answer whose result is an error, and every other request

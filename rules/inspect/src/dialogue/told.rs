@@ -1,4 +1,4 @@
-//! What a server says beside its answers and is judged by its method alone: notifications, and what it asks within a result.
+//! Messages of a server beside its answers, which are judged by their method alone: notifications, and requests within a result.
 //!
 //! A stream may have thousands of notifications, nearly all of them harmless. So what rules say whatever the method is, is judged
 //! once, each is then judged by its method without the heap, and it is an event only where a rule means it.

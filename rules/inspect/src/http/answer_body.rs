@@ -447,8 +447,7 @@ fn read_events(
     });
 }
 
-/// Whether some client would read an answer as a stream of events: many look for the name anywhere in the header, and none minds what
-/// else stands there.
+/// True if some client would read an answer as a stream of events: many look for the name anywhere in the header, whatever else is in it.
 #[must_use]
 pub fn says_events(headers: &HeaderMap) -> bool {
     const NAME: &[u8] = b"text/event-stream";

@@ -178,8 +178,7 @@ impl Exchange {
         }
     }
 
-    /// Whether the request was a POST of the legacy HTTP+SSE transport, whose answers go to the
-    /// paired event stream.
+    /// True if the request was a POST of the legacy HTTP+SSE transport, whose answers go to the paired event stream.
     #[must_use]
     pub fn posts_to_event_stream(&self) -> bool {
         let signatures = self.dialogue.signatures();

@@ -242,7 +242,7 @@ impl Reading {
         self.texts().find_map(|text| text.scanner.partial())
     }
 
-    /// Whether it may still turn out to be JSON. Where frames are to be expected it has not begun as they do: whoever waits for the
+    /// True if it may still turn out to be JSON. Where frames are expected, false unless it began as they do: a client that waits for the
     /// answer to one must not be kept waiting for more.
     pub fn may_be_json(&self) -> bool {
         let framed = |text: &Text| self.manner.search == Search::Bytes && text.scanner.looks_binary();
@@ -387,8 +387,7 @@ pub(crate) fn says_grpc(content_type: &str) -> bool {
     begins_with(content_type, "application/grpc")
 }
 
-/// Whether messages of this media type stand in frames, each of which may be answered before the next (gRPC, Connect): most begin
-/// with a NUL.
+/// True for media types with messages in frames, each of which may be answered before the next (gRPC, Connect): most begin with a NUL.
 pub(crate) fn says_frames(content_type: &str) -> bool {
     says_grpc(content_type) || begins_with(content_type, "application/connect+")
 }

@@ -30,7 +30,7 @@ impl RequestBody {
         Self { reading, frames }
     }
 
-    /// Whether it begins as messages in frames do, and says that it is some: its client may wait for the answer to each.
+    /// True if it begins as messages in frames do, and is announced as such: its client may wait for the answer to each.
     pub fn is_in_frames(&self) -> bool {
         self.frames == Frames::Expected && self.reading.as_ref().is_some_and(|reading| reading.begins_with_nul())
     }

@@ -27,7 +27,7 @@ pub(super) enum Progress {
     More,
     /// All that the input gave is out.
     Drained,
-    /// What was written before the fault still counts.
+    /// It failed; the output before the fault still counts.
     Failed(DecodeError),
 }
 

@@ -123,8 +123,8 @@ pub(super) fn result_key(key: &str) -> Slot {
     }
 }
 
-/// Whether a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in
-/// lower case. Go also folds the long s and the Kelvin sign.
+/// True if a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in lower case. Go also folds the long s
+/// and the Kelvin sign.
 fn same_but_case(key: &str, name: &str) -> bool {
     let mut expected = name.chars();
     key.chars().all(|c| {

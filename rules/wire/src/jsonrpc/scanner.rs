@@ -212,8 +212,7 @@ impl Scanner {
         (self.progress == Progress::Inside).then(|| self.collector.message())
     }
 
-    /// Whether the body began with bytes that plain text hardly begins with. It says nothing of one
-    /// that is JSON from its first byte.
+    /// True if the body began with bytes that plain text hardly begins with. It says nothing of one that is JSON from its first byte.
     pub fn looks_binary(&self) -> bool {
         self.leading.is_binary()
     }

@@ -72,8 +72,8 @@ pub fn path_signatures(method: &str, path_and_query: &str, accept: Option<&str>)
     set
 }
 
-/// Whether a path, without its query, ends as endpoints of MCP usually do: in `mcp` or `sse`. It proves nothing; it is enough
-/// not to pass on what cannot be read.
+/// True if a path, without its query, ends as endpoints of MCP usually do: in `mcp` or `sse`. It proves nothing; it is enough not to pass
+/// on what cannot be read.
 pub fn path_says_mcp(path: &str) -> bool {
     let path = percent::decoded(path);
     ends_as_mcp(path.strip_suffix('/').unwrap_or(&path))

@@ -71,8 +71,8 @@ pub enum ToSensor {
         /// Of the address to connect to.
         family: Family,
     },
-    /// Where programs ask the proxy themselves. Until this is said the kernel half files the owner of every connection, and
-    /// after it only of those that the proxy may ask for. Not answered. Since 1.2.
+    /// Sets the port at which programs ask the proxy themselves. Until this is said the kernel half files the owner of every connection,
+    /// and after it only of those that the proxy may ask for. Not answered. Since 1.2.
     ExplicitPort {
         /// Its port, in whichever namespaces it listens; 0: any.
         port: u16,

@@ -165,8 +165,8 @@ fn instant(value: Option<&Value>) -> Result<Option<SystemTime>, Rejection> {
     Ok(Some(UNIX_EPOCH + Duration::from_secs_f64(seconds)))
 }
 
-/// What a token is bound to: a certificate is checked; any other key is one whose possession cannot be proven here, so a
-/// token that was stolen from its owner is not accepted either (RFC 7800, RFC 9449 7.2).
+/// The certificate that a token is bound to, which is checked. A token bound to any other key is refused, as possession cannot be proven
+/// here and it might have been stolen from its owner (RFC 7800, RFC 9449 7.2).
 fn bound(confirmation: Option<&Value>) -> Result<Option<SmolStr>, Rejection> {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let Some(confirmation) = confirmation else { return Ok(None) };
