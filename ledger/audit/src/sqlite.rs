@@ -44,7 +44,7 @@ const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// The health of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Health {
     Sound,
     /// Something failed. A transaction that could not be ended, as on a full disk, may still be open: nothing could be begun any
     /// more, and what is not committed would be read as if it were.
@@ -56,7 +56,7 @@ enum Standing {
 pub struct SqliteStore {
     conn: SqliteConnection,
     options: SqliteConnectOptions,
-    standing: Standing,
+    health: Health,
     chain: ChainId,
     /// The insert of each size.
     inserts: [Arc<str>; ROWS.len()],
@@ -202,17 +202,17 @@ impl SqliteStore {
             format!("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES {values}").into()
         });
         let chain = ChainId(id.try_into().map_err(|_| foreign())?);
-        Ok(Self { conn, options, standing: Standing::Sound, chain, inserts })
+        Ok(Self { conn, options, health: Health::Sound, chain, inserts })
     }
 
     /// The connection, or another one where it cannot be relied upon.
     async fn sound(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        if self.standing == Standing::Suspect {
+        if self.health == Health::Suspect {
             // The new one first: the last to close would fold the log, for which there may be no room.
             let fresh = self.options.connect().await.map_err(failed)?;
             // Whatever the old one says: its transaction ends with it.
             let _ = std::mem::replace(&mut self.conn, fresh).close().await;
-            self.standing = Standing::Sound;
+            self.health = Health::Sound;
         }
         Ok(&mut self.conn)
     }
@@ -220,7 +220,7 @@ impl SqliteStore {
     /// Notes the result of a write: after a failure the connection is suspect.
     fn judged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         if matches!(written, Err(StoreError::Database(_) | StoreError::Foreign(_))) {
-            self.standing = Standing::Suspect;
+            self.health = Health::Suspect;
         }
         written
     }

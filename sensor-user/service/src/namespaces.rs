@@ -171,7 +171,7 @@ enum Found {
 
 /// The hand-over of a namespace's listeners to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum HandOver {
     /// They were handed over.
     Handed,
     /// The proxy said that it accepts from them, or had asked for them.
@@ -184,7 +184,7 @@ struct Served {
     /// To enter it again.
     file: File,
     opened: Arc<Opened>,
-    standing: Standing,
+    hand_over: HandOver,
     stay: Stay,
 }
 
@@ -224,7 +224,7 @@ impl Namespaces {
         if cookie != 0 && opened.cookie != namespace.id.1 && opened.cookie != cookie {
             return Err(ListenError::Other);
         }
-        table.serve(kernel, &namespace, &opened, (Standing::Accepting, Stay::ForGood))?;
+        table.serve(kernel, &namespace, &opened, (HandOver::Accepting, Stay::ForGood))?;
         self.changed.notify_all();
         Ok(opened)
     }
@@ -243,7 +243,7 @@ impl Namespaces {
                 }
                 None => {
                     let opened = table.open(kernel, namespace)?;
-                    table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::While { scopes: 1, visited: Visited::No }))?;
+                    table.serve(kernel, namespace, &opened, (HandOver::Handed, Stay::While { scopes: 1, visited: Visited::No }))?;
                     Some(opened)
                 }
             }
@@ -309,7 +309,7 @@ impl Namespaces {
         if opened.cookie != namespace.id.1 && opened.cookie != cookie {
             return Err(ListenError::Other);
         }
-        table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::While { scopes: 0, visited: Visited::Yes }))?;
+        table.serve(kernel, namespace, &opened, (HandOver::Handed, Stay::While { scopes: 0, visited: Visited::Yes }))?;
         Ok(Found::New(opened))
     }
 
@@ -355,7 +355,7 @@ impl Namespaces {
     /// The proxy accepts from the listeners of this namespace.
     pub(crate) fn accepting(&self, cookie: u64) {
         for served in self.table().served.iter_mut().filter(|served| served.opened.cookie == cookie) {
-            served.standing = Standing::Accepting;
+            served.hand_over = HandOver::Accepting;
         }
         self.changed.notify_all();
     }
@@ -377,7 +377,7 @@ impl Namespaces {
 
     /// Waits until the proxy accepts from a namespace's listeners. Whether it does.
     pub(crate) fn wait_for(&self, namespace: &Namespace, timeout: Duration) -> Result<(), Silent> {
-        let waits = |table: &mut Table| !table.served.iter().any(|s| s.id == namespace.id && s.standing == Standing::Accepting);
+        let waits = |table: &mut Table| !table.served.iter().any(|s| s.id == namespace.id && s.hand_over == HandOver::Accepting);
         let waited = self.changed.wait_timeout_while(self.table(), timeout, waits).unwrap_or_else(PoisonError::into_inner).1;
         if waited.timed_out() { Err(Silent) } else { Ok(()) }
     }
@@ -428,7 +428,7 @@ impl Table {
         kernel: &Kernel,
         namespace: &Namespace,
         opened: &Arc<Opened>,
-        (standing, stay): (Standing, Stay),
+        (hand_over, stay): (HandOver, Stay),
     ) -> Result<(), ListenError> {
         if self.port == 0 {
             kernel.set_port(opened.port)?;
@@ -436,7 +436,7 @@ impl Table {
         }
         self.served.retain(|served| served.id != namespace.id);
         let file = namespace.file.try_clone().map_err(|source| ListenError::Os { action: "keep a network namespace", source })?;
-        self.served.push(Served { id: namespace.id, file, opened: opened.clone(), standing, stay });
+        self.served.push(Served { id: namespace.id, file, opened: opened.clone(), hand_over, stay });
         Ok(())
     }
 }
