@@ -1,5 +1,5 @@
-//! What the ledger keeps and what it is asked: events, the inventory of servers, incidents, stories, usage, volume, decisions
-//! and verdicts. No database and no file: [`Store`] and [`LedgerReader`] are what an engine gives, and the crates beside this one are engines.
+//! The ledger's data and questions: events, the inventory of servers, incidents, stories, usage, volume, decisions and verdicts.
+//! No database and no file: [`Store`] and [`LedgerReader`] are implemented by engines, which are the crates beside this one.
 //!
 //! **The decision**: an engine keeps and finds rows, and nothing else. A [`Group`] carries what its events change, summed up where
 //! they are recorded; [`Questions`] makes answers of rows. So two engines cannot differ in what is an incident, whose the
