@@ -1,4 +1,4 @@
-//! How the audit of the portals is kept.
+//! The `audit` section: the audit of the portals.
 
 use crate::{
     declare::section,
@@ -15,16 +15,16 @@ section! {
         /// Files that the audit's signed checkpoints are appended to, best on a disk of another machine. They are events as
         /// well, so they leave with those.
         checkpoints: Vec<PathBuf> as FilePaths, without "none", sample "[/mnt/evidence/checkpoints.jsonl]";
-        /// How often a checkpoint is made while there are new records, seconds.
+        /// Interval of checkpoints while there are new records, seconds.
         checkpoint_seconds: u64 as Number<1, 3600> = 60;
         /// `soon`: records are durable a fifth of a second after the answer. `before_answer`: an answer is given once its
         /// record is durable, or withheld. `before_call`: as well as that, a call leaves for its server once a record of its
         /// beginning is durable, or not at all.
         writes: Durability as Word<Durability> = Durability::Soon;
-        /// How long records are kept, days.
+        /// Retention of records, days.
         days: u64 as Number<1, 36_500> = 365;
-        /// Most GiB of the audit's database. Beyond it nothing more is recorded, which is told; nothing that is recorded is
-        /// taken away for it.
+        /// Most GiB of the audit's database. Beyond it nothing more is recorded, which is reported; existing records are never deleted
+        /// for it.
         max_gib: u64 as Number<1, 4096> = 4;
     }
 }

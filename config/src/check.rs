@@ -1,4 +1,4 @@
-//! What is written becomes what is meant, and what is wrong with it is collected.
+//! Checks: the parsed file becomes a configuration, and errors are collected.
 
 use crate::{ConfigError, SecretRef, raw::Wrong, secret::NotAReference};
 use gnomon_access::yaml::hint;
@@ -13,14 +13,14 @@ use std::{
 pub(crate) struct Check<'a> {
     /// The file that is read.
     pub file: &'a Path,
-    /// Where it stands, and what is relative to it.
+    /// The folder of the file, which paths in it are relative to.
     pub dir: &'a Path,
     wrong: Vec<Wrong>,
     secret_files: RefCell<Vec<PathBuf>>,
 }
 
 impl<'a> Check<'a> {
-    /// Of what stands in a file.
+    /// Checks the values of this file.
     pub fn of(file: &'a Path) -> Self {
         Self { file, dir: file.parent().unwrap_or(Path::new("")), wrong: Vec::new(), secret_files: RefCell::default() }
     }
@@ -38,7 +38,7 @@ impl<'a> Check<'a> {
         self.wrong.push(Wrong { place: Some(place), cause });
     }
 
-    /// The same, where there is no value then.
+    /// Notes an error, and gives no value.
     pub fn refused<T>(&mut self, place: Location, cause: String) -> Option<T> {
         self.refuse(place, cause);
         None
@@ -70,7 +70,7 @@ impl<'a> Check<'a> {
         Ok(secret)
     }
 
-    /// What a word stands for.
+    /// The value that a word stands for; an unknown word is an error.
     pub fn choice<T: Clone>(&mut self, word: &Spanned<String>, known: &[(&str, T)]) -> Option<T> {
         let found = known.iter().find(|(name, _)| *name == word.value).map(|(_, value)| value.clone());
         if found.is_none() {
@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// What is wrong, one line each.
+/// The errors, one line each.
 pub(crate) fn told(path: &Path, wrong: &[Wrong]) -> ConfigError {
     let line = |wrong: &Wrong| match &wrong.place {
         Some(at) if *at != Location::UNKNOWN => format!("{}:{}:{}: {}", path.display(), at.line(), at.column(), wrong.cause),

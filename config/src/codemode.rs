@@ -7,9 +7,9 @@ use std::time::Duration;
 section! {
     /// What scripts may take.
     pub struct CodeMode, written CodeModeSource at "codemode." {
-        /// How long a script of Code Mode may compute, seconds; waiting for tools is not counted.
+        /// Computing time of a script of Code Mode, seconds; waiting for tools is not counted.
         sandbox_seconds: u64 as Number<1, 60> = 5;
-        /// How long it may take in all, seconds.
+        /// Time of a script in all, seconds.
         wall_seconds: u64 as Number<1, 600> = 60;
         /// Memory of a script, MiB.
         heap_mib: usize as Number<4, 512> = 64;
@@ -23,7 +23,7 @@ section! {
         arguments_kib: usize as Number<1, 1024> = 256;
         /// A script's result, KiB of JSON. A model is given its first 24,000 characters.
         result_kib: usize as Number<1, 1024> = 256;
-        /// What a script may write to its console, KiB.
+        /// Console output of a script, KiB.
         logs_kib: usize as Number<1, 1024> = 16;
         /// A script's code, KiB.
         code_kib: usize as Number<1, 1024> = 64;

@@ -1,4 +1,4 @@
-//! How a key is declared: once, in the section of the file that it stands in.
+//! The declaration of keys: each once, in the section of the file that it belongs to.
 //!
 //! A declaration says the key's name, what it does, its type, its form (how it is written, within which bounds), what holds
 //! without it, and a sample. What reads the file, fills in defaults and shows a configuration is made of that, and so are the
@@ -15,11 +15,11 @@ use std::marker::PhantomData;
 
 /// A way to write a value.
 pub(crate) trait Written {
-    /// What the file holds; nothing but its type is checked.
+    /// The type in the file; nothing but the type is checked.
     type Source;
-    /// What the schema and the reference page say of it.
+    /// Its shape in the schema and on the reference page.
     const SHAPE: Shape;
-    /// Adds the key to the table, or those that stand in it.
+    /// Adds the key to the table, or its own keys if it is a mapping.
     fn declare(key: Key, table: &mut Vec<Key>) {
         table.push(key);
     }
@@ -29,17 +29,17 @@ pub(crate) trait Written {
 pub(crate) trait Form<T>: Written {
     /// The value; what holds without it where nothing is written; none where what is written is refused.
     fn read(source: Self::Source, default: T, check: &mut Check<'_>) -> Option<T>;
-    /// As the file would say it.
+    /// The value in the file's notation.
     fn show(value: &T) -> Value;
 }
 
 /// A mapping of the file whose keys are checked one by one.
 pub(crate) trait Section: Default {
-    /// As it is written.
+    /// The raw form.
     type Source: Default;
     /// The checked values; what is refused is as if it were not there.
     fn read(source: Self::Source, check: &mut Check<'_>) -> Self;
-    /// As the file would say it.
+    /// The values in the file's notation.
     fn show(&self) -> Value;
     /// Adds its keys to the table.
     fn declare(table: &mut Vec<Key>);
@@ -115,7 +115,7 @@ pub(crate) fn in_words(shown: &Value) -> String {
     }
 }
 
-/// What a key holds where its declaration says so, else what its type has.
+/// The default of a key: the declared one, else that of its type.
 macro_rules! value_or_empty {
     () => {
         Default::default()
@@ -125,7 +125,7 @@ macro_rules! value_or_empty {
     };
 }
 
-/// What the reference page says of a key without a value.
+/// The default on the reference page of a key without a value.
 macro_rules! said_or_shown {
     ($form:ty, $type:ty, [$said:literal]) => { $said.to_owned() };
     ($form:ty, $type:ty, [] $($default:expr)?) => {

@@ -1,15 +1,15 @@
-//! What is wrong with a configuration or with what it refers to, for whoever has to mend it.
+//! Errors in a configuration or in what it refers to, for the person who has to mend it.
 
 use std::{io, path::Path, sync::OnceLock};
 use thiserror::Error;
 
-/// What is wrong.
+/// An error in the configuration.
 #[derive(Debug, Error)]
 #[error("{cause}")]
 pub struct ConfigError {
     /// Several lines where several things are wrong.
     pub cause: String,
-    /// What to do about it, where that is not plain from the cause.
+    /// The remedy, where that is not plain from the cause.
     pub next: Option<String>,
 }
 
@@ -27,10 +27,10 @@ impl ConfigError {
 /// The command that would let this process read a file that it may not. None where rights are not what is missing.
 pub type Remedy = fn(&Path, &io::Error) -> Option<String>;
 
-/// Whom a process became is a matter of the whole process, and so is what it needs because of that.
+/// Set once for the process, as it depends on the user that the process became.
 static REMEDY: OnceLock<Remedy> = OnceLock::new();
 
-/// Errors about files that cannot be read name what this says, from now on. The first word stands.
+/// Sets the remedy that errors about unreadable files name from now on. Only the first call counts.
 pub fn remedies_from(remedy: Remedy) {
     let _ = REMEDY.set(remedy);
 }

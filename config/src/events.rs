@@ -1,4 +1,4 @@
-//! Where events are kept and sent, and for how long.
+//! The `events` section: where events are kept and sent, and for how long.
 
 use crate::{
     Otlp, Syslog,
@@ -18,7 +18,7 @@ section! {
         otlp: Option<Otlp> as One<OtlpSource>;
         /// The syslog server that events are sent to, if any.
         syslog: Option<Syslog> as One<SyslogSource>;
-        /// How much is kept.
+        /// The retention of events.
         retention: Retention as Part<Retention>;
     }
 }
@@ -26,7 +26,7 @@ section! {
 section! {
     /// How much is kept of them.
     pub struct Retention, written RetentionSource at "events.retention." {
-        /// How long events are kept, days: in the ledger and in the file of JSON lines.
+        /// Retention of events, days: in the ledger and in the file of JSON lines.
         days: u64 as Number<1, 3650> = 30;
         /// Most GiB of the ledger's database, and of the file of JSON lines with those it was rotated to; beyond it the oldest
         /// events go. The database's write-ahead log comes on top, at most 64 MiB.
@@ -34,7 +34,7 @@ section! {
     }
 }
 
-/// Where events go besides the ledger.
+/// The destination of JSON lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Jsonl {
     /// Nowhere.

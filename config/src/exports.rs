@@ -1,4 +1,4 @@
-//! Where events are sent besides this host's own files.
+//! Exports of events from this host: collectors and syslog servers.
 
 use crate::{
     Check, SecretRef,
@@ -38,9 +38,9 @@ mapping! {
 /// A collector that speaks OTLP over HTTP.
 #[derive(Clone, Debug)]
 pub struct Otlp {
-    /// Where it is.
+    /// Its address.
     pub endpoint: OtlpEndpoint,
-    /// What proves to it who we are.
+    /// Headers that authenticate us.
     pub headers: Vec<NamedSecret>,
     /// Authorities to trust besides the system's.
     pub ca: Vec<PathBuf>,
@@ -49,7 +49,7 @@ pub struct Otlp {
 /// A syslog server over TCP.
 #[derive(Clone, Debug)]
 pub struct Syslog {
-    /// Where it is.
+    /// Its address.
     pub endpoint: SyslogEndpoint,
     /// Authorities to trust besides the system's.
     pub ca: Vec<PathBuf>,
@@ -60,7 +60,7 @@ pub struct Syslog {
 pub struct NamedSecret {
     /// In lower case.
     pub name: String,
-    /// Where its value is.
+    /// The reference to its value.
     pub secret: SecretRef,
 }
 
@@ -130,7 +130,7 @@ impl Check<'_> {
         texts.into_iter().filter_map(|text| self.header(&text)).collect()
     }
 
-    /// What is not understood may be the secret itself: it is not repeated.
+    /// Parses a header. A text that is not understood may be the secret itself, so errors do not repeat it.
     fn header(&mut self, text: &Spanned<String>) -> Option<NamedSecret> {
         let parsed = text.value.split_once('=').and_then(|(name, secret)| Some((name.parse::<http::HeaderName>().ok()?, secret)));
         let Some((name, secret)) = parsed else {

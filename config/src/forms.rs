@@ -1,4 +1,4 @@
-//! How plain values are written: numbers within bounds, words, addresses, paths, texts, lists of those.
+//! The notation of plain values: numbers within bounds, words, addresses, paths, texts, lists of those.
 
 use crate::{
     Check, Jsonl, Packs, Switch,
@@ -35,7 +35,7 @@ impl<const LOW: u64, const HIGH: u64, T: TryFrom<u64> + Serialize> Form<T> for N
     }
 }
 
-/// The same, which need not be there.
+/// An optional number within bounds.
 pub(crate) struct MaybeNumber<const LOW: u64, const HIGH: u64>;
 
 impl<const LOW: u64, const HIGH: u64> Written for MaybeNumber<LOW, HIGH> {
@@ -56,13 +56,13 @@ impl<const LOW: u64, const HIGH: u64> Form<Option<usize>> for MaybeNumber<LOW, H
     }
 }
 
-/// A closed set of words, each of which stands for a value.
+/// A closed set of words with a value each.
 pub(crate) trait Words: Sized + 'static {
-    /// As they are written.
+    /// The words.
     const WORDS: &'static [&'static str];
-    /// What a word stands for.
+    /// The value of a word.
     fn named(word: &str) -> Option<Self>;
-    /// How it is written.
+    /// The word for it.
     fn word(&self) -> &'static str;
 }
 
@@ -82,7 +82,7 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// One of the words of a type.
+/// A value written as one of a type's words.
 pub(crate) struct Word<T>(PhantomData<T>);
 
 impl<T: Words> Written for Word<T> {

@@ -4,7 +4,7 @@
 use crate::{Config, declare::Section};
 use std::{cmp::Reverse, sync::LazyLock};
 
-/// What a key holds.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// One text.
@@ -23,13 +23,13 @@ pub enum Shape {
     Policy,
     /// A way to prove who one is, or a list of them.
     Auth,
-    /// What a program is pinned to, or `unpinned`.
+    /// A program's pins, or `unpinned`.
     Pin,
     /// Texts by name.
     Variables,
     /// A certificate with its key, or who makes one.
     Tls,
-    /// How entries are shown, by their names.
+    /// Labels of entries, by the entries' names.
     Labels,
     /// The same for tools and prompts, by their servers' ids.
     Overrides,
@@ -42,13 +42,13 @@ pub enum Shape {
 pub struct Key {
     /// Dotted; `[]` marks the entries of a list.
     pub path: &'static str,
-    /// What it holds.
+    /// The type of its value.
     pub shape: Shape,
-    /// What holds without it, as the page shows it.
+    /// Its default, as the page shows it.
     pub default: String,
     /// A value, as YAML in one line.
     pub sample: String,
-    /// What it does, units and bounds included.
+    /// Its description, units and bounds included.
     pub doc: String,
 }
 
@@ -88,7 +88,7 @@ const ORDER: &[&str] = &[
     "servers[].prompts",
 ];
 
-/// Where a path stands; behind all others where nothing is said of it.
+/// The rank of a path; those not listed come last.
 fn rank(path: &str) -> usize {
     let begun = ORDER.iter().enumerate().filter(|(_, beginning)| path.starts_with(**beginning));
     begun.min_by_key(|(_, beginning)| Reverse(beginning.len())).map_or(ORDER.len(), |(at, _)| at)

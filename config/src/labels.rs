@@ -1,4 +1,4 @@
-//! How tools and prompts are shown: by other names, with other descriptions, or not at all.
+//! Labels of tools and prompts: other names, other descriptions, or hidden.
 
 use crate::{Check, raw, servers::Server};
 use gnomon_access::yaml::hint;
@@ -24,13 +24,13 @@ impl Check<'_> {
             let alias = label.alias.and_then(|alias| {
                 if !is_alias(&alias.value) {
                     let cause = format!(
-                        "`{}` is no alias: use letters and digits with single `_` or `-` between them, at most {LONGEST_ALIAS}",
+                        "`{}` is not a valid alias: use letters and digits with single `_` or `-` between them, at most {LONGEST_ALIAS}",
                         alias.value
                     );
                     return self.refused(alias.referenced, cause);
                 }
                 if !aliases.insert(alias.value.clone()) {
-                    return self.refused(alias.referenced, format!("the alias `{}` stands here twice; change one", alias.value));
+                    return self.refused(alias.referenced, format!("the alias `{}` is listed twice; change one", alias.value));
                 }
                 Some(SmolStr::new(alias.value))
             });
@@ -43,14 +43,14 @@ impl Check<'_> {
             });
             let label = Label { alias, description, enabled: label.enabled };
             if label == Label::default() {
-                self.refuse(place, format!("nothing is said of `{name}`: name an `alias`, a `description`, or `enabled: false`"));
+                self.refuse(place, format!("`{name}` has no settings: name an `alias`, a `description`, or `enabled: false`"));
             }
             known.insert(SmolStr::new(name), label);
         }
         known
     }
 
-    /// What a portal says of its servers' tools and prompts, laid over what the servers' own entries say.
+    /// The labels of a portal, laid over those of the servers' own entries.
     pub(crate) fn overrides(
         &mut self,
         overrides: BTreeMap<String, Spanned<raw::Labels>>,
@@ -76,7 +76,7 @@ impl Check<'_> {
                 for alias in given.into_iter().filter(|alias| !aliases.insert(*alias)) {
                     self.refuse(
                         place,
-                        format!("together with what `servers` says of `{id}`, the alias `{alias}` stands twice; change one"),
+                        format!("together with what `servers` says of `{id}`, the alias `{alias}` is used twice; change one"),
                     );
                 }
             }
@@ -92,7 +92,7 @@ fn is_alias(text: &str) -> bool {
     text.len() <= LONGEST_ALIAS && text.split(['_', '-']).all(is_part)
 }
 
-/// As `gnomon config show` has them; nothing where nothing is said.
+/// The labels as `gnomon config show` prints them; nothing where there are none.
 pub(crate) fn to_json(labels: &HashMap<SmolStr, Label>) -> Option<Value> {
     let label = |label: &Label| json!({"alias": label.alias, "description": label.description, "enabled": label.enabled});
     let said = |mut value: Value| {

@@ -85,13 +85,13 @@ section! {
         metrics: Metrics as Part<Metrics>;
         /// The sensor.
         sensor: Sensor as Part<Sensor>;
-        /// Whom people of this machine ask about gnomon: `gnomon status` shows it.
+        /// The contact for questions about gnomon on this machine: `gnomon status` shows it.
         contact: Option<String> as Text, without "none", sample "'security@corp.example'";
         /// A PostgreSQL database for what several gnomons share: reviews of servers and verdicts on events. Over TCP with TLS
         /// and a certificate for its host (`sslrootcert=FILE` adds an authority); the password by `PGPASSWORD` or a passfile.
         /// Events and audit stay on the host.
         state: Option<PostgresUrl> as Database, without "the state folder", sample "'postgres://gnomon@db.corp.example/gnomon'";
-        /// A MaxMind database (country or city) by which policy's `countries` knows where an address is. Relative to this file.
+        /// A MaxMind database (country or city) by which policy's `countries` finds the country of an address. Relative to this file.
         countries: Option<PathBuf> as FilePath, without "none", sample "/var/lib/GeoIP/GeoLite2-Country.mmdb";
         /// The MCP servers that portals offer.
         servers: Vec<Server> as Many<ServerSource>;
@@ -99,13 +99,13 @@ section! {
         portals: Vec<Portal> as Many<PortalSource>;
         /// The audit of the portals.
         audit: Audit as Part<Audit>;
-        /// What scripts may take.
+        /// The limits of scripts.
         codemode: CodeMode as Part<CodeMode>;
     }
     beside {
         /// The file it came from, if any.
         pub file: Option<PathBuf>,
-        /// Where secrets are that the configuration refers to, whatever for.
+        /// The files of all secrets that the configuration refers to.
         pub secret_files: Vec<PathBuf>,
     }
 }
@@ -173,7 +173,7 @@ impl Config {
         self.proxy.connections_per_user(most)
     }
 
-    /// What people decided, where this configuration has it.
+    /// The store of decisions that this configuration names.
     pub fn decided(&self, state_dir: &Path) -> Decided {
         Decided::shared(state_dir, self.state.clone())
     }
@@ -186,7 +186,7 @@ impl Config {
         patterns(&self.sanctioned.iter().cloned().chain(offered).chain(portals).collect::<Vec<_>>())
     }
 
-    /// Where the servers are that portals offer, and their ids.
+    /// The servers that portals offer, and their ids.
     pub fn registered(&self) -> Registered {
         let place = |server: &Server| server.place().map(|(host, port)| (host, port, server.id.as_str().into()));
         self.offered().filter_map(place).collect()

@@ -1,4 +1,4 @@
-//! Where metrics are served.
+//! The `metrics` section: where metrics are served.
 
 use crate::{
     declare::section,
@@ -14,12 +14,12 @@ section! {
     }
 }
 
-/// Something that can be turned off.
+/// A value that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch<T> {
-    /// It is.
+    /// Turned off.
     Off,
-    /// It is not.
+    /// Turned on, with this value.
     On(T),
 }
 

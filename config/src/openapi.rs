@@ -21,10 +21,9 @@ mapping! {
         /// An HTTP API in place of an MCP server: its OpenAPI document (3.0 to 3.2, JSON or YAML, at most 40 MiB), relative to
         /// this file. Each operation is a tool for Code Mode. See [openapi.md](../openapi.md).
         file as NeededPath, without "none", needed: true, sample "openapi/shop.json";
-        /// What the document must be: its SHA-256, looked at when gnomon starts.
+        /// The SHA-256 that the document must have, verified when gnomon starts.
         sha256 as OwnText, without "nothing, with a warning", sample "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        /// Where requests go, and with them the credentials: nowhere else. Operations whose own servers do not name it are not
-        /// offered.
+        /// The base URL of requests; credentials are sent nowhere else. Operations whose own servers do not name it are not offered.
         base as OwnText, without "the document's first https:// server", sample "'https://api.example/v1'";
         /// Operations that are tools on every list as well: patterns of names (`*` is anything), or of `METHOD /path` (`*`
         /// stops at `/`, `**` does not).
@@ -44,9 +43,9 @@ mapping! {
 pub struct OpenApi {
     /// The document.
     pub file: PathBuf,
-    /// What it must be.
+    /// The digest that it must have.
     pub sha256: Option<Digest>,
-    /// Where requests go, in place of the document's first server.
+    /// The base URL of requests, in place of the document's first server.
     pub base: Option<String>,
     /// Patterns of operations that are tools on lists.
     pub allow: Vec<String>,

@@ -46,22 +46,21 @@ mapping! {
         /// `auth: {mode: mtls}` and as `device` in the policy; where `mtls` is the only way in, there is no connection without
         /// one. Relative to this file.
         tls as Certified, without "plain HTTP", sample "{cert: portal.pem, key: portal.key, client_ca: [clients.pem]}";
-        /// How callers prove who they are: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.
+        /// Authentication of callers: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.
         auth as LogIn, without "{mode: none}";
         /// The servers it offers, by id, in the order in which they are shown.
         servers as Texts, needed: true, sample "[docs]";
-        /// How this portal shows tools and prompts, by server: laid over `servers[].tools` and `servers[].prompts`, part by
-        /// part.
+        /// Labels of tools and prompts on this portal, by server: laid over `servers[].tools` and `servers[].prompts`, part by part.
         overrides as Overridden, without "none", sample "{docs: {tools: {search: {alias: find}}, prompts: {review: {enabled: false}}}}";
-        /// Whether names carry their server's id. `never` is for portals with a single server.
+        /// Prefix of names: the server's id, or none. `never` is for portals with a single server.
         prefix as Word<Prefix> => Prefix = Prefix::Always;
-        /// Code Mode ([codemode.md](../codemode.md)): for nobody, for whoever asks with `?codemode=search_and_execute`, for
-        /// whoever does not say `?codemode=off`, or for everybody.
+        /// Code Mode ([codemode.md](../codemode.md)): for no client, for clients that ask with `?codemode=search_and_execute`, for
+        /// clients that do not say `?codemode=off`, or for every client.
         code_mode as Word<CodeMode> => CodeMode = CodeMode::OptIn;
-        /// What of calls' payloads the audit records: `arguments`, `results`. Secrets and personal numbers are taken out as far
-        /// as they can be told by name or form, and texts cut after 1024 characters ([audit.md](../audit.md)).
+        /// Payloads of calls that the audit records: `arguments`, `results`. Secrets and personal numbers are redacted as far as they can
+        /// be told by name or form, and texts cut after 1024 characters ([audit.md](../audit.md)).
         record as Texts, without "none", sample "[arguments]";
-        /// Who may do what: see [portal-policy.md](../portal-policy.md). Nothing is allowed unless an entry says so.
+        /// The access policy: see [portal-policy.md](../portal-policy.md). Nothing is allowed unless an entry says so.
         policy as Policies, without "nothing is allowed", sample "[{allow: {servers: [docs]}}]";
         sessions as Part<Sessions>;
         /// Most bytes of a request.
@@ -78,7 +77,7 @@ section! {
     pub struct Sessions, written SessionsSource at "portals[].sessions." {
         /// Most sessions of clients; beyond it the oldest end of the caller who has the most.
         max: usize as Number<1, 10_000_000> = 100_000;
-        /// How long an unused session is kept, seconds.
+        /// Lifetime of an unused session, seconds.
         idle_seconds: u64 as Number<1, { 30 * 86_400 }> = 86_400;
     }
 }
@@ -90,7 +89,7 @@ written! {
     Certified: Option<Spanned<raw::Tls>>, Shape::Tls;
     /// A way to prove who one is, or a list of them.
     LogIn: Option<Spanned<AuthSource>>, Shape::Auth;
-    /// How tools and prompts are shown, by their servers' ids.
+    /// Labels of tools and prompts, by their servers' ids.
     Overridden: BTreeMap<String, Spanned<raw::Labels>>, Shape::Overrides;
     /// Policy.
     Policies: Option<Spanned<PolicySource>>, Shape::Policy;
@@ -103,7 +102,7 @@ impl Form<String> for Endpoint {
         if fits {
             Some(path.value)
         } else {
-            check.refused(path.referenced, format!("`{}` is no path: it begins with `/` and has no query", path.value))
+            check.refused(path.referenced, format!("`{}` is not a path: it begins with `/` and has no query", path.value))
         }
     }
 
@@ -126,17 +125,17 @@ impl Form<Vec<Portal>> for Many<PortalSource> {
 /// A portal.
 #[derive(Clone, Debug)]
 pub struct Portal {
-    /// What it is called.
+    /// Its id.
     pub id: String,
-    /// Where it listens.
+    /// The address it listens on.
     pub listen: SocketAddr,
     /// The path of its endpoint.
     pub path: String,
     /// As clients know it.
     pub url: String,
-    /// How it proves itself.
+    /// Its TLS configuration; none for plain HTTP.
     pub tls: Option<Tls>,
-    /// How callers prove who they are.
+    /// The authentication of callers.
     pub auth: Arc<AuthConfig>,
     /// Names that clients call it by.
     pub hosts: Vec<String>,
@@ -144,17 +143,17 @@ pub struct Portal {
     pub origins: Vec<String>,
     /// Ids.
     pub servers: Vec<String>,
-    /// How tools and prompts are shown, by their server's id.
+    /// Labels of tools and prompts, by their server's id.
     pub labels: HashMap<SmolStr, Labels>,
-    /// Whether names carry their server's id.
+    /// Prefixes of names: the server's id, or none.
     pub prefix: Prefix,
-    /// Whom Code Mode is for.
+    /// The callers that are offered Code Mode.
     pub code_mode: CodeMode,
-    /// What of calls' payloads the audit records.
+    /// The payloads that the audit records.
     pub record: Payloads,
-    /// Who may do what.
+    /// The access policy.
     pub policy: Arc<Policy>,
-    /// How many sessions, and for how long.
+    /// The bounds of sessions: number and time.
     pub sessions: SessionLimits,
     /// Most bytes of a request.
     pub max_request_bytes: usize,
@@ -162,19 +161,19 @@ pub struct Portal {
     pub max_connections: usize,
 }
 
-/// How a portal proves itself to clients.
+/// A portal's TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Its certificate.
     pub shown: Shown,
-    /// Whose certificates clients may show.
+    /// Authorities for client certificates.
     pub client_ca: Vec<PathBuf>,
 }
 
-/// Which certificate a portal shows.
+/// The certificate that a portal presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// That of a file.
+    /// A certificate and key in files.
     Files {
         /// The certificate and those above it.
         cert: PathBuf,
@@ -186,12 +185,12 @@ pub enum Shown {
 }
 
 impl Portal {
-    /// Whether both are at one address.
+    /// True if both listen on one address.
     pub fn shares_listener(&self, other: &Self) -> bool {
         self.listen == other.listen && self.listen.port() != 0
     }
 
-    /// Whether requests to one address say which of the two they are for.
+    /// True if requests to one address can be told apart, by path or host.
     fn is_told_from(&self, other: &Self) -> bool {
         let shared = |host: &String| other.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
         self.path != other.path || !self.hosts.is_empty() && !other.hosts.is_empty() && !self.hosts.iter().any(shared)
@@ -296,7 +295,7 @@ impl Check<'_> {
         };
         if auth.wants_certificates() && tls.as_ref().is_none_or(|tls| tls.client_ca.is_empty()) {
             let place = portal.auth.as_ref().map_or(portal.id.referenced, |auth| auth.referenced);
-            return self.refused(place, "`mtls` needs to know whose certificates count: name `tls` with `client_ca`".to_owned());
+            return self.refused(place, "`mtls` needs the authorities of client certificates: name `tls` with `client_ca`".to_owned());
         }
         if !listen.ip().is_loopback() && !auth.is_open() && tls.is_none() && !url.starts_with("https://") {
             self.refuse(place, format!("tokens would be readable on the way to {listen}; put something that ends TLS before it and name its https:// URL as `url`, or listen on 127.0.0.1"));
@@ -315,7 +314,7 @@ impl Check<'_> {
                 let ids: Vec<&str> = servers.iter().map(|known| known.id.as_str()).collect();
                 self.refuse(server.referenced, format!("no server is called `{}`{}", server.value, hint(&server.value, &ids)));
             } else if offered.contains(&server.value) {
-                self.refuse(server.referenced, format!("the server `{}` stands here twice; remove one", server.value));
+                self.refuse(server.referenced, format!("the server `{}` is listed twice; remove one", server.value));
             }
             offered.push(server.value);
         }

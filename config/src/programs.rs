@@ -18,7 +18,7 @@ use std::{
 words! { Network: "none" => None, "internet" => Internet, "host" => Host }
 words! { Demand: "enforced" => Enforced, "best_effort" => BestEffort }
 
-/// The word that stands for a pin where there is to be none.
+/// The word in place of a pin for a program that is not to be pinned.
 pub const UNPINNED: &str = "unpinned";
 /// Most variables of a program.
 const MOST_VARIABLES: usize = 64;
@@ -43,48 +43,48 @@ section! {
 pub struct Program {
     /// The program, as a name or a path, and its arguments.
     pub command: Vec<String>,
-    /// What holds it to what somebody looked at.
-    pub pin: Pin,
+    /// The digests that hold it to a reviewed version.
+    pub pin: Pinning,
     /// Variables by name.
     pub env: Vec<(String, Variable)>,
-    /// Where it starts.
+    /// Its working directory.
     pub cwd: Option<PathBuf>,
-    /// What it may read.
+    /// The paths it may read.
     pub read: Vec<PathBuf>,
-    /// What it may change.
+    /// The paths it may change.
     pub write: Vec<PathBuf>,
-    /// Whom it may connect to.
+    /// The network it may use.
     pub network: Network,
     /// A name or a number.
     pub user: Option<String>,
-    /// Whether it is run where the kernel cannot confine it.
+    /// The confinement without which it is not run.
     pub demand: Demand,
-    /// What an instance may take.
+    /// The resource limits of an instance.
     pub limits: Limits,
 }
 
-/// What holds a program to what somebody looked at.
+/// The digests that hold a program to a reviewed version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pin {
+pub enum Pinning {
     /// Nothing is said.
     None,
     /// It is said that nothing does.
     Unpinned,
-    /// This.
+    /// By these digests.
     To(Pins),
 }
 
 /// The value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
-    /// This.
+    /// A plain text.
     Text(String),
-    /// What stands there.
+    /// A secret, by its reference.
     Secret(SecretRef),
 }
 
 impl Program {
-    /// What the first word runs, where it fetches programs from elsewhere and runs those.
+    /// The launcher that the command begins with, if it is one: a program that fetches others and runs them.
     pub fn launcher(&self) -> Option<&'static str> {
         launcher(&self.command)
     }
@@ -96,9 +96,9 @@ impl Program {
             Variable::Secret(secret) => secret.to_string(),
         };
         let pin = match &self.pin {
-            Pin::None => Value::Null,
-            Pin::Unpinned => UNPINNED.into(),
-            Pin::To(pins) => {
+            Pinning::None => Value::Null,
+            Pinning::Unpinned => UNPINNED.into(),
+            Pinning::To(pins) => {
                 let mut pin = serde_json::Map::new();
                 if let Some(digest) = pins.program {
                     pin.insert("sha256".to_owned(), digest.to_string().into());
@@ -129,7 +129,7 @@ impl Program {
     }
 }
 
-/// What a server is told that is a program.
+/// The keys of a server that is a program.
 #[derive(Debug)]
 pub(crate) struct ProgramSource {
     pub command: Vec<Spanned<String>>,
@@ -145,7 +145,7 @@ pub(crate) struct ProgramSource {
 }
 
 impl ProgramSource {
-    /// Whether anything but a command stands there.
+    /// True if any key besides `command` is set.
     pub fn is_said(&self) -> bool {
         let named = self.pin.is_some() || self.cwd.is_some() || self.network.is_some() || self.user.is_some() || self.confine.is_some();
         named || !self.env.is_empty() || !self.read.is_empty() || !self.write.is_empty() || self.limits.is_said()
@@ -160,7 +160,7 @@ impl LimitsSource {
 
 /// Programs that fetch what they run, whatever their arguments are.
 const ALWAYS: [&str; 4] = ["npx", "uvx", "bunx", "pnpx"];
-/// Those that do with this as one of their arguments.
+/// Launchers if given one of these arguments.
 const WITH: [(&str, &[&str]); 8] = [
     ("npm", &["exec", "x"]),
     ("pnpm", &["dlx", "exec"]),
@@ -211,7 +211,7 @@ impl Check<'_> {
             return self.refused(place, "`command` holds a NUL".to_owned());
         }
         let pin = match server.pin {
-            None => Pin::None,
+            None => Pinning::None,
             Some(pin) => {
                 let at = pin.referenced;
                 self.pin(at, pin.value)?
@@ -248,13 +248,13 @@ impl Check<'_> {
         })
     }
 
-    fn pin(&mut self, place: Location, pin: raw::Pin) -> Option<Pin> {
+    fn pin(&mut self, place: Location, pin: raw::Pin) -> Option<Pinning> {
         let fields = match pin {
-            raw::Pin::Word(word) if word == UNPINNED => return Some(Pin::Unpinned),
+            raw::Pin::Word(word) if word == UNPINNED => return Some(Pinning::Unpinned),
             raw::Pin::Word(word) => {
                 return self.refused(
                     place,
-                    format!("`{word}` is no pin: write {{sha256: …}}, {{package: name@version, lockfile: …}} or `{UNPINNED}`"),
+                    format!("`{word}` is not a pin: write {{sha256: …}}, {{package: name@version, lockfile: …}} or `{UNPINNED}`"),
                 );
             }
             raw::Pin::Fields(fields) => fields,
@@ -277,15 +277,13 @@ impl Check<'_> {
                 let Some((name, version)) = named else {
                     return self.refused(
                         package.referenced,
-                        format!("`{}` is no package with an exact version, as @scope/name@1.2.3", package.value),
+                        format!("`{}` is not a package with an exact version, as @scope/name@1.2.3", package.value),
                     );
                 };
                 let lockfile = self.dir.join(lockfile);
                 if Ecosystem::of(&lockfile).is_none() {
-                    let cause = format!(
-                        "`{}` is no lock file that is known here: package-lock.json, npm-shrinkwrap.json or uv.lock",
-                        lockfile.display()
-                    );
+                    let cause =
+                        format!("`{}` is not a supported lock file: package-lock.json, npm-shrinkwrap.json or uv.lock", lockfile.display());
                     return self.refused(package.referenced, cause);
                 }
                 pins.package = Some(Package { name: name.to_owned(), version: version.to_owned(), lockfile });
@@ -293,16 +291,16 @@ impl Check<'_> {
             _ => return self.refused(place, "`package` and `lockfile` belong together".to_owned()),
         }
         if pins.is_empty() {
-            return self.refused(place, format!("`pin` pins nothing; write `pin: {UNPINNED}` if that is meant"));
+            return self.refused(place, format!("`pin` is empty; write `pin: {UNPINNED}` if that is meant"));
         }
-        Some(Pin::To(pins))
+        Some(Pinning::To(pins))
     }
 
-    /// A launcher runs what somebody else publishes: it is pinned by a lock file, or it is said that it is not.
-    fn pin_fits(&mut self, place: Location, command: &[String], pin: &Pin) -> Option<()> {
+    /// Checks that a launcher, which runs what others publish, is pinned by a lock file or marked as unpinned.
+    fn pin_fits(&mut self, place: Location, command: &[String], pin: &Pinning) -> Option<()> {
         let package = match pin {
-            Pin::To(pins) => pins.package.as_ref(),
-            Pin::None | Pin::Unpinned => None,
+            Pinning::To(pins) => pins.package.as_ref(),
+            Pinning::None | Pinning::Unpinned => None,
         };
         let Some(launcher) = launcher(command) else {
             return match package {
@@ -314,9 +312,9 @@ impl Check<'_> {
         };
         let Some(package) = package else {
             let why = match pin {
-                Pin::Unpinned => return Some(()),
-                Pin::None => "whoever publishes it decides what runs here",
-                Pin::To(_) => "a digest of the launcher says nothing of that",
+                Pinning::Unpinned => return Some(()),
+                Pinning::None => "its publisher decides what runs here",
+                Pinning::To(_) => "a digest of the launcher says nothing of that",
             };
             return self.refused(
                 place,

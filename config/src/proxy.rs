@@ -22,7 +22,7 @@ section! {
         /// `HOST:PORT:ADDR[:PORT]`: dial this address instead of resolving the name, as curl's `--resolve`; several for one
         /// host and port are all its addresses, in this order.
         resolve: Vec<Resolve> as Texts, without "none", sample "['mcp.example:443:127.0.0.1:8444']";
-        /// Who may use it.
+        /// The users of the proxy.
         users: Vec<User> as Many<UserSource>;
         /// Most bytes of a body that are held back until a rule has decided, per request; bytes.
         window_bytes: usize as Number<4096, { 16 << 20 }> = 65_536;
@@ -52,8 +52,7 @@ mapping! {
     struct UserSource at "proxy.users[]." {
         /// A user who may use the proxy (Basic authentication). It becomes `user.name` in events.
         name as NeededText, needed: true, sample "ada";
-        /// Where the password is: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Never the password
-        /// itself.
+        /// The user's password: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Never the password itself.
         password as NeededText, needed: true, sample "'env:ADA_PASSWORD'";
     }
 }
@@ -63,7 +62,7 @@ mapping! {
 pub struct User {
     /// As events have it.
     pub name: String,
-    /// Where the password is.
+    /// The reference to the password.
     pub password: SecretRef,
 }
 
@@ -72,7 +71,7 @@ pub struct User {
 pub struct Resolve {
     /// As it was written.
     pub spelling: String,
-    /// What it means.
+    /// Its meaning.
     pub value: ResolveOverride,
 }
 
@@ -102,7 +101,7 @@ impl Form<Vec<User>> for Many<UserSource> {
             if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
                 check.refuse(user.name.referenced, format!("`{name}` cannot be a user's name: it must not be empty nor hold `:`"));
             } else if known.iter().any(|other| other.name == name) {
-                check.refuse(user.name.referenced, format!("the user `{name}` stands here twice; remove one"));
+                check.refuse(user.name.referenced, format!("the user `{name}` is listed twice; remove one"));
             }
             match check.secret(&user.password.value) {
                 Ok(password) => known.push(User { name, password }),

@@ -1,4 +1,4 @@
-//! What stands in the file that is more than one value and no section of keys, as it is written; and the reading of the whole.
+//! The raw form of values that are more than a scalar and no section of keys, and the parser of the whole file.
 
 use crate::ConfigSource;
 use gnomon_access::yaml::cause;
@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fmt};
 /// Longest configuration file, bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
 
-/// How a server's tools and prompts are shown.
+/// The labels of a server's tools and prompts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Labels {
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-/// What is wrong at a place of the file.
+/// An error at a position of the file.
 #[derive(Debug)]
 pub struct Wrong {
     pub place: Option<Location>,

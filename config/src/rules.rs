@@ -1,4 +1,4 @@
-//! Which rules there are, and whether what they refuse is refused.
+//! The `rules` section: the rules that are loaded, and their enforcement.
 
 use crate::{
     declare::section,
@@ -17,14 +17,13 @@ words! { Enforcement: "enforce" => Enforce, "shadow" => Shadow }
 section! {
     /// The rules.
     pub struct Rules, written RulesSource at "rules." {
-        /// Whether what rules refuse is refused (`enforce`), or everything passes and events say in `gnomon.would` what would
-        /// have happened (`shadow`).
+        /// Rules refuse (`enforce`), or everything passes and events say in `gnomon.would` what would have happened (`shadow`).
         mode: Enforcement as Word<Enforcement> = Enforcement::Enforce, sample "shadow";
         /// Rules that ship: `builtin` (those that are on by default), `none`, or a list of pack names.
         packs: Packs as PackNames = Packs::Builtin;
         /// Folders with rules of your own: all `*.yml` and `*.yaml` below them. Relative to this file.
         dirs: Vec<PathBuf> as FilePaths, without "none", sample "[rules.d]";
-        /// CSV files (`host,kind`) that stand over the shipped catalogue of hosts. Relative to this file.
+        /// CSV files (`host,kind`) that override the shipped catalogue of hosts. Relative to this file.
         hosts: Vec<PathBuf> as FilePaths, without "none", sample "[hosts.csv]";
         /// A file that changes level, response, activity or mode of rules: a list of `rule` or `pack`, `level`, `response`,
         /// `enabled`, `mode`, `reason`. Relative to this file.
@@ -39,7 +38,7 @@ section! {
 }
 
 impl Rules {
-    /// Takes in the exceptions of a state folder.
+    /// Adds the exceptions of a state folder.
     pub fn settle(&mut self, state_dir: &Path) {
         self.state_triage = Some(triage_in(state_dir));
     }
@@ -56,14 +55,14 @@ pub fn triage_in(state_dir: &Path) -> PathBuf {
     state_dir.join("triage.d")
 }
 
-/// Which of the shipped packs are loaded.
+/// The shipped packs that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packs {
     /// Those that are on by default.
     Builtin,
-    /// No rule that ships.
+    /// None of them.
     None,
-    /// These.
+    /// Only these.
     Named(Vec<&'static str>),
 }
 
@@ -81,7 +80,7 @@ impl Packs {
 
 impl FromStr for Packs {
     type Err = String;
-    /// `builtin`, `none`, or pack names separated by commas; `builtin` may stand among them.
+    /// Parses `builtin`, `none`, or pack names separated by commas, of which `builtin` may be one.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "builtin" => return Ok(Packs::Builtin),

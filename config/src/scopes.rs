@@ -16,24 +16,24 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// What the configuration says of the connections of some cgroups.
+/// The treatment of connections of some cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Whose connections.
+    /// The cgroups that it matches.
     pub matches: Match,
-    /// What happens to them.
+    /// The mode of their connections.
     pub mode: Mode,
     /// Destination ports that are redirected, at most 16.
     pub ports: Vec<u16>,
-    /// What happens to HTTP/3.
+    /// The treatment of HTTP/3.
     pub quic: Quic,
-    /// What happens to one that cannot be redirected.
+    /// The treatment of a connection that cannot be redirected.
     pub fail: Fail,
 }
 
-/// Which cgroups.
+/// The match of cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
     /// By path.
@@ -45,7 +45,7 @@ pub enum Match {
 }
 
 impl Match {
-    /// As a path. `None` where there is no such user, at this moment.
+    /// The pattern of cgroup paths. `None` where there is no such user, at this moment.
     pub fn pattern(&self) -> Option<CgroupPattern> {
         match self {
             Self::Cgroup(pattern) => Some(pattern.clone()),
@@ -100,7 +100,7 @@ mapping! {
     struct MatchSource at "sensor.scopes[].match." {
         /// Cgroups by path, `*` for any part of one name, and all below them. One of the three ways to match.
         cgroup as OwnText, without "none", sample "'/system.slice/docker-*.scope'";
-        /// What a user's sessions run, by name or number: the cgroup `/user.slice/user-UID.slice` that systemd-logind makes.
+        /// The sessions of a user, by name or number: the cgroup `/user.slice/user-UID.slice` that systemd-logind makes.
         user as OwnText, without "none", sample "ada";
         /// A service or scope of the system: the cgroup `/system.slice/UNIT`.
         unit as OwnText, without "none", sample "agent.service";
@@ -112,7 +112,7 @@ written! {
     Ports: Option<Spanned<Vec<u64>>>, Shape::Ports;
 }
 
-/// What happens to connections of a scope.
+/// The mode of a scope's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// They are not even looked at.
@@ -128,13 +128,13 @@ pub enum Mode {
 words! { Mode: "off" => Off, "observe" => Observe, "intercept" => Intercept, "enforce" => Enforce }
 
 impl Mode {
-    /// As it is written.
+    /// The word in the file.
     pub fn as_str(self) -> &'static str {
         self.word()
     }
 }
 
-/// What happens to HTTP/3 where connections are redirected.
+/// The treatment of HTTP/3 where connections are redirected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quic {
     /// Refused, so that clients fall back to TCP.
@@ -145,7 +145,7 @@ pub enum Quic {
 
 words! { Quic: "refuse" => Refuse, "leave" => Leave }
 
-/// What happens to a connection that cannot be redirected.
+/// The treatment of a connection that cannot be redirected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fail {
     /// It goes direct, and is counted.
@@ -203,7 +203,7 @@ impl Check<'_> {
         let mut names: Vec<String> = Vec::with_capacity(scopes.len());
         for scope in scopes {
             if names.contains(&scope.name.value) {
-                self.refuse(scope.name.referenced, format!("the scope `{}` stands here twice; rename one", scope.name.value));
+                self.refuse(scope.name.referenced, format!("the scope `{}` is listed twice; rename one", scope.name.value));
             }
             let Some(matches) = self.matches(&scope) else { continue };
             let name = scope.name.value;
@@ -225,7 +225,7 @@ impl Check<'_> {
             (None, Some(user), None) => Some(Match::User(user.value.clone())),
             (None, None, Some(unit)) if !unit.value.contains('/') && unit.value.contains('.') => Some(Match::Unit(unit.value.clone())),
             (None, None, Some(unit)) => {
-                self.refuse(unit.referenced, format!("`{}` is no unit; write it whole, as agent.service", unit.value));
+                self.refuse(unit.referenced, format!("`{}` is not a unit; write it whole, as agent.service", unit.value));
                 None
             }
             _ => {

@@ -12,7 +12,7 @@ use thiserror::Error;
 /// Longest secret, bytes.
 const MAX_BYTES: u64 = 4096;
 
-/// Where a secret is.
+/// A reference to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretRef {
     /// The first line of a file.

@@ -28,44 +28,43 @@ mapping! {
         /// A name for an MCP server: lower-case letters, digits and `-`, at most 32. Tools of several servers are shown as
         /// `ID_TOOL`, so it has no `_`.
         id as NeededText, needed: true, sample "docs";
-        /// Where the server is: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.
+        /// The server's URL: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.
         url as OwnText, without "none", sample "'https://docs.example/mcp'";
         /// Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or whichever the server has: HTTP+SSE is tried where a POST
         /// is answered with 404, 405 or 406.
         transport as Word<Transport> => Transport = Transport::Either;
         auth as One<AuthSource>;
         openapi as Maybe<OpenApiSource>;
-        /// A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in
-        /// `PATH`) and its arguments. Paths that stand here may be read. See [portal-servers.md](../portal-servers.md).
+        /// A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in `PATH`) and
+        /// its arguments. Paths in it may be read. See [portal-servers.md](../portal-servers.md).
         command as Command, without "none", sample "[/opt/mcp/files-server, /srv/shared]";
-        /// What the program must be, looked at before each start: `sha256` of the file, `files` with further paths and their
-        /// SHA-256, or `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused
-        /// unless `unpinned` stands here.
+        /// Digests of the program, verified before each start: `sha256` of the file, `files` with further paths and their SHA-256, or
+        /// `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused unless this is
+        /// `unpinned`.
         pin as Pinned, without "nothing, with a warning", sample "{sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}";
-        /// Variables of the program, at most 64; it gets none of gnomon's. A value that is `file:/path` (first line),
-        /// `env:NAME` or `credential:NAME` (systemd) says where a secret is; secrets are taken out of what the program writes
-        /// to the log.
+        /// Variables of the program, at most 64; it gets none of gnomon's. A value `file:/path` (first line), `env:NAME` or
+        /// `credential:NAME` (systemd) refers to a secret; secrets are redacted in what the program writes to the log.
         env as Variables, without "none", sample "{LOG_LEVEL: info, API_KEY: 'file:/etc/gnomon/files-key'}";
-        /// Where the program starts. It may be read. Relative to this file.
+        /// The program's working directory. It may be read. Relative to this file.
         cwd as FilePath, without "a folder of its own", sample "/srv/shared";
-        /// What the program may read and execute, with all below it, besides the system's programs and libraries and what
-        /// `command` names. Relative to this file. What holds the state folder, this file or a secret is refused.
+        /// Paths that the program may read and execute, with all below them, besides the system's programs and libraries and those that
+        /// `command` names. Relative to this file. A path that holds the state folder, this file or a secret is refused.
         read as FilePaths, without "none", sample "[/opt/mcp/lib]";
-        /// What it may read and change, with all below it. Relative to this file.
+        /// Paths that it may read and change, with all below them. Relative to this file.
         write as FilePaths, without "none", sample "[/srv/shared]";
-        /// Whom the program may connect to: nobody, anybody over IPv4 and IPv6 (this host's own services included), or the
-        /// local sockets of this host as well.
+        /// The program's network access: none, any address over IPv4 and IPv6 (this host's own services included), or the local sockets
+        /// of this host as well.
         network as Word<Network> => Network = Network::None, sample "internet";
-        /// Whom the program becomes where gnomon runs as root, by name or number: without it a number of its own from 61184 on,
-        /// which has no name. Elsewhere it runs as whoever gnomon is.
+        /// The user that the program runs as where gnomon runs as root, by name or number: by default a number of its own from 61184 on,
+        /// which has no name. Elsewhere it runs as gnomon's own user.
         user as Text, without "a user of its own", sample "mcp";
-        /// Whether the program is run where the kernel cannot restrict its files and system calls: not, or with whatever there
-        /// is.
+        /// Required confinement: refuse to run the program where the kernel cannot restrict its files and system calls, or run it with
+        /// whatever there is.
         confine as Word<Demand> => Demand = Demand::Enforced;
         limits as Part<Limits>;
-        /// How tools are shown, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at
-        /// most 40), `description` (at most 8192 bytes) and `enabled`: what is `false` is neither listed nor callable. Policy,
-        /// rules, events and audit keep to the server's own names.
+        /// Labels of tools, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at most 40),
+        /// `description` (at most 8192 bytes) and `enabled`: a tool that is `false` is neither listed nor callable. Policy, rules, events
+        /// and audit keep to the server's own names.
         tools as Labelled, without "as the server has them", sample "{create_issue: {alias: open-ticket, description: Opens a ticket of our help desk.}, delete_repo: {enabled: false}}";
         /// The same for prompts.
         prompts as Labelled, without "as the server has them", sample "{review: {alias: code-review}}";
@@ -75,10 +74,10 @@ mapping! {
 mapping! {
     #[derive(Default)]
     struct AuthSource at "servers[].auth." {
-        /// Where the token is that the portal shows to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME`
-        /// (systemd). Clients never see it, and the server never sees a client's.
+        /// The token that the portal sends to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Clients
+        /// never see it, and the server never sees a client's.
         bearer as OwnText, without "none", sample "'file:/etc/gnomon/docs-token'";
-        /// `NAME=SECRET` for each header that the portal shows to the server, at most 16; secrets are named as above.
+        /// `NAME=SECRET` for each header that the portal sends to the server, at most 16; secrets are named as above.
         headers as Texts, without "none", sample "['X-Api-Key=env:DOCS_KEY']";
     }
 }
@@ -86,35 +85,35 @@ mapping! {
 written! {
     /// A program and its arguments.
     Command: Option<Spanned<Vec<Spanned<String>>>>, Shape::Texts;
-    /// What a program is pinned to, or a word.
+    /// The pins of a program, or a word.
     Pinned: Option<Spanned<raw::Pin>>, Shape::Pin;
-    /// How entries are shown, by their names.
+    /// Labels of entries, by the entries' names.
     Labelled: BTreeMap<String, Spanned<raw::Label>>, Shape::Labels;
 }
 
 /// A registered MCP server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// What it is called.
+    /// Its id.
     pub id: String,
-    /// Where it is.
+    /// A URL, a program, or an API.
     pub at: At,
-    /// How it is spoken to, if it has a URL.
+    /// The transport, if it has a URL.
     pub transport: Transport,
-    /// Where the token is that it is shown.
+    /// The reference to the token that it is sent.
     pub bearer: Option<SecretRef>,
     /// Headers that it is shown.
     pub headers: Vec<NamedSecret>,
-    /// How its tools and prompts are shown.
+    /// The labels of its tools and prompts.
     pub labels: Labels,
 }
 
-/// Where a server is.
+/// The kind of a server: a URL, a program, or an API.
 #[derive(Clone, Debug)]
 pub enum At {
-    /// There.
+    /// A server at this URL.
     Url(String),
-    /// Here: it is run.
+    /// A program, which gnomon runs.
     Program(Box<Program>),
     /// An HTTP API that a document describes.
     Api(Box<OpenApi>),
@@ -137,7 +136,8 @@ impl Server {
             headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
         }
         for NamedSecret { name, secret } in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::new(format!("`{name}` is no header")))?;
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::new(format!("`{name}` is not the name of a header")))?;
             headers.insert(name, value(secret, secret.fetch()?)?);
         }
         Ok(headers)
@@ -274,10 +274,10 @@ impl Check<'_> {
         let text = &id.value;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if text.is_empty() || text.len() > LONGEST_ID || !text.chars().all(fits) || text.starts_with('-') || text.ends_with('-') {
-            let cause = format!("`{text}` is no id: use lower-case letters, digits and `-` between them, at most {LONGEST_ID}");
+            let cause = format!("`{text}` is not a valid id: use lower-case letters, digits and `-` between them, at most {LONGEST_ID}");
             self.refuse(id.referenced, cause);
         } else if known.collect::<HashSet<_>>().contains(text.as_str()) {
-            self.refuse(id.referenced, format!("the id `{text}` stands here twice; change one"));
+            self.refuse(id.referenced, format!("the id `{text}` is listed twice; change one"));
         }
     }
 
@@ -289,7 +289,7 @@ impl Check<'_> {
                 self.refused(url.referenced, "credentials do not belong into a URL; name them under `auth`".to_owned())
             }
             Some(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Some(url.value),
-            _ => self.refused(url.referenced, format!("`{}` is no http:// or https:// URL", url.value)),
+            _ => self.refused(url.referenced, format!("`{}` is not an http:// or https:// URL", url.value)),
         }
     }
 }

@@ -235,15 +235,15 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
     let servers = "servers: [{id: docs, url: 'https://docs.example/mcp'}, {id: wiki, url: 'http://wiki.example/mcp'}]\n";
     for (portal, cause) in [
         ("{id: main, servers: [dcos]}", "no server is called `dcos`; did you mean `docs`?"),
-        ("{id: main, servers: [docs, docs]}", "the server `docs` stands here twice; remove one"),
-        ("{id: a_b, servers: [docs]}", "`a_b` is no id: use lower-case letters, digits and `-` between them, at most 32"),
+        ("{id: main, servers: [docs, docs]}", "the server `docs` is listed twice; remove one"),
+        ("{id: a_b, servers: [docs]}", "`a_b` is not a valid id: use lower-case letters, digits and `-` between them, at most 32"),
         ("{id: main, servers: [docs, wiki], prefix: never}", "`never` is for portals with a single server: names of several would collide"),
         (
             "{id: main, servers: [docs], listen: '0.0.0.0:1'}",
             "0.0.0.0:1 is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1",
         ),
         ("{id: main, servers: [docs], code_mode: on}", "`on` is not known here; known here: off, opt_in, default_on, enforced"),
-        ("{id: main, servers: [docs], path: mcp}", "`mcp` is no path: it begins with `/` and has no query"),
+        ("{id: main, servers: [docs], path: mcp}", "`mcp` is not a path: it begins with `/` and has no query"),
     ] {
         let error = refusal(&format!("{servers}portals:\n  - {portal}\n"));
         assert!(error.starts_with("/etc/gnomon/gnomon.yml:3:") && error.ends_with(cause), "{error}");
@@ -280,7 +280,7 @@ fn what_is_wrong_with_a_program_is_told_with_its_place() {
         ("{id: a, command: [/b], auth: {bearer: 'env:X'}}", "`a` gets its secrets by `env`"),
         ("{id: a, command: ['']}", "`command` is empty; write [program, argument, …]"),
         ("{id: a, command: [/b], pin: {sha256: abc}}", "`abc` is not a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it"),
-        ("{id: a, command: [/b], pin: {}}", "`pin` pins nothing; write `pin: unpinned` if that is meant"),
+        ("{id: a, command: [/b], pin: {}}", "`pin` is empty; write `pin: unpinned` if that is meant"),
         ("{id: a, command: [/b], pin: {sha265: abc}}", "unknown key `sha265`; did you mean `sha256`?"),
         ("{id: a, command: [/b], pin: latest}", "or `unpinned`"),
         ("{id: a, command: [/b], network: all}", "`all` is not known here; known here: none, internet, host"),
@@ -335,7 +335,7 @@ fn what_is_wrong_with_an_api_is_told_with_its_place() {
         ("{id: a, openapi: {file: a.yml}, transport: sse}", "`transport` and what programs may do do not belong there"),
         ("{id: a, openapi: {file: a.yml}, network: none}", "`transport` and what programs may do do not belong there"),
         ("{id: a, openapi: {file: a.yml, sha256: abc}}", "`abc` is not a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it"),
-        ("{id: a, openapi: {file: a.yml, base: /v1}}", "`base` cannot be used: it is no URL"),
+        ("{id: a, openapi: {file: a.yml, base: /v1}}", "`base` cannot be used: it is not a URL"),
         ("{id: a, openapi: {file: a.yml, base: 'https://u:hunter2@a.example'}}", "it holds credentials, which do not belong into a URL"),
         ("{id: a, openapi: {file: a.yml, writes: ['']}}", "a pattern has 1 to 256 bytes: a tool's name, or `METHOD /path`, with `*`"),
         ("{id: a, openapi: {file: a.yml, credentials: {key: hunter2}}}", "not the secret itself"),
@@ -361,8 +361,8 @@ fn a_portals_tls_is_read_and_what_does_not_fit_is_told() {
         ("tls: {cert: p.pem}", "`tls` takes `cert` and `key`, or `ca: own`"),
         ("tls: {cert: p.pem, key: p.key, ca: own}", "`tls` takes `cert` and `key`, or `ca: own`"),
         ("tls: {ca: yours}", "`yours` is not known here; known here: own"),
-        ("auth: {mode: mtls}", "`mtls` needs to know whose certificates count: name `tls` with `client_ca`"),
-        ("tls: {ca: own}, auth: {mode: mtls}", "`mtls` needs to know whose certificates count: name `tls` with `client_ca`"),
+        ("auth: {mode: mtls}", "`mtls` needs the authorities of client certificates: name `tls` with `client_ca`"),
+        ("tls: {ca: own}, auth: {mode: mtls}", "`mtls` needs the authorities of client certificates: name `tls` with `client_ca`"),
     ] {
         let error = refusal(&portal(more));
         assert!(error.starts_with("/etc/gnomon/gnomon.yml:3:") && error.ends_with(cause), "{more}: {error}");
@@ -388,11 +388,11 @@ fn labels_are_laid_over_each_other_and_their_mistakes_are_named() {
     assert_eq!(parse(&shown.to_string()).unwrap().to_json(), shown);
     for (overrides, expected) in [
         ("{dosc: {}}", "this portal offers no server `dosc`; did you mean `docs`?"),
-        ("{docs: {tools: {a: {alias: 'a b'}}}}", "`a b` is no alias"),
-        ("{docs: {tools: {a: {alias: x__y}}}}", "`x__y` is no alias"),
-        ("{docs: {tools: {a: {}}}}", "nothing is said of `a`"),
-        ("{docs: {tools: {a: {alias: z}, c: {alias: z}}}}", "the alias `z` stands here twice"),
-        ("{docs: {tools: {c: {alias: x}}}}", "the alias `x` stands twice"),
+        ("{docs: {tools: {a: {alias: 'a b'}}}}", "`a b` is not a valid alias"),
+        ("{docs: {tools: {a: {alias: x__y}}}}", "`x__y` is not a valid alias"),
+        ("{docs: {tools: {a: {}}}}", "`a` has no settings"),
+        ("{docs: {tools: {a: {alias: z}, c: {alias: z}}}}", "the alias `z` is listed twice"),
+        ("{docs: {tools: {c: {alias: x}}}}", "the alias `x` is used twice"),
         ("{docs: {tools: {a: {description: ''}}}}", "a description has 1 to 8192 bytes"),
         ("{docs: {tools: {a: {alais: z}}}}", "unknown key `alais`; did you mean `alias`?"),
     ] {

@@ -1,6 +1,6 @@
 #![no_main]
 
-use gnomon_wire::connect::{MAX_HEAD, Outcome, Request, answer, request};
+use gnomon_wire::connect::{ConnectOutcome, MAX_HEAD, Request, answer, request};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(request(&more), Request::Other);
         }
     }
-    if let Outcome::Refused(status, _) = answer(bytes) {
+    if let ConnectOutcome::Refused(status, _) = answer(bytes) {
         assert!((300..600).contains(&status));
     }
 });

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The address that a host stands for without being looked up, if it is one: however it is spelled, brackets and a last dot included.
+/// The address that a host is a spelling of, if it is one, without a look-up: brackets and a last dot may be there.
 /// IPv4 may be written as `inet_aton(3)` and the URL standard (WHATWG URL, "IPv4 parser") read it: `127.1`, `0x7f000001`, `017700000001`,
 /// `2130706433`. IPv4 within IPv6 (`::ffff:192.0.2.1`) is IPv4.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long to wait after each failure in a row: the first wait, then twice as long each time, up to the longest.
+/// Waits after each failure in a row: the first wait, then twice as long each time, up to the longest.
 ///
 /// There is no jitter in it: most of what waits here waits for something on its own host. Who waits for a server that many hosts
 /// wait for adds it.
@@ -24,7 +24,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Nothing has failed yet.
+    /// Starts without a failure.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, wait: first }
@@ -36,7 +36,7 @@ impl Backoff {
         self.wait
     }
 
-    /// One more failure: how long to wait now.
+    /// Counts one more failure; the wait before the next attempt.
     pub fn failed(&mut self) -> Duration {
         let wait = self.wait;
         self.wait = wait.saturating_mul(2).min(self.longest);

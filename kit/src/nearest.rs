@@ -1,4 +1,4 @@
-//! Which word was meant.
+//! Suggestions for misspelt words.
 
 /// Of these words the one that is most like `word` (Jaro-Winkler, from 0 to 1), if it is more so than `above`. Of two that are
 /// equally like it, the later.
@@ -15,7 +15,7 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>, above: 
     nearest_by(word, known, |known| *known, above)
 }
 
-/// The same of things that are called something.
+/// The same for values with a name.
 pub fn nearest_by<T, N: AsRef<str>>(word: &str, known: impl IntoIterator<Item = T>, name: impl Fn(&T) -> N, above: f64) -> Option<T> {
     known
         .into_iter()

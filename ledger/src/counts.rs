@@ -1,4 +1,4 @@
-//! What the ledger counts, as numbers: how to expose them is the business of whoever does.
+//! The ledger's counters, as numbers: exposing them is left to the caller.
 
 use crate::{DropCounts, FirstSeen};
 
@@ -9,10 +9,10 @@ pub struct LedgerCounts {
     pub acknowledged: u64,
     /// Events that were lost.
     pub dropped: DropCounts,
-    /// What the events added to the inventory.
+    /// The additions of events to the inventory.
     pub first_seen: FirstSeen,
     /// Events that wait for the writer now.
     pub queued: usize,
-    /// How many may wait; more are dropped.
+    /// The most events that may wait; more are dropped.
     pub capacity: usize,
 }

@@ -4,7 +4,7 @@ use crate::OpenError;
 use std::{io, path::PathBuf};
 use thiserror::Error;
 
-/// Why the ledger could not be opened for writing.
+/// An error of opening the ledger for writing.
 #[derive(Debug, Error)]
 pub enum LedgerError {
     /// Another process holds the lock.
@@ -20,7 +20,7 @@ pub enum LedgerError {
     NotWritable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// Its database cannot be opened.
@@ -29,7 +29,7 @@ pub enum LedgerError {
     /// The writer's thread could not be started.
     #[error("cannot start the ledger's writer: {source}")]
     Thread {
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! Whose events wait for the writer: one client's flood must not push out the single event of another.
+//! Fairness between principals whose events wait for the writer: one client's flood must not push out the single event of another.
 //!
 //! An event is its user's, else its source address's, and within these its connection's. Neither may have more than a
 //! multiple of what is free ([`Bounds::times_free`]), so there is room left for whoever has nothing waiting, whoever floods.
@@ -8,19 +8,19 @@ use gnomon_shares::{Bounds, Refused};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-/// How many times the free room one user or address may take: alone, three quarters of all.
+/// The multiple of the free room that one user or address may take: alone, three quarters of all.
 const OF_PRINCIPAL: usize = 3;
-/// The same for one connection: alone, a half.
+/// The same multiple for one connection: alone, a half.
 const OF_CONNECTION: usize = 1;
 
-/// Who an event is from. Hashes with a secret key, as names are chosen by strangers.
+/// The origin of an event. Hashes with a secret key, as names are chosen by strangers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whose {
     principal: u64,
     connection: u64,
 }
 
-/// What waits, by whom.
+/// The waiting events, by origin.
 #[derive(Default)]
 pub(crate) struct Waiting {
     by: HashMap<u64, Amount>,
@@ -49,7 +49,7 @@ impl Whose {
 }
 
 impl Waiting {
-    /// Lets an event of so many bytes in, where `all` of `most` waits already.
+    /// Admits an event of so many bytes, where `all` of `most` waits already.
     pub(crate) fn admit(&mut self, whose: Whose, bytes: usize, all: Amount, most: Amount) -> Result<(), Refused> {
         for (key, times_free) in [(whose.principal, OF_PRINCIPAL), (whose.connection, OF_CONNECTION)] {
             let own = self.by.get(&key).copied().unwrap_or_default();

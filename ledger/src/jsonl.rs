@@ -17,7 +17,7 @@ use std::{
 /// The file and those it was before are at most so many: `events.jsonl`, `events.jsonl.1` … `events.jsonl.7`.
 const PARTS: u32 = 8;
 
-/// Where lines go.
+/// The destination of lines.
 pub(crate) enum Jsonl {
     None,
     File(LineFile),
@@ -25,7 +25,7 @@ pub(crate) enum Jsonl {
 }
 
 impl Jsonl {
-    /// What is kept is kept in all files together.
+    /// Opens the target. `keep` is for all files together.
     pub(crate) fn open(target: &JsonlTarget, keep: Keep) -> io::Result<Self> {
         Ok(match target {
             JsonlTarget::None => Jsonl::None,
@@ -63,7 +63,7 @@ pub(crate) struct LineFile {
     /// next append.
     open: Option<Open>,
     keep: Keep,
-    /// That it could not be rotated was told.
+    /// True if the failure to rotate was reported.
     told: bool,
 }
 
@@ -113,7 +113,7 @@ impl LineFile {
         }
     }
 
-    /// Whether this part of the lines is full or old enough.
+    /// True if this part of the lines is full or old enough to be rotated.
     fn is_due(&self, more: usize) -> bool {
         let Some(there) = self.open.as_ref().filter(|open| open.regular).and_then(|open| open.file.metadata().ok()) else { return false };
         let full = there.len() > 0 && there.len() + more as u64 > self.keep.max_bytes / u64::from(PARTS);
@@ -153,7 +153,7 @@ impl LineFile {
         name.into()
     }
 
-    /// Whether the path now leads elsewhere: logrotate renamed or removed the file.
+    /// True if the path now leads elsewhere: logrotate renamed or removed the file.
     fn was_rotated(&self) -> bool {
         let Some(open) = &self.open else { return false };
         match fs::metadata(&self.path) {

@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc, thread};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
-/// How many detections of the ledger's own may wait to be recorded.
+/// The most detections of the ledger's own that may wait to be recorded.
 const UNUSUAL_WAITING: usize = 64;
 
 /// The writer has stopped, so nothing more can become durable.
@@ -19,14 +19,14 @@ const UNUSUAL_WAITING: usize = 64;
 #[error("the ledger's writer has stopped")]
 pub struct Closed;
 
-/// How far the writer has come.
+/// The progress of the writer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     /// Events that are durable or lost for good.
     pub(crate) settled: u64,
     /// Events that are durable.
     pub(crate) acknowledged: u64,
-    /// What they added to the inventory.
+    /// The additions to the inventory.
     pub(crate) first_seen: FirstSeen,
 }
 
@@ -84,27 +84,26 @@ impl Ledger {
         self.queue.push(event)
     }
 
-    /// How many events were lost since opening, by reason.
+    /// The number of events lost since opening, by reason.
     #[must_use]
     pub fn dropped(&self) -> DropCounts {
         self.queue.dropped()
     }
 
-    /// How many events wait for the writer now.
+    /// The number of events that wait for the writer now.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// How many events were acknowledged since opening: they are in the JSON-lines target and in
-    /// the database's write-ahead log, fsynced. After [`flush`](Self::flush),
-    /// recorded = acknowledged + dropped.
+    /// The number of events acknowledged since opening: they are in the JSON-lines target and in the database's write-ahead log, fsynced.
+    /// After [`flush`](Self::flush), recorded = acknowledged + dropped.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.progress.borrow().acknowledged
     }
 
-    /// All that it counts, as it stands now.
+    /// All counters.
     #[must_use]
     pub fn counts(&self) -> LedgerCounts {
         let Progress { acknowledged, first_seen, .. } = *self.progress.borrow();

@@ -1,4 +1,4 @@
-//! What happened, durably: events, the inventory of servers, incidents.
+//! A durable store of events, the inventory of servers, and incidents.
 //!
 //! [`Ledger::record`] writes an event's line, once, and never waits for the disk; one writer thread puts
 //! the same bytes into the JSON-lines file and the SQLite database, many events per transaction. [`Reader`] answers questions about the past over its own read-only connection and
@@ -54,11 +54,11 @@ pub use decided::{Decided, DecidedError, FileError, Following, Looked, MAX_REVIE
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
     Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,
-    Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, Incidents, MAX_CLIENTS, MAX_DAILY, MAX_DAILY_NAMES,
-    MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT, MAX_SERVERS, MAX_TOOLS,
-    MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NEWS_CAPACITY, NamedServer, NewName, News, NoServer, OpenError, Order, Questions, ReadError,
-    Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord, ServerStatus,
-    Standing, StoredEvent, Story, Tally, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal,
+    Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents, MAX_CLIENTS, MAX_DAILY,
+    MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT, MAX_SERVERS,
+    MAX_TOOLS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NEWS_CAPACITY, NamedServer, NewName, News, NoServer, OpenError, Order, Questions,
+    ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord,
+    ServerStatus, StoredEvent, Story, Tally, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal,
     conditions_on,
 };
 pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError};

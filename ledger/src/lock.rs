@@ -11,8 +11,8 @@ use std::{
 
 const NAME: &str = "ledger.lock";
 
-/// Whether a process writes the ledger of this state folder at this moment. Only for waiting until it does not any more:
-/// a gnomon that starts in the moment of the question is turned away.
+/// True if a process writes the ledger of this state folder at this moment. Only for waiting until it no longer does: a gnomon that
+/// starts in the moment of the question is turned away.
 ///
 /// # Errors
 /// When the lock cannot be looked at. A folder without one is not written to.

@@ -1,4 +1,4 @@
-//! What the command decides about the ledger: where, how much, how long, how often.
+//! Options of the ledger: place, amount, retention, intervals.
 
 use gnomon_ledger_model::Keep;
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -6,7 +6,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 /// The longest that events may wait for company before they are committed.
 pub const MAX_COMMIT_EVERY: Duration = Duration::from_millis(200);
 
-/// Where JSON lines go.
+/// The destination of JSON lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum JsonlTarget {
     /// Nowhere: the database only.
@@ -19,24 +19,23 @@ pub enum JsonlTarget {
     Stdout,
 }
 
-/// How the ledger is kept.
+/// Options of the ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerOptions {
     /// The database, `STATE/ledger.sqlite`. Its folder also holds `ledger.lock`.
     pub path: PathBuf,
-    /// Where JSON lines go.
+    /// The destination of JSON lines.
     pub jsonl: JsonlTarget,
-    /// How many events may wait for the writer; more are dropped and counted. Default 8,192. Their
-    /// lines are bounded too, to 64 MiB. Of both, one user or address alone has at most three quarters, one connection a half.
+    /// The most events that may wait for the writer; more are dropped and counted. Default 8,192. Their lines are bounded too, to 64 MiB.
+    /// Of both, one user or address alone has at most three quarters, one connection a half.
     pub queue: NonZeroUsize,
     /// Size bound of the database file in bytes, default 2 GiB, at least [`crate::MIN_DATABASE_BYTES`].
     /// Beyond it the oldest events are deleted. The write-ahead log stands beside it and has its
     /// own bound of 64 MiB.
     pub max_bytes: u64,
-    /// How long events are kept, default 30 days.
+    /// Retention of events, default 30 days.
     pub retention: Duration,
-    /// How long the first event of a group waits for more. Default and maximum
-    /// [`MAX_COMMIT_EVERY`].
+    /// The time for which the first event of a group waits for more. Default and maximum [`MAX_COMMIT_EVERY`].
     pub commit_every: Duration,
 }
 
@@ -54,7 +53,7 @@ impl LedgerOptions {
         }
     }
 
-    /// How much is kept, and how long.
+    /// The bounds of what is kept.
     pub(crate) fn keep(&self) -> Keep {
         Keep { max_bytes: self.max_bytes, retention: self.retention }
     }

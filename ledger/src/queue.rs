@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Why an event is not in the ledger. The words are label values of a metric.
+/// The reason that an event is not in the ledger. The words are label values of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// The queue was full (events or bytes): the writer or its disk is too slow.
@@ -38,7 +38,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All of them.
+    /// All variants.
     pub const ALL: [DropReason; 6] = [
         DropReason::QueueFull,
         DropReason::OverShare,
@@ -61,7 +61,7 @@ impl DropReason {
     }
 }
 
-/// What became of an event at the door.
+/// The fate of an event at the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Recorded {
@@ -71,17 +71,17 @@ pub enum Recorded {
     Dropped(DropReason),
 }
 
-/// How many events were lost, by reason. Each lost event is counted once.
+/// The number of events lost, by reason. Each lost event is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropCounts([u64; DropReason::ALL.len()]);
 
 impl DropCounts {
-    /// How many for this reason.
+    /// The number lost for this reason.
     #[must_use]
     pub const fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }
-    /// How many in all.
+    /// The number lost in all.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
@@ -92,15 +92,14 @@ impl DropCounts {
     }
 }
 
-/// Whether the queue takes events.
+/// Open or closed for events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Door {
     Open,
     Shut,
 }
 
-/// How many bytes of lines may wait for the writer, whatever the number of events: clients decide how
-/// long an event gets.
+/// The most bytes of lines that may wait for the writer, whatever the number of events: clients decide how long an event gets.
 const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// Empty groups that are kept for use.
@@ -119,7 +118,7 @@ struct Inner {
     door: Door,
 }
 
-/// What an added event makes of the queue.
+/// The state of the queue after an event was added.
 struct Waiting {
     /// It is the only one.
     first: bool,
@@ -157,7 +156,7 @@ impl Inner {
     }
 }
 
-/// What the writer took.
+/// The events that the writer took.
 pub(crate) struct Taken {
     pub(crate) groups: VecDeque<Group>,
     /// No event will follow.
@@ -235,7 +234,7 @@ impl Queue {
         DropCounts(DropReason::ALL.map(|reason| self.dropped[reason as usize].load(Ordering::Relaxed)))
     }
 
-    /// How many events were ever let in.
+    /// The number of events ever let in.
     pub(crate) fn accepted(&self) -> u64 {
         self.lock().accepted
     }
@@ -248,14 +247,14 @@ impl Queue {
         self.capacity
     }
 
-    /// Lets nothing more in; what is in stays for the writer.
+    /// Closes the queue for new events; those in it stay for the writer.
     pub(crate) fn shut(&self) {
         self.lock().door = Door::Shut;
         self.arrived.notify_one();
         self.hurry.notify_one();
     }
 
-    /// Asks the writer not to wait for more.
+    /// Asks the writer to start at once.
     pub(crate) fn hurry(&self) {
         self.hurry.notify_one();
     }
@@ -278,7 +277,7 @@ impl Queue {
         self.hurry.notified().await;
     }
 
-    /// Takes everything.
+    /// Takes all events.
     pub(crate) fn take(&self) -> Taken {
         let mut inner = self.lock();
         if !inner.open.is_empty() {
@@ -289,7 +288,7 @@ impl Queue {
         Taken { groups: mem::take(&mut inner.full), last: inner.door == Door::Shut }
     }
 
-    /// Lets go of the memory that only a busy time needed.
+    /// Frees memory that only a busy time needed.
     pub(crate) fn cool_down(&self) {
         let mut inner = self.lock();
         if inner.events == 0 {
@@ -300,7 +299,7 @@ impl Queue {
         }
     }
 
-    /// Gives a group back for further use.
+    /// Returns a group for reuse.
     pub(crate) fn give_back(&self, mut group: Group) {
         group.clear();
         let mut inner = self.lock();

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-/// How often [`Follow`] looks for new events.
+/// The interval at which [`Follow`] looks for new events.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Reads a ledger, also while a gnomon writes it. What it can be asked is said at [`Questions`].
+/// Reads a ledger, also while a gnomon writes it. Its questions are those of [`Questions`].
 #[derive(Debug)]
 pub struct Reader(Questions);
 

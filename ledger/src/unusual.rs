@@ -1,5 +1,4 @@
-//! When sums by the hour are looked at for what is unusual. What is unusual is said by the model, where the sums are by the
-//! engine.
+//! The schedule of checks for unusual volume. The definition of unusual is the model's; the sums are the engine's.
 
 use gnomon_ledger_model::{
     Store, StoreError, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS,
@@ -7,14 +6,14 @@ use gnomon_ledger_model::{
 };
 use std::time::{Duration, Instant};
 
-/// How often the hour that runs is looked at; one that is over is looked at once more.
+/// The interval at which the current hour is checked; a past one is checked once more.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Most users and servers that are judged at one look, those with the most requests first.
 const MAX_JUDGED: usize = 64;
-/// A user and server are told of once in so many hours.
+/// The hours within which a user and server are reported once.
 const TELL_EVERY_HOURS: i64 = 24;
 
-/// How far the looking has come.
+/// The progress of checking hours.
 #[derive(Default)]
 pub(crate) struct Lookout {
     /// The hour that runs, by the events' clock.
@@ -23,7 +22,7 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
-    /// Looks for unusual volume where it is time to, after a group with events up to that hour.
+    /// Checks for unusual volume where it is time to, after a group with events up to that hour.
     pub(crate) async fn look(&mut self, store: &mut dyn Store, latest_hour: Option<i64>) -> Result<Vec<Unusual>, StoreError> {
         let Some(latest) = latest_hour else { return Ok(Vec::new()) };
         let running = *self.hour.get_or_insert(latest);
@@ -40,7 +39,7 @@ impl Lookout {
     }
 }
 
-/// What is unusual in that hour and was not told, and that it was told now.
+/// Finds the unusual sums of that hour that were not told of, and marks them as told.
 async fn unusual_in(store: &mut dyn Store, hour: i64) -> Result<Vec<Unusual>, StoreError> {
     let begin = hour - VOLUME_HISTORY_HOURS;
     if store.oldest_hour(begin).await?.is_none_or(|oldest| hour - oldest < VOLUME_MIN_HISTORY_HOURS) {

@@ -20,13 +20,13 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// How often an idle ledger forgets what is too old. A busy one does so as it writes.
+/// The interval at which an idle ledger enforces retention. A busy one does so as it writes.
 const IDLE_RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 /// After so long without an event, memory that only a busy time needed is given back: some 10 MiB of lines.
 const COOLS_DOWN: Duration = Duration::from_secs(5);
 
-/// How often a failure that lasts is written to the log.
+/// The interval at which a lasting failure is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct Task {

@@ -11,7 +11,7 @@ use gnomon_sensor_abi::Program;
 const RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const LINK_CREATE: libc::c_long = 28;
 
-/// Where a program runs.
+/// The hook of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// A hook of the cgroup below which connections are seen, as `enum bpf_attach_type` numbers it.
@@ -22,7 +22,7 @@ pub enum Hook {
     Tracepoint(&'static CStr),
 }
 
-/// Where this program runs.
+/// The hook of this program.
 pub const fn hook(program: Program) -> Hook {
     match program {
         Program::Connect4 => Hook::Seen(10),
@@ -76,7 +76,7 @@ fn number(descriptor: BorrowedFd<'_>) -> u32 {
     u32::try_from(descriptor.as_raw_fd()).unwrap_or(u32::MAX)
 }
 
-/// What bpf(2) answered; its descriptors are closed on exec.
+/// The descriptor that bpf(2) returned; closed on exec.
 fn descriptor(answer: libc::c_long) -> io::Result<OwnedFd> {
     let number = i32::try_from(answer).ok().filter(|number| *number >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.

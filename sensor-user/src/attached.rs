@@ -1,5 +1,5 @@
-//! Which programs are attached to a cgroup where ours go: others run there too (Cilium, Tetragon, systemd),
-//! and those of child cgroups see an address before ours do.
+//! The programs attached to a cgroup where ours go: others run there too (Cilium, Tetragon, systemd), and those of child cgroups see an
+//! address before ours do.
 
 use crate::attach::{Hook, hook};
 use gnomon_sensor_abi::Program;
@@ -13,22 +13,22 @@ use std::{
 /// A program that is attached to a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// Where: `connect4`, `egress` and so on.
+    /// The hook: `connect4`, `egress` and so on.
     pub hook: &'static str,
     /// Its name in the kernel, at most 15 bytes; ours begin with `gn_`.
     pub name: String,
     /// Its number.
     pub id: u32,
-    /// Whether others may be attached beside it.
+    /// Sharing of the hook.
     pub beside: Beside,
 }
 
-/// Whether other programs may be attached to the same hook of the same cgroup.
+/// Sharing of a hook: other programs may be attached to the same hook of the same cgroup, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
-    /// They may (`BPF_F_ALLOW_MULTI`, as all that is attached by a link).
+    /// Others may be attached (`BPF_F_ALLOW_MULTI`, as all that is attached by a link).
     Allowed,
-    /// Whoever comes is refused (`EPERM`), there and, without `BPF_F_ALLOW_OVERRIDE`, in cgroups below.
+    /// Others are refused (`EPERM`), there and, without `BPF_F_ALLOW_OVERRIDE`, in cgroups below.
     Refused,
 }
 
@@ -38,7 +38,7 @@ const ALLOW_MULTI: u32 = 2;
 /// `BPF_PROG_QUERY` of `bpf(2)`.
 const PROG_QUERY: libc::c_long = 16;
 
-/// Programs per hook that are told; the kernel allows 64 (`BPF_CGROUP_MAX_PROGS`).
+/// The most programs per hook that are listed; the kernel allows 64 (`BPF_CGROUP_MAX_PROGS`).
 const MOST: usize = 64;
 
 /// The hooks we use, and their neighbours, as `enum bpf_attach_type` numbers them.

@@ -1,9 +1,9 @@
-//! What the kernel half counted.
+//! The kernel half's counters.
 
 use aya::maps::{MapData, PerCpuArray};
 use gnomon_sensor_abi::{Outcome, Program, TALLY, Tally};
 
-use crate::Error;
+use crate::SensorError;
 
 /// The counters of all programs, summed over the CPUs, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +13,10 @@ pub struct Counters {
 
 impl Counters {
     /// Reads the counters.
-    pub(crate) fn read(map: &PerCpuArray<MapData, Tally>) -> Result<Self, Error> {
+    pub(crate) fn read(map: &PerCpuArray<MapData, Tally>) -> Result<Self, SensorError> {
         let mut programs = [[0_u64; TALLY]; Program::ALL.len()];
         for (sums, program) in programs.iter_mut().zip(Program::ALL) {
-            let cpus = map.get(&(program as u32), 0).map_err(|source| Error::Map { name: "TALLIES", source })?;
+            let cpus = map.get(&(program as u32), 0).map_err(|source| SensorError::Map { name: "TALLIES", source })?;
             for tally in cpus.iter() {
                 for (sum, count) in sums.iter_mut().zip(tally.counts) {
                     *sum = sum.wrapping_add(count);
@@ -38,7 +38,7 @@ impl Counters {
         self.programs.iter().map(|counts| counts[outcome.index()]).sum()
     }
 
-    /// What was attempted less what is known to have become of it: 0 when nothing is under way.
+    /// Attempts less those with a known outcome: 0 when nothing is under way.
     #[must_use]
     pub fn unaccounted(&self, program: Program) -> i64 {
         let known = [Outcome::Delivered, Outcome::RingFull, Outcome::TableFull, Outcome::Filtered];

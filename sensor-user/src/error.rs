@@ -1,20 +1,20 @@
-//! What can go wrong between us and the kernel.
+//! Errors between us and the kernel.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why something could not be done. What is merely missing in a kernel is a [`crate::Status`] instead.
+/// An error of the kernel half. What is merely missing in a kernel is a [`crate::Status`] instead.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SensorError {
     /// The object could not be loaded: mostly a missing capability (`CAP_BPF`, `CAP_NET_ADMIN`, `CAP_PERFMON`).
     #[error("loading the kernel half: {0}")]
     Load(#[from] Box<aya::EbpfError>),
     /// A map refused a value.
     #[error("map {name}: {source}")]
     Map {
-        /// Which map.
+        /// The map.
         name: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: aya::maps::MapError,
     },
     /// The object has no such map: it is not the one that this program was built for.
@@ -28,7 +28,7 @@ pub enum Error {
     Cgroup {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The ring buffer's size is not a power of two of at least a page.
@@ -37,14 +37,14 @@ pub enum Error {
     /// Another call to the system failed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-impl From<aya::EbpfError> for Error {
+impl From<aya::EbpfError> for SensorError {
     fn from(error: aya::EbpfError) -> Self {
         Self::Load(Box::new(error))
     }

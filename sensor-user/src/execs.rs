@@ -1,18 +1,18 @@
-//! When processes last called exec, as the kernel half remembers it.
+//! The times at which processes last called exec, as the kernel half remembers them.
 
 use std::os::fd::OwnedFd;
 
 use aya::maps::{HashMap, Map, MapData};
 
-use crate::Error;
+use crate::SensorError;
 
-/// Looks processes up in the kernel half's memory of execs. Threads may share one.
+/// Looks up processes in the kernel half's table of execs. Threads may share one.
 #[derive(Debug)]
 pub struct Execs(HashMap<MapData, u32, u64>);
 
 impl Execs {
-    pub(crate) fn from_fd(map: OwnedFd) -> Result<Self, Error> {
-        let failed = |source| Error::Map { name: "EXECS", source };
+    pub(crate) fn from_fd(map: OwnedFd) -> Result<Self, SensorError> {
+        let failed = |source| SensorError::Map { name: "EXECS", source };
         let data = MapData::from_fd(map).map_err(failed)?;
         Ok(Self(HashMap::try_from(Map::LruHashMap(data)).map_err(failed)?))
     }

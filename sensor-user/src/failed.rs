@@ -10,7 +10,7 @@ use gnomon_sensor_abi::{AF_INET, AF_INET6, FailedKey};
 pub struct Failed {
     /// The cookie of the program's network namespace, as in [`crate::Owner::netns`].
     pub netns: u64,
-    /// Where the program wanted to go.
+    /// The program's original destination.
     pub address: SocketAddr,
     /// The program's user.
     pub uid: u32,

@@ -1,4 +1,4 @@
-//! What this kernel can do, found by trying.
+//! The features of this kernel, found by trying.
 
 use std::io;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::path::Path;
 use aya::programs::ProgramError;
 use gnomon_sensor_abi::Program;
 
-use crate::Error;
+use crate::SensorError;
 use crate::loader::{Loader, Options};
 
-/// Whether something works here.
+/// The status of a feature here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It does.
+    /// It works.
     Ok,
     /// This kernel does not have it.
     Unsupported(String),
@@ -22,7 +22,7 @@ pub enum Status {
     NotApplicable,
 }
 
-/// Something that the sensor can use.
+/// A feature that the sensor can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
     /// A cgroup2 hierarchy at the place given.
@@ -48,7 +48,7 @@ impl Feature {
     }
 }
 
-/// What works here. What is missing is named and never fatal.
+/// The features that work here. What is missing is named and never fatal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features(Vec<(Feature, Status)>);
 
@@ -87,7 +87,7 @@ impl Features {
     }
 }
 
-/// Whether cgroup2 is mounted there.
+/// Checks that cgroup2 is mounted there.
 fn cgroup2(path: &Path) -> Status {
     if path.join("cgroup.procs").exists() {
         Status::Ok
@@ -119,7 +119,7 @@ pub(crate) fn status(error: &ProgramError) -> Status {
     }
 }
 
-/// The same for a call to the system that failed.
+/// The same for a failed system call.
 pub(crate) fn system(error: &io::Error, text: String) -> Status {
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENOSYS) => Status::Unsupported(text),
@@ -127,8 +127,8 @@ pub(crate) fn system(error: &io::Error, text: String) -> Status {
     }
 }
 
-impl From<&Error> for Status {
-    fn from(error: &Error) -> Self {
+impl From<&SensorError> for Status {
+    fn from(error: &SensorError) -> Self {
         Self::Broken(error.to_string())
     }
 }

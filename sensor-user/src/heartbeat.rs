@@ -9,9 +9,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::memory::{Access, Shared, page};
 
-/// How often to beat: four chances before the kernel half gives up.
+/// The interval of beats: four chances before the kernel half gives up.
 pub const PERIOD: Duration = Duration::from_millis(250);
-/// How old the last beat may be.
+/// The greatest age of the last beat.
 pub const STALE: Duration = Duration::from_nanos(gnomon_sensor_abi::STALE_NS);
 
 /// Writes the time into memory that the kernel half reads. Needs the map's descriptor and no privilege.
@@ -27,13 +27,13 @@ impl Heartbeat {
     /// Maps the heartbeat; `map` comes from [`crate::Sensor::heartbeat`].
     ///
     /// # Errors
-    /// What `mmap(2)` says.
+    /// The error of `mmap(2)`.
     pub fn from_fd(map: OwnedFd) -> io::Result<Self> {
         // The memory outlives the descriptor.
         Ok(Self { memory: Shared::map(map.as_fd(), 0, page(), Access::Write)? })
     }
 
-    /// Says that the proxy is alive now.
+    /// Beats: the proxy is alive now.
     pub fn beat(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         // Not negative since boot, and below 2^64 for 584 years.
@@ -41,7 +41,7 @@ impl Heartbeat {
         self.write(now);
     }
 
-    /// Says that the proxy stops: from now on nothing more is redirected.
+    /// Stops the heart: from now on nothing more is redirected.
     pub fn stop(&self) {
         self.write(0);
     }

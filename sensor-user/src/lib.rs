@@ -25,7 +25,7 @@
 //! let mut ring = Ring::from_fd(sensor.ring()?, options.ring_bytes)?;
 //! ring.wait(std::time::Duration::from_millis(50))?;
 //! ring.drain(|record| println!("{record:?}"));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), Box<dyn std::error::SensorError>>(())
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -50,7 +50,7 @@ mod sensor;
 
 pub use attached::{Attached, Beside, Overridden, attached, overridden_by_ours};
 pub use counters::Counters;
-pub use error::Error;
+pub use error::SensorError;
 pub use execs::Execs;
 pub use failed::Failed;
 pub use features::{Feature, Features, Status};

@@ -12,11 +12,11 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::Error;
+use crate::SensorError;
 
-/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+/// The most connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// How often another port is tried when one that was free for IPv4 is taken for IPv6.
+/// The number of ports that are tried when one that was free for IPv4 is taken for IPv6.
 const TRIES: u32 = 16;
 
 /// Listeners on the loopback addresses of one namespace, on one port.
@@ -32,7 +32,7 @@ impl Listeners {
     /// The port of both.
     ///
     /// # Errors
-    /// What `getsockname(2)` says.
+    /// The error of `getsockname(2)`.
     pub fn port(&self) -> io::Result<u16> {
         Ok(self.v4.local_addr()?.port())
     }
@@ -45,14 +45,14 @@ impl Listeners {
 ///
 /// # Errors
 /// When the namespace cannot be entered, the mark not be set, or the port is taken.
-pub fn in_namespace(netns: Option<BorrowedFd<'_>>, mark: NonZeroU32, port: u16) -> Result<Listeners, Error> {
+pub fn in_namespace(netns: Option<BorrowedFd<'_>>, mark: NonZeroU32, port: u16) -> Result<Listeners, SensorError> {
     match netns {
         Some(netns) => within(Some(netns), || pair(mark, port)),
         None => pair(mark, port),
     }
 }
 
-/// On whose behalf a socket is opened.
+/// The user on whose behalf a socket is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
     /// The user.
@@ -69,7 +69,7 @@ pub struct User {
 ///
 /// # Errors
 /// When the namespace cannot be entered, or has no such family, or the process may not act as that user.
-pub fn socket_in(netns: Option<BorrowedFd<'_>>, family: AddressFamily, user: Option<User>) -> Result<OwnedFd, Error> {
+pub fn socket_in(netns: Option<BorrowedFd<'_>>, family: AddressFamily, user: Option<User>) -> Result<OwnedFd, SensorError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let open = || socket_with(family, SocketType::STREAM, flags, None).map_err(|e| failed("opening a socket", e));
     let open = || match user {
@@ -84,7 +84,7 @@ pub fn socket_in(netns: Option<BorrowedFd<'_>>, family: AddressFamily, user: Opt
 
 /// Makes this thread act as a user, for good. Only the effective user changes, so that the thread stays out of reach of
 /// that user's signals (kill(2)) and debuggers.
-fn act_as(user: User) -> Result<(), Error> {
+fn act_as(user: User) -> Result<(), SensorError> {
     const KEPT: libc::uid_t = libc::uid_t::MAX;
     // Not libc's functions of these names, which change every thread of the process.
     // SAFETY: system calls without pointers.
@@ -99,7 +99,7 @@ fn act_as(user: User) -> Result<(), Error> {
 
 /// Does something in a network namespace, on a thread of its own, which is thrown away: what a thread became cannot be
 /// relied on to be changed back.
-fn within<T: Send>(netns: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+fn within<T: Send>(netns: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T, SensorError> + Send) -> Result<T, SensorError> {
     let entered = || {
         if let Some(netns) = netns {
             move_into_link_name_space(netns, Some(LinkNameSpaceType::Network)).map_err(|e| failed("entering the namespace", e))?;
@@ -112,7 +112,7 @@ fn within<T: Send>(netns: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<
     })
 }
 
-fn pair(mark: NonZeroU32, port: u16) -> Result<Listeners, Error> {
+fn pair(mark: NonZeroU32, port: u16) -> Result<Listeners, SensorError> {
     let mut tries = 0;
     loop {
         let v4 = open(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), mark).map_err(|e| failed("listening on 127.0.0.1", e))?;
@@ -150,6 +150,6 @@ fn set_mark(socket: &OwnedFd, mark: NonZeroU32) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn failed(what: &'static str, source: impl Into<io::Error>) -> Error {
-    Error::System { what, source: source.into() }
+fn failed(what: &'static str, source: impl Into<io::Error>) -> SensorError {
+    SensorError::System { what, source: source.into() }
 }

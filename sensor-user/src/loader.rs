@@ -22,13 +22,13 @@ use crate::features::{Status, status, system};
 use crate::memory::page;
 use crate::scope::{Mode, Scope};
 use crate::sensor::{Sensor, Table};
-use crate::{Error, object};
+use crate::{SensorError, object};
 
-/// How many owners are kept for the proxy to ask for by default, about 250 bytes each: a queue of connections that wait to be accepted
+/// The number of owners kept by default for the proxy to ask for, about 250 bytes each: a queue of connections that wait to be accepted
 /// must not push its own out.
 pub const OWNERS: u32 = 1 << 16;
 
-/// What the sensor is told at the start.
+/// Options of the sensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The cgroup below which connections are seen; the root of the cgroup2 hierarchy, to see all.
@@ -47,13 +47,13 @@ pub struct Options {
     /// The reader is woken when this many bytes wait (at most a quarter of the ring), or something urgent. It should
     /// also look every 50 ms.
     pub wake_bytes: u32,
-    /// How many connections are tracked at a time; more are counted as `TableFull`.
+    /// The most connections tracked at a time; more are counted as `TableFull`.
     pub flows: u32,
-    /// How many of them at most for one service, or all sessions of one user.
+    /// The most of them for one service, or all sessions of one user.
     pub flows_each: u32,
-    /// How many connections the proxy can ask about; the oldest make way.
+    /// The number of connections that the proxy can ask about; the oldest make way.
     pub owners: u32,
-    /// What applies to cgroups without a scope.
+    /// The scope of cgroups without one.
     pub default_scope: Scope,
 }
 
@@ -76,7 +76,7 @@ impl Options {
     }
 }
 
-/// Whether the programs that file and find owners can tell network namespaces.
+/// The ability of the programs that file and find owners to tell network namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Namespaces {
     Known,
@@ -100,9 +100,9 @@ impl Loader {
     ///
     /// # Errors
     /// When a cgroup cannot be opened, or the kernel refuses a map.
-    pub fn new(options: &Options) -> Result<Self, Error> {
+    pub fn new(options: &Options) -> Result<Self, SensorError> {
         if !options.ring_bytes.is_power_of_two() || (options.ring_bytes as usize) < page() {
-            return Err(Error::RingSize(options.ring_bytes));
+            return Err(SensorError::RingSize(options.ring_bytes));
         }
         let cgroup = open(&options.cgroup)?;
         let proxy_cgroup = open(&options.proxy_cgroup)?;
@@ -116,7 +116,7 @@ impl Loader {
         let retval_known = u32::from(retval);
         let mut drawn = [0; 8];
         getrandom::fill(&mut drawn)
-            .map_err(|error| Error::System { what: "drawing a random number", source: io::Error::other(error.to_string()) })?;
+            .map_err(|error| SensorError::System { what: "drawing a random number", source: io::Error::other(error.to_string()) })?;
         let held_seed = u64::from_ne_bytes(drawn) | 1;
         let bpf = EbpfLoader::new()
             // Nothing of ours is relocated against the kernel's types.
@@ -176,13 +176,13 @@ impl Loader {
         }
     }
 
-    /// The kernel half as it stands; dropping that detaches it.
+    /// Finishes loading; dropping the sensor detaches it.
     #[must_use]
     pub fn finish(self) -> Sensor {
         self.sensor
     }
 
-    /// Gives one program to the kernel's verifier, without attaching it.
+    /// Has the kernel's verifier check one program, without attaching it.
     pub(crate) fn verify(&mut self, program: Program) -> Status {
         if self.sensor.has(program) {
             return Status::Ok;
@@ -196,7 +196,7 @@ impl Loader {
         }
     }
 
-    /// Whether owners are told apart by network namespace for sure: [`Feature::NamespacedOwners`](crate::Feature).
+    /// [`Status::Ok`] if owners are told apart by network namespace for sure: [`Feature::NamespacedOwners`](crate::Feature).
     #[must_use]
     pub fn namespaced_owners(&self) -> Status {
         match self.namespaces {
@@ -232,22 +232,22 @@ impl Loader {
 }
 
 /// A map's descriptor, independent of the loader.
-fn duplicate(bpf: &Ebpf, table: Table) -> Result<OwnedFd, Error> {
+fn duplicate(bpf: &Ebpf, table: Table) -> Result<OwnedFd, SensorError> {
     let name = table.name();
-    let map = bpf.map(name).ok_or(Error::NoMap(name))?;
+    let map = bpf.map(name).ok_or(SensorError::NoMap(name))?;
     let data: &MapData = match map {
         Map::RingBuf(data) | Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => data,
-        _ => return Err(Error::NoMap(name)),
+        _ => return Err(SensorError::NoMap(name)),
     };
-    data.fd().as_fd().try_clone_to_owned().map_err(|source| Error::System { what: "duplicating a descriptor", source })
+    data.fd().as_fd().try_clone_to_owned().map_err(|source| SensorError::System { what: "duplicating a descriptor", source })
 }
 
-fn open(path: &Path) -> Result<File, Error> {
-    let file = File::open(path).map_err(|source| Error::Cgroup { path: path.to_owned(), source })?;
+fn open(path: &Path) -> Result<File, SensorError> {
+    let file = File::open(path).map_err(|source| SensorError::Cgroup { path: path.to_owned(), source })?;
     match file.metadata() {
         Ok(found) if found.is_dir() => Ok(file),
-        Ok(_) => Err(Error::Cgroup { path: path.to_owned(), source: io::ErrorKind::NotADirectory.into() }),
-        Err(source) => Err(Error::Cgroup { path: path.to_owned(), source }),
+        Ok(_) => Err(SensorError::Cgroup { path: path.to_owned(), source: io::ErrorKind::NotADirectory.into() }),
+        Err(source) => Err(SensorError::Cgroup { path: path.to_owned(), source }),
     }
 }
 

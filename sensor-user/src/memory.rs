@@ -6,7 +6,7 @@ use std::ptr::{NonNull, null_mut};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// What may be done with the memory.
+/// The access to the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Read only.
@@ -30,7 +30,7 @@ impl Shared {
     /// Maps `length` bytes of `map` from `offset`; both multiples of a page.
     ///
     /// # Errors
-    /// What `mmap(2)` says, for example that the map is not that large.
+    /// The error of `mmap(2)`, for example that the map is not that large.
     pub fn map(map: BorrowedFd<'_>, offset: u64, length: usize, access: Access) -> io::Result<Self> {
         let rights = match access {
             Access::Read => ProtFlags::READ,
@@ -42,7 +42,7 @@ impl Shared {
         Ok(Self { start, length })
     }
 
-    /// Where it begins; aligned to a page.
+    /// Its beginning; aligned to a page.
     pub fn start(&self) -> NonNull<u8> {
         self.start
     }

@@ -1,4 +1,4 @@
-//! Who made a connection.
+//! Owners of connections.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gnomon_sensor_abi as abi;
 
-/// Which way a connection took.
+/// The road that a connection took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
     /// To where the program wanted.
@@ -35,7 +35,7 @@ impl fmt::Debug for Comm {
     }
 }
 
-/// Who made a connection, and where to: as it was when `connect()` was called.
+/// The owner and destination of a connection, as they were when `connect()` was called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The socket's cookie; unique until the machine is restarted.
@@ -56,11 +56,11 @@ pub struct Owner {
     pub uid: u32,
     /// The group.
     pub gid: u32,
-    /// Where the program wanted to go; an IPv4 address asked for on an IPv6 socket stays mapped.
+    /// The original destination; an IPv4 address asked for on an IPv6 socket stays mapped.
     pub original: SocketAddr,
     /// The [`crate::Scope::id`] that decided.
     pub scope: u32,
-    /// Which way the connection took.
+    /// The road that the connection took.
     pub road: Road,
     /// The thread's name.
     pub comm: Comm,
@@ -110,7 +110,7 @@ pub(crate) fn address(raw: &abi::Address) -> Option<SocketAddr> {
 /// Needs no privilege, but the socket must be in the cgroup that [`crate::Options::proxy_cgroup`] named.
 ///
 /// # Errors
-/// What `getsockopt(2)` says, apart from "no such option", which is `None`.
+/// The error of `getsockopt(2)`, apart from "no such option", which is `None`.
 pub fn owner_of(socket: BorrowedFd<'_>) -> io::Result<Option<Owner>> {
     const SIZE: usize = size_of::<abi::Owner>();
     let mut bytes = [0_u8; SIZE];

@@ -1,4 +1,4 @@
-//! What the kernel half reports, from bytes to types.
+//! Records of the kernel half, from bytes to types.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use gnomon_sensor_abi::{self as abi, Reason, decision, end, kind};
 
 use crate::owner::{Owner, address};
 
-/// What became of a `connect()`.
+/// The decision on a `connect()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Let go direct, as nothing else was asked for.
@@ -32,13 +32,13 @@ pub enum Decision {
 /// `connect()` was called, or a datagram was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
-    /// Who, and where to.
+    /// The owner and destination.
     pub owner: Owner,
-    /// What became of it.
+    /// The decision.
     pub decision: Decision,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It was established, and is over.
@@ -62,7 +62,7 @@ pub struct Close {
     pub duration: Duration,
     /// The local address, if a SYN left.
     pub local: Option<SocketAddr>,
-    /// How it ended.
+    /// Its end.
     pub end: End,
 }
 
@@ -71,11 +71,11 @@ pub struct Close {
 pub struct Hello<'a> {
     /// The socket's cookie.
     pub cookie: u64,
-    /// Where in the connection's bytes this part begins.
+    /// The offset of this part in the connection's bytes.
     pub offset: u32,
-    /// How many bytes are still to come, as far as is known; 0 for the last part.
+    /// The number of bytes still to come, as far as is known; 0 for the last part.
     pub remaining: u32,
-    /// Whether the hello is longer than what is captured (16 KiB).
+    /// True if the hello is longer than what is captured (16 KiB).
     pub truncated: bool,
     /// The bytes, as sent.
     pub bytes: &'a [u8],
@@ -86,7 +86,7 @@ pub struct Hello<'a> {
 pub enum Record<'a> {
     /// A connection begins.
     Connect(Connect),
-    /// What it sent first.
+    /// The first bytes it sent.
     Hello(Hello<'a>),
     /// It is over.
     Close(Close),

@@ -34,7 +34,7 @@ impl Ring {
     /// Maps a ring buffer of `size` bytes, as given to [`crate::Options::ring_bytes`].
     ///
     /// # Errors
-    /// When `size` is not a power of two of at least a page, or what `mmap(2)` says.
+    /// `size` is not a power of two of at least a page, or `mmap(2)` failed.
     pub fn from_fd(fd: OwnedFd, size: u32) -> io::Result<Self> {
         let data = usize::try_from(size).map_err(io::Error::other)?;
         if !size.is_power_of_two() || data < page() {
@@ -49,7 +49,7 @@ impl Ring {
     /// [`Ring::drain`] either way.
     ///
     /// # Errors
-    /// What `poll(2)` says; an interrupted call is no error.
+    /// The error of `poll(2)`; an interrupted call is not an error.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! What is to happen to the connections of which cgroup.
+//! Scopes: the treatment of connections, by cgroup.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,9 +8,9 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 use gnomon_sensor_abi::{self as abi, Config, fail, mode, ports, quic};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::SensorError;
 
-/// What to do with UDP to port 443.
+/// The treatment of UDP to port 443.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quic {
     /// Refuse it, so that clients fall back to TCP, which can be looked into.
@@ -19,7 +19,7 @@ pub enum Quic {
     Leave,
 }
 
-/// What to do with a connection that should be redirected and cannot be.
+/// The treatment of a connection that should be redirected and cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fail {
     /// Let it go direct.
@@ -47,7 +47,7 @@ impl TryFrom<&[u16]> for PortList {
     }
 }
 
-/// Which ports a redirect is about.
+/// The ports of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ports {
     /// All: what is not TLS or HTTP will be spliced by the proxy.
@@ -56,18 +56,18 @@ pub enum Ports {
     Listed(PortList),
 }
 
-/// How a scope redirects.
+/// The options of a redirecting scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redirect {
     /// To which ports connections are redirected.
     pub ports: Ports,
-    /// What happens to QUIC.
+    /// The treatment of QUIC.
     pub quic: Quic,
-    /// What happens when redirecting is impossible.
+    /// The treatment of connections where redirecting is impossible.
     pub fail: Fail,
 }
 
-/// What a scope does.
+/// The mode of a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Tag flows, touch nothing.
@@ -78,12 +78,12 @@ pub enum Mode {
     Off,
 }
 
-/// What is to happen to the connections of a cgroup and those below it.
+/// The treatment of connections of a cgroup and those below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// A number of the caller's, given back in [`crate::Owner::scope`].
     pub id: u32,
-    /// What it does.
+    /// Its mode.
     pub mode: Mode,
 }
 
@@ -121,9 +121,9 @@ impl CgroupId {
     ///
     /// # Errors
     /// When the folder cannot be looked at.
-    pub fn of(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn of(path: impl AsRef<Path>) -> Result<Self, SensorError> {
         let path = path.as_ref();
-        let found = fs::metadata(path).map_err(|source| Error::Cgroup { path: path.to_owned(), source })?;
+        let found = fs::metadata(path).map_err(|source| SensorError::Cgroup { path: path.to_owned(), source })?;
         Ok(Self(found.ino()))
     }
 }
@@ -140,19 +140,19 @@ impl Scopes {
     ///
     /// # Errors
     /// When the table is full.
-    pub fn set(&mut self, cgroup: CgroupId, scope: Scope) -> Result<(), Error> {
-        self.scopes.insert(cgroup.0, scope.raw(), 0).map_err(|source| Error::Map { name: "SCOPES", source })
+    pub fn set(&mut self, cgroup: CgroupId, scope: Scope) -> Result<(), SensorError> {
+        self.scopes.insert(cgroup.0, scope.raw(), 0).map_err(|source| SensorError::Map { name: "SCOPES", source })
     }
 
     /// Removes the scope of a cgroup. That there is none is no error.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), Error> {
+    /// The kernel refused.
+    pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), SensorError> {
         match self.scopes.remove(&cgroup.0) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            Err(source) => Err(Error::Map { name: "SCOPES", source }),
+            Err(source) => Err(SensorError::Map { name: "SCOPES", source }),
         }
     }
 
@@ -161,16 +161,16 @@ impl Scopes {
     ///
     /// # Errors
     /// When the table is full.
-    pub fn exclude(&mut self, cgroup: CgroupId) -> Result<(), Error> {
+    pub fn exclude(&mut self, cgroup: CgroupId) -> Result<(), SensorError> {
         self.set(cgroup, Scope { id: 0, mode: Mode::Off })
     }
 
     /// Sets what applies to cgroups without a scope.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn set_default(&mut self, scope: Scope) -> Result<(), Error> {
-        let failed = |source| Error::Map { name: "CONFIG", source };
+    /// The kernel refused.
+    pub fn set_default(&mut self, scope: Scope) -> Result<(), SensorError> {
+        let failed = |source| SensorError::Map { name: "CONFIG", source };
         let mut config = self.config.get(&0, 0).map_err(failed)?;
         config.default_scope = scope.raw();
         self.config.set(0, config, 0).map_err(failed)

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::attach::{Hook, hook, to_cgroup};
 use crate::failed::Failed;
 use crate::scope::Scopes;
-use crate::{Counters, Error, Execs};
+use crate::{Counters, Execs, SensorError};
 
 /// The maps that are used from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ pub struct Sensor {
     tables: Vec<OwnedFd>,
     /// Those that the kernel has accepted.
     programs: BTreeMap<Program, OwnedFd>,
-    /// What keeps each of them attached.
+    /// The links that keep each of them attached.
     links: Vec<(Program, OwnedFd)>,
 }
 
@@ -67,8 +67,8 @@ pub struct HandedOver {
 }
 
 impl Sensor {
-    /// Over maps that somebody opens.
-    pub(crate) fn over(open: impl FnMut(Table) -> Result<OwnedFd, Error>) -> Result<Self, Error> {
+    /// A sensor over maps that `open` provides.
+    pub(crate) fn over(open: impl FnMut(Table) -> Result<OwnedFd, SensorError>) -> Result<Self, SensorError> {
         let tables = Table::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { tables, programs: BTreeMap::new(), links: Vec::new() })
     }
@@ -76,13 +76,13 @@ impl Sensor {
     /// Keeps everything open across exec(2), for the program that this process becomes next.
     ///
     /// # Errors
-    /// What the system says. Everything is detached then.
-    pub fn hand_over(self) -> Result<HandedOver, Error> {
+    /// A system call failed. Everything is detached then.
+    pub fn hand_over(self) -> Result<HandedOver, SensorError> {
         let links = self.links.iter().map(|(_, link)| link);
         let all = self.tables.iter().chain(self.programs.values()).chain(links);
         for descriptor in all {
             fcntl_setfd(descriptor, FdFlags::empty())
-                .map_err(|error| Error::System { what: "keeping a descriptor across exec", source: error.into() })?;
+                .map_err(|error| SensorError::System { what: "keeping a descriptor across exec", source: error.into() })?;
         }
         let place = |wanted: Program| Program::ALL.iter().position(|program| *program == wanted).unwrap_or_default();
         Ok(HandedOver {
@@ -99,7 +99,7 @@ impl Sensor {
     ///
     /// # Safety
     /// The numbers come from [`Sensor::hand_over`] in this very process, and nothing else uses them.
-    pub unsafe fn take_over(handed: HandedOver) -> Result<Self, Error> {
+    pub unsafe fn take_over(handed: HandedOver) -> Result<Self, SensorError> {
         let take = |number: RawFd| {
             // SAFETY: open, as asked for right below, and ours alone, as the caller promises.
             let taken = unsafe { OwnedFd::from_raw_fd(number) };
@@ -108,16 +108,16 @@ impl Sensor {
                 Err(error) => {
                     // Not open, so there is nothing to close.
                     let _ = taken.into_raw_fd();
-                    Err(Error::System { what: "taking over a descriptor", source: error.into() })
+                    Err(SensorError::System { what: "taking over a descriptor", source: error.into() })
                 }
             }
         };
         let tables: Vec<OwnedFd> = handed.tables.into_iter().map(take).collect::<Result<_, _>>()?;
         if let Some(missing) = Table::ALL.get(tables.len()) {
-            return Err(Error::NoMap(missing.name()));
+            return Err(SensorError::NoMap(missing.name()));
         }
-        let of = |(place, number): (usize, RawFd)| -> Result<_, Error> {
-            let program = *Program::ALL.get(place).ok_or(Error::NoProgram(place))?;
+        let of = |(place, number): (usize, RawFd)| -> Result<_, SensorError> {
+            let program = *Program::ALL.get(place).ok_or(SensorError::NoProgram(place))?;
             Ok((program, take(number)?))
         };
         let programs = handed.programs.into_iter().map(of).collect::<Result<_, _>>()?;
@@ -129,16 +129,16 @@ impl Sensor {
     ///
     /// # Errors
     /// When the object is not ours.
-    pub fn scopes(&mut self) -> Result<Scopes, Error> {
+    pub fn scopes(&mut self) -> Result<Scopes, SensorError> {
         let scopes = HashMap::try_from(Map::HashMap(self.data(Table::Scopes)?)).map_err(failed_on(Table::Scopes))?;
         Ok(Scopes { scopes, config: self.config()? })
     }
 
-    /// Tells the kernel half the port of our listeners; 0 stops redirecting.
+    /// Sets the port of our listeners in the kernel half; 0 stops redirecting.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn set_port(&mut self, port: u16) -> Result<(), Error> {
+    /// The kernel refused.
+    pub fn set_port(&mut self, port: u16) -> Result<(), SensorError> {
         let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
         config.port = port;
         self.configure(config)
@@ -148,8 +148,8 @@ impl Sensor {
     /// and our listeners', no owner is filed, which is a fifth of what a connection costs. 0: all are filed.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn set_explicit_port(&mut self, port: u16) -> Result<(), Error> {
+    /// The kernel refused.
+    pub fn set_explicit_port(&mut self, port: u16) -> Result<(), SensorError> {
         let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
         config.explicit_port = port;
         self.configure(config)
@@ -160,8 +160,8 @@ impl Sensor {
     /// redirected. At most 4,096 addresses; the oldest make way.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn refuse_for(&mut self, failed: Failed, time: Duration) -> Result<(), Error> {
+    /// The kernel refused.
+    pub fn refuse_for(&mut self, failed: Failed, time: Duration) -> Result<(), SensorError> {
         let now = clock_gettime(ClockId::Monotonic);
         // Not negative since boot.
         let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
@@ -171,26 +171,26 @@ impl Sensor {
         table.insert(failed.raw(), until, 0).map_err(failed_on(Table::Failed))
     }
 
-    pub(crate) fn configure(&mut self, config: Config) -> Result<(), Error> {
+    pub(crate) fn configure(&mut self, config: Config) -> Result<(), SensorError> {
         self.config()?.set(0, config, 0).map_err(failed_on(Table::Config))
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn counters(&self) -> Result<Counters, Error> {
+    /// The kernel refused.
+    pub fn counters(&self) -> Result<Counters, SensorError> {
         Counters::read(&PerCpuArray::try_from(Map::PerCpuArray(self.data(Table::Tallies)?)).map_err(failed_on(Table::Tallies))?)
     }
 
-    /// How often the kernel itself did not run a program because it was already running (`recursion_misses`, Linux 5.12);
-    /// none where it does not say.
+    /// The number of times the kernel itself did not run a program because it was already running (`recursion_misses`, Linux 5.12); none
+    /// where it does not say.
     #[must_use]
     pub fn missed(&self, program: Program) -> Option<u64> {
         self.fdinfo(program, "recursion_misses")
     }
 
-    /// How long a program ran, in nanoseconds, and how often. Only counted while `kernel.bpf_stats_enabled` is set.
+    /// The run time of a program, in nanoseconds, and the number of runs. Only counted while `kernel.bpf_stats_enabled` is set.
     #[must_use]
     pub fn run_time(&self, program: Program) -> Option<(u64, u64)> {
         Some((self.fdinfo(program, "run_time_ns")?, self.fdinfo(program, "run_cnt")?))
@@ -200,9 +200,9 @@ impl Sensor {
     /// of any program of the host. Needs `CAP_SYS_ADMIN`.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn count_run_time() -> Result<OwnedFd, Error> {
-        enable_stats(Stats::RunTime).map_err(|error| Error::System { what: "counting run times", source: error.io_error })
+    /// The kernel refused.
+    pub fn count_run_time() -> Result<OwnedFd, SensorError> {
+        enable_stats(Stats::RunTime).map_err(|error| SensorError::System { what: "counting run times", source: error.io_error })
     }
 
     /// Detaches one program, which stays loaded. Whether it was attached.
@@ -216,15 +216,15 @@ impl Sensor {
     /// are attached there, and loaded.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn attach_again(&mut self, program: Program, seen: BorrowedFd<'_>) -> Result<bool, Error> {
+    /// The kernel refused.
+    pub fn attach_again(&mut self, program: Program, seen: BorrowedFd<'_>) -> Result<bool, SensorError> {
         let (Hook::Seen(kind), Some(loaded)) = (hook(program), self.program(program)) else { return Ok(false) };
-        let link = to_cgroup(loaded, seen, kind).map_err(|source| Error::System { what: "attaching a program again", source })?;
+        let link = to_cgroup(loaded, seen, kind).map_err(|source| SensorError::System { what: "attaching a program again", source })?;
         self.hold(program, link);
         Ok(true)
     }
 
-    /// How many instructions the verifier looked at, along all the ways through a program; none where the kernel does not say.
+    /// The number of instructions that the verifier looked at, along all the ways through a program; none where the kernel does not say.
     /// It gives up at a million.
     #[must_use]
     pub fn verified_instructions(&self, program: Program) -> Option<u64> {
@@ -248,7 +248,7 @@ impl Sensor {
     ///
     /// # Errors
     /// When no further descriptor can be had.
-    pub fn ring(&self) -> Result<OwnedFd, Error> {
+    pub fn ring(&self) -> Result<OwnedFd, SensorError> {
         self.descriptor(Table::Events)
     }
 
@@ -256,15 +256,15 @@ impl Sensor {
     ///
     /// # Errors
     /// When no further descriptor can be had.
-    pub fn heartbeat(&self) -> Result<OwnedFd, Error> {
+    pub fn heartbeat(&self) -> Result<OwnedFd, SensorError> {
         self.descriptor(Table::Heartbeat)
     }
 
-    /// When processes last called exec, readable from any thread of this process.
+    /// The times at which processes last called exec, readable from any thread of this process.
     ///
     /// # Errors
     /// When no further descriptor can be had, or the kernel refuses it.
-    pub fn execs(&self) -> Result<Execs, Error> {
+    pub fn execs(&self) -> Result<Execs, SensorError> {
         Execs::from_fd(self.descriptor(Table::Execs)?)
     }
 
@@ -286,20 +286,20 @@ impl Sensor {
         self.links.push((program, link));
     }
 
-    fn config(&self) -> Result<Array<MapData, Config>, Error> {
+    fn config(&self) -> Result<Array<MapData, Config>, SensorError> {
         Array::try_from(Map::Array(self.data(Table::Config)?)).map_err(failed_on(Table::Config))
     }
 
-    fn data(&self, table: Table) -> Result<MapData, Error> {
+    fn data(&self, table: Table) -> Result<MapData, SensorError> {
         MapData::from_fd(self.descriptor(table)?).map_err(failed_on(table))
     }
 
-    fn descriptor(&self, table: Table) -> Result<OwnedFd, Error> {
-        let found = self.tables.get(table as usize).ok_or(Error::NoMap(table.name()))?;
-        found.try_clone().map_err(|source| Error::System { what: "duplicating a descriptor", source })
+    fn descriptor(&self, table: Table) -> Result<OwnedFd, SensorError> {
+        let found = self.tables.get(table as usize).ok_or(SensorError::NoMap(table.name()))?;
+        found.try_clone().map_err(|source| SensorError::System { what: "duplicating a descriptor", source })
     }
 }
 
-fn failed_on(table: Table) -> impl FnOnce(aya::maps::MapError) -> Error {
-    move |source| Error::Map { name: table.name(), source }
+fn failed_on(table: Table) -> impl FnOnce(aya::maps::MapError) -> SensorError {
+    move |source| SensorError::Map { name: table.name(), source }
 }

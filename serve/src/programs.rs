@@ -4,7 +4,7 @@ use anyhow::Result;
 use gnomon_cli::Complaint;
 use gnomon_config::{
     Config, Jsonl, Shown,
-    programs::{Pin, Program as Configured, Variable},
+    programs::{Pinning, Program as Configured, Variable},
 };
 use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
 use gnomon_host::cgroup::Hierarchy;
@@ -91,8 +91,8 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
     let account = account(id, program)?;
     let home = homes(state_dir, account).join(id);
     let pins = match &program.pin {
-        Pin::To(pins) => pins.clone(),
-        Pin::None | Pin::Unpinned => Pins::default(),
+        Pinning::To(pins) => pins.clone(),
+        Pinning::None | Pinning::Unpinned => Pins::default(),
     };
     let (mut cwd, mut read) = (program.cwd.clone(), program.read.clone());
     let folder = found.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
@@ -146,13 +146,13 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
 
 fn warn(id: &str, program: &Configured) {
     match (&program.pin, program.launcher()) {
-        (Pin::Unpinned, Some(launcher)) => {
+        (Pinning::Unpinned, Some(launcher)) => {
             tracing::warn!(server = %id, "`{launcher}` runs whatever is published at the time: nothing pins it");
         }
-        (Pin::None, None) => tracing::warn!(server = %id, "nothing pins its program; name its `sha256` under `pin`"),
+        (Pinning::None, None) => tracing::warn!(server = %id, "nothing pins its program; name its `sha256` under `pin`"),
         _ => {}
     }
-    if program.launcher().is_some() && program.network == Network::None && matches!(program.pin, Pin::Unpinned) {
+    if program.launcher().is_some() && program.network == Network::None && matches!(program.pin, Pinning::Unpinned) {
         tracing::warn!(server = %id, "it can fetch nothing, as its `network` is `none`");
     }
 }

@@ -120,7 +120,7 @@ async fn join_one(watch: &Watch, link: ProxyEnd) -> Joined {
             Joined::Yes
         }
         // A sensor that cannot work says why itself, and hangs up.
-        Err(WatchError::Gone | WatchError::Link(gnomon_link::Error::Closed)) => Joined::No,
+        Err(WatchError::Gone | WatchError::Link(gnomon_link::LinkError::Closed)) => Joined::No,
         Err(error) => {
             say(format_args!("the sensor is not of full use: {error}"));
             Joined::Yes

@@ -11,7 +11,7 @@ use gnomon_cli::{
 use gnomon_config::{Config, Switch, scopes::Scope};
 use gnomon_host::{
     cgroup::Hierarchy,
-    doctor::{Attached, Check, Feature, Options, Port, State, examine, worst},
+    doctor::{Attached, Check, CheckStatus, Feature, Options, Port, examine, worst},
 };
 use gnomon_ledger::journal_in;
 use gnomon_sensor::{Features, Status};
@@ -60,7 +60,7 @@ impl Doctor {
             Format::Text => list(&mut out, &checks)?,
         }
         out.flush()?;
-        if worst(&checks) == State::Fail {
+        if worst(&checks) == CheckStatus::Fail {
             return Err(Complaint::own("something on this host keeps gnomon from working as configured")
                 .next("see the lines marked `fail` above; each says what to do")
                 .into());
@@ -74,19 +74,19 @@ fn decisions(config: &Config, dir: &Path) -> Result<Check> {
     let check = |state, seen, next| Check { id: "decisions".to_owned(), title: "decisions", state, seen, next };
     let journal = config.state.as_ref().map_or_else(|| journal_in(dir).display().to_string(), ToString::to_string);
     if fs::read_dir(dir).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-        return Ok(check(State::NotApplicable, format!("{} is not for this user to read", dir.display()), None));
+        return Ok(check(CheckStatus::NotApplicable, format!("{} is not for this user to read", dir.display()), None));
     }
     let (decided, runtime) = (config.decided(dir), runtime()?);
     Ok(match runtime.block_on(decided.check()).map(|()| runtime.block_on(decided.check_keeping())) {
-        Ok(Ok(())) if config.state.is_some() => check(State::Ok, format!("{journal} can be read and written"), None),
-        Ok(Ok(())) => check(State::Ok, format!("{journal} can be read"), None),
+        Ok(Ok(())) if config.state.is_some() => check(CheckStatus::Ok, format!("{journal} can be read and written"), None),
+        Ok(Ok(())) => check(CheckStatus::Ok, format!("{journal} can be read"), None),
         Ok(Err(error)) => {
             let next = "mend that; until then what was decided stays in force, and nobody can decide";
-            check(State::Fail, format!("{journal} can be read and not written: {error}"), Some(next.to_owned()))
+            check(CheckStatus::Fail, format!("{journal} can be read and not written: {error}"), Some(next.to_owned()))
         }
         Err(error) => {
             let next = "mend that; until then what was read last stays in force, and new decisions do not hold on this host";
-            check(State::Fail, error.to_string(), Some(next.to_owned()))
+            check(CheckStatus::Fail, error.to_string(), Some(next.to_owned()))
         }
     })
 }
@@ -100,11 +100,11 @@ fn scope(scope: &Scope) -> Check {
     let (state, found, next) = match found {
         Ok(cgroups) if cgroups.is_empty() => {
             let next = "start what runs there, or see systemd-cgls for how its cgroup is called";
-            (State::Warn, "no cgroup matches now".to_owned(), Some(next.to_owned()))
+            (CheckStatus::Warn, "no cgroup matches now".to_owned(), Some(next.to_owned()))
         }
-        Ok(cgroups) if cgroups.len() == 1 => (State::Ok, "one cgroup matches".to_owned(), None),
-        Ok(cgroups) => (State::Ok, format!("{} cgroups match", cgroups.len()), None),
-        Err(why) => (State::Warn, why, None),
+        Ok(cgroups) if cgroups.len() == 1 => (CheckStatus::Ok, "one cgroup matches".to_owned(), None),
+        Ok(cgroups) => (CheckStatus::Ok, format!("{} cgroups match", cgroups.len()), None),
+        Err(why) => (CheckStatus::Warn, why, None),
     };
     let seen = format!("{} ({}), {}: {found}", scope.name, scope.matches, scope.mode.as_str());
     Check { id: format!("scope.{}", scope.name), title: "scope", state, seen, next }
@@ -133,11 +133,11 @@ fn ask_the_kernel(options: &mut Options, cgroup: &Path) {
             let name = feature.name();
             let (state, reason) = match status {
                 // Trying loads a program and does not attach it.
-                Status::Ok if matches!(feature, gnomon_sensor::Feature::Program(_)) => (State::Ok, format!("{name} can be loaded")),
-                Status::Ok => (State::Ok, format!("{name} works")),
-                Status::Unsupported(why) => (State::Warn, format!("{name} is not in this kernel: {why}")),
-                Status::Broken(why) => (State::Warn, format!("{name} does not work: {why}")),
-                Status::NotApplicable => (State::NotApplicable, format!("{name} was not tried")),
+                Status::Ok if matches!(feature, gnomon_sensor::Feature::Program(_)) => (CheckStatus::Ok, format!("{name} can be loaded")),
+                Status::Ok => (CheckStatus::Ok, format!("{name} works")),
+                Status::Unsupported(why) => (CheckStatus::Warn, format!("{name} is not in this kernel: {why}")),
+                Status::Broken(why) => (CheckStatus::Warn, format!("{name} does not work: {why}")),
+                Status::NotApplicable => (CheckStatus::NotApplicable, format!("{name} was not tried")),
             };
             Feature { name: name.to_owned(), state, reason }
         })
@@ -147,10 +147,10 @@ fn ask_the_kernel(options: &mut Options, cgroup: &Path) {
 fn list(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
     for check in checks {
         let word = match check.state {
-            State::Ok => "ok",
-            State::NotApplicable => "-",
-            State::Warn => "warn",
-            State::Fail => "fail",
+            CheckStatus::Ok => "ok",
+            CheckStatus::NotApplicable => "-",
+            CheckStatus::Warn => "warn",
+            CheckStatus::Fail => "fail",
         };
         writeln!(out, "{word:<5} {}: {}", check.title, clean(&check.seen))?;
         if let Some(next) = &check.next {

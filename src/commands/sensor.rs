@@ -9,7 +9,7 @@ use gnomon_cli::{
 };
 use gnomon_config::Config;
 use gnomon_host::cgroup::Hierarchy;
-use gnomon_sensord::{Alive, Attached, Closed, CostBound, Ended, ExecOptions, Options, Peer, Standing, serve};
+use gnomon_sensord::{Alive, Attached, Closed, CostBound, Ended, ExecOptions, Options, Peer, ServiceSocket, serve};
 use gnomon_supervise::{self as supervise, service};
 use nix::unistd::User;
 use signal_hook::{
@@ -97,7 +97,7 @@ impl Sensor {
         let found = User::from_name(peer).ok().flatten();
         let uid = found.ok_or_else(|| Complaint::usage(format!("there is no user `{peer}`")))?.uid.as_raw();
         let (options, stop) = (self.options()?, stop()?);
-        let standing = Standing::listen(socket, &options.own_cgroup, Peer { uid }).context("the sensor cannot listen")?;
+        let standing = ServiceSocket::listen(socket, &options.own_cgroup, Peer { uid }).context("the sensor cannot listen")?;
         let mut sensors = supervise::Sensors::new()?;
         service::ready();
         let mut arguments: Vec<OsString> = vec!["sensor".into(), "--own-cgroup".into(), options.own_cgroup.into()];

@@ -309,7 +309,7 @@ fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
     let message = event["message"].as_str().unwrap();
     assert!(message.contains(scope.file_name().unwrap().to_str().unwrap()) && message.contains("go around the proxy"), "{message}");
     assert_eq!(events.lines().filter(|line| line.contains("exec_scope_lost")).count(), 1, "{events}");
-    assert!(host.log().contains("go their own way"), "{}", host.log());
+    assert!(host.log().contains("go around the proxy"), "{}", host.log());
     // The serving half takes all of gnomon along, and it is started again, as by whoever keeps it.
     kill(host.part("gnomon-serving"), Signal::KILL);
     host.ended();

@@ -57,7 +57,7 @@ impl Looked {
         let set = alone.compile(lint)?;
         // Exceptions are of rules that stand elsewhere. Drafts of rules that are loaded already have the same ids: then they
         // are looked at alone.
-        if set.filters().iter().any(|filter| matches!(filter.standing, gnomon_engine::Standing::Idle)) {
+        if set.filters().iter().any(|filter| matches!(filter.status, gnomon_engine::FilterStatus::Idle)) {
             let mut all = RuleText::of(&config.rules)?;
             let whole = |name: &str| std::fs::canonicalize(name).unwrap_or_else(|_| name.into());
             let known: HashSet<PathBuf> = named.iter().map(|source| whole(&source.name)).collect();

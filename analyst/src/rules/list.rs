@@ -8,7 +8,7 @@ use gnomon_cli::{
     options::{Format, FormatFlag},
     when,
 };
-use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, RuleSet, Standing, Targets};
+use gnomon_engine::{Activity, Enforcement, Filter, FilterStatus, Origin, Rule, RuleSet, Targets};
 use gnomon_kit::unix_millis;
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
@@ -70,7 +70,7 @@ fn row(out: &mut impl Write, loaded: &Loaded, rule: &Rule) -> io::Result<()> {
 }
 
 fn summary(out: &mut impl Write, set: &RuleSet) -> io::Result<()> {
-    let expired = set.filters().iter().filter(|filter| filter.standing == Standing::Expired).count();
+    let expired = set.filters().iter().filter(|filter| filter.status == FilterStatus::Expired).count();
     let all = counted(set.filters().len() as u64, "exception");
     match (set.filters().len(), expired) {
         (0, _) => Ok(()),
@@ -91,10 +91,10 @@ fn filter_row(out: &mut impl Write, filter: &Filter) -> io::Result<()> {
 }
 
 pub fn standing(filter: &Filter) -> &'static str {
-    match filter.standing {
-        Standing::Acts(_) => "acts",
-        Standing::Idle => "idle",
-        Standing::Expired => "expired",
+    match filter.status {
+        FilterStatus::Acts(_) => "acts",
+        FilterStatus::Idle => "idle",
+        FilterStatus::Expired => "expired",
     }
 }
 

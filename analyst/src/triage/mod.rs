@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use file::ExceptionFile;
 use gnomon_cli::{Complaint, line::clean, rule_files::RuleText, runtime};
 use gnomon_config::Config;
-use gnomon_engine::{Finding, Lint, Origin, RuleSet, Source, Standing, explain};
+use gnomon_engine::{FilterStatus, Finding, Lint, Origin, RuleSet, Source, explain};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Decided, Verdict, VerdictKind};
 use gnomon_observe::Class;
@@ -160,7 +160,7 @@ impl Triage {
             let source = read.sources.iter().find(|source| source.name == filter.file);
             let told = source.and_then(|source| explain(&source.text, filter.line, &seen));
             let is_own = own.is_some_and(|own| own.path.display().to_string() == filter.file);
-            if is_own || !matches!(filter.standing, Standing::Acts(_)) || told.is_none_or(|told| told.finding != Finding::False) {
+            if is_own || !matches!(filter.status, FilterStatus::Acts(_)) || told.is_none_or(|told| told.finding != Finding::False) {
                 continue;
             }
             let of = filter.event.as_ref().map(|event| format!(", written for event {event}")).unwrap_or_default();
@@ -249,7 +249,7 @@ impl Triage {
         read.sources.retain(|source| source.name != name);
         read.sources.push(Source { name: name.clone(), text: text.clone(), origin: Origin::Admin });
         let set = read.compile(Lint::Skip)?;
-        let acts = set.filters().iter().any(|filter| filter.file == name && matches!(filter.standing, Standing::Acts(_)));
+        let acts = set.filters().iter().any(|filter| filter.file == name && matches!(filter.status, FilterStatus::Acts(_)));
         if !acts {
             return Err(Complaint::usage("the exception would do nothing: its time is over, or none of its rules is loaded").into());
         }

@@ -1,4 +1,4 @@
-//! Whom TLS trusts: the Mozilla roots, what the system trusts, and PEM files of the organisation.
+//! TLS roots: Mozilla's, the system's, and PEM files of the organisation.
 //!
 //! A crate of its own because both who calls servers (`gnomon-http`) and who sends events away (`gnomon-export`) need it, and neither
 //! may know the other. What a bad file means to its user, they say in their own words.
@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a file's certificates cannot be trusted.
+/// An error in a file of certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadRoots {
     /// It cannot be read, or is broken.
@@ -18,9 +18,9 @@ pub enum BadRoots {
     /// A certificate of it cannot serve as a root.
     #[error("{cause}")]
     NotARoot {
-        /// Which one, from 1.
+        /// The certificate's number in the file, from 1.
         index: usize,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
     /// There is none in it.

@@ -1,13 +1,13 @@
 //! The handle that records, and the one writer behind it: chains what waits, commits it as a group, signs checkpoints.
 
 use crate::{
-    Checkpoint, Kind, Record, SigningKey,
+    Checkpoint, Record, RecordKind, SigningKey,
     chain::Head,
     delivery::Delivery,
     losses::{Losses, Untold},
     queue::{Queue, Recorded, Taken, Waiting},
     sink::Sink,
-    store::{Columns, Entry, KeptCheckpoint, Store, StoreError},
+    store::{Columns, KeptCheckpoint, Store, StoreError, StoredRecord},
 };
 use gnomon_kit::unix_millis;
 use std::{
@@ -25,23 +25,23 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// How often a conflict with another writer is tried again.
+/// The number of retries after a conflict with another writer.
 const TRIES: usize = 5;
-/// How often a failure that lasts is written to the log.
+/// The interval at which a lasting failure is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// How the audit is kept.
+/// Options of the audit.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
-    /// How long the first record of a group waits for more, unless somebody waits for it. Default 200 ms: each commit
-    /// syncs the disk and writes every page anew that it touched.
+    /// The time for which the first record of a group waits for more, unless a caller waits for it. Default 200 ms: each commit syncs the
+    /// disk and writes every page anew that it touched.
     pub commit_every: Duration,
-    /// How often a checkpoint is made while there are new records. Default one minute: so much an attacker can take away
+    /// The interval of checkpoints while there are new records. Default one minute: the records of that time an attacker can remove
     /// without a trace.
     pub checkpoint_every: Duration,
-    /// How often one is made without, so that silence shows. Default one hour.
+    /// The interval of checkpoints without new records, so that silence shows. Default one hour.
     pub heartbeat: Duration,
-    /// How long records are kept; for ever without. Default a year.
+    /// Retention of records; for ever without. Default a year.
     pub retention: Option<Duration>,
     /// The file that keeps how many records were lost and not told of yet, so that a restart tells. Without, only the process
     /// that lost them can.
@@ -60,7 +60,7 @@ impl Default for AuditOptions {
     }
 }
 
-/// What the audit did so far, for metrics.
+/// Counters of the audit, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditCounts {
     /// Records that are durable.
@@ -168,7 +168,7 @@ impl Audit {
         }
     }
 
-    /// What it did so far.
+    /// The counters so far.
     #[must_use]
     pub fn counts(&self) -> AuditCounts {
         AuditCounts {
@@ -188,10 +188,10 @@ impl Writer {
     }
 }
 
-/// Whether the chain went on, by the record that tells of these, before that could be kept.
+/// True if the chain already has the record that tells of these losses, as it was written before that could be noted.
 async fn told(store: &mut dyn Store, untold: Untold) -> Result<bool, StoreError> {
     let next = store.after(untold.after, 1).await?;
-    Ok(next.first().is_some_and(|next| next.head.seq == untold.after + 1 && next.columns.kind == Kind::Lost.as_str()))
+    Ok(next.first().is_some_and(|next| next.head.seq == untold.after + 1 && next.columns.kind == RecordKind::Lost.as_str()))
 }
 
 fn waiting(mut record: Record, done: Option<oneshot::Sender<Result<u64, ()>>>) -> Waiting {
@@ -217,12 +217,12 @@ struct Task {
     number: u64,
     /// The record of the last checkpoint.
     checkpointed: u64,
-    /// When that was made by this process.
+    /// The time at which this process made it; none if another did.
     made: Option<Instant>,
-    /// How many lost records the audit has told of.
+    /// The number of lost records that the audit has told of.
     told_lost: u64,
     losses: Option<Losses>,
-    /// How many untold ones `losses` has.
+    /// The number of untold ones in `losses`.
     remembered: u64,
     complained: Option<Instant>,
 }
@@ -274,7 +274,7 @@ impl Task {
     async fn write(&mut self, mut waiting: Vec<Waiting>) {
         let lost = self.queue.lost();
         if lost > self.told_lost {
-            let record = Record { kind: Kind::Lost, lost: Some(lost - self.told_lost), ..Record::at(SystemTime::now()) };
+            let record = Record { kind: RecordKind::Lost, lost: Some(lost - self.told_lost), ..Record::at(SystemTime::now()) };
             waiting.insert(0, self::waiting(record, None));
         }
         if waiting.is_empty() {
@@ -320,7 +320,8 @@ impl Task {
 
     /// Chains records to the head and appends them; the number of the first.
     async fn append(&mut self, records: Vec<(String, Columns)>) -> Result<u64, StoreError> {
-        let mut entries: Vec<Entry> = records.into_iter().map(|(body, columns)| Entry { head: self.head, body, columns }).collect();
+        let mut entries: Vec<StoredRecord> =
+            records.into_iter().map(|(body, columns)| StoredRecord { head: self.head, body, columns }).collect();
         let mut tries = 0;
         loop {
             let mut head = self.head;
@@ -371,7 +372,7 @@ impl Task {
         }
     }
 
-    /// Takes away what is older than retention, up to a checkpoint, so that the rest can still be verified.
+    /// Deletes records older than retention, up to a checkpoint, so that the rest can still be verified.
     async fn forget(&mut self) {
         let Some(retention) = self.options.retention else { return };
         let before = SystemTime::now().checked_sub(retention).map_or(0, unix_millis);

@@ -6,31 +6,31 @@ use std::fmt;
 
 /// SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Hash(pub [u8; 32]);
+pub struct RecordHash(pub [u8; 32]);
 
-impl fmt::Display for Hash {
+impl fmt::Display for RecordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
     }
 }
 
-impl fmt::Debug for Hash {
+impl fmt::Debug for RecordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Hash {
-    /// From 64 hexadecimal digits.
+impl RecordHash {
+    /// Parses 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut hash = [0; 32];
         hex::decode_to_slice(text, &mut hash).ok()?;
-        Some(Hash(hash))
+        Some(RecordHash(hash))
     }
 }
 
-/// Which chain this is: random, made with the database.
+/// The id of a chain: random, made with the database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ChainId(pub [u8; 16]);
 
@@ -47,7 +47,7 @@ impl fmt::Debug for ChainId {
 }
 
 impl ChainId {
-    /// From 32 hexadecimal digits.
+    /// Parses 32 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut id = [0; 16];
@@ -55,20 +55,20 @@ impl ChainId {
         Some(ChainId(id))
     }
 
-    /// What the first record's hash covers in place of a record before it.
+    /// The head before the first record, which that record's hash covers.
     #[must_use]
     pub fn start(self) -> Head {
         Head { seq: 0, hash: digest(&[b"gnomon-audit-1 start", &self.0]) }
     }
 }
 
-/// How far a chain goes: the last record's number, from 1, and its hash.
+/// The head of a chain: the last record's number, from 1, and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The number; 0 before the first record.
     pub seq: u64,
     /// The hash.
-    pub hash: Hash,
+    pub hash: RecordHash,
 }
 
 impl Head {
@@ -81,7 +81,7 @@ impl Head {
 }
 
 /// The hash of parts, each behind its length, so that no two lists of parts are the same bytes.
-fn digest(parts: &[&[u8]]) -> Hash {
+fn digest(parts: &[&[u8]]) -> RecordHash {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
@@ -89,5 +89,5 @@ fn digest(parts: &[&[u8]]) -> Hash {
     }
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
-    Hash(hash)
+    RecordHash(hash)
 }

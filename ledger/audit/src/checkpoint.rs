@@ -2,7 +2,7 @@
 //! whoever owns this host cannot change it.
 
 use crate::{
-    chain::{ChainId, Hash, Head},
+    chain::{ChainId, Head, RecordHash},
     key::{PublicKey, SigningKey},
     record::timestamp,
 };
@@ -14,21 +14,21 @@ use thiserror::Error;
 /// The longest line that is taken for a checkpoint, bytes.
 pub const MAX_LINE: usize = 8 << 10;
 
-/// How far a chain went at a time.
+/// A signed statement of the head of a chain at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which chain.
+    /// The chain.
     pub chain: ChainId,
     /// The how manieth checkpoint of this chain, from 1: one that is missing shows.
     pub number: u64,
-    /// How far the chain went.
+    /// The head of the chain.
     pub head: Head,
-    /// When, RFC 3339.
+    /// The time, RFC 3339.
     pub at: String,
     signature: Vec<u8>,
 }
 
-/// As a line. The names are the format.
+/// The JSON form. The names are the format.
 #[derive(Serialize, Deserialize)]
 struct Line {
     #[serde(rename = "gnomon.audit.chain")]
@@ -57,7 +57,7 @@ impl Checkpoint {
         Self { chain, number, head, at, signature }
     }
 
-    /// Whether this key signed it as it is.
+    /// True if this key signed it as it is.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         key.verifies(message(self.chain, self.number, self.head, &self.at).as_bytes(), &self.signature)
@@ -88,7 +88,7 @@ impl Checkpoint {
             return Err(NotACheckpoint);
         }
         let line: Line = serde_json::from_str(json).map_err(|_| NotACheckpoint)?;
-        let hash = Hash::parse(&line.head).ok_or(NotACheckpoint)?;
+        let hash = RecordHash::parse(&line.head).ok_or(NotACheckpoint)?;
         Ok(Self {
             chain: ChainId::parse(&line.chain).ok_or(NotACheckpoint)?,
             number: line.number,
@@ -99,7 +99,7 @@ impl Checkpoint {
     }
 }
 
-/// What is signed. No field can hold a line feed but `at`, which comes last.
+/// The signed message. No field can hold a line feed but `at`, which comes last.
 fn message(chain: ChainId, number: u64, head: Head, at: &str) -> String {
     format!("gnomon-audit-1 checkpoint\n{chain}\n{number}\n{}\n{}\n{at}", head.seq, head.hash)
 }

@@ -17,11 +17,11 @@ use tokio::{
 
 /// The most checkpoints that wait for a sink. What does not fit is not sent: the next one says more.
 pub const MAX_UNSENT: usize = 1024;
-/// How long a sink may take for a line.
+/// Timeout of a sink for a line.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long is waited after a failure, the first time and at most.
+/// The waits after a failure, the first and the longest.
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// How long the last checkpoint may take to leave when everything ends.
+/// The time within which the last checkpoint must leave at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Delivery {

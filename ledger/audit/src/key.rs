@@ -12,7 +12,7 @@ use std::{
 };
 use thiserror::Error;
 
-/// Why there is no key.
+/// An error of reading or making the key.
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// The file cannot be read or written.
@@ -20,7 +20,7 @@ pub enum KeyError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Others can read it.
@@ -98,7 +98,7 @@ impl SigningKey {
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// From base64, as it displays.
+    /// Parses base64, as it displays.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         STANDARD.decode(text.trim()).ok()?.try_into().ok().map(PublicKey)

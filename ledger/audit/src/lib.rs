@@ -1,4 +1,4 @@
-//! Who did what through the portal, so that it stands up: append-only, hash-chained, signed.
+//! The audit of the portal, as evidence: append-only, hash-chained, signed.
 //!
 //! [`Audit`] records acts; one writer chains them ([`Head::then`]), commits them in groups and signs a [`Checkpoint`] every
 //! minute, which [`Sink`]s take to where whoever owns this host cannot change it. [`verify`] holds the records against such
@@ -9,7 +9,7 @@
 //! controls the receiver of checkpoints and has the key. Lost records are no secret: the chain says how many.
 //!
 //! ```
-//! use gnomon_audit::{Audit, AuditOptions, Checkpoint, Expect, Kind, Record, SigningKey, SqliteStore, verify};
+//! use gnomon_audit::{Audit, AuditOptions, Checkpoint, Expect, RecordKind, Record, SigningKey, SqliteStore, verify};
 //! use std::time::SystemTime;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -21,7 +21,7 @@
 //! let store = SqliteStore::open(&path, 1 << 30).await?;
 //! let away = gnomon_audit::FileSink::new(state.path().join("elsewhere.jsonl"));
 //! let (audit, writer) = Audit::start(Box::new(store), key, vec![Box::new(away)], AuditOptions::default()).await?;
-//! audit.record_durably(Record { kind: Kind::Login, user_name: Some("anna".into()), ..Record::at(SystemTime::now()) }).await?;
+//! audit.record_durably(Record { kind: RecordKind::Login, user_name: Some("anna".into()), ..Record::at(SystemTime::now()) }).await?;
 //! writer.shutdown().await;
 //!
 //! let lines = std::fs::read_to_string(state.path().join("elsewhere.jsonl"))?;
@@ -48,14 +48,14 @@ mod store;
 mod verify;
 
 pub use audit::{Audit, AuditCounts, AuditOptions, NotWritten, Writer};
-pub use chain::{ChainId, Hash, Head};
+pub use chain::{ChainId, Head, RecordHash};
 pub use checkpoint::{Checkpoint, MAX_LINE, NotACheckpoint};
 pub use delivery::MAX_UNSENT;
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use queue::{MAX_WAITING, MAX_WAITING_BYTES, Recorded};
-pub use record::{Kind, MAX_NAMES, MAX_RECORD, MAX_TEXT, Record, Status, session_digest, text_digest};
+pub use record::{MAX_NAMES, MAX_RECORD, MAX_TEXT, Record, RecordKind, Status, session_digest, text_digest};
 pub use redact::{MAX_VALUE, redact};
 pub use sink::{FileSink, Sending, Sink, SinkError};
 pub use sqlite::SqliteStore;
-pub use store::{Columns, Entry, KeptCheckpoint, Store, StoreError, Stored};
+pub use store::{Columns, KeptCheckpoint, Store, StoreError, Stored, StoredRecord};
 pub use verify::{Expect, Finding, MAX_FINDINGS, Report, verify};

@@ -1,4 +1,4 @@
-//! How many records were lost and not told of yet, where a restart finds it.
+//! The number of records that were lost and not told of yet, where a restart finds it.
 //!
 //! A full disk takes no record, and none that says so. So the number has a place of its own that needs no room: a small file whose
 //! blocks are had in advance and written over. (Where a file system writes elsewhere what is written over, as btrfs does, it may
@@ -15,12 +15,12 @@ use std::{
 /// The smallest piece that a disk writes whole, bytes.
 const BLOCK: usize = 512;
 
-/// What is kept.
+/// The lost records that the chain does not tell of yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Untold {
     /// So many records.
     pub(crate) records: u64,
-    /// How far the chain went then. Whoever continues it begins with the record that tells.
+    /// The head's number then. The next record of the chain is the one that tells of the loss.
     pub(crate) after: u64,
 }
 

@@ -12,7 +12,7 @@ pub const MAX_WAITING: usize = 8192;
 /// The most bytes of records that wait.
 pub const MAX_WAITING_BYTES: usize = 32 << 20;
 
-/// Whether a record was written.
+/// The number of a record, or that it was not written.
 pub(crate) type Written = Result<u64, ()>;
 
 /// A record on its way.
@@ -30,7 +30,7 @@ struct Inner {
     shut: bool,
 }
 
-/// What a recorder is told.
+/// The fate of a record at the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Recorded {
@@ -40,7 +40,7 @@ pub enum Recorded {
     Lost,
 }
 
-/// What the writer finds.
+/// The records that the writer takes.
 pub(crate) struct Taken {
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) shut: bool,
@@ -103,7 +103,7 @@ impl Queue {
         self.lost.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// How many were lost in all.
+    /// The number of records lost in all.
     pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }

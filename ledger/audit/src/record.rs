@@ -1,4 +1,4 @@
-//! What is recorded of one act. Flat dotted names, as everywhere; what is not known is left out.
+//! The record of one act. Flat dotted names, as everywhere; what is not known is left out.
 //!
 //! Arguments and results are recorded only where somebody configured it, and redacted before they come here.
 
@@ -15,12 +15,12 @@ pub const MAX_RECORD: usize = 64 << 10;
 /// The most names (groups, findings, rules) of one field; beyond it the rest is left out, which is noted.
 pub const MAX_NAMES: usize = 256;
 
-/// What texts are cut to where a record is too long all the same: escaped, all of them fit.
+/// The length to which texts are cut where a record is still too long: escaped, all of them fit.
 const LEAST_TEXT: usize = 128;
 
-/// What was done.
+/// The kind of an act.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum RecordKind {
     /// A tool was called, a prompt or resource was got.
     #[default]
     #[serde(rename = "call")]
@@ -34,10 +34,10 @@ pub enum Kind {
     /// Another request of the protocol.
     #[serde(rename = "request")]
     Request,
-    /// Somebody was let in.
+    /// A caller was authenticated.
     #[serde(rename = "login")]
     Login,
-    /// Somebody was not.
+    /// A caller was refused.
     #[serde(rename = "login_refused")]
     LoginRefused,
     /// A session began.
@@ -49,7 +49,7 @@ pub enum Kind {
     /// Configuration or policy changed.
     #[serde(rename = "change")]
     Change,
-    /// Somebody approved or refused.
+    /// A person approved or refused.
     #[serde(rename = "approval")]
     Approval,
     /// Records were lost before this one; how many is in `gnomon.audit.lost`.
@@ -57,27 +57,27 @@ pub enum Kind {
     Lost,
 }
 
-impl Kind {
+impl RecordKind {
     /// The word in records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Kind::Call => "call",
-            Kind::Start => "start",
-            Kind::List => "list",
-            Kind::Request => "request",
-            Kind::Login => "login",
-            Kind::LoginRefused => "login_refused",
-            Kind::SessionStart => "session_start",
-            Kind::SessionEnd => "session_end",
-            Kind::Change => "change",
-            Kind::Approval => "approval",
-            Kind::Lost => "lost",
+            RecordKind::Call => "call",
+            RecordKind::Start => "start",
+            RecordKind::List => "list",
+            RecordKind::Request => "request",
+            RecordKind::Login => "login",
+            RecordKind::LoginRefused => "login_refused",
+            RecordKind::SessionStart => "session_start",
+            RecordKind::SessionEnd => "session_end",
+            RecordKind::Change => "change",
+            RecordKind::Approval => "approval",
+            RecordKind::Lost => "lost",
         }
     }
 }
 
-/// How it ended.
+/// The result of an act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// The server answered.
@@ -97,7 +97,7 @@ pub enum Status {
     Cancelled,
 }
 
-/// One act. `Record { kind: Kind::Call, user_name: Some("anna".into()), ..Record::at(now) }`.
+/// One act. `Record { kind: RecordKind::Call, user_name: Some("anna".into()), ..Record::at(now) }`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the documentation; docs/audit.md has the table")]
 #[serde(default)]
@@ -105,7 +105,7 @@ pub struct Record {
     #[serde(rename = "@timestamp")]
     pub timestamp: String,
     #[serde(rename = "gnomon.audit.kind")]
-    pub kind: Kind,
+    pub kind: RecordKind,
     #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
     pub user_id: Option<SmolStr>,
     #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]
@@ -191,7 +191,7 @@ pub struct Record {
     pub duration_ms: Option<u64>,
     #[serde(rename = "gnomon.upstream.duration_ms", skip_serializing_if = "Option::is_none")]
     pub upstream_duration_ms: Option<u64>,
-    /// How often it was sent to its server, where that was more than once.
+    /// The number of times it was sent to its server, where that was more than once.
     #[serde(rename = "gnomon.upstream.attempts", skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     #[serde(rename = "http.request.body.size", skip_serializing_if = "Option::is_none")]
@@ -203,7 +203,7 @@ pub struct Record {
     pub arguments: Option<Value>,
     #[serde(rename = "gnomon.result", skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// What happened, of records of other kinds: what changed, why somebody was not let in.
+    /// A description, of records of other kinds: the change, the reason for a refused log-in.
     #[serde(rename = "message", skip_serializing_if = "Option::is_none")]
     pub message: Option<SmolStr>,
     #[serde(rename = "gnomon.audit.lost", skip_serializing_if = "Option::is_none")]
@@ -320,8 +320,7 @@ pub fn text_digest(text: &str) -> SmolStr {
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())).into()
 }
 
-/// What stands for a session in records: its id is a credential while the session lives, and nobody who reads the audit shall
-/// have it.
+/// A digest of a session's id for records: the id is a credential while the session lives, so readers of the audit must not see it.
 #[must_use]
 pub fn session_digest(session: &str) -> SmolStr {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, session.as_bytes());

@@ -1,4 +1,4 @@
-//! What arguments and results look like in records: without secrets and personal numbers, as far as those can be told by their form.
+//! Redaction of arguments and results for records: secrets and personal numbers, as far as those can be told by their form.
 //!
 //! Members whose name says that they are secret lose their value whatever it is; texts lose what has the form of a credential, of an
 //! address of mail, or of a card or social security number. What has no such form stays: recording payloads is a decision, and this
@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 /// Longest text that is kept of one value, characters.
 pub const MAX_VALUE: usize = 1024;
 
-/// What is taken out, and how it is known. Boundaries of words are those of ASCII: the others need tables that not every build has.
+/// The forms that are redacted. Word boundaries are those of ASCII: the others need tables that not every build has.
 const FORMS: &[(&str, &str)] = &[
     ("private key", r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY-----(?s:.)*?(?:-----END [A-Z ]{0,24}PRIVATE KEY-----|\z)"),
     ("token", r"(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"),
@@ -44,7 +44,7 @@ fn compiled() -> Result<Regex, Box<BuildError>> {
     Regex::new_many(&patterns).map_err(Box::new)
 }
 
-/// Takes secrets out of a value, and shortens its texts to [`MAX_VALUE`].
+/// Redacts secrets in a value, and shortens its texts to [`MAX_VALUE`].
 pub fn redact(value: &mut Value) {
     match value {
         Value::String(text) => *text = shortened(&redacted(text)),
@@ -102,7 +102,7 @@ fn form(found: Match, text: &str) -> Option<&'static str> {
     (*form != CARD || has_check_digit(&text[found.range()])).then_some(*form)
 }
 
-/// Whether the last digit follows from the others (ISO/IEC 7812-1, annex B).
+/// True if the last digit is the check digit of the others (ISO/IEC 7812-1, annex B).
 fn has_check_digit(number: &str) -> bool {
     let digits = number.chars().rev().filter_map(|c| c.to_digit(10));
     let sum: u32 = digits

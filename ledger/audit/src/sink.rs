@@ -1,5 +1,5 @@
-//! Where checkpoints go. A file is enough if it is on another machine's disk or is shipped by something else; syslog and OTLP
-//! are implemented by whoever has their connections.
+//! Destinations of checkpoints. A file is enough if it is on another machine's disk or is shipped by something else; syslog and OTLP are
+//! implemented by whoever has their connections.
 
 use std::{future::Future, path::PathBuf, pin::Pin};
 use thiserror::Error;
@@ -8,14 +8,14 @@ use tokio::{fs::OpenOptions, io::AsyncWriteExt};
 /// A line on its way.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + 'a>>;
 
-/// Why a checkpoint did not arrive.
+/// An error of delivering a checkpoint.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct SinkError(pub String);
 
-/// Takes checkpoints away from this host.
+/// A receiver of checkpoints outside of this host.
 pub trait Sink: Send {
-    /// What it is called in messages.
+    /// Its name in messages.
     fn name(&self) -> &str;
     /// Sends a line (without its line feed). `Ok` means that it has left.
     fn send<'a>(&'a mut self, line: &'a str) -> Sending<'a>;
@@ -29,7 +29,7 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// To this file, made where it is missing.
+    /// Appends to this file, creating it where it is missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();

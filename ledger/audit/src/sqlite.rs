@@ -1,8 +1,8 @@
 //! The audit in SQLite: the only place that knows SQL.
 
 use crate::{
-    chain::{ChainId, Hash, Head},
-    store::{Columns, Entry, KeptCheckpoint, Store, StoreError, Stored},
+    chain::{ChainId, Head, RecordHash},
+    store::{Columns, KeptCheckpoint, Store, StoreError, Stored, StoredRecord},
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection,
@@ -42,9 +42,9 @@ const SCHEMA: &str = "
 /// driver keeps for the database, which would cost more than the record.
 const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// Whether the connection is what the driver takes it for.
+/// The health of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Health {
     Sound,
     /// Something failed. A transaction that could not be ended, as on a full disk, may still be open: nothing could be begun any
     /// more, and what is not committed would be read as if it were.
@@ -56,15 +56,15 @@ enum Standing {
 pub struct SqliteStore {
     conn: SqliteConnection,
     options: SqliteConnectOptions,
-    standing: Standing,
+    health: Health,
     chain: ChainId,
     /// The insert of each size.
     inserts: [Arc<str>; ROWS.len()],
 }
 
-async fn insert(conn: &mut SqliteConnection, sql: &Arc<str>, entries: &[Entry]) -> Result<(), StoreError> {
+async fn insert(conn: &mut SqliteConnection, sql: &Arc<str>, entries: &[StoredRecord]) -> Result<(), StoreError> {
     let mut insert = sqlx::query(AssertSqlSafe(sql.clone()));
-    for Entry { head, body, columns } in entries {
+    for StoredRecord { head, body, columns } in entries {
         insert = insert
             .bind(number(head.seq))
             .bind(head.hash.0.to_vec())
@@ -78,7 +78,7 @@ async fn insert(conn: &mut SqliteConnection, sql: &Arc<str>, entries: &[Entry]) 
     Ok(())
 }
 
-async fn append(conn: &mut SqliteConnection, inserts: &[Arc<str>], entries: &[Entry]) -> Result<(), StoreError> {
+async fn append(conn: &mut SqliteConnection, inserts: &[Arc<str>], entries: &[StoredRecord]) -> Result<(), StoreError> {
     // Immediate: whoever writes at the same time waits here, not in the middle.
     let mut all = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let mut left = entries;
@@ -127,7 +127,7 @@ fn number(value: u64) -> i64 {
 
 fn head(row: &SqliteRow, seq: &str, hash: &str) -> Result<Head, StoreError> {
     let bytes: Vec<u8> = row.try_get(hash).map_err(failed)?;
-    let hash = Hash::from_bytes(&bytes).ok_or_else(|| StoreError::Database("a hash has not 32 bytes".to_owned()))?;
+    let hash = RecordHash::from_bytes(&bytes).ok_or_else(|| StoreError::Database("a hash does not have 32 bytes".to_owned()))?;
     let seq: i64 = row.try_get(seq).map_err(failed)?;
     Ok(Head { seq: u64::try_from(seq).unwrap_or(0), hash })
 }
@@ -202,25 +202,25 @@ impl SqliteStore {
             format!("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES {values}").into()
         });
         let chain = ChainId(id.try_into().map_err(|_| foreign())?);
-        Ok(Self { conn, options, standing: Standing::Sound, chain, inserts })
+        Ok(Self { conn, options, health: Health::Sound, chain, inserts })
     }
 
     /// The connection, or another one where it cannot be relied upon.
     async fn sound(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        if self.standing == Standing::Suspect {
+        if self.health == Health::Suspect {
             // The new one first: the last to close would fold the log, for which there may be no room.
             let fresh = self.options.connect().await.map_err(failed)?;
             // Whatever the old one says: its transaction ends with it.
             let _ = std::mem::replace(&mut self.conn, fresh).close().await;
-            self.standing = Standing::Sound;
+            self.health = Health::Sound;
         }
         Ok(&mut self.conn)
     }
 
-    /// What became of something that was to be written.
+    /// Notes the result of a write: after a failure the connection is suspect.
     fn judged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         if matches!(written, Err(StoreError::Database(_) | StoreError::Foreign(_))) {
-            self.standing = Standing::Suspect;
+            self.health = Health::Suspect;
         }
         written
     }
@@ -249,7 +249,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()> {
+    fn append<'a>(&'a mut self, entries: &'a [StoredRecord]) -> Stored<'a, ()> {
         Box::pin(async move {
             self.sound().await?;
             let appended = append(&mut self.conn, &self.inserts, entries).await;
@@ -257,7 +257,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>> {
+    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<StoredRecord>> {
         Box::pin(async move {
             let select = sqlx::query("SELECT seq, hash, at_ms, kind, user, server, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?");
             let rows = select.bind(number(seq)).bind(limit).fetch_all(self.sound().await?).await.map_err(failed)?;
@@ -268,7 +268,7 @@ impl Store for SqliteStore {
                     user: row.try_get("user").map_err(failed)?,
                     server: row.try_get("server").map_err(failed)?,
                 };
-                Ok(Entry { head: head(row, "seq", "hash")?, body: row.try_get("body").map_err(failed)?, columns })
+                Ok(StoredRecord { head: head(row, "seq", "hash")?, body: row.try_get("body").map_err(failed)?, columns })
             };
             rows.iter().map(entry).collect()
         })

@@ -1,14 +1,14 @@
-//! What the audit asks of a database: little, so that another one can take SQLite's place. Numbers are given by the writer;
-//! a store that already has one says so, and so two writers cannot fork the chain.
+//! The audit's demands on a database: few, so that another one can take SQLite's place. Numbers are given by the writer; a store that
+//! already has one says so, and so two writers cannot fork the chain.
 
-use crate::chain::{ChainId, Hash, Head};
+use crate::chain::{ChainId, Head, RecordHash};
 use std::{future::Future, pin::Pin};
 use thiserror::Error;
 
-/// Something a store is still busy with.
+/// The future of a store's operation.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Why a store did not do it.
+/// An error of a store.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// A record of this number is there already: another writer was faster.
@@ -24,7 +24,7 @@ pub enum StoreError {
 
 /// A record as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoredRecord {
     /// Its number and hash.
     pub head: Head,
     /// Its JSON, the bytes that the hash covers.
@@ -33,7 +33,7 @@ pub struct Entry {
     pub columns: Columns,
 }
 
-/// What of a record can be filtered by.
+/// The columns by which records can be filtered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     /// Milliseconds since 1970.
@@ -51,9 +51,9 @@ pub struct Columns {
 pub struct KeptCheckpoint {
     /// Its number.
     pub number: u64,
-    /// How far the chain went.
+    /// The head of the chain.
     pub head: Head,
-    /// When, milliseconds since 1970.
+    /// The time, milliseconds since 1970.
     pub at_ms: i64,
     /// Its line.
     pub line: String,
@@ -61,30 +61,30 @@ pub struct KeptCheckpoint {
 
 /// Keeps records and checkpoints.
 pub trait Store: Send {
-    /// Which chain this is, as made with the database.
+    /// The id of the chain, as made with the database.
     fn chain(&self) -> ChainId;
-    /// What the oldest record that is kept builds on: the chain's start, or where it was trimmed.
+    /// The head before the oldest record that is kept: the chain's start, or where it was trimmed.
     fn anchor(&mut self) -> Stored<'_, Head>;
-    /// How far the chain goes.
+    /// The head of the chain.
     fn head(&mut self) -> Stored<'_, Head>;
     /// Adds records, all or none, durable on return.
-    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()>;
+    fn append<'a>(&'a mut self, entries: &'a [StoredRecord]) -> Stored<'a, ()>;
     /// Up to so many records after this number, in order.
-    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>>;
+    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<StoredRecord>>;
     /// Keeps a checkpoint.
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()>;
     /// The newest checkpoint that is not younger than this.
     fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>>;
     /// The lines of all checkpoints that are kept, in order.
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
-    /// Takes away records up to this head, which a checkpoint has, and the checkpoints before it.
+    /// Deletes records up to this head, which a checkpoint has, and the checkpoints before it.
     fn trim(&mut self, upto: Head) -> Stored<'_, ()>;
     /// Closes it; all that was added is in its file.
     fn close(self: Box<Self>) -> Stored<'static, ()>;
 }
 
 impl Columns {
-    /// What the body says. `None` where it is no record.
+    /// The columns of a body. `None` where it is not a record.
     pub(crate) fn of(body: &str) -> Option<Self> {
         let record: crate::Record = serde_json::from_str(body).ok()?;
         let text = |text: &Option<smol_str::SmolStr>| text.as_ref().map(ToString::to_string);
@@ -97,8 +97,8 @@ impl Columns {
     }
 }
 
-impl Hash {
+impl RecordHash {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Hash)
+        bytes.try_into().ok().map(RecordHash)
     }
 }

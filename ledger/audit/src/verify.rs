@@ -3,17 +3,17 @@
 use crate::{
     checkpoint::Checkpoint,
     key::PublicKey,
-    record::{Kind, Record, timestamp},
-    store::{Columns, Entry, Store, StoreError},
+    record::{Record, RecordKind, timestamp},
+    store::{Columns, Store, StoreError, StoredRecord},
 };
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::SystemTime};
 
-/// The most findings that are told one by one.
+/// The most findings that are listed one by one.
 pub const MAX_FINDINGS: usize = 100;
 /// Records that are read at a time.
 const PAGE: u32 = 512;
 
-/// What was found to be wrong.
+/// A fault found in an audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// No checkpoint was given that this key signed for this chain: nothing is proven.
@@ -60,7 +60,7 @@ pub enum Finding {
         /// The checkpoint's.
         checkpoint: u64,
     },
-    /// What the oldest record builds on is neither the chain's start nor a checkpoint.
+    /// The head before the oldest record is neither the chain's start nor a checkpoint.
     Beginning {
         /// The oldest record.
         seq: u64,
@@ -69,7 +69,7 @@ pub enum Finding {
     TrimmedTooMuch {
         /// The last one of them.
         seq: u64,
-        /// When the checkpoint there was made.
+        /// The time of the checkpoint there.
         at: String,
     },
 }
@@ -85,7 +85,7 @@ impl fmt::Display for Finding {
                 write!(f, "checkpoint {number} is of another chain: the database was replaced, or it is of another host")
             }
             Finding::Forked { number } => write!(f, "there are two different checkpoints {number}: the key was used elsewhere"),
-            Finding::Changed { seq } => write!(f, "record {seq} was changed, or another stands in its place"),
+            Finding::Changed { seq } => write!(f, "record {seq} was changed or replaced"),
             Finding::Column { seq } => write!(f, "a column of record {seq} says something else than the record"),
             Finding::Missing { seqs } => write!(f, "{} are missing", records(seqs)),
             Finding::Rewritten { seqs } => write!(f, "{} are not those of the checkpoint: they were written anew", records(seqs)),
@@ -100,36 +100,36 @@ fn records(seqs: &RangeInclusive<u64>) -> String {
     if seqs.start() == seqs.end() { format!("record {}", seqs.start()) } else { format!("records {} to {}", seqs.start(), seqs.end()) }
 }
 
-/// What is expected of an audit beyond being sound.
+/// Expectations of an audit beyond soundness.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expect {
     /// Records since this time must be there: what retention promises.
     pub kept_since: Option<SystemTime>,
 }
 
-/// What verifying gave. Displays for people.
+/// The result of a verification. Displays for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// How many records there are.
+    /// The number of records.
     pub records: u64,
     /// The oldest and the last one's numbers; none without records.
     pub range: Option<(u64, u64)>,
     /// The last record that a checkpoint confirms, and when that was made.
     pub confirmed: Option<(u64, String)>,
-    /// How many records are younger than that: nobody vouches for them yet.
+    /// The number of records younger than that: no checkpoint vouches for them yet.
     pub unconfirmed: u64,
-    /// How many records say that others were lost, and how many those were: no attack, but known.
+    /// The number of records that tell of losses, and of records lost: no attack, but known.
     pub lost: u64,
     /// Numbers of checkpoints that are missing in between: they did not arrive, or were taken away. The next ones cover them.
     pub missing_checkpoints: u64,
-    /// What is wrong, the first [`MAX_FINDINGS`].
+    /// The faults, the first [`MAX_FINDINGS`].
     pub findings: Vec<Finding>,
-    /// How many more.
+    /// The number of further faults.
     pub more: u64,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// True if there are no faults.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
@@ -166,7 +166,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Those checkpoints that count, by the number of their record.
+/// The checkpoints that count, by the number of their record.
 struct Witnesses<'c>(BTreeMap<u64, Vec<&'c Checkpoint>>);
 
 impl<'c> Witnesses<'c> {
@@ -248,18 +248,18 @@ pub async fn verify(store: &mut dyn Store, checkpoints: &[Checkpoint], key: &Pub
     Ok(report)
 }
 
-fn look_at(entry: &Entry, report: &mut Report) {
+fn look_at(entry: &StoredRecord, report: &mut Report) {
     if Columns::of(&entry.body).as_ref() != Some(&entry.columns) {
         report.find(Finding::Column { seq: entry.head.seq });
     }
-    if entry.columns.kind == Kind::Lost.as_str()
+    if entry.columns.kind == RecordKind::Lost.as_str()
         && let Ok(Record { lost: Some(lost), .. }) = serde_json::from_str(&entry.body)
     {
         report.lost = report.lost.saturating_add(lost);
     }
 }
 
-fn confirm(witnesses: &Witnesses<'_>, seq: u64, hash: crate::Hash, report: &mut Report) {
+fn confirm(witnesses: &Witnesses<'_>, seq: u64, hash: crate::RecordHash, report: &mut Report) {
     for checkpoint in witnesses.at(seq) {
         if checkpoint.head.hash == hash {
             report.confirmed = Some((seq, checkpoint.at.clone()));

@@ -1,6 +1,6 @@
-//! What every database of the ledger must do, as tests that are written once: [`contract!`] runs them all against one.
+//! Conformance tests for every database of the ledger, written once: [`contract!`] runs them all against one.
 //!
-//! An engine is a [`Store`] that writes and a [`Read`] that finds. What both mean is said at their traits; here it is held. A crate
+//! An engine is a [`Store`] that writes and a [`LedgerReader`] that finds. What both mean is said at their traits; here it is held. A crate
 //! of its own and not a feature of the model, so that testing does not compile everything that is built on the model anew.
 //!
 //! ```ignore
@@ -11,7 +11,7 @@
 //! gnomon_ledger_contract::contract!(Mine::new());
 //! ```
 //!
-//! What a machine can fail by (a full disk, a lost connection, a kill) differs between engines and is not here.
+//! Failures of a machine (a full disk, a lost connection, a kill) differ between engines and are not here.
 #![deny(missing_docs)]
 // All of it is tests, of the engines that run them.
 #![allow(clippy::unwrap_used)]
@@ -25,7 +25,7 @@ mod stage;
 pub mod trimming;
 pub mod volume;
 
-use gnomon_ledger_model::{Keep, Read, Store};
+use gnomon_ledger_model::{Keep, LedgerReader, Store};
 use std::future::Future;
 
 /// A ledger in some database, empty at first and no other test's.
@@ -33,7 +33,7 @@ pub trait Engine {
     /// Opens it for writing; the one before was closed.
     fn store(&self, keep: Keep) -> impl Future<Output = Box<dyn Store>>;
     /// Opens it for reading; it was written before.
-    fn reader(&self) -> impl Future<Output = Box<dyn Read>>;
+    fn reader(&self) -> impl Future<Output = Box<dyn LedgerReader>>;
 }
 
 /// One `#[tokio::test]` for each test of the contract, against the [`Engine`] that the expression makes anew for each.

@@ -1,4 +1,4 @@
-//! What is kept no longer: the oldest goes first.
+//! Trimming: the oldest goes first.
 
 use crate::{
     Engine,

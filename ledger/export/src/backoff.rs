@@ -1,4 +1,4 @@
-//! How long a receiver is left alone: with jitter, so that many hosts do not come back at once, and at least as long as it asks for.
+//! Waits before a receiver is tried again: with jitter, so that many hosts do not come back at once, and at least as long as it asks for.
 
 use gnomon_kit::Backoff;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What Prometheus scrapes about exports.
+//! Metrics of exports, for Prometheus.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 

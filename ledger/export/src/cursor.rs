@@ -1,4 +1,4 @@
-//! How far a sink has accepted events: a small file beside the ledger, replaced whole.
+//! A sink's cursor, up to which it has accepted events: a small file beside the ledger, replaced whole.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,15 +17,15 @@ pub enum CursorError {
     /// The file cannot be read or written.
     #[error("the export's cursor {}: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The file does not say what this gnomon writes.
     #[error("the export's cursor {} holds something else; remove it to send every event in the ledger again", path.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
 }
@@ -50,7 +50,7 @@ impl CursorFile {
         Self { path }
     }
 
-    /// What it says; none where there is no file yet.
+    /// The stored cursor; none where there is no file yet.
     pub(crate) fn load(&self) -> Result<Option<Cursor>, CursorError> {
         let mut text = String::new();
         match File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)) {

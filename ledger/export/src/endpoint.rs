@@ -1,10 +1,10 @@
-//! Where events go, as the configuration names it.
+//! The addresses of receivers, as the configuration names them.
 
 use http::{Uri, uri::Scheme};
 use std::{fmt, net::IpAddr, str::FromStr};
 use thiserror::Error;
 
-/// What is wrong with an address.
+/// An error in an address.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointError {
     /// Not an absolute http or https URL.
@@ -24,7 +24,7 @@ impl OtlpEndpoint {
         &self.0
     }
 
-    /// Whether what is sent there can be read on the way: plain HTTP to another machine.
+    /// True if data sent there can be read on the way: plain HTTP to another machine.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
@@ -99,7 +99,7 @@ impl SyslogEndpoint {
 impl FromStr for SyslogEndpoint {
     type Err = SyslogEndpointError;
 
-    /// Without a port it is 6514 for TLS (RFC 5425) and 601 without (RFC 3195, as most receivers have it).
+    /// Parses an address. The default port is 6514 for TLS (RFC 5425) and 601 without (RFC 3195, as most receivers have it).
     fn from_str(text: &str) -> Result<Self, SyslogEndpointError> {
         let uri: Uri = text.parse().map_err(|_| SyslogEndpointError)?;
         let (tls, usual) = match uri.scheme_str() {

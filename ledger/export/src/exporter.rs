@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long the last events may take when gnomon stops; what is not sent by then is sent after the next start.
+/// The time for the last events when gnomon stops; the rest is sent after the next start.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// An exporter that cannot start.
@@ -28,12 +28,12 @@ pub enum ExportError {
     /// Its cursor is of no use.
     #[error(transparent)]
     Cursor(#[from] CursorError),
-    /// No thread could be had.
+    /// No thread could be started.
     #[error("the exporter's thread could not be started: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// Why nothing goes out for now.
+/// The failure that holds up delivery.
 #[derive(Debug, Error)]
 enum Held {
     #[error("{why}")]
@@ -44,7 +44,7 @@ enum Held {
     Cursor(#[from] CursorError),
 }
 
-/// What to export from.
+/// Options of an exporter.
 #[derive(Debug, Clone)]
 pub struct ExporterOptions {
     /// The ledger's database.
@@ -71,11 +71,11 @@ impl Exporter {
         let cursor = file.load()?;
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExportError::Thread)?;
-        let standing = match cursor {
-            Some(_) => Standing::Unchecked,
-            None => Standing::New,
+        let origin = match cursor {
+            Some(_) => CursorOrigin::Unchecked,
+            None => CursorOrigin::New,
         };
-        let mut export = Export { sink, counts: metrics.of(name), file, cursor: cursor.unwrap_or_default(), standing, proof: Proof::None };
+        let mut export = Export { sink, counts: metrics.of(name), file, cursor: cursor.unwrap_or_default(), origin, proof: Proof::None };
         thread::Builder::new()
             .name(format!("export-{name}"))
             .spawn(move || runtime.block_on(export.run(&options.ledger, stopping)))
@@ -90,25 +90,25 @@ impl Exporter {
     }
 }
 
-/// Whether the cursor is known to be this ledger's.
+/// The relation of the cursor to this ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// There was none.
+enum CursorOrigin {
+    /// There was no cursor.
     New,
     /// It was read and not compared with the ledger yet.
     Unchecked,
-    /// It is.
+    /// It is this ledger's.
     Known,
 }
 
-/// Whether the sink has ever taken an event of this process: only then is a refusal about the event.
+/// Proof that the sink accepts events: without it, a refusal may not be about the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
     None,
     Accepts,
 }
 
-/// What one pass did.
+/// The result of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
     Sent,
@@ -120,7 +120,7 @@ struct Export {
     counts: SinkCounts,
     file: CursorFile,
     cursor: Cursor,
-    standing: Standing,
+    origin: CursorOrigin,
     proof: Proof,
 }
 
@@ -178,7 +178,7 @@ impl Export {
             None => reader.insert(Reader::open(ledger).await?),
         };
         let Some(newest) = newest(reader).await? else { return Ok(Pass::NothingNew) };
-        if self.standing == Standing::Unchecked {
+        if self.origin == CursorOrigin::Unchecked {
             self.compare(reader, &newest).await?;
         }
         self.counts.lag.set(newest.seq.saturating_sub(self.cursor.seq).max(0));
@@ -186,12 +186,12 @@ impl Export {
         let Some(first) = page.first() else { return Ok(Pass::NothingNew) };
         // Numbers have no gaps but those that retention made.
         let missing = u64::try_from(first.seq - self.cursor.seq - 1).unwrap_or_default();
-        if self.standing == Standing::Known && missing > 0 {
+        if self.origin == CursorOrigin::Known && missing > 0 {
             self.counts.lost.inc_by(missing);
             tracing::warn!("{missing} events were removed by retention before they reached {}", self.sink.target());
         }
         self.cursor.seq = first.seq - 1;
-        self.standing = Standing::Known;
+        self.origin = CursorOrigin::Known;
         self.send(&page, &newest).await?;
         self.counts.lag.set(newest.seq.saturating_sub(self.cursor.seq).max(0));
         Ok(Pass::Sent)
@@ -201,11 +201,11 @@ impl Export {
     async fn compare(&mut self, reader: &mut Reader, newest: &StoredEvent) -> Result<(), ReadError> {
         let there = page_behind(reader, self.cursor.seq.saturating_sub(1), 1).await?;
         let other = there.first().is_some_and(|event| event.seq == self.cursor.seq && id(event) != self.cursor.event_id);
-        self.standing = Standing::Known;
+        self.origin = CursorOrigin::Known;
         if other || newest.seq < self.cursor.seq {
             tracing::warn!("the ledger is another than the one that was sent to {}: it is sent from its beginning", self.sink.target());
             self.cursor = Cursor::default();
-            self.standing = Standing::New;
+            self.origin = CursorOrigin::New;
         }
         Ok(())
     }
@@ -256,7 +256,7 @@ impl Export {
         }
     }
 
-    /// Goes past events that the sink will never take.
+    /// Skips events that the sink will never accept.
     fn give_up(&mut self, doubtful: &mut Vec<&StoredEvent>, why: &str) -> Result<(), CursorError> {
         for event in doubtful.drain(..) {
             self.counts.rejected.inc();
@@ -273,7 +273,7 @@ impl Export {
     }
 }
 
-/// In the order of sending, the first last.
+/// The parts in the order of sending, the first last.
 fn parts(page: &[StoredEvent]) -> Vec<&[StoredEvent]> {
     let mut parts = Vec::new();
     let (mut begin, mut bytes) = (0, 0);

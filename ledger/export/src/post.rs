@@ -4,18 +4,18 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use std::{future::Future, pin::Pin, time::Duration};
 
-/// What a receiver answered.
+/// A receiver's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What it says of the request.
+    /// The status.
     pub status: StatusCode,
     /// All of it.
     pub body: Bytes,
-    /// How long it wants to be left alone, where it says so.
+    /// The time after which it may be tried again, where it says so.
     pub after: Option<Duration>,
 }
 
-/// Why there is no answer.
+/// An error of a request without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
     /// Nobody answered, and why.

@@ -1,4 +1,4 @@
-//! What receives events, and what it may answer.
+//! Sinks of events, and their answers.
 
 use crate::{OtlpSink, SyslogSink, trust::TrustError};
 use gnomon_ledger::StoredEvent;
@@ -12,32 +12,32 @@ pub enum SetupError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// A header's name or value is none.
-    #[error("`{0}` is not a header's name, or its value cannot stand in a header")]
+    #[error("`{0}` is not a header's name, or its value cannot be sent in a header")]
     Header(String),
     /// TLS cannot verify a server of such a name.
-    #[error("`{0}` is no name that TLS can verify")]
+    #[error("`{0}` is not a name that TLS can verify")]
     Name(String),
     /// TLS could not be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// What came of a batch.
+/// The result of sending a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The sink has it, but for so many events, which it will never take.
     Accepted {
-        /// How many it refused.
+        /// The number of events refused.
         rejected: u64,
     },
     /// The sink refuses it for what is in it; sending the same again is of no use.
     Refused {
-        /// What it said.
+        /// The receiver's text.
         why: String,
     },
     /// It may or may not have arrived, or will be taken later: send it again.
     Failed {
-        /// What went wrong.
+        /// The failure.
         why: String,
         /// Not before this long.
         after: Option<Duration>,
@@ -63,7 +63,7 @@ impl Sink {
         }
     }
 
-    /// Whom it sends to, for messages.
+    /// The receiver's name, for messages.
     #[must_use]
     pub fn target(&self) -> String {
         match self {
@@ -72,7 +72,7 @@ impl Sink {
         }
     }
 
-    /// How often to look for new events. Each syslog batch has a connection of its own, so it waits for company.
+    /// The interval of looking for new events. Each syslog batch has a connection of its own, so it waits for company.
     pub(crate) const fn poll(&self) -> Duration {
         match self {
             Self::Otlp(_) => Duration::from_secs(1),

@@ -1,4 +1,4 @@
-//! Whom TLS trusts: the Mozilla roots, the system's, and PEM files of the organisation.
+//! TLS roots: Mozilla's, the system's, and PEM files of the organisation.
 
 use rustls::{ClientConfig, RootCertStore};
 use std::{path::PathBuf, sync::Arc};
@@ -8,9 +8,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[error("the authorities in {} cannot be used: {cause}", path.display())]
 pub struct TrustError {
-    /// Which file.
+    /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub cause: String,
 }
 

@@ -1,14 +1,14 @@
-//! What is asked of a field: `server.address=*.example.com`, `http.response.status_code>=400`.
+//! Conditions on fields: `server.address=*.example.com`, `http.response.status_code>=400`.
 //!
 //! Parsed once, with errors that name the mistake: a filter that is silently empty would read as
 //! "nothing happened". What `*` means is said in [`Pattern`]; each engine makes its own question of both.
 
 use crate::pattern::Pattern;
-use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, Kind, Level, Retention, Review, UnknownField};
+use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, FieldType, Level, Retention, Review, UnknownField};
 use std::str::FromStr;
 use thiserror::Error;
 
-/// How a field's value stands to the one asked for.
+/// A comparison of a field's value with an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// It is that value; of a list, one entry is.
@@ -43,7 +43,7 @@ pub struct Condition {
     operand: Operand,
 }
 
-/// What is compared with.
+/// The operand of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// Exactly this text, as JSON writes it where it is no text: `true`, `443`.
@@ -54,11 +54,11 @@ pub enum Operand {
     Number(i64),
 }
 
-/// Why a condition makes no sense.
+/// An error in a condition.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum ConditionError {
     /// There is no comparison in it.
-    #[error("`{0}` is no condition; write FIELD=VALUE, as gnomon.action=block (also !=, and for numbers <, <=, >, >=)")]
+    #[error("`{0}` is not a condition; write FIELD=VALUE, as gnomon.action=block (also !=, and for numbers <, <=, >, >=)")]
     NoComparison(String),
     /// There is no such field.
     #[error(transparent)]
@@ -67,7 +67,7 @@ pub enum ConditionError {
     #[error("`{0}` is judged and never stored, so no event can be found by it")]
     NotStored(FieldRef),
     /// The field has no order.
-    #[error("`{0}` is no number, so it cannot be above or below anything; use = or !=, with * for any text")]
+    #[error("`{0}` is not a number, so it cannot be above or below anything; use = or !=, with * for any text")]
     NotANumber(FieldRef),
     /// Events are found by their time in another way.
     #[error("use --since and --until for times")]
@@ -77,9 +77,9 @@ pub enum ConditionError {
     Value {
         /// The field.
         field: FieldRef,
-        /// What its values are.
+        /// The values that the field takes.
         expected: &'static str,
-        /// What was written.
+        /// The text that was written.
         value: String,
     },
     /// The value is none of those that the field can have.
@@ -88,7 +88,7 @@ pub enum ConditionError {
 }
 
 impl Condition {
-    /// That the field is exactly this text; a `*` in it is only a `*`.
+    /// The condition that the field is exactly this text; a `*` in it is only a `*`.
     #[must_use]
     pub fn is(field: Field, value: impl Into<String>) -> Self {
         Self { field: FieldRef::Field(field), comparison: Comparison::Is, operand: Operand::Exact(value.into()) }
@@ -100,13 +100,13 @@ impl Condition {
         &self.field
     }
 
-    /// How the field stands to it.
+    /// The comparison.
     #[must_use]
     pub fn comparison(&self) -> Comparison {
         self.comparison
     }
 
-    /// What it is compared with.
+    /// The operand.
     #[must_use]
     pub fn operand(&self) -> &Operand {
         &self.operand
@@ -126,7 +126,7 @@ impl FromStr for Condition {
             FieldRef::Field(field) if field.info().retention == Retention::Transient => None,
             FieldRef::Field(field) => Some(field.info().kind),
             FieldRef::Member(gnomon_observe::Family::Argument, _) => None,
-            FieldRef::Member(..) => Some(Kind::Str),
+            FieldRef::Member(..) => Some(FieldType::Str),
         };
         let Some(kind) = kind else { return Err(ConditionError::NotStored(field)) };
         let expected = |field, expected| ConditionError::Value { field, expected, value: value.to_owned() };
@@ -134,7 +134,7 @@ impl FromStr for Condition {
             if field == FieldRef::Field(Field::Timestamp) {
                 return Err(ConditionError::Time);
             }
-            if kind != Kind::Int {
+            if kind != FieldType::Int {
                 return Err(ConditionError::NotANumber(field));
             }
             let number = value.parse().map_err(|_| expected(field.clone(), "a whole number"))?;
@@ -145,10 +145,10 @@ impl FromStr for Condition {
         }
         let value = Pattern::plain(value);
         match kind {
-            Kind::Int if value.parse::<i64>().is_err() => Err(expected(field, "a whole number")),
-            Kind::Bool if value.parse::<bool>().is_err() => Err(expected(field, "true or false")),
-            Kind::Int | Kind::Bool => Ok(Self { field, comparison, operand: Operand::Exact(value) }),
-            Kind::Str | Kind::List => {
+            FieldType::Int if value.parse::<i64>().is_err() => Err(expected(field, "a whole number")),
+            FieldType::Bool if value.parse::<bool>().is_err() => Err(expected(field, "true or false")),
+            FieldType::Int | FieldType::Bool => Ok(Self { field, comparison, operand: Operand::Exact(value) }),
+            FieldType::Str | FieldType::List => {
                 known_word(&field, &value).map_err(ConditionError::Word)?;
                 Ok(Self { field, comparison, operand: Operand::Exact(value) })
             }
@@ -205,12 +205,12 @@ mod tests {
     #[test]
     fn what_can_never_match_is_refused_with_the_reason() {
         assert_eq!(error("server.adress=x"), "unknown field `server.adress`; did you mean `server.address`?");
-        assert!(error("server.address").starts_with("`server.address` is no condition; write FIELD=VALUE"));
+        assert!(error("server.address").starts_with("`server.address` is not a condition; write FIELD=VALUE"));
         assert!(error("").contains("no condition"));
         assert_eq!(error("gnomon.action=blocked"), "`blocked` is not a known action; use one of: allow, log, redact, redirect, block");
         assert_eq!(error("gnomon.sanctioned=yes"), "`gnomon.sanctioned` is true or false, and `yes` is not");
         assert_eq!(error("server.port=https"), "`server.port` is a whole number, and `https` is not");
-        assert!(error("server.address>a").contains("is no number"));
+        assert!(error("server.address>a").contains("is not a number"));
         assert!(error("@timestamp>2026").contains("--since"));
         assert!(error("gen_ai.tool.call.arguments.path=/etc").contains("never stored"));
         assert!(error("http.request.body.text=a").contains("never stored"));

@@ -43,13 +43,13 @@ pub struct DailyIncident {
     pub user: Option<String>,
     /// The server's name, else address.
     pub server: Option<String>,
-    /// How many detections.
+    /// The number of detections.
     pub detections: u64,
-    /// How many of them opened a burst (`event.kind: alert`).
+    /// The number of them that opened a burst (`event.kind: alert`).
     pub alerts: u64,
-    /// How many were refused, redirected or changed.
+    /// The number of calls refused, redirected or changed.
     pub stopped: u64,
-    /// How many of each class.
+    /// The number of detections of each class.
     pub classes: BTreeMap<Class, u64>,
     /// The rules that stand for them, most frequent first, at most [`MAX_DAILY_NAMES`].
     pub rules: Vec<RuleCount>,
@@ -57,7 +57,7 @@ pub struct DailyIncident {
     pub level: Option<Level>,
     /// The strongest confidence.
     pub confidence: Option<Confidence>,
-    /// Whether the server is sanctioned, as the last detection says.
+    /// Sanctioned or not, as of the last detection.
     pub sanctioned: Option<bool>,
     /// First detection, milliseconds since the Unix epoch.
     pub first_seen_ms: i64,

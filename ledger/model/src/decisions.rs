@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-/// What kind of thing is decided about.
+/// The topic of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     /// A server; its subject is `host:port`.
@@ -22,7 +22,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Topic; 3] = [Topic::Review, Topic::Verdict, Topic::Exception];
 
     /// The word that is stored.
@@ -35,7 +35,7 @@ impl Topic {
         }
     }
 
-    /// What was stored so.
+    /// The topic stored as this word.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|topic| topic.as_str() == word)
@@ -45,51 +45,51 @@ impl Topic {
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionEntry {
-    /// What kind of thing it is about.
+    /// The topic.
     pub topic: Topic,
-    /// Which.
+    /// The subject, by its id.
     pub subject: String,
-    /// When it was decided, milliseconds since the Unix epoch, by the clock of whoever decided: entries are ordered by their numbers.
+    /// The time of the decision, milliseconds since the Unix epoch, by the decider's clock: entries are ordered by their numbers.
     pub at_ms: i64,
-    /// Who decided.
+    /// The decider.
     pub by: DecidedBy,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
-    /// What was decided, as the topic has it; none withdraws what stood before.
+    /// The decision, as its topic encodes it; none withdraws the one before.
     pub body: Option<String>,
-    /// Where it was imported from.
+    /// The source it was imported from.
     pub origin: Option<Origin>,
 }
 
-/// What was once said about a server.
+/// An entry about a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ReviewEntry {
     /// It was decided about.
     Decided(Decision),
-    /// What stood before was taken back.
+    /// The decision before was withdrawn.
     Withdrawn(Withdrawal),
 }
 
 /// A review was taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Withdrawal {
-    /// When, milliseconds since the Unix epoch.
+    /// The time, milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// By whom.
+    /// The decider.
     pub by: DecidedBy,
     /// Always `withdrawn`.
     pub state: &'static str,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
 }
 
-/// Where an entry was imported from.
+/// The source of an imported entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// A file of a host. Nobody else imports from it at the same time.
     pub source: String,
-    /// What the file had of the subject, or a digest of it.
+    /// The file's text on the subject, or a digest of it.
     pub digest: String,
 }
 
@@ -98,7 +98,7 @@ pub struct Origin {
 pub struct KeptEntry {
     /// Its number: rises with every entry, never used twice.
     pub number: i64,
-    /// What it says.
+    /// The entry itself.
     pub entry: DecisionEntry,
 }
 
@@ -117,13 +117,13 @@ pub trait Decisions: Send {
     fn standing(&mut self, topic: Topic) -> Asked<'_, Vec<KeptEntry>>;
     /// All entries about a subject, oldest first.
     fn about<'a>(&'a mut self, topic: Topic, subject: &'a str) -> Asked<'a, Vec<KeptEntry>>;
-    /// Of each subject the newest entry that came from a source, in order of topics and subjects, withdrawals too.
+    /// The newest entry of each subject that came from a source, in order of topics and subjects, withdrawals too.
     fn imported<'a>(&'a mut self, source: &'a str) -> Asked<'a, Vec<KeptEntry>>;
     /// Closes it.
     fn close(self: Box<Self>) -> Stored<'static, ()>;
 }
 
-/// Why decisions could not be imported or read.
+/// An error of importing or reading decisions.
 #[derive(Debug, Error)]
 pub enum DecisionError {
     /// They could not be kept.
@@ -133,11 +133,11 @@ pub enum DecisionError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// An entry is not what its topic has.
-    #[error("entry {number} of the decisions makes no sense: {cause}")]
+    #[error("entry {number} of the decisions is not valid: {cause}")]
     BadEntry {
         /// Its number.
         number: i64,
-        /// Why.
+        /// The reason.
         cause: String,
     },
 }
@@ -198,7 +198,7 @@ fn subject(entry: &DecisionEntry) -> Subject {
     (entry.topic, entry.subject.clone())
 }
 
-/// What a source has that was not imported from it.
+/// Entries of a source that were not imported yet.
 fn news(known: &[KeptEntry], source: &str, now: Vec<(String, DecisionEntry)>) -> Vec<DecisionEntry> {
     let known: BTreeMap<Subject, &DecisionEntry> = known.iter().map(|kept| (subject(&kept.entry), &kept.entry)).collect();
     let last: BTreeMap<Subject, usize> = now.iter().enumerate().map(|(n, (_, entry))| (subject(entry), n)).collect();
@@ -232,7 +232,7 @@ struct VerdictBody {
 }
 
 impl Verdict {
-    /// As an entry.
+    /// The decision as an entry.
     #[must_use]
     pub fn to_entry(&self, by: DecidedBy, at_ms: i64) -> DecisionEntry {
         let Self { event, kind, owner, reason, until, file } = self.clone();
@@ -243,7 +243,7 @@ impl Verdict {
 }
 
 impl Decision {
-    /// As an entry.
+    /// The verdict as an entry.
     #[must_use]
     pub fn to_entry(&self) -> DecisionEntry {
         let Self { at_ms, by, server, state, owner, reason, until_ms } = self.clone();
@@ -331,6 +331,6 @@ mod tests {
         assert_eq!(kept(entry.clone()).review().unwrap(), Some(decision));
         assert_eq!(kept(DecisionEntry { body: None, ..entry.clone() }).review().unwrap(), None);
         let error = kept(DecisionEntry { body: Some("{}".to_owned()), ..entry }).review().unwrap_err().to_string();
-        assert!(error.starts_with("entry 3 of the decisions makes no sense: "), "{error}");
+        assert!(error.starts_with("entry 3 of the decisions is not valid: "), "{error}");
     }
 }

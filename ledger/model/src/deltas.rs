@@ -1,5 +1,5 @@
-//! What a group of events changes besides adding rows. Summed up in memory where events are recorded, so that the database
-//! sees one change per touched server or incident, not per event.
+//! Changes that a group of events makes besides adding rows. Summed up in memory where events are recorded, so that the database sees one
+//! change per touched server or incident, not per event.
 
 use crate::{
     MAX_CLIENTS, MAX_PROTOCOLS, MAX_TOOLS, ServerStatus,
@@ -10,7 +10,7 @@ use gnomon_observe::{Confidence, Field, Lookup, Observation, Value};
 use hashbrown::{Equivalent, HashMap, HashSet};
 use smol_str::SmolStr;
 
-/// What makes a server one server.
+/// The key of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerKey {
     /// Its name or address.
@@ -21,7 +21,7 @@ pub struct ServerKey {
     pub path: SmolStr,
 }
 
-/// What a group of events says of one server.
+/// The changes of a group of events to one server.
 #[derive(Debug, Default)]
 pub struct ServerDelta {
     /// First event, milliseconds since the Unix epoch. The entry keeps the earliest.
@@ -30,9 +30,9 @@ pub struct ServerDelta {
     pub last_ms: i64,
     /// MCP messages, to be added.
     pub calls: i64,
-    /// Whether it is sanctioned, where an event said. Of this and the texts below the entry keeps what was said last.
+    /// Sanctioned or not, where an event said. Of this and the texts below the entry keeps the last value.
     pub sanctioned: Option<bool>,
-    /// What the host catalogue says of it.
+    /// Its class in the host catalogue.
     pub catalogue: Option<SmolStr>,
     /// Its own name.
     pub name: Option<SmolStr>,
@@ -40,7 +40,7 @@ pub struct ServerDelta {
     pub version: Option<SmolStr>,
     /// The highest confidence that it speaks MCP. The entry keeps the highest.
     pub confidence: Option<Confidence>,
-    /// How it is reached.
+    /// The channel to it.
     pub channel: Option<SmolStr>,
     /// Names of clients, to be added up to [`MAX_CLIENTS`].
     pub clients: HashSet<SmolStr>,
@@ -50,7 +50,7 @@ pub struct ServerDelta {
     pub protocols: HashSet<SmolStr>,
 }
 
-/// What a group of events says of one incident.
+/// The changes of a group of events to one incident.
 #[derive(Debug)]
 pub struct IncidentDelta {
     /// First detection, milliseconds since the Unix epoch. The incident keeps the earliest.
@@ -59,15 +59,15 @@ pub struct IncidentDelta {
     pub last_ms: i64,
     /// Detections, to be added.
     pub count: i64,
-    /// Where in the group its first event is.
+    /// The index of its first event in the group.
     pub first: usize,
-    /// Where in the group its last event is.
+    /// The index of its last event in the group.
     pub last: usize,
-    /// What it is about. An incident that is there already keeps its own.
+    /// Its description. An incident that exists already keeps its own.
     pub about: About,
 }
 
-/// What an incident is about, as its first event tells.
+/// The description of an incident, from its first event.
 #[derive(Debug)]
 pub struct About {
     /// `rule.id`.
@@ -98,7 +98,7 @@ impl About {
     }
 }
 
-/// What a group of events changes besides adding rows.
+/// The changes of a group of events besides adding rows.
 #[derive(Debug, Default)]
 pub struct Deltas {
     /// Of the inventory.
@@ -146,7 +146,7 @@ impl Deltas {
 }
 
 impl ServerDelta {
-    /// What the last of the events that said so makes of it; shadow where none did, as in the database.
+    /// The status by the last event that has one; shadow without, as in the database.
     #[must_use]
     pub fn status(&self) -> ServerStatus {
         if self.sanctioned == Some(true) { ServerStatus::Sanctioned } else { ServerStatus::Shadow }
@@ -224,7 +224,7 @@ impl Equivalent<ServerKey> for KeyRef<'_> {
     }
 }
 
-/// What to call the client: its own name, else its program, else its `User-Agent`.
+/// The client's name: its own, else its program, else its `User-Agent`.
 fn client_name(seen: &Observation) -> Option<&str> {
     text(seen, Field::McpClientName)
         .or_else(|| text(seen, Field::Executable))

@@ -26,7 +26,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// What is kept of a thread's line buffer after a long event.
+/// The capacity that a thread's line buffer keeps after a long event.
 const SCRATCH_BYTES: usize = 16 << 10;
 
 /// Fills in what is absent, writes the event's line with its line feed and hands it to `take`.

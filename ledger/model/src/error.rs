@@ -4,18 +4,18 @@ use crate::MIN_ID_PREFIX;
 use std::error::Error;
 use thiserror::Error;
 
-/// What a system or a database says of a failure.
+/// The cause of a failure, from the system or a database.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a ledger's database could not be opened for writing.
+/// An error of opening a ledger's database for writing.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// It cannot be created or written.
     #[error("cannot write {at}: {source}; make it writable for the user gnomon runs as, or use another --state-dir")]
     NotWritable {
-        /// Where it is, as people name it.
+        /// Its location, as people name it.
         at: String,
-        /// What the system says.
+        /// The system's error.
         source: Cause,
     },
     /// A newer gnomon wrote this database.
@@ -23,7 +23,7 @@ pub enum OpenError {
         "{at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon, or move the file away to begin anew"
     )]
     NewerSchema {
-        /// Where it is.
+        /// Its location.
         at: String,
         /// Its version.
         found: i64,
@@ -33,20 +33,20 @@ pub enum OpenError {
     /// It is a database of another program.
     #[error("{at} is a database of another program; use another --state-dir")]
     NotALedger {
-        /// Where it is.
+        /// Its location.
         at: String,
     },
     /// The database refuses.
     #[error("cannot open the ledger {at}: {source}; if the file is damaged, move it away and start again")]
     Database {
-        /// Where it is.
+        /// Its location.
         at: String,
-        /// What the database says.
+        /// The database's error.
         source: Cause,
     },
 }
 
-/// Why a [`crate::Store`] did not do it.
+/// An error of a [`crate::Store`].
 #[derive(Debug, Error)]
 #[error("{cause}")]
 pub struct StoreError {
@@ -55,60 +55,60 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// For what the database says.
+    /// An error with the database's cause.
     pub fn new(cause: impl Into<Cause>) -> Self {
         Self { cause: cause.into(), was_refused: false }
     }
 
-    /// For what the database says where it is known that nothing was kept.
+    /// An error with the database's cause where it is known that nothing was kept.
     pub fn refused(cause: impl Into<Cause>) -> Self {
         Self { cause: cause.into(), was_refused: true }
     }
 
-    /// Whether it is known that nothing was kept.
+    /// True if it is known that nothing was kept.
     #[must_use]
     pub fn was_refused(&self) -> bool {
         self.was_refused
     }
 }
 
-/// Why a ledger could not be read.
+/// An error of reading a ledger.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// There is none.
     #[error("no ledger at {at}; start `gnomon run` first, or name its --state-dir")]
     Missing {
-        /// Where it was looked for, as people name it.
+        /// The location that was searched, as people name it.
         at: String,
     },
     /// It may not be read.
     #[error("cannot read {at}: {source}; join the group that owns it, or use sudo")]
     NotReadable {
-        /// Where it is.
+        /// Its location.
         at: String,
-        /// What the system says.
+        /// The system's error.
         source: Cause,
     },
     /// Another gnomon's schema.
     #[error("{at} has schema {found}, this gnomon knows {known}; use the gnomon that writes it")]
     Schema {
-        /// Where it is.
+        /// Its location.
         at: String,
         /// Its version.
         found: i64,
         /// The version known here.
         known: i64,
     },
-    /// What was asked for is no id.
+    /// The text is not an id.
     #[error(
-        "`{text}` is no id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"
+        "`{text}` is not the id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"
     )]
     NotAnId {
-        /// What was written.
+        /// The text that was written.
         text: String,
     },
     /// A stored row makes no sense.
-    #[error("the database's table {table} has a value in {column} that makes no sense (row {row})")]
+    #[error("the database's table {table} has an invalid value in {column} (row {row})")]
     BadRow {
         /// The table.
         table: &'static str,

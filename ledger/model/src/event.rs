@@ -9,7 +9,7 @@ use std::time::SystemTime;
 /// `gnomon.truncated` says `event`) rather than dropped, so that nobody hides by being verbose.
 pub const MAX_EVENT_BYTES: usize = 256 << 10;
 
-/// One thing that happened: an [`Observation`] whose outcome fields are set, and when.
+/// An event: an [`Observation`] whose outcome fields are set, and its time.
 ///
 /// What is absent is filled in: `@timestamp` (from the moment given here), `event.id` (a new UUID
 /// version 7), `event.kind` (`event`) and `gnomon.schema`.
@@ -20,25 +20,25 @@ pub struct Event {
 }
 
 impl Event {
-    /// Something that happened just now.
+    /// An event of this moment.
     #[must_use]
     pub fn now(observation: Observation) -> Self {
         Self::at(observation, SystemTime::now())
     }
 
-    /// Something that happened at that moment: for replay. Kept to the millisecond.
+    /// An event of that moment: for replay. Kept to the millisecond.
     #[must_use]
     pub fn at(observation: Observation, when: SystemTime) -> Self {
         Self { observation, at_ms: unix_millis(when) }
     }
 
-    /// What was seen, as far as it is filled in.
+    /// The observation, with the filled-in fields.
     #[must_use]
     pub fn observation(&self) -> &Observation {
         &self.observation
     }
 
-    /// When it happened, milliseconds since the Unix epoch.
+    /// The time of the event, milliseconds since the Unix epoch.
     #[must_use]
     pub const fn at_ms(&self) -> i64 {
         self.at_ms

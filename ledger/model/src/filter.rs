@@ -1,4 +1,4 @@
-//! Which events are wanted, and what is given for them.
+//! Filters of events, and the rows they give.
 
 use crate::Condition;
 use serde::Serialize;
@@ -6,14 +6,14 @@ use serde::Serialize;
 /// The longest page of events.
 pub const MAX_PAGE: usize = 10_000;
 
-/// Which events are wanted. The default is all of them, a page of 1,000.
+/// A filter of events. The default is all of them, a page of 1,000.
 #[derive(Clone, Debug)]
 pub struct EventFilter {
     /// From this moment on, milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
     /// Before this moment, likewise.
     pub until_ms: Option<i64>,
-    /// What must hold of fields, all of it.
+    /// Conditions on fields; all must hold.
     pub conditions: Vec<Condition>,
     /// This rule, by id or name, must have matched.
     pub rule: Option<String>,
@@ -46,7 +46,7 @@ pub enum Order {
 pub struct StoredEvent {
     /// Its number: rises with every event, never used twice.
     pub seq: i64,
-    /// When it happened, milliseconds since the Unix epoch.
+    /// The time of the event, milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// Its line of JSON, the same bytes as in the JSON-lines file.
     pub json: String,
@@ -63,7 +63,7 @@ pub struct IncidentRecord {
     pub rule_name: Option<String>,
     /// The rule's level.
     pub level: Option<String>,
-    /// What was done the first time.
+    /// The action taken the first time.
     pub action: Option<String>,
     /// The client's name, else its program, else its `User-Agent`.
     pub client: Option<String>,
@@ -73,7 +73,7 @@ pub struct IncidentRecord {
     pub first_seen_ms: i64,
     /// Last detection, likewise.
     pub last_seen_ms: i64,
-    /// How many detections.
+    /// The number of detections.
     pub events: u64,
     /// `seq` of the first.
     pub first_seq: i64,

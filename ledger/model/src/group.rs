@@ -15,9 +15,9 @@ pub const MAX_GROUP_EVENTS: usize = 4096;
 /// The columns of one event.
 #[derive(Debug)]
 pub struct Row {
-    /// Where its line ends in the text, line feed included.
+    /// The end of its line in the text, line feed included.
     end: usize,
-    /// When it happened, milliseconds since the Unix epoch.
+    /// The time of the event, milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// `event.kind`.
     pub kind: SmolStr,
@@ -62,25 +62,25 @@ impl Group {
         &self.rows
     }
 
-    /// What its events change besides adding rows.
+    /// The changes of its events besides adding rows.
     #[must_use]
     pub fn deltas(&self) -> &Deltas {
         &self.deltas
     }
 
-    /// Whether it has no event.
+    /// True if it has no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Whether it takes no more events.
+    /// True if it takes no more events.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.text.len() >= MAX_GROUP_BYTES || self.rows.len() >= MAX_GROUP_EVENTS
     }
 
-    /// How long its lines are together.
+    /// The length of its lines together, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.text.len()

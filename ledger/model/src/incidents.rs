@@ -1,5 +1,5 @@
-//! Whether a detection is new or a repeat. In memory and bounded; nothing is remembered across a
-//! restart, so the first detection after one is a first again.
+//! Incidents: tells first detections from repeats. In memory and bounded; nothing is remembered across a restart, so the first detection
+//! after one is a first again.
 
 use quick_cache::{Equivalent, unsync::Cache};
 use smol_str::SmolStr;
@@ -19,12 +19,12 @@ pub const INCIDENT_WINDOW: Duration = Duration::from_secs(10);
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 
-/// How many incidents are remembered at once by default. Beyond it the least used are forgotten, and
-/// their next detection is a first again: too many alerts, never too few.
+/// The number of incidents remembered at once by default. Beyond it the least used are forgotten, and their next detection is a first
+/// again: too many alerts, never too few.
 pub const INCIDENT_CAPACITY: usize = 4096;
 
-/// How many users, servers and rules are remembered for a day by default, 16 bytes each. Beyond it the least used are forgotten,
-/// and their next detection is news again: too many alerts, never too few.
+/// The number of users, servers and rules remembered for a day by default, 16 bytes each. Beyond it the least used are forgotten, and
+/// their next detection is news again: too many alerts, never too few.
 pub const NEWS_CAPACITY: usize = 16_384;
 
 /// Names an incident; the text of a UUID version 7 made from its first detection's time.
@@ -32,7 +32,7 @@ pub const NEWS_CAPACITY: usize = 16_384;
 pub struct IncidentId(SmolStr);
 
 impl IncidentId {
-    /// As it stands in `gnomon.incident.id`; copies share the text.
+    /// The text of `gnomon.incident.id`; copies share it.
     #[must_use]
     pub fn text(&self) -> SmolStr {
         self.0.clone()
@@ -45,33 +45,32 @@ impl fmt::Display for IncidentId {
     }
 }
 
-/// Whether a detection opens an incident: `event.kind` is `alert` for the first, `signal` for its
-/// repeats.
+/// The role of a detection in its incident: `event.kind` is `alert` for the first, `signal` for its repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum IncidentRole {
     /// The first of its incident.
     First,
     /// One more of it.
     Repeat,
 }
 
-impl Standing {
+impl IncidentRole {
     /// The word for `event.kind`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
-            Standing::First => "alert",
-            Standing::Repeat => "signal",
+            IncidentRole::First => "alert",
+            IncidentRole::Repeat => "signal",
         }
     }
 }
 
-/// Whether a detection is news to whoever answers alerts.
+/// News, or not, to the people who answer alerts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// The first of this day (UTC) of its client, server and rule, as far as this process knows.
+    /// The first detection of this day (UTC) for its client, server and rule, as far as this process knows.
     Yes,
-    /// They have been at it today.
+    /// A further one of this day.
     No,
 }
 
@@ -129,8 +128,7 @@ impl Incidents {
         Self { open: Cache::new(capacity.max(1)), days: Cache::new(NEWS_CAPACITY), hashes: RandomState::new(), ids: Ids::default() }
     }
 
-    /// Whether a detection is the first of its day. Somebody who uses one server all day is news once, and another server is
-    /// news at once.
+    /// Tells the first detection of a day. A user who uses one server all day is news once, and another server is news at once.
     pub fn news(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> News {
         let day = unix_millis(at).div_euclid(DAY_MS);
         let key = self.hashes.hash_one((client, server, rule));
@@ -145,18 +143,18 @@ impl Incidents {
 
     /// The incident that a detection belongs to. `at` is the time of the detection, live or as
     /// recorded; detections need not come in order of time.
-    pub fn assign(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> (IncidentId, Standing) {
+    pub fn assign(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> (IncidentId, IncidentRole) {
         let at_ms = unix_millis(at);
         if let Some(mut last) = self.open.get_mut(&KeyRef { client, server, rule })
             && u128::from(last.at_ms.abs_diff(at_ms)) <= INCIDENT_WINDOW.as_millis()
         {
             last.at_ms = last.at_ms.max(at_ms);
-            return (last.id.clone(), Standing::Repeat);
+            return (last.id.clone(), IncidentRole::Repeat);
         }
         let id = IncidentId(self.ids.text(at));
         let key = Key { client: client.into(), server: server.into(), rule: rule.into() };
         self.open.insert(key, Last { id: id.clone(), at_ms });
-        (id, Standing::First)
+        (id, IncidentRole::First)
     }
 }
 
@@ -174,12 +172,12 @@ mod tests {
     fn detections_within_ten_seconds_of_the_last_are_one_incident() {
         let mut incidents = Incidents::default();
         let (first, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(0));
-        assert_eq!(standing, Standing::First);
-        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(9_000)), (first.clone(), Standing::Repeat));
+        assert_eq!(standing, IncidentRole::First);
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(9_000)), (first.clone(), IncidentRole::Repeat));
         // The window counts from the last detection, not from the first.
-        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(19_000)), (first.clone(), Standing::Repeat));
+        assert_eq!(incidents.assign("codex", "mcp.example.com", "rule", at(19_000)), (first.clone(), IncidentRole::Repeat));
         let (second, standing) = incidents.assign("codex", "mcp.example.com", "rule", at(29_001));
-        assert_eq!(standing, Standing::First);
+        assert_eq!(standing, IncidentRole::First);
         assert_ne!(first, second);
     }
 
@@ -188,10 +186,10 @@ mod tests {
         let mut incidents = Incidents::default();
         let calls = [("a", "b", "c"), ("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x")];
         for (client, server, rule) in calls {
-            assert_eq!(incidents.assign(client, server, rule, at(0)).1, Standing::First);
+            assert_eq!(incidents.assign(client, server, rule, at(0)).1, IncidentRole::First);
         }
         for (client, server, rule) in calls {
-            assert_eq!(incidents.assign(client, server, rule, at(1)).1, Standing::Repeat);
+            assert_eq!(incidents.assign(client, server, rule, at(1)).1, IncidentRole::Repeat);
         }
     }
 
@@ -221,8 +219,8 @@ mod tests {
     fn detections_out_of_order_still_belong_together() {
         let mut incidents = Incidents::default();
         let (first, _) = incidents.assign("a", "b", "c", at(5_000));
-        assert_eq!(incidents.assign("a", "b", "c", at(0)), (first.clone(), Standing::Repeat));
-        assert_eq!(incidents.assign("a", "b", "c", at(15_000)), (first.clone(), Standing::Repeat));
+        assert_eq!(incidents.assign("a", "b", "c", at(0)), (first.clone(), IncidentRole::Repeat));
+        assert_eq!(incidents.assign("a", "b", "c", at(15_000)), (first.clone(), IncidentRole::Repeat));
     }
 
     #[test]

@@ -6,26 +6,26 @@ use gnomon_observe::{Channel, Confidence};
 use serde::Serialize;
 use std::ops::AddAssign;
 
-/// How many servers are kept; beyond it those with the least confidence, longest unseen, make room.
+/// The most servers kept; beyond it those with the least confidence, longest unseen, make room.
 pub const MAX_SERVERS: usize = 16_384;
-/// How many paths of one host and port are servers of their own; the others count as path `""`.
+/// The most paths of one host and port that are servers of their own; the others count as path `""`.
 pub const MAX_PATHS_PER_HOST: usize = 64;
-/// How many client names are kept per server.
+/// The most client names kept per server.
 pub const MAX_CLIENTS: usize = 64;
-/// How many tool names are kept per server.
+/// The most tool names kept per server.
 pub const MAX_TOOLS: usize = 512;
-/// How many protocol versions are kept per server.
+/// The most protocol versions kept per server.
 pub const MAX_PROTOCOLS: usize = 16;
 /// Names and paths are cut to this many bytes.
 const MAX_NAME: usize = 256;
 
-/// Whether the organisation named the server as allowed.
+/// The status of a server: named as allowed by the organisation, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerStatus {
-    /// It did.
+    /// Allowed.
     Sanctioned,
-    /// It did not.
+    /// Not named.
     Shadow,
 }
 
@@ -67,7 +67,7 @@ pub struct ServerRecord {
     pub path: String,
     /// Sanctioned or shadow, as of the last event that said.
     pub status: ServerStatus,
-    /// What the host catalogue says of it.
+    /// Its class in the host catalogue.
     pub catalogue: Option<String>,
     /// First event, milliseconds since the Unix epoch.
     pub first_seen_ms: i64,
@@ -87,7 +87,7 @@ pub struct ServerRecord {
     pub version: Option<String>,
     /// The highest confidence that it speaks MCP.
     pub confidence: Option<Confidence>,
-    /// How it is reached.
+    /// The channel to it.
     pub channel: Option<Channel>,
 }
 
@@ -102,11 +102,11 @@ pub struct NewName {
     pub path: String,
     /// The name.
     pub name: String,
-    /// When it was first seen, milliseconds since the Unix epoch.
+    /// The time of the first sighting, milliseconds since the Unix epoch.
     pub first_seen_ms: i64,
 }
 
-/// Where an event's server stands in the inventory.
+/// The row of an event's server in the inventory.
 pub(crate) struct ServerAt {
     address: String,
     port: Option<u16>,

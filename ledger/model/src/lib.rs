@@ -1,5 +1,5 @@
-//! What the ledger keeps and what it is asked: events, the inventory of servers, incidents, stories, usage, volume, decisions
-//! and verdicts. No database and no file: [`Store`] and [`Read`] are what an engine gives, and the crates beside this one are engines.
+//! The ledger's data and questions: events, the inventory of servers, incidents, stories, usage, volume, decisions and verdicts.
+//! No database and no file: [`Store`] and [`LedgerReader`] are implemented by engines, which are the crates beside this one.
 //!
 //! **The decision**: an engine keeps and finds rows, and nothing else. A [`Group`] carries what its events change, summed up where
 //! they are recorded; [`Questions`] makes answers of rows. So two engines cannot differ in what is an incident, whose the
@@ -46,14 +46,14 @@ pub use event::{Event, MAX_EVENT_BYTES};
 pub use filter::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent};
 pub use group::{Group, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Row};
 pub use ids::Ids;
-pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, Incidents, NEWS_CAPACITY, News, Standing};
+pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, IncidentRole, Incidents, NEWS_CAPACITY, News};
 pub use inventory::{
     FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus,
 };
 pub use pattern::{Pattern, PatternPart};
 pub use questions::{Found, Questions};
 pub use reviews::{DecidedBy, Decision, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on};
-pub use store::{Asked, Keep, Read, Store, Stored};
+pub use store::{Asked, Keep, LedgerReader, Store, Stored};
 pub use story::{
     IdPrefix, MIN_ID_PREFIX, More, NEAR_EVENTS, Names, OUTCOME_EVENTS, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS,
     Story,

@@ -21,7 +21,7 @@ pub enum PatternPart {
 pub struct Pattern(Vec<PatternPart>);
 
 impl Pattern {
-    /// What a value means that has a `*` in it; none where every `*` is written `\*`.
+    /// The pattern of a value that has a `*` in it; none where every `*` is written `\*`.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let (mut parts, mut text, mut wild) = (Vec::new(), String::new(), false);
@@ -58,7 +58,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether a value is of this pattern.
+    /// True if the pattern matches the value.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
         // Each text at its first place leaves the most for those behind it; only the last is bound to the end.
@@ -81,7 +81,7 @@ impl Pattern {
 }
 
 impl fmt::Display for Pattern {
-    /// As it is written in a condition.
+    /// Displays the pattern as it is written in a condition.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
             PatternPart::Text(text) => f.write_str(&text.replace('*', "\\*")),

@@ -1,17 +1,17 @@
-//! Questions about the past, answered from the little that a [`Read`] gives, so that every engine answers them alike.
+//! Questions about the past, answered from the little that a [`LedgerReader`] gives, so that every engine answers them alike.
 
 use crate::{
-    DailyIncident, DailyIncidents, EventFilter, IncidentRecord, MAX_PAGE, Order, Read, ReadError, StoredEvent, Story,
+    DailyIncident, DailyIncidents, EventFilter, IncidentRecord, LedgerReader, MAX_PAGE, Order, ReadError, StoredEvent, Story,
     daily::{self, Summing},
     inventory::{NewName, ServerAt, ServerRecord},
     story::{Around, IdPrefix, Names},
     usage::{self, Usage},
 };
 
-/// How many ids are told where several were found.
+/// The most ids listed where several were found.
 const SHOWN_IDS: usize = 10;
 
-/// What an id leads to.
+/// The result of looking up an id.
 #[derive(Debug, Clone)]
 pub enum Found {
     /// Nothing, or nothing any more.
@@ -28,7 +28,7 @@ pub enum Found {
 
 /// Answers questions about a ledger.
 pub struct Questions {
-    rows: Box<dyn Read>,
+    rows: Box<dyn LedgerReader>,
 }
 
 impl std::fmt::Debug for Questions {
@@ -38,14 +38,14 @@ impl std::fmt::Debug for Questions {
 }
 
 impl Questions {
-    /// Asks this.
+    /// Questions to this reader.
     #[must_use]
-    pub fn to(rows: Box<dyn Read>) -> Self {
+    pub fn to(rows: Box<dyn LedgerReader>) -> Self {
         Self { rows }
     }
 
-    /// What is asked.
-    pub fn rows(&mut self) -> &mut dyn Read {
+    /// The reader underneath.
+    pub fn rows(&mut self) -> &mut dyn LedgerReader {
         &mut *self.rows
     }
 
@@ -168,7 +168,7 @@ impl Questions {
         }
     }
 
-    /// What the days from midnight `from_ms` on come to.
+    /// Usage of the days from midnight `from_ms` on.
     ///
     /// # Errors
     /// When the database cannot be read.

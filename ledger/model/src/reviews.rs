@@ -1,4 +1,4 @@
-//! What people decided about servers: who decided what, when and why. Where decisions are kept is said elsewhere.
+//! Reviews of servers: the decision, its author, time and reason. Where decisions are kept is said elsewhere.
 
 use crate::Condition;
 use gnomon_observe::{Field, Review};
@@ -64,7 +64,7 @@ impl FromStr for NamedServer {
     }
 }
 
-/// Who decided: what the system says of the process that wrote.
+/// The decider: the system's facts on the process that wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecidedBy {
     /// The name of the user who logged in, else of the process's user.
@@ -78,24 +78,24 @@ pub struct DecidedBy {
 /// One decision: a line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// When, milliseconds since the Unix epoch.
+    /// The time, milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// Who.
+    /// The decider.
     pub by: DecidedBy,
     /// About which server.
     pub server: ReviewedServer,
-    /// What; never `expired`, which comes of itself.
+    /// The decision; never `expired`, which comes of itself.
     pub state: Review,
-    /// Who answers for the server.
+    /// The owner who answers for the server.
     pub owner: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
     /// Until when, milliseconds since the Unix epoch; of a denial, none is for good.
     pub until_ms: Option<i64>,
 }
 
 impl Decision {
-    /// What it comes to at this moment.
+    /// Its state at this moment.
     #[must_use]
     pub fn state_at(&self, now_ms: i64) -> Review {
         match (self.state, self.until_ms) {
@@ -107,7 +107,7 @@ impl Decision {
     }
 }
 
-/// What events of this server have in common.
+/// Conditions that match the events of this server.
 #[must_use]
 pub fn conditions_on(server: &ReviewedServer) -> Vec<Condition> {
     vec![Condition::is(Field::ServerAddress, &*server.host), Condition::is(Field::ServerPort, server.port.to_string())]

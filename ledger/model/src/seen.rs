@@ -1,4 +1,4 @@
-//! What sums over events read of each: one type for all of them, so that they agree on who, where and what was done.
+//! The fields of events that sums read: one type for all sums, so that they agree on client, server and action.
 
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -60,12 +60,12 @@ pub(crate) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// How many calls it stands for.
+    /// The number of calls it counts for.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.unwrap_or(1)
     }
 
-    /// Of a line of JSON; none if it is no event.
+    /// Parses a line of JSON; none if it is not an event.
     pub(crate) fn of(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
@@ -87,12 +87,12 @@ impl<'a> Seen<'a> {
         self.program.as_deref().map(Cow::Borrowed).or_else(|| claimed().map(Cow::Owned))
     }
 
-    /// Whether a rule matched.
+    /// True if a rule matched.
     pub(crate) fn is_detection(&self) -> bool {
         matches!(self.kind.as_deref(), Some("alert" | "signal"))
     }
 
-    /// Whether it was refused, redirected or changed.
+    /// True if it was refused, redirected or changed.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.action.as_deref(), Some("block" | "redirect" | "redact"))
     }

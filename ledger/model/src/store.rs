@@ -9,13 +9,13 @@ use crate::{
 };
 use std::{future::Future, ops::Range, pin::Pin, time::Duration};
 
-/// Something a store is still busy with.
+/// The future of a store's operation.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Something that is still read.
+/// The future of a read.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
 
-/// How much is kept, and how long. Beyond either the oldest events go first.
+/// Retention: amount and time. Beyond either the oldest events go first.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     /// Bytes.
@@ -52,7 +52,7 @@ pub trait Store: Send {
 }
 
 /// Reads a ledger, also while another writes it. Only what is durable is seen.
-pub trait Read: Send {
+pub trait LedgerReader: Send {
     /// The number of the newest event, 0 before the first.
     fn last_seq(&mut self) -> Asked<'_, i64>;
     /// A page of events up to the number `last`. Events are in order of their numbers; their moments need not be, as a clock may be

@@ -7,9 +7,9 @@
 use crate::{ReadError, ServerRecord, StoredEvent};
 use serde_json::{Map, Value};
 
-/// How long before the event others of the same client are part of its story, milliseconds.
+/// The time before the event, milliseconds, in which other events of the same client are part of its story.
 pub const STORY_BEFORE_MS: i64 = 60_000;
-/// How long after it, likewise.
+/// The time after it, likewise.
 pub const STORY_AFTER_MS: i64 = 600_000;
 /// Most events on each side of it.
 pub const STORY_EVENTS: usize = 50;
@@ -23,19 +23,19 @@ pub struct Story {
     pub event: StoredEvent,
     /// Other events of the same call: another class of detection, another place where it was seen.
     pub sightings: Vec<StoredEvent>,
-    /// What became of the call after its event was written, where that event could not tell.
+    /// The outcome of the call after its event was written, where that event could not tell.
     pub outcome: Option<StoredEvent>,
     /// Events of the same connection, session or process in the minute before.
     pub before: Vec<Related>,
     /// The same in the ten minutes after.
     pub after: Vec<Related>,
-    /// Whether there are more of these than [`STORY_EVENTS`].
+    /// `Yes` if there are more of these than [`STORY_EVENTS`].
     pub more: More,
     /// The server as the inventory knows it.
     pub server: Option<ServerRecord>,
 }
 
-/// Whether a list was cut.
+/// Complete, or cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum More {
     /// It is whole.
@@ -45,7 +45,7 @@ pub enum More {
     Yes,
 }
 
-/// What ties an event to another.
+/// The tie between two events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
     /// The same connection (`gnomon.flow.id`).
@@ -71,15 +71,15 @@ impl Relation {
 /// An event, and what ties it to the story's.
 #[derive(Debug, Clone)]
 pub struct Related {
-    /// What ties them; the closest tie.
+    /// The tie; the closest one.
     pub relation: Relation,
     /// The event.
     pub event: StoredEvent,
 }
 
-/// How many numbers away from an event others may be that belong to its story.
+/// The distance in event numbers within which others may belong to an event's story.
 pub const NEAR_EVENTS: i64 = 50_000;
-/// How many numbers after a call its outcome may be.
+/// The distance in event numbers after a call within which its outcome may be.
 pub const OUTCOME_EVENTS: i64 = 500_000;
 
 /// The start of a UUID version 7, and the span of time in which ids begin so (RFC 9562 section 5.7).
@@ -136,7 +136,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those of an event's line; none if it is no event.
+    /// The names in an event's line; none if it is not an event.
     #[must_use]
     pub fn of(json: &str) -> Self {
         let Ok(event) = serde_json::from_str::<Map<String, Value>>(json) else { return Self::default() };
@@ -169,7 +169,7 @@ impl Names {
     }
 }
 
-/// What stands around an event.
+/// The neighbours of an event.
 #[derive(Default)]
 pub(crate) struct Around {
     pub(crate) sightings: Vec<StoredEvent>,
@@ -182,7 +182,7 @@ impl Around {
     /// Most events of [`crate::Read::near`] that are asked for.
     pub(crate) const LIMIT: usize = 4 * STORY_EVENTS;
 
-    /// Of the events near one, those of its call and those of its client; `near` is in order of their numbers.
+    /// Sorts the events near one into those of its call and those of its client; `near` is in order of their numbers.
     pub(crate) fn of(event: &StoredEvent, names: &Names, near: Vec<StoredEvent>) -> Self {
         let mut around = Self::default();
         if near.len() >= Self::LIMIT {

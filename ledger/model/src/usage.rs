@@ -62,7 +62,7 @@ impl Tally {
     }
 }
 
-/// What a span of time comes to.
+/// Usage in a span of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Its days, oldest first.
@@ -92,7 +92,7 @@ pub(crate) struct Summing {
 }
 
 impl Summing {
-    /// For so many days from midnight `from_ms` on.
+    /// Usage of so many days from midnight `from_ms` on.
     pub(crate) fn new(from_ms: i64, days: usize) -> Self {
         let day = |n: usize| DayUsage { day_ms: from_ms + n as i64 * DAY_MS, ..DayUsage::default() };
         Self { usage: Usage { days: (0..days).map(day).collect(), ..Usage::default() }, from_ms, last_call: None }

@@ -1,8 +1,8 @@
-//! What people made of events. Events are never changed; a verdict is kept apart from its event.
+//! Verdicts of people on events. Events are never changed; a verdict is kept apart from its event.
 
 use serde::{Deserialize, Serialize};
 
-/// What an event was found to be.
+/// The verdict on an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictKind {
@@ -12,18 +12,18 @@ pub enum VerdictKind {
     Confirmed,
 }
 
-/// Somebody's word on an event.
+/// A person's verdict on an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The event's id.
     pub event: String,
-    /// What it was found to be.
+    /// The verdict.
     pub kind: VerdictKind,
-    /// Who says so.
+    /// Its author.
     pub owner: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// How long, as written.
+    /// Its duration, as written.
     pub until: Option<String>,
     /// The exception that was written for it.
     pub file: Option<String>,

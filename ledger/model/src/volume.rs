@@ -11,13 +11,13 @@ use hashbrown::{Equivalent, HashMap};
 use smol_str::SmolStr;
 use time::{OffsetDateTime, macros::format_description};
 
-/// How far back is usual, hours.
+/// The length of history that counts as usual, hours.
 pub const VOLUME_HISTORY_HOURS: i64 = 28 * 24;
-/// How much of it there must be, hours.
+/// The least history there must be, hours.
 pub const VOLUME_MIN_HISTORY_HOURS: i64 = 7 * 24;
-/// Most users and servers that are told apart per hour; the others are summed up together.
+/// The most users and servers that are told apart per hour; the others are summed up together.
 pub const MAX_VOLUME_PAIRS: i64 = 256;
-/// In how many hours a user must have used a server for its own history to count.
+/// The number of hours in which a user must have used a server for its own history to count.
 pub const MIN_ACTIVE_HOURS: usize = 7;
 /// Requests per hour that are never unusual.
 pub const FLOOR_REQUESTS: i64 = 100;
@@ -30,7 +30,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// The longest name that is kept, bytes.
 const MAX_NAME: usize = 256;
 
-/// What a user is known by.
+/// The identifier that a user is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KnownBy {
     /// `user.name`.
@@ -53,25 +53,25 @@ impl KnownBy {
         }
     }
 
-    /// As it is stored.
+    /// The stored number.
     #[must_use]
     pub const fn number(self) -> i64 {
         self as i64
     }
 
-    /// What was stored so; none for any other number.
+    /// The identifier stored as this number; none for any other number.
     #[must_use]
     pub fn of_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|known_by| known_by.number() == number)
     }
 }
 
-/// Who sent whom something, in which hour.
+/// Sender, receiver and hour of a sum.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VolumeKey {
     /// Hours since the Unix epoch.
     pub hour: i64,
-    /// What the user is known by.
+    /// The identifier that the user is known by.
     pub known_by: KnownBy,
     /// The user.
     pub user: SmolStr,
@@ -83,7 +83,7 @@ pub struct VolumeKey {
 /// as there were more than [`MAX_VOLUME_PAIRS`] in an hour.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
-    /// What the user is known by.
+    /// The identifier that the user is known by.
     pub known_by: Option<KnownBy>,
     /// The user.
     pub user: String,
@@ -106,23 +106,23 @@ impl Equivalent<VolumeKey> for KeyRef<'_> {
     }
 }
 
-/// How much.
+/// Sums of an hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// How many requests.
+    /// The number of requests.
     pub requests: i64,
     /// Bytes of request bodies, as sent.
     pub bytes: i64,
 }
 
 impl Volume {
-    /// Whether nobody would look.
+    /// True if it is too small to be worth a look.
     #[must_use]
     pub const fn is_small(self) -> bool {
         self.requests <= FLOOR_REQUESTS && self.bytes <= FLOOR_BYTES
     }
 
-    /// Whether it is unusual where that much is usual.
+    /// True if it is unusual compared with `usual`.
     #[must_use]
     pub const fn is_unusual(self, usual: Volume) -> bool {
         (self.requests > FLOOR_REQUESTS && self.requests > FACTOR.saturating_mul(usual.requests))
@@ -130,7 +130,7 @@ impl Volume {
     }
 }
 
-/// What 95 of 100 hours stay within (nearest rank); nothing where there are none.
+/// The 95th percentile of the hours (nearest rank); nothing where there are none.
 #[must_use]
 pub fn usual(hours: &[Volume]) -> Volume {
     let rank = |mut values: Vec<i64>| {
@@ -140,7 +140,7 @@ pub fn usual(hours: &[Volume]) -> Volume {
     Volume { requests: rank(hours.iter().map(|hour| hour.requests).collect()), bytes: rank(hours.iter().map(|hour| hour.bytes).collect()) }
 }
 
-/// What a group of events adds.
+/// The sums that a group of events adds.
 #[derive(Debug, Default)]
 pub struct Volumes {
     /// The sums, to be added to those that are stored.
@@ -195,18 +195,18 @@ const fn hour_of(at_ms: i64) -> i64 {
 /// An hour in which a user sent a server unusually much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusual {
-    /// Which, in hours since the Unix epoch.
+    /// The hour, since the Unix epoch.
     pub hour: i64,
-    /// Who sent whom.
+    /// Sender and receiver.
     pub pair: Pair,
-    /// How much.
+    /// The sums found.
     pub found: Volume,
-    /// What 95 of 100 hours stay within.
+    /// The 95th percentile of the hours before.
     pub usual: Volume,
 }
 
 impl Unusual {
-    /// As a detection of gnomon's own.
+    /// The detection of unusual volume, as an observation.
     #[must_use]
     pub fn describe(&self) -> Observation {
         let mut seen = Observation::new();
@@ -239,7 +239,7 @@ fn clock(hour: i64) -> String {
     at.format(format_description!("[year]-[month]-[day] [hour]:[minute]")).unwrap_or_default()
 }
 
-/// How many calls an event stands for.
+/// The number of calls an event counts for.
 pub(crate) fn calls(seen: &Observation) -> i64 {
     i64::try_from(seen.calls()).unwrap_or(i64::MAX)
 }

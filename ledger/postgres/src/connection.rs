@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions as _, PgConnection};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a connection may take to be made.
+/// Timeout of connecting.
 pub(crate) const CONNECT: Duration = Duration::from_secs(3);
 
 /// A statement ends after 2 s. So does a transaction that nothing more is heard of: its turn is somebody else's then. No name is one that

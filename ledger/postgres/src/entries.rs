@@ -21,7 +21,7 @@ macro_rules! select {
     };
 }
 
-/// As [`select!`] has it.
+/// A row of [`select!`].
 #[derive(Debug)]
 pub(crate) struct Row {
     number: i64,
@@ -142,7 +142,7 @@ impl<'a> Columns<'a> {
 /// Ends a transaction that puts entries. Where the server waits for a standby first, it is not to say after 2 s that it is done.
 pub(crate) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
-/// What is read: the connection goes along, and is gone where it fails.
+/// The result of a read: the connection comes back with it, and is dropped on an error.
 type Read<T> = Result<(PgConnection, T), Error>;
 
 async fn rows(mut conn: PgConnection, query: QueryAs<'_, Postgres, Row, PgArguments>) -> Read<Vec<Row>> {

@@ -6,7 +6,7 @@ use sqlx::{Error, postgres::PgDatabaseError};
 use std::io;
 use thiserror::Error as ErrorText;
 
-/// Why the journal could not be opened.
+/// An error of opening the journal.
 #[derive(Debug, ErrorText)]
 pub enum PostgresOpenError {
     /// The server cannot be reached, is not who it should be, or lets nobody in.
@@ -14,9 +14,9 @@ pub enum PostgresOpenError {
     Unreachable {
         /// The URL, without its password.
         at: String,
-        /// What the system, TLS or the server says.
+        /// The error of the system, TLS or the server.
         source: Cause,
-        /// What to do.
+        /// The remedy.
         next: String,
     },
     /// A password or the certificates of authorities are not to be had.
@@ -36,7 +36,7 @@ pub enum PostgresOpenError {
         grant: String,
     },
     /// Another program's schema has the name.
-    #[error("the schema gnomon in {at} is of another program; use another database")]
+    #[error("the schema gnomon in {at} belongs to another program; use another database")]
     NotAJournal {
         /// The URL, without its password.
         at: String,
@@ -70,12 +70,12 @@ pub enum PostgresOpenError {
     Database {
         /// The URL, without its password.
         at: String,
-        /// What the database says.
+        /// The database's error.
         source: Cause,
     },
 }
 
-/// Why a call was not done, as the cause of a [`gnomon_ledger_model::StoreError`] or a [`gnomon_ledger_model::ReadError`].
+/// An error of a call, as the cause of a [`gnomon_ledger_model::StoreError`] or a [`gnomon_ledger_model::ReadError`].
 #[derive(Debug, ErrorText)]
 pub enum CallError {
     /// There is no connection.
@@ -86,7 +86,7 @@ pub enum CallError {
     Silent {
         /// The URL, without its password.
         at: String,
-        /// How long the call waited.
+        /// The seconds that the call waited.
         seconds: u64,
     },
     /// The server refuses, or the connection broke. Nothing was kept.
@@ -94,9 +94,9 @@ pub enum CallError {
     Refused {
         /// The URL, without its password.
         at: String,
-        /// What the server says.
+        /// The server's error.
         source: Cause,
-        /// What to do.
+        /// The remedy.
         next: &'static str,
     },
     /// All was sent, and the answer did not come.
@@ -104,7 +104,7 @@ pub enum CallError {
     MaybeKept {
         /// The URL, without its password.
         at: String,
-        /// What happened instead.
+        /// The cause.
         cause: String,
     },
     /// PostgreSQL has no such texts.
@@ -120,7 +120,7 @@ fn code(error: &Error) -> Option<&str> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code)
 }
 
-/// What the server says, without the line of its own source that the driver adds; else what the driver says.
+/// The server's message, without the line of its own source that the driver adds; else the driver's.
 pub(crate) fn said(error: Error) -> Cause {
     match error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
         Some(said) => format!("{} ({})", said.message(), said.code()).into(),
@@ -128,7 +128,7 @@ pub(crate) fn said(error: Error) -> Cause {
     }
 }
 
-/// Whether it is the connection that failed, and not what was asked of it.
+/// True if the connection failed, and not the statement.
 pub(crate) fn is_broken(error: &Error) -> bool {
     match error {
         Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => true,
@@ -137,12 +137,12 @@ pub(crate) fn is_broken(error: &Error) -> bool {
     }
 }
 
-/// Whether the role lacks a right.
+/// True if the role lacks a right.
 pub(crate) fn is_forbidden(error: &Error) -> bool {
     code(error) == Some("42501")
 }
 
-/// For a connection that was not made.
+/// The error of a connection that was not made.
 pub(crate) fn unreachable(url: &PostgresUrl, source: Error) -> PostgresOpenError {
     let at = url.to_string();
     let next = match &source {
@@ -173,14 +173,14 @@ pub(crate) fn unreachable(url: &PostgresUrl, source: Error) -> PostgresOpenError
     PostgresOpenError::Unreachable { at, source: said(source), next }
 }
 
-/// For a connection that was not made in time.
+/// The error of a connection that was not made in time.
 pub(crate) fn late(url: &PostgresUrl, seconds: u64) -> PostgresOpenError {
     let source = format!("no answer within {seconds} s").into();
     let next = "look at the server and at the network that leads there".to_owned();
     PostgresOpenError::Unreachable { at: url.to_string(), source, next }
 }
 
-/// For a call that the server refused before anything was kept.
+/// The error of a call that the server refused before anything was kept.
 pub(crate) fn refused(url: &PostgresUrl, source: Error) -> CallError {
     let next = match code(&source) {
         Some("57014" | "55P03") => "it took too long, as where another writer holds its turn; try again",

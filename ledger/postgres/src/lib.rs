@@ -75,9 +75,9 @@ use sqlx::{Connection as _, Error, PgConnection};
 use std::{future::Future, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long a call may take, also where it makes a new connection.
+/// Timeout of a call, connecting included.
 pub const CALL: Duration = Duration::from_secs(3);
-/// How long the schema may take to be made, once there is a connection: where many start at once, they take turns.
+/// Timeout of creating the schema, once there is a connection: where many start at once, they take turns.
 const MIGRATION: Duration = Duration::from_secs(5);
 
 /// Keeps decisions in a database.

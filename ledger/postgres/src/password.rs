@@ -46,7 +46,7 @@ fn in_file(file: &Path, key: &[&str; 4]) -> Result<Option<Password>, String> {
     // Before it is opened: a pipe would keep whoever opens it waiting.
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err("it is no file".to_owned());
+        return Err("it is not a file".to_owned());
     }
     if metadata.permissions().mode() & 0o77 != 0 {
         return Err("others may read it; chmod 600 it, as libpq wants it too".to_owned());
@@ -121,7 +121,7 @@ mod tests {
         set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         let error = found(Some(&file), &KEY).unwrap_err();
         assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
-        assert!(found(Some(dir.path()), &KEY).unwrap_err().contains("it is no file"));
+        assert!(found(Some(dir.path()), &KEY).unwrap_err().contains("it is not a file"));
         assert!(found(Some(&dir.path().join("none")), &KEY).unwrap_err().contains("make it readable"));
         assert_eq!(format!("{:?}", Password("s3cret".to_owned())), "Password(…)");
     }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Error, PgConnection};
 /// Marks the schema as ours.
 const APPLICATION: &str = "gnomon decisions";
 
-/// Holds up whoever else writes to this database's journal: "gnomon".
+/// Takes the lock that makes writers of this database's journal wait for each other: "gnomon".
 pub(crate) const TURN: &str = "SELECT pg_advisory_xact_lock(x'676e6f6d6f6e'::bigint)";
 /// A transaction sees what was committed before each of its statements, and so before it had its turn, whatever the role's default is.
 pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -43,12 +43,12 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE gnomon.meta (
 /// The schema this gnomon writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// A name as it stands in SQL.
+/// A quoted SQL identifier.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What a database has of it.
+/// The state of the schema in a database.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     NoSchema,
@@ -57,7 +57,7 @@ enum Found {
     Journal(i64),
 }
 
-/// Whether what is there is still a journal that this gnomon writes, and may be written: nothing is made under a gnomon that runs.
+/// Checks that the schema is still a journal that this gnomon writes, and may be written: nothing is created under a gnomon that runs.
 pub(crate) async fn check(conn: &mut PgConnection, url: &PostgresUrl) -> Result<(), PostgresOpenError> {
     match find(conn, url).await? {
         Found::Journal(VERSION) => rights(conn, url).await,
@@ -104,7 +104,7 @@ pub(crate) async fn migrate(conn: &mut PgConnection, url: &PostgresUrl) -> Resul
     }
 }
 
-/// What is there; the catalogues are for everybody to read.
+/// Finds the state of the schema; the catalogues are for everybody to read.
 async fn find(conn: &mut PgConnection, url: &PostgresUrl) -> Result<Found, PostgresOpenError> {
     let catalogued = sqlx::query_as(
         "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'gnomon'),
@@ -128,7 +128,7 @@ async fn find(conn: &mut PgConnection, url: &PostgresUrl) -> Result<Found, Postg
         .map_or(Found::Foreign, |(_, version)| Found::Journal(version)))
 }
 
-/// Whether the role may do what gnomon does.
+/// Checks the role's rights.
 async fn rights(conn: &mut PgConnection, url: &PostgresUrl) -> Result<(), PostgresOpenError> {
     let all = "SELECT has_table_privilege('gnomon.decision', 'SELECT') AND has_table_privilege('gnomon.decision', 'INSERT')
          AND has_column_privilege('gnomon.meta', 'newest', 'UPDATE')";
@@ -139,7 +139,7 @@ async fn rights(conn: &mut PgConnection, url: &PostgresUrl) -> Result<(), Postgr
     }
 }
 
-/// What keeps and reads the journal, and no more: with these rights no entry can be changed.
+/// The statement that grants the rights to keep and read the journal, and no more: with these no entry can be changed.
 fn grant(user: &str) -> String {
     format!(
         "GRANT USAGE ON SCHEMA gnomon TO {user}; GRANT SELECT, INSERT ON gnomon.decision TO {user}; \
@@ -147,12 +147,12 @@ fn grant(user: &str) -> String {
     )
 }
 
-/// What makes the tables in a schema that is there.
+/// The statement that grants the rights to create the tables in an existing schema.
 fn grant_first(user: &str) -> String {
     format!("GRANT USAGE, CREATE ON SCHEMA gnomon TO {user}")
 }
 
-/// What changes them.
+/// The statement that grants the rights to change them.
 fn grant_all(user: &str) -> String {
     format!(
         "GRANT USAGE, CREATE ON SCHEMA gnomon TO {user}; ALTER TABLE gnomon.meta OWNER TO {user}; ALTER TABLE gnomon.decision OWNER TO {user}"
@@ -163,7 +163,7 @@ fn missing(url: &PostgresUrl, grant: impl Fn(&str) -> String) -> PostgresOpenErr
     PostgresOpenError::MissingRights { at: url.to_string(), grant: grant(&quoted(url.user())) }
 }
 
-/// For what the database says; `grant` is what helps where a right is missing.
+/// The error of the database; `grant` is the remedy where a right is missing.
 fn database(url: &PostgresUrl, error: Error, grant: impl Fn(&str) -> String) -> PostgresOpenError {
     if is_forbidden(&error) { missing(url, grant) } else { PostgresOpenError::Database { at: url.to_string(), source: said(error) } }
 }

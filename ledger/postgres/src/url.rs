@@ -18,14 +18,14 @@ use thiserror::Error;
 
 const PORT: u16 = 5432;
 const KNOWN: &str = "host, passfile, port, sslmode, sslrootcert";
-/// Those that libpq knows and that do not say who the server is.
+/// The modes that libpq knows and that do not verify the server.
 const WEAK: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 
-/// Why a text is no URL of a journal.
+/// An error in the URL of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PostgresUrlError {
     /// It does not begin so.
-    #[error("no URL of PostgreSQL; write postgres://user@host/database")]
+    #[error("not a PostgreSQL URL; write postgres://user@host/database")]
     Scheme,
     /// An `@` where none can be.
     #[error("the URL has an `@` too many; within a user or a password write %40 for `@`, %2F for `/`, %3F for `?` and %23 for `#`")]
@@ -39,9 +39,9 @@ pub enum PostgresUrlError {
     /// A part has what it cannot have.
     #[error("the {part} of the URL {problem}")]
     Part {
-        /// Which.
+        /// The part.
         part: &'static str,
-        /// What is wrong with it, and what to write.
+        /// The problem, and the remedy.
         problem: &'static str,
     },
     /// A setting that is not known here.
@@ -62,13 +62,13 @@ pub enum PostgresUrlError {
          write sslmode=verify-full, with sslrootcert=FILE where its certificate is of an authority of your own"
     )]
     Weak {
-        /// What was written.
+        /// The mode that was written.
         mode: &'static str,
     },
     /// There is no such mode.
     #[error("sslmode={mode:?} is unknown; over a network it is verify-full, which need not be written")]
     SslMode {
-        /// What was written.
+        /// The mode that was written.
         mode: String,
     },
 }
@@ -82,7 +82,7 @@ enum Host {
     Socket(PathBuf),
 }
 
-/// Where the journal is, and as whom to go there. What it prints has no password.
+/// The address of the journal, and the user. What it prints has no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     user: String,
@@ -132,7 +132,7 @@ impl FromStr for PostgresUrl {
     }
 }
 
-/// What stands after the `?`.
+/// The settings after the `?`.
 #[derive(Default)]
 struct Settings {
     host: Option<String>,
@@ -163,7 +163,7 @@ impl Settings {
     }
 }
 
-/// The host, if it is one, and the port. Which of two wrong things is told of is for the caller: a host may be named elsewhere.
+/// The host, if it is valid, and the port. The caller decides which of two errors to report: a host may be named elsewhere.
 type HostAndPort = (Result<String, PostgresUrlError>, Result<u16, PostgresUrlError>);
 
 fn host_and_port(server: &str) -> Result<HostAndPort, PostgresUrlError> {
@@ -181,7 +181,7 @@ fn host_and_port(server: &str) -> Result<HostAndPort, PostgresUrlError> {
 
 fn number(port: &str) -> Result<u16, PostgresUrlError> {
     let number = port.parse().ok().filter(|number| *number != 0);
-    number.ok_or(PostgresUrlError::Part { part: "port", problem: "is no number from 1 to 65535" })
+    number.ok_or(PostgresUrlError::Part { part: "port", problem: "is not a number from 1 to 65535" })
 }
 
 fn named(part: &'static str, text: String) -> Result<String, PostgresUrlError> {
@@ -199,7 +199,8 @@ fn host_name(name: String) -> Result<String, PostgresUrlError> {
     Err(PostgresUrlError::Part { part: "host", problem })
 }
 
-/// What a file of authorities has. The driver would take one without a certificate, and tell of one that is not there as if it were the server.
+/// The certificates in a file of authorities. The driver would take one without a certificate, and tell of a missing one as if it were
+/// the server.
 fn certificates(file: &Path) -> Result<Vec<u8>, String> {
     let about = |cause: &dyn fmt::Display| {
         format!("sslrootcert {}: {cause}; name a file with the certificate of an authority, PEM", file.display())
@@ -239,12 +240,12 @@ impl fmt::Debug for PostgresUrl {
 }
 
 impl PostgresUrl {
-    /// As whom.
+    /// The role.
     pub(crate) fn user(&self) -> &str {
         &self.user
     }
 
-    /// Which database.
+    /// The database's name.
     pub(crate) fn database(&self) -> &str {
         &self.database
     }
@@ -328,15 +329,15 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused_with_the_reason() {
         for (text, why) in [
-            ("mysql://ada@db/d", "no URL of PostgreSQL"),
+            ("mysql://ada@db/d", "not a PostgreSQL URL"),
             ("postgres://db/d", "names no user"),
             ("postgres://@db/d", "names no user"),
             ("postgres://ada@/d", "names no host"),
             ("postgres://ada@db", "names no database"),
             ("postgres://ada@db/", "names no database"),
             ("postgres://ada@db/a/b", "has a `/`"),
-            ("postgres://ada@db:0/d", "port of the URL is no number"),
-            ("postgres://ada@db:x/d", "port of the URL is no number"),
+            ("postgres://ada@db:0/d", "port of the URL is not a number"),
+            ("postgres://ada@db:x/d", "port of the URL is not a number"),
             ("postgres://ada@[::1/d", "without its `]`"),
             ("postgres://ada@[::1]x/d", "does not end after `]`"),
             ("postgres://ada@a,b/d", "names several"),

@@ -57,7 +57,7 @@ fn push_equal(sql: &mut QueryBuilder<Sqlite>, operand: &Operand) {
     };
 }
 
-/// A pattern for GLOB, which has more wildcards: in brackets they stand for themselves.
+/// The pattern for GLOB, which has more wildcards: they are escaped by brackets.
 fn glob(pattern: &Pattern) -> String {
     let mut glob = String::new();
     for part in pattern.parts() {

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a writer waits for its turn.
+/// Timeout of a writer that waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
 /// A file of "gnod".
@@ -54,7 +54,7 @@ impl std::fmt::Debug for SqliteDecisions {
     }
 }
 
-/// As [`COLUMNS`].
+/// A row of [`COLUMNS`].
 type Row = (i64, String, String, i64, Option<String>, Option<u32>, u32, Option<String>, Option<String>, Option<String>, Option<String>);
 
 impl SqliteDecisions {
@@ -92,7 +92,7 @@ impl SqliteDecisions {
         }
     }
 
-    /// One that ends with this process.
+    /// A journal that ends with this process.
     ///
     /// # Errors
     /// There is no memory for it.
@@ -129,7 +129,7 @@ impl SqliteDecisions {
     }
 }
 
-/// Without a write-ahead log: people decide seldom, and whoever may read the file alone can read it as it stands.
+/// Options without a write-ahead log: people decide seldom, and a reader needs no more than the right to read the file.
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -143,7 +143,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 fn plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
     Ok(file)
 }

@@ -8,23 +8,23 @@ use hashbrown::HashSet;
 use smol_str::SmolStr;
 use sqlx::SqliteConnection;
 
-/// What `server_name.what` says.
+/// The values of `server_name.what`.
 pub(super) const CLIENT: &str = "client";
 pub(super) const TOOL: &str = "tool";
 pub(super) const PROTOCOL: &str = "protocol";
 
-/// When the inventory is full, this part of it makes room.
+/// The fraction of a full inventory that makes room.
 const EVICT: usize = MAX_SERVERS / 16;
 
-/// How many servers there are.
+/// The number of servers.
 pub(super) async fn count(conn: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
     let servers: i64 = sqlx::query_scalar("SELECT count(*) FROM server").fetch_one(conn).await?;
     Ok(usize::try_from(servers).unwrap_or(0))
 }
 
-/// What a group's changes made of the inventory.
+/// The effect of a group's changes on the inventory.
 pub(super) struct Applied {
-    /// How many servers there are now.
+    /// The number of servers now.
     pub(super) servers: usize,
     pub(super) first_seen: FirstSeen,
 }
@@ -63,7 +63,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
     Ok(Applied { servers, first_seen })
 }
 
-/// How confidence is stored: -1 for none, then in the enum's order.
+/// The stored rank of a confidence: -1 for none, then in the enum's order.
 fn rank(confidence: Option<Confidence>) -> i64 {
     confidence.map_or(-1, |c| c as i64)
 }

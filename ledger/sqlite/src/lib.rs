@@ -72,7 +72,7 @@ const WAL_FOLD_BYTES: u64 = 24 << 20;
 /// … and past this many (someone keeps a read transaction open) nothing more is written to it.
 const WAL_MAX_BYTES: u64 = 64 << 20;
 
-/// Whether the connection is what the driver takes it for.
+/// The health of the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Health {
     Sound,

@@ -1,4 +1,4 @@
-//! Which file is ours, and how one of an older schema is brought up to date.
+//! Recognition of our own files, and migration of older schemas.
 
 use gnomon_ledger_model::OpenError;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};

@@ -2,7 +2,8 @@
 
 use super::{conditions, inventory, migrate::identity, schema::SCHEMA};
 use gnomon_ledger_model::{
-    Asked, EventFilter, IdPrefix, IncidentRecord, MAX_PAGE, Names, NewName, Order, Read, ReadError, ServerRecord, ServerStatus, StoredEvent,
+    Asked, EventFilter, IdPrefix, IncidentRecord, LedgerReader, MAX_PAGE, Names, NewName, Order, ReadError, ServerRecord, ServerStatus,
+    StoredEvent,
 };
 use gnomon_observe::Confidence;
 use sqlx::{
@@ -30,7 +31,7 @@ pub(super) fn event((seq, at_ms, json): EventRow) -> StoredEvent {
     StoredEvent { seq, at_ms, json }
 }
 
-/// What the driver says of a question that it could not put.
+/// The error of a query that the driver refused.
 pub(super) fn refused(error: sqlx::Error) -> ReadError {
     ReadError::Database(error.into())
 }
@@ -148,7 +149,7 @@ impl SqliteReader {
     }
 }
 
-impl Read for SqliteReader {
+impl LedgerReader for SqliteReader {
     fn last_seq(&mut self) -> Asked<'_, i64> {
         Box::pin(async move { self.newest().await.map_err(refused) })
     }

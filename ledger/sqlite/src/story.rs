@@ -4,8 +4,7 @@
 use super::query::{EventRow, SqliteReader, event};
 use gnomon_ledger_model::{IdPrefix, MAX_PAGE, NEAR_EVENTS, Names, OUTCOME_EVENTS, STORY_AFTER_MS, STORY_BEFORE_MS, StoredEvent};
 
-/// How far the clock may have been set back while events were recorded, milliseconds: a search by
-/// time begins so much earlier.
+/// The most that the clock may have been set back while events were recorded, milliseconds: a search by time begins so much earlier.
 const CLOCK_SLACK_MS: i64 = 600_000;
 
 impl SqliteReader {
@@ -28,12 +27,12 @@ impl SqliteReader {
         Ok(low)
     }
 
-    /// Where to begin to look for events from that moment on.
+    /// The number from which to search for events at or after that moment.
     pub(super) async fn begin_at(&mut self, since_ms: i64) -> Result<i64, sqlx::Error> {
         self.first_at(since_ms.saturating_sub(CLOCK_SLACK_MS)).await
     }
 
-    /// Where to stop looking for events before that moment.
+    /// The number up to which to search for events before that moment.
     pub(super) async fn end_at(&mut self, until_ms: i64) -> Result<i64, sqlx::Error> {
         self.first_at(until_ms.saturating_add(CLOCK_SLACK_MS)).await
     }
@@ -102,7 +101,7 @@ impl SqliteReader {
         Ok(nearest)
     }
 
-    /// What became of a call after its event.
+    /// The outcome of a call after its event.
     pub(super) async fn outcome_of(&mut self, of: &StoredEvent, call: &str) -> Result<Option<StoredEvent>, sqlx::Error> {
         let row: Option<EventRow> = sqlx::query_as(
             "SELECT seq, ts, json FROM event WHERE seq > ?1 AND seq <= ?2 AND kind = 'outcome'

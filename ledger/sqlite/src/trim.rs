@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 /// Rows deleted in one go, so that no batch waits long behind a deletion.
 const STEP_ROWS: i64 = 4096;
-/// How often the age of the oldest events is looked at.
+/// The interval at which the age of the oldest events is checked.
 const RETENTION_EVERY: Duration = Duration::from_secs(1);
 /// A batch takes at most so many times its text: rows, two indexes, and the log's copies of pages.
 const ROOM: usize = 3;
 /// Deletions per batch at most, should room never be enough.
 const MAX_STEPS: usize = 64;
 
-/// When retention was last enforced.
+/// The times at which retention was last enforced.
 #[derive(Default)]
 pub(super) struct Schedule {
     retention: Option<Instant>,

@@ -7,7 +7,7 @@ use gnomon_ledger_model::{
 use sqlx::SqliteConnection;
 use std::ops::Range;
 
-/// What stands for all that are not told apart.
+/// The stored number of a pair without a known user: all those together.
 const OTHERS: i64 = -1;
 
 fn number(pair: &Pair) -> i64 {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use gnomon_ledger_contract::{Engine, decisions::Journal};
-use gnomon_ledger_model::{Decisions, Keep, Read, Store};
+use gnomon_ledger_model::{Decisions, Keep, LedgerReader, Store};
 use gnomon_ledger_sqlite::{SqliteDecisions, SqliteReader, SqliteStore};
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ impl Engine for File {
         Box::new(SqliteStore::open(&self.path(), keep).await.unwrap())
     }
 
-    async fn reader(&self) -> Box<dyn Read> {
+    async fn reader(&self) -> Box<dyn LedgerReader> {
         Box::new(SqliteReader::open(&self.path()).await.unwrap())
     }
 }

@@ -16,17 +16,17 @@ use thiserror::Error;
 
 const REVIEWS: &str = "reviews.jsonl";
 const VERDICTS: &str = "verdicts.jsonl";
-/// What tells this state folder from every other, where several share a journal.
+/// The file with the id that tells this state folder from every other, where several share a journal.
 const SOURCE: &str = "source.id";
-/// How long that is, hexadecimal digits.
+/// The length of that id, hexadecimal digits.
 const SOURCE_DIGITS: usize = 16;
 /// The longest file of reviews that is read, bytes.
 pub const MAX_REVIEWS_BYTES: u64 = 16 << 20;
-/// How much is read of a file of verdicts, bytes: some ten thousand of them.
+/// The most bytes read of a file of verdicts: some ten thousand verdicts.
 const MAX_VERDICTS_BYTES: u64 = 8 << 20;
-/// How long another process may import from a file before this one gives up.
+/// The time for which another process may import from a file before this one gives up.
 const TURN: Duration = Duration::from_secs(2);
-/// How often it looks whether that one is done.
+/// The interval at which it looks whether that one is done.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The reviews of a state folder that are imported.
@@ -41,7 +41,7 @@ pub fn verdicts_in(state_dir: &Path) -> PathBuf {
     state_dir.join(VERDICTS)
 }
 
-/// Why a file cannot be imported.
+/// An error of importing a file.
 #[derive(Debug, Error)]
 pub enum FileError {
     /// The system refuses.
@@ -49,17 +49,17 @@ pub enum FileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A line makes no sense.
-    #[error("{}:{line}: not a decision: {cause}; mend or remove the line", path.display())]
+    #[error("{}:{line}: not a decision: {cause}; correct or remove the line", path.display())]
     BadLine {
         /// The file.
         path: PathBuf,
         /// The line's number, from 1.
         line: usize,
-        /// Why.
+        /// The reason.
         cause: String,
     },
     /// It is too long.
@@ -76,7 +76,7 @@ pub enum FileError {
     },
 }
 
-/// What a file was at a moment: device, inode, length, time of change.
+/// The identity of a file at a moment: device, inode, length, time of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp(u64, u64, u64, i64);
 
@@ -88,19 +88,19 @@ impl Stamp {
     }
 }
 
-/// What one file has.
+/// The entries of one file.
 pub(super) struct Import {
     /// Its name. Not its path: what has moved is not imported anew.
     pub(super) source: String,
     /// Each with a digest of its line, oldest first.
     pub(super) entries: Vec<(String, DecisionEntry)>,
-    /// Whether what it does not have is withdrawn.
+    /// True if entries that it does not have are withdrawn.
     pub(super) is_whole: bool,
     /// Nobody else imports from it as long as this lives.
     pub(super) _turn: File,
 }
 
-/// What the files of this state folder have. One that is not there has nothing, and withdraws nothing.
+/// Reads the files of this state folder. A missing one has nothing, and withdraws nothing.
 pub(super) async fn read(state_dir: &Path) -> Result<Vec<Import>, FileError> {
     let (reviews, verdicts) = (reviews_in(state_dir), verdicts_in(state_dir));
     let mut found = Vec::new();
@@ -122,7 +122,7 @@ async fn open(path: &Path) -> Result<Option<File>, FileError> {
         Err(error) => return Err(failed(error)),
     };
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")));
+        return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
     }
     let since = Instant::now();
     loop {
@@ -135,7 +135,7 @@ async fn open(path: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
-/// What tells the files of this state folder from those of any other: the host's name, and digits that were drawn when it was first asked.
+/// The id of the files of this state folder: the host's name, and digits that were drawn when it was first asked.
 /// To be asked in turn, as who imports has it.
 pub(super) fn source_of(state_dir: &Path) -> Result<String, FileError> {
     let path = state_dir.join(SOURCE);
@@ -154,7 +154,7 @@ pub(super) fn source_of(state_dir: &Path) -> Result<String, FileError> {
     Ok(format!("{} ({drawn})", rustix::system::uname().nodename().to_string_lossy()))
 }
 
-/// Whole or not at all, and for everybody who imports to read.
+/// Creates the file whole or not at all, readable for every process that imports.
 fn draw(path: &Path) -> io::Result<String> {
     let mut random = [0; SOURCE_DIGITS / 2];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
@@ -195,7 +195,7 @@ struct VerdictLine {
     verdict: Verdict,
 }
 
-/// Of a file that is too long, its end. Lines that cannot be read are left out.
+/// Reads verdicts; of a file that is too long, its end. Lines that cannot be read are left out.
 fn read_verdicts(mut file: File) -> io::Result<Import> {
     let older = file.metadata()?.len().saturating_sub(MAX_VERDICTS_BYTES);
     file.seek(SeekFrom::Start(older))?;

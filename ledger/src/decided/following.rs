@@ -1,7 +1,7 @@
 //! Whoever heeds decisions while they are made: looks once in a while, holds nobody up, and goes on with what was decided before
 //! where the journal cannot be read.
 
-use super::{Decided, DecidedError, FileError, Looked, Place};
+use super::{Decided, DecidedError, FileError, JournalLocation, Looked};
 use crate::Decision;
 use gnomon_kit::Backoff;
 use gnomon_ledger_model::{DecisionError, Decisions, Topic};
@@ -17,21 +17,21 @@ use std::{
 /// The pause after the shared journal could not be read, the first time and at most.
 const PAUSE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
-/// How often it is noted that what was written down for the next start still stands.
+/// The interval at which a saved copy of the journal is confirmed to be current.
 const NOTED: Duration = Duration::from_secs(60);
 
 /// Follows the reviews of servers.
 #[derive(Debug)]
 pub struct Following {
     decided: Decided,
-    /// What there was when files were read, and a journal of this host.
+    /// The stamps of files and local journal when they were last read.
     read: Option<Looked>,
     shared: Shared,
     imported: Current,
     journal: Current,
 }
 
-/// Whether what is in force is what stands there, as it was read last.
+/// Current or not, for what is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Current {
     Yes,
@@ -46,7 +46,7 @@ struct Shared {
     newest: Option<i64>,
     pause: Backoff,
     not_before: Option<Instant>,
-    /// When what stands was written down for the next start, or noted to stand still.
+    /// The time at which the journal was last saved for the next start, or confirmed.
     noted: Option<Instant>,
     /// A failure is told once.
     told: bool,
@@ -59,27 +59,27 @@ impl Default for Shared {
 }
 
 impl Following {
-    /// From what stood when this host read it last; [`Self::news`] gives what stands now.
+    /// Begins with the reviews saved when this host last read the journal; [`Self::news`] gives the current ones.
     #[must_use]
     pub fn begin(decided: Decided) -> (Self, Vec<Decision>) {
         let known = match &decided.place {
-            Place::Folder => Vec::new(),
-            Place::Shared(_) => remembered(&decided.state_dir),
+            JournalLocation::Folder => Vec::new(),
+            JournalLocation::Shared(_) => remembered(&decided.state_dir),
         };
         (Self { decided, read: None, shared: Shared::default(), imported: Current::No, journal: Current::No }, known)
     }
 
-    /// Whether what is in force is what stands, as far as it is known: the last look at files and journal brought no error.
+    /// True if the reviews in force are current as far as is known: the last look at files and journal brought no error.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.imported == Current::Yes && self.journal == Current::Yes
     }
 
-    /// All reviews that stand, if something was decided since the last time. What cannot be read is told once, and tried again.
+    /// All current reviews, if something was decided since the last call. A failure to read is logged once, and tried again.
     pub async fn news(&mut self) -> Option<Vec<Decision>> {
         match self.decided.place.clone() {
-            Place::Folder => self.of_this_host().await,
-            Place::Shared(url) => self.of_all(&url).await,
+            JournalLocation::Folder => self.of_this_host().await,
+            JournalLocation::Shared(url) => self.of_all(&url).await,
         }
     }
 
@@ -171,7 +171,7 @@ impl Following {
         Ok(news)
     }
 
-    /// Whether files changed, or the journal of this host. Asked before they are read: what changes meanwhile is seen the next time.
+    /// True if files changed, or the journal of this host. Asked before they are read: what changes meanwhile is seen the next time.
     fn has_changed(&mut self) -> bool {
         let there = self.decided.look();
         let changed = self.read != Some(there);
@@ -188,17 +188,17 @@ impl Following {
     }
 }
 
-/// What stood in the shared journal when this host read it last: a line of JSON for each review.
+/// The saved copy of the shared journal: a line of JSON for each review.
 fn recalled_in(state_dir: &Path) -> PathBuf {
     state_dir.join("decisions.cache")
 }
 
-/// What stood in a shared journal when a gnomon of this host read it last.
+/// The reviews of a shared journal as a gnomon of this host last read it.
 #[derive(Debug)]
 pub struct Recalled {
     /// Of each server.
     pub reviews: Vec<Decision>,
-    /// When that was, within a minute.
+    /// The time of that reading, within a minute.
     pub as_of: SystemTime,
     /// The numbers of lines that cannot be read, from 1: decisions that are not in force.
     pub unreadable: Vec<usize>,
@@ -224,7 +224,7 @@ pub(super) fn recalled(state_dir: &Path) -> io::Result<Option<Recalled>> {
     Ok(Some(Recalled { reviews, as_of, unreadable }))
 }
 
-/// As [`Following::begin`] has it: what is there, and in the log what is not.
+/// The saved reviews for [`Following::begin`]; lines that cannot be read are logged.
 fn remembered(state_dir: &Path) -> Vec<Decision> {
     match recalled(state_dir) {
         Ok(None) => Vec::new(),
@@ -239,7 +239,7 @@ fn remembered(state_dir: &Path) -> Vec<Decision> {
             reviews
         }
         Err(error) => {
-            tracing::error!(%error, "what was decided before cannot be read; nothing of it is in force until the shared journal is");
+            tracing::error!(%error, "earlier decisions cannot be read; none is in force until the shared journal can be read");
             Vec::new()
         }
     }
@@ -258,7 +258,7 @@ fn recall(state_dir: &Path, reviews: &[Decision]) -> io::Result<()> {
     fs::rename(draft, path)
 }
 
-/// That it still stands.
+/// Confirms that the saved copy is current.
 fn note(state_dir: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(recalled_in(state_dir))?;
     file.set_modified(SystemTime::now())

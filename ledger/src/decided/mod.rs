@@ -1,4 +1,4 @@
-//! What people decided, as one gnomon keeps it: a journal in a database ([`Decisions`]), and the files that people and their tools
+//! The decisions of people, as one gnomon keeps them: a journal in a database ([`Decisions`]), and the files that people and their tools
 //! write by hand, which are imported into it.
 
 mod files;
@@ -20,7 +20,7 @@ use std::{
 };
 use thiserror::Error;
 
-/// Why decisions could not be read or kept.
+/// An error of reading or keeping decisions.
 #[derive(Debug, Error)]
 pub enum DecidedError {
     /// A file that is imported makes no sense or cannot be read.
@@ -49,7 +49,7 @@ pub enum DecidedError {
     Text(&'static str),
 }
 
-/// What came of a decision that could not be kept.
+/// The text for a decision that could not be kept.
 fn unkept(error: &StoreError) -> String {
     let came = if error.was_refused() { "it was not kept" } else { "it may or may not have been kept: `gnomon review show` tells" };
     format!("cannot keep the decision: {error}; {came}")
@@ -65,42 +65,42 @@ pub fn journal_in(state_dir: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Decided {
     state_dir: PathBuf,
-    place: Place,
+    place: JournalLocation,
 }
 
-/// Where the journal is.
+/// The location of the journal.
 #[derive(Clone, Debug)]
-enum Place {
+enum JournalLocation {
     /// In the state folder.
     Folder,
     /// In a database that several gnomons share.
     Shared(PostgresUrl),
 }
 
-/// What the journal and the files were when somebody looked: two that are equal say that nothing was decided between them.
+/// The stamps of journal and files at a moment: two that are equal say that nothing was decided between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Looked([Option<Stamp>; 3]);
 
 impl Decided {
-    /// Those of this folder.
+    /// The decisions of this state folder.
     #[must_use]
     pub fn of(state_dir: &Path) -> Self {
-        Self { state_dir: state_dir.to_owned(), place: Place::Folder }
+        Self { state_dir: state_dir.to_owned(), place: JournalLocation::Folder }
     }
 
-    /// Those that several gnomons share, if there is a database for that; files are imported from this folder.
+    /// The decisions that several gnomons share, if there is a database for that; files are imported from this folder.
     #[must_use]
     pub fn shared(state_dir: &Path, database: Option<PostgresUrl>) -> Self {
-        Self { state_dir: state_dir.to_owned(), place: database.map_or(Place::Folder, Place::Shared) }
+        Self { state_dir: state_dir.to_owned(), place: database.map_or(JournalLocation::Folder, JournalLocation::Shared) }
     }
 
-    /// What there is now. Costs three `stat`.
+    /// The current stamps. Costs three `stat`.
     #[must_use]
     pub fn look(&self) -> Looked {
         Looked([journal_in(&self.state_dir), reviews_in(&self.state_dir), verdicts_in(&self.state_dir)].map(|path| Stamp::of(&path)))
     }
 
-    /// Takes in what the files have that the journal has not.
+    /// Imports entries of the files that the journal does not have.
     ///
     /// # Errors
     /// When a file makes no sense (then nothing of it is taken in), or the journal cannot be written.
@@ -119,17 +119,18 @@ impl Decided {
         take_in(self.files().await?, journal).await
     }
 
-    /// A shared journal tells the files of one state folder from those of another: nobody withdraws what another's files have.
+    /// The files as imports. A shared journal tells the files of one state folder from those of another, so that none withdraws another's
+    /// entries.
     async fn files(&self) -> Result<Vec<Import>, DecidedError> {
         let mut imports = files::read(&self.state_dir).await?;
-        if let (Place::Shared(_), false) = (&self.place, imports.is_empty()) {
+        if let (JournalLocation::Shared(_), false) = (&self.place, imports.is_empty()) {
             let folder = files::source_of(&self.state_dir)?;
             imports.iter_mut().for_each(|import| import.source = format!("{folder}:{}", import.source));
         }
         Ok(imports)
     }
 
-    /// Whether files and journal can be read at this moment.
+    /// Checks that files and journal can be read at this moment.
     ///
     /// # Errors
     /// Why one of them cannot.
@@ -142,19 +143,19 @@ impl Decided {
         Ok(())
     }
 
-    /// Whether a shared journal would keep a decision at this moment. Of one in the state folder that is for its owner to know.
+    /// Checks that a shared journal would keep a decision at this moment. One in the state folder is for its owner to check.
     ///
     /// # Errors
-    /// Why not.
+    /// The cause.
     pub async fn check_keeping(&self) -> Result<(), DecidedError> {
-        let Place::Shared(url) = &self.place else { return Ok(()) };
+        let JournalLocation::Shared(url) = &self.place else { return Ok(()) };
         let mut journal = PostgresDecisions::open(url.clone()).await?;
         let tried = journal.try_to_put().await;
         Box::new(journal).close().await?;
         Ok(tried?)
     }
 
-    /// The review that stands, of each server.
+    /// The current review of each server.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -166,14 +167,15 @@ impl Decided {
         Ok(reviews?)
     }
 
-    /// What stood when a gnomon of this host read the shared journal last; none where there is no such journal, or it was never read here.
+    /// The reviews saved when a gnomon of this host last read the shared journal; none where there is no such journal, or it was never
+    /// read here.
     ///
     /// # Errors
     /// When that cannot be read.
     pub fn recalled(&self) -> io::Result<Option<Recalled>> {
         match self.place {
-            Place::Folder => Ok(None),
-            Place::Shared(_) => following::recalled(&self.state_dir),
+            JournalLocation::Folder => Ok(None),
+            JournalLocation::Shared(_) => following::recalled(&self.state_dir),
         }
     }
 
@@ -239,14 +241,14 @@ impl Decided {
 
     async fn to_write(&self) -> Result<Box<dyn Decisions>, DecidedError> {
         Ok(match &self.place {
-            Place::Folder => Box::new(SqliteDecisions::open(&journal_in(&self.state_dir)).await?),
-            Place::Shared(url) => Box::new(PostgresDecisions::open(url.clone()).await?),
+            JournalLocation::Folder => Box::new(SqliteDecisions::open(&journal_in(&self.state_dir)).await?),
+            JournalLocation::Shared(url) => Box::new(PostgresDecisions::open(url.clone()).await?),
         })
     }
 
-    /// Where no gnomon made a journal yet: what it would have.
+    /// The journal to read; an empty one where no gnomon made one yet.
     async fn to_read(&self) -> Result<Box<dyn Decisions>, DecidedError> {
-        if let Place::Shared(_) = self.place {
+        if let JournalLocation::Shared(_) = self.place {
             return self.to_write().await;
         }
         match SqliteDecisions::open_to_read(&journal_in(&self.state_dir)).await {

@@ -6,10 +6,10 @@ use serde_json::{Map, Number, Value};
 use std::fmt;
 use thiserror::Error;
 
-/// How deep arguments may nest.
+/// The deepest nesting of arguments.
 pub const MAX_DEPTH: usize = 64;
 
-/// Why arguments cannot be judged.
+/// An error in arguments, which cannot be judged.
 #[derive(Debug, Error)]
 #[error("the arguments cannot be judged: {0}")]
 pub struct ArgumentsError(#[from] serde_json::Error);
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut values = Map::new();
         while let Some(name) = map.next_key::<String>()? {
             if values.contains_key(&name) {
-                return Err(de::Error::custom("a name stands twice in one object"));
+                return Err(de::Error::custom("an object has the same name twice"));
             }
             let value = map.next_value_seed(seed)?;
             values.insert(name, value);

@@ -1,4 +1,4 @@
-//! What somebody asks for, as policy sees it: always the upstream's own names, never those that a portal shows.
+//! A request as policy sees it: always the upstream's own names, never those that a portal shows.
 
 use serde_json::Value;
 use std::fmt;
@@ -35,7 +35,7 @@ impl fmt::Display for Capability {
     }
 }
 
-/// What a server says of a tool. It says so itself: worth as much as the server is trusted.
+/// A server's own hints about a tool. They are worth as much as the server is trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
     /// `annotations.readOnlyHint`.
@@ -44,18 +44,18 @@ pub struct Hints {
     pub destructive: Option<bool>,
 }
 
-/// What somebody asks for.
+/// A request to be decided on.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The portal's id.
     pub portal: &'a str,
     /// The server's id.
     pub server: &'a str,
-    /// What kind of thing it is.
+    /// The kind of capability.
     pub capability: Capability,
     /// The upstream's own name or URI.
     pub name: &'a str,
-    /// What the server says of it.
+    /// The server's hints about it.
     pub hints: Hints,
     /// The arguments of the call; `None` is a call without any, and a question about a list. Read them with
     /// [`arguments`](crate::arguments), which refuses what two parsers could read in two ways.

@@ -1,5 +1,5 @@
-//! Who is asking, as far as it is proven. Facts, not decisions: each says whether it is known, absent or was never told,
-//! because policy treats the last two differently.
+//! The caller of a request, as far as proven. Facts, not decisions: each says whether it is known, absent or was never told, because
+//! policy treats the last two differently.
 
 use smol_str::{SmolStr, format_smolstr};
 use std::{
@@ -18,7 +18,7 @@ pub const MAX_NAMES: usize = 1024;
 /// Reads like a slice, which is empty where nobody told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// Whoever vouches for the caller said nothing about them.
+    /// The caller's credential says nothing about them.
     #[default]
     Unknown,
     /// These and no others.
@@ -47,7 +47,7 @@ impl<S: Into<SmolStr>> From<Vec<S>> for Names {
     }
 }
 
-/// How it was proven who is asking.
+/// The means by which a caller was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMethod {
     /// Not at all.
@@ -102,7 +102,7 @@ pub struct Process {
     pub unit: Option<SmolStr>,
 }
 
-/// Who is asking.
+/// An authenticated caller.
 ///
 /// Holds no credential: it may be logged and stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,13 +117,13 @@ pub struct Caller {
     pub groups: Names,
     /// The organisation's domain: of the mail address, or what the provider says. In lower case.
     pub domain: Option<SmolStr>,
-    /// How strong the log-in was (OIDC `acr`).
+    /// The strength of the log-in (OIDC `acr`).
     pub acr: Option<SmolStr>,
     /// Means of the log-in (OIDC `amr`).
     pub amr: Names,
     /// The OAuth client (`azp`, `client_id`).
     pub client: Option<SmolStr>,
-    /// Where the connection comes from.
+    /// The source address of the connection.
     pub address: IpAddr,
     /// ISO 3166-1 code of the country that the address belongs to, if a database says so.
     pub country: Option<SmolStr>,
@@ -131,16 +131,16 @@ pub struct Caller {
     pub device: Option<Device>,
     /// The program, attested by the sensor.
     pub process: Option<Process>,
-    /// How it was proven.
+    /// The means of authentication.
     pub method: AuthMethod,
-    /// When the proof expires.
+    /// The expiry of the proof.
     pub expires: Option<SystemTime>,
-    /// What the token was granted for.
+    /// The scopes granted to the token.
     pub scopes: Names,
 }
 
 impl Caller {
-    /// Somebody at this address of whom nothing else is known.
+    /// An anonymous caller at this address.
     #[must_use]
     pub fn anonymous(address: IpAddr) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl Caller {
         }
     }
 
-    /// Whether the proof has expired at this time. A long stream outlives its token: ask again when it matters.
+    /// True if the proof has expired at this time. A long stream outlives its token: ask again when it matters.
     #[must_use]
     pub fn has_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|at| at <= now)
@@ -190,15 +190,15 @@ impl fmt::Display for Caller {
     }
 }
 
-/// Text of somebody else's, fit for a terminal.
+/// A stranger's text, made fit for a terminal.
 pub(crate) fn printable(text: &str) -> SmolStr {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// What a connection tells besides the headers of its requests.
+/// The facts of a connection besides the headers of its requests.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Where it comes from.
+    /// The source address.
     pub address: SocketAddr,
     /// The client's certificate chain, its own first, **already verified** by TLS.
     pub certificate: Option<Vec<rustls_pki_types::CertificateDer<'static>>>,

@@ -7,7 +7,7 @@ use std::fmt;
 /// The longest pattern, bytes.
 pub(crate) const MAX_PATTERN: usize = 512;
 
-/// What a `*` stops at.
+/// The characters that end a `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// At nothing: names of tools, prompts, servers, groups.
@@ -26,7 +26,7 @@ enum Piece {
     Any,
 }
 
-/// Where to go on after a wildcard: its place, and what is left of the text.
+/// The point to resume at after a wildcard: its position in the pattern, and the rest of the text.
 type Mark<'t> = Option<(usize, &'t str)>;
 
 /// A compiled pattern.
@@ -78,12 +78,12 @@ impl Glob {
         self.pieces.iter().map(|piece| if let Piece::Char(c) = piece { Some(*c) } else { None }).collect()
     }
 
-    /// Whether it says nothing about the name.
+    /// True if it matches every name.
     pub(crate) fn is_everything(&self) -> bool {
         matches!(&*self.pieces, [Piece::Any])
     }
 
-    /// Whether the whole text fits.
+    /// True if the whole text matches.
     // Two marks that only move forward: no recursion, no allocation. At worst pattern × text² steps, which is why
     // names are bounded before they come here.
     #[must_use]
@@ -141,7 +141,7 @@ impl Glob {
         self.pieces.iter().map_while(|piece| if let Piece::Char(c) = piece { Some(*c) } else { None }).collect()
     }
 
-    /// Whether some expansion of a URI template could match. Errs towards yes.
+    /// True if some expansion of a URI template could match. Errs towards yes.
     pub(crate) fn may_match_template(&self, template: &str) -> bool {
         let fixed = template.split('{').next().unwrap_or_default();
         let prefix = self.prefix();
@@ -154,7 +154,7 @@ impl Glob {
         }
     }
 
-    /// Whether every expansion of a URI template matches. Errs towards no.
+    /// True if every expansion of a URI template matches. Errs towards no.
     pub(crate) fn must_match_template(&self, template: &str) -> bool {
         let fixed = template.split('{').next().unwrap_or_default();
         match &*self.pieces {

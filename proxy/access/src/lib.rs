@@ -1,4 +1,4 @@
-//! Who is asking, and what they may do.
+//! Authentication of callers, and authorisation of their requests.
 //!
 //! A [`Caller`] is what is proven of whoever asks; [`Asked`] is what they ask for; a [`Policy`] decides, and what it
 //! allows has a [`Permit`], which only it makes and whoever sends must hold. Lists, calls and everything built on calls ask the same

@@ -40,8 +40,8 @@ pub(crate) fn plain(uri: &str) -> Plain<'_> {
     Plain::Uri(Cow::Borrowed(uri))
 }
 
-/// Whether each `%XX` is complete and of a byte that could not stand unencoded in a path segment. `%2F`, `%2E`, `%5C` and
-/// letters are how filters are gone around.
+/// True if each `%XX` is complete and of a byte that could not stand unencoded in a path segment. Filters are evaded by `%2F`, `%2E`,
+/// `%5C` and encoded letters.
 fn encoding_is_needed(uri: &[u8]) -> bool {
     let mut at = 0;
     while let Some(found) = uri[at..].iter().position(|b| *b == b'%') {

@@ -1,9 +1,9 @@
-//! What is wrong with YAML that people wrote, in words: the same for policies and for the configuration that they stand in.
+//! Errors in YAML that people wrote, in words: the same for policies and for the configuration that they stand in.
 
 use gnomon_kit::nearest;
 use serde_saphyr::Error;
 
-/// Why a text could not be read, without its place: whoever tells that puts it in front.
+/// The reason that a text could not be read, without its position: the caller puts that in front.
 #[must_use]
 pub fn cause(error: &Error) -> String {
     match error {

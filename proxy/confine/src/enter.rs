@@ -3,7 +3,7 @@
 //! The order matters, so it stands in one place: [`enter`], read from top to bottom.
 
 use crate::{
-    Refusal, calls,
+    LaunchError, calls,
     files::{self, Grants},
     group::Group,
     inherited, limits, pin,
@@ -27,12 +27,12 @@ use std::{
     process::Command,
 };
 
-/// What a shell says of a program that cannot be executed.
+/// The exit code of a shell for a program that cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
 /// And what we say of one that is not to be.
 const REFUSED: u8 = 125;
 
-/// Why there is no control group where nobody says below what to make it.
+/// The reason for having no control group where none was delegated.
 const NOT_DELEGATED: &str = "gnomon's cgroup is not delegated to it";
 
 /// The layers, as they are applied.
@@ -73,16 +73,16 @@ pub fn enter(plan: &Plan, keeper: u32) -> u8 {
     NOT_EXECUTABLE
 }
 
-fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), Refusal> {
+fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), LaunchError> {
     let mut layers = Layers::default();
     layers.note(Layer::Session, rustix::process::setsid().map(drop));
     umask(Mode::from_raw_mode(0o077));
 
     // As whoever gnomon is: the program's own user may not be able to read what is pinned, nor pass the folders above
     // what it is given.
-    let program = plan.command.first().map(PathBuf::from).ok_or_else(|| Refusal::new("it has no command", "the command is empty"))?;
+    let program = plan.command.first().map(PathBuf::from).ok_or_else(|| LaunchError::new("it has no command", "the command is empty"))?;
     let pinned = pin::check(&program, &plan.pins)?;
-    let grants = Grants::of(plan).map_err(|error| Refusal::new("what it may read and write is not there to be given", error))?;
+    let grants = Grants::of(plan).map_err(|error| LaunchError::new("a path that it may read or write cannot be granted", error))?;
     let prepared = files::prepare(&grants, plan.network);
 
     // Before the user changes, who may not make one.
@@ -96,22 +96,22 @@ fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), Refusal> {
 
     rights::unbind();
     if let Some(account) = plan.account {
-        rights::take_up(account).map_err(|error| Refusal::new("its user cannot be taken up", error))?;
+        rights::take_up(account).map_err(|error| LaunchError::new("its user cannot be taken up", error))?;
         layers.held.push(Layer::User);
     }
     let folder = plan.cwd.as_ref().unwrap_or(&plan.home);
     std::env::set_current_dir(folder)
-        .map_err(|error| Refusal::new("its folder cannot be entered", format!("entering {}: {error}", folder.display())))?;
+        .map_err(|error| LaunchError::new("its folder cannot be entered", format!("entering {}: {error}", folder.display())))?;
     // For temporary files. That it is there already is usual, and whatever else is wrong with it the program will say.
     let _ = fs::create_dir(plan.home.join("tmp"));
     // Root keeps what makes it root only where the plan says that the program is root.
-    rights::give_up().map_err(|error| Refusal::new("its rights cannot be taken away", error))?;
+    rights::give_up().map_err(|error| LaunchError::new("its rights cannot be taken away", error))?;
     layers.held.extend([Layer::Capabilities, Layer::NoNewPrivileges]);
 
     // A change of user clears it, so it comes after. The keeper may have ended before.
     layers.note(Layer::Lifeline, set_parent_process_death_signal(Some(Signal::KILL)));
     if getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned()) != Some(keeper) {
-        return Err(Refusal::new("it is no longer wanted", "the process that keeps it is gone"));
+        return Err(LaunchError::new("it is no longer wanted", "the process that keeps it is gone"));
     }
 
     let enforced = files::restrict(prepared);
@@ -124,13 +124,13 @@ fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), Refusal> {
     {
         let why =
             format!("`{}` cannot be confined here: {}; `confine: best_effort` runs the server all the same", missing.layer, missing.why);
-        return Err(Refusal::new("this host cannot confine it", why));
+        return Err(LaunchError::new("this host cannot confine it", why));
     }
 
     let name = &plan.command[0];
     let mut command = match pinned {
         None => Command::new(name),
-        Some(file) => Command::new(executable(file).map_err(|error| Refusal::new("its program cannot be executed", error))?),
+        Some(file) => Command::new(executable(file).map_err(|error| LaunchError::new("its program cannot be executed", error))?),
     };
     command.arg0(name).args(&plan.command[1..]);
     Ok((command, layers))

@@ -1,4 +1,4 @@
-//! What the program may read and change: a list of paths, and everything else is closed (Landlock).
+//! The files that the program may read and change: a list of paths, and everything else is closed (Landlock).
 
 use crate::plan::{Network, Plan};
 use landlock::{
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const NEWEST: ABI = ABI::V9;
 /// Programs and libraries of the system.
 const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
-/// What the loader, the C library, TLS libraries and interpreters look up. Not all of `/etc`: it holds secrets.
+/// Paths that the loader, the C library, TLS libraries and interpreters look up. Not all of `/etc`: it holds secrets.
 const SETTINGS: [&str; 32] = [
     "/etc/ld.so.cache",
     "/etc/ld.so.preload",
@@ -50,7 +50,7 @@ const SETTINGS: [&str; 32] = [
 const PROCESSES: &str = "/proc";
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// What may be done below a path.
+/// The access granted below a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
     /// Reading and executing.
@@ -78,26 +78,26 @@ pub enum Overlap {
     /// It holds what must stay hidden, or is part of it.
     #[error("{asked} cannot be opened to a server: {hidden} would be open with it", asked = asked.display(), hidden = hidden.display())]
     Hidden {
-        /// What was asked for.
+        /// The path that was asked for.
         asked: PathBuf,
-        /// What must stay hidden.
+        /// The path that must stay hidden.
         hidden: PathBuf,
     },
     /// It is not there.
     #[error("{path} cannot be opened to a server: {cause}", path = path.display())]
     Absent {
-        /// What was asked for.
+        /// The path that was asked for.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: std::io::Error,
     },
 }
 
 impl Grants {
-    /// What a plan opens: what it says, what its command names, and what every program needs.
+    /// The grants of a plan: its own, those for its command, and those that every program needs.
     ///
     /// # Errors
-    /// What the plan says cannot be opened. What is opened by itself is left out instead.
+    /// A path of the plan cannot be opened. One that is added here and cannot be opened is left out instead.
     pub fn of(plan: &Plan) -> Result<Self, Overlap> {
         let hidden: Vec<PathBuf> = plan.hidden.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
         let covers = |path: &Path| hidden.iter().find(|hidden| hidden.starts_with(path) || path.starts_with(hidden));
@@ -123,7 +123,7 @@ impl Grants {
     }
 }
 
-/// What is opened without being asked for.
+/// The grants that are added without being asked for.
 fn by_itself(plan: &Plan) -> Vec<(PathBuf, Right)> {
     let mut paths: Vec<(PathBuf, Right)> = DEVICES.iter().map(|path| (PathBuf::from(path), Right::Change)).collect();
     paths.extend(SYSTEM.iter().chain(&SETTINGS).chain([&PROCESSES]).map(|path| (PathBuf::from(path), Right::Read)));
@@ -163,7 +163,7 @@ impl Right {
     }
 }
 
-/// Makes the list while the paths can still be opened: [`restrict`] puts it into force.
+/// Prepares the restriction while the paths can still be opened: [`restrict`] enforces it.
 pub(crate) fn prepare(grants: &Grants, network: Network) -> Result<RulesetCreated, String> {
     let made = || -> Result<RulesetCreated, RulesetError> {
         let abi = if network == Network::Host { ABI::V8 } else { NEWEST };
@@ -188,7 +188,7 @@ pub(crate) fn prepare(grants: &Grants, network: Network) -> Result<RulesetCreate
     made().map_err(|error| error.to_string())
 }
 
-/// What holds once the list is in force.
+/// The restriction in force.
 pub(crate) struct Enforced {
     /// Paths.
     pub(crate) files: Result<(), String>,

@@ -14,13 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the name of each begins with. The server's name follows, and the number of its keeper.
+/// The prefix of each name. The server's name follows, and the number of its keeper.
 const PREFIX: &str = "server-";
 /// Longest part of a server's name in it, bytes. The kernel takes 255 in all.
 const NAME: usize = 100;
 /// Deepest nesting below one that is removed: a confined program makes no cgroups, one that is not may.
 const DEPTH: usize = 16;
-/// How long ending all of its processes may take.
+/// The time within which all of its processes must have ended.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of a MiB.
@@ -31,14 +31,14 @@ const MIB: u64 = 1 << 20;
 pub(crate) struct Group(PathBuf);
 
 impl Group {
-    /// That of a plan's instance with this keeper, if it is to have one.
+    /// The group of a plan's instance with this keeper, if it is to have one.
     pub(crate) fn of(plan: &Plan, keeper: u32) -> Option<Self> {
         let fits = |letter: char| if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_') { letter } else { '_' };
         let name: String = plan.home.file_name().unwrap_or_default().to_string_lossy().chars().map(fits).take(NAME).collect();
         plan.group.as_ref().map(|parent| Self(parent.join(format!("{PREFIX}{name}-{keeper}"))))
     }
 
-    /// Those that are there below a cgroup, with the numbers of their keepers.
+    /// The groups below a cgroup, with the numbers of their keepers.
     pub(crate) fn all(parent: &Path) -> Vec<(Self, u32)> {
         let there = fs::read_dir(parent).into_iter().flatten().flatten();
         let kept = there.filter_map(|entry| {
@@ -48,7 +48,7 @@ impl Group {
         kept.collect()
     }
 
-    /// Makes it with its bounds, and moves this process in.
+    /// Creates it with its bounds, and moves this process in.
     ///
     /// # Errors
     /// The system refused a part of it. It may be there, and this process is not in it.
@@ -80,7 +80,7 @@ impl Group {
         self.write("cgroup.procs", "0").map_err(|error| failed("moving there", error))
     }
 
-    /// Asks the kernel to end everything in it. Nothing new is started there from now on.
+    /// Asks the kernel to end everything in it. From now on no process can be started there.
     pub(crate) fn kill(&self) {
         let _ = self.write("pids.max", "0");
         // Linux 5.14.
@@ -112,12 +112,12 @@ impl Group {
         }
     }
 
-    /// As [`Group::end`], as patiently as what is in it may need.
+    /// [`Group::end`], with as much patience as its processes may need.
     pub(crate) fn end_patiently(&self) {
         self.end(Instant::now() + PATIENCE);
     }
 
-    /// Why the kernel ended what was in it, if it was for want of memory.
+    /// The text on an end by the kernel for want of memory, if it was one.
     pub(crate) fn spent(&self, limits: Limits) -> Option<String> {
         let events = fs::read_to_string(self.0.join("memory.events")).ok()?;
         match (count(&events, "oom_kill"), count(&events, "oom")) {

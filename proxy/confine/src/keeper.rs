@@ -8,7 +8,7 @@
 //! on, in a control group until the next [`crate::settle`]. A confined program cannot send it one where the kernel scopes
 //! signals (Linux 6.12) or the program is another user.
 
-use crate::{Refusal, group::Group, plan::Plan, report::Report, tree};
+use crate::{LaunchError, group::Group, plan::Plan, report::Report, tree};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, set_child_subreaper, wait},
@@ -29,10 +29,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What we say of a program that is not to be executed.
+/// The exit code for a program that is not to be executed.
 const REFUSED: u8 = 125;
 
-/// What is to be waited for.
+/// The signals that the keeper waits for.
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 /// Runs a program and stays until it and all that it started have ended: its exit code, 128 and the signal where it was
@@ -50,14 +50,14 @@ pub fn keep(plan: &Plan, inside: &[String]) -> u8 {
     }
 }
 
-fn begin(plan: &Plan, inside: &[String]) -> Result<(Pid, Signals), Refusal> {
-    let failed = |what: &'static str| move |error: io::Error| Refusal::new("it cannot be started", format!("{what}: {error}"));
+fn begin(plan: &Plan, inside: &[String]) -> Result<(Pid, Signals), LaunchError> {
+    let failed = |what: &'static str| move |error: io::Error| LaunchError::new("it cannot be started", format!("{what}: {error}"));
     // Without it, what the program's children start would be nobody's; so it is not optional.
     set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| failed("becoming the reaper of its processes")(error.into()))?;
     let (woken, wake) = UnixStream::pair().map_err(failed("making a pipe for signals"))?;
     let signals =
         Signals::with_pipe(woken, wake, SignalOnly, [SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(failed("listening for signals"))?;
-    make_home(plan).map_err(|error| Refusal::new("its own folder cannot be made", format!("{}: {error}", plan.home.display())))?;
+    make_home(plan).map_err(|error| LaunchError::new("its own folder cannot be made", format!("{}: {error}", plan.home.display())))?;
     // The very file that runs, even if another has taken its place since.
     let mut command = Command::new("/proc/self/exe");
     command.arg0("gnomon").args(inside).stdin(Stdio::inherit());
@@ -66,10 +66,10 @@ fn begin(plan: &Plan, inside: &[String]) -> Result<(Pid, Signals), Refusal> {
     let nothing = File::open("/dev/null").map_err(failed("opening /dev/null"))?;
     rustix::stdio::dup2_stdin(nothing).map_err(|error| failed("closing standard input")(error.into()))?;
     let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    Ok((child.ok_or_else(|| Refusal::new("it cannot be started", "it has no number"))?, signals))
+    Ok((child.ok_or_else(|| LaunchError::new("it cannot be started", "it has no number"))?, signals))
 }
 
-/// Whatever is in it is the program's: nothing is done there with the rights that this process may have.
+/// Creates the home. Its content belongs to the program: nothing is done there with the rights that this process may have.
 fn make_home(plan: &Plan) -> io::Result<()> {
     if let Some(above) = plan.home.parent() {
         // Others may pass, so that the program's user gets to its own.
@@ -85,14 +85,14 @@ fn make_home(plan: &Plan) -> io::Result<()> {
     }
 }
 
-/// What the keeper does next.
+/// The keeper's next step.
 enum Next {
     Wait,
     /// The program has ended; its exit code.
     Ended(u8),
     /// It was asked to see to its end.
     Asked,
-    /// Nobody reads what the program writes.
+    /// The reader of the program's output is gone.
     Alone,
 }
 
@@ -154,7 +154,7 @@ fn wait_for(child: Pid, signals: &mut Signals, deadline: Option<Instant>) -> Nex
     }
 }
 
-/// What a shell would say.
+/// The exit code that a shell would give.
 fn code(status: WaitStatus) -> u8 {
     let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)

@@ -35,6 +35,6 @@ pub use keeper::keep;
 pub use lockfile::{Ecosystem, LockError, locked};
 pub use pin::{Digest, NoDigest, PinError};
 pub use plan::{Account, Demand, Limits, Network, Package, Pins, Plan};
-pub use report::{Layer, Missing, Refusal, Report, Weight};
+pub use report::{LaunchError, Layer, Missing, Report, Weight};
 pub use rights::{RightsError, give_up, take_up, unbind};
 pub use settle::{Unsettled, settle};

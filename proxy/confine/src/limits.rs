@@ -1,4 +1,4 @@
-//! What one run may use up.
+//! The resource limits of one run.
 
 use crate::plan::Limits;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -15,7 +15,7 @@ const SIGNALS: u64 = 4096;
 /// Messages that wait in POSIX queues, bytes.
 const MESSAGES: u64 = 64 << 10;
 
-/// Sets all of them. `uid` is whom the program will be: processes are counted by user.
+/// Sets all of them. `uid` is the user that the program will run as: processes are counted by user.
 ///
 /// # Errors
 /// The first that the system refused; the others are set.
@@ -44,7 +44,7 @@ pub(crate) fn apply(limits: Limits, uid: u32) -> Result<(), String> {
     first
 }
 
-/// How many threads a user has now, as far as can be seen.
+/// The number of threads of a user now, as far as can be seen.
 fn running(uid: u32) -> u64 {
     let Ok(processes) = fs::read_dir("/proc") else { return 0 };
     let numbered = processes.flatten().filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()));

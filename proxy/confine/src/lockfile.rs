@@ -16,7 +16,7 @@ use std::{
 /// Longest lock file, bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Whose lock file it is.
+/// The package manager of a lock file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ecosystem {
     /// `package-lock.json`, `npm-shrinkwrap.json`; installed in `node_modules`.
@@ -26,7 +26,7 @@ pub enum Ecosystem {
 }
 
 impl Ecosystem {
-    /// By the lock file's name.
+    /// The package manager by the lock file's name.
     #[must_use]
     pub fn of(lockfile: &Path) -> Option<Self> {
         match lockfile.file_name()?.to_str()? {
@@ -36,7 +36,7 @@ impl Ecosystem {
         }
     }
 
-    /// What keeps its launcher from fetching anything.
+    /// The environment that keeps its launcher from fetching anything.
     #[must_use]
     pub fn offline(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -46,11 +46,11 @@ impl Ecosystem {
     }
 }
 
-/// Why a package is not held by its lock file.
+/// An error of holding a package to its lock file.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// A lock file of a kind that is not known here.
-    #[error("{path} is no lock file that is known here: package-lock.json, npm-shrinkwrap.json or uv.lock", path = path.display())]
+    #[error("{path} is not a supported lock file: package-lock.json, npm-shrinkwrap.json or uv.lock", path = path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum LockError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
     /// The lock file does not have it.
@@ -72,10 +72,10 @@ pub enum LockError {
         name: String,
         /// The version that is pinned.
         version: String,
-        /// What it has instead.
+        /// The version found.
         found: String,
     },
-    /// What is installed is something else.
+    /// The installed package differs.
     #[error("{name} {version} is not what is installed beside {path}: {found}", path = path.display())]
     NotInstalled {
         /// The lock file.
@@ -84,7 +84,7 @@ pub enum LockError {
         name: String,
         /// The version that is pinned.
         version: String,
-        /// What was found.
+        /// The version found.
         found: String,
     },
 }

@@ -1,6 +1,6 @@
 //! Files that must be as they were when somebody looked at them.
 
-use crate::{Refusal, plan::Pins};
+use crate::{LaunchError, plan::Pins};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +27,7 @@ pub struct Digest([u8; 32]);
 pub struct NoDigest;
 
 impl Digest {
-    /// Of all bytes that are left to read.
+    /// The digest of all bytes that are left to read.
     ///
     /// # Errors
     /// Those of the reader.
@@ -81,7 +81,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a pinned file is not as it should be.
+/// An error of verifying a pinned file.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// It holds something else.
@@ -89,9 +89,9 @@ pub enum PinError {
     Changed {
         /// The file.
         path: PathBuf,
-        /// What is pinned.
+        /// The pinned digest.
         expected: Digest,
-        /// What is there.
+        /// The digest found.
         found: Digest,
     },
     /// It can be changed between the look at it and its use.
@@ -105,18 +105,18 @@ pub enum PinError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
 }
 
-impl From<PinError> for Refusal {
+impl From<PinError> for LaunchError {
     fn from(error: PinError) -> Self {
         let told = match &error {
             PinError::Changed { .. } => "its program is not the one that is pinned",
             PinError::Writable { .. } | PinError::Unreadable { .. } => "its program cannot be held against its pin",
         };
-        Refusal::new(told, error)
+        LaunchError::new(told, error)
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn open_pinned(path: &Path, expected: Digest) -> Result<File, PinErro
     let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
     let found = file.metadata().map_err(unreadable)?;
     if !found.is_file() {
-        return Err(unreadable(io::Error::other("it is no regular file")));
+        return Err(unreadable(io::Error::other("it is not a regular file")));
     }
     // The descriptor leads to one file, but others may write to that between this look and its execution.
     if found.mode() & 0o022 != 0 {
@@ -141,13 +141,13 @@ pub(crate) fn open_pinned(path: &Path, expected: Digest) -> Result<File, PinErro
     Ok(file)
 }
 
-/// Looks at everything that is pinned. The program's open file, if it is.
-pub(crate) fn check(program: &Path, pins: &Pins) -> Result<Option<File>, Refusal> {
+/// Verifies all pins. Returns the program's open file, if it is pinned.
+pub(crate) fn check(program: &Path, pins: &Pins) -> Result<Option<File>, LaunchError> {
     for (path, digest) in &pins.files {
         open_pinned(path, *digest)?;
     }
     if let Some(package) = &pins.package {
-        crate::lockfile::locked(package).map_err(|error| Refusal::new("its package is not the one that is pinned", error))?;
+        crate::lockfile::locked(package).map_err(|error| LaunchError::new("its package is not the one that is pinned", error))?;
     }
     Ok(pins.program.map(|digest| open_pinned(program, digest)).transpose()?)
 }

@@ -1,42 +1,42 @@
-//! What to run, and how tightly. It travels as JSON in one argument, so it holds no secret: those are in the environment.
+//! The command to run, and its confinement. It travels as JSON in one argument, so it holds no secret: those are in the environment.
 
 use crate::pin::Digest;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
-/// Everything that is to hold for a program.
+/// The plan of a run: command, digests, access, limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// Whole path and arguments. The path is also the first argument that the program sees.
     pub command: Vec<String>,
-    /// What must be as it was when somebody looked at it.
+    /// The digests that must match before each start.
     pub pins: Pins,
     /// The one folder that is the program's own: `$HOME`, writable, made when it is missing.
     pub home: PathBuf,
-    /// Where it starts; its home unless given. It may be read.
+    /// The working directory; its home unless given. It may be read.
     pub cwd: Option<PathBuf>,
-    /// What it may read, besides the system's libraries and what its command names.
+    /// The paths it may read, besides the system's libraries and what its command names.
     pub read: Vec<PathBuf>,
-    /// What it may read and change.
+    /// The paths it may read and change.
     pub write: Vec<PathBuf>,
-    /// What it must not be able to read: a grant that covers one of these is refused.
+    /// The paths it must not be able to read: a grant that covers one of these is refused.
     pub hidden: Vec<PathBuf>,
-    /// Whom it may talk to.
+    /// The network it may use.
     pub network: Network,
-    /// Whom it becomes. Nobody else without it.
+    /// The account it becomes; without it, it stays the same user.
     pub account: Option<Account>,
-    /// What it may use up.
+    /// The resource limits.
     pub limits: Limits,
     /// The cgroup below which each instance has one of its own, as [`crate::settle`] made it ready. None has without it.
     #[serde(default)]
     pub group: Option<PathBuf>,
-    /// Whether it is run where the kernel cannot confine it.
+    /// The confinement without which it is not run.
     pub demand: Demand,
-    /// How long it may take to end when it is asked to, milliseconds.
+    /// The time it may take to end when asked to, in milliseconds.
     pub grace_ms: u64,
 }
 
-/// What must be as it was when somebody looked at it. Looked at again before each start.
+/// The digests that must match. Verified anew before each start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pins {
     /// The executable file.
@@ -48,7 +48,7 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Whether nothing is pinned.
+    /// True if nothing is pinned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.program.is_none() && self.files.is_empty() && self.package.is_none()
@@ -66,13 +66,13 @@ pub struct Package {
     pub lockfile: PathBuf,
 }
 
-/// Whom the program may talk to, besides what it was started with.
+/// The network that the program may use, besides the descriptors that it was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// Nobody: no socket can be made but pairs of its own.
+    /// None: no socket can be made but pairs of its own.
     None,
-    /// Anybody over IPv4 and IPv6, this host included.
+    /// Any address over IPv4 and IPv6, this host included.
     Internet,
     /// The local sockets of this host as well, as those of a container engine or a display.
     Host,
@@ -87,7 +87,7 @@ pub struct Account {
     pub gid: u32,
 }
 
-/// What one run of the program may use up.
+/// The resource limits of one run of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory, bytes: what each of its processes may write to (`RLIMIT_DATA`), and in a control group what all of them use
@@ -98,13 +98,13 @@ pub struct Limits {
     pub tasks: u64,
 }
 
-/// Whether the program is run where the kernel cannot confine it.
+/// The confinement without which the program is not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Demand {
-    /// It is not, unless files and system calls are restricted.
+    /// Run only where files and system calls are restricted.
     Enforced,
-    /// It is, with whatever this kernel offers.
+    /// Run with whatever this kernel offers.
     BestEffort,
 }
 

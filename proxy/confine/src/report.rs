@@ -1,4 +1,4 @@
-//! What a start says of itself: one line of JSON on standard error, before the program can say anything.
+//! The report of a start: one line of JSON on standard error, before the program can write anything.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -12,16 +12,16 @@ use std::{
 pub enum Report {
     /// The program is executed next.
     Ready {
-        /// What confines it.
+        /// The layers in force.
         layers: Vec<Layer>,
-        /// What does not, and why.
+        /// The layers that are missing, and why.
         missing: Vec<Missing>,
     },
     /// It is not executed.
-    Refused(Refusal),
+    Refused(LaunchError),
 }
 
-/// Something that confines a program.
+/// A layer of confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
@@ -29,7 +29,7 @@ pub enum Layer {
     Session,
     /// A user of its own.
     User,
-    /// No capability, and none to be had.
+    /// No capabilities, nor a way to get any.
     Capabilities,
     /// `no_new_privs`.
     NoNewPrivileges,
@@ -37,7 +37,7 @@ pub enum Layer {
     Group,
     /// Resource limits of each process.
     Limits,
-    /// What it may read and write (Landlock).
+    /// Access to files (Landlock).
     Files,
     /// System calls that it may not make, sockets among them (seccomp).
     Calls,
@@ -67,15 +67,15 @@ impl fmt::Display for Layer {
 /// A layer that could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// Which.
+    /// The missing layer.
     pub layer: Layer,
-    /// Why not.
+    /// The cause.
     pub why: String,
-    /// Whether somebody should hear of it.
+    /// Its importance to an operator.
     pub weight: Weight,
 }
 
-/// Whether somebody should hear that a layer is missing.
+/// The importance of a missing layer to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weight {
@@ -85,18 +85,18 @@ pub enum Weight {
     Ordinary,
 }
 
-/// Why a program is not executed.
+/// An error that keeps a program from being executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{why}")]
-pub struct Refusal {
+pub struct LaunchError {
     /// For whoever may know nothing of this host: without paths.
     pub told: String,
     /// For the log.
     pub why: String,
 }
 
-impl Refusal {
-    /// A refusal whose cause is told in general terms.
+impl LaunchError {
+    /// An error whose cause is told in general terms.
     pub(crate) fn new(told: &str, why: impl fmt::Display) -> Self {
         Self { told: told.to_owned(), why: why.to_string() }
     }

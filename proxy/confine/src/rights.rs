@@ -7,13 +7,13 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
-/// Why rights could not be given up.
+/// An error of giving up rights.
 #[derive(Debug, thiserror::Error)]
 pub enum RightsError {
     /// The system refused to change the user.
     #[error("{what}: {cause}")]
     User {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// The system's answer.
         cause: nix::Error,
@@ -21,13 +21,13 @@ pub enum RightsError {
     /// The system refused to take capabilities.
     #[error("{what}: {cause}")]
     Capabilities {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// The system's answer.
         cause: rustix::io::Errno,
     },
     /// Something is left that should not be.
-    #[error("something of root is left")]
+    #[error("some of root's rights are left")]
     Left,
 }
 
@@ -55,7 +55,7 @@ pub fn unbind() {
     }
 }
 
-/// Gives up every capability and the way to new ones. For the process's only thread, and for good.
+/// Gives up every capability and the way to new ones. For the process's only thread, irrevocably.
 ///
 /// # Errors
 /// The system refused, or something is left.

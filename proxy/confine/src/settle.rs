@@ -15,19 +15,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where gnomon itself is.
+/// The name of gnomon's own cgroup below its service's.
 const LEAF: &str = "gnomon";
-/// What says that a cgroup is delegated. Everybody can read the first, which systemd 252 sets; root the second, which older
-/// ones set alone.
+/// The extended attributes that mark a cgroup as delegated. Everybody can read the first, which systemd 252 sets; root the second, which
+/// older ones set alone.
 const DELEGATED: [&str; 2] = ["user.delegate", "trusted.delegate"];
-/// What each instance is bounded by.
+/// The controllers that bound each instance.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
-/// How often what is started meanwhile is moved as well.
+/// The most rounds in which processes started meanwhile are moved as well.
 const ROUNDS: usize = 16;
-/// How long ending what an earlier gnomon left may take.
+/// The time within which processes of an earlier gnomon must have ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why programs have no control group of their own.
+/// The reason that programs have no control group of their own.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsettled {
     /// It is another's to divide.
@@ -41,7 +41,7 @@ pub enum Unsettled {
         /// Of [`CONTROLLERS`], the first that is not there.
         lacking: &'static str,
     },
-    /// Who else is in it would be bounded, or in the way.
+    /// Other processes are in it, and would be bounded or in the way.
     #[error("the process {process} is in the cgroup {} as well, and gnomon has not started it", path.display())]
     Shared {
         /// The cgroup.
@@ -52,7 +52,7 @@ pub enum Unsettled {
     /// Any other answer of the system.
     #[error("{action} {}: {cause}", path.display())]
     System {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// On what.
         path: PathBuf,
@@ -65,10 +65,10 @@ pub enum Unsettled {
 /// the answer. `own` is the folder of the cgroup that this process is in. It moves to a leaf of that, which is as good an
 /// `own` the next time.
 ///
-/// What an earlier gnomon left there is ended, so this belongs before the start of the first program.
+/// Ends what an earlier gnomon left there, so this belongs before the start of the first program.
 ///
 /// # Errors
-/// Why it is not to be. Nothing was changed unless the system refused in the middle of it.
+/// The reason that it cannot be the parent. Nothing was changed unless the system refused in the middle of it.
 pub fn settle(own: &Path) -> Result<PathBuf, Unsettled> {
     let parent = delegated(own)?;
     let controllers = read(&parent.join("cgroup.controllers"))?;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long ending all of them may take. Processes that wait for a disk that is gone end when it is back.
+/// The time within which all of them must have ended. Processes that wait for a disk that is gone end when it is back.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(2);
 

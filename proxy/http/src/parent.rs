@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gnomon_wire::connect::{self, Outcome as ConnectOutcome};
+use gnomon_wire::connect::{self, ConnectOutcome};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 pub use gnomon_wire::connect::MAX_HEAD as MAX_CONNECT_HEAD;

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 /// Most bytes of an answer that is no text.
 const MAX_BINARY: usize = 1 << 20;
-/// Most characters of what is told of a failure.
+/// The most characters of an error message.
 const MAX_FAILURE: usize = 4 << 10;
-/// Longest header that is told, bytes.
+/// The longest header that is passed on, bytes.
 const MAX_HEADER: usize = 1024;
 /// Headers that tell how to go on.
 const TOLD: [HeaderName; 5] = [LINK, ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER];

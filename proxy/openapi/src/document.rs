@@ -12,7 +12,7 @@ const MAX_NODES: usize = 4 << 20;
 /// Most references that are followed from one to the next.
 const MAX_HOPS: usize = 32;
 
-/// Why a document is not one.
+/// An error in a document as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// It is larger than [`MAX_BYTES`].
@@ -26,7 +26,7 @@ pub enum DocumentError {
     Version(String),
 }
 
-/// Which words its schemas use.
+/// The version of OpenAPI, which decides the keywords of its schemas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// 3.0: a dialect of its own.
@@ -35,17 +35,17 @@ pub enum Version {
     V3_1,
 }
 
-/// Why a reference leads nowhere.
+/// An error of resolving a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unresolved {
     /// Into another document, which is never fetched.
     #[error("it refers to another document, `{0}`, which is not fetched")]
     Elsewhere(String),
     /// To nothing.
-    #[error("it refers to `{0}`, which is not there")]
+    #[error("it refers to `{0}`, which does not exist")]
     Nothing(String),
     /// To a reference that leads back, or on and on.
-    #[error("its references go round in circles at `{0}`")]
+    #[error("its references are circular at `{0}`")]
     Circle(String),
 }
 
@@ -81,12 +81,12 @@ impl Document {
                 let cause = "this is Swagger 2.0; convert it to OpenAPI 3 first (as swagger2openapi does)";
                 return Err(DocumentError::Version(cause.to_owned()));
             }
-            (None, None) => return Err(DocumentError::Version("this is no OpenAPI document: `openapi` is missing".to_owned())),
+            (None, None) => return Err(DocumentError::Version("this is not an OpenAPI document: `openapi` is missing".to_owned())),
         };
         Ok(Self { root, version })
     }
 
-    /// Which words its schemas use.
+    /// The version of the document.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
@@ -98,7 +98,7 @@ impl Document {
         &self.root
     }
 
-    /// What a reference within the document leads to, through further references if need be.
+    /// Resolves a reference within the document, through further references if need be.
     ///
     /// # Errors
     /// [`Unresolved`].
@@ -111,7 +111,7 @@ impl Document {
         Err(Unresolved::Circle(shortened(at.get("$ref").and_then(Value::as_str).unwrap_or_default())))
     }
 
-    /// What a reference leads to.
+    /// Resolves one reference.
     ///
     /// # Errors
     /// [`Unresolved`], though not [`Unresolved::Circle`].

@@ -3,7 +3,7 @@
 
 use gnomon_kit::percent;
 
-/// Appends a text, in which nothing but letters, digits and `-._~` stands for itself.
+/// Appends a text, percent-encoding all but letters, digits and `-._~`.
 pub fn push(out: &mut String, text: &str) {
     out.extend(percent::encoded(text));
 }

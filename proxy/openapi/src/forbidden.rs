@@ -1,7 +1,7 @@
-//! What no argument may set, whatever a document says: what belongs to the connection, to the credentials, or would make a
-//! request another one than its operation says.
+//! The names that no argument may set, whatever a document says: those of the connection, of credentials, and those that would turn a
+//! request into another one than its operation says.
 
-/// Whether this header is not an argument's.
+/// True if no argument may set this header.
 pub fn header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let listed = matches!(
@@ -39,12 +39,12 @@ pub fn header(name: &str) -> bool {
     listed || ["proxy-", "sec-", "x-forwarded-"].iter().any(|start| name.starts_with(start))
 }
 
-/// Whether a credential may not stand in this header.
+/// True if no credential may be put into this header.
 pub fn credential_header(name: &str) -> bool {
     !matches!(&*name.to_ascii_lowercase(), "authorization" | "cookie") && header(name)
 }
 
-/// Whether this name in a query or form is not an argument's: some servers take another method from it.
+/// True if no argument may use this name in a query or form: some servers take another method from it.
 pub fn query(name: &str) -> bool {
     name.eq_ignore_ascii_case("_method")
 }

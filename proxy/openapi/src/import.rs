@@ -15,33 +15,33 @@ use smol_str::SmolStr;
 /// Most operations that become tools.
 pub const MAX_OPERATIONS: usize = 10_000;
 
-/// What an import goes by.
+/// The options of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// Longest name of a tool, bytes; at least 16.
     pub longest_name: usize,
-    /// Where requests go, in place of the document's first server.
+    /// The base URL of requests, in place of the document's first server.
     pub base: Option<&'a str>,
-    /// Where the document came from, which its relative servers are relative to.
+    /// The URL that the document came from, which its relative servers are relative to.
     pub here: Option<&'a Uri>,
 }
 
 /// A document as tools.
 #[derive(Debug)]
 pub struct Imported {
-    /// What the API is called.
+    /// The API's title.
     pub title: String,
     /// Its own version.
     pub version: String,
-    /// Where requests go.
+    /// The base URL of requests.
     pub base: Base,
-    /// Where the document says that they could go.
+    /// The base URLs that the document offers.
     pub servers: Vec<Base>,
     /// The ways to prove who asks that it names.
     pub schemes: Vec<Scheme>,
-    /// What can be called, in the document's order.
+    /// The callable operations, in the document's order.
     pub operations: Vec<Operation>,
-    /// What cannot.
+    /// The operations that were left out, each with a reason.
     pub refused: Vec<Refused>,
 }
 
@@ -50,11 +50,11 @@ pub struct Imported {
 pub struct Refused {
     /// Its method and path.
     pub place: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// Why a document cannot be imported at all.
+/// An error of importing a document as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// It is none.
@@ -154,7 +154,7 @@ fn found(document: &Document) -> (Vec<Found<'_>>, Vec<Refused>) {
 
 fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, here): (&Base, Option<&Uri>)) -> Result<Operation, String> {
     if !found.value.is_object() {
-        return Err("it is no object".to_owned());
+        return Err("it is not an object".to_owned());
     }
     let name = name.ok_or("another operation's name was made to look like its own")?;
     let own = [found.value, found.item].into_iter().find_map(|owner| servers::read(owner, here));

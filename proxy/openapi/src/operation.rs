@@ -4,7 +4,7 @@ use crate::{
     document::{Document, Unresolved},
     request::{
         body::{self, Body, Form, InvalidBody},
-        parameter::{self, Described, InvalidParameter, Parameter, Place},
+        parameter::{self, Described, InvalidParameter, Parameter, ParameterLocation},
         template::{self, InvalidPath, Template},
     },
     schema::{Direction, Writer},
@@ -23,14 +23,14 @@ const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 6 << 10;
 /// Longest description of a tool, characters.
 const DESCRIPTION: usize = 800;
-/// The same in brief.
+/// The most characters of a brief description.
 const BRIEF: usize = 160;
 /// Most names that an outline tells of one object.
 const OUTLINED: usize = 64;
 /// Longest description of a parameter, characters.
 const PARAMETER: usize = 300;
 
-/// Whether an operation changes anything, by its method (RFC 9110, 9.2.1).
+/// Reading or changing, by the method (RFC 9110, 9.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// GET, HEAD, OPTIONS.
@@ -48,7 +48,7 @@ pub struct Operation {
     pub method: Method,
     /// Its path, as the document has it.
     pub path: Box<str>,
-    /// Whether it changes anything.
+    /// Reading or changing.
     pub effect: Effect,
     /// The tool as MCP lists it, JSON.
     pub tool: Bytes,
@@ -62,7 +62,7 @@ pub struct Operation {
     pub(crate) accept: HeaderValue,
 }
 
-/// Why an operation cannot be called.
+/// The reason that an operation cannot be called.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
     #[error("{0}")]
@@ -75,7 +75,7 @@ pub(crate) enum Unusable {
     Body(#[from] InvalidBody),
 }
 
-/// What is read of an operation.
+/// The parsed parts of an operation.
 pub(crate) struct Found<'d> {
     pub method: Method,
     pub path: &'d str,
@@ -90,14 +90,14 @@ impl Found<'_> {
     }
 }
 
-/// Makes a tool of an operation.
+/// Turns an operation into a tool.
 pub(crate) fn read(document: &Document, found: &Found<'_>, name: SmolStr) -> Result<Operation, Unusable> {
     let mut described = parameter::read(document, found.item.get("parameters"), found.value.get("parameters"))?;
     // A path that names more than is described is used nevertheless: what stands there is a text.
     let names = template::names(found.path)?;
-    described.retain(|one| one.parameter.place != Place::Path || names.contains(&&*one.parameter.name));
+    described.retain(|one| one.parameter.place != ParameterLocation::Path || names.contains(&&*one.parameter.name));
     for name in names {
-        if !described.iter().any(|one| one.parameter.place == Place::Path && *one.parameter.name == *name) {
+        if !described.iter().any(|one| one.parameter.place == ParameterLocation::Path && *one.parameter.name == *name) {
             described.insert(0, Described { parameter: Parameter::of_path(name), schema: None, description: None });
         }
     }
@@ -283,7 +283,7 @@ fn description(found: &Found<'_>) -> String {
     cleaned(&parts.join("\n"), DESCRIPTION + 220)
 }
 
-/// What the method promises (RFC 9110, 9.2).
+/// MCP's annotations for a method (RFC 9110, 9.2).
 fn annotations(method: &Method) -> Value {
     if method.is_safe() {
         return json!({"readOnlyHint": true, "openWorldHint": true});

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 /// Most schemes of a document, alternatives of an operation, and schemes of an alternative.
 const MAX: usize = 32;
 
-/// Where a credential stands in a request.
+/// The placement of a credential in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// In this header, as it is.
@@ -30,7 +30,7 @@ pub enum Placement {
 pub struct Scheme {
     /// The document's name for it.
     pub name: SmolStr,
-    /// Where its credential stands.
+    /// The placement of its credential.
     pub placement: Placement,
 }
 
@@ -51,7 +51,7 @@ fn placement(scheme: &Value) -> Placement {
     match (text("type"), text("in"), text("name")) {
         ("apiKey", "header", name) => match HeaderName::from_bytes(name.as_bytes()) {
             Ok(header) if !forbidden::credential_header(name) => Placement::Header(header),
-            _ => unsupported("a header that no credential can stand in"),
+            _ => unsupported("a header that cannot carry a credential"),
         },
         ("apiKey", "query", name) if !name.is_empty() => Placement::Query(encoded(name)),
         ("apiKey", "cookie", name) if !name.is_empty() => Placement::Cookie(encoded(name)),
@@ -66,7 +66,8 @@ fn placement(scheme: &Value) -> Placement {
     }
 }
 
-/// What an operation needs: alternatives, each the names of schemes that are needed together. Empty where it needs none.
+/// The security requirements of an operation: alternatives, each the names of schemes that are needed together. Empty where it needs
+/// none.
 pub fn needs(document: &Document, operation: &Value) -> Vec<Vec<SmolStr>> {
     let list = operation.get("security").or_else(|| document.root().get("security")).and_then(Value::as_array);
     let names = |alternative: &Value| alternative.as_object().map(|one| one.keys().take(MAX).map(SmolStr::new).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Where an API is. Requests go to one base and no other: the document names candidates, and whoever runs the portal chooses.
+//! The base URL of an API. Requests go to one base and no other: the document names candidates, and whoever runs the portal chooses.
 
 use crate::document::Document;
 use http::Uri;
@@ -12,7 +12,7 @@ const MAX_VARIABLES: usize = 16;
 /// Longest URL, bytes.
 const MAX_URL: usize = 2048;
 
-/// What every request's URL begins with.
+/// The base that every request's URL begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     /// `https` or `http`.
@@ -32,11 +32,11 @@ pub enum Scheme {
     Http,
 }
 
-/// Why a URL is no base.
+/// An error in a base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBase {
     /// It is no URL with a host.
-    #[error("it is no URL")]
+    #[error("it is not a URL")]
     Syntax,
     /// It is neither `http` nor `https`.
     #[error("it is neither http:// nor https://")]
@@ -86,7 +86,7 @@ impl Base {
         Ok(Self { scheme, authority, path: path.to_owned() })
     }
 
-    /// Whether only this host can be meant.
+    /// True if only this host can be meant.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self

@@ -11,12 +11,12 @@ use base64::{
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
 
-/// Shorter ones stand in texts by chance.
+/// The shortest secret that is replaced: shorter ones occur in texts by chance.
 const SHORTEST: usize = 4;
-/// What stands where a secret stood.
+/// The replacement for a secret.
 const INSTEAD: &[u8] = b"[secret]";
 
-/// What must not be seen.
+/// Finds secrets in bytes and replaces them.
 #[derive(Clone, Debug, Default)]
 pub struct Veil(Vec<Finder<'static>>);
 

@@ -8,7 +8,7 @@ use crate::{
     call::{Call, From},
 };
 use gnomon_access::LineRef;
-use gnomon_audit::{Kind, NotWritten, Record, Status, redact, text_digest};
+use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
 use gnomon_kit::whole_millis;
 use gnomon_record::{Duty, Left, Undertaken};
 use gnomon_upstream::{
@@ -60,7 +60,7 @@ impl Duty for OpenAct {
 
 impl Act {
     /// A caller asks for something.
-    pub fn begin(acts: Option<&Arc<Acts>>, kind: Kind, call: &Call, method: &str) -> Self {
+    pub fn begin(acts: Option<&Arc<Acts>>, kind: RecordKind, call: &Call, method: &str) -> Self {
         let begun = Instant::now();
         let open = acts.map(|acts| {
             let mut record = Box::new(acts.record(kind));
@@ -196,7 +196,7 @@ impl Act {
         record.duration_ms = Some(whole_millis(self.begun.elapsed()));
         let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
         record.response_bytes = Some(body.len() as u64);
-        if acts.payloads().results && record.kind == Kind::Call {
+        if acts.payloads().results && record.kind == RecordKind::Call {
             record.result = Some(result(body));
         }
         let kept = acts.keep_before_answer(*record);

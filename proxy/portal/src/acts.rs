@@ -3,7 +3,7 @@
 //! Each request is an [`Act`](crate::act::Act); log-ins and sessions are recorded here.
 
 use gnomon_access::{Caller, Challenge, Peer};
-use gnomon_audit::{Audit, Kind, NotWritten, Record, Status};
+use gnomon_audit::{Audit, NotWritten, Record, RecordKind, Status};
 use gnomon_record::Duties;
 use gnomon_upstream::Client;
 use prometheus::IntCounter;
@@ -106,7 +106,7 @@ impl Acts {
             return Ok(None);
         }
         match beginning() {
-            Some(beginning) => self.audit.record_durably(Record { kind: Kind::Start, ..beginning }).await.map(Some),
+            Some(beginning) => self.audit.record_durably(Record { kind: RecordKind::Start, ..beginning }).await.map(Some),
             None => Ok(None),
         }
     }
@@ -127,7 +127,7 @@ impl Acts {
         }
     }
 
-    pub(crate) fn record(&self, kind: Kind) -> Record {
+    pub(crate) fn record(&self, kind: RecordKind) -> Record {
         Record { kind, portal: Some(self.portal.clone()), ..Record::at(SystemTime::now()) }
     }
 
@@ -140,7 +140,7 @@ impl Acts {
         if self.seen.get(&key).is_some_and(|at| at.elapsed() < LOGGED_IN) {
             return Ok(());
         }
-        let mut record = self.record(Kind::Login);
+        let mut record = self.record(RecordKind::Login);
         by(&mut record, caller);
         self.keep_before_answer(record).await?;
         self.seen.insert(key, Instant::now());
@@ -159,7 +159,7 @@ impl Acts {
             status: Some(Status::Refused),
             error: Some(challenge.status.as_u16().to_smolstr()),
             message: Some(challenge.text.clone()),
-            ..self.record(Kind::LoginRefused)
+            ..self.record(RecordKind::LoginRefused)
         };
         // They are refused either way; what is lost the audit counts.
         let _ = self.keep_before_answer(record).await;
@@ -170,7 +170,7 @@ impl Acts {
     /// # Errors
     /// Where answers wait for the audit and it cannot be written.
     pub(crate) async fn session_begins(&self, caller: &Caller, session: &AuditedSession) -> Result<(), NotWritten> {
-        let mut record = self.record(Kind::SessionStart);
+        let mut record = self.record(RecordKind::SessionStart);
         by(&mut record, caller);
         with(&mut record, &session.client);
         record.session = Some(session.digest.clone());
@@ -195,7 +195,7 @@ impl Acts {
     }
 
     fn end_of(&self, session: &AuditedSession) -> Record {
-        let mut record = self.record(Kind::SessionEnd);
+        let mut record = self.record(RecordKind::SessionEnd);
         record.user_id = Some(session.owner.clone());
         with(&mut record, &session.client);
         record.session = Some(session.digest.clone());

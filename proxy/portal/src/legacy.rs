@@ -175,7 +175,7 @@ impl Portal {
 
     async fn set_log_level(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Outcome {
         const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-        let act = self.road.begin(gnomon_audit::Kind::Request, call, &request.method);
+        let act = self.road.begin(gnomon_audit::RecordKind::Request, call, &request.method);
         let level = request.members().ok().and_then(|params| params.text("level"));
         let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
             let error = RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", ")));

@@ -6,7 +6,7 @@
 use crate::{acts::Ending, call::Call, lists::PortalLists, names::shortened, offer::Offer, road::Road};
 use bytes::Bytes;
 use gnomon_access::Caller;
-use gnomon_audit::{Kind as Recorded, Status};
+use gnomon_audit::{RecordKind as Recorded, Status};
 use gnomon_upstream::{
     catalogue::Kind,
     rpc::{Outcome, Request, quoted},

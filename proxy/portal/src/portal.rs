@@ -218,7 +218,7 @@ impl Portal {
 
     /// A list, which the audit tells of.
     pub(crate) async fn listed(&self, call: &Call, kind: Kind) -> Outcome {
-        let act = self.road.begin(gnomon_audit::Kind::List, call, kind.method());
+        let act = self.road.begin(gnomon_audit::RecordKind::List, call, kind.method());
         let (lists, caller) = (&self.lists, &call.caller);
         let era = match &call.from {
             From::Session(_) => Era::Legacy,
@@ -262,7 +262,7 @@ impl Calls for Road {
     }
 
     fn begin(&self, call: &Call, method: &str) -> Act {
-        self.begin(gnomon_audit::Kind::Call, call, method)
+        self.begin(gnomon_audit::RecordKind::Call, call, method)
     }
 
     async fn call(&self, call: &Call, request: &Request) -> Outcome {

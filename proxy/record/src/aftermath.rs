@@ -1,4 +1,4 @@
-//! What became of a call after its event was written.
+//! The outcome of a call after its event was written.
 //!
 //! An alert must not wait for an answer that may go on for hours, so a call's event is made as soon as the
 //! call is judged and answered. Where that event does not tell the end (the status came later, the stream
@@ -9,13 +9,12 @@ use gnomon_inspect::{Dialogue, LateAnswer, Outcome};
 use gnomon_observe::{Field, Lookup, Observation};
 use smol_str::{SmolStr, ToSmolStr};
 
-/// Most calls of one exchange whose outcome is told; only batches have more than one.
+/// The most calls of one exchange whose outcome is reported; only batches have more than one.
 const MAX_CALLS: usize = 16;
-/// What an answer may grow by after its call was told, in bytes, without being told again: the line ends of an
-/// event, a trailer.
+/// The bytes that an answer may grow by after its call was reported without another event: the line ends of an event, a trailer.
 const WORTH_TELLING: u64 = 4096;
 
-/// What tells whose call it was, beside what came of it.
+/// The fields that identify a call's client, beside its outcome.
 const WHOSE: [Field; 16] = [
     Field::FlowId,
     Field::Channel,
@@ -35,7 +34,7 @@ const WHOSE: [Field; 16] = [
     Field::McpSessionId,
 ];
 
-/// What was told of an exchange's calls.
+/// The calls of an exchange that were reported.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     calls: Vec<Call>,
@@ -75,7 +74,7 @@ impl Told {
     }
 }
 
-/// Whether what was told is no longer what there is to tell.
+/// True if a reported outcome has changed since.
 fn is_stale(told: &Outcome, now: &Outcome) -> bool {
     told.status != now.status
         || told.failure != now.failure

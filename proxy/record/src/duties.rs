@@ -1,4 +1,4 @@
-//! What is under way and still owes something to the record: one list for every road.
+//! The work under way that still owes something to the record: one list for every road.
 //!
 //! Whoever works on an exchange or a call may be dropped at any moment: its client leaves, its task is aborted at a stop. So what
 //! is owed is kept here, not with the work. The work says when it is over ([`Undertaken::finish`]); where it is dropped without
@@ -24,25 +24,25 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// How often the attendant looks at what is open, while anything is.
+/// The interval at which the attendant looks at open work, while there is any.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Lists that share what is open, so that threads seldom meet.
 const SHARDS: usize = 16;
-/// Most duties that were handed over and wait for the attendant. Beyond it whoever hands one over settles it.
+/// The most duties that wait for the attendant after a hand-over. Beyond it the worker itself settles them.
 const MOST_HANDED_OVER: usize = 8192;
 /// Places of a list that are kept when it is empty.
 const PLACES_KEPT: usize = 256;
 
-/// Something under way that owes records.
+/// Work under way that owes records.
 pub trait Duty: Send + Sync + 'static {
     /// Called a few times a second: records what is overdue.
     fn look(&self, now: Instant);
 
-    /// Nobody works on it any more and nobody finished it: records what is known of it.
+    /// Records what is known of it, as its worker is gone without finishing it.
     fn settle(&self, left: Left);
 }
 
-/// Why nobody works on a duty any more.
+/// The reason that a duty's worker is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// The client went away, or took the request back.
@@ -56,7 +56,7 @@ pub struct Duties {
     shards: [Mutex<Shard>; SHARDS],
     handed_over: Mutex<Vec<Arc<dyn Duty>>>,
     open: AtomicUsize,
-    /// Whether anything was taken on since the attendant looked last.
+    /// True if work was taken on since the attendant looked last.
     busy: AtomicBool,
     stopping: AtomicBool,
     /// Something was taken on while the attendant rested.
@@ -74,7 +74,7 @@ struct Shard {
     free: Vec<usize>,
 }
 
-/// Where an open duty is listed.
+/// The position of an open duty in the list.
 #[derive(Clone, Copy)]
 struct Ticket {
     shard: usize,
@@ -100,7 +100,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Duties {
-    /// None yet. `unfinished` counts those that nobody recorded.
+    /// An empty list. `unfinished` counts duties that were never recorded.
     #[must_use]
     pub fn new(unfinished: IntCounter) -> Arc<Self> {
         Arc::new(Self {
@@ -116,7 +116,7 @@ impl Duties {
         })
     }
 
-    /// Takes something on. It is listed until it is finished or settled.
+    /// Lists a duty until it is finished or settled.
     pub fn take_on<D: Duty>(self: &Arc<Self>, duty: D) -> Undertaken<D> {
         let duty = Arc::new(duty);
         let ticket = self.list(duty.clone());
@@ -127,7 +127,7 @@ impl Duties {
         Undertaken { duty, duties: self.clone(), ticket, finished: AtomicBool::new(false) }
     }
 
-    /// How many are open.
+    /// The number of open duties.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
@@ -220,7 +220,7 @@ impl Duties {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The last step of a stop, when whoever worked was stopped: settles what was handed over and whatever is open all the same.
+    /// The last step of a stop, after all workers were stopped: settles what was handed over and whatever is still open.
     pub fn settle_all(&self) {
         self.stopping();
         self.settle_left();
@@ -239,7 +239,7 @@ impl Drop for Duties {
     }
 }
 
-/// A duty in the hands of whoever works on it. Dropped unfinished, it is handed over to the attendant.
+/// A duty in the hands of its worker. Dropped unfinished, it is handed over to the attendant.
 pub struct Undertaken<D: Duty> {
     duty: Arc<D>,
     duties: Arc<Duties>,
@@ -248,7 +248,7 @@ pub struct Undertaken<D: Duty> {
 }
 
 impl<D: Duty> Undertaken<D> {
-    /// All that it owes is recorded. Whoever says so first gets `true`, and records it right before or after.
+    /// Finishes it: all that it owes is recorded. The first caller gets `true`, and records it right before or after.
     pub fn finish(&self) -> bool {
         !self.finished.swap(true, Ordering::AcqRel) && self.duties.strike(self.ticket).is_some()
     }

@@ -18,7 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a call's event waits for the answer. With a look of the attendant it is less than two seconds, which is what is promised.
+/// The time for which a call's event waits for the answer. With the attendant's interval it is less than two seconds, which is what is
+/// promised.
 const OVERDUE: Duration = Duration::from_millis(1500);
 
 /// An exchange under way. Whoever works on it says when it is over ([`JudgedExchange::finish`]); if it is dropped before, its client
@@ -34,9 +35,9 @@ struct Open<E> {
 struct State<E> {
     exchange: E,
     told: Told,
-    /// When the first call was seen that is not recorded yet.
+    /// The time at which the first unrecorded call was seen.
     seen: Option<Instant>,
-    /// Whether all that it owes is recorded.
+    /// True if all that it owes is recorded.
     over: bool,
 }
 
@@ -48,7 +49,7 @@ impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
         Self(recorder.duties().take_on(Open { state, book: recorder.book.clone(), began }))
     }
 
-    /// Works on the exchange and records what became due.
+    /// Runs `work` on the exchange and records what became due.
     pub fn with<R>(&self, work: impl FnOnce(&mut E) -> R) -> R {
         let mut state = self.0.state();
         let result = work(&mut state.exchange);

@@ -1,5 +1,5 @@
-//! What the ledger counts, in the text format of Prometheus. The ledger knows no metrics library, and the library
-//! has no counter that can be set to a count, so these lines are written here.
+//! The ledger's counters in the text format of Prometheus. The ledger knows no metrics library, and the library has no counter that can
+//! be set to a count, so these lines are written here.
 
 use gnomon_ledger::LedgerCounts;
 use std::fmt::Write;

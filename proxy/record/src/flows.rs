@@ -1,4 +1,4 @@
-//! How connections end, as counted in `gnomon_flows_total{outcome}`.
+//! The ends of connections, as counted in `gnomon_flows_total{outcome}`.
 
 use gnomon_inspect::Passage;
 
@@ -43,7 +43,7 @@ pub enum FlowOutcome {
 }
 
 impl FlowOutcome {
-    /// How a connection is counted that is passed on for this reason.
+    /// The outcome of a connection that is passed on for this reason.
     #[must_use]
     pub const fn of(passage: Passage) -> Self {
         match passage {

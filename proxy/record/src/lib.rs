@@ -1,4 +1,4 @@
-//! What was seen becomes events and metrics, in one way for every road on which traffic comes.
+//! Observations become events and metrics, in one way for every road on which traffic comes.
 //!
 //! [`Duties`] lists what is under way and owes something; [`JudgedExchange`] is the duty of one exchange of a request and its answer.
 //! What becomes due goes to the [`Recorder`], which finishes reports ([`Finisher`]), counts them ([`Metrics`]) and hands them to the ledger. [`Owners`] tells

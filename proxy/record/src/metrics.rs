@@ -1,5 +1,5 @@
-//! What Prometheus scrapes. Every label value comes from a closed set or from the loaded rules, so
-//! a client cannot grow a series.
+//! The metrics that Prometheus scrapes. Every label value comes from a closed set or from the loaded rules, so a client cannot grow a
+//! series.
 
 use crate::{FlowOutcome, exposition};
 use gnomon_engine::{Origin, RuleSet};
@@ -11,7 +11,7 @@ use prometheus::{
 };
 use std::time::{Duration, SystemTime};
 
-/// What came of reading the rules again.
+/// The result of reading the rules again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
     /// They are in force.
@@ -186,7 +186,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Where others register what they count, to be scraped with the rest.
+    /// The registry in which others register their metrics, to be scraped with the rest.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -227,7 +227,7 @@ impl Metrics {
         }
     }
 
-    /// What may change of the configuration was read again.
+    /// Counts a reload of the configuration.
     pub fn configuration_reloaded(&self, outcome: Reload) {
         self.configured.set(i64::from(outcome == Reload::Success));
     }
@@ -237,7 +237,7 @@ impl Metrics {
         self.reloaded.set(i64::try_from(now().as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// Decisions about servers were looked at, and those in force are the ones that stand, or may not be.
+    /// Sets whether the decisions about servers in force are current.
     pub fn decisions_read(&self, current: bool) {
         self.decisions_current.set(current.into());
     }
@@ -252,7 +252,7 @@ impl Metrics {
         self.flows.with_label_values(&[outcome.as_str()]).inc();
     }
 
-    /// Something was passed on unread.
+    /// Counts a passage.
     pub fn passed(&self, passage: Passage) {
         self.passed.with_label_values(&[passage.reason()]).inc();
     }
@@ -316,7 +316,7 @@ impl Metrics {
     }
 }
 
-/// Since the Unix epoch.
+/// The time since the Unix epoch.
 fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

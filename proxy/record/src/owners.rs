@@ -1,4 +1,4 @@
-//! Whose a connection is, as the kernel half tells it.
+//! The owners of connections, as the kernel half tells them.
 //!
 //! The proxy asks once for each connection, right after `accept` and before a byte is read. It knows
 //! no process and no eBPF: whoever implements [`Owners`] does.
@@ -8,9 +8,9 @@ use gnomon_observe::{Field, Observation};
 use std::{net::SocketAddr, os::fd::BorrowedFd, pin::Pin, time::Duration};
 use tokio::net::TcpStream;
 
-/// Tells whose a connection is.
+/// Names the owners of connections.
 pub trait Owners: Send + Sync + 'static {
-    /// Whose the accepted connection is: asked once, right after accept, before a byte is read.
+    /// The owner of an accepted connection: asked once, right after accept, before a byte is read.
     /// `None`: not known. The connection waits for the answer, so it must come within milliseconds.
     fn owner<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>>;
 
@@ -19,7 +19,7 @@ pub trait Owners: Send + Sync + 'static {
         None
     }
 
-    /// What it means that an owner is not known: asked after [`owner`](Self::owner) has said so.
+    /// The meaning of an unknown owner: asked after [`owner`](Self::owner) has returned none.
     fn missing(&self, _stream: &TcpStream) -> Missing {
         Missing::Outside
     }
@@ -33,7 +33,7 @@ pub trait Owners: Send + Sync + 'static {
     fn unreachable<'a>(&'a self, owned: &'a Owned, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
-/// Why nobody knows whose a connection is.
+/// The reason that a connection's owner is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// It comes from where nobody looks: another machine, or a program that is not watched.
@@ -44,7 +44,7 @@ pub enum Missing {
     Untold,
 }
 
-/// What only a look at the process tells.
+/// The fields that only a look at the process can fill.
 pub const LOOKED_UP: [Field; 12] = [
     Field::Executable,
     Field::ExecutableHash,
@@ -75,7 +75,7 @@ pub fn lost(seen: &mut Observation) {
 pub struct Owned {
     /// The cookie of the program's socket; unique until the machine is restarted.
     pub cookie: u64,
-    /// Where the program wanted to go.
+    /// The program's original destination.
     pub original: SocketAddr,
     /// It was sent here by the kernel instead of to `original`; otherwise the program itself chose
     /// the proxy.
@@ -88,9 +88,9 @@ pub struct Owned {
     pub netns: u64,
     /// The cgroup that the program was in, by the kernel's number.
     pub cgroup: u64,
-    /// Whether verdicts on it are carried out.
+    /// The enforcement of the connection.
     pub enforcement: Enforcement,
-    /// What is known of process, user and container (`process.*`, `user.*`, `container.id`,
-    /// `gnomon.flow.id` …): added to all that is reported of the connection.
+    /// The known facts of process, user and container (`process.*`, `user.*`, `container.id`, `gnomon.flow.id` …): added to all that is
+    /// reported of the connection.
     pub seen: Observation,
 }

@@ -1,4 +1,4 @@
-//! Where reports go: finished, counted, handed to the ledger.
+//! The destination of reports: finished, counted, handed to the ledger.
 
 use crate::{Duties, Finisher, FlowOutcome, Metrics, aftermath::Told};
 use gnomon_inspect::Sighting;
@@ -17,7 +17,7 @@ pub struct Recorder {
     duties: Arc<Duties>,
 }
 
-/// What is written into. Apart from the duties, which hold it.
+/// The recorder's ledger, metrics and finisher. Apart from the duties, which hold it.
 pub(crate) struct Book {
     ledger: Ledger,
     metrics: Metrics,
@@ -44,7 +44,7 @@ impl Recorder {
         &self.book.ledger
     }
 
-    /// What is under way. Every road attends to it ([`Duties::attend`]) for as long as it serves.
+    /// The open duties. Every road attends to them ([`Duties::attend`]) for as long as it serves.
     #[must_use]
     pub fn duties(&self) -> &Arc<Duties> {
         &self.duties
@@ -64,7 +64,7 @@ impl Recorder {
     }
 }
 
-/// When something was seen, and how long its exchange took so far.
+/// The time of an observation, and the duration of its exchange so far.
 pub(crate) struct When {
     pub seen: SystemTime,
     pub lasted: Option<Duration>,
@@ -82,7 +82,7 @@ impl Book {
         self.write(sightings, told, When { seen, lasted: Some(began.elapsed()) })
     }
 
-    /// Records what became of calls of an exchange that began at `began`, after their events.
+    /// Records the outcomes of calls of an exchange that began at `began`, after their events.
     pub fn outcomes(&self, outcomes: Vec<Observation>, began: Instant) {
         for mut seen in outcomes {
             seen.set(Field::DurationMs, whole_millis(began.elapsed()));

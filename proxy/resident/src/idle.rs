@@ -9,21 +9,21 @@ thread_local! {
     static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// How often a thread that waits now and then hands back what it has freed. Doing so costs about a millisecond, and what is made
-/// next has to be had from the system again.
+/// The interval at which a waiting thread hands back what it has freed. Doing so costs about a millisecond, and what is made next has to
+/// be had from the system again.
 #[derive(Clone, Copy, Debug)]
 pub struct Idle {
     every: Duration,
 }
 
 impl Idle {
-    /// At most once in `every` on each thread.
+    /// Hands back at most once in `every` on each thread.
     #[must_use]
     pub const fn every(every: Duration) -> Self {
         Self { every }
     }
 
-    /// This thread is about to wait, as a runtime says of its threads (`on_thread_park`).
+    /// To be called when this thread is about to wait, as by `on_thread_park` of a runtime.
     pub fn waits(self) {
         let now = Instant::now();
         LAST.with(|last| match last.get() {

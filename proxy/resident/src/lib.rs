@@ -19,10 +19,10 @@ pub use idle::Idle;
 use mappings::{Mapping, of_program};
 use std::{fs, io};
 
-/// Gives back the program's code and says how many bytes of it were resident. Reads `/proc/self`, for a millisecond or so.
+/// Gives back the program's code; returns how many bytes of it were resident. Reads `/proc/self`, which takes a millisecond or so.
 ///
 /// # Errors
-/// What could not be read, or that the kernel refused. Nothing is lost then, and nothing gained.
+/// A mapping could not be read, or the kernel refused. Nothing is lost then, and nothing gained.
 pub fn give_back_code() -> io::Result<u64> {
     let program = fs::read_link("/proc/self/exe")?;
     let mappings = fs::read_to_string("/proc/self/smaps")?;

@@ -18,13 +18,13 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Whether it is code as it stands in the file, which could not be written to.
+    /// True for code as it stands in the file, which could not be written to.
     pub(crate) fn is_untouched_code(&self) -> bool {
         &self.permissions == b"r-xp" && self.anonymous == 0 && self.resident > 0
     }
 }
 
-/// Those of the program's own file.
+/// The mappings of the program's own file.
 pub(crate) fn of_program<'a>(smaps: &'a str, program: &'a Path) -> impl Iterator<Item = Mapping> + 'a {
     let mut lines = smaps.lines().peekable();
     std::iter::from_fn(move || {

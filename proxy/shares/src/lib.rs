@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, futures::Notified};
 
-/// How many places there are.
+/// The number of places, in all and for one principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// For all principals together.
@@ -45,18 +45,18 @@ impl Bounds {
     /// No bound.
     pub const NONE: Self = Self { all: usize::MAX, each: usize::MAX, times_free: 0 };
 
-    /// Whether a principal that holds `own` of `held` places may have one more of them.
+    /// Decides whether a principal that holds `own` of `held` places may have one more.
     ///
     /// # Errors
-    /// Which bound it meets.
+    /// The bound that it meets.
     pub const fn admit(&self, own: usize, held: usize) -> Result<(), Refused> {
         self.admit_some(1, own, held)
     }
 
-    /// Whether it may have so many more at once. A principal that has none may have as many as are free.
+    /// Decides on so many more at once. A principal that has none may have as many as are free.
     ///
     /// # Errors
-    /// Which bound it meets.
+    /// The bound that it meets.
     pub const fn admit_some(&self, more: usize, own: usize, held: usize) -> Result<(), Refused> {
         let free = self.all.saturating_sub(held);
         let would_have = own.saturating_add(more);
@@ -75,7 +75,7 @@ impl Bounds {
     }
 }
 
-/// Why there is no place.
+/// The bound that refuses a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The principal has its share.
@@ -100,7 +100,7 @@ struct Held {
     by: HashMap<Arc<str>, usize>,
 }
 
-/// One place, or several that were taken together, given back when dropped.
+/// One place, or several taken together, given back when dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
@@ -109,7 +109,7 @@ pub struct Share {
 }
 
 impl Shares {
-    /// So many places, all free.
+    /// A pool of free places.
     #[must_use]
     pub fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self { bounds, held: Mutex::default(), freed: Notify::new() })
@@ -118,27 +118,27 @@ impl Shares {
     /// A place for this principal.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The bound that is met.
     pub fn take(self: &Arc<Self>, principal: &Arc<str>) -> Result<Share, Refused> {
         self.take_some(principal, 1)
     }
 
-    /// So many places at once, or none.
+    /// Takes so many places at once, or none.
     ///
     /// # Errors
-    /// Why there are not so many.
+    /// The bound that is met.
     pub fn take_some(self: &Arc<Self>, principal: &Arc<str>, count: usize) -> Result<Share, Refused> {
         self.held().add(&self.bounds, principal, count)?;
         Ok(Share { shares: self.clone(), principal: principal.clone(), count })
     }
 
-    /// How many places this principal holds.
+    /// The number of places that this principal holds.
     #[must_use]
     pub fn held_by(&self, principal: &str) -> usize {
         self.held().by.get(principal).copied().unwrap_or(0)
     }
 
-    /// How many places are held.
+    /// The number of places held.
     #[must_use]
     pub fn all_held(&self) -> usize {
         self.held().all
@@ -188,32 +188,32 @@ impl Held {
 }
 
 impl Share {
-    /// Whose it is.
+    /// The principal that holds it.
     #[must_use]
     pub fn principal(&self) -> &Arc<str> {
         &self.principal
     }
 
-    /// How many places it is.
+    /// The number of places that it is.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Takes so many places more.
+    /// Takes so many more places.
     ///
     /// # Errors
-    /// Why there are not so many. It stays as it was.
+    /// The bound that is met. It stays as it was.
     pub fn grow(&mut self, more: usize) -> Result<(), Refused> {
         self.shares.held().add(&self.shares.bounds, &self.principal, more)?;
         self.count += more;
         Ok(())
     }
 
-    /// Makes it another principal's, as when a connection's user has given its name.
+    /// Moves it to another principal, as when a connection's user has become known.
     ///
     /// # Errors
-    /// That principal has its share. The place stays whose it was.
+    /// The principal has its share already. The place stays with its holder.
     pub fn hand_to(&mut self, principal: &Arc<str>) -> Result<(), Refused> {
         if self.principal == *principal {
             return Ok(());
@@ -232,7 +232,7 @@ impl Share {
 }
 
 impl Share {
-    /// Makes it another principal's who uses what it is for, and whose it might have been from the beginning: no bound is asked.
+    /// Moves it to the principal that uses it, and that it might have belonged to from the beginning: no bound applies.
     pub fn fall_to(&mut self, principal: &Arc<str>) {
         let mut held = self.shares.held();
         held.remove(&self.principal, self.count);

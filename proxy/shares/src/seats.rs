@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::{sync::Notify, time::timeout};
 
-/// How long it is waited for a seat that was just given up.
+/// The time to wait for a seat that was just given up.
 const GIVES_UP: Duration = Duration::from_millis(200);
-/// Of a connection that is not silent.
+/// The value for a connection that is not silent.
 const SPEAKS: u64 = u64::MAX;
 
 /// All seats of one listener, or of several that share them.
@@ -25,10 +25,10 @@ pub struct Seats {
     /// Of source addresses other than the host's own.
     sources: Arc<Shares>,
     taken: Mutex<Taken>,
-    /// How many have fallen silent so far. Asked for with each request, so there is no lock on it.
+    /// The number of times that a seat fell silent. Read with each request, so there is no lock on it.
     silences: AtomicU64,
     fell_silent: Notify,
-    /// How many wait for somebody to fall silent.
+    /// The number of connections that wait for a seat to fall silent.
     waiting: AtomicUsize,
     /// So many that have never asked for anything make room for each other before those that rest do.
     newcomers: usize,
@@ -44,7 +44,7 @@ struct Taken {
 #[derive(Debug)]
 struct Sitter {
     source: Arc<str>,
-    /// When it fell silent, in the order of all that did.
+    /// The turn at which it fell silent, in the order of all that did.
     silent_since: AtomicU64,
     has_asked: AtomicBool,
     /// It counts for its address.
@@ -145,7 +145,8 @@ impl Seats {
         timeout(GIVES_UP, comes).await.map_err(|_| refused)
     }
 
-    /// Has the connection that has been silent longest give its seat up, of the source that has most of them. Whether there is one.
+    /// Asks the connection that has been silent longest, of the source with the most silent ones, to give up its seat. False if there is
+    /// none.
     pub fn silence_gives_up(&self) -> bool {
         self.gives_up(|_| true)
     }
@@ -173,7 +174,7 @@ impl Seats {
     }
 }
 
-/// Somebody waits, while this is there.
+/// Counts a waiting connection while it exists.
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
@@ -203,13 +204,13 @@ impl Seat {
         &self.sitter.source
     }
 
-    /// Whose it is has become known: it counts for its address no longer.
+    /// Marks its principal as known: it counts for its address no longer.
     pub fn is_known(&self) {
         self.sitter.counts.store(false, SeqCst);
         *self.of_source.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// From now on the connection says nothing, and may be asked to go.
+    /// Marks the connection as silent: it may be asked to go.
     pub fn falls_silent(&self) {
         self.sitter.silent_since.store(self.seats.silences.fetch_add(1, SeqCst), SeqCst);
         if self.seats.waiting.load(SeqCst) > 0 {
@@ -223,19 +224,19 @@ impl Seat {
         self.sitter.has_asked.store(true, SeqCst);
     }
 
-    /// Whether it ever has.
+    /// True if it ever sent a request.
     #[must_use]
     pub fn has_asked(&self) -> bool {
         self.sitter.has_asked.load(SeqCst)
     }
 
-    /// Whether it was asked to go.
+    /// True if it was asked to go.
     #[must_use]
     pub fn is_to_go(&self) -> bool {
         self.sitter.is_to_go.load(SeqCst)
     }
 
-    /// Completes when others need the seat of this connection, as it was silent. Whoever asks later hears it too.
+    /// Completes when others need the seat of this connection, as it was silent; at once if that was so before the call.
     pub async fn is_needed(&self) {
         let mut asked = pin!(self.sitter.give_up.notified());
         asked.as_mut().enable();
@@ -267,7 +268,7 @@ mod tests {
         timeout(MOMENT, seat.is_needed()).await.is_ok()
     }
 
-    /// Says nothing, and goes when it is asked to.
+    /// A connection that stays silent, and goes when it is asked to.
     fn mute(seat: Seat, number: usize) -> impl Future<Output = usize> {
         seat.falls_silent();
         async move {

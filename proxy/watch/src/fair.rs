@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-/// Whose an entry is.
+/// The holder of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub process: u32,
@@ -21,7 +21,7 @@ pub(crate) struct Fair<V> {
     entries: HashMap<u64, Entry<V>>,
     by_process: HashMap<u32, Line>,
     by_user: HashMap<u32, Line>,
-    /// How many entries users hold, ascending.
+    /// The numbers of entries that users hold, ascending.
     ranks: BTreeSet<(usize, u32)>,
     capacity: usize,
     serial: u64,
@@ -91,7 +91,7 @@ impl<V> Fair<V> {
         out
     }
 
-    /// Who makes way for one more of this holder's.
+    /// The entry that makes way for one more of this holder's.
     fn victim(&mut self, holder: Holder) -> Option<u64> {
         if self.entries.len() < self.capacity {
             return None;

@@ -6,7 +6,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gnomon_link::{CommandLine, Executable, GenerationEvidence, Identity, Image, Standing};
+use gnomon_link::{CommandLine, Executable, GenerationEvidence, Identity, Image, NameOrigin};
 use gnomon_observe::{Field, Observation};
 use gnomon_record::LOOKED_UP;
 use gnomon_sensor::Owner;
@@ -16,7 +16,7 @@ use uuid::{Builder, Uuid};
 
 use crate::identities::Who;
 
-/// Who made a connection: process, user, container, and the connection's own name.
+/// The evidence on a connection's origin: process, user, container, and the connection's own name.
 pub(crate) fn observe(owner: &Owner, who: &Who, names: &FlowNames) -> Observation {
     let mut seen = Observation::new();
     seen.set(Field::FlowId, names.of(owner));
@@ -66,7 +66,7 @@ fn known(seen: &mut Observation, owner: &Owner, identity: &Identity) {
         }
     }
     // The outermost: root within a container may name cgroups there as it likes.
-    let container = identity.containers.iter().find(|container| container.standing == Standing::System);
+    let container = identity.containers.iter().find(|container| container.standing == NameOrigin::System);
     seen.set_some(Field::ContainerId, container.map(|container| container.id.as_str()));
     seen.set_some(Field::ContainerRuntime, container.map(|container| container.runtime.as_str()));
     seen.set_some(Field::PodUid, identity.pod.as_ref().map(|pod| pod.as_str()));
@@ -98,7 +98,7 @@ fn executable(seen: &mut Observation, executable: &Executable) {
 /// events and the watch's name a connection alike without telling each other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlowNames {
-    /// When the machine was started, in milliseconds since 1970.
+    /// The boot time of the machine, in milliseconds since 1970.
     boot_ms: u64,
 }
 

@@ -11,13 +11,13 @@ use std::{io, sync::Arc};
 
 use gnomon_sensor::{Heartbeat, PERIOD};
 
-/// How often the runtime counts.
+/// The interval of the runtime's count.
 const COUNT: Duration = Duration::from_millis(100);
-/// How long the count may stand still. With the age that the kernel half allows (1 s) a runtime that hangs gets
-/// connections for 1.75 s at most.
+/// The time for which the count may stand still. With the age that the kernel half allows (1 s) a runtime that hangs gets connections for
+/// 1.75 s at most.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Something that shows life.
+/// A heartbeat.
 pub(crate) trait Beat: Send + 'static {
     fn beat(&self);
     fn stop(&self);
@@ -55,7 +55,7 @@ impl Heart {
         Ok(Self { state, thread })
     }
 
-    /// What the runtime is to run: counts until the heart is stopped.
+    /// The task for the runtime: counts until the heart is stopped.
     pub fn counting(&self) -> impl Future<Output = ()> + Send + use<> {
         let state = self.state.clone();
         async move {
@@ -68,7 +68,7 @@ impl Heart {
         }
     }
 
-    /// Nothing more is redirected from now on. Does not wait.
+    /// Stops redirection. Does not wait.
     pub fn stop(&self) {
         self.state.stopped.store(true, Ordering::Release);
         self.thread.thread().unpark();

@@ -1,4 +1,4 @@
-//! Who processes are: asked of the sensor once, remembered as long as it is certain.
+//! The identities of processes: asked of the sensor once, remembered as long as they are certain.
 //!
 //! A process is known by its number, by when it last called exec, and by user, group and cgroup, all as the kernel
 //! recorded them at the connection: whoever changes one of these is asked about anew. Numbers are given out
@@ -18,15 +18,15 @@ use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
 
-/// How long an answer stands.
+/// The lifetime of an answer.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long the sensor may take: it digests a file within two seconds.
+/// The time within which the sensor must answer: it digests a file within two seconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// Most questions at a time, and of one user's processes.
 const QUESTIONS: usize = 1024;
 const QUESTIONS_OF_ONE: usize = QUESTIONS / 4;
 
-/// Why it is not known who a process is.
+/// The reason that a process's identity is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Unknown {
     /// The answer did not come in time.
@@ -56,14 +56,14 @@ impl Unknown {
     }
 }
 
-/// Who a process is, or why that is not known.
+/// The identity of a process, or the reason it is unknown.
 #[derive(Clone, Debug)]
 pub(crate) enum Who {
     Known(Arc<Identity>),
     Unknown(Unknown),
 }
 
-/// What can be said at once.
+/// The immediate result of a look-up.
 #[derive(Debug)]
 pub(crate) enum LookUp {
     Ready(Who),
@@ -93,9 +93,9 @@ type BootNs = u64;
 #[derive(Clone)]
 struct Answer {
     who: Who,
-    /// When it was asked: the process was there then.
+    /// The time of the question: the process existed then.
     asked: BootNs,
-    /// When the connection was made that it was asked for.
+    /// The time of the connection that it was asked for.
     connected: BootNs,
     at: Instant,
 }
@@ -117,10 +117,10 @@ struct State {
     closed: bool,
 }
 
-/// When the process that has a number now was started; none where there is none, or that cannot be seen.
+/// The start time of the process that has a number now; none where there is none, or it cannot be seen.
 pub(crate) type Started = fn(u32) -> Option<BootNs>;
 
-/// Asks and remembers. Shared between the proxy's tasks and the thread that reads records.
+/// Asks for identities and remembers them. Shared between the proxy's tasks and the thread that reads records.
 pub(crate) struct Identities {
     state: Mutex<State>,
     ask: mpsc::Sender<ToSensor>,
@@ -155,7 +155,7 @@ impl Identities {
         self.state().next_token()
     }
 
-    /// Who made this connection; asks where that is not known for certain.
+    /// The identity behind this connection; asks where it is not known for certain.
     pub fn look_up(&self, owner: &Owner) -> LookUp {
         let key = Key::of(owner);
         let connected = nanoseconds(owner.connected);
@@ -190,7 +190,7 @@ impl Identities {
         self.state().answer(token, Who::Unknown(Unknown::Unreadable))
     }
 
-    /// Gives up on questions that the sensor left open.
+    /// Gives up on questions that the sensor has not answered in time.
     pub fn give_up_late(&self) {
         let mut state = self.state();
         let late: Vec<u64> = state.questions.iter().filter(|(_, q)| q.at.elapsed() > ANSWERED_WITHIN).map(|(token, _)| *token).collect();
@@ -199,7 +199,7 @@ impl Identities {
         }
     }
 
-    /// There is no sensor any more.
+    /// Ends all questions: the sensor is gone.
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
@@ -251,7 +251,7 @@ impl State {
 }
 
 impl Answer {
-    /// Whether it is true of a connection made at that time by the process that had this number.
+    /// True if it describes the process that had this number when that connection was made.
     fn stands_for(&self, pid: u32, connected: BootNs, started: Started) -> bool {
         match &self.who {
             Who::Known(identity) => {

@@ -1,4 +1,4 @@
-//! What the kernel half reports becomes events, and tells the proxy whose connections are.
+//! Turns the reports of the kernel half into events, and tells the proxy the owners of its connections.
 //!
 //! The sensor's records arrive through shared memory ([`gnomon_sensor::Ring`]): a program connects, says a TLS
 //! ClientHello, is done. [`Watch`] keeps a table of the flows that are open, asks the sensor who the processes are

@@ -1,4 +1,4 @@
-//! Whether the kernel half can have lost whose a connection is.
+//! Detection of lost owners in the kernel half.
 //!
 //! It files owners in a table where the oldest make way, and files none while its table of flows is full. Either takes a flood: as
 //! long as there was none, a connection without an owner is one that nobody saw begin.
@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use gnomon_sensor::OWNERS;
 
-/// How long a connection waits to be accepted at most, for its owner to be taken to be there still.
+/// The longest a connection waits to be accepted, in seconds, for its owner to be taken as still filed.
 const WAITS: usize = 10;
-/// How many owners are filed meanwhile, at most. A part of those that there is room for, as the kernel's table does not keep to
-/// the order (an LRU of several processors).
+/// The most owners that are filed meanwhile. A part of the table's size, as the kernel does not evict in order (an LRU of several
+/// processors).
 const MOST: u64 = OWNERS as u64 / 4;
-/// How long what was not filed at all is remembered: longer than the sensor's counters are asked for, and as connections wait.
+/// The time for which owners that were not filed are remembered: longer than the interval of the sensor's counters, and than connections
+/// wait.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// What was filed of late, second by second, and what was not.
+/// The owners filed of late, second by second, and those that were not.
 #[derive(Debug)]
 pub(crate) struct Losses(Mutex<Seen>);
 
@@ -43,12 +44,12 @@ impl Losses {
         }
     }
 
-    /// One began whose owner was not filed, or of which nothing is known.
+    /// Notes a connection whose owner was not filed, or of which nothing is known.
     pub fn unfiled(&self, now: Instant) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unfiled = Some(now);
     }
 
-    /// Whether an owner that is not there can have been lost.
+    /// True if an owner that is not there can have been lost.
     pub fn are_possible(&self, now: Instant) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.turn(now);

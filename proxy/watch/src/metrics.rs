@@ -1,5 +1,5 @@
-//! What Prometheus scrapes of the kernel half. Label values come from closed sets: what the sensor says under a
-//! name that this build does not know is left out.
+//! The kernel half's metrics for Prometheus. Label values come from closed sets: a name from the sensor that this build does not know
+//! is left out.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opt
 
 use crate::identities::{Unknown, Who};
 
-/// Whether a flow spoke TLS.
+/// TLS or not, for a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tls {
     /// Its ClientHello was read.
@@ -33,7 +33,7 @@ impl Tls {
     }
 }
 
-/// What was left out because a bound was reached.
+/// Work that was dropped because a bound was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shed {
     /// A flow was forgotten.
@@ -77,13 +77,13 @@ const CAPABILITIES: [&str; 4] = ["cap_dac_read_search", "cap_sys_ptrace", "cap_s
 const SENT: &str = "sent";
 const RECEIVED: &str = "received";
 
-/// What became of scopes of `gnomon exec` that were there before the sensor.
+/// The result of adopting scopes of `gnomon exec` that were there before the sensor.
 const ADOPTED: &str = "adopted";
 const LOST: &str = "lost";
 
-/// What the kernel counts of its own, beside the outcomes.
+/// The counter that the kernel keeps of its own, beside the outcomes.
 const MISSED: &str = "missed";
-/// What is counted where a connection began of which nothing is known.
+/// The outcomes of connections of which nothing is known.
 const UNFILED: [&str; 3] = [Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED];
 
 /// A counter of the kernel half: program, outcome, and the reason or nothing.
@@ -103,12 +103,12 @@ pub struct WatchMetrics {
     identities: IntCounterVec,
     shed: IntCounterVec,
     bytes: IntCounterVec,
-    /// What the sensor had counted when it was last asked: it counts from its start, as Prometheus does not.
+    /// The sensor's counters when last read: it counts from its start, as Prometheus does not.
     last: Arc<Mutex<HashMap<Counter, u64>>>,
 }
 
 impl WatchMetrics {
-    /// Makes the series. Where no sensor runs, `gnomon_sensor_up` is 0.
+    /// Registers the series. Where no sensor runs, `gnomon_sensor_up` is 0.
     ///
     /// # Errors
     /// When they are there already.
@@ -219,7 +219,7 @@ impl WatchMetrics {
         }
     }
 
-    /// Whether connections began meanwhile whose owners were not filed, or that are not in the ring.
+    /// True if connections began meanwhile whose owners were not filed, or that are not in the ring.
     pub(crate) fn counted(&self, programs: &[Counted]) -> bool {
         let mut unfiled = false;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What the watch is told, and why it may not start.
+//! Options of the watch, and its errors.
 
 use std::io;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct WatchOptions {
     /// from a slow or busy disk. So it is longer than the sensor tries, or an agent's first calls would be nobody's.
     /// Then the connection goes on, and what is known of it says `late`.
     pub identity_wait: Duration,
-    /// How long a watched flow waits for the same; nobody waits with it.
+    /// The same for a watched flow; no client waits meanwhile.
     pub patience: Duration,
     /// The port where programs ask the proxy themselves, which the kernel half is told, so that it files the owners of no
     /// more connections than the proxy asks for. 0: of all.
@@ -62,12 +62,12 @@ fn own_pid() -> Option<u32> {
     (namespace.ino() == FIRST).then(std::process::id)
 }
 
-/// Why the watch does not start, or cannot do what it was asked.
+/// An error of the watch.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The sensor does not answer as it should.
     #[error("the sensor does not answer: {0}")]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
     /// The sensor did not answer in time.
     #[error("the sensor did not answer within {0:?}")]
     Silent(Duration),
@@ -80,9 +80,9 @@ pub enum WatchError {
     /// A map of the kernel half cannot be used.
     #[error("cannot map the {what}: {source}")]
     Map {
-        /// Which.
+        /// The map.
         what: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A thread cannot be started.

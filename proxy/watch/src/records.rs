@@ -15,12 +15,12 @@ use crate::WatchOptions;
 use crate::fair::{Fair, Holder};
 use crate::metrics::{Shed, Tls, WatchMetrics};
 
-/// How long a flow that went around the proxy may take to say its server's name.
+/// The time within which a flow that went around the proxy must send its server's name.
 const SAYS_ITS_NAME: Duration = Duration::from_secs(2);
 /// Connections that the proxy accepted before their record was read.
 const SERVED_EARLY: usize = 8192;
 
-/// Why a connection that its scope sends through the proxy went around it.
+/// The reason that a connection went around the proxy although its scope redirects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bypass {
     /// It could not be redirected.
@@ -43,7 +43,7 @@ impl Bypass {
         }
     }
 
-    /// The same for people.
+    /// The reason in words for people.
     pub const fn explain(self) -> &'static str {
         match self {
             Self::FailOpen(Reason::StaleHeartbeat) => "went around the proxy: it showed no life for a second",
@@ -53,19 +53,19 @@ impl Bypass {
             Self::FailOpen(Reason::TableFull) => "went around the proxy: the kernel's table of flows is full",
             Self::NotRedirected => "went around the proxy: its scope does not redirect this port",
             Self::Exempt => "went around the proxy: link-local, metadata, multicast and broadcast addresses are not redirected",
-            Self::Nobody => "went around the proxy: nobody was found to listen at that loopback address, and somebody answered",
+            Self::Nobody => "went around the proxy: no listener was found at that loopback address, and one answered",
         }
     }
 }
 
-/// What a flow said first.
+/// The first bytes of a flow.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
     /// Nothing, or nothing of TLS.
     Nothing,
     /// A ClientHello.
     Hello(Box<ClientHello>),
-    /// What begins as one and could not be read.
+    /// They begin as a ClientHello and could not be read.
     Unreadable,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Due {
     pub said: Said,
 }
 
-/// Whether the flow's hello is known.
+/// The state of the flow's hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     NotBegun,
@@ -85,7 +85,7 @@ enum Reading {
     Over,
 }
 
-/// Whose it is to judge a flow.
+/// The party that judges a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Judges {
     Watch,
@@ -104,7 +104,7 @@ struct Flow {
 #[derive(Debug)]
 struct Part {
     assembler: Assembler,
-    /// Where the next part must begin.
+    /// The offset at which the next part must begin.
     next: u32,
 }
 
@@ -176,7 +176,7 @@ impl Records {
         None
     }
 
-    /// Whether a scope is there to send connections to the proxy, as whoever set it says: nothing has to be redirected before.
+    /// True if a scope is there to send connections to the proxy, by its configuration: nothing has to be redirected before.
     fn redirects(&self, scope: u32) -> bool {
         scope >= EXEC_SCOPES || self.redirecting.contains(&scope)
     }
@@ -263,7 +263,7 @@ impl Records {
         }
     }
 
-    /// Keeps a flow until it is known whose it is. Hands out one that cannot wait any more, as others need its place.
+    /// Keeps a flow until its owner is known. Returns one that cannot wait any longer, as others need its place.
     pub fn wait(&mut self, due: Due, now: Instant) -> Option<Due> {
         let until = now + self.patience;
         self.wait_until(due, until)

@@ -25,13 +25,13 @@ use crate::speaking::Questions;
 /// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The minor version since which the sensor opens listeners where it is told that programs are.
+/// The minor version since which the sensor opens listeners in the namespaces of programs it is told of.
 const SINCE_LISTEN_WHERE: u16 = 3;
-/// How often they are asked for in one network namespace, and in how many at a time.
+/// The interval at which they are asked for in one network namespace, and the most namespaces at a time.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 const MOST_ASKED: usize = 1024;
 
-/// Where listeners go, and those that went there.
+/// The receiver of listeners, and those that it has received.
 #[derive(Debug, Default)]
 pub(crate) struct Listening {
     pub to: Option<RedirectedListeners>,
@@ -44,16 +44,16 @@ pub(crate) struct Session {
     pub identities: Identities,
     pub metrics: WatchMetrics,
     pub questions: Questions,
-    /// What is said to the sensor.
+    /// Messages to the sensor.
     pub ask: mpsc::Sender<ToSensor>,
     pub listening: Mutex<Listening>,
-    /// Whether owners can have been lost.
+    /// Detection of lost owners.
     pub losses: Losses,
     /// The port where programs ask the proxy themselves; 0: any.
     explicit_port: u16,
     /// Of the protocol that the sensor speaks.
     minor: AtomicU16,
-    /// What the sensor said last that it can do.
+    /// The sensor's features as last reported.
     features: Mutex<BTreeMap<String, FeatureState>>,
     judge: Arc<Judge>,
     records: Mutex<Records>,
@@ -124,8 +124,8 @@ impl Session {
         thread::Builder::new().name("gnomon-records".to_owned()).spawn(read).map(drop)
     }
 
-    /// What the sensor can do, as it says without having been asked: what it gave up while it ran, or has again, is an event, as
-    /// what is not seen any more is missed by nobody.
+    /// Takes the sensor's features, reported unasked: each that it gave up while it ran, or has again, becomes an event, as nobody misses
+    /// what is no longer seen.
     pub fn changed(&self, features: &[Feature]) {
         let mut known = self.features.lock().unwrap_or_else(PoisonError::into_inner);
         for feature in features {
@@ -142,17 +142,17 @@ impl Session {
         }
     }
 
-    /// What became of programs of `gnomon exec` that ran on while there was no sensor.
+    /// Records the adoption of programs of `gnomon exec` that ran on while there was no sensor.
     pub fn left(&self, cgroup: &str, adoption: &Adoption) {
         self.metrics.left(adoption);
         if let Adoption::Lost(why) = adoption {
             let why = &**why;
-            tracing::error!(cgroup, why, "programs of gnomon exec go their own way");
+            tracing::error!(cgroup, why, "programs of gnomon exec go around the proxy");
             self.tell("exec_scope_lost", format!("programs in {cgroup} go around the proxy until they are started again: {why}"));
         }
     }
 
-    /// What it could do when it began.
+    /// Takes the features that the sensor began with.
     pub fn began(&self, minor: u16, features: &[Feature]) {
         self.minor.store(minor, Ordering::Release);
         self.metrics.began(features);
@@ -160,19 +160,19 @@ impl Session {
         *self.features.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// Whether the sensor knows what came with this minor version of the protocol.
+    /// True if the sensor speaks this minor version of the protocol.
     pub fn speaks(&self, minor: u16) -> bool {
         !self.has_ended() && self.minor.load(Ordering::Acquire) >= minor
     }
 
-    /// Whether the kernel half lacks a part without which nobody's connections have an owner.
+    /// True if the kernel half lacks a part without which no connection has an owner.
     pub fn tells_no_owners(&self) -> bool {
         let features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = [Program::Connect4, Program::Connect6, Program::SockOps, Program::Sockopt];
         parts.iter().any(|part| features.get(part.name()).is_some_and(|state| *state != FeatureState::Ok))
     }
 
-    /// Whether the sensor can open sockets as other users.
+    /// True if the sensor can open sockets as other users.
     pub fn acts_as_users(&self) -> bool {
         let features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
         ["cap_setuid", "cap_setgid"].iter().all(|name| features.get(*name) == Some(&FeatureState::Ok))
@@ -187,7 +187,7 @@ impl Session {
         self.judge.recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class: Class::Health, call: 0 }]);
     }
 
-    /// Takes one record of the kernel half.
+    /// Processes one record of the kernel half.
     pub fn take(&self, record: Result<Record<'_>, Malformed>, now: Instant) {
         let due = match record {
             Ok(Record::Connect(connect)) => {
@@ -221,7 +221,7 @@ impl Session {
         }
     }
 
-    /// Has listeners opened where a program is that is to be redirected, and nobody listens.
+    /// Asks for listeners in the namespace of a program that is to be redirected and has none.
     fn listen_where(&self, owner: &Owner, now: Instant) {
         let own = self.listening.lock().unwrap_or_else(PoisonError::into_inner).own;
         // Our own namespace has them soon, or has lost them for good. Kernels that know no cookies name none.
@@ -257,7 +257,7 @@ impl Session {
         self.judge.judge(due, &who);
     }
 
-    /// Who made a connection, if that is known within the time given.
+    /// The identity behind a connection, if it is known within the time given.
     pub async fn who(&self, owner: &Owner, within: Duration) -> Who {
         let waiting = async {
             loop {
@@ -301,7 +301,7 @@ impl Session {
         self.heart.counting()
     }
 
-    /// Nothing more is redirected.
+    /// Stops redirection.
     pub fn let_go(&self) {
         self.heart.stop();
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gnomon_http::NetNs;
 use gnomon_intercept::Namespace;
-use gnomon_link::{AsyncChannel, Error, ToProxy, ToSensor, UNASKED};
+use gnomon_link::{AsyncChannel, LinkError, ToProxy, ToSensor, UNASKED};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::WatchError;
@@ -17,7 +17,7 @@ use crate::session::Session;
 
 pub(crate) type Link = AsyncChannel<ToSensor, ToProxy>;
 
-/// How often the kernel half's counters are asked for.
+/// The interval at which the kernel half's counters are read.
 const COUNTERS: Duration = Duration::from_secs(5);
 /// Messages in a row that cannot be read, after which there is no point in going on.
 const BAD_IN_A_ROW: u32 = 64;
@@ -25,10 +25,10 @@ const BAD_IN_A_ROW: u32 = 64;
 /// one. Further ones wait for their turn.
 const WAITED_FOR: usize = 1024;
 
-/// What comes with an answer.
+/// The descriptors of an answer, or the error.
 pub(crate) type Answer = Result<Vec<OwnedFd>, WatchError>;
 
-/// Requests that somebody waits for: those for listeners, sockets and scopes.
+/// Requests with a waiting caller: those for listeners, sockets and scopes.
 #[derive(Debug)]
 pub(crate) struct Questions {
     open: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
@@ -42,7 +42,7 @@ impl Default for Questions {
 }
 
 impl Questions {
-    /// Waits until one more may be asked. Whoever asks keeps the turn until there is an answer.
+    /// Waits until one more may be asked. The caller keeps the turn until there is an answer.
     ///
     /// # Errors
     /// The sensor is gone.
@@ -67,26 +67,26 @@ impl Questions {
         }
     }
 
-    /// Nobody will answer any more.
+    /// Ends all requests: no answer will come.
     pub fn close(&self) {
         self.turns.close();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// Says what is queued, until nobody listens.
+/// Sends queued messages until the link ends.
 pub(crate) async fn speak(link: Arc<Link>, mut queue: mpsc::Receiver<ToSensor>, session: Arc<Session>) {
     while let Some(message) = queue.recv().await {
         if let Err(error) = link.send(&message, &[]).await {
             match error {
-                Error::Encode(_) => tracing::error!(%error, "a message to the sensor was not sent"),
+                LinkError::Encode(_) => tracing::error!(%error, "a message to the sensor was not sent"),
                 _ => return session.end(),
             }
         }
     }
 }
 
-/// Asks for the counters again and again.
+/// Asks for the counters periodically.
 pub(crate) async fn poll(queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     let mut every = tokio::time::interval(COUNTERS);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -112,7 +112,7 @@ pub(crate) async fn hear(link: Arc<Link>, queue: mpsc::Sender<ToSensor>, session
                     break;
                 }
             }
-            Err(Error::Closed) => break,
+            Err(LinkError::Closed) => break,
             Err(error) => {
                 session.metrics.shed(Shed::Message, 1);
                 tracing::warn!(%error, "a message of the sensor was not understood");
@@ -126,7 +126,7 @@ pub(crate) async fn hear(link: Arc<Link>, queue: mpsc::Sender<ToSensor>, session
     session.end();
 }
 
-/// Takes a message; hands out what is to be answered.
+/// Processes a message; returns the answer to be handed to a caller.
 fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Option<ToSensor> {
     match message {
         ToProxy::Process { token, found } => {

@@ -1,4 +1,4 @@
-//! What the rest of gnomon holds of the kernel half: one watch, and under it one sensor after the other.
+//! The proxy's connection to the kernel half: one watch, and under it one sensor after the other.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,18 +29,18 @@ use crate::session::Session;
 use crate::speaking::{Answer, Link, hear, poll, speak};
 use crate::{WatchError, WatchMetrics, WatchOptions};
 
-/// How long the sensor may take to welcome us, or to open listeners.
+/// The time within which the sensor must welcome us, or open listeners.
 const ANSWERS: Duration = Duration::from_secs(5);
-/// How long a connection that the sensor is to open a socket for waits for a sensor that is being started again.
+/// The time for which a connection that needs a socket from the sensor waits for a sensor that is being restarted.
 const RETURNS: Duration = Duration::from_secs(3);
-/// How long the sensor may take to have an address refused: a program waits for its reset meanwhile.
+/// The time within which the sensor must have an address refused: a program waits for its reset meanwhile.
 const FAILED_WAIT: Duration = Duration::from_millis(100);
 /// The minor version since which the sensor knows failed addresses, and opens sockets as users.
 const SINCE_FAILED: u16 = 3;
 /// Messages that wait to be sent; with more, questions are not asked.
 const QUEUE: usize = 1024;
 
-/// Asks the kernel half whose a connection is.
+/// Asks the kernel half for a connection's owner.
 pub(crate) type OwnerOf = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<Option<Owner>> + Send + Sync>;
 
 /// Watches what the kernel half reports. It outlives a sensor: when that is gone, owners are unknown and
@@ -166,13 +166,13 @@ impl Watch {
         ask(&session, |token| ToSensor::Scope { token, change }).await.map(drop)
     }
 
-    /// How many sensors were joined so far.
+    /// The number of sensors joined so far.
     #[must_use]
     pub fn joined(&self) -> u64 {
         self.joined.load(Ordering::Acquire)
     }
 
-    /// Nothing more is redirected from now on: for the way out, before the proxy stops to accept.
+    /// Stops redirection: for the way out, before the proxy stops accepting.
     pub fn let_go(&self) {
         if let Some(session) = &*self.session.load() {
             session.let_go();
@@ -309,8 +309,8 @@ impl Drop for Watch {
     }
 }
 
-/// Whether a program of this host can have made an accepted connection: from one of the host's addresses to the same, or to or from
-/// loopback, which nothing else comes from. What cannot be told may have been.
+/// True if a program of this host can have made an accepted connection: from one of the host's addresses to the same, or to or from
+/// loopback, which nothing else comes from. True where it cannot be told.
 fn is_of_this_host(stream: &TcpStream) -> bool {
     let ip = |address: io::Result<SocketAddr>| address.ok().map(|address| address.ip().to_canonical());
     match (ip(stream.peer_addr()), ip(stream.local_addr())) {
@@ -319,7 +319,7 @@ fn is_of_this_host(stream: &TcpStream) -> bool {
     }
 }
 
-/// Whether a socket can have this address (bind(2)). Where sockets can have any, it is not known.
+/// True if a socket can have this address (bind(2)). Where sockets can have any, it is not known.
 fn is_address_of_this_host(ip: IpAddr) -> bool {
     let any = |family| std::fs::read(format!("/proc/sys/net/{family}/ip_nonlocal_bind")).is_ok_and(|set| !set.starts_with(b"0"));
     !any(if ip.is_ipv4() { "ipv4" } else { "ipv6" }) && std::net::UdpSocket::bind((ip, 0)).is_ok()

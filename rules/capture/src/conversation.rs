@@ -10,19 +10,19 @@ use std::{net::SocketAddr, time::Duration};
 
 /// Most bytes of a direction that wait for a missing segment.
 const MAX_WAITING: usize = 1 << 20;
-/// How much of a TLS connection is kept: its ClientHello.
+/// The most bytes that are kept of a TLS connection: its ClientHello.
 const MAX_HELLO: usize = 64 << 10;
 
-/// Who spoke with whom.
+/// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoints {
-    /// Who opened the connection, as far as that was captured.
+    /// The end that opened the connection, as far as the capture shows it.
     pub client: SocketAddr,
-    /// Whom it was opened to.
+    /// The end that it was opened to.
     pub server: SocketAddr,
 }
 
-/// Why a connection, or what is left of one, could not be judged.
+/// The reason that a connection, or the rest of one, was not judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unread {
     /// Segments are missing in the capture.
@@ -38,7 +38,7 @@ pub enum Unread {
 }
 
 impl Unread {
-    /// In words, to go behind "not judged because".
+    /// The reason in words, to go behind "not judged because".
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,14 +51,14 @@ impl Unread {
     }
 }
 
-/// What was found.
+/// Something found in a capture.
 #[derive(Debug)]
 pub enum Found {
     /// A plaintext HTTP/1 request and, if it was captured, its answer.
     Exchange {
         /// Between whom.
         endpoints: Endpoints,
-        /// When the connection was first seen, since 1970.
+        /// The connection's first packet: time since the Unix epoch.
         when: Duration,
         /// The request.
         request: Message,
@@ -69,18 +69,18 @@ pub enum Found {
     Hello {
         /// Between whom.
         endpoints: Endpoints,
-        /// When the connection was first seen, since 1970.
+        /// The connection's first packet: time since the Unix epoch.
         when: Duration,
-        /// What the client said, boxed for its size.
+        /// The parsed ClientHello, boxed for its size.
         hello: Box<ClientHello>,
     },
     /// A connection, or the rest of one, that could not be judged.
     Unread {
         /// Between whom.
         endpoints: Endpoints,
-        /// When the connection was first seen, since 1970.
+        /// The connection's first packet: time since the Unix epoch.
         when: Duration,
-        /// Why.
+        /// The reason.
         reason: Unread,
     },
 }
@@ -139,7 +139,7 @@ impl Conversation {
         Self { endpoints, when, began: segment.syn, from_client: Direction::new(), from_server: Direction::new() }
     }
 
-    /// Takes a segment of it; `bound` is the most bytes that are kept of a direction.
+    /// Adds a segment; `bound` is the most bytes that are kept of a direction.
     pub(crate) fn take(&mut self, segment: &Segment<'_>, bound: usize) {
         let bound = if self.is_tls() { MAX_HELLO } else { bound };
         let direction = if segment.source == self.endpoints.client { &mut self.from_client } else { &mut self.from_server };
@@ -150,12 +150,12 @@ impl Conversation {
         self.from_client.has_ended && self.from_server.has_ended
     }
 
-    /// Whether a new connection between the same two begins.
+    /// True if this segment opens a new connection between the same two ends.
     pub(crate) fn is_over_for(&self, segment: &Segment<'_>) -> bool {
         segment.syn && !segment.ack && (self.from_client.has_ended || self.from_server.has_ended)
     }
 
-    /// How much memory it holds, about.
+    /// Memory held, approximately, in bytes.
     pub(crate) fn kept(&self) -> usize {
         let of = |direction: &Direction| direction.bytes.len() + direction.order.waiting();
         of(&self.from_client) + of(&self.from_server)
@@ -171,7 +171,7 @@ impl Conversation {
         matches!(self.from_client.bytes.as_slice(), [0x16, 0x03, ..])
     }
 
-    /// What it comes to.
+    /// Ends the connection and hands out what is still open.
     pub(crate) fn end(self, mut found: impl FnMut(Found)) {
         let Self { endpoints, when, began, from_client, from_server } = self;
         let unread = |reason| Found::Unread { endpoints, when, reason };

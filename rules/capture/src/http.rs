@@ -24,7 +24,7 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-/// What a connection came to.
+/// The result of parsing one connection.
 #[derive(Debug, Default)]
 pub struct Parsed {
     /// Requests with their answers.
@@ -46,7 +46,7 @@ impl Message {
     }
 }
 
-/// Where a body ends.
+/// The framing of a body: how its end is found.
 enum Framing {
     Length(usize),
     Chunked,

@@ -16,7 +16,7 @@ pub(crate) struct Segment<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// What a packet is.
+/// The type of a packet.
 #[derive(Debug)]
 pub(crate) enum Packet<'a> {
     Tcp(Segment<'a>),

@@ -35,7 +35,7 @@ impl Default for Bounds {
     }
 }
 
-/// What was in a capture.
+/// Totals of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets.
@@ -54,7 +54,7 @@ pub struct Totals {
     pub links: u64,
 }
 
-/// Why a capture cannot be read on.
+/// An error of reading a capture.
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// It is no capture.
@@ -273,7 +273,7 @@ impl Table<'_> {
     }
 }
 
-/// Without padding.
+/// The captured bytes without padding.
 fn captured(data: &[u8], length: u32) -> &[u8] {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     data.get(..length).unwrap_or(data)

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
-/// Why nothing more is handed out.
+/// A gap after which nothing more of a stream is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gap {
     /// More bytes wait for a missing segment than may wait.
     TooMuchWaits,
 }
 
-/// How far a segment may lie from what is expected and still belong to the connection: the largest window (RFC 7323).
+/// The largest distance of a segment from the expected sequence number that still belongs to the connection: the largest window (RFC
+/// 7323).
 const MAX_DISTANCE: i32 = 1 << 30;
 
 /// The bytes of one direction as they become known.
@@ -20,7 +21,7 @@ const MAX_DISTANCE: i32 = 1 << 30;
 pub struct Reassembly {
     /// The sequence number expected next; none before the first segment.
     next: Option<u32>,
-    /// How many bytes were handed out.
+    /// Bytes handed out.
     handed: u64,
     /// Bytes that came too early, by their place in the stream. They do not overlap.
     waiting: BTreeMap<u64, Vec<u8>>,
@@ -30,7 +31,7 @@ pub struct Reassembly {
 }
 
 impl Reassembly {
-    /// At most `bound` bytes wait for a missing segment.
+    /// A stream in which at most `bound` bytes wait for a missing segment.
     #[must_use]
     pub fn new(bound: usize) -> Self {
         Self { next: None, handed: 0, waiting: BTreeMap::new(), waiting_bytes: 0, bound, gap: None }
@@ -43,7 +44,7 @@ impl Reassembly {
         }
     }
 
-    /// Takes a segment; what is known in order now is appended to `out`. Without a SYN before it, the stream begins here.
+    /// Adds a segment; bytes that are now in order are appended to `out`. Without a SYN before it, the stream begins here.
     pub fn segment(&mut self, sequence: u32, payload: &[u8], out: &mut Vec<u8>) {
         if payload.is_empty() || self.gap.is_some() {
             return;
@@ -72,7 +73,7 @@ impl Reassembly {
         }
     }
 
-    /// Puts bytes where nothing stands yet.
+    /// Stores bytes where there are none yet.
     fn keep(&mut self, mut start: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             // What covers the start already.
@@ -97,13 +98,13 @@ impl Reassembly {
         }
     }
 
-    /// Whether bytes were seen that could not be handed out.
+    /// True if bytes were seen that could not be handed out.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.gap.is_some() || !self.waiting.is_empty()
     }
 
-    /// How many bytes wait.
+    /// Bytes that wait for a gap before them to be filled.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting_bytes

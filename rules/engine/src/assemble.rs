@@ -1,7 +1,7 @@
 //! From documents to a set: rules, the filters that narrow them, and what the administrator changed of them.
 
 use crate::{
-    Activity, Adjustments, Change, Filter, Lint, LoadError, NamedServers, Origin, Rule, Source, Standing, Targets, Wanted,
+    Activity, Adjustments, Change, Filter, FilterStatus, Lint, LoadError, NamedServers, NeededEvidence, Origin, Rule, Source, Targets,
     detection::Items,
     error::{Report, nearest},
     expr::Expr,
@@ -17,7 +17,7 @@ use gnomon_observe::{Action, Phase};
 use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc};
 
-/// How many rules a set may hold, and how many filters.
+/// The most rules, and the most filters, of one set.
 const MAX_RULES: usize = 4096;
 
 /// A set, which counts for nothing where there are errors.
@@ -99,7 +99,7 @@ fn is_called(rule: &Rule, name: &str) -> bool {
     rule.id.eq_ignore_ascii_case(name) || rule.name.as_deref() == Some(name)
 }
 
-/// Where no rule is called so: which one may be meant.
+/// For a name that no rule has: a suggestion of the rule that may be meant.
 fn meant(name: &str, rules: &[Loaded]) -> String {
     let known: Vec<&str> =
         rules.iter().flat_map(|one| [Some(&one.rule.id), one.rule.name.as_ref()]).flatten().map(SmolStr::as_str).collect();
@@ -197,10 +197,10 @@ fn narrow(rules: &mut [Loaded], filters: &mut [LoadedFilter], adjustments: &Adju
                 count += 1;
             }
         }
-        one.filter.standing = match count {
-            _ if is_over => Standing::Expired,
-            0 => Standing::Idle,
-            count => Standing::Acts(count),
+        one.filter.status = match count {
+            _ if is_over => FilterStatus::Expired,
+            0 => FilterStatus::Idle,
+            count => FilterStatus::Acts(count),
         };
         told.take(report);
     }
@@ -221,7 +221,7 @@ fn inner(
         disabled: Vec::new(),
         filters: Vec::new(),
         conditions: Vec::new(),
-        wanted: Wanted::default(),
+        wanted: NeededEvidence::default(),
         named_servers: NamedServers::default(),
         warnings,
         now: adjustments.now,

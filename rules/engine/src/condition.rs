@@ -6,12 +6,12 @@
 use crate::expr::Expr;
 use std::sync::Arc;
 
-/// How deep parentheses and `not` may nest.
+/// The deepest nesting of parentheses and `not`.
 const MAX_DEPTH: usize = 32;
-/// How long a condition may be, in bytes.
+/// The longest condition, in bytes.
 const MAX_LENGTH: usize = 4096;
 
-/// A search id and what it stands for.
+/// A search id and its expression.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) name: String,
@@ -19,7 +19,7 @@ pub(crate) struct Named {
     pub(crate) used: bool,
 }
 
-/// What is wrong, so many characters into the condition.
+/// A syntax error, and its offset in the condition in characters.
 #[derive(Debug)]
 pub(crate) struct Wrong {
     pub(crate) after: usize,

@@ -8,14 +8,14 @@ use crate::{
     modifiers::{Modifiers, Operator},
     pattern,
     text::{Stand, Text, literal},
-    yaml::{Key, Kind, Node, Plain},
+    yaml::{Key, Node, NodeKind, Plain},
 };
 use gnomon_observe::{Field, FieldRef, Role};
 use std::{collections::HashMap, fmt::Write, sync::Arc};
 
-/// How many search ids a rule may have, its condition included.
+/// The most search ids of a rule, its condition included.
 const MAX_IDS: usize = 256;
-/// How many needles make an automaton worth its memory.
+/// The number of needles from which an automaton is worth its memory.
 const AUTOMATON_FROM: usize = 4;
 
 /// The two blocks that hold search ids and a condition.
@@ -35,7 +35,7 @@ impl Block {
         }
     }
 
-    /// Whether a key is no search id.
+    /// True if a key is not a search id.
     pub(crate) fn is_its_own(self, key: &str) -> bool {
         key == "condition" || self == Block::Filter && key == "rules"
     }
@@ -43,7 +43,7 @@ impl Block {
 
 /// Reads the block. What is wrong goes to the report.
 pub(crate) fn read(block: Block, node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
-    let Kind::Map(entries) = &node.kind else {
+    let NodeKind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`{}` must be a mapping of search ids and a `condition`, not {}", block.name(), node.what()));
     };
     if entries.len() > MAX_IDS {
@@ -79,12 +79,12 @@ pub(crate) fn read(block: Block, node: &Node, report: &mut Report<'_>, items: &m
 /// One condition, or a list of which any suffices.
 pub(crate) fn conditions(node: &Node, ids: &mut [Named], report: &mut Report<'_>) -> Option<Expr> {
     let list = match &node.kind {
-        Kind::List(list) if !list.is_empty() => list.as_slice(),
+        NodeKind::List(list) if !list.is_empty() => list.as_slice(),
         _ => std::slice::from_ref(node),
     };
     let mut exprs = Vec::new();
     for node in list {
-        let Kind::Scalar(scalar) = &node.kind else {
+        let NodeKind::Scalar(scalar) = &node.kind else {
             return report.at(node.at, format!("a condition must be a text, not {}", node.what()));
         };
         match condition::parse(&scalar.text, ids) {
@@ -101,20 +101,20 @@ pub(crate) fn conditions(node: &Node, ids: &mut [Named], report: &mut Report<'_>
 /// A mapping (all of it), a list (any of it) or a keyword.
 pub(crate) fn search(node: &Node, report: &mut Report<'_>, items: &mut Items) -> Option<Expr> {
     match &node.kind {
-        Kind::Map(entries) if entries.is_empty() => report.at(node.at, "an empty mapping would match everything; name a field"),
-        Kind::List(list) if list.is_empty() => report.at(node.at, "an empty list matches nothing; name a value"),
-        Kind::Map(entries) => {
+        NodeKind::Map(entries) if entries.is_empty() => report.at(node.at, "an empty mapping would match everything; name a field"),
+        NodeKind::List(list) if list.is_empty() => report.at(node.at, "an empty list matches nothing; name a value"),
+        NodeKind::Map(entries) => {
             let exprs: Vec<_> = entries.iter().map(|(key, value)| entry(key, value, report, items)).collect();
             exprs.into_iter().collect::<Option<_>>().map(Expr::all)
         }
-        Kind::List(list) if list.iter().all(|node| matches!(node.kind, Kind::Scalar(_))) => {
+        NodeKind::List(list) if list.iter().all(|node| matches!(node.kind, NodeKind::Scalar(_))) => {
             keywords(list, &Modifiers::default(), report, items)
         }
-        Kind::List(list) => {
+        NodeKind::List(list) => {
             let exprs: Vec<_> = list.iter().map(|node| search(node, report, items)).collect();
             exprs.into_iter().collect::<Option<_>>().map(Expr::any)
         }
-        Kind::Scalar(_) => keywords(std::slice::from_ref(node), &Modifiers::default(), report, items),
+        NodeKind::Scalar(_) => keywords(std::slice::from_ref(node), &Modifiers::default(), report, items),
     }
 }
 
@@ -125,8 +125,8 @@ pub(crate) fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mu
         None => (key.name.as_str(), Modifiers::default()),
     };
     let values = match &value.kind {
-        Kind::List(list) if list.is_empty() => return report.at(value.at, "an empty list matches nothing; name a value"),
-        Kind::List(list) => list.as_slice(),
+        NodeKind::List(list) if list.is_empty() => return report.at(value.at, "an empty list matches nothing; name a value"),
+        NodeKind::List(list) => list.as_slice(),
         _ => std::slice::from_ref(value),
     };
     if modifiers.link == Link::All && values.len() < 2 {
@@ -156,7 +156,7 @@ pub(crate) fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mu
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     known: HashMap<String, Arc<Item>>,
-    /// What the file at hand may still spend.
+    /// The remaining budget of regular expressions of the file at hand.
     pub(crate) regexes: pattern::Budget,
 }
 
@@ -166,8 +166,8 @@ fn fingerprint(key: &str, values: &[Node]) -> String {
     for value in values {
         // Formatting a String cannot fail. What is no scalar is refused, so it is never known.
         let _ = match &value.kind {
-            Kind::Scalar(scalar) => write!(print, " {:?}{:?}", scalar.value, scalar.text),
-            Kind::List(_) | Kind::Map(_) => write!(print, " !"),
+            NodeKind::Scalar(scalar) => write!(print, " {:?}{:?}", scalar.value, scalar.text),
+            NodeKind::List(_) | NodeKind::Map(_) => write!(print, " !"),
         };
     }
     print
@@ -200,14 +200,14 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
     Some(Item { number: 0, field, phase, test, sense: modifiers.sense })
 }
 
-/// Whether the field holds addresses in their shortest form.
+/// True if the field holds addresses in their shortest form.
 fn holds_addresses(field: &FieldRef) -> bool {
     matches!(field, FieldRef::Field(Field::ServerAddress | Field::DestinationAddress | Field::SourceAddress))
 }
 
 /// An address as it is seen, where the rule spells it in another way.
 fn as_it_is_seen(value: &Node, modifiers: &Modifiers) -> Option<Pattern> {
-    let Kind::Scalar(scalar) = &value.kind else { return None };
+    let NodeKind::Scalar(scalar) = &value.kind else { return None };
     let seen = gnomon_kit::address(&scalar.text)?.to_string();
     (seen != scalar.text).then(|| Pattern::Text(Text::new(literal(&seen), Stand::Whole, modifiers.case)))
 }
@@ -233,12 +233,12 @@ fn any_of(patterns: Vec<Pattern>) -> Test {
 fn exists(values: &[Node], report: &mut Report<'_>) -> Option<Test> {
     let [value] = values else { return report.at(values.first()?.at, "`exists` takes one value: true or false") };
     match &value.kind {
-        Kind::Scalar(scalar) => match (scalar.value, scalar.text.as_str()) {
+        NodeKind::Scalar(scalar) => match (scalar.value, scalar.text.as_str()) {
             (Plain::Bool(true), _) | (_, "true" | "yes") => return Some(Test::Present),
             (Plain::Bool(false), _) | (_, "false" | "no") => return Some(Test::Missing),
             _ => {}
         },
-        Kind::List(_) | Kind::Map(_) => {}
+        NodeKind::List(_) | NodeKind::Map(_) => {}
     }
     report.at(value.at, "`exists` takes true or false")
 }
@@ -270,7 +270,7 @@ fn keywords(values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, ite
     let patterns: Vec<_> = values
         .iter()
         .map(|value| match &value.kind {
-            Kind::Scalar(scalar) if scalar.value != Plain::Null && !scalar.text.is_empty() => {
+            NodeKind::Scalar(scalar) if scalar.value != Plain::Null && !scalar.text.is_empty() => {
                 pattern::read(value, &modifiers, report, &mut items.regexes)
             }
             _ => report.at(value.at, format!("a keyword must be a text, not {}", value.what())),

@@ -1,6 +1,6 @@
 //! Why rules were refused: every error of every file, each with its place.
 
-use crate::yaml::{Fault, Place};
+use crate::yaml::{Fault, Position};
 use std::fmt;
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ pub struct LoadError {
     pub line: u32,
     /// The column in characters, from 1.
     pub column: u32,
-    /// What is wrong and how to put it right.
+    /// The problem and its remedy.
     pub message: String,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for LoadErrors {
 pub(crate) struct Report<'a> {
     pub(crate) file: &'a str,
     pub(crate) errors: Vec<LoadError>,
-    /// What is worth a look and no error.
+    /// Warnings: findings that do not keep a rule from loading.
     pub(crate) warnings: Vec<LoadError>,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Report<'a> {
     }
 
     /// Notes an error; gives none, so that a reader can end with it.
-    pub(crate) fn at<T>(&mut self, at: Place, message: impl Into<String>) -> Option<T> {
+    pub(crate) fn at<T>(&mut self, at: Position, message: impl Into<String>) -> Option<T> {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(LoadError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() });
         }
@@ -68,7 +68,7 @@ impl<'a> Report<'a> {
     }
 
     /// Notes what is worth a look.
-    pub(crate) fn advise(&mut self, at: Place, message: impl Into<String>) {
+    pub(crate) fn advise(&mut self, at: Position, message: impl Into<String>) {
         if self.warnings.len() < MAX_ERRORS {
             self.warnings.push(LoadError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() });
         }

@@ -7,19 +7,19 @@ use crate::{
     error::Report,
     expr::Expr,
     truth::{self, Truth},
-    yaml::{self, Key, Kind, Node},
+    yaml::{self, Key, Node, NodeKind},
 };
 use gnomon_observe::{FieldRef, Lookup, Observation, Phase, Value};
 use std::fmt::Write;
 
-/// How a part came out.
+/// The result of one part of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// It holds.
     True,
-    /// It does not.
+    /// It does not hold.
     False,
-    /// What it asks for was never seen, or could not be read.
+    /// Its evidence was never seen, or could not be read.
     Unknown,
 }
 
@@ -45,16 +45,16 @@ impl From<Truth> for Finding {
     }
 }
 
-/// A part of a rule and what came of it.
+/// A part of a rule and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// As it is written: a condition, a search id, or `field|modifiers: value`.
     pub part: String,
-    /// What was seen of its field; none for parts that have parts.
+    /// The value seen for its field; none for parts that have parts.
     pub seen: Option<String>,
-    /// How it came out.
+    /// Its result.
     pub finding: Finding,
-    /// What it consists of.
+    /// Its own parts.
     pub parts: Vec<Explained>,
 }
 
@@ -69,7 +69,7 @@ pub fn explain(text: &str, line: u32, seen: &Observation) -> Option<Explained> {
     };
     let mut reader = Reader { seen, report: Report::new(""), items: Items::default() };
     let whole = detection::read(block, node, &mut reader.report, &mut reader.items)?;
-    let Kind::Map(entries) = &node.kind else { return None };
+    let NodeKind::Map(entries) = &node.kind else { return None };
     let parts = entries.iter().filter(|(key, _)| !block.is_its_own(&key.name)).map(|(key, value)| reader.search(key.name.clone(), value));
     let parts = parts.collect();
     Some(Explained {
@@ -95,11 +95,11 @@ impl Reader<'_> {
         let expr = detection::search(node, &mut self.report, &mut self.items);
         let finding = expr.map_or(Truth::Unknown, |expr| self.judge(&expr)).into();
         let parts = match &node.kind {
-            Kind::Map(entries) => entries.iter().map(|(key, value)| self.entry(key, value)).collect(),
-            Kind::List(list) if list.iter().any(|node| matches!(node.kind, Kind::Map(_))) => {
+            NodeKind::Map(entries) => entries.iter().map(|(key, value)| self.entry(key, value)).collect(),
+            NodeKind::List(list) if list.iter().any(|node| matches!(node.kind, NodeKind::Map(_))) => {
                 list.iter().enumerate().map(|(number, node)| self.search(format!("any of, {}", number + 1), node)).collect()
             }
-            Kind::List(_) | Kind::Scalar(_) => {
+            NodeKind::List(_) | NodeKind::Scalar(_) => {
                 let part = format!("keywords: {}", written(node));
                 vec![Explained { part, seen: None, finding, parts: Vec::new() }]
             }
@@ -138,8 +138,8 @@ fn written(node: &Node) -> String {
 fn write(node: &Node, text: &mut String) {
     // Formatting a String cannot fail.
     let _ = match &node.kind {
-        Kind::Scalar(scalar) => write!(text, "{}", scalar.text),
-        Kind::List(list) => {
+        NodeKind::Scalar(scalar) => write!(text, "{}", scalar.text),
+        NodeKind::List(list) => {
             text.push('[');
             for (n, node) in list.iter().enumerate() {
                 text.push_str(if n == 0 { "" } else { ", " });
@@ -147,7 +147,7 @@ fn write(node: &Node, text: &mut String) {
             }
             write!(text, "]")
         }
-        Kind::Map(entries) => {
+        NodeKind::Map(entries) => {
             text.push('{');
             for (n, (key, node)) in entries.iter().enumerate() {
                 let _ = write!(text, "{}{}: ", if n == 0 { "" } else { ", " }, key.name);

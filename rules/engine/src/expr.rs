@@ -20,12 +20,12 @@ pub(crate) enum Expr {
 }
 
 impl Expr {
-    /// What can be said when `phase` is over.
+    /// The truth value at the end of `phase`.
     pub(crate) fn judge(&self, seen: &Observation, phase: Phase) -> Truth {
         self.combine(seen, phase, &mut |item| item.judge(seen, phase))
     }
 
-    /// Likewise, asking each item once: sets of rules ask the same few questions over and over.
+    /// The same with each item asked once: sets of rules ask the same few questions over and over.
     pub(crate) fn recall(&self, seen: &Observation, phase: Phase, memory: &mut Memory) -> Truth {
         self.combine(seen, phase, &mut |item| memory.recall(item.number, || item.judge(seen, phase)))
     }
@@ -61,8 +61,8 @@ impl Expr {
         }
     }
 
-    /// Whether it can hold only where it asserts something of the server or the path: a rule that says *not at this server*
-    /// is about all the others.
+    /// True if it can hold only where it asserts something of the server or the path: a rule that says *not at this server* is about all
+    /// the others.
     pub(crate) fn singles_out(&self) -> bool {
         match self {
             Expr::Item(item) => item.sense == Sense::Asserts && !matches!(item.test, Test::Missing) && is_place(&item.field),
@@ -96,13 +96,13 @@ impl Expr {
     }
 }
 
-/// Whether a field says which server is meant, or what on it.
+/// True if a field names the server or something on it.
 fn is_place(field: &FieldRef) -> bool {
     use Field::{DestinationAddress, ServerAddress, Sni, UrlFull, UrlPath};
     matches!(field, FieldRef::Field(ServerAddress | UrlPath | UrlFull | Sni | DestinationAddress))
 }
 
-/// What the first 128 different items of a set came to at one phase of one observation.
+/// The results of the first 128 different items of a set at one phase of one observation.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     truths: u128,
@@ -132,14 +132,14 @@ impl Memory {
     }
 }
 
-/// What a rule looks at.
+/// The fields and keywords that a rule reads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asks {
     /// Fields, each once, in the order of first mention.
     pub(crate) fields: Vec<FieldRef>,
     pub(crate) phases: Phases,
     pub(crate) keywords: bool,
-    /// What has been noted already, so that long rules are read in one pass.
+    /// The fields already collected, so that long rules are read in one pass.
     known: HashSet<FieldRef>,
     named: HashSet<usize>,
 }
@@ -175,7 +175,7 @@ impl Phases {
         Phase::ALL.iter().rev().copied().find(|phase| self.0 & (1 << *phase as u8) != 0).unwrap_or(Phase::Connect)
     }
 
-    /// Whether one of them is after `last` (or there is no last) and not after `phase`.
+    /// True if one of them is after `last` (or there is no last) and not after `phase`.
     pub(crate) fn within(self, last: Option<Phase>, phase: Phase) -> bool {
         let past = last.map_or(0, |last| (2 << last as u8) - 1);
         self.0 & ((2 << phase as u8) - 1) & !past != 0

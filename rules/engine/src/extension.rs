@@ -6,7 +6,7 @@ use crate::{
     filter,
     load::{text, texts, word},
     overrides,
-    yaml::{Key, Kind, Node, Place, Plain},
+    yaml::{Key, Node, NodeKind, Plain, Position},
 };
 use gnomon_observe::{Action, Class, Observation};
 use smol_str::SmolStr;
@@ -41,7 +41,7 @@ pub(crate) struct FilterExtension {
 pub(crate) struct Example {
     pub(crate) seen: Observation,
     pub(crate) expected: Expectation,
-    pub(crate) at: Place,
+    pub(crate) at: Position,
 }
 
 const KEYS: &[&str] = &["class", "enabled", "response", "owasp", "atlas", "tests"];
@@ -97,7 +97,7 @@ pub(crate) fn read_filter(block: Option<&Node>, report: &mut Report<'_>) -> Filt
 fn examples(block: &Node, report: &mut Report<'_>) -> Vec<Example> {
     match block.get("tests").map(|tests| (tests, &tests.kind)) {
         None => Vec::new(),
-        Some((_, Kind::List(list))) => list.iter().filter_map(|node| example(node, report)).collect(),
+        Some((_, NodeKind::List(list))) => list.iter().filter_map(|node| example(node, report)).collect(),
         Some((tests, _)) => {
             report.at::<()>(tests.at, format!("`tests` must be a list, not {}", tests.what()));
             Vec::new()
@@ -109,7 +109,7 @@ fn examples(block: &Node, report: &mut Report<'_>) -> Vec<Example> {
 fn ids(node: Option<&Node>, sample: &str, is_id: fn(&str) -> bool, report: &mut Report<'_>) -> Vec<SmolStr> {
     let ids = texts(node, report);
     if let Some((node, id)) = node.zip(ids.iter().find(|id| !is_id(id))) {
-        report.at::<()>(node.at, format!("`{id}` is no such id; write it like {sample}"));
+        report.at::<()>(node.at, format!("`{id}` is not a valid id; write it like {sample}"));
     }
     ids
 }
@@ -131,7 +131,7 @@ fn is_atlas(id: &str) -> bool {
 
 /// The entries of a mapping, when each key is known.
 pub(crate) fn known_entries<'n>(node: &'n Node, name: &str, known: &[&str], report: &mut Report<'_>) -> Option<&'n [(Key, Node)]> {
-    let Kind::Map(entries) = &node.kind else {
+    let NodeKind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`{name}` must be a mapping, not {}", node.what()));
     };
     let mut complete = Some(entries.as_slice());
@@ -191,7 +191,7 @@ fn message(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     Some(message)
 }
 
-/// Where to: an absolute URL, or with `explain` the name of a portal.
+/// The target of a redirect: an absolute URL, or with `explain` the name of a portal.
 fn target(node: &Node, mode: Mode, report: &mut Report<'_>) -> Option<SmolStr> {
     let to = text(node, report)?;
     if to.contains(':') || mode == Mode::Location {
@@ -209,7 +209,7 @@ fn target(node: &Node, mode: Mode, report: &mut Report<'_>) -> Option<SmolStr> {
     }
 }
 
-/// An absolute http(s) URL that can stand in a header: visible ASCII, a host, no user.
+/// True for an absolute http(s) URL that can be sent in a header: visible ASCII, a host, no user.
 fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -235,7 +235,7 @@ fn example(node: &Node, report: &mut Report<'_>) -> Option<Example> {
     let Some(observe) = node.get("observe") else {
         return report.at(node.at, "the example has no `observe`; name fields and their values");
     };
-    let Kind::Map(entries) = &observe.kind else {
+    let NodeKind::Map(entries) = &observe.kind else {
         return report.at(observe.at, format!("`observe` must be a mapping of fields, not {}", observe.what()));
     };
     let mut seen = Observation::new();
@@ -254,9 +254,9 @@ fn example(node: &Node, report: &mut Report<'_>) -> Option<Example> {
 
 fn json(node: &Node) -> Option<serde_json::Value> {
     match &node.kind {
-        Kind::Map(_) => None,
-        Kind::List(list) => list.iter().map(json).collect::<Option<Vec<_>>>().map(serde_json::Value::Array),
-        Kind::Scalar(scalar) => match scalar.value {
+        NodeKind::Map(_) => None,
+        NodeKind::List(list) => list.iter().map(json).collect::<Option<Vec<_>>>().map(serde_json::Value::Array),
+        NodeKind::Scalar(scalar) => match scalar.value {
             Plain::Null => None,
             Plain::Bool(truth) => Some(truth.into()),
             Plain::Int(number) => Some(number.into()),

@@ -11,14 +11,14 @@ use crate::{
     expr::{Asks, Expr},
     extension::{self, Example},
     load,
-    yaml::{Kind, Node, Place},
+    yaml::{Node, NodeKind, Position},
 };
 use gnomon_observe::FieldRef;
 use smol_str::SmolStr;
 use std::{sync::Arc, time::Duration, time::SystemTime};
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-/// Which rules a filter is for.
+/// The rules that a filter applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Targets {
     /// Every rule: `rules: any`.
@@ -27,9 +27,9 @@ pub enum Targets {
     Named(Vec<SmolStr>),
 }
 
-/// What a filter does now.
+/// The effect of a filter at the time the set was compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum FilterStatus {
     /// It narrows so many rules.
     Acts(usize),
     /// None of its rules is loaded.
@@ -45,20 +45,20 @@ pub struct Filter {
     pub id: Option<SmolStr>,
     /// Its title.
     pub title: SmolStr,
-    /// What it excepts, and why.
+    /// Its description: what it excepts, and why.
     pub description: Option<SmolStr>,
-    /// Which rules it is for.
+    /// The rules that it applies to.
     pub targets: Targets,
-    /// Who answers for it: `gnomon.owner`.
+    /// The person or team that owns it: `gnomon.owner`.
     pub owner: Option<SmolStr>,
-    /// Why it is right: `gnomon.reason`.
+    /// Its justification: `gnomon.reason`.
     pub reason: Option<SmolStr>,
     /// The event that gave cause for it: `gnomon.event`.
     pub event: Option<SmolStr>,
-    /// When it stops acting: `gnomon.expires`. A date includes its whole day, UTC.
+    /// The time at which it stops acting: `gnomon.expires`. A date includes its whole day, UTC.
     pub expires: Option<SystemTime>,
-    /// What it does now.
-    pub standing: Standing,
+    /// Its current effect.
+    pub status: FilterStatus,
     /// The fields it names, each once.
     pub fields: Vec<FieldRef>,
     /// The file it was read from.
@@ -80,7 +80,7 @@ pub(crate) struct LoadedFilter {
     pub(crate) expr: Arc<Expr>,
     pub(crate) asks: Asks,
     pub(crate) examples: Vec<Example>,
-    pub(crate) at: Place,
+    pub(crate) at: Position,
 }
 
 pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<LoadedFilter> {
@@ -119,7 +119,7 @@ pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, it
         reason: extension.reason,
         event: extension.event,
         expires: extension.expires,
-        standing: Standing::Idle,
+        status: FilterStatus::Idle,
         fields: asks.fields.clone(),
         file: SmolStr::new(&source.name),
         line: document.at.line,
@@ -130,8 +130,8 @@ pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, it
 fn targets(node: &Node, report: &mut Report<'_>) -> Option<Targets> {
     match &node.kind {
         // As pySigma has it, an empty list is any.
-        Kind::List(list) if list.is_empty() => Some(Targets::Any),
-        Kind::List(list) => {
+        NodeKind::List(list) if list.is_empty() => Some(Targets::Any),
+        NodeKind::List(list) => {
             let names: Vec<_> = list.iter().map(|node| load::text(node, report)).collect();
             names.into_iter().collect::<Option<_>>().map(Targets::Named)
         }
@@ -142,7 +142,7 @@ fn targets(node: &Node, report: &mut Report<'_>) -> Option<Targets> {
     }
 }
 
-/// Whether anything of it denies: what only asserts would narrow the rules to it.
+/// True if any part of it denies: one that only asserts would narrow the rules to it.
 fn excepts(node: &Node) -> bool {
     let denied = |node: &Node| node.text().is_some_and(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "not"));
     node.get("condition").is_some_and(denied) || has_denial(node)
@@ -150,9 +150,11 @@ fn excepts(node: &Node) -> bool {
 
 fn has_denial(node: &Node) -> bool {
     match &node.kind {
-        Kind::Map(entries) => entries.iter().any(|(key, value)| key.name.split('|').skip(1).any(|word| word == "neq") || has_denial(value)),
-        Kind::List(list) => list.iter().any(has_denial),
-        Kind::Scalar(_) => false,
+        NodeKind::Map(entries) => {
+            entries.iter().any(|(key, value)| key.name.split('|').skip(1).any(|word| word == "neq") || has_denial(value))
+        }
+        NodeKind::List(list) => list.iter().any(has_denial),
+        NodeKind::Scalar(_) => false,
     }
 }
 

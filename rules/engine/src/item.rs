@@ -20,13 +20,13 @@ pub(crate) struct Item {
     /// Numbers the different items of a set from 0, as far as numbers go.
     pub(crate) number: u16,
     pub(crate) field: FieldRef,
-    /// When everything it looks at is final.
+    /// The phase at whose end all of its fields are final.
     pub(crate) phase: Phase,
     pub(crate) test: Test,
     pub(crate) sense: Sense,
 }
 
-/// Whether a test asserts or denies (`neq`).
+/// The sense of a test: it asserts, or denies (`neq`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sense {
     Asserts,
@@ -84,7 +84,7 @@ pub(crate) struct Keywords {
     pub(crate) link: Link,
 }
 
-/// How the values of an item are linked.
+/// The way in which the values of an item are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     Any,
@@ -92,7 +92,7 @@ pub(crate) enum Link {
 }
 
 impl Item {
-    /// What can be said when `phase` is over.
+    /// The truth value at the end of `phase`.
     pub(crate) fn judge(&self, seen: &Observation, phase: Phase) -> Truth {
         if self.phase > phase {
             return Truth::Unknown;
@@ -159,8 +159,8 @@ impl Pattern {
 }
 
 impl Keywords {
-    /// What can be said when `phase` is over. What is found is found; that something is not there
-    /// is known when the request is complete and all of it was readable.
+    /// The truth value at the end of `phase`. A match is final at once; an absence is known once the request is complete and all of it
+    /// was readable.
     pub(crate) fn judge(&self, seen: &Observation, phase: Phase) -> Truth {
         let missing = || if phase < Phase::Message || unreadable_request(seen) { Truth::Unknown } else { Truth::False };
         let found = self.patterns.iter().map(|pattern| if self.found(pattern, seen, phase) { Truth::True } else { missing() });
@@ -181,7 +181,7 @@ impl Keywords {
     }
 }
 
-/// Whether any evidence of the request could not be read.
+/// True if any evidence of the request could not be read.
 fn unreadable_request(seen: &Observation) -> bool {
     seen.has_unreadable()
         && (FIELDS.iter().zip(Field::all()).any(|(info, field)| {
@@ -219,7 +219,7 @@ fn truth_word(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether any text of the value fits; numbers and truths count as they are written.
+/// True if any text of the value fits; numbers and booleans count as they are written.
 fn any_text(value: &Value, fits: impl Fn(&str) -> bool) -> bool {
     match value {
         Value::Str(text) => fits(text),
@@ -229,7 +229,7 @@ fn any_text(value: &Value, fits: impl Fn(&str) -> bool) -> bool {
     }
 }
 
-/// Whether any number of the value fits; a text counts when it is a number as a whole.
+/// True if any number of the value fits; a text counts when it is a number as a whole.
 fn any_number(value: &Value, fits: impl Fn(Number) -> bool) -> bool {
     let text = |text: &str| match text.parse::<i64>() {
         Ok(number) => fits(Number::Int(number)),

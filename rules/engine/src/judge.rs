@@ -13,7 +13,7 @@ use crate::{
 };
 use gnomon_observe::{Action, Observation, Phase};
 
-/// What the judge needs of a rule, side by side in memory.
+/// The parts of a rule that the judge reads, side by side in memory.
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) expr: Expr,
@@ -24,7 +24,7 @@ pub(crate) struct Judged {
     pub(crate) aim: Aim,
 }
 
-/// Where a rule can match.
+/// The servers and paths at which a rule can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// Only at servers or paths that it names.
@@ -91,9 +91,9 @@ impl Best {
     }
 }
 
-/// Everything known at one phase.
+/// The rules that match or may match at one phase.
 #[derive(Debug, Default)]
-struct Standing {
+struct Candidates {
     /// Of the rules that match, the best of each part.
     exempt: Best,
     insisted: Best,
@@ -140,7 +140,7 @@ pub(crate) fn leave_aimed(rules: &[Judged], progress: &mut Progress) {
     }
 }
 
-/// Whether no rule that interferes matches or may match by `one` that does not by `other`, and none exempts by `other` alone.
+/// True if no interfering rule matches or may match by `one` that does not by `other`, and none exempts by `other` alone.
 pub(crate) fn fears_no_more(rules: &[Judged], one: &Progress, other: &Progress) -> bool {
     let alive = |progress: &Progress, index: usize| progress.standing(index) != Some(false);
     rules.iter().enumerate().all(|(index, rule)| match rule.part {
@@ -152,18 +152,18 @@ pub(crate) fn fears_no_more(rules: &[Judged], one: &Progress, other: &Progress) 
 
 /// The verdict of those that match so far, if none that is open interferes.
 pub(crate) fn passing(rules: &[Judged], progress: &Progress) -> Verdict {
-    let mut standing = Standing::default();
+    let mut candidates = Candidates::default();
     for index in progress.matched() {
         if let Some(rule) = rules.get(index.get()) {
-            standing.matched(rule, index);
+            candidates.matched(rule, index);
         }
     }
-    standing.pass()
+    candidates.pass()
 }
 
 /// Judges what is known when `phase` is over.
 pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
-    let mut standing = Standing::default();
+    let mut candidates = Candidates::default();
     let mut memory = Memory::default();
     let last = progress.last.replace(phase);
     for (start, pair) in (0..).step_by(64).zip(progress.pairs_mut()) {
@@ -187,16 +187,16 @@ pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress
                 Truth::False => pair.failed |= mark,
                 Truth::True => {
                     pair.matched |= mark;
-                    standing.matched(rule, index);
+                    candidates.matched(rule, index);
                 }
-                Truth::Unknown => standing.open(rule, index, phase),
+                Truth::Unknown => candidates.open(rule, index, phase),
             }
         }
     }
-    standing.answer(phase)
+    candidates.answer(phase)
 }
 
-impl Standing {
+impl Candidates {
     fn matched(&mut self, rule: &Judged, index: RuleIndex) {
         match rule.part {
             Part::Exempts => self.exempt.add(Action::Allow, rule.rank, index),

@@ -105,10 +105,10 @@ mod yaml;
 
 pub use error::{LoadError, LoadErrors};
 pub use explain::{Explained, Finding, explain};
-pub use filter::{Filter, Standing, Targets};
+pub use filter::{Filter, FilterStatus, Targets};
 pub use overrides::{Activity, Change};
 pub use progress::Progress;
 pub use rule::{Enforcement, Mode, Origin, Response, Rule, RuleIndex, Source};
 pub use set::{Adjustments, Lint, NamedServers, RuleSet};
-pub use verdict::{Answer, Expectation, Outcome, Subject, TestResult, Verdict};
-pub use wanted::{Arguments, Wanted};
+pub use verdict::{Answer, Expectation, Judgement, Subject, TestResult, Verdict};
+pub use wanted::{Arguments, NeededEvidence};

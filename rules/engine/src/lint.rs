@@ -9,15 +9,15 @@ use crate::{
     expr::Expr,
     item::{Item, Keywords, Number, Pattern, Sense, Test},
     load::Loaded,
-    yaml::{self, Kind, Node, Place},
+    yaml::{self, Node, NodeKind, Position},
 };
-use gnomon_observe::{Channel, Field, FieldRef, Kind as FieldKind};
+use gnomon_observe::{Channel, Field, FieldRef, FieldType};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Most items of a rule whose combinations are tried.
 const MAX_ITEMS: usize = 12;
 
-/// Looks at a rule. What is found goes to the report's warnings.
+/// Lints a rule. Findings go to the report's warnings.
 pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>) {
     let mut facts = Facts::default();
     facts.gather(&one.expr);
@@ -115,7 +115,7 @@ impl<'e> Facts<'e> {
     }
 }
 
-/// Whether the value must be there for the item to hold.
+/// True if the value must be present for the item to hold.
 fn needs_value(item: &Item) -> bool {
     match &item.test {
         Test::Missing => false,
@@ -135,8 +135,8 @@ fn channels(item: &Item) -> Option<Vec<Channel>> {
             on.retain(|channel| values.contains(channel.as_str()));
         }
         let fits = |value: &String| match kind(&item.field) {
-            Some(FieldKind::Bool) => matches!(value.as_str(), "true" | "false" | "yes" | "no" | "1" | "0"),
-            Some(FieldKind::Int) => value.parse::<f64>().is_ok(),
+            Some(FieldType::Bool) => matches!(value.as_str(), "true" | "false" | "yes" | "no" | "1" | "0"),
+            Some(FieldType::Int) => value.parse::<f64>().is_ok(),
             _ => true,
         };
         if !values.iter().any(fits) {
@@ -159,12 +159,12 @@ fn clash(first: &Item, holds: bool, second: &Item, second_holds: bool) -> bool {
     if matches!((&first.test, &second.test), (Test::Missing, Test::Missing)) && !second_holds {
         return true;
     }
-    let is_single = kind(&first.field).is_some_and(|kind| kind != FieldKind::List);
+    let is_single = kind(&first.field).is_some_and(|kind| kind != FieldType::List);
     let (Some(values), Some(others)) = (literals(first), literals(second)) else { return false };
     is_single && if second_holds { values.is_disjoint(&others) } else { values.is_subset(&others) }
 }
 
-fn kind(field: &FieldRef) -> Option<FieldKind> {
+fn kind(field: &FieldRef) -> Option<FieldType> {
     match field {
         FieldRef::Field(field) => Some(field.info().kind),
         // A header may stand several times.
@@ -193,14 +193,14 @@ fn literals(item: &Item) -> Option<BTreeSet<String>> {
     }
 }
 
-/// Where a field is named first.
-fn place_of(node: &Node, field: &FieldRef) -> Option<Place> {
+/// The position at which a field is named first.
+fn place_of(node: &Node, field: &FieldRef) -> Option<Position> {
     match &node.kind {
-        Kind::Map(entries) => entries.iter().find_map(|(key, value)| {
+        NodeKind::Map(entries) => entries.iter().find_map(|(key, value)| {
             let name = key.name.split('|').next().unwrap_or_default();
             if name.parse::<FieldRef>().is_ok_and(|named| named == *field) { Some(key.at) } else { place_of(value, field) }
         }),
-        Kind::List(list) => list.iter().find_map(|node| place_of(node, field)),
-        Kind::Scalar(_) => None,
+        NodeKind::List(list) => list.iter().find_map(|node| place_of(node, field)),
+        NodeKind::Scalar(_) => None,
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     extension::{self, Example},
     filter::{self, LoadedFilter},
     pattern::Budget,
-    yaml::{self, Kind, Node, Place},
+    yaml::{self, Node, NodeKind, Position},
 };
 use gnomon_observe::{Action, Level, Phase};
 use smol_str::SmolStr;
@@ -27,7 +27,7 @@ pub(crate) struct Loaded {
     pub(crate) asks: Asks,
     pub(crate) examples: Vec<Example>,
     pub(crate) activity: Activity,
-    pub(crate) at: Place,
+    pub(crate) at: Position,
 }
 
 /// A document of a file. What the kinds have in common is that files may hold both.
@@ -81,7 +81,7 @@ const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "uns
 
 /// All rules and filters of a file. What is wrong goes to the report.
 pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) -> Vec<Document> {
-    let start = Place { line: 1, column: 1 };
+    let start = Position { line: 1, column: 1 };
     if source.text.len() > MAX_FILE {
         report.at::<()>(start, format!("the file is larger than {MAX_FILE} bytes; split it"));
         return Vec::new();
@@ -101,7 +101,7 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) 
 }
 
 fn document(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<Document> {
-    let Kind::Map(entries) = &document.kind else {
+    let NodeKind::Map(entries) = &document.kind else {
         return report.at(document.at, format!("a rule must be a mapping that begins with `title:`, not {}", document.what()));
     };
     for (key, what) in [("correlation", "Sigma correlations"), ("action", "Sigma rule collections")] {
@@ -176,7 +176,7 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
 }
 
 /// An exemption that comes after the answer would come too late: the request was refused by then.
-pub(crate) fn allow_is_timely(response: &Response, asks: &Asks, at: Place, report: &mut Report<'_>) -> Option<()> {
+pub(crate) fn allow_is_timely(response: &Response, asks: &Asks, at: Position, report: &mut Report<'_>) -> Option<()> {
     // What is passed on unread must be told from what is known before the first byte is read.
     if response.mode == Mode::Bypass
         && let Some(field) = asks.fields.iter().find(|field| field.phase() > Phase::Hello)
@@ -199,7 +199,7 @@ pub(crate) fn allow_is_timely(response: &Response, asks: &Asks, at: Place, repor
 pub(crate) fn required<'n>(document: &'n Node, key: &str, what: &str, report: &mut Report<'_>) -> Option<&'n Node> {
     match document.get(key) {
         Some(node) => Some(node),
-        None => report.at(document.at, format!("there is no `{key}` here; give {what}")),
+        None => report.at(document.at, format!("`{key}` is missing; give {what}")),
     }
 }
 
@@ -232,9 +232,9 @@ pub(crate) fn id_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
 pub(crate) fn logsource(document: &Node, report: &mut Report<'_>) -> Option<()> {
     const ADVICE: &str = "write `logsource: {product: mcp, category: mcp_traffic}`";
     let Some(node) = document.get("logsource") else {
-        return report.at(document.at, format!("there is no `logsource` here; {ADVICE}"));
+        return report.at(document.at, format!("`logsource` is missing; {ADVICE}"));
     };
-    let Kind::Map(entries) = &node.kind else {
+    let NodeKind::Map(entries) = &node.kind else {
         return report.at(node.at, format!("`logsource` must be a mapping; {ADVICE}"));
     };
     for (key, value) in entries {
@@ -276,7 +276,7 @@ pub(crate) fn text(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
 pub(crate) fn texts(node: Option<&Node>, report: &mut Report<'_>) -> Vec<SmolStr> {
     match node.map(|node| (node, &node.kind)) {
         None => Vec::new(),
-        Some((_, Kind::List(list))) => list.iter().filter_map(|node| text(node, report)).collect(),
+        Some((_, NodeKind::List(list))) => list.iter().filter_map(|node| text(node, report)).collect(),
         Some((node, _)) => {
             report.at::<()>(node.at, format!("a list of texts is expected here, not {}", node.what()));
             Vec::new()

@@ -4,10 +4,10 @@ use crate::{
     error::{Report, hint},
     item::{Link, Order, Sense},
     text::{Case, Dash, Stand},
-    yaml::Place,
+    yaml::Position,
 };
 
-/// What the modifiers of one item come to.
+/// The parsed modifiers of one item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Modifiers {
     pub(crate) operator: Operator,
@@ -31,7 +31,7 @@ impl Default for Modifiers {
     }
 }
 
-/// How values are compared.
+/// The operator with which values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
     Text,
@@ -75,7 +75,7 @@ const LATER: &[&str] =
 
 impl Modifiers {
     /// Reads `startswith|cased`, which begins at `at`.
-    pub(crate) fn parse(words: &str, at: Place, report: &mut Report<'_>) -> Option<Self> {
+    pub(crate) fn parse(words: &str, at: Position, report: &mut Report<'_>) -> Option<Self> {
         let mut modifiers = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         let mut after = 0;
@@ -83,7 +83,7 @@ impl Modifiers {
             let here = at.plus(after);
             after += word.chars().count() + 1;
             if seen.contains(&word) {
-                return report.at(here, format!("the modifier `{word}` stands twice"));
+                return report.at(here, format!("the modifier `{word}` is given twice"));
             }
             if let Err(message) = modifiers.apply(word) {
                 return report.at(here, message);
@@ -159,7 +159,7 @@ impl Modifiers {
             return Some("`cased` contradicts `i`; keep one".to_owned());
         }
         match self.operator {
-            Operator::Exists if words.len() > 1 => Some("`exists` stands alone; write `exists: false` to deny it".to_owned()),
+            Operator::Exists if words.len() > 1 => Some("`exists` takes no other modifier; write `exists: false` to deny it".to_owned()),
             Operator::FieldRef if has("all") => Some("`fieldref` compares with one field; leave `all` out".to_owned()),
             _ => None,
         }

@@ -6,15 +6,15 @@ use crate::{
     error::{Report, hint},
     extension,
     load::{self, word},
-    yaml::{self, Kind, Node, Place, Plain},
+    yaml::{self, Node, NodeKind, Plain, Position},
 };
 use gnomon_observe::{Action, Level};
 use smol_str::SmolStr;
 
-/// How many rules may be changed.
+/// The most overrides of a set.
 const MAX_OVERRIDES: usize = 4096;
 
-/// What was changed of a rule.
+/// An administrator's change to a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Its own level.
@@ -23,13 +23,13 @@ pub struct Change {
     pub action: Action,
     /// Why it was changed.
     pub reason: SmolStr,
-    /// Where.
+    /// The file of the override.
     pub file: SmolStr,
     /// On which line, from 1.
     pub line: u32,
 }
 
-/// Whether a rule acts.
+/// Active or disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activity {
     /// It is judged.
@@ -39,7 +39,7 @@ pub enum Activity {
     Disabled,
 }
 
-/// Which rules are changed.
+/// The rules that an override changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Whom {
     /// One, by id or name.
@@ -50,9 +50,9 @@ pub(crate) enum Whom {
 
 #[derive(Debug)]
 pub(crate) struct Override {
-    pub(crate) at: Place,
+    pub(crate) at: Position,
     pub(crate) whom: Whom,
-    pub(crate) whom_at: Place,
+    pub(crate) whom_at: Position,
     pub(crate) enforcement: Option<Enforcement>,
     pub(crate) level: Option<Level>,
     pub(crate) activity: Option<Activity>,
@@ -65,7 +65,7 @@ const MODES: &[&str] = &["enforce", "shadow"];
 
 /// Reads the file. What is wrong goes to the report.
 pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
-    let start = Place { line: 1, column: 1 };
+    let start = Position { line: 1, column: 1 };
     if source.text.len() > load::MAX_FILE {
         report.at::<()>(start, format!("the file is larger than {} bytes", load::MAX_FILE));
         return Vec::new();
@@ -77,7 +77,7 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
     let mut all = Vec::new();
     for document in &documents {
         match &document.kind {
-            Kind::List(list) => all.extend(list.iter().filter_map(|node| one(node, report))),
+            NodeKind::List(list) => all.extend(list.iter().filter_map(|node| one(node, report))),
             _ => {
                 report.at::<()>(document.at, format!("overrides are a list of `- rule: ID`, not {}", document.what()));
             }
@@ -99,7 +99,7 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
 fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
     extension::known_entries(node, "override", KEYS, report)?;
     let whom = whom(node, report);
-    let reason = load::required(node, "reason", "a reason, for whoever reads it next year", report);
+    let reason = load::required(node, "reason", "a reason, for those who read it next year", report);
     let ((whom, whom_at), reason) = (whom?, reason?);
     let level = match node.get("level") {
         Some(level) => Some(word::<Level>(level, report)?),
@@ -123,7 +123,7 @@ fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
     Some(Override { at: node.at, whom, whom_at, enforcement, level, activity, response, reason: load::text(reason, report)? })
 }
 
-fn whom(node: &Node, report: &mut Report<'_>) -> Option<(Whom, Place)> {
+fn whom(node: &Node, report: &mut Report<'_>) -> Option<(Whom, Position)> {
     match (node.get("rule"), node.get("pack")) {
         (None, Some(pack)) => Some((Whom::Pack(load::text(pack, report)?), pack.at)),
         (Some(_), Some(pack)) => report.at(pack.at, "either `rule` or `pack`; write two overrides"),
@@ -146,8 +146,8 @@ fn enforcement(node: &Node, report: &mut Report<'_>) -> Option<Enforcement> {
 /// `enabled: true | false`.
 pub(crate) fn activity(node: &Node, report: &mut Report<'_>) -> Option<Activity> {
     match &node.kind {
-        Kind::Scalar(scalar) if scalar.value == Plain::Bool(true) => Some(Activity::Active),
-        Kind::Scalar(scalar) if scalar.value == Plain::Bool(false) => Some(Activity::Disabled),
+        NodeKind::Scalar(scalar) if scalar.value == Plain::Bool(true) => Some(Activity::Active),
+        NodeKind::Scalar(scalar) if scalar.value == Plain::Bool(false) => Some(Activity::Disabled),
         _ => report.at(node.at, "`enabled` takes true or false"),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     item::{Number, Pattern},
     modifiers::{Flags, Modifiers, Operator},
     text::{self, Text},
-    yaml::{Kind, Node, Plain, Scalar},
+    yaml::{Node, NodeKind, Plain, Scalar},
 };
 use ipnet::IpNet;
 use regex_automata::{
@@ -21,8 +21,7 @@ const MAX_AUTOMATON: usize = 1 << 20;
 /// The most lazily built states of one regular expression, in bytes per judging thread.
 const MAX_CACHE: usize = 512 << 10;
 
-/// How many regular expressions a file may still compile: they cost memory even where they are
-/// short.
+/// The number of regular expressions that a file may still compile: they cost memory even where they are short.
 #[derive(Debug)]
 pub(crate) struct Budget(usize);
 
@@ -34,7 +33,7 @@ impl Default for Budget {
 
 /// Reads one value.
 pub(crate) fn read(value: &Node, modifiers: &Modifiers, report: &mut Report<'_>, budget: &mut Budget) -> Option<Pattern> {
-    let Kind::Scalar(scalar) = &value.kind else {
+    let NodeKind::Scalar(scalar) = &value.kind else {
         return report.at(value.at, format!("a value must be a text, a number, true, false or null, not {}", value.what()));
     };
     if scalar.value == Plain::Null && modifiers.operator != Operator::Text {

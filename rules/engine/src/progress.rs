@@ -1,4 +1,4 @@
-//! What is already settled: carried from connection to request to message.
+//! The rules that are already decided, carried from connection to request to message.
 
 use crate::RuleIndex;
 use gnomon_observe::Phase;
@@ -6,8 +6,8 @@ use gnomon_observe::Phase;
 /// A set of up to this many times 64 rules needs no heap.
 const INLINE: usize = 4;
 
-/// Which rules are already true or false. Cheap to clone: what holds of a connection holds of each
-/// of its requests. It belongs to the set that started it.
+/// The rules that are already true or false. Cheap to clone: a decision on a connection holds for each of its requests. It belongs to the
+/// set that started it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     pairs: Pairs,
@@ -52,20 +52,20 @@ impl Progress {
         }
     }
 
-    /// Whether a rule matches, if that is settled.
+    /// The decision on a rule; `None` while it is open.
     pub(crate) fn standing(&self, index: usize) -> Option<bool> {
         let pair = self.pairs().get(index / 64)?;
         let mark = 1 << (index % 64);
         (pair.matched & mark != 0).then_some(true).or((pair.failed & mark != 0).then_some(false))
     }
 
-    /// Whether a rule matches so far.
+    /// True if the rule has matched so far.
     #[must_use]
     pub fn has_matched(&self, index: RuleIndex) -> bool {
         self.standing(index.get()) == Some(true)
     }
 
-    /// Whether a rule cannot match any more.
+    /// True if the rule cannot match any more.
     #[must_use]
     pub fn is_ruled_out(&self, index: RuleIndex) -> bool {
         self.standing(index.get()) == Some(false)

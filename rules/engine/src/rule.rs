@@ -1,11 +1,11 @@
-//! What a rule says of itself: name, level, origin, and what to do about a match.
+//! A rule's metadata: name, level, origin, and its response to a match.
 
 use crate::Change;
 use gnomon_observe::{Action, Class, FieldRef, Level, Phase};
 use smol_str::SmolStr;
 use std::fmt;
 
-/// Who wrote a rule. It decides whose word counts when rules disagree.
+/// The author of a rule, which decides precedence when rules disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// It came with the product.
@@ -21,7 +21,7 @@ pub struct Source {
     pub name: String,
     /// Its content.
     pub text: String,
-    /// Who wrote it.
+    /// The author.
     pub origin: Origin,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for RuleIndex {
     }
 }
 
-/// How an action is carried out.
+/// The manner in which an action is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// The usual way; of a redirect: the message is refused in the protocol's own words, which name
@@ -56,24 +56,24 @@ pub enum Mode {
     Bypass,
 }
 
-/// Whether verdicts are carried out.
+/// Enforced, or in shadow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enforcement {
-    /// What a rule refuses is refused.
+    /// Verdicts are carried out.
     #[default]
     Enforce,
     /// It passes, and is written down with what would have happened to it (`gnomon.would`).
     Shadow,
 }
 
-/// What to do about a match: `gnomon.response`.
+/// The response to a match: `gnomon.response`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// What to do.
+    /// The action.
     pub action: Action,
-    /// How to redirect, or to allow.
+    /// The manner of a redirect or of an allow.
     pub mode: Mode,
-    /// Where to: the name of a portal or an http(s) URL. Always a URL with [`Mode::Location`].
+    /// The target of a redirect: the name of a portal or an http(s) URL. Always a URL with [`Mode::Location`].
     pub to: Option<SmolStr>,
     /// The line of text for the client.
     pub message: Option<SmolStr>,
@@ -95,35 +95,35 @@ pub struct Rule {
     pub name: Option<SmolStr>,
     /// Its title.
     pub title: SmolStr,
-    /// How mature it is: stable, test, experimental, deprecated or unsupported.
+    /// Its maturity: stable, test, experimental, deprecated or unsupported.
     pub status: Option<SmolStr>,
-    /// What it looks for, and why.
+    /// Its description: what it looks for, and why.
     pub description: Option<SmolStr>,
-    /// Where to read more.
+    /// References, mostly URLs.
     pub references: Vec<SmolStr>,
     /// Sigma tags such as `attack.t1102`.
     pub tags: Vec<SmolStr>,
-    /// How serious a match is; `medium` when the rule does not say.
+    /// The severity of a match; `medium` when the rule does not say.
     pub level: Level,
-    /// What a match is about; `mcp` when the rule does not say.
+    /// The class of a match; `mcp` when the rule does not say.
     pub class: Class,
-    /// Who wrote it.
+    /// The author.
     pub origin: Origin,
-    /// What to do about a match.
+    /// The response to a match.
     pub response: Response,
-    /// Whether that is done.
+    /// Enforced, or in shadow.
     pub enforcement: Enforcement,
     /// The phase at which all its fields and those of its filters are final.
     pub phase: Phase,
     /// The fields it names, each once, in the order of first mention; those of filters not.
     pub fields: Vec<FieldRef>,
-    /// What it is about in the OWASP MCP Top 10.
+    /// Its categories of the OWASP MCP Top 10.
     pub owasp: Vec<SmolStr>,
-    /// What it is about in MITRE ATLAS.
+    /// Its techniques of MITRE ATLAS.
     pub atlas: Vec<SmolStr>,
     /// The filters that narrow it, as places in [`RuleSet::filters`](crate::RuleSet::filters).
     pub filters: Vec<usize>,
-    /// What the administrator changed of it.
+    /// The administrator's override of it.
     pub change: Option<Change>,
     /// The file it was read from.
     pub file: SmolStr,
@@ -132,13 +132,13 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether it names this field; its filters do not count.
+    /// True if the rule itself names this field; its filters do not count.
     #[must_use]
     pub fn names(&self, field: gnomon_observe::Field) -> bool {
         self.fields.contains(&FieldRef::Field(field))
     }
 
-    /// What a match does to the bytes: the rule's action, or in shadow no more than a note. An `allow` in shadow exempts nobody.
+    /// The effect of a match on the bytes: the rule's action, or in shadow no more than a note. An `allow` in shadow exempts no call.
     #[must_use]
     pub fn acts(&self) -> Action {
         match self.enforcement {

@@ -2,7 +2,7 @@
 
 use crate::Expectation;
 use crate::{
-    Answer, Filter, LoadError, LoadErrors, Outcome, Progress, Rule, RuleIndex, Source, Subject, TestResult, Verdict, Wanted,
+    Answer, Filter, Judgement, LoadError, LoadErrors, NeededEvidence, Progress, Rule, RuleIndex, Source, Subject, TestResult, Verdict,
     assemble::{self, Assembled},
     expr::Expr,
     extension::Example,
@@ -14,24 +14,24 @@ use gnomon_observe::{Observation, Phase};
 use smol_str::SmolStr;
 use std::{sync::Arc, time::SystemTime};
 
-/// What rules are compiled with besides their own text.
+/// Input to compilation besides the rules' own text: overrides, time, lint.
 #[derive(Clone, Debug)]
 pub struct Adjustments {
     /// The overrides: `overrides.yml`.
     pub overrides: Option<Source>,
     /// Filters that end before this moment do nothing. By default none does.
     pub now: SystemTime,
-    /// Whether to look for what is allowed and makes no sense.
+    /// Run the lint, or skip it.
     pub lint: Lint,
 }
 
-/// Whether to look for what is allowed and makes no sense: it costs more than loading.
+/// The lint, which finds rules that are valid and make no sense. It costs more than loading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lint {
-    /// No.
+    /// Not run.
     #[default]
     Skip,
-    /// Yes; what is found is in [`RuleSet::warnings`].
+    /// Run; its findings are in [`RuleSet::warnings`].
     Run,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) filters: Vec<Filter>,
     /// Each filter's condition and its examples.
     pub(crate) conditions: Vec<(Arc<Expr>, Vec<Example>)>,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: NeededEvidence,
     pub(crate) named_servers: NamedServers,
     pub(crate) warnings: Vec<LoadError>,
     pub(crate) now: SystemTime,
@@ -73,7 +73,7 @@ impl RuleSet {
         Self::compile_with(sources, &Adjustments::default())
     }
 
-    /// As [`RuleSet::compile`], with what the administrator changes of it and at this time.
+    /// [`RuleSet::compile`] with the administrator's adjustments, at this time.
     ///
     /// # Errors
     /// As [`RuleSet::compile`]; those of the overrides as well.
@@ -100,13 +100,13 @@ impl RuleSet {
         &self.0.filters
     }
 
-    /// What is worth a look and no reason to refuse a rule.
+    /// Warnings: findings that are no reason to refuse a rule.
     #[must_use]
     pub fn warnings(&self) -> &[LoadError] {
         &self.0.warnings
     }
 
-    /// When the next filter ends: compiled then, the set is another.
+    /// The time at which the next filter expires; a set compiled after it differs.
     #[must_use]
     pub fn next_expiry(&self) -> Option<SystemTime> {
         let ends = self.0.filters.iter().filter_map(|filter| filter.expires);
@@ -130,13 +130,13 @@ impl RuleSet {
         })
     }
 
-    /// What must be gathered for these rules.
+    /// The evidence that these rules read.
     #[must_use]
-    pub fn wanted(&self) -> &Wanted {
+    pub fn wanted(&self) -> &NeededEvidence {
         &self.0.wanted
     }
 
-    /// Nothing judged yet.
+    /// The progress before anything was judged.
     #[must_use]
     pub fn start(&self) -> Progress {
         Progress::new(self.0.rules.len())
@@ -173,8 +173,7 @@ impl RuleSet {
         judge::leave_aimed(&self.0.judged, progress);
     }
 
-    /// Whether, of two ways in which one thing can be seen, none that is refused by `one` passes by `other`, as far as the rules are
-    /// decided.
+    /// True if, of two ways to see one thing, none that is refused by `one` passes by `other`, as far as the rules are decided.
     #[must_use]
     pub fn fears_no_more(&self, one: &Progress, other: &Progress) -> bool {
         judge::fears_no_more(&self.0.judged, one, other)
@@ -199,7 +198,7 @@ impl RuleSet {
     /// Judges a whole observation by a second, simple evaluator: the slow truth that
     /// [`RuleSet::judge`] is held against.
     #[must_use]
-    pub fn one_shot(&self, seen: &Observation) -> Outcome {
+    pub fn one_shot(&self, seen: &Observation) -> Judgement {
         slow::one_shot(&self.each(), seen)
     }
 

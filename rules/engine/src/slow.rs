@@ -1,10 +1,10 @@
 //! The slow truth: a second judge, written to be read. It shares with the fast one how a single
 //! condition is judged, and nothing of how rules are combined over phases.
 
-use crate::{Answer, Origin, Outcome, Rule, RuleIndex, Verdict, expr::Expr, truth::Truth};
+use crate::{Answer, Judgement, Origin, Rule, RuleIndex, Verdict, expr::Expr, truth::Truth};
 use gnomon_observe::{Action, Observation, Phase};
 
-/// One rule of the set.
+/// A rule of the set.
 #[derive(Clone, Copy)]
 pub(crate) struct Each<'a> {
     pub(crate) index: RuleIndex,
@@ -13,7 +13,7 @@ pub(crate) struct Each<'a> {
 }
 
 /// Judges a whole observation: the request first, and if nothing interferes with it, everything.
-pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Outcome {
+pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Judgement {
     let request = stage(rules, seen, Phase::Message);
     let interferes = match request.answer {
         Answer::Decided(verdict) => verdict.action.interferes(),
@@ -22,8 +22,8 @@ pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Outcome {
     if interferes { request } else { stage(rules, seen, Phase::Response) }
 }
 
-/// What is known when `phase` is over, taking what comes later for a mismatch.
-fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Outcome {
+/// The judgement at the end of `phase`, taking later evidence for a mismatch.
+fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Judgement {
     let truth = |each: &Each<'_>| each.expr.judge(seen, phase);
     let matched: Vec<Each<'_>> = rules.iter().copied().filter(|each| truth(each) == Truth::True).collect();
     let unreadable =
@@ -31,15 +31,15 @@ fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Outcome {
     let verdict = resolve(&matched);
     let feared: Vec<Each<'_>> = matched.iter().copied().chain(unreadable.clone()).collect();
     let answer = if effect(resolve(&feared)) == effect(verdict) { Answer::Decided(verdict) } else { Answer::Undecidable(resolve(&feared)) };
-    Outcome { answer, matched: matched.iter().map(|each| each.index).collect(), phase }
+    Judgement { answer, matched: matched.iter().map(|each| each.index).collect(), phase }
 }
 
-/// What happens to the bytes.
+/// The verdict's effect on the bytes.
 fn effect(verdict: Verdict) -> Option<Action> {
     Some(verdict.action).filter(|action| action.interferes())
 }
 
-/// Who wins among rules that match.
+/// Resolves rules that match to one verdict.
 pub(crate) fn resolve(matched: &[Each<'_>]) -> Verdict {
     let action = |each: &Each<'_>| each.rule.acts();
     let exempt = matched.iter().any(|each| each.rule.origin == Origin::Admin && action(each) == Action::Allow);

@@ -6,14 +6,14 @@
 
 use memchr::{memchr2_iter, memmem};
 
-/// Whether case matters.
+/// Case-sensitive or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
     Folded,
     Exact,
 }
 
-/// Where in a text a pattern must stand.
+/// The part of a text that a pattern is anchored to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stand {
     Whole,
@@ -22,7 +22,7 @@ pub(crate) enum Stand {
     Within,
 }
 
-/// What `-` in a pattern stands for.
+/// The characters that `-` in a pattern stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dash {
     /// Itself.
@@ -188,7 +188,7 @@ impl Needle {
     }
 }
 
-/// Whether `needle`, ASCII in lower case, stands anywhere in `text` in any case.
+/// True if `needle`, ASCII in lower case, occurs anywhere in `text` in any case.
 fn find_folded(text: &[u8], needle: &[u8]) -> bool {
     let (Some(first), Some(last_start)) = (needle.first(), text.len().checked_sub(needle.len())) else {
         return needle.is_empty();
@@ -246,7 +246,7 @@ pub(crate) fn fold(c: char) -> char {
     }
 }
 
-/// Whether `needle` stands so in `text`; both are only known while judging.
+/// True if `needle` occurs so in `text`; both are only known while judging.
 pub(crate) fn stands(text: &str, needle: &str, stand: Stand, case: Case) -> bool {
     let starts = |text: &str| -> bool {
         let mut rest = text.chars();

@@ -1,6 +1,6 @@
 //! Kleene's three-valued logic: what is not known yet is neither true nor false.
 
-/// What can be said of a statement.
+/// A truth value of three: true, false, unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Truth {
     True,

@@ -1,13 +1,13 @@
-//! What the judge answers.
+//! The judge's answers.
 
 use crate::RuleIndex;
 use gnomon_observe::{Action, Phase};
 use smol_str::SmolStr;
 
-/// What to do, and which rule says so.
+/// A decided action and the rule that decided it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What to do.
+    /// The action.
     pub action: Action,
     /// The deciding rule; where nothing interferes, the first of the matches by rank; none where
     /// nothing matched.
@@ -27,19 +27,19 @@ pub enum Answer {
     Undecidable(Verdict),
 }
 
-/// What a whole observation comes to: [`RuleSet::one_shot`](crate::RuleSet::one_shot).
+/// The judgement of a whole observation: [`RuleSet::one_shot`](crate::RuleSet::one_shot).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Judgement {
     /// `Decided` or `Undecidable`, never `Needs`.
     pub answer: Answer,
     /// The rules that match: of the request alone where its verdict interferes, else of the whole.
     pub matched: Vec<RuleIndex>,
-    /// Where the verdict became final: `Message` for a request that was interfered with (or held
-    /// undecidable), else `Response`.
+    /// The phase at which the verdict became final: `Message` for a request that was interfered with (or held undecidable), else
+    /// `Response`.
     pub phase: Phase,
 }
 
-/// What carries examples.
+/// The owner of embedded examples: a rule or a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A rule.
@@ -48,12 +48,12 @@ pub enum Subject {
     Filter(usize),
 }
 
-/// How one embedded example of a rule or filter came out.
+/// The result of one embedded example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestResult {
-    /// Whose example it is.
+    /// The rule or filter that the example belongs to.
     pub subject: Subject,
-    /// Which of its examples, from 0.
+    /// Its index among the examples of its owner, from 0.
     pub number: usize,
     /// Its file.
     pub file: SmolStr,
@@ -61,13 +61,13 @@ pub struct TestResult {
     pub line: u32,
     /// Its column there, from 1.
     pub column: u32,
-    /// Whether a match was expected.
+    /// The expected result.
     pub expected: Expectation,
-    /// Whether it came out so.
+    /// True if the result was the expected one.
     pub passed: bool,
 }
 
-/// What an example expects.
+/// The expectation of an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expectation {
     /// `expect: match`

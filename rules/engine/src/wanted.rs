@@ -1,10 +1,10 @@
-//! Which costly evidence any rule of a set asks for, so that the rest need not be gathered.
+//! The costly evidence that any rule of a set reads, so that the rest need not be gathered.
 
 use crate::expr::Asks;
 use gnomon_observe::{Family, Field, FieldRef, Phase};
 use smol_str::SmolStr;
 
-/// How much of a tool call's arguments rules look at.
+/// The arguments of a tool call that rules read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Arguments {
     /// None.
@@ -19,22 +19,22 @@ pub enum Arguments {
     },
 }
 
-/// What the rules of a set ask for.
+/// The evidence that the rules of a set read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NeededEvidence {
     /// Request headers, lower case, sorted.
     pub request_headers: Vec<SmolStr>,
     /// Headers of the answer, lower case, sorted.
     pub response_headers: Vec<SmolStr>,
     /// Arguments of tool calls.
     pub arguments: Arguments,
-    /// Whether any rule reads `http.request.body.text` or searches keywords.
+    /// True if any rule reads `http.request.body.text` or searches keywords.
     pub body_text: bool,
-    /// Whether any rule names a field of the answer.
+    /// True if any rule names a field of the answer.
     pub response: bool,
 }
 
-impl Wanted {
+impl NeededEvidence {
     pub(crate) fn add(&mut self, asks: &Asks) {
         if asks.keywords {
             self.body_text = true;

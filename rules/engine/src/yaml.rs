@@ -6,44 +6,44 @@
 
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
 
-/// How deep a rule may nest. Sigma needs six.
+/// The deepest nesting of a rule. Sigma needs six.
 const MAX_DEPTH: usize = 24;
 
 /// A place in a file: line and column in characters, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
 
-impl Place {
+impl Position {
     fn of(marker: &Marker) -> Self {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
     }
 
-    /// So many characters further on the same line.
+    /// The position so many characters further on the same line.
     pub(crate) fn plus(self, characters: usize) -> Self {
         Self { column: self.column.saturating_add(u32::try_from(characters).unwrap_or(u32::MAX)), ..self }
     }
 }
 
-/// Something wrong at a place.
+/// An error at a position.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
-    pub(crate) at: Place,
+    pub(crate) at: Position,
     pub(crate) message: String,
 }
 
 /// A value of a document and where it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    pub(crate) at: Place,
-    pub(crate) kind: Kind,
+    pub(crate) at: Position,
+    pub(crate) kind: NodeKind,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
@@ -54,11 +54,11 @@ pub(crate) enum Kind {
 pub(crate) struct Scalar {
     pub(crate) text: String,
     pub(crate) value: Plain,
-    /// How many characters after the node's place the text begins; none when it spans lines.
+    /// The offset of the text from the node's position, in characters; none when it spans lines.
     pub(crate) offset: Option<usize>,
 }
 
-/// What a scalar means in the YAML 1.2 core schema.
+/// The type of a scalar in the YAML 1.2 core schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Plain {
     Null,
@@ -71,17 +71,17 @@ pub(crate) enum Plain {
 /// A mapping's key.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
-    pub(crate) at: Place,
+    pub(crate) at: Position,
     pub(crate) name: String,
 }
 
 impl Node {
-    /// What it is, for messages.
+    /// The name of its type, for messages.
     pub(crate) fn what(&self) -> &'static str {
         match &self.kind {
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a mapping",
-            Kind::Scalar(scalar) => match scalar.value {
+            NodeKind::List(_) => "a list",
+            NodeKind::Map(_) => "a mapping",
+            NodeKind::Scalar(scalar) => match scalar.value {
                 Plain::Null => "nothing",
                 Plain::Bool(_) => "true or false",
                 Plain::Int(_) | Plain::Float(_) => "a number",
@@ -93,7 +93,7 @@ impl Node {
     /// The entry of a mapping.
     pub(crate) fn get(&self, name: &str) -> Option<&Node> {
         match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node),
+            NodeKind::Map(entries) => entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node),
             _ => None,
         }
     }
@@ -101,7 +101,7 @@ impl Node {
     /// The scalar's text, unless it is null.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar(scalar) if scalar.value != Plain::Null => Some(&scalar.text),
+            NodeKind::Scalar(scalar) if scalar.value != Plain::Null => Some(&scalar.text),
             _ => None,
         }
     }
@@ -120,7 +120,7 @@ pub(crate) fn documents(text: &str) -> (Vec<Node>, Option<Fault>) {
             Ok((event, span)) => match node(&mut parser, event, span, 0) {
                 Err(fault) => return (documents, Some(fault)),
                 Ok(None) => {}
-                Ok(Some(node)) if matches!(&node.kind, Kind::Scalar(scalar) if scalar.value == Plain::Null) => {}
+                Ok(Some(node)) if matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.value == Plain::Null) => {}
                 Ok(Some(node)) => documents.push(node),
             },
         }
@@ -132,7 +132,7 @@ fn next<'a>(parser: &mut Events<'a>) -> Result<(Event<'a>, Span), Fault> {
         return match parser.next() {
             Some(Ok((Event::Comment(..), _))) => continue,
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(Fault { at: Place::of(error.marker()), message: format!("not YAML: {}", error.info()) }),
+            Some(Err(error)) => Err(Fault { at: Position::of(error.marker()), message: format!("not YAML: {}", error.info()) }),
             None => Ok((Event::StreamEnd, Span::default())),
         };
     }
@@ -140,7 +140,7 @@ fn next<'a>(parser: &mut Events<'a>) -> Result<(Event<'a>, Span), Fault> {
 
 /// The node that begins with `event`; none for events that begin no node.
 fn node<'a>(parser: &mut Events<'a>, event: Event<'a>, span: Span, depth: usize) -> Result<Option<Node>, Fault> {
-    let at = Place::of(&span.start);
+    let at = Position::of(&span.start);
     let fault = |message: &str| Err(Fault { at, message: message.to_owned() });
     if depth > MAX_DEPTH {
         return fault("nested too deeply; a rule needs no more than a few levels");
@@ -155,18 +155,18 @@ fn node<'a>(parser: &mut Events<'a>, event: Event<'a>, span: Span, depth: usize)
         Event::Scalar(_, _, _, Some(_)) | Event::SequenceStart(_, _, Some(_)) | Event::MappingStart(_, _, Some(_)) => {
             return fault("not supported yet: YAML tags; leave the tag out");
         }
-        Event::Scalar(text, style, ..) => Kind::Scalar(scalar(text.into_owned(), style, &span)),
+        Event::Scalar(text, style, ..) => NodeKind::Scalar(scalar(text.into_owned(), style, &span)),
         Event::SequenceStart(..) => {
             let mut list = Vec::new();
             loop {
                 let (event, span) = next(parser)?;
                 if matches!(event, Event::SequenceEnd | Event::StreamEnd) {
-                    break Kind::List(list);
+                    break NodeKind::List(list);
                 }
                 list.extend(node(parser, event, span, depth + 1)?);
             }
         }
-        Event::MappingStart(..) => Kind::Map(mapping(parser, depth)?),
+        Event::MappingStart(..) => NodeKind::Map(mapping(parser, depth)?),
         _ => return Ok(None),
     };
     Ok(Some(Node { at, kind }))
@@ -182,11 +182,11 @@ fn mapping(parser: &mut Events<'_>, depth: usize) -> Result<Vec<(Key, Node)>, Fa
         }
         let Some(key) = node(parser, event, span, depth + 1)? else { continue };
         let at = key.at;
-        let Kind::Scalar(Scalar { text: name, .. }) = key.kind else {
+        let NodeKind::Scalar(Scalar { text: name, .. }) = key.kind else {
             return Err(Fault { at, message: format!("a key must be a text, not {}", key.what()) });
         };
         if !names.insert(name.clone()) {
-            return Err(Fault { at, message: format!("`{name}` stands twice; merge the two") });
+            return Err(Fault { at, message: format!("`{name}` is given twice; merge the two") });
         }
         let (event, span) = next(parser)?;
         if let Some(value) = node(parser, event, span, depth + 1)? {

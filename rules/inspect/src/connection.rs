@@ -13,7 +13,7 @@ use gnomon_observe::{Action, Channel, Class, Confidence, Evidence, Field, Lookup
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What the ClientHello said, as far as it is judged.
+/// The judged parts of a ClientHello.
 #[derive(Clone, Debug, Default)]
 pub struct Hello<'a> {
     /// The server name it asked for.
@@ -34,12 +34,12 @@ pub struct Connection {
     reviews: Arc<Reviews>,
     host_points_to_mcp: bool,
     /// The last path asked for: requests of a connection mostly share theirs.
-    place: Arc<Mutex<Option<Place>>>,
+    place: Arc<Mutex<Option<RequestPath>>>,
 }
 
 /// A path on the connection's server, and what follows from the two.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct RequestPath {
     pub path: SmolStr,
     /// For `url.full`.
     pub full: SmolStr,
@@ -53,7 +53,7 @@ impl Connection {
         Self::open_under(inspector, seen, Enforcement::Enforce)
     }
 
-    /// The same for a connection whose verdicts are carried out or not.
+    /// [`Connection::open`] under this enforcement.
     #[must_use]
     pub fn open_under(inspector: &Arc<Inspector>, seen: Observation, enforcement: Enforcement) -> (Self, Answer) {
         let rules = inspector.in_force();
@@ -74,19 +74,19 @@ impl Connection {
         (connection, answer)
     }
 
-    /// Whether it was opened under the rules and decisions that are in force now. One that was not is judged right all the same,
-    /// and anew for each of its requests.
+    /// True if it was opened under the rules and decisions in force now. One that was not is judged correctly all the same, and anew for
+    /// each of its requests.
     #[must_use]
     pub fn is_current(&self) -> bool {
         Arc::ptr_eq(&self.inspector.in_force(), &self.rules) && Arc::ptr_eq(&self.inspector.reviews(), &self.reviews)
     }
 
-    /// Whether verdicts are carried out at this moment.
+    /// The enforcement at this moment.
     pub(crate) fn enforcement(&self) -> Enforcement {
         self.inspector.enforcement(self.enforcement)
     }
 
-    /// What the connection was opened under.
+    /// The enforcement that the connection was opened under.
     pub(crate) fn own_enforcement(&self) -> Enforcement {
         self.enforcement
     }
@@ -130,7 +130,7 @@ impl Connection {
         (rules, seen, progress)
     }
 
-    pub(crate) fn place(&self, path: &str) -> Place {
+    pub(crate) fn place(&self, path: &str) -> RequestPath {
         let mut last = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some(place) if place.path == path => place.clone(),
@@ -138,7 +138,7 @@ impl Connection {
         }
     }
 
-    /// What is known of a request to this endpoint before it is looked at.
+    /// Initial findings about a request to this endpoint, before it is read.
     pub(crate) fn findings(&self, endpoint: &Endpoint) -> Findings {
         let mut findings = Findings::default();
         if self.host_points_to_mcp {
@@ -150,17 +150,17 @@ impl Connection {
         findings
     }
 
-    fn make_place(&self, path: &str) -> Place {
+    fn make_place(&self, path: &str) -> RequestPath {
         let endpoint = Endpoint::of(&self.seen, path);
         let Endpoint { server, port, .. } = &endpoint;
         let (scheme, usual) = if self.seen.text(Field::Channel) == Some(Channel::Http.as_str()) { ("http", 80) } else { ("https", 443) };
         let authority = if server.contains(':') { format_smolstr!("[{server}]") } else { server.clone() };
         let full = if *port == usual { format!("{scheme}://{authority}{path}") } else { format!("{scheme}://{authority}:{port}{path}") };
-        Place { path: path.into(), full: full.into(), endpoint: Arc::new(endpoint) }
+        RequestPath { path: path.into(), full: full.into(), endpoint: Arc::new(endpoint) }
     }
 
-    /// Whether a rule that is decided by now says that the connection is passed on unread. Rules that
-    /// would need to read it do not stand in the way; that is what a bypass is for.
+    /// True if a decided rule says that the connection is passed on unread. Rules that would need to read it do not stand in the way;
+    /// that is what a bypass is for.
     #[must_use]
     pub fn is_bypassed(&self) -> bool {
         self.progress
@@ -214,7 +214,7 @@ impl Connection {
         self.rules.set()
     }
 
-    /// What is known so far.
+    /// The evidence so far.
     #[must_use]
     pub fn seen(&self) -> &Observation {
         &self.seen
@@ -281,7 +281,7 @@ impl Connection {
     }
 }
 
-/// Whether a connection is reported where nothing about it is suspicious.
+/// The reporting of a connection that shows nothing suspicious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
     /// Only if a rule matched.

@@ -57,7 +57,7 @@ impl FromStr for HostPattern {
 }
 
 impl HostPattern {
-    /// Whether `host` (already [`normal_host`]) at `port` is meant.
+    /// True if the pattern matches `host` (already [`normal_host`]) at `port`.
     #[must_use]
     pub fn matches(&self, host: &str, port: u16) -> bool {
         if self.port.is_some_and(|p| p != port) {
@@ -83,7 +83,7 @@ impl HostPatterns {
         patterns.into_iter().map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether any pattern means `host` (already [`normal_host`]) at `port`.
+    /// True if any pattern matches `host` (already [`normal_host`]) at `port`.
     #[must_use]
     pub fn matches(&self, host: &str, port: u16) -> bool {
         self.0.iter().any(|pattern| pattern.matches(host, port))

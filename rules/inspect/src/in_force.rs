@@ -5,11 +5,11 @@ use gnomon_engine::{Rule, RuleIndex, RuleSet};
 use gnomon_observe::{Family, Field, Observation, Phase};
 use std::{ops::Deref, sync::Arc};
 
-/// What a server may ask of a client within its result (MCP 2026-07-28, multi round-trip requests).
+/// The methods that a server may put into a result as requests to the client (MCP 2026-07-28, multi round-trip requests).
 pub(crate) const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
-/// What one such question differs in from another.
+/// The fields in which one such request differs from another.
 pub(crate) const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
-/// What none of them has.
+/// Fields that no such request fills.
 const NEVER_ASKED: [Field; 5] = [Field::ToolName, Field::PromptName, Field::ResourceUri, Field::ToolArguments, Field::BodyText];
 
 /// A set of rules, and what follows from it.
@@ -17,9 +17,9 @@ pub(crate) struct InForce {
     set: Arc<RuleSet>,
     /// Those that could refuse what a server asks within its result, in the set's order.
     on_asked: Vec<RuleIndex>,
-    /// Whether any interferes.
+    /// True if any of the rules interferes.
     pub interferes: bool,
-    /// Whether any interferes by what answers say.
+    /// True if any rule interferes by the content of answers.
     pub judges_answers: bool,
 }
 

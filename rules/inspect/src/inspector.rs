@@ -1,11 +1,11 @@
-//! What all exchanges share: the rules in force, the surroundings, the bounds, and the memory of
-//! endpoints that spoke MCP before.
+//! The state shared by all exchanges: the rules in force, the surroundings, the bounds, and the memory of endpoints that spoke MCP
+//! before.
 
 use crate::{HostPatterns, Reviews, in_force::InForce, normal_host, reviews};
 use arc_swap::ArcSwap;
 use gnomon_engine::{Enforcement, RuleSet};
 use gnomon_observe::{Field, Lookup, Observation, Value};
-use gnomon_packs::{HostCatalogue, Kind};
+use gnomon_packs::{HostCatalogue, HostClass};
 use gnomon_wire::{coding::DecodeLimits, jsonrpc};
 use quick_cache::sync::Cache;
 use smol_str::SmolStr;
@@ -56,7 +56,7 @@ impl Bounds {
     }
 }
 
-/// What is known of servers before any traffic.
+/// Knowledge about servers before any traffic: those sanctioned, those known, those that portals offer.
 #[derive(Default)]
 pub struct Surroundings {
     /// Servers that the organisation named as allowed.
@@ -80,7 +80,7 @@ impl Registered {
 }
 
 impl FromIterator<(String, u16, SmolStr)> for Registered {
-    /// From hosts, ports and ids. Of several at one host and port the first counts.
+    /// Collects hosts, ports and ids. Of several at one host and port the first counts.
     fn from_iter<T: IntoIterator<Item = (String, u16, SmolStr)>>(servers: T) -> Self {
         let mut known = HashMap::new();
         for (host, port, id) in servers {
@@ -103,8 +103,7 @@ pub struct Inspector {
     disarmed: AtomicBool,
 }
 
-/// How a client named itself when its session began (2025-11-25 and before: later requests of the
-/// session do not say it again).
+/// The name that a client gave when its session began (2025-11-25 and before: later requests of the session do not repeat it).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Named {
     pub name: Option<SmolStr>,
@@ -121,7 +120,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// This path on an observation's server, asked for by its client.
+    /// The endpoint at this path of an observation's server, requested by its client.
     pub fn of(seen: &Observation, path: &str) -> Self {
         let client = seen.text(Field::UserName).or_else(|| seen.text(Field::SourceAddress)).unwrap_or_default();
         let port = match seen.get(Field::ServerPort) {
@@ -149,7 +148,7 @@ impl Inspector {
         }
     }
 
-    /// Whether verdicts are carried out at all, whatever a connection says.
+    /// Sets the enforcement of all connections: `Observe` here overrules whatever a connection says.
     #[must_use]
     pub fn enforcing(self, enforcement: Enforcement) -> Self {
         Self { enforcement, ..self }
@@ -160,18 +159,18 @@ impl Inspector {
         self.disarmed.store(true, Ordering::Release);
     }
 
-    /// Takes back [`Inspector::disarm`].
+    /// Reverts [`Inspector::disarm`].
     pub fn arm(&self) {
         self.disarmed.store(false, Ordering::Release);
     }
 
-    /// Whether anything may be interfered with.
+    /// True if anything may be interfered with.
     #[must_use]
     pub fn is_armed(&self) -> bool {
         !self.disarmed.load(Ordering::Acquire)
     }
 
-    /// What holds for a connection that asks for `own` enforcement.
+    /// The enforcement of a connection that was opened under `own`.
     pub(crate) fn enforcement(&self, own: Enforcement) -> Enforcement {
         if self.is_armed() && self.enforcement == Enforcement::Enforce { own } else { Enforcement::Shadow }
     }
@@ -182,7 +181,7 @@ impl Inspector {
         self.rules.load().set().clone()
     }
 
-    /// The same, with what follows from them.
+    /// The rules in force, with what is derived from them.
     pub(crate) fn in_force(&self) -> Arc<InForce> {
         self.rules.load_full()
     }
@@ -198,7 +197,7 @@ impl Inspector {
         &self.bounds
     }
 
-    /// What people decided about servers, as it holds for requests that begin now.
+    /// The reviews that apply to requests beginning now.
     pub(crate) fn reviews(&self) -> Arc<Reviews> {
         self.reviews.load_full()
     }
@@ -214,7 +213,7 @@ impl Inspector {
         reviews::describe(seen, self.surroundings.sanctioned.matches(server, port), reviews.of(server, port));
     }
 
-    /// Whether the organisation allows this server: by configuration or by approval.
+    /// True if the organisation allows this server: by configuration or by approval.
     #[must_use]
     pub fn is_sanctioned(&self, host: &str, port: u16) -> bool {
         let mut seen = Observation::new();
@@ -222,9 +221,9 @@ impl Inspector {
         seen.get(Field::Sanctioned) == Lookup::Value(&Value::Bool(true))
     }
 
-    /// Whether the name alone points to MCP: the catalogue says so, or a label is called so.
+    /// True if the name alone points to MCP: by the catalogue, or by one of its labels.
     pub(crate) fn host_points_to_mcp(&self, host: &str) -> bool {
-        self.surroundings.catalogue.lookup(host).is_some_and(|e| e.kind == Kind::Mcp)
+        self.surroundings.catalogue.lookup(host).is_some_and(|e| e.kind == HostClass::Mcp)
             || host.split(['.', '-', '_']).any(|word| word == "mcp")
     }
 
@@ -237,7 +236,7 @@ impl Inspector {
         self.sessions.insert((server, session), named);
     }
 
-    /// Who began it.
+    /// The client that began the session.
     pub(crate) fn session(&self, server: &str, session: &str) -> Option<Named> {
         self.sessions.get(&(SmolStr::new(server), SmolStr::new(session)))
     }

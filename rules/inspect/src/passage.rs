@@ -16,7 +16,7 @@ use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Channel, Family, Field, FieldRef, Observation, Phase, Role};
 use gnomon_wire::mcp::{self, Part, Signature, SignatureSet};
 
-/// What a server that means no harm could still make of what passes.
+/// The protocol that a well-behaved server could read in a passage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Legibility {
     /// HTTP, and so a message: all that a request says is *unknown*, and a rule that could match refuses.
@@ -31,7 +31,7 @@ pub enum Legibility {
     Waived,
 }
 
-/// What is passed on, and so which fields nobody knows.
+/// The part that is passed on unread, which decides the fields that are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extent {
     /// A connection, before a ClientHello was understood: its server name is not known either.
@@ -44,13 +44,13 @@ pub enum Extent {
 
 macro_rules! passages {
     ($($id:ident $reason:literal $extent:ident $legibility:ident $telling:ident $doc:literal;)+) => {
-        /// Why something is passed on unread.
+        /// The reason that something is passed on unread.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Passage { $(#[doc = $doc] $id),+ }
 
         impl Passage {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Passage] = &[$(Self::$id),+];
 
             /// Its name: a label value, and the value of `gnomon.passage`.
@@ -59,25 +59,25 @@ macro_rules! passages {
                 match self { $(Self::$id => $reason),+ }
             }
 
-            /// What is passed on.
+            /// The part that is passed on unread.
             #[must_use]
             pub const fn extent(self) -> Extent {
                 match self { $(Self::$id => Extent::$extent),+ }
             }
 
-            /// What a server could still make of it.
+            /// The protocol that a server could read in it.
             #[must_use]
             pub const fn legibility(self) -> Legibility {
                 match self { $(Self::$id => Legibility::$legibility),+ }
             }
 
-            /// What it is, in one sentence.
+            /// A description in one sentence.
             #[must_use]
             pub const fn describe(self) -> &'static str {
                 match self { $(Self::$id => $doc),+ }
             }
 
-            /// Whether it is an event where no rule matches.
+            /// The reporting of it where no rule matches.
             const fn telling(self) -> Telling {
                 match self { $(Self::$id => Telling::$telling),+ }
             }
@@ -91,10 +91,10 @@ passages! {
     BeyondShare "beyond_share" Connection Waived Always "A connection above its user's share, from a scope that enforces nothing.";
     HelloUnreadable "hello_unreadable" Handshake Unknown Always "TLS whose ClientHello is malformed, or split in a way that no client does.";
     HelloTooLong "hello_too_long" Handshake Unknown Always "A ClientHello of more than 64 KiB, or spread over more than 80 KiB.";
-    ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is no host name.";
+    ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is not a host name.";
     ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The server chose an application protocol (ALPN) that is not HTTP by any of its names.";
-    ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "What the client said within TLS is not HTTP.";
-    Foreign "foreign" Connection Absent IfMatched "What the client said first is neither TLS nor HTTP.";
+    ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "The client's bytes within TLS are not HTTP.";
+    Foreign "foreign" Connection Absent IfMatched "The client's first bytes are neither TLS nor HTTP.";
     RequestLineOdd "request_line_odd" Connection Unknown Always "A first line that names HTTP, or asks for a path, or a request's head, in a way that gnomon does not read and some servers do.";
     RequestLineLong "request_line_long" Connection Unknown Always "A first line of more than 16 KiB that may be a request's.";
     LineUnfinished "line_unfinished" Connection Absent IfMatched "The beginning of a line, after which the client waits; what follows is looked at before it leaves.";
@@ -106,10 +106,10 @@ passages! {
     ConnectWithin "connect_within" Connection Waived IfMatched "A request to another proxy for a tunnel: what is inside is read.";
     WebSocket "websocket" Message Opaque IfSuspected "WebSocket messages.";
     Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
-    ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is no text, whose own bytes are no JSON-RPC.";
+    ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is not text, whose own bytes are not JSON-RPC.";
 }
 
-/// What the judge says to passing a connection on.
+/// The judge's answer to passing a connection on.
 #[derive(Clone, Debug)]
 #[must_use]
 pub enum Passed {
@@ -119,7 +119,7 @@ pub enum Passed {
     Refuse(Verdict, String, Vec<Sighting>),
 }
 
-/// Whether the head of a request says that it is MCP's.
+/// MCP announced in the head of a request, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signs {
     None,
@@ -190,7 +190,7 @@ impl Passage {
     }
 }
 
-/// By what something that passes is judged.
+/// The input to judging a passage.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub rules: &'a RuleSet,

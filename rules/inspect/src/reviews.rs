@@ -1,5 +1,5 @@
-//! What people decided about servers, as it holds now. Approvals that ran out are told by whoever has a
-//! clock; this crate has none.
+//! People's decisions about servers, as they apply now. Expired approvals are reported by the caller, which has a clock; this crate has
+//! none.
 
 use crate::normal_host;
 use gnomon_observe::{Field, Observation, Review};
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub struct Reviews(HashMap<(SmolStr, u16), Review>);
 
 impl FromIterator<(String, u16, Review)> for Reviews {
-    /// From server names, ports and what was decided.
+    /// Collects server names, ports and reviews.
     fn from_iter<T: IntoIterator<Item = (String, u16, Review)>>(reviews: T) -> Self {
         Self(reviews.into_iter().map(|(host, port, review)| ((SmolStr::new(normal_host(&host)), port), review)).collect())
     }
@@ -24,7 +24,7 @@ impl Reviews {
         self.0.iter().filter(move |((host, _), review)| **review == Review::Denied && is_name(host)).map(|((host, _), _)| host)
     }
 
-    /// What was decided about this server, its name already [`normal_host`].
+    /// The review of this server, its name already [`normal_host`].
     #[must_use]
     pub fn of(&self, host: &str, port: u16) -> Option<Review> {
         if self.0.is_empty() { None } else { self.0.get(&(SmolStr::new(host), port)).copied() }

@@ -4,7 +4,7 @@
 use gnomon_engine::{Answer, Enforcement, Origin, Progress, Rule, RuleIndex, RuleSet, Verdict};
 use gnomon_observe::Action;
 
-/// What must not pass, if this answer of the judge says so.
+/// The verdict in this answer that keeps bytes from passing, if any.
 pub(crate) fn interfering(answer: Answer) -> Option<Verdict> {
     match answer {
         Answer::Decided(verdict) if verdict.action.interferes() => Some(verdict),
@@ -13,7 +13,7 @@ pub(crate) fn interfering(answer: Answer) -> Option<Verdict> {
     }
 }
 
-/// What becomes of an answer of the judge.
+/// The answer under this enforcement: in shadow nothing interferes.
 pub(crate) fn tempered(answer: Answer, enforcement: Enforcement) -> Answer {
     let passes = |verdict: Verdict| Verdict { action: Action::Log, ..verdict };
     match (enforcement, answer) {

@@ -7,22 +7,22 @@ use gnomon_wire::mcp::{Part, Signature, SignatureSet, Strength};
 use smol_str::SmolStr;
 use std::cmp::Reverse;
 
-/// One thing to report: the observation with its outcome fields filled.
+/// A report: the observation with its outcome fields filled.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// What was seen, and what was made of it.
+    /// The evidence, and the judgement on it.
     pub seen: Observation,
     /// The rule that stands for this report; none where no rule matched.
     pub rule: Option<RuleIndex>,
-    /// What was done.
+    /// The action taken.
     pub action: Action,
-    /// What the report is about.
+    /// The class of the report.
     pub class: Class,
-    /// Which call of its exchange this is about, from 0: reports of one call share it.
+    /// The index of the call in its exchange, from 0: reports of one call share it.
     pub call: u32,
 }
 
-/// What points to MCP.
+/// The signs of MCP found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Findings {
     pub signatures: SignatureSet,
@@ -32,10 +32,10 @@ pub(crate) struct Findings {
     pub spoke_before: SpokeBefore,
 }
 
-/// What the body was.
+/// The type of the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum MessageFinding {
-    /// No message, or none of MCP.
+    /// No message, or not one of MCP.
     #[default]
     None,
     /// A message that is probably of MCP: not quite of its form, or told by its method and its path together.
@@ -46,7 +46,7 @@ pub(crate) enum MessageFinding {
     Malformed,
 }
 
-/// Whether this client had a confirmed exchange with this endpoint earlier.
+/// A confirmed exchange of this client with this endpoint earlier, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SpokeBefore {
     #[default]
@@ -148,9 +148,8 @@ fn by_rule(mut seen: Observation, (index, rule): (RuleIndex, &Rule), action: Act
     Sighting { seen, rule: Some(index), action, class: rule.class, call: 0 }
 }
 
-/// Which of the matched rules stands for the report: the one that decided, then an
-/// administrator's, then the most serious, then the one with the strongest evidence. Ids make the
-/// order total, so live and replay agree.
+/// The rank of a matched rule for standing for the report: the one that decided, then an administrator's, then the most serious, then the
+/// one with the strongest evidence. Ids make the order total, so live and replay agree.
 fn rank<'r>((index, rule): (RuleIndex, &'r Rule), deciding: Option<RuleIndex>) -> impl Ord + use<'r> {
     (deciding != Some(index), rule.origin != Origin::Admin, Reverse(rule.level), Reverse(rule.phase), rule.id.as_str())
 }

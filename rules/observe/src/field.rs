@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// The type of a field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldType {
     /// One text.
     Str,
     /// A whole number.
@@ -22,7 +22,7 @@ pub enum Kind {
     List,
 }
 
-/// Whether a rule may ask for a field.
+/// Evidence, on which rules match, or an outcome, which they cannot name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Seen or derived from what was seen: rules match on it.
@@ -31,7 +31,7 @@ pub enum Role {
     Outcome,
 }
 
-/// Whether a field is written into events.
+/// The retention of a field's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     /// Written into events.
@@ -48,18 +48,18 @@ pub struct FieldInfo {
     /// The name as a JSON key, colon included: `"name":`.
     pub json_key: &'static str,
     /// The type of its value.
-    pub kind: Kind,
+    pub kind: FieldType,
     /// The phase at whose end it is final: present or known absent.
     pub phase: Phase,
-    /// Whether rules may ask for it.
+    /// Evidence or outcome.
     pub role: Role,
-    /// Whether events carry it.
+    /// Written into events, or not.
     pub retention: Retention,
     /// The channels that can fill it.
     pub channels: &'static [Channel],
     /// A value as it would stand in an event, as JSON.
     pub sample: &'static str,
-    /// What it says, units included.
+    /// Its meaning, units included.
     pub doc: &'static str,
 }
 
@@ -90,36 +90,36 @@ macro_rules! fields {
 
         /// The table, in the order of [`Field`]'s variants, which is the order of keys in events.
         pub const FIELDS: &[FieldInfo] = &[$(FieldInfo {
-            name: $name, json_key: concat!("\"", $name, "\":"), kind: Kind::$kind, phase: Phase::$phase, role: Role::$role,
+            name: $name, json_key: concat!("\"", $name, "\":"), kind: FieldType::$kind, phase: Phase::$phase, role: Role::$role,
             retention: Retention::$retention, channels: $channels, sample: $sample, doc: $doc,
         }),+];
 
         /// All fields, in the table's order.
         const BY_ROW: &[Field] = &[$(Field::$id),+];
 
-        /// How many fields there are.
+        /// The number of fields.
         pub const FIELD_COUNT: usize = FIELDS.len();
     };
 }
 
 fields! {
     // What and when.
-    Timestamp "@timestamp" Str Connect Outcome Stored ALL r#""2026-11-20T09:00:00.000Z""# "When it was seen, RFC 3339 with milliseconds, UTC.";
+    Timestamp "@timestamp" Str Connect Outcome Stored ALL r#""2026-11-20T09:00:00.000Z""# "Time of the call, RFC 3339 with milliseconds, UTC.";
     EventId "event.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11""# "Names this event, a UUID version 7.";
     EventKind "event.kind" Str Response Outcome Stored ALL r#""alert""# "`alert` for the first detection of a burst, `signal` for its later ones, `event` where no rule matched, `outcome` for what became of a call after its event was written.";
     Schema "gnomon.schema" Int Connect Outcome Stored ALL "1" "The version of this event format. A field may be added without raising it; a change of meaning raises it.";
     ObservationId "gnomon.observation.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b10""# "Names the call, however often it was sighted.";
     IncidentId "gnomon.incident.id" Str Response Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b0f""# "Names the burst: detections of one client, server and rule within 10 s of each other.";
-    Action "gnomon.action" Str Response Outcome Stored ALL r#""block""# "What was done: allow, log, redact, redirect or block.";
-    Confidence "gnomon.confidence" Str Response Outcome Stored ALL r#""confirmed""# "How sure it is that this was MCP: suspected, probable or confirmed.";
-    Evidence "gnomon.evidence" List Response Outcome Stored ALL r#"["host","header","body"]"# "What was actually seen that points to MCP.";
-    DetectionClass "gnomon.detection.class" Str Response Outcome Stored ALL r#""mcp""# "What the detection is about: mcp, llm, dlp, threat, policy or health.";
+    Action "gnomon.action" Str Response Outcome Stored ALL r#""block""# "Action taken: allow, log, redact, redirect or block.";
+    Confidence "gnomon.confidence" Str Response Outcome Stored ALL r#""confirmed""# "Confidence that this was MCP: suspected, probable or confirmed.";
+    Evidence "gnomon.evidence" List Response Outcome Stored ALL r#"["host","header","body"]"# "Evidence seen that points to MCP.";
+    DetectionClass "gnomon.detection.class" Str Response Outcome Stored ALL r#""mcp""# "Class of the detection: mcp, llm, dlp, threat, policy or health.";
     RuleId "rule.id" Str Response Outcome Stored ALL r#""8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d""# "The rule that decided.";
     RuleName "rule.name" Str Response Outcome Stored ALL r#""MCP message to a server outside the portal""# "Its title.";
     RuleLevel "rule.level" Str Response Outcome Stored ALL r#""high""# "Its level: informational, low, medium, high or critical.";
     RulesMatched "gnomon.rules.matched" List Response Outcome Stored ALL r#"["8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d"]"# "All rules that matched, the deciding one first.";
-    Would "gnomon.would" Str Response Outcome Stored ALL r#""block""# "What the deciding rule would have done, where verdicts are not carried out: rules in shadow, a scope that only intercepts, or the kill switch.";
-    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "What gnomon says of itself: disarmed, armed; sensor_reduced, sensor_whole; exec_scope_lost.";
+    Would "gnomon.would" Str Response Outcome Stored ALL r#""block""# "Action that the deciding rule would have taken, where verdicts are not carried out: rules in shadow, a scope that only intercepts, or the kill switch.";
+    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "Event of gnomon itself: disarmed, armed; sensor_reduced, sensor_whole; exec_scope_lost.";
     Message "message" Str Response Outcome Stored ALL r#""blocked by gnomon: read_file is not allowed here""# "The line of text that the client was given, or the cause of an error.";
 
     // The JSON-RPC message.
@@ -140,11 +140,11 @@ fields! {
     BatchIndex "gnomon.batch.index" Int Message Evidence Stored RPC "0" "The message's place in a JSON-RPC batch, from 0; absent outside a batch.";
     Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC, or that its request calls MCP, could not be read; `too_many_messages` where more than 4,096 messages were counted and not judged, `charset` where JSON is said to be in a character set that is not read.";
     Mismatch "gnomon.mismatch" List Message Evidence Stored WEB r#"["mcp-name"]"# "Headers that contradict what they mirror: mcp-method, mcp-name, mcp-protocol-version, authority, duplicate-header, content-encoding (a message was found beneath the coding that is announced, or in one that is not).";
-    Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "What exceeded its bound and was not judged whole: `names`, `arguments`, or `tools` of a list.";
+    Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "Parts that exceeded their bound and were not judged whole: `names`, `arguments`, or `tools` of a list.";
     Signatures "gnomon.signatures" List Message Evidence Stored RPC r#"["H1","B3"]"# "Wire signatures of MCP in the request.";
     ResponseSignatures "gnomon.response.signatures" List Response Evidence Stored RPC r#"["R1"]"# "Wire signatures of MCP in the answer.";
     RpcStatus "rpc.response.status_code" Str Response Evidence Stored RPC r#""-32602""# "The code of a JSON-RPC error.";
-    ErrorType "error.type" Str Response Evidence Stored ALL r#""tool_error""# "What failed: `tool_error`, a JSON-RPC code, an HTTP status, or why no answer came.";
+    ErrorType "error.type" Str Response Evidence Stored ALL r#""tool_error""# "Failure: `tool_error`, a JSON-RPC code, an HTTP status, or the reason that no answer came.";
     Tools "gnomon.tools" List Response Evidence Stored RPC r#"["echo","read_file"]"# "Tool names of a `tools/list` result, at most 512.";
     RequestModel "gen_ai.request.model" Str Message Evidence Stored WEB r#""gpt-5""# "The model asked for.";
     InputTokens "gen_ai.usage.input_tokens" Int Response Evidence Stored WEB "120" "Tokens read.";
@@ -177,7 +177,7 @@ fields! {
     Pid "process.pid" Int Connect Evidence Stored HOST "4711" "Process id in the initial namespace.";
     Executable "process.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/node""# "The program's file.";
     ExecutableHash "process.executable.hash.sha256" Str Connect Evidence Stored HOST r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 of that file.";
-    Image "gnomon.process.image" Str Connect Evidence Stored HOST r#""on_disk""# "Where the running program's file is: on_disk, deleted (removed or replaced since it was started) or memory (it never was in a file system).";
+    Image "gnomon.process.image" Str Connect Evidence Stored HOST r#""on_disk""# "Location of the running program's file: on_disk, deleted (removed or replaced since it was started) or memory (it never was in a file system).";
     CommandLine "process.command_line" Str Connect Evidence Stored HOST r#""node agent.js""# "The command line, bounded.";
     ParentExecutable "process.parent.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/bash""# "The parent program's file.";
     Ancestors "process.ancestors" List Connect Evidence Stored HOST r#"["/usr/bin/bash","/usr/sbin/sshd"]"# "Program files of the ancestors, nearest first.";
@@ -185,28 +185,28 @@ fields! {
     UserName "user.name" Str Connect Evidence Stored HOST r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
     UserGroups "user.group.names" List Connect Evidence Stored HOST r#"["engineering"]"# "Groups of the user.";
     ContainerId "container.id" Str Connect Evidence Stored HOST r#""1f2d3c4b5a69""# "Container id from the cgroup path, where root or a service of root's made that cgroup: the outermost. What a user names below their own slice is not taken for one.";
-    ContainerRuntime "container.runtime.name" Str Connect Evidence Stored HOST r#""docker""# "Whose way of naming cgroups that container's follows: docker, containerd, cri-o, podman, systemd-nspawn, lxc, or unknown.";
+    ContainerRuntime "container.runtime.name" Str Connect Evidence Stored HOST r#""docker""# "Runtime of that container, by the name of its cgroup: docker, containerd, cri-o, podman, systemd-nspawn, lxc, or unknown.";
     PodName "k8s.pod.name" Str Connect Evidence Stored HOST r#""agent-7c9""# "Kubernetes pod.";
     Namespace "k8s.namespace.name" Str Connect Evidence Stored HOST r#""research""# "Kubernetes namespace.";
     PodUid "k8s.pod.uid" Str Connect Evidence Stored HOST r#""8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d""# "Kubernetes pod, by its uid from the cgroup path.";
     Cgroup "gnomon.cgroup" Str Connect Evidence Stored HOST r#""/system.slice/cron.service""# "Path of the process's cgroup below the cgroup2 mount. Below a user's slice the user chooses the names.";
-    ProcessIdentity "gnomon.process.identity" Str Connect Evidence Stored HOST r#""confirmed""# "How well the process is known: `confirmed` as the program that connected, `unverified` where the kernel half cannot rule out another exec, or why it is not known: late, gone, stale, unreadable or busy.";
+    ProcessIdentity "gnomon.process.identity" Str Connect Evidence Stored HOST r#""confirmed""# "Certainty of the process: `confirmed` as the program that connected, `unverified` where the kernel half cannot rule out another exec, or the reason that it is not known: late, gone, stale, unreadable or busy.";
     HostName "host.name" Str Connect Evidence Stored ALL r#""build-17""# "The host that gnomon runs on.";
 
     // Packages.
     PackageName "package.name" Str Connect Evidence Stored PACKAGES r#""@modelcontextprotocol/server-filesystem""# "The package that a local server comes from.";
     PackageVersion "package.version" Str Connect Evidence Stored PACKAGES r#""2026.8.31""# "Its version.";
-    PackageEcosystem "package.ecosystem" Str Connect Evidence Stored PACKAGES r#""npm""# "Where it is published: npm, pypi, docker …";
+    PackageEcosystem "package.ecosystem" Str Connect Evidence Stored PACKAGES r#""npm""# "Registry of the package: npm, pypi, docker …";
 
     // Ours.
-    Channel "gnomon.channel" Str Connect Evidence Stored ALL r#""https""# "Where it was seen: https, http, stdio, config or process.";
+    Channel "gnomon.channel" Str Connect Evidence Stored ALL r#""https""# "Channel of the call: https, http, stdio, config or process.";
     Sanctioned "gnomon.sanctioned" Bool Hello Evidence Stored ALL "false" "Whether the organisation named this server as allowed.";
-    ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "What people decided about the server (`gnomon review`): in_review, approved, denied or expired; absent where nobody has looked at it.";
-    Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "What the host catalogue says of the server: mcp, llm-api …";
-    Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "How the request was tied to its process: owner, client_random, tuple or none.";
-    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Where gnomon stood: flow, proxy, portal, upstream, plaintext, stdio, replay.";
+    ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "People's decision about the server (`gnomon review`): in_review, approved, denied or expired; absent without one.";
+    Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "Class of the server in the host catalogue: mcp, llm-api …";
+    Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "Means by which the request was tied to its process: owner, client_random, tuple or none.";
+    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
-    FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "How a connection that was not read as HTTP ended: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
+    FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "End of a connection that was not read as HTTP: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
     Passage "gnomon.passage" Str Message Evidence Stored WEB r#""request_line_odd""# "Why a connection or a message was passed on, or refused, unread; see docs/rules.md.";
     BypassReason "gnomon.bypass.reason" Str Hello Evidence Stored WEB r#""stale_heartbeat""# "Why a connection that its scope sends through the proxy went around it: stale_heartbeat, no_listener, foreign_listener, bound_device, table_full, exempt for addresses that are never redirected, nobody_listens where nobody was found at a loopback address, or not_redirected where the scope's ports leave it out.";
     ServerId "gnomon.server.id" Str Hello Evidence Stored ALL r#""docs""# "The server by its id in the configuration, where a portal offers it: of several at one host and port the first, but for calls through the portal.";
@@ -276,7 +276,7 @@ impl Family {
             Family::Argument => "gen_ai.tool.call.arguments.",
         }
     }
-    /// When its members are final.
+    /// The phase at whose end its members are final.
     #[must_use]
     pub const fn phase(self) -> Phase {
         match self {
@@ -285,7 +285,7 @@ impl Family {
             Family::Argument => Phase::Message,
         }
     }
-    /// Which channels fill it.
+    /// The channels that can fill it.
     #[must_use]
     pub const fn channels(self) -> &'static [Channel] {
         match self {
@@ -305,7 +305,7 @@ pub enum FieldRef {
 }
 
 impl FieldRef {
-    /// When it is final.
+    /// The phase at whose end it is final.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self {
@@ -313,7 +313,7 @@ impl FieldRef {
             FieldRef::Member(family, _) => family.phase(),
         }
     }
-    /// Which channels fill it.
+    /// The channels that can fill it.
     #[must_use]
     pub fn channels(&self) -> &'static [Channel] {
         match self {
@@ -321,7 +321,7 @@ impl FieldRef {
             FieldRef::Member(family, _) => family.channels(),
         }
     }
-    /// Whether rules may ask for it.
+    /// Evidence or outcome.
     #[must_use]
     pub fn role(&self) -> Role {
         match self {
@@ -375,10 +375,10 @@ mod tests {
         for info in FIELDS {
             let sample: serde_json::Value = serde_json::from_str(info.sample).unwrap_or_else(|e| panic!("{}: {e}", info.name));
             let fits = match info.kind {
-                Kind::Str => sample.is_string(),
-                Kind::Int => sample.is_i64(),
-                Kind::Bool => sample.is_boolean(),
-                Kind::List => sample.as_array().is_some_and(|a| a.iter().all(serde_json::Value::is_string)),
+                FieldType::Str => sample.is_string(),
+                FieldType::Int => sample.is_i64(),
+                FieldType::Bool => sample.is_boolean(),
+                FieldType::List => sample.as_array().is_some_and(|a| a.iter().all(serde_json::Value::is_string)),
             };
             assert!(fits, "{}", info.name);
         }

@@ -112,7 +112,7 @@ fn escape(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// How many bytes from the front need no escape. Eight at a time: texts are mostly clean.
+/// The number of bytes from the front that need no escape. Eight at a time: texts are mostly clean.
 fn clean_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;

@@ -8,9 +8,9 @@ use thiserror::Error;
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[error("`{word}` is not a known {what}; use one of: {allowed}")]
 pub struct UnknownWord {
-    /// What kind of word was expected.
+    /// The kind of word that was expected.
     pub what: &'static str,
-    /// What was found.
+    /// The word that was found.
     pub word: String,
     /// The words that are known, separated by `, `.
     pub allowed: String,
@@ -48,7 +48,7 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
-    /// When evidence arrives. A field belongs to the phase at whose end it is final: present, or
+    /// The time at which evidence arrives. A field belongs to the phase at whose end it is final: present, or
     /// known absent.
     Phase, "phase", [
         /// The connection: addresses, process, user.
@@ -65,7 +65,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What to do, from mildest to strictest.
+    /// The response to a match, from mildest to strictest.
     Action, "action", [
         /// Let it pass; an administrator's `allow` stands above vendor rules.
         Allow = "allow",
@@ -81,8 +81,7 @@ vocabulary! {
 }
 
 impl Action {
-    /// Whether this action keeps the original from passing unchanged, so that bytes must be held
-    /// until it is ruled out.
+    /// True if this action keeps the original from passing unchanged, so that bytes must be held until it is ruled out.
     #[must_use]
     pub const fn interferes(self) -> bool {
         matches!(self, Action::Redact | Action::Redirect | Action::Block)
@@ -112,7 +111,7 @@ impl Action {
 }
 
 vocabulary! {
-    /// How sure gnomon is that this was MCP.
+    /// Confidence that this was MCP.
     Confidence, "confidence", [
         /// Host, path or SNI alone.
         Suspected = "suspected",
@@ -125,7 +124,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a detection is about.
+    /// The class of a detection.
     Class, "class", [
         /// Use of the Model Context Protocol.
         Mcp = "mcp",
@@ -143,7 +142,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How serious a match is, as in Sigma 2.1.0.
+    /// The severity of a match, as in Sigma 2.1.0.
     Level, "level", [
         /// Worth knowing, never an alert.
         Informational = "informational",
@@ -159,7 +158,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What was actually seen.
+    /// A kind of evidence that was seen.
     Evidence, "evidence", [
         /// The server's name.
         Host = "host",
@@ -183,7 +182,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Where a thing was seen.
+    /// The channel on which a call was seen.
     Channel, "channel", [
         /// HTTP over TLS.
         Https = "https",
@@ -199,9 +198,9 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How a request was tied to the process that made it.
+    /// The means by which a request was tied to the process that made it.
     Correlation, "correlation", [
-        /// It was not.
+        /// Not tied.
         None = "none",
         /// By address and port.
         Tuple = "tuple",
@@ -213,9 +212,9 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What people decided about a server.
+    /// People's decision about a server.
     Review, "review state", [
-        /// Somebody looks into it.
+        /// Under review.
         InReview = "in_review",
         /// It may be used until its approval expires.
         Approved = "approved",
@@ -231,7 +230,7 @@ vocabulary! {
 pub struct EvidenceSet(u16);
 
 impl EvidenceSet {
-    /// Nothing seen.
+    /// An empty set.
     #[must_use]
     pub const fn new() -> Self {
         Self(0)
@@ -240,12 +239,12 @@ impl EvidenceSet {
     pub fn insert(&mut self, evidence: Evidence) {
         self.0 |= 1 << evidence as u16;
     }
-    /// Whether it is in.
+    /// True if it contains this evidence.
     #[must_use]
     pub const fn contains(self, evidence: Evidence) -> bool {
         self.0 & (1 << evidence as u16) != 0
     }
-    /// Whether nothing is in.
+    /// True if it is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -255,7 +254,7 @@ impl EvidenceSet {
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-    /// What is in, in the enum's order.
+    /// The members, in the enum's order.
     pub fn iter(self) -> impl Iterator<Item = Evidence> {
         Evidence::ALL.iter().copied().filter(move |e| self.contains(*e))
     }

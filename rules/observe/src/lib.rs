@@ -1,4 +1,4 @@
-//! What gnomon knows about one thing it saw, and what may be decided about it.
+//! The evidence on one call, and the vocabulary of decisions about it.
 //!
 //! Everything else depends on this crate and it depends on nothing of ours. It holds one table of
 //! field names ([`Field`]), the value container that the table indexes ([`Observation`]), and the
@@ -29,7 +29,7 @@ mod reference;
 mod secret;
 mod value;
 
-pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, Kind, Retention, Role, UnknownField};
+pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, Retention, Role, UnknownField};
 pub use judgement::{Action, Channel, Class, Confidence, Correlation, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord};
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};

@@ -1,7 +1,7 @@
 //! One thing seen: a sparse row of the field table.
 
 use crate::{
-    FIELD_COUNT, Family, Field, FieldRef, Kind, Retention, UnknownField, Value,
+    FIELD_COUNT, Family, Field, FieldRef, FieldType, Retention, UnknownField, Value,
     secret::{is_secret_name, written},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -15,7 +15,7 @@ const ABSENT: u8 = u8::MAX;
 // A row index fits one byte and leaves a mark for "absent"; the set of unreadable rows fits one word.
 const _: () = assert!(FIELD_COUNT < ABSENT as usize && FIELD_COUNT <= 128);
 
-/// What an observation says of a field.
+/// The result of looking up a field in an observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lookup<'a> {
     /// It has this value.
@@ -66,7 +66,7 @@ impl Clone for Observation {
 }
 
 impl Observation {
-    /// Nothing known yet.
+    /// An empty observation.
     #[must_use]
     pub fn new() -> Self {
         let values = Vec::with_capacity(ROOM);
@@ -116,7 +116,7 @@ impl Observation {
         }
     }
 
-    /// Says that a field has a value which could not be read.
+    /// Marks a field as having a value which could not be read.
     pub fn set_unreadable(&mut self, field: Field) {
         self.unreadable |= 1 << field as u8;
     }
@@ -127,19 +127,19 @@ impl Observation {
         self.partial |= 1 << field as u8;
     }
 
-    /// Whether it has more values than those that are known.
+    /// True if the field has more values than those that are known.
     #[must_use]
     #[inline]
     pub fn is_partial(&self, field: &FieldRef) -> bool {
         matches!(field, FieldRef::Field(field) if self.partial & (1 << *field as u8) != 0)
     }
 
-    /// Says that members of a family may be missing.
+    /// Marks members of a family as possibly missing.
     pub fn set_family_unreadable(&mut self, family: Family) {
         self.unreadable_families |= 1 << family as u8;
     }
 
-    /// What is known of a field.
+    /// The value of a field.
     #[must_use]
     #[inline]
     pub fn get(&self, field: Field) -> Lookup<'_> {
@@ -150,7 +150,7 @@ impl Observation {
         }
     }
 
-    /// What is known of anything a rule can name.
+    /// The value of anything a rule can name.
     #[must_use]
     #[inline]
     pub fn look_up(&self, field: &FieldRef) -> Lookup<'_> {
@@ -174,7 +174,7 @@ impl Observation {
         }
     }
 
-    /// How many calls it stands for: [`Field::Calls`], else one.
+    /// The number of calls it counts for: [`Field::Calls`], else one.
     #[must_use]
     pub fn calls(&self) -> u64 {
         match self.get(Field::Calls) {
@@ -196,7 +196,7 @@ impl Observation {
         &self.members
     }
 
-    /// Whether anything in it could not be read.
+    /// True if any field could not be read.
     #[must_use]
     pub fn has_unreadable(&self) -> bool {
         self.unreadable != 0 || self.unreadable_families != 0
@@ -232,7 +232,7 @@ impl Observation {
     }
 }
 
-/// Why JSON is not an observation.
+/// An error in the JSON of an observation.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum JsonError {
     /// The name is not in the table.
@@ -250,7 +250,7 @@ pub enum JsonError {
         /// The field.
         name: String,
         /// Its type.
-        kind: Kind,
+        kind: FieldType,
     },
 }
 
@@ -284,12 +284,12 @@ fn from_json(json: &serde_json::Value) -> Option<Value> {
 /// The value in the type of its field: a single text fits a list, a number fits a text.
 fn fit(field: Field, value: Value) -> Option<Value> {
     match (field.info().kind, value) {
-        (Kind::Str, Value::Int(number)) => Some(Value::Str(number.to_string().into())),
-        (Kind::List, Value::Str(text)) => Some(Value::List(vec![text])),
-        (Kind::Str, value @ Value::Str(_))
-        | (Kind::Int, value @ Value::Int(_))
-        | (Kind::Bool, value @ Value::Bool(_))
-        | (Kind::List, value @ Value::List(_)) => Some(value),
+        (FieldType::Str, Value::Int(number)) => Some(Value::Str(number.to_string().into())),
+        (FieldType::List, Value::Str(text)) => Some(Value::List(vec![text])),
+        (FieldType::Str, value @ Value::Str(_))
+        | (FieldType::Int, value @ Value::Int(_))
+        | (FieldType::Bool, value @ Value::Bool(_))
+        | (FieldType::List, value @ Value::List(_)) => Some(value),
         _ => None,
     }
 }

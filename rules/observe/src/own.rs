@@ -10,11 +10,11 @@ pub struct OwnRule {
     pub id: &'static str,
     /// Its title.
     pub name: &'static str,
-    /// How serious it is.
+    /// Its severity.
     pub level: Level,
-    /// What it is about.
+    /// Its class.
     pub class: Class,
-    /// What it says, and what to do.
+    /// Its meaning, and the remedy.
     pub doc: &'static str,
 }
 
@@ -54,7 +54,7 @@ pub const SANDBOX_VIOLATION: OwnRule = OwnRule {
 pub const OWN_RULES: &[OwnRule] = &[APPROVAL_EXPIRED, UNUSUAL_VOLUME, SANDBOX_VIOLATION];
 
 impl OwnRule {
-    /// Says in an observation that this was detected. Nothing is stopped by it.
+    /// Writes this detection into an observation. It stops nothing.
     pub fn stamp(&self, seen: &mut Observation) {
         seen.set(Field::RuleId, self.id);
         seen.set(Field::RuleName, self.name);

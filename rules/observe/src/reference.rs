@@ -1,6 +1,6 @@
 //! The field table as a page for people and as a JSON Schema for tools.
 
-use crate::{Channel, FIELDS, Family, Kind, Retention, Role};
+use crate::{Channel, FIELDS, Family, FieldType, Retention, Role};
 use std::fmt::Write;
 
 /// The reference page of all fields, Markdown.
@@ -53,10 +53,10 @@ pub fn field_reference() -> String {
 pub fn json_schema() -> serde_json::Value {
     let properties = FIELDS.iter().filter(|info| info.retention == Retention::Stored).map(|info| {
         let kind = match info.kind {
-            Kind::Str => serde_json::json!({"type": "string"}),
-            Kind::Int => serde_json::json!({"type": "integer"}),
-            Kind::Bool => serde_json::json!({"type": "boolean"}),
-            Kind::List => serde_json::json!({"type": "array", "items": {"type": "string"}}),
+            FieldType::Str => serde_json::json!({"type": "string"}),
+            FieldType::Int => serde_json::json!({"type": "integer"}),
+            FieldType::Bool => serde_json::json!({"type": "boolean"}),
+            FieldType::List => serde_json::json!({"type": "array", "items": {"type": "string"}}),
         };
         let mut schema = kind;
         schema["description"] = info.doc.into();
@@ -78,12 +78,12 @@ pub fn json_schema() -> serde_json::Value {
     })
 }
 
-fn kind_word(kind: Kind) -> &'static str {
+fn kind_word(kind: FieldType) -> &'static str {
     match kind {
-        Kind::Str => "text",
-        Kind::Int => "number",
-        Kind::Bool => "yes/no",
-        Kind::List => "list",
+        FieldType::Str => "text",
+        FieldType::Int => "number",
+        FieldType::Bool => "yes/no",
+        FieldType::List => "list",
     }
 }
 

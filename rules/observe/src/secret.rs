@@ -1,9 +1,9 @@
-//! What is secret by its name, one list for headers, parameters, options and members; and addresses without what is secret in them.
+//! Names of secrets, one list for headers, parameters, options and members; and addresses without their secrets.
 
 use crate::{Field, Value};
 use std::borrow::Cow;
 
-/// What stands in place of what is not written.
+/// The replacement for values that are not written.
 pub const CONCEALED: &str = "***";
 
 /// Parts of names, without punctuation.
@@ -24,8 +24,8 @@ const SECRET: [&str; 14] = [
     "sessionkey",
 ];
 
-/// Whether the value of a header, parameter, option or member of this name is secret, as far as a name can tell: punctuation and case
-/// do not count, and it errs towards secret.
+/// True if the value of a header, parameter, option or member of this name is secret, as far as a name can tell: punctuation and case do
+/// not count, and it errs towards secret.
 #[must_use]
 pub fn is_secret_name(name: &str) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();

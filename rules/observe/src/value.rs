@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 
-/// What a field holds. Text is cheap to clone: short text is inline, long text is shared.
+/// The value of a field. Text is cheap to clone: short text is inline, long text is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Text, UTF-8.

@@ -1,5 +1,4 @@
-//! Where MCP clients keep the list of servers they start: files that say what could run before
-//! anything has run.
+//! The places where MCP clients keep the list of servers they start: files that say what could run before anything has run.
 //!
 //! Paths are templates as their source writes them: `~` is the user's home directory. Nothing here
 //! touches the file system.
@@ -21,7 +20,7 @@ pub enum Os {
     Any,
 }
 
-/// Whose servers a file lists.
+/// The owner of the servers that a file lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigScope {
     /// `user`: one user's; the path begins in the home directory.
@@ -32,7 +31,7 @@ pub enum ConfigScope {
     PluginCache,
 }
 
-/// How a file is written.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigFormat {
     /// `json` (several clients also accept comments in it).
@@ -43,20 +42,20 @@ pub enum ConfigFormat {
     Toml,
 }
 
-/// One location of one client.
+/// A location of a client's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFile {
     /// The client's name.
     pub client: Box<str>,
     /// The operating system the location is for.
     pub os: Os,
-    /// Whose servers it lists.
+    /// The owner of the servers that it lists.
     pub scope: ConfigScope,
     /// Path template.
     pub path: Box<str>,
     /// Key under which the servers stand; empty when not known.
     pub servers_key: Box<str>,
-    /// How the file is written.
+    /// The format of the file.
     pub format: ConfigFormat,
     /// Public document the row comes from; may be empty.
     pub source: Box<str>,
@@ -121,7 +120,7 @@ impl ConfigCatalogue {
         Ok(Self { files })
     }
 
-    /// This catalogue and `more` behind it.
+    /// This catalogue with `more` appended.
     #[must_use]
     pub fn merge(mut self, more: Self) -> Self {
         self.files.extend(more.files);

@@ -18,11 +18,11 @@ pub const MAX_LINE_BYTES: usize = 4096;
 pub struct CatalogueError {
     /// Line number, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error.
     pub cause: Cause,
 }
 
-/// Why a catalogue line was refused.
+/// An error in a line of a catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// No header line at all.
@@ -32,7 +32,7 @@ pub enum Cause {
     #[error("column `{0}` is missing from the header")]
     MissingColumn(&'static str),
     /// The header names a column twice.
-    #[error("column `{0}` stands twice in the header")]
+    #[error("column `{0}` is listed twice in the header")]
     DuplicateColumn(String),
     /// A row with more or fewer fields than the header.
     #[error("{found} fields where the header names {expected}")]
@@ -56,9 +56,9 @@ pub enum Cause {
     Value {
         /// The column's name.
         column: &'static str,
-        /// What stood there.
+        /// The text found.
         value: String,
-        /// What may stand there.
+        /// The values allowed there.
         expected: &'static str,
     },
 }
@@ -152,7 +152,7 @@ fn split(line: &str) -> Result<Vec<String>, Cause> {
     }
 }
 
-/// Takes a quoted field whose opening quote is already gone; `""` inside stands for one quote.
+/// Parses a quoted field whose opening quote is already gone; `""` inside is one quote.
 fn take_quoted(quoted: &str) -> Result<(String, Option<&str>), Cause> {
     let mut field = String::new();
     let mut rest = quoted;

@@ -1,4 +1,4 @@
-//! What is known about hosts: which serve MCP, which are model APIs, and who runs them.
+//! The catalogue of hosts: MCP servers, model APIs, and their vendors.
 //!
 //! A name matches exactly, or through a `*` that stands for whole labels; never by substring, so
 //! `mcp.corp.example.evil.example` is not `mcp.corp.example`. Lookups hash the name once per label
@@ -14,9 +14,9 @@ pub const MAX_HOST_BYTES: usize = 253;
 
 const SHIPPED: &str = include_str!("../catalogue/mcp_hosts.csv");
 
-/// What a host is known to be. The text form is the value of `gnomon.server.catalogue`.
+/// The class of a host. The text form is the value of `gnomon.server.catalogue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum HostClass {
     /// `mcp`: the host is there to serve MCP.
     Mcp,
     /// `mcp-path`: serves MCP under a path and other things besides; the host alone says little.
@@ -31,7 +31,7 @@ pub enum Kind {
     Ignore,
 }
 
-impl Kind {
+impl HostClass {
     /// The text form used in CSV and in `gnomon.server.catalogue`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -52,12 +52,12 @@ impl Kind {
 
 /// One row of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// What the host is.
-    pub kind: Kind,
-    /// Who runs it; may be empty.
+pub struct HostEntry {
+    /// The class of the host.
+    pub kind: HostClass,
+    /// The operator; may be empty.
     pub vendor: Box<str>,
-    /// Where on the host it is served; `/` when not known or everywhere.
+    /// The path of the service on the host; `/` when not known or everywhere.
     pub path: Box<str>,
     /// Public document the row comes from; may be empty in an administrator's file.
     pub source: Box<str>,
@@ -69,13 +69,13 @@ pub struct HostCatalogue {
     /// Rows by host pattern as written: `mcp.example.com` or `*.example.com`.
     ///
     /// Rows of one host are sorted so that the first answers for the host as a whole.
-    by_host: HashMap<Box<str>, Vec<Entry>>,
+    by_host: HashMap<Box<str>, Vec<HostEntry>>,
     /// `prefix.*.suffix` patterns, by suffix. The star is exactly one label.
     by_suffix: HashMap<Box<str>, Vec<OneLabel>>,
 }
 
-/// What stands before the star of a `prefix.*.suffix` pattern, and the pattern's rows.
-type OneLabel = (Box<str>, Vec<Entry>);
+/// The text before the star of a `prefix.*.suffix` pattern, and the pattern's rows.
+type OneLabel = (Box<str>, Vec<HostEntry>);
 
 // === impl HostCatalogue ===
 
@@ -120,20 +120,20 @@ impl HostCatalogue {
         self
     }
 
-    /// What is known about a host as a whole.
+    /// The row for a host as a whole.
     ///
     /// `host` may carry a port, a trailing dot and upper-case letters. The exact name goes before
     /// wildcards, and a longer wildcard before a shorter one. Where a host has several rows, one
     /// that speaks for the whole host goes before `mcp-path`.
     #[must_use]
-    pub fn lookup(&self, host: &str) -> Option<&Entry> {
+    pub fn lookup(&self, host: &str) -> Option<&HostEntry> {
         answer(self.find(host)?.first())
     }
 
-    /// What is known about a path on a host: the row with the longest path that `path` lies on or
-    /// below, at a segment border, else what [`lookup`](Self::lookup) says.
+    /// The row for a path on a host: the one with the longest path that `path` lies on or below, at a segment border, else that of
+    /// [`lookup`](Self::lookup).
     #[must_use]
-    pub fn lookup_at(&self, host: &str, path: &str) -> Option<&Entry> {
+    pub fn lookup_at(&self, host: &str, path: &str) -> Option<&HostEntry> {
         let entries = self.find(host)?;
         let below = entries.iter().filter(|entry| lies_below(path, &entry.path));
         answer(below.max_by_key(|entry| entry.path.len()).or(entries.first()))
@@ -145,13 +145,13 @@ impl HostCatalogue {
         self.by_host.len() + self.by_suffix.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Whether nothing is known at all.
+    /// True if the catalogue has no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn find(&self, host: &str) -> Option<&[Entry]> {
+    fn find(&self, host: &str) -> Option<&[HostEntry]> {
         // Room for `*.` in front, so that a wildcard's key is a slice of the same buffer.
         let mut buffer = [0_u8; MAX_HOST_BYTES + 2];
         let name = bare_name(host);
@@ -193,14 +193,14 @@ impl HostCatalogue {
     }
 
     /// `prefix.*.suffix`, where `head` is everything before `.suffix`.
-    fn one_label(&self, head: &str, suffix: &str) -> Option<&[Entry]> {
+    fn one_label(&self, head: &str, suffix: &str) -> Option<&[HostEntry]> {
         let patterns = self.by_suffix.get(suffix)?;
         let (prefix, _label) = head.rsplit_once('.')?;
         let (_, entries) = patterns.iter().find(|(known, _)| **known == *prefix)?;
         Some(entries)
     }
 
-    fn entries_mut(&mut self, pattern: &str) -> &mut Vec<Entry> {
+    fn entries_mut(&mut self, pattern: &str) -> &mut Vec<HostEntry> {
         let Some((prefix, suffix)) = pattern.split_once(".*.") else {
             return self.by_host.entry(pattern.into()).or_default();
         };
@@ -215,13 +215,13 @@ impl HostCatalogue {
     fn sort(&mut self) {
         let one_label = self.by_suffix.values_mut().flatten().map(|(_, entries)| entries);
         for entries in self.by_host.values_mut().chain(one_label) {
-            entries.sort_by_key(|entry| (entry.kind == Kind::McpPath, entry.path.len()));
+            entries.sort_by_key(|entry| (entry.kind == HostClass::McpPath, entry.path.len()));
         }
     }
 }
 
-fn answer(entry: Option<&Entry>) -> Option<&Entry> {
-    entry.filter(|entry| entry.kind != Kind::Ignore)
+fn answer(entry: Option<&HostEntry>) -> Option<&HostEntry> {
+    entry.filter(|entry| entry.kind != HostClass::Ignore)
 }
 
 fn lies_below(path: &str, root: &str) -> bool {
@@ -242,20 +242,20 @@ fn bare_name(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-fn parse_row(row: &Row) -> Result<(String, Entry), CatalogueError> {
+fn parse_row(row: &Row) -> Result<(String, HostEntry), CatalogueError> {
     let host = row.get(0).trim_end_matches('.').to_ascii_lowercase();
     if !is_pattern(&host) {
         let expected = "a host name, optionally with `*` as its first label or as one label within";
         return Err(row.refuse("host", row.get(0), expected));
     }
-    let kind =
-        Kind::parse(row.get(1)).ok_or_else(|| row.refuse("kind", row.get(1), "mcp, mcp-path, llm-api, llm-chat, registry or ignore"))?;
+    let kind = HostClass::parse(row.get(1))
+        .ok_or_else(|| row.refuse("kind", row.get(1), "mcp, mcp-path, llm-api, llm-chat, registry or ignore"))?;
     let path = if row.get(2).is_empty() { "/" } else { row.get(2) };
     if !path.starts_with('/') {
         return Err(row.refuse("path", path, "a path that begins with /"));
     }
     let (path, vendor, source) = (path.into(), row.get(3).into(), row.get(4).into());
-    Ok((host, Entry { kind, vendor, path, source }))
+    Ok((host, HostEntry { kind, vendor, path, source }))
 }
 
 /// A name, a literal address, `*.name` or `name.*.name`. A star needs a name of two labels after

@@ -18,14 +18,14 @@ fn catalogue() -> HostCatalogue {
     .unwrap()
 }
 
-fn kind(host: &str) -> Option<Kind> {
+fn kind(host: &str) -> Option<HostClass> {
     catalogue().lookup(host).map(|entry| entry.kind)
 }
 
 #[test]
 fn a_host_matches_whatever_its_case_port_or_trailing_dot() {
     for host in ["mcp.corp.example", "MCP.Corp.Example", "mcp.corp.example:8443", "mcp.corp.example.", "mcp.corp.example.:443"] {
-        assert_eq!(kind(host), Some(Kind::Mcp), "{host}");
+        assert_eq!(kind(host), Some(HostClass::Mcp), "{host}");
     }
 }
 
@@ -47,8 +47,8 @@ fn a_host_never_matches_by_substring() {
 
 #[test]
 fn a_leading_star_covers_every_depth_below_but_not_the_name_itself() {
-    assert_eq!(kind("a.agents.example"), Some(Kind::Mcp));
-    assert_eq!(kind("b.a.agents.example"), Some(Kind::Mcp));
+    assert_eq!(kind("a.agents.example"), Some(HostClass::Mcp));
+    assert_eq!(kind("b.a.agents.example"), Some(HostClass::Mcp));
     assert_eq!(kind("agents.example"), None);
     assert_eq!(kind("xagents.example"), None);
     assert_eq!(kind("a.agents.example.evil.example"), None);
@@ -56,14 +56,14 @@ fn a_leading_star_covers_every_depth_below_but_not_the_name_itself() {
 
 #[test]
 fn an_exact_name_goes_before_a_wildcard_and_a_longer_wildcard_before_a_shorter() {
-    assert_eq!(kind("special.agents.example"), Some(Kind::LlmApi));
-    assert_eq!(kind("x.deep.agents.example"), Some(Kind::Registry));
-    assert_eq!(kind("deep.agents.example"), Some(Kind::Mcp));
+    assert_eq!(kind("special.agents.example"), Some(HostClass::LlmApi));
+    assert_eq!(kind("x.deep.agents.example"), Some(HostClass::Registry));
+    assert_eq!(kind("deep.agents.example"), Some(HostClass::Mcp));
 }
 
 #[test]
 fn a_star_within_a_name_is_exactly_one_label() {
-    assert_eq!(kind("runtime.eu-1.cloud.example"), Some(Kind::LlmApi));
+    assert_eq!(kind("runtime.eu-1.cloud.example"), Some(HostClass::LlmApi));
     assert_eq!(kind("runtime.cloud.example"), None);
     assert_eq!(kind("runtime.a.b.cloud.example"), None);
     assert_eq!(kind("xruntime.eu-1.cloud.example"), None);
@@ -74,11 +74,11 @@ fn a_star_within_a_name_is_exactly_one_label() {
 fn a_row_for_the_whole_host_answers_before_one_for_a_path() {
     let hosts = catalogue();
     let at = |path| hosts.lookup_at("both.example.com", path).map(|entry| entry.kind);
-    assert_eq!(kind("both.example.com"), Some(Kind::LlmApi));
-    assert_eq!(at("/mcp"), Some(Kind::McpPath));
-    assert_eq!(at("/mcp/readonly"), Some(Kind::McpPath));
-    assert_eq!(at("/mcp?x=1"), Some(Kind::McpPath));
-    assert_eq!(at("/mcpx"), Some(Kind::LlmApi));
+    assert_eq!(kind("both.example.com"), Some(HostClass::LlmApi));
+    assert_eq!(at("/mcp"), Some(HostClass::McpPath));
+    assert_eq!(at("/mcp/readonly"), Some(HostClass::McpPath));
+    assert_eq!(at("/mcp?x=1"), Some(HostClass::McpPath));
+    assert_eq!(at("/mcpx"), Some(HostClass::LlmApi));
 }
 
 #[test]
@@ -107,11 +107,11 @@ fn an_override_replaces_adds_and_silences() {
     let before = catalogue().len();
     let hosts = catalogue().merge(HostCatalogue::from_csv(own).unwrap());
     let kind = |host| hosts.lookup(host).map(|entry| entry.kind);
-    assert_eq!(kind("mcp.corp.example"), Some(Kind::LlmChat));
-    assert_eq!(kind("new.example.com"), Some(Kind::Mcp));
+    assert_eq!(kind("mcp.corp.example"), Some(HostClass::LlmChat));
+    assert_eq!(kind("new.example.com"), Some(HostClass::Mcp));
     assert_eq!(kind("special.agents.example"), None);
-    assert_eq!(kind("runtime.eu-1.cloud.example"), Some(Kind::Mcp));
-    assert_eq!(kind("docs.example.com"), Some(Kind::McpPath));
+    assert_eq!(kind("runtime.eu-1.cloud.example"), Some(HostClass::Mcp));
+    assert_eq!(kind("docs.example.com"), Some(HostClass::McpPath));
     assert_eq!(hosts.len(), before + 1);
 }
 
@@ -140,12 +140,12 @@ fn the_shipped_catalogue_parses_and_knows_its_hosts() {
     let hosts = HostCatalogue::shipped().unwrap();
     let kind = |host| hosts.lookup(host).map(|entry| entry.kind);
     assert!(hosts.len() > 350, "{}", hosts.len());
-    assert_eq!(kind("mcp.stripe.com"), Some(Kind::Mcp));
-    assert_eq!(kind("api.openai.com"), Some(Kind::LlmApi));
-    assert_eq!(kind("bedrock-runtime.eu-west-1.amazonaws.com"), Some(Kind::LlmApi));
-    assert_eq!(kind("learn.microsoft.com"), Some(Kind::McpPath));
-    assert_eq!(kind("api.githubcopilot.com"), Some(Kind::LlmApi));
+    assert_eq!(kind("mcp.stripe.com"), Some(HostClass::Mcp));
+    assert_eq!(kind("api.openai.com"), Some(HostClass::LlmApi));
+    assert_eq!(kind("bedrock-runtime.eu-west-1.amazonaws.com"), Some(HostClass::LlmApi));
+    assert_eq!(kind("learn.microsoft.com"), Some(HostClass::McpPath));
+    assert_eq!(kind("api.githubcopilot.com"), Some(HostClass::LlmApi));
     assert_eq!(kind("mcp.stripe.com.evil.example"), None);
     let copilot = hosts.lookup_at("api.githubcopilot.com", "/mcp/");
-    assert_eq!(copilot.map(|entry| entry.kind), Some(Kind::McpPath));
+    assert_eq!(copilot.map(|entry| entry.kind), Some(HostClass::McpPath));
 }

@@ -11,12 +11,12 @@
 //! tests and at load time, not by the compiler.
 //!
 //! ```
-//! use gnomon_packs::{HostCatalogue, Kind};
+//! use gnomon_packs::{HostCatalogue, HostClass};
 //!
 //! let shipped = HostCatalogue::shipped()?;
 //! let own = HostCatalogue::from_csv("host,kind\n*.agents.corp.example,mcp\n")?;
 //! let hosts = shipped.merge(own);
-//! assert_eq!(hosts.lookup("a.agents.corp.example").map(|e| e.kind), Some(Kind::Mcp));
+//! assert_eq!(hosts.lookup("a.agents.corp.example").map(|e| e.kind), Some(HostClass::Mcp));
 //! assert_eq!(hosts.lookup("agents.corp.example.evil.example").map(|e| e.kind), None);
 //! # Ok::<(), gnomon_packs::CatalogueError>(())
 //! ```
@@ -31,6 +31,6 @@ mod packages;
 
 pub use configs::{ConfigCatalogue, ConfigFile, ConfigFormat, ConfigScope, Os};
 pub use csv::{CatalogueError, Cause, MAX_LINE_BYTES, MAX_ROWS};
-pub use hosts::{Entry, HostCatalogue, Kind, MAX_HOST_BYTES};
+pub use hosts::{HostCatalogue, HostClass, HostEntry, MAX_HOST_BYTES};
 pub use pack::{Enablement, Pack, packs};
 pub use packages::{Ecosystem, Package, PackageCatalogue};

@@ -20,7 +20,7 @@ static PACKS: [Pack; 6] = [
     Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE },
 ];
 
-/// Whether a pack's rules judge traffic before any configuration names the pack.
+/// The state of a pack that no configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enablement {
     /// Loaded unless configuration turns it off.
@@ -34,7 +34,7 @@ pub enum Enablement {
 pub struct Pack {
     /// Folder name, and the name configuration uses.
     pub name: &'static str,
-    /// Whether the pack is on without being asked for.
+    /// Its state without any configuration.
     pub enabled_by_default: Enablement,
     dir: &'static Dir<'static>,
 }

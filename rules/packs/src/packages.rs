@@ -9,7 +9,7 @@ use crate::csv::{self, CatalogueError};
 
 const SHIPPED: &str = include_str!("../catalogue/mcp_packages.csv");
 
-/// Where a package comes from. The text form is the value of `package.ecosystem`.
+/// The registry of a package. The text form is the value of `package.ecosystem`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ecosystem {
     /// `npm`: started by `npx`, `pnpm dlx`, `bunx` and the like.
@@ -54,7 +54,7 @@ impl Ecosystem {
 /// One known package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Where it comes from.
+    /// Its registry.
     pub ecosystem: Ecosystem,
     /// Its name as its publisher writes it.
     pub name: Box<str>,

@@ -82,7 +82,7 @@ pub fn parse_content_encoding<'a>(values: impl Iterator<Item = &'a str>) -> Resu
     Ok(codings)
 }
 
-/// How much plaintext a decoder may make.
+/// Limits on the plaintext that a decoder may produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
     /// Most plaintext bytes per coded byte, once past the floor.
@@ -101,7 +101,7 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Why a body cannot be decoded.
+/// An error of decoding a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {

@@ -8,7 +8,7 @@ pub const MAX_HEAD: usize = 16 << 10;
 /// Most headers in one.
 const HEADERS: usize = 64;
 
-/// What bytes say about a request for a tunnel.
+/// The result of parsing a CONNECT request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// It is there.
@@ -26,10 +26,10 @@ pub enum Request {
     Other,
 }
 
-/// What became of a request for a tunnel.
+/// The server's answer to a CONNECT request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// What follows is the tunnel.
+pub enum ConnectOutcome {
+    /// The tunnel is open: all bytes after the answer belong to it.
     Open,
     /// The tunnel is open if a proxy said so. A server that takes the request for one of its own has answered it, and what follows
     /// its answer is the next request.
@@ -69,25 +69,25 @@ pub fn request(bytes: &[u8]) -> Request {
 
 /// Reads the answer to one; `head` is all of its head.
 #[must_use]
-pub fn answer(head: &[u8]) -> Outcome {
+pub fn answer(head: &[u8]) -> ConnectOutcome {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut answer = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(_)) = answer.parse(head) else { return Outcome::Unclear };
+    let Ok(httparse::Status::Complete(_)) = answer.parse(head) else { return ConnectOutcome::Unclear };
     let status = answer.code.unwrap_or(0);
     let named = |name: &'static str| answer.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
     match status {
         // Length and coding mean nothing in a proxy's answer (RFC 9110 section 9.3.6), and who has asked a server knows them.
-        200..=299 if named("transfer-encoding").next().is_some() => Outcome::OpenOrAnswered,
-        200..=299 if named("content-length").any(|length| length.value != b"0") => Outcome::OpenOrAnswered,
-        200..=299 => Outcome::Open,
+        200..=299 if named("transfer-encoding").next().is_some() => ConnectOutcome::OpenOrAnswered,
+        200..=299 if named("content-length").any(|length| length.value != b"0") => ConnectOutcome::OpenOrAnswered,
+        200..=299 => ConnectOutcome::Open,
         300..=599 if named("transfer-encoding").next().is_none() => {
             let mut lengths = named("content-length").map(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok());
             match (lengths.next(), lengths.next()) {
-                (Some(Some(length)), None) => Outcome::Refused(status, length),
-                _ => Outcome::Unclear,
+                (Some(Some(length)), None) => ConnectOutcome::Refused(status, length),
+                _ => ConnectOutcome::Unclear,
             }
         }
-        _ => Outcome::Unclear,
+        _ => ConnectOutcome::Unclear,
     }
 }
 
@@ -128,16 +128,16 @@ mod tests {
     #[test]
     fn where_an_answer_ends_is_known_or_said_to_be_unclear() {
         for (head, expected) in [
-            ("HTTP/1.1 200 Connection established\r\n\r\n", Outcome::Open),
-            ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", Outcome::Open),
-            ("HTTP/1.0 200 OK\r\ncontent-length: 7\r\n\r\n", Outcome::OpenOrAnswered),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Outcome::OpenOrAnswered),
-            ("HTTP/1.1 407 Who are you\r\ncontent-length: 7\r\n\r\n", Outcome::Refused(407, 7)),
-            ("HTTP/1.1 407 x\r\ncontent-length: 7\r\ncontent-length: 8\r\n\r\n", Outcome::Unclear),
-            ("HTTP/1.1 403 x\r\ntransfer-encoding: chunked\r\n\r\n", Outcome::Unclear),
-            ("HTTP/1.1 403 x\r\n\r\n", Outcome::Unclear),
-            ("HTTP/1.1 100 Continue\r\n\r\n", Outcome::Unclear),
-            ("SSH-2.0\n\n", Outcome::Unclear),
+            ("HTTP/1.1 200 Connection established\r\n\r\n", ConnectOutcome::Open),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", ConnectOutcome::Open),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 7\r\n\r\n", ConnectOutcome::OpenOrAnswered),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ConnectOutcome::OpenOrAnswered),
+            ("HTTP/1.1 407 Who are you\r\ncontent-length: 7\r\n\r\n", ConnectOutcome::Refused(407, 7)),
+            ("HTTP/1.1 407 x\r\ncontent-length: 7\r\ncontent-length: 8\r\n\r\n", ConnectOutcome::Unclear),
+            ("HTTP/1.1 403 x\r\ntransfer-encoding: chunked\r\n\r\n", ConnectOutcome::Unclear),
+            ("HTTP/1.1 403 x\r\n\r\n", ConnectOutcome::Unclear),
+            ("HTTP/1.1 100 Continue\r\n\r\n", ConnectOutcome::Unclear),
+            ("SSH-2.0\n\n", ConnectOutcome::Unclear),
         ] {
             assert_eq!(answer(head.as_bytes()), expected, "{head}");
         }

@@ -19,7 +19,7 @@ pub use parser::HelloParser;
 /// Most bytes of one ClientHello message; real ones are below 20 KiB.
 pub const MAX_HELLO: usize = 64 << 10;
 
-/// What the bytes so far are.
+/// The result of parsing the bytes so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HelloStatus {
     /// The beginning of a ClientHello.
@@ -54,8 +54,7 @@ pub enum HelloError {
     ServerName,
 }
 
-/// Whether a value is one of the sixteen that clients send to keep servers tolerant (RFC 8701). JA4
-/// leaves them out.
+/// True for the sixteen values that clients send to keep servers tolerant (RFC 8701). JA4 leaves them out.
 pub const fn is_grease(value: u16) -> bool {
     value & 0x0F0F == 0x0A0A && value >> 8 == value & 0xFF
 }

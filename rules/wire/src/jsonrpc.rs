@@ -22,7 +22,7 @@ mod scanner;
 mod text;
 mod wide;
 
-pub use message::{Id, Kind, Message, Meta, ParamsShape, Presence, ResultFacts, Scalar, Truncation, Version};
+pub use message::{Id, Message, MessageKind, Meta, ParamsShape, Presence, ResultFacts, Scalar, Truncation, Version};
 pub use scanner::{Scanner, Sink};
 
 /// Most bytes of a key that is looked at; longer keys are cut and match nothing we read.
@@ -36,7 +36,7 @@ pub const MAX_META_KEYS: usize = 32;
 /// Most bytes of one dotted argument path.
 pub const MAX_PATH: usize = 512;
 
-/// What one scanner may keep and how deep it may go.
+/// Limits of one scanner: what is kept, and how deep it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Deepest nesting that is well-formed; deeper is [`Malformed::DepthExceeded`]. `serde_json`
@@ -44,7 +44,7 @@ pub struct Limits {
     pub max_depth: u16,
     /// Most bytes kept of one captured string (decoded UTF-8).
     pub max_capture: usize,
-    /// Whether the leaves of `params.arguments` are kept.
+    /// The capture of the leaves of `params.arguments`.
     pub arguments: ArgumentCapture,
 }
 
@@ -54,7 +54,7 @@ impl Default for Limits {
     }
 }
 
-/// Whether, and how much of, `params.arguments` is kept.
+/// The part of `params.arguments` that is captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ArgumentCapture {
     /// Arguments are checked to be JSON and skipped.
@@ -69,7 +69,7 @@ pub enum ArgumentCapture {
     },
 }
 
-/// Whether the body is one message or an array of them.
+/// One message, or an array of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Shape {
     /// A JSON object.
@@ -79,7 +79,7 @@ pub enum Shape {
     Batch,
 }
 
-/// What a body turned out to be once it ended.
+/// The result of scanning a whole body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
     /// No byte but whitespace.
@@ -91,7 +91,7 @@ pub enum Finish {
     },
 }
 
-/// How much a body looked like JSON-RPC, judged by top-level keys only. Meant for malformed bodies.
+/// The likeness of a body to JSON-RPC, judged by top-level keys only. Meant for malformed bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Likeness {
     /// Nothing seen.
@@ -103,7 +103,7 @@ pub enum Likeness {
     Mcp,
 }
 
-/// Why a body is not one JSON value that every parser reads alike.
+/// The reason that a body is not one JSON value that every parser reads alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {

@@ -1,4 +1,4 @@
-//! What makes bytes MCP: method tables, protocol eras and the signatures of every revision.
+//! The marks of MCP: method tables, protocol eras and the signatures of every revision.
 //!
 //! A signature is one observation with a known strength; combining those of a flow is the caller's
 //! work. Message signatures look at decoded, structured facts only, never at raw bytes, so text

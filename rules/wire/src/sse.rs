@@ -6,7 +6,7 @@
 /// Most bytes kept of an event name or id; longer ones are cut, and so equal no name we know.
 pub const MAX_FIELD: usize = 256;
 
-/// Whether an event had a `data` field. Without one, clients do not dispatch it.
+/// The presence of a `data` field in an event. Without one, clients do not dispatch it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HasData {
     /// At least one `data` line, even an empty one.
@@ -15,7 +15,7 @@ pub enum HasData {
     No,
 }
 
-/// One step of an event stream.
+/// A step of an event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// The next bytes of the event's data. Lines are joined by `\n`, as clients see them.
@@ -26,7 +26,7 @@ pub enum Item<'a> {
         event: &'a str,
         /// The id, if this event set one.
         id: Option<&'a str>,
-        /// Whether clients dispatch it.
+        /// Clients dispatch only events with data.
         has_data: HasData,
         /// The reconnection time, milliseconds, if this event set one.
         retry: Option<u32>,

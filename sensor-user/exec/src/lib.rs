@@ -14,7 +14,7 @@ pub use hosting::{Host, Stage, host};
 pub use person::Person;
 
 use gnomon_cli::{Complaint, Fault};
-use gnomon_link::{Bundle, Error, ExecEnd, Long, Redirect, ToExec, ToGnomon, VERSION};
+use gnomon_link::{Bundle, ExecEnd, LinkError, Long, Redirect, ToExec, ToGnomon, VERSION};
 use std::{
     ffi::{OsStr, OsString},
     io::{self, ErrorKind, Write as _},
@@ -137,7 +137,7 @@ fn answers(socket: &Path) -> bool {
 
 fn join(socket: &Path, program: &OsStr, redirect: Redirect) -> Result<Joined, Complaint> {
     let shown = socket.display();
-    let failed = |error: Error| {
+    let failed = |error: LinkError| {
         Complaint::own(format!("no running gnomon can be joined at {shown}: {error}"))
             .next("start one with `sudo gnomon run`, or use --proxy-env with a `gnomon run` of your own")
     };

@@ -22,13 +22,13 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use serde::Serialize;
 
-pub use mount::Layout;
+pub use mount::CgroupLayout;
 pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES};
 pub use scope::{MAX_NOTE, Maker, Note, Removal, Scope};
 pub use walk::{LeftBehind, MAX_CGROUPS, MAX_DEPTH, MAX_LEFT, is_inside};
 
 use crate::identity::{Held, errno, is_gone};
-use crate::place::{MAX_CGROUP_PATH, Place};
+use crate::workload::{MAX_CGROUP_PATH, Workload};
 
 /// Most bytes that are read of `cgroup.events`: a few short lines.
 const MAX_EVENTS: u64 = 4096;
@@ -42,7 +42,7 @@ const MAX_PROCS: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct CgroupId(pub u64);
 
-/// Why something about cgroups could not be done. Each text names the next step where there is one.
+/// An error of working with cgroups. Each text names the next step where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// There is no cgroup v2.
@@ -57,7 +57,7 @@ pub enum CgroupError {
     /// The caller may not do it.
     #[error("{action} {path}: not permitted; this needs root, or a cgroup that was delegated to this user")]
     NotPermitted {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// Below the mount.
         path: String,
@@ -65,7 +65,7 @@ pub enum CgroupError {
     /// Any other answer of the system.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// On which file.
         path: String,
@@ -88,9 +88,9 @@ impl CgroupError {
 #[derive(Debug, Clone)]
 pub struct Hierarchy {
     mount: PathBuf,
-    /// What of the hierarchy is mounted there, as a path in it: `/` unless a container was given a part.
+    /// The part of the hierarchy that is mounted there, as a path in it: `/` unless a container was given a part.
     root: String,
-    layout: Layout,
+    layout: CgroupLayout,
     directory: Arc<OwnedFd>,
 }
 
@@ -112,20 +112,20 @@ impl Hierarchy {
         mount::find()
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn mount(&self) -> &Path {
         &self.mount
     }
 
-    /// Whether v1 is there as well.
-    pub fn layout(&self) -> Layout {
+    /// The mounted generations: v2 alone, or beside v1.
+    pub fn layout(&self) -> CgroupLayout {
         self.layout
     }
 
     /// The top of what is mounted.
     ///
     /// # Errors
-    /// That it cannot be looked at.
+    /// It cannot be opened.
     pub fn top(&self) -> Result<Cgroup, CgroupError> {
         Cgroup::open(self.directory.as_fd(), ".", self.root.clone())
     }
@@ -139,7 +139,7 @@ impl Hierarchy {
             .map_err(io::Error::from)
             .and_then(|held| held.read("cgroup", 16 * MAX_CGROUP_PATH as u64))
             .map_err(|error| read_error(pid, error))?;
-        self.at(&Place::parse(&String::from_utf8_lossy(&text)).cgroup)
+        self.at(&Workload::parse(&String::from_utf8_lossy(&text)).cgroup)
     }
 
     /// The cgroup of the calling process.
@@ -186,12 +186,12 @@ impl Cgroup {
         self.id
     }
 
-    /// Its directory: what programs are attached to.
+    /// Its directory, which programs are attached to.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
-    /// Whether a process is in it, or in one below it (`cgroup.events`, cgroups(7)).
+    /// True if a process is in it, or in one below it (`cgroup.events`, cgroups(7)).
     ///
     /// # Errors
     /// It is gone, or is the top of the hierarchy, of which the kernel does not say.
@@ -221,7 +221,7 @@ impl Cgroup {
         Ok(text)
     }
 
-    /// Makes a cgroup of our own below this one.
+    /// Creates a cgroup of our own below this one.
     ///
     /// # Errors
     /// Not permitted, or the kernel's limits on depth and number are reached.
@@ -247,7 +247,7 @@ mod tests {
         let hierarchy = |root: &str| Hierarchy {
             mount: "/".into(),
             root: root.into(),
-            layout: Layout::Pure,
+            layout: CgroupLayout::Pure,
             directory: Arc::new(directory.try_clone().unwrap()),
         };
         for (root, path) in

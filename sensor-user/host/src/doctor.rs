@@ -1,4 +1,4 @@
-//! Whether this host is fit for gnomon, and what to do where it is not.
+//! Checks of this host's fitness for gnomon, with remedies.
 //!
 //! Each [`Check`] says what was seen, and what to do next unless all is well. Features of the kernel
 //! are not judged by its version: the sensor tries them and hands the outcome in
@@ -26,25 +26,25 @@ pub use process::{CAPABILITIES, Capability, Need, missing_capabilities};
 /// No file of `/proc` and `/sys` that is read for a single value is longer.
 const MAX_VALUE: u64 = 64 << 10;
 
-/// One thing that was looked at.
+/// A check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is called in JSON and in scripts; stable.
+    /// Its id in JSON and in scripts; stable.
     pub id: String,
-    /// What it is, for people.
+    /// Its title, for people.
     pub title: &'static str,
-    /// Whether all is well.
-    pub state: State,
-    /// What was seen.
+    /// Its status.
+    pub state: CheckStatus,
+    /// The finding.
     pub seen: String,
-    /// What to do, unless all is well.
+    /// The remedy, unless all is well.
     pub next: Option<String>,
 }
 
-/// How a check ended.
+/// The status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// There is nothing to judge here, or it could not be looked at.
@@ -58,10 +58,10 @@ pub enum State {
 /// A feature of the kernel, as the sensor found it by trying.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// What the sensor calls it.
+    /// The sensor's name for it.
     pub name: String,
-    /// How trying it ended.
-    pub state: State,
+    /// The result of trying it.
+    pub state: CheckStatus,
     /// Why; what is lost without it.
     pub reason: String,
 }
@@ -69,7 +69,7 @@ pub struct Feature {
 /// A program that is attached to the cgroup where ours go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
-    /// Where: `connect4`, `egress` and so on.
+    /// The hook: `connect4`, `egress` and so on.
     pub hook: String,
     /// Its name in the kernel; ours begin with `gn_`.
     pub name: String,
@@ -86,26 +86,27 @@ pub struct Attached {
 pub struct Port {
     /// For what: `proxy`, `metrics`.
     pub name: &'static str,
-    /// Where.
+    /// The address.
     pub address: SocketAddr,
 }
 
-/// What to look at. The default is this host and nothing that others know of it.
+/// Input to the checks. The default is this host and nothing that others know of it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What the sensor found by trying; none if it was not asked.
+    /// The features that the sensor found by trying; none if it was not asked.
     pub features: Vec<Feature>,
-    /// Whether bpf(2) answers, or its error; `None` if nobody tried.
+    /// The answer of bpf(2), or its error; `None` if nobody tried.
     pub bpf: Option<Result<(), String>>,
-    /// What is attached to the cgroup below which connections are seen, and what above it would not run for it beside ours, or why that could not be asked; `None` if nobody did.
+    /// The programs attached to the cgroup below which connections are seen, and those above it that would stop running for it beside
+    /// ours, or the reason that they are unknown; `None` if nobody asked.
     pub attached: Option<Result<Vec<Attached>, String>>,
     /// Our authority's certificate, if there is one by now.
     pub authority: Option<PathBuf>,
-    /// Where gnomon is configured to listen.
+    /// The addresses on which gnomon is configured to listen.
     pub ports: Vec<Port>,
     /// The environment that programs get.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where the files of the host are, but for `/proc` and `/sys`: `/`.
+    /// The root of the host's files, but for `/proc` and `/sys`: `/`.
     pub root: PathBuf,
 }
 
@@ -128,13 +129,13 @@ impl Options {
         self.environment.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_os_str())
     }
 
-    /// Where a path of the host is.
+    /// The path below the root.
     fn below_root(&self, path: impl AsRef<Path>) -> PathBuf {
         self.root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
     }
 }
 
-/// Looks at everything, in the order in which people should read it.
+/// Runs all checks, in the order in which people should read them.
 pub fn examine(options: &Options) -> Vec<Check> {
     let mut checks = kernel::examine(options);
     checks.extend(options.features.iter().map(feature));
@@ -146,30 +147,30 @@ pub fn examine(options: &Options) -> Vec<Check> {
     checks
 }
 
-/// The worst of them; [`State::NotApplicable`] counts as well.
-pub fn worst(checks: &[Check]) -> State {
+/// The worst of them; [`CheckStatus::NotApplicable`] counts as well.
+pub fn worst(checks: &[Check]) -> CheckStatus {
     match checks.iter().map(|check| check.state).max() {
-        None | Some(State::NotApplicable) => State::Ok,
+        None | Some(CheckStatus::NotApplicable) => CheckStatus::Ok,
         Some(state) => state,
     }
 }
 
 fn feature(feature: &Feature) -> Check {
-    let next = (feature.state >= State::Warn).then(|| "gnomon runs without it; docs/sensor.md says what is not seen then".to_owned());
+    let next = (feature.state >= CheckStatus::Warn).then(|| "gnomon runs without it; docs/sensor.md says what is not seen then".to_owned());
     Check { id: format!("feature.{}", feature.name), title: "kernel feature", state: feature.state, seen: feature.reason.clone(), next }
 }
 
 impl Check {
-    fn new(id: impl Into<String>, title: &'static str, state: State, seen: impl Into<String>) -> Self {
+    fn new(id: impl Into<String>, title: &'static str, state: CheckStatus, seen: impl Into<String>) -> Self {
         Self { id: id.into(), title, state, seen: seen.into(), next: None }
     }
 
     fn ok(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
-        Self::new(id, title, State::Ok, seen)
+        Self::new(id, title, CheckStatus::Ok, seen)
     }
 
     fn not_applicable(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
-        Self::new(id, title, State::NotApplicable, seen)
+        Self::new(id, title, CheckStatus::NotApplicable, seen)
     }
 
     fn next(mut self, next: impl Into<String>) -> Self {

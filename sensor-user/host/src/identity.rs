@@ -1,4 +1,4 @@
-//! Who a process is: its executable and that file's digest, command line, user, ancestors and place.
+//! The identity of a process: its executable and that file's digest, command line, user, ancestors and workload.
 //!
 //! Everything is read through one descriptor of `/proc/PID`, which stays with that process: once it
 //! is gone, reads fail, and a process that is given the same number later is never read by mistake.
@@ -13,8 +13,8 @@
 //! - **It makes reads hang**, with a command line or an executable on a file system of its own: these
 //!   are read by threads of their own and given up on ([`Options::slow_read`], [`Options::digest_within`]).
 //!
-//! What is seen of a process of another user depends on privilege: its executable needs
-//! CAP_SYS_PTRACE (proc(5)), not CAP_DAC_READ_SEARCH.
+//! The visible facts of a process of another user depend on privilege: its executable needs CAP_SYS_PTRACE (proc(5)), not
+//! CAP_DAC_READ_SEARCH.
 
 mod accounts;
 mod ancestry;
@@ -22,10 +22,10 @@ mod conceal;
 mod digest;
 mod executable;
 mod held;
+mod read_threads;
 mod resolver;
 mod stat;
 mod status;
-mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -38,11 +38,11 @@ pub use digest::{MAX_EXECUTABLE, Sha256};
 pub use resolver::{MAX_ARGUMENTS, MAX_COMMAND_LINE, Options, Resolver};
 pub use status::MAX_GROUPS;
 
-use crate::place::Place;
+use crate::workload::Workload;
 
 pub(crate) use held::{Held, errno, is_gone};
 
-/// When the process with this number was created.
+/// The start time of the process with this number.
 ///
 /// # Errors
 /// There is none, or none but one that only waits to be reaped.
@@ -65,7 +65,7 @@ impl BootTime {
     }
 }
 
-/// Which program a process was at some moment: when it last called exec, as the kernel half recorded.
+/// The program of a process at some moment: the time of its last exec, as the kernel half recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 pub struct Generation(pub u64);
 
@@ -74,7 +74,7 @@ impl Generation {
     pub const UNKNOWN: Self = Self(0);
 }
 
-/// What became of the question.
+/// The answer to a request for an identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -93,23 +93,23 @@ pub enum Answer {
 pub struct Identity {
     /// Its number in the reader's pid namespace.
     pub pid: u32,
-    /// When it was created, rounded down to a clock tick (10 ms).
+    /// The time of its creation, rounded down to a clock tick (10 ms).
     pub started_at: BootTime,
-    /// Whether it is known to be the program that connected.
+    /// Evidence that it is the program that connected.
     pub exec: ExecEvidence,
     /// The program. For a script this is the interpreter; the script is in the command line.
     pub executable: Executable,
-    /// What it says it was started with.
+    /// The command line that it was started with, by its own word.
     pub command_line: CommandLine,
-    /// Whose it is; `None` where that could not be read.
+    /// Its credentials; `None` where they could not be read.
     pub credentials: Option<Credentials>,
     /// Parent first, at most [`MAX_ANCESTORS`]. These are today's: an orphan's parent is its reaper.
     pub ancestors: Vec<Ancestor>,
     /// Cgroup, container and pod.
-    pub place: Place,
+    pub place: Workload,
 }
 
-/// Whether an identity is known to be that of the program which connected.
+/// Evidence that an identity is that of the program which connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExecEvidence {
@@ -128,9 +128,9 @@ pub enum Executable {
         /// Its path, as seen in the process's own mount namespace.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// Whether that path still leads to it.
+        /// The relation of that path to it.
         backing: Backing,
-        /// What is in it.
+        /// The digest of its content.
         digest: Digest,
     },
     /// A thread of the kernel.
@@ -139,7 +139,7 @@ pub enum Executable {
     Hidden,
 }
 
-/// Where the bytes of an executable are.
+/// The location of an executable's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backing {
@@ -222,7 +222,7 @@ pub struct Ancestor {
     /// Its executable; `None` for the kernel's threads and where it is not permitted.
     #[serde(serialize_with = "lossy_option")]
     pub executable: Option<PathBuf>,
-    /// When it was created.
+    /// The time of its creation.
     pub started_at: BootTime,
 }
 

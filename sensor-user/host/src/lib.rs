@@ -24,6 +24,6 @@ pub mod cgroup;
 pub mod doctor;
 pub mod identity;
 pub mod mountinfo;
-pub mod place;
 pub mod switch;
 pub mod trust;
+pub mod workload;

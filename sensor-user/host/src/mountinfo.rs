@@ -1,24 +1,24 @@
-//! What is mounted, as this process sees it (proc_pid_mountinfo(5)).
+//! The mounts that this process sees (proc_pid_mountinfo(5)).
 
 use std::fs::File;
 use std::io::{self, Read as _};
 
 /// A host with thousands of containers has thousands of mounts; beyond this the rest is not looked at.
 const MAX_MOUNTINFO: u64 = 8 << 20;
-/// Where it is told.
+/// The file that lists them.
 pub(crate) const PATH: &str = "/proc/self/mountinfo";
 
-/// One line for each mount: `ID PARENT DEVICE ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`. Beyond 8 MiB the rest is missing.
+/// Reads one line for each mount: `ID PARENT DEVICE ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`. Beyond 8 MiB the rest is missing.
 ///
 /// # Errors
-/// What reading says.
+/// The error of reading it.
 pub fn read() -> io::Result<String> {
     let mut text = Vec::new();
     File::open(PATH)?.take(MAX_MOUNTINFO).read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A field as it is: space, tab, line break and backslash stand as three octal digits.
+/// Decodes a field: space, tab, line break and backslash are written as three octal digits.
 #[must_use]
 pub fn unescape(field: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());

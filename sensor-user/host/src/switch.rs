@@ -15,40 +15,40 @@ use std::time::{Duration, SystemTime};
 /// Longest reason, bytes.
 const MAX_REASON: usize = 512;
 
-/// Where the file is looked for.
+/// The kill switch, by the path of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch(PathBuf);
 
-/// Whether gnomon may interfere.
+/// The state of the kill switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arming {
-    /// It may, where rules and scopes say so.
+    /// gnomon may interfere, where rules and scopes say so.
     Armed,
-    /// It must not.
+    /// gnomon must not interfere.
     Disarmed(Disarmed),
 }
 
 impl Arming {
-    /// Whether gnomon may interfere.
+    /// True if gnomon may interfere.
     #[must_use]
     pub fn is_armed(&self) -> bool {
         matches!(self, Self::Armed)
     }
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disarmed {
-    /// When it was written, where the file system tells.
+    /// The time it was written, where the file system tells.
     pub since: Option<SystemTime>,
     /// Its first line, without control characters, at most 512 bytes; empty where it says nothing.
     pub reason: String,
 }
 
 impl Switch {
-    /// Where the file is by default.
+    /// The default path of the file.
     pub const DEFAULT: &str = "/etc/gnomon/disarm";
-    /// How often it is to be looked for: what it asks for is to be done within a second.
+    /// The interval at which to look for it: what it asks for is to be done within a second.
     pub const LOOK: Duration = Duration::from_millis(200);
 
     /// A switch at a path.
@@ -62,7 +62,7 @@ impl Switch {
         &self.0
     }
 
-    /// Looks. Anything at the path disarms, whatever it is and whether or not it can be read.
+    /// Checks for the file. Anything at the path disarms, whatever it is and whether or not it can be read.
     ///
     /// # Errors
     /// It cannot be told whether there is anything: the caller keeps to what it knew.
@@ -83,7 +83,7 @@ impl Switch {
         first_line(&String::from_utf8_lossy(&text))
     }
 
-    /// Disarms. What the file said before is replaced, and nobody reads half of it.
+    /// Disarms. Replaces the file atomically.
     ///
     /// # Errors
     /// The file cannot be written, mostly as the caller is not root.
@@ -115,7 +115,7 @@ impl Switch {
     }
 }
 
-/// What is shown on terminals and written into events.
+/// The first line, as shown on terminals and written into events.
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let mut clean: String = line.chars().filter(|c| !c.is_control() && *c != '\u{fffd}').collect();

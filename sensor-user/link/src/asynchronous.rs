@@ -11,7 +11,7 @@ use std::os::unix::net;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use crate::Error;
+use crate::LinkError;
 use crate::channel::Channel;
 use crate::error::os;
 use crate::greeting::{HELLO, Sensor};
@@ -34,7 +34,7 @@ impl<Tx: Message, Rx: Message> AsyncChannel<Tx, Rx> {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(channel: Channel<Tx, Rx>) -> Result<Self, Error> {
+    pub fn new(channel: Channel<Tx, Rx>) -> Result<Self, LinkError> {
         Ok(Self { socket: watch(channel.into_socket())?, inbox: Inbox::new(), direction: std::marker::PhantomData })
     }
 
@@ -42,7 +42,7 @@ impl<Tx: Message, Rx: Message> AsyncChannel<Tx, Rx> {
     ///
     /// # Errors
     /// As there.
-    pub fn peer(&self) -> Result<PeerCredentials, Error> {
+    pub fn peer(&self) -> Result<PeerCredentials, LinkError> {
         peer::of(self.socket.as_fd())
     }
 
@@ -50,7 +50,7 @@ impl<Tx: Message, Rx: Message> AsyncChannel<Tx, Rx> {
     ///
     /// # Errors
     /// As there, but for the timeout.
-    pub async fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    pub async fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let outgoing = Outgoing::new(message, descriptors)?;
         wait(&self.socket, Interest::WRITABLE, || outgoing.attempt(self.socket.as_fd())).await
     }
@@ -59,7 +59,7 @@ impl<Tx: Message, Rx: Message> AsyncChannel<Tx, Rx> {
     ///
     /// # Errors
     /// As there, but for the timeout.
-    pub async fn recv(&self) -> Result<Received<Rx>, Error> {
+    pub async fn recv(&self) -> Result<Received<Rx>, LinkError> {
         wait(&self.socket, Interest::READABLE, || self.inbox.receive(self.socket.as_fd())).await
     }
 }
@@ -69,7 +69,7 @@ impl AsyncChannel<ToSensor, ToProxy> {
     ///
     /// # Errors
     /// As there, but for the timeout.
-    pub async fn greet(&self) -> Result<Sensor, Error> {
+    pub async fn greet(&self) -> Result<Sensor, LinkError> {
         self.send(&HELLO, &[]).await?;
         let welcome = self.recv().await?;
         Sensor::from_greeting(welcome, self.recv().await?)
@@ -89,7 +89,7 @@ impl AsyncListener {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(listener: Listener) -> Result<Self, Error> {
+    pub fn new(listener: Listener) -> Result<Self, LinkError> {
         let watched = listener.as_fd().try_clone_to_owned().map_err(os("watch a socket"))?;
         Ok(Self { watched: watch(watched)?, listener })
     }
@@ -98,18 +98,22 @@ impl AsyncListener {
     ///
     /// # Errors
     /// As there, but for the timeout.
-    pub async fn accept<Tx: Message, Rx: Message>(&self) -> Result<AsyncChannel<Tx, Rx>, Error> {
+    pub async fn accept<Tx: Message, Rx: Message>(&self) -> Result<AsyncChannel<Tx, Rx>, LinkError> {
         AsyncChannel::new(wait(&self.watched, Interest::READABLE, || self.listener.attempt()).await?)
     }
 }
 
-fn watch(socket: OwnedFd) -> Result<UnixDatagram, Error> {
+fn watch(socket: OwnedFd) -> Result<UnixDatagram, LinkError> {
     let socket = net::UnixDatagram::from(socket);
     socket.set_nonblocking(true).map_err(os("watch a socket"))?;
     UnixDatagram::from_std(socket).map_err(os("watch a socket"))
 }
 
-async fn wait<T>(socket: &UnixDatagram, interest: Interest, mut attempt: impl FnMut() -> Result<Attempt<T>, Error>) -> Result<T, Error> {
+async fn wait<T>(
+    socket: &UnixDatagram,
+    interest: Interest,
+    mut attempt: impl FnMut() -> Result<Attempt<T>, LinkError>,
+) -> Result<T, LinkError> {
     let done = socket.async_io(interest, || match attempt() {
         Ok(Attempt::Done(done)) => Ok(Ok(done)),
         Ok(Attempt::Blocked) => Err(io::ErrorKind::WouldBlock.into()),

@@ -87,7 +87,7 @@ impl<const N: usize> fmt::Debug for Text<N> {
     }
 }
 
-/// At most `N` entries.
+/// A list of at most `N` entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct List<T, const N: usize>(Vec<T>);

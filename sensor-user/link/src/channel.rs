@@ -14,12 +14,12 @@ use crate::error::os;
 use crate::message::Message;
 use crate::packet::{Attempt, Inbox, Outgoing, Received};
 use crate::peer::{self, PeerCredentials};
-use crate::{Error, MAX_DESCRIPTORS};
+use crate::{LinkError, MAX_DESCRIPTORS};
 
 /// Longest single wait; a longer timeout waits again.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// One end: says `Tx`, hears `Rx`. Several threads may use it at once; each message goes to one of them.
+/// An end of a link: sends `Tx`, receives `Rx`. Several threads may use it at once; each message goes to one of them.
 #[derive(Debug)]
 pub struct Channel<Tx, Rx> {
     socket: OwnedFd,
@@ -32,7 +32,7 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
     ///
     /// # Errors
     /// No descriptors are left.
-    pub fn pair() -> Result<(Self, Channel<Rx, Tx>), Error> {
+    pub fn pair() -> Result<(Self, Channel<Rx, Tx>), LinkError> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(os("make a pair of sockets"))?;
         Ok((Self::over(ours), Channel::over(theirs)))
@@ -42,7 +42,7 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
     ///
     /// # Errors
     /// Nobody listens there, the path may not be opened, or the listener's queue stayed full.
-    pub fn connect(path: &Path, timeout: Duration) -> Result<Self, Error> {
+    pub fn connect(path: &Path, timeout: Duration) -> Result<Self, LinkError> {
         let socket =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(os("make a Unix socket"))?;
         // A full queue makes connect wait as long as a send may. Zero would mean for ever.
@@ -51,7 +51,7 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
         let address = SocketAddrUnix::new(path).map_err(os("use this path for a socket"))?;
         match connect(&socket, &address) {
             Ok(()) => Ok(Self::over(socket)),
-            Err(Errno::AGAIN) => Err(Error::TimedOut),
+            Err(Errno::AGAIN) => Err(LinkError::TimedOut),
             Err(error) => Err(os("connect to a running gnomon")(error)),
         }
     }
@@ -60,11 +60,11 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
     ///
     /// # Errors
     /// It is no such socket.
-    pub fn from_socket(socket: OwnedFd) -> Result<Self, Error> {
+    pub fn from_socket(socket: OwnedFd) -> Result<Self, LinkError> {
         let fits = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
             && sockopt::socket_type(&socket) == Ok(SocketType::SEQPACKET)
             && sockopt::socket_acceptconn(&socket) == Ok(false);
-        if fits { Ok(Self::over(socket)) } else { Err(Error::NotOurSocket) }
+        if fits { Ok(Self::over(socket)) } else { Err(LinkError::NotOurSocket) }
     }
 
     /// A socket known to be one.
@@ -77,20 +77,20 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
         self.socket
     }
 
-    /// Who connected, or who made the pair.
+    /// The credentials of the process that connected, or that made the pair.
     ///
     /// # Errors
-    /// [`Error::UnseenPeer`] or [`Error::PeerGone`].
-    pub fn peer(&self) -> Result<PeerCredentials, Error> {
+    /// [`LinkError::UnseenPeer`] or [`LinkError::PeerGone`].
+    pub fn peer(&self) -> Result<PeerCredentials, LinkError> {
         peer::of(self.socket.as_fd())
     }
 
     /// Sends a message with its descriptors, of which this end keeps its own. Whole or not at all.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] when the peer did not read earlier messages in time; [`Error::Closed`]; descriptors that do
+    /// [`LinkError::TimedOut`] when the peer did not read earlier messages in time; [`LinkError::Closed`]; descriptors that do
     /// not belong to the message; a message above its bound.
-    pub fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>], timeout: Duration) -> Result<(), Error> {
+    pub fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>], timeout: Duration) -> Result<(), LinkError> {
         debug_assert!(message.descriptors().len() <= MAX_DESCRIPTORS);
         let outgoing = Outgoing::new(message, descriptors)?;
         self.wait(PollFlags::OUT, timeout, |socket| outgoing.attempt(socket))
@@ -99,8 +99,8 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
     /// Receives the next message.
     ///
     /// # Errors
-    /// [`Error::TimedOut`]; [`Error::Closed`]; anything that is wrong with what arrived, which is then dropped.
-    pub fn recv(&self, timeout: Duration) -> Result<Received<Rx>, Error> {
+    /// [`LinkError::TimedOut`]; [`LinkError::Closed`]; anything that is wrong with what arrived, which is then dropped.
+    pub fn recv(&self, timeout: Duration) -> Result<Received<Rx>, LinkError> {
         self.wait(PollFlags::IN, timeout, |socket| self.inbox.receive(socket))
     }
 
@@ -108,8 +108,8 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
         &self,
         readiness: PollFlags,
         timeout: Duration,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<Attempt<T>, Error>,
-    ) -> Result<T, Error> {
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<Attempt<T>, LinkError>,
+    ) -> Result<T, LinkError> {
         let deadline = Deadline::after(timeout);
         loop {
             if let Attempt::Done(done) = attempt(self.socket.as_fd())? {
@@ -126,7 +126,7 @@ impl<Tx, Rx> AsFd for Channel<Tx, Rx> {
     }
 }
 
-/// Until when a call may wait.
+/// The time until which a call may wait.
 pub(crate) struct Deadline {
     start: Instant,
     timeout: Duration,
@@ -138,10 +138,10 @@ impl Deadline {
     }
 
     /// Waits until the socket may be ready. It may also not be: the caller tries again.
-    pub(crate) fn wait(&self, socket: BorrowedFd<'_>, readiness: PollFlags) -> Result<(), Error> {
+    pub(crate) fn wait(&self, socket: BorrowedFd<'_>, readiness: PollFlags) -> Result<(), LinkError> {
         let left = self.timeout.saturating_sub(self.start.elapsed());
         if left.is_zero() {
-            return Err(Error::TimedOut);
+            return Err(LinkError::TimedOut);
         }
         let wait = Timespec::try_from(left.min(MAX_WAIT)).ok();
         match poll(&mut [PollFd::new(&socket, readiness)], wait.as_ref()) {

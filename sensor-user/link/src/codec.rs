@@ -32,7 +32,7 @@ pub enum DecodeError {
     Version {
         /// Its version.
         theirs: Version,
-        /// That of this build.
+        /// The version of this build.
         ours: Version,
     },
     /// A variant that this version does not know.
@@ -51,7 +51,7 @@ pub enum DecodeError {
     Malformed {
         /// The direction.
         message: &'static str,
-        /// What is wrong.
+        /// The error.
         #[source]
         source: postcard::Error,
     },
@@ -60,7 +60,7 @@ pub enum DecodeError {
     TrailingBytes {
         /// The direction.
         message: &'static str,
-        /// How many.
+        /// The number of extra bytes.
         extra: usize,
     },
 }

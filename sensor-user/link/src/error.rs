@@ -1,10 +1,10 @@
-//! What can go wrong between two ends.
+//! Errors between two ends.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::codec::{DecodeError, EncodeError};
-use crate::message::Kind;
+use crate::message::DescriptorKind;
 
 /// A message that was not sent or received, or a socket that could not be had.
 ///
@@ -12,17 +12,17 @@ use crate::message::Kind;
 /// bad message are closed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum LinkError {
     /// The other end hung up, or sent a message without a byte.
     #[error("the other end hung up")]
     Closed,
     /// Nothing came, or nothing could be sent, within the time given.
     #[error("the other end did not answer in time")]
     TimedOut,
-    /// What arrived is no message of this protocol.
+    /// The bytes received are not a message of this protocol.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// What should be sent cannot be.
+    /// The message cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// A message with more or fewer descriptors than belong to it.
@@ -30,20 +30,20 @@ pub enum Error {
     DescriptorCount {
         /// The direction.
         message: &'static str,
-        /// How many belong to it.
+        /// The number that belong to it.
         expected: usize,
-        /// How many there are.
+        /// The number received.
         got: usize,
     },
     /// A descriptor that is not what belongs to the message.
-    #[error("descriptor {position} of a {message} is no {expected:?}")]
+    #[error("descriptor {position} of a {message} is not a {expected:?}")]
     WrongDescriptor {
         /// The direction.
         message: &'static str,
-        /// Which of them, from 0.
+        /// Its position, from 0.
         position: usize,
-        /// What it should be.
-        expected: Kind,
+        /// The expected kind.
+        expected: DescriptorKind,
     },
     /// Descriptors were lost on the way: more were sent than ever belong to a message, or this process can open no
     /// more.
@@ -52,9 +52,9 @@ pub enum Error {
     /// A message that does not belong at this place of the conversation.
     #[error("{got} where {expected} was expected")]
     OutOfTurn {
-        /// What belongs here.
+        /// The expected message.
         expected: &'static str,
-        /// What came.
+        /// The message received.
         got: String,
     },
     /// The peer lives in a process namespace that cannot be seen from here.
@@ -81,15 +81,15 @@ pub enum Error {
     /// The operating system refused.
     #[error("cannot {action}")]
     Os {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 /// For `map_err`: names what was tried.
-pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Error {
-    move |error| Error::Os { action, source: error.into() }
+pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> LinkError {
+    move |error| LinkError::Os { action, source: error.into() }
 }

@@ -7,14 +7,14 @@ use crate::bounds::List;
 use crate::codec::DecodeError;
 use crate::message::{Feature, Message, ToProxy, ToSensor, VERSION, Version};
 use crate::packet::Received;
-use crate::{Error, ProxyEnd, SensorEnd};
+use crate::{LinkError, ProxyEnd, SensorEnd};
 
-/// What a proxy knows of its sensor after the greeting.
+/// A proxy's knowledge of its sensor after the greeting.
 #[derive(Debug)]
 pub struct Sensor {
-    /// What it speaks; of the same major version.
+    /// Its protocol version; of the same major version.
     pub version: Version,
-    /// What its kernel half can do here.
+    /// The features of its kernel half here.
     pub features: List<Feature, 64>,
     /// The ring buffer of events.
     pub ring: OwnedFd,
@@ -24,16 +24,16 @@ pub struct Sensor {
     pub heartbeat: OwnedFd,
 }
 
-/// What the proxy says first.
+/// The proxy's first message.
 pub(crate) const HELLO: ToSensor = ToSensor::Hello { version: VERSION };
 
 impl ProxyEnd {
-    /// Says hello, and takes what the sensor hands over.
+    /// Greets the sensor, and takes the descriptors that it hands over.
     ///
     /// # Errors
-    /// [`DecodeError::Version`] for a sensor of another major version; [`Error::OutOfTurn`]; those of
+    /// [`DecodeError::Version`] for a sensor of another major version; [`LinkError::OutOfTurn`]; those of
     /// [`send`](crate::Channel::send) and [`recv`](crate::Channel::recv).
-    pub fn greet(&self, timeout: Duration) -> Result<Sensor, Error> {
+    pub fn greet(&self, timeout: Duration) -> Result<Sensor, LinkError> {
         self.send(&HELLO, &[], timeout)?;
         let welcome = self.recv(timeout)?;
         Sensor::from_greeting(welcome, self.recv(timeout)?)
@@ -41,7 +41,7 @@ impl ProxyEnd {
 }
 
 impl Sensor {
-    pub(crate) fn from_greeting(welcome: Received<ToProxy>, maps: Received<ToProxy>) -> Result<Self, Error> {
+    pub(crate) fn from_greeting(welcome: Received<ToProxy>, maps: Received<ToProxy>) -> Result<Self, LinkError> {
         let ToProxy::Welcome { version, features } = welcome.message else {
             return Err(out_of_turn("the sensor's welcome", &welcome.message));
         };
@@ -67,7 +67,7 @@ impl SensorEnd {
         ring_bytes: u32,
         heartbeat: BorrowedFd<'_>,
         timeout: Duration,
-    ) -> Result<Version, Error> {
+    ) -> Result<Version, LinkError> {
         let welcome = ToProxy::Welcome { version: VERSION, features };
         match self.recv(timeout) {
             Ok(Received { message: ToSensor::Hello { version }, .. }) => {
@@ -77,7 +77,7 @@ impl SensorEnd {
             }
             Ok(Received { message, .. }) => Err(out_of_turn("the proxy's hello", &message)),
             Err(error) => {
-                if matches!(error, Error::Decode(DecodeError::Version { .. })) {
+                if matches!(error, LinkError::Decode(DecodeError::Version { .. })) {
                     self.send(&welcome, &[], timeout)?;
                 }
                 Err(error)
@@ -86,9 +86,9 @@ impl SensorEnd {
     }
 }
 
-fn out_of_turn(expected: &'static str, got: &impl Message) -> Error {
+fn out_of_turn(expected: &'static str, got: &impl Message) -> LinkError {
     // The name of the variant is enough: the rest may be a person's command line.
     let shown = format!("{got:?}");
     let name = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-    Error::OutOfTurn { expected, got: name.to_owned() }
+    LinkError::OutOfTurn { expected, got: name.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! What gnomon's processes say to each other, over Unix sockets that keep message boundaries (`SOCK_SEQPACKET`).
+//! The protocol between gnomon's processes, over Unix sockets that keep message boundaries (`SOCK_SEQPACKET`).
 //!
 //! The sensor is privileged and parses nothing from the network; the proxy reads what strangers send and has no
 //! privilege. This crate is all that passes between them, and between `gnomon exec` and a running gnomon: typed
@@ -21,7 +21,7 @@
 //! proxy.send(&ToSensor::Features { token: 7 }, &[], Duration::from_secs(1))?;
 //! let asked = sensor.recv(Duration::from_secs(1))?;
 //! assert_eq!(asked.message, ToSensor::Features { token: 7 });
-//! # Ok::<(), gnomon_link::Error>(())
+//! # Ok::<(), gnomon_link::LinkError>(())
 //! ```
 
 #![warn(missing_docs)]
@@ -43,7 +43,7 @@ pub use asynchronous::{AsyncChannel, AsyncListener};
 pub use bounds::{Label, List, Long, Name, Text, TooMany};
 pub use channel::Channel;
 pub use codec::{DecodeError, EncodeError, decode, encode};
-pub use error::Error;
+pub use error::LinkError;
 pub use greeting::Sensor;
 pub use listener::{Access, Listener};
 pub use message::*;

@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with};
 
-use crate::Error;
+use crate::LinkError;
 use crate::channel::{Channel, Deadline};
 use crate::error::os;
 use crate::message::Message;
@@ -20,7 +20,7 @@ use crate::packet::Attempt;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
 
-/// Who may connect, beyond the owner. What a connection may then do is decided by [`Channel::peer`].
+/// The users who may connect, beyond the owner. The rights of a connection are decided by [`Channel::peer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// The socket's group (mode 0660).
@@ -41,11 +41,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at a path. A socket that nobody listens on any more is replaced; the file `PATH.lock` stays beside it.
+    /// Listens at a path. A stale socket is replaced; the file `PATH.lock` stays beside it.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::NotASocket`], or what the operating system says.
-    pub fn bind(path: &Path, access: Access) -> Result<Self, Error> {
+    /// [`LinkError::InUse`], [`LinkError::NotASocket`], or what the operating system says.
+    pub fn bind(path: &Path, access: Access) -> Result<Self, LinkError> {
         let lock = lock(path)?;
         remove_stale(path)?;
         let socket = unix_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
@@ -67,11 +67,11 @@ impl Listener {
         &self.path
     }
 
-    /// Takes the next connection.
+    /// Accepts the next connection.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], or what the operating system says.
-    pub fn accept<Tx: Message, Rx: Message>(&self, timeout: Duration) -> Result<Channel<Tx, Rx>, Error> {
+    /// [`LinkError::TimedOut`], or what the operating system says.
+    pub fn accept<Tx: Message, Rx: Message>(&self, timeout: Duration) -> Result<Channel<Tx, Rx>, LinkError> {
         let deadline = Deadline::after(timeout);
         loop {
             if let Attempt::Done(channel) = self.attempt()? {
@@ -81,7 +81,7 @@ impl Listener {
         }
     }
 
-    pub(crate) fn attempt<Tx: Message, Rx: Message>(&self) -> Result<Attempt<Channel<Tx, Rx>>, Error> {
+    pub(crate) fn attempt<Tx: Message, Rx: Message>(&self) -> Result<Attempt<Channel<Tx, Rx>>, LinkError> {
         match retry_on_intr(|| accept_with(&self.socket, SocketFlags::CLOEXEC)) {
             Ok(socket) => Ok(Attempt::Done(Channel::over(socket))),
             Err(Errno::AGAIN) => Ok(Attempt::Blocked),
@@ -105,11 +105,11 @@ impl Drop for Listener {
     }
 }
 
-fn unix_socket(flags: SocketFlags) -> Result<OwnedFd, Error> {
+fn unix_socket(flags: SocketFlags) -> Result<OwnedFd, LinkError> {
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(os("make a Unix socket"))
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
+fn lock(path: &Path) -> Result<File, LinkError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let file = OpenOptions::new()
@@ -122,19 +122,19 @@ fn lock(path: &Path) -> Result<File, Error> {
         .map_err(os("make a lock beside the socket"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(LinkError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(os("lock the file beside the socket")(error)),
     }
 }
 
-fn remove_stale(path: &Path) -> Result<(), Error> {
+fn remove_stale(path: &Path) -> Result<(), LinkError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(os("look at the path of the socket")(error)),
     };
     if !found.file_type().is_socket() {
-        return Err(Error::NotASocket { path: path.to_owned() });
+        return Err(LinkError::NotASocket { path: path.to_owned() });
     }
     let address = SocketAddrUnix::new(path).map_err(os("use this path for a socket"))?;
     match connect(unix_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?, &address) {
@@ -144,7 +144,7 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
         },
         Err(Errno::NOENT) => Ok(()),
         // Somebody answers, has a full queue, or listens with a socket of another type.
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(Error::InUse { path: path.to_owned() }),
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(LinkError::InUse { path: path.to_owned() }),
         Err(error) => Err(os("find out who uses the path of the socket")(error)),
     }
 }

@@ -14,13 +14,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
-pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, Standing};
+pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, NameOrigin};
 pub use sensor::{
     Adoption, COST, COST_KERNEL, COST_PROCESS, Count, EXEC_SCOPES, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic,
-    Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
+    RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
 };
 
-/// What this build speaks.
+/// The protocol version of this build.
 pub const VERSION: Version = Version { major: 1, minor: 3 };
 
 /// The version of the protocol.
@@ -47,9 +47,9 @@ pub enum Family {
     V6,
 }
 
-/// What a descriptor must be. Looked at on arrival, as far as that is possible without `/proc`.
+/// The kind that a descriptor must be of. Checked on arrival, as far as that is possible without `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum DescriptorKind {
     /// A TCP socket that listens.
     Listener(Family),
     /// A TCP socket that is neither connected nor listens.
@@ -60,15 +60,15 @@ pub enum Kind {
     Map,
 }
 
-/// One direction of the protocol.
+/// A direction of the protocol.
 pub trait Message: Serialize + DeserializeOwned + fmt::Debug + Send + 'static + sealed::Sealed {
     /// Its name in errors.
     const NAME: &'static str;
-    /// How many variants this version knows.
+    /// The number of variants that this version knows.
     const VARIANTS: u32;
 
     /// The descriptors that travel with this message, in order: at most [`MAX_DESCRIPTORS`](crate::MAX_DESCRIPTORS).
-    fn descriptors(&self) -> &'static [Kind];
+    fn descriptors(&self) -> &'static [DescriptorKind];
 }
 
 mod sealed {

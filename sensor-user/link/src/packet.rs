@@ -14,8 +14,8 @@ use rustix::net::{
 
 use crate::codec::{DecodeError, decode, encode};
 use crate::error::os;
-use crate::message::{Family, Kind, Message};
-use crate::{Error, MAX_DESCRIPTORS, MAX_MESSAGE};
+use crate::message::{DescriptorKind, Family, Message};
+use crate::{LinkError, MAX_DESCRIPTORS, MAX_MESSAGE};
 
 /// A message and the descriptors that belong to it: as many and of the kinds that [`Message::descriptors`] names,
 /// closed on exec.
@@ -32,13 +32,13 @@ impl<M: Message> Received<M> {
     ///
     /// # Errors
     /// The message has another number of them.
-    pub fn take<const N: usize>(self) -> Result<[OwnedFd; N], Error> {
+    pub fn take<const N: usize>(self) -> Result<[OwnedFd; N], LinkError> {
         let got = self.descriptors.len();
-        self.descriptors.try_into().map_err(|_| Error::DescriptorCount { message: M::NAME, expected: N, got })
+        self.descriptors.try_into().map_err(|_| LinkError::DescriptorCount { message: M::NAME, expected: N, got })
     }
 }
 
-/// Whether a call that may not wait did its work.
+/// The result of a call that may not wait.
 pub(crate) enum Attempt<T> {
     Done(T),
     /// It would have had to wait.
@@ -52,29 +52,28 @@ pub(crate) struct Outgoing<'fd> {
 }
 
 impl<'fd> Outgoing<'fd> {
-    pub(crate) fn new<M: Message>(message: &M, descriptors: &[BorrowedFd<'fd>]) -> Result<Self, Error> {
+    pub(crate) fn new<M: Message>(message: &M, descriptors: &[BorrowedFd<'fd>]) -> Result<Self, LinkError> {
         check(message, descriptors)?;
         Ok(Self { bytes: encode(message)?, descriptors: descriptors.to_vec() })
     }
 
-    pub(crate) fn attempt(&self, socket: BorrowedFd<'_>) -> Result<Attempt<()>, Error> {
+    pub(crate) fn attempt(&self, socket: BorrowedFd<'_>) -> Result<Attempt<()>, LinkError> {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !self.descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&self.descriptors)) {
-            return Err(Error::DescriptorsLost);
+            return Err(LinkError::DescriptorsLost);
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&self.bytes)], &mut control, flags)) {
             Ok(_) => Ok(Attempt::Done(())),
             Err(Errno::AGAIN) => Ok(Attempt::Blocked),
-            Err(Errno::PIPE | Errno::CONNRESET) => Err(Error::Closed),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(LinkError::Closed),
             Err(error) => Err(os("send a message")(error)),
         }
     }
 }
 
-/// Where messages arrive: room for the longest, used by one receiver at a time. Pages of it that no message reached
-/// cost nothing.
+/// The receive buffer: room for the longest message, used by one receiver at a time. Pages of it that no message reached cost nothing.
 #[derive(Debug)]
 pub(crate) struct Inbox(Mutex<Box<[u8]>>);
 
@@ -83,8 +82,8 @@ impl Inbox {
         Self(Mutex::new(vec![0; MAX_MESSAGE].into_boxed_slice()))
     }
 
-    /// Takes the next message, whole or not at all.
-    pub(crate) fn receive<M: Message>(&self, socket: BorrowedFd<'_>) -> Result<Attempt<Received<M>>, Error> {
+    /// Receives the next message, whole or not at all.
+    pub(crate) fn receive<M: Message>(&self, socket: BorrowedFd<'_>) -> Result<Attempt<Received<M>>, LinkError> {
         // Nothing that a panic could have left half done is in there.
         let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -93,7 +92,7 @@ impl Inbox {
         let arrived = match retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)) {
             Ok(arrived) => arrived,
             Err(Errno::AGAIN) => return Ok(Attempt::Blocked),
-            Err(Errno::CONNRESET) => return Err(Error::Closed),
+            Err(Errno::CONNRESET) => return Err(LinkError::Closed),
             Err(error) => return Err(os("receive a message")(error)),
         };
         // From here on they are closed when they go out of scope, whatever else is wrong.
@@ -106,13 +105,13 @@ impl Inbox {
             .flatten()
             .collect();
         let bytes = match buffer.get(..arrived.bytes) {
-            Some([]) => return Err(Error::Closed),
+            Some([]) => return Err(LinkError::Closed),
             Some(bytes) if !arrived.flags.contains(ReturnFlags::TRUNC) => bytes,
             _ => return Err(DecodeError::TooLong(arrived.bytes).into()),
         };
         let message: M = decode(bytes)?;
         if arrived.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(Error::DescriptorsLost);
+            return Err(LinkError::DescriptorsLost);
         }
         check(&message, &descriptors)?;
         Ok(Attempt::Done(Received { message, descriptors }))
@@ -120,26 +119,26 @@ impl Inbox {
 }
 
 /// Both ends look: the sender so that a mistake shows where it was made.
-fn check<M: Message>(message: &M, descriptors: &[impl AsFd]) -> Result<(), Error> {
+fn check<M: Message>(message: &M, descriptors: &[impl AsFd]) -> Result<(), LinkError> {
     let kinds = message.descriptors();
     if kinds.len() != descriptors.len() {
-        return Err(Error::DescriptorCount { message: M::NAME, expected: kinds.len(), got: descriptors.len() });
+        return Err(LinkError::DescriptorCount { message: M::NAME, expected: kinds.len(), got: descriptors.len() });
     }
     for (position, (descriptor, expected)) in descriptors.iter().zip(kinds).enumerate() {
         if !is(descriptor.as_fd(), *expected) {
-            return Err(Error::WrongDescriptor { message: M::NAME, position, expected: *expected });
+            return Err(LinkError::WrongDescriptor { message: M::NAME, position, expected: *expected });
         }
     }
     Ok(())
 }
 
-fn is(descriptor: BorrowedFd<'_>, kind: Kind) -> bool {
+fn is(descriptor: BorrowedFd<'_>, kind: DescriptorKind) -> bool {
     match kind {
-        Kind::Map => true,
-        Kind::File => rustix::fs::fstat(descriptor)
+        DescriptorKind::Map => true,
+        DescriptorKind::File => rustix::fs::fstat(descriptor)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile),
-        Kind::Listener(family) => is_stream(descriptor, family) && sockopt::socket_acceptconn(descriptor) == Ok(true),
-        Kind::Socket(family) => {
+        DescriptorKind::Listener(family) => is_stream(descriptor, family) && sockopt::socket_acceptconn(descriptor) == Ok(true),
+        DescriptorKind::Socket(family) => {
             is_stream(descriptor, family)
                 && sockopt::socket_acceptconn(descriptor) == Ok(false)
                 && getpeername(descriptor).is_err_and(|error| error == Errno::NOTCONN)

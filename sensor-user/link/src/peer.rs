@@ -1,4 +1,4 @@
-//! Who is at the other end, by the kernel's word (unix(7)).
+//! The process at the other end, by the kernel's word (unix(7)).
 
 use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 
-use crate::Error;
+use crate::LinkError;
 use crate::error::os;
 
 /// The process that connected, as it was then: it may have handed the socket on since, or have ended.
@@ -23,15 +23,15 @@ pub struct PeerCredentials {
     pub pidfd: Option<OwnedFd>,
 }
 
-pub(crate) fn of(socket: BorrowedFd<'_>) -> Result<PeerCredentials, Error> {
+pub(crate) fn of(socket: BorrowedFd<'_>) -> Result<PeerCredentials, LinkError> {
     let credentials = getsockopt(&socket, sockopt::PeerCredentials).map_err(os("ask who the peer is"))?;
     // A peer outside of our process namespace has the number 0.
-    let pid = u32::try_from(credentials.pid()).ok().and_then(NonZeroU32::new).ok_or(Error::UnseenPeer)?;
+    let pid = u32::try_from(credentials.pid()).ok().and_then(NonZeroU32::new).ok_or(LinkError::UnseenPeer)?;
     let pidfd = match getsockopt(&socket, sockopt::PeerPidfd) {
         Ok(pidfd) => Some(pidfd),
         Err(Errno::ENOPROTOOPT) => None,
         // Reaped: older kernels answer with the first, newer with the second.
-        Err(Errno::EINVAL | Errno::ESRCH) => return Err(Error::PeerGone),
+        Err(Errno::EINVAL | Errno::ESRCH) => return Err(LinkError::PeerGone),
         Err(error) => return Err(os("ask for the peer's process")(error)),
     };
     Ok(PeerCredentials { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd })

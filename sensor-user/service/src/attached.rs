@@ -55,7 +55,7 @@ impl Attached {
     /// Keeps everything attached across exec(2). The value is what [`Self::VARIABLE`] has to tell the next program.
     ///
     /// # Errors
-    /// What the system says. Everything is detached then.
+    /// A system call failed. Everything is detached then.
     pub fn hand_over(self) -> Result<String, ServiceError> {
         let note = Note { pid: process::id(), kernel: self.0.hand_over()? };
         let note = postcard::to_allocvec(&note).map_err(unreadable)?;

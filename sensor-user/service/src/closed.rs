@@ -1,4 +1,4 @@
-//! Which scopes fail closed, from one sensor to the next.
+//! Scopes that fail closed, kept from one sensor to the next.
 //!
 //! A sensor that stays for such scopes while nobody serves can be killed, and the one that takes its place when somebody serves
 //! again is told of scopes only then. So each begins with what the one before it kept closed, and a sensor that stays goes only
@@ -23,9 +23,9 @@ use crate::kernel::Kernel;
 use crate::scopes::Teeth;
 use crate::{HOLDS, Options, ServiceError, os};
 
-/// How long the proxy may take, once welcomed, to say what it wants of the scopes that were kept closed.
+/// The time within which the proxy, once welcomed, must claim the scopes that were kept closed.
 pub(crate) const LAPSES: Duration = Duration::from_secs(10);
-/// How long a sensor that stayed may take to end.
+/// The time within which a sensor that stayed must end.
 const GOES_WITHIN: Duration = Duration::from_secs(3);
 /// Most bytes of the memory: the kernel half takes 4,096 scopes.
 const MOST: u64 = 1 << 20;
@@ -48,16 +48,16 @@ impl Closed {
     pub const VARIABLE: &str = "GNOMON_FAILS_CLOSED";
     const NAME: &str = "gnomon-fails-closed";
 
-    /// For whoever starts sensors: inherited by all programs that are started from now on.
+    /// For the process that starts sensors: inherited by all programs that are started from now on.
     ///
     /// # Errors
-    /// What the system says.
+    /// A system call failed.
     pub fn new() -> Result<Self, ServiceError> {
         let memory = memfd_create(Self::NAME, MemfdFlags::empty()).map_err(os("make a memory file"))?;
         Ok(Self(memory.into()))
     }
 
-    /// What [`Self::VARIABLE`] has to tell a sensor.
+    /// The value of [`Self::VARIABLE`] for a sensor.
     #[must_use]
     pub fn number(&self) -> String {
         self.0.as_raw_fd().to_string()
@@ -78,25 +78,25 @@ impl Closed {
         File::options().read(true).write(true).open(path).map(Self).map_err(os("open the memory file"))
     }
 
-    /// Whether scopes are to be kept closed.
+    /// True if scopes are to be kept closed.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         !self.read().scopes.is_empty()
     }
 
-    /// None is any more.
+    /// Forgets all of them.
     pub fn clear(&self) {
         // What cannot be shortened is closed once more, for some seconds.
         let _ = self.0.set_len(0);
     }
 
-    /// Whether the sensor that stayed goes on doing so beside its successor, which cannot refuse in its stead.
+    /// True if the sensor that stayed goes on doing so beside its successor, which cannot refuse in its stead.
     #[must_use]
     pub fn is_held_beside(&self) -> bool {
         self.read().is_needed
     }
 
-    /// This process keeps these closed, unless another one does so beside it.
+    /// Keeps these closed in this process, unless another one does so beside it.
     pub(crate) fn keep(&self, scopes: Vec<(u64, Scope)>) -> Result<(), ServiceError> {
         match self.is_held_beside() {
             true => Ok(()),

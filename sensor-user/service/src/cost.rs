@@ -1,4 +1,4 @@
-//! What the sensor takes of the processor, and the end of its dearest program where that is too much.
+//! The sensor's processor time, measured, and the end of its dearest program where that is too much.
 //!
 //! Now and then the kernel is asked to count run times for a moment, as counting costs time itself. Above the bound twice in a
 //! row, the program that looks at packets is detached: server names and TLS libraries of what is not redirected are not seen then. It is attached
@@ -25,7 +25,7 @@ const DEAR: Program = Program::Hello;
 /// Above the bound so often in a row.
 const TWICE: u32 = 2;
 
-/// What was taken of one core when it was last measured, in millionths.
+/// The share of one core when last measured, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
     /// By the programs of the kernel half, on whichever processor they ran.
@@ -34,7 +34,7 @@ pub(crate) struct Taken {
     pub(crate) process: u64,
 }
 
-/// Looks again and again, until `ending` hangs up.
+/// Measures periodically, until `ending` hangs up.
 pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     kernel: &'env Kernel,
@@ -70,7 +70,7 @@ struct Watchdog<'env> {
     link: &'env SensorEnd,
     cgroup: File,
     bound: CostBound,
-    /// How often in a row.
+    /// The number of measurements above the bound in a row.
     above: u32,
     /// Since when the dear program is gone.
     shed: Option<Instant>,
@@ -128,7 +128,7 @@ impl Watchdog<'_> {
 }
 
 /// `None` when it is time to end.
-fn measure(kernel: &Kernel, ending: &OwnedFd, over: Duration) -> Result<Option<Taken>, gnomon_sensor::Error> {
+fn measure(kernel: &Kernel, ending: &OwnedFd, over: Duration) -> Result<Option<Taken>, gnomon_sensor::SensorError> {
     let counting = Sensor::count_run_time()?;
     let (before, own, began) = (kernel.run_time(), own_time(), Instant::now());
     if is_over(ending, over) {

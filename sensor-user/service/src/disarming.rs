@@ -16,7 +16,7 @@ use crate::scopes::Teeth;
 use crate::status::{Published, Status, seconds};
 use crate::{Options, ServiceError, os};
 
-/// What the file says is put in force at once, and then whenever it changes, until `ending` hangs up.
+/// Puts the file's content in force at once, and then whenever it changes, until `ending` hangs up.
 pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     kernel: &'env Kernel,

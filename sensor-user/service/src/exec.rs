@@ -7,8 +7,8 @@ pub(crate) mod adopt;
 mod bundle;
 mod client;
 mod join;
-mod places;
 mod reaper;
+mod slots;
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
@@ -32,12 +32,12 @@ use crate::pulse::Pulse;
 use crate::{ExecOptions, ServiceError, os};
 use adopt::Adopted;
 use join::Desk;
-use places::Places;
+use slots::ScopeSlots;
 
 /// Connections that are held open after a refusal.
 const LINGERING: usize = 32;
 
-/// What a join works with.
+/// The parts that a join works with.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub kernel: &'a Kernel,
@@ -49,14 +49,14 @@ pub(crate) struct Around<'a> {
     pub pulse: &'a Pulse,
 }
 
-/// The socket, before anybody is served.
+/// The listening socket, before any client is served.
 #[derive(Debug)]
 pub(crate) struct Door {
     listener: Listener,
     options: ExecOptions,
 }
 
-/// Why there is no socket.
+/// An error of opening the socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DoorError {
     #[error("the socket needs a folder")]
@@ -66,11 +66,11 @@ pub(crate) enum DoorError {
     #[error("{0}: {1}")]
     Folder(String, io::Error),
     #[error(transparent)]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
 }
 
 impl Door {
-    /// Makes the socket, and its folder.
+    /// Creates the socket, and its folder.
     pub(crate) fn open(options: &ExecOptions) -> Result<Self, DoorError> {
         let folder = options.socket.parent().filter(|folder| !folder.as_os_str().is_empty()).ok_or(DoorError::NoFolder)?;
         check(folder)?;
@@ -79,7 +79,7 @@ impl Door {
 }
 
 impl Door {
-    /// Where programs join.
+    /// The socket at which programs join.
     pub(crate) fn socket(&self) -> &Path {
         &self.options.socket
     }
@@ -107,7 +107,7 @@ pub(crate) fn start<'scope, 'env>(
 ) -> Result<(), ServiceError> {
     let ending = Arc::new(ending);
     let reaper = reaper::start(threads, around.kernel, ending.clone())?;
-    let places = Places::new(door.options.scopes_per_user);
+    let places = ScopeSlots::new(door.options.scopes_per_user);
     let desk = Arc::new(Desk::new(door.options.clone(), around, reaper));
     if !adopted.is_empty() {
         let (desk, places) = (desk.clone(), places.clone());
@@ -127,7 +127,7 @@ fn accept<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     listener: &Listener,
     desk: &Arc<Desk<'env>>,
-    places: &Places,
+    places: &ScopeSlots,
     ending: &OwnedFd,
 ) {
     let mut refused = VecDeque::new();
@@ -138,7 +138,7 @@ fn accept<'scope, 'env>(
         }
         let channel: GnomonEnd = match listener.accept(Duration::ZERO) {
             Ok(channel) => channel,
-            Err(gnomon_link::Error::TimedOut) => continue,
+            Err(gnomon_link::LinkError::TimedOut) => continue,
             Err(error) => {
                 tracing::warn!("gnomon exec: {error}");
                 // No descriptors are left, most likely: there are again when somebody has hung up.
@@ -150,13 +150,13 @@ fn accept<'scope, 'env>(
         let peer = match channel.peer() {
             Ok(peer) => peer,
             Err(error) => {
-                desk.refuse(&channel, &join::Refusal::unknown(&error));
+                desk.refuse(&channel, &join::JoinDenied::unknown(&error));
                 linger(&mut refused, channel);
                 continue;
             }
         };
         let Some(place) = places.take(peer.uid) else {
-            desk.refuse(&channel, &join::Refusal::full());
+            desk.refuse(&channel, &join::JoinDenied::full());
             linger(&mut refused, channel);
             continue;
         };

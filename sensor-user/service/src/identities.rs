@@ -1,4 +1,4 @@
-//! Who a process is, read by a few threads: each answer may take a while, and requests must not wait for each other.
+//! Identities of processes, read by a few threads: each answer may take a while, and requests must not wait for each other.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,7 +16,7 @@ const THREADS: usize = 4;
 /// Questions that wait; more are refused.
 const WAITING: usize = 256;
 
-/// One question of the proxy.
+/// A question of the proxy.
 #[derive(Debug)]
 pub(crate) struct Question {
     pub token: u64,

@@ -15,28 +15,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::closed::Closed;
 use crate::cost::{CPU_BOUND, Taken};
-use crate::scopes::{Asked, Teeth, Wanted};
+use crate::scopes::{Asked, DesiredScopes, Teeth};
 use crate::{ServiceError, translate};
 
-/// What one thread at a time may touch.
+/// The parts that one thread at a time may touch.
 #[derive(Debug)]
 struct Held {
     sensor: Sensor,
-    wanted: Wanted,
-    /// Nobody serves any more.
+    wanted: DesiredScopes,
+    /// The serving process is gone.
     stays: bool,
-    /// What is written down to be kept closed.
+    /// The scopes noted to be kept closed.
     written: Vec<(u64, Scope)>,
 }
 
 impl Held {
-    /// Nothing has been asked for yet but to observe.
+    /// Observes only, as nothing else was asked for yet.
     fn new(sensor: Sensor) -> Self {
-        Self { sensor, wanted: Wanted::new(), stays: false, written: Vec::new() }
+        Self { sensor, wanted: DesiredScopes::new(), stays: false, written: Vec::new() }
     }
 }
 
-/// Without these no connection is redirected, as nobody could tell whose it is.
+/// Without these no connection is redirected, as its owner would be unknown.
 const REDIRECT: [Program; 3] = [Program::Connect4, Program::SockOps, Program::Sockopt];
 
 /// The kernel half.
@@ -48,7 +48,7 @@ pub(crate) struct Kernel {
     later: Mutex<Later>,
 }
 
-/// What became of it since it was attached.
+/// A change to a feature since it was attached.
 #[derive(Debug, Default)]
 struct Later {
     /// Features that are not as they were, and why.
@@ -56,7 +56,7 @@ struct Later {
     taken: Taken,
 }
 
-/// What is known of it once it is attached.
+/// The facts that are fixed once it is attached.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     features: List<gnomon_link::Feature, 64>,
@@ -129,12 +129,12 @@ impl Kernel {
         self.about.mark
     }
 
-    /// Whether connections can be sent elsewhere at all.
+    /// The state of redirecting.
     pub(crate) fn redirect(&self) -> FeatureState {
         self.about.redirect
     }
 
-    /// What was attached, and why the rest was not.
+    /// The features that were attached, and the reasons for those that were not.
     pub(crate) fn features(&self) -> List<gnomon_link::Feature, 64> {
         let later = self.later();
         let now = |found: &gnomon_link::Feature| match later.changed.get(found.name.as_str()) {
@@ -144,7 +144,7 @@ impl Kernel {
         List::cut(self.about.features.iter().map(now))
     }
 
-    /// What holds of a feature from now on.
+    /// Changes the state of a feature.
     pub(crate) fn say(&self, feature: &'static str, state: FeatureState, why: &str) {
         self.later().changed.insert(feature, (state, why.to_owned()));
     }
@@ -154,12 +154,12 @@ impl Kernel {
         self.later().changed.remove(feature);
     }
 
-    /// What the sensor took of the processor when that was last measured.
+    /// Takes the processor time when last measured.
     pub(crate) fn took(&self, taken: Taken) {
         self.later().taken = taken;
     }
 
-    /// What all programs together took so far, as long as the kernel counted.
+    /// The run time of all programs together, as long as the kernel counted.
     pub(crate) fn run_time(&self) -> Duration {
         let lock = self.lock();
         let spent = Program::ALL.into_iter().filter_map(|program| lock.as_ref()?.sensor.run_time(program)).map(|(spent, _)| spent);
@@ -176,7 +176,7 @@ impl Kernel {
         self.with(|sensor| sensor.attach_again(program, seen))
     }
 
-    /// Detaches everything, whoever still holds this.
+    /// Detaches everything, however many references to it are left.
     pub(crate) fn detach(&self) {
         self.lock().take();
     }
@@ -193,8 +193,8 @@ impl Kernel {
         self.with(|sensor| sensor.heartbeat())
     }
 
-    /// Where redirected connections go. Where a part is missing that it takes to tell whose they are, nothing is sent there: without a
-    /// port there is no listener, and what a scope does then it does.
+    /// Sets the port that connections are redirected to. Where a part is missing that it takes to tell their owners, none is set: without
+    /// a port there is no listener, and a scope does what it does then.
     pub(crate) fn set_port(&self, port: u16) -> Result<(), KernelError> {
         match self.about.redirect {
             FeatureState::Ok => self.with(|sensor| sensor.set_port(port)),
@@ -211,22 +211,22 @@ impl Kernel {
         self.with(|sensor| sensor.refuse_for(failed, time))
     }
 
-    /// As [`Wanted::take_in`].
+    /// As [`DesiredScopes::take_in`].
     pub(crate) fn take_in(&self, asked: Asked, lineage: Vec<u64>) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.take_in(sensor, asked, lineage))
     }
 
-    /// As [`Wanted::let_out`].
+    /// As [`DesiredScopes::let_out`].
     pub(crate) fn let_out(&self, cgroup: u64) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.let_out(sensor, cgroup))
     }
 
-    /// How many scopes send connections to the proxy at this moment.
+    /// The number of scopes that send connections to the proxy at this moment.
     pub(crate) fn redirecting(&self) -> usize {
         self.lock().as_ref().map_or(0, |held| held.wanted.redirecting())
     }
 
-    /// Whether a scope refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
+    /// True if a scope refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
     pub(crate) fn fails_closed(&self) -> bool {
         self.lock().as_ref().is_some_and(|held| held.wanted.fails_closed())
     }
@@ -239,7 +239,7 @@ impl Kernel {
         self.with_scopes(|sensor, wanted| scopes.iter().try_for_each(|(cgroup, scope)| wanted.inherit(sensor, *cgroup, *scope)))
     }
 
-    /// As [`Wanted::lapse`].
+    /// As [`DesiredScopes::lapse`].
     pub(crate) fn lapse(&self, closed: &Closed) -> Result<(), KernelError> {
         {
             let mut lock = self.lock();
@@ -253,7 +253,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// As [`Wanted::stay`], written down for the next sensor.
+    /// As [`DesiredScopes::stay`], written down for the next sensor.
     pub(crate) fn stay(&self, closed: &Closed) -> Result<(), ServiceError> {
         let mut lock = self.lock();
         let Held { wanted, stays, written, .. } = lock.as_mut().ok_or(KernelError::Detached)?;
@@ -280,7 +280,7 @@ impl Kernel {
         }
     }
 
-    /// What keeps connections from being redirected.
+    /// The reason that connections are not redirected.
     pub(crate) fn why_not_redirect(&self) -> String {
         let missing = REDIRECT.iter().find_map(|program| {
             let found = self.about.features.iter().find(|feature| feature.name.as_str() == program.name())?;
@@ -289,7 +289,7 @@ impl Kernel {
         missing.unwrap_or_else(|| "it is not known why".to_owned())
     }
 
-    /// Whether the programs are attached that refuse connections.
+    /// True if the programs that refuse connections are attached.
     pub(crate) fn refuses(&self) -> bool {
         self.unattached().is_none()
     }
@@ -301,12 +301,12 @@ impl Kernel {
         })
     }
 
-    /// Lets scopes do what they are there for, or only observe.
+    /// Lets scopes act as set, or only observe.
     pub(crate) fn turn(&self, teeth: Teeth) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.turn(sensor, teeth))
     }
 
-    /// What the proxy asks for.
+    /// Carries out a change that the proxy asks for.
     pub(crate) fn change(&self, change: &ScopeChange) -> Result<(), ChangeError> {
         match change {
             // The connections that the proxy makes would come back to it.
@@ -325,7 +325,7 @@ impl Kernel {
         }
     }
 
-    /// Whether connections of a scope come to the kernel half at all.
+    /// Checks that connections of a scope reach the kernel half at all.
     fn reached(&self, scope: &Scope) -> Result<(), ChangeError> {
         match self.unattached() {
             Some((program, reason)) if matches!(scope.mode, Mode::Redirect(_)) => Err(ChangeError::NotAttached { program, reason }),
@@ -333,7 +333,7 @@ impl Kernel {
         }
     }
 
-    /// What was counted, outcome by outcome; of those with a reason, as `fail_open:stale_heartbeat`.
+    /// The counters, outcome by outcome; those with a reason as `fail_open:stale_heartbeat`.
     pub(crate) fn counters(&self) -> Result<List<gnomon_link::Program, 64>, KernelError> {
         let Taken { kernel, process } = self.later().taken;
         let counts = [count(gnomon_link::COST_KERNEL, kernel), count(gnomon_link::COST_PROCESS, process)];
@@ -357,11 +357,14 @@ impl Kernel {
         })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Sensor) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
+    fn with<T>(&self, work: impl FnOnce(&mut Sensor) -> Result<T, gnomon_sensor::SensorError>) -> Result<T, KernelError> {
         self.with_scopes(|sensor, _| work(sensor))
     }
 
-    fn with_scopes<T>(&self, work: impl FnOnce(&mut Sensor, &mut Wanted) -> Result<T, gnomon_sensor::Error>) -> Result<T, KernelError> {
+    fn with_scopes<T>(
+        &self,
+        work: impl FnOnce(&mut Sensor, &mut DesiredScopes) -> Result<T, gnomon_sensor::SensorError>,
+    ) -> Result<T, KernelError> {
         let mut held = self.lock();
         let Held { sensor, wanted, .. } = held.as_mut().ok_or(KernelError::Detached)?;
         Ok(work(sensor, wanted)?)
@@ -381,13 +384,13 @@ fn count(name: &str, count: u64) -> Count {
     Count { outcome: Label::cut(name), count }
 }
 
-/// Why the kernel half did not do it.
+/// An error of the kernel half.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KernelError {
     #[error("the sensor is ending")]
     Detached,
     #[error(transparent)]
-    Sensor(#[from] gnomon_sensor::Error),
+    Sensor(#[from] gnomon_sensor::SensorError),
 }
 
 impl From<KernelError> for ServiceError {
@@ -399,7 +402,7 @@ impl From<KernelError> for ServiceError {
     }
 }
 
-/// Why a scope was not changed.
+/// An error of changing a scope.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
     #[error("this is the cgroup of gnomon itself")]

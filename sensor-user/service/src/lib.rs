@@ -42,7 +42,7 @@ mod pulse;
 mod requests;
 mod scopes;
 mod search;
-mod standing;
+mod service_socket;
 pub mod status;
 mod translate;
 
@@ -64,17 +64,17 @@ use rustix::io::Errno;
 pub use attached::Attached;
 pub use closed::Closed;
 pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
-pub use standing::{Peer, Standing};
+pub use service_socket::{Peer, ServiceSocket};
 
 use kernel::Kernel;
 use requests::Requests;
 
 /// Longest that one message may take to be sent: a proxy that reads nothing for that long loses the answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a network namespace may stay alive by listeners of ours alone.
+/// The longest that a network namespace may be kept alive by listeners of ours alone.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// What the sensor process is told.
+/// Options of the sensor process.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The cgroup below which connections are seen; `None` is the top of the hierarchy, so all.
@@ -83,19 +83,19 @@ pub struct Options {
     pub own_cgroup: PathBuf,
     /// The ring's size in bytes, a power of two.
     pub ring_bytes: u32,
-    /// Whether programs can be let into scopes.
+    /// Options of `gnomon exec`; without them no program is let into a scope.
     pub exec: Option<ExecOptions>,
     /// The kill switch, which is looked for all the time.
     pub switch: Switch,
-    /// What may be taken of the processor.
+    /// The bound on processor time.
     pub cost: CostBound,
     /// Told now and then that this process gets on; nobody is told with `None`.
     pub alive: Option<Alive>,
-    /// Where it stands which scopes fail closed, for the next sensor; `None` where there is none to come.
+    /// The record of scopes that fail closed, for the next sensor; `None` where there is none to come.
     pub closed: Option<Arc<Closed>>,
 }
 
-/// What the sensor may take of the processor, in the kernel and by its own process, before the program that looks at packets is
+/// The bound on the sensor's processor time, in the kernel and by its own process, beyond which the program that looks at packets is
 /// detached for a while.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostBound {
@@ -103,9 +103,9 @@ pub struct CostBound {
     pub percent: f64,
     /// The pause between two measurements.
     pub every: Duration,
-    /// How long is measured.
+    /// The length of a measurement.
     pub over: Duration,
-    /// How long the program stays detached.
+    /// The time for which the program stays detached.
     pub rest: Duration,
 }
 
@@ -115,17 +115,17 @@ impl CostBound {
         Self { percent: 25.0, every: Duration::from_secs(29), over: Duration::from_secs(1), rest: Duration::from_secs(600) };
 }
 
-/// Somebody who wants to know that the process gets on, such as a watchdog.
+/// A callback that is told that the process gets on, such as a watchdog's.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive {
-    /// How often, at least. One message to a proxy that does not read can hold it up for 5 s.
+    /// The longest interval. One message to a proxy that does not read can hold it up for 5 s.
     pub every: Duration,
-    /// How to tell.
+    /// Called at each interval.
     pub tell: fn(),
 }
 
 impl Options {
-    /// The whole host, an 8 MiB ring, and nobody is let into scopes.
+    /// Options for the whole host: an 8 MiB ring, and no program is let into scopes.
     pub fn new(own_cgroup: impl Into<PathBuf>) -> Self {
         Self {
             cgroup: None,
@@ -140,7 +140,7 @@ impl Options {
     }
 }
 
-/// For `gnomon exec`.
+/// Options of `gnomon exec`.
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
     /// The socket. Its folder is made if it is missing; it holds the merged certificates as well, and belongs to
@@ -159,7 +159,7 @@ impl ExecOptions {
     }
 }
 
-/// Why the sensor process ended well.
+/// The reason for a regular end of the sensor process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The proxy is gone.
@@ -168,7 +168,7 @@ pub enum Ended {
     Asked,
 }
 
-/// Why there is no sensor.
+/// An error of starting or running the sensor.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// There is no usable cgroup v2.
@@ -176,13 +176,13 @@ pub enum ServiceError {
     Cgroups(#[from] CgroupError),
     /// The kernel half does not load.
     #[error(transparent)]
-    Kernel(#[from] gnomon_sensor::Error),
+    Kernel(#[from] gnomon_sensor::SensorError),
     /// No program could be attached: each for a reason, of which this is the first.
     #[error("no program can be attached; {program}: {reason}")]
     NothingAttached {
         /// The program.
         program: &'static str,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
     /// Without these capabilities nothing can be loaded or attached.
@@ -193,13 +193,13 @@ pub enum ServiceError {
     },
     /// The proxy and this do not understand each other.
     #[error("the proxy cannot be talked to")]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
     /// The operating system refused.
     #[error("cannot {action}")]
     Os {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -249,8 +249,8 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             let _ = told.iter().try_for_each(|told| link.send(told, &[], PATIENCE));
         }
         // Nobody was there to be served, and scopes are to be kept closed all the same.
-        Err(gnomon_link::Error::Closed) if kernel.fails_closed() => {}
-        Err(gnomon_link::Error::Closed) => return Ok(Ended::ProxyGone),
+        Err(gnomon_link::LinkError::Closed) if kernel.fails_closed() => {}
+        Err(gnomon_link::LinkError::Closed) => return Ok(Ended::ProxyGone),
         Err(error) => return Err(error.into()),
     }
     let welcomed = Instant::now();
@@ -289,7 +289,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
                         kernel.write_down(closed);
                     }
                 }
-                Err(gnomon_link::Error::Closed) => break Ok(Ended::ProxyGone),
+                Err(gnomon_link::LinkError::Closed) => break Ok(Ended::ProxyGone),
                 Err(error) => break Err(error.into()),
             }
         };
@@ -312,7 +312,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     })
 }
 
-/// Nobody serves any more: nothing is redirected from now on, and what waits to be accepted is reset. Redirecting ends first, so
+/// Ends serving: nothing is redirected from now on, and what waits to be accepted is reset. Redirecting ends first, so
 /// that no connection is sent to where nobody listens; neither waits for the last beat to grow old, nor for threads to end.
 fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
     let stopped = kernel.heartbeat().map_err(io::Error::other).and_then(Heartbeat::from_fd).map(|heartbeat| heartbeat.stop());
@@ -322,7 +322,7 @@ fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
     namespaces.end();
 }
 
-/// What a sensor is called that stays for scopes that fail closed, as nobody serves.
+/// The process name of a sensor that stays for scopes that fail closed while no proxy serves.
 pub const HOLDS: &CStr = c"gnomon-holds";
 
 /// Stays attached without a proxy, for as long as a scope is to refuse what cannot be redirected: until it is told to stop, by whoever
@@ -352,7 +352,7 @@ fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, options: &Options) {
     }
 }
 
-/// Looks now and then for network namespaces that nobody is in any more, until `ending` hangs up.
+/// Looks for empty network namespaces periodically, until `ending` hangs up.
 fn sweep<'scope, 'env>(
     threads: &'scope std::thread::Scope<'scope, 'env>,
     namespaces: &'env namespaces::Namespaces,

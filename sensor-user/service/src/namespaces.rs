@@ -27,10 +27,10 @@ use crate::search;
 
 /// Most namespaces that are served.
 pub(crate) const MOST: usize = 256;
-/// Most of them that nobody joined from: anybody can make namespaces.
+/// The most namespaces with listeners from which no scope was joined: any user can make namespaces.
 const MOST_VISITED: usize = 192;
 
-/// Why there are no listeners.
+/// An error of opening listeners.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error("the process or the network namespace is gone")]
@@ -43,10 +43,10 @@ pub(crate) enum ListenError {
     FullOfVisited,
     #[error("as many network namespaces as may be searched for at a time are searched for")]
     Busy,
-    #[error("nobody serves any more")]
+    #[error("no process serves any more")]
     Ended,
     #[error(transparent)]
-    Sensor(#[from] gnomon_sensor::Error),
+    Sensor(#[from] gnomon_sensor::SensorError),
     #[error(transparent)]
     Kernel(#[from] KernelError),
     #[error("cannot {action}: {source}")]
@@ -73,7 +73,7 @@ impl Opened {
 }
 
 impl Opened {
-    /// Nobody can connect to them any more.
+    /// Closes them: no connection can be made any more.
     fn end(&self) {
         for listener in self.descriptors() {
             // One that does not listen any more is as good.
@@ -98,13 +98,13 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Why there is no lease.
+/// An error of leasing listeners.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LeaseError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("the proxy does not take listeners: {0}")]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
 }
 
 /// A network namespace, held open.
@@ -115,12 +115,12 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// That of a process. Whoever asks makes sure that the number is still the process's own afterwards.
+    /// The namespace of a process. The caller makes sure that the number is still the process's own afterwards.
     pub(crate) fn of(pid: u32) -> Result<Self, ListenError> {
         Self::at(format!("/proc/{pid}/ns/net").as_ref())
     }
 
-    /// The one that this file stands for.
+    /// The namespace of this file.
     pub(crate) fn at(path: &Path) -> Result<Self, ListenError> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -135,19 +135,19 @@ impl Namespace {
         self.id
     }
 
-    /// Its cookie, which a socket in it tells. `None` on kernels that do not say.
+    /// Its cookie, read from a socket in it. `None` on kernels that do not have it.
     pub(crate) fn cookie(&self) -> Result<Option<u64>, ListenError> {
         let socket = listen::socket_in(Some(self.file.as_fd()), AddressFamily::INET, None)?;
         Ok(cookie(socket.as_fd()))
     }
 
-    /// Whether it is the same one.
+    /// True if it is the same one.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.id == other.id
     }
 }
 
-/// How long listeners stay.
+/// The lifetime of listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
     /// The proxy asked for them.
@@ -156,25 +156,25 @@ enum Stay {
     While { scopes: usize, visited: Visited },
 }
 
-/// Whether a redirected program connected from there that no scope of `gnomon exec` is for.
+/// A namespace from which a redirected program outside of scopes of `gnomon exec` has connected, or none has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Visited {
     Yes,
     No,
 }
 
-/// What [`Namespaces::visit`] found.
+/// The result of [`Namespaces::visit`].
 enum Found {
     There,
     New(Arc<Opened>),
 }
 
-/// Whether the proxy accepts from a namespace's listeners.
+/// The hand-over of a namespace's listeners to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum HandOver {
     /// They were handed over.
     Handed,
-    /// It said so, or had asked for them.
+    /// The proxy said that it accepts from them, or had asked for them.
     Accepting,
 }
 
@@ -184,7 +184,7 @@ struct Served {
     /// To enter it again.
     file: File,
     opened: Arc<Opened>,
-    standing: Standing,
+    hand_over: HandOver,
     stay: Stay,
 }
 
@@ -193,7 +193,7 @@ struct Table {
     /// 0 until the first listeners are there.
     port: u16,
     served: Vec<Served>,
-    /// Nobody serves any more.
+    /// The serving process is gone.
     ended: bool,
 }
 
@@ -202,7 +202,7 @@ struct Table {
 pub(crate) struct Namespaces {
     table: Mutex<Table>,
     changed: Condvar,
-    /// How often one could not be served.
+    /// The number of times that one could not be served.
     unserved: AtomicU64,
 }
 
@@ -224,7 +224,7 @@ impl Namespaces {
         if cookie != 0 && opened.cookie != namespace.id.1 && opened.cookie != cookie {
             return Err(ListenError::Other);
         }
-        table.serve(kernel, &namespace, &opened, (Standing::Accepting, Stay::ForGood))?;
+        table.serve(kernel, &namespace, &opened, (HandOver::Accepting, Stay::ForGood))?;
         self.changed.notify_all();
         Ok(opened)
     }
@@ -243,7 +243,7 @@ impl Namespaces {
                 }
                 None => {
                     let opened = table.open(kernel, namespace)?;
-                    table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::While { scopes: 1, visited: Visited::No }))?;
+                    table.serve(kernel, namespace, &opened, (HandOver::Handed, Stay::While { scopes: 1, visited: Visited::No }))?;
                     Some(opened)
                 }
             }
@@ -261,7 +261,7 @@ impl Namespaces {
         self.visit_at(kernel, link, &Namespace::of(pid)?, cookie)
     }
 
-    /// The same for a namespace that was found.
+    /// The same for an opened namespace.
     pub(crate) fn visit_at(&self, kernel: &Kernel, link: &SensorEnd, namespace: &Namespace, cookie: u64) -> Result<(), LeaseError> {
         match self.found(kernel, namespace, cookie)? {
             Found::There => Ok(()),
@@ -269,7 +269,7 @@ impl Namespaces {
         }
     }
 
-    /// Whether the namespace of this cookie has listeners. They stay for whoever connected from there.
+    /// True if the namespace of this cookie has listeners. They stay for the programs that connected from there.
     pub(crate) fn is_visited(&self, cookie: u64) -> bool {
         let mut table = self.table();
         let Some(served) = table.served.iter_mut().find(|served| served.opened.cookie == cookie) else { return false };
@@ -284,7 +284,7 @@ impl Namespaces {
         self.table().served.iter().map(|served| served.id).collect()
     }
 
-    /// Tells that the programs of a namespace go their own way.
+    /// Notes that the programs of a namespace go around the proxy.
     pub(crate) fn unserved(&self, error: &ListenError) {
         let times = self.unserved.fetch_add(1, Ordering::Relaxed) + 1;
         // Anybody can make namespaces; the log is not for them to fill.
@@ -309,11 +309,11 @@ impl Namespaces {
         if opened.cookie != namespace.id.1 && opened.cookie != cookie {
             return Err(ListenError::Other);
         }
-        table.serve(kernel, namespace, &opened, (Standing::Handed, Stay::While { scopes: 0, visited: Visited::Yes }))?;
+        table.serve(kernel, namespace, &opened, (HandOver::Handed, Stay::While { scopes: 0, visited: Visited::Yes }))?;
         Ok(Found::New(opened))
     }
 
-    /// Closes the listeners of namespaces that nobody is in any more, that are mounted nowhere and that no scope was joined from.
+    /// Closes the listeners of namespaces without processes, that are mounted nowhere and that no scope was joined from.
     pub(crate) fn sweep(&self) {
         let is_visited = |served: &Served| matches!(served.stay, Stay::While { visited: Visited::Yes, .. });
         let visited: Vec<Id> = self.table().served.iter().filter(|served| is_visited(served)).map(|served| served.id).collect();
@@ -342,7 +342,7 @@ impl Namespaces {
         table.leave(place);
     }
 
-    /// Nobody serves any more: what waits to be accepted is reset, and no more is opened. A queue that nobody accepts from would
+    /// Ends serving: what waits to be accepted is reset, and no more is opened. A queue that nobody accepts from would
     /// keep programs waiting for as long as we hold its listener.
     pub(crate) fn end(&self) {
         let mut table = self.table();
@@ -355,7 +355,7 @@ impl Namespaces {
     /// The proxy accepts from the listeners of this namespace.
     pub(crate) fn accepting(&self, cookie: u64) {
         for served in self.table().served.iter_mut().filter(|served| served.opened.cookie == cookie) {
-            served.standing = Standing::Accepting;
+            served.hand_over = HandOver::Accepting;
         }
         self.changed.notify_all();
     }
@@ -377,7 +377,7 @@ impl Namespaces {
 
     /// Waits until the proxy accepts from a namespace's listeners. Whether it does.
     pub(crate) fn wait_for(&self, namespace: &Namespace, timeout: Duration) -> Result<(), Silent> {
-        let waits = |table: &mut Table| !table.served.iter().any(|s| s.id == namespace.id && s.standing == Standing::Accepting);
+        let waits = |table: &mut Table| !table.served.iter().any(|s| s.id == namespace.id && s.hand_over == HandOver::Accepting);
         let waited = self.changed.wait_timeout_while(self.table(), timeout, waits).unwrap_or_else(PoisonError::into_inner).1;
         if waited.timed_out() { Err(Silent) } else { Ok(()) }
     }
@@ -391,7 +391,7 @@ impl Namespaces {
 #[derive(Debug)]
 pub(crate) struct Silent;
 
-fn hand_over(link: &SensorEnd, opened: &Opened) -> Result<(), gnomon_link::Error> {
+fn hand_over(link: &SensorEnd, opened: &Opened) -> Result<(), gnomon_link::LinkError> {
     let (cookie, port, families) = (opened.cookie, opened.port, opened.families());
     let message = ToProxy::Listeners { token: UNASKED, netns_cookie: cookie, port, families };
     link.send(&message, &opened.descriptors(), PATIENCE)
@@ -428,7 +428,7 @@ impl Table {
         kernel: &Kernel,
         namespace: &Namespace,
         opened: &Arc<Opened>,
-        (standing, stay): (Standing, Stay),
+        (hand_over, stay): (HandOver, Stay),
     ) -> Result<(), ListenError> {
         if self.port == 0 {
             kernel.set_port(opened.port)?;
@@ -436,7 +436,7 @@ impl Table {
         }
         self.served.retain(|served| served.id != namespace.id);
         let file = namespace.file.try_clone().map_err(|source| ListenError::Os { action: "keep a network namespace", source })?;
-        self.served.push(Served { id: namespace.id, file, opened: opened.clone(), standing, stay });
+        self.served.push(Served { id: namespace.id, file, opened: opened.clone(), hand_over, stay });
         Ok(())
     }
 }

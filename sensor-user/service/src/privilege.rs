@@ -21,11 +21,11 @@ pub const CAPABILITIES: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID);
 
-/// What `gnomon exec` needs in addition: a cgroup that was delegated to a user is that user's folder, and a scope is made
+/// The capability that `gnomon exec` needs in addition: a cgroup that was delegated to a user is that user's folder, and a scope is made
 /// in it.
 pub const NEEDED_FOR_EXEC: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 
-/// What this thread can do without, and does not have. Each is told of in the log, and in the sensor's features.
+/// Capabilities that this thread lacks and can do without. Each is reported in the log, and in the sensor's features.
 ///
 /// # Errors
 /// [`ServiceError::Capabilities`]: something is missing that it cannot do without.

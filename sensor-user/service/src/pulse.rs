@@ -1,5 +1,5 @@
-//! Whether the proxy shows life: without that the kernel half redirects nothing, and a program that was told that it is
-//! redirected would go its own way.
+//! The proxy's heartbeat: without it the kernel half redirects nothing, and a program that was told that it is redirected would connect
+//! directly.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,7 +33,7 @@ impl Pulse {
         Ok(Self { memory, length })
     }
 
-    /// Whether there was a beat of late.
+    /// True if there was a beat of late.
     pub(crate) fn is_there(&self) -> bool {
         // SAFETY: a mapped page, aligned as pages are, that lives as long as `self`; everyone accesses this word as a whole,
         // and a load writes nothing.

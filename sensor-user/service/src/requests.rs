@@ -1,11 +1,11 @@
-//! What the proxy asks for: one request, one answer.
+//! The proxy's requests: one request, one answer.
 
 use std::os::fd::AsFd as _;
 use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
 use gnomon_host::identity::{BootTime, Generation};
-use gnomon_link::{Error, Family, Name, Refusal, SensorEnd, ToProxy, ToSensor};
+use gnomon_link::{Family, LinkError, Name, RefusalReason, SensorEnd, ToProxy, ToSensor};
 use gnomon_sensor::{Failed, listen::User};
 
 use crate::PATIENCE;
@@ -13,7 +13,7 @@ use crate::identities::Question;
 use crate::kernel::{ChangeError, Kernel};
 use crate::namespaces::{LeaseError, ListenError, Namespaces};
 
-/// How long an address that the proxy could not connect to is refused, at most.
+/// The longest that an address is refused to which the proxy could not connect.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
 /// Threads that answer what may take a while.
@@ -45,15 +45,15 @@ impl<'a> Requests<'a> {
         Self { link, kernel, namespaces, elsewhere, listens: Some(listens), bad: 0 }
     }
 
-    /// Takes one request that is there, and answers it.
+    /// Receives one request, and answers it.
     ///
     /// # Errors
     /// The proxy is gone, or the socket broken. A bad message is no error: the next may be a good one.
-    pub(crate) fn next(&mut self) -> Result<(), Error> {
+    pub(crate) fn next(&mut self) -> Result<(), LinkError> {
         match self.link.recv(Duration::ZERO) {
             Ok(received) => self.answer(received.message),
-            Err(Error::TimedOut) => Ok(()),
-            Err(error @ (Error::Closed | Error::Os { .. })) => Err(error),
+            Err(LinkError::TimedOut) => Ok(()),
+            Err(error @ (LinkError::Closed | LinkError::Os { .. })) => Err(error),
             Err(error) => {
                 self.bad += 1;
                 // A proxy that has been taken over can send as many as it likes; the log is not for it to fill.
@@ -65,18 +65,18 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn answer(&mut self, request: ToSensor) -> Result<(), Error> {
+    fn answer(&mut self, request: ToSensor) -> Result<(), LinkError> {
         match request {
             ToSensor::Hello { .. } => {
-                tracing::warn!("the proxy said hello twice");
+                tracing::warn!("the proxy sent a second hello");
                 Ok(())
             }
             ToSensor::Resolve { token, pid, connected_boot_ns, generation_boot_ns, cookie: _ } => {
                 let question = Question { token, pid, connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
                 match self.elsewhere.questions.try_send(question) {
                     Ok(()) => Ok(()),
-                    Err(TrySendError::Full(_)) => self.refuse(token, Refusal::Full, &"as many questions as may wait are waiting"),
-                    Err(TrySendError::Disconnected(_)) => self.refuse(token, Refusal::Failed, &"nobody reads identities any more"),
+                    Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"as many questions as may wait are waiting"),
+                    Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"identities are no longer read"),
                 }
             }
             ToSensor::ListenIn { token, netns_cookie, pid } => self.listen(token, netns_cookie, pid),
@@ -88,8 +88,8 @@ impl<'a> Requests<'a> {
                 Ok(()) => self.send(&ToProxy::Done { token }),
                 Err(error) => {
                     let why = match error {
-                        ChangeError::Own | ChangeError::Ports(_) => Refusal::NotAllowed,
-                        ChangeError::Kernel(_) | ChangeError::NotAttached { .. } => Refusal::Failed,
+                        ChangeError::Own | ChangeError::Ports(_) => RefusalReason::NotAllowed,
+                        ChangeError::Kernel(_) | ChangeError::NotAttached { .. } => RefusalReason::Failed,
                     };
                     self.refuse(token, why, &error)
                 }
@@ -103,7 +103,7 @@ impl<'a> Requests<'a> {
                 let time = Duration::from_secs(seconds.into()).min(FAILED_FOR);
                 match self.kernel.refuse_for(Failed { netns: netns_cookie, address, uid }, time) {
                     Ok(()) => self.send(&ToProxy::Done { token }),
-                    Err(error) => self.refuse(token, Refusal::Failed, &error),
+                    Err(error) => self.refuse(token, RefusalReason::Failed, &error),
                 }
             }
             ToSensor::ExplicitPort { port } => {
@@ -115,19 +115,19 @@ impl<'a> Requests<'a> {
             ToSensor::Features { token } => self.send(&ToProxy::Features { token, features: self.kernel.features() }),
             ToSensor::Counters { token } => match self.kernel.counters() {
                 Ok(programs) => self.send(&ToProxy::Counters { token, programs }),
-                Err(error) => self.refuse(token, Refusal::Failed, &error),
+                Err(error) => self.refuse(token, RefusalReason::Failed, &error),
             },
         }
     }
 
-    fn open_socket(&self, token: u64, netns_cookie: u64, family: Family, user: Option<User>) -> Result<(), Error> {
+    fn open_socket(&self, token: u64, netns_cookie: u64, family: Family, user: Option<User>) -> Result<(), LinkError> {
         match self.namespaces.socket_in(netns_cookie, family, user) {
             Ok(socket) => self.link.send(&ToProxy::Socket { token, family }, &[socket.as_fd()], PATIENCE).or_else(lost),
             Err(error) => self.refuse(token, refusal(&error), &error),
         }
     }
 
-    fn listen(&mut self, token: u64, netns_cookie: u64, pid: u32) -> Result<(), Error> {
+    fn listen(&mut self, token: u64, netns_cookie: u64, pid: u32) -> Result<(), LinkError> {
         match self.namespaces.listen_in(self.kernel, pid, netns_cookie) {
             Ok(opened) => {
                 let message = ToProxy::Listeners { token, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
@@ -140,7 +140,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn listen_where(&self, netns_cookie: u64, pid: u32) -> Result<(), Error> {
+    fn listen_where(&self, netns_cookie: u64, pid: u32) -> Result<(), LinkError> {
         match self.namespaces.visit(self.kernel, self.link, pid, netns_cookie) {
             Ok(()) => Ok(()),
             // It has ended, or is another one by now, and its namespace may live on.
@@ -158,28 +158,28 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn refuse(&self, token: u64, why: Refusal, detail: &dyn ToString) -> Result<(), Error> {
+    fn refuse(&self, token: u64, why: RefusalReason, detail: &dyn ToString) -> Result<(), LinkError> {
         self.send(&ToProxy::Refused { token, why, detail: Name::cut(&detail.to_string()) })
     }
 
-    fn send(&self, message: &ToProxy) -> Result<(), Error> {
+    fn send(&self, message: &ToProxy) -> Result<(), LinkError> {
         self.link.send(message, &[], PATIENCE).or_else(lost)
     }
 }
 
-fn refusal(error: &ListenError) -> Refusal {
+fn refusal(error: &ListenError) -> RefusalReason {
     match error {
-        ListenError::Gone | ListenError::Ended => Refusal::Gone,
-        ListenError::Other => Refusal::OtherNamespace,
-        ListenError::Full | ListenError::FullOfVisited | ListenError::Busy => Refusal::Full,
-        ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => Refusal::Failed,
+        ListenError::Gone | ListenError::Ended => RefusalReason::Gone,
+        ListenError::Other => RefusalReason::OtherNamespace,
+        ListenError::Full | ListenError::FullOfVisited | ListenError::Busy => RefusalReason::Full,
+        ListenError::Sensor(_) | ListenError::Kernel(_) | ListenError::Os { .. } => RefusalReason::Failed,
     }
 }
 
 /// A proxy that does not read its answers misses them; one that is gone ends us.
-fn lost(error: Error) -> Result<(), Error> {
+fn lost(error: LinkError) -> Result<(), LinkError> {
     match error {
-        Error::Closed | Error::Os { .. } => Err(error),
+        LinkError::Closed | LinkError::Os { .. } => Err(error),
         error => {
             tracing::warn!("an answer to the proxy is lost: {error}");
             Ok(())

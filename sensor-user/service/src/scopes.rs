@@ -10,23 +10,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gnomon_link::EXEC_SCOPES;
-use gnomon_sensor::{CgroupId, Error, Fail, Mode, Ports, Quic, Redirect, Scope, Sensor};
+use gnomon_sensor::{CgroupId, Fail, Mode, Ports, Quic, Redirect, Scope, Sensor, SensorError};
 use serde::{Deserialize, Serialize};
 
-/// Whether scopes may do more than observe.
+/// The kill switch as it applies to scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Teeth {
+    /// Scopes do as they are set.
     In,
+    /// They only observe.
     Drawn,
 }
 
-/// What `gnomon exec` was asked for.
+/// The request of a `gnomon exec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Asked {
     /// Everything goes to the proxy.
     Redirect,
-    /// What holds where it was called. Said to the kernel half as well, since that searches only so many levels of cgroups.
+    /// The scope that applies where it was called. Set in the kernel half as well, since that searches only so many levels of cgroups.
     Nothing,
 }
 
@@ -39,23 +41,23 @@ struct Exec {
     lineage: Vec<u64>,
 }
 
-/// What is wanted.
+/// The desired scopes, as opposed to those in force.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct DesiredScopes {
     teeth: Teeth,
     default: Scope,
     configured: BTreeMap<u64, Scope>,
     /// Those of them that the sensor before this one kept closed, and that the proxy has said nothing of yet.
     inherited: BTreeSet<u64>,
     execs: BTreeMap<u64, Exec>,
-    /// How many scopes of `gnomon exec` there were so far.
+    /// The number of scopes of `gnomon exec` so far.
     numbered: u32,
-    /// Whether those of the configuration have changed since somebody looked.
+    /// True if those of the configuration have changed since the last look.
     changed: bool,
 }
 
-impl Wanted {
-    /// Nothing but to observe.
+impl DesiredScopes {
+    /// No scopes; observes only.
     pub(crate) fn new() -> Self {
         let default = Scope { id: 0, mode: Mode::Observe };
         Self {
@@ -70,7 +72,7 @@ impl Wanted {
     }
 
     /// Sets a scope of the configuration.
-    pub(crate) fn set(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
+    pub(crate) fn set(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), SensorError> {
         self.changed = true;
         let before = self.configured.insert(cgroup, scope);
         let done = self.settle(sensor, cgroup);
@@ -82,43 +84,43 @@ impl Wanted {
         done
     }
 
-    /// Takes in a scope of the configuration as the sensor before this one had it.
-    pub(crate) fn inherit(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), Error> {
+    /// Adds a scope of the configuration as the sensor before this one had it.
+    pub(crate) fn inherit(&mut self, sensor: &mut Sensor, cgroup: u64, scope: Scope) -> Result<(), SensorError> {
         self.set(sensor, cgroup, scope)?;
         self.inherited.insert(cgroup);
         Ok(())
     }
 
     /// Forgets what was inherited and never asked for.
-    pub(crate) fn lapse(&mut self, sensor: &mut Sensor) -> Result<(), Error> {
+    pub(crate) fn lapse(&mut self, sensor: &mut Sensor) -> Result<(), SensorError> {
         std::mem::take(&mut self.inherited).into_iter().try_for_each(|cgroup| self.forget(sensor, cgroup))
     }
 
-    /// Nobody is there any more who could ask: what was inherited stays.
+    /// Keeps inherited scopes, as no proxy is left that could claim them.
     pub(crate) fn stay(&mut self) {
         self.inherited.clear();
     }
 
-    /// Those of the configuration that refuse what cannot be redirected.
+    /// The scopes of the configuration that refuse what cannot be redirected.
     pub(crate) fn closed(&self) -> Vec<(u64, Scope)> {
         self.configured.iter().filter(|(_, scope)| fails_closed(scope)).map(|(cgroup, scope)| (*cgroup, *scope)).collect()
     }
 
     /// Forgets a scope of the configuration.
-    pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+    pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         self.changed = true;
         self.configured.remove(&cgroup);
         self.inherited.remove(&cgroup);
         self.settle(sensor, cgroup)
     }
 
-    /// Whether those of the configuration have changed since this was asked.
+    /// True if those of the configuration have changed since the last call.
     pub(crate) fn has_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// Takes in a scope of `gnomon exec`, given by the numbers of its cgroup and of those above it, innermost first.
-    pub(crate) fn take_in(&mut self, sensor: &mut Sensor, asked: Asked, lineage: Vec<u64>) -> Result<(), Error> {
+    /// Adds a scope of `gnomon exec`, given by the numbers of its cgroup and of those above it, innermost first.
+    pub(crate) fn take_in(&mut self, sensor: &mut Sensor, asked: Asked, lineage: Vec<u64>) -> Result<(), SensorError> {
         let Some(cgroup) = lineage.first().copied() else { return Ok(()) };
         self.numbered = self.numbered.wrapping_add(1);
         self.execs.insert(cgroup, Exec { asked, id: EXEC_SCOPES | self.numbered, lineage });
@@ -129,20 +131,20 @@ impl Wanted {
         done
     }
 
-    /// Nothing runs in this scope of `gnomon exec` any more.
-    pub(crate) fn let_out(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+    /// Removes this scope of `gnomon exec`, in which nothing runs any more.
+    pub(crate) fn let_out(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         self.execs.remove(&cgroup);
         self.settle(sensor, cgroup)
     }
 
-    pub(crate) fn set_default(&mut self, sensor: &mut Sensor, scope: Scope) -> Result<(), Error> {
+    pub(crate) fn set_default(&mut self, sensor: &mut Sensor, scope: Scope) -> Result<(), SensorError> {
         sensor.scopes()?.set_default(self.holds(scope))?;
         self.default = scope;
         Ok(())
     }
 
-    /// Puts it in force. All scopes are tried, and the first error is told: the caller tries again.
-    pub(crate) fn turn(&mut self, sensor: &mut Sensor, teeth: Teeth) -> Result<(), Error> {
+    /// Enforces the scopes anew. All are tried, and the first error is returned: the caller tries again.
+    pub(crate) fn turn(&mut self, sensor: &mut Sensor, teeth: Teeth) -> Result<(), SensorError> {
         self.teeth = teeth;
         let default = self.holds(self.default);
         let mut scopes = sensor.scopes()?;
@@ -153,19 +155,19 @@ impl Wanted {
         done
     }
 
-    /// How many of them redirect at this moment.
+    /// The number of them that redirect at this moment.
     pub(crate) fn redirecting(&self) -> usize {
         let redirects = |scope: &Scope| matches!(self.holds(*scope).mode, Mode::Redirect(_));
         self.all().map(|(_, scope)| scope).chain([self.default]).filter(redirects).count()
     }
 
-    /// Whether any of them refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
+    /// True if any of them refuses what cannot be redirected, at this moment or as soon as gnomon is armed again.
     pub(crate) fn fails_closed(&self) -> bool {
         self.all().map(|(_, scope)| scope).chain([self.default]).any(|scope| fails_closed(&scope))
     }
 
-    /// Tells the kernel half what is wanted of a cgroup, and of what in it depends on that.
-    fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), Error> {
+    /// Tells the kernel half the desired scope of a cgroup, and of those in it that depend on it.
+    fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         let mut scopes = sensor.scopes()?;
         let within = self.execs.iter().filter(|(_, exec)| exec.lineage.contains(&cgroup)).map(|(cgroup, _)| *cgroup);
         within.chain([cgroup]).collect::<BTreeSet<u64>>().into_iter().try_for_each(|cgroup| match self.of(cgroup) {
@@ -225,15 +227,15 @@ mod tests {
     #[test]
     fn without_teeth_nothing_redirects_or_refuses_and_opting_out_stays() {
         let scope = |mode| Scope { id: 7, mode };
-        let mut wanted = Wanted::new();
+        let mut wanted = DesiredScopes::new();
         assert_eq!(wanted.holds(scope(redirect(Fail::Closed))), scope(redirect(Fail::Closed)));
         wanted.teeth = Teeth::Drawn;
         assert_eq!(wanted.holds(scope(redirect(Fail::Closed))), Scope { id: 0, mode: Mode::Observe });
         assert_eq!(wanted.holds(scope(Mode::Off)), scope(Mode::Off));
     }
 
-    fn wanted(execs: &[(Asked, &[u64])]) -> Wanted {
-        let mut wanted = Wanted::new();
+    fn wanted(execs: &[(Asked, &[u64])]) -> DesiredScopes {
+        let mut wanted = DesiredScopes::new();
         for (number, (asked, lineage)) in (1..).zip(execs) {
             wanted.execs.insert(lineage[0], Exec { asked: *asked, id: EXEC_SCOPES | number, lineage: lineage.to_vec() });
         }

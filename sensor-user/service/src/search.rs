@@ -27,12 +27,12 @@ const WAITING: usize = 256;
 const MOST_ENTERED: usize = 256;
 /// Most namespaces whose cookie is remembered, 40 bytes each.
 const MOST_KNOWN: usize = 1 << 14;
-/// How long nobody else is taken to be behind a device and an inode: the kernel gives those of a namespace that went to the next one.
+/// The time for which a device and an inode are taken to be the same namespace: the kernel reuses them for the next one.
 const FRESH: Duration = Duration::from_secs(2);
 /// After a turn there is a pause of so many times what it took, so that whoever makes processes and namespaces takes no more of
 /// a core than a tenth.
 const REST: u32 = 9;
-/// The same, at least and at most.
+/// The shortest and the longest pause.
 const REST_AT_LEAST: Duration = Duration::from_millis(50);
 const REST_AT_MOST: Duration = Duration::from_secs(5);
 
@@ -69,7 +69,7 @@ struct Search<'env> {
     kernel: &'env Kernel,
     link: &'env SensorEnd,
     namespaces: &'env Namespaces,
-    /// What namespaces said, and when.
+    /// The answers of namespaces, and their times.
     known: HashMap<Id, Known>,
 }
 

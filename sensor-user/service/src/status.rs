@@ -17,29 +17,29 @@ pub const NAME: &str = "status.json";
 /// Longest such file, bytes.
 const MAX: u64 = 16 << 10;
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The version of gnomon.
     pub version: String,
     /// The sensor process.
     pub pid: u32,
-    /// When it began to watch, in seconds since 1970.
+    /// The time since which it watches, in seconds since 1970.
     pub since: u64,
-    /// Where: the folder of the cgroup below which connections are seen.
+    /// The folder of the cgroup below which connections are seen.
     pub cgroup: PathBuf,
-    /// What the kill switch says.
+    /// The kill switch: true where gnomon may interfere.
     pub armed: bool,
     /// Why not, and in whose words, when it is disarmed.
     pub reason: Option<String>,
     /// Since when, in seconds since 1970.
     pub disarmed_since: Option<u64>,
-    /// How many scopes send connections through the proxy now: programs under `gnomon exec`, and configured ones.
+    /// The number of scopes that send connections through the proxy now: programs under `gnomon exec`, and configured ones.
     pub redirecting: usize,
 }
 
 impl Status {
-    /// Of a sensor that starts now.
+    /// The status of a sensor that starts now.
     pub(crate) fn of(cgroup: &Path) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -71,7 +71,7 @@ impl Status {
         Ok(Some(status).filter(Self::is_alive))
     }
 
-    /// Whether the process that wrote it lives: its number may be another's by now, which then began later.
+    /// True if the process that wrote it lives: its number may be another's by now, which then began later.
     fn is_alive(&self) -> bool {
         let Ok(text) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
         // proc_pid_stat(5): what follows the name in parentheses; the 22nd field is the start in ticks since boot.
@@ -82,7 +82,7 @@ impl Status {
     }
 }
 
-/// Since 1970; 0 before that.
+/// Seconds since 1970; 0 before that.
 pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -95,19 +95,19 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// In this folder, which is root's alone.
+    /// A status file in this folder, which must be root's alone.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self { path: folder.join(NAME), said: None }
     }
 
-    /// Says this, if it is not what was said last.
+    /// Writes the status, if it has changed.
     pub(crate) fn say(&mut self, status: &Status) {
         if self.said.as_ref() == Some(status) {
             return;
         }
         self.said = Some(status.clone());
         if let Err(error) = self.write(status) {
-            tracing::warn!("nobody is told the status: {}: {error}", self.path.display());
+            tracing::warn!("the status is not published: {}: {error}", self.path.display());
         }
     }
 

@@ -1,15 +1,15 @@
 //! From what the host and the kernel half say to what the protocol says, and back. What is too long is cut.
 
 use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
-use gnomon_host::place::{self, Runtime};
+use gnomon_host::workload::{self, Runtime};
 use gnomon_link::{
     Ancestor, CommandLine, Container, Credentials, Executable, Fail, Found, GenerationEvidence, Identity, Image, Label, List, Long, Mode,
-    Name, Ports, Quic, ScopeSettings, Standing,
+    Name, NameOrigin, Ports, Quic, ScopeSettings,
 };
 use gnomon_sensor::{PortList, TooManyPorts};
 use std::os::unix::ffi::OsStrExt as _;
 
-/// What was found out about a process.
+/// Translates the identity of a process.
 pub(crate) fn found(answer: Answer) -> Found {
     match answer {
         Answer::Known(known) => Found::Identity(Box::new(identity(*known))),
@@ -81,7 +81,7 @@ fn credentials(known: identity::Credentials) -> Credentials {
     }
 }
 
-fn container(container: &place::Container) -> Container {
+fn container(container: &workload::Container) -> Container {
     // As OpenTelemetry's `container.runtime.name` has them, where it has them.
     let runtime = match container.runtime {
         Runtime::Docker => "docker",
@@ -93,13 +93,13 @@ fn container(container: &place::Container) -> Container {
         _ => "unknown",
     };
     let standing = match container.standing {
-        place::Standing::System => Standing::System,
-        place::Standing::Claimed(user) => Standing::Claimed(user),
+        workload::NameOrigin::System => NameOrigin::System,
+        workload::NameOrigin::Claimed(user) => NameOrigin::Claimed(user),
     };
     Container { id: Name::cut(&container.id), runtime: Label::cut(runtime), standing }
 }
 
-/// What the proxy wants to happen to a scope.
+/// Translates the settings of a scope.
 pub(crate) fn scope(settings: &ScopeSettings) -> Result<gnomon_sensor::Scope, TooManyPorts> {
     let mode = match settings.mode {
         Mode::Observe => gnomon_sensor::Mode::Observe,

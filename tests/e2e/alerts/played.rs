@@ -2,8 +2,8 @@
 
 use crate::support::DEADLINE;
 use gnomon_link::{
-    Access, Adoption, Count, Feature, FeatureState, Label, List, Listener, Long, Name, Program, Refusal, SensorEnd, ToProxy, ToSensor,
-    UNASKED,
+    Access, Adoption, Count, Feature, FeatureState, Label, List, Listener, Long, Name, Program, RefusalReason, SensorEnd, ToProxy,
+    ToSensor, UNASKED,
 };
 use std::{
     fs::File,
@@ -44,7 +44,7 @@ impl Waiting {
                 let answer = match asked.message {
                     ToSensor::Counters { token } => ToProxy::Counters { token, programs: List::cut(counts.lock().unwrap().clone()) },
                     ToSensor::ListenIn { token, .. } => {
-                        ToProxy::Refused { token, why: Refusal::NotAllowed, detail: Name::cut("it is played") }
+                        ToProxy::Refused { token, why: RefusalReason::NotAllowed, detail: Name::cut("it is played") }
                     }
                     _ => continue,
                 };

@@ -4,7 +4,7 @@
 
 use super::corpus::lines;
 use gnomon_wire::{
-    jsonrpc::{Kind, Limits, Malformed, Message, Scanner},
+    jsonrpc::{Limits, Malformed, Message, MessageKind, Scanner},
     mcp::{message_signature, response_signature},
 };
 use std::collections::BTreeSet;
@@ -24,12 +24,12 @@ fn messages_over_stdio_are_recognised_alone_or_as_the_answer_to_one() {
         let id = |to: &str| (client.to_owned(), to.to_owned(), format!("{:?}", message.id));
         if message_signature(&message).is_some() || response_signature(&message).is_some() {
             alone += 1;
-        } else if matches!(message.kind, Kind::Response | Kind::Error) && asked.contains(&id(dir)) {
+        } else if matches!(message.kind, MessageKind::Response | MessageKind::Error) && asked.contains(&id(dir)) {
             answers += 1;
         } else {
             missed.push(format!("line {number}: {}", line["body"]));
         }
-        if message.kind == Kind::Request {
+        if message.kind == MessageKind::Request {
             asked.insert(id(back));
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::stage::{Stage, record, until};
 use gnomon_audit::{
-    Audit, AuditOptions, ChainId, Entry, Head, KeptCheckpoint, MAX_WAITING, NotWritten, Recorded, SqliteStore, Store, StoreError, Stored,
+    Audit, AuditOptions, ChainId, Head, KeptCheckpoint, MAX_WAITING, NotWritten, Recorded, SqliteStore, Store, StoreError, Stored,
+    StoredRecord,
 };
 use std::{
     path::Path,
@@ -89,13 +90,13 @@ impl Store for Failing {
     fn head(&mut self) -> Stored<'_, Head> {
         self.inner.head()
     }
-    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> Stored<'a, ()> {
+    fn append<'a>(&'a mut self, entries: &'a [StoredRecord]) -> Stored<'a, ()> {
         if self.full.load(Ordering::SeqCst) {
             return Box::pin(async { Err(StoreError::Database("disk full".to_owned())) });
         }
         self.inner.append(entries)
     }
-    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<Entry>> {
+    fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<StoredRecord>> {
         self.inner.after(seq, limit)
     }
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
@@ -244,7 +245,7 @@ async fn a_file_at_its_bound_takes_records_again_once_old_ones_are_gone() {
     let body = "y".repeat(60 << 10);
     let mut next = async |store: &mut SqliteStore| {
         let then = head.then(&body);
-        let written = store.append(&[Entry { head: then, body: body.clone(), columns: gnomon_audit::Columns::default() }]).await;
+        let written = store.append(&[StoredRecord { head: then, body: body.clone(), columns: gnomon_audit::Columns::default() }]).await;
         if written.is_ok() {
             head = then;
         }

@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, record};
 use gnomon_audit::AuditOptions;
-use gnomon_audit::{Checkpoint, Kind, MAX_RECORD, MAX_TEXT, NotACheckpoint, Record, Status, session_digest};
+use gnomon_audit::{Checkpoint, MAX_RECORD, MAX_TEXT, NotACheckpoint, Record, RecordKind, Status, session_digest};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ async fn a_record_has_flat_names_and_leaves_out_what_is_not_known() {
     let (audit, writer) = stage.open(AuditOptions::default()).await;
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
     let act = Record {
-        kind: Kind::Call,
+        kind: RecordKind::Call,
         user_name: Some("anna".into()),
         groups: vec!["finance".into()],
         status: Some(Status::Refused),

@@ -1,8 +1,8 @@
 //! An audit in a temporary folder, and what an attacker with its files can do.
 
 use gnomon_audit::{
-    Audit, AuditOptions, Checkpoint, Entry, Expect, FileSink, Head, Kind, PublicKey, Record, Report, SigningKey, SqliteStore, Store,
-    Writer, verify,
+    Audit, AuditOptions, Checkpoint, Expect, FileSink, Head, PublicKey, Record, RecordKind, Report, SigningKey, SqliteStore, Store,
+    StoredRecord, Writer, verify,
 };
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
@@ -16,7 +16,7 @@ pub struct Stage {
 
 pub fn record(user: &str, tool: &str) -> Record {
     Record {
-        kind: Kind::Call,
+        kind: RecordKind::Call,
         user_name: Some(user.into()),
         server: Some("code".into()),
         tool: Some(tool.into()),
@@ -83,7 +83,7 @@ impl Stage {
         conn.close().await.unwrap();
     }
 
-    pub async fn entries(&self) -> Vec<Entry> {
+    pub async fn entries(&self) -> Vec<StoredRecord> {
         SqliteStore::read(&self.path("audit.sqlite")).await.unwrap().after(0, 10_000).await.unwrap()
     }
 

@@ -20,7 +20,7 @@ pub(super) fn request(events: &[StoredEvent], resource: &Resource, describe: fn(
     ExportLogsServiceRequest { resource_logs: vec![logs] }
 }
 
-/// Who sends: `service.name`, `service.version`, `host.name`.
+/// The sender's attributes: `service.name`, `service.version`, `host.name`.
 pub(super) fn resource(version: &str, host: &str) -> Resource {
     let pair = |key: &str, value: &str| key_value(key.to_owned(), Any::StringValue(value.to_owned()));
     Resource {

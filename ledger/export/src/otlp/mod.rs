@@ -19,16 +19,16 @@ use std::{fmt, time::Duration};
 
 /// Most extra headers.
 pub const MAX_HEADERS: usize = 16;
-/// For a whole request and its answer.
+/// Timeout of a request with its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: usize = 64 << 10;
-/// Most characters of an answer that are told.
+/// The most characters of an answer that errors quote.
 const MAX_TOLD: usize = 200;
 
-/// How to reach a collector.
+/// Options of a collector.
 pub struct OtlpOptions {
-    /// Where it is.
+    /// Its address.
     pub endpoint: OtlpEndpoint,
     /// Headers of every request, as `Authorization`. The values are secrets.
     pub headers: Vec<(String, String)>,
@@ -101,7 +101,7 @@ impl OtlpSink {
     }
 }
 
-/// What an answer means.
+/// The delivery that an answer means.
 fn judge(status: StatusCode, body: &[u8], after: Option<Duration>) -> Delivery {
     if status.is_success() {
         return match ExportLogsServiceResponse::decode(body) {

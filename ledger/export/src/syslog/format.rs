@@ -41,7 +41,7 @@ pub(super) fn frame(message: &str, into: &mut Vec<u8>) {
     into.extend_from_slice(message.as_bytes());
 }
 
-/// A list stands as several parameters of one name (section 6.3.3 allows it).
+/// Appends a parameter; a list becomes several parameters of one name (section 6.3.3 allows it).
 fn parameter(message: &mut String, name: &str, value: &Value) {
     match value {
         Value::Array(list) => list.iter().for_each(|value| parameter(message, name, value)),

@@ -17,18 +17,18 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// For the TCP connection and the TLS handshake.
+/// Timeout of the TCP connection and the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For writing a batch.
+/// Timeout of writing a batch.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// For the receiver to end its side.
+/// Timeout of the receiver ending its side.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes that are read of a receiver, which has nothing to say.
 const MAX_READ: u64 = 64 << 10;
 
-/// How to reach a syslog server.
+/// Options of a syslog server.
 pub struct SyslogOptions {
-    /// Where it is.
+    /// Its address.
     pub endpoint: SyslogEndpoint,
     /// PEM files with authorities to trust besides the system's.
     pub ca: Vec<PathBuf>,

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// The longest token, bytes. Tokens with hundreds of groups have about ten thousand.
 pub const MAX_TOKEN: usize = 16 << 10;
 
-/// A token as it was sent. Never shown, never stored: [`Token::sha256`] stands for it.
+/// A token as it was sent. Never shown, never stored: [`Token::sha256`] is used instead.
 #[derive(Clone, Copy)]
 pub(crate) struct Token<'h>(&'h str);
 
@@ -36,7 +36,7 @@ pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// Why a header cannot be read.
+/// An error in a header.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum BearerError {
     #[error("more than one Authorization header was sent; send one")]

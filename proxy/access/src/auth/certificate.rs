@@ -27,7 +27,7 @@ pub(crate) fn device(certificate: &CertificateDer<'_>) -> Option<Device> {
     (names.len() <= MAX_SANS).then(|| Device { sha256: hex::encode(hash(certificate)).into(), subject, names })
 }
 
-/// Somebody who is known by certificate. What is given must all hold; of a list one suffices.
+/// A client known by certificate. All given conditions must hold; of a list one suffices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateClient {
     /// The name in policy and audit.
@@ -51,12 +51,12 @@ impl CertificateClient {
     }
 }
 
-/// Who is known by certificate.
+/// The clients known by certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Certificates {
     /// Anybody whose certificate the authorities vouch for.
     Any,
-    /// These.
+    /// Only these.
     Listed(Vec<CertificateClient>),
 }
 

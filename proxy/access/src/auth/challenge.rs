@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::bearer::BearerError;
 
-/// Why a caller was not accepted. Says nothing of the token but its fault.
+/// The reason for not accepting a caller. Says nothing of the token but its fault.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -18,7 +18,7 @@ pub enum Rejection {
     #[error("this server asks for a client certificate")]
     NoCertificate,
     /// The client certificate is of nobody who is known here.
-    #[error("the client certificate is of nobody who is known here")]
+    #[error("the client certificate belongs to no client that is known here")]
     UnknownCertificate,
     /// Several `Authorization` headers, another scheme, strange characters, too long.
     #[error("the Authorization header cannot be read: one `Bearer` token is expected")]
@@ -68,7 +68,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// One word for metrics and events.
+    /// The label for metrics and events.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl From<BearerError> for Rejection {
     }
 }
 
-/// How a request is refused.
+/// The refusal of a request: status, `WWW-Authenticate`, body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
     /// 401, 403, or 503 when the identity provider cannot be reached.
@@ -128,16 +128,16 @@ pub struct Challenge {
     pub www_authenticate: HeaderValue,
     /// One line for people.
     pub text: SmolStr,
-    /// Why.
+    /// The reason.
     pub rejection: Rejection,
 }
 
-/// What a challenge tells about this server.
+/// The hints about this server that a challenge carries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Advice {
-    /// Where the RFC 9728 document is.
+    /// The URL of the RFC 9728 document.
     pub(crate) resource_metadata: Option<String>,
-    /// What scopes to ask for.
+    /// The scopes to ask for.
     pub(crate) scopes: Vec<SmolStr>,
 }
 

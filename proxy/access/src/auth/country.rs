@@ -1,4 +1,4 @@
-//! Which country an address belongs to, by a MaxMind DB file (GeoLite2-Country, DB-IP, any with `country.iso_code`).
+//! Countries by address, from a MaxMind DB file (GeoLite2-Country, DB-IP, any with `country.iso_code`).
 //! Addresses that the database does not know, private ones among them, have no country.
 
 use maxminddb::{Reader, geoip2};
@@ -9,7 +9,7 @@ use thiserror::Error;
 /// The largest database, bytes. It is kept in memory; country databases have about ten million.
 pub const MAX_DATABASE: u64 = 256 << 20;
 
-/// Why a database cannot be used.
+/// An error in a country database.
 #[derive(Debug, Error)]
 pub enum CountriesError {
     /// It cannot be read.

@@ -1,10 +1,10 @@
-//! What a credential proves, before the connection's own facts join it.
+//! The facts that a credential proves, before the connection's own facts join them.
 
 use crate::{AuthMethod, Caller, Device, Names, Peer};
 use smol_str::SmolStr;
 use std::time::SystemTime;
 
-/// What a credential proves of somebody.
+/// The facts that a credential proves about its bearer.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) subject: SmolStr,

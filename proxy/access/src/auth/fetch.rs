@@ -12,7 +12,7 @@ pub const MAX_DOCUMENT: usize = 256 << 10;
 /// An answer that is still to come.
 pub type Fetched<'a> = Pin<Box<dyn Future<Output = Result<Bytes, FetchError>> + Send + 'a>>;
 
-/// Why a document could not be had. It is logged: implementations put no secret into it.
+/// An error of fetching a document. It is logged: implementations put no secret into it.
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
 pub struct FetchError(pub String);

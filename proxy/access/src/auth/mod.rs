@@ -1,4 +1,4 @@
-//! Who is asking: from headers and connection to a [`Caller`], or to a [`Challenge`].
+//! Authentication: from headers and connection to a [`Caller`], or to a [`Challenge`].
 //!
 //! Modes are tried by what was sent: a bearer token is a service token or one of the identity provider's and never falls back
 //! to anything weaker; a certificate counts as the log-in only where no token was sent, and as the device always.
@@ -41,14 +41,14 @@ use std::{
 };
 use tokens::ServiceTokens;
 
-/// How many callers are remembered, so that their tokens are not verified with each request.
+/// The most callers that are remembered, so that their tokens are not verified with each request.
 pub const MAX_REMEMBERED: usize = 4096;
-/// How long a verified token is trusted without looking again: so late a withdrawn key counts.
+/// The time for which a verified token is trusted without looking again: a withdrawn key takes effect this late.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-/// The same for tokens that were introspected: so late a revocation counts.
+/// The same time for introspected tokens: a revocation takes effect this late.
 pub const INTROSPECTED_FOR: Duration = Duration::from_secs(30);
 
-/// One way to prove who one is.
+/// A way to authenticate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     None,
@@ -65,25 +65,25 @@ pub struct AuthConfig {
 }
 
 impl AuthConfig {
-    /// Everybody is let in, unnamed.
+    /// Lets every caller in, anonymously.
     #[must_use]
     pub fn open() -> Self {
         Self { modes: vec![Mode::None], resource: String::new() }
     }
 
-    /// Whether everybody is let in: to be refused on addresses that others can reach, unless somebody insists.
+    /// True if anonymous callers are let in: to be refused on addresses that others can reach, unless the operator insists.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.modes.iter().any(|mode| matches!(mode, Mode::None))
     }
 
-    /// Whether nobody gets in without a client certificate.
+    /// True if a client certificate is the only way in.
     #[must_use]
     pub fn takes_only_certificates(&self) -> bool {
         self.wants_certificates() && self.modes.iter().all(|mode| matches!(mode, Mode::Mtls(_)))
     }
 
-    /// Whether client certificates are a way in, so that TLS must ask for them.
+    /// True if client certificates are a way in, so that TLS must ask for them.
     #[must_use]
     pub fn wants_certificates(&self) -> bool {
         self.modes.iter().any(|mode| matches!(mode, Mode::Mtls(_)))
@@ -100,14 +100,14 @@ struct Remembered {
 struct ByNames;
 
 impl Weighter<[u8; 32], Remembered> for ByNames {
-    /// In callers of ordinary size.
+    /// The weight in callers of ordinary size.
     fn weight(&self, _: &[u8; 32], remembered: &Remembered) -> u64 {
         let caller = &remembered.caller;
         1 + (caller.groups.len() + caller.scopes.len() + caller.amr.len()) as u64 / 32
     }
 }
 
-/// Whether nobody has to prove anything.
+/// Open to anonymous callers, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
     Open,
@@ -139,7 +139,7 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// One that knows these ways in. Nothing is fetched yet; see [`Authenticator::warm`].
+    /// An authenticator for these modes. Nothing is fetched yet; see [`Authenticator::warm`].
     #[must_use]
     pub fn new(config: AuthConfig, fetch: Arc<dyn Fetch>) -> Self {
         let door = if config.is_open() { Door::Open } else { Door::Guarded };
@@ -170,7 +170,7 @@ impl Authenticator {
         }
     }
 
-    /// One that knows countries, too.
+    /// Adds countries of addresses.
     #[must_use]
     pub fn with_countries(mut self, countries: Arc<Countries>) -> Self {
         self.countries = Some(countries);
@@ -183,13 +183,13 @@ impl Authenticator {
         self.metadata.clone()
     }
 
-    /// Where that document belongs: the path, `/.well-known/oauth-protected-resource` and the portal's own.
+    /// The path of that document: `/.well-known/oauth-protected-resource` and the portal's own path.
     #[must_use]
     pub fn metadata_path(&self) -> Option<&str> {
         self.metadata_path.as_deref()
     }
 
-    /// Has the keys of all providers. Its result is for people: the door works as soon as the provider does.
+    /// Fetches the keys of all providers. The errors are for people: authentication works as soon as the provider does.
     ///
     /// # Errors
     /// The issuers that cannot be reached, or whose documents make no sense; the log says why.
@@ -203,18 +203,18 @@ impl Authenticator {
         if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Who is asking.
+    /// Authenticates the caller of a request.
     ///
     /// # Errors
-    /// How to refuse them.
+    /// The challenge to answer with.
     pub async fn authenticate(&self, headers: &HeaderMap, peer: &Peer) -> Result<Arc<Caller>, Challenge> {
         self.authenticate_at(headers, peer, SystemTime::now()).await
     }
 
-    /// As [`Authenticator::authenticate`], at a time of one's choice.
+    /// [`Authenticator::authenticate`] at the given time.
     ///
     /// # Errors
-    /// How to refuse them.
+    /// The challenge to answer with.
     pub async fn authenticate_at(&self, headers: &HeaderMap, peer: &Peer, now: SystemTime) -> Result<Arc<Caller>, Challenge> {
         self.identify(headers, peer, now).await.map_err(|rejection| {
             tracing::debug!(reason = rejection.label(), address = %peer.address, "not let in");
@@ -222,7 +222,7 @@ impl Authenticator {
         })
     }
 
-    /// How to ask for a token with more scopes (RFC 6750 3.1, 403 `insufficient_scope`).
+    /// The challenge that asks for a token with more scopes (RFC 6750 3.1, 403 `insufficient_scope`).
     #[must_use]
     pub fn step_up(&self, scopes: &[SmolStr]) -> Challenge {
         self.advice.challenge(Rejection::Scope, scopes)
@@ -262,7 +262,7 @@ impl Authenticator {
         Ok(caller)
     }
 
-    /// What a token proves, and how long that may be remembered.
+    /// Verifies a token: its facts, and the time for which they may be remembered.
     async fn facts(&self, token: Token<'_>, now: SystemTime) -> Result<(Facts, Duration), Rejection> {
         if let Some(known) = self.tokens.find(token) {
             let expired = known.expires.is_some_and(|at| at <= now);
@@ -307,8 +307,8 @@ fn device_of(peer: &Peer) -> Result<Option<Device>, Rejection> {
     certificate::device(leaf).map(Some).ok_or(Rejection::UnknownCertificate)
 }
 
-/// What a caller is remembered by: the token, and everything of the connection that goes into them. The token itself is not
-/// kept.
+/// The key under which a caller is remembered: a digest of the token, and of everything of the connection that goes into the facts. The
+/// token itself is not kept.
 fn memory_key(token: Token<'_>, peer: &Peer) -> [u8; 32] {
     let mut hash = Context::new(&SHA256);
     let mut part = |bytes: &[u8]| {

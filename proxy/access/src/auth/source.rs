@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for AuthSource {
     }
 }
 
-/// Where the secrets behind references are had: the reference in, the secret or the cause out.
+/// Resolves a reference to a secret: the secret, or the cause of failure.
 pub type Secrets<'s> = &'s dyn Fn(&str) -> Result<String, String>;
 
 const MODES: &[&str] = &["none", "oidc", "tokens", "mtls"];
@@ -134,7 +134,7 @@ impl AuthSource {
         let mut issuers: Vec<&str> = Vec::new();
         for issuer in self.0.iter().filter_map(|block| block.issuer.as_ref()) {
             if issuers.contains(&issuer.value.as_str()) {
-                report.at::<()>(issuer.referenced, "this issuer stands twice; merge the two");
+                report.at::<()>(issuer.referenced, "this issuer is given twice; merge the two");
             }
             issuers.push(&issuer.value);
         }
@@ -253,7 +253,7 @@ impl Block {
                 }
             };
             if seen.iter().any(|(name, other)| *name == source.name.value || *other == hash) {
-                report.at::<()>(source.name.referenced, format!("`{}` or its token stands twice", source.name.value));
+                report.at::<()>(source.name.referenced, format!("`{}` or its token is listed twice", source.name.value));
             }
             seen.push((&source.name.value, hash));
             let expires = source.expires.as_ref().and_then(|text| match moment(&text.value) {

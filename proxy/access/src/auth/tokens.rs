@@ -12,14 +12,14 @@ use super::facts::Facts;
 
 /// The most service tokens. Each costs 32 bytes of comparing per request that is not remembered.
 pub const MAX_SERVICE_TOKENS: usize = 1024;
-/// What service tokens begin with, so that scanners for leaked secrets can know them.
+/// The prefix of service tokens, by which scanners for leaked secrets know them.
 pub const TOKEN_PREFIX: &str = "gnomon_";
 
-/// A service token, just made. Shown once, to whoever asked for it.
+/// A new service token. Shown once, to the person who asked for it.
 pub struct NewToken {
     /// The token.
     pub token: String,
-    /// What belongs into the configuration: its SHA-256, 64 hexadecimal digits.
+    /// The token's SHA-256 for the configuration, 64 hexadecimal digits.
     pub sha256: String,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Debug for NewToken {
 #[error("the system gives no random bytes")]
 pub struct NoRandomness;
 
-/// Makes a service token.
+/// Generates a service token.
 ///
 /// # Errors
 /// When the system gives no random bytes.
@@ -56,13 +56,13 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
 /// A service token as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceToken {
-    /// Whose it is: the name in policy and audit.
+    /// The name of its owner in policy and audit.
     pub name: SmolStr,
     /// The token's SHA-256.
     pub sha256: [u8; 32],
     /// Groups it is in.
     pub groups: Vec<SmolStr>,
-    /// When it ends.
+    /// Its expiry.
     pub expires: Option<SystemTime>,
 }
 

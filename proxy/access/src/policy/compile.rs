@@ -239,7 +239,7 @@ fn country(text: &str) -> Result<SmolStr, String> {
     Err(format!("`{text}` is not a country; write its two letters of ISO 3166-1, as `DE`"))
 }
 
-/// As `openssl x509 -fingerprint` and `sha256sum` write it.
+/// Parses a digest as `openssl x509 -fingerprint` and `sha256sum` write it.
 pub(crate) fn sha256(text: &str) -> Result<SmolStr, String> {
     let digits: String = text.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
     if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {

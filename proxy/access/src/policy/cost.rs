@@ -1,5 +1,5 @@
-//! What a CEL program may cost, found out when it is loaded: a list of functions that only read what they are given, no loop
-//! within a loop, nothing that grows. Also what it reads, so that nothing else has to be converted.
+//! The cost of a CEL program, bounded when it is loaded: a list of functions that only read what they are given, no loop within a loop,
+//! nothing that grows. Also its inputs, so that nothing else has to be converted.
 
 use cel::{
     common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue},
@@ -41,38 +41,38 @@ const FUNCTIONS: &[&str] = &[
     "type",
 ];
 
-/// What callers are called in a program, and what of them it can name.
+/// The names of the caller in a program, and the members that it can name.
 const CALLER_FIELDS: &[&str] = &["user", "email", "domain", "client", "groups", "subject"];
 
 /// The arguments that a program reads.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum ArgumentsRead {
     All,
     Named(BTreeSet<String>),
 }
 
-/// Whether a program names the caller.
+/// A program that names the caller, or one that does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaks {
     OfCaller,
     OfArgumentsOnly,
 }
 
-/// What a program needs to be evaluated.
+/// The input that a program needs to be evaluated.
 #[derive(Debug)]
 pub(super) struct Needs {
-    pub(super) wanted: Wanted,
+    pub(super) wanted: ArgumentsRead,
     pub(super) caller: Speaks,
 }
 
-/// What a program needs, if its cost is bounded.
+/// The input that a program needs, if its cost is bounded.
 pub(super) fn needs(program: &Expression) -> Result<Needs, String> {
-    let mut walk = Walk { wanted: Wanted::Named(BTreeSet::new()), nodes: 0, bound: Vec::new(), caller: Speaks::OfArgumentsOnly };
+    let mut walk = Walk { wanted: ArgumentsRead::Named(BTreeSet::new()), nodes: 0, bound: Vec::new(), caller: Speaks::OfArgumentsOnly };
     walk.expression(program, Loop::Outside)?;
     Ok(Needs { wanted: walk.wanted, caller: walk.caller })
 }
 
-/// Where in a program an expression stands.
+/// The position of an expression relative to loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loop {
     Outside,
@@ -81,7 +81,7 @@ enum Loop {
 
 /// Reads a program for what it may do.
 struct Walk {
-    wanted: Wanted,
+    wanted: ArgumentsRead,
     nodes: usize,
     /// Names that loops bring.
     bound: Vec<String>,
@@ -125,7 +125,7 @@ impl Walk {
             return Ok(());
         }
         match name {
-            "args" => self.wanted = Wanted::All,
+            "args" => self.wanted = ArgumentsRead::All,
             "caller" => self.caller = Speaks::OfCaller,
             "int" | "uint" | "double" | "string" | "bool" | "list" | "map" | "null_type" => {}
             other => return Err(format!("`{other}` is not known in `when`; there are `args` and `caller`")),
@@ -134,7 +134,7 @@ impl Walk {
     }
 
     fn reads(&mut self, field: &str) {
-        if let Wanted::Named(names) = &mut self.wanted {
+        if let ArgumentsRead::Named(names) = &mut self.wanted {
             names.insert(field.to_owned());
         }
     }

@@ -17,7 +17,7 @@ pub struct Problem {
     pub line: u64,
     /// The column in characters, from 1.
     pub column: u64,
-    /// What is wrong, and what to do about it.
+    /// The problem and its remedy.
     pub message: String,
 }
 
@@ -70,7 +70,7 @@ impl<'f> Report<'f> {
         None
     }
 
-    /// What `found` is, unless mistakes were noted.
+    /// `found`, or the errors noted on the way.
     pub(crate) fn finish<T>(self, found: T) -> Result<T, PolicyError> {
         if self.problems.is_empty() { Ok(found) } else { Err(PolicyError(self.problems)) }
     }

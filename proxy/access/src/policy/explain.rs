@@ -4,7 +4,7 @@ use super::{Decision, Entry, LineRef, Policy, Question, truth::Truth, what::Effe
 use crate::{Asked, Caller, caller::printable};
 use std::fmt;
 
-/// What became of one entry.
+/// The result of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// Every part holds.
@@ -13,30 +13,30 @@ pub enum Finding {
     MatchedByMissing {
         /// The key in the file.
         key: &'static str,
-        /// What was missing.
+        /// The missing fact.
         why: String,
     },
     /// A part does not hold, or rests on a missing fact in an `allow`.
     Unmatched {
         /// The key in the file.
         key: &'static str,
-        /// What was found instead.
+        /// The value found instead.
         why: String,
     },
 }
 
-/// One entry and what became of it.
+/// An entry and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// The entry.
     pub line: LineRef,
     /// `allow` or `deny`.
     pub effect: &'static str,
-    /// What became of it.
+    /// Its result.
     pub finding: Finding,
 }
 
-/// Why a decision is as it is. Displays for people, several lines.
+/// The explanation of a decision. Displays for people, several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The decision, the same that [`Policy::decide`] makes.
@@ -48,7 +48,7 @@ pub struct Explanation {
 }
 
 impl Policy {
-    /// Why [`Policy::decide`] decides as it does.
+    /// Explains the decision of [`Policy::decide`].
     #[must_use]
     pub fn explain(&self, caller: &Caller, asked: &Asked<'_>) -> Explanation {
         let explained =

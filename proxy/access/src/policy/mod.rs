@@ -1,4 +1,4 @@
-//! Who may do what: entries that allow and deny, nothing allowed unless one says so.
+//! Access policy: entries that allow and deny; nothing is allowed unless an entry says so.
 //!
 //! **Deny wins over allow; a fact that is missing never makes an `allow` match and always makes a `deny` match.** Whoever
 //! hides a fact (no client certificate, a token without groups) so never gets further than whoever tells it. The price is
@@ -40,7 +40,7 @@ pub const MAX_POLICY_BYTES: usize = 1 << 20;
 /// An entry of a policy, for events and people. Displays as `file:line:column`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineRef {
-    /// Which entry, from 0.
+    /// The entry's index, from 0.
     pub index: u32,
     /// The file as it was named.
     pub file: Arc<str>,
@@ -60,7 +60,7 @@ impl fmt::Display for LineRef {
     }
 }
 
-/// What policy says.
+/// A decision of policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
@@ -74,7 +74,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Whether it is allowed.
+    /// True for `Allow`.
     #[must_use]
     pub const fn is_allow(&self) -> bool {
         matches!(self, Decision::Allow(_))
@@ -99,7 +99,7 @@ struct Entry {
     when: Option<When>,
 }
 
-/// What is asked of `when`: whether it holds for these arguments, or whether it could for some.
+/// The question put to `when`: does it hold for these arguments, or could it for some?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
     Call,
@@ -107,7 +107,7 @@ enum Question {
 }
 
 impl Entry {
-    /// Whether it matches. A part that does not hold ends it; one that is missing only weakens it.
+    /// Matches the entry. A part that does not hold ends it; one that is missing only weakens it.
     fn matches(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Truth {
         let mut truth = self.what.server(asked).and(self.what.portal(asked));
         if truth == Truth::False {
@@ -174,19 +174,19 @@ impl Policy {
         report.finish(Self { entries })
     }
 
-    /// Whether this call may be made. `arguments` of `None` are no arguments.
+    /// Decides on a call. `arguments` of `None` are no arguments.
     pub fn decide(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
         self.judge(caller, asked, Question::Call)
     }
 
-    /// Whether a list may show this: `Allow` if some arguments would be allowed. What is not listed is not callable; what is
-    /// listed is judged again when it is called.
+    /// Decides on listing: `Allow` if some arguments would be allowed. What is not listed is not callable; what is listed is judged again
+    /// when it is called.
     pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
         self.judge(caller, asked, Question::List)
     }
 
-    /// Whether there could be anything at this server that the caller may use: some entry allows them something there, and none
-    /// denies them the server as a whole. For servers of which nothing is known yet; where their lists are known, ask those.
+    /// True if there could be anything at this server that the caller may use: some entry allows them something there, and none denies
+    /// them the server as a whole. For servers whose lists are not known yet; otherwise ask [`Policy::may_list`].
     #[must_use]
     pub fn may_reach(&self, caller: &Caller, portal: &str, server: &str) -> bool {
         self.reach(caller, portal, server).is_some()
@@ -230,7 +230,7 @@ impl Policy {
         }
     }
 
-    /// Whether judging a call of this server needs its arguments: where it does not, nobody has to parse them.
+    /// True if judging a call of this server needs its arguments; otherwise nobody has to parse them.
     #[must_use]
     pub fn reads_arguments(&self, server: &str) -> bool {
         let asked = Asked::tool("", server, "");
@@ -279,13 +279,13 @@ impl Policy {
             .collect()
     }
 
-    /// How many entries it has.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it has none: nobody may do anything.
+    /// True if it has no entries: no caller may do anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

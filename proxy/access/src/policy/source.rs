@@ -14,7 +14,7 @@ pub(crate) type Texts = Option<Spanned<Vec<Spanned<String>>>>;
 pub struct PolicySource(pub(crate) Vec<Spanned<Entry>>);
 
 impl PolicySource {
-    /// Whether nothing is written: nobody may do anything.
+    /// True if no entry is written: no caller may do anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub(crate) deny: Option<Spanned<Clause>>,
 }
 
-/// What an entry is about. Each key that is given must hold; of a list one suffices.
+/// The conditions of an entry. Each key that is given must hold; of a list one suffices.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Clause {
@@ -163,7 +163,7 @@ fn list(line: &mut String, key: &str, texts: &Texts) {
     }
 }
 
-/// As a YAML scalar: plain where that is plainly a text.
+/// A YAML scalar: plain where that is plainly a text.
 fn quoted(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | '/'));

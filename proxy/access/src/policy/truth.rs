@@ -1,13 +1,13 @@
 //! Three values: a part of an entry holds, does not hold, or rests on a fact that is missing.
 
-/// Whether something holds.
+/// A truth value of three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Truth {
-    /// It does not.
+    /// It does not hold.
     False,
     /// The fact is missing: never enough for an `allow`, always enough for a `deny`.
     Missing,
-    /// It does.
+    /// It holds.
     True,
 }
 

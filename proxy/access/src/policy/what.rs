@@ -10,7 +10,7 @@ use crate::{
 /// The longest name or URI that patterns are compared with, bytes. A longer one is ambiguous.
 pub(crate) const MAX_NAME: usize = 2048;
 
-/// What an entry is about. `None` is all of it.
+/// The object of an entry. `None` is all of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct What {
     pub(crate) portals: Option<Vec<Glob>>,
@@ -21,7 +21,7 @@ pub(crate) struct What {
     pub(crate) hints: Hints,
 }
 
-/// Whom the entry favours when a name can be read in two ways.
+/// The effect of an entry. A name that can be read in two ways counts against the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Allow,
@@ -46,13 +46,12 @@ impl What {
         within(self.servers.as_deref(), asked.server)
     }
 
-    /// Whether it speaks of everything that its servers have.
+    /// True if it covers everything that its servers have.
     pub(crate) fn is_all(&self) -> bool {
         self.tools.is_none() && self.prompts.is_none() && self.resources.is_none() && self.hints == Hints::default()
     }
 
-    /// Whether the entry speaks of this capability. Naming some kinds leaves the other kinds out, and hints exist for tools
-    /// only.
+    /// Matches the capability. Naming some kinds leaves the other kinds out, and hints exist for tools only.
     pub(crate) fn capability(&self, asked: &Asked<'_>, effect: Effect) -> Truth {
         let named = self.tools.is_some() || self.prompts.is_some() || self.resources.is_some();
         let patterns = match asked.capability {

@@ -5,7 +5,7 @@
 //! is compared) makes the condition unknown, which never allows and always denies.
 
 use super::{
-    cost::{Needs, Speaks, Wanted, needs},
+    cost::{ArgumentsRead, Needs, Speaks, needs},
     truth::Truth,
 };
 use crate::Caller;
@@ -29,7 +29,7 @@ pub(crate) struct When {
     source: SmolStr,
     program: Program,
     env: Arc<Env>,
-    wanted: Wanted,
+    wanted: ArgumentsRead,
     caller: Speaks,
 }
 
@@ -57,7 +57,7 @@ impl When {
         &self.source
     }
 
-    /// Why it does not hold, if it does not.
+    /// The reason that it does not hold; none if it holds.
     pub(crate) fn judge(&self, arguments: Option<&Json>, caller: &Caller) -> (Truth, Option<String>) {
         let mut room = Room { values: MAX_VALUES, text: MAX_TEXT };
         let Some(args) = self.args(arguments, &mut room) else {
@@ -82,8 +82,8 @@ impl When {
             None => {}
             Some(Json::Object(entries)) => {
                 let wanted = |name: &String| match &self.wanted {
-                    Wanted::All => true,
-                    Wanted::Named(names) => names.contains(name),
+                    ArgumentsRead::All => true,
+                    ArgumentsRead::Named(names) => names.contains(name),
                 };
                 for (name, value) in entries.iter().filter(|(name, _)| wanted(name)) {
                     map.insert(room.name(name)?, room.value(value)?);
@@ -120,7 +120,7 @@ fn caller_value(caller: &Caller) -> Value {
 fn kind_of(error: &cel::ExecutionError) -> &'static str {
     use cel::ExecutionError as E;
     match error {
-        E::NoSuchKey(_) => "an argument that it names is not there",
+        E::NoSuchKey(_) => "an argument that it names is missing",
         E::NoSuchOverload(_) | E::UnexpectedType { .. } | E::ValuesNotComparable(..) | E::UnsupportedBinaryOperator(..) => {
             "an argument is of another type than it expects"
         }
@@ -130,7 +130,7 @@ fn kind_of(error: &cel::ExecutionError) -> &'static str {
     }
 }
 
-/// What may still be converted.
+/// The remaining budget of conversion.
 struct Room {
     values: usize,
     text: usize,

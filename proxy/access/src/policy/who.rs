@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use smol_str::SmolStr;
 use std::fmt;
 
-/// One key of an entry, compiled. Of its values one suffices.
+/// A key of an entry, compiled. Of its values one suffices.
 #[derive(Clone, Debug)]
 pub(crate) enum Condition {
     Users(Vec<SmolStr>),
@@ -127,7 +127,7 @@ impl Condition {
         }
     }
 
-    /// What the caller has of it, for explanations.
+    /// The caller's value of it, for explanations.
     pub(crate) fn found(&self, caller: &Caller) -> String {
         let names = |names: &[SmolStr]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let one = |fact: Option<&SmolStr>| fact.map_or_else(|| "unknown".to_owned(), SmolStr::to_string);

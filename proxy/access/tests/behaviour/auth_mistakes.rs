@@ -33,11 +33,11 @@ fn each_mistake_is_told_at_its_place_with_what_to_do() {
         ),
         ("{ mode: none, issuer: 'https://x' }".to_owned(), "`issuer` belongs to `mode: oidc`"),
         ("[ { mode: none }, { mode: mtls } ]".to_owned(), "would let everybody in"),
-        ("[ { mode: oidc, issuer: 'https://x' }, { mode: oidc, issuer: 'https://x' } ]".to_owned(), "stands twice"),
+        ("[ { mode: oidc, issuer: 'https://x' }, { mode: oidc, issuer: 'https://x' } ]".to_owned(), "is given twice"),
         ("{ mode: tokens }".to_owned(), "needs `tokens`"),
         ("{ mode: tokens, tokens: [ { name: a, sha256: gnomon_secret } ] }".to_owned(), "this is not a token's SHA-256"),
         (format!("{{ mode: tokens, tokens: [ {{ name: a, sha256: '{hash}', expires: tomorrow }} ] }}"), "is not a date"),
-        (format!("{{ mode: tokens, tokens: [ {{ name: a, sha256: '{hash}' }}, {{ name: b, sha256: '{hash}' }} ] }}"), "stands twice"),
+        (format!("{{ mode: tokens, tokens: [ {{ name: a, sha256: '{hash}' }}, {{ name: b, sha256: '{hash}' }} ] }}"), "is listed twice"),
         ("{ mode: mtls, clients: [ { name: a } ] }".to_owned(), "by what is it known?"),
     ];
     for (yaml, expect) in &table {

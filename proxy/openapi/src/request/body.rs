@@ -22,7 +22,7 @@ pub struct Body {
     pub form: Form,
 }
 
-/// How it is written.
+/// The encoding of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
     Json,
@@ -43,7 +43,7 @@ pub struct Described<'d> {
     pub description: Option<&'d str>,
 }
 
-/// Why no body can be made.
+/// An error in the description of a body.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidBody {
     #[error("{0}")]
@@ -77,7 +77,7 @@ pub fn read<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Descr
         Rank::Bytes if kind.contains('*') => "application/octet-stream",
         _ => kind,
     };
-    let Ok(header) = HeaderValue::from_str(named) else { return Err(InvalidBody::Unknown("a type that is none".to_owned())) };
+    let Ok(header) = HeaderValue::from_str(named) else { return Err(InvalidBody::Unknown("an invalid media type".to_owned())) };
     let required = value.get("required") == Some(&Value::Bool(true));
     Ok(Some(Described {
         body: Body { key: "body".into(), required, kind: header, form },
@@ -119,7 +119,7 @@ fn rank(kind: &str) -> Option<Rank> {
     })
 }
 
-/// How the members of a form are written that are lists or objects.
+/// The styles of form members that are lists or objects.
 fn styles(media: &Value) -> Vec<(Box<str>, Style, bool)> {
     let mut styles = Vec::new();
     for (name, encoding) in media.get("encoding").and_then(Value::as_object).into_iter().flatten().take(1024) {
@@ -170,7 +170,7 @@ impl Body {
 }
 
 fn members(value: &Value) -> Result<&Map<String, Value>, &'static str> {
-    value.as_object().ok_or("is no object")
+    value.as_object().ok_or("is not an object")
 }
 
 fn pairs(members: &Map<String, Value>, styles: &[(Box<str>, Style, bool)]) -> Result<Bytes, &'static str> {

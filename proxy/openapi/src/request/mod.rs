@@ -13,13 +13,13 @@ pub(crate) mod template;
 use crate::operation::Operation;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header::ACCEPT, header::CONTENT_TYPE};
-use parameter::Place;
+use parameter::ParameterLocation;
 use serde_json::{Map, Value};
 
 /// Longest path and query, bytes. Most servers take 8 KiB.
 const MAX_TARGET: usize = 16 << 10;
 
-/// Why arguments make no request. The texts are for the model and repeat no values.
+/// An error in arguments of a call. The texts are for the model and repeat no values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// One is missing that the request cannot be made without.
@@ -30,7 +30,7 @@ pub enum Unfit {
     Wrong {
         /// The argument's name.
         name: String,
-        /// What is wrong with it.
+        /// The reason it does not fit.
         why: &'static str,
     },
     /// The path and query would be longer than 16 KiB.
@@ -89,15 +89,15 @@ impl Operation {
         headers.insert(ACCEPT, self.accept.clone());
         for parameter in &self.parameters {
             let Some(value) = arguments.get(&*parameter.key).filter(|value| !value.is_null()) else {
-                if parameter.required && parameter.place != Place::Path {
+                if parameter.required && parameter.place != ParameterLocation::Path {
                     return Err(Unfit::Missing(parameter.key.to_string()));
                 }
                 continue;
             };
             match parameter.place {
-                Place::Path => {}
-                Place::Query => style::query(&mut query, parameter, value)?,
-                Place::Header => {
+                ParameterLocation::Path => {}
+                ParameterLocation::Query => style::query(&mut query, parameter, value)?,
+                ParameterLocation::Header => {
                     let text = style::plain(parameter, value);
                     if text.bytes().any(|byte| !(byte == b'\t' || (b' '..=b'~').contains(&byte))) {
                         return Err(Unfit::wrong(&parameter.key, "can only hold printable ASCII, as it is sent as a header"));
@@ -106,7 +106,7 @@ impl Operation {
                     let (value, name) = header.ok_or_else(|| Unfit::wrong(&parameter.key, "cannot be sent as a header"))?;
                     headers.insert(name, value);
                 }
-                Place::Cookie => cookies.push(style::cookie(parameter, value)?),
+                ParameterLocation::Cookie => cookies.push(style::cookie(parameter, value)?),
             }
         }
         if path.len() + query.iter().map(|(name, value): &(String, String)| name.len() + value.len() + 2).sum::<usize>() > MAX_TARGET {

@@ -52,7 +52,7 @@ pub fn written(members: &Map<String, Value>, files: &[Box<str>]) -> Result<(Head
 fn part(name: &str, value: &Value, is_file: bool) -> Result<Part, &'static str> {
     let (kind, content) = match value {
         Value::String(text) if is_file => ("application/octet-stream", decoded(text)?),
-        _ if is_file => return Err("holds a file that is no Base64 text"),
+        _ if is_file => return Err("holds a file that is not Base64"),
         Value::Object(_) | Value::Array(_) => ("application/json", value.to_string().into_bytes()),
         one => ("text/plain; charset=utf-8", scalar(one).into_bytes()),
     };
@@ -61,10 +61,10 @@ fn part(name: &str, value: &Value, is_file: bool) -> Result<Part, &'static str> 
 
 /// Bytes that arguments give as text.
 pub fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
-    STANDARD.decode(text.trim()).map_err(|_| "is no Base64")
+    STANDARD.decode(text.trim()).map_err(|_| "is not Base64")
 }
 
-/// A line that stands in no part, whoever wrote them.
+/// A boundary that occurs in no part.
 fn boundary(parts: &[Part]) -> String {
     let mut number = 0_u64;
     loop {

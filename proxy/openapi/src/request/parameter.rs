@@ -13,16 +13,16 @@ const MAX_PARAMETERS: usize = 256;
 /// Longest name, bytes.
 const MAX_NAME: usize = 128;
 
-/// Where a parameter stands.
+/// The location of a parameter (`in`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum ParameterLocation {
     Path,
     Query,
     Header,
     Cookie,
 }
 
-impl Place {
+impl ParameterLocation {
     /// The document's word for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ pub struct Parameter {
     pub name: Box<str>,
     /// The argument that it is made of.
     pub key: Box<str>,
-    pub place: Place,
+    pub place: ParameterLocation,
     pub style: Style,
     pub explode: bool,
     pub required: bool,
@@ -50,9 +50,9 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// One that only the path tells of.
+    /// A parameter that only the path names.
     pub fn of_path(name: &str) -> Self {
-        let (name, place, style) = (Box::from(name), Place::Path, Style::Simple);
+        let (name, place, style) = (Box::from(name), ParameterLocation::Path, Style::Simple);
         Self { key: Box::clone(&name), name, place, style, explode: false, required: true, header: None }
     }
 }
@@ -64,7 +64,7 @@ pub struct Described<'d> {
     pub description: Option<&'d str>,
 }
 
-/// Why an operation's parameters are not usable.
+/// An error in an operation's parameters.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidParameter {
     #[error("{0}")]
@@ -77,7 +77,7 @@ pub enum InvalidParameter {
     Forbidden(String),
 }
 
-/// The parameters of an operation and of its path, in order of their places; the operation's stand above the path's.
+/// The parameters of an operation and of its path, in order of their locations; the operation's override the path's.
 pub fn read<'d>(
     document: &'d Document,
     of_path: Option<&'d Value>,
@@ -109,22 +109,22 @@ fn one<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Described<
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     let name = text("name").filter(|name| !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control));
     let place = match text("in") {
-        Some("path") => Place::Path,
-        Some("query") => Place::Query,
-        Some("header") => Place::Header,
-        Some("cookie") => Place::Cookie,
+        Some("path") => ParameterLocation::Path,
+        Some("query") => ParameterLocation::Query,
+        Some("header") => ParameterLocation::Header,
+        Some("cookie") => ParameterLocation::Cookie,
         _ => return Err(InvalidParameter::Unnamed),
     };
     let name = name.ok_or(InvalidParameter::Unnamed)?;
-    let required = place == Place::Path || value.get("required") == Some(&Value::Bool(true));
+    let required = place == ParameterLocation::Path || value.get("required") == Some(&Value::Bool(true));
     let header = match place {
-        Place::Header => HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| !forbidden::header(name)),
+        ParameterLocation::Header => HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| !forbidden::header(name)),
         _ => None,
     };
     let allowed = match place {
-        Place::Header => header.is_some(),
-        Place::Query => !forbidden::query(name),
-        Place::Path | Place::Cookie => true,
+        ParameterLocation::Header => header.is_some(),
+        ParameterLocation::Query => !forbidden::query(name),
+        ParameterLocation::Path | ParameterLocation::Cookie => true,
     };
     if !allowed {
         // Those three are named for documentation only (4.8.12.1); the others are the connection's.
@@ -134,13 +134,13 @@ fn one<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Described<
     let content = value.get("content").and_then(Value::as_object).and_then(|content| content.iter().next());
     let style = match (content, text("style"), place) {
         (Some((kind, _)), ..) if kind.contains("json") => Style::Json,
-        (_, Some("label"), Place::Path) => Style::Label,
-        (_, Some("matrix"), Place::Path) => Style::Matrix,
-        (_, Some("spaceDelimited"), Place::Query) => Style::Space,
-        (_, Some("pipeDelimited"), Place::Query) => Style::Pipe,
-        (_, Some("deepObject"), Place::Query) => Style::Deep,
-        (_, _, Place::Query | Place::Cookie) => Style::Form,
-        (_, _, Place::Path | Place::Header) => Style::Simple,
+        (_, Some("label"), ParameterLocation::Path) => Style::Label,
+        (_, Some("matrix"), ParameterLocation::Path) => Style::Matrix,
+        (_, Some("spaceDelimited"), ParameterLocation::Query) => Style::Space,
+        (_, Some("pipeDelimited"), ParameterLocation::Query) => Style::Pipe,
+        (_, Some("deepObject"), ParameterLocation::Query) => Style::Deep,
+        (_, _, ParameterLocation::Query | ParameterLocation::Cookie) => Style::Form,
+        (_, _, ParameterLocation::Path | ParameterLocation::Header) => Style::Simple,
     };
     let explode = value.get("explode").and_then(Value::as_bool).unwrap_or(style == Style::Form);
     let schema = content.map_or_else(|| value.get("schema"), |(_, media)| media.get("schema"));

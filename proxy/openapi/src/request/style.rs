@@ -1,4 +1,4 @@
-//! How values are written into paths, queries, headers and cookies (OpenAPI 3.1.1, 4.8.12 and appendix C).
+//! Serialisation of values into paths, queries, headers and cookies (OpenAPI 3.1.1, 4.8.12 and appendix C).
 
 use super::{Unfit, parameter::Parameter, template::stays};
 use crate::encode::{encoded, push};
@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 8;
 /// Most pairs that one argument may become.
 const MAX_PAIRS: usize = 1024;
 
-/// How a value is written.
+/// The serialisation style of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// `a,b`
@@ -160,11 +160,11 @@ pub fn cookie(parameter: &Parameter, value: &Value) -> Result<String, Unfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::parameter::Place;
+    use crate::request::parameter::ParameterLocation;
     use serde_json::json;
 
     fn parameter(style: Style, explode: bool) -> Parameter {
-        Parameter { name: "id".into(), key: "id".into(), place: Place::Query, style, explode, required: false, header: None }
+        Parameter { name: "id".into(), key: "id".into(), place: ParameterLocation::Query, style, explode, required: false, header: None }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Unfit,
-    parameter::{Parameter, Place},
+    parameter::{Parameter, ParameterLocation},
     style,
 };
 use gnomon_kit::percent;
@@ -22,7 +22,7 @@ enum Piece {
     Argument(usize),
 }
 
-/// Why a path cannot be called.
+/// An error in an operation's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
     #[error("its path does not begin with `/`")]
@@ -70,7 +70,7 @@ impl Template {
         for name in names(path)? {
             let (before, after) = rest.split_once(&*format!("{{{name}}}")).ok_or(InvalidPath::Braces)?;
             pieces.push(Piece::Literal(literal(before)?));
-            let index = parameters.iter().position(|parameter| parameter.place == Place::Path && *parameter.name == *name);
+            let index = parameters.iter().position(|parameter| parameter.place == ParameterLocation::Path && *parameter.name == *name);
             pieces.push(Piece::Argument(index.ok_or(InvalidPath::Braces)?));
             rest = after;
         }
@@ -94,14 +94,14 @@ impl Template {
         }
         // Two arguments may stand in one segment.
         if path.split('/').any(|segment| matches!(segment, "." | "..")) {
-            let last = parameters.iter().rfind(|parameter| parameter.place == Place::Path);
+            let last = parameters.iter().rfind(|parameter| parameter.place == ParameterLocation::Path);
             return Err(Unfit::wrong(last.map_or("", |parameter| &parameter.key), LEAVES));
         }
         Ok(path)
     }
 }
 
-/// What is said of an argument that would lead elsewhere.
+/// The error for an argument that would lead to another path.
 const LEAVES: &str = "may not hold `.` or `..` as a part of a path";
 
 /// A part of a path as the document has it: legal characters stay, others are encoded.
@@ -120,7 +120,7 @@ fn literal(text: &str) -> Result<Box<str>, InvalidPath> {
     Ok(out.into())
 }
 
-/// Whether a text stays in its place of a path, also with servers that undo its encoding before they look.
+/// Checks that a text stays within its part of a path, also with servers that undo its encoding before they look.
 pub fn stays(key: &str, text: &str) -> Result<(), Unfit> {
     if text.is_empty() {
         return Err(Unfit::wrong(key, "is empty, which would make it another path"));

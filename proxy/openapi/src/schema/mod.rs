@@ -12,7 +12,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet, VecDeque};
-use words::{Kind, kind};
+use words::{KeywordValue, kind};
 
 /// Deepest nesting of one schema, references not counted.
 const MAX_DEPTH: usize = 32;
@@ -25,7 +25,7 @@ const MAX_VALUES: usize = 512;
 /// Longest name of a property, bytes.
 const MAX_NAME: usize = 256;
 
-/// Which way values go.
+/// The direction in which values go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// To the server: what is `readOnly` is left out.
@@ -40,7 +40,7 @@ pub struct Writer<'d> {
     direction: Direction,
     /// Bytes that may still be written, about.
     left: usize,
-    /// What each reference is called.
+    /// The name in `$defs` of each reference.
     names: HashMap<&'d str, String>,
     taken: HashSet<String>,
     waiting: VecDeque<&'d str>,
@@ -49,7 +49,7 @@ pub struct Writer<'d> {
 }
 
 impl<'d> Writer<'d> {
-    /// With room for about so many bytes.
+    /// A writer with room for about so many bytes.
     pub fn new(document: &'d Document, direction: Direction, room: usize) -> Self {
         Self {
             document,
@@ -63,12 +63,12 @@ impl<'d> Writer<'d> {
         }
     }
 
-    /// One schema. What it refers to comes with [`Writer::defs`].
+    /// Writes one schema. The schemas it refers to come with [`Writer::defs`].
     pub fn write(&mut self, schema: &'d Value) -> Value {
         self.any(schema, MAX_DEPTH)
     }
 
-    /// What the schemas refer to, for `$defs`; none where they refer to nothing.
+    /// The schemas for `$defs` that the others refer to; none where they refer to nothing.
     ///
     /// # Errors
     /// A reference leads nowhere.
@@ -91,7 +91,7 @@ impl<'d> Writer<'d> {
         }
     }
 
-    /// Takes room. False when there is none any more.
+    /// Takes room. False when it is used up.
     fn take(&mut self, bytes: usize) -> bool {
         let fits = self.left >= bytes;
         self.left = self.left.saturating_sub(bytes);
@@ -125,23 +125,23 @@ impl<'d> Writer<'d> {
             }
             let Some(kind) = kind else { continue };
             let value = match kind {
-                Kind::Schema => Some(self.any(value, depth)),
-                Kind::Schemas => self.list(value, depth),
-                Kind::Named => self.properties(value, depth, &mut is_whole),
-                Kind::Number => value.is_number().then(|| value.clone()),
-                Kind::Flag => value.is_boolean().then(|| value.clone()),
-                Kind::Text(most) => {
+                KeywordValue::Schema => Some(self.any(value, depth)),
+                KeywordValue::Schemas => self.list(value, depth),
+                KeywordValue::Named => self.properties(value, depth, &mut is_whole),
+                KeywordValue::Number => value.is_number().then(|| value.clone()),
+                KeywordValue::Flag => value.is_boolean().then(|| value.clone()),
+                KeywordValue::Text(most) => {
                     let text = value.as_str().filter(|text| text.len() <= most && self.take(text.len()));
                     text.map(|text| Value::String(text.to_owned()))
                 }
-                Kind::Description => {
+                KeywordValue::Description => {
                     value.as_str().map(|text| cleaned(text, DESCRIPTION)).filter(|text| self.take(text.len())).map(Value::String)
                 }
-                Kind::Type => types(value),
-                Kind::Required => self.required(value, schema),
-                Kind::Value(most) => self.value(value, most),
+                KeywordValue::Type => types(value),
+                KeywordValue::Required => self.required(value, schema),
+                KeywordValue::Value(most) => self.value(value, most),
                 // Further down, as they change other words.
-                Kind::Enum | Kind::Bound => None,
+                KeywordValue::Enum | KeywordValue::Bound => None,
             };
             if let Some(value) = value {
                 // Of several parts that were cut all may fit, where one was meant.
@@ -255,7 +255,7 @@ impl<'d> Writer<'d> {
     }
 }
 
-/// How long a value is as JSON, about; none if longer than `most`.
+/// The approximate length of a value as JSON; none if longer than `most`.
 fn length_up_to(value: &Value, most: usize) -> Option<usize> {
     let length = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
@@ -270,7 +270,7 @@ fn length_up_to(value: &Value, most: usize) -> Option<usize> {
 
 const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
 
-/// The types that JSON Schema knows; none where others stand there, which then say nothing.
+/// The types that JSON Schema knows; none if there is any other.
 fn types(value: &Value) -> Option<Value> {
     let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
     match value {

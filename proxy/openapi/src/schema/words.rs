@@ -2,9 +2,9 @@
 //! change what references mean (`$id`, `$anchor`, `$dynamicRef`), or would refuse more once a part of it was cut (`not`, `if`,
 //! `contains`, `unevaluatedProperties`).
 
-/// What stands behind a word.
+/// The value that a keyword takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum KeywordValue {
     Schema,
     Schemas,
     /// Schemas by name.
@@ -23,25 +23,25 @@ pub enum Kind {
     Bound,
 }
 
-/// What stands behind this word, if it is one.
-pub fn kind(word: &str) -> Option<Kind> {
+/// The value that this keyword takes, if it is one that is taken over.
+pub fn kind(word: &str) -> Option<KeywordValue> {
     Some(match word {
-        "items" | "additionalProperties" | "propertyNames" => Kind::Schema,
-        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Kind::Schemas,
-        "properties" | "dependentSchemas" | "patternProperties" => Kind::Named,
+        "items" | "additionalProperties" | "propertyNames" => KeywordValue::Schema,
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => KeywordValue::Schemas,
+        "properties" | "dependentSchemas" | "patternProperties" => KeywordValue::Named,
         "minimum" | "maximum" | "multipleOf" | "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
-            Kind::Number
+            KeywordValue::Number
         }
-        "uniqueItems" | "deprecated" => Kind::Flag,
-        "pattern" => Kind::Text(256),
-        "format" | "contentEncoding" | "contentMediaType" => Kind::Text(64),
-        "description" => Kind::Description,
-        "type" => Kind::Type,
-        "required" => Kind::Required,
-        "default" => Kind::Value(128),
-        "const" => Kind::Value(1024),
-        "enum" => Kind::Enum,
-        "exclusiveMinimum" | "exclusiveMaximum" => Kind::Bound,
+        "uniqueItems" | "deprecated" => KeywordValue::Flag,
+        "pattern" => KeywordValue::Text(256),
+        "format" | "contentEncoding" | "contentMediaType" => KeywordValue::Text(64),
+        "description" => KeywordValue::Description,
+        "type" => KeywordValue::Type,
+        "required" => KeywordValue::Required,
+        "default" => KeywordValue::Value(128),
+        "const" => KeywordValue::Value(1024),
+        "enum" => KeywordValue::Enum,
+        "exclusiveMinimum" | "exclusiveMaximum" => KeywordValue::Bound,
         _ => return None,
     })
 }

@@ -84,7 +84,7 @@ impl Road {
     }
 
     /// A caller asks for something.
-    pub fn begin(&self, kind: audit::Kind, call: &Call, method: &str) -> Act {
+    pub fn begin(&self, kind: audit::RecordKind, call: &Call, method: &str) -> Act {
         Act::begin(self.acts.as_ref(), kind, call, method)
     }
 
@@ -108,8 +108,8 @@ impl Road {
             return self.of_tasks(call, request).await;
         }
         let kind = match request.method.as_str() {
-            "tools/call" | "prompts/get" | "resources/read" => audit::Kind::Call,
-            _ => audit::Kind::Request,
+            "tools/call" | "prompts/get" | "resources/read" => audit::RecordKind::Call,
+            _ => audit::RecordKind::Request,
         };
         let act = self.begin(kind, call, &request.method);
         let routed = match self.lists.route(&call.caller, request) {

@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_access::{Decision, Permit};
-use gnomon_audit::{Kind as Recorded, Status};
+use gnomon_audit::{RecordKind as Recorded, Status};
 use gnomon_upstream::{
     LegacySession, Scope, UpstreamError,
     catalogue::Kind,

@@ -9,7 +9,7 @@ use crate::{
     client::{Answer, Client},
     server::{Server, Speaks},
 };
-use gnomon_audit::{Kind, Status};
+use gnomon_audit::{RecordKind, Status};
 use gnomon_upstream::endpoint::Limits;
 use serde_json::{Value, json as value};
 use std::time::{Duration, Instant};
@@ -273,7 +273,7 @@ async fn operations_are_judged_recorded_and_hidden_like_any_tool() {
     let records = portal.records(8).await;
     let call = records
         .iter()
-        .find(|record| record.kind == Kind::Call && record.status == Some(Status::Ok) && record.tool.as_deref() == Some("getItem"));
+        .find(|record| record.kind == RecordKind::Call && record.status == Some(Status::Ok) && record.tool.as_deref() == Some("getItem"));
     let call = call.unwrap_or_else(|| panic!("{records:#?}"));
     assert_eq!(call.server.as_deref(), Some("shop"));
     assert_eq!(call.server_url.as_deref(), Some(&*format!("{}/v1", api.url())));

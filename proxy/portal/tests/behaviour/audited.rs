@@ -6,13 +6,13 @@ use crate::{
     server::{Server, Speaks},
     soon,
 };
-use gnomon_audit::{Kind, Record, Status};
+use gnomon_audit::{Record, RecordKind, Status};
 use gnomon_portal::Payloads;
 use http::Method;
 use serde_json::json;
 
 /// The records of this kind.
-fn of(records: &[Record], kind: Kind) -> Vec<&Record> {
+fn of(records: &[Record], kind: RecordKind) -> Vec<&Record> {
     records.iter().filter(|record| record.kind == kind).collect()
 }
 
@@ -34,9 +34,12 @@ async fn a_call_is_recorded_with_who_what_which_line_and_how_it_ended() {
     // A log-in, two sessions' ends, ten calls, two lists.
     let records = portal.records(15).await;
     assert!(!format!("{records:?}").contains("secret words"), "arguments are not recorded");
-    assert_eq!((of(&records, Kind::Login).len(), of(&records, Kind::SessionStart).len(), of(&records, Kind::SessionEnd).len()), (1, 1, 1));
-    assert_eq!(of(&records, Kind::List).len(), 2);
-    let calls = of(&records, Kind::Call);
+    assert_eq!(
+        (of(&records, RecordKind::Login).len(), of(&records, RecordKind::SessionStart).len(), of(&records, RecordKind::SessionEnd).len()),
+        (1, 1, 1)
+    );
+    assert_eq!(of(&records, RecordKind::List).len(), 2);
+    let calls = of(&records, RecordKind::Call);
     let told: Vec<_> =
         calls.iter().map(|call| (call.tool.as_deref().unwrap(), call.status.unwrap(), call.policy_line.as_deref())).collect();
     let (allowed, denied) = (Some("policy.yml:1:2"), Some("policy.yml:1:29"));
@@ -58,7 +61,7 @@ async fn a_call_is_recorded_with_who_what_which_line_and_how_it_ended() {
         (echo.client_name.as_deref(), echo.user_id.as_deref(), echo.auth_method.as_deref()),
         (Some("test"), Some("anonymous"), Some("none"))
     );
-    assert_eq!(echo.session, of(&records, Kind::SessionStart)[0].session);
+    assert_eq!(echo.session, of(&records, RecordKind::SessionStart)[0].session);
     assert!(echo.upstream_duration_ms.is_some() && echo.response_bytes > Some(0) && echo.request_bytes > Some(0));
 }
 
@@ -74,13 +77,13 @@ async fn a_call_that_its_client_takes_back_is_recorded_as_that() {
     let records = soon("the end", async {
         loop {
             let records = portal.records(1).await;
-            if !of(&records, Kind::Call).is_empty() {
+            if !of(&records, RecordKind::Call).is_empty() {
                 return records;
             }
         }
     })
     .await;
-    assert_eq!(of(&records, Kind::Call)[0].status, Some(Status::Cancelled));
+    assert_eq!(of(&records, RecordKind::Call)[0].status, Some(Status::Cancelled));
 }
 
 #[tokio::test]
@@ -99,8 +102,8 @@ async fn who_is_turned_away_is_recorded_once_in_a_while_and_no_token_ever_is() {
     headers.push(("authorization", &bearer));
     client.post(&headers, body).await;
     let records = portal.records(3).await;
-    assert_eq!(of(&records, Kind::LoginRefused).len(), 1);
-    let call = of(&records, Kind::Call)[0];
+    assert_eq!(of(&records, RecordKind::LoginRefused).len(), 1);
+    let call = of(&records, RecordKind::Call)[0];
     assert_eq!((call.user_name.as_deref(), &call.groups[..]), (Some("ada"), &["adas".into()][..]));
     let all = format!("{records:?}");
     assert!(!all.contains("gnomon_guess") && !all.contains(token.token.as_str()), "{all}");
@@ -127,7 +130,7 @@ async fn where_the_audit_is_a_condition_nothing_is_answered_that_is_not_recorded
     };
     assert!(withheld.last()["error"]["message"].as_str().unwrap().contains("the audit could not write"), "{withheld:?}");
     let records = portal.records(answered).await;
-    assert_eq!(of(&records, Kind::Call).len(), answered, "what was answered is there");
+    assert_eq!(of(&records, RecordKind::Call).len(), answered, "what was answered is there");
 }
 
 #[tokio::test]
@@ -138,7 +141,7 @@ async fn payloads_are_recorded_where_that_is_wanted_and_without_what_is_secret()
     let mut client = Client::modern(portal.address);
     client.call("one_echo", json!({"text": "ask ada@corp.example", "password": "hunter22"})).await;
     let records = portal.records(2).await;
-    let call = of(&records, Kind::Call)[0];
+    let call = of(&records, RecordKind::Call)[0];
     assert_eq!(call.arguments, Some(json!({"text": "ask [redacted: mail address]", "password": "[redacted]"})));
     assert_eq!(call.result.as_ref().unwrap()["content"][0]["text"], "one: ask [redacted: mail address]");
     assert_eq!(server.got("tools/call")[0].body["params"]["arguments"]["password"], "hunter22", "the server gets them whole");
@@ -165,11 +168,11 @@ async fn the_beginning_of_a_call_is_durable_before_its_server_hears_of_it() {
     };
     assert!(refused.last()["error"]["message"].as_str().unwrap().contains("the audit could not write"), "{refused:?}");
     let records = portal.records(heard).await;
-    let starts = of(&records, Kind::Start);
+    let starts = of(&records, RecordKind::Start);
     assert_eq!(starts.len(), heard, "what the server heard of has its beginning on record");
     assert_eq!((starts[0].tool.as_deref(), starts[0].status, starts[0].server.as_deref()), (Some("echo"), None, Some("one")));
-    let call = of(&records, Kind::Call)[0];
-    let number = records.iter().position(|record| record.kind == Kind::Start).unwrap() as u64 + 1;
+    let call = of(&records, RecordKind::Call)[0];
+    let number = records.iter().position(|record| record.kind == RecordKind::Start).unwrap() as u64 + 1;
     assert_eq!(call.start, Some(number));
 }
 
@@ -185,5 +188,5 @@ async fn a_log_level_that_servers_are_told_is_recorded_before_they_are() {
     let records = portal.records(7).await;
     let levels: Vec<_> = records.iter().filter(|record| record.method.as_deref() == Some("logging/setLevel")).collect();
     let kinds: Vec<_> = levels.iter().map(|record| (record.kind, record.status)).collect();
-    assert_eq!(kinds, [(Kind::Start, None), (Kind::Request, Some(Status::Ok)), (Kind::Request, Some(Status::Refused))]);
+    assert_eq!(kinds, [(RecordKind::Start, None), (RecordKind::Request, Some(Status::Ok)), (RecordKind::Request, Some(Status::Refused))]);
 }

@@ -6,7 +6,7 @@ use crate::{
     client::{Answer, Client},
     server::{Server, Speaks},
 };
-use gnomon_audit::{Kind, Status};
+use gnomon_audit::{RecordKind, Status};
 use gnomon_portal::CodeMode;
 use serde_json::{Value, json};
 
@@ -172,7 +172,7 @@ async fn calls_of_a_script_are_judged_and_recorded_like_any_other_under_its_exec
     assert!(failed(&answer) && answer.text().contains("Rule 0"), "{answer:?}");
     assert!(drive.got("tools/call").is_empty());
     let records = portal.records(4).await;
-    let calls: Vec<_> = records.iter().filter(|record| record.kind == Kind::Call).collect();
+    let calls: Vec<_> = records.iter().filter(|record| record.kind == RecordKind::Call).collect();
     let told: Vec<_> = calls.iter().map(|call| (call.tool.as_deref().unwrap(), call.status.unwrap())).collect();
     assert_eq!(
         told,

@@ -130,7 +130,7 @@ async fn a_server_that_forgets_its_sessions_is_begun_with_anew_without_the_clien
     let calls = async {
         loop {
             let records = portal.records(1).await;
-            let calls: Vec<_> = records.into_iter().filter(|record| record.kind == gnomon_audit::Kind::Call).collect();
+            let calls: Vec<_> = records.into_iter().filter(|record| record.kind == gnomon_audit::RecordKind::Call).collect();
             if calls.len() >= 4 {
                 return calls;
             }

@@ -5,7 +5,7 @@ use crate::{
     client::{Answer, Client, next_event},
     server::{Server, Speaks},
 };
-use gnomon_audit::{Kind, Status};
+use gnomon_audit::{RecordKind, Status};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ async fn an_execution_that_was_suspended_is_recorded_once_when_it_ends() {
     let records = portal.records(4).await;
     let of_script: Vec<_> = records.iter().filter(|record| record.tool.as_deref() == Some(EXECUTE)).collect();
     assert_eq!(of_script.len(), 1, "{of_script:?}");
-    assert_eq!((of_script[0].kind, of_script[0].status), (Kind::Call, Some(Status::Ok)));
+    assert_eq!((of_script[0].kind, of_script[0].status), (RecordKind::Call, Some(Status::Ok)));
     let asks = records.iter().filter(|record| record.tool.as_deref() == Some("ask")).count();
     assert_eq!(asks, 2, "the call that asked and the one with the answer");
 }

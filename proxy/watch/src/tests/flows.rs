@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gnomon_link::{Executable, Found, Image, Name, Standing, Text, ToProxy, ToSensor};
+use gnomon_link::{Executable, Found, Image, Name, NameOrigin, Text, ToProxy, ToSensor};
 use serde_json::{Value, json};
 
 use super::raw::{Call, client_hello, close, hello, part};
@@ -116,7 +116,7 @@ async fn who_is_not_known_is_never_guessed() {
 #[tokio::test]
 async fn a_container_counts_only_where_root_made_it_and_a_changed_user_has_no_name() {
     let mut identity = ada();
-    identity.containers = gnomon_link::List::cut([container("mine", Standing::Claimed(1000)), container("1f2d", Standing::System)]);
+    identity.containers = gnomon_link::List::cut([container("mine", NameOrigin::Claimed(1000)), container("1f2d", NameOrigin::System)]);
     identity.executable = Executable::File { path: Text::cut("/memfd:x"), image: Image::Memory, sha256: None };
     identity.pod = Some(Name::cut("8d2b3f0a-4f0c"));
     let stage = Stage::new(&[], knows(Found::Identity(Box::new(identity)))).await;

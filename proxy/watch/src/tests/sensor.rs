@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gnomon_intercept::{Proxy, ProxyOptions};
-use gnomon_link::{Count, Families, Feature, FeatureState, Label, List, Name, Program, Refusal, ScopeChange, ToProxy, ToSensor, UNASKED};
+use gnomon_link::{
+    Count, Families, Feature, FeatureState, Label, List, Name, Program, RefusalReason, ScopeChange, ToProxy, ToSensor, UNASKED,
+};
 use gnomon_record::Owners;
 use gnomon_tls::CertificateAuthority;
 use tokio::io::AsyncReadExt;
@@ -178,7 +180,7 @@ async fn listeners_that_the_sensor_opens_are_the_proxys_and_those_that_come_unas
 async fn a_sensor_that_refuses_to_listen_says_why_to_whoever_asked() {
     let script = |message| match message {
         ToSensor::ListenIn { token, .. } => {
-            vec![(ToProxy::Refused { token, why: Refusal::NotAllowed, detail: Name::cut("not configured") }, Vec::new())]
+            vec![(ToProxy::Refused { token, why: RefusalReason::NotAllowed, detail: Name::cut("not configured") }, Vec::new())]
         }
         _ => Vec::new(),
     };

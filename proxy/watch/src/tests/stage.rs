@@ -15,7 +15,7 @@ use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerCounts, LedgerOptions, Writer};
 use gnomon_link::{
     Ancestor, AsyncChannel, Channel, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, List,
-    Name, SensorEnd, Standing, Text, ToProxy, ToSensor,
+    Name, NameOrigin, SensorEnd, Text, ToProxy, ToSensor,
 };
 use gnomon_packs::HostCatalogue;
 use gnomon_record::{Metrics, Recorder};
@@ -250,6 +250,6 @@ pub fn known() -> impl FnMut(ToSensor) -> Answers + Send + 'static {
     knows(Found::Identity(Box::new(ada())))
 }
 
-pub fn container(id: &str, standing: Standing) -> Container {
+pub fn container(id: &str, standing: NameOrigin) -> Container {
     Container { id: Name::cut(id), runtime: Text::cut("docker"), standing }
 }

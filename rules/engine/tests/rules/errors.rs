@@ -165,7 +165,7 @@ fn all_errors_of_all_files_are_told_one_per_line() {
 fn yaml_that_grows_or_never_ends_is_refused() {
     says(&errors("author: &a x\nlicense: *a\n"), "not supported yet: YAML anchors");
     says(&errors(&format!("author: {}\n", "[".repeat(1000))), "r.yml:4:");
-    says(&errors("author: x\nauthor: y\n"), "r.yml:5:1: `author` stands twice");
+    says(&errors("author: x\nauthor: y\n"), "r.yml:5:1: `author` is given twice");
     says(&errors("author: [x\n"), "not YAML");
     let huge = "#".repeat(2 << 20);
     says(&RuleSet::compile(&[source("r.yml", &huge)]).unwrap_err().to_string(), "larger than");

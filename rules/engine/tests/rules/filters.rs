@@ -1,6 +1,6 @@
 //! Filters, overrides, and what is said about rules: as an administrator meets them.
 
-use gnomon_engine::{Adjustments, Answer, Enforcement, Finding, Lint, Origin, RuleSet, Source, Standing, explain};
+use gnomon_engine::{Adjustments, Answer, Enforcement, FilterStatus, Finding, Lint, Origin, RuleSet, Source, explain};
 use gnomon_observe::{Action, Level, Observation};
 use proptest::prelude::*;
 use rsigma_eval::{Engine, event::JsonEvent};
@@ -37,7 +37,7 @@ fn an_exception_takes_out_what_it_selects_and_nothing_else() {
     assert!(!matches(&set, &json!({"mcp.method.name": "tools/call", "user.name": "ada"})));
     assert!(matches(&set, &json!({"mcp.method.name": "tools/call", "user.name": "bob"})));
     assert!(matches(&set, &json!({"mcp.method.name": "tools/call"})));
-    assert_eq!((set.filters()[0].standing, set.rules()[0].filters.as_slice()), (Standing::Acts(1), [0].as_slice()));
+    assert_eq!((set.filters()[0].status, set.rules()[0].filters.as_slice()), (FilterStatus::Acts(1), [0].as_slice()));
     assert!(set.warnings().is_empty(), "{:?}", set.warnings());
 }
 
@@ -47,7 +47,7 @@ fn a_filter_is_for_the_rules_it_names_by_id_name_or_any() {
     for (rules, excepted) in [("tool_calls", true), ("[x, tool_calls]", true), ("any", true), ("[]", true), ("[other]", false)] {
         let set = set(&[CALLS, &filter(rules, "user.name: ada", "not selection")], &Adjustments::default()).unwrap();
         assert_eq!(matches(&set, &event), !excepted, "{rules}");
-        assert_eq!(set.filters()[0].standing == Standing::Idle, !excepted, "{rules}");
+        assert_eq!(set.filters()[0].status == FilterStatus::Idle, !excepted, "{rules}");
     }
 }
 
@@ -74,7 +74,7 @@ fn an_exception_ends_when_its_time_is_over() {
     assert_eq!(before.next_expiry(), Some(end));
     let after = at(end);
     assert!(matches(&after, &event));
-    assert_eq!((after.filters()[0].standing, after.next_expiry()), (Standing::Expired, None));
+    assert_eq!((after.filters()[0].status, after.next_expiry()), (FilterStatus::Expired, None));
     assert_eq!(after.filters()[0].owner.as_deref(), Some("ada"));
 }
 
@@ -158,7 +158,7 @@ fn a_pack_is_changed_as_a_whole_but_for_rules_that_have_a_change_of_their_own() 
 fn a_wrong_override_is_told_with_its_place_and_what_was_meant() {
     for (text, words) in [
         ("- rule: tool_call\n  level: low\n  reason: x\n", "overrides.yml:1:9: no rule `tool_call` is loaded; did you mean `tool_calls`?"),
-        ("- rule: tool_calls\n  level: low\n", "overrides.yml:1:3: there is no `reason` here"),
+        ("- rule: tool_calls\n  level: low\n", "overrides.yml:1:3: `reason` is missing"),
         ("- rule: tool_calls\n  reason: x\n", "nothing is changed"),
         (
             "- rule: tool_calls\n  levels: low\n  reason: x\n",

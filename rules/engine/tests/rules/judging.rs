@@ -364,8 +364,8 @@ fn what_rules_ask_for_is_gathered_and_nothing_else() {
         );
         RuleSet::compile(&[Source { name: "r.yml".into(), text, origin: Origin::Vendor }]).unwrap().wanted().clone()
     };
-    use gnomon_engine::{Arguments, Wanted};
-    assert_eq!(wanted("{url.path: /mcp}"), Wanted::default());
+    use gnomon_engine::{Arguments, NeededEvidence};
+    assert_eq!(wanted("{url.path: /mcp}"), NeededEvidence::default());
     let members = wanted("{http.request.header.Mcp-Name: x, gen_ai.tool.call.arguments.path: y, http.response.header.server: z}");
     assert_eq!(members.request_headers, ["mcp-name"]);
     assert_eq!(members.response_headers, ["server"]);

@@ -16,7 +16,7 @@ use crate::{
 use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Id, Kind, Limits, MAX_INPUT_REQUESTS, Message, Version},
+    jsonrpc::{ArgumentCapture, Id, Limits, MAX_INPUT_REQUESTS, Message, MessageKind, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
@@ -28,7 +28,7 @@ pub(super) struct Withheld {
     pub call: Call,
 }
 
-/// How much of an answer's message is kept.
+/// The limits of what is kept of an answer's message.
 pub(crate) fn limits() -> Limits {
     Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
 }
@@ -49,22 +49,22 @@ impl Dialogue {
         self.strays = if judges { Strays::Judged } else { Strays::Pass };
     }
 
-    /// Whether a rule could refuse an answer for what it says, whatever it answers.
+    /// True if a rule could refuse an answer by its content, whatever it answers.
     pub(crate) fn judges_strays(&self) -> bool {
         self.strays == Strays::Judged
     }
 
-    /// Whether a rule that could interfere waits for the answer to a call.
+    /// True if an interfering rule waits for the answer to a call.
     pub(crate) fn waits_for_answer(&self) -> bool {
         self.calls.iter().any(|c| c.waits == Waits::ForAnswer)
     }
 
-    /// Whether any rule in force could refuse a message.
+    /// True if any rule in force could refuse a message.
     pub(crate) fn may_refuse_messages(&self) -> bool {
         self.enforcement() == Enforcement::Enforce && self.rules.interferes
     }
 
-    /// One message of the answer, and what to say instead if it must not pass.
+    /// Judges one message of the answer; the refusal to send instead if it must not pass.
     pub(crate) fn take_answer(&mut self, message: &Message) -> Option<Box<Refusal>> {
         if let Some(refusal) = self.take_input_requests(message) {
             return Some(refusal);
@@ -118,7 +118,7 @@ impl Dialogue {
                     return None;
                 }
                 let only = match &self.calls[..] {
-                    [only] if only.id.is_none() || message.kind == Kind::Error => Some(only),
+                    [only] if only.id.is_none() || message.kind == MessageKind::Error => Some(only),
                     _ => None,
                 };
                 let paired = only.is_some();
@@ -143,7 +143,7 @@ impl Dialogue {
         match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
             Some(verdict) => {
                 let id = call.id.clone().or_else(|| message.id.clone());
-                let target = Target { id, method: call.method.clone(), kind: Kind::Request };
+                let target = Target { id, method: call.method.clone(), kind: MessageKind::Request };
                 Some(Withheld { verdict, target, call })
             }
             None => {
@@ -154,8 +154,8 @@ impl Dialogue {
         }
     }
 
-    /// Whether a message that answers the only call there is, and not by its id, may answer something that is not known here. What a
-    /// stranger's API says to a request without a message is that request's answer.
+    /// True if a message that answers the only call there is, and not by its id, may answer something that is not known here. A foreign
+    /// API's response to a request without a message is that request's answer.
     fn may_answer_another(&self, message: &Message, only: &Call) -> bool {
         match only.subject {
             Subject::Exchange => message.jsonrpc != Version::Absent || self.says_mcp(),
@@ -164,13 +164,13 @@ impl Dialogue {
         }
     }
 
-    /// Whether the head of the request says that it is MCP's.
+    /// True if the head of the request identifies it as MCP.
     fn says_mcp(&self) -> bool {
         Signs::among(self.base_findings.signatures, self.base.text(Field::UrlPath).unwrap_or_default()) == Signs::OfMcp
     }
 
-    /// Whether a rule waits for the answer to a call that asks nothing by itself: it may bring answers to what was asked elsewhere
-    /// (the stream of a session, one that was taken up again), which rules may refuse whatever was asked.
+    /// True if a rule waits for the answer to a call that asks nothing by itself: it may bring answers to what was asked elsewhere (the
+    /// stream of a session, one that was resumed), which rules may refuse whatever was asked.
     pub(super) fn waits_for_others(&self, subject: Subject, findings: &Findings) -> bool {
         let judged = |rule: &Rule| rule.phase == Phase::Response && SAID.iter().any(|field| rule.names(*field));
         !subject.is_question()
@@ -200,7 +200,7 @@ impl Dialogue {
             seen: self.base.clone(),
             progress: self.base_progress.clone(),
             findings: self.base_findings,
-            subject: Subject::Message(message.map_or(Kind::Response, |message| message.kind)),
+            subject: Subject::Message(message.map_or(MessageKind::Response, |message| message.kind)),
             id: message.and_then(|message| message.id.clone()),
             method: None,
             waits: Waits::No,
@@ -217,13 +217,13 @@ impl Dialogue {
         let _ = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))?;
         // Rules on the request alone were judged with the request.
         let verdict = undecided_by_answer(&self.rules, &call.progress)?;
-        let target = Target { id: call.id.clone(), method: None, kind: Kind::Request };
+        let target = Target { id: call.id.clone(), method: None, kind: MessageKind::Request };
         Some(Withheld { verdict, target, call })
     }
 
     /// A request or notification that the server sends to the client (sampling, elicitation …).
     fn take_server_message(&mut self, message: &Message) -> Option<Withheld> {
-        if message.kind != Kind::Request {
+        if message.kind != MessageKind::Request {
             return self.take_notification(message);
         }
         let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
@@ -264,7 +264,7 @@ impl Dialogue {
             }
             // The client is not told: it never learns that it was asked.
             Some(verdict) => {
-                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Notification };
+                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Notification };
                 Some(Withheld { verdict, target, call })
             }
         }
@@ -294,7 +294,7 @@ impl Dialogue {
         let refused = refused.map(|(index, verdict)| (calls.remove(index), verdict));
         self.calls = calls;
         let (call, verdict) = refused?;
-        let target = Target { id: call.id.clone(), method: call.method.clone(), kind: Kind::Request };
+        let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Request };
         Some(self.withhold(Withheld { verdict, target, call }))
     }
 
@@ -363,11 +363,11 @@ fn undecided_by_answer(rules: &RuleSet, progress: &Progress) -> Option<Verdict> 
     verdicts.reduce(|best, next| if next.action > best.action { next } else { best })
 }
 
-/// What the message of an answer says.
+/// The fields that the message of an answer fills.
 const SAID: [Field; 6] =
     [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures, Field::ErrorType];
 
-/// What the answer says cannot be known: no rule may conclude anything from what it lacks.
+/// Marks the answer's fields as unreadable, so that no rule concludes anything from their absence.
 pub(super) fn unread_answer(seen: &mut Observation) {
     for field in SAID {
         seen.clear(field);

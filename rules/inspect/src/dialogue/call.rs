@@ -4,7 +4,7 @@ use crate::sighting::{Findings, MessageFinding};
 use gnomon_engine::{Answer, Progress, RuleIndex, Verdict};
 use gnomon_observe::{Action, Evidence, Family, Field, Observation};
 use gnomon_wire::{
-    jsonrpc::{Id, Kind, Message, ParamsShape, Presence, Scalar, Shape, Version},
+    jsonrpc::{Id, Message, MessageKind, ParamsShape, Presence, Scalar, Shape, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::SmolStr;
@@ -19,14 +19,14 @@ pub(crate) struct Call {
     pub id: Option<Id>,
     pub method: Option<SmolStr>,
     pub waits: Waits,
-    /// What was decided on the request side.
+    /// The action decided on the request side.
     pub action: Action,
     pub deciding: Option<RuleIndex>,
-    /// What was reported of it while its answer was long in coming.
+    /// The report made of it while its answer was long in coming.
     pub early: Option<Early>,
 }
 
-/// What was heard and is to be judged.
+/// A message that is to be judged.
 pub(crate) struct Heard {
     pub seen: Observation,
     pub findings: Findings,
@@ -44,25 +44,25 @@ pub(crate) struct Early {
     pub rules: Option<Vec<RuleIndex>>,
 }
 
-/// What a call stands for.
+/// The subject of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// The exchange as such: its body held no JSON-RPC message.
     Exchange,
     /// A JSON-RPC message of this kind.
-    Message(Kind),
+    Message(MessageKind),
     /// A body that was meant as JSON-RPC and cannot be read.
     Malformed,
 }
 
 impl Subject {
-    /// Whether it is something that is answered, for all that is known.
+    /// True if it expects an answer, as far as is known.
     pub const fn is_question(self) -> bool {
-        matches!(self, Self::Message(Kind::Request) | Self::Malformed)
+        matches!(self, Self::Message(MessageKind::Request) | Self::Malformed)
     }
 }
 
-/// Whether an interfering rule still waits for the answer.
+/// An interfering rule that still waits for the answer, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     No,
@@ -70,9 +70,9 @@ pub(crate) enum Waits {
 }
 
 impl Call {
-    /// Whether it is itself the answer to a question of the server's.
+    /// True if it is itself the answer to a question of the server's.
     pub const fn is_answer(&self) -> bool {
-        matches!(self.subject, Subject::Message(Kind::Response | Kind::Error))
+        matches!(self.subject, Subject::Message(MessageKind::Response | MessageKind::Error))
     }
 
     /// Takes over a verdict that lets it pass.
@@ -150,7 +150,7 @@ fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd
     }
 }
 
-/// Fields that a message fills and that nobody can rely on when it cannot be read.
+/// Fields that a message fills and that are unreliable when it cannot be read.
 const CAPTURED: &[Field] = &[
     Field::McpMethod,
     Field::ToolName,
@@ -217,7 +217,7 @@ pub(super) fn count(message: &Message, findings: &mut Findings) -> Counted {
             if sure { Counted::Mcp } else { Counted::Likely }
         }
         // Answers that a client posts have no method; the flow's headers tell what they belong to.
-        None if matches!(message.kind, Kind::Other) => Counted::Other,
+        None if matches!(message.kind, MessageKind::Other) => Counted::Other,
         None if beside => Counted::Mcp,
         None if likely => Counted::Likely,
         None => Counted::Other,
@@ -233,7 +233,7 @@ pub(crate) fn without_body(signatures: SignatureSet) -> SignatureSet {
     kept
 }
 
-/// Whether two ids are one, as the client wrote it: for matching answers.
+/// Compares two ids as the client wrote them, for matching answers.
 pub(crate) fn same_id(a: Option<&Id>, b: Option<&Id>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a == b || id_text(a) == id_text(b),

@@ -1,4 +1,4 @@
-//! What is said, apart from how it travels: a request's messages and what is said back, their calls, verdicts and reports.
+//! The messages of a request and its answer, apart from how they travel: their calls, verdicts and reports.
 //!
 //! A [`Dialogue`] knows no heads, codings or windows. Over HTTP an [`Exchange`](crate::Exchange) feeds it what it reads; a channel
 //! that has whole messages (the lines of a process, what the portal sends) uses it as it is: [`Dialogue::request_message`],
@@ -47,13 +47,13 @@ use told::Methods;
 /// Bytes of a request that `http.request.body.text` shows.
 const TEXT_BYTES: usize = 1024;
 
-/// One request, or a batch of them, and what is said back to it.
+/// A request, or a batch of them, and its answers.
 pub struct Dialogue {
     inspector: Arc<Inspector>,
     rules: Arc<InForce>,
-    /// What its connection was opened under.
+    /// The enforcement that its connection was opened under.
     enforcement: Enforcement,
-    /// What holds of every message.
+    /// The evidence shared by every message.
     base: Observation,
     base_progress: Progress,
     base_findings: Findings,
@@ -62,14 +62,14 @@ pub struct Dialogue {
     wants: Wants,
     /// Why its messages are not read, if they are not.
     unread: Option<Passage>,
-    /// What `http.request.body.text` shows, if a rule asks.
+    /// The text for `http.request.body.text`, if a rule reads it.
     text: Option<Vec<u8>>,
     ahead: Ahead,
     held: Held,
     refused: Refused,
     strays: Strays,
     methods: Methods,
-    /// What the server asked of the client by itself.
+    /// Methods that the server asked of the client on its own initiative.
     questions: Vec<SmolStr>,
     /// Messages of the request that were judged.
     judged: u32,
@@ -92,7 +92,7 @@ pub struct Dialogue {
     answered: u64,
 }
 
-/// Whoever has a dialogue, and owes the record what comes of it.
+/// The holder of a dialogue, which owes its record.
 pub trait HoldsDialogue {
     /// The dialogue.
     fn dialogue(&mut self) -> &mut Dialogue;
@@ -104,12 +104,12 @@ impl HoldsDialogue for Dialogue {
     }
 }
 
-/// What rules say before the message.
+/// The rules' state before the message is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
-    /// None that could interfere waits for it.
+    /// No interfering rule waits for the message.
     Open,
-    /// One that could does.
+    /// An interfering rule waits for it.
     Waits,
     /// It is refused: the message is read only to answer well.
     Decided(Verdict),
@@ -125,22 +125,22 @@ impl Ahead {
     }
 }
 
-/// Whether what was said may still be withheld.
+/// Bytes of an answer that may still be withheld.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// All of it.
+    /// All are held back.
     Back,
-    /// Some of it may have left.
+    /// Some may have left.
     Gone,
 }
 
-/// Whether the request must not pass.
+/// The request's refusal, if it must not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     No,
-    /// It must not, and nobody was told yet.
+    /// It must not pass, and its client was not told yet.
     Due(Verdict),
-    /// Its client was told, and what it concerns is reported.
+    /// Its client was told, and the calls concerned are reported.
     Told(Verdict),
 }
 
@@ -153,23 +153,23 @@ impl Refused {
     }
 }
 
-/// Whether an answer is judged by what it says whatever it answers.
+/// The treatment of answers that belong to no known call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Strays {
-    /// No rule could refuse it.
+    /// Forwarded: no rule could refuse one.
     Pass,
     Judged,
 }
 
-/// What about a request contradicts itself, whatever its messages say: words of `gnomon.mismatch`.
+/// Contradictions within a request, independent of its messages: words of `gnomon.mismatch`.
 pub(crate) type Mismatches = [Option<&'static str>; 2];
 
-/// What is known before the first message, and the rules that it is judged by.
+/// The evidence before the first message, and the rules in force.
 pub(crate) struct Opened {
     pub rules: Arc<InForce>,
-    /// What holds of every message.
+    /// The evidence shared by every message.
     pub base: Observation,
-    /// How far the rules are decided by the connection.
+    /// The rules as decided by the connection.
     pub progress: Progress,
     pub findings: Findings,
     pub endpoint: Arc<Endpoint>,
@@ -240,47 +240,47 @@ impl Dialogue {
         self.rules.set()
     }
 
-    /// What holds of every message of it: its connection, and what was known before the first.
+    /// The evidence shared by every message of it: its connection, and what was known before the first.
     #[must_use]
     pub fn seen(&self) -> &Observation {
         &self.base
     }
 
-    /// Why its messages pass unread, if they do and nothing refused them.
+    /// The passage by which its messages pass unread, if they do and nothing refused them.
     #[must_use]
     pub fn passed(&self) -> Option<Passage> {
         self.unread.filter(|_| !self.is_refused())
     }
 
-    /// Whether the request must not pass.
+    /// True if the request must not pass.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused != Refused::No
     }
 
-    /// Why the request must not pass, if it must not.
+    /// The verdict that keeps the request from passing, if there is one.
     pub(crate) fn refused(&self) -> Option<Verdict> {
         self.refused.verdict()
     }
 
-    /// What was decided first stands.
+    /// Refuses by this verdict, unless one was decided before.
     pub(crate) fn refuse_by(&mut self, verdict: Verdict) {
         if self.refused == Refused::No {
             self.refused = Refused::Due(verdict);
         }
     }
 
-    /// What rules said before the message.
+    /// The rules' decision ahead of the message.
     pub(crate) fn ahead(&self) -> Ahead {
         self.ahead
     }
 
-    /// Whether what was said may still be withheld.
+    /// Held or released, for the answer's bytes.
     pub(crate) fn held(&self) -> Held {
         self.held
     }
 
-    /// From now on what was said may have left.
+    /// Marks the answer's bytes as possibly sent.
     pub(crate) fn let_go(&mut self) {
         self.held = Held::Gone;
     }
@@ -293,12 +293,12 @@ impl Dialogue {
         self.unread
     }
 
-    /// Says that its messages cannot be read, before it is judged as such.
+    /// Marks its messages as unreadable, before it is judged as such.
     pub(crate) fn pass_on(&mut self, passage: Passage) {
         self.unread.get_or_insert(passage);
     }
 
-    /// What in all of its messages points to MCP.
+    /// The MCP signatures in all of its messages.
     pub(crate) fn signatures(&self) -> SignatureSet {
         self.base_findings.signatures
     }
@@ -307,7 +307,7 @@ impl Dialogue {
         &self.inspector.bounds
     }
 
-    /// How much of a request's message is kept.
+    /// The limits of what is kept of a request's message.
     pub(crate) fn limits(&self) -> Limits {
         let bounds = self.bounds();
         bounds.scanner(match self.rules.wanted().arguments {
@@ -316,12 +316,12 @@ impl Dialogue {
         })
     }
 
-    /// So many more bytes of the request were read.
+    /// Counts bytes of the request that were read.
     pub(crate) fn asks(&mut self, bytes: usize) {
         self.asked += bytes as u64;
     }
 
-    /// So many more bytes of the answer were read.
+    /// Counts bytes of the answer that were read.
     pub(crate) fn answers(&mut self, bytes: usize) {
         self.answered += bytes as u64;
     }
@@ -339,7 +339,7 @@ impl Dialogue {
         tempered(self.rules.judge(seen, phase, progress), self.enforcement())
     }
 
-    /// Whether verdicts are carried out at this moment.
+    /// The enforcement at this moment.
     fn enforcement(&self) -> Enforcement {
         self.inspector.enforcement(self.enforcement)
     }

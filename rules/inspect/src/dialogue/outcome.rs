@@ -1,12 +1,11 @@
-//! What has come of an exchange, as far as it went: a report is made as soon as a call is judged, and
-//! the answer may go on long after.
+//! The outcome of an exchange so far: a report is made as soon as a call is judged, and the answer may go on long after.
 
 use super::{Dialogue, call::same_id};
 use gnomon_observe::{Field, Lookup};
 use gnomon_wire::jsonrpc::{Id, Message};
 use smol_str::{SmolStr, ToSmolStr};
 
-/// What has come of an exchange so far.
+/// The outcome of an exchange so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The HTTP status of the answer, once it has begun over HTTP.
@@ -20,7 +19,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether neither an answer has begun nor it is known why there is none.
+    /// True if no answer has begun and no failure is known.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.status.is_none() && self.failure.is_none()
@@ -39,7 +38,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Whether it is the call of this number.
+    /// True if it is the call of this number.
     pub(crate) fn is_of(&self, call: u32) -> bool {
         self.call == call
     }
@@ -54,10 +53,10 @@ impl Pending {
     }
 }
 
-/// What has come of a call that was reported before its answer came.
+/// The answer to a call that was reported before it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LateAnswer {
-    /// Nothing.
+    /// No answer so far.
     Missing,
     /// A result.
     Good,
@@ -65,7 +64,7 @@ pub enum LateAnswer {
     Error(SmolStr),
 }
 
-/// What a late message answers.
+/// The call that a late message answers, if it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answers {
     /// A call for whose answer no rule waited, reported already.
@@ -84,7 +83,7 @@ impl Dialogue {
         room
     }
 
-    /// This message answers the call of that number, which was reported without it.
+    /// Takes this message as the late answer to the call of that number, which was reported without it.
     pub(crate) fn answered_late(&mut self, call: u32, message: &Message) {
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.call == call) {
             pending.take(message);
@@ -102,14 +101,13 @@ impl Dialogue {
         }
     }
 
-    /// What has come of the call of this number ([`crate::Sighting::call`]), if it was reported before its answer
-    /// came.
+    /// The late answer to the call of this number ([`crate::Sighting::call`]), if the call was reported before its answer came.
     #[must_use]
     pub fn late_answer(&self, call: u32) -> Option<&LateAnswer> {
         self.pending.iter().find(|pending| pending.call == call).map(|pending| &pending.answer)
     }
 
-    /// What has come of it so far.
+    /// The outcome so far.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let status = match self.base.get(Field::HttpStatus) {
@@ -119,7 +117,7 @@ impl Dialogue {
         Outcome { status, request_bytes: self.asked, response_bytes: self.answered, failure: self.failure.clone() }
     }
 
-    /// Whether calls wait for their answer, or to be reported.
+    /// True if calls wait for their answer, or to be reported.
     #[must_use]
     pub fn has_open_calls(&self) -> bool {
         !self.calls.is_empty()

@@ -1,4 +1,4 @@
-//! What a refused client is told, in a form that it understands.
+//! Refusals in a form that the client understands.
 //!
 //! MCP clients show the text of a failed tool call to their model, but hide or mangle HTTP errors;
 //! so a refused `tools/call` is an ordinary answer whose result is an error, and every other request
@@ -8,7 +8,7 @@ use super::{Dialogue, Refused};
 use gnomon_engine::{Mode, Rule, RuleIndex, Verdict};
 use gnomon_observe::Action;
 use gnomon_wire::{
-    jsonrpc::{Id, Kind},
+    jsonrpc::{Id, MessageKind},
     mcp,
 };
 use serde_json::json;
@@ -27,10 +27,10 @@ pub struct Target {
     /// Its method.
     pub method: Option<SmolStr>,
     /// Request, notification, or an answer that the client posted.
-    pub kind: Kind,
+    pub kind: MessageKind,
 }
 
-/// Whether the request was JSON-RPC, and how.
+/// The form of the refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Not JSON-RPC at all.
@@ -43,7 +43,7 @@ pub(crate) enum Form {
     Unreadable,
 }
 
-/// How the client wants its answers.
+/// The media type in which the client accepts answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {
     /// `application/json`.
@@ -63,9 +63,9 @@ pub struct Refusal {
     pub rule_id: SmolStr,
     /// One line for the person and the model.
     pub text: String,
-    /// Where to go instead, for an HTTP redirect.
+    /// The `Location` of an HTTP redirect.
     pub location: Option<String>,
-    /// What was refused.
+    /// The refused messages.
     pub targets: Vec<Target>,
     pub(crate) form: Form,
     pub(crate) wants: Wants,
@@ -96,7 +96,7 @@ impl Refusal {
     #[must_use]
     pub fn message_for(&self, target: &Target) -> Option<String> {
         let id = match (&target.id, target.kind) {
-            (Some(id), Kind::Request) => id.to_json(),
+            (Some(id), MessageKind::Request) => id.to_json(),
             _ => return None,
         };
         let payload = if target.method.as_deref().map(mcp::canonical_method) == Some("tools/call") {
@@ -114,7 +114,7 @@ impl Refusal {
 }
 
 impl Dialogue {
-    /// Makes the refusal and reports everything that it concerns.
+    /// Makes the refusal and reports all calls that it concerns.
     pub(crate) fn refuse(&mut self, verdict: Verdict) -> Box<Refusal> {
         let targets = std::mem::take(&mut self.targets);
         let refusal = self.refusal(verdict, targets, self.form);
@@ -150,7 +150,7 @@ impl Dialogue {
     }
 }
 
-/// What a client is told of a refusal: one line, which clients show to a model and to a person.
+/// The text of a refusal: one line, which clients show to a model and to a person.
 pub(crate) fn refusal_text(rule: Option<&Rule>, action: Action) -> String {
     let response = rule.map(|r| &r.response);
     let to = response.and_then(|r| r.to.as_deref());

@@ -13,7 +13,7 @@ use gnomon_engine::{Progress, RuleIndex, Verdict};
 use gnomon_observe::{Action, Confidence, Field};
 
 impl Dialogue {
-    /// Reports every call as it stands: the answer is over, broken off, or long in coming.
+    /// Reports every call as it is now: the answer is over, broken off, or long in coming.
     pub fn flush(&mut self) {
         let read_response = self.rules.wanted().response;
         for mut call in std::mem::take(&mut self.calls) {
@@ -63,7 +63,7 @@ impl Dialogue {
         self.flush();
     }
 
-    /// What is said of a call that passes by the rules that match.
+    /// The action and rule reported for a call that passes.
     pub(super) fn passing(&self, progress: &Progress) -> (Action, Option<RuleIndex>) {
         let Verdict { action, rule } = self.rules.passing(progress);
         (action, rule)

@@ -12,7 +12,7 @@ use crate::{
 use gnomon_engine::{Answer, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{Kind, Message, Shape, Version},
+    jsonrpc::{Message, MessageKind, Shape, Version},
     mcp::{self, Signature},
 };
 
@@ -22,17 +22,17 @@ pub const MAX_MESSAGES: u32 = 4096;
 /// Most refused messages of one body that are answered each by its id, and most calls that are kept while nothing has left.
 const MAX_TARGETS: usize = 512;
 
-/// Whether a request had more messages than are judged.
+/// The number of messages, against the most that are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overflow {
     No,
-    /// It has, and that was not decided on yet.
+    /// More, and that was not decided on yet.
     Due,
     Decided,
 }
 
 impl Dialogue {
-    /// One message of the request. `contradicts` notes where what stands around it says otherwise.
+    /// Judges one message of the request. `contradicts` notes a disagreement between it and what surrounds it.
     pub(crate) fn take_message(&mut self, message: &Message, contradicts: impl FnOnce(&mut Observation)) {
         if self.judged < MAX_MESSAGES {
             self.judged += 1;
@@ -59,7 +59,7 @@ impl Dialogue {
         self.judge_call(Heard { seen, findings, subject: Subject::Message(message.kind), id, method });
     }
 
-    /// Whether there were more messages than are judged is decided on once for what was read together.
+    /// Decides, once for everything read together, on a request with more messages than are judged.
     pub(crate) fn settle_overflow(&mut self) {
         if self.overflow == Overflow::Due {
             self.overflow = Overflow::Decided;
@@ -67,7 +67,7 @@ impl Dialogue {
         }
     }
 
-    /// What is meant as JSON-RPC and cannot be read as one thing: nothing in it is known.
+    /// Judges a body that is meant as JSON-RPC and cannot be read unambiguously: all of its fields are unreadable.
     pub(crate) fn judge_unreadable(&mut self, reason: &'static str) {
         let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
         describe_malformed(&mut seen, &mut findings, reason);
@@ -78,12 +78,12 @@ impl Dialogue {
         self.judge_call(Heard { seen, findings, subject: Subject::Malformed, id: None, method: None });
     }
 
-    /// Whether neither a message nor the exchange as such was judged yet.
+    /// True if neither a message nor the exchange as such was judged yet.
     pub(crate) fn nothing_judged(&self) -> bool {
         self.calls.is_empty() && self.targets.is_empty() && self.calls_reported == 0
     }
 
-    /// There was no message: the exchange as such is judged.
+    /// Judges the exchange as such, as there was no message.
     pub(crate) fn judge_exchange(&mut self) {
         let mut findings = self.base_findings;
         findings.signatures = without_body(findings.signatures);
@@ -99,7 +99,7 @@ impl Dialogue {
         self.judge_exchange();
     }
 
-    /// Whether a verdict from before the message, or on another one, may concern the next.
+    /// True if a verdict from before the message, or on another one, may apply to the next.
     fn may_be_refused(&self) -> bool {
         self.ahead != Ahead::Open || self.refused != Refused::No
     }
@@ -133,7 +133,7 @@ impl Dialogue {
         }
         let kind = match subject {
             Subject::Message(kind) => kind,
-            Subject::Exchange | Subject::Malformed => Kind::Other,
+            Subject::Exchange | Subject::Malformed => MessageKind::Other,
         };
         // Kept only where a refusal can come of it, and as far as the window reaches: a batch may be long.
         if self.may_be_refused() && self.targets.len() < MAX_TARGETS {

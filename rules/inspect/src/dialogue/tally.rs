@@ -22,7 +22,7 @@ pub const MAX_TOLD: u32 = 32;
 /// Most sums of one exchange that are kept apart by tool; beyond them tools are not told apart.
 const MAX_SUMS: usize = 32;
 
-/// What the further calls of an exchange come to.
+/// The sum of an exchange's further calls.
 #[derive(Default)]
 pub(crate) struct Tally {
     sums: Vec<Sum>,
@@ -37,7 +37,7 @@ struct Sum {
     first: Vec<Sighting>,
 }
 
-/// What makes two calls one kind.
+/// The fields by which two calls count as one kind.
 #[derive(Clone, PartialEq, Eq)]
 struct Of {
     rules: Vec<Option<RuleIndex>>,

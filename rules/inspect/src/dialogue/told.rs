@@ -1,4 +1,4 @@
-//! What a server says beside its answers and is judged by its method alone: notifications, and what it asks within a result.
+//! Messages of a server beside its answers, which are judged by their method alone: notifications, and requests within a result.
 //!
 //! A stream may have thousands of notifications, nearly all of them harmless. So what rules say whatever the method is, is judged
 //! once, each is then judged by its method without the heap, and it is an event only where a rule means it.
@@ -16,7 +16,7 @@ use crate::{
 };
 use gnomon_engine::{Progress, Rule, RuleIndex, RuleSet};
 use gnomon_observe::{Action, Field, Observation, Phase};
-use gnomon_wire::jsonrpc::{Kind, Message, ResultFacts};
+use gnomon_wire::jsonrpc::{Message, MessageKind, ResultFacts};
 use smol_str::SmolStr;
 
 /// A method that no rule means.
@@ -24,7 +24,7 @@ const ANY: &str = "gnomon.none";
 /// The revision since which a server may ask of a client within its result.
 const INPUT_REQUESTS_SINCE: &str = "2026-07-28";
 
-/// How methods that a dialogue's server says are judged.
+/// The judging of methods that a dialogue's server sends.
 #[derive(Default)]
 pub(crate) enum Methods {
     /// None has come.
@@ -35,17 +35,17 @@ pub(crate) enum Methods {
     Judged(Box<Known>),
 }
 
-/// What holds whatever the method is.
+/// The evidence shared by all methods.
 pub(crate) struct Known {
     seen: Observation,
     /// Decided are the rules that do not look at it.
     progress: Progress,
-    /// What a method comes to that no rule means.
+    /// The progress of a method that no rule names.
     any: Progress,
 }
 
 /// A method (none where it cannot be read), what says it, and whether it is news.
-type Said<'a> = (Option<&'a SmolStr>, Kind, News);
+type Said<'a> = (Option<&'a SmolStr>, MessageKind, News);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
@@ -74,23 +74,23 @@ impl Dialogue {
             return None;
         }
         let method = message.method.as_ref().filter(|_| !message.truncated);
-        self.judge_method((method, Kind::Notification, News::Yes), findings)
+        self.judge_method((method, MessageKind::Notification, News::Yes), findings)
     }
 
-    /// What a server asks of the client in its answer (2026-07-28): each as if it asked it by itself. If one must not pass, the
-    /// answer must not.
+    /// Judges each request that a server puts into its answer (2026-07-28) as if the server had sent it by itself. If one must not pass,
+    /// the answer must not.
     pub(super) fn take_input_requests(&mut self, message: &Message) -> Option<Box<Refusal>> {
         let ResultFacts { input_requests, input_requests_overflow, .. } = &message.result;
         let unread = input_requests_overflow.is_cut().then_some(None);
         for method in input_requests.iter().map(Some).chain(unread) {
             // On a portal it may have been asked, and told of, by itself before.
             let news = if method.is_some_and(|method| self.questions.contains(method)) { News::No } else { News::Yes };
-            let Some(withheld) = self.judge_method((method, Kind::Request, news), self.base_findings) else { continue };
+            let Some(withheld) = self.judge_method((method, MessageKind::Request, news), self.base_findings) else { continue };
             let asked = self.calls.iter().position(|call| same_id(call.id.as_ref(), message.id.as_ref()));
             let call = asked.map(|index| self.calls.remove(index));
             let method = call.as_ref().and_then(|call| call.method.clone());
             let verdict = withheld.verdict;
-            let target = Target { id: message.id.clone(), method, kind: Kind::Request };
+            let target = Target { id: message.id.clone(), method, kind: MessageKind::Request };
             let refusal = self.withhold(Withheld { target, ..withheld });
             if let Some(call) = call {
                 self.report(Call { action: verdict.action, deciding: verdict.rule, ..call }, Some(&refusal));
@@ -100,7 +100,7 @@ impl Dialogue {
         None
     }
 
-    /// Whether rules could refuse what the server asks in the answer, which must be withheld whole then.
+    /// True if rules could refuse requests within the answer, which must be withheld whole then.
     pub(crate) fn may_refuse_input_requests(&self) -> bool {
         let modern = |seen: &Observation| seen.text(Field::McpProtocolVersion).is_some_and(|version| version >= INPUT_REQUESTS_SINCE);
         let candidate = |index: &RuleIndex| !self.base_progress.is_ruled_out(*index);
@@ -159,7 +159,7 @@ impl Dialogue {
             return None;
         };
         // Nobody waits for an answer to it.
-        let target = Target { id: None, method: call.method.clone(), kind: Kind::Notification };
+        let target = Target { id: None, method: call.method.clone(), kind: MessageKind::Notification };
         Some(Withheld { verdict, target, call })
     }
 }

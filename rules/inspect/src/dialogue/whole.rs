@@ -11,7 +11,7 @@ impl Dialogue {
     /// Judges the whole of a request; `pieces` joined are its JSON.
     ///
     /// # Errors
-    /// Why it must not be sent.
+    /// The refusal, if it must not be sent.
     pub fn request_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
         for piece in pieces {
             self.asks(piece.len());
@@ -38,7 +38,7 @@ impl Dialogue {
     /// Judges one message of the answer; `pieces` joined are its JSON.
     ///
     /// # Errors
-    /// Why it must not pass. Where it is the server's request, nothing else of the answer is affected.
+    /// The refusal, if it must not pass. Where it is the server's request, nothing else of the answer is affected.
     pub fn answer_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
         self.answers(pieces.iter().map(|piece| piece.len()).sum());
         let (mut refused, mut messages) = (None, 0);
@@ -66,7 +66,7 @@ impl Dialogue {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Nothing more comes: what waited for it is judged and reported.
+    /// Ends the answer: all that waited for it is judged and reported.
     ///
     /// # Errors
     /// As [`Dialogue::answer_message`].
@@ -85,15 +85,15 @@ fn read(scanner: &mut Scanner, pieces: &[&[u8]], sink: &mut Sink<'_>) -> Result<
     scanner.finish(sink)
 }
 
-/// Whether a message in which a text broke is a notification. It is judged by the method that it shows.
+/// True if a message in which a text broke is a notification. It is judged by the method that it shows.
 pub(crate) fn tells(message: &Message) -> bool {
     message.method.as_deref().is_some_and(|method| method.starts_with(NOTIFICATIONS))
 }
 
-/// How the methods of notifications begin.
+/// The prefix of all methods of notifications.
 const NOTIFICATIONS: &str = "notifications/";
 
-/// Whether a message in which a text broke wants an answer.
+/// True if a message in which a text broke expects an answer.
 pub(crate) fn asks(message: &Message) -> bool {
     message.method.as_deref().is_some_and(|method| !method.starts_with(NOTIFICATIONS))
 }

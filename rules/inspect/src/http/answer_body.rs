@@ -16,7 +16,7 @@ use smol_str::SmolStr;
 
 /// Most bytes of an `endpoint` event's data.
 const ENDPOINT_BYTES: usize = 2048;
-/// Decoded bytes of an answer that nobody asks for and that shows nothing of JSON-RPC, after which it is left unread.
+/// Decoded bytes of an answer that no call waits for and that shows nothing of JSON-RPC, after which it is left unread.
 const IDLE_BYTES: usize = 1 << 20;
 
 /// The answer being read.
@@ -35,14 +35,14 @@ pub(crate) struct AnswerBody {
     pub questions: Questions,
 }
 
-/// Whether rules could refuse what the server asks in it.
+/// The treatment of requests that the server puts into the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Questions {
     Pass,
     Judged,
 }
 
-/// What became of the current event so far.
+/// The progress of reading the current event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// It is kept until it is over.
@@ -53,14 +53,14 @@ pub(crate) enum Event {
     Refused,
 }
 
-/// What an answer is read as.
+/// The format that an answer is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// It says that it is JSON.
     Json,
     /// It does not say so, and is read in case it is.
     Unlabelled,
-    /// Likewise, and it says that it is messages in frames: its client may wait for each.
+    /// The same for messages in frames: its client may wait for each.
     Framed,
     /// A stream of events.
     Events,
@@ -68,7 +68,7 @@ pub(crate) enum Content {
     Opaque,
 }
 
-/// What a message that cannot be read was meant as, as far as it came.
+/// The JSON-RPC type of a message that cannot be read, as far as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// It wants an answer: a request of the server's. Why it cannot be read.
@@ -118,14 +118,14 @@ enum Reader {
 
 /// An answer that is read as one text.
 struct Document {
-    /// None once it is known to be no JSON.
+    /// None once it is known not to be JSON.
     reading: Option<Reading>,
     idle: usize,
     /// The same bytes as a stream of events, as long as they may be one: not all clients look at what an answer says it is.
     events: Option<EventText>,
 }
 
-/// Whether the answer is waited for.
+/// An awaited answer, or one that no call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
     Yes,
@@ -152,7 +152,7 @@ impl AnswerBody {
         (self.content, self.codings) = (content, codings);
     }
 
-    /// Whether it may still be the JSON that somebody waits for.
+    /// True if it may still be the JSON that a call waits for.
     pub fn may_be_json(&self) -> bool {
         let reads = |reader: &Reader| matches!(reader, Reader::Json(document) if document.may_be_read());
         self.is_one_text() && !self.over && self.reader.as_ref().is_none_or(reads)
@@ -168,7 +168,7 @@ impl AnswerBody {
         matches!(self.content, Content::Json | Content::Unlabelled | Content::Framed)
     }
 
-    /// Whether there is more of what came to be read: to be fed with nothing until there is not.
+    /// True if input is buffered that was not read yet: feed it with nothing until this is false.
     pub fn is_behind(&self) -> bool {
         !self.over
             && self.reader.as_ref().is_some_and(|reader| match reader {
@@ -217,14 +217,14 @@ impl AnswerBody {
     }
 }
 
-/// Whether there is more to learn from an answer.
+/// Input left to read in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     More,
     Nothing,
 }
 
-/// What reads an answer's text.
+/// The reader of an answer's text.
 pub(crate) struct AnswerReader {
     reader: Reader,
     content: Content,
@@ -241,7 +241,7 @@ impl AnswerReader {
 }
 
 impl Document {
-    /// Whether it may still be what somebody waits for.
+    /// True if it may still be an answer that a call waits for.
     fn may_be_read(&self) -> bool {
         self.may_be_json() || self.events.as_ref().is_some_and(|e| e.opening == Opening::Field)
     }
@@ -299,7 +299,7 @@ fn scanner() -> Scanner {
     Scanner::new(answer_limits())
 }
 
-/// Whether it was said of the current event that it cannot be read.
+/// Set once the current event was reported as unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     No,
@@ -321,7 +321,7 @@ struct EventText {
     document: Option<Scanner>,
 }
 
-/// How a decoded text begins.
+/// The beginning of a decoded text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
     /// White space so far, or part of a field's name.
@@ -334,7 +334,7 @@ enum Opening {
 }
 
 impl Opening {
-    /// How a text begins of which `begin` was seen before.
+    /// The beginning of a text of which `begin` was seen before.
     fn of(begin: &mut Vec<u8>, text: &[u8]) -> Self {
         const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
         const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -447,8 +447,7 @@ fn read_events(
     });
 }
 
-/// Whether some client would read an answer as a stream of events: many look for the name anywhere in the header, and none minds what
-/// else stands there.
+/// True if some client would read an answer as a stream of events: many look for the name anywhere in the header, whatever else is in it.
 #[must_use]
 pub fn says_events(headers: &HeaderMap) -> bool {
     const NAME: &[u8] = b"text/event-stream";
@@ -456,7 +455,7 @@ pub fn says_events(headers: &HeaderMap) -> bool {
     kinds.map(http::HeaderValue::as_bytes).any(|kind| kind.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME)))
 }
 
-/// What an answer says that it is.
+/// The format of an answer by its headers.
 pub(crate) fn content_of(headers: &HeaderMap) -> Content {
     if says_events(headers) {
         return Content::Events;

@@ -1,7 +1,7 @@
 //! Character sets, as content types name them.
 
-/// Whether a content type names a character set in which what we would read as ASCII is something else, such as UTF-7: a server that
-/// honours it reads another text than we do. Nothing says JSON in one (RFC 8259 section 8.1).
+/// True if a content type names a character set in which what we would read as ASCII is something else, such as UTF-7: a server that
+/// honours it reads another text than we do. No JSON is written in one (RFC 8259 section 8.1).
 pub(crate) fn is_odd(content_type: &str) -> bool {
     /// Beginnings of the names of sets that have ASCII in them as it is, and of those that are recognised by their bytes.
     const READ: [&str; 24] = [

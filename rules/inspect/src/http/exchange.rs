@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Connection, Dialogue, HoldsDialogue, Passage, Refusal, Sighting,
-    connection::Place,
+    connection::RequestPath,
     dialogue::{Ahead, Form, Held, Opened, Wants},
     inspector::Endpoint,
     sighting::Findings,
@@ -40,16 +40,16 @@ pub struct Head<'a> {
     pub authority: Authority,
 }
 
-/// Whether a request is for the server that its connection is for.
+/// The relation of a request's authority to its connection's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authority {
-    /// It is, or names none.
+    /// The authority names that server, or none.
     Agrees,
-    /// It names another: domain fronting or a confused client.
+    /// The authority names another: domain fronting or a confused client.
     Differs,
 }
 
-/// What may be done with the bytes that were fed so far.
+/// Permission to forward the bytes fed so far.
 #[derive(Clone, Debug)]
 pub enum Gate {
     /// Forward them.
@@ -60,7 +60,7 @@ pub enum Gate {
     Refuse(Box<Refusal>),
 }
 
-/// One request and its answer.
+/// A request and its answer.
 pub struct Exchange {
     pub(super) dialogue: Dialogue,
     pub(super) mirrored: Mirrored,
@@ -70,7 +70,7 @@ pub struct Exchange {
     pub(super) response: AnswerBody,
 }
 
-/// What the head says of the request's body.
+/// The body that the head announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expects {
     /// It may be anything.
@@ -79,7 +79,7 @@ pub(super) enum Expects {
     Message,
 }
 
-/// How much of the request has come.
+/// The part of the request that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Some,
@@ -151,7 +151,7 @@ impl Exchange {
         exchange
     }
 
-    /// What may be done with what was fed so far.
+    /// The gate for the bytes fed so far.
     pub fn gate(&mut self) -> Gate {
         let may_hold = self.body.is_read() && self.dialogue.held() == Held::Back;
         if let Some(verdict) = self.dialogue.refused() {
@@ -178,15 +178,14 @@ impl Exchange {
         }
     }
 
-    /// Whether the request was a POST of the legacy HTTP+SSE transport, whose answers go to the
-    /// paired event stream.
+    /// True if the request was a POST of the legacy HTTP+SSE transport, whose answers go to the paired event stream.
     #[must_use]
     pub fn posts_to_event_stream(&self) -> bool {
         let signatures = self.dialogue.signatures();
         signatures.contains(Signature::P1) && !signatures.contains(Signature::H2)
     }
 
-    /// Why its messages pass unread ([`Dialogue::passed`]).
+    /// The passage by which its messages pass unread ([`Dialogue::passed`]).
     #[must_use]
     pub fn passed(&self) -> Option<Passage> {
         self.dialogue.passed()
@@ -197,7 +196,7 @@ impl Exchange {
         self.dialogue.reports()
     }
 
-    /// Reports every call as it stands ([`Dialogue::flush`]).
+    /// Reports every call as it is now ([`Dialogue::flush`]).
     pub fn flush(&mut self) {
         self.dialogue.flush();
     }
@@ -221,12 +220,12 @@ fn is_header(signature: Signature) -> bool {
     signature.part() == Part::Header
 }
 
-/// Whether a request's head says that it is MCP: by its headers or its path.
+/// True if a request's head identifies it as MCP, by its headers or its path.
 fn says_mcp(path: &str, findings: &Findings) -> bool {
     findings.signatures.iter().any(|s| is_header(s) || s == Signature::P1) || mcp::path_says_mcp(path)
 }
 
-/// What the head alone says of messages that are not JSON-RPC's over HTTP.
+/// The passage of messages that the head alone shows not to be JSON-RPC over HTTP.
 fn unread_by_head(head: &Head<'_>, content_type: Option<&str>) -> Option<Passage> {
     let websocket =
         |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"));
@@ -246,7 +245,7 @@ fn wants(accept: Option<&str>) -> Wants {
 /// Writes the head into the observation and finds what in it points to MCP.
 fn head_findings(connection: &Connection, head: &Head<'_>, named: &Named<'_>, base: &mut Observation) -> (Findings, Arc<Endpoint>) {
     base.set(Field::HttpMethod, head.method.as_str());
-    let Place { path, full, endpoint } = connection.place(head.path);
+    let RequestPath { path, full, endpoint } = connection.place(head.path);
     base.set(Field::UrlPath, path);
     base.set(Field::UrlFull, full);
     base.set(Field::HttpVersion, version_text(head.version));

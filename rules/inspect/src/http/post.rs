@@ -2,13 +2,13 @@
 
 use crate::{
     Connection, Dialogue,
-    connection::Place,
+    connection::RequestPath,
     dialogue::{Mismatches, Opened, Wants},
 };
 use gnomon_observe::{Family, Field};
 use gnomon_wire::mcp;
 
-/// How a message is posted (HTTP/1.1).
+/// The head of a message that is posted (HTTP/1.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Post<'a> {
     /// The path, without the query.
@@ -26,7 +26,7 @@ impl Dialogue {
     #[must_use]
     pub fn post(connection: &Connection, post: &Post<'_>) -> Self {
         let (rules, mut base, progress) = connection.standing();
-        let Place { path, full, endpoint } = connection.place(post.path);
+        let RequestPath { path, full, endpoint } = connection.place(post.path);
         base.set(Field::HttpMethod, "POST");
         base.set(Field::UrlPath, path);
         base.set(Field::UrlFull, full);

@@ -15,7 +15,7 @@ use gnomon_wire::{
 };
 use http::{HeaderMap, header};
 
-/// What a body gives, in order.
+/// An item read from a body, in order.
 pub(crate) enum Piece<'a> {
     /// Decoded text, as the headers announce it.
     Text(&'a [u8]),
@@ -23,16 +23,16 @@ pub(crate) enum Piece<'a> {
     Message(&'a Message, Layer),
 }
 
-/// Where a message was found.
+/// The layer in which a message was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// Where the headers say.
+    /// The content coding of the headers.
     Announced,
     /// In the raw bytes beneath a coding, or in a coding that no header announces.
     Unannounced,
 }
 
-/// What is known of a body so far.
+/// The finding about a body so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Nothing that would end the reading.
@@ -45,7 +45,7 @@ pub(crate) enum Found {
     Foreign(Option<&'static str>),
 }
 
-/// How far a body is searched that is not JSON.
+/// The extent to which a body that is not JSON is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Search {
     /// To its end: its head says that it is JSON, or a message of MCP.
@@ -56,7 +56,7 @@ pub(crate) enum Search {
     Bytes,
 }
 
-/// How many values a body has.
+/// The number of JSON values in a body: one, or many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Values {
     /// One; a second one is a fault.
@@ -65,7 +65,7 @@ pub(crate) enum Values {
     Rows,
 }
 
-/// How a body is read.
+/// The manner in which a body is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
     pub limits: Limits,
@@ -75,7 +75,7 @@ pub(crate) struct Manner {
 }
 
 impl Manner {
-    /// As the bounds have it, with the first value counting.
+    /// The manner given by the bounds, with the first value counting.
     pub fn of(bounds: &Bounds, limits: Limits, search: Search) -> Self {
         Self { limits, decode: bounds.decode, search, values: Values::One }
     }
@@ -83,7 +83,7 @@ impl Manner {
 
 /// A body being read.
 pub(crate) struct Reading {
-    /// What the headers announce; none where its coding is not known to us.
+    /// The reader of the announced coding; none where the coding is unknown to us.
     announced: Option<Text>,
     /// The raw bytes beneath it, if there is a coding.
     beneath: Option<Text>,
@@ -130,7 +130,7 @@ impl Coded {
         Self { decoder: Decoder::new(codings, limits), rest: Vec::new(), pace: Pace::Through }
     }
 
-    /// Whether there is more of what came.
+    /// True if input is buffered that was not read yet.
     pub fn is_behind(&self) -> bool {
         self.pace == Pace::Behind
     }
@@ -210,7 +210,7 @@ impl Reading {
         self.found()
     }
 
-    /// Whether there is more of what came to be read: to be fed with nothing until there is not.
+    /// True if input is buffered that was not read yet: feed it with nothing until this is false.
     pub fn is_behind(&self) -> bool {
         let behind = |text: &Text| text.decoder.as_ref().is_some_and(Coded::is_behind) && !matches!(text.standing, Standing::Over(_));
         self.texts().any(behind)
@@ -232,24 +232,24 @@ impl Reading {
         self.found()
     }
 
-    /// How much it looks like JSON-RPC so far.
+    /// The likeness to JSON-RPC so far.
     pub fn likeness(&self) -> Likeness {
         self.texts().map(|text| text.scanner.likeness()).max().unwrap_or_default()
     }
 
-    /// What is known of the message that is not complete.
+    /// The facts known of the incomplete message.
     pub fn partial(&self) -> Option<&Message> {
         self.texts().find_map(|text| text.scanner.partial())
     }
 
-    /// Whether it may still turn out to be JSON. Where frames are to be expected it has not begun as they do: whoever waits for the
+    /// True if it may still turn out to be JSON. Where frames are expected, false unless it began as they do: a client that waits for the
     /// answer to one must not be kept waiting for more.
     pub fn may_be_json(&self) -> bool {
         let framed = |text: &Text| self.manner.search == Search::Bytes && text.scanner.looks_binary();
         self.texts().any(|text| text.standing == Standing::Open && !framed(text))
     }
 
-    /// Whether NUL bytes stand before what may be JSON.
+    /// True if NUL bytes stand before what may be JSON.
     pub fn begins_with_nul(&self) -> bool {
         self.texts().any(|text| text.scanner.begins_with_nul())
     }
@@ -295,7 +295,7 @@ impl Reading {
         }
     }
 
-    /// Why a body in which there is no JSON could not be read, if it could not.
+    /// The reason that a body without JSON could not be read; none if it could.
     fn unread(&self) -> Option<&'static str> {
         let Some(text) = &self.announced else { return Some("unsupported_coding") };
         match text.standing {
@@ -340,7 +340,7 @@ impl Text {
         };
     }
 
-    /// What broke, or is none from its beginning on.
+    /// The state of a text that broke, or that was not JSON from its beginning on.
     fn broken(&self, malformed: Malformed, search: Search) -> Standing {
         let is_none = match (search, malformed) {
             (Search::Whole, _) => false,
@@ -382,13 +382,12 @@ impl Text {
     }
 }
 
-/// Whether a media type is gRPC's.
+/// True for the media types of gRPC.
 pub(crate) fn says_grpc(content_type: &str) -> bool {
     begins_with(content_type, "application/grpc")
 }
 
-/// Whether messages of this media type stand in frames, each of which may be answered before the next (gRPC, Connect): most begin
-/// with a NUL.
+/// True for media types with messages in frames, each of which may be answered before the next (gRPC, Connect): most begin with a NUL.
 pub(crate) fn says_frames(content_type: &str) -> bool {
     says_grpc(content_type) || begins_with(content_type, "application/connect+")
 }

@@ -1,4 +1,4 @@
-//! How a refusal is told over HTTP.
+//! Refusals as HTTP responses.
 
 use crate::{
     Refusal, Target,
@@ -39,7 +39,7 @@ impl Refusal {
         }
     }
 
-    /// That message as a server-sent event.
+    /// The target's message as a server-sent event.
     #[must_use]
     pub fn event_for(&self, target: &Target) -> Option<String> {
         self.message_for(target).map(|message| event(&message))
@@ -63,7 +63,7 @@ fn event(data: &str) -> String {
 mod tests {
     use super::*;
     use gnomon_observe::Action;
-    use gnomon_wire::jsonrpc::{Id, Kind};
+    use gnomon_wire::jsonrpc::{Id, MessageKind};
     use serde_json::json;
 
     fn refusal(form: Form, targets: Vec<Target>) -> Refusal {
@@ -80,11 +80,11 @@ mod tests {
     }
 
     fn request(id: &str, method: &str) -> Target {
-        Target { id: Some(Id::Num(id.into())), method: Some(method.into()), kind: Kind::Request }
+        Target { id: Some(Id::Num(id.into())), method: Some(method.into()), kind: MessageKind::Request }
     }
 
     fn notification() -> Target {
-        Target { id: None, method: Some("notifications/cancelled".into()), kind: Kind::Notification }
+        Target { id: None, method: Some("notifications/cancelled".into()), kind: MessageKind::Notification }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) struct RequestBody {
     frames: Frames,
 }
 
-/// Whether a body says that it is messages in frames.
+/// A body whose media type announces messages in frames, or another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frames {
     No,
@@ -30,12 +30,12 @@ impl RequestBody {
         Self { reading, frames }
     }
 
-    /// Whether it begins as messages in frames do, and says that it is some: its client may wait for the answer to each.
+    /// True if it begins as messages in frames do, and is announced as such: its client may wait for the answer to each.
     pub fn is_in_frames(&self) -> bool {
         self.frames == Frames::Expected && self.reading.as_ref().is_some_and(|reading| reading.begins_with_nul())
     }
 
-    /// Whether messages may come.
+    /// True if messages may come.
     pub fn is_read(&self) -> bool {
         self.reading.is_some()
     }

@@ -11,7 +11,7 @@ use gnomon_observe::Family;
 use gnomon_wire::mcp::{self, Signature};
 use http::{HeaderMap, header};
 
-/// How the caller must treat the answer's body.
+/// Instructions to the caller for the answer's body.
 #[derive(Clone, Debug)]
 pub enum ResponsePlan {
     /// Forward at once; feed [`Exchange::response_bytes`] as it passes.
@@ -25,14 +25,14 @@ pub enum ResponsePlan {
     Refuse(Box<Refusal>),
 }
 
-/// Whether an event stream goes on.
+/// The state of an event stream after a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventFlow {
-    /// It does.
+    /// The stream goes on.
     Continue,
-    /// It does, and what came is not all looked at: to be called again with no bytes.
+    /// The stream goes on, and not all input was read: call again with no bytes.
     Behind,
-    /// It must be broken off, without a clean end.
+    /// The stream must be broken off, without a clean end.
     Abort,
 }
 
@@ -93,12 +93,12 @@ impl Exchange {
         });
     }
 
-    /// Whether a rule could refuse the answer to a call.
+    /// True if a rule could refuse the answer to a call.
     fn waits(&self) -> bool {
         self.dialogue.waits_for_answer() || self.response.questions == Questions::Judged
     }
 
-    /// Whether the answer may be to a call that is still to come.
+    /// True if the answer may be to a call that is still to come.
     fn waits_for_early_answer(&self) -> bool {
         self.dialogue.judges_strays() && self.said == Said::Some
     }
@@ -161,7 +161,7 @@ impl Exchange {
         self.response.put(reader, left);
     }
 
-    /// What a step of the answer comes to, if it must not pass.
+    /// The refusal that a step of the answer requires, if any.
     fn take_step(&mut self, step: &Step<'_>) -> Option<Box<Refusal>> {
         match step {
             Step::Message(message) => self.dialogue.take_answer(message),

@@ -13,7 +13,7 @@ pub struct Decoder {
     failed: Option<DecodeError>,
 }
 
-/// How far [`Decoder::feed_some`] came.
+/// The progress of [`Decoder::feed_some`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// All plaintext that the input makes possible is out.
@@ -62,7 +62,7 @@ impl Decoder {
         self.drive(input, sink).inspect_err(|error| self.failed = Some(*error))
     }
 
-    /// Says that the body ended. A body of no bytes at all is complete.
+    /// Ends the body. A body of no bytes at all is complete.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`], or the error of an earlier call.
@@ -141,7 +141,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// How many of `fresh` bytes may go out after `made`, and what is wrong if not all.
+    /// The number of `fresh` bytes that may go out after `made`, and the error if not all may.
     fn admit(&self, made: u64, fresh: usize) -> (usize, Result<(), DecodeError>) {
         let left = self.limits.max_output.saturating_sub(made);
         if fresh as u64 > left {

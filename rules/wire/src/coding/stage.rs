@@ -14,20 +14,20 @@ const WINDOW_BITS: u8 = 15;
 /// RFC 9659: decoders of the content coding need not support windows over 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// What one step did.
+/// The result of one step.
 pub(super) struct Step {
     pub read: usize,
     pub written: usize,
     pub progress: Progress,
 }
 
-/// Whether another step may bring more.
+/// The result of a step: more output, more input needed, or the end.
 pub(super) enum Progress {
     /// The output was full, or a new member may follow: step again.
     More,
     /// All that the input gave is out.
     Drained,
-    /// What was written before the fault still counts.
+    /// It failed; the output before the fault still counts.
     Failed(DecodeError),
 }
 
@@ -38,9 +38,9 @@ pub(super) struct Stage {
     made: u64,
     /// The part of the output that the next stage has still to read.
     kept: Range<usize>,
-    /// Whether another step may bring more without more input.
+    /// True if another step may produce more without more input.
     pub more: bool,
-    /// What is wrong behind what was written.
+    /// The fault found after the output of this step.
     pub fault: Option<DecodeError>,
 }
 
@@ -101,12 +101,12 @@ impl Stage {
         self.kept = 0..written;
     }
 
-    /// What is kept of it.
+    /// The kept bytes.
     pub fn kept(&self) -> &[u8] {
         self.output.get(self.kept.clone()).unwrap_or_default()
     }
 
-    /// So much of that was read.
+    /// Drops bytes that the next stage has read.
     pub fn consume(&mut self, read: usize) {
         self.kept.start += read;
     }

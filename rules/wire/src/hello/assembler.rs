@@ -9,7 +9,7 @@ use super::{ClientHello, HelloError, HelloParser, HelloStatus};
 /// one is counted, not read.
 pub const MAX_CAPTURE: usize = 16 << 10;
 
-/// What the chunks so far are. Every outcome but [`Need`](Assembly::Need) is final.
+/// The result of assembling the chunks so far. Every one but [`Need`](Assembly::Need) is final.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assembly {
     /// The beginning of a ClientHello: more chunks are needed.
@@ -44,7 +44,7 @@ impl Assembler {
         Self { parser: HelloParser::limited(MAX_CAPTURE), seen: 0 }
     }
 
-    /// Takes the next chunk. Bytes after the ClientHello are ignored.
+    /// Adds the next chunk. Bytes after the ClientHello are ignored.
     pub fn push(&mut self, chunk: &[u8]) -> Assembly {
         let room = MAX_CAPTURE.saturating_sub(self.seen);
         self.seen = self.seen.saturating_add(chunk.len());

@@ -16,7 +16,7 @@ const HASH_BYTES: usize = 6;
 /// Stands for the hash of an empty list.
 const NO_HASH: &str = "000000000000";
 
-/// What carried the ClientHello: the first character of a fingerprint.
+/// The transport of the ClientHello: the first character of a fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// TLS over TCP.

@@ -16,7 +16,7 @@ const MAX_SESSION_ID: usize = 32;
 const MAX_HOST: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// Only goes forward; every read may fail, and sub-readers cannot see past their vector.
+/// A reader that only goes forward; every read may fail, and sub-readers cannot see past their vector.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -41,7 +41,7 @@ impl HelloParser {
         Self::limited(MAX_HELLO)
     }
 
-    /// One that answers [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header says so.
+    /// A parser that answers [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header says so.
     pub(super) fn limited(limit: usize) -> Self {
         Self { limit, header: Vec::new(), left: 0, message: Vec::new(), outcome: None }
     }
@@ -84,7 +84,7 @@ impl HelloParser {
         Ok(HelloStatus::Incomplete)
     }
 
-    /// Takes one byte of a record header.
+    /// Adds one byte of a record header.
     fn header_byte(&mut self, byte: u8) -> Result<Header, HelloError> {
         let fits = match self.header.len() {
             0 => byte == HANDSHAKE,

@@ -1,18 +1,18 @@
-//! Which places in a JSON-RPC message matter, and what is taken from them.
+//! The containers of a JSON-RPC message that matter, and the facts taken from them.
 //!
 //! The tokenizer asks what a key means where it stands ([`Slot`]), what a container opened there is
-//! ([`Place`]), and hands over scalars. Everything else it only checks.
+//! ([`ContainerRole`]), and hands over scalars. Everything else it only checks.
 
 use smol_str::SmolStr;
 
-use super::places::{Container, META_PREFIX, Place, STRICT, Slot, Word, deciding_in_params, deciding_top_level, result_key};
+use super::places::{Container, ContainerRole, META_PREFIX, STRICT, Slot, Word, deciding_in_params, deciding_top_level, result_key};
 use super::{
-    ArgumentCapture, Id, Kind, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message,
-    ParamsShape, Presence, Scalar, Shape, Truncation, Version,
+    ArgumentCapture, Id, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message,
+    MessageKind, ParamsShape, Presence, Scalar, Shape, Truncation, Version,
 };
 use crate::mcp;
 
-/// Where a key in another case was seen.
+/// The place where a key in another case was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Variant {
     #[default]
@@ -21,14 +21,14 @@ enum Variant {
     TopLevel,
 }
 
-/// Whether an element is the first of its array.
+/// First or later, for an element of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nth {
     First,
     Further,
 }
 
-/// What came of an object that stands where a message may.
+/// The result of an object in the place of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// A message: [`Collector::message`].
@@ -48,12 +48,12 @@ enum Listed {
     Several,
 }
 
-/// Takes the facts of one message after the other.
+/// Collects the facts of one message after the other.
 #[derive(Debug)]
 pub(super) struct Collector {
     limits: Limits,
     message: Message,
-    /// Whether the message holds anything of an earlier object: most objects of a long array have nothing that is kept.
+    /// True if the message holds anything of an earlier object: most objects of a long array have nothing that is kept.
     used: bool,
     seen: u32,
     variant: Variant,
@@ -140,122 +140,126 @@ impl Collector {
         match self.fault {
             Some(fault) if self.likeness != Likeness::None => Err(fault),
             Some(_) => Ok(Ending::Nothing),
-            None if self.message.kind == Kind::Other && self.message.jsonrpc == Version::Absent => Ok(Ending::Nothing),
+            None if self.message.kind == MessageKind::Other && self.message.jsonrpc == Version::Absent => Ok(Ending::Nothing),
             None => Ok(Ending::Message),
         }
     }
 
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> MessageKind {
         let has = |slot: Slot| self.seen & (1 << slot as u8) != 0;
         if self.message.method.is_some() {
-            if has(Slot::Id) { Kind::Request } else { Kind::Notification }
+            if has(Slot::Id) { MessageKind::Request } else { MessageKind::Notification }
         } else if has(Slot::Result) {
-            Kind::Response
+            MessageKind::Response
         } else if has(Slot::Error) {
-            Kind::Error
+            MessageKind::Error
         } else {
-            Kind::Other
+            MessageKind::Other
         }
     }
 
-    /// Most bytes wanted of a key that stands here; 0 if none of its keys matters.
-    pub fn key_limit(&self, place: Place) -> usize {
+    /// The most bytes to keep of a key in this container; 0 if none of its keys matters.
+    pub fn key_limit(&self, place: ContainerRole) -> usize {
         match place {
-            Place::Other | Place::Batch | Place::Tools | Place::SupportedVersions | Place::Methods => 0,
+            ContainerRole::Other
+            | ContainerRole::Batch
+            | ContainerRole::Tools
+            | ContainerRole::SupportedVersions
+            | ContainerRole::Methods => 0,
             _ => MAX_KEY,
         }
     }
 
-    /// What the value of this key is. `path` is the length of the argument path of its object.
-    pub fn key(&mut self, place: Place, key: &str, path: usize) -> Slot {
+    /// The slot for the value of this key. `path` is the length of the argument path of its object.
+    pub fn key(&mut self, place: ContainerRole, key: &str, path: usize) -> Slot {
         self.used = true;
         let slot = match (place, key) {
-            (Place::Message, "jsonrpc") => {
+            (ContainerRole::Message, "jsonrpc") => {
                 self.liken(Likeness::JsonRpc);
                 self.message.jsonrpc = Version::Other;
                 Slot::Jsonrpc
             }
-            (Place::Message, "method") => Slot::Method,
-            (Place::Message, "id") => {
+            (ContainerRole::Message, "method") => Slot::Method,
+            (ContainerRole::Message, "id") => {
                 self.message.id = Some(Id::Other);
                 Slot::Id
             }
-            (Place::Message, "params") => {
+            (ContainerRole::Message, "params") => {
                 self.message.params = ParamsShape::Other;
                 Slot::Params
             }
-            (Place::Message, "result") => Slot::Result,
-            (Place::Message, "error") => Slot::Error,
-            (Place::Message, _) => return self.top_level_variant(key),
-            (Place::Params, "name") => Slot::Name,
-            (Place::Params, "uri") => Slot::Uri,
-            (Place::Params, "_meta") => Slot::Meta,
-            (Place::Params, "arguments") => Slot::Arguments,
-            (Place::Params, "protocolVersion") => {
+            (ContainerRole::Message, "result") => Slot::Result,
+            (ContainerRole::Message, "error") => Slot::Error,
+            (ContainerRole::Message, _) => return self.top_level_variant(key),
+            (ContainerRole::Params, "name") => Slot::Name,
+            (ContainerRole::Params, "uri") => Slot::Uri,
+            (ContainerRole::Params, "_meta") => Slot::Meta,
+            (ContainerRole::Params, "arguments") => Slot::Arguments,
+            (ContainerRole::Params, "protocolVersion") => {
                 self.message.protocol_version = Some(Scalar::Other);
                 Slot::ProtocolVersion
             }
-            (Place::Params, "clientInfo") => Slot::ClientInfo,
-            (Place::Params, "capabilities") => Slot::Capabilities,
-            (Place::Params, "clientCapabilities") => {
+            (ContainerRole::Params, "clientInfo") => Slot::ClientInfo,
+            (ContainerRole::Params, "capabilities") => Slot::Capabilities,
+            (ContainerRole::Params, "clientCapabilities") => {
                 self.message.client_capabilities = Presence::Present;
                 Slot::ClientCapabilities
             }
-            (Place::Params, "taskId") => {
+            (ContainerRole::Params, "taskId") => {
                 self.message.task_id = Presence::Present;
                 Slot::TaskId
             }
-            (Place::Params, "id") => {
+            (ContainerRole::Params, "id") => {
                 self.message.params_id = Presence::Present;
                 Slot::ParamsId
             }
-            (Place::Params, _) => {
+            (ContainerRole::Params, _) => {
                 if deciding_in_params(key) {
                     self.variant = self.variant.max(Variant::Params);
                 }
                 Slot::None
             }
-            (Place::ParamsMeta, _) => self.meta_key(key),
-            (Place::ClientInfo, "name") => Slot::ClientName,
-            (Place::ClientInfo, "version") => Slot::ClientVersion,
-            (Place::MetaClientInfo, "name") => Slot::MetaClientName,
-            (Place::MetaClientInfo, "version") => Slot::MetaClientVersion,
-            (Place::Arguments, _) => {
+            (ContainerRole::ParamsMeta, _) => self.meta_key(key),
+            (ContainerRole::ClientInfo, "name") => Slot::ClientName,
+            (ContainerRole::ClientInfo, "version") => Slot::ClientVersion,
+            (ContainerRole::MetaClientInfo, "name") => Slot::MetaClientName,
+            (ContainerRole::MetaClientInfo, "version") => Slot::MetaClientVersion,
+            (ContainerRole::Arguments, _) => {
                 self.extend_path(path, key);
                 Slot::Leaf
             }
-            (Place::Result, "isError") => {
+            (ContainerRole::Result, "isError") => {
                 self.message.result.is_error_given = Presence::Present;
                 Slot::IsError
             }
-            (Place::Result, _) => result_key(key),
-            (Place::ResultMeta, _) if key.starts_with(META_PREFIX) => {
+            (ContainerRole::Result, _) => result_key(key),
+            (ContainerRole::ResultMeta, _) if key.starts_with(META_PREFIX) => {
                 self.message.result.meta_mcp = Presence::Present;
                 match key.strip_prefix(META_PREFIX) {
                     Some("serverInfo") => Slot::MetaServerInfo,
                     _ => Slot::None,
                 }
             }
-            (Place::ServerInfo, "name") => Slot::ServerName,
-            (Place::ServerInfo, "version") => Slot::ServerVersion,
-            (Place::Tool, "name") => Slot::ToolName,
-            (Place::Tool, "inputSchema") => {
+            (ContainerRole::ServerInfo, "name") => Slot::ServerName,
+            (ContainerRole::ServerInfo, "version") => Slot::ServerVersion,
+            (ContainerRole::Tool, "name") => Slot::ToolName,
+            (ContainerRole::Tool, "inputSchema") => {
                 self.message.result.input_schema = Presence::Present;
                 Slot::None
             }
-            (Place::InputRequests, _) => Slot::InputRequest,
-            (Place::InputRequest, "method") => Slot::InputMethod,
-            (Place::InputRequest, _) => {
+            (ContainerRole::InputRequests, _) => Slot::InputRequest,
+            (ContainerRole::InputRequest, "method") => Slot::InputMethod,
+            (ContainerRole::InputRequest, _) => {
                 if deciding_top_level(key) == Some("method") {
                     self.message.result.input_requests_overflow = Truncation::Cut;
                 }
                 Slot::None
             }
-            (Place::Error, "code") => {
+            (ContainerRole::Error, "code") => {
                 self.message.result.error_code_given = Presence::Present;
                 Slot::ErrorCode
             }
-            (Place::Error, "message") => Slot::ErrorMessage,
+            (ContainerRole::Error, "message") => Slot::ErrorMessage,
             _ => Slot::None,
         };
         if (slot as u8) < STRICT {
@@ -310,21 +314,21 @@ impl Collector {
         self.path.push_str(kept);
     }
 
-    /// What an element of an array is.
-    pub fn element(&mut self, place: Place, path: usize, which: Nth) -> Slot {
+    /// The slot for an element of an array.
+    pub fn element(&mut self, place: ContainerRole, path: usize, which: Nth) -> Slot {
         match place {
-            Place::Methods => {
+            ContainerRole::Methods => {
                 if which == Nth::Further {
                     self.several_methods();
                 }
                 Slot::MethodItem
             }
-            Place::Batch => Slot::BatchItem,
-            Place::Tools => Slot::Tool,
-            Place::SupportedVersions => Slot::SupportedVersion,
+            ContainerRole::Batch => Slot::BatchItem,
+            ContainerRole::Tools => Slot::Tool,
+            ContainerRole::SupportedVersions => Slot::SupportedVersion,
             // Its entries are what JavaScript makes of an array's elements, too.
-            Place::InputRequests => Slot::InputRequest,
-            Place::Arguments => {
+            ContainerRole::InputRequests => Slot::InputRequest,
+            ContainerRole::Arguments => {
                 self.path.truncate(path);
                 Slot::Leaf
             }
@@ -332,7 +336,7 @@ impl Collector {
         }
     }
 
-    /// What the first of them made the message look like, it does not.
+    /// Undoes what the first of several `method` members made the message look like.
     fn several_methods(&mut self) {
         if let Listed::One(message, body) = self.method {
             (self.message_likeness, self.likeness) = (message, body);
@@ -341,84 +345,84 @@ impl Collector {
         self.method = Listed::Several;
     }
 
-    /// What a container opened in this slot is, and the length of its argument path.
-    pub fn open(&mut self, slot: Slot, container: Container) -> (Place, usize) {
+    /// The role of a container opened in this slot, and the length of its argument path.
+    pub fn open(&mut self, slot: Slot, container: Container) -> (ContainerRole, usize) {
         let message = &mut self.message;
         let place = match (slot, container) {
             (Slot::Method, Container::Array) => {
                 self.method = Listed::One(self.message_likeness, self.likeness);
-                Place::Methods
+                ContainerRole::Methods
             }
-            (Slot::MethodItem, Container::Array) => Place::Methods,
+            (Slot::MethodItem, Container::Array) => ContainerRole::Methods,
             // Names are strings. Of anything else nobody knows what a server makes of it.
             (Slot::Name, _) => {
                 message.name_is_odd = Presence::Present;
-                Place::Other
+                ContainerRole::Other
             }
             (Slot::Uri, _) => {
                 message.uri_is_odd = Presence::Present;
-                Place::Other
+                ContainerRole::Other
             }
             (Slot::ToolName, _) => {
                 message.result.tools_overflow = Truncation::Cut;
-                Place::Other
+                ContainerRole::Other
             }
-            (Slot::Top | Slot::BatchItem, Container::Object) => Place::Message,
-            (Slot::Top, Container::Array) => Place::Batch,
+            (Slot::Top | Slot::BatchItem, Container::Object) => ContainerRole::Message,
+            (Slot::Top, Container::Array) => ContainerRole::Batch,
             (Slot::BatchItem, Container::Array) => {
                 // Its objects are still read, to tell what kind of body this is.
                 self.fault(Malformed::NestedBatch);
-                Place::Batch
+                ContainerRole::Batch
             }
             (Slot::Params, Container::Object) => {
                 message.params = ParamsShape::Object;
-                Place::Params
+                ContainerRole::Params
             }
             (Slot::Params, Container::Array) => {
                 message.params = ParamsShape::Array;
-                Place::Other
+                ContainerRole::Other
             }
             (Slot::Capabilities, Container::Object) => {
                 message.capabilities = Presence::Present;
-                Place::Other
+                ContainerRole::Other
             }
-            (Slot::Meta, Container::Object) => Place::ParamsMeta,
-            (Slot::ClientInfo, Container::Object) => Place::ClientInfo,
-            (Slot::MetaClientInfo, Container::Object) => Place::MetaClientInfo,
+            (Slot::Meta, Container::Object) => ContainerRole::ParamsMeta,
+            (Slot::ClientInfo, Container::Object) => ContainerRole::ClientInfo,
+            (Slot::MetaClientInfo, Container::Object) => ContainerRole::MetaClientInfo,
             (Slot::Arguments | Slot::Leaf, _) => {
                 if self.limits.arguments == ArgumentCapture::Off {
-                    return (Place::Other, 0);
+                    return (ContainerRole::Other, 0);
                 }
                 if slot == Slot::Arguments {
                     self.path.clear();
                 }
-                return (Place::Arguments, self.path.len());
+                return (ContainerRole::Arguments, self.path.len());
             }
-            (Slot::Result, Container::Object) => Place::Result,
+            (Slot::Result, Container::Object) => ContainerRole::Result,
             (Slot::ServerInfo, Container::Object) => {
                 message.result.server_info = Presence::Present;
-                Place::ServerInfo
+                ContainerRole::ServerInfo
             }
             (Slot::ResultCapabilities, Container::Object) => {
                 message.result.capabilities = Presence::Present;
-                Place::Other
+                ContainerRole::Other
             }
-            (Slot::SupportedVersions, Container::Array) => Place::SupportedVersions,
-            (Slot::ResultMeta, Container::Object) => Place::ResultMeta,
+            (Slot::SupportedVersions, Container::Array) => ContainerRole::SupportedVersions,
+            (Slot::ResultMeta, Container::Object) => ContainerRole::ResultMeta,
             (Slot::MetaServerInfo, Container::Object) => {
                 message.result.meta_server_info = Presence::Present;
-                Place::ServerInfo
+                ContainerRole::ServerInfo
             }
             (Slot::InputMethod, _) => {
                 message.result.input_requests_overflow = Truncation::Cut;
-                Place::Other
+                ContainerRole::Other
             }
-            (Slot::InputRequests, _) => Place::InputRequests,
-            (Slot::InputRequest, Container::Object) => Place::InputRequest,
-            (Slot::Tools, Container::Array) => Place::Tools,
-            (Slot::Tool, Container::Object) => Place::Tool,
-            (Slot::Error, Container::Object) => Place::Error,
-            _ => Place::Other,
+            (Slot::InputRequests, _) => ContainerRole::InputRequests,
+            (Slot::InputRequest, Container::Object) => ContainerRole::InputRequest,
+            (Slot::Tools, Container::Array) => ContainerRole::Tools,
+            (Slot::Tool, Container::Object) => ContainerRole::Tool,
+            (Slot::Error, Container::Object) => ContainerRole::Error,
+            _ => ContainerRole::Other,
         };
         (place, 0)
     }

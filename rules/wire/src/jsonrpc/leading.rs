@@ -1,11 +1,11 @@
-//! What may stand before the first object or array of a body.
+//! The bytes that may stand before the first object or array of a body.
 //!
 //! Strict parsers take white space only. Others skip comments (JSON5, Hjson, YAML), the guards
 //! against cross-site inclusion (`)]}'`), further byte order marks and the white space of Unicode
 //! (whatever trims text does), NUL bytes, record separators (RFC 7464), or read a row of values of which the
 //! call is not the first. A message that follows any of this must not pass for something else.
 
-/// What the next byte means.
+/// The meaning of the next byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// It is skipped.
@@ -43,11 +43,11 @@ const GUARD: &[u8] = b")]}'";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leading {
     within: Within,
-    /// Whether anything but JSON's own white space was skipped.
+    /// True if anything but JSON's own white space was skipped.
     text: bool,
-    /// Whether control characters, or bytes beyond ASCII, were among it.
+    /// True if control characters, or bytes beyond ASCII, were skipped.
     bytes: bool,
-    /// Whether NUL bytes were.
+    /// True if NUL bytes were skipped.
     nul: bool,
 }
 
@@ -56,17 +56,17 @@ impl Leading {
         Self { within: Within::Space, text: false, bytes: false, nul: false }
     }
 
-    /// Whether nothing but JSON's own white space was skipped.
+    /// True if nothing but JSON's own white space was skipped.
     pub const fn is_empty(&self) -> bool {
         !self.text
     }
 
-    /// Whether bytes were skipped that plain text hardly begins with.
+    /// True if bytes were skipped that plain text hardly begins with.
     pub const fn is_binary(&self) -> bool {
         self.bytes
     }
 
-    /// Whether NUL bytes were skipped.
+    /// True if NUL bytes were skipped.
     pub const fn has_nul(&self) -> bool {
         self.nul
     }
@@ -106,7 +106,7 @@ impl Leading {
         next
     }
 
-    /// Takes this byte, however often it has to be looked at.
+    /// Consumes this byte, however often it has to be looked at.
     pub fn skip(&mut self, byte: u8) -> Next {
         loop {
             match self.step(byte) {

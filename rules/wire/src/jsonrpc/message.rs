@@ -2,9 +2,9 @@
 
 use smol_str::SmolStr;
 
-/// What a message is, by the members it has (JSON-RPC 2.0 sections 4 and 5).
+/// The kind of a message by its members (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Kind {
+pub enum MessageKind {
     /// A `method` and an `id`, even a `null` one.
     Request,
     /// A `method` and no `id`.
@@ -13,7 +13,7 @@ pub enum Kind {
     Response,
     /// `error` without `method` and `result`.
     Error,
-    /// None of these: a JSON object that is no JSON-RPC message.
+    /// None of these: a JSON object that is not a JSON-RPC message.
     #[default]
     Other,
 }
@@ -87,13 +87,13 @@ pub enum ParamsShape {
     Other,
 }
 
-/// Whether a member was there (and of the type the field's documentation names).
+/// The presence of a member (of the type that the field's documentation names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Presence {
-    /// It was not.
+    /// Absent, or of another type.
     #[default]
     Absent,
-    /// It was.
+    /// Present.
     Present,
 }
 
@@ -104,7 +104,7 @@ impl Presence {
     }
 }
 
-/// Whether a capture holds everything there was.
+/// Complete or cut, for a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Truncation {
     /// Nothing was left out.
@@ -142,7 +142,7 @@ impl Scalar {
     }
 }
 
-/// What `params._meta` said (MCP 2026-07-28, per-request metadata).
+/// The facts of `params._meta` (MCP 2026-07-28, per-request metadata).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Meta {
     /// Some key begins with `io.modelcontextprotocol/`.
@@ -157,7 +157,7 @@ pub struct Meta {
     pub keys: Vec<SmolStr>,
 }
 
-/// What `result` or `error` said.
+/// The facts of `result` or `error`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ResultFacts {
     /// The string `result.protocolVersion`.
@@ -178,7 +178,7 @@ pub struct ResultFacts {
     pub meta_server_info: Presence,
     /// Names in `result.tools[]`, at most [`super::MAX_TOOLS`].
     pub tools: Vec<SmolStr>,
-    /// Whether `tools` holds all of them, each whole.
+    /// `Cut` if `tools` lacks some, or holds one that is cut.
     pub tools_overflow: Truncation,
     /// Some element of `result.tools[]` has `inputSchema`.
     pub input_schema: Presence,
@@ -190,7 +190,7 @@ pub struct ResultFacts {
     pub result_type: Option<SmolStr>,
     /// The methods of `result.inputRequests.*` (2026-07-28): what the server asks of the client; at most [`super::MAX_INPUT_REQUESTS`].
     pub input_requests: Vec<SmolStr>,
-    /// Whether `input_requests` holds all of them, each whole.
+    /// `Cut` if `input_requests` lacks some, or holds one that is cut.
     pub input_requests_overflow: Truncation,
     /// `error.code`, where it is a whole number, however it is written.
     pub error_code: Option<i64>,
@@ -204,14 +204,14 @@ pub struct ResultFacts {
 /// [`super::Limits::max_capture`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Message {
-    /// Whether it stands in a batch.
+    /// Single, or part of a batch.
     pub shape: super::Shape,
     /// Position in the batch; 0 for a single message.
     pub index: usize,
     /// Offset, in the bytes fed so far, just after the byte that closes the message.
     pub end: u64,
     /// Request, notification, response, error or none.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The `jsonrpc` member.
     pub jsonrpc: Version,
     /// `method`, where it is a string, or an array around one, which servers in JavaScript take for it.
@@ -248,7 +248,7 @@ pub struct Message {
     /// Elements of an array share its path; numbers, booleans and `null` are text; an empty object
     /// or array is an empty value.
     pub arguments: Vec<(SmolStr, SmolStr)>,
-    /// Whether `arguments` holds all of them.
+    /// `Cut` if `arguments` lacks some.
     pub arguments_truncated: Truncation,
     /// A captured method, name, uri or id was longer than the bound and is cut.
     pub truncated: bool,

@@ -1,8 +1,8 @@
 //! The map of a JSON-RPC message: its places, and what stands in them.
 
-/// What a container is.
+/// The role of a JSON container in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ContainerRole {
     Batch,
     Message,
     Params,
@@ -24,7 +24,7 @@ pub(super) enum Place {
     Other,
 }
 
-/// What the next value is. Those below [`STRICT`] must not stand twice in one message.
+/// The role of the next value. Those below [`STRICT`] must not occur twice in one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Slot {
@@ -93,7 +93,7 @@ pub(super) enum Word {
     Null,
 }
 
-/// What all keys of MCP in `_meta` begin with.
+/// The prefix of all of MCP's keys in `_meta`.
 pub(super) const META_PREFIX: &str = "io.modelcontextprotocol/";
 const TOP_LEVEL: [&str; 6] = ["jsonrpc", "method", "id", "params", "result", "error"];
 const IN_PARAMS: [&str; 6] = ["name", "uri", "_meta", "protocolversion", "clientinfo", "arguments"];
@@ -108,7 +108,7 @@ impl Word {
     }
 }
 
-/// What the value of this key of `result` is.
+/// The slot for the value of this key of `result`.
 pub(super) fn result_key(key: &str) -> Slot {
     match key {
         "protocolVersion" => Slot::ResultProtocolVersion,
@@ -123,8 +123,8 @@ pub(super) fn result_key(key: &str) -> Slot {
     }
 }
 
-/// Whether a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in
-/// lower case. Go also folds the long s and the Kelvin sign.
+/// True if a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in lower case. Go also folds the long s
+/// and the Kelvin sign.
 fn same_but_case(key: &str, name: &str) -> bool {
     let mut expected = name.chars();
     key.chars().all(|c| {
@@ -142,7 +142,7 @@ pub(super) fn deciding_top_level(key: &str) -> Option<&'static str> {
     TOP_LEVEL.into_iter().find(|name| same_but_case(key, name))
 }
 
-/// Whether a case-insensitive parser takes this key of `params` for a deciding one.
+/// True if a case-insensitive parser takes this key of `params` for a deciding one.
 pub(super) fn deciding_in_params(key: &str) -> bool {
     IN_PARAMS.into_iter().any(|name| same_but_case(key, name))
 }

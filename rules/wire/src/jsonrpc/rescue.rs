@@ -16,14 +16,14 @@ const METHOD: usize = 48;
 #[derive(Debug)]
 pub(super) struct Rescue {
     matched: usize,
-    /// What stands between quotes, if a quote is open.
+    /// The text between the quotes, if a quote is open.
     name: [u8; METHOD],
-    /// How many bytes of it; none between names, or where it is too long.
+    /// Its length in bytes; none between names, or where it is too long.
     len: Option<usize>,
     after_backslash: bool,
 }
 
-/// Whether the text was seen.
+/// The search result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Yes,

@@ -3,7 +3,7 @@
 
 use super::collect::{Collector, Ending, Nth};
 use super::leading::{Leading, Next};
-use super::places::{Container, Place, Slot, Word};
+use super::places::{Container, ContainerRole, Slot, Word};
 use super::rescue::{Found, Rescue};
 use super::text::{Text, Utf8, plain_run};
 use super::wide::{Doubt, Opening, Resolved};
@@ -52,7 +52,7 @@ enum Number {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     container: Container,
-    place: Place,
+    place: ContainerRole,
     /// Length of the argument path, inside arguments.
     path: u16,
 }
@@ -183,7 +183,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Says that the body ended. Calling it twice gives the same answer.
+    /// Ends the body. Calling it twice gives the same answer.
     ///
     /// # Errors
     /// As [`Scanner::feed`], and [`Malformed::Truncated`].
@@ -202,23 +202,22 @@ impl Scanner {
         }
     }
 
-    /// How much the body looks like JSON-RPC so far.
+    /// The likeness of the body to JSON-RPC so far.
     pub fn likeness(&self) -> Likeness {
         self.collector.likeness()
     }
 
-    /// What is known of the message in progress, or of the one in which the body broke.
+    /// The facts of the message in progress, or of the one in which the body broke.
     pub fn partial(&self) -> Option<&Message> {
         (self.progress == Progress::Inside).then(|| self.collector.message())
     }
 
-    /// Whether the body began with bytes that plain text hardly begins with. It says nothing of one
-    /// that is JSON from its first byte.
+    /// True if the body began with bytes that plain text hardly begins with. It says nothing of one that is JSON from its first byte.
     pub fn looks_binary(&self) -> bool {
         self.leading.is_binary()
     }
 
-    /// Whether NUL bytes stand before the value, as in what compresses, and in frames of other protocols.
+    /// True if NUL bytes precede the value, as in compressed data and in frames of other protocols.
     pub fn begins_with_nul(&self) -> bool {
         self.leading.has_nul()
     }
@@ -261,7 +260,7 @@ impl Scanner {
         }
     }
 
-    /// Looks past white space and what some servers skip, to the first object or array.
+    /// Skips white space and what some servers skip, up to the first object or array.
     fn before_value(&mut self, byte: u8, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
         match self.leading.step(byte) {
             Next::More => Ok(at + 1),
@@ -344,7 +343,7 @@ impl Scanner {
             }
         }
         let (place, path) = self.collector.open(self.slot, container);
-        if place == Place::Message {
+        if place == ContainerRole::Message {
             self.collector.begin(self.items.saturating_sub(1), self.shape.unwrap_or_default());
             self.progress = Progress::Inside;
         }
@@ -364,11 +363,11 @@ impl Scanner {
     fn close(&mut self, at: usize, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let empty = matches!(self.state, State::FirstKey | State::FirstItem);
         let place = self.stack.pop().map(|frame| frame.place);
-        if place == Some(Place::Arguments) && empty {
+        if place == Some(ContainerRole::Arguments) && empty {
             self.collector.empty_leaf();
         }
         self.end_value();
-        if place == Some(Place::Message) {
+        if place == Some(ContainerRole::Message) {
             let end = self.offset + at as u64 + 1;
             if self.collector.finish(end)? == Ending::Message {
                 sink(self.collector.message());
@@ -393,7 +392,7 @@ impl Scanner {
     fn string(&mut self, role: Role, bytes: &[u8], from: usize) -> usize {
         let limit = match role {
             Role::Key => {
-                let place = self.stack.last().map_or(Place::Other, |frame| frame.place);
+                let place = self.stack.last().map_or(ContainerRole::Other, |frame| frame.place);
                 self.collector.key_limit(place)
             }
             Role::Value => self.collector.value_limit(self.slot),
@@ -464,7 +463,7 @@ impl Scanner {
         match role {
             Role::Key => {
                 self.slot = match self.stack.last().copied() {
-                    Some(frame) if frame.place != Place::Other => self.collector.key(frame.place, text, usize::from(frame.path)),
+                    Some(frame) if frame.place != ContainerRole::Other => self.collector.key(frame.place, text, usize::from(frame.path)),
                     _ => Slot::None,
                 };
                 self.state = State::Colon;

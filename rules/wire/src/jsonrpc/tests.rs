@@ -53,7 +53,7 @@ fn malformed(body: impl AsRef<[u8]>) -> (Malformed, Likeness) {
 #[test]
 fn a_tool_call_gives_its_facts_and_its_end() {
     let message = one(format!("  {CALL}\n"));
-    assert_eq!(message.kind, Kind::Request);
+    assert_eq!(message.kind, MessageKind::Request);
     assert_eq!(message.jsonrpc, Version::V2);
     assert_eq!(message.method.as_deref(), Some("tools/call"));
     assert_eq!(message.id, Some(Id::Num("1".into())));
@@ -118,7 +118,7 @@ fn ids_keep_their_form() {
         ("[1]", Id::Other, "null"),
     ] {
         let message = one(format!(r#"{{"method":"ping","id":{raw}}}"#));
-        assert_eq!(message.kind, Kind::Request, "{raw}");
+        assert_eq!(message.kind, MessageKind::Request, "{raw}");
         let found = message.id.unwrap();
         assert_eq!(found.to_json(), json);
         assert_eq!(found, id);
@@ -128,12 +128,12 @@ fn ids_keep_their_form() {
 #[test]
 fn kinds_follow_the_members() {
     for (body, kind) in [
-        (r#"{"method":"a","id":1}"#, Kind::Request),
-        (r#"{"method":"a"}"#, Kind::Notification),
-        (r#"{"method":"a","id":1,"result":{}}"#, Kind::Request),
-        (r#"{"result":{},"id":1}"#, Kind::Response),
-        (r#"{"error":{},"id":1}"#, Kind::Error),
-        (r#"{"jsonrpc":"2.0","method":7,"id":1}"#, Kind::Other),
+        (r#"{"method":"a","id":1}"#, MessageKind::Request),
+        (r#"{"method":"a"}"#, MessageKind::Notification),
+        (r#"{"method":"a","id":1,"result":{}}"#, MessageKind::Request),
+        (r#"{"result":{},"id":1}"#, MessageKind::Response),
+        (r#"{"error":{},"id":1}"#, MessageKind::Error),
+        (r#"{"jsonrpc":"2.0","method":7,"id":1}"#, MessageKind::Other),
     ] {
         assert_eq!(one(body).kind, kind, "{body}");
     }
@@ -150,7 +150,7 @@ fn a_method_that_a_server_makes_of_an_array_is_that_method() {
                 let body = format!(r#"{{{head}{id}"method":{method},"params":{{"name":"x"}}}}"#);
                 let message = one(&body);
                 assert_eq!(message.method.as_deref(), Some("tools/call"), "{body}");
-                assert_eq!(message.kind, if id.is_empty() { Kind::Notification } else { Kind::Request }, "{body}");
+                assert_eq!(message.kind, if id.is_empty() { MessageKind::Notification } else { MessageKind::Request }, "{body}");
                 let (messages, end, likeness) = scan(format!("[{body},{body}]"));
                 assert_eq!((messages.len(), end.is_ok(), likeness), (2, true, Likeness::Mcp), "{body}");
             }
@@ -172,7 +172,7 @@ fn several_values_for_a_method_are_ambiguous_in_json_rpc_and_nothing_elsewhere()
     }
     none(r#"{"method":["GET","POST"],"path":"/"}"#);
     for method in ["[]", "[[]]", "[1]", r#"{"toString":"tools/call"}"#] {
-        assert_eq!(one(format!(r#"{{"jsonrpc":"2.0","method":{method}}}"#)).kind, Kind::Other, "{method}");
+        assert_eq!(one(format!(r#"{{"jsonrpc":"2.0","method":{method}}}"#)).kind, MessageKind::Other, "{method}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Truncation;
 
-/// Whether the bytes of a string were UTF-8.
+/// Valid UTF-8 or not, for the bytes of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Utf8 {
@@ -16,7 +16,7 @@ pub(super) enum Utf8 {
 pub(super) struct Run {
     /// Index of the first byte that is `"`, `\` or a control character; the length if none is.
     pub end: usize,
-    /// Whether every byte before it is ASCII.
+    /// True if every byte before it is ASCII.
     pub ascii: bool,
 }
 
@@ -121,7 +121,7 @@ impl Text {
         self.high = None;
     }
 
-    /// Takes bytes that stand for themselves.
+    /// Adds unescaped bytes.
     pub fn run(&mut self, bytes: &[u8], ascii: bool) -> Utf8 {
         if bytes.is_empty() {
             return Utf8::Valid;
@@ -134,14 +134,14 @@ impl Text {
         self.validate(bytes)
     }
 
-    /// Takes a byte of a number, which is ASCII by its grammar.
+    /// Adds a byte of a number, which is ASCII by its grammar.
     pub fn digit(&mut self, byte: u8) {
         if self.limit > 0 {
             self.keep(&[byte]);
         }
     }
 
-    /// Takes the character that a short escape stands for.
+    /// Adds the character of a short escape.
     pub fn escape(&mut self, c: char) -> Utf8 {
         let utf8 = self.end_sequence();
         self.flush_surrogate();
@@ -149,7 +149,7 @@ impl Text {
         utf8
     }
 
-    /// Takes a `\uXXXX` escape: a character, or half of one.
+    /// Adds a `\uXXXX` escape: a character, or half of one.
     pub fn unit(&mut self, unit: u16) -> Utf8 {
         let utf8 = self.end_sequence();
         match (self.high.take(), unit) {
@@ -176,8 +176,7 @@ impl Text {
         self.end_sequence()
     }
 
-    /// What was kept, never more than the limit. Invalid UTF-8 reads as U+FFFD; a cut never splits
-    /// a character.
+    /// The kept text, never more than the limit. Invalid UTF-8 reads as U+FFFD; a cut never splits a character.
     pub fn captured(&self) -> (Cow<'_, str>, Truncation) {
         let kept = match std::str::from_utf8(&self.kept) {
             Ok(text) => return (Cow::Borrowed(text), self.truncation),

@@ -7,7 +7,7 @@
 
 use super::leading::{Leading, Next};
 
-/// Where the reading of a text begins.
+/// The encoding found at the beginning of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Opening {
     /// The first bytes are not all there.
@@ -21,7 +21,7 @@ pub(super) enum Opening {
 pub(super) struct Head {
     bytes: [u8; 4],
     len: usize,
-    /// How many of them are a byte order mark.
+    /// The length of the byte order mark among them.
     mark: usize,
 }
 
@@ -32,7 +32,7 @@ impl Opening {
 }
 
 impl Head {
-    /// Takes what it needs of `bytes`; gives the rest.
+    /// Takes the bytes it needs from `bytes`; returns the rest.
     pub fn take<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
         let taken = room.len().min(bytes.len());
@@ -43,22 +43,22 @@ impl Head {
         bytes.get(taken..).unwrap_or_default()
     }
 
-    /// Whether it tells the encoding.
+    /// True if it tells the encoding.
     pub const fn is_full(&self) -> bool {
         self.len == self.bytes.len()
     }
 
-    /// How many bytes of it are a byte order mark.
+    /// The length of its byte order mark.
     pub fn mark(&self) -> u64 {
         self.mark as u64
     }
 
-    /// What was collected, without a byte order mark.
+    /// The collected bytes, without a byte order mark.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(self.mark..self.len).unwrap_or_default()
     }
 
-    /// How the text goes on, and what was collected of it.
+    /// The encoding that the text goes on in, and the bytes collected of it.
     pub fn open(mut self) -> (Opening, Self) {
         let opens = |byte: u8| matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n');
         let (width, order, mark) = match *self.bytes.get(..self.len).unwrap_or_default() {
@@ -81,18 +81,18 @@ impl Head {
     }
 }
 
-/// Whether a text that is read as UTF-16 or UTF-32 is UTF-8 behind NUL bytes: then no NUL follows what opens the value.
+/// The doubt that a text read as UTF-16 or UTF-32 is UTF-8 behind NUL bytes: then no NUL follows the byte that opens the value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Doubt {
     /// Not yet at a value; this is what was skipped.
     Before(Leading),
     /// Behind the byte that opens it.
     Opened(Leading, u8),
-    /// It is not.
+    /// It is UTF-16 or UTF-32.
     Settled,
 }
 
-/// What a doubt comes to.
+/// The resolution of a doubt.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resolved {
     Not,
@@ -105,7 +105,7 @@ pub(super) enum Resolved {
 }
 
 impl Doubt {
-    /// Looks at the raw bytes.
+    /// Feeds the raw bytes.
     pub fn feed(&mut self, bytes: &[u8]) -> Resolved {
         for (at, byte) in bytes.iter().copied().enumerate() {
             *self = match *self {
@@ -125,7 +125,7 @@ impl Doubt {
         Resolved::Not
     }
 
-    /// Whether it stays.
+    /// True if the doubt stays.
     pub const fn is_open(&self) -> bool {
         !matches!(self, Self::Settled)
     }
@@ -143,7 +143,7 @@ enum Order {
     Big,
 }
 
-/// Makes UTF-8 of UTF-16 or UTF-32, over any chunking. What is no character reads as U+FFFD.
+/// Transcodes UTF-16 or UTF-32 to UTF-8, over any chunking. An invalid character reads as U+FFFD.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Transcoder {
     width: Width,

@@ -16,8 +16,7 @@ pub enum Era {
 /// The first revision of the modern era.
 const FIRST_MODERN: &str = "2026-07-28";
 
-/// Whether a string has the form of an MCP protocol version:
-/// `^(20\d\d-\d\d-\d\d|DRAFT-20\d\d-v\d+)$`.
+/// True if a string has the form of an MCP protocol version: `^(20\d\d-\d\d-\d\d|DRAFT-20\d\d-v\d+)$`.
 pub fn is_protocol_version(text: &str) -> bool {
     let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let year = |part: &[u8]| part.len() == 4 && part.starts_with(b"20") && digits(part);

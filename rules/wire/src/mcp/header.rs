@@ -36,7 +36,7 @@ pub fn decode_header_value(raw: &str) -> Result<Cow<'_, str>, HeaderValueError> 
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| HeaderValueError::Utf8)
 }
 
-/// Which mirrored headers disagree with the body.
+/// The mirrored headers that disagree with the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct MismatchSet(u8);
 
@@ -45,22 +45,22 @@ impl MismatchSet {
     const NAME: u8 = 2;
     const VERSION: u8 = 4;
 
-    /// Whether every header that is there agrees.
+    /// True if every header that is present agrees.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether `mcp-method` disagrees with `method`.
+    /// True if `mcp-method` disagrees with `method`.
     pub const fn method(self) -> bool {
         self.0 & Self::METHOD != 0
     }
 
-    /// Whether `mcp-name` disagrees with `params.name` or `params.uri`.
+    /// True if `mcp-name` disagrees with `params.name` or `params.uri`.
     pub const fn name(self) -> bool {
         self.0 & Self::NAME != 0
     }
 
-    /// Whether `mcp-protocol-version` disagrees with `params._meta`.
+    /// True if `mcp-protocol-version` disagrees with `params._meta`.
     pub const fn version(self) -> bool {
         self.0 & Self::VERSION != 0
     }

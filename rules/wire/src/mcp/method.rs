@@ -1,6 +1,6 @@
 //! The methods of all MCP revisions, and how telling each name is on its own.
 
-/// How much a method name says by itself.
+/// The strength of a method name as evidence by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Telling {
     /// No other known protocol uses it.
@@ -65,8 +65,8 @@ pub fn canonical_method(method: &str) -> &str {
     known(method).map_or(method, |(name, _)| name)
 }
 
-/// Whether a method belongs to any MCP revision, in either direction, in whatever
-/// case. `ping` and `initialize` are among them, so this alone does not make MCP.
+/// True if a method belongs to any MCP revision, in either direction, in whatever case. `ping` and `initialize` are among them, so this
+/// alone does not make MCP.
 pub fn is_mcp_method(method: &str) -> bool {
     telling(method).is_some()
 }

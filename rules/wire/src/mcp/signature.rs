@@ -1,11 +1,11 @@
 //! Signatures of messages, and how strong each signature is.
 
-use crate::jsonrpc::{Kind, Message, Presence, Scalar};
+use crate::jsonrpc::{Message, MessageKind, Presence, Scalar};
 
 use super::era::is_protocol_version;
 use super::method::{Telling, telling};
 
-/// How much one signature proves. Ordered from weakest to strongest.
+/// The strength of one signature as evidence. Ordered from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Strength {
     /// Nothing alone.
@@ -18,7 +18,7 @@ pub enum Strength {
     Confirmed,
 }
 
-/// Where a signature is seen.
+/// The part of the traffic that shows a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The headers of a request or of the answer to an upgrade.
@@ -33,13 +33,13 @@ pub enum Part {
 
 macro_rules! signatures {
     ($($id:ident $part:ident $strength:ident $doc:literal;)+) => {
-        /// One observation that speaks for MCP.
+        /// A sign of MCP.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Signature { $(#[doc = $doc] $id),+ }
 
         impl Signature {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$id),+];
 
             /// The name, e.g. `B1`.
@@ -47,12 +47,12 @@ macro_rules! signatures {
                 match self { $(Self::$id => stringify!($id)),+ }
             }
 
-            /// What the signature proves alone.
+            /// The strength of the signature alone.
             pub const fn strength(self) -> Strength {
                 match self { $(Self::$id => Strength::$strength),+ }
             }
 
-            /// Where it is seen.
+            /// The part of the traffic that shows it.
             pub const fn part(self) -> Part {
                 match self { $(Self::$id => Part::$part),+ }
             }
@@ -97,12 +97,12 @@ impl SignatureSet {
         self.0 |= signature.bit();
     }
 
-    /// Whether it holds this one.
+    /// True if it contains this one.
     pub const fn contains(self, signature: Signature) -> bool {
         self.0 & signature.bit() != 0
     }
 
-    /// Whether it holds none.
+    /// True if it is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -145,7 +145,7 @@ impl Extend<Signature> for SignatureSet {
 /// LSP's `initialize` has no `protocolVersion`, ACP's is an integer beside `clientCapabilities`:
 /// neither is B1. A2A's `tasks/*` name their task `params.id`: that is not B4 either.
 pub fn message_signature(message: &Message) -> Option<Signature> {
-    if !matches!(message.kind, Kind::Request | Kind::Notification) {
+    if !matches!(message.kind, MessageKind::Request | MessageKind::Notification) {
         return None;
     }
     let method = message.method.as_deref()?;
@@ -176,7 +176,7 @@ fn is_handshake(message: &Message) -> bool {
 pub fn response_signature(message: &Message) -> Option<Signature> {
     let result = &message.result;
     match message.kind {
-        Kind::Response => {
+        MessageKind::Response => {
             let handshake = result.protocol_version.as_deref().is_some_and(is_protocol_version)
                 && result.server_info.is_present()
                 && result.capabilities.is_present();
@@ -186,7 +186,7 @@ pub fn response_signature(message: &Message) -> Option<Signature> {
                 || result.supported_versions.is_present();
             shown.then_some(Signature::R1)
         }
-        Kind::Error => matches!(result.error_code, Some(-32020 | -32021 | -32022 | -32042)).then_some(Signature::R4),
-        Kind::Request | Kind::Notification | Kind::Other => None,
+        MessageKind::Error => matches!(result.error_code, Some(-32020 | -32021 | -32022 | -32042)).then_some(Signature::R4),
+        MessageKind::Request | MessageKind::Notification | MessageKind::Other => None,
     }
 }

@@ -40,7 +40,7 @@ pub fn header_signatures<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>)
     set
 }
 
-/// Whether a list of WebSocket subprotocols (RFC 6455 section 11.3.4) holds MCP's.
+/// True if a list of WebSocket subprotocols (RFC 6455 section 11.3.4) holds MCP's.
 fn offers_mcp(protocols: &str) -> bool {
     protocols.split(',').map(str::trim_ascii).any(|name| {
         let (begins, rest) = name.split_at_checked(3).unwrap_or_default();
@@ -72,8 +72,8 @@ pub fn path_signatures(method: &str, path_and_query: &str, accept: Option<&str>)
     set
 }
 
-/// Whether a path, without its query, ends as endpoints of MCP usually do: in `mcp` or `sse`. It proves nothing; it is enough
-/// not to pass on what cannot be read.
+/// True if a path, without its query, ends as endpoints of MCP usually do: in `mcp` or `sse`. It proves nothing; it is enough not to pass
+/// on what cannot be read.
 pub fn path_says_mcp(path: &str) -> bool {
     let path = percent::decoded(path);
     ends_as_mcp(path.strip_suffix('/').unwrap_or(&path))
@@ -146,7 +146,7 @@ fn outside_quotes(text: &str) -> String {
     kept
 }
 
-/// Where the client of an HTTP+SSE server (2024-11-05) is told to POST.
+/// The URL to which the client of an HTTP+SSE server (2024-11-05) is told to POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Path and query, or an absolute URL, as the server wrote it.

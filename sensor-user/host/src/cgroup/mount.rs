@@ -13,10 +13,10 @@ use crate::mountinfo::{self, unescape};
 /// CGROUP2_SUPER_MAGIC (linux/magic.h).
 const CGROUP2: u64 = 0x6367_7270;
 
-/// Which generations of cgroups are mounted.
+/// The generations of cgroups that are mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Layout {
+pub enum CgroupLayout {
     /// v2 only.
     Pure,
     /// v2 beside controllers of v1.
@@ -37,7 +37,7 @@ pub(super) fn find() -> Result<Hierarchy, CgroupError> {
 }
 
 /// `None` if something else was mounted over it since.
-fn open(mount: Mount, layout: Layout) -> Option<Hierarchy> {
+fn open(mount: Mount, layout: CgroupLayout) -> Option<Hierarchy> {
     let directory = rustix::fs::open(&mount.point, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let kind = fstatfs(&directory).ok()?.f_type;
     if u64::try_from(kind).ok()? != CGROUP2 {
@@ -47,13 +47,13 @@ fn open(mount: Mount, layout: Layout) -> Option<Hierarchy> {
 }
 
 /// The mounts of cgroup v2, the best one first.
-fn parse(text: &str) -> (Vec<Mount>, Layout) {
+fn parse(text: &str) -> (Vec<Mount>, CgroupLayout) {
     let mut mounts = Vec::new();
-    let mut layout = Layout::Pure;
+    let mut layout = CgroupLayout::Pure;
     for line in text.lines() {
         let Some((before, after)) = line.split_once(" - ") else { continue };
         match after.split(' ').next() {
-            Some("cgroup") => layout = Layout::Hybrid,
+            Some("cgroup") => layout = CgroupLayout::Hybrid,
             Some("cgroup2") => mounts.extend(mount(before)),
             _ => {}
         }
@@ -78,7 +78,7 @@ fn mount(fields: &str) -> Option<Mount> {
 mod tests {
     use super::*;
 
-    fn points(text: &str) -> (Vec<(String, String)>, Layout) {
+    fn points(text: &str) -> (Vec<(String, String)>, CgroupLayout) {
         let (mounts, layout) = parse(text);
         (mounts.into_iter().map(|mount| (mount.root, mount.point.to_string_lossy().into_owned())).collect(), layout)
     }
@@ -90,14 +90,14 @@ mod tests {
     #[test]
     fn a_pure_host_has_one_mount() {
         let text = "35 24 0:30 / /sys/fs/cgroup rw,nosuid,nodev shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(points(text), (vec![pair("/", "/sys/fs/cgroup")], Layout::Pure));
+        assert_eq!(points(text), (vec![pair("/", "/sys/fs/cgroup")], CgroupLayout::Pure));
     }
 
     #[test]
     fn a_hybrid_host_has_v2_beside_v1() {
         let text =
             "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(points(text), (vec![pair("/", "/sys/fs/cgroup/unified")], Layout::Hybrid));
+        assert_eq!(points(text), (vec![pair("/", "/sys/fs/cgroup/unified")], CgroupLayout::Hybrid));
     }
 
     #[test]

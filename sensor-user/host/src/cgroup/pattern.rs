@@ -30,7 +30,7 @@ pub enum BadPattern {
     #[error("this means all cgroups; name one below")]
     Everything,
     /// A name of it is none.
-    #[error("`.` and `..` are no cgroups")]
+    #[error("`.` and `..` are not cgroups")]
     Dots,
     /// It has too many names.
     #[error("more than {MAX_NAMES} names")]
@@ -70,7 +70,7 @@ impl Hierarchy {
     }
 }
 
-/// What vanishes meanwhile is passed over.
+/// Collects the matches; a cgroup that vanishes meanwhile is passed over.
 fn look(cgroup: &Cgroup, names: &[String], found: &mut Vec<CgroupId>) {
     let Some((name, rest)) = names.split_first() else {
         found.push(cgroup.id());
@@ -95,8 +95,8 @@ fn look(cgroup: &Cgroup, names: &[String], found: &mut Vec<CgroupId>) {
     }
 }
 
-/// Whether a name has the shape; `*` stands for any text, none included. Takes the first place for each part, which is
-/// enough where nothing but `*` is between them.
+/// Matches a name; `*` stands for any text, none included. Takes the first place for each part, which is enough where nothing but `*` is
+/// between them.
 fn fits(shape: &str, name: &str) -> bool {
     let mut parts = shape.split('*');
     let first = parts.next().unwrap_or_default();

@@ -33,7 +33,7 @@ pub struct Scope {
     owner: Owner,
 }
 
-/// Whose a scope is.
+/// The owner of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     /// This process's, to be removed with it.
@@ -47,12 +47,12 @@ enum Owner {
 pub struct Maker {
     /// Its number.
     pub pid: u32,
-    /// When it was created, in ns since boot: with its number this tells it from later ones.
+    /// The time of its creation, in ns since boot: with its number this tells it from later ones.
     pub started_ns: u64,
 }
 
 impl Maker {
-    /// This process.
+    /// The maker that is this process.
     pub fn this() -> Self {
         let pid = std::process::id();
         Self { pid, started_ns: started(pid).map_or(0, |at| at.0) }
@@ -63,16 +63,16 @@ impl Maker {
     }
 }
 
-/// What is kept on a scope's cgroup: whose it is, and what its maker wants to know again.
+/// The note on a scope's cgroup: its owner, and data of its maker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note<T> {
-    /// Who keeps the scope.
+    /// The process that keeps the scope.
     pub maker: Maker,
     /// The rest.
     pub kept: T,
 }
 
-/// Whether a cgroup could be removed.
+/// The result of removing a cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// It is no more.
@@ -110,7 +110,7 @@ impl Scope {
         Some(Self { cgroup, parent: parent.clone(), name: name.to_owned(), owner: Owner::Another })
     }
 
-    /// Whether the process that keeps it lives.
+    /// True if the process that keeps it lives.
     pub(super) fn maker_lives(&self) -> bool {
         match self.note::<serde::de::IgnoredAny>() {
             Ok(Some(note)) => note.maker.lives(),
@@ -118,7 +118,7 @@ impl Scope {
         }
     }
 
-    /// Who owns its folder: only they, and who may write everywhere, can have made it or written its note.
+    /// The owner of its folder: only they, and those who may write everywhere, can have made it or written its note.
     ///
     /// # Errors
     /// It cannot be looked at.
@@ -127,7 +127,7 @@ impl Scope {
         Ok(found.st_uid)
     }
 
-    /// What was kept by [`Scope::keep`]. `None` if nothing was.
+    /// The note that [`Scope::keep`] wrote. `None` if there is none.
     ///
     /// # Errors
     /// It cannot be read, or is not what is expected here.

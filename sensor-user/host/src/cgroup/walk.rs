@@ -66,10 +66,10 @@ impl Hierarchy {
     }
 }
 
-/// What makers that are no more have left.
+/// The scopes that makers which are gone have left.
 #[derive(Debug, Default)]
 pub struct LeftBehind {
-    /// How many empty scopes were removed.
+    /// The number of empty scopes that were removed.
     pub removed: usize,
     /// Scopes in which something still runs, at most [`MAX_LEFT`].
     pub populated: Vec<Scope>,
@@ -101,13 +101,13 @@ fn visit(parent: &Cgroup, depth: usize, left: &mut usize, visitor: &mut Visitor<
     ControlFlow::Continue(())
 }
 
-/// Whether a cgroup's path is another's, or below it.
+/// True if a cgroup's path is another's, or below it.
 #[must_use]
 pub fn is_inside(path: &str, below: &str) -> bool {
     path.strip_prefix(below.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// This cgroup and those below it, parents first, until told that it is enough.
+/// Visits this cgroup and those below it, parents first, until the visitor stops it.
 pub(super) fn below(top: &Cgroup, visitor: &mut dyn FnMut(&Cgroup) -> bool) {
     let mut left = MAX_CGROUPS;
     if visitor(top) {

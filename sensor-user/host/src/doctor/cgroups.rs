@@ -1,9 +1,9 @@
 //! Cgroups: the hierarchy that programs are attached to, and who else is there.
 
-use super::{Attached, Check, Options, State};
-use crate::cgroup::{Hierarchy, Layout};
+use super::{Attached, Check, CheckStatus, Options};
+use crate::cgroup::{CgroupLayout, Hierarchy};
 
-/// What names of our own programs begin with.
+/// The prefix of our own programs' names.
 const OURS: &str = "gn_";
 
 pub(super) fn examine(options: &Options) -> Vec<Check> {
@@ -16,11 +16,11 @@ fn layout() -> Check {
         Ok(hierarchy) => {
             let place = hierarchy.mount().display();
             match hierarchy.layout() {
-                Layout::Pure => Check::ok(id, title, format!("at {place}")),
-                Layout::Hybrid => Check::ok(id, title, format!("at {place}, beside controllers of v1")),
+                CgroupLayout::Pure => Check::ok(id, title, format!("at {place}")),
+                CgroupLayout::Hybrid => Check::ok(id, title, format!("at {place}, beside controllers of v1")),
             }
         }
-        Err(error) => Check::new(id, title, State::Fail, error.to_string())
+        Err(error) => Check::new(id, title, CheckStatus::Fail, error.to_string())
             .next("boot with systemd.unified_cgroup_hierarchy=1; in a container, give it the host's /sys/fs/cgroup"),
     }
 }
@@ -43,19 +43,19 @@ fn attached(options: &Options) -> Check {
     // The kernel lets nobody in beside them, so connections would be neither seen nor redirected.
     if let Some(alone) = others.iter().find(|program| program.alone && is_ours_too(&program.hook)) {
         let seen = match alone.above {
-            None => format!("{} lets no other program in beside it, so gnomon's is not attached", named(alone)),
+            None => format!("{} shares its hook with no other program, so gnomon's is not attached", named(alone)),
             Some(_) => format!(
-                "{} runs beside no other program, so gnomon's is not attached: it would not run any more, or lets none in",
+                "{} shares its hook with no other program, so gnomon's is not attached: that one would stop running, or refuses others",
                 named(alone)
             ),
         };
-        return Check::new(id, title, State::Fail, seen).next(
+        return Check::new(id, title, CheckStatus::Fail, seen).next(
             "have it attached so that others may be as well (BPF_F_ALLOW_MULTI; `bpftool cgroup attach … multi`), then restart gnomon",
         );
     }
     // Only those that rewrite or refuse connections can get in our way, and we in theirs.
     if others.iter().any(|program| is_address_hook(&program.hook)) {
-        return Check::new(id, title, State::Warn, seen).next(
+        return Check::new(id, title, CheckStatus::Warn, seen).next(
             "programs run in the order they were attached and see each other's addresses: try `gnomon exec -- curl` to a host that matters",
         );
     }
@@ -70,7 +70,7 @@ fn named(program: &Attached) -> String {
     }
 }
 
-/// Whether one of our programs goes there.
+/// True if one of our programs is attached to that hook.
 fn is_ours_too(hook: &str) -> bool {
     is_address_hook(hook) || ["egress", "sock_ops", "getsockopt", "sock_release"].contains(&hook)
 }
@@ -97,20 +97,20 @@ mod tests {
         let check = |hook: &str| attached(&Options { attached: Some(Ok(vec![alone(hook)])), ..Options::default() });
         for hook in ["sock_ops", "connect4", "egress", "getsockopt"] {
             let check = check(hook);
-            assert!(check.state == State::Fail && check.seen.contains("tune") && check.next.is_some(), "{hook}");
+            assert!(check.state == CheckStatus::Fail && check.seen.contains("tune") && check.next.is_some(), "{hook}");
         }
-        assert_eq!(check("ingress").state, State::Ok);
+        assert_eq!(check("ingress").state, CheckStatus::Ok);
     }
 
     #[test]
     fn programs_of_others_are_named_and_only_those_on_addresses_warned_of() {
-        assert_eq!(with(&[]).state, State::Ok);
-        assert_eq!(with(&[("connect4", "gn_connect4")]).state, State::Ok);
+        assert_eq!(with(&[]).state, CheckStatus::Ok);
+        assert_eq!(with(&[("connect4", "gn_connect4")]).state, CheckStatus::Ok);
         let firewall = with(&[("egress", "sd_fw_egress")]);
-        assert!(firewall.state == State::Ok && firewall.seen.contains("sd_fw_egress"));
+        assert!(firewall.state == CheckStatus::Ok && firewall.seen.contains("sd_fw_egress"));
         let cilium = with(&[("connect4", "gn_connect4"), ("connect4", "cil_sock4_connect")]);
-        assert!(cilium.state == State::Warn && cilium.next.is_some());
+        assert!(cilium.state == CheckStatus::Warn && cilium.next.is_some());
         assert!(cilium.seen.contains("cil_sock4_connect") && !cilium.seen.contains("gn_connect4"));
-        assert_eq!(attached(&Options::default()).state, State::NotApplicable);
+        assert_eq!(attached(&Options::default()).state, CheckStatus::NotApplicable);
     }
 }

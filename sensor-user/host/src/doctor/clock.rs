@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Check, State, value};
+use super::{Check, CheckStatus, value};
 use crate::identity::BootTime;
 
 /// 2026-01-01: gnomon is younger than that, so a clock before it is wrong.
@@ -23,7 +23,7 @@ fn real(now: u64, boot: BootTime) -> Check {
     if (EARLIEST..LATEST).contains(&now) && up < now {
         return Check::ok(id, title, seen);
     }
-    Check::new(id, title, State::Fail, format!("{seen}: certificates would be taken for expired or not yet valid"))
+    Check::new(id, title, CheckStatus::Fail, format!("{seen}: certificates would be taken for expired or not yet valid"))
         .next("set the clock: sudo timedatectl set-ntp true")
 }
 
@@ -39,7 +39,7 @@ fn boot(offsets: &str) -> Check {
         return Check::new(
             id,
             title,
-            State::Fail,
+            CheckStatus::Fail,
             "shifted by a time namespace: start times of processes do not compare with the kernel's records",
         )
         .next("run gnomon in the host's time namespace");
@@ -53,15 +53,15 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_never_set_fails() {
-        assert_eq!(real(EARLIEST + 1, BootTime(5)).state, State::Ok);
-        assert_eq!(real(0, BootTime(5)).state, State::Fail);
-        assert_eq!(real(LATEST, BootTime(5)).state, State::Fail);
+        assert_eq!(real(EARLIEST + 1, BootTime(5)).state, CheckStatus::Ok);
+        assert_eq!(real(0, BootTime(5)).state, CheckStatus::Fail);
+        assert_eq!(real(LATEST, BootTime(5)).state, CheckStatus::Fail);
     }
 
     #[test]
     fn a_time_namespace_with_an_offset_fails() {
-        assert_eq!(boot("monotonic           0         0\nboottime            0         0\n").state, State::Ok);
-        assert_eq!(boot("monotonic           0         0\nboottime       -86400         0\n").state, State::Fail);
-        assert_eq!(boot("").state, State::Ok, "kernels without time namespaces");
+        assert_eq!(boot("monotonic           0         0\nboottime            0         0\n").state, CheckStatus::Ok);
+        assert_eq!(boot("monotonic           0         0\nboottime       -86400         0\n").state, CheckStatus::Fail);
+        assert_eq!(boot("").state, CheckStatus::Ok, "kernels without time namespaces");
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{Check, Options, State, value};
+use super::{Check, CheckStatus, Options, value};
 
 pub(super) fn examine(options: &Options) -> Vec<Check> {
     vec![
@@ -27,15 +27,17 @@ fn btf(path: &Path) -> Check {
         return Check::ok(check.0, check.1, path.display().to_string());
     }
     // Cgroup programs and tracepoints were loaded without it; only fentry needs it.
-    Check::new(check.0, check.1, State::Warn, format!("{} is missing", path.display()))
+    Check::new(check.0, check.1, CheckStatus::Warn, format!("{} is missing", path.display()))
         .next("nothing that gnomon needs depends on it; a kernel built with CONFIG_DEBUG_INFO_BTF has it")
 }
 
 fn jit(read: io::Result<String>) -> Check {
     let (id, title) = ("kernel.jit", "BPF programs are compiled (JIT)");
     match read.as_deref() {
-        Ok("0") => Check::new(id, title, State::Warn, "net.core.bpf_jit_enable is 0: programs are interpreted, each connection costs more")
-            .next("sudo sysctl -w net.core.bpf_jit_enable=1"),
+        Ok("0") => {
+            Check::new(id, title, CheckStatus::Warn, "net.core.bpf_jit_enable is 0: programs are interpreted, each connection costs more")
+                .next("sudo sysctl -w net.core.bpf_jit_enable=1")
+        }
         Ok(value) => Check::ok(id, title, format!("net.core.bpf_jit_enable is {value}")),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Check::not_applicable(id, title, "only root can read net.core.bpf_jit_enable").next("sudo gnomon doctor")
@@ -49,7 +51,7 @@ fn call(options: &Options) -> Check {
     match &options.bpf {
         None => Check::not_applicable(id, title, "not tried").next("sudo gnomon doctor"),
         Some(Ok(())) => Check::ok(id, title, "it does"),
-        Some(Err(error)) => Check::new(id, title, State::Fail, error.clone()).next(
+        Some(Err(error)) => Check::new(id, title, CheckStatus::Fail, error.clone()).next(
             "if capabilities below are in order: a seccomp filter (containers), a security module, or a kernel without CONFIG_BPF_SYSCALL is in the way",
         ),
     }
@@ -58,7 +60,7 @@ fn call(options: &Options) -> Check {
 fn unprivileged(read: io::Result<String>) -> Check {
     let (id, title) = ("kernel.unprivileged_bpf", "BPF is for the privileged");
     match read.as_deref() {
-        Ok("0") => Check::new(id, title, State::Warn, "kernel.unprivileged_bpf_disabled is 0: every user may load BPF programs")
+        Ok("0") => Check::new(id, title, CheckStatus::Warn, "kernel.unprivileged_bpf_disabled is 0: every user may load BPF programs")
             .next("gnomon does not need that; to close it: sudo sysctl -w kernel.unprivileged_bpf_disabled=2"),
         Ok(value) => Check::ok(id, title, format!("kernel.unprivileged_bpf_disabled is {value}")),
         Err(error) => Check::not_applicable(id, title, format!("kernel.unprivileged_bpf_disabled: {error}")),
@@ -70,7 +72,7 @@ fn lockdown(read: io::Result<String>) -> Check {
     let (id, title) = ("kernel.lockdown", "kernel lockdown");
     match read {
         Ok(modes) if modes.contains("[confidentiality]") => {
-            Check::new(id, title, State::Warn, "confidentiality: BPF programs may not read kernel memory")
+            Check::new(id, title, CheckStatus::Warn, "confidentiality: BPF programs may not read kernel memory")
                 .next("cgroup programs, which do the work, are not affected; features that are missing for it are named above")
         }
         Ok(modes) => Check::ok(id, title, modes),
@@ -90,22 +92,22 @@ mod tests {
     fn each_setting_is_judged_and_what_is_not_well_has_a_next_step() {
         let ok = |text: &str| Ok(text.to_owned());
         for (check, state) in [
-            (btf(Path::new("/")), State::Ok),
-            (btf(Path::new("/nowhere")), State::Warn),
-            (jit(ok("1")), State::Ok),
-            (jit(ok("0")), State::Warn),
-            (jit(denied()), State::NotApplicable),
-            (unprivileged(ok("2")), State::Ok),
-            (unprivileged(ok("0")), State::Warn),
-            (lockdown(ok("[none] integrity confidentiality")), State::Ok),
-            (lockdown(ok("none integrity [confidentiality]")), State::Warn),
-            (lockdown(denied()), State::Ok),
-            (call(&Options { bpf: Some(Ok(())), ..Options::default() }), State::Ok),
-            (call(&Options { bpf: Some(Err("EPERM".into())), ..Options::default() }), State::Fail),
-            (call(&Options::default()), State::NotApplicable),
+            (btf(Path::new("/")), CheckStatus::Ok),
+            (btf(Path::new("/nowhere")), CheckStatus::Warn),
+            (jit(ok("1")), CheckStatus::Ok),
+            (jit(ok("0")), CheckStatus::Warn),
+            (jit(denied()), CheckStatus::NotApplicable),
+            (unprivileged(ok("2")), CheckStatus::Ok),
+            (unprivileged(ok("0")), CheckStatus::Warn),
+            (lockdown(ok("[none] integrity confidentiality")), CheckStatus::Ok),
+            (lockdown(ok("none integrity [confidentiality]")), CheckStatus::Warn),
+            (lockdown(denied()), CheckStatus::Ok),
+            (call(&Options { bpf: Some(Ok(())), ..Options::default() }), CheckStatus::Ok),
+            (call(&Options { bpf: Some(Err("EPERM".into())), ..Options::default() }), CheckStatus::Fail),
+            (call(&Options::default()), CheckStatus::NotApplicable),
         ] {
             assert_eq!(check.state, state, "{check:?}");
-            assert!(check.next.is_some() || check.state < State::Warn, "{check:?}");
+            assert!(check.next.is_some() || check.state < CheckStatus::Warn, "{check:?}");
         }
     }
 }

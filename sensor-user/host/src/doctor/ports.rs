@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
-use super::{Check, Options, Port, State};
+use super::{Check, CheckStatus, Options, Port};
 
 /// Looking for the holder of a port goes through the descriptors of all processes.
 const SEARCH: Duration = Duration::from_millis(800);
@@ -27,16 +27,20 @@ fn examine_one(port: &Port, deadline: Instant) -> Check {
         Ok(_) => Check::ok(id, title, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => match holder(address.port(), deadline) {
             Holder::Ours(pid) => Check::ok(id, title, format!("{address} is held by gnomon itself, process {pid}")),
-            Holder::Other(pid, program) => Check::new(id, title, State::Fail, format!("{address} is held by process {pid}, {program}"))
-                .next(format!("stop it, or configure another address for {}", port.name)),
-            Holder::Unknown => Check::new(id, title, State::Fail, format!("{address} is in use; by whom cannot be seen from here"))
-                .next(format!("sudo gnomon doctor, or: sudo ss -ltnp 'sport = :{}'", address.port())),
+            Holder::Other(pid, program) => {
+                Check::new(id, title, CheckStatus::Fail, format!("{address} is held by process {pid}, {program}"))
+                    .next(format!("stop it, or configure another address for {}", port.name))
+            }
+            Holder::Unknown => {
+                Check::new(id, title, CheckStatus::Fail, format!("{address} is in use by a process that cannot be seen from here"))
+                    .next(format!("sudo gnomon doctor, or: sudo ss -ltnp 'sport = :{}'", address.port()))
+            }
         },
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Check::new(id, title, State::Fail, format!("{address}: not permitted"))
+            Check::new(id, title, CheckStatus::Fail, format!("{address}: not permitted"))
                 .next("choose a port from 1024 on, or give gnomon CAP_NET_BIND_SERVICE")
         }
-        Err(error) => Check::new(id, title, State::Fail, format!("{address}: {error}")).next(format!(
+        Err(error) => Check::new(id, title, CheckStatus::Fail, format!("{address}: {error}")).next(format!(
             "configure an address of this host for {}: {}",
             port.name,
             SocketAddr::from(([127, 0, 0, 1], address.port()))
@@ -72,7 +76,7 @@ fn read(table: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// What the descriptors of sockets that listen on this port lead to (proc_pid_net(5)).
+/// The targets of descriptors of sockets that listen on this port (proc_pid_net(5)).
 fn listeners(table: &str, port: u16) -> Vec<String> {
     let suffix = format!(":{port:04X}");
     let row = |line: &str| {

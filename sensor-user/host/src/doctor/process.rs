@@ -4,9 +4,9 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{Check, Options, State, value};
+use super::{Check, CheckStatus, Options, value};
 
-/// What a capability is for.
+/// The need for a capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Without it the kernel half does not load.
@@ -22,9 +22,9 @@ pub struct Capability {
     pub bit: u8,
     /// Its name.
     pub name: &'static str,
-    /// What it is for.
+    /// The purpose.
     pub needed_for: &'static str,
-    /// How much.
+    /// The need.
     pub need: Need,
 }
 
@@ -33,8 +33,8 @@ const SETUID: u8 = 7;
 const SYS_PTRACE: u8 = 19;
 const SYS_ADMIN: u8 = 21;
 
-/// What the sensor uses. Found by loading each program, and identifying a process of another user,
-/// with one capability after the other; setns(2) for the last.
+/// The capabilities that the sensor uses. Found by loading each program, and identifying a process of another user, with one capability
+/// after the other; setns(2) for the last.
 pub const CAPABILITIES: [Capability; 9] = [
     Capability { bit: 39, name: "CAP_BPF", needed_for: "loading programs and making maps", need: Need::Required },
     Capability { bit: 12, name: "CAP_NET_ADMIN", needed_for: "attaching to cgroups, marking listeners", need: Need::Required },
@@ -58,7 +58,7 @@ impl std::fmt::Display for Capability {
     }
 }
 
-/// What of [`CAPABILITIES`] this process does not have. `None` where `/proc` does not say what it has.
+/// Those of [`CAPABILITIES`] that this process lacks. `None` where `/proc` does not say what it has.
 #[must_use]
 pub fn missing_capabilities() -> Option<Vec<&'static Capability>> {
     let status = value("/proc/thread-self/status").ok()?;
@@ -96,7 +96,7 @@ fn capabilities(effective: u64) -> Check {
     if missing.is_empty() {
         return Check::ok(id, title, "all that are needed");
     }
-    let state = if missing.iter().any(|capability| capability.need == Need::Required) { State::Fail } else { State::Warn };
+    let state = if missing.iter().any(|capability| capability.need == Need::Required) { CheckStatus::Fail } else { CheckStatus::Warn };
     let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let names: Vec<&str> = missing.iter().map(|capability| capability.name).collect();
     Check::new(id, title, state, format!("without {}", list.join(", ")))
@@ -109,10 +109,13 @@ fn filter(mode: Option<&str>, options: &Options) -> Check {
     match mode {
         Some("0") => Check::ok(id, title, "none"),
         Some(_) if options.bpf == Some(Ok(())) => Check::ok(id, title, "there is one, and it lets bpf(2) pass"),
-        Some("2") => {
-            Check::new(id, title, State::Warn, "there is one; container runtimes' default refuses bpf(2) without CAP_BPF or CAP_SYS_ADMIN")
-                .next("add the capabilities to the container, or run it with seccomp=unconfined")
-        }
+        Some("2") => Check::new(
+            id,
+            title,
+            CheckStatus::Warn,
+            "there is one; container runtimes' default refuses bpf(2) without CAP_BPF or CAP_SYS_ADMIN",
+        )
+        .next("add the capabilities to the container, or run it with seccomp=unconfined"),
         other => Check::not_applicable(id, title, format!("mode {}", other.unwrap_or("unknown"))),
     }
 }
@@ -127,7 +130,7 @@ fn memlock(limit: Option<u64>, release: &str, options: &Options) -> Check {
     if !counts || limit.is_none_or(|bytes| bytes >= MEMLOCK) || options.bpf.is_none() {
         return Check::ok(id, title, if counts { seen } else { format!("{seen}; this kernel does not count BPF maps against it") });
     }
-    Check::new(id, title, State::Warn, format!("{seen}; this kernel counts BPF maps against it"))
+    Check::new(id, title, CheckStatus::Warn, format!("{seen}; this kernel counts BPF maps against it"))
         .next("ulimit -l unlimited; in a unit: LimitMEMLOCK=infinity")
 }
 
@@ -142,7 +145,7 @@ fn hidden(mounts: io::Result<String>, effective: u64) -> Check {
     match hidepid {
         None | Some("0" | "off") => Check::ok(id, title, "/proc shows all"),
         Some(mode) if has(effective, SYS_PTRACE) => Check::ok(id, title, format!("hidepid={mode}, which CAP_SYS_PTRACE sees through")),
-        Some(mode) => Check::new(id, title, State::Warn, format!("hidepid={mode}: processes of other users are taken for gone"))
+        Some(mode) => Check::new(id, title, CheckStatus::Warn, format!("hidepid={mode}: processes of other users are taken for gone"))
             .next("give the sensor CAP_SYS_PTRACE, or the group that /proc is mounted with (gid=)"),
     }
 }
@@ -154,44 +157,44 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_and_only_what_is_required_fails() {
         let all = CAPABILITIES.iter().fold(0, |mask, capability| mask | 1 << capability.bit);
-        assert_eq!(capabilities(all).state, State::Ok);
+        assert_eq!(capabilities(all).state, CheckStatus::Ok);
         let none = capabilities(0);
-        assert_eq!(none.state, State::Fail);
+        assert_eq!(none.state, CheckStatus::Fail);
         assert!(CAPABILITIES.iter().all(|capability| none.seen.contains(capability.name)));
         let blind = capabilities(all & !(1 << SYS_PTRACE));
-        assert_eq!(blind.state, State::Warn);
+        assert_eq!(blind.state, CheckStatus::Warn);
         assert!(blind.next.unwrap().contains("AmbientCapabilities=CAP_SYS_PTRACE;"));
-        assert_eq!(capabilities(all & !(1 << 39) & !(1 << 38)).state, State::Ok, "CAP_SYS_ADMIN stands for both");
-        assert_eq!(capabilities(all & !(1 << 39) & !(1 << SYS_ADMIN)).state, State::Fail);
+        assert_eq!(capabilities(all & !(1 << 39) & !(1 << 38)).state, CheckStatus::Ok, "CAP_SYS_ADMIN stands for both");
+        assert_eq!(capabilities(all & !(1 << 39) & !(1 << SYS_ADMIN)).state, CheckStatus::Fail);
     }
 
     #[test]
     fn a_filter_is_no_matter_once_bpf_answered() {
         let tried = |bpf| Options { bpf, ..Options::default() };
-        assert_eq!(filter(Some("0"), &tried(None)).state, State::Ok);
-        assert_eq!(filter(Some("2"), &tried(None)).state, State::Warn);
-        assert_eq!(filter(Some("2"), &tried(Some(Ok(())))).state, State::Ok);
-        assert_eq!(filter(None, &tried(None)).state, State::NotApplicable);
+        assert_eq!(filter(Some("0"), &tried(None)).state, CheckStatus::Ok);
+        assert_eq!(filter(Some("2"), &tried(None)).state, CheckStatus::Warn);
+        assert_eq!(filter(Some("2"), &tried(Some(Ok(())))).state, CheckStatus::Ok);
+        assert_eq!(filter(None, &tried(None)).state, CheckStatus::NotApplicable);
     }
 
     #[test]
     fn locked_memory_is_a_matter_of_old_kernels_only() {
         let tried = Options { bpf: Some(Ok(())), ..Options::default() };
-        assert_eq!(memlock(Some(64 << 10), "6.1.0-50-amd64", &tried).state, State::Ok);
-        assert_eq!(memlock(Some(64 << 10), "5.10.0-32-cloud-amd64", &tried).state, State::Warn);
-        assert_eq!(memlock(Some(MEMLOCK), "5.10.223", &tried).state, State::Ok);
-        assert_eq!(memlock(None, "5.10.223", &tried).state, State::Ok);
+        assert_eq!(memlock(Some(64 << 10), "6.1.0-50-amd64", &tried).state, CheckStatus::Ok);
+        assert_eq!(memlock(Some(64 << 10), "5.10.0-32-cloud-amd64", &tried).state, CheckStatus::Warn);
+        assert_eq!(memlock(Some(MEMLOCK), "5.10.223", &tried).state, CheckStatus::Ok);
+        assert_eq!(memlock(None, "5.10.223", &tried).state, CheckStatus::Ok);
     }
 
     #[test]
     fn hidden_processes_are_told_unless_we_see_them_anyway() {
         let mounts =
             |options: &str| Ok(format!("22 27 0:21 / /proc rw,relatime - proc proc {options}\n23 27 0:22 / /sys rw - sysfs sysfs rw\n"));
-        assert_eq!(hidden(mounts("rw"), 0).state, State::Ok);
-        assert_eq!(hidden(mounts("rw,hidepid=off"), 0).state, State::Ok);
+        assert_eq!(hidden(mounts("rw"), 0).state, CheckStatus::Ok);
+        assert_eq!(hidden(mounts("rw,hidepid=off"), 0).state, CheckStatus::Ok);
         for mode in ["1", "2", "invisible", "ptraceable"] {
-            assert_eq!(hidden(mounts(&format!("rw,gid=5,hidepid={mode}")), 0).state, State::Warn, "{mode}");
-            assert_eq!(hidden(mounts(&format!("rw,hidepid={mode}")), 1 << SYS_PTRACE).state, State::Ok, "{mode}");
+            assert_eq!(hidden(mounts(&format!("rw,gid=5,hidepid={mode}")), 0).state, CheckStatus::Warn, "{mode}");
+            assert_eq!(hidden(mounts(&format!("rw,hidepid={mode}")), 1 << SYS_PTRACE).state, CheckStatus::Ok, "{mode}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
 
-use super::{Check, Options, State};
+use super::{Check, CheckStatus, Options};
 use crate::trust::{BEYOND_VARIABLES, read_certificates, system_bundle};
 
 /// Largest Java trust store that is read; they have a fifth of a megabyte.
@@ -33,7 +33,9 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
         Ok(Some(ours)) => ours,
         Ok(None) => return Vec::new(),
         Err(error) => {
-            return vec![Check::new("trust", TITLE, State::Fail, error.to_string()).next("gnomon ca status says where the authority is")];
+            return vec![
+                Check::new("trust", TITLE, CheckStatus::Fail, error.to_string()).next("gnomon ca status says where the authority is"),
+            ];
         }
     };
     let host = Host { options, file, ours, bundle: system_bundle(&options.root) };
@@ -49,7 +51,7 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
     checks.into_iter().map(|(title, check)| Check { title, ..check }).collect()
 }
 
-/// What a variable does for our authority.
+/// The effect of a variable on our authority.
 enum Variable {
     Unset,
     Trusts,
@@ -84,9 +86,9 @@ impl Host<'_> {
     fn system(&self) -> Check {
         let id = "trust.system";
         match &self.bundle {
-            None => Check::new(id, TITLE, State::Warn, "no bundle of the system's roots was found").next("install the package ca-certificates"),
+            None => Check::new(id, TITLE, CheckStatus::Warn, "no bundle of the system's roots was found").next("install the package ca-certificates"),
             Some(bundle) if self.holds_ours(bundle) => Check::ok(id, TITLE, format!("{} holds it", bundle.display())),
-            Some(bundle) => Check::new(id, TITLE, State::Warn, format!("{} does not hold it", bundle.display())).next(format!(
+            Some(bundle) => Check::new(id, TITLE, CheckStatus::Warn, format!("{} does not hold it", bundle.display())).next(format!(
                 "for programs under `gnomon exec` this is not needed; for all: sudo gnomon ca install (Debian), or sudo trust anchor {} (Fedora)",
                 self.file.display()
             )),
@@ -103,7 +105,7 @@ impl Host<'_> {
             Variable::Misses(why) => why,
             Variable::Unset => format!("{} brings roots of its own", program.display()),
         };
-        Check::new(id, TITLE, State::Warn, seen).next(by_variables(&format!("export NODE_EXTRA_CA_CERTS={}", self.file.display())))
+        Check::new(id, TITLE, CheckStatus::Warn, seen).next(by_variables(&format!("export NODE_EXTRA_CA_CERTS={}", self.file.display())))
     }
 
     /// Python's ssl and httpx read SSL_CERT_FILE, requests its own variable; without these, ssl uses
@@ -129,7 +131,7 @@ impl Host<'_> {
             return Check::ok(id, TITLE, format!("{} by its variables", program.display()));
         }
         let bundle = self.merged();
-        Check::new(id, TITLE, State::Warn, format!("{}: {}", program.display(), missing.join("; ")))
+        Check::new(id, TITLE, CheckStatus::Warn, format!("{}: {}", program.display(), missing.join("; ")))
             .next(by_variables(&format!("export SSL_CERT_FILE={bundle} REQUESTS_CA_BUNDLE={bundle}")))
     }
 
@@ -145,7 +147,7 @@ impl Host<'_> {
             _ => format!("{} uses the system's roots, which do not hold it", path.display()),
         };
         let first = variables.first().copied().unwrap_or_default();
-        Check::new(id, TITLE, State::Warn, seen).next(by_variables(&format!("export {first}={}", self.merged())))
+        Check::new(id, TITLE, CheckStatus::Warn, seen).next(by_variables(&format!("export {first}={}", self.merged())))
     }
 
     fn java(&self) -> Check {
@@ -166,7 +168,7 @@ impl Host<'_> {
             return Check::ok(id, TITLE, format!("{} holds it", store.display()));
         }
         let next = BEYOND_VARIABLES.iter().find(|beyond| beyond.runtime == "java").map_or("", |java| java.next);
-        Check::new(id, TITLE, State::Warn, format!("{} does not hold it", store.display())).next(format!(
+        Check::new(id, TITLE, CheckStatus::Warn, format!("{} does not hold it", store.display())).next(format!(
             "`gnomon exec` gives Java a store that does; for other programs: sudo {}",
             next.replace("CA.pem", &self.file.display().to_string())
         ))

@@ -10,8 +10,8 @@ use nix::unistd::{Gid, Group, Uid, User};
 use quick_cache::sync::Cache;
 
 use super::Credentials;
+use super::read_threads::ReadThreads;
 use super::status::Ids;
-use super::watch::Watch;
 
 /// Most groups that are named: the others stay numbers.
 pub const MAX_GROUP_NAMES: usize = 32;
@@ -40,7 +40,7 @@ impl Accounts {
     }
 
     /// Names what can be named in time.
-    pub(super) fn name(&self, ids: Ids, watch: &Watch) -> Credentials {
+    pub(super) fn name(&self, ids: Ids, watch: &ReadThreads) -> Credentials {
         let mut groups = vec![Account::Group(ids.gid)];
         for group in &ids.groups {
             if *group != ids.gid && groups.len() < MAX_GROUP_NAMES {

@@ -8,12 +8,12 @@
 pub use gnomon_observe::CONCEALED;
 use gnomon_observe::is_secret_name;
 
-/// How tokens begin that say themselves what they are.
+/// Prefixes of tokens that can be told by them.
 const TOKEN_PREFIXES: [&str; 9] = ["sk-", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJ"];
 /// Tokens are longer than words.
 const SHORTEST_TOKEN: usize = 16;
 
-/// How deep command lines within arguments are looked into: `sudo sh -c "ssh host 'curl …'"` has three.
+/// The depth to which command lines within arguments are parsed: `sudo sh -c "ssh host 'curl …'"` has three.
 const DEEPEST: usize = 4;
 
 /// The arguments with credentials and JSON bodies replaced by [`CONCEALED`].
@@ -23,7 +23,7 @@ pub fn conceal(arguments: &[String]) -> Vec<String> {
     arguments.iter().map(|argument| hides.argument(argument, DEEPEST)).collect()
 }
 
-/// Whether what comes next is a value to be hidden.
+/// The next word is a value to be hidden, or not.
 #[derive(Default)]
 struct Hides {
     next: bool,
@@ -103,7 +103,7 @@ fn line(text: &str, depth: usize) -> String {
     said
 }
 
-/// Where the first word ends: at white space outside of quotes. Quotes that are not closed are letters.
+/// The end of the first word: white space outside of quotes. Quotes that are not closed are letters.
 fn end_of_word(text: &str) -> usize {
     let (mut quote, mut escaped) = (None, false);
     for (at, c) in text.char_indices() {
@@ -120,7 +120,7 @@ fn end_of_word(text: &str) -> usize {
     text.len()
 }
 
-/// What a word says that is quoted as a whole.
+/// The quote and content of a word that is quoted as a whole.
 fn quoted(word: &str) -> Option<(char, &str)> {
     let quote = word.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let within = word.get(1..word.len().checked_sub(1)?)?;
@@ -135,7 +135,7 @@ fn token_hidden(word: &str) -> String {
     if is_token { format!("{before}{CONCEALED}") } else { word.to_owned() }
 }
 
-/// Where the scheme of the first URL begins (RFC 3986 section 3.1).
+/// The beginning of the first URL's scheme (RFC 3986 section 3.1).
 fn scheme(text: &str) -> Option<usize> {
     let end = text.find("://")?;
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 use serde::{Serialize, Serializer};
 use sha2::Digest as _;
 
-use super::watch::{Late, Watch};
+use super::read_threads::{Late, ReadThreads};
 use super::{Digest, Held};
 
 /// Most bytes of an executable that are digested unless configured otherwise: 512 MiB. The largest
@@ -81,7 +81,7 @@ impl Digests {
     }
 
     /// Holds the executable of a process, which is this file, where it has to be read.
-    pub(super) fn open(&self, held: &Held, key: FileKey, watch: &Watch) -> Opened {
+    pub(super) fn open(&self, held: &Held, key: FileKey, watch: &ReadThreads) -> Opened {
         if key.size > self.up_to {
             return Opened::Known(Digest::TooLarge(key.size));
         }
@@ -99,7 +99,7 @@ impl Digests {
     }
 
     /// The digest of what is held, whatever became of the process.
-    pub(super) fn of(&self, opened: Opened, watch: &Watch) -> Digest {
+    pub(super) fn of(&self, opened: Opened, watch: &ReadThreads) -> Digest {
         let (key, file) = match opened {
             Opened::Known(digest) => return digest,
             Opened::File(key, file) => (key, file),

@@ -1,4 +1,4 @@
-//! Which file a process runs, whether its path still leads there, and its digest.
+//! The file that a process runs, the validity of its path, and its digest.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,15 +8,15 @@ use rustix::io::Errno;
 
 use super::digest::{Digests, FileKey, Opened};
 use super::held::is_gone;
-use super::watch::Watch;
+use super::read_threads::ReadThreads;
 use super::{Backing, Digest, Executable, Held};
 
-/// What the kernel appends to the path of a file that is no longer there (d_path).
+/// The suffix that the kernel appends to the path of a file that is no longer there (d_path).
 const DELETED: &[u8] = b" (deleted)";
-/// What it shows for memfd_create(2), followed by the name that the process gave.
+/// The prefix it shows for memfd_create(2), followed by the name that the process gave.
 const MEMFD: &[u8] = b"/memfd:";
 
-/// What a process runs, before its digest is made.
+/// The executable of a process, before its digest is made.
 #[derive(Debug)]
 pub(super) enum Found {
     File {
@@ -30,8 +30,8 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// With its digest.
-    pub(super) fn digested(self, digests: &Digests, watch: &Watch) -> Executable {
+    /// The executable with its digest.
+    pub(super) fn digested(self, digests: &Digests, watch: &ReadThreads) -> Executable {
         match self {
             Self::File { path, backing, opened } => Executable::File { path, backing, digest: digests.of(opened, watch) },
             Self::None => Executable::Kernel,
@@ -40,7 +40,7 @@ impl Found {
     }
 }
 
-pub(super) fn find(held: &Held, digests: &Digests, watch: &Watch) -> Result<Found, Errno> {
+pub(super) fn find(held: &Held, digests: &Digests, watch: &ReadThreads) -> Result<Found, Errno> {
     let link = match held.link("exe") {
         Ok(link) => link,
         Err(Errno::ACCESS | Errno::PERM) => return Ok(Found::Hidden),

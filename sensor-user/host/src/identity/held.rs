@@ -27,12 +27,12 @@ impl Held {
         Ok(Self { directory: Arc::new(directory), through: String::new() })
     }
 
-    /// The same process, read about through one of its other threads.
+    /// The same process, read through one of its other threads.
     pub(crate) fn through_thread(&self, thread: u32) -> Self {
         Self { directory: Arc::clone(&self.directory), through: format!("task/{thread}/") }
     }
 
-    /// At most `limit` bytes from the beginning of a file, and nothing beyond.
+    /// Reads at most `limit` bytes from the beginning of a file, and nothing beyond.
     pub(crate) fn read(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         std::fs::File::from(self.open_file(name)?).take(limit).read_to_end(&mut bytes)?;
@@ -45,7 +45,7 @@ impl Held {
         openat(&*self.directory, self.path(name), flags, Mode::empty())
     }
 
-    /// What a link says; the kernel bounds it to a page.
+    /// The target of a link; the kernel bounds it to a page.
     pub(crate) fn link(&self, name: &str) -> Result<PathBuf, Errno> {
         use std::os::unix::ffi::OsStringExt as _;
         let text = readlinkat(&*self.directory, self.path(name), Vec::with_capacity(256))?;
@@ -62,7 +62,7 @@ impl Held {
         format!("{}{name}", self.through)
     }
 
-    /// At most `limit` threads.
+    /// The threads, at most `limit`.
     pub(crate) fn threads(&self, limit: usize) -> Vec<u32> {
         let Ok(tasks) = openat(&*self.directory, "task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {
             return Vec::new();
@@ -72,7 +72,7 @@ impl Held {
     }
 }
 
-/// Whether an error means that the process is no more.
+/// True if an error means that the process is gone.
 pub(crate) fn is_gone(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::SRCH)
 }

@@ -8,11 +8,11 @@ use super::accounts::Accounts;
 use super::digest::{Digests, MAX_EXECUTABLE};
 use super::executable::Found;
 use super::held::{errno, is_gone};
+use super::read_threads::{Late, ReadThreads};
 use super::stat::Stat;
 use super::status::{Ids, MAX_STATUS};
-use super::watch::{Late, Watch};
 use super::{Answer, BootTime, CommandLine, ExecEvidence, Generation, Held, Identity, ancestry, executable};
-use crate::place::{MAX_CGROUP_PATH, Place};
+use crate::workload::{MAX_CGROUP_PATH, Workload};
 
 /// Most bytes of a command line that are kept.
 pub const MAX_COMMAND_LINE: usize = 4096;
@@ -50,7 +50,7 @@ type Execs = dyn Fn(u32) -> Generation + Send + Sync;
 pub struct Resolver {
     digests: Digests,
     accounts: Accounts,
-    watch: Watch,
+    watch: ReadThreads,
     slow_read: Duration,
     execs: Option<Box<Execs>>,
 }
@@ -73,7 +73,7 @@ impl Resolver {
         Self {
             digests: Digests::new(options.digest_up_to, options.digest_within),
             accounts: Accounts::new(options.slow_read),
-            watch: Watch::new(options.stuck_reads),
+            watch: ReadThreads::new(options.stuck_reads),
             slow_read: options.slow_read,
             execs: None,
         }
@@ -87,7 +87,7 @@ impl Resolver {
         self
     }
 
-    /// Who the process is that had this number, and was this program, when it connected.
+    /// The identity of the process that had this number, and was this program, when it connected.
     ///
     /// A process that started after `connected_at` is another one with the same number. Start times
     /// have a resolution of 10 ms, so a number that is given out again within the very tick of the
@@ -141,7 +141,7 @@ impl Resolver {
             command_line,
             credentials: ids.map(|ids| self.accounts.name(ids, &self.watch)),
             ancestors,
-            place: Place::parse(&String::from_utf8_lossy(&cgroup)),
+            place: Workload::parse(&String::from_utf8_lossy(&cgroup)),
         })))
     }
 

@@ -7,16 +7,16 @@ use super::{BootTime, Held};
 /// The line is a few hundred bytes: 52 numbers and a name of at most 64.
 const MAX_STAT: u64 = 4096;
 
-/// What is read of it.
+/// The fields that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     /// One letter.
     pub(super) state: u8,
     /// The parent's number; 0 for none in this pid namespace.
     pub(super) parent: u32,
-    /// When the process was created.
+    /// The time of the process's creation.
     pub(super) started_at: BootTime,
-    /// Where its program lies.
+    /// The location of its program.
     pub(super) image: Image,
 }
 

@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject as _;
 /// Largest file that is read for certificates, in bytes. The system's own has a quarter of a megabyte.
 pub const MAX_BUNDLE: u64 = 16 << 20;
 
-/// Where distributions keep the bundle of their roots (the list of Go's crypto/x509, root_linux.go).
+/// The paths at which distributions keep the bundle of their roots (the list of Go's crypto/x509, root_linux.go).
 pub const SYSTEM_BUNDLES: [&str; 6] = [
     // Debian, Ubuntu, Gentoo, Arch
     "/etc/ssl/certs/ca-certificates.crt",
@@ -31,13 +31,13 @@ pub const SYSTEM_BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Why certificates could not be read.
+/// An error of reading certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
@@ -46,7 +46,7 @@ pub enum TrustError {
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// The file is longer than [`MAX_BUNDLE`].
-    #[error("{} has more than {MAX_BUNDLE} bytes: that is no bundle of certificates", .0.display())]
+    #[error("{} has more than {MAX_BUNDLE} bytes: that is not a bundle of certificates", .0.display())]
     TooLarge(PathBuf),
     /// The file holds no certificate.
     #[error("{} holds no certificate in PEM", .0.display())]
@@ -60,7 +60,7 @@ pub struct Bundle {
     pub pem: String,
     /// The same for Java.
     pub java: Vec<u8>,
-    /// How many.
+    /// The number of certificates.
     pub certificates: usize,
 }
 
@@ -99,7 +99,7 @@ fn parse(text: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(text).filter_map(Result::ok).map(CertificateDer::into_owned).collect()
 }
 
-/// One bundle of the system's roots, the files a program was already given, and our authority.
+/// Merges the system's roots, the files a program was already given, and our authority into one bundle.
 ///
 /// The same certificates give the same bytes in whatever order they come, each once: sorted by their
 /// encoding. Neither chains nor validity are looked at; that is for whoever uses the bundle.

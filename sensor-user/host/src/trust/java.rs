@@ -8,7 +8,8 @@ use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 
-/// What every Java reads when it starts (JVM TI, "The JAVA_TOOL_OPTIONS Environment Variable"), and says so on standard error.
+/// The variable that every Java reads when it starts (JVM TI, "The JAVA_TOOL_OPTIONS Environment Variable"), and mentions on standard
+/// error.
 pub const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 /// The property that names the store.
 const STORE: &str = "-Djavax.net.ssl.trustStore";

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct CaVariable {
     /// Its name.
     pub name: &'static str,
-    /// Who reads it.
+    /// The runtimes that read it.
     pub read_by: &'static str,
 }
 
@@ -38,9 +38,9 @@ pub const CA_VARIABLES: [CaVariable; 11] = [
 /// A runtime that trusts only what is in a store of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beyond {
-    /// Which.
+    /// The runtime.
     pub runtime: &'static str,
-    /// What a person can do.
+    /// The remedy.
     pub next: &'static str,
 }
 
@@ -50,13 +50,13 @@ pub const BEYOND_VARIABLES: [Beyond; 1] = [Beyond {
     next: "keytool -importcert -noprompt -trustcacerts -cacerts -storepass changeit -alias gnomon -file CA.pem",
 }];
 
-/// What to set so that every runtime trusts what is in the bundle. For a program whose traffic is
-/// redirected in the kernel this is all it needs.
+/// The variables by which every runtime trusts the certificates in the bundle. A program whose traffic is redirected in the kernel needs
+/// no others.
 pub fn variables(bundle: &Path) -> Vec<(&'static str, OsString)> {
     CA_VARIABLES.iter().map(|variable| (variable.name, bundle.as_os_str().to_owned())).collect()
 }
 
-/// What to set so that programs go through the proxy of their own accord.
+/// The variables by which programs use the proxy of their own accord.
 ///
 /// Both spellings: where both are set curl, wget and Python prefer the small letters, and curl reads
 /// `http_proxy` in small letters only (curl(1), ENVIRONMENT). Node looks at them since version 24,

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gnomon_host::doctor::{Check, Feature, Options, Port, State, examine, worst};
+use gnomon_host::doctor::{Check, CheckStatus, Feature, Options, Port, examine, worst};
 
 use crate::support::{eventually, start, tool};
 
@@ -24,23 +24,24 @@ fn every_check_says_what_it_saw_and_what_to_do_within_two_seconds() {
     ids.dedup();
     assert_eq!(ids.len(), count, "no id stands twice");
     for check in &checks {
-        assert!(!check.seen.is_empty() && (check.next.is_some() || check.state < State::Warn), "{check:?}");
+        assert!(!check.seen.is_empty() && (check.next.is_some() || check.state < CheckStatus::Warn), "{check:?}");
     }
     for id in ["kernel.release", "cgroup.layout", "process.capabilities", "clock.real", "clock.boot"] {
         find(&checks, id);
     }
-    assert_eq!(find(&checks, "clock.real").state, State::Ok);
+    assert_eq!(find(&checks, "clock.real").state, CheckStatus::Ok);
 }
 
 #[test]
 fn features_are_reported_as_the_sensor_found_them() {
     let feature = |name: &str, state| Feature { name: name.into(), state, reason: "because".into() };
-    let options = Options { features: vec![feature("connect4", State::Ok), feature("exec", State::Warn)], ..Options::default() };
+    let options =
+        Options { features: vec![feature("connect4", CheckStatus::Ok), feature("exec", CheckStatus::Warn)], ..Options::default() };
     let checks = examine(&options);
-    assert_eq!(find(&checks, "feature.connect4").state, State::Ok);
+    assert_eq!(find(&checks, "feature.connect4").state, CheckStatus::Ok);
     let exec = find(&checks, "feature.exec");
-    assert!(exec.state == State::Warn && exec.seen == "because" && exec.next.is_some());
-    assert!(worst(&checks) >= State::Warn);
+    assert!(exec.state == CheckStatus::Warn && exec.seen == "because" && exec.next.is_some());
+    assert!(worst(&checks) >= CheckStatus::Warn);
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_port_is_free_or_ours() {
         find(&checks, "port.proxy")
     };
     let held = look();
-    assert_eq!(held.state, State::Ok, "{held:?}");
+    assert_eq!(held.state, CheckStatus::Ok, "{held:?}");
     assert!(held.seen.contains(&format!("process {}", std::process::id())), "{held:?}");
     drop(listener);
     // The fork of a parallel test may hold a copy of it until it calls exec.
@@ -71,7 +72,7 @@ fn the_holder_of_a_port_is_named() {
     std::io::BufReader::new(child.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let address = format!("127.0.0.1:{}", line.trim()).parse().unwrap();
     let held = find(&examine(&Options { ports: vec![Port { name: "metrics", address }], ..Options::default() }), "port.metrics");
-    assert_eq!(held.state, State::Fail);
+    assert_eq!(held.state, CheckStatus::Fail);
     assert!(held.seen.contains(&format!("process {}", child.id())) && held.seen.contains("python"), "{held:?}");
     assert!(held.next.unwrap().contains("metrics"));
 }

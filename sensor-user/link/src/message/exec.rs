@@ -2,45 +2,44 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Message, Version};
+use super::{DescriptorKind, Message, Version};
 use crate::bounds::{Long, Text};
 
-/// What `gnomon exec` says. Who says it is read off the socket ([`Channel::peer`](crate::Channel::peer)), never out of
-/// a message.
+/// A message of `gnomon exec`. Its sender is read off the socket ([`Channel::peer`](crate::Channel::peer)), never out of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToGnomon {
     /// Take me, and what I start, into a scope. The only message.
     Join {
-        /// What the client speaks.
+        /// The client's protocol version.
         version: Version,
         /// The program that will run, for display only.
         argv0: Long,
-        /// Whether its connections go through the proxy.
+        /// Redirection of its connections.
         redirect: Redirect,
     },
 }
 
-/// Whether connections go through the proxy.
+/// Redirection of connections to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Redirect {
-    /// They do.
+    /// They go through the proxy.
     On,
-    /// They are tagged only.
+    /// They are tagged only, and go directly.
     Off,
 }
 
-/// What a running gnomon answers.
+/// An answer of a running gnomon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToExec {
     /// Nothing was changed. (First, as a client of another version must be able to read it.)
     Denied {
-        /// What the running gnomon speaks.
+        /// The running gnomon's protocol version.
         version: Version,
         /// The kind of reason.
         why: Denial,
         /// The reason in words.
         detail: Text<1024>,
-        /// What the person can do about it.
+        /// The remedy.
         next: Text<1024>,
     },
     /// The client has been moved into its scope: what it executes now is as well.
@@ -55,7 +54,7 @@ pub enum ToExec {
     },
 }
 
-/// Why a client may not join.
+/// The reason that a client may not join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Denial {
     /// The versions do not understand each other.
@@ -64,7 +63,7 @@ pub enum Denial {
     NotAllowed,
     /// There is no kernel half that could tag or redirect.
     NoSensor,
-    /// Who asks cannot be told for sure.
+    /// The client cannot be identified for sure.
     UnknownPeer,
     /// Too many scopes.
     Full,
@@ -87,7 +86,7 @@ impl Message for ToGnomon {
     const NAME: &'static str = "message to gnomon";
     const VARIANTS: u32 = 1;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]
     }
 }
@@ -96,9 +95,9 @@ impl Message for ToExec {
     const NAME: &'static str = "answer to gnomon exec";
     const VARIANTS: u32 = 2;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         match self {
-            Self::Joined { bundle: Bundle::Attached, .. } => &[Kind::File],
+            Self::Joined { bundle: Bundle::Attached, .. } => &[DescriptorKind::File],
             _ => &[],
         }
     }

@@ -1,4 +1,4 @@
-//! Who a process is, as the sensor read it.
+//! The identity of a process, as the sensor read it.
 //!
 //! What could not be read is told apart from what is not there: a rule that interferes must not take the one for the
 //! other.
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds::{Label, List, Long, Name};
 
-/// What there is to say of a process.
+/// The facts of a process, or the reason there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Found {
     /// This is who connected.
@@ -25,15 +25,15 @@ pub enum Found {
 pub struct Identity {
     /// Its number, in the sensor's process namespace.
     pub pid: u32,
-    /// When it started, in ns since boot.
+    /// The start time, in ns since boot.
     pub started_boot_ns: u64,
-    /// Whether it is known to be the program that connected.
+    /// Evidence that it is the program that connected.
     pub generation: GenerationEvidence,
     /// The program that it runs.
     pub executable: Executable,
     /// Its arguments.
     pub command_line: CommandLine,
-    /// Whose it is; `None` where that could not be read.
+    /// Its credentials; `None` where they could not be read.
     pub credentials: Option<Credentials>,
     /// Its parent, the parent of that, and so on.
     pub ancestors: List<Ancestor, 8>,
@@ -45,7 +45,7 @@ pub struct Identity {
     pub pod: Option<Name>,
 }
 
-/// Whether a process is known not to have called exec since it connected.
+/// Evidence that a process has not called exec since it connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GenerationEvidence {
     /// The kernel half saw none.
@@ -54,14 +54,14 @@ pub enum GenerationEvidence {
     Unverified,
 }
 
-/// What a process runs.
+/// The executable of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Executable {
     /// A file.
     File {
         /// Its path, as the process's namespace has it.
         path: Long,
-        /// Whether that path still names it.
+        /// The relation of that path to it.
         image: Image,
         /// SHA-256 of its content; `None` where it could not be read within bounds.
         sha256: Option<[u8; 32]>,
@@ -72,7 +72,7 @@ pub enum Executable {
     Hidden,
 }
 
-/// Where an executable is.
+/// The location of an executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Image {
     /// At its path.
@@ -127,13 +127,13 @@ pub struct Container {
     pub id: Name,
     /// The runtime that names cgroups like this.
     pub runtime: Label,
-    /// Who could have made that name.
-    pub standing: Standing,
+    /// The origin of that name.
+    pub standing: NameOrigin,
 }
 
-/// Who could have made a cgroup of a name.
+/// The origin of a cgroup's name: who could have made a cgroup of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Standing {
+pub enum NameOrigin {
     /// Root, or a service that root gave a subtree to.
     System,
     /// The user of this number: it is that user's claim.

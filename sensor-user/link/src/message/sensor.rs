@@ -4,26 +4,26 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Found, Kind, Message, Version};
+use super::{DescriptorKind, Family, Found, Message, Version};
 use crate::bounds::{Label, List, Long, Name};
 
-/// What the proxy says to the sensor. A `token` is the proxy's own: it comes back with the answer.
+/// A message of the proxy to the sensor. A `token` is the proxy's own: it comes back with the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToSensor {
     /// The first message. Answered with [`ToProxy::Welcome`], and that followed by [`ToProxy::Maps`].
     Hello {
-        /// What the proxy speaks.
+        /// The proxy's protocol version.
         version: Version,
     },
-    /// Who is this process? Answered with [`ToProxy::Process`].
+    /// Asks for the identity of a process. Answered with [`ToProxy::Process`].
     Resolve {
         /// Comes back with the answer.
         token: u64,
         /// The process that connected, in the sensor's process namespace.
         pid: u32,
-        /// When it connected, in ns since boot: a process that started later is another one.
+        /// The time at which it connected, in ns since boot: a process that started later is another one.
         connected_boot_ns: u64,
-        /// When it had last called exec by then, in ns since boot; 0 where the kernel half does not know.
+        /// The time of its last exec by then, in ns since boot; 0 where the kernel half does not know.
         generation_boot_ns: u64,
         /// Cookie of the socket.
         cookie: u64,
@@ -45,12 +45,12 @@ pub enum ToSensor {
         /// The change.
         change: ScopeChange,
     },
-    /// What the kernel half can do here. Answered with [`ToProxy::Features`].
+    /// Asks for the features of the kernel half here. Answered with [`ToProxy::Features`].
     Features {
         /// Comes back with the answer.
         token: u64,
     },
-    /// What the kernel half has counted. Answered with [`ToProxy::Counters`].
+    /// Asks for the kernel half's counters. Answered with [`ToProxy::Counters`].
     Counters {
         /// Comes back with the answer.
         token: u64,
@@ -71,8 +71,8 @@ pub enum ToSensor {
         /// Of the address to connect to.
         family: Family,
     },
-    /// Where programs ask the proxy themselves. Until this is said the kernel half files the owner of every connection, and
-    /// after it only of those that the proxy may ask for. Not answered. Since 1.2.
+    /// Sets the port at which programs ask the proxy themselves. Until this is said the kernel half files the owner of every connection,
+    /// and after it only of those that the proxy may ask for. Not answered. Since 1.2.
     ExplicitPort {
         /// Its port, in whichever namespaces it listens; 0: any.
         port: u16,
@@ -84,9 +84,9 @@ pub enum ToSensor {
         token: u64,
         /// Cookie of the program's network namespace.
         netns_cookie: u64,
-        /// Where the program wanted to go.
+        /// The program's original destination.
         address: SocketAddr,
-        /// Whose the program is.
+        /// The program's user.
         uid: u32,
         /// For how long, seconds; at most 30 count.
         seconds: u8,
@@ -125,7 +125,7 @@ pub enum ScopeChange {
     Set {
         /// Id of the cgroup.
         cgroup: u64,
-        /// What holds there.
+        /// The settings of the scope.
         settings: ScopeSettings,
     },
     /// Leaves the cgroup to the scope above it.
@@ -133,9 +133,9 @@ pub enum ScopeChange {
         /// Id of the cgroup.
         cgroup: u64,
     },
-    /// What holds where no scope matches.
+    /// Sets the settings where no scope matches.
     Default {
-        /// What holds there.
+        /// The settings.
         settings: ScopeSettings,
     },
 }
@@ -144,7 +144,7 @@ pub enum ScopeChange {
 /// them redirect.
 pub const EXEC_SCOPES: u32 = 1 << 31;
 
-/// What happens to the connections of a scope.
+/// The settings of a scope's connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeSettings {
     /// Number of the scope, as the proxy counts, below [`EXEC_SCOPES`].
@@ -153,13 +153,13 @@ pub struct ScopeSettings {
     pub mode: Mode,
     /// Destination ports that are redirected.
     pub ports: Ports,
-    /// What happens to QUIC.
+    /// The treatment of QUIC.
     pub quic: Quic,
-    /// What happens while the proxy does not answer.
+    /// The treatment of connections while the proxy does not answer.
     pub fail: Fail,
 }
 
-/// What the kernel half does to a scope.
+/// The mode of a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
     /// Tags flows and touches nothing.
@@ -175,7 +175,7 @@ pub enum Mode {
 pub enum Ports {
     /// Every one.
     All,
-    /// These.
+    /// Only these.
     Listed(List<u16, 16>),
 }
 
@@ -188,7 +188,7 @@ pub enum Quic {
     Leave,
 }
 
-/// What to do with a connection that should be redirected while no proxy answers.
+/// The treatment of a connection that should be redirected while no proxy answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fail {
     /// It goes its own way, and is counted.
@@ -197,14 +197,14 @@ pub enum Fail {
     Closed,
 }
 
-/// What the sensor says to the proxy.
+/// A message of the sensor to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToProxy {
     /// The first message.
     Welcome {
-        /// What the sensor speaks.
+        /// The sensor's protocol version.
         version: Version,
-        /// What the kernel half can do here.
+        /// The features of the kernel half here.
         features: List<Feature, 64>,
     },
     /// Follows the welcome. Descriptors: the ring buffer of events (read-only) and the map of the heartbeat.
@@ -216,7 +216,7 @@ pub enum ToProxy {
     Process {
         /// Of the question.
         token: u64,
-        /// What was found.
+        /// The identity found.
         found: Found,
     },
     /// The answer to [`ToSensor::ListenIn`], or, unasked, the listeners of a namespace that a program under
@@ -228,7 +228,7 @@ pub enum ToProxy {
         netns_cookie: u64,
         /// Port on the loopback address, the same for both families.
         port: u16,
-        /// Which there are.
+        /// The address families of the listeners.
         families: Families,
     },
     /// The change is in force.
@@ -240,7 +240,7 @@ pub enum ToProxy {
     Features {
         /// Of the question, or [`UNASKED`].
         token: u64,
-        /// What the kernel half can do here.
+        /// The features of the kernel half here.
         features: List<Feature, 64>,
     },
     /// The answer to [`ToSensor::Counters`].
@@ -255,7 +255,7 @@ pub enum ToProxy {
         /// Of the request.
         token: u64,
         /// The kind of reason.
-        why: Refusal,
+        why: RefusalReason,
         /// The reason in words.
         detail: Name,
     },
@@ -270,12 +270,12 @@ pub enum ToProxy {
     ExecScope {
         /// Path of its cgroup.
         cgroup: Long,
-        /// What became of it.
+        /// The result.
         adoption: Adoption,
     },
 }
 
-/// What became of a scope that an earlier sensor left.
+/// The result of adopting a scope that an earlier sensor left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Adoption {
     /// It holds again.
@@ -284,7 +284,7 @@ pub enum Adoption {
     Lost(Name),
 }
 
-/// Which listeners a namespace has.
+/// The families of a namespace's listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Families {
     /// IPv4, then IPv6.
@@ -298,13 +298,13 @@ pub enum Families {
 pub struct Feature {
     /// Its name in metrics.
     pub name: Label,
-    /// Whether it is there.
+    /// Its state.
     pub state: FeatureState,
     /// Why not, or empty.
     pub reason: Name,
 }
 
-/// Whether a feature is there.
+/// The state of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FeatureState {
     /// In use.
@@ -325,7 +325,7 @@ pub const COST_KERNEL: &str = "kernel";
 /// Of [`COST`]: by the sensor's process.
 pub const COST_PROCESS: &str = "process";
 
-/// What one program counted.
+/// The counters of one program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Its name in metrics.
@@ -334,7 +334,7 @@ pub struct Program {
     pub counts: List<Count, 32>,
 }
 
-/// How often one outcome was.
+/// The count of one outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// Its name in metrics.
@@ -343,9 +343,9 @@ pub struct Count {
     pub count: u64,
 }
 
-/// Why the sensor does not do what it was asked.
+/// The reason that the sensor refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Refusal {
+pub enum RefusalReason {
     /// There is no such cgroup, process or namespace any more.
     Gone,
     /// The process is in another namespace than the one named.
@@ -364,7 +364,7 @@ impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
     const VARIANTS: u32 = 12;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]
     }
 }
@@ -373,13 +373,15 @@ impl Message for ToProxy {
     const NAME: &'static str = "message to the proxy";
     const VARIANTS: u32 = 10;
 
-    fn descriptors(&self) -> &'static [Kind] {
+    fn descriptors(&self) -> &'static [DescriptorKind] {
         match self {
-            Self::Maps { .. } => &[Kind::Map, Kind::Map],
-            Self::Listeners { families: Families::Both, .. } => &[Kind::Listener(Family::V4), Kind::Listener(Family::V6)],
-            Self::Listeners { families: Families::V4, .. } => &[Kind::Listener(Family::V4)],
-            Self::Socket { family: Family::V4, .. } => &[Kind::Socket(Family::V4)],
-            Self::Socket { family: Family::V6, .. } => &[Kind::Socket(Family::V6)],
+            Self::Maps { .. } => &[DescriptorKind::Map, DescriptorKind::Map],
+            Self::Listeners { families: Families::Both, .. } => {
+                &[DescriptorKind::Listener(Family::V4), DescriptorKind::Listener(Family::V6)]
+            }
+            Self::Listeners { families: Families::V4, .. } => &[DescriptorKind::Listener(Family::V4)],
+            Self::Socket { family: Family::V4, .. } => &[DescriptorKind::Socket(Family::V4)],
+            Self::Socket { family: Family::V6, .. } => &[DescriptorKind::Socket(Family::V6)],
             _ => &[],
         }
     }

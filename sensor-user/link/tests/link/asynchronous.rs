@@ -19,7 +19,7 @@ async fn a_proxy_on_tokio_greets_a_sensor_on_a_thread_and_asks_it() {
             let ToSensor::Resolve { token, .. } = sensor.recv(SOON)?.message else { panic!("out of turn") };
             sensor.send(&ToProxy::Process { token, found: Found::Gone }, &[], SOON)?;
         }
-        Ok::<(), Error>(())
+        Ok::<(), LinkError>(())
     });
     let proxy = Arc::new(AsyncChannel::new(proxy).unwrap());
     assert_eq!(timeout(SOON, proxy.greet()).await.unwrap().unwrap().ring_bytes, 4096);
@@ -36,7 +36,7 @@ async fn a_proxy_on_tokio_greets_a_sensor_on_a_thread_and_asks_it() {
     }
     asker.await.unwrap();
     sensor.join().unwrap().unwrap();
-    assert!(matches!(timeout(SOON, proxy.recv()).await.unwrap(), Err(Error::Closed)));
+    assert!(matches!(timeout(SOON, proxy.recv()).await.unwrap(), Err(LinkError::Closed)));
 }
 
 #[tokio::test]

@@ -57,19 +57,19 @@ fn wrong_descriptors_are_refused_where_they_are_sent_and_where_they_arrive() {
     let listeners = |families| ToProxy::Listeners { token: 1, netns_cookie: 1, port: 1, families };
     for wrong in [null(), OwnedFd::from(connected), datagrams.into()] {
         let message = listeners(Families::V4);
-        assert!(matches!(sensor.send(&message, &[wrong.as_fd()], SOON), Err(Error::WrongDescriptor { position: 0, .. })));
+        assert!(matches!(sensor.send(&message, &[wrong.as_fd()], SOON), Err(LinkError::WrongDescriptor { position: 0, .. })));
         send_raw(&sensor, &encode(&message).unwrap(), &[wrong.as_fd()]);
-        assert!(matches!(proxy.recv(SOON), Err(Error::WrongDescriptor { position: 0, .. })));
+        assert!(matches!(proxy.recv(SOON), Err(LinkError::WrongDescriptor { position: 0, .. })));
     }
     // The second should be of IPv6.
     let message = listeners(Families::Both);
     send_raw(&sensor, &encode(&message).unwrap(), &[v4.as_fd(), v4.as_fd()]);
     let error = proxy.recv(SOON).unwrap_err();
-    assert!(matches!(error, Error::WrongDescriptor { position: 1, expected: Kind::Listener(Family::V6), .. }), "{error}");
+    assert!(matches!(error, LinkError::WrongDescriptor { position: 1, expected: DescriptorKind::Listener(Family::V6), .. }), "{error}");
     let (gnomon, client): (GnomonEnd, ExecEnd) = Channel::pair().unwrap();
     let joined = ToExec::Joined { cgroup: Text::default(), bundle: Bundle::Attached };
     send_raw(&gnomon, &encode(&joined).unwrap(), &[v4.as_fd()]);
-    assert!(matches!(client.recv(SOON), Err(Error::WrongDescriptor { expected: Kind::File, .. })));
+    assert!(matches!(client.recv(SOON), Err(LinkError::WrongDescriptor { expected: DescriptorKind::File, .. })));
 }
 
 #[test]
@@ -79,14 +79,14 @@ fn more_fewer_or_lost_descriptors_are_errors_and_the_next_message_is_read() {
     let done = encode(&ToProxy::Done { token: 1 }).unwrap();
     let maps = encode(&ToProxy::Maps { ring_bytes: 4096 }).unwrap();
     send_raw(&sensor, &done, &[spare.as_fd()]);
-    assert!(matches!(proxy.recv(SOON), Err(Error::DescriptorCount { expected: 0, got: 1, .. })));
+    assert!(matches!(proxy.recv(SOON), Err(LinkError::DescriptorCount { expected: 0, got: 1, .. })));
     for got in [0, 1, 3, 4] {
         send_raw(&sensor, &maps, &vec![spare.as_fd(); got]);
         let error = proxy.recv(SOON).unwrap_err();
-        assert!(matches!(error, Error::DescriptorCount { expected: 2, got: seen, .. } if seen == got), "{error}");
+        assert!(matches!(error, LinkError::DescriptorCount { expected: 2, got: seen, .. } if seen == got), "{error}");
     }
     send_raw(&sensor, &maps, &[spare.as_fd(); 30]);
-    assert!(matches!(proxy.recv(SOON), Err(Error::DescriptorsLost)));
+    assert!(matches!(proxy.recv(SOON), Err(LinkError::DescriptorsLost)));
     sensor.send(&ToProxy::Maps { ring_bytes: 4096 }, &[spare.as_fd(), spare.as_fd()], SOON).unwrap();
     assert_eq!(proxy.recv(SOON).unwrap().descriptors.len(), 2);
 }

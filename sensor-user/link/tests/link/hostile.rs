@@ -14,9 +14,9 @@ const SHORT: Duration = Duration::from_millis(50);
 fn a_silent_peer_costs_the_timeout_and_no_more() {
     let (proxy, _sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
     let start = Instant::now();
-    assert!(matches!(proxy.recv(SHORT), Err(Error::TimedOut)));
+    assert!(matches!(proxy.recv(SHORT), Err(LinkError::TimedOut)));
     assert!(start.elapsed() >= SHORT && start.elapsed() < SOON);
-    assert!(matches!(proxy.recv(Duration::ZERO), Err(Error::TimedOut)));
+    assert!(matches!(proxy.recv(Duration::ZERO), Err(LinkError::TimedOut)));
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_peer_that_does_not_read_cannot_hold_the_sender() {
     let start = Instant::now();
     let sent = (0..100_000).take_while(|_| sensor.send(&message, &[], SHORT).is_ok()).count();
     assert!((1..100_000).contains(&sent) && start.elapsed() < SOON, "{sent}");
-    assert!(matches!(sensor.send(&message, &[], SHORT), Err(Error::TimedOut)));
+    assert!(matches!(sensor.send(&message, &[], SHORT), Err(LinkError::TimedOut)));
     // What was sent is there, and room for the next one with it.
     for _ in 0..sent {
         assert_eq!(proxy.recv(SOON).unwrap().message, message);
@@ -41,13 +41,13 @@ fn a_peer_that_left_is_told_apart_from_a_slow_one() {
     drop(sensor);
     // What it said before it left counts.
     assert_eq!(proxy.recv(SOON).unwrap().message, ToProxy::Done { token: 1 });
-    assert!(matches!(proxy.recv(SOON), Err(Error::Closed)));
-    assert!(matches!(proxy.send(&ToSensor::Features { token: 1 }, &[], SOON), Err(Error::Closed)));
+    assert!(matches!(proxy.recv(SOON), Err(LinkError::Closed)));
+    assert!(matches!(proxy.send(&ToSensor::Features { token: 1 }, &[], SOON), Err(LinkError::Closed)));
     // It left without having read.
     let (proxy, sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
     proxy.send(&ToSensor::Features { token: 1 }, &[], SOON).unwrap();
     drop(sensor);
-    assert!(matches!(proxy.recv(SOON), Err(Error::Closed)));
+    assert!(matches!(proxy.recv(SOON), Err(LinkError::Closed)));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_peer_that_ends_wakes_one_that_waits() {
     std::thread::sleep(SHORT);
     drop(sensor);
     let start = Instant::now();
-    assert!(matches!(waiting.join().unwrap(), Err(Error::Closed)));
+    assert!(matches!(waiting.join().unwrap(), Err(LinkError::Closed)));
     assert!(start.elapsed() < SOON / 2);
 }
 
@@ -66,9 +66,9 @@ fn oversize_and_empty_messages_are_told() {
     let (sensor, proxy): (SensorEnd, ProxyEnd) = Channel::pair().unwrap();
     send_raw(&sensor, &vec![7; MAX_MESSAGE + 100], &[]);
     let error = proxy.recv(SOON).unwrap_err();
-    assert!(matches!(error, Error::Decode(DecodeError::TooLong(length)) if length == MAX_MESSAGE + 100), "{error}");
+    assert!(matches!(error, LinkError::Decode(DecodeError::TooLong(length)) if length == MAX_MESSAGE + 100), "{error}");
     send_raw(&sensor, &[], &[]);
-    assert!(matches!(proxy.recv(SOON), Err(Error::Closed)));
+    assert!(matches!(proxy.recv(SOON), Err(LinkError::Closed)));
     sensor.send(&ToProxy::Done { token: 1 }, &[], SOON).unwrap();
     assert_eq!(proxy.recv(SOON).unwrap().message, ToProxy::Done { token: 1 });
 }
@@ -102,7 +102,7 @@ fn only_a_socket_of_our_kind_becomes_a_channel() {
     let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     let file = tempfile::tempfile().unwrap();
     for wrong in [OwnedFd::from(stream), file.into()] {
-        assert!(matches!(ProxyEnd::from_socket(wrong), Err(Error::NotOurSocket)));
+        assert!(matches!(ProxyEnd::from_socket(wrong), Err(LinkError::NotOurSocket)));
     }
     let (proxy, _sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
     assert!(ProxyEnd::from_socket(proxy.into_socket()).is_ok());

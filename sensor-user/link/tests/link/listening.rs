@@ -48,12 +48,12 @@ fn a_path_that_is_alive_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gnomon.sock");
     let listener = Listener::bind(&path, Access::Group).unwrap();
-    assert!(matches!(Listener::bind(&path, Access::Group), Err(Error::InUse { .. })));
+    assert!(matches!(Listener::bind(&path, Access::Group), Err(LinkError::InUse { .. })));
     ExecEnd::connect(&path, SOON).unwrap();
     drop(listener);
     // Somebody else's, of another type.
     let _foreign = UnixListener::bind(&path).unwrap();
-    assert!(matches!(Listener::bind(&path, Access::Group), Err(Error::InUse { .. })));
+    assert!(matches!(Listener::bind(&path, Access::Group), Err(LinkError::InUse { .. })));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn what_is_no_socket_is_left_alone() {
     let link = folder.path().join("link");
     symlink(&file, &link).unwrap();
     for path in [&file, &link] {
-        assert!(matches!(Listener::bind(path, Access::Group), Err(Error::NotASocket { .. })));
+        assert!(matches!(Listener::bind(path, Access::Group), Err(LinkError::NotASocket { .. })));
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "content");
 }
@@ -97,7 +97,7 @@ fn waiting_for_a_client_ends_with_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(&folder.path().join("gnomon.sock"), Access::Group).unwrap();
     let waited: Result<GnomonEnd, _> = listener.accept(Duration::from_millis(20));
-    assert!(matches!(waited, Err(Error::TimedOut)));
+    assert!(matches!(waited, Err(LinkError::TimedOut)));
 }
 
 #[test]
@@ -113,6 +113,6 @@ fn clients_that_are_not_accepted_in_time_give_up() {
         }
         assert!(queued.len() < 1_000);
     };
-    assert!(matches!(refused, Error::TimedOut), "{refused}");
-    assert!(matches!(ExecEnd::connect(&folder.path().join("nobody"), SOON), Err(Error::Os { .. })));
+    assert!(matches!(refused, LinkError::TimedOut), "{refused}");
+    assert!(matches!(ExecEnd::connect(&folder.path().join("nobody"), SOON), Err(LinkError::Os { .. })));
 }

@@ -82,7 +82,7 @@ fn the_largest_identity_fits_into_a_message() {
         }),
         ancestors: List::new(vec![Ancestor { pid: u32::MAX, executable: Some(full()) }; 8]).unwrap(),
         cgroup: full(),
-        containers: List::new(vec![Container { id: full(), runtime: full(), standing: Standing::Claimed(u32::MAX) }; 4]).unwrap(),
+        containers: List::new(vec![Container { id: full(), runtime: full(), standing: NameOrigin::Claimed(u32::MAX) }; 4]).unwrap(),
         pod: Some(full()),
     };
     let message = ToProxy::Process { token: u64::MAX, found: Found::Identity(Box::new(identity)) };
@@ -126,7 +126,7 @@ fn parts_that_are_too_much_together_are_not_sent() {
     let programs = List::cut(vec![Program { name: Text::cut("gn_connect4"), counts }; 64]);
     let (sensor, _proxy): (SensorEnd, ProxyEnd) = Channel::pair().unwrap();
     let sent = sensor.send(&ToProxy::Counters { token: 1, programs }, &[], SOON);
-    assert!(matches!(sent, Err(Error::Encode(EncodeError::TooLong(_)))), "{sent:?}");
+    assert!(matches!(sent, Err(LinkError::Encode(EncodeError::TooLong(_)))), "{sent:?}");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn the_next_variant_is_unknown_by_number() {
     next::<ToExec>();
     // The last that is known.
     assert_eq!(decode(&[5, 9]), Ok(ToSensor::Counters { token: 9 }));
-    assert_eq!(decode(&[7, 9, 3, 0]), Ok(ToProxy::Refused { token: 9, why: Refusal::Full, detail: Text::default() }));
+    assert_eq!(decode(&[7, 9, 3, 0]), Ok(ToProxy::Refused { token: 9, why: RefusalReason::Full, detail: Text::default() }));
     assert_eq!(decode(&[1, 0, 0]), Ok(ToExec::Joined { cgroup: Text::default(), bundle: Bundle::None }));
 }
 

@@ -32,7 +32,7 @@ fn the_kernel_says_who_connected_and_a_pidfd_says_when_it_ended() {
     assert!(ended(SOON));
     client.0.wait().unwrap();
     // Its number may be another's now. Kernels differ in whether they still hand out the dead process.
-    assert!(matches!(gnomon.peer(), Ok(PeerCredentials { pidfd: Some(_), .. }) | Err(Error::PeerGone)));
+    assert!(matches!(gnomon.peer(), Ok(PeerCredentials { pidfd: Some(_), .. }) | Err(LinkError::PeerGone)));
 }
 
 #[test]

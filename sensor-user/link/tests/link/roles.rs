@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use gnomon_link::{Channel, Count, Error, ExecEnd, Families, Label, List, Program, ProxyEnd, SensorEnd, ToProxy, ToSensor};
+use gnomon_link::{Channel, Count, ExecEnd, Families, Label, LinkError, List, Program, ProxyEnd, SensorEnd, ToProxy, ToSensor};
 
 use crate::SOON;
 
@@ -67,7 +67,7 @@ fn read_bad_messages() {
                 assert_eq!(last.message, ToProxy::Done { token: 0 });
                 break;
             }
-            Err(Error::Closed | Error::TimedOut) => panic!("the last message is missing"),
+            Err(LinkError::Closed | LinkError::TimedOut) => panic!("the last message is missing"),
             Err(_) => bad += 1,
         }
     }

@@ -103,7 +103,7 @@ fn identity() -> impl Strategy<Value = Identity> {
     let generation = select(vec![GenerationEvidence::Confirmed, GenerationEvidence::Unverified]);
     let command_line = prop_oneof![text().prop_map(CommandLine::Whole), text().prop_map(CommandLine::Cut), Just(CommandLine::Unreadable)];
     let ancestors = list((any::<u32>(), option::of(text())).prop_map(|(pid, executable)| Ancestor { pid, executable }));
-    let standing = prop_oneof![Just(Standing::System), any::<u32>().prop_map(Standing::Claimed)];
+    let standing = prop_oneof![Just(NameOrigin::System), any::<u32>().prop_map(NameOrigin::Claimed)];
     let containers = list((text(), text(), standing).prop_map(|(id, runtime, standing)| Container { id, runtime, standing }));
     let place = (text(), containers, option::of(text()));
     (any::<(u32, u64)>(), generation, executable(), command_line, option::of(credentials()), ancestors, place).prop_map(
@@ -132,8 +132,14 @@ pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
     ];
     let counts = list((text(), n()).prop_map(|(outcome, count)| Count { outcome, count }));
     let programs = list((text(), counts).prop_map(|(name, counts)| Program { name, counts }));
-    let why =
-        select(vec![Refusal::Gone, Refusal::OtherNamespace, Refusal::NotAllowed, Refusal::Full, Refusal::Unsupported, Refusal::Failed]);
+    let why = select(vec![
+        RefusalReason::Gone,
+        RefusalReason::OtherNamespace,
+        RefusalReason::NotAllowed,
+        RefusalReason::Full,
+        RefusalReason::Unsupported,
+        RefusalReason::Failed,
+    ]);
     let families = select(vec![Families::Both, Families::V4]);
     prop_oneof![
         (version(), features()).prop_map(|(version, features)| ToProxy::Welcome { version, features }),

@@ -27,16 +27,16 @@ fn another_major_version_is_an_error_that_names_both_on_either_end() {
     send_raw(&proxy, b"\x00\x09\x03 and more", &[]);
     let error = sensor.welcome(features(), null().as_fd(), 4096, null().as_fd(), SOON).unwrap_err();
     let theirs = Version { major: 9, minor: 3 };
-    assert!(matches!(error, Error::Decode(DecodeError::Version { theirs: seen, ours: VERSION }) if seen == theirs), "{error}");
+    assert!(matches!(error, LinkError::Decode(DecodeError::Version { theirs: seen, ours: VERSION }) if seen == theirs), "{error}");
     assert!(error.to_string().contains("9.3") && error.to_string().contains(&VERSION.to_string()));
     // The other is told, and gets no descriptors.
     assert!(matches!(proxy.recv(SOON).unwrap().message, ToProxy::Welcome { version: VERSION, .. }));
     drop(sensor);
-    assert!(matches!(proxy.recv(SOON), Err(Error::Closed)));
+    assert!(matches!(proxy.recv(SOON), Err(LinkError::Closed)));
 
     let (proxy, sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
     send_raw(&sensor, b"\x00\x09\x03", &[]);
-    assert!(matches!(proxy.greet(SOON), Err(Error::Decode(DecodeError::Version { .. }))));
+    assert!(matches!(proxy.greet(SOON), Err(LinkError::Decode(DecodeError::Version { .. }))));
 }
 
 #[test]
@@ -55,12 +55,12 @@ fn a_higher_minor_version_is_understood() {
 #[test]
 fn a_message_out_of_turn_is_named_without_its_content() {
     let (proxy, sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
-    sensor.send(&ToProxy::Refused { token: 1, why: Refusal::Failed, detail: Text::cut("a secret") }, &[], SOON).unwrap();
+    sensor.send(&ToProxy::Refused { token: 1, why: RefusalReason::Failed, detail: Text::cut("a secret") }, &[], SOON).unwrap();
     sensor.send(&ToProxy::Done { token: 1 }, &[], SOON).unwrap();
     let error = proxy.greet(SOON).unwrap_err().to_string();
     assert_eq!(error, "Refused where the sensor's welcome was expected");
     proxy.send(&ToSensor::Features { token: 1 }, &[], SOON).unwrap();
     sensor.recv(SOON).unwrap();
     let error = sensor.welcome(features(), null().as_fd(), 4096, null().as_fd(), SOON).unwrap_err();
-    assert!(matches!(error, Error::OutOfTurn { expected: "the proxy's hello", .. }));
+    assert!(matches!(error, LinkError::OutOfTurn { expected: "the proxy's hello", .. }));
 }

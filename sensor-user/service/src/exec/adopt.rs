@@ -23,11 +23,11 @@ const MAX_PROCESSES: usize = 4096;
 /// Most network namespaces of one scope that get listeners again.
 const MAX_NAMESPACES: usize = 16;
 
-/// What is kept on the cgroup of a scope.
+/// The note on the cgroup of a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     version: u32,
-    /// Who asked for it.
+    /// The user who asked for it.
     pub uid: u32,
     pub asked: Asked,
     /// The socket that was joined: it tells one gnomon of this host from another, whose authority is another one.
@@ -44,16 +44,16 @@ fn shown(socket: &Path) -> String {
     std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned()).display().to_string()
 }
 
-/// Why a scope is not taken over. Each text ends a sentence about its programs.
+/// The reason that a scope is not taken over. Each text ends a sentence about its programs.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("who started them cannot be told, as their scope is user {0}'s")]
+    #[error("it is not known who started them, as their scope is user {0}'s")]
     Owner(u32),
     #[error("nothing says what their scope was for: an older gnomon made it, or this kernel keeps no attributes of cgroups")]
     Unmarked,
     #[error("a newer gnomon made their scope")]
     Newer,
-    #[error("they belong to the gnomon at {0}, which is no more")]
+    #[error("they belong to the gnomon at {0}, which is gone")]
     Another(String),
     #[error("gnomon exec cannot be joined here")]
     NoSocket,
@@ -85,27 +85,27 @@ impl Adopted {
     }
 }
 
-/// What became of the scopes that were there.
+/// The result of taking over the scopes that were there.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct Takeover {
     pub adopted: Vec<Adopted>,
     /// For the proxy, which makes it known.
     pub told: Vec<ToProxy>,
 }
 
-/// Takes over what was left below a cgroup, before anybody is served. `socket` is where programs join; `None` if they cannot.
-pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, socket: Option<&Path>) -> Outcome {
+/// Takes over the scopes left below a cgroup, before any client is served. `socket` is where programs join; `None` if they cannot.
+pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, socket: Option<&Path>) -> Takeover {
     let left = match hierarchy.left_behind(below) {
         Ok(left) => left,
         Err(error) => {
             tracing::warn!("cgroups of earlier runs were not looked for: {error}");
-            return Outcome::default();
+            return Takeover::default();
         }
     };
     if left.removed != 0 {
         tracing::info!("removed {} empty cgroups of earlier runs", left.removed);
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = Takeover::default();
     for mut scope in left.populated {
         let path = scope.cgroup().path().to_owned();
         let adoption = match adopt(hierarchy, kernel, &mut scope, socket) {
@@ -115,7 +115,7 @@ pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, soc
                 Adoption::Adopted
             }
             Err(why) => {
-                tracing::warn!("programs in {path} go their own way, and have to be started again: {why}");
+                tracing::warn!("programs in {path} go around the proxy, and have to be started again: {why}");
                 Adoption::Lost(Name::cut(&why.to_string()))
             }
         };

@@ -10,7 +10,7 @@ use gnomon_host::trust::{TrustError, merge, read_certificates, system_bundle};
 /// The file's name, beside the socket; the one for Java differs in its ending.
 const NAME: &str = "ca-bundle.pem";
 
-/// Why there is no bundle.
+/// An error of writing the bundle.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BundleError {
     #[error(transparent)]
@@ -19,7 +19,7 @@ pub(super) enum BundleError {
     Write(PathBuf, io::Error),
 }
 
-/// Writes the bundle, once for all and once for Java, if it is not there as it should be, for everybody to read. Its path.
+/// Writes the bundle, once for all and once for Java, if it is not there as it should be, readable for every user. Returns its path.
 pub(super) fn publish(authority: &Path, folder: &Path) -> Result<PathBuf, BundleError> {
     let ours = read_certificates(authority)?;
     let roots = match system_bundle(Path::new("/")) {

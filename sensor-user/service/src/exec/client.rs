@@ -27,7 +27,7 @@ impl Client {
         client.is_alive().then_some(client)
     }
 
-    /// Whether it lives: then its number has been its own all the time.
+    /// True if it lives: then its number has been its own all the time.
     pub(super) fn is_alive(&self) -> bool {
         let fd = self.pidfd.as_fd();
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];

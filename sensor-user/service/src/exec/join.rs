@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use gnomon_host::cgroup::{CgroupError, Scope, is_inside};
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
-    Bundle, DecodeError, Denial, Error, FeatureState, GnomonEnd, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
+    Bundle, DecodeError, Denial, FeatureState, GnomonEnd, LinkError, Long, PeerCredentials, Redirect, Text, ToExec, ToGnomon, VERSION,
 };
 
 use super::adopt::{self, Adopted, Kept};
 use super::client::Client;
-use super::places::{Place, Places};
 use super::reaper::{Live, Reaper};
+use super::slots::{ScopeSlot, ScopeSlots};
 use super::{Around, bundle};
 use crate::namespaces::{Lease, LeaseError, ListenError, Namespace};
 use crate::scopes::Asked;
@@ -22,10 +22,10 @@ use crate::{ExecOptions, PATIENCE};
 
 /// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
 const WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked whether the proxy shows life: a beat rings no bell.
+/// The interval at which the proxy's heartbeat is checked: a beat wakes nobody.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Where clients are served.
+/// Serves clients.
 pub(super) struct Desk<'a> {
     options: ExecOptions,
     around: Around<'a>,
@@ -34,24 +34,24 @@ pub(super) struct Desk<'a> {
     writing: Mutex<()>,
 }
 
-/// Why a client is not let in, and what it can do.
-pub(super) struct Refusal {
+/// The reason that a client is not let in, and the remedy.
+pub(super) struct JoinDenied {
     why: Denial,
     detail: String,
     next: String,
 }
 
-impl Refusal {
+impl JoinDenied {
     fn new(why: Denial, detail: impl ToString, next: &str) -> Self {
         Self { why, detail: detail.to_string(), next: next.to_owned() }
     }
 
-    /// Nobody knows who asks.
+    /// The client cannot be identified.
     pub(super) fn unknown(reason: &impl ToString) -> Self {
         Self::new(Denial::UnknownPeer, reason.to_string(), "run gnomon exec on the host, in a process namespace that gnomon can see")
     }
 
-    /// There is no place.
+    /// No slot is free.
     pub(super) fn full() -> Self {
         let next = "wait until a program of an earlier gnomon exec has ended";
         Self::new(Denial::Full, "as many programs of this user run under gnomon exec as may", next)
@@ -62,13 +62,13 @@ impl Refusal {
     }
 }
 
-impl From<CgroupError> for Refusal {
+impl From<CgroupError> for JoinDenied {
     fn from(error: CgroupError) -> Self {
         Self::failed(error)
     }
 }
 
-impl From<ListenError> for Refusal {
+impl From<ListenError> for JoinDenied {
     fn from(error: ListenError) -> Self {
         match error {
             ListenError::Gone => Self::unknown(&error),
@@ -77,7 +77,7 @@ impl From<ListenError> for Refusal {
     }
 }
 
-impl From<LeaseError> for Refusal {
+impl From<LeaseError> for JoinDenied {
     fn from(error: LeaseError) -> Self {
         match error {
             LeaseError::Listen(error) => error.into(),
@@ -91,26 +91,26 @@ impl<'a> Desk<'a> {
         Self { options, around, reaper, writing: Mutex::new(()) }
     }
 
-    /// Says no.
-    pub(super) fn refuse(&self, channel: &GnomonEnd, refusal: &Refusal) {
-        let Refusal { why, detail, next } = refusal;
+    /// Sends a refusal.
+    pub(super) fn refuse(&self, channel: &GnomonEnd, refusal: &JoinDenied) {
+        let JoinDenied { why, detail, next } = refusal;
         let denied = ToExec::Denied { version: VERSION, why: *why, detail: Text::cut(detail), next: Text::cut(next) };
         // A client that is gone needs no answer.
         let _ = channel.send(&denied, &[], Duration::ZERO);
     }
 
     /// Serves one client from its first message to its answer.
-    pub(super) fn serve(&self, channel: &GnomonEnd, peer: PeerCredentials, accepted: BootTime, place: Place) {
+    pub(super) fn serve(&self, channel: &GnomonEnd, peer: PeerCredentials, accepted: BootTime, place: ScopeSlot) {
         let wanted = match channel.recv(WAIT) {
             Ok(received) => received.message,
-            Err(Error::Decode(DecodeError::Version { .. })) => {
+            Err(LinkError::Decode(DecodeError::Version { .. })) => {
                 let next = "use the gnomon that is running, or restart it after an update";
-                return self.refuse(channel, &Refusal::new(Denial::Version, "this gnomon exec is of another version", next));
+                return self.refuse(channel, &JoinDenied::new(Denial::Version, "this gnomon exec is of another version", next));
             }
             Err(error) => return tracing::debug!("gnomon exec: {error}"),
         };
         let ToGnomon::Join { argv0, redirect, .. } = wanted;
-        let joined = Client::new(peer, accepted).ok_or_else(|| Refusal::unknown(&"the process that asked is gone")).and_then(|client| {
+        let joined = Client::new(peer, accepted).ok_or_else(|| JoinDenied::unknown(&"the process that asked is gone")).and_then(|client| {
             self.join(&client, redirect, place).inspect(|_| tracing::info!(client.uid, argv0 = printable(&argv0), "joined"))
         });
         match joined {
@@ -122,17 +122,17 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn join(&self, client: &Client, redirect: Redirect, place: Place) -> Result<ToExec, Refusal> {
+    fn join(&self, client: &Client, redirect: Redirect, place: ScopeSlot) -> Result<ToExec, JoinDenied> {
         let Around { kernel, hierarchy, below, .. } = self.around;
         let current = hierarchy.of(client.pid)?;
         if redirect == Redirect::On && !is_inside(current.path(), below) {
             let detail = format!("this is called in the cgroup {}, and the sensor looks at {below} only", current.path());
-            return Err(Refusal::new(Denial::NoSensor, detail, "call it in there, or run gnomon without --sensor FOLDER"));
+            return Err(JoinDenied::new(Denial::NoSensor, detail, "call it in there, or run gnomon without --sensor FOLDER"));
         }
         let namespace = Namespace::of(client.pid)?;
         // What was read so far was the client's, if it lives now.
         if !client.is_alive() {
-            return Err(Refusal::unknown(&"the process that asked is gone"));
+            return Err(JoinDenied::unknown(&"the process that asked is gone"));
         }
         let (asked, bundle, lease) = match redirect {
             Redirect::Off => (Asked::Nothing, Bundle::None, None),
@@ -143,7 +143,7 @@ impl<'a> Desk<'a> {
         if let Err(error) = scope.keep(&Kept::new(client.uid, asked, &self.options.socket)) {
             tracing::warn!("a scope of gnomon exec will not be taken over after a restart: {error}");
         }
-        kernel.take_in(asked, adopt::of(hierarchy, scope.cgroup())).map_err(Refusal::failed)?;
+        kernel.take_in(asked, adopt::of(hierarchy, scope.cgroup())).map_err(JoinDenied::failed)?;
         match self.move_into(client, scope, place, lease) {
             Ok(path) => Ok(ToExec::Joined { cgroup: Long::cut(&path), bundle }),
             Err((refusal, id)) => {
@@ -155,31 +155,31 @@ impl<'a> Desk<'a> {
     }
 
     /// Moves the client and leaves the scope to the reaper. The path of its cgroup, or why not and its number.
-    fn move_into(&self, client: &Client, scope: Scope, place: Place, lease: Option<Lease<'a>>) -> Result<String, (Refusal, u64)> {
+    fn move_into(&self, client: &Client, scope: Scope, place: ScopeSlot, lease: Option<Lease<'a>>) -> Result<String, (JoinDenied, u64)> {
         let id = scope.id().0;
         scope.join(client.pid).map_err(|error| (error.into(), id))?;
         // It was moved by its number. If it lives now, that was its own all the time; if not, whoever has it since is in a
         // cgroup that means nothing once the scope is forgotten.
         if !client.is_alive() {
-            return Err((Refusal::unknown(&"the process that asked is gone"), id));
+            return Err((JoinDenied::unknown(&"the process that asked is gone"), id));
         }
         let path = scope.cgroup().path().to_owned();
         place.joined();
-        let live = Live::new(scope, place, lease.into_iter().collect()).map_err(|error| (Refusal::failed(error), id))?;
+        let live = Live::new(scope, place, lease.into_iter().collect()).map_err(|error| (JoinDenied::failed(error), id))?;
         self.reaper.watch(live);
         Ok(path)
     }
 
     /// Makes sure that the proxy listens where the client is, as long as the lease lives.
-    fn listen_for(&self, namespace: &Namespace) -> Result<Lease<'a>, Refusal> {
+    fn listen_for(&self, namespace: &Namespace) -> Result<Lease<'a>, JoinDenied> {
         let Around { kernel, link, namespaces, pulse, .. } = self.around;
         if kernel.redirect() != FeatureState::Ok {
             let next = "gnomon exec --proxy-env needs nothing of the kernel; gnomon doctor says what is missing";
             let why = kernel.why_not_redirect();
-            return Err(Refusal::new(Denial::NoSensor, format!("connections cannot be redirected on this host: {why}"), next));
+            return Err(JoinDenied::new(Denial::NoSensor, format!("connections cannot be redirected on this host: {why}"), next));
         }
         let lease = namespaces.lease(kernel, link, namespace)?;
-        let silent = || Refusal::failed("the proxy does not accept connections yet; try again");
+        let silent = || JoinDenied::failed("the proxy does not accept connections yet; try again");
         namespaces.wait_for(namespace, WAIT).map_err(|_| silent())?;
         // Its first beat may be yet to come, and until then the client would go its own way.
         let start = Instant::now();
@@ -194,7 +194,7 @@ impl<'a> Desk<'a> {
 
     /// Takes up the scopes that an earlier sensor left, once the proxy has asked for listeners of its own: before that it has no
     /// place for those of others.
-    pub(super) fn take_up(&self, adopted: Vec<Adopted>, places: &Places) {
+    pub(super) fn take_up(&self, adopted: Vec<Adopted>, places: &ScopeSlots) {
         let Around { kernel, link, namespaces, .. } = self.around;
         if adopted.iter().any(|adopted| adopted.kept.asked == Asked::Redirect)
             && let Err(refusal) = self.bundle()
@@ -224,16 +224,16 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn bundle(&self) -> Result<Bundle, Refusal> {
+    fn bundle(&self) -> Result<Bundle, JoinDenied> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = self.options.socket.parent().unwrap_or(Path::new("/"));
-        let path = bundle::publish(&self.options.authority, folder).map_err(Refusal::failed)?;
-        let path = path.to_str().ok_or_else(|| Refusal::failed("the path of the certificates is not UTF-8"))?;
-        Ok(Bundle::At(Long::new(path).map_err(Refusal::failed)?))
+        let path = bundle::publish(&self.options.authority, folder).map_err(JoinDenied::failed)?;
+        let path = path.to_str().ok_or_else(|| JoinDenied::failed("the path of the certificates is not UTF-8"))?;
+        Ok(Bundle::At(Long::new(path).map_err(JoinDenied::failed)?))
     }
 }
 
-/// Text of somebody else for the log, without what a terminal would obey.
+/// A stranger's text for the log, without control characters.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

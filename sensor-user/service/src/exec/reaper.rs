@@ -10,7 +10,7 @@ use gnomon_host::cgroup::{Removal, Scope};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{Mode, OFlags, openat};
 
-use super::places::Place;
+use super::slots::ScopeSlot;
 use crate::kernel::Kernel;
 use crate::namespaces::Lease;
 use crate::{ServiceError, os};
@@ -20,14 +20,14 @@ use crate::{ServiceError, os};
 pub(super) struct Live<'a> {
     events: OwnedFd,
     scope: Scope,
-    _place: Place,
+    _place: ScopeSlot,
     /// Of the listeners where it was joined from, or where its programs were when it was taken over; none where it redirects
     /// nothing by itself.
     _leases: Vec<Lease<'a>>,
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(scope: Scope, place: Place, leases: Vec<Lease<'a>>) -> io::Result<Self> {
+    pub(super) fn new(scope: Scope, place: ScopeSlot, leases: Vec<Lease<'a>>) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let events = openat(scope.cgroup().directory(), "cgroup.events", flags, Mode::empty())?;
         Ok(Self { events, scope, _place: place, _leases: leases })

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_host::identity::BootTime;
-use gnomon_link::{Executable, Fail, FeatureState, Found, List, Mode, Ports, Quic, Refusal, ScopeChange, ScopeSettings, ToProxy, ToSensor};
+use gnomon_link::{
+    Executable, Fail, FeatureState, Found, List, Mode, Ports, Quic, RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor,
+};
 use gnomon_sensor::Heartbeat;
 use gnomon_sensord::Ended;
 
@@ -70,9 +72,9 @@ fn scopes_are_changed_but_for_gnomon_s_own() {
     assert_eq!(change(ScopeChange::Remove { cgroup: id("") }), ToProxy::Done { token: 2 });
     assert_eq!(change(ScopeChange::Default { settings: settings(&[]) }), ToProxy::Done { token: 2 });
     let own = change(ScopeChange::Set { cgroup: id("own"), settings: settings(&[443]) });
-    assert!(matches!(own, ToProxy::Refused { token: 2, why: Refusal::NotAllowed, .. }), "{own:?}");
+    assert!(matches!(own, ToProxy::Refused { token: 2, why: RefusalReason::NotAllowed, .. }), "{own:?}");
     let zero = change(ScopeChange::Set { cgroup: id(""), settings: settings(&[0]) });
-    assert!(matches!(zero, ToProxy::Refused { why: Refusal::NotAllowed, .. }), "{zero:?}");
+    assert!(matches!(zero, ToProxy::Refused { why: RefusalReason::NotAllowed, .. }), "{zero:?}");
 }
 
 #[test]
@@ -92,9 +94,9 @@ fn listeners_are_where_the_process_is_and_the_same_when_asked_for_again() {
     let wrong = ask(asked[0].0 + 1, std::process::id()).message;
     // Before Linux 5.14 nobody is told which namespace it is in.
     let known = std::fs::metadata("/proc/self/ns/net").map(|found| std::os::unix::fs::MetadataExt::ino(&found)).unwrap() != asked[0].0;
-    assert!(!known || matches!(wrong, ToProxy::Refused { why: Refusal::OtherNamespace, .. }), "{wrong:?}");
+    assert!(!known || matches!(wrong, ToProxy::Refused { why: RefusalReason::OtherNamespace, .. }), "{wrong:?}");
     let gone = ask(0, u32::MAX >> 1).message;
-    assert!(matches!(gone, ToProxy::Refused { why: Refusal::Gone, .. }), "{gone:?}");
+    assert!(matches!(gone, ToProxy::Refused { why: RefusalReason::Gone, .. }), "{gone:?}");
 }
 
 #[test]

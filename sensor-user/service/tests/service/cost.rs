@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gnomon_link::{Error, Feature, FeatureState, Received, ToProxy, ToSensor, UNASKED};
+use gnomon_link::{Feature, FeatureState, LinkError, Received, ToProxy, ToSensor, UNASKED};
 use gnomon_sensord::CostBound;
 
 use crate::stage::Stage;
@@ -43,7 +43,7 @@ fn told(stage: &Stage) -> Feature {
             Ok(Received { message: ToProxy::Features { token: UNASKED, features }, .. }) => {
                 return features.iter().find(|feature| &*feature.name == "gn_hello").unwrap().clone();
             }
-            Ok(_) | Err(Error::TimedOut) => {}
+            Ok(_) | Err(LinkError::TimedOut) => {}
             Err(error) => panic!("{error}"),
         }
     }

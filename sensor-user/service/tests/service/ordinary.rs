@@ -67,7 +67,7 @@ impl Ordinary {
         self.proxy.recv(SOON).unwrap().message
     }
 
-    /// Why it ended.
+    /// The reason that it ended.
     fn said(&mut self) -> String {
         let mut lines = BufReader::new(self.child.stdout.take().unwrap()).lines().map(Result::unwrap);
         lines.find_map(|line| line.strip_prefix(SIGN).map(str::to_owned)).unwrap()

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::Hierarchy;
-use gnomon_link::{Error, ProxyEnd, Received, Sensor, ToProxy, ToSensor, UNASKED};
+use gnomon_link::{LinkError, ProxyEnd, Received, Sensor, ToProxy, ToSensor, UNASKED};
 use gnomon_sensor::{Heartbeat, PERIOD};
 use gnomon_sensord::{Attached, CostBound, Ended, ExecOptions, Options, ServiceError, serve};
 use tempfile::TempDir;
@@ -137,7 +137,7 @@ impl Stage {
                         counted.fetch_add(1, Ordering::Relaxed);
                         proxy.send(&ToSensor::Accepting { netns_cookie }, &[], SOON).unwrap();
                     }
-                    Err(Error::TimedOut) => {}
+                    Err(LinkError::TimedOut) => {}
                     other => panic!("{other:?}"),
                 }
             }

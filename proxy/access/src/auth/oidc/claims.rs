@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The longest name (user, group, scope), bytes.
 const MAX_NAME: usize = 512;
 
-/// Where a claim is: its name, or a JSON pointer (RFC 6901) where it begins with `/`.
+/// The path of a claim: its name, or a JSON pointer (RFC 6901) where it begins with `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath(pub(crate) SmolStr);
 
@@ -30,17 +30,17 @@ impl ClaimPath {
     }
 }
 
-/// What is done with an address of mail that the provider does not call verified.
+/// The treatment of an email address that the provider does not call verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnverifiedEmail {
     /// It is not taken for the caller's: with many providers people choose it themselves.
     #[default]
     Ignore,
-    /// It is, as this provider verifies all and does not say so.
+    /// Accepted, as this provider verifies all and does not say so.
     Accept,
 }
 
-/// Which claims hold what.
+/// The names of the claims that hold each fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimNames {
     /// The user's name. `sub` unless configured: what people can change must not name them.
@@ -58,7 +58,7 @@ impl Default for ClaimNames {
     }
 }
 
-/// What claims are held against.
+/// The values that claims are verified against.
 pub(crate) struct Expected<'e> {
     pub(crate) issuer: &'e str,
     pub(crate) audiences: &'e [String],
@@ -67,7 +67,7 @@ pub(crate) struct Expected<'e> {
     pub(crate) names: &'e ClaimNames,
 }
 
-/// Whether `iss` must be there: a JWT has it, an answer of the issuer itself need not.
+/// The source of claims. A JWT must have `iss`; an introspection response of the issuer itself need not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Jwt,
@@ -119,7 +119,7 @@ impl Expected<'_> {
         })
     }
 
-    /// RFC 8707, RFC 9068 4: we must be among those that it is meant for. Without `aud` it is meant for nobody.
+    /// Checks that we are in the audience (RFC 8707, RFC 9068 4). A token without `aud` is for no server.
     fn audience(&self, audience: Option<&Value>) -> Result<(), Rejection> {
         let is_ours = |value: &Value| value.as_str().is_some_and(|text| self.audiences.iter().any(|ours| ours == text));
         let ours = match audience {
@@ -158,15 +158,15 @@ impl Expected<'_> {
     }
 }
 
-/// A NumericDate (RFC 7519 2). Beyond the year 9999 is no time that anybody means.
+/// A NumericDate (RFC 7519 2). Times beyond the year 9999 are refused.
 fn instant(value: Option<&Value>) -> Result<Option<SystemTime>, Rejection> {
     let Some(value) = value else { return Ok(None) };
     let seconds = value.as_f64().filter(|seconds| (0.0..253_402_300_800.0).contains(seconds)).ok_or(Rejection::Malformed)?;
     Ok(Some(UNIX_EPOCH + Duration::from_secs_f64(seconds)))
 }
 
-/// What a token is bound to: a certificate is checked; any other key is one whose possession cannot be proven here, so a
-/// token that was stolen from its owner is not accepted either (RFC 7800, RFC 9449 7.2).
+/// The certificate that a token is bound to, which is checked. A token bound to any other key is refused, as possession cannot be proven
+/// here and it might have been stolen from its owner (RFC 7800, RFC 9449 7.2).
 fn bound(confirmation: Option<&Value>) -> Result<Option<SmolStr>, Rejection> {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let Some(confirmation) = confirmation else { return Ok(None) };
@@ -185,7 +185,7 @@ fn short(value: &Value) -> Result<SmolStr, Rejection> {
     }
 }
 
-/// How several names stand in one claim.
+/// The notation of several names in one claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listing {
     /// As a list; one text is one name.

@@ -21,10 +21,10 @@ use serde_json::Value;
 use std::{fmt, sync::Arc};
 use tokio::{sync::Semaphore, time::timeout};
 
-/// The most questions to the provider at a time; whoever comes then is told to try again.
+/// The most requests to the provider at a time; further callers are told to try again.
 pub const MAX_QUESTIONS: usize = 16;
 
-/// Where to ask, and as whom.
+/// The introspection endpoint, and the credentials for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Introspection {
     /// The introspection endpoint.

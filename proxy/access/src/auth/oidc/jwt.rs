@@ -16,20 +16,20 @@ pub(crate) struct Jwt<'t> {
     pub(crate) claims: Map<String, Value>,
 }
 
-/// What the head says.
+/// The header of a JWT.
 pub(crate) struct Head {
     pub(crate) algorithm: Algorithm,
     pub(crate) name: &'static str,
     pub(crate) key: Option<SmolStr>,
 }
 
-/// Whether this could be a JWT: three parts, the first of which begins like a JSON object.
+/// True if this could be a JWT: three parts, the first of which begins like a JSON object.
 pub(crate) fn looks_like(token: &str) -> bool {
     token.starts_with("eyJ") && token.bytes().filter(|b| *b == b'.').count() == 2
 }
 
 impl<'t> Jwt<'t> {
-    /// Takes a token apart, accepting only these algorithms.
+    /// Parses a token, accepting only these algorithms.
     pub(crate) fn read(token: &'t str, accepted: &[Algorithm]) -> Result<Self, Rejection> {
         let (message, signature) = token.rsplit_once('.').ok_or(Rejection::Malformed)?;
         let (head, claims) = message.split_once('.').ok_or(Rejection::Malformed)?;
@@ -39,7 +39,7 @@ impl<'t> Jwt<'t> {
         Ok(Self { message: message.as_bytes(), signature, head, claims })
     }
 
-    /// Whether this key made the signature.
+    /// True if this key made the signature.
     pub(crate) fn is_signed_by(&self, key: &Key) -> bool {
         // Named, so that no other crate's choice of provider can change it.
         let verifier = (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&self.head.algorithm, &key.key);
@@ -78,7 +78,7 @@ impl Head {
     }
 }
 
-/// A part of a token: a JSON object in which no name stands twice.
+/// A part of a token: a JSON object without repeated names.
 fn object(part: &str) -> Result<Map<String, Value>, Rejection> {
     let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::Malformed)?;
     match arguments(&json) {

@@ -24,25 +24,25 @@ pub(crate) const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("EdDSA", Algorithm::EdDSA),
 ];
 
-/// What a key can do.
+/// The type of a key, and with it its algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum KeyType {
     Rsa,
     P256,
     P384,
     Ed25519,
 }
 
-impl Kind {
+impl KeyType {
     const fn can(self, algorithm: Algorithm) -> bool {
         match self {
-            Kind::Rsa => matches!(
+            KeyType::Rsa => matches!(
                 algorithm,
                 Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 | Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512
             ),
-            Kind::P256 => matches!(algorithm, Algorithm::ES256),
-            Kind::P384 => matches!(algorithm, Algorithm::ES384),
-            Kind::Ed25519 => matches!(algorithm, Algorithm::EdDSA),
+            KeyType::P256 => matches!(algorithm, Algorithm::ES256),
+            KeyType::P384 => matches!(algorithm, Algorithm::ES384),
+            KeyType::Ed25519 => matches!(algorithm, Algorithm::EdDSA),
         }
     }
 }
@@ -51,7 +51,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Key {
     id: Option<SmolStr>,
-    kind: Kind,
+    kind: KeyType,
     /// The one algorithm that it is meant for, if the set says so.
     only: Option<SmolStr>,
     pub(crate) key: DecodingKey,
@@ -113,10 +113,10 @@ fn key_of(jwk: Jwk) -> Option<Key> {
         return None;
     }
     let (kind, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-        ("RSA", _) => (Kind::Rsa, DecodingKey::from_rsa_components(&jwk.n?, &jwk.e?)),
-        ("EC", Some("P-256")) => (Kind::P256, DecodingKey::from_ec_components(&jwk.x?, &jwk.y?)),
-        ("EC", Some("P-384")) => (Kind::P384, DecodingKey::from_ec_components(&jwk.x?, &jwk.y?)),
-        ("OKP", Some("Ed25519")) => (Kind::Ed25519, DecodingKey::from_ed_components(&jwk.x?)),
+        ("RSA", _) => (KeyType::Rsa, DecodingKey::from_rsa_components(&jwk.n?, &jwk.e?)),
+        ("EC", Some("P-256")) => (KeyType::P256, DecodingKey::from_ec_components(&jwk.x?, &jwk.y?)),
+        ("EC", Some("P-384")) => (KeyType::P384, DecodingKey::from_ec_components(&jwk.x?, &jwk.y?)),
+        ("OKP", Some("Ed25519")) => (KeyType::Ed25519, DecodingKey::from_ed_components(&jwk.x?)),
         // Symmetric keys (`oct`) above all.
         _ => return None,
     };

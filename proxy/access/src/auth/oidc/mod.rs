@@ -34,17 +34,17 @@ pub struct OidcConfig {
     pub issuer: String,
     /// The audiences that are ours. The portal's URL, unless configured.
     pub audiences: Vec<String>,
-    /// Where its keys are, if they shall not be discovered.
+    /// The URL of its keys, if they are not to be discovered.
     pub jwks_url: Option<String>,
     /// Accepted algorithms.
     pub algorithms: Vec<Algorithm>,
     /// Scopes that each token must have, all of them.
     pub scopes: Vec<SmolStr>,
-    /// Which claims hold what.
+    /// The names of the claims that hold each fact.
     pub claims: ClaimNames,
-    /// How far clocks may differ.
+    /// The tolerated clock difference.
     pub leeway: Duration,
-    /// How opaque tokens are checked; without it they are refused.
+    /// Introspection of opaque tokens; without it they are refused.
     pub introspection: Option<Introspection>,
 }
 
@@ -101,13 +101,13 @@ impl Oidc {
         }
     }
 
-    /// Has the keys, so that the first caller does not wait and a mistake in the configuration shows at the start.
+    /// Fetches the keys, so that the first caller does not wait and a mistake in the configuration shows at the start.
     pub(crate) async fn warm(&self) -> Result<(), Rejection> {
         self.provider.with_keys(|_| Some(())).await
     }
 }
 
-/// Whether this is for [`verify`], not for introspection.
+/// True for a JWT, which [`verify`] takes; other tokens need introspection.
 pub(crate) fn is_jwt(token: Token<'_>) -> bool {
     jwt::looks_like(token.as_str())
 }

@@ -18,18 +18,18 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How old keys may be before they are had again.
+/// The age from which keys are fetched anew.
 pub const FRESH: Duration = Duration::from_secs(15 * 60);
-/// How old keys may be while the provider cannot be reached.
+/// The greatest age of keys while the provider cannot be reached.
 pub const STALE: Duration = Duration::from_secs(24 * 3600);
 /// The least time between two attempts.
 pub const PAUSE: Duration = Duration::from_secs(10);
-/// How long the provider may take.
+/// Timeout of a request to the provider.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take while there are keys that still serve: somebody waits for it.
+/// Timeout while there are keys that still serve, as a request waits for it.
 const HASTE: Duration = Duration::from_secs(2);
 
-/// What of RFC 8414 and OpenID Connect Discovery is needed.
+/// The members of RFC 8414 and OpenID Connect Discovery documents that are read.
 #[derive(Deserialize)]
 struct Discovered {
     issuer: String,
@@ -49,14 +49,14 @@ struct Attempts {
 /// The keys of one issuer.
 pub(crate) struct Provider {
     issuer: String,
-    /// Where the keys are, if configured: then nothing is discovered.
+    /// The URL of the keys, if configured: then nothing is discovered.
     jwks_url: Option<String>,
     fetch: Arc<dyn Fetch>,
     keys: ArcSwapOption<Snapshot>,
     refreshing: Mutex<Attempts>,
 }
 
-/// Whether secrets and keys may travel to this address: TLS, or this very machine.
+/// True if secrets and keys may travel to this address: TLS, or this very machine.
 pub(crate) fn is_safe(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
     match (uri.scheme_str(), uri.host()) {
@@ -66,7 +66,7 @@ pub(crate) fn is_safe(url: &str) -> bool {
     }
 }
 
-/// Where metadata of an issuer may be: RFC 8414 3.1, then OpenID Connect Discovery 4 in both readings.
+/// The URLs at which an issuer's metadata may be: RFC 8414 3.1, then OpenID Connect Discovery 4 in both readings.
 fn discovery_urls(issuer: &str) -> Vec<String> {
     let Ok(uri) = issuer.parse::<Uri>() else { return Vec::new() };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Vec::new() };
@@ -112,7 +112,7 @@ impl Provider {
         }
     }
 
-    /// Has the keys again, unless somebody did since `seen` or an attempt was made just now.
+    /// Fetches the keys again, unless that was done since `seen` or an attempt was made just now.
     async fn refresh(&self, mut attempts: MutexGuard<'_, Attempts>, seen: Option<Instant>, patience: Duration) {
         let newer = self.keys.load().as_ref().is_some_and(|snapshot| Some(snapshot.at) != seen);
         if newer || attempts.last.is_some_and(|last| last.elapsed() < PAUSE) {
@@ -122,7 +122,7 @@ impl Provider {
         let fetched = timeout(patience, self.fetch_keys()).await;
         match fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs()))) {
             Ok(keys) => self.keys.store(Some(Arc::new(Snapshot { keys, at: Instant::now() }))),
-            Err(cause) => tracing::warn!(issuer = %self.issuer, %cause, "the identity provider's keys cannot be had"),
+            Err(cause) => tracing::warn!(issuer = %self.issuer, %cause, "the identity provider's keys cannot be fetched"),
         }
     }
 
@@ -131,7 +131,7 @@ impl Provider {
             Some(url) => url.clone(),
             None => self.discover().await?,
         };
-        let keys = KeySet::read(&self.get(&url).await?).ok_or_else(|| format!("{url} is no JWK set"))?;
+        let keys = KeySet::read(&self.get(&url).await?).ok_or_else(|| format!("{url} is not a JWK set"))?;
         // A set without keys would lock everybody out; the last ones are better.
         if keys.is_empty() { Err(format!("{url} has no key that signs")) } else { Ok(keys) }
     }
@@ -145,7 +145,7 @@ impl Provider {
                     Ok(found) if found.issuer != self.issuer => cause = format!("{url} is of another issuer: {:.200}", found.issuer),
                     Ok(found) if !is_safe(&found.jwks_uri) => cause = format!("{url} names keys at an address without TLS"),
                     Ok(found) => return Ok(found.jwks_uri),
-                    Err(_) => cause = format!("{url} is no provider metadata"),
+                    Err(_) => cause = format!("{url} is not provider metadata"),
                 },
                 Err(error) => cause = error,
             }

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Alive, Readable, ServiceError, os, wait};
 
-/// Who may be served: what the kernel says of the process that connects.
+/// The process that may be served, by the kernel's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its user. Root may, too.
@@ -24,14 +24,14 @@ pub struct Peer {
 
 /// The socket.
 #[derive(Debug)]
-pub struct Standing {
+pub struct ServiceSocket {
     listener: Listener,
     hierarchy: Hierarchy,
     own: Cgroup,
     peer: Peer,
 }
 
-/// Why a process is not served.
+/// The reason that a process is not served.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
     #[error("it runs as user {0}")]
@@ -41,10 +41,10 @@ enum Unfit {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
-    Link(#[from] gnomon_link::Error),
+    Link(#[from] gnomon_link::LinkError),
 }
 
-impl Standing {
+impl ServiceSocket {
     /// Listens. The folder must be root's alone; the socket's group may connect. `own_cgroup` is the folder of the cgroup of
     /// all of gnomon's processes.
     ///
@@ -69,7 +69,7 @@ impl Standing {
             }
             let link: SensorEnd = match self.listener.accept(Duration::ZERO) {
                 Ok(link) => link,
-                Err(gnomon_link::Error::TimedOut) => continue,
+                Err(gnomon_link::LinkError::TimedOut) => continue,
                 Err(error) => return Err(error.into()),
             };
             match self.check(&link) {
@@ -79,7 +79,7 @@ impl Standing {
         }
     }
 
-    /// Whether somebody wants to be served who has not been yet.
+    /// True if a process waits to be served that has not been yet.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         let mut waiting = [PollFd::new(&self.listener, PollFlags::IN)];

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 /// Threads for reads that may hang.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ReadThreads {
     running: Arc<AtomicUsize>,
     most: usize,
 }
 
-/// Why there is no result.
+/// The reason for having no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
     /// It took longer than allowed.
@@ -35,7 +35,7 @@ impl Drop for Running {
     }
 }
 
-impl Watch {
+impl ReadThreads {
     pub(super) fn new(most: usize) -> Self {
         Self { running: Arc::default(), most }
     }
@@ -69,12 +69,12 @@ mod tests {
 
     #[test]
     fn work_in_time_gives_its_result() {
-        assert_eq!(Watch::new(1).run(Duration::from_secs(10), || 7), Ok(7));
+        assert_eq!(ReadThreads::new(1).run(Duration::from_secs(10), || 7), Ok(7));
     }
 
     #[test]
     fn work_that_hangs_is_given_up_and_then_refused_until_it_returns() {
-        let watch = Watch::new(1);
+        let watch = ReadThreads::new(1);
         let (release, held) = mpsc::channel::<()>();
         let outcome = watch.run(Duration::from_millis(20), move || held.recv().is_ok());
         assert_eq!(outcome, Err(Late::TimedOut));

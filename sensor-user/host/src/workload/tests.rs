@@ -5,9 +5,9 @@ const INNER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba98765
 const UID: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
 const SNAKE: &str = "6ba7b810_9dad_11d1_80b4_00c04fd430c8";
 
-fn parse(path: &str) -> Place {
+fn parse(path: &str) -> Workload {
     let path = path.replace("UUID", UID).replace("SNAKE", SNAKE).replace("INNER", INNER).replace("ID", ID);
-    Place::parse(&format!("0::{path}\n"))
+    Workload::parse(&format!("0::{path}\n"))
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn each_runtime_is_told_by_its_path() {
     ] {
         let place = parse(path);
         let [container] = &place.containers[..] else { panic!("{path}: {:?}", place.containers) };
-        assert_eq!((container.id.as_str(), container.runtime, container.standing), (ID, runtime, Standing::System), "{path}");
+        assert_eq!((container.id.as_str(), container.runtime, container.standing), (ID, runtime, NameOrigin::System), "{path}");
     }
 }
 
@@ -90,7 +90,7 @@ fn what_merely_resembles_a_container_is_none() {
 #[test]
 fn a_container_in_a_users_slice_is_that_users_claim() {
     let place = parse("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container");
-    assert_eq!(place.container().map(|container| container.standing), Some(Standing::Claimed(1000)));
+    assert_eq!(place.container().map(|container| container.standing), Some(NameOrigin::Claimed(1000)));
 }
 
 #[test]
@@ -106,27 +106,27 @@ fn of_nested_containers_the_outermost_comes_first() {
 #[test]
 fn on_a_hybrid_host_the_container_may_be_in_a_v1_hierarchy_only() {
     let text = format!("12:cpuset:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/\n");
-    let place = Place::parse(&text);
+    let place = Workload::parse(&text);
     assert_eq!(place.cgroup, "/");
     assert_eq!(place.container().map(|container| container.id.as_str()), Some(ID));
 }
 
 #[test]
 fn a_removed_cgroup_is_read_by_its_old_name() {
-    assert_eq!(Place::parse(&format!("0::/docker/{ID} (deleted)\n")).cgroup, format!("/docker/{ID}"));
+    assert_eq!(Workload::parse(&format!("0::/docker/{ID} (deleted)\n")).cgroup, format!("/docker/{ID}"));
 }
 
 #[test]
 fn lines_that_are_not_rows_are_passed_over() {
     for text in ["", "0", "0::", "::", "0:cpu:/x", "junk\n\n0", "0::relative"] {
-        assert_eq!(Place::parse(text), Place::default(), "{text:?}");
+        assert_eq!(Workload::parse(text), Workload::default(), "{text:?}");
     }
 }
 
 proptest::proptest! {
     #[test]
     fn no_text_makes_it_fail_or_grow(text in "(0::|1:name=systemd:)?(/(docker|kubepods|lxc|pod|[a-f0-9:.\\\\x@-]{0,70})){0,12}\n?") {
-        let place = Place::parse(&text);
+        let place = Workload::parse(&text);
         proptest::prop_assert!(place.containers.len() <= MAX_NESTING && place.cgroup.len() <= MAX_CGROUP_PATH);
     }
 }

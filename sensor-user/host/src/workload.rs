@@ -3,7 +3,7 @@
 //! There is no kernel object called container: the path is what every runtime leaves behind, so it
 //! is what can be read without asking a daemon. It is as trustworthy as whoever may create cgroups
 //! there: below `system.slice` or `kubepods` that is root; below a user's slice it is that user,
-//! and [`Standing::Claimed`] says so. Names and images need the runtime's API and are not read.
+//! and [`NameOrigin::Claimed`] says so. Names and images need the runtime's API and are not read.
 
 mod container;
 mod pod;
@@ -13,12 +13,12 @@ use serde::Serialize;
 /// Longest cgroup path that is read, in bytes; PATH_MAX, which the kernel cannot exceed in
 /// `/proc/PID/cgroup` either.
 pub const MAX_CGROUP_PATH: usize = 4096;
-/// Most containers nested in each other that are told apart.
+/// The most nested containers that are told apart.
 pub const MAX_NESTING: usize = 4;
 
-/// Where a process runs.
+/// The workload of a process: its cgroup, containers and pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Place {
+pub struct Workload {
     /// The path in the cgroup v2 hierarchy; empty where there is none. It is relative to the
     /// reader's cgroup namespace: `/../x` lies outside of that.
     pub cgroup: String,
@@ -35,10 +35,10 @@ pub struct Container {
     /// 64 hexadecimal digits for OCI runtimes; the machine's or container's name for
     /// systemd-nspawn and LXC.
     pub id: String,
-    /// Which runtime names its cgroups like this.
+    /// The runtime that names its cgroups like this.
     pub runtime: Runtime,
-    /// Who vouches for it.
-    pub standing: Standing,
+    /// The origin of its name.
+    pub standing: NameOrigin,
 }
 
 /// A container runtime.
@@ -62,10 +62,10 @@ pub enum Runtime {
     Unknown,
 }
 
-/// Who could have made a cgroup of this name.
+/// The origin of a cgroup's name: who could have made a cgroup of that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum NameOrigin {
     /// Root, or a service that root gave a subtree to.
     System,
     /// The user with this id, in whose slice it lies: true of rootless runtimes, and true of anybody
@@ -94,7 +94,7 @@ pub enum Qos {
     BestEffort,
 }
 
-impl Place {
+impl Workload {
     /// Reads the text of `/proc/PID/cgroup` (cgroups(7)): one `hierarchy:controllers:path` a line.
     ///
     /// The v2 line (`0::`) is asked first. On a hybrid host a runtime may have placed its processes
@@ -117,7 +117,7 @@ impl Place {
         place
     }
 
-    /// The container that nobody within could have named: the outermost.
+    /// The outermost container, whose name no process within could have chosen.
     pub fn container(&self) -> Option<&Container> {
         self.containers.first()
     }
@@ -137,7 +137,7 @@ fn row(line: &str) -> Option<Row<'_>> {
     (path.starts_with('/') && path.len() <= MAX_CGROUP_PATH).then_some(Row { hierarchy, controllers, path })
 }
 
-/// Whether these are the 64 lower-case hexadecimal digits of an OCI container id.
+/// True for the 64 lower-case hexadecimal digits of an OCI container id.
 fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }

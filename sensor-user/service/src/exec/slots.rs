@@ -1,4 +1,4 @@
-//! How many scopes there may be: for one user, and in all.
+//! Bounds on the number of scopes: for one user, and in all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,25 +28,25 @@ struct Table {
 
 /// The places there are.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct ScopeSlots {
     for_one: usize,
     table: Arc<Mutex<Table>>,
 }
 
 /// A place of one user; free again when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Places,
+pub(super) struct ScopeSlot {
+    places: ScopeSlots,
     number: u64,
 }
 
-impl Places {
+impl ScopeSlots {
     pub(super) fn new(for_one: usize) -> Self {
         Self { for_one, table: Arc::default() }
     }
 
     /// A place for this user; `None` if there is none.
-    pub(super) fn take(&self, uid: u32) -> Option<Place> {
+    pub(super) fn take(&self, uid: u32) -> Option<ScopeSlot> {
         let mut table = self.table();
         let theirs = || table.taken.iter().filter(|taken| taken.uid == uid);
         let joining = theirs().filter(|taken| taken.stage == Stage::Joining).count();
@@ -57,15 +57,15 @@ impl Places {
     }
 
     /// The place of a scope that is there already, whatever the bounds: it was within them when it was made.
-    pub(super) fn keep(&self, uid: u32) -> Place {
+    pub(super) fn keep(&self, uid: u32) -> ScopeSlot {
         self.add(&mut self.table(), uid, Stage::Joined)
     }
 
-    fn add(&self, table: &mut Table, uid: u32, stage: Stage) -> Place {
+    fn add(&self, table: &mut Table, uid: u32, stage: Stage) -> ScopeSlot {
         let number = table.next;
         table.next += 1;
         table.taken.push(Taken { number, uid, stage });
-        Place { places: self.clone(), number }
+        ScopeSlot { places: self.clone(), number }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -73,7 +73,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl ScopeSlot {
     /// A scope is there now.
     pub(super) fn joined(&self) {
         for taken in self.places.table().taken.iter_mut().filter(|taken| taken.number == self.number) {
@@ -82,7 +82,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ScopeSlot {
     fn drop(&mut self) {
         self.places.table().taken.retain(|taken| taken.number != self.number);
     }
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn one_user_can_take_neither_all_scopes_nor_all_threads() {
-        let places = Places::new(10);
-        let mut held: Vec<Place> = (0..JOINING).map(|_| places.take(1).unwrap()).collect();
+        let places = ScopeSlots::new(10);
+        let mut held: Vec<ScopeSlot> = (0..JOINING).map(|_| places.take(1).unwrap()).collect();
         assert!(places.take(1).is_none(), "too many that have not joined");
-        held.iter().for_each(Place::joined);
+        held.iter().for_each(ScopeSlot::joined);
         held.extend([places.take(1).unwrap(), places.take(1).unwrap()]);
         assert!(places.take(1).is_none(), "too many scopes");
         assert!(places.take(2).is_some(), "another user is not concerned");

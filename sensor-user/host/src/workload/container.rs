@@ -1,16 +1,16 @@
-//! How each runtime names the cgroup of a container.
+//! Names of containers' cgroups, by runtime.
 
-use super::{Container, MAX_NESTING, Runtime, Standing, is_id};
+use super::{Container, MAX_NESTING, NameOrigin, Runtime, is_id};
 
 /// The containers in a path, outermost first.
 pub(super) fn in_path(path: &str) -> Vec<Container> {
     let mut found: Vec<Container> = Vec::new();
-    let mut standing = Standing::System;
+    let mut standing = NameOrigin::System;
     let mut parent = "";
     for component in path.split('/').filter(|component| !component.is_empty()) {
         // What lies below a user's slice is named by that user (user@.service delegates it).
         if let Some(user) = slice_owner(component).filter(|_| found.is_empty()) {
-            standing = Standing::Claimed(user);
+            standing = NameOrigin::Claimed(user);
         }
         if let Some((id, runtime)) = named(component, parent)
             && found.last().is_none_or(|last| last.id != id)

@@ -1,4 +1,4 @@
-//! How kubelet names the cgroup of a pod, by its systemd and its cgroupfs driver.
+//! Names of pods' cgroups, by kubelet's systemd and cgroupfs drivers.
 
 use super::{Pod, Qos};
 
