@@ -2,6 +2,7 @@
 //! and that what documents name is there.
 
 mod claims;
+mod examples;
 mod recording;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,6 +30,7 @@ impl Docs {
         let gnomon = crate::build_gnomon()?;
         let root = crate::root()?;
         claims::check(root)?;
+        examples::check(root)?;
         let mut pages = Vec::new();
         for (page, command) in PAGES {
             let output = Command::new(&gnomon).args(command).output().with_context(|| format!("gnomon {}", command.join(" ")))?;
