@@ -336,17 +336,11 @@ where
             () = tokio::time::sleep(SILENCE) => None,
         },
         Accepts::Json | Accepts::Neither => {
-            let drain = async {
-                while emitted.recv().await.is_some() {}
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                outcome = &mut *work => {
-                    under_way.parts = None;
-                    return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
-                }
-                () = drain => None,
-            }
+            // What is said meanwhile has no place in one document, and whoever would say it knows.
+            emitted.close();
+            let outcome = work.await;
+            under_way.parts = None;
+            return outcome.map_or_else(|| plain(StatusCode::ACCEPTED, ""), finish);
         }
     };
     let Some((work, emitted)) = under_way.parts.take() else { return plain(StatusCode::INTERNAL_SERVER_ERROR, "") };

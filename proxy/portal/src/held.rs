@@ -4,17 +4,20 @@ use crate::{
     judged::Judge,
     metrics::PortalMetrics,
     names::{Prefix, exposed_name},
+    server_metrics::{Came, Known, ServerMetrics},
     tasks::Tasks,
 };
 use bytes::Bytes;
 use gnomon_upstream::{
-    News, Oversight,
+    News, Oversight, UpstreamError,
     catalogue::Kind,
     left_out::LeftOut,
     members::Members,
     rpc::{self, Notification, Outcome, quoted},
 };
+use prometheus::IntGauge;
 use smol_str::SmolStr;
+use std::sync::{Mutex, PoisonError};
 
 /// A server of a portal.
 pub type Upstream = gnomon_upstream::Upstream<Held>;
@@ -27,15 +30,29 @@ pub struct Held {
     pub(crate) tasks: Tasks,
     prefix: Prefix,
     metric: Option<PortalMetrics>,
+    /// Of calls of it, sessions with it, and its presence.
+    pub(crate) counted: Option<ServerMetrics>,
+    known: Known,
+    /// Why it is not there.
+    down: Mutex<Option<&'static str>>,
 }
 
 impl Held {
     /// Of a server of which nothing is known yet.
-    pub(crate) fn new(server: &SmolStr, prefix: Prefix, judge: Option<Judge>, metric: Option<PortalMetrics>) -> Self {
-        if let Some(metric) = &metric {
-            metric.show(server);
+    pub(crate) fn new((portal, server): (&SmolStr, &SmolStr), prefix: Prefix, judge: Option<Judge>, metric: Option<PortalMetrics>) -> Self {
+        let counted = metric.as_ref().map(|metric| metric.of(portal, server));
+        Self { judge, tasks: Tasks::default(), prefix, metric, counted, known: Known::default(), down: Mutex::default() }
+    }
+
+    /// It is down for this reason now, or for none.
+    fn is_down_for(&self, why: Option<&UpstreamError>) {
+        let before = std::mem::replace(&mut *self.down.lock().unwrap_or_else(PoisonError::into_inner), why.map(UpstreamError::reason));
+        if let (Some(counted), Some(before)) = (&self.counted, before) {
+            counted.no_longer(before);
         }
-        Self { judge, tasks: Tasks::default(), prefix, metric }
+        if let (Some(counted), Some(why)) = (&self.counted, why) {
+            counted.is_gone(why);
+        }
     }
 }
 
@@ -52,6 +69,31 @@ impl Oversight for Held {
         if let Some(metric) = &self.metric {
             metric.set_left_out(server, kind, left_out);
         }
+    }
+
+    fn is_gone(&self, _: &str, why: &UpstreamError) {
+        self.is_down_for(Some(why));
+        if self.known.gone() == Came::Away
+            && let Some(judge) = &self.judge
+        {
+            judge.server_is("server_gone", &format!(" is not there ({}): {why}", why.reason()));
+        }
+    }
+
+    fn is_here(&self, _: &str) {
+        self.is_down_for(None);
+        if let Some(counted) = &self.counted {
+            counted.is_here();
+        }
+        if self.known.here() == Came::Back
+            && let Some(judge) = &self.judge
+        {
+            judge.server_is("server_back", " is there again");
+        }
+    }
+
+    fn sessions(&self) -> Option<IntGauge> {
+        self.counted.as_ref().map(ServerMetrics::sessions)
     }
 }
 

@@ -151,6 +151,11 @@ impl Judge {
         seen
     }
 
+    /// The server went, or came back.
+    pub fn server_is(&self, health: &'static str, message: &str) {
+        self.rules.server_is((&self.portal, &self.server), health, message);
+    }
+
     /// Judges a request of a client's: what follows it until its answer is over, and the strictest action that rules have for it, or
     /// how they refuse it.
     pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> (Judged, Result<Action, Box<Refusal>>) {
@@ -339,7 +344,7 @@ fn name(caller: &Caller) -> Option<SmolStr> {
 }
 
 /// Who asks, as events and rules name it.
-fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
+pub(crate) fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
     seen.set_some(Field::ExecutionId, execution.cloned());
     seen.set(Field::SourceAddress, caller.address.to_string());
     // Whoever logged in goes before whoever the program runs as.

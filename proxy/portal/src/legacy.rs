@@ -9,8 +9,9 @@ use crate::{
     offer::Offer,
     outflow::{Outflow, event},
     portal::Portal,
-    session::{Session, Standing, Telling, at_once},
+    session::{Session, Standing},
     sight::Sight,
+    telling::{Telling, at_once},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
@@ -313,9 +314,8 @@ impl Portal {
         if elements.is_empty() || elements.len() > MAX_BATCH {
             return invalid(&format!("a batch has between 1 and {MAX_BATCH} messages"));
         }
-        let (emit, mut emitted) = mpsc::channel(1);
         // What is said meanwhile has no place in one document.
-        let drain = tokio::spawn(async move { while emitted.recv().await.is_some() {} });
+        let (emit, _) = mpsc::channel(1);
         let agent = headers.get(USER_AGENT).cloned();
         let (from, taken_back, program) = (From::Session(session.clone()), Arc::default(), visitor.program.clone());
         let all = Call { caller, from, agent, offer, script: None, program, taken_back, emit };
@@ -341,7 +341,6 @@ impl Portal {
             answers.push(Bytes::from_static(if answers.is_empty() { b"[" } else { b"," }));
             answers.extend(recipient.in_pieces(id.as_ref(), outcome).await);
         }
-        drain.abort();
         if answers.is_empty() {
             return plain(StatusCode::ACCEPTED, "");
         }

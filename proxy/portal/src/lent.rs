@@ -4,7 +4,7 @@
 //! The client does not tell servers apart, as it sees one. So a server may ask for and cancel tasks, and say that a person is done with
 //! a page, only where its own question brought them about. Each session keeps so many; of more, the oldest is forgotten.
 
-use crate::{held::Upstream, judged::Whose, names::shortened, tasks::begun};
+use crate::{held::Upstream, judged::Whose, names::shortened, tasks::begun, telling::at_once};
 use gnomon_upstream::{
     LegacySession,
     members::Members,
@@ -94,7 +94,11 @@ impl Lent {
         };
         let text = rpc::notification(&notification.method, notification.params.as_deref());
         if upstream.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
-            let _ = session.notify(&notification.method, notification.params.as_deref()).await;
+            let notification = notification.clone();
+            let told = Box::pin(async move {
+                let _ = session.notify(&notification.method, notification.params.as_deref()).await;
+            });
+            at_once(vec![told]).await;
         }
     }
 

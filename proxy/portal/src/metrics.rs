@@ -1,5 +1,6 @@
 //! What portals show of themselves as metrics. Labels are of the configuration and of fixed sets.
 
+use crate::server_metrics::{ServerMetrics, ServersMetrics};
 use gnomon_upstream::{
     catalogue::Kind,
     left_out::{LeftOut, Reason},
@@ -31,6 +32,7 @@ impl Lacking {
 pub struct PortalMetrics {
     left_out: IntGaugeVec,
     refused: IntCounterVec,
+    servers: ServersMetrics,
 }
 
 impl PortalMetrics {
@@ -47,18 +49,25 @@ impl PortalMetrics {
         let refused = IntCounterVec::new(Opts::new("gnomon_portal_refused_total", help), &["lacking"])?;
         registry.register(Box::new(left_out.clone()))?;
         registry.register(Box::new(refused.clone()))?;
-        let metrics = Self { left_out, refused };
+        let metrics = Self { left_out, refused, servers: ServersMetrics::register(registry)? };
         for lacking in Lacking::ALL {
             metrics.count(lacking, 0);
         }
         Ok(metrics)
     }
 
-    /// Shows the series of a server.
+    /// Shows the series of a server, as they are in the reference.
     pub fn show(&self, server: &str) {
+        let _ = self.of("main", server);
+        self.servers.show("main", server);
+    }
+
+    /// The series of a server.
+    pub(crate) fn of(&self, portal: &str, server: &str) -> ServerMetrics {
         for kind in Kind::ALL {
             self.set_left_out(server, kind, &[]);
         }
+        self.servers.of(portal, server)
     }
 
     pub(crate) fn set_left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {

@@ -179,7 +179,7 @@ impl Portal {
         let uris = wanted.get("resourceSubscriptions").and_then(Value::as_array).into_iter().flatten();
         let uris: Vec<&str> = uris.filter_map(Value::as_str).take(MAX_WATCHED).collect();
         // What may not be read is not there, and what is not there is not acknowledged.
-        let watching = self.lists.watch(&call.caller, &uris);
+        let watching = self.lists.watch(&call.caller, &uris).await;
         if !uris.is_empty() {
             granted.insert("resourceSubscriptions".to_owned(), json!(watching.granted()));
         }

@@ -102,14 +102,14 @@ impl Portal {
         let (servers, own) = (std::mem::take(&mut options.servers), own_client());
         let upstream = |(id, reach): (SmolStr, Reach)| {
             let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
-            let held = Held::new(&id, prefix, judge, options.metrics.clone());
+            let held = Held::new((&options.id, &id), prefix, judge, options.metrics.clone());
             Upstream::new(id, reach, own.clone(), changes.clone(), held)
         };
         let servers = servers.into_iter().map(upstream).collect();
         let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
         let labels = std::mem::take(&mut options.labels);
         let lists = Arc::new(PortalLists::new((servers, changes), (prefix, labels), gate));
-        let road = Arc::new(Road::new(lists.clone(), options.acts.clone(), options.metrics.clone()));
+        let road = Arc::new(Road::new(lists.clone(), options.acts.clone(), options.metrics.clone(), options.rules.clone()));
         Arc::new(Self {
             lists,
             sessions,

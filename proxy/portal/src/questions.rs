@@ -3,7 +3,7 @@
 //! Each server counts its questions for itself, so two may give theirs the same id: the client knows them by ids of ours. By those its
 //! answer finds its server, and what a server says of its own question finds the client's name for that.
 
-use crate::{held::Upstream, judged::Whose, progress::token, session::Session};
+use crate::{held::Upstream, judged::Whose, progress::token, session::Session, telling::at_once};
 use bytes::Bytes;
 use gnomon_upstream::{
     LegacySession, Scope,
@@ -20,6 +20,11 @@ use tokio::sync::oneshot;
 
 /// Most requests of servers that a client has not answered.
 const MOST: usize = 64;
+
+/// What a server is told whose client reads no stream in which it could be asked.
+pub(crate) fn nobody_listens() -> rpc::RpcError {
+    rpc::RpcError::new(rpc::INTERNAL_ERROR, "the client cannot be asked now: it reads no event stream")
+}
 
 /// The questions of one session.
 #[derive(Default)]
@@ -153,6 +158,13 @@ impl Session {
         Ok(self.cleaned(upstream, within, request))
     }
 
+    /// A server's question reaches nobody, and is no longer asked.
+    pub(crate) fn withdraw(&self, server: &SmolStr, within: Scope, id: &Id) {
+        if let Some(questions) = self.questions() {
+            questions.drop_of(server, within, id);
+        }
+    }
+
     fn can_answer(&self, method: &str) -> Result<(), rpc::RpcError> {
         self.client.lacks(method).map_or(Ok(()), |lacking| Err(undeclared(lacking)))
     }
@@ -175,9 +187,12 @@ impl Session {
                         None => response.outcome,
                     },
                 };
-                if let Err(error) = session.respond(&id, &outcome).await {
-                    tracing::debug!("an answer did not reach its server: {error}");
-                }
+                let told = Box::pin(async move {
+                    if let Err(error) = session.respond(&id, &outcome).await {
+                        tracing::debug!("an answer did not reach its server: {error}");
+                    }
+                });
+                at_once(vec![told]).await;
             }
             Some(Asked::Us(answer)) => {
                 let _ = answer.send(response.outcome);
@@ -199,7 +214,11 @@ impl Session {
         let params = params.with(&[("progressToken", Some(token.json()))]);
         let text = rpc::notification(&notification.method, Some(&params));
         if upstream.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
-            let _ = session.notify(&notification.method, Some(&params)).await;
+            let method = notification.method.clone();
+            let told = Box::pin(async move {
+                let _ = session.notify(&method, Some(&params)).await;
+            });
+            at_once(vec![told]).await;
         }
     }
 

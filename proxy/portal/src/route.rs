@@ -162,6 +162,15 @@ impl PortalLists {
         }
     }
 
+    /// The server that a request names, where its caller may know of it.
+    pub(crate) fn named_server(&self, caller: &Caller, request: &Request) -> Option<&SmolStr> {
+        let params = request.members().ok()?;
+        let name = params.text("name").or_else(|| params.text("uri"))?;
+        let kind = if request.method.starts_with("resources/") { Kind::Resource } else { Kind::Tool };
+        let (id, _) = split_name(kind, &name)?;
+        self.servers().iter().find(|server| server.id == id && self.gate().may_reach(caller, &server.id)).map(|server| &server.id)
+    }
+
     /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
     /// as long as it is clear which that is.
     pub(crate) fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, Permit), NotRouted> {

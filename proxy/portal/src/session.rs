@@ -7,13 +7,16 @@
 use crate::{
     acts::{Acts, AuditedSession},
     gate::Gate,
+    hearing::Hearing,
     held::{Upstream, outward},
     lent::Lent,
     outflow::{Heard, Outflow, Stream, event},
     progress::Reported,
-    questions::Questions,
+    questions::{Questions, nobody_listens},
+    reachable::OpenCalls,
     shares::{self, task_owner},
     taken_back::TakenBack,
+    telling::{Telling, at_once},
     unsent::Recipient,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -28,22 +31,19 @@ use gnomon_upstream::{
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},
-    pin::Pin,
+    ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::{Notify, mpsc},
-    task::{AbortHandle, JoinSet},
-};
+use tokio::sync::{Notify, mpsc};
 
 /// Most streams of a session that a client can come back to.
 const MAX_STREAMS: usize = 16;
-/// How long servers may take to be told what a client does not ask of one of them.
-const TOLD: Duration = Duration::from_secs(1);
+/// How long a server may take to be told from which level on its client wants its logs.
+const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a session takes besides what its client says of itself, bytes, about.
 const SESSION_BYTES: usize = 640;
@@ -66,7 +66,8 @@ pub struct Session {
 
 struct Open {
     servers: Box<[tokio::sync::Mutex<Option<Arc<LegacySession>>>]>,
-    listeners: Mutex<Vec<Option<AbortHandle>>>,
+    listeners: Mutex<Vec<Option<Hearing>>>,
+    calls: OpenCalls,
     questions: Questions,
     reported: Reported,
     lent: Lent,
@@ -78,17 +79,6 @@ struct Open {
     caller: Mutex<Option<Arc<Caller>>>,
     next: AtomicU64,
     digest: OnceLock<SmolStr>,
-}
-
-/// A server is told something.
-pub(crate) type Telling = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Has all servers told something at once. Who has not taken it within a second is waited for no longer: one that hangs holds up
-/// neither the client nor the other servers.
-pub(crate) async fn at_once(told: Vec<Telling>) {
-    let mut telling: JoinSet<()> = told.into_iter().collect();
-    let all = async { while telling.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(TOLD, all).await;
 }
 
 /// The stream of what is said by itself.
@@ -150,7 +140,8 @@ impl Session {
         self.open.get_or_init(|| {
             Box::new(Open {
                 servers: (0..servers).map(|_| tokio::sync::Mutex::new(None)).collect(),
-                listeners: Mutex::new(vec![None; servers]),
+                listeners: Mutex::new((0..servers).map(|_| None).collect()),
+                calls: OpenCalls::default(),
                 questions: Questions::default(),
                 reported: Reported::default(),
                 lent: Lent::default(),
@@ -190,6 +181,11 @@ impl Session {
         self.opened().map(|open| &open.reported)
     }
 
+    /// The calls that its client has open at servers.
+    pub(crate) fn calls(&self) -> Option<&OpenCalls> {
+        self.opened().map(|open| &open.calls)
+    }
+
     /// Its client asks for something, as this caller.
     pub fn asks(&self, caller: &Arc<Caller>) {
         if let Some(open) = self.opened() {
@@ -225,17 +221,24 @@ impl Session {
             return Ok(session.clone());
         }
         upstream.check()?;
-        let session = upstream.open_session(&self.client).await?;
+        let session = upstream.open_session(&self.client, &self.id).await?;
         let level = lock(&open.log_level).clone();
         if let Some(level) = level {
             let params = Bytes::from(format!("{{\"level\":{}}}", rpc::quoted(&level)));
-            let _ = session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await;
+            let told = async { session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await };
+            if let Ok(Err(UpstreamError::SessionGone)) = tokio::time::timeout(LEVEL_WITHIN, told).await {
+                return Err(UpstreamError::SessionGone);
+            }
+        }
+        if session.speaks() == Speaks::Always || lock(&open.standing).is_some() || self.client.may_be_asked() {
+            // Before the first call that can ask: what is said before it is heard is lost.
+            let mut hearing = self.hear(upstream.clone(), session.clone());
+            hearing.opened().await;
+            if let Some(place) = lock(&open.listeners).get_mut(index) {
+                *place = Some(hearing);
+            }
         }
         *slot = Some(session.clone());
-        drop(slot);
-        if session.speaks() == Speaks::Always || lock(&open.standing).is_some() {
-            self.listen(index, upstream.clone(), session.clone());
-        }
         Ok(session)
     }
 
@@ -255,28 +258,20 @@ impl Session {
         slots.iter().enumerate().filter_map(|(index, slot)| Some((index, open(slot)?))).collect()
     }
 
-    fn listen(self: &Arc<Self>, index: usize, upstream: Arc<Upstream>, session: Arc<LegacySession>) {
-        let Some(open) = self.opened() else { return };
+    fn hear(self: &Arc<Self>, upstream: Arc<Upstream>, session: Arc<LegacySession>) -> Hearing {
         let weak = Arc::downgrade(self);
-        let task = tokio::spawn(async move {
-            let Ok(mut listening) = session.listen().await else { return };
-            while let Some(message) = listening.next().await {
-                let Some(own) = weak.upgrade() else { return };
-                if let Message::Notification(notification) = &message
-                    && notification.method.ends_with("/list_changed")
-                {
+        Hearing::begin(session.clone(), move |message| {
+            let (own, upstream, session) = (weak.upgrade(), upstream.clone(), session.clone());
+            async move {
+                let Some(own) = own else { return ControlFlow::Break(()) };
+                match &message {
                     // The lists are the portal's; whoever holds one is told when it has changed.
-                    upstream.lists_changed();
-                    continue;
+                    Message::Notification(notification) if upstream.tells_of_lists(&notification.method) => {}
+                    _ => own.pass_on(&upstream, &session, message).await,
                 }
-                own.pass_on(&upstream, &session, message).await;
+                ControlFlow::Continue(())
             }
-        });
-        if let Some(place) = lock(&open.listeners).get_mut(index)
-            && let Some(old) = place.replace(task.abort_handle())
-        {
-            old.abort();
-        }
+        })
     }
 
     /// What a server said by itself, to wherever the client listens.
@@ -287,6 +282,10 @@ impl Session {
             }
             return;
         }
+        let asked = match &message {
+            Message::Request(request) => Some(request.id.clone()),
+            Message::Notification(_) | Message::Response(_) => None,
+        };
         let text = match message {
             Message::Request(request) if request.method == "ping" => {
                 let _ = session.respond(&request.id, &Outcome::Result(Bytes::from_static(b"{}"))).await;
@@ -310,8 +309,21 @@ impl Session {
             },
             Message::Response(_) => return,
         };
-        if self.tell(text).await == Heard::No {
-            tracing::debug!(server = %upstream.id, "nobody listens to what a server says");
+        if self.tell(text.clone()).await == Heard::Yes || self.tell_in_a_call(&upstream.id, text).await == Heard::Yes {
+            return;
+        }
+        tracing::debug!(server = %upstream.id, "nobody listens to what a server says");
+        if let Some(id) = asked {
+            self.withdraw(&upstream.id, session.scope(), &id);
+            let _ = session.respond(&id, &nobody_listens().into()).await;
+        }
+    }
+
+    /// Sends a message in the answer of a call that the client has open at this server, which becomes a stream with that.
+    async fn tell_in_a_call(&self, server: &SmolStr, message: Bytes) -> Heard {
+        match self.calls().and_then(|calls| calls.at(server)) {
+            Some((emit, recipient)) if recipient.pass_on(&emit, message).await.is_ok() => Heard::Yes,
+            _ => Heard::No,
         }
     }
 
@@ -383,13 +395,19 @@ impl Session {
         let (sender, outflow) = Outflow::events();
         let standing = Standing { sender, recipient, over: Arc::default() };
         *lock(&self.open(servers.len()).standing) = Some(standing.clone());
-        for (index, session) in self.servers() {
+        let open = self.servers();
+        let mut listeners = lock(&self.open(servers.len()).listeners);
+        for (index, session) in open {
             if session.speaks() == Speaks::OnRequest
                 && let Some(upstream) = servers.get(index)
+                && let Some(place) = listeners.get_mut(index)
+                // A server may take a second stream for one too many.
+                && !place.as_ref().is_some_and(Hearing::is_on)
             {
-                self.listen(index, upstream.clone(), session);
+                *place = Some(self.hear(upstream.clone(), session));
             }
         }
+        drop(listeners);
         (standing, outflow)
     }
 
@@ -418,13 +436,5 @@ impl Session {
         }
         let close = |(_, session): (usize, Arc<LegacySession>)| Box::pin(async move { session.close().await }) as Telling;
         at_once(self.servers().into_iter().map(close).collect()).await;
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        for listener in lock(&self.listeners).iter().flatten() {
-            listener.abort();
-        }
     }
 }

@@ -14,11 +14,15 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+use tokio::task::JoinSet;
 
 /// Most bytes that all sessions of a portal may take, those counted with what their clients say of themselves.
 const MOST_BYTES: usize = 128 << 20;
 /// Which part of a share goes at once when there is no room: to look for the oldest takes time.
 const PART: usize = 64;
+
+/// How many sessions that are no longer used are ended at a time.
+const CLOSED_AT_A_TIME: usize = 64;
 
 /// How many sessions there may be, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -156,8 +160,14 @@ impl Sessions {
                 }
                 stale
             };
-            for session in stale {
-                session.close(self.acts.as_ref()).await;
+            // Many at a time: each may have a server that is waited for.
+            for some in stale.chunks(CLOSED_AT_A_TIME) {
+                let mut closing: JoinSet<()> = JoinSet::new();
+                for session in some.iter().cloned() {
+                    let acts = self.acts.clone();
+                    closing.spawn(async move { session.close(acts.as_ref()).await });
+                }
+                while closing.join_next().await.is_some() {}
             }
         }
     }

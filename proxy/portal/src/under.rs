@@ -1,6 +1,12 @@
 //! A request under way within a session of the older era: it is taken back when nobody waits for it any more.
 
-use crate::{call::Call, error::CallError, taken_back::TakenBack};
+use crate::{
+    call::Call,
+    error::CallError,
+    shared::{Lease, Part},
+    taken_back::TakenBack,
+    telling::beside,
+};
 use gnomon_upstream::{
     LegacySession, UpstreamError,
     rpc::{Id, quoted},
@@ -13,18 +19,34 @@ pub(crate) struct Under {
     id: Option<Id>,
     taken_back: Arc<TakenBack>,
     why: &'static str,
+    /// Its part in a session that it shares.
+    lease: Option<Lease>,
 }
 
 impl Under {
-    pub fn new(session: Arc<LegacySession>, id: Id, call: &Call) -> Self {
+    pub fn new(session: Arc<LegacySession>, id: Id, call: &Call, lease: Option<Lease>) -> Self {
         // A script ends its calls with itself, whoever waits for it.
         let why = if call.script.is_some() { "the script that made the call is over" } else { "the client has gone" };
-        Self { session, id: Some(id), taken_back: call.taken_back.clone(), why }
+        Self { session, id: Some(id), taken_back: call.taken_back.clone(), why, lease }
     }
 
     /// The session that it is under way in.
     pub fn session(&self) -> &Arc<LegacySession> {
         &self.session
+    }
+
+    /// Its client has been asked.
+    pub fn is_asked(&self) {
+        if let Some(lease) = &self.lease {
+            lease.is(Part::Waiting);
+        }
+    }
+
+    /// Its client has answered.
+    pub fn goes_on(&self) {
+        if let Some(lease) = &self.lease {
+            lease.is(Part::Asking);
+        }
     }
 
     /// There was an answer.
@@ -58,11 +80,10 @@ impl Drop for Under {
             };
             let session = self.session.clone();
             // While everything ends there may be nobody left to tell it.
-            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-            runtime.spawn(async move {
+            let _ = beside(Box::pin(async move {
                 let params = format!("{{\"requestId\":{},\"reason\":{}}}", id.json(), quoted(&why));
                 let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
-            });
+            }));
         }
     }
 }

@@ -2,8 +2,15 @@
 
 use crate::{held::Upstream, lists::PortalLists};
 use gnomon_access::Caller;
+use gnomon_upstream::Granting;
 use smol_str::SmolStr;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long servers may take to agree to tell of changes.
+const GRANTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Watches resources until it is dropped.
 pub(crate) struct Watching(Vec<Watched>);
@@ -18,19 +25,26 @@ struct Watched {
 
 impl PortalLists {
     /// Has servers tell of changes of these resources, named as clients know them. What the caller may not read, or is not there,
-    /// is left out.
-    pub(crate) fn watch(&self, caller: &Caller, resources: &[&str]) -> Watching {
-        let mut watched: Vec<Watched> = Vec::new();
+    /// is left out, and so is what its server has not agreed to within a second.
+    pub(crate) async fn watch(&self, caller: &Caller, resources: &[&str]) -> Watching {
+        let (mut watched, until): (Vec<(Watched, Granting)>, _) = (Vec::new(), Instant::now() + GRANTED_WITHIN);
         for uri in resources {
             let Ok((index, own, _)) = self.resource(caller, uri) else { continue };
-            if watched.iter().any(|other| other.known == *uri) {
+            if watched.iter().any(|(other, _)| other.known == *uri) {
                 continue;
             }
             let (server, own) = (self.servers()[index].clone(), SmolStr::new(own));
-            server.watch(&own);
-            watched.push(Watched { server, own, known: SmolStr::new(uri) });
+            let granting = server.watch(&own);
+            watched.push((Watched { server, own, known: SmolStr::new(uri) }, granting));
         }
-        Watching(watched)
+        let mut granted = Vec::with_capacity(watched.len());
+        for (one, mut granting) in watched {
+            // All at once: what was granted by then is known without waiting.
+            if tokio::time::timeout_at(until.into(), granting.is_granted()).await.is_ok_and(|granted| granted) {
+                granted.push(one);
+            }
+        }
+        Watching(granted)
     }
 }
 
@@ -47,10 +61,8 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for Watched {
     fn drop(&mut self) {
-        for watched in &self.0 {
-            watched.server.unwatch(&watched.own);
-        }
+        self.server.unwatch(&self.own);
     }
 }

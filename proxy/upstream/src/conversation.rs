@@ -5,12 +5,13 @@ use crate::{
     error::UpstreamError,
     events::EventReader,
     legacy::LegacySession,
-    pipe::Pipe,
+    pipe::{Heard, Pipe},
     rpc::{Id, Message, Outcome},
 };
 use bytes::Bytes;
 use smol_str::SmolStr;
 use std::{
+    pin::Pin,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -58,7 +59,47 @@ pub struct Conversation {
 
 enum Source {
     Http(Box<Stream>),
-    Pipe { said: mpsc::Receiver<Said>, patience: Duration, undo: Option<TakenBack> },
+    Pipe { said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<Pipe>, undo: Option<TakenBack> },
+    Beside(Box<Beside>),
+}
+
+/// A request of whose server more is heard elsewhere.
+struct Beside {
+    way: Way,
+    aside: mpsc::Receiver<Message>,
+}
+
+type Coming = Pin<Box<dyn Future<Output = Result<Answer, UpstreamError>> + Send>>;
+
+/// How far the way to an answer is known.
+enum Way {
+    Coming(Coming),
+    Going(Conversation),
+}
+
+impl Beside {
+    /// As [`Conversation::next`]; what was heard elsewhere comes first, as it was said before.
+    async fn next(&mut self) -> Result<Said, UpstreamError> {
+        tokio::select! {
+            biased;
+            Some(message) = self.aside.recv() => Ok(Said::Message(message)),
+            said = self.way.next() => said,
+        }
+    }
+}
+
+impl Way {
+    async fn next(&mut self) -> Result<Said, UpstreamError> {
+        loop {
+            match self {
+                Self::Going(conversation) => return Box::pin(conversation.next()).await,
+                Self::Coming(answer) => match answer.await? {
+                    Answer::Done(outcome) => return Ok(Said::Answer(outcome)),
+                    Answer::Going(conversation) => *self = Self::Going(conversation),
+                },
+            }
+        }
+    }
 }
 
 /// A request on a shared line that is taken back when nobody waits for its answer any more.
@@ -129,8 +170,17 @@ fn whole(text: &Bytes, id: &Id) -> Result<Outcome, UpstreamError> {
 impl Conversation {
     /// Over a shared line, whose reader sends what concerns the request `id`. The server may be silent for `patience`.
     #[must_use]
-    pub fn over_pipe(id: Id, said: mpsc::Receiver<Said>, patience: Duration) -> Self {
-        Self { id, source: Source::Pipe { said, patience, undo: None } }
+    pub(crate) fn over_pipe(id: Id, said: mpsc::Receiver<Heard>, patience: Duration, line: &Arc<Pipe>) -> Self {
+        Self { id, source: Source::Pipe { said, patience, line: Arc::downgrade(line), undo: None } }
+    }
+
+    /// With an answer that is still coming, while more of what its server says comes elsewhere.
+    pub(crate) fn beside(
+        id: Id,
+        answer: impl Future<Output = Result<Answer, UpstreamError>> + Send + 'static,
+        aside: mpsc::Receiver<Message>,
+    ) -> Self {
+        Self { id, source: Source::Beside(Box::new(Beside { way: Way::Coming(Box::pin(answer)), aside })) }
     }
 
     /// Takes the request back if this is dropped before its answer. Over HTTP the connection says so by itself.
@@ -154,14 +204,24 @@ impl Conversation {
     /// When the server falls silent, breaks off, or breaks the protocol.
     pub async fn next(&mut self) -> Result<Said, UpstreamError> {
         match &mut self.source {
-            Source::Pipe { said, patience, undo } => {
-                let next = tokio::time::timeout(*patience, said.recv()).await;
-                let next = next.map_err(|_| UpstreamError::Timeout(*patience))?.ok_or(UpstreamError::Aborted)?;
-                if let (Said::Answer(_), Some(undo)) = (&next, undo) {
-                    undo.id = None;
+            Source::Pipe { said, patience, line, undo } => loop {
+                match (tokio::time::timeout(*patience, said.recv()).await, line.upgrade()) {
+                    (Ok(next), _) => {
+                        let next = next.ok_or(UpstreamError::Aborted)??;
+                        if let (Said::Answer(_), Some(undo)) = (&next, undo) {
+                            undo.id = None;
+                        }
+                        return Ok(next);
+                    }
+                    // Somebody thinks about what the server asks.
+                    (Err(_), Some(line)) if line.asked().any() => {}
+                    (Err(_), line) => {
+                        line.inspect(|line| line.fell_silent());
+                        return Err(UpstreamError::Timeout(*patience));
+                    }
                 }
-                Ok(next)
-            }
+            },
+            Source::Beside(beside) => beside.next().await,
             Source::Http(stream) => stream.next(&self.id).await,
         }
     }
@@ -186,6 +246,8 @@ impl Stream {
                     }
                     return Ok(Said::Interrupted { retry: self.retry });
                 }
+                // Somebody thinks about what the server asks.
+                Err(UpstreamError::Timeout(_)) if self.session.as_ref().is_some_and(|session| session.asked().any()) => continue,
                 Err(error) => return Err(error),
             };
             if let Some(retry) = event.retry {
@@ -209,7 +271,12 @@ impl Stream {
                 Ok(Message::Response(response)) if response.id.as_ref() == Some(id) => return Ok(Said::Answer(response.outcome)),
                 // Answers to other requests belong to other streams.
                 Ok(Message::Response(_)) => {}
-                Ok(message) => return Ok(Said::Message(message)),
+                Ok(message) => {
+                    if let Some(session) = &self.session {
+                        session.asked().heard(&message);
+                    }
+                    return Ok(Said::Message(message));
+                }
                 Err(error) => return Err(UpstreamError::Protocol(error.message)),
             }
         }

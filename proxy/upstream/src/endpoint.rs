@@ -17,7 +17,12 @@ use http::{
 use http_body::Body;
 use http_body_util::Full;
 use smol_str::{SmolStr, format_smolstr};
-use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Connections to servers.
 pub type ServerPools = Pools<Full<Bytes>>;
@@ -181,11 +186,21 @@ impl Endpoint {
     /// # Errors
     /// When there is no answer, or none that MCP knows.
     pub async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<Posted, UpstreamError> {
+        self.post_waiting(headers, body, &|| false).await
+    }
+
+    /// The same to a server whose silence is not its own as long as it `waits` for somebody.
+    pub(crate) async fn post_waiting(
+        &self,
+        headers: HeaderMap,
+        body: Bytes,
+        waits: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Posted, UpstreamError> {
         let with_session = headers.contains_key(SESSION);
         let mut request = self.request(Method::POST, headers);
         request.headers_mut().insert(CONTENT_TYPE, JSON);
         request.headers_mut().insert(ACCEPT, BOTH);
-        let mut response = self.send(request.map(|()| Full::new(body))).await?;
+        let mut response = self.send_waiting(request.map(|()| Full::new(body)), waits).await?;
         let session = response.headers_mut().remove(SESSION);
         let reply = match response.status() {
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Reply::Accepted,
@@ -264,8 +279,16 @@ impl Endpoint {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<UpstreamBody>, UpstreamError> {
+        self.send_waiting(request, &|| false).await
+    }
+
+    async fn send_waiting(
+        &self,
+        request: Request<Full<Bytes>>,
+        waits: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let patience = self.limits.patience;
-        let answered = async {
+        let mut answered = pin!(async {
             match self.destination().scheme() {
                 Scheme::Http => self.pools.send(self.destination(), request).await,
                 Scheme::Https => {
@@ -273,8 +296,14 @@ impl Endpoint {
                     self.pools.send(&destination, request).await
                 }
             }
-        };
-        Ok(tokio::time::timeout(patience, answered).await.map_err(|_| UpstreamError::Timeout(patience))??)
+        });
+        loop {
+            match tokio::time::timeout(patience, &mut answered).await {
+                Ok(answered) => return Ok(answered?),
+                Err(_) if waits() => {}
+                Err(_) => return Err(UpstreamError::Timeout(patience)),
+            }
+        }
     }
 
     async fn read(&self, response: Response<UpstreamBody>) -> Result<Reply, UpstreamError> {

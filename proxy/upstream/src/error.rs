@@ -1,15 +1,47 @@
 //! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
 
 use crate::rpc::{INTERNAL_ERROR, Outcome, RpcError};
-use gnomon_http::SendError;
-use std::time::Duration;
+use gnomon_http::{DialError, SendError};
+use std::{fmt, time::Duration};
+
+/// Why a server cannot be connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unconnected {
+    /// Nobody listens at its address.
+    Refused,
+    /// Its name has no address.
+    Name,
+    /// TLS: a certificate that is not trusted, or no TLS at all.
+    Tls,
+    /// No connection came about in time.
+    Time,
+    /// Its address is one that gnomon does not connect to.
+    Forbidden,
+    /// Something else on the way.
+    Other,
+}
+
+impl fmt::Display for Unconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => ": nobody listens at its address",
+            Self::Name => ": its name has no address",
+            Self::Tls => ": TLS with it fails, as where its certificate is not trusted",
+            Self::Time => ": no connection came about in time",
+            Self::Forbidden => ": its address is one that gnomon does not connect to",
+            Self::Other => "",
+        })
+    }
+}
 
 /// Why a server gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
     /// Nobody listens there, or not for us.
-    #[error("it cannot be reached")]
+    #[error("it cannot be reached{why}")]
     Unreachable {
+        /// Why.
+        why: Unconnected,
         /// For the log only: it may name addresses.
         detail: String,
     },
@@ -83,6 +115,39 @@ impl UpstreamError {
         }
     }
 
+    /// Why, in a word for metrics, for the log, and for whoever tells one reason from another: of a fixed set.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable { why: Unconnected::Refused, .. } => "refused",
+            Self::Unreachable { why: Unconnected::Name, .. } => "dns",
+            Self::Unreachable { why: Unconnected::Tls, .. } => "tls",
+            Self::Unreachable { why: Unconnected::Forbidden, .. } => "forbidden_address",
+            Self::Unreachable { why: Unconnected::Time, .. } | Self::Timeout(_) => "timeout",
+            Self::Unreachable { why: Unconnected::Other, .. } => "unreachable",
+            Self::Dropped { .. } | Self::Aborted => "broke_off",
+            Self::NotStarted(_) => "not_started",
+            Self::Down(_) => "down",
+            Self::SessionGone => "session_gone",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Status(400..=499) => "http_4xx",
+            Self::Status(500..=599) => "http_5xx",
+            Self::Status(_) => "http_other",
+            Self::Protocol(_) => "protocol",
+            Self::TooLarge(_) => "too_large",
+            Self::Rpc(_) => "error_answer",
+        }
+    }
+
+    /// What only the log may say of it: it may name addresses.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Unreachable { detail, .. } | Self::Dropped { detail } => Some(detail),
+            _ => None,
+        }
+    }
+
     /// Whether it says that the server is not there, rather than something about this request.
     #[must_use]
     pub fn is_absence(&self) -> bool {
@@ -93,10 +158,16 @@ impl UpstreamError {
 impl From<SendError> for UpstreamError {
     fn from(error: SendError) -> Self {
         let detail = error.to_string();
-        match error {
-            SendError::Dial(_) | SendError::Tls(_) => Self::Unreachable { detail },
-            _ => Self::Dropped { detail },
-        }
+        let why = match error {
+            SendError::Dial(DialError::Refused(_)) => Unconnected::Refused,
+            SendError::Dial(DialError::Resolve { .. }) => Unconnected::Name,
+            SendError::Dial(DialError::Timeout { .. }) => Unconnected::Time,
+            SendError::Dial(DialError::Forbidden { .. }) => Unconnected::Forbidden,
+            SendError::Dial(_) => Unconnected::Other,
+            SendError::Tls(_) => Unconnected::Tls,
+            _ => return Self::Dropped { detail },
+        };
+        Self::Unreachable { why, detail }
     }
 }
 

@@ -93,6 +93,17 @@ impl Kind {
         }
     }
 
+    /// The kinds whose lists changed where a server says this.
+    #[must_use]
+    pub fn changed_by(method: &str) -> &'static [Self] {
+        match method {
+            "notifications/tools/list_changed" => &[Self::Tool],
+            "notifications/prompts/list_changed" => &[Self::Prompt],
+            "notifications/resources/list_changed" => &[Self::Resource, Self::Template],
+            _ => &[],
+        }
+    }
+
     /// The kind that a method lists.
     #[must_use]
     pub fn listed_by(method: &str) -> Option<Self> {

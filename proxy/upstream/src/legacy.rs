@@ -1,24 +1,32 @@
 //! One session with a server of the era that has them (2024-11-05 to 2025-11-25).
 
 use crate::{
-    conversation::Answer,
+    asked::Asked,
+    conversation::{Answer, Conversation},
     endpoint::{Endpoint, Posted, SESSION, VERSION},
     era,
     error::UpstreamError,
     events::EventReader,
     members::Members,
     pipe::Pipe,
-    rpc::{self, Id, METHOD_NOT_FOUND, Message, Outcome, RpcError},
+    rpc::{self, Id, METHOD_NOT_FOUND, Message, Outcome, RpcError, UNSUPPORTED_VERSION},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use prometheus::IntGauge;
 use smol_str::SmolStr;
-use std::borrow::Cow;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::mpsc;
+
+/// How long a server may take to be told that a session is over.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who opens a session, as the server is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +93,12 @@ impl Client {
         };
         let members = Members::read(&self.capabilities).unwrap_or_default();
         members.get(needed).is_none_or(|declared| matches!(declared, "null" | "false")).then_some(needed)
+    }
+
+    /// Whether it has declared anything that servers ask of clients.
+    #[must_use]
+    pub fn may_be_asked(&self) -> bool {
+        ["elicitation/create", "sampling/createMessage", "roots/list", "tasks/list"].iter().any(|method| self.lacks(method).is_none())
     }
 
     /// How many bytes it takes.
@@ -173,8 +187,19 @@ pub struct LegacySession {
     version: SmolStr,
     next: AtomicU64,
     number: u64,
+    asked: Arc<Asked>,
+    counted: OnceLock<Counted>,
     /// What the server said of itself.
     pub face: ServerFace,
+}
+
+/// One of those that are counted as long as they are there.
+struct Counted(IntGauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl LegacySession {
@@ -208,9 +233,20 @@ impl LegacySession {
         /// How many were opened.
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        let opened = Arc::new(Self { line, session, version: SmolStr::new(version), next: AtomicU64::new(1), number, face });
+        let asked = match &line {
+            Line::Http(_) => Arc::default(),
+            Line::Pipe(pipe) => pipe.asked().clone(),
+        };
+        let (version, next) = (SmolStr::new(version), AtomicU64::new(1));
+        let opened = Arc::new(Self { line, session, version, next, number, asked, counted: OnceLock::new(), face });
         opened.notify("notifications/initialized", None).await?;
         Ok(opened)
+    }
+
+    /// Is counted there for as long as it is kept.
+    pub(crate) fn counts_in(&self, open: IntGauge) {
+        open.inc();
+        let _ = self.counted.set(Counted(open));
     }
 
     /// An id that no other request of this session has.
@@ -234,15 +270,36 @@ impl LegacySession {
     /// Sends a request under an id of [`LegacySession::id`].
     ///
     /// # Errors
-    /// When it could not be sent or was not answered.
+    /// When it could not be sent or was not answered. A server that speaks this era no longer knows no session of it either:
+    /// [`UpstreamError::SessionGone`].
     pub async fn request(self: &Arc<Self>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Answer, UpstreamError> {
-        match &self.line {
-            Line::Http(endpoint) => {
-                let posted = endpoint.post(self.headers(), rpc::request(id, method, params.map(|p| &**p))).await?;
-                Answer::read(posted.reply, id, Some(self.clone()))
-            }
-            Line::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?)),
+        let endpoint = match &self.line {
+            Line::Http(endpoint) => endpoint,
+            Line::Pipe(pipe) => return Ok(Answer::Going(pipe.request(id, method, params).await?)),
+        };
+        let text = rpc::request(id, method, params.map(|p| &**p));
+        let answer = match endpoint.post_waiting(self.headers(), text, &|| self.asked.any()).await {
+            Ok(posted) => Answer::read(posted.reply, id, Some(self.clone())),
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(Answer::Done(outcome)) | Err(UpstreamError::Rpc(outcome)) if is_of_other_era(&outcome) => Err(UpstreamError::SessionGone),
+            answer => answer,
         }
+    }
+
+    /// The same where more of what the server says meanwhile comes `aside`, as on the session's own stream: it is heard from the
+    /// first moment on.
+    #[must_use]
+    pub fn converse(self: &Arc<Self>, id: Id, method: SmolStr, params: Option<Bytes>, aside: mpsc::Receiver<Message>) -> Conversation {
+        let (session, own) = (self.clone(), id.clone());
+        let answer = async move { session.request(&own, &method, params.as_ref()).await };
+        Conversation::beside(id, answer, aside)
+    }
+
+    /// What the server asks in it.
+    pub(crate) fn asked(&self) -> &Arc<Asked> {
+        &self.asked
     }
 
     /// Sends a notification.
@@ -258,6 +315,7 @@ impl LegacySession {
     /// # Errors
     /// When it could not be sent.
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
+        self.asked.settled(id);
         self.send(rpc::response(Some(id), outcome)).await
     }
 
@@ -273,11 +331,23 @@ impl LegacySession {
     /// # Errors
     /// When the server offers no such stream.
     pub async fn listen(self: &Arc<Self>) -> Result<Listening, UpstreamError> {
+        self.listen_after(None).await
+    }
+
+    /// The same, from an event on that was heard last.
+    ///
+    /// # Errors
+    /// As [`LegacySession::listen`].
+    pub async fn listen_after(self: &Arc<Self>, last: Option<SmolStr>) -> Result<Listening, UpstreamError> {
         match &self.line {
-            Line::Http(endpoint) => Ok(Listening::Http(Box::new(endpoint.listen(self.headers(), None).await?))),
-            Line::Pipe(pipe) => {
-                pipe.listen().map(Listening::Pipe).ok_or_else(|| UpstreamError::Protocol("somebody listens already".to_owned()))
+            Line::Http(endpoint) => {
+                let events = Box::new(endpoint.listen(self.headers(), last.as_deref()).await?);
+                Ok(Listening(Source::Http { events, asked: self.asked.clone(), last }))
             }
+            Line::Pipe(pipe) => pipe
+                .listen()
+                .map(|heard| Listening(Source::Pipe(heard)))
+                .ok_or_else(|| UpstreamError::Protocol("somebody listens already".to_owned())),
         }
     }
 
@@ -292,11 +362,11 @@ impl LegacySession {
         }
     }
 
-    /// Ends the session.
+    /// Ends the session. Its server is waited for no longer than a second.
     pub async fn close(&self) {
         match &self.line {
             Line::Http(endpoint) if self.session.is_some() => {
-                let _ = endpoint.delete(self.headers()).await;
+                let _ = tokio::time::timeout(CLOSED_WITHIN, endpoint.delete(self.headers())).await;
             }
             Line::Http(_) => {}
             Line::Pipe(pipe) => pipe.close(),
@@ -342,9 +412,11 @@ impl LegacySession {
 }
 
 /// What a server says unasked.
-pub enum Listening {
+pub struct Listening(Source);
+
+enum Source {
     /// On an event stream.
-    Http(Box<EventReader>),
+    Http { events: Box<EventReader>, asked: Arc<Asked>, last: Option<SmolStr> },
     /// On a shared line.
     Pipe(mpsc::Receiver<Message>),
 }
@@ -352,18 +424,36 @@ pub enum Listening {
 impl Listening {
     /// The next message; none when there will be no more.
     pub async fn next(&mut self) -> Option<Message> {
-        match self {
-            Self::Pipe(heard) => heard.recv().await,
-            Self::Http(events) => loop {
+        match &mut self.0 {
+            Source::Pipe(heard) => heard.recv().await,
+            Source::Http { events, asked, last } => loop {
                 let event = events.next().await.ok()??;
+                if event.id.is_some() {
+                    *last = event.id;
+                }
                 if let Some(data) = event.data.filter(|data| !data.is_empty())
                     && let Ok(message) = Message::read(&data)
                 {
+                    asked.heard(&message);
                     return Some(message);
                 }
             },
         }
     }
+
+    /// The event to take it up after, where its server says so.
+    #[must_use]
+    pub fn last(&self) -> Option<SmolStr> {
+        match &self.0 {
+            Source::Pipe(_) => None,
+            Source::Http { last, .. } => last.clone(),
+        }
+    }
+}
+
+/// Whether this refuses the era: sessions with such a server there are none, or no longer.
+pub(crate) fn is_of_other_era(outcome: &Outcome) -> bool {
+    outcome.code() == Some(i64::from(UNSUPPORTED_VERSION))
 }
 
 /// JSON that was UTF-8 when it was read.

@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod api;
+mod asked;
 pub mod catalogue;
 mod conversation;
 pub mod endpoint;
@@ -40,11 +41,11 @@ mod sse;
 
 pub use api::{Api, ApiOptions, InvalidApi, Selection};
 pub use conversation::{Answer, Conversation, Said};
-pub use error::UpstreamError;
+pub use error::{Unconnected, UpstreamError};
 pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
 pub use modern::ModernPeer;
 pub use oversight::{News, Oversight};
 pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 pub use reach::{Reach, Transport};
-pub use server::{Change, Presence, Upstream};
+pub use server::{Change, Granting, Presence, Upstream};
 pub use shape::Fits;

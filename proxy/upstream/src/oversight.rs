@@ -1,6 +1,7 @@
 //! Who stands over what a server says to gnomon itself: its lists and its instructions.
 
-use crate::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
+use crate::{catalogue::Kind, error::UpstreamError, left_out::LeftOut, rpc::Outcome};
+use prometheus::IntGauge;
 
 /// What whoever registers a server hands in: it decides whether what the server offers may be passed on, and is told what is left out.
 ///
@@ -17,6 +18,15 @@ pub trait Oversight: Send + Sync + 'static {
 
     /// The server's list of this kind was fetched, and these of its entries are not offered.
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]);
+
+    /// The server is not there, or for another reason than before.
+    fn is_gone(&self, server: &str, why: &UpstreamError);
+
+    /// The server is there, and was not.
+    fn is_here(&self, server: &str);
+
+    /// Where the sessions that are open with the server for clients are counted.
+    fn sessions(&self) -> Option<IntGauge>;
 }
 
 /// Nobody: everything may be passed on.
@@ -30,6 +40,14 @@ impl Oversight for () {
     }
 
     fn left_out(&self, _: &str, _: Kind, _: &[LeftOut]) {}
+
+    fn is_gone(&self, _: &str, _: &UpstreamError) {}
+
+    fn is_here(&self, _: &str) {}
+
+    fn sessions(&self) -> Option<IntGauge> {
+        None
+    }
 }
 
 /// Whether gnomon was told something new.

@@ -2,21 +2,22 @@
 //! stream of the transport of 2024-11-05.
 
 use crate::{
+    asked::Asked,
     conversation::{Conversation, Said},
     error::UpstreamError,
     members::Members,
-    rpc::{self, Id, Message, Notification, Outcome},
+    rpc::{self, INTERNAL_ERROR, Id, Message, Notification, Outcome, Response, RpcError},
 };
 use bytes::Bytes;
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::TrySendError, watch};
 
 /// Most messages that wait to be written, and most that wait for one reader.
 const QUEUE: usize = 64;
@@ -38,8 +39,16 @@ pub struct Pipe {
     unasked: Mutex<mpsc::Sender<Message>>,
     heard: Mutex<Option<mpsc::Receiver<Message>>>,
     open: watch::Sender<Line>,
+    asked: Arc<Asked>,
+    /// A request was given up for its silence, and nothing was heard since.
+    silent: AtomicBool,
+    /// It was told that answers come under ids that no request has.
+    told: AtomicBool,
     patience: Duration,
 }
+
+/// What comes of a request, as far as it came.
+pub(crate) type Heard = Result<Said, UpstreamError>;
 
 /// Whether the line is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +58,8 @@ enum Line {
 }
 
 struct Waiting {
-    said: mpsc::Sender<Said>,
+    /// Its last place is for the answer.
+    said: mpsc::Sender<Heard>,
     /// The client's own progress token, JSON.
     token: Option<String>,
     owed: Owed,
@@ -77,6 +87,9 @@ impl Pipe {
             unasked: Mutex::new(unasked),
             heard: Mutex::new(Some(heard)),
             open: watch::Sender::new(Line::Up),
+            asked: Arc::default(),
+            silent: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             patience,
         };
         (Arc::new(pipe), outgoing)
@@ -92,7 +105,7 @@ impl Pipe {
     ///
     /// # Errors
     /// When the line is down or too busy.
-    pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Conversation, UpstreamError> {
+    pub async fn request(self: &Arc<Self>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Conversation, UpstreamError> {
         let (params, token) = with_token(params, id)?;
         let (said, heard) = mpsc::channel(QUEUE);
         let owed = if method == "subscriptions/listen" { Owed::Sometime } else { Owed::Soon };
@@ -107,7 +120,7 @@ impl Pipe {
         self.send(rpc::request(id, method, params.as_deref())).await?;
         // A subscription is silent while nothing changes.
         let patience = if owed == Owed::Soon { self.patience } else { Duration::MAX };
-        Ok(Conversation::over_pipe(id.clone(), heard, patience))
+        Ok(Conversation::over_pipe(id.clone(), heard, patience, self))
     }
 
     /// Sends a message that wants no answer.
@@ -127,28 +140,53 @@ impl Pipe {
 
     /// A message came in.
     pub async fn take(&self, text: &Bytes) {
+        self.silent.store(false, Ordering::Release);
         match Message::read(text) {
-            Ok(Message::Response(response)) => {
-                let waiting = response.id.and_then(|id| self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
-                if let Some(waiting) = waiting {
-                    let _ = waiting.said.send(Said::Answer(response.outcome)).await;
-                }
-            }
-            Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => {
-                self.progress(&notification).await
-            }
+            Ok(Message::Response(response)) => self.answered(response),
+            Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => self.progress(&notification),
             Ok(message) => {
-                // Whoever does not listen loses what is said; the line goes on.
+                self.asked.heard(&message);
+                // Whoever does not listen loses what is said; the line goes on. Who asks is told.
                 let unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if unasked.try_send(message).is_err() {
-                    tracing::debug!("a message of a server is dropped: nobody listens");
+                match unasked.try_send(message) {
+                    Err(TrySendError::Full(Message::Request(request)) | TrySendError::Closed(Message::Request(request))) => {
+                        let nobody = RpcError::new(INTERNAL_ERROR, "nobody is here who could be asked");
+                        self.asked.settled(&request.id);
+                        self.try_send(rpc::response(Some(&request.id), &nobody.into()));
+                    }
+                    Err(_) => tracing::debug!("a message of a server is dropped: nobody listens"),
+                    Ok(()) => {}
                 }
             }
             Err(error) => tracing::debug!("a server wrote what is no message: {}", error.message),
         }
     }
 
-    async fn progress(&self, notification: &Notification) {
+    fn answered(&self, response: Response) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = response.id.as_ref().and_then(|id| waiting.remove(id)) {
+            let _ = waiting.said.try_send(Ok(Said::Answer(response.outcome)));
+            return;
+        }
+        // One that comes late is nobody's; any other was meant for something.
+        let next = self.next.load(Ordering::Relaxed);
+        if response.id.is_some_and(|id| id.json().parse::<u64>().is_ok_and(|number| number < next)) {
+            return;
+        }
+        let owed = |(id, waiting): (&Id, &Waiting)| (waiting.owed == Owed::Soon && !waiting.said.is_closed()).then(|| id.clone());
+        let mut all = waiting.iter().filter_map(owed);
+        // Of several nobody knows which: they wait as long as for any answer.
+        let only = all.next().filter(|_| all.next().is_none());
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!("a server answers under an id that no request has");
+        }
+        if let Some(waiting) = only.and_then(|id| waiting.remove(&id)) {
+            let wrong = UpstreamError::Protocol("it bears an id that no request has".to_owned());
+            let _ = waiting.said.try_send(Err(wrong));
+        }
+    }
+
+    fn progress(&self, notification: &Notification) {
         let Ok(members) = Members::of(notification.params.as_ref()) else { return };
         let Some(id) = members.get("progressToken").and_then(|token| Id::of_json(token.as_bytes())) else { return };
         let found = {
@@ -157,7 +195,11 @@ impl Pipe {
         };
         if let Some((said, token)) = found {
             let params = Some(members.with(&[("progressToken", Some(&token))]));
-            let _ = said.send(Said::Message(Message::Notification(Notification { method: notification.method.clone(), params }))).await;
+            let told = Message::Notification(Notification { method: notification.method.clone(), params });
+            // Whoever does not read how far their call is holds up no other on the line.
+            if said.capacity() < 2 || said.try_send(Ok(Said::Message(told))).is_err() {
+                tracing::debug!("progress that nobody reads is dropped");
+            }
         }
     }
 
@@ -180,6 +222,22 @@ impl Pipe {
     pub fn is_busy(&self) -> bool {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.values().any(|waiting| waiting.owed == Owed::Soon && !waiting.said.is_closed())
+    }
+
+    /// What the server asks.
+    pub(crate) fn asked(&self) -> &Arc<Asked> {
+        &self.asked
+    }
+
+    /// A request is given up, as the server has been silent for too long.
+    pub(crate) fn fell_silent(&self) {
+        self.silent.store(true, Ordering::Release);
+    }
+
+    /// Whether the server owes an answer, and waits for none itself.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        (self.silent.load(Ordering::Acquire) || self.is_busy()) && !self.asked.any()
     }
 
     /// The line is down: nobody gets an answer any more.
@@ -212,9 +270,13 @@ impl Pipe {
     pub fn take_back(&self, id: &Id) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());
-        let told = rpc::notification("notifications/cancelled", Some(params.as_bytes()));
-        if let Ok(room) = self.unwritten.clone().try_acquire_many_owned(units(&told)) {
-            let _ = self.lines.try_send((told, room));
+        self.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
+    }
+
+    /// Sends what is not waited for, unless the line is busy.
+    fn try_send(&self, text: Bytes) {
+        if let Ok(room) = self.unwritten.clone().try_acquire_many_owned(units(&text)) {
+            let _ = self.lines.try_send((text, room));
         }
     }
 
@@ -223,6 +285,7 @@ impl Pipe {
     /// # Errors
     /// As [`Pipe::send`].
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
+        self.asked.settled(id);
         self.send(rpc::response(Some(id), outcome)).await
     }
 }
@@ -260,6 +323,47 @@ mod tests {
         let Said::Message(Message::Notification(told)) = two.next().await.unwrap() else { panic!("no progress") };
         assert_eq!(told.params.unwrap(), r#"{"progressToken":"mine","progress":1}"#);
         assert!(matches!(one.next().await, Ok(Said::Answer(Outcome::Result(_)))));
+    }
+
+    #[tokio::test]
+    async fn an_answer_under_an_id_that_no_request_has_fails_the_one_that_waits_at_once_and_a_late_one_fails_nothing() {
+        for wrong in [r#""1""#, "99", "null"] {
+            let (pipe, _outgoing) = Pipe::new(Duration::from_secs(5));
+            let mut one = pipe.request(&pipe.id(), "ping", None).await.unwrap();
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{wrong},"error":{{"code":-32700,"message":"no"}}}}"#);
+            let text = text.replace(r#""id":null,"#, "");
+            pipe.take(&Bytes::from(text)).await;
+            assert!(matches!(one.next().await, Err(UpstreamError::Protocol(_))), "{wrong}");
+        }
+        let (pipe, _outgoing) = Pipe::new(Duration::from_millis(50));
+        drop(pipe.request(&pipe.id(), "ping", None).await.unwrap());
+        let mut two = pipe.request(&pipe.id(), "ping", None).await.unwrap();
+        pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#)).await;
+        assert!(matches!(two.next().await, Err(UpstreamError::Timeout(_))));
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_read_how_far_their_call_is_holds_up_nobody_and_gets_the_answer() {
+        let (pipe, _outgoing) = Pipe::new(Duration::from_secs(5));
+        let params = Bytes::from_static(br#"{"_meta":{"progressToken":"mine"}}"#);
+        let mut one = pipe.request(&pipe.id(), "tools/call", Some(&params)).await.unwrap();
+        let progress =
+            Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#);
+        for _ in 0..1000 {
+            tokio::time::timeout(Duration::from_secs(1), pipe.take(&progress)).await.unwrap();
+        }
+        pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#)).await;
+        while !matches!(one.next().await.unwrap(), Said::Answer(_)) {}
+    }
+
+    #[tokio::test]
+    async fn a_server_that_waits_for_somebody_s_answer_has_not_fallen_silent() {
+        let (pipe, _outgoing) = Pipe::new(Duration::from_millis(50));
+        let mut one = pipe.request(&pipe.id(), "tools/call", None).await.unwrap();
+        pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{}}"#)).await;
+        assert!(tokio::time::timeout(Duration::from_millis(300), one.next()).await.is_err() && !pipe.owes());
+        pipe.respond(&Id::of_json(b"\"q\"").unwrap(), &Outcome::Result(Bytes::from_static(b"{}"))).await.unwrap();
+        assert!(matches!(one.next().await, Err(UpstreamError::Timeout(_))) && pipe.owes());
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use crate::{
     legacy::{Client, LegacySession, Line as Way},
     modern::{ModernLine, ModernPeer},
     pipe::Pipe,
+    server::OWN,
 };
 use gnomon_confine::{Layer, Missing, Report, Weight};
 use instance::{Activity, Instance};
@@ -169,7 +170,7 @@ impl Program {
         if self.era.load(Ordering::Acquire) == OLDER {
             return Err(UpstreamError::Protocol("it is of the era with sessions".to_owned()));
         }
-        let pipe = self.start().await?;
+        let pipe = self.start(OWN).await?;
         let asked = tokio::time::timeout(PROBE, ModernPeer::discover(ModernLine::Pipe(pipe.clone()), client)).await;
         let found = asked.unwrap_or(Err(UpstreamError::Timeout(PROBE)));
         if found.is_err() && !pipe.is_closed() {
@@ -178,12 +179,12 @@ impl Program {
         found
     }
 
-    /// A session with a process of its own.
-    pub(crate) async fn legacy(self: &Arc<Self>, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
+    /// A session with a process of its own, whose ends are the `owner`'s.
+    pub(crate) async fn legacy(self: &Arc<Self>, client: &Client, owner: &str) -> Result<Arc<LegacySession>, UpstreamError> {
         let spare = lock(&self.spare).take().filter(|pipe| !pipe.is_closed());
         let pipe = match spare {
             Some(pipe) => pipe,
-            None => self.start().await?,
+            None => self.start(owner).await?,
         };
         let opened = LegacySession::open(Way::Pipe(pipe), client).await;
         // A server of both eras is asked for the newer one again; one that refuses may have been replaced by a newer.
@@ -192,14 +193,17 @@ impl Program {
     }
 
     /// Starts a process and gives the line to it.
-    async fn start(self: &Arc<Self>) -> Result<Arc<Pipe>, UpstreamError> {
-        lock(&self.starts).check(Instant::now())?;
+    async fn start(self: &Arc<Self>, owner: &str) -> Result<Arc<Pipe>, UpstreamError> {
+        lock(&self.starts).check(owner, Instant::now())?;
         let place = self.place().await?;
         if *self.stopping.borrow() == Stopping::Yes {
             return Err(UpstreamError::NotStarted("gnomon is about to end".to_owned()));
         }
-        match self.spawn(place).await {
-            Ok(pipe) => Ok(pipe),
+        match self.spawn(place, owner).await {
+            Ok(pipe) => {
+                lock(&self.starts).begun();
+                Ok(pipe)
+            }
             Err(told) => {
                 lock(&self.starts).refused(Instant::now(), &told);
                 Err(UpstreamError::NotStarted(told))
@@ -228,7 +232,7 @@ impl Program {
     }
 
     /// What a client is told where it fails.
-    async fn spawn(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Result<Arc<Pipe>, String> {
+    async fn spawn(self: &Arc<Self>, place: OwnedSemaphorePermit, owner: &str) -> Result<Arc<Pipe>, String> {
         let id = &self.options.id;
         let failed = |why: &dyn std::fmt::Display| {
             tracing::warn!(server = %id, "cannot be started: {why}");
@@ -266,8 +270,9 @@ impl Program {
         let instance = Instance::new(child, stdin, stdout, outgoing, &pipe, &self.options);
         let number = instance.number();
         lock(&self.running).insert(number, Running { pipe: Arc::downgrade(&pipe), activity: instance.activity() });
+        self.count();
         let overheard = tokio::spawn(speech::overhear(id.clone(), veil, said));
-        let (program, begun) = (self.clone(), Instant::now());
+        let (program, owner, begun) = (self.clone(), SmolStr::new(owner), Instant::now());
         let mut stopping = self.stopping.subscribe();
         tokio::spawn(async move {
             let stopped = async move {
@@ -275,19 +280,27 @@ impl Program {
             };
             let (why, status) = instance.run(stopped).await;
             lock(&program.running).remove(&number);
+            program.count();
             // Somebody else may hold the other end, where even the keeper was ended by force.
             let last = tokio::time::timeout(LAST_WORDS, overheard).await.ok().and_then(Result::ok).flatten();
             let id = &program.options.id;
             if why.is_ours() {
                 tracing::debug!(server = %id, "ended: {why}, {}", shown(status));
             } else {
-                lock(&program.starts).ended(Instant::now(), begun.elapsed());
+                lock(&program.starts).ended(&owner, Instant::now(), begun.elapsed());
                 let last = last.map(|last| format!("; it said last: {last}")).unwrap_or_default();
                 tracing::warn!(server = %id, "ended: {why}, {}{last}", shown(status));
             }
             drop(place);
         });
         Ok(pipe)
+    }
+
+    /// How many run, as a metric.
+    fn count(&self) {
+        if let Some(metric) = &self.options.layers {
+            metric.run(&self.options.id, lock(&self.running).len());
+        }
     }
 
     /// Says what confines it: aloud where something is missing, and once where nothing changes.

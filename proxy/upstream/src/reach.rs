@@ -87,10 +87,10 @@ impl Reach {
         }
     }
 
-    /// A session with it.
-    pub(crate) async fn legacy(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
+    /// A session with it; `owner` is whose fault it is where a program ends in it.
+    pub(crate) async fn legacy(&self, client: &Client, owner: &str) -> Result<Arc<LegacySession>, UpstreamError> {
         match self {
-            Self::Program(program) => program.legacy(client).await,
+            Self::Program(program) => program.legacy(client, owner).await,
             Self::Api(_) => Err(UpstreamError::Protocol("an API has no sessions".to_owned())),
             Self::Http { endpoint, transport, found } => {
                 if found.load(Ordering::Acquire) != SSE {

@@ -4,23 +4,28 @@
 //! when it is gone. So one server that is dead, slow or lying costs the others nothing: clients get the
 //! lists that were fetched last, and calls to a server that is known to be gone fail at once.
 
+mod granted;
+mod look;
+mod own;
 mod sync;
 
+pub use granted::Granting;
 pub use sync::Change;
+pub(crate) use sync::OWN;
 
 use crate::{
-    catalogue::Lists,
+    catalogue::{Kind, Lists},
     era::Era,
     error::UpstreamError,
-    legacy::{Client, LegacySession, ServerFace},
+    legacy::{Client, LegacySession, ServerFace, is_of_other_era},
     modern::ModernPeer,
     oversight::Oversight,
     reach::Reach,
 };
 use arc_swap::ArcSwap;
+use granted::Watched;
 use smol_str::SmolStr;
 use std::{
-    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +33,11 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, broadcast, watch};
+
+/// How long it may take to open a session.
+const OPENED_WITHIN: Duration = Duration::from_secs(30);
+/// How long a call waits for a server that has just turned out to be of the other era.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
 /// Whether a server is there.
 #[derive(Clone, Debug)]
@@ -86,9 +96,9 @@ pub struct Upstream<H> {
     no_legacy: AtomicBool,
     look: Notify,
     refresh: Notify,
-    /// How many clients watch a resource, by the server's own URI.
-    watched: Mutex<HashMap<SmolStr, usize>>,
-    rewatch: Notify,
+    /// Lists of which somebody heard that they changed.
+    changed: Mutex<Vec<Kind>>,
+    watched: Watched,
 }
 
 impl<H: Oversight> Upstream<H> {
@@ -108,8 +118,8 @@ impl<H: Oversight> Upstream<H> {
             no_legacy,
             look: Notify::new(),
             refresh: Notify::new(),
-            watched: Mutex::default(),
-            rewatch: Notify::new(),
+            changed: Mutex::default(),
+            watched: Watched::default(),
         })
     }
 
@@ -149,40 +159,43 @@ impl<H: Oversight> Upstream<H> {
     pub fn suspect(&self, error: &UpstreamError) {
         // Nothing is asked of an API but what callers ask: each finds out for itself whether it is there.
         if error.is_absence() && self.reach.api().is_none() {
-            if let UpstreamError::Unreachable { detail } = error {
-                tracing::info!(server = %self.id, "not reachable: {detail}");
+            if let UpstreamError::Unreachable { .. } = error {
                 self.gone(error.clone());
             }
             self.look.notify_one();
         }
     }
 
-    /// Somebody heard that its lists changed: have them fetched.
-    pub fn lists_changed(&self) {
+    /// Somebody heard it say this: if that is that a list changed, it is fetched, however often and to whomever it is said, and
+    /// whoever holds it is told. Whether it was.
+    pub fn tells_of_lists(&self, method: &str) -> bool {
+        let kinds = Kind::changed_by(method);
+        if kinds.is_empty() {
+            return false;
+        }
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in kinds {
+            if !changed.contains(kind) {
+                changed.push(*kind);
+            }
+        }
+        drop(changed);
         self.refresh.notify_one();
+        true
     }
 
-    /// Somebody wants to be told when a resource changes.
-    pub fn watch(&self, uri: &SmolStr) {
-        *self.watched.lock().unwrap_or_else(PoisonError::into_inner).entry(uri.clone()).or_default() += 1;
-        self.rewatch.notify_one();
+    fn take_changed(&self) -> Vec<Kind> {
+        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Somebody wants to be told when a resource changes: whether its server grants that.
+    pub fn watch(&self, uri: &SmolStr) -> Granting {
+        self.watched.add(uri)
     }
 
     /// They no longer do.
     pub fn unwatch(&self, uri: &SmolStr) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = watched.get_mut(uri) {
-            *count -= 1;
-            if *count == 0 {
-                watched.remove(uri);
-            }
-        }
-        drop(watched);
-        self.rewatch.notify_one();
-    }
-
-    fn watched(&self) -> BTreeSet<SmolStr> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.watched.remove(uri);
     }
 
     /// The server as one of the stateless era, if it is.
@@ -197,19 +210,55 @@ impl<H: Oversight> Upstream<H> {
         !self.no_legacy.load(Ordering::Acquire)
     }
 
-    /// Opens a session on behalf of a client. A server of the stateless era that refuses is not asked again.
+    /// The server as one of the stateless era, where it has just turned out to be: waits a little until it is known as that.
+    pub async fn turns_modern(&self) -> Option<Arc<ModernPeer>> {
+        let mut presence = self.presence.subscribe();
+        let found = presence.wait_for(|presence| matches!(presence, Presence::Up { era: Era::Modern, .. }) && self.modern().is_some());
+        let _ = tokio::time::timeout(FOUND_WITHIN, found).await;
+        self.modern()
+    }
+
+    /// An answer shows that it may be of the other era now: have it looked at.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Opens a session on behalf of a client; `owner` is whose fault it is where a program ends in it. A server of the stateless era
+    /// that refuses is not asked again.
     ///
     /// # Errors
-    /// When the server refuses or is not there.
-    pub async fn open_session(&self, client: &Client) -> Result<Arc<LegacySession>, UpstreamError> {
-        let opened = self.reach.legacy(client).await;
+    /// When the server refuses or is not there, or is found to be gone meanwhile.
+    pub async fn open_session(&self, client: &Client, owner: &str) -> Result<Arc<LegacySession>, UpstreamError> {
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(OPENED_WITHIN, self.reach.legacy(client, owner)) => {
+                opened.unwrap_or(Err(UpstreamError::Timeout(OPENED_WITHIN)))
+            }
+            error = self.found_gone() => Err(error),
+        };
+        if let (Ok(session), Some(open)) = (&opened, self.held.sessions()) {
+            session.counts_in(open);
+        }
         if let Err(error) = &opened {
             self.suspect(error);
             let refused = matches!(error, UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_));
-            if refused && self.modern.load().is_some() {
+            let other_era = matches!(error, UpstreamError::Rpc(outcome) if is_of_other_era(outcome));
+            if other_era {
+                self.look();
+            }
+            if other_era || refused && self.modern.load().is_some() {
                 self.no_legacy.store(true, Ordering::Release);
             }
         }
         opened
+    }
+
+    /// Until it is known to be gone.
+    async fn found_gone(&self) -> UpstreamError {
+        let mut presence = self.presence.subscribe();
+        let gone = presence.wait_for(|presence| matches!(presence, Presence::Down { .. })).await.map(drop);
+        match (gone, self.check()) {
+            (Ok(()), Err(error)) => error,
+            _ => std::future::pending().await,
+        }
     }
 }

@@ -138,3 +138,24 @@ fn an_authority_that_ends_soon_fires_and_its_command_shows_when() {
     assert!(printed.contains("A short one"), "{printed}");
     assert!(alert["annotations"]["description"].as_str().unwrap().starts_with(&format!("It ends on {until}.")), "{alert} {printed}");
 }
+
+#[test]
+fn a_server_that_is_gone_fires_with_the_reason_and_the_event_that_says_since_when() {
+    let name = "a_server_that_is_gone_fires_with_the_reason_and_the_event_that_says_since_when";
+    if !has(name, &["prometheus"]) {
+        return;
+    }
+    let (listen, nobody) = (gnomon_testkit::free_port(), gnomon_testkit::free_port());
+    let config = format!(
+        "servers: [{{id: tools, url: 'http://{nobody}/mcp'}}]\n\
+         portals: [{{id: main, listen: '{listen}', servers: [tools], auth: {{mode: none}}, policy: [{{allow: {{servers: [tools]}}}}]}}]\n"
+    );
+    let watched = Watched::at(home(&config), &["proxy"]);
+    let prometheus = Prometheus::watching(&watched);
+    let alert = prometheus.fires("GnomonPortalServerDown");
+    assert_eq!((&alert["labels"]["portal"], &alert["labels"]["server"]), (&"main".into(), &"tools".into()));
+    assert!(alert["annotations"]["description"].as_str().unwrap().starts_with("The reason is refused."), "{alert}");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 1 && printed.contains("server `tools` of portal `main` is not there (refused)"), "{printed}");
+    assert_eq!(prometheus.names(), ["GnomonPortalServerDown"]);
+}

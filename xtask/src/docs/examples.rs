@@ -22,7 +22,8 @@ pub fn check(root: &Path) -> Result<()> {
         }
         tried += 1;
         let name = patch.display();
-        let tried = Command::new("git").args(["apply", "--check", "--numstat"]).arg(&patch).current_dir(root).output().context("git apply")?;
+        let tried =
+            Command::new("git").args(["apply", "--check", "--numstat"]).arg(&patch).current_dir(root).output().context("git apply")?;
         let files = String::from_utf8_lossy(&tried.stdout).lines().count();
         if !tried.status.success() {
             wrong.push(format!("{name} does not apply: {}", String::from_utf8_lossy(&tried.stderr).trim()));

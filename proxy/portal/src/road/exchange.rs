@@ -1,9 +1,13 @@
 //! A request within a session of the older era, asked once more where the server has forgotten the session.
 
 use super::Road;
-use crate::{act::Act, call::Call, error::CallError, route::Routed, session::Session, under::Under};
-use gnomon_upstream::{Client, LegacySession, UpstreamError, rpc::Id};
+use crate::{act::Act, call::Call, error::CallError, route::Routed, session::Session, shared::Lease, under::Under};
+use gnomon_upstream::{
+    Client, LegacySession, UpstreamError,
+    rpc::{Id, Message},
+};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Who keeps the session with a server.
 #[derive(Clone, Copy)]
@@ -22,21 +26,32 @@ impl Road {
         call: &Call,
         kept: Kept<'_>,
         (routed, act): (&Routed, &Act),
-        exchange: impl Fn(Arc<LegacySession>, Id) -> F,
+        exchange: impl Fn(Arc<LegacySession>, Id, Option<mpsc::Receiver<Message>>) -> F,
     ) -> Result<(T, Under), CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
         let (mut retried, server) = (false, routed.server);
         loop {
-            let session = match kept {
-                Kept::For(session) => session.server(self.servers(), server).await?,
-                Kept::Shared(client) => self.shared.get(&call.caller, &self.servers()[server], client).await?,
+            let mut lease = match kept {
+                Kept::For(_) => None,
+                Kept::Shared(client) => {
+                    let upstream = &self.servers()[server];
+                    let task = || upstream.held.tasks.of(&call.task_owner(), &routed.name).map(|made| made.scope);
+                    let scope = if routed.method.starts_with("tasks/") { task() } else { None };
+                    Some(self.shared.get(&call.caller, upstream, client, scope).await?)
+                }
             };
+            let session = match (kept, &lease) {
+                (Kept::For(session), _) => session.server(self.servers(), server).await?,
+                (Kept::Shared(_), Some(lease)) => lease.session().clone(),
+                (Kept::Shared(_), None) => return Err(UpstreamError::Aborted.into()),
+            };
+            let aside = lease.as_mut().and_then(Lease::take_heard);
             self.still_owns(call, routed, Some(&session)).await?;
             let id = session.id();
-            let under = Under::new(session.clone(), id.clone(), call);
-            match exchange(session.clone(), id).await {
+            let under = Under::new(session.clone(), id.clone(), call, lease);
+            match exchange(session.clone(), id, aside).await {
                 Err(CallError::Upstream(UpstreamError::SessionGone)) if !retried => {
                     under.answered();
                     self.servers()[server].held.tasks.forget(session.scope());

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod owed;
+mod stateless;
 mod tasks;
 
 use crate::{
@@ -11,17 +12,19 @@ use crate::{
     emission::Emission,
     error::CallError,
     held::{Upstream, outward},
-    judged::Judged,
+    judged::{Judged, Rules},
     lists::PortalLists,
     metrics::PortalMetrics,
     names::shortened,
-    parked::{Parked, ParkedCall},
-    results::{MAX_ROUNDS, answered, checked, complete, refused, sound, wanted_input},
+    noted::Refused,
+    outflow::Heard,
+    parked::Parked,
+    questions::nobody_listens,
+    results::{MAX_ROUNDS, answered, checked, refused, sound, wanted_input},
     route::{NotRouted, Routed},
     session::Session,
     shared::SharedSessions,
-    shares, told,
-    under::Under,
+    told,
     unsent::Recipient,
 };
 use bytes::Bytes;
@@ -34,15 +37,15 @@ use gnomon_upstream::{
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
     era::meta,
-    legacy::{text as as_text, undeclared},
+    legacy::undeclared,
     members::Members,
     mirror,
     modern::with_meta,
-    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
+    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION, quoted},
 };
 use http::HeaderMap;
 use owed::owed;
-use serde_json::{Value, json};
+use serde_json::Value;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
     pin::Pin,
@@ -68,19 +71,29 @@ pub(crate) struct Road {
     lists: Arc<PortalLists>,
     acts: Option<Arc<Acts>>,
     metrics: Option<PortalMetrics>,
+    rules: Option<Rules>,
     shared: SharedSessions,
     parked: Parked,
 }
 
 impl Road {
     /// To the servers of these lists.
-    pub fn new(lists: Arc<PortalLists>, acts: Option<Arc<Acts>>, metrics: Option<PortalMetrics>) -> Self {
-        Self { lists, acts, metrics, shared: SharedSessions::new(), parked: Parked::new() }
+    pub fn new(lists: Arc<PortalLists>, acts: Option<Arc<Acts>>, metrics: Option<PortalMetrics>, rules: Option<Rules>) -> Self {
+        Self { lists, acts, metrics, rules, shared: SharedSessions::new(), parked: Parked::new() }
     }
 
     /// What may be asked for.
     pub fn lists(&self) -> &Arc<PortalLists> {
         &self.lists
+    }
+
+    /// Notes among the events that a request was refused before its server was asked.
+    fn turned_down(&self, call: &Call, server: Option<&SmolStr>, request: &Request, error: &RpcError) {
+        if let Some(rules) = &self.rules {
+            let name = asked_for(request);
+            let refused = Refused { server, method: &request.method, name: &name, error };
+            rules.turned_down(self.lists.portal(), call.whose(), &refused);
+        }
     }
 
     /// A caller asks for something.
@@ -117,6 +130,7 @@ impl Road {
             Err(NotRouted { error, line }) => {
                 act.names(|| asked_for(request));
                 act.decided_by(line.as_deref());
+                self.turned_down(call, self.lists.named_server(&call.caller, request), request, &error);
                 let ending = Ending::because(Status::Refused, error.code.to_smolstr());
                 return act.end(ending, in_era(&call.from, error).into()).await;
             }
@@ -129,9 +143,14 @@ impl Road {
             act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
         }
         if let Some(why) = barred(call, &routed) {
+            let server = self.servers().get(routed.server).map(|server| &server.id);
+            self.turned_down(call, server, request, &RpcError::new(INVALID_PARAMS, why.as_str()));
             return act.end(Ending::because(Status::Refused, "not_offered"), Outcome::failed_tool(&why)).await;
         }
         let (outcome, ending) = self.serve(call, &routed, &act).await;
+        if let Some(counted) = self.servers().get(routed.server).and_then(|server| server.held.counted.as_ref()) {
+            counted.ended(&ending);
+        }
         match self.began(call, &routed, &outcome) {
             Ok(Some(task)) => act.is_of_task(&task),
             Ok(None) => {}
@@ -152,6 +171,8 @@ impl Road {
         if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
             let none = Value::Object(serde_json::Map::new());
             if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)).await {
+                let asked = Request::new(routed.id.clone(), routed.method.clone(), routed.params.clone());
+                self.turned_down(call, Some(&server.id), &asked, &error);
                 // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
                 return (Outcome::failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
             }
@@ -187,6 +208,11 @@ impl Road {
             Err(error) => Err(error),
         };
         let upstream = Some(begun.elapsed());
+        if let Ok(answer) | Err(CallError::Upstream(UpstreamError::Rpc(answer))) = &outcome
+            && knows_no_call(routed, answer)
+        {
+            server.look();
+        }
         match outcome {
             Ok(outcome) => {
                 judged.finish();
@@ -196,6 +222,9 @@ impl Road {
             Err(error) => {
                 if let CallError::Upstream(error) = &error {
                     server.suspect(error);
+                    if let Some(counted) = &server.held.counted {
+                        counted.failed(error);
+                    }
                 }
                 if matches!(error, CallError::Refused(_)) {
                     judged.finish();
@@ -217,6 +246,7 @@ impl Road {
     ) -> Result<Outcome, CallError> {
         let server = &self.servers()[routed.server];
         let _reported = session.reported().and_then(|reported| reported.begin(&server.id, routed.params.as_ref()));
+        let _reachable = session.calls().map(|calls| calls.begin(&server.id, call.emit.clone(), self.recipient(&call.caller)));
         if server.may_have_sessions() {
             match self.legacy_in_session(call, session, (routed, act), judged).await {
                 // It turned out to be of the stateless era only.
@@ -225,7 +255,7 @@ impl Road {
                 other => return other,
             }
         }
-        let peer = server.modern().ok_or_else(|| UpstreamError::Unreachable { detail: "no connection yet".to_owned() })?;
+        let peer = stateless::modern_now(server).await?;
         self.modern_in_session(call, session, &peer, routed, judged).await
     }
 
@@ -238,7 +268,7 @@ impl Road {
         judged: &Judged,
     ) -> Result<Outcome, CallError> {
         let exchange =
-            |upstream: Arc<LegacySession>, id: Id| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
+            |upstream: Arc<LegacySession>, id: Id, _| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
         let (outcome, under) = self.exchange(call, Kept::For(session), (routed, act), exchange).await?;
         under.answered();
         if let Some(lent) = session.lent() {
@@ -265,10 +295,14 @@ impl Road {
                 Driven::Answered(outcome) => return Ok(outcome),
                 Driven::Asked(question, conversation) => (question, conversation),
             };
-            match session.ask_for(&self.servers()[routed.server], upstream, &question) {
+            let server = &self.servers()[routed.server];
+            match session.ask_for(server, upstream, &question) {
                 Ok(text) => {
                     waits = call.waits();
-                    self.pass_on(call, text).await?;
+                    if self.ask_client(call, session, text).await? == Heard::No {
+                        session.withdraw(&server.id, upstream.scope(), &question.id);
+                        upstream.respond(&question.id, &nobody_listens().into()).await?;
+                    }
                 }
                 Err(error) => upstream.respond(&question.id, &error.into()).await?,
             }
@@ -330,7 +364,9 @@ impl Road {
         let asked = session.ask(&self.servers()[routed.server], routed.within.get(), &asked);
         let (text, answer) = asked.map_err(|error| UpstreamError::Protocol(error.message))?;
         let _waits = call.waits();
-        self.pass_on(call, text).await?;
+        if self.ask_client(call, session, text).await? == Heard::No {
+            return Err(UpstreamError::Rpc(nobody_listens().into()).into());
+        }
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
             Ok(Ok(Outcome::Result(result))) => {
                 if let Some(judge) = &self.servers()[routed.server].held.judge {
@@ -344,110 +380,12 @@ impl Road {
         }
     }
 
-    async fn stateless(&self, call: &Call, client: &Client, (routed, act): (&Routed, &Act), judged: &Judged) -> Result<Outcome, CallError> {
-        let server = &self.servers()[routed.server];
-        match server.modern() {
-            Some(peer) => {
-                self.still_owns(call, routed, None).await?;
-                let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
-                match self.drive(call, answer, routed, judged).await? {
-                    Driven::Answered(outcome) => Ok(outcome),
-                    Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),
-                }
-            }
-            None => self.legacy_stateless(call, client, (routed, act), judged).await,
+    /// Asks the client of a session: in the answer of the call, else on any stream that it reads.
+    async fn ask_client(&self, call: &Call, session: &Session, text: Bytes) -> Result<Heard, CallError> {
+        if call.emit.is_closed() {
+            return Ok(session.tell(text).await);
         }
-    }
-
-    /// Stateless era to older era.
-    async fn legacy_stateless(
-        &self,
-        call: &Call,
-        client: &Client,
-        (routed, act): (&Routed, &Act),
-        judged: &Judged,
-    ) -> Result<Outcome, CallError> {
-        let members = Members::of(routed.params.as_ref()).unwrap_or_default();
-        if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
-            return self.take_up(call, &members, &state, (routed, judged)).await;
-        }
-        let plain = self.without_era(&members);
-        let plain = &plain;
-        let exchange = |session: Arc<LegacySession>, id: Id| async move {
-            let answer = session.request(&id, &routed.method, Some(plain)).await?;
-            self.drive_on(call, (&session, client), answer, (routed, judged)).await
-        };
-        match self.exchange(call, Kept::Shared(client), (routed, act), exchange).await? {
-            (Driven::Answered(outcome), under) => {
-                under.answered();
-                Ok(complete(outcome))
-            }
-            (Driven::Asked(question, conversation), under) => {
-                self.park(call, routed, question, conversation, under.session().clone(), under)
-            }
-        }
-    }
-
-    fn park(
-        &self,
-        call: &Call,
-        routed: &Routed,
-        question: Request,
-        conversation: Conversation,
-        session: Arc<LegacySession>,
-        under: Under,
-    ) -> Result<Outcome, CallError> {
-        let mut asked = json!({"method": question.method});
-        if let Some(params) = question.params().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
-            asked["params"] = params;
-        }
-        let asked_with = digest(routed.arguments.as_ref());
-        let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
-        let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, session, under, question.id);
-        let state = self.parked.keep(parked).ok_or(CallError::NotKept)?;
-        Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
-    }
-
-    async fn take_up(
-        &self,
-        call: &Call,
-        members: &Members<'_>,
-        state: &str,
-        (routed, judged): (&Routed, &Judged),
-    ) -> Result<Outcome, CallError> {
-        let asked_with = digest(routed.arguments.as_ref());
-        let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with))?;
-        let responses = members.object("inputResponses").unwrap_or_default();
-        let outcome = match responses.get("question") {
-            Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),
-            None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
-        };
-        let ParkedCall { conversation, session, under, question, .. } = parked;
-        routed.within.set(session.scope());
-        let driven = async {
-            session.respond(&question, &outcome).await?;
-            self.drive_on(call, (&session, call.whose().client), Answer::Going(conversation), (routed, judged)).await
-        };
-        match driven.await {
-            Err(error) => {
-                under.failed(&error);
-                Err(error)
-            }
-            Ok(Driven::Answered(outcome)) => {
-                under.answered();
-                Ok(complete(outcome))
-            }
-            Ok(Driven::Asked(question, conversation)) => self.park(call, routed, question, conversation, session, under),
-        }
-    }
-
-    /// The parameters without what only the stateless era says in them.
-    fn without_era(&self, members: &Members<'_>) -> Bytes {
-        let gone = [(meta::VERSION, None), (meta::CLIENT, None), (meta::CAPABILITIES, None), (meta::LOG_LEVEL, None)];
-        match members.object("_meta").map(|meta| meta.with(&gone)) {
-            Some(rest) if rest.len() > 2 => members.with(&[("_meta", Some(as_text(&rest)))]),
-            _ => members.with(&[("_meta", None)]),
-        }
+        self.pass_on(call, text).await.map(|()| Heard::Yes)
     }
 
     /// The headers that mirror what is called and its arguments.
@@ -522,6 +460,10 @@ impl Road {
                 Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
                 Said::Message(Message::Notification(notification)) => {
                     let server = &self.servers()[routed.server];
+                    // Lists are the portal's: they are fetched, and whoever holds one is told as of any other change.
+                    if server.tells_of_lists(&notification.method) {
+                        continue;
+                    }
                     let owner = call.task_owner();
                     let whose = (&owner, routed.within.get());
                     if !self.lists.gate().tells(&call.caller, server, whose, &notification) {
@@ -542,6 +484,12 @@ impl Road {
     }
 }
 
+/// Whether a server of the stateless era answers as one that is of it no longer: it knows no call.
+fn knows_no_call(routed: &Routed, outcome: &Outcome) -> bool {
+    matches!(&*routed.method, "tools/call" | "prompts/get" | "resources/read")
+        && outcome.code().is_some_and(|code| [METHOD_NOT_FOUND, UNSUPPORTED_VERSION].map(i64::from).contains(&code))
+}
+
 /// Why an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
 fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     match routed.exposed.as_ref()?.entry.listed() {
@@ -553,13 +501,6 @@ fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
         )),
         Listed::Nowhere(why) => Some(why.clone()),
     }
-}
-
-/// What stands for the arguments of a call while it waits: the same for all ways of writing them.
-fn digest(arguments: Option<&Value>) -> SmolStr {
-    let mut arguments = arguments.cloned().unwrap_or_default();
-    arguments.sort_all_objects();
-    audit::text_digest(&arguments.to_string())
 }
 
 /// What a request asked for, as its client wrote it.

@@ -6,7 +6,10 @@ use crate::{
     server::{Server, Speaks, Unknown, black_hole, closed_port},
 };
 use serde_json::{Value, json};
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 /// What the nine may take to answer, however the tenth behaves.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -176,4 +179,133 @@ async fn a_server_that_comes_late_is_announced() {
     crate::soon("the server's tools", listed).await;
     assert_eq!(client.call("one_echo", json!({"text": "x"})).await.text(), "one: x");
     assert!(!server.got("tools/list").is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_freezes_while_it_has_sessions_is_known_as_gone_within_twenty_seconds_and_told_once() {
+    let bad = Server::start("bad", Speaks::Legacy).await;
+    let fleet = Fleet::with(bad.url()).await;
+    let mut client = Client::legacy(fleet.portal.address).await;
+    assert_eq!(client.call("bad_echo", json!({"text": "x"})).await.text(), "bad: x");
+    let (other, session) = (Client::legacy(fleet.portal.address).await, client.session());
+    bad.freeze();
+    let frozen = Instant::now();
+    // Whoever ends a session, or tells something of one, waits for no server.
+    let level = client.request("logging/setLevel", json!({"level": "info"}));
+    within("the level", Duration::from_secs(2), level).await;
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+    within("the notification", Duration::from_secs(2), client.post(&[("mcp-session-id", &session)], told)).await;
+    ends(&other).await;
+    let named = async {
+        loop {
+            let list = client.request("tools/list", json!({})).await;
+            if missing(&list)[0]["server"] == "bad" {
+                return list;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let list = within("the server to be known as gone", Duration::from_secs(20), named).await;
+    assert!(missing(&list)[0]["why"].as_str().unwrap().contains("gave no answer"), "{list:?}");
+    assert!(list.last()["result"]["tools"].to_string().contains("bad_echo"), "the last list is served");
+    let failed = within("the error", Duration::from_secs(1), client.call("bad_echo", json!({"text": "x"}))).await;
+    assert!(failed.last()["error"]["message"].as_str().unwrap().contains("server `bad`"), "{failed:?}");
+    ends(&client).await;
+    assert!(fleet.portal.metrics().contains(r#"gnomon_portal_server_up{portal="main",server="bad"} 0"#));
+    assert!(fleet.portal.metrics().contains(r#"gnomon_portal_server_down{portal="main",reason="timeout",server="bad"} 1"#));
+    // It is tried again meanwhile, and told of once.
+    tokio::time::sleep(Duration::from_secs(24).saturating_sub(frozen.elapsed())).await;
+    let gone = healths(&fleet.portal).await;
+    assert_eq!(gone, [("server_gone".to_owned(), "bad".to_owned())]);
+}
+
+/// Ends a session, which waits for no server.
+async fn ends(client: &Client) {
+    let session = client.session();
+    let headers = [("mcp-session-id", session.as_str())];
+    within("the end of a session", Duration::from_secs(2), client.send(http::Method::DELETE, &headers, String::new())).await;
+}
+
+/// What the portal said of its servers, in order.
+async fn healths(portal: &Running) -> Vec<(String, String)> {
+    let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let events = portal.events(1).await;
+    let of_health = events.iter().filter(|event| event["gnomon.detection.class"] == "health");
+    of_health.map(|event| (text(event, "gnomon.health"), text(event, "gnomon.server.id"))).collect()
+}
+
+async fn within<T>(what: &str, most: Duration, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(most, future).await.unwrap_or_else(|_| panic!("{what} took more than {most:?}"))
+}
+
+#[tokio::test]
+async fn a_server_that_goes_and_comes_back_is_an_event_of_class_health_each_time_and_a_metric() {
+    let server = Server::start("one", Speaks::Legacy).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    assert_eq!(client.call("one_echo", json!({"text": "1"})).await.text(), "one: 1");
+    let here = r#"gnomon_portal_server_up{portal="main",server="one"} 1"#;
+    let metrics = portal.metrics();
+    for line in [
+        here,
+        r#"gnomon_portal_server_calls_total{portal="main",server="one",status="ok"} 1"#,
+        r#"gnomon_portal_server_sessions{portal="main",server="one"} 1"#,
+        r#"gnomon_portal_server_seconds_count{portal="main",server="one"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let address = server.stop().await;
+    assert_ne!(client.call("one_echo", json!({"text": "2"})).await.text(), "one: 2");
+    let refused = r#"gnomon_portal_server_down{portal="main",reason="refused",server="one"} 1"#;
+    crate::soon("the server to be gone", async {
+        while !portal.metrics().contains(refused) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    // Several attempts later it is the same.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let _back = Server::start_at("one", Speaks::Legacy, address).await;
+    crate::soon("the server to be back", async {
+        while !portal.metrics().contains(here) || client.call("one_echo", json!({"text": "3"})).await.text() != "one: 3" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(!portal.metrics().contains("gnomon_portal_server_down{"), "there is no reason left");
+    let told = [("server_gone".to_owned(), "one".to_owned()), ("server_back".to_owned(), "one".to_owned())];
+    assert_eq!(healths(&portal).await, told);
+}
+
+#[tokio::test]
+async fn a_session_goes_on_where_its_server_comes_back_as_one_of_the_other_era_only() {
+    for (before, after) in [(Speaks::Legacy, Speaks::Modern), (Speaks::Modern, Speaks::Legacy)] {
+        let server = Server::start("one", before).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut clients = [Client::legacy(portal.address).await, Client::modern(portal.address)];
+        for client in &mut clients {
+            assert_eq!(client.call("one_echo", json!({"text": "1"})).await.text(), "one: 1");
+        }
+        let _back = Server::start_at("one", after, server.stop().await).await;
+        for client in &mut clients {
+            let again = async {
+                while client.call("one_echo", json!({"text": "2"})).await.text() != "one: 2" {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            };
+            within("the server to be used again", Duration::from_secs(20), again).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_call_after_a_server_of_the_older_era_became_stateless_is_answered() {
+    for modern in [false, true] {
+        let server = Server::start("one", Speaks::Legacy).await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = if modern { Client::modern(portal.address) } else { Client::legacy(portal.address).await };
+        assert_eq!(client.call("one_echo", json!({"text": "1"})).await.text(), "one: 1");
+        server.becomes(Speaks::Modern);
+        assert_eq!(client.call("one_echo", json!({"text": "2"})).await.text(), "one: 2", "stateless: {modern}");
+    }
 }

@@ -117,3 +117,35 @@ async fn a_list_that_a_rule_forbids_is_not_offered() {
     let events = portal.events(1).await;
     assert!(events.iter().any(|event| event["gnomon.action"] == "block" && event["mcp.method.name"] == "tools/list"), "{events:#?}");
 }
+
+#[tokio::test]
+async fn what_the_portal_refuses_by_itself_is_an_event_of_class_policy_that_says_who_asked_for_what() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).policy("[{allow: {servers: [one], tools: [echo]}}]").start().await;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        for (tool, arguments) in [("one_nothing", json!({})), ("one_delete_all", json!({})), ("one_echo", json!({"text": 7}))] {
+            let refused = client.call(tool, arguments).await;
+            assert!(refused.last()["error"].is_object() || refused.last()["result"]["isError"] == true, "{refused:?}");
+        }
+    }
+    // The list is fetched at the start.
+    let events = portal.events(7).await;
+    let of_policy: Vec<_> = events.iter().filter(|event| event["gnomon.detection.class"] == "policy").collect();
+    assert_eq!(of_policy.len(), 6, "{events:#?}");
+    for (event, tool) in of_policy.iter().zip(["one_nothing", "one_delete_all", "echo"].iter().cycle()) {
+        for (field, value) in [
+            ("gnomon.action", json!("block")),
+            ("gnomon.vantage", json!("portal")),
+            ("gnomon.portal.id", json!("main")),
+            ("gnomon.server.id", json!("one")),
+            ("mcp.method.name", json!("tools/call")),
+            ("gen_ai.tool.name", json!(tool)),
+            ("mcp.client.name", json!("test")),
+            ("error.type", json!("-32602")),
+        ] {
+            assert_eq!(event[field], value, "{field} of {event:#}");
+        }
+        assert!(event["message"].as_str().is_some_and(|text| !text.is_empty()), "{event:#}");
+    }
+    assert!(server.got("tools/call").is_empty());
+}

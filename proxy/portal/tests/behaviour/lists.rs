@@ -2,7 +2,7 @@
 
 use crate::{
     Setup,
-    client::{Answer, Client},
+    client::{Answer, Client, next_event},
     server::{Server, Speaks},
     soon,
 };
@@ -262,5 +262,61 @@ async fn a_flood_of_changes_is_looked_at_once_in_a_second_and_the_last_one_count
         tokio::time::sleep(Duration::from_millis(300)).await;
         let looked = server.got("tools/list").len() - before;
         assert!(looked <= 2 + usize::try_from(began.elapsed().as_secs()).unwrap(), "{speaks:?}: {looked}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_list_that_is_told_in_a_call_s_answer_is_fetched_and_told_as_any_other() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let tools = std::sync::Arc::new(std::sync::Mutex::new(vec!["say"]));
+        let told = tools.clone();
+        let server = Server::scripted("one", speaks, move |method, _| {
+            let tool = |name: &&str| json!({"name": name, "inputSchema": {"type": "object"}});
+            (method == "tools/list").then(|| json!({"tools": told.lock().unwrap().iter().map(tool).collect::<Vec<_>>()}))
+        })
+        .await;
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = Client::legacy(portal.address).await;
+        assert_eq!(client.names("tools/list", "tools", "name").await, ["one_say"]);
+        let mut stream = client.stand().await;
+        tools.lock().unwrap().push("new");
+        let change = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+        let answer = client.call("one_say", json!({"say": vec![change; 20]})).await;
+        assert_eq!(answer.messages.len(), 1, "{speaks:?}: it says nothing of lists: {answer:?}");
+        assert_eq!(next_event(&mut stream).await["method"], "notifications/tools/list_changed");
+        assert_eq!(client.names("tools/list", "tools", "name").await, ["one_say", "one_new"], "{speaks:?}: by then it is fetched");
+        let more = tokio::time::timeout(Duration::from_millis(500), next_event(&mut stream)).await;
+        assert!(more.is_err(), "{speaks:?}: once is enough: {more:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_refuses_to_watch_is_not_acknowledged_and_what_it_grants_is() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let server = Server::scripted("one", speaks, |method, params| {
+            let resource = |name: &str| json!({"uri": format!("doc://{name}"), "name": name});
+            match method {
+                "resources/list" => {
+                    let resources = ["open", "shut"].map(resource);
+                    Some(json!({"resources": resources}))
+                }
+                "resources/subscribe" if params["uri"] == "doc://open" => Some(json!({})),
+                _ => None,
+            }
+        })
+        .await;
+        server.grants(&["doc://open"]);
+        let portal = Setup::of([("one", server.url())]).start().await;
+        let mut client = Client::modern(portal.address);
+        assert_eq!(client.names("resources/list", "resources", "uri").await.len(), 2);
+        let wanted = json!({"notifications": {"resourceSubscriptions": ["one+doc://open", "one+doc://shut"], "toolsListChanged": true}});
+        let (headers, body) = client.message("subscriptions/listen", wanted);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let began = Instant::now();
+        let mut stream = client.open(&headers, body).await.into_body();
+        let acknowledged = next_event(&mut stream).await;
+        assert!(began.elapsed() < Duration::from_secs(2), "{speaks:?}: {:?}", began.elapsed());
+        let granted = &acknowledged["params"]["notifications"];
+        assert_eq!(granted, &json!({"resourceSubscriptions": ["one+doc://open"], "toolsListChanged": true}), "{speaks:?}");
     }
 }

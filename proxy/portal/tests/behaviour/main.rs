@@ -4,6 +4,7 @@
 mod admission;
 mod api;
 mod apis;
+mod asking;
 mod attested;
 mod audited;
 mod client;
@@ -15,6 +16,7 @@ mod hidden;
 mod judged;
 mod labelled;
 mod lists;
+mod matrix;
 mod owned;
 mod passage;
 mod programs;

@@ -13,9 +13,13 @@ import time
 
 ERA = sys.argv[1] if len(sys.argv) > 1 else "legacy"
 MODERN = "2026-07-28"
-NAMES = ("echo pid die hang garbage giant progress ask read write connect local status environment say leave bomb call count remember recall where").split()
+NAMES = ("echo pid die hang garbage giant progress ask read write connect local status environment say leave bomb call count remember recall where elicit sample wait cancelled wrong_id half").split()
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in NAMES]
-KEPT = {"text": ""}
+KEPT = {"text": "", "cancelled": 0}
+ASKED = {
+    "elicit": ("elicitation/create", {"message": "Which?", "requestedSchema": {"type": "object", "properties": {}}}),
+    "sample": ("sampling/createMessage", {"messages": [], "maxTokens": 5}),
+}
 
 if "--stubborn" in sys.argv:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -25,6 +29,33 @@ if "--stubborn" in sys.argv:
 def send(message):
     sys.stdout.write(json.dumps({"jsonrpc": "2.0"} | message) + "\n")
     sys.stdout.flush()
+
+
+def until(wanted):
+    """The message that is wanted; whatever else comes meanwhile is answered."""
+    for line in sys.stdin:
+        message = json.loads(line)
+        if wanted(message):
+            return message
+        if "id" in message and "method" in message:
+            answer(message)
+    sys.exit(0)
+
+
+def ask(name, params):
+    """What its client says to a question."""
+    method, asked = ASKED[name]
+    if ERA == "modern":
+        if "q" not in params.get("inputResponses", {}):
+            return {"resultType": "input_required", "inputRequests": {"q": {"method": method, "params": asked}}}
+        told = {"result": params["inputResponses"]["q"]}
+    else:
+        KEPT["asked"] = KEPT.get("asked", 0) + 1
+        number = f"q{KEPT['asked']}"
+        send({"id": number, "method": method, "params": asked})
+        told = until(lambda message: message.get("id") == number and "method" not in message)
+    content = told.get("result", {}).get("content", {})
+    return content.get("said") or content.get("text") or f"refused: {told.get('error')}"
 
 
 def attempt(act):
@@ -101,8 +132,23 @@ def call(number, arguments):
     return f"denied: {os.strerror(ctypes.get_errno())}"
 
 
-def use(name, given, params):
+def use(name, given, params, number):
     match name:
+        case "elicit" | "sample":
+            return ask(name, params)
+        case "wait":
+            until(lambda message: message.get("method") == "notifications/cancelled" and message["params"]["requestId"] == number)
+            KEPT["cancelled"] += 1
+            return None
+        case "cancelled":
+            return str(KEPT["cancelled"])
+        case "wrong_id":
+            send({"id": "another", "result": {"content": []}})
+            return None
+        case "half":
+            sys.stdout.write('{"jsonrpc": "2.0", "id": 7, "resu')
+            sys.stdout.flush()
+            return None
         case "echo":
             return given.get("text", "")
         case "pid":
@@ -153,7 +199,7 @@ def use(name, given, params):
     return None
 
 
-def result(method, params):
+def result(method, params, number):
     done = {"resultType": "complete"} if ERA == "modern" else {}
     match method:
         case "initialize" if ERA != "modern":
@@ -164,11 +210,22 @@ def result(method, params):
         case "tools/list":
             return done | {"tools": TOOLS} | ({"ttlMs": 0, "cacheScope": "public"} if ERA == "modern" else {})
         case "tools/call":
-            text = use(params["name"], params.get("arguments", {}), params)
+            text = use(params["name"], params.get("arguments", {}), params, number)
+            if isinstance(text, dict):
+                return text
+            if text is None and params["name"] in ("wait", "wrong_id", "half"):
+                return False
             return None if text is None else done | {"content": [{"type": "text", "text": text}]}
         case "ping" if ERA != "modern":
             return {}
     return None
+
+
+def answer(message):
+    told = result(message["method"], message.get("params", {}), message["id"])
+    if told is False:
+        return
+    send({"id": message["id"]} | ({"error": {"code": -32601, "message": "Method not found"}} if told is None else {"result": told}))
 
 
 def main():
@@ -181,9 +238,7 @@ def main():
             continue
         if ERA == "deaf" and message["method"] == "server/discover":
             continue
-        told = result(message["method"], message.get("params", {}))
-        answer = {"error": {"code": -32601, "message": "Method not found"}} if told is None else {"result": told}
-        send({"id": message["id"]} | answer)
+        answer(message)
     if "--stubborn" in sys.argv:
         while True:
             time.sleep(600)

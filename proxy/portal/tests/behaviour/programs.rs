@@ -8,12 +8,16 @@ use crate::{
 };
 use gnomon_upstream::{Program, ProgramLimits, ProgramOptions};
 use serde_json::{Value, json};
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-const READY: &str = r#"{"ready":{"layers":["files"],"missing":[]}}"#;
+pub const READY: &str = r#"{"ready":{"layers":["files"],"missing":[]}}"#;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/behaviour/program.py");
 
-fn options(report: &str, mode: &str) -> ProgramOptions {
+pub fn options(report: &str, mode: &str) -> ProgramOptions {
     let line = r#"printf '%s\n' "$1" >&2; exec python3 "$2" $3"#;
     let command = ["/bin/sh", "-c", line, "sh", report, SCRIPT, mode].map(OsString::from).to_vec();
     let path = std::env::var_os("PATH").unwrap();
@@ -51,7 +55,7 @@ async fn until(client: &mut Client, tool: &str, arguments: Value, fits: impl Fn(
 }
 
 /// The portal once its program's tools are listed: a client is not kept waiting for a program that takes its time to start.
-async fn listed(portal: Running) -> Running {
+pub async fn listed(portal: Running) -> Running {
     let mut client = Client::modern(portal.address);
     soon("the program's tools", async {
         while client.names("tools/list", "tools", "name").await.is_empty() {
@@ -307,4 +311,46 @@ async fn gone(pid: &str) {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_session_that_ends_its_own_process_again_and_again_costs_no_other_session_its_start() {
+    if !gnomon_testkit::has("a_session_that_ends_its_own_process_again_and_again_costs_no_other_session_its_start", &["python3"]) {
+        return;
+    }
+    let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
+    let mut one = Client::legacy(portal.address).await;
+    // Until it is left alone for a while.
+    until(&mut one, "local_die", json!({}), |answer| message(answer).contains("it ended 5 times")).await;
+    let mut two = Client::legacy(portal.address).await;
+    assert_eq!(two.call("local_echo", json!({"text": "x"})).await.text(), "x");
+    assert!(message(&one.call("local_echo", json!({"text": "x"})).await).contains("is started again in"));
+}
+
+#[tokio::test]
+async fn a_program_that_answers_under_a_wrong_id_or_writes_half_a_line_keeps_its_caller_for_a_bounded_time_and_they_are_told() {
+    let name = "a_program_that_answers_under_a_wrong_id_or_writes_half_a_line_keeps_its_caller_for_a_bounded_time_and_they_are_told";
+    if !gnomon_testkit::has(name, &["python3"]) {
+        return;
+    }
+    for mode in ["legacy", "modern"] {
+        let mut options = options(READY, mode);
+        options.limits.patience = Duration::from_secs(2);
+        let portal = listed(Setup::of([]).program("local", Program::new(options)).start().await).await;
+        let mut clients = [Client::legacy(portal.address).await, Client::modern(portal.address)];
+        for client in &mut clients {
+            until(client, "local_echo", json!({"text": "at first"}), |answer| answer.text() == "at first").await;
+            let began = Instant::now();
+            let wrong = client.call("local_wrong_id", json!({})).await;
+            assert!(message(&wrong).contains("an id that no request has"), "{mode}: {wrong:?}");
+            assert!(began.elapsed() < Duration::from_secs(2), "{mode}: {:?}", began.elapsed());
+        }
+        for client in &mut clients {
+            let began = Instant::now();
+            let half = client.call("local_half", json!({})).await;
+            assert!(message(&half).starts_with("server `local`: it "), "{mode}: {half:?}");
+            assert!(began.elapsed() < Duration::from_secs(10), "{mode}: {:?}", began.elapsed());
+            until(client, "local_echo", json!({"text": "again"}), |answer| answer.text() == "again").await;
+        }
+    }
 }

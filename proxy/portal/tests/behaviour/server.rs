@@ -71,7 +71,7 @@ pub struct Got {
 
 struct Inner {
     name: &'static str,
-    speaks: Speaks,
+    speaks: Mutex<Speaks>,
     mood: watch::Receiver<Mood>,
     got: Mutex<Vec<Got>>,
     /// Sessions that it remembers.
@@ -83,6 +83,8 @@ struct Inner {
     shop: Option<(Value, Shop)>,
     /// Answers of its own in place of the usual ones.
     script: Option<Script>,
+    /// Which resources it agrees to tell of; none where it does not say.
+    granted: Mutex<Option<Value>>,
     /// What it says by itself.
     says: broadcast::Sender<Value>,
 }
@@ -156,7 +158,7 @@ impl Server {
         let (mood, moods) = watch::channel(Mood::Well);
         let inner = Arc::new(Inner {
             name,
-            speaks,
+            speaks: Mutex::new(speaks),
             mood: moods,
             got: Mutex::default(),
             sessions: Mutex::default(),
@@ -165,6 +167,7 @@ impl Server {
             cancelled: watch::Sender::new(0),
             shop,
             script,
+            granted: Mutex::default(),
             says: broadcast::Sender::new(64),
         });
         let listener = TcpListener::bind(address).await.unwrap();
@@ -184,6 +187,17 @@ impl Server {
 
     pub fn freeze(&self) {
         self.mood.send_replace(Mood::Frozen);
+    }
+
+    /// Agrees to tell of these resources only.
+    pub fn grants(&self, uris: &[&str]) {
+        *self.inner.granted.lock().unwrap() = Some(json!(uris));
+    }
+
+    /// As after a restart with another release of itself.
+    pub fn becomes(&self, speaks: Speaks) {
+        *self.inner.speaks.lock().unwrap() = speaks;
+        self.forget_sessions();
     }
 
     /// As after a restart without its memory.
@@ -285,7 +299,8 @@ impl Inner {
         let body: Value = serde_json::from_slice(&raw).unwrap_or_default();
         self.got.lock().unwrap().push(Got { headers: parts.headers.clone(), body: body.clone(), raw });
         let version = parts.headers.get("mcp-protocol-version").and_then(|v| v.to_str().ok());
-        match (version == Some("2026-07-28"), self.speaks) {
+        let speaks = *self.speaks.lock().unwrap();
+        match (version == Some("2026-07-28"), speaks) {
             (true, speaks) if speaks.modern() => self.modern(&body).await,
             (false, speaks) if speaks.legacy() => self.legacy(&parts.headers, &body).await,
             // As servers of the other era do.
@@ -415,7 +430,9 @@ impl Inner {
                 ),
             },
             "subscriptions/listen" => {
-                self.told(&[json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {}})])
+                let granted = self.granted.lock().unwrap().clone();
+                let params = granted.map_or_else(|| json!({}), |uris| json!({"notifications": {"resourceSubscriptions": uris}}));
+                self.told(&[json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params})])
             }
             _ => self.common(body, "complete").await,
         }

@@ -67,7 +67,7 @@ impl Activity {
     }
 
     fn spoke(&self, pipe: &Weak<Pipe>) {
-        let owes = pipe.upgrade().is_some_and(|pipe| pipe.is_busy());
+        let owes = pipe.upgrade().is_some_and(|pipe| pipe.owes());
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.0 = Instant::now();
         if owes && state.1.is_none() {
@@ -75,8 +75,14 @@ impl Activity {
         }
     }
 
-    fn heard(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), None);
+    fn heard(&self, pipe: &Weak<Pipe>) {
+        let (now, owes) = (Instant::now(), pipe.upgrade().is_some_and(|pipe| pipe.owes()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, owes.then_some(now));
+    }
+
+    /// It owes nothing.
+    fn is_even(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
     }
 
     /// How long nothing was said either way.
@@ -173,11 +179,13 @@ async fn hear(said: &mut Lines<ChildStdout>, pipe: &Weak<Pipe>, activity: &Activ
             Line::Whole(line) => line,
             Line::Cut(_) => return Why::TooLong(longest),
         };
-        activity.heard();
-        let Some(pipe) = pipe.upgrade() else { return Why::Unused };
+        let Some(held) = pipe.upgrade() else { return Why::Unused };
         if !line.trim_ascii().is_empty() {
-            pipe.take(&line).await;
+            held.take(&line).await;
         }
+        drop(held);
+        // Whatever else it says: as long as it owes answers, its silence counts from here on.
+        activity.heard(pipe);
     }
     Why::Left
 }
@@ -210,6 +218,10 @@ async fn look(pipe: &Weak<Pipe>, activity: &Activity, patience: Duration, idle: 
     let mut looks = tokio::time::interval((patience.min(idle) / LOOKS).max(Duration::from_millis(10)));
     loop {
         looks.tick().await;
+        // What was taken back it need not answer, and whoever waits for an answer may be silent.
+        if pipe.upgrade().is_none_or(|pipe| !pipe.owes()) {
+            activity.is_even();
+        }
         if activity.silent() >= patience {
             return Why::Hangs(patience);
         }

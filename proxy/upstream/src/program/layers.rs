@@ -1,11 +1,14 @@
-//! The metric of what confines servers that are programs.
+//! The metrics of servers that are programs: what confines them, and how many of each run.
 
 use gnomon_confine::{Layer, Missing};
 use prometheus::{IntGaugeVec, Opts, Registry};
 
-/// `gnomon_server_layer`: one for all programs of a gnomon. Servers are those of the configuration.
+/// `gnomon_server_layer` and `gnomon_server_instances`: one for all programs of a gnomon. Servers are those of the configuration.
 #[derive(Clone, Debug)]
-pub struct ServerLayers(IntGaugeVec);
+pub struct ServerLayers {
+    layers: IntGaugeVec,
+    instances: IntGaugeVec,
+}
 
 impl ServerLayers {
     /// Without a series until a program was started.
@@ -15,15 +18,23 @@ impl ServerLayers {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let help = "Whether a layer confines a server that is a program: 1, or 0 where the host lacks it. As its last start said.";
         let layers = IntGaugeVec::new(Opts::new("gnomon_server_layer", help), &["server", "layer"])?;
+        let help = "Processes of a server that is a program that run now: one for each session, and one for gnomon's own lists.";
+        let instances = IntGaugeVec::new(Opts::new("gnomon_server_instances", help), &["server"])?;
         registry.register(Box::new(layers.clone()))?;
-        Ok(Self(layers))
+        registry.register(Box::new(instances.clone()))?;
+        Ok(Self { layers, instances })
+    }
+
+    /// So many of a server run.
+    pub fn run(&self, server: &str, instances: usize) {
+        self.instances.with_label_values(&[server]).set(i64::try_from(instances).unwrap_or(i64::MAX));
     }
 
     /// What a start said.
     pub fn tell(&self, server: &str, held: &[Layer], missing: &[Missing]) {
         let held = held.iter().map(|layer| (layer, 1));
         for (layer, holds) in held.chain(missing.iter().map(|missing| (&missing.layer, 0))) {
-            self.0.with_label_values(&[server, &layer.to_string()]).set(holds);
+            self.layers.with_label_values(&[server, &layer.to_string()]).set(holds);
         }
     }
 }

@@ -1,8 +1,15 @@
 //! Whether a program is started once more, after it ended or could not be started.
+//!
+//! Whoever has it end waits before it is started for them again, and nobody else does: one session that ends its own process costs
+//! the others nothing. All of them together have a bound as well, which gnomon's own process is above: it shows what there is.
 
-use crate::error::UpstreamError;
+use crate::{error::UpstreamError, server::OWN};
 use gnomon_kit::Backoff;
-use std::time::{Duration, Instant};
+use smol_str::SmolStr;
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
 
 /// Whoever lives shorter is taken for one that ended at its start.
 const STEADY: Duration = Duration::from_secs(30);
@@ -13,39 +20,72 @@ const WHILE: Duration = Duration::from_secs(60);
 /// The wait after the second failure, which grows with the next ones.
 const FIRST: Duration = Duration::from_secs(1);
 
+/// So many of all owners within [`WHILE`], and nobody has it started for a while.
+const MOST_OF_ALL: usize = 30;
+/// Most owners that are remembered.
+const MOST_OWNERS: usize = 1024;
+
 /// How starts went lately.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Starts {
+    /// By whose they were.
+    owners: HashMap<SmolStr, Pace>,
+    /// When processes ended at their start, whosever they were.
+    all: VecDeque<Instant>,
+    /// The program itself was refused, which is nobody's fault.
+    refused: Pace,
+}
+
+/// How one owner's went.
+#[derive(Debug)]
+struct Pace {
     failed: u32,
     pause: Backoff,
     not_before: Option<(Instant, String)>,
 }
 
-impl Default for Starts {
+impl Default for Pace {
     fn default() -> Self {
         Self { failed: 0, pause: Backoff::new(FIRST, WHILE), not_before: None }
     }
 }
 
 impl Starts {
-    /// Whether it may be started now.
-    pub(super) fn check(&self, now: Instant) -> Result<(), UpstreamError> {
-        match &self.not_before {
-            Some((not_before, why)) if now < *not_before => {
-                let left = (*not_before - now).as_secs() + 1;
-                Err(UpstreamError::NotStarted(format!("{why}; it is started again in {left} s")))
+    /// Whether it may be started for this owner now.
+    pub(super) fn check(&self, owner: &str, now: Instant) -> Result<(), UpstreamError> {
+        self.refused.check(now)?;
+        if let Some(own) = self.owners.get(owner) {
+            own.check(now)?;
+        }
+        let lately = self.all.iter().filter(|at| now.duration_since(**at) < WHILE);
+        let (times, first) = (lately.clone().count(), lately.min());
+        match first.filter(|_| times >= MOST_OF_ALL && owner != OWN) {
+            None => Ok(()),
+            Some(first) => {
+                let left = (*first + WHILE).saturating_duration_since(now).as_secs() + 1;
+                let text = format!("its processes ended {times} times within moments of their start; it is started again in {left} s");
+                Err(UpstreamError::NotStarted(text))
             }
-            _ => Ok(()),
         }
     }
 
-    /// It ended by itself after so long.
-    pub(super) fn ended(&mut self, now: Instant, lived: Duration) {
+    /// This owner's ended by itself after so long.
+    pub(super) fn ended(&mut self, owner: &SmolStr, now: Instant, lived: Duration) {
         if lived >= STEADY {
-            *self = Self::default();
+            self.owners.remove(owner);
             return;
         }
-        self.note(now, |failed| match failed {
+        if self.all.len() >= MOST_OF_ALL {
+            self.all.pop_front();
+        }
+        self.all.push_back(now);
+        if self.owners.len() >= MOST_OWNERS && !self.owners.contains_key(owner) {
+            self.owners.retain(|_, pace| pace.not_before.as_ref().is_some_and(|(not_before, _)| *not_before + WHILE > now));
+            if self.owners.len() >= MOST_OWNERS {
+                return;
+            }
+        }
+        self.owners.entry(owner.clone()).or_default().note(now, |failed| match failed {
             1 => "it ended within moments of its start".to_owned(),
             times => format!("it ended {times} times within moments of its start"),
         });
@@ -53,7 +93,24 @@ impl Starts {
 
     /// It was not started at all.
     pub(super) fn refused(&mut self, now: Instant, why: &str) {
-        self.note(now, |_| why.to_owned());
+        self.refused.note(now, |_| why.to_owned());
+    }
+
+    /// It was.
+    pub(super) fn begun(&mut self) {
+        self.refused = Pace::default();
+    }
+}
+
+impl Pace {
+    fn check(&self, now: Instant) -> Result<(), UpstreamError> {
+        match &self.not_before {
+            Some((not_before, why)) if now < *not_before => {
+                let left = (*not_before - now).as_secs() + 1;
+                Err(UpstreamError::NotStarted(format!("{why}; it is started again in {left} s")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn note(&mut self, now: Instant, why: impl Fn(u32) -> String) {
@@ -74,18 +131,35 @@ mod tests {
 
     #[test]
     fn a_program_that_keeps_ending_is_left_alone_for_a_while_and_says_so() {
-        let (mut starts, now) = (Starts::default(), Instant::now());
-        starts.ended(now, Duration::ZERO);
-        assert!(starts.check(now).is_ok(), "once is an accident");
+        let (mut starts, now, own) = (Starts::default(), Instant::now(), SmolStr::default());
+        starts.ended(&own, now, Duration::ZERO);
+        assert!(starts.check(&own, now).is_ok(), "once is an accident");
         for _ in 1..MOST {
-            starts.ended(now, Duration::ZERO);
-            assert!(starts.check(now).is_err());
+            starts.ended(&own, now, Duration::ZERO);
+            assert!(starts.check(&own, now).is_err());
         }
-        let told = starts.check(now).unwrap_err().to_string();
+        let told = starts.check(&own, now).unwrap_err().to_string();
         assert_eq!(told, "it ended 5 times within moments of its start; it is started again in 61 s");
-        assert!(starts.check(now + WHILE).is_ok());
-        starts.ended(now, STEADY);
-        starts.ended(now, Duration::ZERO);
-        assert!(starts.check(now).is_ok(), "a long life makes up for it");
+        assert!(starts.check(&own, now + WHILE).is_ok());
+        starts.ended(&own, now, STEADY);
+        starts.ended(&own, now, Duration::ZERO);
+        assert!(starts.check(&own, now).is_ok(), "a long life makes up for it");
+    }
+
+    #[test]
+    fn whoever_has_it_end_waits_alone_until_there_are_too_many_of_them() {
+        let (mut starts, now) = (Starts::default(), Instant::now());
+        let owner = |n: usize| SmolStr::new(format!("session {n}"));
+        for _ in 0..MOST {
+            starts.ended(&owner(0), now, Duration::ZERO);
+        }
+        assert!(starts.check(&owner(0), now).is_err() && starts.check(&owner(1), now).is_ok() && starts.check(OWN, now).is_ok());
+        for n in 1..=MOST_OF_ALL {
+            starts.ended(&owner(n), now, Duration::ZERO);
+        }
+        let told = starts.check(&owner(99), now).unwrap_err().to_string();
+        assert_eq!(told, "its processes ended 30 times within moments of their start; it is started again in 61 s");
+        assert!(starts.check(OWN, now).is_ok(), "what it offers is known all the same");
+        assert!(starts.check(&owner(99), now + WHILE).is_ok());
     }
 }

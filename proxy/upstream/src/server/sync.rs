@@ -1,48 +1,43 @@
 //! Keeps one server's lists and presence true.
 
+use super::{look::LOOK_PATIENCE, own::Own};
 use crate::{
     api::Api,
     catalogue::{Kind, MAX_ENTRIES, MAX_PAGES, Page},
-    conversation::{Answer, Conversation, Said},
     era::Era,
     error::UpstreamError,
     left_out::{self, LeftOut, Reason, named},
-    legacy::{Client, LegacySession, Listening, ServerFace},
+    legacy::ServerFace,
     members::Members,
-    modern::{ModernPeer, with_meta},
+    modern::ModernPeer,
     oversight::{News, Oversight},
-    pipe::Pipe,
     rpc::{self, Message, Outcome},
     server::{Presence, Upstream},
 };
 use bytes::Bytes;
 use gnomon_kit::Backoff;
-use http::HeaderMap;
 use serde_json::json;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
 
-/// How often a server is looked at while nothing is amiss.
-const LOOK: Duration = Duration::from_secs(15);
-/// How long it may take to answer that.
-const LOOK_PATIENCE: Duration = Duration::from_secs(5);
-/// How often the lists of a server are fetched that does not say when they change.
-const REFRESH: Duration = Duration::from_secs(120);
 /// How long fetching one page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
-/// How long after fetching lists that have changed they are fetched again, however often the server says so in between.
-const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 /// How long it may take to fetch the pages of a list after the first.
 const PAGES_PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take until a server that says nothing is known as one that is not there.
+const KNOWN_WITHIN: Duration = Duration::from_secs(15);
 /// How long it may take until a server has said what it is.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before a server that is gone is tried again, at first and at most.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+
+/// Whose fault it is where a program ends that is run for gnomon itself, or for everybody.
+pub(crate) const OWN: &str = "";
 
 /// Something about a server's offer changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,23 +59,6 @@ enum Fetched {
     Changed,
 }
 
-/// Our own connection to a server.
-enum Own {
-    /// Each request says who asks.
-    Modern(Arc<ModernPeer>, Client),
-    Legacy(Arc<LegacySession>),
-}
-
-/// Where a server says what changes.
-enum Watching {
-    Session(Listening),
-    Subscription(Conversation),
-    /// A subscription on a shared line, where what is told stands among the rest.
-    Line(Conversation, mpsc::Receiver<Message>),
-    /// It does not.
-    Not,
-}
-
 impl<H: Oversight> Upstream<H> {
     /// Keeps the server's presence and lists true, for ever.
     pub async fn keep(self: Arc<Self>) {
@@ -90,19 +68,23 @@ impl<H: Oversight> Upstream<H> {
         }
         let mut retry = RETRY;
         loop {
-            match self.connect().await {
+            match self.connect_or_tell().await {
                 Ok(own) => {
                     retry.reset();
                     let why = self.stay(&own).await;
+                    self.modern.store(None);
+                    // It may only have been restarted: then it is back before anybody notices.
+                    let restarted = matches!(why, UpstreamError::SessionGone | UpstreamError::Aborted);
+                    if !restarted {
+                        // Known before it is told that the session is over: it may not listen.
+                        self.gone(why);
+                    }
                     if let Own::Legacy(session) = &own {
                         session.close().await;
                     }
-                    self.modern.store(None);
-                    // It may only have been restarted: then it is back before anybody notices.
-                    if matches!(why, UpstreamError::SessionGone | UpstreamError::Aborted) {
+                    if restarted {
                         continue;
                     }
-                    self.gone(why);
                 }
                 Err(why) => self.gone(why),
             }
@@ -110,40 +92,33 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// It is down. Told once, however often it is found.
-    pub(super) fn gone(&self, why: UpstreamError) {
-        tracing::warn!(server = %self.id, "is down: {why}");
-        let changed = self.presence.send_if_modified(|presence| match presence {
-            Presence::Down { why: old, .. } => {
-                *old = why;
-                false
-            }
-            _ => {
-                let face = presence.face().cloned();
-                *presence = Presence::Down { since: Instant::now(), why, face };
-                true
-            }
-        });
-        if changed {
-            self.tell(Change::Presence);
-        }
-    }
-
-    fn tell(&self, change: Change) {
+    pub(super) fn tell(&self, change: Change) {
         // Nobody needs to listen.
         let _ = self.changes.send((self.id.clone(), change));
+    }
+
+    /// Connects. Of a server that takes its time over it, it is known meanwhile that it is not there.
+    async fn connect_or_tell(&self) -> Result<Own, UpstreamError> {
+        let mut connecting = pin!(self.connect());
+        match tokio::time::timeout(KNOWN_WITHIN, &mut connecting).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                self.gone(UpstreamError::Timeout(KNOWN_WITHIN));
+                connecting.await
+            }
+        }
     }
 
     async fn connect(&self) -> Result<Own, UpstreamError> {
         let greeted = tokio::time::timeout(CONNECT_PATIENCE, self.greet()).await;
         let own = greeted.map_err(|_| UpstreamError::Timeout(CONNECT_PATIENCE))??;
         self.fetch_all(&own).await?;
-        if let Own::Modern(peer, _) = &own {
-            self.modern.store(Some(peer.clone()));
+        match &own {
+            Own::Modern(peer, _) => self.modern.store(Some(peer.clone())),
+            // It may have been of the other era only.
+            Own::Legacy(_) => self.no_legacy.store(false, Ordering::Release),
         }
-        tracing::info!(server = %self.id, "is there");
-        self.presence.send_replace(self.present(&own));
-        self.tell(Change::Presence);
+        self.here(self.present(&own));
         Ok(own)
     }
 
@@ -155,7 +130,7 @@ impl<H: Oversight> Upstream<H> {
                 return Err(error);
             }
             // Whatever else a server says to a method that it does not know: it is of the other era.
-            Err(_) => Own::Legacy(self.reach.legacy(client).await?),
+            Err(_) => Own::Legacy(self.reach.legacy(client, OWN).await?),
         })
     }
 
@@ -167,13 +142,12 @@ impl<H: Oversight> Upstream<H> {
         if let Own::Modern(peer, _) = &own {
             self.modern.store(Some(peer.clone()));
         }
-        self.presence.send_replace(own.presence());
-        self.tell(Change::Presence);
+        self.here(own.presence());
         self.tell(Change::List(Kind::Tool));
     }
 
     /// What it says of itself, before the rules as its lists are: instructions that they refuse are not passed on.
-    fn present(&self, own: &Own) -> Presence {
+    pub(super) fn present(&self, own: &Own) -> Presence {
         let presence = own.presence();
         let Presence::Up { era, face } = &presence else { return presence };
         let Some(instructions) = face.instructions.as_ref().filter(|_| self.held.judges()) else { return presence };
@@ -192,94 +166,8 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// It answers: whoever took it for gone was wrong.
-    fn is_there(&self, own: &Own) {
-        if self.presence.borrow().is_up() {
-            return;
-        }
-        let present = self.present(own);
-        let back = self.presence.send_if_modified(|presence| {
-            let was_down = !presence.is_up();
-            if was_down {
-                *presence = present.clone();
-            }
-            was_down
-        });
-        if back {
-            self.tell(Change::Presence);
-        }
-    }
-
-    /// Stays connected until that ends; says why.
-    async fn stay(&self, own: &Own) -> UpstreamError {
-        let mut watched = self.watched();
-        let mut watching = watch(own, &watched).await;
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        look.reset();
-        let mut refreshed = Instant::now();
-        let (mut due, mut at) = (Vec::new(), Instant::now());
-        loop {
-            tokio::select! {
-                said = watching.next() => match said {
-                    Some(message) => {
-                        if let Err(why) = self.heard(own, &message, &mut due).await {
-                            return why;
-                        }
-                    }
-                    // Streams end, with their server or without; it is listened again after the next look.
-                    None => {
-                        watching = Watching::Not;
-                        if let Err(why) = probe(own).await {
-                            return why;
-                        }
-                    }
-                },
-                _ = look.tick() => {
-                    if let Err(why) = probe(own).await {
-                        return why;
-                    }
-                    self.is_there(own);
-                    if let Watching::Not = watching {
-                        watching = watch(own, &watched).await;
-                    }
-                    if refreshed.elapsed() >= REFRESH {
-                        refreshed = Instant::now();
-                        if let Err(why) = self.fetch_all(own).await {
-                            return why;
-                        }
-                    }
-                }
-                () = own.closed() => return UpstreamError::Aborted,
-                () = self.look.notified() => {
-                    if let Err(why) = probe(own).await {
-                        return why;
-                    }
-                    self.is_there(own);
-                }
-                () = self.rewatch.notified() => {
-                    let now = self.watched();
-                    if now != watched {
-                        match own {
-                            Own::Legacy(session) => resubscribe(session, &watched, &now).await,
-                            Own::Modern(..) => watching = watch(own, &now).await,
-                        }
-                        watched = now;
-                    }
-                }
-                () = self.refresh.notified() => offered(own.capabilities()).for_each(|kind| add(&mut due, kind)),
-                () = tokio::time::sleep_until(at.into()), if !due.is_empty() => {
-                    if let Err(why) = self.fetch_changed(own, std::mem::take(&mut due)).await {
-                        return why;
-                    }
-                    at = Instant::now() + BETWEEN_CHANGES;
-                }
-            }
-        }
-    }
-
     /// Fetches lists that the server says have changed.
-    async fn fetch_changed(&self, own: &Own, changed: Vec<Kind>) -> Result<(), UpstreamError> {
+    pub(super) async fn fetch_changed(&self, own: &Own, changed: Vec<Kind>) -> Result<(), UpstreamError> {
         for kind in changed {
             // Clients are told even where nothing changed: the server says so, and may mean what lists do not show.
             if self.fetch(own, kind).await? == Fetched::Same {
@@ -290,40 +178,41 @@ impl<H: Oversight> Upstream<H> {
     }
 
     /// Takes what the server says by itself; lists that it says have changed are added to `due`.
-    async fn heard(&self, own: &Own, message: &Message, due: &mut Vec<Kind>) -> Result<(), UpstreamError> {
+    pub(super) async fn heard(
+        &self,
+        own: &Own,
+        message: &Message,
+        watched: &BTreeSet<SmolStr>,
+        due: &mut Vec<Kind>,
+    ) -> Result<(), UpstreamError> {
         match message {
             Message::Notification(notification) => {
-                let kinds: &[Kind] = match notification.method.as_str() {
-                    "notifications/tools/list_changed" => &[Kind::Tool],
-                    "notifications/prompts/list_changed" => &[Kind::Prompt],
-                    "notifications/resources/list_changed" => &[Kind::Resource, Kind::Template],
+                let uri = || Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
+                match notification.method.as_str() {
                     "notifications/resources/updated" => {
-                        let uri = Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
-                        if let Some(uri) = uri {
+                        if let Some(uri) = uri() {
                             self.tell(Change::Resource(uri));
                         }
-                        &[]
                     }
-                    _ => &[],
-                };
-                kinds.iter().for_each(|kind| add(due, *kind));
+                    "notifications/subscriptions/acknowledged" => self.acknowledged(watched, notification.params.as_ref()),
+                    method => Kind::changed_by(method).iter().for_each(|kind| add(due, *kind)),
+                }
+                Ok(())
             }
             // We do nothing for a server but say that it is there.
             Message::Request(request) => {
-                if let Own::Legacy(session) = own {
-                    let outcome = match request.method.as_str() {
-                        "ping" => Outcome::Result(Bytes::from_static(b"{}")),
-                        _ => rpc::RpcError::new(rpc::METHOD_NOT_FOUND, "nobody is here to answer that").into(),
-                    };
-                    session.respond(&request.id, &outcome).await?;
-                }
+                let outcome = match request.method.as_str() {
+                    "ping" => Outcome::Result(Bytes::from_static(b"{}")),
+                    _ => rpc::RpcError::new(rpc::METHOD_NOT_FOUND, "nobody is here to answer that").into(),
+                };
+                let told = own.respond(&request.id, &outcome);
+                tokio::time::timeout(LOOK_PATIENCE, told).await.map_err(|_| UpstreamError::Timeout(LOOK_PATIENCE))?
             }
-            Message::Response(_) => {}
+            Message::Response(_) => Ok(()),
         }
-        Ok(())
     }
 
-    async fn fetch_all(&self, own: &Own) -> Result<(), UpstreamError> {
+    pub(super) async fn fetch_all(&self, own: &Own) -> Result<(), UpstreamError> {
         for kind in offered(own.capabilities()) {
             self.fetch(own, kind).await?;
         }
@@ -418,139 +307,13 @@ impl<H: Oversight> Upstream<H> {
     }
 }
 
-impl Own {
-    fn presence(&self) -> Presence {
-        let (era, face) = match self {
-            Self::Modern(peer, _) => (Era::Modern, &peer.face),
-            Self::Legacy(session) => (Era::Legacy, &session.face),
-        };
-        Presence::Up { era, face: Arc::new(face.clone()) }
-    }
-
-    /// The line that everything shares, if it does.
-    fn shared_line(&self) -> Option<&Arc<Pipe>> {
-        match self {
-            Self::Modern(peer, _) => peer.shared_line(),
-            Self::Legacy(session) => session.shared_line(),
-        }
-    }
-
-    /// Until that is down; where there is none, for ever.
-    async fn closed(&self) {
-        match self.shared_line() {
-            Some(line) => line.closed().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn capabilities(&self) -> &Bytes {
-        match self {
-            Self::Modern(peer, _) => &peer.face.capabilities,
-            Self::Legacy(session) => &session.face.capabilities,
-        }
-    }
-
-    async fn ask(&self, method: &str, params: Option<Bytes>, patience: Duration) -> Result<Outcome, UpstreamError> {
-        let answered = async {
-            match self {
-                Self::Legacy(session) => session.request(&session.id(), method, params.as_ref()).await?.outcome().await,
-                Self::Modern(peer, client) => {
-                    let params = described(params.as_ref(), client)?;
-                    peer.request(&peer.id(), method, Some(&params), HeaderMap::new()).await?.outcome().await
-                }
-            }
-        };
-        tokio::time::timeout(patience, answered).await.map_err(|_| UpstreamError::Timeout(patience))?
-    }
-}
-
-fn described(params: Option<&Bytes>, client: &Client) -> Result<Bytes, UpstreamError> {
-    let members = Members::of(params).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
-    Ok(with_meta(&members, client, &[]))
-}
-
 /// The kinds of entries that a server with these capabilities has.
-fn offered(capabilities: &Bytes) -> impl Iterator<Item = Kind> + use<> {
+pub(super) fn offered(capabilities: &Bytes) -> impl Iterator<Item = Kind> + use<> {
     let members = Members::read(capabilities).unwrap_or_default();
     Kind::ALL.map(|kind| members.get(kind.capability()).map(|_| kind)).into_iter().flatten()
 }
 
-/// Whether it is still there, and still knows us.
-async fn probe(own: &Own) -> Result<(), UpstreamError> {
-    let method = match own {
-        Own::Legacy(session) if session.is_closed() => return Err(UpstreamError::Aborted),
-        Own::Modern(peer, _) if peer.is_closed() => return Err(UpstreamError::Aborted),
-        Own::Legacy(_) => "ping",
-        Own::Modern(..) => "server/discover",
-    };
-    match own.ask(method, None, LOOK_PATIENCE).await {
-        // Any answer at all shows that it is there.
-        Ok(_) | Err(UpstreamError::Rpc(_)) => Ok(()),
-        // Who does one thing at a time answers when that is done; who hangs is found by its silence.
-        Err(UpstreamError::Timeout(_)) if own.shared_line().is_some_and(|line| line.is_busy()) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Begins to listen, with these resources watched.
-async fn watch(own: &Own, resources: &BTreeSet<SmolStr>) -> Watching {
-    match own {
-        Own::Legacy(session) => {
-            let listening = session.listen().await.map_or(Watching::Not, Watching::Session);
-            resubscribe(session, &BTreeSet::new(), resources).await;
-            listening
-        }
-        Own::Modern(peer, client) => {
-            let mut wanted = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
-            if !resources.is_empty() {
-                wanted["resourceSubscriptions"] = json!(resources);
-            }
-            let params = Members::default().with(&[("notifications", Some(&wanted.to_string()))]);
-            let Ok(params) = described(Some(&params), client) else { return Watching::Not };
-            match peer.request(&peer.id(), "subscriptions/listen", Some(&params), HeaderMap::new()).await {
-                Ok(Answer::Going(conversation)) => match peer.shared_line() {
-                    Some(line) => Watching::Line(conversation, line.listen_instead()),
-                    None => Watching::Subscription(conversation),
-                },
-                Ok(Answer::Done(_)) | Err(_) => Watching::Not,
-            }
-        }
-    }
-}
-
-async fn resubscribe(session: &Arc<LegacySession>, old: &BTreeSet<SmolStr>, new: &BTreeSet<SmolStr>) {
-    let gone = old.difference(new).map(|uri| ("resources/unsubscribe", uri));
-    let come = new.difference(old).map(|uri| ("resources/subscribe", uri));
-    for (method, uri) in gone.chain(come) {
-        let params = Members::default().with(&[("uri", Some(&rpc::quoted(uri)))]);
-        if let Ok(answer) = session.request(&session.id(), method, Some(&params)).await {
-            let _ = answer.outcome().await;
-        }
-    }
-}
-
-impl Watching {
-    async fn next(&mut self) -> Option<Message> {
-        match self {
-            Self::Not => std::future::pending().await,
-            Self::Session(listening) => listening.next().await,
-            Self::Line(conversation, heard) => tokio::select! {
-                message = heard.recv() => message,
-                // It ends when the server takes no subscriptions, or no longer.
-                _ = conversation.next() => None,
-            },
-            Self::Subscription(conversation) => loop {
-                match conversation.next().await {
-                    Ok(Said::Message(message)) => return Some(message),
-                    Ok(Said::Primed { .. }) => {}
-                    Ok(Said::Answer(_) | Said::Interrupted { .. }) | Err(_) => return None,
-                }
-            },
-        }
-    }
-}
-
-fn add(due: &mut Vec<Kind>, kind: Kind) {
+pub(super) fn add(due: &mut Vec<Kind>, kind: Kind) {
     if !due.contains(&kind) {
         due.push(kind);
     }

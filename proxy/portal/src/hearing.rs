@@ -1,0 +1,75 @@
+//! Hears what a server of the older era says by itself in one session: on the stream that is opened for it, or on the line that
+//! everything shares.
+//!
+//! A stream that is not open yet hears nothing, and what a server asks then is lost: so whoever begins a session in which it may ask
+//! waits until it is. One that breaks off is taken up again.
+
+use gnomon_kit::Backoff;
+use gnomon_upstream::{LegacySession, Speaks, UpstreamError, rpc::Message};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// How long whoever is about to call waits for the stream.
+const OPENED_WITHIN: Duration = Duration::from_secs(1);
+/// How long to wait before it is opened again.
+const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// Somebody hears what is said; where this is dropped nobody does any more.
+pub(crate) struct Hearing {
+    task: JoinHandle<()>,
+    opened: Option<oneshot::Receiver<()>>,
+}
+
+impl Hearing {
+    /// Begins to hear, until `hear` breaks off or the server has no more to say.
+    pub fn begin<F>(session: Arc<LegacySession>, mut hear: impl FnMut(Message) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ControlFlow<()>> + Send,
+    {
+        let (open, opened) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let (mut open, mut again, mut last) = (Some(open), AGAIN, None);
+            loop {
+                match session.listen_after(last.clone()).await {
+                    Ok(mut listening) => {
+                        open.take().map(|open| open.send(()));
+                        while let Some(message) = listening.next().await {
+                            again.reset();
+                            if hear(message).await.is_break() {
+                                return;
+                            }
+                        }
+                        last = listening.last();
+                    }
+                    // It was not reached, or has not noticed yet that the last one broke off (409). Anything else is an answer.
+                    Err(UpstreamError::Unreachable { .. } | UpstreamError::Dropped { .. } | UpstreamError::Timeout(_)) => {}
+                    Err(UpstreamError::Status(409 | 429 | 500..=599)) => {}
+                    Err(_) => return,
+                }
+                if session.speaks() == Speaks::Always {
+                    return;
+                }
+                tokio::time::sleep(again.failed()).await;
+            }
+        });
+        Self { task, opened: Some(opened) }
+    }
+
+    /// Waits a little until what is said is heard, or it is known that nothing will be.
+    pub async fn opened(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            let _ = tokio::time::timeout(OPENED_WITHIN, opened).await;
+        }
+    }
+
+    /// Whether it goes on.
+    pub fn is_on(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

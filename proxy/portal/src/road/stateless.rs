@@ -1,0 +1,160 @@
+//! The road of clients of the stateless era: straight to a server of theirs, or through a session that is kept for them. What the
+//! server asks there becomes the result of the call, which waits until the client comes back with an answer.
+
+use super::{Driven, Road, exchange::Kept};
+use crate::{
+    act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, parked::ParkedCall, results::complete, route::Routed, shares,
+    under::Under,
+};
+use bytes::Bytes;
+use gnomon_audit as audit;
+use gnomon_upstream::{
+    Answer, Client, Conversation, LegacySession, ModernPeer, Unconnected, UpstreamError,
+    era::meta,
+    legacy::text as as_text,
+    members::Members,
+    rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
+};
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+impl Road {
+    pub(super) async fn stateless(
+        &self,
+        call: &Call,
+        client: &Client,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, CallError> {
+        let server = &self.servers()[routed.server];
+        if server.modern().is_none() && server.may_have_sessions() {
+            match self.legacy_stateless(call, client, (routed, act), judged).await {
+                // It turned out to be of the stateless era only.
+                Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
+                    if !server.may_have_sessions() => {}
+                other => return other,
+            }
+        }
+        let peer = modern_now(server).await?;
+        self.still_owns(call, routed, None).await?;
+        let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
+        match self.drive(call, answer, routed, judged).await? {
+            Driven::Answered(outcome) => Ok(outcome),
+            Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),
+        }
+    }
+
+    /// Stateless era to older era.
+    async fn legacy_stateless(
+        &self,
+        call: &Call,
+        client: &Client,
+        (routed, act): (&Routed, &Act),
+        judged: &Judged,
+    ) -> Result<Outcome, CallError> {
+        let members = Members::of(routed.params.as_ref()).unwrap_or_default();
+        if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
+            return self.take_up(call, &members, &state, (routed, judged)).await;
+        }
+        let plain = self.without_era(&members);
+        let plain = &plain;
+        let exchange = |session: Arc<LegacySession>, id: Id, aside: Option<mpsc::Receiver<Message>>| async move {
+            let answer = match aside {
+                None => session.request(&id, &routed.method, Some(plain)).await?,
+                Some(aside) => Answer::Going(session.converse(id, routed.method.clone(), Some(plain.clone()), aside)),
+            };
+            self.drive_on(call, (&session, client), answer, (routed, judged)).await
+        };
+        match self.exchange(call, Kept::Shared(client), (routed, act), exchange).await? {
+            (Driven::Answered(outcome), under) => {
+                under.answered();
+                Ok(complete(outcome))
+            }
+            (Driven::Asked(question, conversation), under) => {
+                self.park(call, routed, question, conversation, under.session().clone(), under)
+            }
+        }
+    }
+
+    fn park(
+        &self,
+        call: &Call,
+        routed: &Routed,
+        question: Request,
+        conversation: Conversation,
+        session: Arc<LegacySession>,
+        under: Under,
+    ) -> Result<Outcome, CallError> {
+        let mut asked = json!({"method": question.method});
+        if let Some(params) = question.params().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {
+            asked["params"] = params;
+        }
+        under.is_asked();
+        let asked_with = digest(routed.arguments.as_ref());
+        let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
+        let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, session, under, question.id);
+        let state = self.parked.keep(parked).ok_or(CallError::NotKept)?;
+        Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
+    }
+
+    async fn take_up(
+        &self,
+        call: &Call,
+        members: &Members<'_>,
+        state: &str,
+        (routed, judged): (&Routed, &Judged),
+    ) -> Result<Outcome, CallError> {
+        let asked_with = digest(routed.arguments.as_ref());
+        let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with))?;
+        let responses = members.object("inputResponses").unwrap_or_default();
+        let outcome = match responses.get("question") {
+            Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),
+            None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
+        };
+        let ParkedCall { conversation, session, under, question, .. } = parked;
+        routed.within.set(session.scope());
+        under.goes_on();
+        let driven = async {
+            session.respond(&question, &outcome).await?;
+            self.drive_on(call, (&session, call.whose().client), Answer::Going(conversation), (routed, judged)).await
+        };
+        match driven.await {
+            Err(error) => {
+                under.failed(&error);
+                Err(error)
+            }
+            Ok(Driven::Answered(outcome)) => {
+                under.answered();
+                Ok(complete(outcome))
+            }
+            Ok(Driven::Asked(question, conversation)) => self.park(call, routed, question, conversation, session, under),
+        }
+    }
+
+    /// The parameters without what only the stateless era says in them.
+    fn without_era(&self, members: &Members<'_>) -> Bytes {
+        let gone = [(meta::VERSION, None), (meta::CLIENT, None), (meta::CAPABILITIES, None), (meta::LOG_LEVEL, None)];
+        match members.object("_meta").map(|meta| meta.with(&gone)) {
+            Some(rest) if rest.len() > 2 => members.with(&[("_meta", Some(as_text(&rest)))]),
+            _ => members.with(&[("_meta", None)]),
+        }
+    }
+}
+
+/// A server of the stateless era; one that turned out to be that a moment ago is waited for.
+pub(super) async fn modern_now(server: &Upstream) -> Result<Arc<ModernPeer>, UpstreamError> {
+    let peer = match server.modern() {
+        Some(peer) => Some(peer),
+        None => server.turns_modern().await,
+    };
+    peer.ok_or_else(|| UpstreamError::Unreachable { why: Unconnected::Other, detail: "no connection yet".to_owned() })
+}
+
+/// What stands for the arguments of a call while it waits: the same for all ways of writing them.
+fn digest(arguments: Option<&Value>) -> SmolStr {
+    let mut arguments = arguments.cloned().unwrap_or_default();
+    arguments.sort_all_objects();
+    audit::text_digest(&arguments.to_string())
+}

@@ -1,0 +1,278 @@
+//! Whether one server is there, and what it says meanwhile.
+//!
+//! Looking and listening go on beside each other: a server that takes its time over a list, or over being listened to, is still
+//! looked at, and one that falls silent is known as such within [`LOOK`] and [`LOOK_PATIENCE`].
+
+use super::{
+    granted::Granted,
+    own::{Own, described},
+    sync::{Change, add, offered},
+};
+use crate::{
+    conversation::{Answer, Conversation, Said},
+    error::UpstreamError,
+    legacy::{LegacySession, Listening},
+    members::Members,
+    oversight::Oversight,
+    rpc::{self, Message, Outcome},
+    server::{Presence, Upstream},
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::json;
+use smol_str::SmolStr;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+
+/// How often a server is looked at while nothing is amiss.
+const LOOK: Duration = Duration::from_secs(12);
+/// How long it may take to answer that.
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the lists of a server are fetched that does not say when they change.
+const REFRESH: Duration = Duration::from_secs(120);
+/// How long after fetching lists that have changed they are fetched again, however often the server says so in between.
+const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
+
+/// Where a server says what changes.
+pub(super) enum Watching {
+    Session(Listening),
+    Subscription(Conversation),
+    /// A subscription on a shared line, where what is told stands among the rest.
+    Line(Conversation, mpsc::Receiver<Message>),
+    /// It does not.
+    Not,
+}
+
+impl<H: Oversight> Upstream<H> {
+    /// It is down. Told once, however often it is found, and once more where it is down for another reason.
+    pub(super) fn gone(&self, why: UpstreamError) {
+        let (mut news, told) = (true, why.clone());
+        let changed = self.presence.send_if_modified(|presence| match presence {
+            Presence::Down { why: old, .. } => {
+                news = old.reason() != why.reason();
+                *old = why;
+                false
+            }
+            _ => {
+                let face = presence.face().cloned();
+                *presence = Presence::Down { since: Instant::now(), why, face };
+                true
+            }
+        });
+        let detail = told.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        if news {
+            tracing::warn!(server = %self.id, reason = told.reason(), "is down: {told}{detail}");
+            self.held.is_gone(&self.id, &told);
+        } else {
+            tracing::debug!(server = %self.id, reason = told.reason(), "is still down: {told}{detail}");
+        }
+        if changed {
+            self.tell(Change::Presence);
+        }
+    }
+
+    /// It is there.
+    pub(super) fn here(&self, present: Presence) {
+        let was_there = self.presence.send_replace(present).is_up();
+        if !was_there {
+            tracing::info!(server = %self.id, "is there");
+            self.held.is_here(&self.id);
+        }
+        self.tell(Change::Presence);
+    }
+
+    /// Stays connected until that ends; says why.
+    pub(super) async fn stay(&self, own: &Own) -> UpstreamError {
+        tokio::select! {
+            why = self.look_after(own) => why,
+            why = self.listen_to(own) => why,
+            () = own.closed() => UpstreamError::Aborted,
+        }
+    }
+
+    /// Looks whether it is there until it is not.
+    async fn look_after(&self, own: &Own) -> UpstreamError {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look.reset();
+        loop {
+            tokio::select! {
+                _ = look.tick() => {}
+                () = self.look.notified() => {}
+            }
+            if let Err(why) = probe(own).await {
+                return why;
+            }
+            // Whoever took it for gone was wrong.
+            if !self.presence.borrow().is_up() {
+                self.here(self.present(own));
+            }
+        }
+    }
+
+    /// Hears what it says and fetches its lists, until it does not answer.
+    async fn listen_to(&self, own: &Own) -> UpstreamError {
+        let mut watched = self.watched.all();
+        let mut watching = self.listen(own, &watched).await;
+        let mut again = tokio::time::interval(LOOK);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        again.reset();
+        let mut refreshed = Instant::now();
+        let (mut due, mut at) = (Vec::new(), Instant::now());
+        loop {
+            tokio::select! {
+                said = watching.next() => match said {
+                    Some(message) => {
+                        if let Err(why) = self.heard(own, &message, &watched, &mut due).await {
+                            return why;
+                        }
+                    }
+                    // Streams end, with their server or without.
+                    None => {
+                        watching = Watching::Not;
+                        self.look.notify_one();
+                    }
+                },
+                _ = again.tick() => {
+                    if let Watching::Not = watching {
+                        watching = self.listen(own, &watched).await;
+                    }
+                    if refreshed.elapsed() >= REFRESH {
+                        refreshed = Instant::now();
+                        if let Err(why) = self.fetch_all(own).await {
+                            return why;
+                        }
+                    }
+                }
+                () = self.watched.changed() => {
+                    let now = self.watched.all();
+                    if now != watched {
+                        match own {
+                            Own::Legacy(session) => self.resubscribe(session, &watched, &now).await,
+                            Own::Modern(..) => watching = self.listen(own, &now).await,
+                        }
+                        watched = now;
+                    }
+                }
+                () = self.refresh.notified() => {
+                    let changed = self.take_changed();
+                    offered(own.capabilities()).filter(|kind| changed.contains(kind)).for_each(|kind| add(&mut due, kind));
+                }
+                () = tokio::time::sleep_until(at.into()), if !due.is_empty() => {
+                    if let Err(why) = self.fetch_changed(own, std::mem::take(&mut due)).await {
+                        return why;
+                    }
+                    at = Instant::now() + BETWEEN_CHANGES;
+                }
+            }
+        }
+    }
+
+    /// Begins to listen, with these resources watched.
+    async fn listen(&self, own: &Own, resources: &BTreeSet<SmolStr>) -> Watching {
+        let refused = || resources.iter().for_each(|uri| self.watched.says(uri, Granted::No));
+        match own {
+            Own::Legacy(session) => {
+                let listening = tokio::time::timeout(LOOK_PATIENCE, session.listen()).await;
+                let listening = listening.ok().and_then(Result::ok).map_or(Watching::Not, Watching::Session);
+                self.resubscribe(session, &BTreeSet::new(), resources).await;
+                listening
+            }
+            Own::Modern(peer, client) => {
+                let mut wanted = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
+                if !resources.is_empty() {
+                    wanted["resourceSubscriptions"] = json!(resources);
+                }
+                let params = Members::default().with(&[("notifications", Some(&wanted.to_string()))]);
+                let Ok(params) = described(Some(&params), client) else { return Watching::Not };
+                let id = peer.id();
+                let asked = peer.request(&id, "subscriptions/listen", Some(&params), HeaderMap::new());
+                match tokio::time::timeout(LOOK_PATIENCE, asked).await {
+                    Ok(Ok(Answer::Going(conversation))) => match peer.shared_line() {
+                        Some(line) => Watching::Line(conversation, line.listen_instead()),
+                        None => Watching::Subscription(conversation),
+                    },
+                    Ok(Ok(Answer::Done(_)) | Err(_)) => {
+                        refused();
+                        Watching::Not
+                    }
+                    Err(_) => Watching::Not,
+                }
+            }
+        }
+    }
+
+    async fn resubscribe(&self, session: &Arc<LegacySession>, old: &BTreeSet<SmolStr>, new: &BTreeSet<SmolStr>) {
+        let gone = old.difference(new).map(|uri| ("resources/unsubscribe", uri));
+        let come = new.difference(old).map(|uri| ("resources/subscribe", uri));
+        for (method, uri) in gone.chain(come) {
+            let params = Members::default().with(&[("uri", Some(&rpc::quoted(uri)))]);
+            let asked = async { session.request(&session.id(), method, Some(&params)).await?.outcome().await };
+            match tokio::time::timeout(LOOK_PATIENCE, asked).await {
+                Ok(Ok(Outcome::Result(_))) => self.watched.says(uri, Granted::Yes),
+                Ok(Ok(Outcome::Error(_)) | Err(UpstreamError::Rpc(_) | UpstreamError::Status(_))) => self.watched.says(uri, Granted::No),
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Of which of these resources a server of the stateless era agrees to tell.
+    pub(super) fn acknowledged(&self, watched: &BTreeSet<SmolStr>, params: Option<&Bytes>) {
+        let members = Members::of(params).unwrap_or_default();
+        // One that does not say what it agrees to refuses nothing.
+        let Some(agreed) = members.object("notifications") else {
+            return watched.iter().for_each(|uri| self.watched.says(uri, Granted::Yes));
+        };
+        let uris: BTreeSet<SmolStr> =
+            agreed.get("resourceSubscriptions").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        for uri in watched {
+            self.watched.says(uri, if uris.contains(uri) { Granted::Yes } else { Granted::No });
+        }
+    }
+}
+
+/// Whether it is still there, still knows us, and is of the era that it was of.
+async fn probe(own: &Own) -> Result<(), UpstreamError> {
+    let (method, is_modern) = match own {
+        Own::Legacy(session) if session.is_closed() => return Err(UpstreamError::Aborted),
+        Own::Modern(peer, _) if peer.is_closed() => return Err(UpstreamError::Aborted),
+        Own::Legacy(_) => ("ping", false),
+        Own::Modern(..) => ("server/discover", true),
+    };
+    match own.ask(method, None, LOOK_PATIENCE).await {
+        // It could say what it is, and no longer can: it is another now.
+        Ok(Outcome::Error(_)) | Err(UpstreamError::Rpc(_) | UpstreamError::Status(400 | 404..=406)) if is_modern => {
+            Err(UpstreamError::SessionGone)
+        }
+        // Any other answer at all shows that it is there.
+        Ok(_) | Err(UpstreamError::Rpc(_)) => Ok(()),
+        // Who does one thing at a time answers when that is done; who hangs is found by its silence.
+        Err(UpstreamError::Timeout(_)) if own.shared_line().is_some_and(|line| line.is_busy()) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Watching {
+    pub async fn next(&mut self) -> Option<Message> {
+        match self {
+            Self::Not => std::future::pending().await,
+            Self::Session(listening) => listening.next().await,
+            Self::Line(conversation, heard) => tokio::select! {
+                message = heard.recv() => message,
+                // It ends when the server takes no subscriptions, or no longer.
+                _ = conversation.next() => None,
+            },
+            Self::Subscription(conversation) => loop {
+                match conversation.next().await {
+                    Ok(Said::Message(message)) => return Some(message),
+                    Ok(Said::Primed { .. }) => {}
+                    Ok(Said::Answer(_) | Said::Interrupted { .. }) | Err(_) => return None,
+                }
+            },
+        }
+    }
+}
