@@ -85,7 +85,7 @@ async fn ask(upstream: std::sync::Arc<Upstream<()>>) -> Tried {
 /// Why a server does not answer, with what clients are not told.
 fn for_operators(why: &UpstreamError) -> String {
     match why {
-        UpstreamError::Unreachable { detail } | UpstreamError::Dropped { detail } => format!("{why}: {}", clean(detail)),
+        UpstreamError::Unreachable { detail, .. } | UpstreamError::Dropped { detail } => format!("{why}: {}", clean(detail)),
         other => clean(&other.to_string()),
     }
 }
