@@ -23,7 +23,7 @@ pub struct Verdict {
     pub owner: String,
     /// The reason.
     pub reason: String,
-    /// Its duration, as written.
+    /// The day of its end, as written.
     pub until: Option<String>,
     /// The exception that was written for it.
     pub file: Option<String>,
