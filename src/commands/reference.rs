@@ -70,7 +70,9 @@ fn metrics() -> Result<String> {
     let metrics = Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?;
     WatchMetrics::register(metrics.registry())?;
     PortalMetrics::register(metrics.registry())?.show("files");
-    ServerLayers::register(metrics.registry())?.tell("files", &[Layer::Files], &[]);
+    let programs = ServerLayers::register(metrics.registry())?;
+    programs.tell("files", &[Layer::Files], &[]);
+    programs.run("files", 1);
     UpstreamMetrics::register(UpstreamBudget::unbounded(), metrics.registry())?;
     let exports = ExportMetrics::register(metrics.registry())?;
     exports.show("otlp");

@@ -163,8 +163,8 @@ impl Sessions {
             // Many at a time: each may have a server that is waited for.
             for some in stale.chunks(CLOSED_AT_A_TIME) {
                 let mut closing: JoinSet<()> = JoinSet::new();
-                for session in some.iter().cloned() {
-                    let acts = self.acts.clone();
+                for session in some {
+                    let (session, acts) = (session.clone(), self.acts.clone());
                     closing.spawn(async move { session.close(acts.as_ref()).await });
                 }
                 while closing.join_next().await.is_some() {}

@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, mpsc::error::TrySendError};
+use tokio::sync::mpsc;
 
 /// Most sessions.
 const MOST: usize = 1024;
@@ -77,7 +77,8 @@ impl UnderWay {
     }
 
     /// The call that a server asks for, if it is clear which that is: one that waits for an answer asks nothing more meanwhile.
-    fn asked_for(&self, request: Request) -> Result<(), (Request, &'static str)> {
+    fn asked_for(&self, request: Request) -> Result<(), (Id, &'static str)> {
+        let id = request.id.clone();
         let calls = self.calls();
         let mut asking: Vec<&OneOf> = calls.iter().filter(|call| call.part == Part::Asking).collect();
         if asking.is_empty() {
@@ -85,14 +86,12 @@ impl UnderWay {
         }
         let only = match *asking {
             [only] => only,
-            [] => return Err((request, "no call is under way for which the client could be asked")),
-            _ => return Err((request, "several calls are under way, and this does not say which of them it is for")),
+            [] => return Err((id, "no call is under way for which the client could be asked")),
+            _ => return Err((id, "several calls are under way, and this does not say which of them it is for")),
         };
         match only.say.try_send(Message::Request(request)) {
-            Err(TrySendError::Full(Message::Request(request)) | TrySendError::Closed(Message::Request(request))) => {
-                Err((request, "the client has not answered earlier questions"))
-            }
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(_) => Err((id, "the client has not answered earlier questions")),
         }
     }
 }
@@ -311,8 +310,8 @@ fn heard(server: &Upstream, client: &Client, under_way: &UnderWay, message: Mess
             if let Some(lacking) = client.lacks(&request.method) {
                 return Some((request.id, gnomon_upstream::legacy::undeclared(lacking).into()));
             }
-            let (request, why) = under_way.asked_for(request).err()?;
-            Some((request.id, RpcError::new(INTERNAL_ERROR, why).into()))
+            let (id, why) = under_way.asked_for(request).err()?;
+            Some((id, RpcError::new(INTERNAL_ERROR, why).into()))
         }
         Message::Notification(notification) => {
             if !server.tells_of_lists(&notification.method) && notification.method == "notifications/progress" {
