@@ -53,7 +53,7 @@ pub use host::{Asked, Host, Program, RESERVED};
 pub use layers::{Layers, State};
 pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP, MAX_STACK, MAX_TIME};
 pub use names::{MAX_NAME, Names};
-pub use outcome::{Execution, Line, Outcome, Severity, Violation};
+pub use outcome::{CallEnd, Called, Execution, Line, Outcome, Severity, Violation};
 pub use sandbox::{ExecuteError, Sandbox, SandboxConfig, StartError};
 pub use search::{Entry, Hit, Index, MAX_HITS, MAX_QUERY, summary};
 pub use worker::{Unreadable, normalise};

@@ -176,7 +176,8 @@ fn a_search_over_2500_tools_takes_milliseconds() {
     let before = Instant::now();
     let index = Index::new(names.iter().map(|name| Entry { name, description: &text, input: Some(&schema) }));
     let built = before.elapsed();
-    let queries = ["list zones", "delete a user token of an account", "lis get cre upd del sea cou exp arc res zon acc wor iss pul doc", "page"];
+    let queries =
+        ["list zones", "delete a user token of an account", "lis get cre upd del sea cou exp arc res zon acc wor iss pul doc", "page"];
     // The best of three: others use this machine too.
     for query in queries {
         let best = (0..3)

@@ -5,6 +5,7 @@
 
 mod callable;
 mod host;
+mod kept;
 mod output;
 mod suspended;
 mod turns;
@@ -33,10 +34,11 @@ use gnomon_upstream::{
     rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
 };
 use host::Host;
+use kept::Kept;
 use output::{Failure, text_of};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::json;
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::sync::Arc;
 use suspended::{Asker, Question, Running, Step, Suspended};
 use tokio::sync::OnceCell;
@@ -51,14 +53,14 @@ pub(crate) const EXECUTE: &str = "portal_codemode_execute";
 /// The two tools as they are listed. Every word of it is in the context of every model that uses the portal.
 pub(crate) const TOOLS: &str = concat!(
     r#"{"name":"portal_codemode_search","description":"Find tools with JavaScript: `code` is an async arrow function. "#,
-    r#"`codemode.search(text, {limit})` ranks tools, `codemode.tools()` gives all; each is {name, server, description, inputSchema, outputSchema?}. "#,
-    r#"`codemode.describe(name)` gives its TypeScript declaration. Return only what you need:\n"#,
-    r#"async () => (await codemode.search('update ticket')).map(t => ({name: t.name, params: Object.keys(t.inputSchema.properties ?? {})}))","#,
+    r#"`codemode.search(text, {limit})` ranks tools: {name, signature, summary}, with server, description, inputSchema, outputSchema for code that reads them. "#,
+    r#"`codemode.describe(name, …)` gives TypeScript declarations, `codemode.tools()` all tools. Return only what you need:\n"#,
+    r#"async () => codemode.search('update ticket', {limit: 5})","#,
     r#""inputSchema":{"type":"object","properties":{"code":{"type":"string"}},"required":["code"]},"annotations":{"readOnlyHint":true}},"#,
     r#"{"name":"portal_codemode_execute","description":"Call tools with JavaScript: `code` is an async arrow function; its result is the answer. "#,
     r#"`await codemode.<name>(args)`, by names that portal_codemode_search gives, resolves to the tool's plain value and throws if it fails. "#,
-    r#"Chain calls, run independent ones with Promise.all, and return only what is needed: long results are cut. "#,
-    r#"console.log is shown. There is no network, file or timer.\n"#,
+    r#"Chain calls, run independent ones with Promise.all, and return only what is needed: long results are cut and kept. "#,
+    r#"console.log is shown. There is no network or file; sleep(ms) waits.\n"#,
     r#"async () => { const [t] = await codemode.jira_search({query: 'crash'}); return codemode.jira_get({key: t.key}); }","#,
     r#""inputSchema":{"type":"object","properties":{"code":{"type":"string"}},"required":["code"]}}"#
 );
@@ -75,6 +77,7 @@ pub struct CodeModeWorks {
     calls: IntCounter,
     layers: IntGaugeVec,
     saved: IntCounter,
+    kept: Kept,
 }
 
 impl CodeModeWorks {
@@ -106,11 +109,12 @@ impl CodeModeWorks {
         registry.register(Box::new(layers.clone()))?;
         registry.register(Box::new(saved.clone()))?;
         for tool in [SEARCH, EXECUTE] {
-            for outcome in ["value", "thrown", "limit", "violation", "lost", "busy", "restarting", "failed"] {
+            for outcome in ["value", "thrown", "limit", "unreadable", "violation", "lost", "busy", "restarting", "failed"] {
                 executions.with_label_values(&[tool, outcome]);
             }
         }
-        Ok(Self { config, limits, sandbox: OnceCell::new(), calling, searching, executions, calls, layers, saved })
+        let (sandbox, kept) = (OnceCell::new(), Kept::default());
+        Ok(Self { config, limits, sandbox, calling, searching, executions, calls, layers, saved, kept })
     }
 
     /// Shows the metric of its layers before it was started, for the reference.
@@ -281,13 +285,16 @@ impl<C: Calls> Scripts<C> {
         let none = Names::default();
         let names = if tool == EXECUTE { callable.names() } else { &none };
         let execution = script.execution.clone();
-        let host = Host { calls: &*self.calls, call, callable: &callable, script, asker };
+        // Of one portal: another may mean somebody else by the same name.
+        let mine = format_smolstr!("{} {}", lists.portal(), owner(&call.caller));
+        let host =
+            Host { calls: &*self.calls, call, callable: &callable, script, asker, finds: tool == SEARCH, kept: &works.kept, owner: &mine };
         let ended = sandbox.execute(Program { code, names }, &works.limits, &host).await;
         let (outcome, ending) = match &ended {
             Ok(ended) => {
                 works.calls.inc_by(ended.host_calls.into());
                 act.called(ended.host_calls);
-                self.told(works, ended, call, &execution)
+                self.told(works, ended, call, &execution, &mine)
             }
             Err(error) => {
                 (Outcome::failed_tool(&format!("{error}.")), Ending::because(Status::Unavailable, format!("sandbox_{}", not_run(error))))
@@ -297,25 +304,32 @@ impl<C: Calls> Scripts<C> {
         act.end(ending, outcome).await
     }
 
-    fn told(&self, works: &CodeModeWorks, ended: &Execution, call: &Call, execution: &SmolStr) -> (Outcome, Ending) {
+    fn told(&self, works: &CodeModeWorks, ended: &Execution, call: &Call, execution: &SmolStr, owner: &SmolStr) -> (Outcome, Ending) {
         let failure = match &ended.outcome {
             Ended::Value(value) => {
-                let text = text_of(Ok(value), ended);
+                let text = text_of(Ok(value), ended, |json| works.kept.keep(owner, json));
                 let outcome = Outcome::of(&json!({"content": [{"type": "text", "text": text}], "resultType": "complete"}));
                 return (outcome, Ending::of(Status::Ok));
             }
             Ended::Thrown { message } => Failure { word: "thrown".into(), text: message.clone() },
             Ended::Limit(limit) => Failure { word: limit.name().into(), text: limit.text(&works.limits) },
-            Ended::Lost => {
-                Failure { word: "lost".into(), text: "The sandbox was restarted under the script. Calls may have been made.".into() }
-            }
+            Ended::Unreadable => Failure {
+                word: "unreadable".into(),
+                text: "SyntaxError: the code cannot be read, and nothing of it was run. Send plain JavaScript, one async arrow function, without \
+                       namespaces, enums and decorators."
+                    .into(),
+            },
+            Ended::Lost => Failure {
+                word: "lost".into(),
+                text: "The script's process was lost: the sandbox was restarted, or the host is short of memory. Try again with less at a time.".into(),
+            },
             Ended::Violation(violation) => {
                 tracing::error!(%execution, ?violation, "a worker of Code Mode did what no script can make it do");
                 self.alert_violation(call, execution, &format!("{violation:?}"));
                 Failure { word: "violation".into(), text: "The sandbox ended the script, and whoever runs this portal was told.".into() }
             }
         };
-        let text = text_of(Err(&failure), ended);
+        let text = text_of(Err(&failure), ended, |_| None);
         (Outcome::failed_tool(&text), Ending::because(Status::Error, failure.word))
     }
 }
@@ -339,6 +353,7 @@ fn word(ended: &Result<Execution, ExecuteError>) -> &'static str {
         Ok(Ended::Value(_)) => "value",
         Ok(Ended::Thrown { .. }) => "thrown",
         Ok(Ended::Limit(_)) => "limit",
+        Ok(Ended::Unreadable) => "unreadable",
         Ok(Ended::Violation(_)) => "violation",
         Ok(Ended::Lost) => "lost",
         Err(error) => not_run(error),
