@@ -5,6 +5,7 @@ use super::{
     callable::{Callable, Detail},
     kept::{Kept, MINUTES},
     output,
+    steps::Steps,
     suspended::Asker,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) struct Host<'a, C> {
     pub kept: &'a Kept,
     /// Whose it is.
     pub owner: &'a SmolStr,
+    /// Where its client wants to hear of its progress.
+    pub steps: Option<Steps>,
 }
 
 impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
@@ -97,7 +100,13 @@ impl<C: Calls> Host<'_, C> {
             let asked = format!("{}{input}}}", params.strip_suffix('}').unwrap_or(&params));
             let request = Request::new(Id::number(1), "tools/call".into(), Some(Bytes::from(asked)));
             let outcome = self.calls.call(&call, &request).await;
-            let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else { return Ok(outcome) };
+            let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else {
+                // Once a person was asked, the request that wanted to hear of it may be over.
+                if let Some(steps) = self.steps.as_ref().filter(|_| self.script.waiting.so_far().is_zero()) {
+                    steps.one(name);
+                }
+                return Ok(outcome);
+            };
             let answers = asker.ask(wanted.requests, &self.script.waiting).await?;
             let state = wanted.state.map(|state| format!(",\"requestState\":{state}")).unwrap_or_default();
             input = format!(",\"inputResponses\":{answers}{state}");

@@ -7,6 +7,7 @@ mod callable;
 mod host;
 mod kept;
 mod output;
+mod steps;
 mod suspended;
 mod turns;
 pub(crate) mod waiting;
@@ -31,7 +32,7 @@ use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
 use gnomon_shares::Refused;
 use gnomon_upstream::{
     catalogue,
-    rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
+    rpc::{INVALID_PARAMS, Id, Outcome, Request, RpcError},
 };
 use host::Host;
 use kept::Kept;
@@ -40,6 +41,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::json;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::sync::Arc;
+use steps::Steps;
 use suspended::{Asker, Question, Running, Step, Suspended};
 use tokio::sync::OnceCell;
 use turns::{Turns, searches_beside};
@@ -226,13 +228,14 @@ impl<C: Calls> Scripts<C> {
         };
         let script = Script { execution: Uuid::now_v7().to_smolstr(), waiting: Arc::default() };
         act.executes(&script.execution, &code);
+        let token = params.object("_meta").and_then(|meta| Id::of_json(meta.get("progressToken")?.as_bytes()));
         if !stateless {
-            return self.execute(call, act, (tool, &code), script, None).await;
+            return self.execute(call, act, (tool, &code), script, token, None).await;
         }
         let (scripts, call_of) = (self.clone(), call.clone());
         let running = Running::start(move |emit, asker| async move {
             let call = Call { emit, ..call_of };
-            scripts.execute(&call, act, (tool, &code), script, Some(asker)).await
+            scripts.execute(&call, act, (tool, &code), script, token, Some(asker)).await
         });
         self.attend(running, call, tool).await
     }
@@ -256,7 +259,15 @@ impl<C: Calls> Scripts<C> {
         }
     }
 
-    async fn execute(&self, call: &Call, act: Act, (tool, code): (&'static str, &str), script: Script, asker: Option<Asker>) -> Outcome {
+    async fn execute(
+        &self,
+        call: &Call,
+        act: Act,
+        (tool, code): (&'static str, &str),
+        script: Script,
+        token: Option<Id>,
+        asker: Option<Asker>,
+    ) -> Outcome {
         let Some(works) = &self.works else {
             return act.end(refused("off"), Outcome::failed_tool("Code Mode is not available on this portal")).await;
         };
@@ -287,8 +298,8 @@ impl<C: Calls> Scripts<C> {
         let execution = script.execution.clone();
         // Of one portal: another may mean somebody else by the same name.
         let mine = format_smolstr!("{} {}", lists.portal(), owner(&call.caller));
-        let host =
-            Host { calls: &*self.calls, call, callable: &callable, script, asker, finds: tool == SEARCH, kept: &works.kept, owner: &mine };
+        let (finds, steps) = (tool == SEARCH, Steps::of(token, &call.emit));
+        let host = Host { calls: &*self.calls, call, callable: &callable, script, asker, finds, kept: &works.kept, owner: &mine, steps };
         let ended = sandbox.execute(Program { code, names }, &works.limits, &host).await;
         let (outcome, ending) = match &ended {
             Ok(ended) => {

@@ -3,7 +3,7 @@
 use crate::{
     Setup,
     admission::two_tokens,
-    client::{Answer, Client},
+    client::{Answer, Client, next_event},
     server::{Server, Speaks},
 };
 use gnomon_portal::CodeMode;
@@ -120,4 +120,21 @@ async fn a_script_that_is_out_of_time_tells_which_call_did_not_answer() {
     let late = run(&mut client, "execute", "async () => { await codemode.one_echo({text: 'x'}); return codemode.one_wait({}) }").await;
     assert!(failed(&late), "{late:?}");
     assert!(late.text().contains("Calls before that: one_echo ok; one_wait unanswered, perhaps done."), "{}", late.text());
+}
+
+#[tokio::test]
+async fn a_client_that_wants_to_hear_of_progress_hears_of_each_call() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).code_mode(CodeMode::Enforced).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    let code = "async () => { await codemode.one_echo({text: 'x'}); await codemode.one_echo({text: 'y'}); return 'done' }";
+    let params = json!({"name": "portal_codemode_execute", "arguments": {"code": code}, "_meta": {"progressToken": "mine"}});
+    let (headers, body) = client.message("tools/call", params);
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut stream = client.open(&headers, body).await.into_body();
+    for step in [1, 2] {
+        let said = next_event(&mut stream).await;
+        assert_eq!(said["params"], json!({"progressToken": "mine", "progress": step, "message": "one_echo"}), "{said}");
+    }
+    assert_eq!(next_event(&mut stream).await["result"]["content"][0]["text"], "done");
 }
