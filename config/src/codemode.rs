@@ -9,8 +9,8 @@ section! {
     pub struct CodeMode, written CodeModeSource at "codemode." {
         /// Computing time of a script of Code Mode, seconds; waiting for tools is not counted.
         sandbox_seconds: u64 as Number<1, 60> = 5;
-        /// Time of a script in all, seconds.
-        wall_seconds: u64 as Number<1, 600> = 60;
+        /// Time of a script in all, seconds. Many clients give up after 60 s.
+        wall_seconds: u64 as Number<1, 600> = 50;
         /// Memory of a script, MiB.
         heap_mib: usize as Number<4, 512> = 64;
         /// Its stack, KiB.
@@ -21,8 +21,10 @@ section! {
         in_flight: u32 as Number<1, 256> = 16;
         /// Arguments of one such call, KiB of JSON.
         arguments_kib: usize as Number<1, 1024> = 256;
-        /// A script's result, KiB of JSON. A model is given its first 24,000 characters.
-        result_kib: usize as Number<1, 1024> = 256;
+        /// One tool's answer to it, KiB of JSON.
+        answer_kib: usize as Number<1, 8192> = 4096;
+        /// A script's result, KiB of JSON. A model is given its first 24,000 characters; the rest is kept for ten minutes.
+        result_kib: usize as Number<1, 8192> = 1024;
         /// Console output of a script, KiB.
         logs_kib: usize as Number<1, 1024> = 16;
         /// A script's code, KiB.
@@ -43,7 +45,7 @@ impl CodeMode {
             calls: self.calls,
             in_flight: self.in_flight,
             arguments: self.arguments_kib << 10,
-            answer: Limits::default().answer,
+            answer: self.answer_kib << 10,
             result: self.result_kib << 10,
             logs: self.logs_kib << 10,
             code: self.code_kib << 10,

@@ -16,7 +16,7 @@ const ENVELOPE: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker<'a> {
     /// The code is not one expression, so it is read as TypeScript; only ever the first frame. Dying before [`Self::Read`] is
-    /// dying of nesting.
+    /// dying of what the code is like.
     Reading,
     /// That is done.
     Read,
@@ -44,6 +44,11 @@ pub enum FromWorker<'a> {
         end: End<'a>,
         /// Whether lines of the console were cut.
         truncated: bool,
+    },
+    /// As [`Self::Wait`], but at most for so long: a timer is due then.
+    Rest {
+        /// How long.
+        milliseconds: u32,
     },
 }
 
@@ -77,6 +82,8 @@ pub enum ToWorker<'a> {
         #[serde(borrow)]
         answer: Answer<'a>,
     },
+    /// The time of a [`FromWorker::Rest`] is over.
+    Tick,
 }
 
 /// What came of a call.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::{Names, Raw};
 
-/// Names on `codemode` that are no tools: `tools()`, `search(query, options)` and `describe(name)`. They come before tools of the
-/// same name, and every program has them; a host that does not offer one refuses it.
-pub const RESERVED: [&str; 3] = ["tools", "search", "describe"];
+/// Names on `codemode` that are no tools: `tools()`, `search(query, options)`, `describe(name)`, `result(id, from)` and
+/// `withMeta(name, arguments)`, and two that the language asks any object for. They come before tools of the same name, and every
+/// program has the first five; a host that does not offer one refuses it.
+pub const RESERVED: [&str; 7] = ["tools", "search", "describe", "result", "withMeta", "then", "toJSON"];
 
 /// What is run.
 #[derive(Debug, Clone, Copy)]
@@ -29,17 +30,30 @@ pub enum Asked<'a> {
     Search,
     /// `codemode.describe(name)`.
     Describe,
+    /// `codemode.result(id, from)`.
+    Result,
+    /// `codemode.withMeta(name, arguments)`, of a name in [`Program::names`]: as [`Self::Tool`], but the answer is an object, with
+    /// `value` where the tool answered or `error`, a text, where it failed, and `meta`, what came beside it.
+    WithMeta(&'a str),
 }
 
 impl<'a> Asked<'a> {
     /// What a name on `codemode` stands for.
-    pub(crate) fn from_name(name: &'a str, names: &Names) -> Option<Self> {
+    pub(crate) fn from_name(name: &str, names: &'a Names) -> Option<Self> {
         match name {
             "tools" => Some(Self::Tools),
             "search" => Some(Self::Search),
             "describe" => Some(Self::Describe),
-            _ if names.contains(name) => Some(Self::Tool(name)),
-            _ => None,
+            "result" => Some(Self::Result),
+            _ => names.meant(name).map(Self::Tool),
+        }
+    }
+
+    /// The tool that is called.
+    pub(crate) fn tool(self) -> Option<&'a str> {
+        match self {
+            Self::Tool(name) | Self::WithMeta(name) => Some(name),
+            Self::Tools | Self::Search | Self::Describe | Self::Result => None,
         }
     }
 }
@@ -52,6 +66,11 @@ pub trait Host: Sync {
     /// # Errors
     /// A text for the model; the script sees it as a thrown `ToolError`.
     fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
+
+    /// What to tell a script that calls a name which is not among [`Program::names`], in place of the nearest one.
+    fn unknown(&self, _name: &str) -> Option<String> {
+        None
+    }
 
     /// How long this execution's calls have waited for a person by now, a call that still does included. The execution is
     /// suspended meanwhile: this does not count towards its [`wall_time`](crate::Limits::wall_time).

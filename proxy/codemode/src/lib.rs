@@ -47,15 +47,15 @@ mod sys;
 mod worker;
 pub mod zygote;
 
-pub use declare::{MAX_TYPES, declare};
+pub use declare::{MAX_TYPES, declare, signature};
 pub use frame::{FromWorker, Malformed, decode};
 pub use host::{Asked, Host, Program, RESERVED};
 pub use layers::{Layers, State};
 pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP, MAX_STACK, MAX_TIME};
 pub use names::{MAX_NAME, Names};
-pub use outcome::{Execution, Line, Outcome, Severity, Violation};
+pub use outcome::{CallEnd, Called, Execution, Line, Outcome, Severity, Violation};
 pub use sandbox::{ExecuteError, Sandbox, SandboxConfig, StartError};
-pub use search::{Entry, Hit, Index, MAX_HITS, MAX_QUERY};
+pub use search::{Entry, Hit, Index, MAX_HITS, MAX_QUERY, summary};
 pub use worker::{Unreadable, normalise};
 
 /// JSON that was checked to be JSON and is otherwise left as it was written.

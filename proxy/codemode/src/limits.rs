@@ -52,14 +52,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sandbox_time: Duration::from_secs(5),
-            wall_time: Duration::from_secs(60),
+            // Clients of the official SDK for TypeScript give up after 60 s, and would not hear what was wrong.
+            wall_time: Duration::from_secs(50),
             heap: 64 << 20,
             stack: 512 << 10,
             calls: 100,
             in_flight: 16,
             arguments: 256 << 10,
-            answer: 256 << 10,
-            result: 256 << 10,
+            answer: 4 << 20,
+            result: 1 << 20,
             logs: 16 << 10,
             code: 64 << 10,
         }
@@ -190,7 +191,7 @@ mod tests {
         let limits = Limits { heap: 3 << 20, arguments: 1000, sandbox_time: Duration::from_millis(1500), ..Limits::default() };
         assert!(Limit::Heap.text(&limits).contains("3 MiB"));
         assert!(Limit::Arguments.text(&limits).contains("1000 bytes"));
-        assert!(Limit::Result.text(&limits).contains("256 KiB"));
+        assert!(Limit::Result.text(&limits).contains("1 MiB"));
         assert!(Limit::SandboxTime.text(&limits).contains("1.5 s"));
     }
 }

@@ -29,11 +29,26 @@ impl Names {
         self.known.contains(name)
     }
 
+    /// The name that can be called and that this one stands for: itself, or the same with `_` where this has `-`, `.`, `/` or a
+    /// blank, as names have outside of JavaScript.
+    pub(crate) fn meant(&self, name: &str) -> Option<&str> {
+        let known = |name: &str| self.known.get(name).map(SmolStr::as_str);
+        known(name).or_else(|| known(&name.replace(['-', '.', '/', ' '], "_")).filter(|_| name.len() <= MAX_NAME))
+    }
+
     /// The name that was probably meant. Takes time with the number of names (about 1 ms for 2,500).
     #[must_use]
     pub fn nearest(&self, name: &str) -> Option<&str> {
         if name.len() > MAX_NAME {
             return None;
+        }
+        // Without its server's name, where only one server has it.
+        let wanted = name.to_ascii_lowercase();
+        let mut ending = self.known.iter().filter(|known| {
+            known.to_ascii_lowercase().strip_suffix(&wanted).is_some_and(|server| server.len() > 1 && server.ends_with('_'))
+        });
+        if let (Some(only), None) = (ending.next(), ending.next()) {
+            return Some(only);
         }
         // The name decides between equals, so that the same mistake has the same answer.
         let mut known: Vec<&SmolStr> = self.known.iter().collect();
@@ -52,6 +67,9 @@ mod tests {
         assert_eq!(names.nearest("jira_searchIssues"), Some("jira_search_issues"));
         assert_eq!(names.nearest("DRIVE_GET_CONTENT"), Some("drive_get_content"));
         assert_eq!(names.nearest("zzz"), None);
+        assert_eq!(names.nearest("get_content"), Some("drive_get_content"));
+        assert_eq!(names.meant("drive_get-content"), Some("drive_get_content"));
+        assert_eq!(names.meant("drive_getcontent"), None);
         assert_eq!(names.nearest(&"j".repeat(MAX_NAME + 1)), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::{Limit, Raw};
 
@@ -17,10 +18,36 @@ pub struct Execution {
     pub truncated: bool,
     /// Host calls it made, those to unknown names included.
     pub host_calls: u32,
+    /// The tools that it called, in order, and what came of each.
+    pub called: Vec<Called>,
+    /// Whether the script returned nothing at all; its value is `null` then.
+    pub is_undefined: bool,
     /// How long the script was what was waited for, as measured here.
     pub sandbox_time: Duration,
     /// From the worker's start to its end.
     pub wall_time: Duration,
+}
+
+/// A call of a tool that a script made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called {
+    /// Counts host calls, from one.
+    pub id: u32,
+    /// The tool's name on `codemode`.
+    pub tool: SmolStr,
+    /// What came of it.
+    pub end: CallEnd,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallEnd {
+    /// The tool answered.
+    Answered,
+    /// It failed, or was refused.
+    Failed,
+    /// It had not answered when the script ended: it may have done what it does.
+    Unanswered,
 }
 
 /// How an execution ended.
@@ -35,9 +62,12 @@ pub enum Outcome {
     },
     /// It needed more than it may take; [`Limit::text`] is for the model.
     Limit(Limit),
+    /// The worker ended while it read the code, of which nothing had run: a compiler gave up, or ran out of memory.
+    Unreadable,
     /// The worker did what no script can make it do: the engine is broken, or was broken into. This is an alert.
     Violation(Violation),
-    /// The worker was lost for no fault of the script's: the sandbox was restarted under it. Calls may have been made.
+    /// The worker was lost for no fault of the script's: the sandbox was restarted under it, or the kernel was out of memory.
+    /// Calls may have been made.
     Lost,
 }
 

@@ -176,7 +176,8 @@ fn a_search_over_2500_tools_takes_milliseconds() {
     let before = Instant::now();
     let index = Index::new(names.iter().map(|name| Entry { name, description: &text, input: Some(&schema) }));
     let built = before.elapsed();
-    let queries = ["list zones", "delete a user token of an account", "a b c d e f g h i j k l m n o p", "page"];
+    let queries =
+        ["list zones", "delete a user token of an account", "lis get cre upd del sea cou exp arc res zon acc wor iss pul doc", "page"];
     // The best of three: others use this machine too.
     for query in queries {
         let best = (0..3)
@@ -191,4 +192,46 @@ fn a_search_over_2500_tools_takes_milliseconds() {
         assert!(best.as_millis() <= 20, "{best:?} for {query}");
     }
     assert!(names[index.search("export documents", 1, |_| true)[0].entry].contains("export_document"));
+}
+
+#[test]
+fn what_stands_beside_alternatives_and_references_is_not_lost() {
+    let schema = json!({
+        "type": "object",
+        "required": ["owner"],
+        "properties": { "owner": { "type": "string" }, "status": { "type": "string" }, "body": { "type": "string" } },
+        "anyOf": [{ "required": ["status"] }, { "required": ["body"] }],
+    });
+    let text = declare("t_x", "", &schema, None);
+    is_one_declaration(&text).unwrap();
+    assert!(text.contains("owner: string;") && text.contains("({ status: unknown } | { body: unknown }) & {"), "{text}");
+    let schema = json!({
+        "properties": { "kind": { "type": "string" } },
+        "oneOf": [{ "properties": { "a": { "type": "number" } } }, {}],
+    });
+    let text = declare("t_x", "", &schema, None);
+    is_one_declaration(&text).unwrap();
+    assert!(text.contains("kind?: string;") && text.contains("a?: number;"), "{text}");
+    let text = declare("t_x", "", &json!({ "properties": { "a": {} }, "anyOf": [{ "description": "x" }, true] }), None);
+    assert!(text.contains("a?: unknown;") && !text.contains("unknown |"), "{text}");
+    let schema = json!({
+        "$defs": { "an item": { "properties": { "id": { "type": "string" } } } },
+        "$ref": "#/$defs/an%20item",
+        "properties": { "more": { "type": "boolean" } },
+    });
+    let text = declare("t_x", "", &schema, None);
+    is_one_declaration(&text).unwrap();
+    assert!(text.contains("id?: string;") && text.contains("more?: boolean;"), "{text}");
+}
+
+#[test]
+fn further_members_and_long_names_contradict_no_property() {
+    let schema = json!({ "properties": { "a": { "type": "string" } }, "additionalProperties": { "type": "number" } });
+    let text = declare("t_x", "", &schema, None);
+    is_one_declaration(&text).unwrap();
+    assert!(text.contains("a?: string;") && text.contains("} & Record<string, number>") && !text.contains("[key"), "{text}");
+    let long = "x".repeat(300);
+    let text = declare("t_x", "", &json!({ "properties": { format!("{long}1"): {}, format!("{long}2"): {} } }), None);
+    is_one_declaration(&text).unwrap();
+    assert!(!text.contains("xxx?"), "{text}");
 }

@@ -67,6 +67,14 @@ fn misbehave(code: &str, socket: &UnixStream) -> bool {
         "sleep" => std::thread::sleep(std::time::Duration::from_secs(100)),
         "abort" => std::process::abort(),
         "panic" => panic!("told to"),
+        "abort while reading" => {
+            begin_to_read(socket);
+            std::process::abort()
+        }
+        "panic while reading" => {
+            begin_to_read(socket);
+            panic!("told to")
+        }
         "spin" => loop {
             std::hint::spin_loop();
         },
@@ -87,6 +95,11 @@ fn misbehave(code: &str, socket: &UnixStream) -> bool {
         frame => say(socket, frame),
     }
     true
+}
+
+/// Says what a worker says before it has code read that is no expression.
+fn begin_to_read(mut socket: &UnixStream) {
+    socket.write_all(&[1, 0, 0, 0, 0]).expect("a parent");
 }
 
 /// Frames that the engine never sends: hexadecimal, a trailing `*` repeats the last byte up to the bound of a hundred megabytes.

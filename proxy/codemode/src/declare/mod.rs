@@ -6,10 +6,12 @@
 //! becomes `unknown` where it does, never an error: a tool must not vanish for its schema's sake.
 
 mod comment;
+mod signature;
 mod types;
 
 use serde_json::Value;
 
+pub use signature::signature;
 use types::{Schema, key};
 
 /// Bytes that the types of one schema take at most; what follows is `unknown`. The whole declaration stays below twice that and

@@ -38,10 +38,14 @@ impl<'a> Schema<'a> {
             Value::Object(schema) if depth > 0 && out.len() < self.end => schema,
             _ => return out.push_str("unknown"),
         };
-        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            return self.reference(out, reference, indent, depth);
-        }
         let end = self.end;
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            let start = out.len();
+            self.reference(out, reference, indent, depth);
+            // What stands beside a reference holds as well, since 2019-09.
+            self.beside(out, start, schema, indent, depth);
+            return;
+        }
         // `null` beside whatever the rest says.
         let nullable = schema.get("nullable") == Some(&Value::Bool(true));
         if let Some(constant) = schema.get("const") {
@@ -49,13 +53,13 @@ impl<'a> Schema<'a> {
         } else if let Some(Value::Array(values)) = schema.get("enum") {
             list(out, end, values, " | ", literal);
         } else if let Some(alternatives) = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key)?.as_array()) {
-            list(out, end, alternatives, " | ", |out, member| self.grouped(out, member, indent, depth - 1));
+            let start = out.len();
+            list(out, end, alternatives, " | ", |out, member| self.grouped(out, member, schema, indent, depth - 1));
+            self.beside(out, start, schema, indent, depth);
         } else if let Some(Value::Array(parts)) = schema.get("allOf") {
-            list(out, end, parts, " & ", |out, member| self.grouped(out, member, indent, depth - 1));
-            if schema.contains_key("properties") {
-                out.push_str(" & ");
-                self.object(out, schema, indent, depth);
-            }
+            let start = out.len();
+            list(out, end, parts, " & ", |out, member| self.grouped(out, member, schema, indent, depth - 1));
+            self.beside(out, start, schema, indent, depth);
         } else if let Some(Value::Array(types)) = schema.get("type") {
             list(out, end, types, " | ", |out, name| self.named(out, name.as_str(), schema, indent, depth));
         } else {
@@ -66,10 +70,35 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// In parentheses, as a member of a union or intersection may be one itself.
-    fn grouped(&mut self, out: &mut String, schema: &'a Value, indent: usize, depth: usize) {
+    /// Adds the properties that stand beside what was written from `start` on: both hold.
+    fn beside(&mut self, out: &mut String, start: usize, schema: &'a Map<String, Value>, indent: usize, depth: usize) {
+        if schema.get("properties").and_then(Value::as_object).is_none_or(Map::is_empty) || out.len() >= self.end {
+            return;
+        }
+        // Alternatives that only say which properties are required say nothing that a type could.
+        if out[start..].split(" | ").all(|member| member == "unknown") {
+            out.truncate(start);
+        } else {
+            if out[start..].contains(" | ") {
+                out.insert(start, '(');
+                out.push(')');
+            }
+            out.push_str(" & ");
+        }
+        self.object(out, schema, indent, depth);
+    }
+
+    /// In parentheses, as a member of a union or intersection may be one itself. Of a member that only says which properties of
+    /// `parent` are required nothing is told.
+    fn grouped(&mut self, out: &mut String, member: &'a Value, parent: &'a Map<String, Value>, indent: usize, depth: usize) {
         let start = out.len();
-        self.any(out, schema, indent, depth);
+        match required(member, parent) {
+            Some(names) => {
+                let names: Vec<String> = names.iter().map(|name| format!("{}: unknown", key(name))).collect();
+                out.push_str(&format!("{{ {} }}", names.join("; ")));
+            }
+            None => self.any(out, member, indent, depth),
+        }
         if out[start..].contains(" | ") || out[start..].contains(" & ") {
             out.insert(start, '(');
             out.push(')');
@@ -145,6 +174,11 @@ impl<'a> Schema<'a> {
                 comment::write(out, indent + 1, "and more", &[], comment::MAX_PROPERTY);
                 break;
             }
+            // Cut, it would be another's.
+            if name.len() > MAX_KEY {
+                comment::write(out, indent + 1, "and one whose name is too long", &[], comment::MAX_PROPERTY);
+                continue;
+            }
             let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
             let format = property.get("format").and_then(Value::as_str).map(|format| format!("@format {format}"));
             let deprecated = (property.get("deprecated") == Some(&Value::Bool(true))).then(|| "@deprecated".to_owned());
@@ -155,19 +189,22 @@ impl<'a> Schema<'a> {
             self.any(out, property, indent + 1, depth - 1);
             out.push_str(";\n");
         }
-        if let Some(others @ Value::Object(_)) = others {
-            let _ = write!(out, "{margin}[key: string]: ");
-            self.any(out, others, indent + 1, depth - 1);
-            out.push_str(";\n");
-        }
         out.push_str(&"  ".repeat(indent));
         out.push('}');
+        // Not as a member of its own, which the others would have to fit.
+        if let Some(others @ Value::Object(_)) = others
+            && out.len() < self.end
+        {
+            out.push_str(" & Record<string, ");
+            self.any(out, others, indent, depth - 1);
+            out.push('>');
+        }
     }
 
     /// What `#`, `#/$defs/X` and the like point to; anything else is somewhere that nobody fetches from.
     fn reference(&mut self, out: &mut String, reference: &'a str, indent: usize, depth: usize) {
         let root = self.root;
-        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer).or_else(|| root.pointer(&decoded(pointer)?)));
         match target {
             Some(target) if !self.followed.contains(&reference) => {
                 self.followed.push(reference);
@@ -177,6 +214,31 @@ impl<'a> Schema<'a> {
             _ => out.push_str("unknown"),
         }
     }
+}
+
+/// The properties of `parent` that a member of a union requires, if it says nothing else.
+fn required<'a>(member: &'a Value, parent: &Map<String, Value>) -> Option<Vec<&'a str>> {
+    let member = member.as_object()?;
+    let known = parent.get("properties")?.as_object()?;
+    if member.keys().any(|key| key != "required") {
+        return None;
+    }
+    let names: Vec<&str> = member.get("required")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    (!names.is_empty() && names.len() <= MAX_MEMBERS && names.iter().all(|name| known.contains_key(*name))).then_some(names)
+}
+
+/// A pointer in a fragment without its percent signs (RFC 6901, 6).
+fn decoded(pointer: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(pointer.len());
+    let mut rest = pointer.bytes();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        bytes.push(match byte {
+            b'%' => u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?,
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Members with a separator; none is `never`, too many or those past the end are `unknown`.
@@ -196,7 +258,7 @@ fn list<'a>(out: &mut String, end: usize, members: &'a [Value], separator: &str,
 }
 
 /// A value as the type that only it has.
-fn literal(out: &mut String, value: &Value) {
+pub fn literal(out: &mut String, value: &Value) {
     match value {
         Value::String(text) if text.len() <= MAX_LITERAL => quoted(out, text),
         Value::Null | Value::Bool(_) | Value::Number(_) => {

@@ -16,7 +16,7 @@ use crate::frame::{Answer, ToWorker, decode, encode, longest_from_worker};
 use crate::host::{Asked, Host, Program};
 use crate::limits::{Limit, Limits, MAX_CATALOGUE};
 use crate::names::Names;
-use crate::outcome::{Execution, Outcome, Violation};
+use crate::outcome::{CallEnd, Execution, Outcome, Violation};
 use crate::zygote::UNCONFINED;
 
 /// Unknown names that are answered with the nearest known one; looking takes time with the number of tools, and a script that has
@@ -44,7 +44,16 @@ enum Stop {
 
 /// An execution that was never begun.
 pub fn refused(outcome: Outcome) -> Execution {
-    Execution { outcome, logs: Vec::new(), truncated: false, host_calls: 0, sandbox_time: Duration::ZERO, wall_time: Duration::ZERO }
+    Execution {
+        outcome,
+        logs: Vec::new(),
+        truncated: false,
+        host_calls: 0,
+        called: Vec::new(),
+        is_undefined: false,
+        sandbox_time: Duration::ZERO,
+        wall_time: Duration::ZERO,
+    }
 }
 
 pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits, host: &H) -> Execution {
@@ -59,6 +68,8 @@ pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits,
         sandbox_time,
         wall_time: session.wall_time(),
         truncated: session.truncated,
+        is_undefined: session.is_undefined,
+        called: session.called,
         logs: session.lines,
     }
 }
@@ -96,10 +107,12 @@ async fn converse<H: Host>(
                             Ok(Heard::Nothing) => {}
                             Ok(Heard::Call { id, name, arguments }) => {
                                 let suggest = if suggestions > 0 { Suggest::Nearest } else { Suggest::Nothing };
-                                if Asked::from_name(&name, program.names).is_none() {
-                                    suggestions = suggestions.saturating_sub(1);
+                                let asked = asked(&name, arguments, program.names);
+                                match &asked {
+                                    Ok((asked, _)) => asked.tool().into_iter().for_each(|tool| session.asks(id, tool)),
+                                    Err(_) => suggestions = suggestions.saturating_sub(1),
                                 }
-                                calls.push(answer(host, program.names, limits, id, name, arguments, suggest));
+                                calls.push(answer(host, program.names, limits, id, asked, suggest));
                             }
                             Ok(Heard::Done(_)) if heard.len() > taken + length => {
                                 return Stop::Violation(Violation::Protocol("it spoke after its end"));
@@ -112,9 +125,13 @@ async fn converse<H: Host>(
                     heard.drain(..taken);
                 }
             },
-            Some(frame) = calls.next(), if !calls.is_empty() && outgoing.bytes < MAX_OUTGOING => {
-                session.answered();
+            Some((id, end, frame)) = calls.next(), if !calls.is_empty() && outgoing.bytes < MAX_OUTGOING => {
+                session.answered(id, end);
                 outgoing.add(frame);
+            }
+            () = wake(session.alarm()) => {
+                session.ticked();
+                outgoing.push(&ToWorker::Tick);
             }
             written = outgoing.write(&mut to), if !outgoing.frames.is_empty() => {
                 if written.is_err() {
@@ -129,6 +146,14 @@ async fn converse<H: Host>(
                 }
             }
         }
+    }
+}
+
+/// Until a worker that rests is to be woken; for ever if none does.
+async fn wake(alarm: Option<Instant>) {
+    match alarm {
+        Some(alarm) => tokio::time::sleep_until(alarm).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -154,6 +179,8 @@ async fn end(stop: Stop, process: Process, session: &Session<'_>) -> Outcome {
             Ended::Killed(libc::SIGXCPU) => Outcome::Limit(Limit::SandboxTime),
             // Not by us: the kernel was out of memory, or an administrator is about.
             Ended::Killed(libc::SIGKILL) | Ended::Unknown => Outcome::Lost,
+            // A compiler that gives up aborts or panics, and both end as a break-out would.
+            Ended::Killed(_) | Ended::Exited(_) if session.is_reading() => Outcome::Unreadable,
             Ended::Killed(signal) => Outcome::Violation(Violation::Signal(signal)),
             Ended::Exited(UNCONFINED) => {
                 tracing::error!("a worker could not be confined and ran nothing");
@@ -171,36 +198,68 @@ enum Suggest {
     Nothing,
 }
 
-/// Lets the host answer one call; its frame. `None` only if it cannot be a frame, which its bounds rule out.
+/// What a script asks for and with which arguments, or the name that nothing has.
+type Asks<'a> = Result<(Asked<'a>, Box<Raw>), String>;
+
+fn asked<'a>(name: &str, arguments: Box<Raw>, names: &'a Names) -> Asks<'a> {
+    if name != "withMeta" {
+        return Asked::from_name(name, names).map(|asked| (asked, arguments)).ok_or_else(|| name.to_owned());
+    }
+    // The tool's name and its arguments, as they would be without.
+    let mut given: Vec<Box<Raw>> = serde_json::from_str(arguments.get()).unwrap_or_default();
+    let name: String = given.first().and_then(|name| serde_json::from_str(name.get()).ok()).unwrap_or_default();
+    let arguments = if given.len() > 1 { given.swap_remove(1) } else { Raw::from_string("{}".to_owned()).unwrap_or_default() };
+    names.meant(&name).map(|name| (Asked::WithMeta(name), arguments)).ok_or(name)
+}
+
+/// Lets the host answer one call: its number, what came of it, and its frame. No frame only if it cannot be one, which its bounds
+/// rule out.
 async fn answer<H: Host>(
     host: &H,
     names: &Names,
     limits: &Limits,
     id: u32,
-    name: String,
-    arguments: Box<Raw>,
+    asked: Asks<'_>,
     suggest: Suggest,
-) -> Option<Vec<u8>> {
-    let Some(asked) = Asked::from_name(&name, names) else {
-        let shown: String = name.chars().take(crate::MAX_NAME).collect();
-        let nearest = if let Suggest::Nearest = suggest { names.nearest(&name) } else { None };
-        let text = match nearest {
-            Some(nearest) => format!("codemode.{shown} is not a function; did you mean codemode.{nearest}?"),
-            None => format!("codemode.{shown} is not a function; search for what there is"),
-        };
-        return encode(&ToWorker::Answer { id, answer: Answer::Unknown(&text) });
+) -> (u32, CallEnd, Option<Vec<u8>>) {
+    let (asked, arguments) = match asked {
+        Ok(asked) => asked,
+        Err(name) => {
+            let text = unknown(host, names, &name, suggest);
+            return (id, CallEnd::Failed, encode(&ToWorker::Answer { id, answer: Answer::Unknown(&text) }));
+        }
     };
-    let most = if let Asked::Tool(_) = asked { limits.answer } else { MAX_CATALOGUE };
-    match host.call(asked, &arguments).await {
+    let most = if asked.tool().is_some() { limits.answer } else { MAX_CATALOGUE };
+    let (end, frame) = match host.call(asked, &arguments).await {
         Ok(value) if value.get().len() > most => {
             let text = Limit::Answer.text(&Limits { answer: most, ..limits.clone() });
-            encode(&ToWorker::Answer { id, answer: Answer::Limit(&text) })
+            (CallEnd::Answered, encode(&ToWorker::Answer { id, answer: Answer::Limit(&text) }))
         }
-        Ok(value) => encode(&ToWorker::Answer { id, answer: Answer::Value(value.get()) }),
+        Ok(value) => {
+            let failed = matches!(asked, Asked::WithMeta(_)) && value.get().starts_with("{\"error\":");
+            let end = if failed { CallEnd::Failed } else { CallEnd::Answered };
+            (end, encode(&ToWorker::Answer { id, answer: Answer::Value(value.get()) }))
+        }
         Err(text) => {
             let text: String = text.chars().take(MAX_ERROR).collect();
-            encode(&ToWorker::Answer { id, answer: Answer::Failed(&text) })
+            (CallEnd::Failed, encode(&ToWorker::Answer { id, answer: Answer::Failed(&text) }))
         }
+    };
+    (id, end, frame)
+}
+
+/// What is said of a name that nothing has.
+fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> String {
+    let shown: String = name.chars().take(crate::MAX_NAME).collect();
+    if let Some(text) = host.unknown(name) {
+        return text;
+    }
+    let nearest = if let Suggest::Nearest = suggest { names.nearest(name) } else { None };
+    match nearest {
+        Some(nearest) => format!(
+            "codemode.{shown} is not a function; did you mean codemode.{nearest}? See codemode.describe('{nearest}') before you call it"
+        ),
+        None => format!("codemode.{shown} is not a function; search for what there is with codemode.search('words')"),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::Raw;
 use crate::frame::{End, FromWorker};
 use crate::limits::{Limit, Limits};
-use crate::outcome::{Line, Outcome, Violation};
+use crate::outcome::{CallEnd, Called, Line, Outcome, Violation};
 use crate::worker::{LINE, MAX_MESSAGE};
 
 /// How long after its limit a worker is killed that does not stop by itself: its native loops never ask for the time.
@@ -27,6 +27,13 @@ pub struct Session<'a> {
     calls: u32,
     answers: u32,
     waits: u32,
+    ticks: u32,
+    /// When a worker that rests is to be woken.
+    alarm: Option<Instant>,
+    /// The tools that were called, in order.
+    pub called: Vec<Called>,
+    /// Whether it returned nothing.
+    pub is_undefined: bool,
     pub lines: Vec<Line>,
     written: usize,
     pub truncated: bool,
@@ -61,6 +68,10 @@ impl<'a> Session<'a> {
             calls: 0,
             answers: 0,
             waits: 0,
+            ticks: 0,
+            alarm: None,
+            called: Vec::new(),
+            is_undefined: false,
             lines: Vec::new(),
             written: 0,
             truncated: false,
@@ -88,13 +99,15 @@ impl<'a> Session<'a> {
             FromWorker::Call { id, name, arguments } => return self.call(id, name, arguments),
             FromWorker::Wait => {
                 // Each wait takes one answer.
-                if self.waits >= self.calls {
+                if self.waits >= self.calls + self.ticks {
                     return Err(Violation::Protocol("it waited for nothing"));
                 }
-                self.waits += 1;
+                self.wait();
+            }
+            FromWorker::Rest { milliseconds } => {
+                self.wait();
                 if self.is_waiting() {
-                    self.consumed = self.sandbox_time();
-                    self.busy = None;
+                    self.alarm = Some(Instant::now() + Duration::from_millis(milliseconds.max(1).into()));
                 }
             }
             FromWorker::Done { end, truncated } => {
@@ -103,6 +116,14 @@ impl<'a> Session<'a> {
             }
         }
         Ok(Heard::Nothing)
+    }
+
+    fn wait(&mut self) {
+        self.waits += 1;
+        if self.is_waiting() {
+            self.consumed = self.sandbox_time();
+            self.busy = None;
+        }
     }
 
     fn call(&mut self, id: u32, name: &str, arguments: &str) -> Result<Heard, Violation> {
@@ -122,10 +143,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn done(&self, end: End<'_>) -> Result<Outcome, Violation> {
+    fn done(&mut self, end: End<'_>) -> Result<Outcome, Violation> {
         match end {
             End::Value(json) if json.len() > self.limits.result => Err(Violation::Protocol("its result is longer than it may be")),
             End::Value(json) => {
+                self.is_undefined = json.is_empty();
                 let json = if json.is_empty() { "null" } else { json };
                 Raw::from_string(json.to_owned()).map(Outcome::Value).map_err(|_| Violation::Protocol("its result is no JSON"))
             }
@@ -134,16 +156,42 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A tool is asked. Its answer is not known yet.
+    pub fn asks(&mut self, id: u32, tool: &str) {
+        self.called.push(Called { id, tool: tool.into(), end: CallEnd::Unanswered });
+    }
+
     /// An answer is on its way to the worker, whose clock runs again if it waited for one.
-    pub fn answered(&mut self) {
+    pub fn answered(&mut self, id: u32, end: CallEnd) {
         self.answers += 1;
-        if !self.is_waiting() && self.busy.is_none() {
-            self.busy = Some(Instant::now());
+        if let Some(called) = self.called.iter_mut().rev().find(|called| called.id == id) {
+            called.end = end;
+        }
+        self.goes_on();
+    }
+
+    /// A worker that rests is woken.
+    pub fn ticked(&mut self) {
+        self.ticks += 1;
+        self.goes_on();
+    }
+
+    fn goes_on(&mut self) {
+        if !self.is_waiting() {
+            self.alarm = None;
+            if self.busy.is_none() {
+                self.busy = Some(Instant::now());
+            }
         }
     }
 
     fn is_waiting(&self) -> bool {
-        self.waits > self.answers
+        self.waits > self.answers + self.ticks
+    }
+
+    /// When a worker that rests is to be woken.
+    pub fn alarm(&self) -> Option<Instant> {
+        self.alarm
     }
 
     /// When it must be over at the latest, as things stand, and what is told then. For so long it was `suspended`.
@@ -158,7 +206,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether it died where only code that nests too deeply makes one die.
+    /// Whether it died where nothing of the script had run, but a compiler that the code may be too much for.
     pub fn is_reading(&self) -> bool {
         self.reading == Reading::Now
     }

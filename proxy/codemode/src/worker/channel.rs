@@ -1,18 +1,20 @@
 //! The worker's end of its socket.
 
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
 
 use crate::frame::{self, FromWorker, LONGEST_TO_WORKER};
 
 /// Blocks: a worker that waits has nothing else to do, and its parent is the one with the clock.
+/// Never closed either: that is a system call which a worker has not.
 pub struct Channel {
-    socket: UnixStream,
+    socket: ManuallyDrop<UnixStream>,
 }
 
 impl Channel {
     pub fn new(socket: UnixStream) -> Self {
-        Self { socket }
+        Self { socket: ManuallyDrop::new(socket) }
     }
 
     pub fn socket(&self) -> &UnixStream {

@@ -1,9 +1,14 @@
 //! The process that runs one program. By the time anything here runs, it can do nothing but compute and use its socket.
 
+mod bindings;
 mod channel;
 mod clock;
 mod engine;
+mod foreign;
 mod normalise;
+mod positions;
+mod told;
+mod web;
 
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::frame::ToWorker;
 use crate::sys;
 use crate::zygote::Rehearsal;
+pub use bindings::LINE;
 use channel::Channel;
-pub use engine::{Engine, LINE};
+pub use engine::Engine;
 pub use normalise::{Unreadable, normalise};
 
 /// Characters of an error's text that leave the sandbox.
@@ -35,7 +41,7 @@ pub fn work(socket: UnixStream, engine: Engine, rehearsal: Rehearsal) -> ! {
         if rehearsal(code, channel.socket()) {
             return Some(());
         }
-        engine.run(code, &limits, &mut channel).ok()
+        engine.run(code, &limits, channel).ok()
     }));
     sys::exit(match ended {
         Ok(Some(())) => 0,

@@ -3,8 +3,7 @@
 //! It parses hostile text with a compiler that does not count how deeply it calls itself, so it belongs inside the worker: there,
 //! code that nests too deeply ends a process that had run nothing yet. It does not judge what the code does.
 
-use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
@@ -18,11 +17,15 @@ use oxc_semantic::SemanticBuilder;
 use oxc_span::{GetSpan, SourceType, Span};
 use oxc_transformer::{TransformOptions, Transformer, TypeScriptOptions};
 
+pub use super::foreign::unwrapped;
+use super::foreign::{is_prose, is_python};
+use super::positions::{Placed, Positions, Spot, Spots, shift, spot};
+
 /// Why code cannot be read, with the place in what the model wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It is neither JavaScript nor TypeScript.
-    #[error("{message} (line {line}, column {column})")]
+    #[error("{message} (line {line}, column {column}); send JavaScript or TypeScript, best one async arrow function")]
     Syntax {
         /// The parser's word.
         message: String,
@@ -39,8 +42,14 @@ pub enum Unreadable {
     /// An enum adds up its members.
     #[error("an enum's members must be written out here, not added up; use a constant object instead")]
     Enum,
+    /// It is Python.
+    #[error("this is Python, and what runs here is JavaScript: async () => {{ const a = await codemode.<name>({{…}}); return a }}")]
+    Python,
+    /// It is what a person would say.
+    #[error("this is text and no code: send JavaScript, as async () => codemode.search('words') to find tools")]
+    Prose,
     /// The parser gave up without a word.
-    #[error("the code cannot be read")]
+    #[error("the code cannot be read: send plain JavaScript, one async arrow function")]
     Unclear,
 }
 
@@ -58,32 +67,56 @@ pub fn expression(code: &str) -> Option<&str> {
 /// # Errors
 /// It cannot be read.
 pub fn normalise(code: &str) -> Result<String, Unreadable> {
-    let bare = unfenced(code);
-    match read(bare) {
-        Err(unreadable) => match among_prose(bare) {
-            Some(inner) => read(inner).map_err(|_| unreadable),
-            None => Err(unreadable),
-        },
-        read => read,
-    }
+    program(code).map(|program| program.text)
 }
 
-fn read(code: &str) -> Result<String, Unreadable> {
+/// As [`normalise`], with where each piece of it stood.
+pub fn program(code: &str) -> Result<Placed, Unreadable> {
+    let bare = unfenced(code);
+    let within = |inner: &str| {
+        let start = spot(code, inner.as_ptr() as usize - code.as_ptr() as usize);
+        match read(inner) {
+            Ok(program) => Ok(Placed { positions: program.positions.shifted(start), ..program }),
+            Err(Unreadable::Syntax { message, line, column }) => {
+                let (line, column) = shift((line, column), start);
+                Err(Unreadable::Syntax { message, line, column })
+            }
+            Err(other) => Err(other),
+        }
+    };
+    let unreadable = match (within(bare), among_prose(bare)) {
+        (Ok(program), _) => return Ok(program),
+        (Err(unreadable), Some(inner)) => match within(inner) {
+            Ok(program) => return Ok(program),
+            Err(_) => unreadable,
+        },
+        (Err(unreadable), None) => unreadable,
+    };
+    Err(match unreadable {
+        Unreadable::Syntax { .. } | Unreadable::Module | Unreadable::Unclear if is_python(bare) => Unreadable::Python,
+        Unreadable::Syntax { .. } | Unreadable::Unclear if is_prose(bare) => Unreadable::Prose,
+        other => other,
+    })
+}
+
+fn read(code: &str) -> Result<Placed, Unreadable> {
     if code.trim().is_empty() {
-        return Ok("(async()=>{})".to_owned());
+        return Ok(Placed { text: "(async()=>{})".to_owned(), ..Placed::default() });
     }
-    let plain = strip(code)?;
+    let (plain, stood) = strip(code)?;
+    let plain = &plain;
     let allocator = Allocator::default();
-    let parsed = Parser::new(&allocator, &plain, SourceType::mjs()).with_options(options()).parse();
+    let parsed = Parser::new(&allocator, plain, SourceType::mjs()).with_options(options()).parse();
     // What came out of the code generator parses, or we do not know what it is.
     if !parsed.diagnostics.is_empty() || parsed.panicked {
         return Err(Unreadable::Unclear);
     }
-    shape(&plain, &parsed.program)
+    let shaped = shape(plain, &parsed.program)?;
+    Ok(Placed { positions: shaped.positions.through(&stood), ..shaped })
 }
 
 /// TypeScript to JavaScript. Nothing else is transformed: the engine speaks the current language.
-fn strip(code: &str) -> Result<String, Unreadable> {
+fn strip(code: &str) -> Result<(String, Positions), Unreadable> {
     let allocator = Allocator::default();
     let mut parsed = Parser::new(&allocator, code, SourceType::ts().with_module(true)).with_options(options()).parse();
     if let Some(first) = parsed.diagnostics.first() {
@@ -104,10 +137,18 @@ fn strip(code: &str) -> Result<String, Unreadable> {
     let transformation = TransformOptions { typescript: kept, ..TransformOptions::default() };
     let transformer = Transformer::new(&allocator, Path::new("script.ts"), &transformation);
     let transformed = transformer.build_with_scoping(scoping, &mut parsed.program);
-    match transformed.diagnostics.first() {
-        Some(first) => Err(syntax(code, first.labels.first().map_or(0, |label| label.offset() as usize), first.message.to_string())),
-        None => Ok(Codegen::new().with_options(written()).build(&parsed.program).code),
+    if let Some(first) = transformed.diagnostics.first() {
+        return Err(syntax(code, first.labels.first().map_or(0, |label| label.offset() as usize), first.message.to_string()));
     }
+    let generated = Codegen::new().with_options(written()).build(&parsed.program);
+    // Both count from nought.
+    let from_one = |line: u32, column: u32| -> Spot { (line as usize + 1, column as usize + 1) };
+    let pairs = generated.map.iter().flat_map(|map| {
+        map.get_tokens()
+            .map(|token| (from_one(token.get_dst_line(), token.get_dst_col()), from_one(token.get_src_line(), token.get_src_col())))
+    });
+    let positions = Positions::of(pairs);
+    Ok((generated.code, positions))
 }
 
 /// Looks for sums and texts with placeholders among enum members. The compiler works them out by itself, without a bound: sixty
@@ -143,82 +184,119 @@ fn options() -> ParseOptions {
 
 /// Without indentation, whose length is the square of the depth: 60 KB of opening braces would become a gigabyte.
 fn written() -> CodegenOptions {
-    CodegenOptions { indent_width: 0, comments: CommentOptions::disabled(), ..CodegenOptions::default() }
+    CodegenOptions {
+        indent_width: 0,
+        comments: CommentOptions::disabled(),
+        source_map_path: Some(PathBuf::from("script.ts")),
+        ..CodegenOptions::default()
+    }
 }
 
 fn syntax(code: &str, at: usize, mut message: String) -> Unreadable {
     if let Some((cut, _)) = message.char_indices().nth(500) {
         message.truncate(cut);
     }
-    let before = code.get(..at).unwrap_or(code);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let (line, column) = spot(code, at);
     Unreadable::Syntax { message, line, column }
 }
 
+/// What a program's last statement leaves to be returned.
+enum Last<'a> {
+    /// An expression that stands there.
+    Written(Span),
+    /// A function that was declared.
+    Declared(&'a str),
+}
+
 /// Statements into the body of a function, with a result.
-fn shape(code: &str, program: &Program<'_>) -> Result<String, Unreadable> {
-    let text = |span: Span| &code[span.start as usize..span.end as usize];
-    let mut body = String::new();
-    let mut result = None;
+fn shape(code: &str, program: &Program<'_>) -> Result<Placed, Unreadable> {
+    let mut body = Body { code, spots: Spots::of(code), placed: Placed::default() };
+    body.placed.add("(async()=>{\n");
+    let mut result: Option<Last<'_>> = None;
     for statement in &program.body {
         // Nothing at all, `export { main }`, and the `export {}` that stripping leaves.
         if matches!(statement, Statement::EmptyStatement(_) | Statement::ExportNamedDeclaration(_)) {
             continue;
         }
         // Only the last one counts.
-        if let Some(earlier) = result.take() {
-            push(&mut body, earlier);
+        if let Some(Last::Written(earlier)) = result.take() {
+            body.statement(earlier);
         }
         match statement {
             Statement::ImportDeclaration(_) | Statement::ExportAllDeclaration(_) | Statement::ExportFromDeclaration(_) => {
                 return Err(Unreadable::Module);
             }
             Statement::ExportDeclaration(export) => {
-                push(&mut body, text(export.declaration.span()));
-                result = declared(&export.declaration);
+                body.statement(export.declaration.span());
+                result = declared(&export.declaration).map(Last::Declared);
             }
             Statement::ExportDefaultDeclaration(export) => {
-                let declaration = text(export.declaration.span());
+                let declaration = export.declaration.span();
                 match &export.declaration {
                     ExportDefaultDeclarationKind::FunctionDeclaration(function) if function.id.is_some() => {
-                        push(&mut body, declaration);
-                        result = function.id.as_ref().map(|id| id.name.as_str());
+                        body.statement(declaration);
+                        result = function.id.as_ref().map(|id| Last::Declared(id.name.as_str()));
                     }
-                    _ => return Ok(function(&body, Some(declaration), rest(code, program, export.span))),
+                    _ => return Ok(body.end(Some(Last::Written(declaration)), rest(program, export.span))),
                 }
             }
-            Statement::ExpressionStatement(expression) => result = Some(text(expression.expression.span())),
+            Statement::ExpressionStatement(expression) => result = Some(Last::Written(expression.expression.span())),
             Statement::FunctionDeclaration(function) => {
-                push(&mut body, text(function.span));
-                result = function.id.as_ref().map(|id| id.name.as_str());
+                body.statement(function.span);
+                result = function.id.as_ref().map(|id| Last::Declared(id.name.as_str()));
             }
             Statement::VariableDeclaration(variables) => {
-                push(&mut body, text(variables.span));
-                result = function_in(variables);
+                body.statement(variables.span);
+                result = function_in(variables).map(Last::Declared);
             }
-            other => push(&mut body, text(other.span())),
+            other => body.statement(other.span()),
         }
     }
-    Ok(function(&body, result, ""))
+    Ok(body.end(result, None))
 }
 
 /// What stands after a default export: hoisted functions that it uses, most likely. They go before it, where they mean the same.
-fn rest<'a>(code: &'a str, program: &Program<'_>, export: Span) -> &'a str {
-    match program.body.last() {
-        Some(last) if last.span().start > export.start => &code[export.end as usize..last.span().end as usize],
-        _ => "",
+fn rest(program: &Program<'_>, export: Span) -> Option<Span> {
+    let last = program.body.last()?.span();
+    (last.start > export.start).then(|| Span::new(export.end, last.end))
+}
+
+/// A function that is being written.
+struct Body<'a> {
+    code: &'a str,
+    spots: Spots<'a>,
+    placed: Placed,
+}
+
+impl Body<'_> {
+    fn take(&mut self, span: Span) {
+        let text = self.code.get(span.start as usize..span.end as usize).unwrap_or_default();
+        let from = self.spots.of_byte(span.start as usize);
+        self.placed.take(text, from);
     }
-}
 
-fn function(body: &str, result: Option<&str>, after: &str) -> String {
-    let result = result.map(|result| format!("return (\n{result}\n)\n")).unwrap_or_default();
-    format!("(async()=>{{\n{body}{after}\n{result}}})")
-}
+    fn statement(&mut self, span: Span) {
+        self.take(span);
+        // An expression's own semicolon is not in its span; one too many is no harm.
+        self.placed.add(";\n");
+    }
 
-fn push(body: &mut String, statement: &str) {
-    // An expression's own semicolon is not in its span; one too many is no harm.
-    let _ = writeln!(body, "{statement};");
+    fn end(mut self, result: Option<Last<'_>>, after: Option<Span>) -> Placed {
+        if let Some(after) = after {
+            self.take(after);
+            self.placed.add("\n");
+        }
+        if let Some(result) = result {
+            self.placed.add("return (\n");
+            match result {
+                Last::Written(span) => self.take(span),
+                Last::Declared(name) => self.placed.add(name),
+            }
+            self.placed.add("\n)\n");
+        }
+        self.placed.add("})");
+        self.placed
+    }
 }
 
 /// The name of a function that a last declaration makes.

@@ -1,65 +1,133 @@
 // Runs once in each engine, before anything that a model wrote. Everything it uses later is taken into constants here: code that
 // changes the built-ins afterwards changes its own world only.
 //
-// `ask(name, json)` queues a host call and returns its number; `write(severity, text)` writes to the console.
-(function (ask, write) {
+// `ask(name, json)` queues a host call and returns its number; `write(severity, text)` writes to the console; `now()` counts
+// milliseconds. What the web has beside the language is made in web.js.
+(function (ask, write, now) {
   "use strict";
   const { stringify, parse } = JSON;
-  const { create, defineProperty, freeze } = Object;
+  const { create, defineProperty, freeze, setPrototypeOf, keys } = Object;
+  const { get: reflectGet, apply } = Reflect;
+  const { isArray } = Array;
+  const { isView } = ArrayBuffer;
   const bind = Function.prototype.call.bind.bind(Function.prototype.call);
-  const [mapGet, mapSet, mapDelete] = ["get", "set", "delete"].map((name) => bind(Map.prototype[name]));
+  const [mapGet, mapSet, mapDelete, mapEach] = ["get", "set", "delete", "forEach"].map((name) => bind(Map.prototype[name]));
+  const mapSize = bind(Object.getOwnPropertyDescriptor(Map.prototype, "size").get);
+  const setEach = bind(Set.prototype.forEach), then = bind(Promise.prototype.then);
   const sliced = bind(String.prototype.slice), wellFormed = bind(String.prototype.toWellFormed);
-  const { Error: Thrown, TypeError: WrongType, Promise: Later, Proxy: Shield, String: text, Map: Table, Math: math } = globalThis;
-  const { imul } = math;
+  const { Error: Thrown, TypeError: WrongType, RangeError: TooMuch, Promise: Later, Proxy: Shield, String: text, Number: number } = globalThis;
+  const { Map: Table, Set: Group, RegExp: Pattern, Uint8Array: Bytes, ArrayBuffer: Buffered, Math: math } = globalThis;
+  const { iterator } = Symbol;
+  const { imul, min } = math;
 
   // --- calls ---
 
-  const waiting = new Table();
+  // Calls that are not answered yet, by their numbers; those that nobody has looked at, with their names; whether something may
+  // have been given up on purpose.
+  const waiting = new Table(), unseen = new Table();
+  let raced = false;
 
-  function call(name, value) {
-    return new Later((resolve, reject) => {
+  // A call's promise. Awaiting it looks for `constructor` or `then`; whoever looks for anything else forgot to.
+  const unawaited = new Shield(create(Later.prototype), {
+    __proto__: null,
+    get(target, name, promise) {
+      if (typeof name === "symbol" || name in target) {
+        if (name === "constructor" || name === "then") mapDelete(unseen, promise);
+        return reflectGet(target, name, promise);
+      }
+      if (name === "toJSON") return undefined;
+      const called = mapGet(unseen, promise);
+      const written = called === undefined ? "the call" : "codemode." + called + "(…)";
+      throw new WrongType("." + name + " is read of a promise: put await before the call, as in (await " + written + ")." + name);
+    },
+  });
+
+  function call(name, value, replacer) {
+    const entry = { __proto__: null, name, resolve: undefined, reject: undefined, promise: undefined };
+    entry.promise = new Later((resolve, reject) => {
       // Getters, proxies and toJSON of the arguments run here, inside.
-      const json = stringify(value);
+      const json = stringify(value, replacer);
       if (json === undefined) throw new WrongType("tool arguments are not JSON-serialisable");
-      mapSet(waiting, ask(name, json), { __proto__: null, resolve, reject });
+      entry.resolve = resolve;
+      entry.reject = reject;
+      mapSet(waiting, ask(name, json), entry);
     });
+    setPrototypeOf(entry.promise, unawaited);
+    if (entry.resolve !== undefined) mapSet(unseen, entry.promise, name);
+    return entry.promise;
   }
 
-  // kind: 0 a value, 1 the tool failed, 2 there is no such tool.
+  function argument(key, item) {
+    if (item instanceof Later) throw new WrongType("the argument " + key + " is a promise: put await before it");
+    // A number without bounds has no form in JSON that all servers understand.
+    return typeof item === "bigint" ? item : shape(item);
+  }
+
+  function invoke(name, values) {
+    const [value, index, all] = values;
+    // What `map` adds is not meant.
+    if (values.length > 1 && !(values.length === 3 && isArray(all) && all[index] === value)) {
+      const said = "codemode." + name + " takes one object with named arguments, and was given " + values.length + " arguments";
+      return new Later((_, reject) => reject(new WrongType(said)));
+    }
+    return call(name, value === undefined ? {} : value, argument);
+  }
+
+  // kind: 0 a value, 1 the tool failed, 2 there is no such tool, 3 a bound.
   function answer(id, kind, body) {
-    const promise = mapGet(waiting, id);
-    if (promise === undefined) return;
+    const entry = mapGet(waiting, id);
+    if (entry === undefined) return;
     mapDelete(waiting, id);
-    if (kind === 0) {
-      let value;
-      try { value = parse(body); } catch (error) { promise.reject(error); return; }
-      promise.resolve(value);
-    } else if (kind === 1) {
-      const error = new Thrown(body);
-      defineProperty(error, "name", { value: "ToolError" });
-      promise.reject(error);
-    } else {
-      promise.reject(new WrongType(body));
+    mapDelete(unseen, entry.promise);
+    if (kind === 1) return entry.reject(failure(body));
+    if (kind === 2) return entry.reject(new WrongType(body));
+    if (kind === 3) return entry.reject(new TooMuch(body));
+    let value;
+    try { value = parse(body); } catch (error) { return entry.reject(error); }
+    if (entry.name === "search" && isArray(value)) for (const hit of value) brief(hit);
+    if (entry.name !== "withMeta") return entry.resolve(value);
+    if (typeof value.error !== "string") return entry.resolve(value);
+    const error = failure(value.error);
+    defineProperty(error, "meta", { value: value.meta });
+    entry.reject(error);
+  }
+
+  function failure(said) {
+    const error = new Thrown(said);
+    defineProperty(error, "name", { value: "ToolError" });
+    return error;
+  }
+
+  // What a search found is written down as a name with a line; the rest is there for whoever asks for it.
+  function brief(hit) {
+    if (typeof hit !== "object" || hit === null) return;
+    for (const key of keys(hit)) {
+      if (key !== "name" && key !== "signature" && key !== "summary") defineProperty(hit, key, { enumerable: false });
     }
   }
 
   const made = new Table();
-  for (const name of ["tools", "search", "describe"]) {
-    mapSet(made, name, freeze((...values) => call(name, values)));
+  for (const name of ["tools", "search", "describe", "result", "withMeta"]) {
+    mapSet(made, name, freeze((...values) => call(name, values, argument)));
+  }
+  // `codemode.server.tool` is `codemode.server_tool`.
+  function method(name) {
+    let known = mapGet(made, name);
+    if (known === undefined) {
+      const get = (own, inner) => {
+        if (typeof inner !== "string" || inner in own || name.length > 256) return reflectGet(own, inner);
+        return inner === "then" || inner === "toJSON" ? undefined : method(name + "_" + inner);
+      };
+      known = new Shield(freeze((...values) => invoke(name, values)), { __proto__: null, get });
+      mapSet(made, name, known);
+    }
+    return known;
   }
   // A proxy over nothing: every name is a tool's, also `__proto__`, `constructor` and the like. Not `then`, or awaiting the object
   // would call it; not `toJSON`, or writing it down would.
-  const codemode = new Shield(freeze(create(null)), {
+  const handler = {
     __proto__: null,
-    get(_, name) {
-      if (typeof name !== "string" || name === "then" || name === "toJSON") return undefined;
-      let method = mapGet(made, name);
-      if (method === undefined) {
-        method = freeze((value) => call(name, value === undefined ? {} : value));
-        mapSet(made, name, method);
-      }
-      return method;
-    },
+    get(_, name) { return typeof name !== "string" || name === "then" || name === "toJSON" ? undefined : method(name); },
     has(_, name) { return typeof name === "string" && name !== "then" && name !== "toJSON"; },
     ownKeys() { return []; },
     getOwnPropertyDescriptor() { return undefined; },
@@ -68,7 +136,123 @@
     defineProperty() { return false; },
     deleteProperty() { return false; },
     set() { return false; },
+  };
+  const codemode = new Shield(freeze(create(null)), handler);
+  // What a program is called with: some write `async (codemode) =>`, others `async ({ codemode }) =>`.
+  const given = new Shield(freeze(create(null)), {
+    ...handler,
+    __proto__: null,
+    get(_, name) { return name === "codemode" ? codemode : name === "console" ? console : handler.get(_, name); },
   });
+
+  // --- timers ---
+
+  const timers = new Table();
+  let lastTimer = 0;
+
+  function timer(callback, wait, values, repeats) {
+    if (typeof callback !== "function") throw new WrongType("a timer takes a function, and milliseconds");
+    const time = number(wait), every = time >= 1 ? min(time, 2147483647) : 1;
+    mapSet(timers, ++lastTimer, { __proto__: null, due: now() + every, every: repeats ? every : 0, callback, values });
+    return lastTimer;
+  }
+  const clear = freeze((id) => { mapDelete(timers, id); });
+  const offered = {
+    __proto__: null,
+    setTimeout: freeze((callback, wait, ...values) => timer(callback, wait, values, false)),
+    setInterval: freeze((callback, wait, ...values) => timer(callback, wait, values, true)),
+    setImmediate: freeze((callback, ...values) => timer(callback, 0, values, false)),
+    sleep: freeze((wait) => new Later((resolve) => { timer(() => resolve(), wait, [], false); })),
+    clearTimeout: clear, clearInterval: clear, clearImmediate: clear,
+  };
+
+  // When the first timer is due; -1 without one.
+  function due() {
+    let first = -1;
+    mapEach(timers, (timer) => { if (first < 0 || timer.due < first) first = timer.due; });
+    return first;
+  }
+  // Lets the first timer that is due act, if one is. What it throws is as any rejection that nobody handles.
+  function fire() {
+    let id = 0, first;
+    mapEach(timers, (timer, its) => { if (timer.due <= now() && (first === undefined || timer.due < first.due)) { id = its; first = timer; } });
+    if (first === undefined) return false;
+    if (first.every > 0) first.due = now() + first.every;
+    else mapDelete(timers, id);
+    then(new Later((resolve) => resolve()), () => apply(first.callback, undefined, first.values));
+    return true;
+  }
+
+  // Whoever races promises means to give some of them up.
+  for (const name of ["race", "any"]) {
+    const own = Later[name];
+    const value = { [name](promises) { raced = true; return apply(own, this, [promises]); } }[name];
+    defineProperty(Later, name, { value, writable: true, configurable: true });
+  }
+  // Whether something that the script began is still to be waited for when its function has ended: a call, or a timer that is due
+  // within `patience` milliseconds; after a race only what nobody ever looked at.
+  function owes(patience) {
+    if (raced) return mapSize(unseen) > 0;
+    let soon = false;
+    mapEach(timers, (timer) => { soon = soon || timer.every === 0 && timer.due <= now() + patience; });
+    return soon || mapSize(waiting) > 0;
+  }
+
+  // Promises that were rejected and that nobody handles so far.
+  const rejections = new Table();
+  function rejected(promise, reason, handled) {
+    if (handled) mapDelete(rejections, promise);
+    else mapSet(rejections, promise, { __proto__: null, reason });
+  }
+
+  // --- values ---
+
+  const promised = new Table();
+  let unsettled = [];
+
+  function list(each, item, entry) {
+    const values = [];
+    each(item, (value, key) => { values[values.length] = entry ? [key, value] : value; });
+    return values;
+  }
+  // What JSON would write down as nothing, as what it holds.
+  function shape(item) {
+    if (typeof item === "bigint") return text(item);
+    if (typeof item !== "object" || item === null || isArray(item)) return item;
+    if (item instanceof Table) {
+      const record = create(null);
+      let named = true;
+      mapEach(item, (value, key) => { if (typeof key === "string" || typeof key === "number") record[key] = value; else named = false; });
+      return named ? record : list(mapEach, item, true);
+    }
+    if (item instanceof Group) return list(setEach, item, false);
+    if (item instanceof Thrown) {
+      const record = { __proto__: null, name: item.name, message: item.message };
+      for (const key of ["cause", "errors"]) if (item[key] !== undefined) record[key] = item[key];
+      for (const key of keys(item)) record[key] = item[key];
+      return record;
+    }
+    if (item instanceof Pattern) return text(item);
+    if (isView(item) || item instanceof Buffered) {
+      const numbers = [];
+      const whole = item instanceof Buffered ? new Bytes(item) : item.length === undefined ? new Bytes(item.buffer) : item;
+      for (let at = 0; at < whole.length; at++) numbers[at] = typeof whole[at] === "bigint" ? text(whole[at]) : whole[at];
+      return numbers;
+    }
+    if (typeof item.next === "function" && typeof item[iterator] === "function") {
+      const values = [];
+      for (const value of item) values[values.length] = value;
+      return values;
+    }
+    return item;
+  }
+  function resolved(_, item) {
+    if (!(item instanceof Later)) return shape(item);
+    const settled = mapGet(promised, item);
+    if (settled !== undefined) return resolved(_, settled.value);
+    unsettled[unsettled.length] = item;
+    return null;
+  }
 
   // --- console ---
 
@@ -76,8 +260,9 @@
     try {
       if (typeof value === "string") return value;
       if (typeof value === "object" && value !== null) {
+        if (value instanceof Later) return "[a promise: put await before it]";
         if (value instanceof Thrown) return text(value.name) + ": " + text(value.message);
-        const json = stringify(value);
+        const json = stringify(value, (_, item) => (item instanceof Later ? "[a promise: put await before it]" : shape(item)));
         if (json !== undefined) return json;
       }
       return text(value);
@@ -112,6 +297,7 @@
   new Date(0).getHours();
   defineProperty(globalThis, "codemode", { value: codemode, enumerable: true });
   defineProperty(globalThis, "console", { value: console });
+  for (const name of keys(offered)) defineProperty(globalThis, name, { value: offered[name], writable: true, configurable: true });
 
   // The engine seeds Math.random when it is made, and every worker is a copy of one engine (mulberry32, Tommy Ettinger).
   function seed(state) {
@@ -128,30 +314,58 @@
   }
 
   // What is said of an error: its name and text, and where it was thrown.
-  function told(error) {
+  function told(error, remark) {
     try {
-      if (typeof error !== "object" || error === null) return "thrown: " + shown(error);
-      const message = error.message === undefined ? shown(error) : text(error.message);
+      if (typeof error !== "object" || error === null) return "thrown: " + shown(error) + remark;
+      let message = error.message === undefined ? shown(error) : text(error.message);
+      if (isArray(error.errors)) {
+        for (let at = 0; at < error.errors.length && at < 5; at++) message += (at > 0 ? "; " : message ? ": " : "") + shown(error.errors[at]);
+      }
+      if (error.cause !== undefined) message += " (caused by " + sliced(shown(error.cause), 0, 512) + ")";
       const name = error.name === undefined ? "Error" : text(error.name);
       const stack = error.stack;
-      return sliced(name, 0, 256) + ": " + sliced(message, 0, 8192) + (typeof stack === "string" ? "\n" + sliced(stack, 0, 4096) : "");
+      const trace = typeof stack === "string" ? "\n" + sliced(stack, 0, 4096) : "";
+      return sliced(name, 0, 256) + ": " + sliced(message, 0, 8192) + remark + trace;
     } catch {
       return "Error: the error cannot be shown";
     }
   }
 
-  // Calls what the model wrote. The answer's first letter says what the rest is: v a value as JSON, t an error's text.
+  // What the program came to.
+  let result;
+
+  // Calls what the model wrote. The answer's first letter says what the rest is: t an error's text; d nothing, it is done.
   async function run(program) {
     try {
       let value = typeof program === "function" ? await program() : await program;
       // The model wrote a function, as asked; what was called was only what surrounds it.
-      if (typeof value === "function") value = await value();
-      const json = value === undefined ? "" : stringify(value, (_, item) => (typeof item === "bigint" ? text(item) : item));
-      return "v" + (json === undefined ? "" : json);
+      if (typeof value === "function") value = await value(given);
+      result = value;
+      return "d";
     } catch (error) {
-      return "t" + wellFormed(told(error));
+      return "t" + wellFormed(told(error, ""));
     }
   }
 
-  return { __proto__: null, run, answer, seed };
+  // Says what the program came to, once all that it began is over: v a value as JSON, n nothing was returned, t an error's text.
+  async function tell() {
+    try {
+      if (typeof result === "function") throw new WrongType("the result is a function: call it, and return what it gives");
+      for (;;) {
+        unsettled = [];
+        const json = result === undefined ? undefined : stringify(result, resolved);
+        const still = unsettled;
+        for (let at = 0; at < still.length; at++) mapSet(promised, still[at], { __proto__: null, value: await still[at] });
+        if (still.length > 0) continue;
+        let unhandled;
+        mapEach(rejections, (rejection) => { unhandled = unhandled || rejection; });
+        if (unhandled !== undefined) return "t" + wellFormed(told(unhandled.reason, " (nothing awaited this: put await before each call)"));
+        return json === undefined ? "n" : "v" + json;
+      }
+    } catch (error) {
+      return "t" + wellFormed(told(error, ""));
+    }
+  }
+
+  return { __proto__: null, run, tell, answer, seed, due, fire, owes, rejected };
 })

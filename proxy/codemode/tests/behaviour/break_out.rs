@@ -74,7 +74,7 @@ async fn frames_that_the_engine_never_sends_end_the_execution() {
     let calls = |count: u8| (1..=count).map(call).collect::<String>();
     for (what, frames) in [
         ("a length of four gigabytes", "ffffffff".to_owned()),
-        ("a length above the bound", "00001000".to_owned()),
+        ("a length above the bound", "00004000".to_owned()),
         ("a frame of nothing", "00000000".to_owned()),
         ("no message", "04000000deadbeef".to_owned()),
         ("a message and more", "020000000004".to_owned()),

@@ -64,7 +64,7 @@ impl Host for Echo {
             Asked::Tool("pollute") => r#"{"__proto__":{"polluted":1},"constructor":{"prototype":{"p2":1}}}"#.to_owned(),
             Asked::Tool(name) => format!("{{\"echo\":{},\"name\":{name:?}}}", arguments.get()),
             Asked::Tools => r#"[{"name":"x","inputSchema":{"type":"object"}}]"#.to_owned(),
-            Asked::Search | Asked::Describe => "null".to_owned(),
+            Asked::Search | Asked::Describe | Asked::Result | Asked::WithMeta(_) => "null".to_owned(),
         };
         Raw::from_string(text).map_err(|error| error.to_string())
     }
@@ -98,7 +98,7 @@ async fn no_script_ends_other_than_it_may_or_disturbs_its_neighbours() {
             Outcome::Value(json) => ("ok", serde_json::from_str(json.get()).unwrap_or(serde_json::Value::Null)),
             Outcome::Limit(Limit::SandboxTime | Limit::WallTime) => ("timeout", "".into()),
             Outcome::Limit(Limit::Heap) => ("oom", "".into()),
-            Outcome::Limit(_) | Outcome::Thrown { .. } => ("error", "".into()),
+            Outcome::Limit(_) | Outcome::Thrown { .. } | Outcome::Unreadable => ("error", "".into()),
             Outcome::Violation(_) | Outcome::Lost => ("broken", "".into()),
         };
         let as_stated = script.value.as_ref().is_none_or(|stated| ending != "ok" || *stated == value);

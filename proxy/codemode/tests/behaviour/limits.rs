@@ -12,7 +12,7 @@ async fn each_bound_ends_an_execution_under_its_own_name() {
     let short = Limits { sandbox_time: Duration::from_millis(300), wall_time: Duration::from_millis(800), ..Limits::default() };
     // Time enough to meet the other bounds on a busy machine.
     let long_enough =
-        Limits { sandbox_time: Duration::from_secs(10), wall_time: Duration::from_secs(15), heap: 8 << 20, ..Limits::default() };
+        Limits { sandbox_time: Duration::from_secs(10), wall_time: Duration::from_secs(15), heap: 16 << 20, ..Limits::default() };
     let long = format!("async () => {}1", " ".repeat(70_000));
     let deep = format!("let a: any = {}1", "!".repeat(60_000));
     for (limit, code) in [
@@ -23,7 +23,7 @@ async fn each_bound_ends_an_execution_under_its_own_name() {
         (Limit::Calls, "async () => { for (;;) await codemode.test_add({}) }"),
         (Limit::Arguments, "async () => codemode.test_echo('x'.repeat(300 << 10))"),
         (Limit::Answer, "async () => codemode.test_long()"),
-        (Limit::Result, "async () => 'x'.repeat(300 << 10)"),
+        (Limit::Result, "async () => 'x'.repeat(2 << 20)"),
         (Limit::Code, &long),
         (Limit::Nesting, &deep),
     ] {

@@ -1,9 +1,11 @@
 //! The sandbox from outside: real processes, on a host that allows all layers and on ones that do not.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod break_out;
 mod corpus;
 mod hosts;
 mod limits;
 mod programs;
 mod stage;
+mod web;

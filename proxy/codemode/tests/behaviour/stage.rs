@@ -35,8 +35,19 @@ pub struct Tools {
     pub hung: Notify,
 }
 
-pub const TOOLS: [&str; 10] =
-    ["test_echo", "test_add", "test_fail", "test_hang", "test_slow", "test_person", "test_big", "test_long", "test_proto", "test_item"];
+pub const TOOLS: [&str; 11] = [
+    "test_echo",
+    "test_add",
+    "test_fail",
+    "test_hang",
+    "test_slow",
+    "test_person",
+    "test_big",
+    "test_long",
+    "test_proto",
+    "test_item",
+    "test_deep",
+];
 
 impl Host for Tools {
     async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
@@ -63,12 +74,19 @@ impl Host for Tools {
                 "\"thought\"".to_owned()
             }
             Asked::Tool("test_big") => format!("{:?}", "x".repeat(200 << 10)),
-            Asked::Tool("test_long") => format!("{:?}", "x".repeat(300 << 10)),
+            Asked::Tool("test_long") => format!("{:?}", "x".repeat(5 << 20)),
+            Asked::Tool("test_deep") => return Err("Maximum call stack size exceeded".to_owned()),
             Asked::Tool("test_proto") => r#"{"__proto__":{"polluted":true},"constructor":{"name":"x"},"a":1}"#.to_owned(),
             Asked::Tool(_) => format!("{{\"item\":{value}}}"),
             Asked::Tools => r#"[{"name":"test_echo"},{"name":"test_add"}]"#.to_owned(),
+            Asked::Search if value[0] == "found" => {
+                r#"[{"name":"a","signature":"a()","summary":"s","inputSchema":{"type":"object"}}]"#.to_owned()
+            }
             Asked::Search => format!("{{\"searched\":{value}}}"),
             Asked::Describe => format!("{{\"described\":{value}}}"),
+            Asked::Result => format!("{{\"kept\":{value}}}"),
+            Asked::WithMeta("test_fail") => r#"{"error":"the tool says no","meta":{"retryAfter":3}}"#.to_owned(),
+            Asked::WithMeta(_) => format!("{{\"value\":{value},\"meta\":{{\"etag\":1}}}}"),
         };
         Raw::from_string(text).map_err(|error| error.to_string())
     }

@@ -36,7 +36,7 @@ async () => { while (true) await codemode.x({}).catch(() => {}) }
 async () => { Promise.resolve().then(() => Promise.resolve()).then(() => { for (;;) codemode.x({}) }); return 1 }
 //# a_call_that_nobody_waits_for -> ok 1
 async () => { codemode.x({}); return 1 }
-//# a_failure_that_nobody_waits_for -> ok 1
+//# a_failure_that_nobody_waits_for -> error
 async () => { codemode.fail({}); await codemode.x({}); await codemode.x({}); return 1 }
 //# a_refusal_is_told -> ok "ToolError: denied by policy"
 async () => { try { await codemode.fail({}) } catch (e) { return String(e) } }

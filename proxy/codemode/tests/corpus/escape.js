@@ -1,5 +1,5 @@
 //# nothing_of_a_shell_or_browser -> ok "undefined"
-async () => [...new Set(["process", "require", "module", "exports", "fetch", "XMLHttpRequest", "WebSocket", "Deno", "Bun", "Buffer", "window", "self", "global", "document", "importScripts", "std", "os", "bjson", "print", "scriptArgs", "load", "read", "setTimeout", "setInterval", "Worker", "WebAssembly", "performance", "navigator", "crypto", "gc", "Atomics", "SharedArrayBuffer", "WeakRef", "FinalizationRegistry"].map((n) => typeof globalThis[n]))].join()
+async () => [...new Set(["process", "require", "module", "exports", "fetch", "XMLHttpRequest", "WebSocket", "Deno", "Bun", "Buffer", "window", "self", "global", "document", "importScripts", "std", "os", "bjson", "print", "scriptArgs", "load", "read", "Worker", "WebAssembly", "performance", "navigator", "gc", "Atomics", "SharedArrayBuffer", "WeakRef", "FinalizationRegistry"].map((n) => typeof globalThis[n]))].join()
 //# only_the_known_globals -> ok "codemode"
 async () => Object.keys(globalThis).join()
 //# import_of_a_file -> error

@@ -33,7 +33,7 @@ async () => "aaa".replace(/a/g, () => { for (;;); })
 //# spin_in_a_class_static_block -> timeout
 async () => { class A { static { for (;;); } } }
 //# spin_in_a_default_parameter -> timeout
-async (a = (() => { for (;;); })()) => a
+async (codemode, a = (() => { for (;;); })()) => a
 //# spin_at_the_top_of_an_expression -> timeout
 (() => { for (;;); })()
 //# jobs_that_queue_jobs -> timeout|oom

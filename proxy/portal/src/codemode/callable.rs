@@ -11,6 +11,7 @@ use gnomon_upstream::{
     members::Members,
     rpc::quoted,
 };
+use serde_json::Value;
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,6 +21,9 @@ use std::{
 /// Most bytes of tools that `codemode.tools()` tells in full: as values they take a script many times as much.
 const WHOLE: usize = 2 << 20;
 
+/// Most characters of the line that says what a tool is for.
+const MOST_OF_A_SUMMARY: usize = 160;
+
 /// How much is told of a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
@@ -27,6 +31,10 @@ pub(crate) enum Detail {
     Whole,
     /// Of an operation of a document: the beginning of its description, names and types of its arguments.
     Brief,
+    /// A line that says how to call it and one that says what for, before all else.
+    Found,
+    /// These two lines only.
+    Line,
 }
 
 /// What a caller may call.
@@ -129,14 +137,20 @@ impl Callable {
 
     /// What is told of a tool of this server, JSON.
     pub fn told(server: &str, name: &str, exposed: &Exposed, detail: Detail) -> Vec<u8> {
-        let mut text = format!("{{\"name\":{},\"server\":{}", quoted(name), quoted(server)).into_bytes();
+        let mut text = format!("{{\"name\":{}", quoted(name)).into_bytes();
         let said = exposed.brief.as_ref().filter(|_| detail == Detail::Brief).unwrap_or(&exposed.text);
-        if let Ok(members) = Members::read(said) {
-            for key in ["description", "inputSchema", "outputSchema", "annotations"] {
-                if let Some(json) = members.get(key) {
-                    text.extend_from_slice(format!(",\"{key}\":").as_bytes());
-                    text.extend_from_slice(json.as_bytes());
-                }
+        let members = Members::read(said).ok();
+        if let (Detail::Found | Detail::Line, Some(members)) = (detail, &members) {
+            let described = members.text("description").unwrap_or_default();
+            let summary: String = gnomon_codemode::summary(&described).trim().chars().take(MOST_OF_A_SUMMARY).collect();
+            let input: Value = members.get("inputSchema").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+            let signature = gnomon_codemode::signature(name, &input);
+            text.extend_from_slice(format!(",\"signature\":{},\"summary\":{}", quoted(&signature), quoted(&summary)).as_bytes());
+        }
+        text.extend_from_slice(format!(",\"server\":{}", quoted(server)).as_bytes());
+        for key in ["description", "inputSchema", "outputSchema", "annotations"].iter().filter(|_| detail != Detail::Line) {
+            if let Some(json) = members.as_ref().and_then(|members| members.get(key)) {
+                text.extend_from_slice(format!(",\"{key}\":{json}").as_bytes());
             }
         }
         text.push(b'}');

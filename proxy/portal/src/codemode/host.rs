@@ -3,15 +3,19 @@
 use super::{
     Calls,
     callable::{Callable, Detail},
+    kept::{Kept, MINUTES},
+    output,
+    steps::Steps,
     suspended::Asker,
 };
 use crate::{
     call::{Call, From, Script},
+    names::shortened,
     results::{MAX_ROUNDS, Wanted, wanted_input},
     view::Exposed,
 };
 use bytes::Bytes;
-use gnomon_codemode::{Asked, MAX_HITS, Raw};
+use gnomon_codemode::{Asked, MAX_CATALOGUE, MAX_HITS, Raw};
 use gnomon_upstream::{
     catalogue::Listed,
     legacy::text as as_text,
@@ -20,6 +24,7 @@ use gnomon_upstream::{
     rpc::{Id, Outcome, Request, quoted},
 };
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 use std::time::Duration;
 
 /// How many tools a search gives where nothing is said.
@@ -36,17 +41,38 @@ pub(super) struct Host<'a, C> {
     pub script: Script,
     /// How its client is asked, unless that is done while its request is open.
     pub asker: Option<Asker>,
+    /// Whether it only finds tools.
+    pub finds: bool,
+    /// Earlier results.
+    pub kept: &'a Kept,
+    /// Whose it is.
+    pub owner: &'a SmolStr,
+    /// Where its client wants to hear of its progress.
+    pub steps: Option<Steps>,
 }
 
 impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
     async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
         let text = match asked {
-            Asked::Tool(name) => return self.tool(name, arguments).await,
-            Asked::Tools => self.all(),
+            Asked::Tool(name) => return plain(&self.tool(name, arguments).await?, name),
+            Asked::WithMeta(name) => with_result_meta(&self.tool(name, arguments).await?, name),
+            Asked::Result => self.result(arguments)?,
+            Asked::Tools => self.all()?,
             Asked::Search => self.search(arguments)?,
             Asked::Describe => self.describe(arguments)?,
         };
         Raw::from_string(text).map_err(|error| error.to_string())
+    }
+
+    fn unknown(&self, name: &str) -> Option<String> {
+        let here = "here there are codemode.search('words'), codemode.describe('name') and codemode.tools()";
+        let shown = shortened(name);
+        self.finds.then(|| match self.callable.get(name) {
+            Some(_) => {
+                format!("codemode.{shown} calls a tool, which portal_codemode_search does not: call it in portal_codemode_execute; {here}")
+            }
+            None => format!("codemode.{shown} is not a function: {here}; tools are called in portal_codemode_execute"),
+        })
     }
 
     fn suspended(&self) -> Duration {
@@ -60,8 +86,8 @@ impl<C: Calls> Host<'_, C> {
         self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id)
     }
 
-    /// Calls a tool as its caller could by itself, and gives its plain value.
-    async fn tool(&self, name: &str, arguments: &Raw) -> Result<Box<Raw>, String> {
+    /// Calls a tool as its caller could by itself.
+    async fn tool(&self, name: &str, arguments: &Raw) -> Result<Outcome, String> {
         let exposed = self.callable.get(name).ok_or_else(|| format!("there is no tool `{name}`"))?;
         let call = Call { script: Some(self.script.clone()), ..self.call.clone() };
         let mut params = format!("{{\"name\":{},\"arguments\":{}}}", quoted(&exposed.name), arguments.get());
@@ -74,7 +100,13 @@ impl<C: Calls> Host<'_, C> {
             let asked = format!("{}{input}}}", params.strip_suffix('}').unwrap_or(&params));
             let request = Request::new(Id::number(1), "tools/call".into(), Some(Bytes::from(asked)));
             let outcome = self.calls.call(&call, &request).await;
-            let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else { return plain(&outcome, name) };
+            let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else {
+                // Once a person was asked, the request that wanted to hear of it may be over.
+                if let Some(steps) = self.steps.as_ref().filter(|_| self.script.waiting.so_far().is_zero()) {
+                    steps.one(name);
+                }
+                return Ok(outcome);
+            };
             let answers = asker.ask(wanted.requests, &self.script.waiting).await?;
             let state = wanted.state.map(|state| format!(",\"requestState\":{state}")).unwrap_or_default();
             input = format!(",\"inputResponses\":{answers}{state}");
@@ -82,10 +114,21 @@ impl<C: Calls> Host<'_, C> {
         Err(format!("`{name}` asked for more input {MAX_ROUNDS} times"))
     }
 
-    fn all(&self) -> String {
+    fn all(&self) -> Result<String, String> {
+        let detail = self.callable.detail();
+        let mut text = self.listed(detail);
+        if text.len() > MAX_CATALOGUE {
+            text = self.listed(Detail::Line);
+        }
+        if text.len() > MAX_CATALOGUE {
+            return Err("there are too many tools to list: codemode.search('words', {limit: 50}) finds those that are needed".to_owned());
+        }
+        Ok(text)
+    }
+
+    fn listed(&self, detail: Detail) -> String {
         let mut text = Vec::with_capacity(64 << 10);
         text.push(b'[');
-        let detail = self.callable.detail();
         for (index, (name, exposed)) in self.callable.tools().enumerate() {
             if index > 0 {
                 text.push(b',');
@@ -107,25 +150,52 @@ impl<C: Calls> Host<'_, C> {
             .callable
             .ranked(query, limit)
             .map(|(name, exposed)| {
-                String::from_utf8(Callable::told(self.server(exposed), name, exposed, Detail::Whole)).unwrap_or_else(|_| "null".to_owned())
+                String::from_utf8(Callable::told(self.server(exposed), name, exposed, Detail::Found)).unwrap_or_else(|_| "null".to_owned())
             })
             .collect();
         Ok(format!("[{}]", told.join(",")))
     }
 
+    /// The declarations of the tools that are named, by themselves or in a list.
     fn describe(&self, arguments: &Raw) -> Result<String, String> {
         let given: Vec<Value> = serde_json::from_str(arguments.get()).map_err(|error| error.to_string())?;
-        let Some(name) = given.first().and_then(Value::as_str) else {
-            return Err("say which tool: codemode.describe('name')".to_owned());
+        let names: Vec<&str> = given
+            .iter()
+            .flat_map(|one| one.as_array().map_or(std::slice::from_ref(one), Vec::as_slice))
+            .filter_map(Value::as_str)
+            .collect();
+        if names.is_empty() {
+            return Err("say which tools: codemode.describe('name', …)".to_owned());
+        }
+        let declared: Result<Vec<String>, String> = names.iter().take(MAX_HITS).map(|name| self.declared(name)).collect();
+        Ok(Value::String(declared?.join("\n")).to_string())
+    }
+
+    fn declared(&self, name: &str) -> Result<String, String> {
+        let unknown = || match self.callable.names().nearest(name) {
+            Some(nearest) => format!("there is no tool `{}`; did you mean `{nearest}`?", shortened(name)),
+            None => format!("there is no tool `{}`: codemode.search('words') finds what there is", shortened(name)),
         };
-        let exposed = self.callable.get(name).ok_or_else(|| format!("there is no tool `{name}`: codemode.search finds what there is"))?;
+        let exposed = self.callable.get(name).ok_or_else(unknown)?;
         if let Listed::Nowhere(why) = exposed.entry.listed() {
             return Err(why.to_string());
         }
         let entry: Value = serde_json::from_slice(&exposed.text).unwrap_or_default();
         let description = entry["description"].as_str().unwrap_or_default();
-        let declared = gnomon_codemode::declare(name, description, &entry["inputSchema"], entry.get("outputSchema"));
-        Ok(Value::String(declared).to_string())
+        Ok(gnomon_codemode::declare(name, description, &entry["inputSchema"], entry.get("outputSchema")))
+    }
+
+    /// An earlier result that was too long to be read at once: the value, or its text from some character on.
+    fn result(&self, arguments: &Raw) -> Result<String, String> {
+        let given: Vec<Value> = serde_json::from_str(arguments.get()).map_err(|error| error.to_string())?;
+        let id = given.first().and_then(Value::as_str).ok_or("say which result: codemode.result('id', from)")?;
+        let json = self.kept.get(self.owner, id).ok_or_else(|| {
+            format!("no result is kept by this name: a long one is kept for {MINUTES} minutes, and the oldest make room for others")
+        })?;
+        let Some(from) = given.get(1).and_then(Value::as_u64) else { return Ok(json.to_string()) };
+        let text = output::plain(&json).unwrap_or_else(|| json.to_string());
+        let from = usize::try_from(from).ok().and_then(|from| text.char_indices().nth(from)).map_or(text.len(), |(at, _)| at);
+        Ok(quoted(&text[from..]))
     }
 }
 
@@ -162,12 +232,28 @@ fn plain(outcome: &Outcome, name: &str) -> Result<Box<Raw>, String> {
     }
     if texts.len() == content.len() {
         let text = texts.join("\n");
+        // Text of digits is an identifier as often as a number, and longer than numbers are exact.
+        let is_structured = text.trim_start().starts_with(['{', '[']);
         return match serde_json::from_str::<&Raw>(&text) {
-            Ok(json) => Ok(json.to_owned()),
-            Err(_) => raw(json!(text).to_string()),
+            Ok(json) if is_structured => Ok(json.to_owned()),
+            _ => raw(json!(text).to_string()),
         };
     }
     raw(String::from_utf8_lossy(result).into_owned())
+}
+
+/// A result with what came beside it (`_meta`: a link to the next page, when to try again), as `codemode.withMeta` gives it. An
+/// error keeps that too.
+fn with_result_meta(outcome: &Outcome, name: &str) -> String {
+    let members = match outcome {
+        Outcome::Result(result) => Members::read(result).ok(),
+        Outcome::Error(_) => None,
+    };
+    let meta = members.as_ref().and_then(|members| members.get("_meta")).unwrap_or("{}");
+    match plain(outcome, name) {
+        Ok(value) => format!("{{\"value\":{},\"meta\":{meta}}}", value.get()),
+        Err(text) => format!("{{\"error\":{},\"meta\":{meta}}}", quoted(&text)),
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +271,8 @@ mod tests {
             (json!({"content": [text("a")], "structuredContent": {"b": 1}}), Ok(r#"{"b":1}"#)),
             (json!({"content": [text("{\"b\": [1, 2]}")]}), Ok(r#"{"b": [1, 2]}"#)),
             (json!({"content": [text("not json")]}), Ok(r#""not json""#)),
+            (json!({"content": [text("12345678901234567890")]}), Ok(r#""12345678901234567890""#)),
+            (json!({"content": [text("true")]}), Ok(r#""true""#)),
             (json!({"content": [text("two"), text("lines")]}), Ok(r#""two\nlines""#)),
             (json!({"content": []}), Ok(r#""""#)),
             (json!({"content": [text("no such ticket")], "isError": true}), Err("no such ticket")),
@@ -192,6 +280,9 @@ mod tests {
         ] {
             assert_eq!(of(result.clone()), value.map(str::to_owned).map_err(str::to_owned), "{result}");
         }
+        let meta = |result: Value| with_result_meta(&Outcome::Result(Bytes::from(result.to_string())), "x");
+        assert_eq!(meta(json!({"content": [text("a")], "_meta": {"next": 2}})), r#"{"value":"a","meta":{"next":2}}"#);
+        assert_eq!(meta(json!({"content": [text("no")], "isError": true, "_meta": {"after": 3}})), r#"{"error":"no","meta":{"after":3}}"#);
         let picture = json!({"content": [{"type": "image", "data": "aGk=", "mimeType": "image/png"}]});
         assert_eq!(of(picture.clone()), Ok(picture.to_string()));
         assert!(of(json!({"resultType": "input_required"})).is_err());

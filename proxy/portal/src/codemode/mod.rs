@@ -5,7 +5,9 @@
 
 mod callable;
 mod host;
+mod kept;
 mod output;
+mod steps;
 mod suspended;
 mod turns;
 pub(crate) mod waiting;
@@ -30,14 +32,16 @@ use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
 use gnomon_shares::Refused;
 use gnomon_upstream::{
     catalogue,
-    rpc::{INVALID_PARAMS, Outcome, Request, RpcError},
+    rpc::{INVALID_PARAMS, Id, Outcome, Request, RpcError},
 };
 use host::Host;
+use kept::Kept;
 use output::{Failure, text_of};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::json;
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::sync::Arc;
+use steps::Steps;
 use suspended::{Asker, Question, Running, Step, Suspended};
 use tokio::sync::OnceCell;
 use turns::{Turns, searches_beside};
@@ -51,14 +55,14 @@ pub(crate) const EXECUTE: &str = "portal_codemode_execute";
 /// The two tools as they are listed. Every word of it is in the context of every model that uses the portal.
 pub(crate) const TOOLS: &str = concat!(
     r#"{"name":"portal_codemode_search","description":"Find tools with JavaScript: `code` is an async arrow function. "#,
-    r#"`codemode.search(text, {limit})` ranks tools, `codemode.tools()` gives all; each is {name, server, description, inputSchema, outputSchema?}. "#,
-    r#"`codemode.describe(name)` gives its TypeScript declaration. Return only what you need:\n"#,
-    r#"async () => (await codemode.search('update ticket')).map(t => ({name: t.name, params: Object.keys(t.inputSchema.properties ?? {})}))","#,
+    r#"`codemode.search(text, {limit})` ranks tools: {name, signature, summary}, with server, description, inputSchema, outputSchema for code that reads them. "#,
+    r#"`codemode.describe(name, …)` gives TypeScript declarations, `codemode.tools()` all tools. Return only what you need:\n"#,
+    r#"async () => codemode.search('update ticket', {limit: 5})","#,
     r#""inputSchema":{"type":"object","properties":{"code":{"type":"string"}},"required":["code"]},"annotations":{"readOnlyHint":true}},"#,
     r#"{"name":"portal_codemode_execute","description":"Call tools with JavaScript: `code` is an async arrow function; its result is the answer. "#,
     r#"`await codemode.<name>(args)`, by names that portal_codemode_search gives, resolves to the tool's plain value and throws if it fails. "#,
-    r#"Chain calls, run independent ones with Promise.all, and return only what is needed: long results are cut. "#,
-    r#"console.log is shown. There is no network, file or timer.\n"#,
+    r#"Chain calls, run independent ones with Promise.all, and return only what is needed: long results are cut and kept. "#,
+    r#"console.log is shown. There is no network or file; sleep(ms) waits.\n"#,
     r#"async () => { const [t] = await codemode.jira_search({query: 'crash'}); return codemode.jira_get({key: t.key}); }","#,
     r#""inputSchema":{"type":"object","properties":{"code":{"type":"string"}},"required":["code"]}}"#
 );
@@ -75,6 +79,7 @@ pub struct CodeModeWorks {
     calls: IntCounter,
     layers: IntGaugeVec,
     saved: IntCounter,
+    kept: Kept,
 }
 
 impl CodeModeWorks {
@@ -106,11 +111,12 @@ impl CodeModeWorks {
         registry.register(Box::new(layers.clone()))?;
         registry.register(Box::new(saved.clone()))?;
         for tool in [SEARCH, EXECUTE] {
-            for outcome in ["value", "thrown", "limit", "violation", "lost", "busy", "restarting", "failed"] {
+            for outcome in ["value", "thrown", "limit", "unreadable", "violation", "lost", "busy", "restarting", "failed"] {
                 executions.with_label_values(&[tool, outcome]);
             }
         }
-        Ok(Self { config, limits, sandbox: OnceCell::new(), calling, searching, executions, calls, layers, saved })
+        let (sandbox, kept) = (OnceCell::new(), Kept::default());
+        Ok(Self { config, limits, sandbox, calling, searching, executions, calls, layers, saved, kept })
     }
 
     /// Shows the metric of its layers before it was started, for the reference.
@@ -222,13 +228,14 @@ impl<C: Calls> Scripts<C> {
         };
         let script = Script { execution: Uuid::now_v7().to_smolstr(), waiting: Arc::default() };
         act.executes(&script.execution, &code);
+        let token = params.object("_meta").and_then(|meta| Id::of_json(meta.get("progressToken")?.as_bytes()));
         if !stateless {
-            return self.execute(call, act, (tool, &code), script, None).await;
+            return self.execute(call, act, (tool, &code), script, token, None).await;
         }
         let (scripts, call_of) = (self.clone(), call.clone());
         let running = Running::start(move |emit, asker| async move {
             let call = Call { emit, ..call_of };
-            scripts.execute(&call, act, (tool, &code), script, Some(asker)).await
+            scripts.execute(&call, act, (tool, &code), script, token, Some(asker)).await
         });
         self.attend(running, call, tool).await
     }
@@ -252,7 +259,15 @@ impl<C: Calls> Scripts<C> {
         }
     }
 
-    async fn execute(&self, call: &Call, act: Act, (tool, code): (&'static str, &str), script: Script, asker: Option<Asker>) -> Outcome {
+    async fn execute(
+        &self,
+        call: &Call,
+        act: Act,
+        (tool, code): (&'static str, &str),
+        script: Script,
+        token: Option<Id>,
+        asker: Option<Asker>,
+    ) -> Outcome {
         let Some(works) = &self.works else {
             return act.end(refused("off"), Outcome::failed_tool("Code Mode is not available on this portal")).await;
         };
@@ -281,13 +296,16 @@ impl<C: Calls> Scripts<C> {
         let none = Names::default();
         let names = if tool == EXECUTE { callable.names() } else { &none };
         let execution = script.execution.clone();
-        let host = Host { calls: &*self.calls, call, callable: &callable, script, asker };
+        // Of one portal: another may mean somebody else by the same name.
+        let mine = format_smolstr!("{} {}", lists.portal(), owner(&call.caller));
+        let (finds, steps) = (tool == SEARCH, Steps::of(token, &call.emit));
+        let host = Host { calls: &*self.calls, call, callable: &callable, script, asker, finds, kept: &works.kept, owner: &mine, steps };
         let ended = sandbox.execute(Program { code, names }, &works.limits, &host).await;
         let (outcome, ending) = match &ended {
             Ok(ended) => {
                 works.calls.inc_by(ended.host_calls.into());
                 act.called(ended.host_calls);
-                self.told(works, ended, call, &execution)
+                self.told(works, ended, call, &execution, &mine)
             }
             Err(error) => {
                 (Outcome::failed_tool(&format!("{error}.")), Ending::because(Status::Unavailable, format!("sandbox_{}", not_run(error))))
@@ -297,25 +315,32 @@ impl<C: Calls> Scripts<C> {
         act.end(ending, outcome).await
     }
 
-    fn told(&self, works: &CodeModeWorks, ended: &Execution, call: &Call, execution: &SmolStr) -> (Outcome, Ending) {
+    fn told(&self, works: &CodeModeWorks, ended: &Execution, call: &Call, execution: &SmolStr, owner: &SmolStr) -> (Outcome, Ending) {
         let failure = match &ended.outcome {
             Ended::Value(value) => {
-                let text = text_of(Ok(value), ended);
+                let text = text_of(Ok(value), ended, |json| works.kept.keep(owner, json));
                 let outcome = Outcome::of(&json!({"content": [{"type": "text", "text": text}], "resultType": "complete"}));
                 return (outcome, Ending::of(Status::Ok));
             }
             Ended::Thrown { message } => Failure { word: "thrown".into(), text: message.clone() },
             Ended::Limit(limit) => Failure { word: limit.name().into(), text: limit.text(&works.limits) },
-            Ended::Lost => {
-                Failure { word: "lost".into(), text: "The sandbox was restarted under the script. Calls may have been made.".into() }
-            }
+            Ended::Unreadable => Failure {
+                word: "unreadable".into(),
+                text: "SyntaxError: the code cannot be read, and nothing of it was run. Send plain JavaScript, one async arrow function, without \
+                       namespaces, enums and decorators."
+                    .into(),
+            },
+            Ended::Lost => Failure {
+                word: "lost".into(),
+                text: "The script's process was lost: the sandbox was restarted, or the host is short of memory. Try again with less at a time.".into(),
+            },
             Ended::Violation(violation) => {
                 tracing::error!(%execution, ?violation, "a worker of Code Mode did what no script can make it do");
                 self.alert_violation(call, execution, &format!("{violation:?}"));
                 Failure { word: "violation".into(), text: "The sandbox ended the script, and whoever runs this portal was told.".into() }
             }
         };
-        let text = text_of(Err(&failure), ended);
+        let text = text_of(Err(&failure), ended, |_| None);
         (Outcome::failed_tool(&text), Ending::because(Status::Error, failure.word))
     }
 }
@@ -339,6 +364,7 @@ fn word(ended: &Result<Execution, ExecuteError>) -> &'static str {
         Ok(Ended::Value(_)) => "value",
         Ok(Ended::Thrown { .. }) => "thrown",
         Ok(Ended::Limit(_)) => "limit",
+        Ok(Ended::Unreadable) => "unreadable",
         Ok(Ended::Violation(_)) => "violation",
         Ok(Ended::Lost) => "lost",
         Err(error) => not_run(error),

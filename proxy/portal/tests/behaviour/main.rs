@@ -21,6 +21,7 @@ mod owned;
 mod passage;
 mod programs;
 mod room;
+mod scripted;
 mod secured;
 mod server;
 mod suspended;

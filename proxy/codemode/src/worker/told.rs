@@ -1,0 +1,164 @@
+//! What a model is told of an error: the engine's words, where it was in what the model wrote, and what to do next.
+
+use super::MAX_MESSAGE;
+use super::positions::Positions;
+use crate::limits::{Limit, Limits};
+
+/// What the engine says of its stack, in an error that can be caught.
+const TOO_DEEP: &str = "RangeError: Maximum call stack size exceeded";
+
+/// Characters of a line of code that are shown.
+const MOST_OF_A_LINE: usize = 120;
+
+/// What models expect to be there and is not, with what is there in its place.
+const OUTSIDE: [(&str, &str); 30] = [
+    ("fetch", NETWORK),
+    ("XMLHttpRequest", NETWORK),
+    ("WebSocket", NETWORK),
+    ("axios", NETWORK),
+    ("require", MODULES),
+    ("module", MODULES),
+    ("exports", MODULES),
+    ("process", MODULES),
+    ("Deno", MODULES),
+    ("Bun", MODULES),
+    ("fs", MODULES),
+    ("window", MODULES),
+    ("document", MODULES),
+    ("localStorage", "nothing is kept between executions: return what is needed"),
+    ("Buffer", "there are atob, btoa, TextEncoder, TextDecoder and Uint8Array.fromBase64"),
+    ("Intl", "there is no internationalisation: toISOString, toFixed and padStart are there"),
+    ("performance", "Date.now() is there"),
+    ("AbortController", "bound a call with Promise.race and sleep(milliseconds)"),
+    ("AbortSignal", "bound a call with Promise.race and sleep(milliseconds)"),
+    ("WeakRef", "a Map is there"),
+    ("Atomics", "there is one thread"),
+    ("SharedArrayBuffer", "there is one thread"),
+    ("Worker", "there is one thread: run calls at the same time with Promise.all"),
+    ("navigator", NETWORK),
+    ("print", "this is JavaScript: console.log(…)"),
+    ("len", "this is JavaScript: value.length"),
+    ("None", "this is JavaScript: null"),
+    ("True", "this is JavaScript: true"),
+    ("False", "this is JavaScript: false"),
+    ("asyncio", "this is JavaScript: Promise.all([…])"),
+];
+const NETWORK: &str = "there is no network here: call tools as codemode.<name>(arguments)";
+const MODULES: &str = "there is no file system and no module here: call tools as codemode.<name>(arguments)";
+
+/// An error's text as it leaves: without our own frames, with the model's own lines, a hint where one helps, bounded.
+pub fn tidy(text: &str, code: &str, positions: &Positions) -> String {
+    let mut tidied = String::new();
+    let mut shown = false;
+    for (at, line) in text.lines().enumerate() {
+        let frame = at > 0 && line.trim_start().starts_with("at ");
+        if frame && (line.contains("(prelude:") || line.contains("at prelude:") || line.contains("(web:") || line.contains("(native)")) {
+            continue;
+        }
+        if at > 0 {
+            tidied.push('\n');
+        }
+        match frame.then(|| placed(line, positions)).flatten() {
+            Some((line, number)) => {
+                tidied.push_str(&line);
+                if !std::mem::replace(&mut shown, true)
+                    && let Some(written) = code.lines().nth(number.saturating_sub(1)).map(str::trim).filter(|line| !line.is_empty())
+                {
+                    let written: String = written.chars().take(MOST_OF_A_LINE).collect();
+                    tidied.push_str(&format!("\n    {number} | {written}"));
+                }
+            }
+            None => tidied.push_str(line),
+        }
+        if at == 0
+            && let Some(hint) = hint(line)
+        {
+            tidied.push_str(&format!(" ({hint})"));
+        }
+    }
+    match tidied.char_indices().nth(MAX_MESSAGE) {
+        Some((cut, _)) => tidied[..cut].to_owned(),
+        None => tidied,
+    }
+}
+
+/// A frame with the model's own line and column, and that line.
+fn placed(frame: &str, positions: &Positions) -> Option<(String, usize)> {
+    let (before, rest) = frame.split_once("script:")?;
+    let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (line, rest) = rest.split_at(digits(rest));
+    let (column, rest) = match rest.strip_prefix(':') {
+        Some(rest) => rest.split_at(digits(rest)),
+        None => ("1", rest),
+    };
+    let (line, column) = positions.source((line.parse().ok()?, column.parse().ok()?))?;
+    Some((format!("{before}script:{line}:{column}{rest}"), line))
+}
+
+/// What to do about an error, by what the engine says of it.
+fn hint(error: &str) -> Option<String> {
+    let (name, message) = error.split_once(": ")?;
+    match name {
+        "ReferenceError" => {
+            let unknown = message.split_once(" is not defined")?.0.trim_matches('\'');
+            let known = OUTSIDE.iter().find(|(outside, _)| *outside == unknown).map(|(_, hint)| (*hint).to_owned());
+            Some(known.unwrap_or_else(|| {
+                "nothing has this name here: tools are codemode.<name>(arguments), which codemode.search('words') finds".to_owned()
+            }))
+        }
+        "TypeError" if message == "not a function" => Some(
+            "what is called here has no such method: log the value, or await the promise before it; a tool is codemode.<name>(arguments)"
+                .to_owned(),
+        ),
+        "TypeError" if message.starts_with("cannot read propert") => {
+            Some("what stands before it has no value: log the answer once to see its shape, or use ?.".to_owned())
+        }
+        "TypeError" if message.ends_with("not iterable") => {
+            Some("only a list can be gone through: log the value, and await the promise if it is one".to_owned())
+        }
+        "TypeError" if message.contains("circular reference") => Some("return the fields that are needed".to_owned()),
+        _ => None,
+    }
+}
+
+/// Which bound an error tells of, if it is the engine's or ours. A script that throws such an error itself says so of itself.
+pub fn blamed(text: &str, limits: &Limits) -> Option<Limit> {
+    if text.starts_with(TOO_DEEP) {
+        return Some(Limit::Stack);
+    }
+    let said = text.strip_prefix("RangeError: ")?;
+    [Limit::Calls, Limit::Arguments, Limit::Answer].into_iter().find(|limit| said.starts_with(&limit.text(limits)))
+}
+
+/// Whether code could not be compiled because it nests too deeply.
+pub fn is_too_deep(text: &str) -> bool {
+    text.starts_with(TOO_DEEP)
+}
+
+/// What is wrong with a program that called nothing and whose result is `json`, if it did nothing at all: its result is code that
+/// nothing ran, or `code` was data.
+pub fn unrun(json: &str, code: &str) -> Option<&'static str> {
+    if code.starts_with(['{', '"']) && serde_json::from_str::<serde_json::Value>(code).is_ok() {
+        return Some("TypeError: this is data, which does nothing: send JavaScript, as async () => codemode.search('words')");
+    }
+    let text: String = serde_json::from_str(json).ok()?;
+    let text = text.trim_start();
+    let begins = ["async ", "async(", "(async", "function ", "function(", "() =>", "()=>", "export default", "```"];
+    let is_code = begins.iter().any(|begin| text.starts_with(begin)) && (text.contains("=>") || text.contains("function"));
+    is_code.then_some("TypeError: the result is code that nothing ran: send the function itself as `code`, not a text of it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_a_tool_words_like_a_bound_is_the_tools() {
+        let limits = Limits::default();
+        let calls = Limit::Calls.text(&limits);
+        assert_eq!(blamed("RangeError: Maximum call stack size exceeded\n at x", &limits), Some(Limit::Stack));
+        assert_eq!(blamed("ToolError: Maximum call stack size exceeded", &limits), None);
+        assert_eq!(blamed(&format!("RangeError: {calls}"), &limits), Some(Limit::Calls));
+        assert_eq!(blamed(&format!("Error: {calls}"), &limits), None);
+    }
+}
