@@ -4,7 +4,7 @@ use crate::{
     auditing::Stored,
     complaint::Complaint,
     config::{Config, Jsonl, Switch},
-    descriptors::{Descriptors, UpstreamMetrics},
+    descriptors::{Descriptors, Listens, UpstreamMetrics},
     judging,
     options::ledger_in,
     rule_files::RuleText,
@@ -74,7 +74,8 @@ impl Core {
     /// # Errors
     /// Rules are bad, an address is taken, or the ledger cannot be written.
     pub async fn open(config: &Config, state_dir: &Path, scraped: Scraped) -> Result<Self> {
-        let descriptors = Descriptors::share_out(config);
+        let listens = if scraped == Scraped::IfFree { Listens::PortalsAlone } else { Listens::All };
+        let descriptors = Descriptors::share_out(config, listens);
         let named = config.rules.clone();
         let compiling = spawn_blocking(move || {
             let read = RuleText::of(&named)?;
