@@ -40,6 +40,11 @@ impl Stale {
         format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
     }
 
+    /// What goes before what was judged by them.
+    pub fn note(&self) -> String {
+        format!("judged by what was decided until {} UTC, when this host read the database of decisions last", when::show(self.as_of_ms))
+    }
+
     /// How the command ends.
     pub fn complaint(&self) -> Complaint {
         let left_out = match self.unreadable.as_slice() {
