@@ -5,7 +5,6 @@
 //! declares its arguments, so that what a flag means stands beside what it does.
 #![deny(missing_docs)]
 
-mod decisions;
 mod events;
 mod inventory;
 mod report;

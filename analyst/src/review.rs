@@ -1,8 +1,8 @@
 //! `gnomon review`: what people decided about MCP servers, and the way there.
 
-use crate::decisions;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use gnomon_cli::decisions;
 use gnomon_cli::{
     Complaint,
     line::{clean, counted},

@@ -9,8 +9,17 @@ use time::{OffsetDateTime, macros::format_description};
 /// The longest title and the longest value that is taken over, characters.
 const MAX_TITLE: usize = 120;
 
-/// Who and what an exception is for, narrowest first: all that the event says of it.
-pub const NARROW: [&str; 3] = ["user.name", "server.address", "gen_ai.tool.name"];
+/// Who and what an exception is for, narrowest first: all that the event says of it. A host may have several servers.
+pub const NARROW: [&str; 4] = ["user.name", "server.address", PORT, "gen_ai.tool.name"];
+/// The port, which means nothing without its host.
+const PORT: &str = "server.port";
+
+/// Which of those an exception for this event is narrowed by, without those that are to be left out.
+pub fn narrow(event: &Event, wider: &[String]) -> Vec<String> {
+    let is_kept = |field: &str| event.contains_key(field) && !wider.iter().any(|wider| wider == field);
+    let kept = NARROW.into_iter().filter(|field| is_kept(field) && (*field != PORT || is_kept("server.address")));
+    kept.map(str::to_owned).collect()
+}
 
 /// A rule, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +250,7 @@ mod tests {
             let event = json!({
                 "event.id": "019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11", "rule.id": "8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d", "rule.name": name,
                 "mcp.method.name": "tools/call", "gen_ai.tool.name": name, "user.name": name, "server.address": "mcp.example.com",
+                "server.port": 8443,
             });
             event.as_object().unwrap().clone()
         };
@@ -263,6 +273,7 @@ mod tests {
                 reason: Some("x\ny"),
                 until: Some("2026-12-31"),
             };
+            assert!(exception.text().contains("\n        server.port: 8443\n"), "{}", exception.text());
             for text in [exception.text(), rule(&event)] {
                 assert!(!text.contains(['\u{202e}', '\u{1b}']), "{text}");
                 let results = compiled(&text).run_tests();

@@ -1,7 +1,12 @@
 //! What judges: rules among what configuration and people say of servers. One way for live traffic and for recordings, so that
 //! they differ in nothing else.
 
-use crate::{complaint::Complaint, rule_files, runtime::runtime};
+use crate::{
+    complaint::Complaint,
+    decisions::{self, Known},
+    rule_files,
+    runtime::runtime,
+};
 use anyhow::Result;
 use gnomon_config::Config;
 use gnomon_engine::RuleSet;
@@ -24,19 +29,25 @@ pub fn inspector(config: &Config, rules: Arc<RuleSet>) -> Result<Inspector, Comp
     Ok(Inspector::new(rules, surroundings, bounds))
 }
 
-/// The same for recordings: with the reviews of this state folder as they hold now, if there is one.
+/// The reviews by which recordings are judged: those of this state folder, none without one; while the database is away those that this
+/// host read last.
 ///
 /// # Errors
-/// A catalogue is bad, or what was decided cannot be read.
-pub fn of_recordings(config: &Config, rules: RuleSet, state_dir: Option<&Path>) -> Result<Arc<Inspector>> {
+/// Neither can be read.
+pub fn decided(config: &Config, state_dir: Option<&Path>) -> Result<Known> {
+    let Some(state_dir) = state_dir else { return Ok(Known { reviews: Vec::new(), stale: None }) };
+    let known = runtime()?.block_on(decisions::known(&config.decided(state_dir)));
+    let next = "mend it, or name another folder with --state-dir; what this host read of a database before would do, and there is nothing";
+    Ok(known.map_err(|error| Complaint::input(error.to_string()).next(next))?)
+}
+
+/// The same for recordings: with these reviews, as they hold now.
+///
+/// # Errors
+/// A catalogue is bad.
+pub fn of_recordings(config: &Config, rules: RuleSet, decided: &Known) -> Result<Arc<Inspector>> {
     let inspector = inspector(config, Arc::new(rules))?;
-    if let Some(state_dir) = state_dir {
-        let decided = runtime()?
-            .block_on(config.decided(state_dir).reviews())
-            .map_err(|error| Complaint::input(error.to_string()).next("mend it, or name another folder with --state-dir"))?;
-        let now_ms = unix_millis(SystemTime::now());
-        inspector.replace_reviews(Arc::new(reviews(&decided, now_ms)));
-    }
+    inspector.replace_reviews(Arc::new(reviews(&decided.reviews, unix_millis(SystemTime::now()))));
     Ok(Arc::new(inspector))
 }
 

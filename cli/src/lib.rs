@@ -7,6 +7,7 @@
 
 mod accounts;
 mod complaint;
+pub mod decisions;
 pub mod judging;
 pub mod line;
 pub mod options;

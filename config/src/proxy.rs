@@ -26,10 +26,10 @@ section! {
         users: Vec<User> as Many<UserSource>;
         /// Most bytes of a body that are held back until a rule has decided, per request; bytes.
         window_bytes: usize as Number<4096, { 16 << 20 }> = 65_536;
-        /// Most client connections at a time, tunnels and WebSockets to their end. A further one takes the place of the oldest whose
-        /// first request is not whole yet, in a tunnel's TLS too, or of one that rests between two requests (`silent` in
-        /// `gnomon_flows_total`); where requests of all are under way it waits. Lowered to what the limit
-        /// of open files leaves room for.
+        /// Most client connections at a time, tunnels and WebSockets to their end. A further one takes the place of the oldest that has said
+        /// nothing, else of the oldest whose first request is not whole yet, in a tunnel's TLS too, or of one that rests between two requests
+        /// (`silent` in `gnomon_flows_total`), of whoever has most of them; where requests of all are under way, or all of these came or took
+        /// a step towards a request within 20 ms, it waits. Lowered to what the limit of open files leaves room for.
         max_connections: usize as Number<1, { 1 << 20 }> = 4096;
         /// Most connections of one user at a time, redirected or to the proxy itself, so that the programs of one leave room
         /// for others: by uid as far as the sensor knows it, else by the name that `proxy.users` authenticates. Further ones

@@ -50,7 +50,9 @@ mod unusual;
 mod writer;
 
 pub use counts::LedgerCounts;
-pub use decided::{Decided, DecidedError, FileError, Following, Looked, MAX_REVIEWS_BYTES, Recalled, journal_in, reviews_in, verdicts_in};
+pub use decided::{
+    Decided, DecidedError, FileError, Following, Looked, MAX_REVIEWS_BYTES, Recalled, RecalledVerdicts, journal_in, reviews_in, verdicts_in,
+};
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
     Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,

@@ -23,6 +23,15 @@ const MOST_UPSTREAMS: usize = 16_384;
 /// Most of them without a request.
 const MOST_IDLE: usize = 1024;
 
+/// What listens for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listens {
+    /// The proxy and the portals.
+    All,
+    /// `gnomon portal`.
+    PortalsAlone,
+}
+
 /// Who may have how many.
 #[derive(Clone, Debug)]
 pub struct Descriptors {
@@ -36,33 +45,47 @@ pub struct Descriptors {
 
 impl Descriptors {
     /// Raises the soft limit to the hard one and shares it out. Programs that are started inherit it.
-    pub fn share_out(config: &Config) -> Self {
+    pub fn share_out(config: &Config, listens: Listens) -> Self {
         let limit = getrlimit(Resource::Nofile);
         let hard = limit.maximum.unwrap_or(WANTED);
         let soft = limit.current.unwrap_or(WANTED);
         let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
         let descriptors = if soft < hard && setrlimit(Resource::Nofile, raised).is_ok() { hard } else { soft };
-        Self::of(usize::try_from(descriptors.min(WANTED)).unwrap_or(usize::MAX), config)
-    }
-
-    fn of(limit: usize, config: &Config) -> Self {
-        let lookups = (limit / LOOKUPS_PART).clamp(1, MAX_LOOKUPS);
-        let reserved = (RESERVED + 2 * lookups).max(limit / RESERVED_PART);
-        let rest = limit.saturating_sub(reserved);
-        let listeners = 1 + config.portals.len();
-        let clients = (rest / 2 / listeners).max(1);
-        let asked = config.portals.iter().map(|portal| portal.max_connections).chain([config.proxy.max_connections]);
-        let taken: usize = asked.map(|most| most.min(clients)).sum();
-        let upstreams = rest.saturating_sub(taken).clamp(1, MOST_UPSTREAMS);
-        if config.proxy.max_connections > clients {
+        let limit = usize::try_from(descriptors.min(WANTED)).unwrap_or(usize::MAX);
+        let descriptors = Self::of(limit, config, listens);
+        let clients = descriptors.clients;
+        for key in above(&asked(config, listens), clients) {
             tracing::warn!(
                 limit,
                 clients,
-                "proxy.max_connections is more than the limit of open files leaves room for; raise it (LimitNOFILE=, ulimit -Hn)"
+                "{key} is more than the limit of open files leaves room for; raise it (LimitNOFILE=, ulimit -Hn)"
             );
         }
+        descriptors
+    }
+
+    fn of(limit: usize, config: &Config, listens: Listens) -> Self {
+        let lookups = (limit / LOOKUPS_PART).clamp(1, MAX_LOOKUPS);
+        let reserved = (RESERVED + 2 * lookups).max(limit / RESERVED_PART);
+        let rest = limit.saturating_sub(reserved);
+        let asked = asked(config, listens);
+        let clients = (rest / 2 / asked.len().max(1)).max(1);
+        let taken: usize = asked.iter().map(|(_, most)| *most.min(&clients)).sum();
+        let upstreams = rest.saturating_sub(taken).clamp(1, MOST_UPSTREAMS);
         Self { clients, upstreams: UpstreamBudget::new(upstreams, (upstreams / 2).clamp(1, MOST_IDLE)), lookups }
     }
+}
+
+/// How many connections each listener is to have, by the key that says so.
+fn asked(config: &Config, listens: Listens) -> Vec<(String, usize)> {
+    let of_proxy = (listens == Listens::All).then(|| ("proxy.max_connections".to_owned(), config.proxy.max_connections));
+    let of_portals = config.portals.iter().map(|portal| (format!("portals[].max_connections of {}", portal.id), portal.max_connections));
+    of_proxy.into_iter().chain(of_portals).collect()
+}
+
+/// The keys that ask for more than there are.
+fn above(asked: &[(String, usize)], clients: usize) -> impl Iterator<Item = &str> {
+    asked.iter().filter(move |(_, most)| *most > clients).map(|(key, _)| key.as_str())
 }
 
 /// What is told of connections to upstreams, read when it is asked for.
@@ -119,11 +142,26 @@ mod tests {
     fn whatever_the_limit_all_shares_together_stay_below_it() {
         for limit in [256, 1024, 4096, 65_536, 1 << 20] {
             let config = Config::default();
-            let Descriptors { clients, upstreams, lookups } = Descriptors::of(limit, &config);
+            let Descriptors { clients, upstreams, lookups } = Descriptors::of(limit, &config, Listens::All);
             let clients = clients.min(config.proxy.max_connections);
             let used = clients + upstreams.counts().most + 2 * lookups + RESERVED;
             assert!(used <= limit, "{used} of {limit}");
             assert!(clients >= 40 && upstreams.counts().most >= 40, "{limit}: {clients} {upstreams:?}");
         }
+    }
+
+    #[test]
+    fn who_asks_for_more_than_there_are_is_named_by_a_key_that_counts_there() {
+        let text = "servers: [{id: docs, url: 'https://docs.example/mcp'}]\n\
+                    portals: [{id: main, listen: '127.0.0.1:0', servers: [docs], max_connections: 100}]\n";
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gnomon.yml");
+        std::fs::write(&path, text).unwrap();
+        let config = crate::config::Config::read(&path).unwrap();
+        let keys = |listens, clients| above(&asked(&config, listens), clients).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(keys(Listens::PortalsAlone, 50), ["portals[].max_connections of main"]);
+        assert_eq!(keys(Listens::PortalsAlone, 200), [""; 0]);
+        assert_eq!(keys(Listens::All, 200), ["proxy.max_connections"]);
+        assert_eq!(keys(Listens::All, 50), ["proxy.max_connections", "portals[].max_connections of main"]);
     }
 }

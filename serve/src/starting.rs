@@ -2,7 +2,7 @@
 
 use crate::{
     auditing::Stored,
-    descriptors::{Descriptors, UpstreamMetrics},
+    descriptors::{Descriptors, Listens, UpstreamMetrics},
 };
 use anyhow::{Context as _, Result};
 use gnomon_cli::{Complaint, judging, options::ledger_in, rule_files::RuleText};
@@ -72,7 +72,8 @@ impl Core {
     /// # Errors
     /// Rules are bad, an address is taken, or the ledger cannot be written.
     pub async fn open(config: &Config, state_dir: &Path, scraped: Scraped) -> Result<Self> {
-        let descriptors = Descriptors::share_out(config);
+        let listens = if scraped == Scraped::IfFree { Listens::PortalsAlone } else { Listens::All };
+        let descriptors = Descriptors::share_out(config, listens);
         let named = config.rules.clone();
         let compiling = spawn_blocking(move || {
             let read = RuleText::of(&named)?;

@@ -54,11 +54,15 @@ impl Replay {
             config.rules.settle(state_dir);
         }
         let text = RuleText::of(&config.rules)?;
-        let inspector = judging::of_recordings(&config, text.compile(Lint::Skip)?, state_dir.as_deref())?;
+        let decided = judging::decided(&config, state_dir.as_deref())?;
+        let inspector = judging::of_recordings(&config, text.compile(Lint::Skip)?, &decided)?;
         if !self.against.is_empty() && self.files.iter().any(|file| file.as_os_str() == "-") {
             return Err(Complaint::usage("standard input can be read once, and --against reads recordings twice")
                 .next("name a file")
                 .into());
+        }
+        if let Some(stale) = &decided.stale {
+            writeln!(io::stderr(), "{}", stale.note())?;
         }
         let mut outcomes = Outcomes::default();
         let mut out = BufWriter::new(io::stdout().lock());
@@ -93,12 +97,14 @@ impl Replay {
         played?;
         if compares {
             let other = text.with(&self.against)?.compile(Lint::Skip)?;
-            let other = judging::of_recordings(&config, other, state_dir.as_deref())?;
+            let other = judging::of_recordings(&config, other, &decided)?;
             self.compare(config.bypass_hosts(), (&outcomes, &inspector), &other)?;
         }
-        match summary.bad_parts() {
-            0 => Ok(()),
-            bad => {
+        match (summary.bad_parts(), decided.stale) {
+            (0, None) => Ok(()),
+            // Something may have been decided since.
+            (0, Some(stale)) => Err(stale.complaint().into()),
+            (bad, _) => {
                 Err(Complaint::input(format!("{bad} lines could not be read")).next("they are named above; all others were judged").into())
             }
         }

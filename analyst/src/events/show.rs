@@ -64,11 +64,16 @@ impl Show {
         let config = self.config.load();
         let rules = config.as_ref().ok().and_then(|config| rule_files::load(&config.rules).ok());
         let id = stored::text(&serde_json::from_str(&story.event.json)?, "event.id").unwrap_or_default();
-        let verdicts = match config {
-            Ok(config) => config.decided(&self.state.dir()?).verdicts_on(&id).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+        let (verdicts, recalled) = match config {
+            Ok(config) => {
+                let decided = config.decided(&self.state.dir()?);
+                let verdicts = decided.verdicts_on(&id).await.map_err(|error| error.to_string());
+                let recalled = if verdicts.is_err() { decided.recalled_verdicts(&id).ok().flatten() } else { None };
+                (verdicts, recalled)
+            }
+            Err(error) => (Err(error.to_string()), None),
         };
-        let telling = Telling::new(&story, rules.as_ref(), verdicts)?;
+        let telling = Telling::new(&story, rules.as_ref(), verdicts)?.recalling(recalled);
         let mut out = BufWriter::new(io::stdout().lock());
         match format {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&telling.to_json())?)?,

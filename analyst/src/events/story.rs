@@ -5,6 +5,7 @@ use gnomon_cli::{
     line::{Event, clean, counted, plain, with_id},
     when,
 };
+use gnomon_kit::unix_millis;
 use gnomon_ledger::{More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus, VerdictKind};
 use std::io::{self, Write};
 
@@ -69,7 +70,14 @@ fn head<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
 fn verdicts<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
     let verdicts = match &telling.verdicts {
         Ok(verdicts) => verdicts,
-        Err(why) => return writeln!(s.out, "{}", clean(&format!("whether anybody judged it is not known: {why}"))),
+        Err(why) => {
+            writeln!(s.out, "{}", clean(&format!("whether anybody judged it is not known: {why}")))?;
+            let Some(known) = &telling.recalled else { return Ok(()) };
+            let nothing = if known.verdicts.is_empty() { " nobody had" } else { "" };
+            let as_of = when::show(unix_millis(known.as_of));
+            writeln!(s.out, "as of {as_of} UTC, when this host read the database of decisions last:{nothing}")?;
+            &known.verdicts
+        }
     };
     for (at_ms, verdict) in verdicts {
         let word = match verdict.kind {

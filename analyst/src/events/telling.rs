@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use gnomon_cli::line::Event;
 use gnomon_engine::RuleSet;
-use gnomon_ledger::{More, Story, Verdict};
+use gnomon_kit::unix_millis;
+use gnomon_ledger::{More, RecalledVerdicts, Story, Verdict};
 use gnomon_observe::OWN_RULES;
 use serde_json::{Value, json};
 
@@ -18,6 +19,8 @@ pub struct Telling<'a> {
     pub others: Vec<String>,
     /// What people made of it, oldest first, with the time in milliseconds since the Unix epoch; or why that cannot be read.
     pub verdicts: Result<Vec<(i64, Verdict)>, String>,
+    /// Where it cannot: what this host read of it before.
+    pub recalled: Option<RecalledVerdicts>,
     /// Commands that go on from here, and what each is for.
     pub next: Vec<(String, &'static str)>,
 }
@@ -59,7 +62,13 @@ impl<'a> Telling<'a> {
         let of_this =
             |verdicts: Vec<(i64, Verdict)>| verdicts.into_iter().filter(|(_, verdict)| Some(verdict.event.as_str()) == id).collect();
         let verdicts = verdicts.map(of_this);
-        Ok(Self { story, event, aftermath, description, others, verdicts, next })
+        Ok(Self { story, event, aftermath, description, others, verdicts, recalled: None, next })
+    }
+
+    /// With what is known of verdicts from before.
+    #[must_use]
+    pub fn recalling(self, recalled: Option<RecalledVerdicts>) -> Self {
+        Self { recalled: recalled.filter(|_| self.verdicts.is_err()), ..self }
     }
 
     /// For programs.
@@ -76,8 +85,9 @@ impl<'a> Telling<'a> {
                 "summary": words, "success": success, "status": status, "error": error,
                 "bytes_out": bytes_out, "bytes_in": bytes_in, "duration_ms": duration_ms,
             },
-            "verdicts": self.verdicts.as_ref().ok().map(|verdicts| {
-                verdicts.iter().map(|(at_ms, verdict)| json!({"at_ms": at_ms, "verdict": verdict})).collect::<Vec<_>>()
+            "verdicts": self.verdicts.as_ref().ok().map(|verdicts| listed(verdicts)),
+            "verdicts_recalled": self.recalled.as_ref().map(|known| {
+                json!({"as_of_ms": unix_millis(known.as_of), "verdicts": listed(&known.verdicts)})
             }),
             "verdicts_unread": self.verdicts.as_ref().err(),
             "sightings": self.story.sightings.iter().map(line).collect::<Vec<_>>(),
@@ -89,6 +99,10 @@ impl<'a> Telling<'a> {
             "next": self.next.iter().map(|(command, why)| json!({"command": command, "why": why})).collect::<Vec<_>>(),
         })
     }
+}
+
+fn listed(verdicts: &[(i64, Verdict)]) -> Vec<Value> {
+    verdicts.iter().map(|(at_ms, verdict)| json!({"at_ms": at_ms, "verdict": verdict})).collect()
 }
 
 /// What a rule says of itself: one that is loaded, or a detection of gnomon's own.
@@ -217,6 +231,22 @@ mod tests {
         assert!(text.contains("whether anybody judged it is not known: cannot connect to the database"), "{text}");
         assert!(!text.contains("gnomon triage") && text.contains("gnomon rules explain"), "{text}");
         assert_eq!((&json["verdicts"], &json["verdicts_unread"]), (&Value::Null, &"cannot connect to the database".into()));
+        let verdict = Verdict {
+            event: "019a9f3e-4b7c-7000-8000-000000000001".to_owned(),
+            kind: gnomon_ledger::VerdictKind::Confirmed,
+            owner: "soc".to_owned(),
+            reason: "exfiltration".to_owned(),
+            until: None,
+            file: None,
+        };
+        let as_of = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_305_600);
+        let recalled = RecalledVerdicts { verdicts: vec![(1, verdict)], as_of };
+        let telling = Telling::new(&story, None, Err("cannot connect to the database".to_owned())).unwrap().recalling(Some(recalled));
+        let mut text = Vec::new();
+        crate::commands::events::story::write(&mut text, &telling).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("as of ") && text.contains("found confirmed by soc") && text.contains("is not known"), "{text}");
+        assert_eq!(telling.to_json()["verdicts_recalled"]["verdicts"][0]["verdict"]["kind"], "confirmed");
         let (text, json) = told(Ok(Vec::new()));
         assert!(!text.contains("judged") && text.contains("gnomon triage"), "{text}");
         assert_eq!((&json["verdicts"], &json["verdicts_unread"]), (&json!([]), &Value::Null));

@@ -3,9 +3,9 @@
 mod html;
 mod text;
 
-use crate::decisions::{self, Known, Stale};
 use anyhow::{Context, Result};
 use clap::Args;
+use gnomon_cli::decisions::{self, Known, Stale};
 use gnomon_cli::{
     Complaint,
     options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},

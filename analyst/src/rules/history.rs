@@ -34,7 +34,11 @@ struct Matches {
 pub fn tell(chosen: &Chosen, set: &RuleSet, rules: &[SmolStr], since: SystemTime) -> Result<()> {
     let Some(ledger) = chosen.state().ledger().ok().filter(|path| path.exists() && !rules.is_empty()) else { return Ok(()) };
     let config = chosen.settle()?;
-    let inspector = judging::of_recordings(&config, set.clone(), chosen.state().dir().ok().as_deref())?;
+    let decided = judging::decided(&config, chosen.state().dir().ok().as_deref())?;
+    if let Some(stale) = &decided.stale {
+        writeln!(io::stderr(), "{}", stale.note())?;
+    }
+    let inspector = judging::of_recordings(&config, set.clone(), &decided)?;
     let mut found: HashMap<SmolStr, Matches> = HashMap::new();
     let mut calls: HashSet<String> = HashSet::new();
     let count = stored::each(&ledger, since, MAX_EVENTS, |event| {

@@ -2,7 +2,7 @@
 
 use super::Chosen;
 use crate::{
-    scaffold::{self, Exception, NARROW, Named},
+    scaffold::{self, Exception, Named},
     stored,
 };
 use anyhow::Result;
@@ -26,7 +26,7 @@ impl New {
     pub fn run(self) -> Result<()> {
         let event = stored::event(&self.chosen.state().ledger()?, &self.from)?;
         let text = if self.exception {
-            let fields: Vec<String> = NARROW.iter().filter(|field| event.contains_key(**field)).map(|field| (*field).to_owned()).collect();
+            let fields = scaffold::narrow(&event, &[]);
             // What its author takes into it as well is a line to uncomment.
             let (id, others) = matched(&event)?;
             let title = stored::text(&event, "rule.name");

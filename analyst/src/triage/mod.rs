@@ -10,7 +10,7 @@ use crate::{
     events::word,
     review::caller,
     rules::{Chosen, matched},
-    scaffold::{Exception, NARROW, Named},
+    scaffold::{Exception, NARROW, Named, narrow},
     stored::{self, Event},
 };
 use anyhow::Result;
@@ -51,7 +51,8 @@ pub struct Triage {
     /// Silence this rule too, which matched the same call: its id, or how that begins; `class` for all of the event's class
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     also: Vec<String>,
-    /// Leave these out of what must be the same (user.name, server.address, gen_ai.tool.name)
+    /// Leave these out of what must be the same (user.name, server.address, server.port, gen_ai.tool.name); without server.address its port is
+    /// left out too
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     wider: Vec<String>,
 }
@@ -195,8 +196,7 @@ impl Triage {
             return Err(Complaint::usage(format!("`{unknown}` is not among what an exception is narrowed by"))
                 .next(format!("--wider takes {}; `gnomon rules new --exception` begins one to edit", NARROW.join(", "))));
         }
-        let kept = NARROW.iter().filter(|field| event.contains_key(**field) && !self.wider.iter().any(|wider| wider == *field));
-        let fields: Vec<String> = kept.map(|field| (*field).to_owned()).collect();
+        let fields = narrow(event, &self.wider);
         if fields.is_empty() {
             return Err(Complaint::usage("nothing would be left that must be the same: the rules would be off")
                 .next("leave out less with --wider, or switch a rule off in overrides.yml"));

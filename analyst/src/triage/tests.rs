@@ -46,7 +46,7 @@ impl Bench {
         let id = format!("019a9f3e-4b7c-7000-8000-0000000000{n:02}");
         let event = serde_json::json!({"event.id": id, "rule.id": "11111111-2222-4333-8444-555555555555", "rule.name": "Uses a tool",
             "gnomon.detection.class": "mcp", "gnomon.rules.matched": ["11111111-2222-4333-8444-555555555555"],
-            "mcp.method.name": "tools/call", "user.name": "ada", "server.address": "a.example", "gen_ai.tool.name": "search"});
+            "mcp.method.name": "tools/call", "user.name": "ada", "server.address": "a.example", "server.port": 8443, "gen_ai.tool.name": "search"});
         let path = |name: &str| self.0.path().join(name).display().to_string();
         let (config, state) = (path("gnomon.yml"), path("state"));
         let line = ["triage", "--config", &config, "--state-dir", &state, "--owner", "soc", &id];
@@ -56,6 +56,27 @@ impl Bench {
             Ok(()) => Ok(String::from_utf8(said).unwrap()),
             Err(error) => Err(format!("{error:#}; {:?}", error.downcast_ref::<Complaint>().and_then(|complaint| complaint.next.clone()))),
         }
+    }
+
+    /// The rule and the exceptions, as a gnomon that runs has them.
+    fn tells(&self, port: u16) -> bool {
+        let source = |path: PathBuf| gnomon_engine::Source {
+            name: path.display().to_string(),
+            text: fs::read_to_string(&path).unwrap(),
+            origin: Origin::Admin,
+        };
+        let all: Vec<_> = [self.0.path().join("rules/a.yml")].into_iter().chain(self.exceptions()).map(source).collect();
+        let rules = RuleSet::compile(&all).unwrap();
+        let mut seen = gnomon_observe::Observation::new();
+        let said =
+            [("mcp.method.name", "tools/call"), ("user.name", "ada"), ("server.address", "a.example"), ("gen_ai.tool.name", "search")];
+        for (field, value) in said {
+            seen.set_json(field, &value.into()).unwrap();
+        }
+        seen.set_json("server.port", &port.into()).unwrap();
+        let mut progress = rules.start();
+        let _ = rules.judge(&seen, gnomon_observe::Phase::Response, &mut progress);
+        progress.matched().count() > 0
     }
 
     fn kinds(&self, n: u8) -> Vec<VerdictKind> {
@@ -132,4 +153,20 @@ fn an_exception_that_stays_is_named_with_the_command_that_ends_it() {
     let said = bench.triage(2, &CONFIRMED).unwrap();
     assert!(said.contains("changed by hand") && said.contains(&rm(&second)), "{said}");
     assert!(!said.contains("still excepted") && second.exists(), "{said}");
+}
+
+#[test]
+fn an_exception_is_for_one_server_and_for_no_other_on_its_host() {
+    let bench = Bench::new();
+    let said = bench.triage(1, &BENIGN).unwrap();
+    assert!(said.contains("server.address = a.example, server.port = 8443, gen_ai.tool.name = search"), "{said}");
+    assert!(!bench.tells(8443) && bench.tells(9443));
+    // As somebody wants it: for all of the host, and for every host.
+    for (n, wider) in [(2, "server.port"), (3, "server.address")] {
+        let words: Vec<&str> = BENIGN.into_iter().chain(["--wider", wider]).collect();
+        let said = bench.triage(n, &words).unwrap();
+        assert!(!said.contains("server.port") && !bench.tells(9443), "{said}");
+        fs::remove_file(bench.exceptions().into_iter().find(|file| file.display().to_string().ends_with(&format!("{n}.yml"))).unwrap())
+            .unwrap();
+    }
 }

@@ -1,7 +1,10 @@
 //! Whoever heeds decisions while they are made: looks once in a while, holds nobody up, and goes on with what was decided before
 //! where the journal cannot be read.
 
-use super::{Decided, DecidedError, FileError, JournalLocation, Looked};
+use super::{
+    Decided, DecidedError, FileError, JournalLocation, Looked,
+    verdicts::{self, Noted, NotedError},
+};
 use crate::Decision;
 use gnomon_kit::Backoff;
 use gnomon_ledger_model::{DecisionError, Decisions, Topic};
@@ -48,13 +51,26 @@ struct Shared {
     not_before: Option<Instant>,
     /// The time at which the journal was last saved for the next start, or confirmed.
     noted: Option<Instant>,
+    /// How far verdicts were written down, for whoever asks while it is away.
+    verdicts: Noted,
     /// A failure is told once.
     told: bool,
+    /// So is that verdicts cannot be written down.
+    told_of_verdicts: bool,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { journal: None, newest: None, pause: PAUSE, not_before: None, noted: None, told: false }
+        Self {
+            journal: None,
+            newest: None,
+            pause: PAUSE,
+            not_before: None,
+            noted: None,
+            verdicts: Noted::default(),
+            told: false,
+            told_of_verdicts: false,
+        }
     }
 }
 
@@ -119,7 +135,9 @@ impl Following {
                 self.shared.not_before = None;
                 let noted = match &news {
                     Some(news) => recall(&self.decided.state_dir, news),
-                    None if self.shared.noted.is_none_or(|at| at.elapsed() > NOTED) => note(&self.decided.state_dir),
+                    None if self.shared.noted.is_none_or(|at| at.elapsed() > NOTED) => {
+                        note(&self.decided.state_dir).and_then(|()| verdicts::note(&self.decided.state_dir))
+                    }
                     None => return None,
                 };
                 self.shared.noted = Some(Instant::now());
@@ -165,6 +183,16 @@ impl Following {
             let reviews = standing.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, DecisionError>>();
             Some(reviews?)
         };
+        match self.shared.verdicts.catch_up(&mut journal, newest, &self.decided.state_dir).await {
+            Ok(()) => self.shared.told_of_verdicts = false,
+            Err(NotedError::Journal(error)) => return Err(error),
+            // Reviews are in force all the same.
+            Err(NotedError::File(error)) => {
+                if !std::mem::replace(&mut self.shared.told_of_verdicts, true) {
+                    tracing::warn!(%error, "verdicts cannot be written down for when the shared journal is away");
+                }
+            }
+        }
         // What was decided between the two questions is read once more.
         self.shared.newest = Some(newest);
         self.shared.journal = Some(journal);

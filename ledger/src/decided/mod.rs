@@ -3,9 +3,11 @@
 
 mod files;
 mod following;
+mod verdicts;
 
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
 pub use following::{Following, Recalled};
+pub use verdicts::RecalledVerdicts;
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};
 use files::{Import, Stamp};
@@ -176,6 +178,18 @@ impl Decided {
         match self.place {
             JournalLocation::Folder => Ok(None),
             JournalLocation::Shared(_) => following::recalled(&self.state_dir),
+        }
+    }
+
+    /// Every verdict on this event that a gnomon of this host read of the shared journal, of the newest 10,000 on any; none where there is no
+    /// such journal, or it was never read here.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn recalled_verdicts(&self, event: &str) -> io::Result<Option<RecalledVerdicts>> {
+        match self.place {
+            Place::Folder => Ok(None),
+            Place::Shared(_) => verdicts::recalled(&self.state_dir, event),
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -26,6 +26,8 @@ pub(crate) struct Departure {
     end: Arc<ClientEnd>,
     /// The connection is no longer HTTP: an end is whoever reads it to judge.
     left_http: AtomicBool,
+    /// The first line of what came last, once the connection is over.
+    last: OnceLock<Vec<u8>>,
 }
 
 impl Departure {
@@ -37,6 +39,11 @@ impl Departure {
     /// Whether the client has ended its side of the connection.
     pub fn has_ended(&self) -> bool {
         self.end.has_ended()
+    }
+
+    /// The first line of what the client said last, or as much of it as there was, up to 16 KiB. None while the connection is driven.
+    pub fn last_line(&self) -> Option<&[u8]> {
+        self.last.get().map(Vec::as_slice)
     }
 
     /// The same, for whoever answers the client.
@@ -52,6 +59,8 @@ struct Requests {
     at: At,
     /// The line in progress, as far as it matters.
     line: Vec<u8>,
+    /// The first line of the request that began last, with its end.
+    first: Vec<u8>,
     length: u64,
     chunked: bool,
 }
@@ -71,6 +80,8 @@ enum At {
 
 /// Most bytes of a line that matter: a header with a length, or the size of a chunk.
 const LINE: usize = 64;
+/// The same of a first line, which may have to be told.
+const FIRST_LINE: usize = 16 << 10;
 
 impl Requests {
     fn are_whole(&self) -> bool {
@@ -94,9 +105,15 @@ impl Requests {
                 At::Begin | At::Head | At::ChunkSize | At::Trailers => {
                     let end = memchr::memchr(b'\n', bytes);
                     let part = &bytes[..end.unwrap_or(bytes.len())];
-                    self.line.extend_from_slice(&part[..part.len().min(LINE - self.line.len())]);
+                    let most = if self.at == At::Begin { FIRST_LINE } else { LINE };
+                    self.line.extend_from_slice(&part[..part.len().min(most - self.line.len())]);
                     if end.is_some() {
+                        let begins = self.at == At::Begin;
                         self.line_over();
+                        if begins && self.at == At::Head {
+                            std::mem::swap(&mut self.first, &mut self.line);
+                            self.first.push(b'\n');
+                        }
                         self.line.clear();
                     }
                     end.map_or(bytes.len(), |end| end + 1)
@@ -104,6 +121,12 @@ impl Requests {
             };
             bytes = &bytes[taken..];
         }
+    }
+
+    /// The first line of what came last.
+    fn last(&mut self) -> Vec<u8> {
+        let begun = self.at == At::Begin && !self.line.trim_ascii().is_empty();
+        std::mem::take(if begun { &mut self.line } else { &mut self.first })
     }
 
     fn line_over(&mut self) {
@@ -138,12 +161,25 @@ impl Requests {
 pub(crate) struct Noted<T> {
     inner: T,
     departure: Arc<Departure>,
+    requests: Tells,
+}
+
+/// Where its requests end; says at its own end what came last.
+struct Tells {
     requests: Requests,
+    to: Arc<Departure>,
+}
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        let _ = self.to.last.set(self.requests.last());
+    }
 }
 
 impl<T> Noted<T> {
     pub fn new(inner: T, departure: Arc<Departure>) -> Self {
-        Self { inner, departure, requests: Requests::default() }
+        let requests = Tells { requests: Requests::default(), to: departure.clone() };
+        Self { inner, departure, requests }
     }
 
     pub fn into_inner(self) -> T {
@@ -165,12 +201,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
             Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
             Poll::Pending => false,
         };
-        if ended && !joined && self.requests.are_whole() {
+        if ended && !joined && self.requests.requests.are_whole() {
             self.departure.end.ends();
             return Poll::Pending;
         }
         if matches!(read, Poll::Ready(Ok(()))) && !joined {
-            self.requests.look(&buf.filled()[before..]);
+            self.requests.requests.look(&buf.filled()[before..]);
         }
         read
     }
@@ -225,6 +261,26 @@ pub(crate) async fn served<C: Future>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_line_of_what_came_last_is_known_whole_or_not() {
+        for (said, last) in [
+            (&b""[..], &b""[..]),
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"GET / HTTP/1.1\r\n"),
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n\r\nSSH-2.0-x\r\n", b"SSH-2.0-x\r\n"),
+            (b"POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc\x16\x03\x01", b"\x16\x03\x01"),
+        ] {
+            for at in 0..=said.len() {
+                let mut requests = Requests::default();
+                requests.look(&said[..at]);
+                requests.look(&said[at..]);
+                assert_eq!(requests.last(), last, "{at}");
+            }
+        }
+        let mut requests = Requests::default();
+        requests.look(&vec![b'x'; 2 * FIRST_LINE]);
+        assert_eq!(requests.last().len(), FIRST_LINE);
+    }
 
     #[test]
     fn a_request_is_whole_with_its_last_byte_and_not_before_however_it_is_cut() {

@@ -128,11 +128,17 @@ pub(crate) fn asks_the_server(request: &[u8]) -> bool {
     target.starts_with(b"/") || target == b"*"
 }
 
-/// Whether a request asks a proxy for something that it is to fetch without TLS (absolute form, RFC 9112 section 3.2.2).
+/// Whether a request asks a proxy for something that it is to fetch, by whatever scheme (absolute form, RFC 9112 section 3.2.2).
 pub(crate) fn asks_a_proxy(request: &[u8]) -> bool {
     let line = request.trim_ascii_start().split(|b| *b == b'\n').next().unwrap_or_default();
     let target = line.split(|b| *b == b' ').nth(1).unwrap_or_default();
-    target.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http://"))
+    let Some((scheme, rest)) = target.iter().position(|b| *b == b':').and_then(|colon| target.split_at_checked(colon)) else {
+        return false;
+    };
+    // RFC 3986 section 3.1.
+    let named =
+        scheme.first().is_some_and(u8::is_ascii_alphabetic) && scheme.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
+    named && rest.starts_with(b"://")
 }
 
 /// Whether a line that is not read may ask a proxy for something: its target is no path.
@@ -311,6 +317,22 @@ mod tests {
             ("GET http://a.example/ HTTP/1.1\r\n", false),
         ] {
             assert_eq!(asks_the_server(line.as_bytes()), asks, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_is_to_fetch_is_told_by_its_form_whatever_its_scheme() {
+        for (line, asks) in [
+            ("GET http://a.example/x HTTP/1.1\r\n", true),
+            ("GET HTTPS://a.example/x HTTP/1.1\r\n", true),
+            ("GET ftp://a.example/x HTTP/1.1\r\n", true),
+            ("\r\nGET svn+ssh://a.example/x HTTP/1.1\r\n", true),
+            ("GET /x?y=http://a.example/ HTTP/1.1\r\n", false),
+            ("GET a.example:80 HTTP/1.1\r\n", false),
+            ("GET ://a.example/ HTTP/1.1\r\n", false),
+            ("OPTIONS * HTTP/1.1\r\n", false),
+        ] {
+            assert_eq!(asks_a_proxy(line.as_bytes()), asks, "{line}");
         }
     }
 

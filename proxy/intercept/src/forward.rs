@@ -17,7 +17,7 @@ use gnomon_http::{Destination, DialError, SendError, UpstreamBody};
 use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Refusal, ResponsePlan, normal_host, says_events};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use smol_str::SmolStr;
@@ -88,6 +88,16 @@ pub(crate) enum Toward {
 }
 
 impl Toward {
+    /// What a request is for. Where the connection's first request was for its server, a later one may be for what a proxy alone can
+    /// fetch; over TLS the name in the handshake says what is at the other end.
+    fn of<B>(route: &Route, request: &Request<B>) -> Self {
+        let fetched_otherwise = request.uri().scheme().is_some_and(|scheme| ![uri::Scheme::HTTP, uri::Scheme::HTTPS].contains(scheme));
+        match route.toward {
+            Self::Server if fetched_otherwise && request.version() < Version::HTTP_2 && route.sni.is_none() => Self::Proxy,
+            toward => toward,
+        }
+    }
+
     fn remove_hop_headers(self, headers: &mut HeaderMap) {
         match self {
             Self::Server => remove_hop_headers(headers),
@@ -108,10 +118,11 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             "a tunnel is opened at the start of a connection, not within TLS or after other requests",
         );
     }
-    let authority = authority(route, &request);
+    let toward = Toward::of(route, &request);
+    let authority = authority(route, toward, &request);
     let on_upgrade =
         (request.version() == Version::HTTP_11 && asks_for_websocket(request.headers())).then(|| hyper::upgrade::on(&mut request));
-    let connection = strictest(route, &request);
+    let connection = strictest(route, toward, &request);
     let (mut parts, body) = request.into_parts();
     let exchange = Exchange::begin(
         connection.as_ref().unwrap_or(&route.connection),
@@ -142,7 +153,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         read_out(route, parts.version, rest);
         return unsendable(route, &watched);
     }
-    route.toward.remove_hop_headers(&mut parts.headers);
+    toward.remove_hop_headers(&mut parts.headers);
     parts.headers.remove(header::EXPECT);
     if on_upgrade.is_some() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -160,7 +171,11 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     } else {
         held
     };
-    let sent = route.shared.pools.send(&route.destination, Request::from_parts(parts, upload)).await;
+    let destination = match toward {
+        Toward::Proxy if route.toward == Toward::Server => &route.destination.clone().to_a_proxy(),
+        Toward::Proxy | Toward::Server => &route.destination,
+    };
+    let sent = route.shared.pools.send(destination, Request::from_parts(parts, upload)).await;
     route.shared.recorder.metrics().answered(started.elapsed());
     match sent {
         Ok(response) => {
@@ -168,7 +183,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             if let Some(passage) = watched.with(|e| e.passed()) {
                 route.shared.recorder.metrics().passed(passage);
             }
-            answer(route, watched, response, on_upgrade).await
+            answer(route, toward, watched, response, on_upgrade).await
         }
         Err(error) => {
             if let Some(rest) = watched.take_unsent() {
@@ -250,16 +265,25 @@ fn named<B>(request: &Request<B>) -> Option<&str> {
 }
 
 /// The connection as rules see it that name the host of this request, where nothing else says which server this is for.
-fn strictest<B>(route: &Route, request: &Request<B>) -> Option<Connection> {
+fn strictest<B>(route: &Route, toward: Toward, request: &Request<B>) -> Option<Connection> {
     let named = named(request).filter(|_| route.sni.is_none())?;
     if normal_host(named) == server_of(route) {
         return None;
     }
-    let port = match route.toward {
+    let port = match toward {
         Toward::Server => route.destination.port(),
-        Toward::Proxy => request.uri().port_u16().unwrap_or(80),
+        Toward::Proxy => request.uri().port_u16().unwrap_or_else(|| usual_port(request.uri().scheme_str())),
     };
     Some(route.connection.clone().also_at(named, port))
+}
+
+/// The port that a URL of this scheme is for where it names none.
+fn usual_port(scheme: Option<&str>) -> u16 {
+    match scheme {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => 443,
+        Some(scheme) if scheme.eq_ignore_ascii_case("ftp") => 21,
+        _ => 80,
+    }
 }
 
 /// The server as rules see it.
@@ -269,7 +293,11 @@ fn server_of(route: &Route) -> &str {
 
 /// Whether the request is for the server that its connection is for. Without SNI that is whom the client asked for as much as whom
 /// rules took it for, which may be one of its other names.
-fn authority(route: &Route, request: &Request<Incoming>) -> Authority {
+fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Authority {
+    if toward == Toward::Proxy {
+        // What it is to fetch is no word about the proxy.
+        return Authority::Agrees;
+    }
     let Some(named) = named(request).map(normal_host) else { return Authority::Agrees };
     let agrees = match route.sni.as_deref() {
         Some(sni) => named == sni,
@@ -348,12 +376,12 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until
 }
 
 /// The answer to a refused request.
-fn refused(route: &Route, watched: &Watched, uri: &http::Uri, refusal: &Refusal) -> Response<Download> {
+fn refused(route: &Route, watched: &Watched, uri: &uri::Uri, refusal: &Refusal) -> Response<Download> {
     let paired = watched.with(|e| e.posts_to_event_stream());
     watched.finish();
     if paired && refusal.location.is_none() {
         let events: String = refusal.targets.iter().filter_map(|t| refusal.event_for(t)).collect();
-        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
         let sent = route.shared.paired.answer(route.destination.principal(), route.destination.authority(), path, Bytes::from(events));
         if sent.is_ok() {
             return reply::text(StatusCode::ACCEPTED, "Accepted");
@@ -398,6 +426,7 @@ pub(crate) fn flow_outcome(error: &SendError) -> FlowOutcome {
 
 async fn answer(
     route: &Route,
+    toward: Toward,
     watched: Arc<Watched>,
     mut response: Response<UpstreamBody>,
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
@@ -422,7 +451,7 @@ async fn answer(
         watched.with(|e| e.failed("upstream_failed", cause));
         return reply::failure(StatusCode::BAD_GATEWAY, cause);
     }
-    route.toward.remove_hop_headers(&mut parts.headers);
+    toward.remove_hop_headers(&mut parts.headers);
     parts.extensions.clear();
     let events = says_events(&parts.headers);
     // Nothing of ours can be put into a compressed stream.

@@ -136,7 +136,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         }
     };
     match place.until_needed(speaks).await {
-        Some(true) => {}
+        Some(true) => place.takes_a_step(),
         Some(false) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         None => {
             if place.gave_up() {
@@ -274,6 +274,7 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
     let Some((host, port)) = target.filter(|(host, port)| !host.is_empty() && *port != 0) else {
         return reply::failure(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
     };
+    asking.place.takes_a_step();
     let on_upgrade = hyper::upgrade::on(request);
     let task = shared.clone();
     shared.spawn(async move {

@@ -2,8 +2,8 @@
 //!
 //! A connection keeps its place to its end, whatever becomes of it: a tunnel, a WebSocket. A user is the one that the kernel
 //! half names, else the name that the client authenticates with; without either it is the source address, and 127.0.0.1
-//! is everybody's. What the places of all are, and who gives one up, is [`gnomon_shares::Seats`]': whose first request is not whole,
-//! then who rests between two.
+//! is everybody's. What the places of all are, and who gives one up, is [`gnomon_shares::Seats`]': who has said nothing, then whose first
+//! request is not whole, then who rests between two.
 //!
 //! A connection above its user's share waits for a place of the user's, and not for long, as it holds one of all meanwhile. Those
 //! that nothing is enforced for need none: so many more are only passed on.
@@ -109,7 +109,7 @@ impl Place {
         let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
         if whose.as_ref().is_none_or(|share| *share.principal() != user) {
             *whose = Some(self.places.users.take(&user)?);
-            self.seated.seat().is_known();
+            self.seated.seat().is_of(&user);
         }
         Ok(())
     }
@@ -153,6 +153,11 @@ impl Place {
     /// A request of the connection begins, or what keeps its place otherwise: nobody else gets it while this is held.
     pub fn begin(&self) -> UnderWay {
         self.seated.begin()
+    }
+
+    /// The connection has taken a step towards its first request.
+    pub fn takes_a_step(&self) {
+        self.seated.takes_a_step();
     }
 
     /// Completes when others need the place, as the connection was silent.

@@ -3,16 +3,18 @@
 use crate::{
     departure::{Departure, Noted, served},
     download::Download,
+    first_bytes::last_line,
     forward::{BrokenOff, Client, Route, forward},
     framing::Framed,
     front::{SILENCE, UNREAD},
     proxy::Shared,
+    tunnel::{for_any_server, passage_of},
 };
 use gnomon_http::{
-    MAX_FIELDS,
+    MAX_FIELDS, Scheme,
     server::{Answered, Stalled, http1},
 };
-use gnomon_inspect::{Passage, Passed};
+use gnomon_inspect::Passage;
 use gnomon_record::FlowOutcome;
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
@@ -73,10 +75,12 @@ where
             let io = TokioIo::new(Noted::new(io, departure.clone()));
             let mut builder = http1(if of_requests.client == Client::Unaware { HEAD_OF_UNAWARE } else { SILENCE });
             builder.max_headers(MAX_FIELDS);
-            let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-            let over = served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await;
+            let over = {
+                let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+                served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await
+            };
             if let Some(over) = over {
-                tell_odd(&of_requests, over);
+                tell_odd(&of_requests, over, departure.last_line().unwrap_or_default());
             }
         }
         Speaks::Http2 => {
@@ -98,13 +102,17 @@ where
     }
 }
 
-/// A request that hyper answered with 400 reached no server; but as some would have read it, it is told of as an odd first line is.
-fn tell_odd(route: &Route, over: Result<(), hyper::Error>) {
+/// What hyper answered with 400 reached no server; but as some would have read it, or it is no request at all, it is told of as it is at
+/// the beginning of a connection. There it may pass; here the server's connection is others' as well.
+fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     let Err(error) = over else { return };
     if !error.is_parse() || error.is_parse_too_large() {
         return;
     }
-    let (Passed::Go(reports) | Passed::Refuse(_, _, reports)) =
-        route.connection.pass(Passage::RequestLineOdd, FlowOutcome::Refused.as_str());
-    route.shared.recorder.report(reports);
+    let foreign = if route.destination.scheme() == Scheme::Https { Passage::ForeignInTls } else { Passage::Foreign };
+    let passage = passage_of(last_line(said), said, foreign).unwrap_or(Passage::RequestLineOdd);
+    let text =
+        "what came is no request that gnomon reads, on a connection that HTTP was spoken on: it was answered with 400 and not passed on";
+    let connection = for_any_server(route.connection.clone(), passage);
+    route.shared.recorder.report(connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str()));
 }

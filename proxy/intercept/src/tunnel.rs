@@ -8,6 +8,8 @@ mod plain;
 mod tls;
 
 pub(crate) use names::{RuleAddresses, also_led_to};
+pub(crate) use pass::for_any_server;
+pub(crate) use peek::passage_of;
 
 use crate::{
     chained,
@@ -70,6 +72,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, por
             Ok(Ok(first)) => first,
             Ok(Err(_)) | Err(_) => First::Gone,
         };
+        tunnel.asking.place.takes_a_step();
         tunnel.take(first).await;
     };
     // Neither the tunnel nor a handshake in it is a request.
@@ -156,6 +159,7 @@ impl Tunnel {
                 }
             }
             First::Unread(passage) => self.pass(passage).await,
+            First::Nothing => self.says_nothing().await,
             First::Unreachable(error) => self.shared.recorder.flow(flow_outcome(&error), Vec::new()),
             First::Gone => self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         }

@@ -2,7 +2,7 @@
 
 use crate::{Crew, Portal, attested, crew::Load, front::plain, log_in::Visitor, metrics::Lacking, site};
 use gnomon_access::Peer;
-use gnomon_http::server::{self, Admission, Answered, HeadTimer, Seated, Tasks, accept_until};
+use gnomon_http::server::{self, Admission, Answered, HeadTimer, Heard, Seated, Tasks, accept_until};
 use gnomon_shares::{Refused, Seat, Seats};
 use http::StatusCode;
 use hyper::{Request, body::Incoming, service::service_fn};
@@ -162,7 +162,7 @@ fn connection(
         let seated = Seated::on(seat, GOES);
         let visitor = visitor(&portals, &stream, peer).await;
         match tls {
-            None => serve(portals, stream, visitor, stopping, seated).await,
+            None => serve(portals, Heard::on(seated.clone(), stream), visitor, stopping, seated).await,
             Some(tls) => secured(portals, &tls, stream, visitor, stopping, seated).await,
         }
         drop(load);
@@ -218,11 +218,12 @@ async fn secured(
 ) {
     let peer = visitor.peer.address;
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
+        shaken = tokio::time::timeout(HANDSHAKE, tls.accept(Heard::on(seated.clone(), stream))) => shaken,
         () = seated.is_needed() => return gave_up(&portals),
     };
     match shaken {
         Ok(Ok(stream)) => {
+            seated.takes_a_step();
             visitor.peer.certificate =
                 stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
             serve(portals, stream, visitor, stopping, seated).await;

@@ -1,22 +1,33 @@
 //! Seats for connections: so many in all, so many for each address, and none kept from others by saying nothing.
 //!
-//! A connection keeps its seat to its end. Where all are taken, the oldest connection that is silent gives its seat up, of the
-//! address that has most silent ones: first one that has never asked for anything, then one that rests. Where none is silent, further
-//! ones wait to be accepted. An address that has its share makes room among its own in the same way.
+//! A connection keeps its seat to its end. Where all are taken, the oldest connection that is silent gives its seat up, of whoever has
+//! most silent ones, a user where it is known and an address else: first one that has said nothing, then one that has begun to ask,
+//! then one that rests. Of each kind a part of all seats is where they make room for each other first: so a flood that says nothing
+//! costs none its seat that is about to ask, one that only begins costs none that rests, and neither keeps others out. Who has just
+//! come, or taken a step towards a request, is left alone for 20 ms. Where none is silent, or all that are came just now, further ones
+//! wait to be accepted. An address that has its share makes room among its own in the same way, at once.
+
+mod order;
 
 use crate::{Bounds, Refused, Share, Shares};
-use std::collections::HashMap;
+use order::{Among, Order, Silence, Turn};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
 
 /// The time to wait for a seat that was just given up.
 const GIVES_UP: Duration = Duration::from_millis(200);
 /// The value for a connection that is not silent.
 const SPEAKS: u64 = u64::MAX;
+/// How many steps towards its first request put a newcomer behind others: its first words, a request for a tunnel, a ClientHello, a
+/// handshake. Without a bound a client that drips would never be the oldest.
+const STEPS: u8 = 4;
 
 /// All seats of one listener, or of several that share them.
 #[derive(Debug)]
@@ -24,20 +35,12 @@ pub struct Seats {
     all: Arc<Shares>,
     /// Of source addresses other than the host's own.
     sources: Arc<Shares>,
-    taken: Mutex<Taken>,
+    order: Mutex<Order>,
     /// The number of times that a seat fell silent. Read with each request, so there is no lock on it.
     silences: AtomicU64,
     fell_silent: Notify,
     /// The number of connections that wait for a seat to fall silent.
     waiting: AtomicUsize,
-    /// So many that have never asked for anything make room for each other before those that rest do.
-    newcomers: usize,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    next: u64,
-    by: HashMap<u64, Arc<Sitter>>,
 }
 
 /// A connection that has a seat.
@@ -46,9 +49,10 @@ struct Sitter {
     source: Arc<str>,
     /// The turn at which it fell silent, in the order of all that did.
     silent_since: AtomicU64,
+    steps: AtomicU8,
     has_asked: AtomicBool,
-    /// It counts for its address.
-    counts: AtomicBool,
+    /// Others find it where silent ones are looked for.
+    is_in_line: AtomicBool,
     is_to_go: AtomicBool,
     give_up: Notify,
 }
@@ -73,11 +77,10 @@ impl Seats {
         Arc::new(Self {
             all: Shares::new(Bounds { all, each: all, times_free: 0 }),
             sources: Shares::new(of_source),
-            taken: Mutex::default(),
+            order: Mutex::new(Order::new(all)),
             silences: AtomicU64::new(0),
             fell_silent: Notify::new(),
             waiting: AtomicUsize::new(0),
-            newcomers: (all / 4).max(1),
         })
     }
 
@@ -97,27 +100,22 @@ impl Seats {
             let _waits = Waits::on(&self.waiting);
             match self.all.take(&source) {
                 Ok(seat) => break seat,
-                Err(_) if self.silence_gives_up() => _ = timeout(GIVES_UP, freed).await,
-                // Those that have the seats are served, or were admitted just now and have not begun to listen for their client.
-                Err(_) => tokio::select! {
-                    () = freed => {}
-                    () = fell_silent => {}
+                Err(_) => match self.turn(Among::All, Some(Instant::now())) {
+                    Room::Asked => _ = timeout(GIVES_UP, freed).await,
+                    Room::NotBefore(when) => tokio::select! {
+                        () = freed => {}
+                        () = sleep_until(when) => {}
+                    },
+                    // Those that have the seats are served, or were admitted just now and have not begun to listen for their client.
+                    Room::None => tokio::select! {
+                        () = freed => {}
+                        () = fell_silent => {}
+                    },
                 },
             }
         };
-        let sitter = Arc::new(Sitter {
-            source,
-            silent_since: AtomicU64::new(SPEAKS),
-            has_asked: AtomicBool::new(false),
-            counts: AtomicBool::new(of_source.is_some()),
-            is_to_go: AtomicBool::new(false),
-            give_up: Notify::new(),
-        });
-        let mut taken = self.taken();
-        let number = taken.next;
-        taken.next += 1;
-        taken.by.insert(number, sitter.clone());
-        drop(taken);
+        let sitter = Arc::new(Sitter::new(source.clone()));
+        let number = self.order().sits_down(sitter.clone(), source);
         Ok(Seat { seats: self.clone(), number, sitter, of_source: Mutex::new(of_source), _seat: seat })
     }
 
@@ -129,7 +127,8 @@ impl Seats {
             Ok(share) => return Ok(share),
             Err(refused) => refused,
         };
-        if !self.gives_up(|sitter| sitter.source == *source && sitter.counts.load(SeqCst)) {
+        // Nobody else is to wait for those of one address, so they are not left alone for a moment either.
+        if self.turn(Among::Only(source), None) != Room::Asked {
             return Err(refused);
         }
         let comes = async {
@@ -145,33 +144,38 @@ impl Seats {
         timeout(GIVES_UP, comes).await.map_err(|_| refused)
     }
 
-    /// Asks the connection that has been silent longest, of the source with the most silent ones, to give up its seat. False if there is
-    /// none.
+    /// Asks the connection whose turn it is to give its seat up, however short a time ago it came. False if there is none.
     pub fn silence_gives_up(&self) -> bool {
-        self.gives_up(|_| true)
+        self.turn(Among::All, None) == Room::Asked
     }
 
-    fn gives_up(&self, may_go: impl Fn(&Sitter) -> bool) -> bool {
-        let taken = self.taken();
-        let silent = || taken.by.values().filter(|sitter| sitter.is_silent() && may_go(sitter));
-        let newcomers = silent().filter(|sitter| !sitter.has_asked.load(SeqCst)).count();
-        // Newcomers that come without end would have all others go who rest; those that rest without end would leave newcomers no
-        // seat for long enough to ask. So a part of all is where newcomers make room for each other.
-        let resting = newcomers < self.newcomers && silent().count() > newcomers;
-        let chosen = || silent().filter(|sitter| sitter.has_asked.load(SeqCst) == resting);
-        let mut of: HashMap<&str, usize> = HashMap::new();
-        chosen().for_each(|sitter| *of.entry(&sitter.source).or_default() += 1);
-        let Some((biggest, _)) = of.into_iter().max_by_key(|(_, count)| *count) else { return false };
-        let oldest = chosen().filter(|sitter| *sitter.source == *biggest).min_by_key(|sitter| sitter.silent_since.load(SeqCst));
-        let Some(oldest) = oldest else { return false };
-        oldest.is_to_go.store(true, SeqCst);
-        oldest.give_up.notify_waiters();
-        true
+    fn turn(&self, among: Among<'_>, now: Option<Instant>) -> Room {
+        let mut order = self.order();
+        match order.turn(among, now) {
+            Turn::Goes(sitter) => {
+                sitter.is_to_go.store(true, SeqCst);
+                drop(order);
+                sitter.give_up.notify_waiters();
+                Room::Asked
+            }
+            Turn::NotBefore(when) => Room::NotBefore(when),
+            Turn::Nobodys => Room::None,
+        }
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What came of asking for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Somebody was asked to go.
+    Asked,
+    /// Nobody may be before this moment.
+    NotBefore(Instant),
+    None,
 }
 
 /// Counts a waiting connection while it exists.
@@ -191,9 +195,21 @@ impl Drop for Waits<'_> {
 }
 
 impl Sitter {
-    /// It says nothing, and was not asked to go yet.
-    fn is_silent(&self) -> bool {
-        self.silent_since.load(SeqCst) != SPEAKS && !self.is_to_go.load(SeqCst)
+    fn new(source: Arc<str>) -> Self {
+        Self {
+            source,
+            silent_since: AtomicU64::new(SPEAKS),
+            steps: AtomicU8::new(0),
+            has_asked: AtomicBool::new(false),
+            is_in_line: AtomicBool::new(false),
+            is_to_go: AtomicBool::new(false),
+            give_up: Notify::new(),
+        }
+    }
+
+    /// Since when it says nothing, if that is so.
+    fn silence(&self) -> Option<u64> {
+        Some(self.silent_since.load(SeqCst)).filter(|since| *since != SPEAKS)
     }
 }
 
@@ -204,24 +220,46 @@ impl Seat {
         &self.sitter.source
     }
 
-    /// Marks its principal as known: it counts for its address no longer.
-    pub fn is_known(&self) {
-        self.sitter.counts.store(false, SeqCst);
+    /// It has become known whose it is: it counts for this user, and for its address no longer.
+    pub fn is_of(&self, user: &str) {
+        // No address has a space.
+        self.seats.order().is_of(self.number, format!("user {user}").into());
         *self.of_source.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Marks the connection as silent: it may be asked to go.
     pub fn falls_silent(&self) {
-        self.sitter.silent_since.store(self.seats.silences.fetch_add(1, SeqCst), SeqCst);
+        let since = self.seats.silences.fetch_add(1, SeqCst);
+        self.sitter.silent_since.store(since, SeqCst);
+        let silence = match (self.has_asked(), self.sitter.steps.load(SeqCst)) {
+            (true, _) => Silence::Resting,
+            (false, 0) => Silence::Mute,
+            (false, _) => Silence::Begun,
+        };
+        // Who rests and is found is put where it belongs by whoever finds it.
+        if silence != Silence::Resting || !self.sitter.is_in_line.load(SeqCst) {
+            self.seats.order().stands(self.number, silence, since);
+        }
         if self.seats.waiting.load(SeqCst) > 0 {
             self.seats.fell_silent.notify_waiters();
         }
     }
 
+    /// It has said something on the way to its first request: those that have not give their seats up before it. Counts four times.
+    pub fn takes_a_step(&self) {
+        if self.has_asked() || self.sitter.silence().is_none() || self.sitter.steps.load(SeqCst) >= STEPS {
+            return;
+        }
+        self.sitter.steps.fetch_add(1, SeqCst);
+        self.falls_silent();
+    }
+
     /// It has asked for something, whole: from now on it is not silent.
     pub fn asks(&self) {
         self.sitter.silent_since.store(SPEAKS, SeqCst);
-        self.sitter.has_asked.store(true, SeqCst);
+        if !self.sitter.has_asked.swap(true, SeqCst) {
+            self.seats.order().leaves_line(self.number);
+        }
     }
 
     /// True if it ever sent a request.
@@ -248,7 +286,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.taken().by.remove(&self.number);
+        self.seats.order().gets_up(self.number);
     }
 }
 
@@ -286,7 +324,7 @@ mod tests {
         }
         assert_eq!(held.len(), 6);
         assert!(seats.admit(far(2)).await.is_ok());
-        held[0].is_known();
+        held[0].is_of("1");
         assert!(seats.admit(far(1)).await.is_ok());
     }
 
@@ -386,5 +424,95 @@ mod tests {
         assert!(timeout(MOMENT, next.as_mut()).await.is_err());
         drop(held);
         assert!(next.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_flood_that_says_nothing_costs_none_its_seat_that_has_begun() {
+        let seats = Seats::new(16);
+        let begun = seats.admit(LOCAL).await.unwrap();
+        begun.falls_silent();
+        begun.takes_a_step();
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let seat = timeout(SOON, seats.admit(LOCAL)).await.unwrap().unwrap();
+            tasks.spawn(mute(seat, number));
+        }
+        assert!(!begun.is_to_go());
+    }
+
+    #[tokio::test]
+    async fn those_that_only_begin_make_room_for_each_other_and_the_oldest_does_so_first_however_it_drips() {
+        let seats = Seats::new(16);
+        let mut all = Vec::new();
+        for _ in 0..16 {
+            let seat = seats.admit(LOCAL).await.unwrap();
+            seat.falls_silent();
+            all.push(seat);
+        }
+        for step in 0..100 {
+            all[0].takes_a_step();
+            if step < 10 {
+                all.iter().for_each(Seat::takes_a_step);
+            }
+        }
+        let mut next = pin!(seats.admit(LOCAL));
+        assert!(timeout(MOMENT * 3, next.as_mut()).await.is_err());
+        assert!(is_asked_to_go(&all[0]).await);
+        drop(all.remove(0));
+        let next = timeout(SOON, next).await.unwrap().unwrap();
+        next.falls_silent();
+        assert!(seats.silence_gives_up() && is_asked_to_go(&all[0]).await, "one that has said nothing has the time to begin");
+        assert!(!is_asked_to_go(&next).await);
+    }
+
+    #[tokio::test]
+    async fn who_came_just_now_is_left_alone_for_a_moment_and_the_next_one_waits_for_that() {
+        let seats = Seats::new(4);
+        let mut tasks = tokio::task::JoinSet::new();
+        let began = Instant::now();
+        for number in 0..4 {
+            tasks.spawn(mute(seats.admit(LOCAL).await.unwrap(), number));
+        }
+        let _next = timeout(SOON, seats.admit(LOCAL)).await.unwrap().unwrap();
+        assert!(began.elapsed() >= order::UNDISTURBED);
+        assert_eq!(tasks.join_next().await.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_user_s_newcomers_cost_no_other_user_of_the_host_its_seat() {
+        let seats = Seats::new(8);
+        let mut tasks = tokio::task::JoinSet::new();
+        let other = seats.admit(LOCAL).await.unwrap();
+        other.is_of("2");
+        other.falls_silent();
+        for number in 0..50 {
+            let seat = timeout(SOON, seats.admit(LOCAL)).await.unwrap().unwrap();
+            seat.is_of("1");
+            tasks.spawn(mute(seat, number));
+        }
+        assert!(!other.is_to_go());
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_and_again_keeps_its_seat_while_others_rest() {
+        let seats = Seats::new(4);
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            let seat = seats.admit(LOCAL).await.unwrap();
+            seat.asks();
+            seat.falls_silent();
+            all.push(seat);
+        }
+        for _ in 0..3 {
+            all[0].asks();
+            all[0].falls_silent();
+        }
+        all[1].asks();
+        for number in [2, 3, 0] {
+            assert!(seats.silence_gives_up() && all[number].is_to_go(), "{number}");
+        }
+        assert!(!seats.silence_gives_up(), "the last one is served");
+        all[1].falls_silent();
+        assert!(seats.silence_gives_up() && all[1].is_to_go());
     }
 }

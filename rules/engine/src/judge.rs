@@ -161,6 +161,22 @@ pub(crate) fn passing(rules: &[Judged], progress: &Progress) -> Verdict {
     candidates.pass()
 }
 
+/// The verdict of those that match so far, where nothing more comes to be known and what is open stands in nobody's way: an exemption
+/// that may hold sets proposals aside.
+pub(crate) fn as_far_as_known(rules: &[Judged], progress: &Progress) -> Verdict {
+    let mut standing = Standing::default();
+    let mut may_exempt = false;
+    for (index, rule) in (0..).map(RuleIndex).zip(rules) {
+        match progress.standing(index.get()) {
+            Some(true) => standing.matched(rule, index),
+            None => may_exempt |= rule.part == Part::Exempts,
+            Some(false) => {}
+        }
+    }
+    let proposed = if may_exempt || standing.exempt.0.is_some() { Best::default() } else { standing.proposed };
+    standing.insisted.or(proposed).verdict().unwrap_or_else(|| standing.pass())
+}
+
 /// Judges what is known when `phase` is over.
 pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
     let mut candidates = Candidates::default();

@@ -134,7 +134,12 @@ fn channels(item: &Item) -> Option<Vec<Channel>> {
         if item.field == FieldRef::Field(Field::Channel) {
             on.retain(|channel| values.contains(channel.as_str()));
         }
+        let words = match &item.field {
+            FieldRef::Field(field) => field.words(),
+            FieldRef::Member(..) => None,
+        };
         let fits = |value: &String| match kind(&item.field) {
+            _ if words.is_some_and(|words| !words.contains(&value.as_str())) => false,
             Some(FieldType::Bool) => matches!(value.as_str(), "true" | "false" | "yes" | "no" | "1" | "0"),
             Some(FieldType::Int) => value.parse::<f64>().is_ok(),
             _ => true,

@@ -167,6 +167,13 @@ impl RuleSet {
         judge::passing(&self.0.judged, progress)
     }
 
+    /// The verdict of the rules that match so far, where the rest is not going to be known and nobody waits for it: a rule that is open
+    /// refuses nothing, and an administrator's `allow` that is open sets shipped rules aside.
+    #[must_use]
+    pub fn as_far_as_known(&self, progress: &Progress) -> Verdict {
+        judge::as_far_as_known(&self.0.judged, progress)
+    }
+
     /// Takes it that no rule which interferes matches any more, except those that match already and those that name the server
     /// or path they are for. For what is refused only on the word of a rule that means this very place.
     pub fn leave_aimed(&self, progress: &mut Progress) {

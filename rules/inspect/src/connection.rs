@@ -33,6 +33,8 @@ pub struct Connection {
     enforcement: Enforcement,
     reviews: Arc<Reviews>,
     host_points_to_mcp: bool,
+    /// The server that it leads to, where what is asked may be for any: no rule knows that, and whoever reads of it is to.
+    leads_to: Option<SmolStr>,
     /// The last path asked for: requests of a connection mostly share theirs.
     place: Arc<Mutex<Option<RequestPath>>>,
 }
@@ -68,6 +70,7 @@ impl Connection {
             enforcement,
             reviews,
             host_points_to_mcp: false,
+            leads_to: None,
             place: Arc::default(),
         };
         let answer = tempered(answer, connection.enforcement());
@@ -169,6 +172,14 @@ impl Connection {
             .any(|rule| rule.acts() == Action::Allow && rule.response.mode == Mode::Bypass)
     }
 
+    /// Whether a rule refuses it by what is known of it, whatever it is about to say.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let (rules, seen, mut progress) = self.standing();
+        let answer = tempered(rules.judge(&seen, Phase::Hello, &mut progress), self.enforcement());
+        matches!(answer, Answer::Decided(verdict) if verdict.action.interferes())
+    }
+
     /// The same connection, should it lead to a server of this name as well: of the two, the one by whose name more rules may
     /// interfere. Where each name has rules of its own, the server's name is not known, and what names one is undecidable.
     #[must_use]
@@ -193,6 +204,7 @@ impl Connection {
     /// The same connection, should it lead to whatever server: what names one is undecidable.
     #[must_use]
     pub fn to_any_server(mut self) -> Self {
+        self.leads_to = self.seen.text(Field::ServerAddress).map(SmolStr::new).or(self.leads_to);
         for field in [Field::Catalogue, Field::ServerId, Field::ServerReview, Field::Sanctioned, Field::ServerAddress] {
             self.seen.clear(field);
             self.seen.set_unreadable(field);
@@ -203,8 +215,9 @@ impl Connection {
         self
     }
 
-    /// The servers that are denied by name: a program may ask for them by address.
-    pub fn denied_servers(&self) -> impl Iterator<Item = &SmolStr> {
+    /// The servers that are denied by name, in order of the alphabet: a program may ask for them by address.
+    #[must_use]
+    pub fn denied_servers(&self) -> &[SmolStr] {
         self.reviews.denied()
     }
 
@@ -256,6 +269,10 @@ impl Connection {
             _ => verdict,
         };
         seen.set(Field::FlowOutcome, outcome);
+        if let (None, Some(server)) = (seen.text(Field::ServerAddress), &self.leads_to) {
+            seen.clear(Field::ServerAddress);
+            seen.set(Field::ServerAddress, server.clone());
+        }
         let mut findings = Findings::default();
         if self.host_points_to_mcp {
             findings.evidence.insert(Evidence::Host);

@@ -92,8 +92,8 @@ passages! {
     HelloUnreadable "hello_unreadable" Handshake Unknown Always "TLS whose ClientHello is malformed, or split in a way that no client does.";
     HelloTooLong "hello_too_long" Handshake Unknown Always "A ClientHello of more than 64 KiB, or spread over more than 80 KiB.";
     ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is not a host name.";
-    ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The server chose an application protocol (ALPN) that is not HTTP by any of its names.";
-    ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "The client's bytes within TLS are not HTTP.";
+    ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The client asked for no application protocol (ALPN) that is HTTP by any of its names, and the server chose one of those, or HTTP is not what was said.";
+    ForeignInTls "foreign_in_tls" Connection Absent IfSuspected "The client's bytes within TLS are not HTTP, and it asked for no protocol (ALPN).";
     Foreign "foreign" Connection Absent IfMatched "The client's first bytes are neither TLS nor HTTP.";
     RequestLineOdd "request_line_odd" Connection Unknown Always "A first line that names HTTP, or asks for a path, or a request's head, in a way that gnomon does not read and some servers do.";
     RequestLineLong "request_line_long" Connection Unknown Always "A first line of more than 16 KiB that may be a request's.";
@@ -145,6 +145,11 @@ impl Passage {
             // The server's address is known all the same: it is where the bytes go.
             [Field::Sni, Field::Ja4, Field::ClientRandom].into_iter().for_each(|field| seen.set_unreadable(field));
         }
+        self.veil_request(seen);
+    }
+
+    /// Of all that a request, or a message, would say.
+    fn veil_request(self, seen: &mut Observation) {
         let of_request = |field: Field| field.info().phase >= Phase::Head;
         let of_message = |field: Field| field.info().phase >= Phase::Message && field.info().channels.contains(&Channel::Stdio);
         let unread = |field: Field| match self.extent() {
@@ -167,7 +172,13 @@ impl Passage {
         seen.set(Field::Passage, self.reason());
         let judge = |seen: &Observation, phase, progress: &mut Progress| tempered(rules.judge(seen, phase, progress), enforcement);
         match self.legibility() {
-            Legibility::Waived => judge(seen, Phase::Hello, progress),
+            Legibility::Waived => {
+                // A rule may ask why it passes, and what is known of the connection; whatever else it asks is not going to be known.
+                let mut veiled = seen.clone();
+                self.veil_request(&mut veiled);
+                let _ = rules.judge(&veiled, Phase::Response, progress);
+                tempered(Answer::Decided(rules.as_far_as_known(progress)), enforcement)
+            }
             Legibility::Absent => judge(seen, phase, progress),
             Legibility::Unknown => {
                 self.veil(seen);
@@ -216,6 +227,23 @@ impl Connection {
             None => {
                 let verdict = Verdict { action: Action::Allow, rule: None };
                 Passed::Go(self.reported(&rules, &progress, seen, verdict, outcome, passage.telling()))
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// What is told of a connection that must not go on, though no rule says so: gnomon cannot pass on what comes now, and `text` says why.
+    #[must_use]
+    pub fn cannot_pass(&self, passage: Passage, text: &str, outcome: &'static str) -> Vec<Sighting> {
+        match self.pass(passage, outcome) {
+            Passed::Refuse(_, _, reports) => reports,
+            Passed::Go(_) => {
+                let (rules, mut seen, mut progress) = self.standing();
+                let asked = Asked { rules: &rules, signs: Signs::None, enforcement: self.enforcement(), phase: Phase::Response };
+                let _ = passage.judge(asked, &mut seen, &mut progress);
+                seen.set(Field::Message, text);
+                self.reported(&rules, &progress, seen, Verdict { action: Action::Block, rule: None }, outcome, Telling::Always)
             }
         }
     }

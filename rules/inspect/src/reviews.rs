@@ -8,26 +8,36 @@ use std::collections::HashMap;
 
 /// Reviews by server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reviews(HashMap<(SmolStr, u16), Review>);
+pub struct Reviews {
+    by: HashMap<(SmolStr, u16), Review>,
+    /// The names of servers that are denied, sorted, each once.
+    denied: Vec<SmolStr>,
+}
 
 impl FromIterator<(String, u16, Review)> for Reviews {
     /// Collects server names, ports and reviews.
     fn from_iter<T: IntoIterator<Item = (String, u16, Review)>>(reviews: T) -> Self {
-        Self(reviews.into_iter().map(|(host, port, review)| ((SmolStr::new(normal_host(&host)), port), review)).collect())
+        let by: HashMap<_, _> =
+            reviews.into_iter().map(|(host, port, review)| ((SmolStr::new(normal_host(&host)), port), review)).collect();
+        let is_denied =
+            |((host, _), review): &(&(SmolStr, u16), &Review)| **review == Review::Denied && gnomon_kit::address(host).is_none();
+        let mut denied: Vec<_> = by.iter().filter(is_denied).map(|((host, _), _)| host.clone()).collect();
+        denied.sort_unstable();
+        denied.dedup();
+        Self { by, denied }
     }
 }
 
 impl Reviews {
-    /// The names of servers that are denied.
-    pub(crate) fn denied(&self) -> impl Iterator<Item = &SmolStr> {
-        let is_name = |host: &SmolStr| gnomon_kit::address(host).is_none();
-        self.0.iter().filter(move |((host, _), review)| **review == Review::Denied && is_name(host)).map(|((host, _), _)| host)
+    /// The names of servers that are denied, in order of the alphabet.
+    pub(crate) fn denied(&self) -> &[SmolStr] {
+        &self.denied
     }
 
     /// The review of this server, its name already [`normal_host`].
     #[must_use]
     pub fn of(&self, host: &str, port: u16) -> Option<Review> {
-        if self.0.is_empty() { None } else { self.0.get(&(SmolStr::new(host), port)).copied() }
+        if self.by.is_empty() { None } else { self.by.get(&(SmolStr::new(host), port)).copied() }
     }
 }
 
@@ -66,6 +76,14 @@ mod tests {
             assert_eq!(seen.get(Field::Sanctioned), Lookup::Value(&Value::Bool(sanctioned)), "{configured} {review:?}");
             assert_eq!(seen.text(Field::ServerReview), review.map(Review::as_str));
         }
+    }
+
+    #[test]
+    fn denied_names_are_in_order_and_each_is_there_once() {
+        let hosts = ["b.example", "a.example", "192.0.2.1", "b.example"];
+        let reviews = hosts.into_iter().zip(1..).map(|(host, port)| (host.to_owned(), port, Review::Denied));
+        let reviews: Reviews = reviews.chain([("c.example".to_owned(), 443, Review::Approved)]).collect();
+        assert_eq!(reviews.denied(), ["a.example", "b.example"]);
     }
 
     #[test]

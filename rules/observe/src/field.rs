@@ -221,6 +221,31 @@ fields! {
     ReplayIndex "gnomon.replay.index" Int Connect Outcome Stored ALL "0" "Its entry in that recording, from 0.";
 }
 
+/// Why something passes unread, as what passes it has it.
+const PASSAGES: &[&str] = &[
+    "bypass",
+    "disarmed",
+    "beyond_share",
+    "hello_unreadable",
+    "hello_too_long",
+    "server_name_invalid",
+    "foreign_alpn",
+    "foreign_in_tls",
+    "foreign",
+    "request_line_odd",
+    "request_line_long",
+    "line_unfinished",
+    "nothing_said",
+    "server_first",
+    "server_first_http",
+    "other_proxy",
+    "other_proxy_odd",
+    "connect_within",
+    "websocket",
+    "grpc",
+    "foreign_body",
+];
+
 impl Field {
     /// Its row of the table.
     #[must_use]
@@ -232,6 +257,17 @@ impl Field {
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.info().name
+    }
+    /// All values that it can have, where they are few and only gnomon writes them.
+    #[must_use]
+    pub const fn words(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Passage => Some(PASSAGES),
+            Self::Transport => Some(&["tcp", "udp"]),
+            Self::Image => Some(&["on_disk", "deleted", "memory"]),
+            Self::ServerReview => Some(&["in_review", "approved", "denied", "expired"]),
+            _ => None,
+        }
     }
     /// All fields in the table's order.
     pub fn all() -> impl Iterator<Item = Field> {

@@ -277,3 +277,50 @@ async fn what_is_asked_of_another_proxy_runs_no_tool_that_a_rule_blocks() {
         assert_eq!(server.calls(), 0, "{road:?}: {answer:?}");
     }
 }
+
+#[tokio::test]
+async fn what_another_proxy_is_to_fetch_by_another_scheme_reaches_it_as_it_came_and_contradicts_nothing() {
+    let proxy = Upstream::without_tls(|_| None).await;
+    let post = |target: &str, host: &str| {
+        let body = call(1, "any_tool").to_string();
+        let head = format!("POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n");
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    for road in ROADS {
+        for first in [None, Some("/mcp")] {
+            let before = proxy.paths().len();
+            let (gnomon, stream) = reach(Gnomon::with().rules([block(1, "server.address: blocked.example")]), road, proxy.address).await;
+            let mut client = H1::over(stream);
+            if let Some(path) = first {
+                assert_eq!(client.send(&[post(path, &proxy.address.to_string())]).await.status, 200);
+            }
+            for scheme in ["ftp", "svn+ssh"] {
+                let answer = client.send(&[post(&format!("{scheme}://{HOST}/mcp"), HOST)]).await;
+                assert_eq!(answer.status, 200, "{road:?} {first:?}: {answer:?}");
+                let refused = client.send(&[post(&format!("{scheme}://blocked.example/mcp"), "blocked.example")]).await;
+                assert_eq!(refused.json()["result"]["isError"], json!(true), "{road:?} {first:?}: {refused:?}");
+            }
+            client.close().await;
+            let asked: Vec<_> =
+                first.map(str::to_owned).into_iter().chain(["ftp", "svn+ssh"].map(|s| format!("{s}://{HOST}/mcp"))).collect();
+            assert_eq!(proxy.paths()[before..], asked, "{road:?}");
+            let events = gnomon.finish().await;
+            assert_eq!(events.len(), asked.len() + 2, "{events:#?}");
+            assert!(events.iter().all(|event| event.get("gnomon.mismatch").is_none()), "{road:?}: {events:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_ask_another_proxy_behind_a_header_of_the_proxy_protocol_is_told_with_the_server_that_it_reached() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+        let said = [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n"[..], &request("POST /mcp HTTP/1.1\r\n")].concat();
+        let _ = exchange(&mut stream, &said).await;
+        assert_eq!(server.calls(), 0);
+        let events = gnomon.events_until(1).await;
+        let event = told(&events, Passage::OtherProxyOdd)[0];
+        assert_eq!((&event["server.address"], &event["server.port"]), (&json!("127.0.0.1"), &json!(server.address.port())), "{road:?}");
+    }
+}

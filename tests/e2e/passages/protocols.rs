@@ -1,6 +1,8 @@
 //! Protocols that are not HTTP: nobody could take them for a call.
 
 use super::*;
+use crate::support::{client::H1, request::h1_post, rules::rule, upstream::Upstream};
+use serde_json::json;
 
 /// What clients say first, without a line of it being HTTP's.
 const CLIENTS: &[(&str, &[u8])] = &[
@@ -84,5 +86,41 @@ async fn a_server_that_speaks_http_first_is_not_taken_for_another_protocol() {
             assert_eq!(server.calls(), 0);
             assert_eq!(told(&gnomon.events_until(1).await, Passage::ServerFirstHttp).len(), 1);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_behind_an_answer_is_told_as_refused_with_the_reason_it_has_at_a_beginning() {
+    for road in ROADS {
+        for (said, passage) in [
+            (&b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"[..], Passage::Foreign),
+            (b"\x16\x03\x01\x02\0\x01\0\x01\xfc", Passage::Foreign),
+            (b"POST /mcp HTTP/1.2\r\n\r\n", Passage::RequestLineOdd),
+        ] {
+            let upstream = Upstream::without_tls(|_| None).await;
+            let (gnomon, stream) = reach(Gnomon::with(), road, upstream.address).await;
+            let mut client = H1::over(stream);
+            assert_eq!(client.send(&[h1_post("/mcp", call(1, "any_tool").to_string().as_bytes())]).await.status, 200);
+            client.write(said).await;
+            assert_eq!(client.answer().await.status, 400, "{road:?} {passage:?}");
+            let events = gnomon.events_until(2).await;
+            let [event] = told(&events, passage)[..] else { panic!("{road:?} {passage:?}: {events:#?}") };
+            assert_eq!((&event["gnomon.action"], &event["gnomon.flow.outcome"]), (&json!("block"), &json!("refused")));
+            assert!(event.get("rule.id").is_none() && event["message"].is_string(), "{event:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_ends_before_anything_is_said_is_told_where_a_rule_asks_for_it() {
+    for road in ROADS {
+        let asks = rule(1, "Says nothing", "gnomon.passage: nothing_said", "action: log");
+        let server = Lenient::start().await;
+        let (gnomon, mut stream) = reach(Gnomon::with().rules([asks]), road, server.address).await;
+        stream.shutdown().await.unwrap();
+        let events = gnomon.events_until(1).await;
+        let [event] = told(&events, Passage::NothingSaid)[..] else { panic!("{road:?}: {events:#?}") };
+        assert_eq!((&event["gnomon.action"], &event["server.address"]), (&json!("log"), &json!("127.0.0.1")));
+        assert_eq!(server.connections(), u64::from(road == Road::Redirected), "nothing is connected for that");
     }
 }

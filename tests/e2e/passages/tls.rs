@@ -138,6 +138,27 @@ async fn a_protocol_that_the_server_chose_passes_and_a_rule_on_the_host_holds() 
 }
 
 #[tokio::test]
+async fn a_protocol_that_is_no_http_has_one_reason_whether_the_server_chooses_it_or_none() {
+    for road in ROADS {
+        let authority = Authority::new("theirs");
+        let server = Lenient::with_tls(&authority, HOST, &[], b"").await;
+        let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
+        let (gnomon, stream) = reach(setup, road, server.address).await;
+        let mut tls = handshake(stream, &gnomon.root, HOST, &["postgresql"]).await.unwrap();
+        let said = b"\0\0\0\x08\0\x03\0\0";
+        tls.write_all(said).await.unwrap();
+        tls.flush().await.unwrap();
+        soon("the startup message", async {
+            while server.got() != said {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+        assert_eq!((passed(&gnomon, Passage::ForeignAlpn), passed(&gnomon, Passage::ForeignInTls)), (1, 0), "{road:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_http_within_tls_passes_both_ways() {
     // As LDAPS does, and with a server that speaks first, IMAPS.
     for road in ROADS {

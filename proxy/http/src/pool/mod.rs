@@ -117,7 +117,8 @@ impl<B: RequestBody> Pools<B> {
 
     /// Sends a request and waits for the response head; an HTTP/1.1 upgrade goes on with
     /// `hyper::upgrade::on`. Of the URI only path and query count: the authority is the destination's
-    /// (but the request's own, if it has one, at a fixed address without TLS), and so is the version. A Host header goes upstream as it is over HTTP/1.1 and is left out over
+    /// (but the request's own, if it has one, at a fixed address without TLS), and so is the version; to another proxy a URI with an authority goes
+    /// as it is. A Host header goes upstream as it is over HTTP/1.1 and is left out over
     /// HTTP/2, where :authority takes its place (RFC 9113 section 8.3.1). Connection headers are the
     /// caller's to remove (RFC 9110 section 7.6.1).
     ///
@@ -139,8 +140,9 @@ impl<B: RequestBody> Pools<B> {
         } else {
             *req.uri_mut() = if *req.method() == Method::CONNECT {
                 Uri::from(authority.clone())
-            } else if let Some(asked) = req.uri().authority().filter(|_| dest.is_to_a_proxy()) {
-                dest.uri(asked.clone(), path)?
+            } else if dest.is_to_a_proxy() && req.uri().authority().is_some() {
+                // Its scheme says what that proxy is to fetch it by.
+                std::mem::take(req.uri_mut())
             } else {
                 Uri::from(path)
             };

@@ -20,7 +20,7 @@ pub use accept::{Accepting, Admission, accept_until, listen};
 pub use drive::{Ended, until_stopped};
 pub use head::HeadTimer;
 pub use plain::Plain;
-pub use seated::{Answered, Seated, UnderWay};
+pub use seated::{Answered, Heard, Seated, UnderWay};
 pub use stalled::Stalled;
 pub use tasks::{Tasks, drain};
 

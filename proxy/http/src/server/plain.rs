@@ -3,7 +3,7 @@
 use super::{
     accept::{Admission, accept_until},
     http1,
-    seated::{Answered, Seated},
+    seated::{Answered, Heard, Seated},
     stalled::Stalled,
     tasks::{Tasks, drain},
 };
@@ -73,7 +73,7 @@ impl Plain {
             let answered = answer(&request).map(|body| Answered::new(body, Some(under_way)));
             async move { Ok::<_, Infallible>(answered) }
         });
-        let io = TokioIo::new(Stalled::after(self.unread, stream));
+        let io = TokioIo::new(Heard::on(seated.clone(), Stalled::after(self.unread, stream)));
         seated.driven(http1(self.head).serve_connection(io, service), &mut stop, |connection| connection.graceful_shutdown()).await;
     }
 }

@@ -5,6 +5,7 @@ use gnomon_shares::Seat;
 use http_body::{Body, Frame, SizeHint};
 use std::{
     future::poll_fn,
+    io,
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -13,7 +14,11 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::watch,
+    time::timeout,
+};
 
 /// A connection that has a seat. It is silent until the head of its first request is whole, whatever it says until then: bytes of one,
 /// a TLS handshake.
@@ -46,6 +51,15 @@ impl Seated {
         self.seat.asks();
         drop(under_way);
         UnderWay(self.clone())
+    }
+
+    /// It has said something on the way to its first request.
+    pub fn takes_a_step(&self) {
+        let under_way = self.under_way();
+        if *under_way == 0 {
+            self.seat.takes_a_step();
+        }
+        drop(under_way);
     }
 
     /// Nothing is under way.
@@ -124,6 +138,56 @@ impl Drop for UnderWay {
         if *under_way == 0 {
             self.0.seat.falls_silent();
         }
+    }
+}
+
+/// A client's connection whose first bytes are a step towards its first request.
+#[derive(Debug)]
+pub struct Heard<T> {
+    inner: T,
+    /// Until something is heard.
+    awaited: Option<Arc<Seated>>,
+}
+
+impl<T> Heard<T> {
+    /// The connection of this seat.
+    pub fn on(seated: Arc<Seated>, inner: T) -> Self {
+        Self { inner, awaited: Some(seated) }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before
+            && let Some(seated) = self.awaited.take()
+        {
+            seated.takes_a_step();
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

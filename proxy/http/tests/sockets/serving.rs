@@ -187,3 +187,41 @@ async fn what_is_under_way_when_the_drain_is_over_is_cut_off() {
     let read = timeout(SOON, deaf.read_to_end(&mut rest)).await.expect("it was closed");
     assert!(read.is_err() || rest.len() < MUCH);
 }
+
+/// Connects and says nothing until it is closed, as often as it can.
+async fn floods(address: SocketAddr) {
+    let mut held = std::collections::VecDeque::new();
+    loop {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            held.push_back(stream);
+        }
+        if held.len() > 64 {
+            held.pop_front();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_connects_costs_none_its_seat_that_has_begun_to_ask_or_is_served() {
+    let served = Served::start(Plain { connections: 64, ..FEW }).await;
+    let mut seated = served.connect().await;
+    ask(&mut seated, "/").await;
+    assert!(is_answered(&mut seated).await);
+    let mut flood = tokio::task::JoinSet::new();
+    (0..32).for_each(|_| _ = flood.spawn(floods(served.address)));
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut calls = 0;
+    while calls < 20 || Instant::now() < until {
+        // A flood may have the kernel's queue full, where who comes tries again; who is in is served.
+        let mut one = timeout(SOON, served.connect()).await.unwrap();
+        one.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        one.write_all(b"host: a\r\n\r\n").await.unwrap();
+        assert!(is_answered(&mut one).await, "call {calls}");
+        ask(&mut seated, "/").await;
+        assert!(is_answered(&mut seated).await, "who rests a moment between two, at call {calls}");
+        calls += 1;
+    }
+    flood.shutdown().await;
+    served.stop().await;
+}

@@ -41,7 +41,7 @@ impl Words {
 }
 
 /// What is asked of another proxy may be for any server.
-pub(super) fn for_any_server(connection: Connection, passage: Passage) -> Connection {
+pub(crate) fn for_any_server(connection: Connection, passage: Passage) -> Connection {
     if matches!(passage, Passage::OtherProxy | Passage::OtherProxyOdd) { connection.to_any_server() } else { connection }
 }
 
@@ -61,6 +61,14 @@ impl Tunnel {
         let _ = connection.hello(&self.host, self.port, &Hello::default());
         let connection = self.under_all_names(connection, &[]).await;
         for_any_server(connection, passage)
+    }
+
+    /// Tells, where a rule asks for it, of a tunnel that was closed before anything was said: nothing is to be connected for that.
+    pub(super) async fn says_nothing(self) {
+        let outcome = FlowOutcome::ClientFailed;
+        let (Passed::Go(reports) | Passed::Refuse(_, _, reports)) =
+            self.judged(Passage::NothingSaid).await.pass(Passage::NothingSaid, outcome.as_str());
+        self.shared.recorder.flow(outcome, reports);
     }
 
     /// The same where its server is known by more than that.

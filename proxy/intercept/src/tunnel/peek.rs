@@ -25,12 +25,14 @@ pub(super) const LINE_GOES_ON: Duration = Duration::from_secs(1);
 pub(super) enum First {
     Tls(Box<ClientHello>),
     Http(crate::serve::Speaks),
-    /// Requests to another proxy, for what it is to fetch without TLS.
+    /// Requests to another proxy, for what it is to fetch.
     ToProxy,
     /// A request for a tunnel, to another proxy.
     Connect,
     /// What is not read.
     Unread(Passage),
+    /// Nothing, and it has ended its side.
+    Nothing,
     /// Nothing yet, and the server cannot be reached.
     Unreachable(SendError),
     Gone,
@@ -58,7 +60,7 @@ pub(crate) fn passage_of(line: Line, said: &[u8], foreign: Passage) -> Option<Pa
 pub(crate) fn line_goes_on(passage: Passage, said: &[u8]) -> bool {
     match passage {
         Passage::LineUnfinished => true,
-        Passage::Foreign | Passage::ForeignInTls => first_line(said) == Line::Strange,
+        Passage::Foreign => first_line(said) == Line::Strange,
         _ => false,
     }
 }
@@ -95,7 +97,7 @@ impl Tunnel {
                     Err(error) => break First::Unread(unreadable(error)),
                     Ok(HelloStatus::NotTls) => match first_line(&buffer) {
                         Line::Http(_) if asks_for_a_tunnel(&buffer) && self.through.is_none() => break First::Connect,
-                        // Meant for another proxy: what it is to fetch without TLS is read.
+                        // Meant for another proxy: what it is to fetch is read.
                         Line::Http(crate::serve::Speaks::Http1) if asks_a_proxy(&buffer) => {
                             break First::ToProxy;
                         }
@@ -126,7 +128,7 @@ impl Tunnel {
             };
             if read == 0 {
                 break match last_line(&buffer) {
-                    _ if buffer.is_empty() => First::Gone,
+                    _ if buffer.is_empty() => First::Nothing,
                     Line::Odd => First::Unread(Passage::RequestLineOdd),
                     _ => First::Unread(Passage::NothingSaid),
                 };

@@ -2,7 +2,7 @@
 
 use super::{
     Tunnel,
-    pass::for_any_server,
+    pass::{Words, for_any_server},
     peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either, line_goes_on, passage_of, server_first},
 };
 use crate::{
@@ -49,7 +49,7 @@ impl Tunnel {
         if hello.sni.is_none() {
             // By address: the names that the address has count as well.
             connection = self.under_all_names(connection, &[]).await;
-            refused |= matches!(connection.pass(Passage::Bypass, FlowOutcome::Bypassed.as_str()), Passed::Refuse(..));
+            refused |= connection.is_refused();
         }
         // Behind another proxy nobody vouches for a name but the one that it was asked for.
         let vouched = self.through.is_none() || name == self.host;
@@ -57,13 +57,19 @@ impl Tunnel {
             match connection.pass(Passage::Bypass, FlowOutcome::Bypassed.as_str()) {
                 Passed::Go(_) => return self.bypass(&connection, &name).await,
                 // Refused by its name: it is told so as others are.
-                Passed::Refuse(..) => refused = true,
+                Passed::Refuse(..) if refused => {}
+                // It may be asked for, and not pass unread.
+                Passed::Refuse(_, text, reports) => {
+                    self.shared.recorder.flow(FlowOutcome::Refused, reports);
+                    return self.refuse(Words::TlsAlert, &text).await;
+                }
             }
         }
         let (Ok(leaf), Ok(destination)) = (LeafName::parse(&name), self.destination(Scheme::Https, &name, Alpn::None)) else {
             self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
             return;
         };
+        let foreign = if hello.alpn.is_empty() { Passage::ForeignInTls } else { Passage::ForeignAlpn };
         let offered: Vec<Alpn> = hello.alpn.iter().map(|name| Alpn::from_wire(Some(name))).filter(|a| *a != Alpn::None).collect();
         if !refused && offered.is_empty() && !hello.alpn.is_empty() && self.server_is_foreign(&destination, &hello.alpn).await {
             if self.original.is_none() && name != self.host {
@@ -102,7 +108,10 @@ impl Tunnel {
         let client = Peeked::new(self.seen, self.client);
         let accepted = timeout(self.shared.options.hello_timeout, TlsAcceptor::from(config).accept(client)).await;
         let stream = match accepted {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(stream)) => {
+                self.asking.place.takes_a_step();
+                stream
+            }
             Ok(Err(error)) => {
                 let outcome = handshake_outcome(&error);
                 let telling = if outcome == FlowOutcome::CaRejected { Telling::Always } else { Telling::IfMatched };
@@ -133,7 +142,7 @@ impl Tunnel {
         };
         if chosen == Alpn::None {
             // Nothing says that this is HTTP but what is said.
-            return within(route, stream, if refused { Far::Refused } else { Far::Unopened }).await;
+            return within(route, stream, if refused { Far::Refused } else { Far::Unopened }, foreign).await;
         }
         let outcome = route.problem.as_ref().map_or(FlowOutcome::Intercepted, flow_outcome);
         route.shared.recorder.flow(outcome, Vec::new());
@@ -176,14 +185,15 @@ enum Far {
     Unreachable(SendError),
 }
 
-/// What is inside of TLS for which no protocol was agreed on: HTTP is served, the rest asks the judge.
-async fn within(mut route: Route, mut client: Opened, mut far: Far) {
+/// What is inside of TLS for which no protocol was agreed on: HTTP is served, the rest asks the judge, by the name `foreign` where it is
+/// no HTTP.
+async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Passage) {
     let (mut seen, mut heard) = (BytesMut::new(), BytesMut::new());
     let mut stop = route.shared.stopping();
     // A program that knows of no proxy may keep a connection for as long as its server allows before it says anything.
     let silence = if route.client == Client::Unaware { Duration::MAX } else { SILENCE };
     let spoke = tokio::select! {
-        spoke = timeout(silence, said_first(&route, &mut client, &mut seen, &mut far, &mut heard)) => spoke.unwrap_or(Ok(Inside::Gone)),
+        spoke = timeout(silence, said_first(&route, &mut client, (&mut seen, &mut heard), &mut far, foreign)) => spoke.unwrap_or(Ok(Inside::Gone)),
         _ = stop.wait_for(|stopping| *stopping) => return,
     };
     let passage = match spoke {
@@ -201,6 +211,11 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far) {
             return serve_http(route, Peeked::new(seen.freeze(), client), speaks).await;
         }
         Ok(Inside::Unread(passage)) => passage,
+        Ok(Inside::Silent) => {
+            let (Passed::Go(reports) | Passed::Refuse(_, _, reports)) =
+                route.connection.pass(Passage::NothingSaid, FlowOutcome::ClientFailed.as_str());
+            return route.shared.recorder.flow(FlowOutcome::ClientFailed, reports);
+        }
         Ok(Inside::Gone) | Err(_) => return route.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
     };
     let _passes = route.place.begin();
@@ -230,10 +245,10 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far) {
     route.shared.recorder.metrics().passed(passage);
     route.shared.recorder.flow(outcome, reports);
     let said = Said { client: seen.freeze(), server: heard.freeze() };
-    if line_goes_on(passage, &said.client) {
+    if line_goes_on(passage, &said.client) || passage == foreign && first_line(&said.client) == Line::Strange {
         let may_pass = |line: Line, said: &[u8]| {
             let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };
-            let passage = passage_of(unread, said, Passage::ForeignInTls).unwrap_or(Passage::RequestLineOdd);
+            let passage = passage_of(unread, said, foreign).unwrap_or(Passage::RequestLineOdd);
             match for_any_server(route.connection.clone(), passage).pass(passage, FlowOutcome::of(passage).as_str()) {
                 Passed::Go(reports) => {
                     route.shared.recorder.metrics().passed(passage);
@@ -256,10 +271,18 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far) {
 enum Inside {
     Http(Speaks),
     Unread(Passage),
+    /// It ended before it said anything.
+    Silent,
     Gone,
 }
 
-async fn said_first(route: &Route, client: &mut Opened, seen: &mut BytesMut, far: &mut Far, heard: &mut BytesMut) -> io::Result<Inside> {
+async fn said_first(
+    route: &Route,
+    client: &mut Opened,
+    (seen, heard): (&mut BytesMut, &mut BytesMut),
+    far: &mut Far,
+    foreign: Passage,
+) -> io::Result<Inside> {
     loop {
         seen.reserve(4096);
         let read = if seen.is_empty() {
@@ -274,10 +297,10 @@ async fn said_first(route: &Route, client: &mut Opened, seen: &mut BytesMut, far
             }
         };
         match if read == 0 { last_line(seen) } else { first_line(seen) } {
-            _ if seen.is_empty() => return Ok(Inside::Gone),
+            _ if seen.is_empty() => return Ok(Inside::Silent),
             Line::Http(speaks) => return Ok(Inside::Http(speaks)),
             line => {
-                if let Some(passage) = passage_of(line, seen, Passage::ForeignInTls) {
+                if let Some(passage) = passage_of(line, seen, foreign) {
                     return Ok(Inside::Unread(passage));
                 }
             }

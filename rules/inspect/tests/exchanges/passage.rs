@@ -57,6 +57,78 @@ fn every_entry_has_a_name_of_its_own() {
 }
 
 #[test]
+fn a_rule_can_name_every_entry_and_no_other_word() {
+    let reasons: Vec<_> = Passage::ALL.iter().map(|passage| passage.reason()).collect();
+    assert_eq!(Field::Passage.words(), Some(&*reasons));
+}
+
+#[test]
+fn a_rule_on_the_reason_holds_for_every_entry_and_for_no_other() {
+    for &passage in Passage::ALL {
+        let named = format!("gnomon.passage: {}", passage.reason());
+        assert!(refuses(&[&named], passage), "{passage:?}");
+        assert!(refuses(&[&format!("{named}, server.address: tools.example")], passage), "{passage:?}");
+        assert!(!refuses(&[&format!("{named}, server.address: other.example")], passage), "{passage:?}");
+        assert!(refuses(&["gnomon.passage: '*'"], passage), "{passage:?}");
+        let other = if passage == Passage::Foreign { "bypass" } else { "foreign" };
+        assert!(!refuses(&[&format!("gnomon.passage: {other}")], passage), "{passage:?}");
+        // It is told of, where a rule only asks for that.
+        let Passed::Go(reports) = connection(&acting("log", &[&named]), "tools.example", passage).pass(passage, "passthrough") else {
+            panic!("{passage:?} is refused");
+        };
+        assert!(reports.iter().any(|report| report.rule.is_some() && report.action == Action::Log), "{passage:?}");
+    }
+}
+
+#[test]
+fn what_somebody_wants_passed_is_refused_by_no_rule_that_would_have_to_read_and_an_exemption_that_may_hold_counts() {
+    let waived: Vec<_> = Passage::ALL.iter().copied().filter(|passage| passage.legibility() == Legibility::Waived).collect();
+    for passage in waived {
+        assert!(!refuses(&[&format!("gnomon.passage: {}, mcp.method.name: tools/call", passage.reason())], passage), "{passage:?}");
+        let rule = |n: u8, origin, action: &str, selection: &str| Source {
+            name: format!("{n}.yml"),
+            text: format!(
+                "title: Rule {n}\nid: 0197a000-0000-4000-8000-00000000000{n}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
+                 detection: {{s: {{{selection}}}, condition: s}}\ngnomon: {{response: {{action: {action}}}}}\n"
+            ),
+            origin,
+        };
+        let shipped = rule(1, Origin::Vendor, "block", "server.address: tools.example");
+        let allows = rule(2, Origin::Admin, "allow", "mcp.method.name: tools/list");
+        for (rules, passes) in [(vec![shipped.clone()], false), (vec![shipped, allows], true)] {
+            let rules = Arc::new(RuleSet::compile(&rules).unwrap());
+            let inspector = Arc::new(Inspector::new(rules, Surroundings::default(), Bounds::default()));
+            let passed = connection(&inspector, "tools.example", passage).pass(passage, "passthrough");
+            assert_eq!(matches!(passed, Passed::Go(_)), passes, "{passage:?}");
+        }
+    }
+}
+
+#[test]
+fn what_may_be_for_any_server_is_told_with_the_one_that_it_leads_to() {
+    let inspector = inspector(&["server.address: blocked.example"]);
+    let connection = connection(&inspector, "proxy.example", Passage::OtherProxyOdd).to_any_server();
+    let Passed::Refuse(_, _, reports) = connection.pass(Passage::OtherProxyOdd, "other_proxy") else { panic!("it may be for that one") };
+    assert_eq!(reports[0].seen.text(Field::ServerAddress), Some("proxy.example"));
+}
+
+#[test]
+fn what_cannot_be_passed_is_told_as_refused_with_its_reason_though_no_rule_says_so() {
+    for rules in [&[][..], &["server.address: other.example"]] {
+        let connection = connection(&inspector(rules), "tools.example", Passage::Foreign);
+        let reports = connection.cannot_pass(Passage::Foreign, "it comes too late", "refused");
+        let [report] = &reports[..] else { panic!("{} reports", reports.len()) };
+        assert_eq!((report.action, report.rule, report.seen.text(Field::Action)), (Action::Block, None, Some("block")));
+        assert_eq!(report.seen.text(Field::Passage), Some("foreign"));
+        assert_eq!(report.seen.text(Field::Message), Some("it comes too late"));
+    }
+    // The rule that refuses it has the word.
+    let reports = connection(&inspector(&["gnomon.passage: foreign"]), "tools.example", Passage::Foreign);
+    let reports = reports.cannot_pass(Passage::Foreign, "it comes too late", "refused");
+    assert!(reports[0].rule.is_some() && reports[0].seen.text(Field::Message) == Some("not here"));
+}
+
+#[test]
 fn what_a_server_could_read_as_http_is_refused_by_a_rule_that_could_match() {
     for &passage in Passage::ALL {
         let expected = passage.legibility() == Legibility::Unknown;

@@ -1,13 +1,14 @@
 //! What people decided about servers, as commands show it: from the journal, else what this host read of it last. That is said then, and the
 //! command ends with an error all the same: decisions may have been made since.
 
+use crate::{complaint::Complaint, when};
 use anyhow::Result;
-use gnomon_cli::{Complaint, when};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Decided, Decision, Recalled};
 
 /// The reviews that stand, as far as they could be read.
 pub struct Known {
+    /// As they stand, or stood.
     pub reviews: Vec<Decision>,
     /// None where they are what stands now.
     pub stale: Option<Stale>,
@@ -15,6 +16,7 @@ pub struct Known {
 
 /// Reviews are those that stood some time ago.
 pub struct Stale {
+    /// When they stood: milliseconds since 1970.
     pub as_of_ms: i64,
     why: String,
     unreadable: Vec<usize>,
@@ -40,6 +42,11 @@ impl Stale {
         format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
     }
 
+    /// What goes before what was judged by them.
+    pub fn note(&self) -> String {
+        format!("judged by what was decided until {} UTC, when this host read the database of decisions last", when::show(self.as_of_ms))
+    }
+
     /// How the command ends.
     pub fn complaint(&self) -> Complaint {
         let left_out = match self.unreadable.as_slice() {
@@ -54,7 +61,7 @@ impl Stale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnomon_cli::runtime;
+    use crate::runtime::runtime;
     use std::{fs, path::Path};
 
     const LINE: &str = r#"{"at_ms":1,"by":{"user":"ada","login_uid":null,"uid":0},"server":{"host":"a.example","port":443},"state":"denied","owner":null,"reason":null,"until_ms":null}"#;

@@ -1,0 +1,345 @@
+//! Who gives a seat up first, found in logarithmic time: a flood of newcomers asks for it thousands of times a second, and whoever is
+//! seated waits behind the lock of this.
+//!
+//! Silent connections stand in three lines. The **mute** have said nothing at all; the **begun** have, but no request of theirs is
+//! whole; the **resting** have asked for something before. In each line they stand by whose they are, in the order in which they fell
+//! silent. The trade-off: a connection that rests and asks again keeps its old position until somebody looks there, so that a request
+//! costs no lock; whoever holds most is counted with those.
+
+use super::Sitter;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, atomic::Ordering::SeqCst};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a newcomer is left alone after each step that it takes, so that a flood gives it the time for the next one: what it said
+/// has to be read, by a task that has to have its turn.
+pub(super) const UNDISTURBED: Duration = Duration::from_millis(20);
+
+/// All who have a seat, and the lines of those that are silent.
+#[derive(Debug)]
+pub(super) struct Order {
+    next: u64,
+    seated: HashMap<u64, Seated>,
+    mute: Line,
+    begun: Line,
+    resting: Line,
+    /// So many newcomers, mute or begun, make room for each other before those that rest do.
+    newcomers: usize,
+    /// So many mute ones make room for each other before those do that have begun.
+    mutes: usize,
+}
+
+#[derive(Debug)]
+struct Seated {
+    sitter: Arc<Sitter>,
+    /// An address, or a user.
+    whose: Arc<str>,
+    /// Its line and its number there, if it stands in one.
+    stands: Option<(Silence, u64)>,
+}
+
+/// The three lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    Mute,
+    Begun,
+    Resting,
+}
+
+/// Who makes room.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// This one. It stands in no line any more.
+    Goes(Arc<Sitter>),
+    /// Somebody, but not before this moment.
+    NotBefore(Instant),
+    /// All that are there are served.
+    Nobodys,
+}
+
+/// From whom room is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Among<'a> {
+    /// Of whom most are there.
+    All,
+    Only(&'a str),
+}
+
+impl Order {
+    pub fn new(all: usize) -> Self {
+        let (mute, begun, resting) = Default::default();
+        // Newcomers that come without end would have all others go who rest, or have begun; those would leave newcomers no seat for
+        // long enough to ask, or to begin. So a part of all is where each make room among themselves.
+        Self { next: 0, seated: HashMap::new(), mute, begun, resting, newcomers: (all / 4).max(1), mutes: (all / 8).max(1) }
+    }
+
+    /// Somebody has sat down. The number is the seat's.
+    pub fn sits_down(&mut self, sitter: Arc<Sitter>, whose: Arc<str>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.seated.insert(number, Seated { sitter, whose, stands: None });
+        number
+    }
+
+    pub fn gets_up(&mut self, number: u64) {
+        self.leaves_line(number);
+        self.seated.remove(&number);
+    }
+
+    /// It has become known whose it is.
+    pub fn is_of(&mut self, number: u64, user: Arc<str>) {
+        let stood = self.leaves_line(number);
+        if let Some(seated) = self.seated.get_mut(&number) {
+            seated.whose = user;
+        }
+        if let Some((silence, since)) = stood {
+            self.stands(number, silence, since);
+        }
+    }
+
+    /// It stands in this line from now on, with this number, which only grows.
+    pub fn stands(&mut self, number: u64, silence: Silence, since: u64) {
+        self.leaves_line(number);
+        let Some(seated) = self.seated.get_mut(&number).filter(|seated| !seated.sitter.is_to_go.load(SeqCst)) else { return };
+        seated.stands = Some((silence, since));
+        seated.sitter.is_in_line.store(true, SeqCst);
+        let (whose, since_when) = (seated.whose.clone(), Instant::now());
+        self.line(silence).insert(&whose, since, Standing { number, since_when });
+    }
+
+    /// It stands in none. Which it stood in.
+    pub fn leaves_line(&mut self, number: u64) -> Option<(Silence, u64)> {
+        let seated = self.seated.get_mut(&number)?;
+        seated.sitter.is_in_line.store(false, SeqCst);
+        let (silence, since) = seated.stands.take()?;
+        let whose = seated.whose.clone();
+        self.line(silence).remove(&whose, since);
+        Some((silence, since))
+    }
+
+    /// Whose turn it is to go. `now`: at which newcomers that took a step a moment ago are left alone, if at all.
+    pub fn turn(&mut self, among: Among<'_>, now: Option<Instant>) -> Turn {
+        let (mute, begun) = (self.mute.len(among), self.begun.len(among));
+        if mute + begun < self.newcomers
+            && let Some(number) = self.rests_longest(among)
+        {
+            return self.goes(number);
+        }
+        let line = if mute >= self.mutes || begun == 0 { &self.mute } else { &self.begun };
+        match line.first(among) {
+            None => Turn::Nobodys,
+            Some((_, first)) => match first.since_when + UNDISTURBED {
+                free if now.is_some_and(|now| now < free) => Turn::NotBefore(free),
+                _ => self.goes(first.number),
+            },
+        }
+    }
+
+    fn goes(&mut self, number: u64) -> Turn {
+        self.leaves_line(number);
+        self.seated.get(&number).map_or(Turn::Nobodys, |seated| Turn::Goes(seated.sitter.clone()))
+    }
+
+    /// Each that is found at a position that it has left is put where it belongs, which its last request pays for.
+    fn rests_longest(&mut self, among: Among<'_>) -> Option<u64> {
+        loop {
+            let (since, first) = self.resting.first(among)?;
+            let sitter = self.seated.get(&first.number)?.sitter.clone();
+            match sitter.silence() {
+                Some(silent) if silent == since => return Some(first.number),
+                Some(silent) => self.stands(first.number, Silence::Resting, silent),
+                None => {
+                    self.leaves_line(first.number);
+                    // It may have fallen silent before it could know that it stands in line no longer.
+                    if let Some(silent) = sitter.silence() {
+                        self.stands(first.number, Silence::Resting, silent);
+                    }
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, silence: Silence) -> &mut Line {
+        match silence {
+            Silence::Mute => &mut self.mute,
+            Silence::Begun => &mut self.begun,
+            Silence::Resting => &mut self.resting,
+        }
+    }
+}
+
+/// One line, by whose connections stand in it.
+#[derive(Debug, Default)]
+struct Line {
+    by: HashMap<Arc<str>, BTreeMap<u64, Standing>>,
+    /// By how many they have, and the number of the first of them. Numbers are unique.
+    ranks: BTreeMap<(usize, Reverse<u64>), Arc<str>>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    number: u64,
+    since_when: Instant,
+}
+
+impl Line {
+    fn len(&self, among: Among<'_>) -> usize {
+        match among {
+            Among::All => self.len,
+            Among::Only(whose) => self.by.get(whose).map_or(0, BTreeMap::len),
+        }
+    }
+
+    /// Who stands longest, of whoever has most.
+    fn first(&self, among: Among<'_>) -> Option<(u64, Standing)> {
+        let whose = match among {
+            Among::All => self.ranks.last_key_value()?.1,
+            Among::Only(whose) => whose,
+        };
+        let (since, standing) = self.by.get(whose)?.first_key_value()?;
+        Some((*since, *standing))
+    }
+
+    fn insert(&mut self, whose: &Arc<str>, since: u64, standing: Standing) {
+        let of = self.by.entry(whose.clone()).or_default();
+        let before = rank(of);
+        if of.insert(since, standing).is_none() {
+            self.len += 1;
+        }
+        let after = rank(of);
+        self.ranked(whose, before, after);
+    }
+
+    fn remove(&mut self, whose: &Arc<str>, since: u64) {
+        let Some(of) = self.by.get_mut(whose) else { return };
+        let before = rank(of);
+        if of.remove(&since).is_some() {
+            self.len -= 1;
+        }
+        let after = rank(of);
+        if after.is_none() {
+            self.by.remove(whose);
+        }
+        self.ranked(whose, before, after);
+    }
+
+    fn ranked(&mut self, whose: &Arc<str>, before: Option<Rank>, after: Option<Rank>) {
+        if let Some(before) = before {
+            self.ranks.remove(&before);
+        }
+        if let Some(after) = after {
+            self.ranks.insert(after, whose.clone());
+        }
+    }
+}
+
+type Rank = (usize, Reverse<u64>);
+
+fn rank(of: &BTreeMap<u64, Standing>) -> Option<Rank> {
+    of.first_key_value().map(|(first, _)| (of.len(), Reverse(*first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant as Clock;
+
+    /// A generator of numbers that is the same each time (Knuth's MMIX).
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+    }
+
+    /// What the order says, as whoever looks through all of them would find it.
+    fn slow(all: &BTreeMap<u64, (Silence, u64, usize)>, order: &Order) -> Option<u64> {
+        let of = |silence: Silence| all.iter().filter(move |(_, one)| one.0 == silence);
+        let (mute, begun) = (of(Silence::Mute).count(), of(Silence::Begun).count());
+        let line = match () {
+            () if mute + begun < order.newcomers && of(Silence::Resting).count() > 0 => Silence::Resting,
+            () if mute >= order.mutes || begun == 0 => Silence::Mute,
+            () => Silence::Begun,
+        };
+        let mut counts: HashMap<usize, (usize, Reverse<u64>)> = HashMap::new();
+        for (_, (_, since, whose)) in of(line) {
+            let count = counts.entry(*whose).or_insert((0, Reverse(u64::MAX)));
+            *count = (count.0 + 1, count.1.max(Reverse(*since)));
+        }
+        let (whose, _) = counts.into_iter().max_by_key(|(_, rank)| *rank)?;
+        of(line).filter(|(_, one)| one.2 == whose).min_by_key(|(_, one)| one.1).map(|(number, _)| *number)
+    }
+
+    #[test]
+    fn whoever_is_found_is_the_one_that_looking_through_all_of_them_finds() {
+        let mut numbers = Numbers(7);
+        let whose: Vec<Arc<str>> = ["a", "b", "c", "d"].map(Arc::from).to_vec();
+        let (mut order, mut all, mut sitters, mut since) = (Order::new(64), BTreeMap::new(), HashMap::new(), 0);
+        for _ in 0..20_000 {
+            since += 1;
+            let some = sitters.keys().copied().nth(numbers.below(64) as usize);
+            match (numbers.below(6), some) {
+                (0..2, _) | (_, None) if sitters.len() < 64 => {
+                    let (sitter, of) = (Arc::new(Sitter::new("x".into())), numbers.below(numbers.0 % 4 + 1) as usize);
+                    let number = order.sits_down(sitter.clone(), whose[of].clone());
+                    sitter.silent_since.store(since, SeqCst);
+                    order.stands(number, Silence::Mute, since);
+                    sitters.insert(number, sitter);
+                    all.insert(number, (Silence::Mute, since, of));
+                }
+                (1 | 2, Some(number)) => {
+                    let Some(entry) = all.get_mut(&number) else { continue };
+                    let silence = [Silence::Begun, Silence::Resting][numbers.below(2) as usize];
+                    sitters[&number].silent_since.store(since, SeqCst);
+                    // Whoever rests and asked meanwhile is not moved at once.
+                    if entry.0 != Silence::Resting {
+                        order.stands(number, silence, since);
+                        entry.0 = silence;
+                    }
+                    entry.1 = since;
+                }
+                (3, Some(number)) => {
+                    order.gets_up(number);
+                    sitters.remove(&number);
+                    all.remove(&number);
+                }
+                _ => {
+                    let expected = slow(&all, &order);
+                    match order.turn(Among::All, None) {
+                        Turn::Goes(sitter) => {
+                            let (number, _) = sitters.iter().find(|(_, one)| Arc::ptr_eq(one, &sitter)).unwrap();
+                            assert_eq!(expected, Some(*number));
+                            all.remove(number);
+                        }
+                        turn => assert!(expected.is_none() && matches!(turn, Turn::Nobodys), "{expected:?} {turn:?}"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looking through all of them takes more than a hundred times as long.
+    #[test]
+    fn a_hundred_thousand_evictions_among_sixty_thousand_take_less_than_a_few_seconds() {
+        let (mut order, mut since) = (Order::new(65_536), 0);
+        let mut comes = |order: &mut Order| {
+            since += 1;
+            let sitter = Arc::new(Sitter::new("x".into()));
+            sitter.silent_since.store(since, SeqCst);
+            let number = order.sits_down(sitter, ["a", "b", "c"][since as usize % 3].into());
+            order.stands(number, Silence::Mute, since);
+        };
+        (0..65_536).for_each(|_| comes(&mut order));
+        let began = Clock::now();
+        for _ in 0..100_000 {
+            assert!(matches!(order.turn(Among::All, None), Turn::Goes(_)));
+            comes(&mut order);
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+}
