@@ -7,7 +7,6 @@ use crate::{
 };
 use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Channel, Class, Field, Observation};
-use gnomon_upstream::rpc::RpcError;
 use smol_str::{SmolStr, ToSmolStr};
 
 /// What was refused before any server was asked.
@@ -17,7 +16,10 @@ pub(crate) struct Refused<'a> {
     pub method: &'a str,
     /// What was asked for, by the client's name.
     pub name: &'a str,
-    pub error: &'a RpcError,
+    /// The code of the error that its client got.
+    pub code: i32,
+    /// In words of ours: what the client is told may repeat what it sent, which events do not keep.
+    pub why: &'static str,
 }
 
 impl Rules {
@@ -47,8 +49,8 @@ impl Rules {
         if let Some(field) = named.filter(|_| !refused.name.is_empty()) {
             seen.set(field, shortened(refused.name));
         }
-        seen.set(Field::ErrorType, refused.error.code.to_smolstr());
-        seen.set(Field::Message, refused.error.message.clone());
+        seen.set(Field::ErrorType, refused.code.to_smolstr());
+        seen.set(Field::Message, refused.why);
         self.note(seen, Action::Block, Class::Policy);
     }
 

@@ -88,10 +88,10 @@ impl Road {
     }
 
     /// Notes among the events that a request was refused before its server was asked.
-    fn turned_down(&self, call: &Call, server: Option<&SmolStr>, request: &Request, error: &RpcError) {
+    fn turned_down(&self, call: &Call, server: Option<&SmolStr>, request: &Request, (code, why): (i32, &'static str)) {
         if let Some(rules) = &self.rules {
             let name = asked_for(request);
-            let refused = Refused { server, method: &request.method, name: &name, error };
+            let refused = Refused { server, method: &request.method, name: &name, code, why };
             rules.turned_down(self.lists.portal(), call.whose(), &refused);
         }
     }
@@ -130,7 +130,8 @@ impl Road {
             Err(NotRouted { error, line }) => {
                 act.names(|| asked_for(request));
                 act.decided_by(line.as_deref());
-                self.turned_down(call, self.lists.named_server(&call.caller, request), request, &error);
+                let why = if line.is_some() { "policy does not allow it" } else { "there is no such thing, or policy shows none" };
+                self.turned_down(call, self.lists.named_server(&call.caller, request), request, (error.code, why));
                 let ending = Ending::because(Status::Refused, error.code.to_smolstr());
                 return act.end(ending, in_era(&call.from, error).into()).await;
             }
@@ -144,7 +145,7 @@ impl Road {
         }
         if let Some(why) = barred(call, &routed) {
             let server = self.servers().get(routed.server).map(|server| &server.id);
-            self.turned_down(call, server, request, &RpcError::new(INVALID_PARAMS, why.as_str()));
+            self.turned_down(call, server, request, (INVALID_PARAMS, "it is not offered here"));
             return act.end(Ending::because(Status::Refused, "not_offered"), Outcome::failed_tool(&why)).await;
         }
         let (outcome, ending) = self.serve(call, &routed, &act).await;
@@ -172,7 +173,7 @@ impl Road {
             let none = Value::Object(serde_json::Map::new());
             if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)).await {
                 let asked = Request::new(routed.id.clone(), routed.method.clone(), routed.params.clone());
-                self.turned_down(call, Some(&server.id), &asked, &error);
+                self.turned_down(call, Some(&server.id), &asked, (error.code, "its arguments do not fit the tool"));
                 // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).
                 return (Outcome::failed_tool(&error.message), Ending::because(Status::Refused, "invalid_arguments"));
             }

@@ -145,7 +145,7 @@ async fn what_the_portal_refuses_by_itself_is_an_event_of_class_policy_that_says
         ] {
             assert_eq!(event[field], value, "{field} of {event:#}");
         }
-        assert!(event["message"].as_str().is_some_and(|text| !text.is_empty()), "{event:#}");
+        assert!(event["message"].as_str().is_some_and(|text| !text.is_empty() && !text.contains('7')), "{event:#}");
     }
     assert!(server.got("tools/call").is_empty());
 }
