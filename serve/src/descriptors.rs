@@ -157,7 +157,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gnomon.yml");
         std::fs::write(&path, text).unwrap();
-        let config = crate::config::Config::read(&path).unwrap();
+        let config = Config::load(&path).unwrap();
         let keys = |listens, clients| above(&asked(&config, listens), clients).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(keys(Listens::PortalsAlone, 50), ["portals[].max_connections of main"]);
         assert_eq!(keys(Listens::PortalsAlone, 200), [""; 0]);

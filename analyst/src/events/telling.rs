@@ -243,7 +243,7 @@ mod tests {
         let recalled = RecalledVerdicts { verdicts: vec![(1, verdict)], as_of };
         let telling = Telling::new(&story, None, Err("cannot connect to the database".to_owned())).unwrap().recalling(Some(recalled));
         let mut text = Vec::new();
-        crate::commands::events::story::write(&mut text, &telling).unwrap();
+        crate::events::story::write(&mut text, &telling).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("as of ") && text.contains("found confirmed by soc") && text.contains("is not known"), "{text}");
         assert_eq!(telling.to_json()["verdicts_recalled"]["verdicts"][0]["verdict"]["kind"], "confirmed");

@@ -60,11 +60,8 @@ impl Bench {
 
     /// The rule and the exceptions, as a gnomon that runs has them.
     fn tells(&self, port: u16) -> bool {
-        let source = |path: PathBuf| gnomon_engine::Source {
-            name: path.display().to_string(),
-            text: fs::read_to_string(&path).unwrap(),
-            origin: Origin::Admin,
-        };
+        let source =
+            |path: PathBuf| Source { name: path.display().to_string(), text: fs::read_to_string(&path).unwrap(), origin: Origin::Admin };
         let all: Vec<_> = [self.0.path().join("rules/a.yml")].into_iter().chain(self.exceptions()).map(source).collect();
         let rules = RuleSet::compile(&all).unwrap();
         let mut seen = gnomon_observe::Observation::new();

@@ -188,8 +188,8 @@ impl Decided {
     /// When that cannot be read.
     pub fn recalled_verdicts(&self, event: &str) -> io::Result<Option<RecalledVerdicts>> {
         match self.place {
-            Place::Folder => Ok(None),
-            Place::Shared(_) => verdicts::recalled(&self.state_dir, event),
+            JournalLocation::Folder => Ok(None),
+            JournalLocation::Shared(_) => verdicts::recalled(&self.state_dir, event),
         }
     }
 

@@ -164,17 +164,17 @@ pub(crate) fn passing(rules: &[Judged], progress: &Progress) -> Verdict {
 /// The verdict of those that match so far, where nothing more comes to be known and what is open stands in nobody's way: an exemption
 /// that may hold sets proposals aside.
 pub(crate) fn as_far_as_known(rules: &[Judged], progress: &Progress) -> Verdict {
-    let mut standing = Standing::default();
+    let mut candidates = Candidates::default();
     let mut may_exempt = false;
     for (index, rule) in (0..).map(RuleIndex).zip(rules) {
         match progress.standing(index.get()) {
-            Some(true) => standing.matched(rule, index),
+            Some(true) => candidates.matched(rule, index),
             None => may_exempt |= rule.part == Part::Exempts,
             Some(false) => {}
         }
     }
-    let proposed = if may_exempt || standing.exempt.0.is_some() { Best::default() } else { standing.proposed };
-    standing.insisted.or(proposed).verdict().unwrap_or_else(|| standing.pass())
+    let proposed = if may_exempt || candidates.exempt.0.is_some() { Best::default() } else { candidates.proposed };
+    candidates.insisted.or(proposed).verdict().unwrap_or_else(|| candidates.pass())
 }
 
 /// Judges what is known when `phase` is over.
