@@ -1,7 +1,7 @@
 //! What a server has asked and was not answered yet. While a person thinks about its question a server says nothing, and has not
 //! fallen silent for that.
 
-use crate::{
+use gnomon_catalogue::{
     members::Members,
     rpc::{Id, Message},
 };

@@ -6,9 +6,9 @@ use crate::{
     events::EventReader,
     legacy::LegacySession,
     pipe::{Heard, Pipe},
-    rpc::{Id, Message, Outcome},
 };
 use bytes::Bytes;
+use gnomon_catalogue::rpc::{Id, Message, Outcome};
 use smol_str::SmolStr;
 use std::{
     pin::Pin,

@@ -4,9 +4,9 @@ use crate::{
     error::UpstreamError,
     events::EventReader,
     lane::{lane, lanes},
-    rpc::{Message, Outcome},
 };
 use bytes::{Bytes, BytesMut};
+use gnomon_catalogue::rpc::{Message, Outcome};
 use gnomon_http::{Alpn, Destination, Pools, Scheme, UpstreamBody, Whole};
 use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
 use http::{

@@ -1,6 +1,6 @@
 //! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
 
-use crate::rpc::{INTERNAL_ERROR, Outcome, RpcError};
+use gnomon_catalogue::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use gnomon_http::{DialError, SendError};
 use std::{fmt, time::Duration};
 

@@ -7,11 +7,13 @@ use crate::{
     era,
     error::UpstreamError,
     events::EventReader,
-    members::Members,
     pipe::Pipe,
-    rpc::{self, Id, METHOD_NOT_FOUND, Message, Outcome, RpcError, UNSUPPORTED_VERSION},
 };
 use bytes::Bytes;
+use gnomon_catalogue::{
+    members::Members,
+    rpc::{self, Id, METHOD_NOT_FOUND, Message, Outcome, RpcError, UNSUPPORTED_VERSION},
+};
 use http::{HeaderMap, HeaderValue};
 use prometheus::IntGauge;
 use smol_str::SmolStr;

@@ -2,7 +2,8 @@
 //!
 //! An [`Upstream`] is one server. A task of its own keeps a connection to it, fetches its lists, listens for changes, and looks for
 //! it when it is gone; whoever serves clients reads what was fetched last and asks through a [`LegacySession`] or a [`ModernPeer`].
-//! Messages are read as far as their envelope ([`rpc`]); payloads pass as they came ([`members`]).
+//! Messages are read as far as their envelope ([`rpc`]); payloads pass as they came ([`members`]). These modules, and those of what
+//! servers list, are `gnomon-catalogue`'s: whoever asks a server has them from here.
 //!
 //! The bias: **one server's trouble is never another's, and never its clients' for longer than it lasts**. Lists are answered from
 //! what was fetched last, calls to a server that is known to be gone fail at once, and an entry that clients could not read is left
@@ -16,36 +17,28 @@
 
 mod api;
 mod asked;
-pub mod catalogue;
 mod conversation;
 pub mod endpoint;
 pub mod era;
 mod error;
 mod events;
-mod kind;
 pub mod lane;
-pub mod left_out;
 pub mod legacy;
-pub mod members;
-pub mod mirror;
 pub mod modern;
 mod oversight;
 mod pipe;
 mod program;
 mod reach;
-pub mod rpc;
-mod schema;
 mod server;
-mod shape;
 mod sse;
 
 pub use api::{Api, ApiOptions, InvalidApi, Selection};
 pub use conversation::{Answer, Conversation, Said};
 pub use error::{Unconnected, UpstreamError};
+pub use gnomon_catalogue::{Fits, catalogue, left_out, members, mirror, rpc};
 pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
 pub use modern::ModernPeer;
 pub use oversight::{News, Oversight};
 pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 pub use reach::{Reach, Transport};
 pub use server::{Change, Granting, Presence, Upstream};
-pub use shape::Fits;

@@ -7,12 +7,14 @@ use crate::{
     era::{self, meta},
     error::UpstreamError,
     legacy::{Client, ServerFace, text},
-    members::Members,
-    mirror,
     pipe::Pipe,
-    rpc::{self, Id, Outcome},
 };
 use bytes::Bytes;
+use gnomon_catalogue::{
+    members::Members,
+    mirror,
+    rpc::{self, Id, Outcome},
+};
 use http::{HeaderMap, HeaderValue};
 use std::sync::{
     Arc,

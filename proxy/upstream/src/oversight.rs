@@ -1,6 +1,7 @@
 //! Who stands over what a server says to gnomon itself: its lists and its instructions.
 
-use crate::{catalogue::Kind, error::UpstreamError, left_out::LeftOut, rpc::Outcome};
+use crate::error::UpstreamError;
+use gnomon_catalogue::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
 use prometheus::IntGauge;
 
 /// What whoever registers a server hands in: it decides whether what the server offers may be passed on, and is told what is left out.

@@ -5,10 +5,12 @@ use crate::{
     asked::Asked,
     conversation::{Conversation, Said},
     error::UpstreamError,
+};
+use bytes::Bytes;
+use gnomon_catalogue::{
     members::Members,
     rpc::{self, INTERNAL_ERROR, Id, Message, Notification, Outcome, Response, RpcError},
 };
-use bytes::Bytes;
 use std::{
     collections::HashMap,
     sync::{

@@ -14,7 +14,6 @@ pub use sync::Change;
 pub(crate) use sync::OWN;
 
 use crate::{
-    catalogue::{Kind, Lists},
     era::Era,
     error::UpstreamError,
     legacy::{Client, LegacySession, ServerFace, is_of_other_era},
@@ -23,6 +22,7 @@ use crate::{
     reach::Reach,
 };
 use arc_swap::ArcSwap;
+use gnomon_catalogue::catalogue::{Kind, Lists};
 use granted::Watched;
 use smol_str::SmolStr;
 use std::{

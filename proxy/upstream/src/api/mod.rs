@@ -10,17 +10,19 @@ mod selection;
 pub use selection::Selection;
 
 use crate::{
-    catalogue::{Entry, Kind, Listed},
     endpoint::{Endpoint, Limits, ServerPools},
     error::UpstreamError,
     legacy::ServerFace,
-    members::Members,
     oversight::{News, Oversight},
-    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, RpcError},
 };
 use bytes::Bytes;
 use credentials::Credentials;
 use gnomon_access::Hints;
+use gnomon_catalogue::{
+    catalogue::{Entry, Kind, Listed},
+    members::Members,
+    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, RpcError},
+};
 use gnomon_openapi::{Effect, Imported, Operation, Veil, result};
 use http::{
     HeaderMap, HeaderValue, Response,

@@ -1,7 +1,7 @@
 //! What is offered of an API: reading by default, writing as far as somebody says so.
 
-use crate::catalogue::Listed;
 use gnomon_access::{Flavour, Glob};
+use gnomon_catalogue::catalogue::Listed;
 use gnomon_openapi::{Effect, Operation};
 use smol_str::format_smolstr;
 

@@ -12,12 +12,14 @@ use crate::{
     conversation::{Answer, Conversation, Said},
     error::UpstreamError,
     legacy::{LegacySession, Listening},
-    members::Members,
     oversight::Oversight,
-    rpc::{self, Message, Outcome},
     server::{Presence, Upstream},
 };
 use bytes::Bytes;
+use gnomon_catalogue::{
+    members::Members,
+    rpc::{self, Message, Outcome},
+};
 use http::HeaderMap;
 use serde_json::json;
 use smol_str::SmolStr;

@@ -4,13 +4,15 @@ use crate::{
     era::Era,
     error::UpstreamError,
     legacy::{Client, LegacySession},
-    members::Members,
     modern::{ModernPeer, with_meta},
     pipe::Pipe,
-    rpc::{Id, Outcome},
     server::Presence,
 };
 use bytes::Bytes;
+use gnomon_catalogue::{
+    members::Members,
+    rpc::{Id, Outcome},
+};
 use http::HeaderMap;
 use std::{sync::Arc, time::Duration};
 

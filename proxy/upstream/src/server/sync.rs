@@ -3,18 +3,20 @@
 use super::{look::LOOK_PATIENCE, own::Own};
 use crate::{
     api::Api,
-    catalogue::{Kind, MAX_ENTRIES, MAX_PAGES, Page},
     era::Era,
     error::UpstreamError,
-    left_out::{self, LeftOut, Reason, named},
     legacy::ServerFace,
-    members::Members,
     modern::ModernPeer,
     oversight::{News, Oversight},
-    rpc::{self, Message, Outcome},
     server::{Presence, Upstream},
 };
 use bytes::Bytes;
+use gnomon_catalogue::{
+    catalogue::{Kind, MAX_ENTRIES, MAX_PAGES, Page},
+    left_out::{self, LeftOut, Reason, named},
+    members::Members,
+    rpc::{self, Message, Outcome},
+};
 use gnomon_kit::Backoff;
 use serde_json::json;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};

@@ -112,7 +112,7 @@ impl Entry {
     }
 
     /// A tool that stands for an operation of a document; `text` is a tool as MCP lists it.
-    pub(crate) fn of_document(name: SmolStr, (text, brief): (Bytes, Bytes), hints: Hints, listed: Listed) -> Self {
+    pub fn of_document(name: SmolStr, (text, brief): (Bytes, Bytes), hints: Hints, listed: Listed) -> Self {
         // As it is listed, without what the document says of results.
         let shown = Members::read(&text).unwrap_or_default().with(&[("outputSchema", None)]);
         let fits = Members::read(&shown).map_err(|error| error.to_smolstr());

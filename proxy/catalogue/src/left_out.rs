@@ -59,7 +59,7 @@ pub fn named(name: &str) -> SmolStr {
 }
 
 /// Logs what was not left out before.
-pub(crate) fn log(server: &str, kind: Kind, before: &[LeftOut], now: &[LeftOut]) {
+pub fn log(server: &str, kind: Kind, before: &[LeftOut], now: &[LeftOut]) {
     let before: HashSet<&LeftOut> = before.iter().collect();
     let mut news = now.iter().filter(|left| !before.contains(left));
     for left in news.by_ref().take(MOST_LOGGED) {
