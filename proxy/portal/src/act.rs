@@ -3,14 +3,14 @@
 //! An act is a duty ([`gnomon_record::Duties`]): one that nobody ended was taken back by its client, or gnomon stopped, and the
 //! attendant records it as that.
 
-use crate::{
-    acts::{Acts, Ending, by, with},
-    call::{Call, From},
-};
 use gnomon_access::LineRef;
 use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
 use gnomon_kit::whole_millis;
 use gnomon_record::{Duty, Left, Undertaken};
+use gnomon_relay::{
+    acts::{Acts, Ending, by, with},
+    call::{Call, From},
+};
 use gnomon_upstream::{
     era,
     rpc::{INTERNAL_ERROR, Outcome, RpcError},

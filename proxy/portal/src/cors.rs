@@ -3,7 +3,7 @@
 //! Which origins those are is decided before; here browsers are told, as they keep an answer from its page otherwise. Cookies
 //! are never asked for: a page sends the token that it was given.
 
-use crate::outflow::Outflow;
+use gnomon_relay::outflow::Outflow;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{

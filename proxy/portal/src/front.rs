@@ -6,24 +6,21 @@
 //! What an attacker controls: every byte of a request. Its size is bounded, it is read to its end before
 //! anything happens, and web pages of other origins get nowhere (DNS rebinding).
 
-use crate::{
-    cors,
-    crew::TICK,
-    emission::Emission,
-    error::CallError,
-    log_in::Visitor,
-    metrics::Lacking,
-    offer::Offer,
-    outflow::{Heard, Outflow, Stream},
-    portal::Portal,
-    room::{self, room},
-    shares::owner,
-    unsent::{LARGE, Recipient, is_no_list},
-};
+use crate::{cors, crew::TICK, log_in::Visitor, portal::Portal};
 use bytes::Bytes;
 use gnomon_access::{Caller, Challenge};
 use gnomon_audit::NotWritten;
 use gnomon_http::Whole;
+use gnomon_relay::{
+    emission::Emission,
+    error::CallError,
+    metrics::Lacking,
+    offer::Offer,
+    outflow::{Heard, Outflow, Stream},
+    room::{self, room},
+    shares::owner,
+    unsent::{LARGE, Recipient, is_no_list},
+};
 use gnomon_upstream::{
     endpoint::{METHOD, SESSION, VERSION},
     era::{self, meta},

@@ -1,21 +1,23 @@
 //! Clients of the era with sessions (2025-03-26 to 2025-11-25).
 
 use crate::{
-    acts::Ending,
-    call::{Call, From},
     front::{Accepts, Asker, Way, answered, no_room_to_send, pieces, plain, refused, respond, streamed, unrecorded},
-    judged::Whose,
     log_in::{Proof, Visitor},
-    offer::Offer,
-    outflow::{Outflow, event},
     portal::Portal,
-    session::{Session, Standing},
-    sight::Sight,
-    telling::{Telling, at_once},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::Status;
+use gnomon_lists::sight::Sight;
+use gnomon_relay::{
+    acts::Ending,
+    call::{Call, From},
+    judged::Whose,
+    offer::Offer,
+    outflow::{Outflow, event},
+    session::{Session, Standing},
+    telling::{Telling, at_once},
+};
 use gnomon_upstream::{
     Change, Client, LegacySession,
     catalogue::Kind,

@@ -14,72 +14,35 @@
 #![deny(missing_docs)]
 
 mod act;
-mod acts;
 mod attested;
-mod call;
 mod clients;
 mod codemode;
 mod cors;
 mod crew;
-mod emission;
-mod error;
 mod fetch;
 mod front;
-mod gate;
-mod given;
-mod hearing;
-mod held;
-mod identifiers;
-mod judged;
-mod labels;
 mod legacy;
-mod lent;
-mod lists;
 mod log_in;
-mod metrics;
 mod modern;
-mod names;
-mod noted;
-mod offer;
-mod omitted;
-mod outflow;
 mod own;
-mod parked;
 mod portal;
-mod progress;
-mod questions;
-mod reachable;
 mod results;
 mod road;
-mod room;
-mod route;
 mod serve;
-mod server_metrics;
-mod session;
-mod sessions;
-mod shared;
-mod shares;
-mod sight;
 mod site;
-mod taken_back;
-mod tasks;
-mod telling;
-mod told;
-mod under;
-mod unsent;
-mod view;
-mod watched;
 
-pub use acts::{Acts, Durability, Payloads};
 pub use codemode::CodeModeWorks;
 pub use crew::Crew;
 pub use fetch::Fetcher;
-pub use judged::Rules;
-pub use labels::{LONGEST_ALIAS, Label, Labels};
-pub use metrics::PortalMetrics;
-pub use names::Prefix;
-pub use offer::CodeMode;
-pub use outflow::Outflow;
+pub use gnomon_lists::labels::{LONGEST_ALIAS, Label, Labels};
+pub use gnomon_relay::{
+    acts::{Acts, Durability, Payloads},
+    judged::Rules,
+    metrics::PortalMetrics,
+    names::Prefix,
+    offer::CodeMode,
+    outflow::Outflow,
+    sessions::SessionLimits,
+};
 pub use portal::{Portal, PortalOptions};
 pub use serve::{Listening, PortalError};
-pub use sessions::SessionLimits;

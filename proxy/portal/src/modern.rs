@@ -1,18 +1,18 @@
 //! Clients of the stateless era (2026-07-28): everything about a request is in the request.
 
 use crate::{
-    call::{Call, From},
-    emission::Emission,
     front::{Accepts, Asker, Way, answered, plain, refused, respond},
     legacy::list_changed,
-    lists::LIST_TTL_MS,
     log_in::Proof,
-    outflow::Outflow,
     portal::Portal,
-    route::unknown_method,
-    sight::Sight,
 };
 use gnomon_access::Capability;
+use gnomon_lists::{lists::LIST_TTL_MS, route::unknown_method, sight::Sight};
+use gnomon_relay::{
+    call::{Call, From},
+    emission::Emission,
+    outflow::Outflow,
+};
 use gnomon_upstream::{
     Change, Client,
     catalogue::Kind,
@@ -94,7 +94,7 @@ impl Portal {
         for said in header.into_iter().chain(version) {
             if !era::MODERN.contains(&said) {
                 let spoken: Vec<&str> = era::spoken().collect();
-                let text = format!("protocol version {} is not spoken here", crate::names::shortened(said));
+                let text = format!("protocol version {} is not spoken here", gnomon_relay::names::shortened(said));
                 return Err(RpcError::new(UNSUPPORTED_VERSION, text).with(json!({"supported": spoken, "requested": said})));
             }
         }

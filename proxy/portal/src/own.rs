@@ -3,10 +3,12 @@
 //! They change what a model reads, never what it may do: what they tell is what lists would show, and what they call takes the
 //! road of a direct call.
 
-use crate::{acts::Ending, call::Call, lists::PortalLists, names::shortened, offer::Offer, road::Road};
+use crate::road::Road;
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_audit::{RecordKind as Recorded, Status};
+use gnomon_lists::lists::PortalLists;
+use gnomon_relay::{acts::Ending, call::Call, names::shortened, offer::Offer};
 use gnomon_upstream::{
     catalogue::Kind,
     rpc::{Outcome, Request, quoted},

@@ -2,32 +2,36 @@
 
 use crate::{
     act::Act,
-    acts::{Acts, Ending},
-    call::{Call, From},
     clients::Clients,
     codemode::{self, Calls, CodeModeWorks, Scripts},
-    error::CallError,
-    gate::Gate,
-    held::{Held, Upstream},
-    judged::{Judge, Rules},
-    labels::Labels,
-    lists::{PortalLists, of_stateless},
     log_in::LogIn,
-    metrics::{Lacking, PortalMetrics},
-    names::Prefix,
-    offer::{CodeMode, Offer},
     own,
     road::Road,
-    room::Common,
-    sessions::{SessionLimits, Sessions},
-    unsent::{Recipient, no_list},
-    view::View,
 };
 use bytes::Bytes;
 use gnomon_access::{Authenticator, Caller, Policy};
 use gnomon_audit::Status;
 use gnomon_http::server::Tasks;
+use gnomon_lists::{
+    labels::Labels,
+    lists::{PortalLists, of_stateless},
+    view::View,
+};
 use gnomon_record::{Duties, Owners};
+use gnomon_relay::{
+    acts::{Acts, Ending},
+    call::{Call, From},
+    error::CallError,
+    gate::Gate,
+    held::{Held, Upstream},
+    judged::{Judge, Rules},
+    metrics::{Lacking, PortalMetrics},
+    names::Prefix,
+    offer::{CodeMode, Offer},
+    room::Common,
+    sessions::{SessionLimits, Sessions},
+    unsent::{Recipient, no_list},
+};
 use gnomon_upstream::{
     Client, Reach,
     catalogue::Kind,

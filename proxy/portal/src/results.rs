@@ -1,8 +1,9 @@
 //! What results say: whether a call succeeded, what its client is told where it did not, and what its server still wants to know.
 
-use crate::{acts::Ending, error::CallError, route::Routed};
 use bytes::Bytes;
 use gnomon_audit::Status;
+use gnomon_lists::route::Routed;
+use gnomon_relay::{acts::Ending, error::CallError};
 use gnomon_upstream::{UpstreamError, members::Members, rpc::Outcome};
 use serde_json::{Value, value::RawValue};
 use smol_str::ToSmolStr;

@@ -1,8 +1,9 @@
 //! The portal's listener.
 
-use crate::{Crew, Portal, attested, crew::Load, front::plain, log_in::Visitor, metrics::Lacking, site};
+use crate::{Crew, Portal, attested, crew::Load, front::plain, log_in::Visitor, site};
 use gnomon_access::Peer;
 use gnomon_http::server::{self, Admission, Answered, HeadTimer, Heard, Seated, Tasks, accept_until};
+use gnomon_relay::metrics::Lacking;
 use gnomon_shares::{Refused, Seat, Seats};
 use http::StatusCode;
 use hyper::{Request, body::Incoming, service::service_fn};

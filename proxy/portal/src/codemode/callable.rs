@@ -1,11 +1,11 @@
 //! The tools of a caller by the names that JavaScript can call them by.
 
-use crate::{
+use gnomon_access::{Caller, Policy};
+use gnomon_codemode::Names;
+use gnomon_lists::{
     identifiers::Identifier,
     view::{Exposed, View},
 };
-use gnomon_access::{Caller, Policy};
-use gnomon_codemode::Names;
 use gnomon_upstream::{
     catalogue::{Kind, Listed},
     members::Members,

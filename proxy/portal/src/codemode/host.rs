@@ -8,14 +8,14 @@ use super::{
     steps::Steps,
     suspended::Asker,
 };
-use crate::{
-    call::{Call, From, Script},
-    names::shortened,
-    results::{MAX_ROUNDS, Wanted, wanted_input},
-    view::Exposed,
-};
+use crate::results::{MAX_ROUNDS, Wanted, wanted_input};
 use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_CATALOGUE, MAX_HITS, Raw};
+use gnomon_lists::view::Exposed;
+use gnomon_relay::{
+    call::{Call, From, Script},
+    names::shortened,
+};
 use gnomon_upstream::{
     catalogue::Listed,
     legacy::text as as_text,

@@ -3,7 +3,7 @@
 //! To run a script again for the rest of its result would run its writes again. What is kept is a copy of what its caller was
 //! allowed to see when it ran; a policy that is changed meanwhile does not take it back.
 
-use crate::{
+use gnomon_relay::{
     parked::unguessable,
     shares::{Amount, Shares},
 };

@@ -10,25 +10,22 @@ mod output;
 mod steps;
 mod suspended;
 mod turns;
-pub(crate) mod waiting;
-
-use crate::{
-    act::Act,
-    acts::Ending,
-    call::{Call, From, Script},
-    gate::Gate,
-    judged::Rules,
-    lists::PortalLists,
-    names::shortened,
-    shares::owner,
-    view::Exposed,
-};
+pub(crate) use crate::act::Act;
 use callable::Callables;
 use gnomon_access::Policy;
 use gnomon_audit::Status;
 use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError, State};
 use gnomon_inspect::Sighting;
+use gnomon_lists::{lists::PortalLists, view::Exposed};
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
+use gnomon_relay::{
+    acts::Ending,
+    call::{Call, From, Script},
+    gate::Gate,
+    judged::Rules,
+    names::shortened,
+    shares::owner,
+};
 use gnomon_shares::Refused;
 use gnomon_upstream::{
     catalogue,

@@ -1,7 +1,7 @@
 //! A word to the client after each call of a script: whoever waits for a long one would give up where nothing is heard.
 
-use crate::emission::Emission;
 use bytes::Bytes;
+use gnomon_relay::emission::Emission;
 use gnomon_upstream::rpc::{Id, quoted};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::mpsc;

@@ -7,31 +7,35 @@ mod tasks;
 
 use crate::{
     act::Act,
+    results::{MAX_ROUNDS, answered, checked, refused, sound, wanted_input},
+};
+use bytes::Bytes;
+use exchange::Kept;
+use gnomon_access::Caller;
+use gnomon_audit::{self as audit, Status};
+use gnomon_lists::{
+    lists::PortalLists,
+    route::{NotRouted, Routed},
+};
+use gnomon_observe::Action;
+use gnomon_relay::{
     acts::{Acts, Ending},
     call::{Call, From},
     emission::Emission,
     error::CallError,
     held::{Upstream, outward},
     judged::{Judged, Rules},
-    lists::PortalLists,
     metrics::PortalMetrics,
     names::shortened,
     noted::Refused,
     outflow::Heard,
     parked::Parked,
     questions::nobody_listens,
-    results::{MAX_ROUNDS, answered, checked, refused, sound, wanted_input},
-    route::{NotRouted, Routed},
     session::Session,
     shared::SharedSessions,
     told,
     unsent::Recipient,
 };
-use bytes::Bytes;
-use exchange::Kept;
-use gnomon_access::Caller;
-use gnomon_audit::{self as audit, Status};
-use gnomon_observe::Action;
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
     catalogue::Listed,
@@ -470,7 +474,7 @@ impl Road {
                     if !self.lists.gate().tells(&call.caller, server, whose, &notification) {
                         continue;
                     }
-                    if let Some(notification) = told::translated((call, routed), server, whose, notification) {
+                    if let Some(notification) = told::translated((call, routed.params.as_ref()), server, whose, notification) {
                         self.pass_on(call, outward(server, &notification)).await?;
                     }
                     continue;

@@ -1,9 +1,9 @@
 //! What policy and rules together ask for before a message leaves.
 
-use crate::error::CallError;
 use gnomon_access::{Obligations, Permit};
 use gnomon_inspect::Refusal;
 use gnomon_observe::Action;
+use gnomon_relay::error::CallError;
 
 /// What must be done before a message leaves, once policy and rules have had their say.
 ///
@@ -32,7 +32,7 @@ mod tests {
     fn what_nobody_here_can_do_is_a_refusal() {
         let policy = Policy::parse("- allow: { servers: [code] }", "p.yml").unwrap();
         let anna = Caller::anonymous("10.1.2.3".parse().unwrap());
-        let gate = crate::gate::Gate::new("main".into(), policy.into());
+        let gate = gnomon_relay::gate::Gate::new("main".into(), policy.into());
         let Decision::Allow(permit) = gate.decide(&anna, &Asked::tool("main", "code", "read")) else { panic!("denied") };
         for action in Action::ALL {
             let passes = owed(&permit, Ok(*action));

@@ -1,20 +1,20 @@
-//! Requests about tasks, each to the server whose task it is ([`crate::tasks`]).
+//! Requests about tasks, each to the server whose task it is ([`gnomon_relay::tasks`]).
 
 use super::Road;
-use crate::{
-    act::Act,
+use crate::act::Act;
+use bytes::Bytes;
+use gnomon_access::{Decision, Permit};
+use gnomon_audit::{RecordKind as Recorded, Status};
+use gnomon_lists::route::{NotRouted, Routed, Within, unknown_method};
+use gnomon_relay::{
     acts::Ending,
     call::Call,
     error::CallError,
     held::Upstream,
     names::shortened,
     progress::token,
-    route::{NotRouted, Routed, Within, unknown_method},
     tasks::{LONGEST_ID, Made, Owned, begun},
 };
-use bytes::Bytes;
-use gnomon_access::{Decision, Permit};
-use gnomon_audit::{RecordKind as Recorded, Status};
 use gnomon_upstream::{
     LegacySession, Scope, UpstreamError,
     catalogue::Kind,

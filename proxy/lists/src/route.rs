@@ -1,0 +1,225 @@
+//! Where a request goes: its server, by the names that the caller may know.
+
+use crate::{lists::PortalLists, view::Exposed};
+use bytes::Bytes;
+use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, Permit, arguments};
+use gnomon_relay::names::{Prefix, may_come_of, shortened, split_name};
+use gnomon_upstream::{
+    Scope,
+    catalogue::Kind,
+    legacy::text as as_text,
+    members::Members,
+    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
+};
+use serde_json::Value;
+use smol_str::SmolStr;
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Routed {
+    /// The place of its server among those of the portal.
+    pub server: usize,
+    /// The client's.
+    pub id: Id,
+    /// What is asked.
+    pub method: SmolStr,
+    /// As the server is to get them.
+    pub params: Option<Bytes>,
+    /// That policy allows it, and what is owed for it.
+    pub permit: Permit,
+    /// What is called, where it is on a list.
+    pub exposed: Option<Arc<Exposed>>,
+    /// The name as the client wrote it.
+    pub name: SmolStr,
+    /// Those of a call of a tool.
+    pub arguments: Option<Value>,
+    /// The session with the server that it went to last, if there is one.
+    pub within: Within,
+}
+
+/// Where a request went.
+#[derive(Debug, Default)]
+pub struct Within(Mutex<Option<Scope>>);
+
+impl Within {
+    /// It goes there.
+    pub fn set(&self, scope: Scope) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(scope);
+    }
+
+    /// Where it went.
+    pub fn get(&self) -> Scope {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Scope::Server)
+    }
+}
+
+/// Why a request goes nowhere.
+#[derive(Debug)]
+pub struct NotRouted {
+    /// What its client is told.
+    pub error: RpcError,
+    /// The line of policy that denies it, if one does.
+    pub line: Option<Box<LineRef>>,
+}
+
+impl From<RpcError> for NotRouted {
+    fn from(error: RpcError) -> Self {
+        Self { error, line: None }
+    }
+}
+
+impl PortalLists {
+    /// Finds where a request goes.
+    ///
+    /// # Errors
+    /// What the client is told where it goes nowhere.
+    pub fn route(&self, caller: &Caller, request: &Request) -> Result<Routed, NotRouted> {
+        let method = request.method.as_str();
+        let members = request.members()?;
+        let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
+        let routed = |server, permit, exposed, name: &str, params, arguments| Routed {
+            server,
+            id: request.id.clone(),
+            method: SmolStr::new(method),
+            params: Some(params),
+            exposed,
+            name: SmolStr::new(name),
+            permit,
+            arguments,
+            within: Within::default(),
+        };
+        match method {
+            "tools/call" | "prompts/get" => {
+                let kind = if method == "tools/call" { Kind::Tool } else { Kind::Prompt };
+                let name = members.text("name").ok_or_else(|| missing("name"))?;
+                let (exposed, _) = self.named(caller, kind, &name)?;
+                let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
+                let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
+                let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
+                let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
+                let permit = self.permit(caller, &asked, &name)?;
+                Ok(routed(exposed.server, permit, Some(exposed), &name, params, arguments))
+            }
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+                let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
+                let (server, own, permit) = self.resource(caller, &uri)?;
+                let params = members.with(&[("uri", Some(&quoted(&own)))]);
+                Ok(routed(server, permit, None, &uri, params, None))
+            }
+            "completion/complete" => {
+                let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
+                let (server, permit, changed) = match reference.text("type").as_deref() {
+                    Some("ref/prompt") => {
+                        let name = reference.text("name").ok_or_else(|| missing("name"))?;
+                        let (exposed, permit) = self.named(caller, Kind::Prompt, &name)?;
+                        (exposed.server, permit, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
+                    }
+                    Some("ref/resource") => {
+                        let uri = reference.text("uri").ok_or_else(|| missing("uri"))?;
+                        let (server, own, permit) = self.resource(caller, &uri)?;
+                        (server, permit, reference.with(&[("uri", Some(&quoted(&own)))]))
+                    }
+                    _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`").into()),
+                };
+                Ok(routed(server, permit, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
+            }
+            _ => Err(unknown_method(method).into()),
+        }
+    }
+
+    /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
+    fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<Permit, NotRouted> {
+        match self.gate().decide(caller, asked) {
+            Decision::Allow(permit) => Ok(permit),
+            Decision::Deny { line } => {
+                let why = match line.as_ref().and_then(|line| line.reason.as_ref()) {
+                    Some(reason) => format!("`{}` may not be called like this: {reason}", shortened(name)),
+                    None => format!("`{}` may not be called with these arguments", shortened(name)),
+                };
+                Err(NotRouted { error: RpcError::new(INVALID_PARAMS, why), line: line.map(Box::new) })
+            }
+        }
+    }
+
+    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Exposed>, Permit), NotRouted> {
+        let what = if kind == Kind::Tool { "tool" } else { "prompt" };
+        let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
+        if let Some(exposed) = self.view().named(kind, name) {
+            return match self.gate().may_list(caller, &self.asked(kind, exposed)) {
+                Decision::Allow(permit) => Ok((exposed.clone(), permit)),
+                Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
+            };
+        }
+        // It may be a server's that was never there yet, and that the caller may know of.
+        let server = split_name(kind, name).and_then(|(id, _)| self.servers().iter().find(|server| server.id == id));
+        let server = server.filter(|server| self.gate().may_reach(caller, &server.id));
+        match server.map(|server| server.check()) {
+            Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id))).into()),
+            _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(unknown).into()),
+        }
+    }
+
+    /// The server that a request names, where its caller may know of it.
+    pub fn named_server(&self, caller: &Caller, request: &Request) -> Option<&SmolStr> {
+        let params = request.members().ok()?;
+        let name = params.text("name").or_else(|| params.text("uri"))?;
+        let kind = if request.method.starts_with("resources/") { Kind::Resource } else { Kind::Tool };
+        let (id, _) = split_name(kind, &name)?;
+        self.servers().iter().find(|server| server.id == id && self.gate().may_reach(caller, &server.id)).map(|server| &server.id)
+    }
+
+    /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
+    /// as long as it is clear which that is.
+    pub fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, Permit), NotRouted> {
+        let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
+        let (server, own) = self.owner(uri).ok_or_else(unknown)?;
+        match self.gate().may_read(caller, &self.servers()[server].id, Capability::Resource, &own) {
+            Decision::Allow(permit) => Ok((server, own, permit)),
+            Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
+        }
+    }
+
+    /// Whose resource it is, by what is on the lists. Of several servers that could have it none is guessed.
+    fn owner<'a>(&self, uri: &'a str) -> Option<(usize, Cow<'a, str>)> {
+        let view = self.view();
+        if let Some(exposed) = view.named(Kind::Resource, uri) {
+            return Some((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
+        }
+        if self.prefix() == Prefix::Always
+            && let Some((id, own)) = split_name(Kind::Resource, uri)
+            && let Some(server) = self.servers().iter().position(|server| server.id == id)
+        {
+            return Some((server, Cow::Borrowed(own)));
+        }
+        let of = |kind, fits: &dyn Fn(&str) -> bool| {
+            let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.server).collect();
+            owners.dedup();
+            owners
+        };
+        let mut owners = of(Kind::Resource, &|name| name == uri);
+        if owners.is_empty() {
+            owners = of(Kind::Template, &|template| may_come_of(template, uri));
+        }
+        if owners.is_empty() {
+            owners = (0..self.servers().len())
+                .filter(|index| {
+                    let presence = self.servers()[*index].presence();
+                    presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
+                })
+                .collect();
+        }
+        match *owners {
+            [only] => Some((only, Cow::Borrowed(uri))),
+            _ => None,
+        }
+    }
+}
+
+/// For methods that only exist in the other era.
+pub fn unknown_method(method: &str) -> RpcError {
+    RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))
+}

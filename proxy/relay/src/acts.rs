@@ -1,0 +1,260 @@
+//! What is done through the portal, for the audit: each request with who, what, by which line of policy, and how it ended.
+//!
+//! Each request is an [`Act`](crate::act::Act); log-ins and sessions are recorded here.
+
+use gnomon_access::{Caller, Challenge, Peer};
+use gnomon_audit::{Audit, NotWritten, Record, RecordKind, Status};
+use gnomon_record::Duties;
+use gnomon_upstream::Client;
+use prometheus::IntCounter;
+use quick_cache::sync::Cache;
+use smol_str::{SmolStr, ToSmolStr};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// How long a caller is taken to be logged in, for the audit: requests carry their proof each.
+const LOGGED_IN: Duration = Duration::from_secs(60 * 60);
+/// How often refusals of one address are recorded, as anybody can cause them.
+const REFUSED_EVERY: Duration = Duration::from_secs(10);
+/// Ends of sessions that are recorded together when gnomon stops: far fewer than may wait in the audit's queue.
+const AT_A_TIME: usize = 1024;
+/// Most callers, and most addresses, that are remembered.
+const MOST: usize = 10_000;
+
+/// Whether answers wait for the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// They do not: records are durable a fifth of a second later.
+    Soon,
+    /// An answer is given once its record is durable, or not at all.
+    BeforeAnswer,
+    /// As well as that, a call's beginning is durable before a byte of it leaves for its server, or it does not leave.
+    BeforeCall,
+}
+
+/// What of a call's payload is recorded, redacted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Payloads {
+    /// The arguments of tools and prompts.
+    pub arguments: bool,
+    /// What came of them.
+    pub results: bool,
+}
+
+/// A session, as the audit has it.
+pub struct AuditedSession {
+    /// Who began it.
+    pub owner: SmolStr,
+    /// What it is known by: its id is a secret.
+    pub digest: SmolStr,
+    /// The program that they use.
+    pub client: Arc<Client>,
+}
+
+/// Where acts are recorded.
+pub struct Acts {
+    audit: Audit,
+    durability: Durability,
+    payloads: Payloads,
+    portal: SmolStr,
+    duties: Arc<Duties>,
+    seen: Cache<(SmolStr, IpAddr), Instant>,
+    refused: Cache<IpAddr, Instant>,
+}
+
+impl Acts {
+    /// Records the acts of this portal.
+    ///
+    /// # Errors
+    /// When the name of a counter is refused, which is a mistake in this file.
+    pub fn new(audit: Audit, durability: Durability, portal: SmolStr) -> Result<Self, prometheus::Error> {
+        let duties = Duties::new(IntCounter::new("acts_unfinished", "Of a portal that shares no duties.")?);
+        Ok(Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) })
+    }
+
+    /// Lists what is under way among these duties.
+    #[must_use]
+    pub fn among(mut self, duties: Arc<Duties>) -> Self {
+        self.duties = duties;
+        self
+    }
+
+    /// What is under way and owes a record.
+    pub fn duties(&self) -> &Arc<Duties> {
+        &self.duties
+    }
+
+    /// With this of the payloads.
+    #[must_use]
+    pub fn with(mut self, payloads: Payloads) -> Self {
+        self.payloads = payloads;
+        self
+    }
+
+    /// What of payloads is recorded.
+    pub fn payloads(&self) -> Payloads {
+        self.payloads
+    }
+
+    /// Makes a call's beginning durable, where it must be before it leaves; its number in the audit.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn keep_beginning(&self, beginning: impl FnOnce() -> Option<Record>) -> Result<Option<u64>, NotWritten> {
+        if self.durability != Durability::BeforeCall {
+            return Ok(None);
+        }
+        match beginning() {
+            Some(beginning) => self.audit.record_durably(Record { kind: RecordKind::Start, ..beginning }).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What is lost the audit itself counts and tells.
+    pub fn keep(&self, record: Record) {
+        let _ = self.audit.record(record);
+    }
+
+    /// Records something that an answer waits for, if it is to.
+    pub async fn keep_before_answer(&self, record: Record) -> Result<(), NotWritten> {
+        match self.durability {
+            Durability::Soon => {
+                self.keep(record);
+                Ok(())
+            }
+            Durability::BeforeAnswer | Durability::BeforeCall => self.audit.record_durably(record).await.map(drop),
+        }
+    }
+
+    /// A record of this kind, at this moment.
+    pub fn record(&self, kind: RecordKind) -> Record {
+        Record { kind, portal: Some(self.portal.clone()), ..Record::at(SystemTime::now()) }
+    }
+
+    /// Somebody was let in: recorded when they were not seen for a while.
+    ///
+    /// # Errors
+    /// Where answers wait for the audit and it cannot be written.
+    pub async fn let_in(&self, caller: &Caller) -> Result<(), NotWritten> {
+        let key = (caller.subject.clone(), caller.address);
+        if self.seen.get(&key).is_some_and(|at| at.elapsed() < LOGGED_IN) {
+            return Ok(());
+        }
+        let mut record = self.record(RecordKind::Login);
+        by(&mut record, caller);
+        self.keep_before_answer(record).await?;
+        self.seen.insert(key, Instant::now());
+        Ok(())
+    }
+
+    /// Somebody was not.
+    pub async fn turned_away(&self, peer: &Peer, challenge: &Challenge) {
+        let address = peer.address.ip().to_canonical();
+        if self.refused.get(&address).is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
+            return;
+        }
+        self.refused.insert(address, Instant::now());
+        let record = Record {
+            source_address: Some(address.to_smolstr()),
+            status: Some(Status::Refused),
+            error: Some(challenge.status.as_u16().to_smolstr()),
+            message: Some(challenge.text.clone()),
+            ..self.record(RecordKind::LoginRefused)
+        };
+        // They are refused either way; what is lost the audit counts.
+        let _ = self.keep_before_answer(record).await;
+    }
+
+    /// A session begins.
+    ///
+    /// # Errors
+    /// Where answers wait for the audit and it cannot be written.
+    pub async fn session_begins(&self, caller: &Caller, session: &AuditedSession) -> Result<(), NotWritten> {
+        let mut record = self.record(RecordKind::SessionStart);
+        by(&mut record, caller);
+        with(&mut record, &session.client);
+        record.session = Some(session.digest.clone());
+        record.protocol_version = Some(session.client.version.clone());
+        self.keep_before_answer(record).await
+    }
+
+    /// One ends: its client said so, or it was not used for too long, or there were too many.
+    pub(crate) async fn session_ends(&self, session: &AuditedSession) {
+        // It has ended either way; what is lost the audit counts.
+        let _ = self.keep_before_answer(self.end_of(session)).await;
+    }
+
+    /// gnomon stops, and all sessions end. Waits for room in the audit's queue, however many they are.
+    pub(crate) async fn all_sessions_end(&self, sessions: &[AuditedSession]) {
+        for some in sessions.chunks(AT_A_TIME) {
+            if let Some((last, others)) = some.split_last() {
+                others.iter().for_each(|session| self.keep(self.end_of(session)));
+                let _ = self.audit.record_durably(self.end_of(last)).await;
+            }
+        }
+    }
+
+    fn end_of(&self, session: &AuditedSession) -> Record {
+        let mut record = self.record(RecordKind::SessionEnd);
+        record.user_id = Some(session.owner.clone());
+        with(&mut record, &session.client);
+        record.session = Some(session.digest.clone());
+        record
+    }
+}
+
+/// Who, as far as it is proven.
+pub fn by(record: &mut Record, caller: &Caller) {
+    record.user_id = Some(caller.subject.clone());
+    record.user_name.clone_from(&caller.user);
+    record.user_email.clone_from(&caller.email);
+    record.groups = caller.groups.to_vec();
+    record.auth_method = Some(SmolStr::new_static(caller.method.as_str()));
+    record.auth_client.clone_from(&caller.client);
+    record.source_address = Some(caller.address.to_smolstr());
+    record.source_country.clone_from(&caller.country);
+    if let Some(device) = &caller.device {
+        record.device_sha256 = Some(device.sha256.clone());
+        record.device_subject.clone_from(&device.subject);
+    }
+    if let Some(process) = &caller.process {
+        record.process_executable.clone_from(&process.executable);
+        record.process_sha256.clone_from(&process.sha256);
+        record.process_user.clone_from(&process.user);
+    }
+}
+
+/// What the client says of itself.
+pub fn with(record: &mut Record, client: &Client) {
+    let (name, version) = client.named();
+    record.client_name = name;
+    record.client_version = version;
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// Whether it came to what was asked for.
+    pub status: Status,
+    /// A word for it, where something went wrong.
+    pub error: Option<SmolStr>,
+    /// The rule that refused it.
+    pub rule: Option<SmolStr>,
+    /// How long its server took.
+    pub upstream: Option<Duration>,
+}
+
+impl Ending {
+    /// So, without more to say.
+    pub fn of(status: Status) -> Self {
+        Self { status, error: None, rule: None, upstream: None }
+    }
+
+    /// So, for a reason.
+    pub fn because(status: Status, error: impl Into<SmolStr>) -> Self {
+        Self { error: Some(error.into()), ..Self::of(status) }
+    }
+}

@@ -1,0 +1,87 @@
+//! One request with who makes it, and its way back to them.
+
+use crate::{
+    emission::Emission,
+    judged::Whose,
+    offer::Offer,
+    session::Session,
+    shares,
+    taken_back::TakenBack,
+    waiting::{Waiting, Waits},
+};
+use gnomon_access::Caller;
+use gnomon_observe::Observation;
+use gnomon_upstream::Client;
+use http::HeaderValue;
+use smol_str::SmolStr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Who called, in which era.
+#[derive(Clone)]
+pub enum From {
+    /// Within a session.
+    Session(Arc<Session>),
+    /// With everything in the request.
+    Stateless(Arc<Client>),
+}
+
+/// The script of Code Mode that a call comes from.
+#[derive(Clone)]
+pub struct Script {
+    /// Its name in the record.
+    pub execution: SmolStr,
+    /// For how long it waited for a person.
+    pub waiting: Arc<Waiting>,
+}
+
+/// A request with its way to the client.
+#[derive(Clone)]
+pub struct Call {
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// Of which era, and in which session.
+    pub from: From,
+    /// The client's `User-Agent`.
+    pub agent: Option<HeaderValue>,
+    /// What the client is offered.
+    pub offer: Offer,
+    /// The script of Code Mode that asks.
+    pub script: Option<Script>,
+    /// The program of this host that asks.
+    pub program: Option<Arc<Observation>>,
+    /// Whether the client took it back.
+    pub taken_back: Arc<TakenBack>,
+    /// The way to the client until the answer.
+    pub emit: mpsc::Sender<Emission>,
+}
+
+impl Call {
+    /// Who asks, as the rules are told.
+    pub fn whose(&self) -> Whose<'_> {
+        let client = match &self.from {
+            From::Session(session) => &session.client,
+            From::Stateless(client) => client,
+        };
+        Whose {
+            caller: &self.caller,
+            client,
+            agent: self.agent.as_ref(),
+            execution: self.script.as_ref().map(|script| &script.execution),
+            program: self.program.as_deref(),
+        }
+    }
+
+    /// Whose a task is that it begins or asks for: who is proven to ask, else the kernel's user, else the session.
+    pub fn task_owner(&self) -> SmolStr {
+        match &self.from {
+            From::Session(session) => shares::task_owner(&self.caller, &session.id),
+            From::Stateless(_) => shares::owner(&self.caller),
+        }
+    }
+
+    /// From now on a person is waited for.
+    pub fn waits(&self) -> Option<Waits> {
+        self.script.as_ref().map(|script| script.waiting.begin())
+    }
+}

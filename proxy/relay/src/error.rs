@@ -1,0 +1,69 @@
+//! Why a call has no answer. The texts are fit for a client's eyes: no address, no URL.
+
+use crate::parked::NotTakenUp;
+use gnomon_inspect::Refusal;
+use gnomon_upstream::{
+    UpstreamError,
+    rpc::{INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Outcome, RpcError},
+};
+use serde_json::json;
+
+/// Why a call has no answer: its server gave none, or the portal has its reasons.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// Its server gave none.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// A rule refuses what was to be sent, or what came back.
+    #[error("{}", .0.text)]
+    Refused(Box<Refusal>),
+    /// Policy allows it on a condition that nothing here can meet.
+    #[error("it was not passed on, since {0}, which cannot be done here")]
+    Unfulfilled(&'static str),
+    /// The server was not asked, as the audit could not write the beginning of the call.
+    #[error("it was not asked, as the audit cannot be written")]
+    Unrecorded,
+    /// The client did not take up what waits for it.
+    #[error(transparent)]
+    NotTakenUp(#[from] NotTakenUp),
+    /// The server asks for input, and the call cannot be kept until the client has it.
+    #[error("the call cannot be kept until there is the input that is asked for")]
+    NotKept,
+    /// The server says more than the client reads.
+    #[error("what the caller has not read yet takes all room that there is for it: read it, or ask for less")]
+    NoRoom,
+    /// The two protocol eras have no word for it in common.
+    #[error("{0}")]
+    Untranslatable(&'static str),
+}
+
+impl CallError {
+    /// What the client is told; `server` is the id by which it knows it.
+    pub fn outcome(&self, server: &str) -> Outcome {
+        match self {
+            Self::Upstream(error) => error.outcome(server),
+            Self::Refused(refusal) => RpcError::new(INVALID_REQUEST, refusal.text.clone())
+                .with(json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
+                .into(),
+            Self::Unfulfilled(_) => RpcError::new(INVALID_REQUEST, self.to_string()).into(),
+            Self::Unrecorded => RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {self}")).with(json!({"server": server})).into(),
+            Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
+            Self::NotKept | Self::NoRoom => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
+            Self::Untranslatable(why) => RpcError::new(METHOD_NOT_FOUND, *why).with(json!({"server": server})).into(),
+        }
+    }
+
+    /// The word for `error.type` in events.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => error.kind(),
+            Self::Refused(_) => "refused",
+            Self::Unfulfilled(_) => "unfulfilled",
+            Self::Unrecorded => "unrecorded",
+            Self::NotTakenUp(_) => "unknown_state",
+            Self::NotKept => "not_kept",
+            Self::NoRoom => "no_room",
+            Self::Untranslatable(_) => "untranslatable",
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Who may know, do and hear what, for all parts of a portal: what policy says now. Every road asks here, and nothing else asks the
+//! policy (a test holds the sources to it).
+
+use crate::held::Upstream;
+use arc_swap::{ArcSwap, Guard};
+use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Permit, Policy};
+use gnomon_upstream::{Scope, members::Members, rpc::Notification};
+use smol_str::SmolStr;
+use std::sync::Arc;
+
+/// Who may do what, for all parts of a portal.
+pub struct Gate {
+    portal: SmolStr,
+    policy: ArcSwap<Policy>,
+}
+
+impl Gate {
+    /// The gate of a portal, with a policy in force.
+    pub fn new(portal: SmolStr, policy: Arc<Policy>) -> Arc<Self> {
+        Arc::new(Self { portal, policy: ArcSwap::new(policy) })
+    }
+
+    /// The portal's id.
+    pub fn portal(&self) -> &SmolStr {
+        &self.portal
+    }
+
+    /// Puts another policy in force.
+    pub fn regulate(&self, policy: Arc<Policy>) {
+        self.policy.store(policy);
+    }
+
+    /// What is in force.
+    pub fn policy(&self) -> Guard<Arc<Policy>> {
+        self.policy.load()
+    }
+
+    /// Whether this call may be made, and by which line.
+    pub fn decide(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.policy().decide(caller, asked)
+    }
+
+    /// Whether a caller may know of this: some call of it would be allowed.
+    pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.policy().may_list(caller, asked)
+    }
+
+    /// The same by a policy that was in force a moment ago, of which something is kept.
+    pub fn lists_by(policy: &Policy, caller: &Caller, asked: &Asked<'_>) -> bool {
+        policy.may_list(caller, asked).is_allow()
+    }
+
+    /// Whether a caller may read what has this URI, the server's own.
+    pub fn may_read(&self, caller: &Caller, server: &str, capability: Capability, uri: &str) -> Decision {
+        let asked = Asked { portal: &self.portal, server, capability, name: uri, hints: Hints::default(), arguments: None };
+        self.policy().decide(caller, &asked)
+    }
+
+    /// Whether a caller may know of a tool now.
+    pub fn may_list_tool(&self, caller: &Caller, server: &str, name: &str, hints: Hints) -> Decision {
+        let asked = Asked { portal: &self.portal, server, capability: Capability::Tool, name, hints, arguments: None };
+        self.policy().may_list(caller, &asked)
+    }
+
+    /// The permit to ask a server for what is a caller's own as a whole.
+    pub fn reach(&self, caller: &Caller, server: &str) -> Option<Permit> {
+        self.policy().reach(caller, &self.portal, server)
+    }
+
+    /// Whether a caller may use anything of a server now, as far as policy alone tells.
+    pub fn may_reach(&self, caller: &Caller, server: &str) -> bool {
+        self.policy().may_reach(caller, &self.portal, server)
+    }
+
+    /// Whether this caller may be told this: of tasks only their owners are.
+    pub fn tells(&self, caller: &Caller, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> bool {
+        if !self.may_hear(caller, &upstream.id, notification) {
+            return false;
+        }
+        if !matches!(notification.method.as_str(), "notifications/tasks/status" | "notifications/tasks") {
+            return true;
+        }
+        Members::of(notification.params.as_ref())
+            .ok()
+            .and_then(|task| upstream.held.tasks.told(whose, &task))
+            .is_some_and(|made| self.may_list_tool(caller, &upstream.id, &made.tool, made.hints).is_allow())
+    }
+
+    /// Whether a caller may be told this of a server: that a resource changed only where they may read it, anything else where they
+    /// may use anything.
+    pub fn may_hear(&self, caller: &Caller, server: &str, notification: &Notification) -> bool {
+        if notification.method != "notifications/resources/updated" {
+            return self.may_reach(caller, server);
+        }
+        let uri = Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
+        uri.is_some_and(|uri| self.may_read(caller, server, Capability::Resource, &uri).is_allow())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    #[test]
+    fn nothing_else_asks_the_policy() {
+        let portal = ["src", "../lists/src", "../portal/src"];
+        let mut folders = portal.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).to_vec();
+        let mut read = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                read += 1;
+                let text = fs::read_to_string(&path).unwrap();
+                let asks = [
+                    "policy.may_list(",
+                    "policy.may_reach(",
+                    "policy.decide(",
+                    "policy.reach(",
+                    "policy().may_list(",
+                    "policy().may_reach(",
+                    "policy().decide(",
+                    "policy().reach(",
+                ];
+                let asks = asks.iter().any(|ask| text.contains(ask));
+                assert!(!asks || path.ends_with("gate.rs"), "{} asks the policy itself: ask the gate", path.display());
+            }
+        }
+        assert!(read > 40, "{read} files");
+    }
+}

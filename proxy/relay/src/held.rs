@@ -1,0 +1,112 @@
+//! What the portal holds of a server besides the way to it: who judges what passes, and whose its tasks are.
+
+use crate::{
+    judged::Judge,
+    metrics::PortalMetrics,
+    names::{Prefix, exposed_name},
+    server_metrics::{Came, Known, ServerMetrics},
+    tasks::Tasks,
+};
+use bytes::Bytes;
+use gnomon_upstream::{
+    News, Oversight, UpstreamError,
+    catalogue::Kind,
+    left_out::LeftOut,
+    members::Members,
+    rpc::{self, Notification, Outcome, quoted},
+};
+use prometheus::IntGauge;
+use smol_str::SmolStr;
+use std::sync::{Mutex, PoisonError};
+
+/// A server of a portal.
+pub type Upstream = gnomon_upstream::Upstream<Held>;
+
+/// What the portal holds of one server.
+pub struct Held {
+    /// Judges every message between clients and the server; without it nothing does.
+    pub judge: Option<Judge>,
+    /// The server's tasks, as far as calls told of them.
+    pub tasks: Tasks,
+    prefix: Prefix,
+    metric: Option<PortalMetrics>,
+    /// Of calls of it, sessions with it, and its presence.
+    pub counted: Option<ServerMetrics>,
+    known: Known,
+    /// Why it is not there.
+    down: Mutex<Option<&'static str>>,
+}
+
+impl Held {
+    /// Of a server of which nothing is known yet.
+    pub fn new((portal, server): (&SmolStr, &SmolStr), prefix: Prefix, judge: Option<Judge>, metric: Option<PortalMetrics>) -> Self {
+        let counted = metric.as_ref().map(|metric| metric.of(portal, server));
+        Self { judge, tasks: Tasks::default(), prefix, metric, counted, known: Known::default(), down: Mutex::default() }
+    }
+
+    /// It is down for this reason now, or for none.
+    fn is_down_for(&self, why: Option<&UpstreamError>) {
+        let before = std::mem::replace(&mut *self.down.lock().unwrap_or_else(PoisonError::into_inner), why.map(UpstreamError::reason));
+        if let (Some(counted), Some(before)) = (&self.counted, before) {
+            counted.no_longer(before);
+        }
+        if let (Some(counted), Some(why)) = (&self.counted, why) {
+            counted.is_gone(why);
+        }
+    }
+}
+
+impl Oversight for Held {
+    fn judges(&self) -> bool {
+        self.judge.is_some()
+    }
+
+    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), String> {
+        self.judge.as_ref().map_or(Ok(()), |judge| judge.own(method, outcome, news).map_err(|error| error.to_string()))
+    }
+
+    fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {
+        if let Some(metric) = &self.metric {
+            metric.set_left_out(server, kind, left_out);
+        }
+    }
+
+    fn is_gone(&self, _: &str, why: &UpstreamError) {
+        self.is_down_for(Some(why));
+        if self.known.gone() == Came::Away
+            && let Some(judge) = &self.judge
+        {
+            judge.server_is("server_gone", &format!(" is not there ({}): {why}", why.reason()));
+        }
+    }
+
+    fn is_here(&self, _: &str) {
+        self.is_down_for(None);
+        if let Some(counted) = &self.counted {
+            counted.is_here();
+        }
+        if self.known.here() == Came::Back
+            && let Some(judge) = &self.judge
+        {
+            judge.server_is("server_back", " is there again");
+        }
+    }
+
+    fn sessions(&self) -> Option<IntGauge> {
+        self.counted.as_ref().map(ServerMetrics::sessions)
+    }
+}
+
+/// A notification of a server's as clients get it: resources under the name by which clients know them.
+pub fn outward(upstream: &Upstream, notification: &Notification) -> Bytes {
+    let params = notification.params.as_ref();
+    if upstream.held.prefix == Prefix::Always
+        && notification.method == "notifications/resources/updated"
+        && let Ok(members) = Members::of(params)
+        && let Some(uri) = members.text("uri")
+    {
+        let known = quoted(&exposed_name(Kind::Resource, &upstream.id, &uri));
+        return rpc::notification(&notification.method, Some(&members.with(&[("uri", Some(&known))])));
+    }
+    rpc::notification(&notification.method, params.map(|params| &**params))
+}

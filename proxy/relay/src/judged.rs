@@ -1,0 +1,367 @@
+//! What passes between clients and servers, before the rules.
+//!
+//! A request and its answer are a dialogue, as in the inline proxy, judged by the same rules and written
+//! into the same ledger. It is judged as its server gets it, with the server's own names, before anything
+//! is sent; each message of the answer before the client gets it. Of HTTP it has what is true of how its server is asked: a server
+//! with an address is posted to, one that is a process is not.
+
+use crate::error::CallError;
+use bytes::Bytes;
+use gnomon_access::Caller;
+use gnomon_http::Scheme;
+use gnomon_inspect::{Connection, Dialogue, Hello, Inspector, Post, Refusal};
+use gnomon_observe::{Action, Channel, Field, Observation};
+use gnomon_record::{JudgedExchange, Recorder};
+use gnomon_upstream::{
+    Client, News, Reach,
+    rpc::{Id, Message, Outcome, quoted},
+};
+use http::HeaderValue;
+use smol_str::SmolStr;
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// How many connections each server has at hand.
+const RECENT: usize = 8;
+
+/// The rules, and where what they find is written.
+#[derive(Clone)]
+pub struct Rules {
+    /// What judges.
+    pub inspector: Arc<Inspector>,
+    /// What writes.
+    pub recorder: Arc<Recorder>,
+}
+
+/// One server before the rules.
+pub struct Judge {
+    rules: Rules,
+    channel: Channel,
+    portal: SmolStr,
+    server: SmolStr,
+    /// None where the server is a process.
+    place: Option<Place>,
+    recent: Recent,
+}
+
+struct Place {
+    host: SmolStr,
+    port: u16,
+    path: SmolStr,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub struct Whose<'a> {
+    /// As policy knows them.
+    pub caller: &'a Caller,
+    /// The program that they use.
+    pub client: &'a Client,
+    /// The client's `User-Agent`.
+    pub agent: Option<&'a HeaderValue>,
+    /// The execution of Code Mode that asks.
+    pub execution: Option<&'a SmolStr>,
+    /// The program that the connection comes from.
+    pub program: Option<&'a Observation>,
+}
+
+/// All that distinguishes one caller's connection from another's, for callers of whom nothing is known that changes from call to
+/// call.
+#[derive(PartialEq, Eq)]
+struct Who {
+    address: IpAddr,
+    name: Option<SmolStr>,
+    groups: Vec<SmolStr>,
+    client: Bytes,
+}
+
+impl Who {
+    fn of(Whose { caller, client, execution, program, .. }: Whose<'_>) -> Option<Self> {
+        (execution.is_none() && program.is_none()).then(|| Self {
+            address: caller.address,
+            name: name(caller),
+            groups: caller.groups.to_vec(),
+            client: client.info.clone(),
+        })
+    }
+}
+
+/// The connections that were used last, as those of the inline proxy last for many requests.
+#[derive(Default)]
+struct Recent(Mutex<VecDeque<(Who, Arc<Connection>)>>);
+
+impl Recent {
+    fn list(&self) -> MutexGuard<'_, VecDeque<(Who, Arc<Connection>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, who: &Who) -> Option<Arc<Connection>> {
+        let found = self.list().iter().find(|(other, _)| other == who).map(|(_, connection)| connection.clone());
+        found.filter(|connection| connection.is_current())
+    }
+
+    fn keep(&self, who: Who, connection: Connection) -> Arc<Connection> {
+        let connection = Arc::new(connection);
+        let mut list = self.list();
+        list.retain(|(other, _)| *other != who);
+        list.truncate(RECENT - 1);
+        list.push_front((who, connection.clone()));
+        connection
+    }
+}
+
+/// A message as it is judged: pieces of its JSON.
+struct Text<'a> {
+    opening: String,
+    body: &'a [u8],
+}
+
+impl Text<'_> {
+    fn pieces(&self) -> [&[u8]; 3] {
+        [self.opening.as_bytes(), self.body, b"}"]
+    }
+}
+
+impl Judge {
+    /// What judges a server of a portal.
+    pub fn new(rules: Rules, portal: &SmolStr, server: &SmolStr, reach: &Reach) -> Self {
+        let place = reach.endpoint().map(|endpoint| Place {
+            host: endpoint.host().into(),
+            port: endpoint.port(),
+            path: endpoint.path().path().into(),
+        });
+        let channel = match reach.endpoint().map(|endpoint| endpoint.scheme()) {
+            Some(Scheme::Https) => Channel::Https,
+            Some(Scheme::Http) => Channel::Http,
+            None => Channel::Stdio,
+        };
+        Self { rules, channel, portal: portal.clone(), server: server.clone(), place, recent: Recent::default() }
+    }
+
+    /// What is known before anything is said.
+    fn seen(&self, program: Option<&Observation>) -> Observation {
+        let mut seen = program.cloned().unwrap_or_default();
+        seen.set(Field::Channel, self.channel.as_str());
+        seen.set(Field::Vantage, "portal");
+        seen.set(Field::PortalId, self.portal.clone());
+        seen.set(Field::ServerId, self.server.clone());
+        // Of servers that have an address, people's decisions are looked up; the others are sanctioned by being offered.
+        seen.set(Field::Sanctioned, true);
+        seen
+    }
+
+    /// The server went, or came back.
+    pub fn server_is(&self, health: &'static str, message: &str) {
+        self.rules.server_is((&self.portal, &self.server), health, message);
+    }
+
+    /// Judges a request of a client's: what follows it until its answer is over, and the strictest action that rules have for it, or
+    /// how they refuse it.
+    pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> (Judged, Result<Action, Box<Refusal>>) {
+        let dialogue = match Who::of(whose) {
+            Some(who) => {
+                let connection = self.recent.get(&who).unwrap_or_else(|| self.recent.keep(who, self.connection_of(whose)));
+                self.dialogue_on(&connection, whose.agent)
+            }
+            None => self.dialogue_on(&self.connection_of(whose), whose.agent),
+        };
+        let judged = Arc::new(JudgedExchange::new(dialogue, &self.rules.recorder, Instant::now()));
+        let passes = judged.with(|dialogue| dialogue.request_message(&request(id, method, params).pieces()));
+        (Judged(Some(judged)), passes.map(|()| Action::Log))
+    }
+
+    /// Judges what a client says without wanting an answer: a notification, or an answer to a server's question.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`].
+    pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<(), CallError> {
+        let mut seen = self.seen(whose.program);
+        describe(&mut seen, whose);
+        let mut dialogue = self.dialogue(seen, whose.agent);
+        let passes = dialogue.request_message(&[message]).and_then(|()| dialogue.answer_over());
+        self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
+        passes.map_err(CallError::Refused)
+    }
+
+    /// Judges what a server says to a client that asked nothing.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`].
+    pub fn unasked(&self, client: &Client, message: &Message) -> Result<(), CallError> {
+        let Some(text) = spoken(message) else { return Ok(()) };
+        let mut seen = self.seen(None);
+        describe_client(&mut seen, client);
+        let mut dialogue = self.dialogue(seen, None);
+        let passes = dialogue.answer_message(&text.pieces());
+        self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
+        passes.map_err(CallError::Refused)
+    }
+
+    /// Judges what the portal itself asked a server and was told.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`].
+    pub fn own(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), CallError> {
+        let mut dialogue = self.dialogue(self.seen(None), None);
+        let id = Id::number(0);
+        let passes = dialogue.request_message(&request(&id, method, None).pieces()).and_then(|()| {
+            self.head(&mut dialogue);
+            dialogue.answer_message(&answer(&id, outcome).pieces())?;
+            dialogue.answer_over()
+        });
+        if passes.is_err() || news == News::Some {
+            self.rules.recorder.report(dialogue.reports().collect());
+        }
+        passes.map_err(CallError::Refused)
+    }
+
+    /// The answer has begun.
+    fn head(&self, dialogue: &mut Dialogue) {
+        dialogue.answer_begins(self.place.is_some().then_some(200));
+    }
+
+    fn connection_of(&self, whose: Whose<'_>) -> Connection {
+        let mut seen = self.seen(whose.program);
+        describe(&mut seen, whose);
+        self.connection(seen)
+    }
+
+    fn connection(&self, seen: Observation) -> Connection {
+        let (mut connection, _) = Connection::open(&self.rules.inspector, seen);
+        if let Some(Place { host, port, .. }) = &self.place {
+            // The verdict of a connection is the first that its messages get.
+            let _ = connection.hello(host, *port, &Hello::default());
+        }
+        connection
+    }
+
+    fn dialogue(&self, seen: Observation, agent: Option<&HeaderValue>) -> Dialogue {
+        self.dialogue_on(&self.connection(seen), agent)
+    }
+
+    fn dialogue_on(&self, connection: &Connection, agent: Option<&HeaderValue>) -> Dialogue {
+        match &self.place {
+            Some(place) => Dialogue::post(
+                connection,
+                &Post {
+                    path: &place.path,
+                    accept: "application/json, text/event-stream",
+                    content_type: "application/json",
+                    user_agent: agent.map(HeaderValue::as_bytes),
+                },
+            ),
+            None => Dialogue::begin(connection, |seen| seen.set_some(Field::UserAgent, agent.and_then(|agent| agent.to_str().ok()))),
+        }
+    }
+}
+
+/// A request that passed, until its answer is over.
+#[derive(Clone)]
+pub struct Judged(Option<Arc<JudgedExchange<Dialogue>>>);
+
+impl Judged {
+    /// Where there are no rules.
+    pub fn unjudged() -> Self {
+        Self(None)
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`].
+    pub fn answered(&self, judge: Option<&Judge>, id: &Id, outcome: &Outcome) -> Result<(), CallError> {
+        let Some(judge) = judge else { return Ok(()) };
+        self.passes(|dialogue| {
+            judge.head(dialogue);
+            dialogue.answer_message(&answer(id, outcome).pieces())?;
+            dialogue.answer_over()
+        })
+    }
+
+    /// What the server says before its answer.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`].
+    pub fn hears(&self, message: &Message) -> Result<(), CallError> {
+        let Some(text) = spoken(message) else { return Ok(()) };
+        self.passes(|dialogue| dialogue.answer_message(&text.pieces()))
+    }
+
+    /// There was no answer.
+    pub fn failed(&self, error: &CallError) {
+        if let Some(judged) = &self.0 {
+            judged.with(|dialogue| dialogue.failed(error.kind(), &error.to_string()));
+            judged.finish();
+        }
+    }
+
+    /// It is over, however it ended.
+    pub fn finish(&self) {
+        if let Some(judged) = &self.0 {
+            judged.finish();
+        }
+    }
+
+    fn passes(&self, judge: impl FnOnce(&mut Dialogue) -> Result<(), Box<Refusal>>) -> Result<(), CallError> {
+        match &self.0 {
+            Some(judged) => judged.with(judge).map_err(CallError::Refused),
+            None => Ok(()),
+        }
+    }
+}
+
+fn request<'a>(id: &Id, method: &str, params: Option<&'a Bytes>) -> Text<'a> {
+    let (id, method) = (id.json(), quoted(method));
+    let opening = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":"#);
+    Text { opening, body: params.map_or(b"{}", |params| params) }
+}
+
+fn notification<'a>(method: &str, params: Option<&'a Bytes>) -> Text<'a> {
+    let opening = format!(r#"{{"jsonrpc":"2.0","method":{},"params":"#, quoted(method));
+    Text { opening, body: params.map_or(b"{}", |params| params) }
+}
+
+fn answer<'a>(id: &Id, outcome: &'a Outcome) -> Text<'a> {
+    let (member, body) = match outcome {
+        Outcome::Result(body) => ("result", body),
+        Outcome::Error(body) => ("error", body),
+    };
+    Text { opening: format!(r#"{{"jsonrpc":"2.0","id":{},"{member}":"#, id.json()), body }
+}
+
+/// What a server says by itself.
+fn spoken(message: &Message) -> Option<Text<'_>> {
+    match message {
+        Message::Request(asked) => Some(request(&asked.id, &asked.method, asked.params())),
+        Message::Notification(told) => Some(notification(&told.method, told.params.as_ref())),
+        Message::Response(_) => None,
+    }
+}
+
+fn name(caller: &Caller) -> Option<SmolStr> {
+    caller.email.clone().or_else(|| caller.user.clone())
+}
+
+/// Who asks, as events and rules name it.
+pub fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
+    seen.set_some(Field::ExecutionId, execution.cloned());
+    seen.set(Field::SourceAddress, caller.address.to_string());
+    // Whoever logged in goes before whoever the program runs as.
+    if let Some(name) = name(caller) {
+        seen.set(Field::UserName, name);
+    }
+    if !caller.groups.is_empty() {
+        seen.set(Field::UserGroups, caller.groups.to_vec());
+    }
+    describe_client(seen, client);
+}
+
+fn describe_client(seen: &mut Observation, client: &Client) {
+    let (name, version) = client.named();
+    seen.set_some(Field::McpClientName, name);
+    seen.set_some(Field::McpClientVersion, version);
+}

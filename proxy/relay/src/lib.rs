@@ -1,0 +1,45 @@
+//! Between the clients and the servers of a portal: what they have open together, who may hear of it, and what it is held to.
+//!
+//! Everything passes the [`gate`], which alone asks what policy says, and the rules ([`judged`]); what it comes to is an act of the
+//! audit ([`acts`]). Clients of the older era have [`sessions`], and in each of them what is open with a server: its side of the
+//! session, questions it asked, tasks, what it reports of a call. What is on its way to a client is charged to whoever reads it
+//! ([`unsent`], [`room`]).
+//!
+//! It deliberately knows neither what a request means nor how it came: lists and names are `gnomon-lists`', the way to a server and
+//! HTTP the portal's.
+//!
+//! What an attacker controls: clients when they read and what they answer, servers what they ask and say unasked. Every table, queue
+//! and wait is bounded and shared by callers, so that nobody's takes another's.
+#![deny(missing_docs)]
+
+pub mod acts;
+pub mod call;
+pub mod emission;
+pub mod error;
+pub mod gate;
+mod hearing;
+pub mod held;
+pub mod judged;
+mod lent;
+pub mod metrics;
+pub mod names;
+pub mod noted;
+pub mod offer;
+pub mod outflow;
+pub mod parked;
+pub mod progress;
+pub mod questions;
+mod reachable;
+pub mod room;
+mod server_metrics;
+pub mod session;
+pub mod sessions;
+pub mod shared;
+pub mod shares;
+mod taken_back;
+pub mod tasks;
+pub mod telling;
+pub mod told;
+pub mod under;
+pub mod unsent;
+pub mod waiting;

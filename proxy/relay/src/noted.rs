@@ -1,0 +1,69 @@
+//! What a portal notes of itself among the events: that a server went or came back, and that somebody asked for what they may not
+//! have. What passes to a server and back is in [`crate::judged`].
+
+use crate::{
+    judged::{Rules, Whose, describe},
+    names::shortened,
+};
+use gnomon_inspect::Sighting;
+use gnomon_observe::{Action, Channel, Class, Field, Observation};
+use smol_str::{SmolStr, ToSmolStr};
+
+/// What was refused before any server was asked.
+pub struct Refused<'a> {
+    /// Whose it would have been, where that is known.
+    pub server: Option<&'a SmolStr>,
+    /// How it was asked for.
+    pub method: &'a str,
+    /// What was asked for, by the client's name.
+    pub name: &'a str,
+    /// The code of the error that its client got.
+    pub code: i32,
+    /// In words of ours: what the client is told may repeat what it sent, which events do not keep.
+    pub why: &'static str,
+}
+
+impl Rules {
+    /// A server went, or came back.
+    pub(crate) fn server_is(&self, (portal, server): (&SmolStr, &SmolStr), health: &'static str, message: &str) {
+        let mut seen = Observation::new();
+        of_portal(&mut seen, portal, Some(server));
+        seen.set(Field::Health, health);
+        seen.set(Field::Message, format!("server `{server}` of portal `{portal}`{message}"));
+        self.note(seen, Action::Log, Class::Health);
+    }
+
+    /// Somebody asked for what is not there, or not theirs.
+    pub fn turned_down(&self, portal: &SmolStr, whose: Whose<'_>, refused: &Refused<'_>) {
+        let mut seen = whose.program.cloned().unwrap_or_default();
+        of_portal(&mut seen, portal, refused.server);
+        describe(&mut seen, whose);
+        seen.set(Field::Channel, Channel::Http.as_str());
+        seen.set(Field::Sanctioned, true);
+        seen.set(Field::McpMethod, refused.method.to_smolstr());
+        let named = match refused.method {
+            "tools/call" => Some(Field::ToolName),
+            "prompts/get" => Some(Field::PromptName),
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some(Field::ResourceUri),
+            _ => None,
+        };
+        if let Some(field) = named.filter(|_| !refused.name.is_empty()) {
+            seen.set(field, shortened(refused.name));
+        }
+        seen.set(Field::ErrorType, refused.code.to_smolstr());
+        seen.set(Field::Message, refused.why);
+        self.note(seen, Action::Block, Class::Policy);
+    }
+
+    fn note(&self, mut seen: Observation, action: Action, class: Class) {
+        seen.set(Field::Action, action.as_str());
+        seen.set(Field::DetectionClass, class.as_str());
+        self.recorder.report(vec![Sighting { seen, rule: None, action, class, call: 0 }]);
+    }
+}
+
+fn of_portal(seen: &mut Observation, portal: &SmolStr, server: Option<&SmolStr>) {
+    seen.set(Field::Vantage, "portal");
+    seen.set(Field::PortalId, portal.clone());
+    seen.set_some(Field::ServerId, server.cloned());
+}

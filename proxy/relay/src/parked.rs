@@ -1,0 +1,214 @@
+//! Calls that wait for a client of the stateless era to come back with what the server asked for.
+//!
+//! A server of the older era asks in the middle of a call and waits. A client of the stateless era gets
+//! the question as the call's result and calls again with the answer. In between the call is kept here,
+//! under a name that only its caller can use.
+//!
+//! There is room for so many. Where there is none for another one, the oldest gives way of whoever has the most: its server is told,
+//! as it is of one that nobody takes up in time.
+
+use crate::{
+    shares::{Amount, Shares},
+    under::Under,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use gnomon_upstream::{Conversation, LegacySession, rpc::Id};
+use smol_str::{SmolStr, format_smolstr};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Most calls of a portal.
+const MOST: usize = 1024;
+/// How long a client may take.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// A call that waits.
+pub struct ParkedCall {
+    /// Whose share of all that wait it counts against.
+    holder: SmolStr,
+    /// Whose it is.
+    caller: SmolStr,
+    /// The name that was called.
+    name: SmolStr,
+    /// A digest of what it was called with: who takes the call up again with something else would have what never ran recorded.
+    asked_with: SmolStr,
+    /// Where the server's answer will come.
+    pub conversation: Conversation,
+    /// The server, and what tells it when the call is given up.
+    pub session: Arc<LegacySession>,
+    /// Told when it is dropped.
+    pub under: Under,
+    /// The server's question.
+    pub question: Id,
+}
+
+impl ParkedCall {
+    /// Begins to wait, for a caller that called a name with these arguments.
+    #[must_use]
+    pub fn new(
+        holder: SmolStr,
+        (caller, name, asked_with): (SmolStr, SmolStr, SmolStr),
+        conversation: Conversation,
+        session: Arc<LegacySession>,
+        under: Under,
+        question: Id,
+    ) -> Self {
+        Self { holder, caller, name, asked_with, conversation, session, under, question }
+    }
+}
+
+/// Why a call is not taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTakenUp {
+    /// It is over, or another's.
+    #[error(
+        "`requestState` is not known, or no longer: a call waits for input for {} minutes, and where too many wait the oldest goes of the caller \
+         who has the most; call anew",
+        PATIENCE.as_secs() / 60
+    )]
+    Unknown,
+    /// The call that waits is another one.
+    #[error("`requestState` belongs to a call with other arguments: repeat that call as it was, with `inputResponses`")]
+    OtherArguments,
+}
+
+/// A name that nobody finds by trying. None where the system has no random numbers.
+pub fn unguessable() -> Option<SmolStr> {
+    let mut random = [0u8; 24];
+    getrandom::fill(&mut random).ok()?;
+    Some(format_smolstr!("gnomon.{}", URL_SAFE_NO_PAD.encode(random)))
+}
+
+/// What waits, by the name to take it up by.
+struct Table<C> {
+    waiting: HashMap<SmolStr, Waits<C>>,
+    shares: Shares,
+    next: u64,
+}
+
+struct Waits<C> {
+    call: C,
+    holder: SmolStr,
+    since: Instant,
+    /// Later ones have larger numbers.
+    number: u64,
+}
+
+impl<C> Table<C> {
+    fn of(most: usize) -> Self {
+        Self { waiting: HashMap::new(), shares: Shares::of(Amount { count: most, bytes: usize::MAX }), next: 0 }
+    }
+
+    fn insert(&mut self, name: SmolStr, holder: &SmolStr, call: C) {
+        self.shares.add(holder, 0);
+        let waits = Waits { call, holder: holder.clone(), since: Instant::now(), number: self.next };
+        self.next += 1;
+        self.waiting.insert(name, waits);
+    }
+
+    fn get(&self, name: &str) -> Option<&C> {
+        self.waiting.get(name).filter(|waits| waits.since.elapsed() < PATIENCE).map(|waits| &waits.call)
+    }
+
+    fn remove(&mut self, name: &str) -> Option<C> {
+        let Waits { call, holder, .. } = self.waiting.remove(name)?;
+        self.shares.remove(&holder, 0);
+        Some(call)
+    }
+
+    /// Takes out what has waited for too long.
+    fn late(&mut self) -> Vec<C> {
+        let late = self.waiting.iter().filter(|(_, waits)| waits.since.elapsed() >= PATIENCE);
+        let late: Vec<SmolStr> = late.map(|(name, _)| name.clone()).collect();
+        late.iter().filter_map(|name| self.remove(name)).collect()
+    }
+
+    /// Takes out what there is no room for: the oldest of whoever has the most.
+    fn surplus(&mut self) -> Vec<C> {
+        let mut gone = Vec::new();
+        while let Some(holder) = self.shares.too_much() {
+            let theirs = self.waiting.iter().filter(|(_, waits)| waits.holder == holder);
+            let Some(oldest) = theirs.min_by_key(|(_, waits)| waits.number).map(|(name, _)| name.clone()) else { break };
+            gone.extend(self.remove(&oldest));
+        }
+        gone
+    }
+}
+
+/// All that wait.
+pub struct Parked(Mutex<Table<ParkedCall>>);
+
+impl Parked {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Mutex::new(Table::of(MOST)))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table<ParkedCall>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a call; gives the name to take it up by (`requestState`). None where the system has no random numbers.
+    pub fn keep(&self, call: ParkedCall) -> Option<SmolStr> {
+        let name = unguessable()?;
+        let (late, surplus) = {
+            let mut table = self.table();
+            let late = table.late();
+            let holder = call.holder.clone();
+            table.insert(name.clone(), &holder, call);
+            (late, table.surplus())
+        };
+        late.into_iter().for_each(|call| call.under.given_up("the client did not answer in time"));
+        surplus.into_iter().for_each(|call| call.under.given_up("too many calls of this caller wait for input"));
+        Some(name)
+    }
+
+    /// Takes a call up again: the same caller, calling the same name with the same arguments.
+    ///
+    /// # Errors
+    /// Why it is not. It goes on waiting.
+    pub fn take(&self, state: &str, (caller, name, asked_with): (&str, &str, &str)) -> Result<ParkedCall, NotTakenUp> {
+        let mut table = self.table();
+        let found = table.get(state).filter(|call| call.caller == caller && call.name == name);
+        if found.ok_or(NotTakenUp::Unknown)?.asked_with != asked_with {
+            return Err(NotTakenUp::OtherArguments);
+        }
+        table.remove(state).ok_or(NotTakenUp::Unknown)
+    }
+}
+
+impl Default for Parked {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_caller_s_calls_keep_nobody_else_s_from_waiting_and_its_oldest_go_first() {
+        let mut table = Table::of(8);
+        let (greedy, other): (SmolStr, SmolStr) = ("greedy".into(), "other".into());
+        let name = |number: u32| format_smolstr!("{number}");
+        for number in 0..8 {
+            table.insert(name(number), &greedy, number);
+            assert!(table.surplus().is_empty());
+        }
+        table.insert(name(8), &greedy, 8);
+        assert_eq!(table.surplus(), [0], "its own place, not another's");
+        for number in 9..13 {
+            table.insert(name(number), &other, number);
+            assert_eq!(table.surplus(), [number - 8]);
+        }
+        assert_eq!((table.get("12"), table.get("4"), table.get("5")), (Some(&12), None, Some(&5)));
+        (5..13).for_each(|number| assert_eq!(table.remove(&name(number)), Some(number)));
+        table.insert(name(13), &greedy, 13);
+        assert!(table.surplus().is_empty(), "what was taken up leaves its place");
+    }
+}

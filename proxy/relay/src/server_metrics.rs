@@ -1,0 +1,158 @@
+//! What portals show of each server as metrics: whether it is there, and if not why; calls, errors, sessions, and how long it takes.
+
+use crate::acts::Ending;
+use gnomon_audit::Status;
+use gnomon_upstream::UpstreamError;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use smol_str::SmolStr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Seconds that servers take: from a local one to a model's answer.
+const TOOK: [f64; 8] = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0, 120.0];
+
+/// The metrics of all servers.
+#[derive(Clone, Debug)]
+pub(crate) struct ServersMetrics {
+    up: IntGaugeVec,
+    down: IntGaugeVec,
+    calls: IntCounterVec,
+    errors: IntCounterVec,
+    took: HistogramVec,
+    sessions: IntGaugeVec,
+}
+
+impl ServersMetrics {
+    /// With a registry.
+    ///
+    /// # Errors
+    /// One of these names is taken.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let of = ["portal", "server"];
+        let help = "Whether a server that a portal offers is there: 1, or 0 while it does not answer and before it first did.";
+        let up = IntGaugeVec::new(Opts::new("gnomon_portal_server_up", help), &of)?;
+        let help = "1 for the reason why a server is not there now: refused, dns, tls, forbidden_address, timeout, unreachable, \
+                    broke_off, not_started, unauthorized, http_4xx, http_5xx, http_other, protocol, too_large or error_answer.";
+        let down = IntGaugeVec::new(Opts::new("gnomon_portal_server_down", help), &["portal", "server", "reason"])?;
+        let help = "Requests of clients that were to go to a server, by how they ended: ok, error, refused (by policy, rules or the \
+                    tool's schema), unavailable or cancelled.";
+        let calls = IntCounterVec::new(Opts::new("gnomon_portal_server_calls_total", help), &["portal", "server", "status"])?;
+        let help = "Requests of clients to which a server gave no answer, by why: as in gnomon_portal_server_down, or down, where \
+                    it was known to be.";
+        let errors = IntCounterVec::new(Opts::new("gnomon_portal_server_errors_total", help), &["portal", "server", "reason"])?;
+        let help = "How long servers take for what clients ask of them.";
+        let opts = HistogramOpts::new("gnomon_portal_server_seconds", help).buckets(TOOK.to_vec());
+        let took = HistogramVec::new(opts, &of)?;
+        let help = "Sessions that are open with a server, for clients.";
+        let sessions = IntGaugeVec::new(Opts::new("gnomon_portal_server_sessions", help), &of)?;
+        registry.register(Box::new(up.clone()))?;
+        registry.register(Box::new(down.clone()))?;
+        registry.register(Box::new(calls.clone()))?;
+        registry.register(Box::new(errors.clone()))?;
+        registry.register(Box::new(took.clone()))?;
+        registry.register(Box::new(sessions.clone()))?;
+        Ok(Self { up, down, calls, errors, took, sessions })
+    }
+
+    /// The series of one server.
+    pub fn of(&self, portal: &str, server: &str) -> ServerMetrics {
+        let of = [portal, server];
+        self.up.with_label_values(&of).set(0);
+        self.calls.with_label_values(&[portal, server, "ok"]);
+        self.errors.with_label_values(&[portal, server, "timeout"]);
+        self.took.with_label_values(&of);
+        let sessions = self.sessions.with_label_values(&of);
+        ServerMetrics { all: self.clone(), portal: portal.into(), server: server.into(), sessions }
+    }
+
+    /// Shows every series that there may be.
+    pub fn show(&self, portal: &str, server: &str) {
+        let _ = self.of(portal, server);
+        self.down.with_label_values(&[portal, server, "timeout"]);
+    }
+}
+
+/// The metrics of one server.
+#[derive(Clone, Debug)]
+pub struct ServerMetrics {
+    all: ServersMetrics,
+    portal: SmolStr,
+    server: SmolStr,
+    sessions: IntGauge,
+}
+
+impl ServerMetrics {
+    /// It is there.
+    pub fn is_here(&self) {
+        self.all.up.with_label_values(&[&self.portal, &self.server]).set(1);
+    }
+
+    /// It is not, and why.
+    pub fn is_gone(&self, why: &UpstreamError) {
+        self.all.up.with_label_values(&[&self.portal, &self.server]).set(0);
+        self.all.down.with_label_values(&[&self.portal, &self.server, why.reason()]).set(1);
+    }
+
+    /// It is no longer gone for this reason.
+    pub fn no_longer(&self, reason: &str) {
+        let _ = self.all.down.remove_label_values(&[&self.portal, &self.server, reason]);
+    }
+
+    /// A request of a client ended.
+    pub fn ended(&self, ending: &Ending) {
+        let status = match ending.status {
+            Status::Ok => "ok",
+            Status::Error => "error",
+            Status::Refused => "refused",
+            Status::Unavailable => "unavailable",
+            Status::Cancelled => "cancelled",
+        };
+        self.all.calls.with_label_values(&[&self.portal, &self.server, status]).inc();
+        if let Some(took) = ending.upstream {
+            self.all.took.with_label_values(&[&self.portal, &self.server]).observe(took.as_secs_f64());
+        }
+    }
+
+    /// The server gave no answer.
+    pub fn failed(&self, why: &UpstreamError) {
+        self.all.errors.with_label_values(&[&self.portal, &self.server, why.reason()]).inc();
+    }
+
+    /// How many sessions there are with it.
+    pub fn sessions(&self) -> IntGauge {
+        self.sessions.clone()
+    }
+}
+
+/// What was last known of a server, so that each change is told once.
+#[derive(Debug, Default)]
+pub struct Known(AtomicU8);
+
+/// What a change comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// It was as it is.
+    Nothing,
+    /// It goes.
+    Away,
+    /// It comes for the first time.
+    First,
+    /// It comes back.
+    Back,
+}
+
+impl Known {
+    const HERE: u8 = 1;
+    const GONE: u8 = 2;
+
+    pub fn gone(&self) -> Came {
+        if self.0.swap(Self::GONE, Ordering::AcqRel) == Self::GONE { Came::Nothing } else { Came::Away }
+    }
+
+    pub fn here(&self) -> Came {
+        match self.0.swap(Self::HERE, Ordering::AcqRel) {
+            Self::HERE => Came::Nothing,
+            Self::GONE => Came::Back,
+            _ => Came::First,
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Sessions of clients of the era that has them (2025-03-26 to 2025-11-25).
+//!
+//! A session's id is random, says nothing, and works only for the caller who began it. What a session
+//! needs on servers is opened when it is first needed, so a session that is never used costs a few
+//! hundred bytes.
+
+use crate::{
+    acts::{Acts, AuditedSession},
+    gate::Gate,
+    hearing::Hearing,
+    held::{Upstream, outward},
+    lent::Lent,
+    outflow::{Heard, Outflow, Stream, event},
+    progress::Reported,
+    questions::{Questions, nobody_listens},
+    reachable::OpenCalls,
+    shares::{self, task_owner},
+    taken_back::TakenBack,
+    telling::{Telling, at_once},
+    unsent::Recipient,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use gnomon_access::Caller;
+use gnomon_audit::session_digest;
+use gnomon_kit::whole_millis;
+use gnomon_upstream::{
+    Client, LegacySession, Scope, Speaks, UpstreamError,
+    rpc::{self, Id, Message, Notification, Outcome},
+};
+use smol_str::SmolStr;
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::ControlFlow,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, mpsc};
+
+/// Most streams of a session that a client can come back to.
+const MAX_STREAMS: usize = 16;
+/// How long a server may take to be told from which level on its client wants its logs.
+const LEVEL_WITHIN: Duration = Duration::from_secs(1);
+
+/// What a session takes besides what its client says of itself, bytes, about.
+const SESSION_BYTES: usize = 640;
+
+/// One client's session.
+pub struct Session {
+    /// What the client calls it.
+    pub id: SmolStr,
+    /// Who began it.
+    pub owner: SmolStr,
+    /// Whose share of all sessions it counts against.
+    pub(crate) holder: SmolStr,
+    /// Who it is.
+    pub client: Arc<Client>,
+    born: Instant,
+    /// Milliseconds after birth.
+    used: AtomicU64,
+    open: OnceLock<Box<Open>>,
+    gate: Arc<Gate>,
+}
+
+struct Open {
+    servers: Box<[tokio::sync::Mutex<Option<Arc<LegacySession>>>]>,
+    listeners: Mutex<Vec<Option<Hearing>>>,
+    calls: OpenCalls,
+    questions: Questions,
+    reported: Reported,
+    lent: Lent,
+    under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
+    streams: Mutex<VecDeque<Arc<Stream>>>,
+    standing: Mutex<Option<Standing>>,
+    log_level: Mutex<Option<SmolStr>>,
+    /// Who asked last: what servers say by themselves is for them.
+    caller: Mutex<Option<Arc<Caller>>>,
+    next: AtomicU64,
+    digest: OnceLock<SmolStr>,
+}
+
+/// The stream of what is said by itself.
+#[derive(Clone)]
+pub struct Standing {
+    /// What is sent to it, encoded.
+    pub sender: mpsc::Sender<Bytes>,
+    recipient: Recipient,
+    /// Told when there is no room for more.
+    pub over: Arc<Notify>,
+}
+
+/// What a lock holds, whoever let go of it and how: nothing is left half done under one.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    /// A session that begins.
+    ///
+    /// # Errors
+    /// The system has no random bytes for its id.
+    pub fn new(owner: &Caller, client: Arc<Client>, gate: Arc<Gate>) -> Result<Self, getrandom::Error> {
+        let mut random = [0u8; 24];
+        getrandom::fill(&mut random)?;
+        Ok(Self {
+            id: SmolStr::new(URL_SAFE_NO_PAD.encode(random)),
+            owner: owner.subject.clone(),
+            holder: shares::owner(owner),
+            client,
+            born: Instant::now(),
+            used: AtomicU64::new(0),
+            open: OnceLock::new(),
+            gate,
+        })
+    }
+
+    /// How the audit knows it.
+    pub fn digest(&self) -> SmolStr {
+        let digest = || session_digest(&self.id);
+        self.open.get().map_or_else(digest, |open| open.digest.get_or_init(digest).clone())
+    }
+
+    /// How the audit has it.
+    pub fn audited(&self) -> AuditedSession {
+        AuditedSession { owner: self.owner.clone(), digest: self.digest(), client: self.client.clone() }
+    }
+
+    /// What it takes, about.
+    pub fn bytes(&self) -> usize {
+        SESSION_BYTES + self.client.bytes()
+    }
+
+    pub(crate) fn touch(&self) {
+        let age = whole_millis(self.born.elapsed());
+        self.used.store(age, Ordering::Relaxed);
+    }
+
+    pub(crate) fn idle(&self) -> Duration {
+        self.born.elapsed().saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed)))
+    }
+
+    fn open(&self, servers: usize) -> &Open {
+        self.open.get_or_init(|| {
+            Box::new(Open {
+                servers: (0..servers).map(|_| tokio::sync::Mutex::new(None)).collect(),
+                listeners: Mutex::new((0..servers).map(|_| None).collect()),
+                calls: OpenCalls::default(),
+                questions: Questions::default(),
+                reported: Reported::default(),
+                lent: Lent::default(),
+                under_way: Mutex::default(),
+                streams: Mutex::default(),
+                standing: Mutex::default(),
+                log_level: Mutex::default(),
+                caller: Mutex::default(),
+                next: AtomicU64::new(1),
+                digest: OnceLock::new(),
+            })
+        })
+    }
+
+    fn opened(&self) -> Option<&Open> {
+        self.open.get().map(|open| &**open)
+    }
+
+    /// What servers ask its client.
+    pub fn questions(&self) -> Option<&Questions> {
+        self.opened().map(|open| &open.questions)
+    }
+
+    /// What its client has in hand for servers.
+    pub fn lent(&self) -> Option<&Lent> {
+        self.opened().map(|open| &open.lent)
+    }
+
+    /// Whose the tasks are that its client begins at servers.
+    pub fn task_owner(&self) -> Option<SmolStr> {
+        let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
+        Some(task_owner(&caller, &self.id))
+    }
+
+    /// Of which calls of its client servers may tell how far they are.
+    pub fn reported(&self) -> Option<&Reported> {
+        self.opened().map(|open| &open.reported)
+    }
+
+    /// The calls that its client has open at servers.
+    pub fn calls(&self) -> Option<&OpenCalls> {
+        self.opened().map(|open| &open.calls)
+    }
+
+    /// Its client asks for something, as this caller.
+    pub fn asks(&self, caller: &Arc<Caller>) {
+        if let Some(open) = self.opened() {
+            *lock(&open.caller) = Some(caller.clone());
+        }
+    }
+
+    /// What its client is told of this, if it may be told it by a server.
+    fn hears(&self, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
+        let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
+        let owner = task_owner(&caller, &self.id);
+        let may = self.gate.tells(&caller, upstream, (&owner, within), &notification);
+        may.then(|| self.translated(upstream, (&owner, within), notification)).flatten()
+    }
+
+    /// Whether a server may ask its client for something by itself.
+    fn may_be_asked(&self, upstream: &Upstream) -> bool {
+        let caller = self.opened().and_then(|open| lock(&open.caller).clone());
+        caller.is_some_and(|caller| self.gate.may_reach(&caller, &upstream.id))
+    }
+
+    /// The session's own session with a server, opened if need be.
+    ///
+    /// # Errors
+    /// When the server refuses or is not there.
+    pub async fn server(self: &Arc<Self>, servers: &[Arc<Upstream>], index: usize) -> Result<Arc<LegacySession>, UpstreamError> {
+        let open = self.open(servers.len());
+        let Some((slot, upstream)) = open.servers.get(index).zip(servers.get(index)) else {
+            return Err(UpstreamError::Protocol("there is no such server".to_owned()));
+        };
+        let mut slot = slot.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
+            return Ok(session.clone());
+        }
+        upstream.check()?;
+        let session = upstream.open_session(&self.client, &self.id).await?;
+        let level = lock(&open.log_level).clone();
+        if let Some(level) = level {
+            let params = Bytes::from(format!("{{\"level\":{}}}", rpc::quoted(&level)));
+            let told = async { session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await };
+            if let Ok(Err(UpstreamError::SessionGone)) = tokio::time::timeout(LEVEL_WITHIN, told).await {
+                return Err(UpstreamError::SessionGone);
+            }
+        }
+        if session.speaks() == Speaks::Always || lock(&open.standing).is_some() || self.client.may_be_asked() {
+            // Before the first call that can ask: what is said before it is heard is lost.
+            let mut hearing = self.hear(upstream.clone(), session.clone());
+            hearing.opened().await;
+            if let Some(place) = lock(&open.listeners).get_mut(index) {
+                *place = Some(hearing);
+            }
+        }
+        *slot = Some(session.clone());
+        Ok(session)
+    }
+
+    /// A server forgot this session: the next use opens another.
+    pub async fn forget(&self, index: usize, gone: &Arc<LegacySession>) {
+        let Some(slot) = self.opened().and_then(|open| open.servers.get(index)) else { return };
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_some_and(|session| Arc::ptr_eq(session, gone)) {
+            *slot = None;
+        }
+    }
+
+    /// The sessions that are open on servers. One that is just being opened is left out: its server may take its time.
+    pub fn servers(&self) -> Vec<(usize, Arc<LegacySession>)> {
+        let slots = self.opened().map(|open| &*open.servers).unwrap_or_default();
+        let open = |slot: &tokio::sync::Mutex<Option<Arc<LegacySession>>>| slot.try_lock().ok().and_then(|slot| slot.clone());
+        slots.iter().enumerate().filter_map(|(index, slot)| Some((index, open(slot)?))).collect()
+    }
+
+    fn hear(self: &Arc<Self>, upstream: Arc<Upstream>, session: Arc<LegacySession>) -> Hearing {
+        let weak = Arc::downgrade(self);
+        Hearing::begin(session.clone(), move |message| {
+            let (own, upstream, session) = (weak.upgrade(), upstream.clone(), session.clone());
+            async move {
+                let Some(own) = own else { return ControlFlow::Break(()) };
+                match &message {
+                    // The lists are the portal's; whoever holds one is told when it has changed.
+                    Message::Notification(notification) if upstream.tells_of_lists(&notification.method) => {}
+                    _ => own.pass_on(&upstream, &session, message).await,
+                }
+                ControlFlow::Continue(())
+            }
+        })
+    }
+
+    /// What a server said by itself, to wherever the client listens.
+    async fn pass_on(&self, upstream: &Arc<Upstream>, session: &Arc<LegacySession>, message: Message) {
+        if let Some(Err(error)) = upstream.held.judge.as_ref().map(|judge| judge.unasked(&self.client, &message)) {
+            if let Message::Request(request) = &message {
+                let _ = session.respond(&request.id, &error.outcome(&upstream.id)).await;
+            }
+            return;
+        }
+        let asked = match &message {
+            Message::Request(request) => Some(request.id.clone()),
+            Message::Notification(_) | Message::Response(_) => None,
+        };
+        let text = match message {
+            Message::Request(request) if request.method == "ping" => {
+                let _ = session.respond(&request.id, &Outcome::Result(Bytes::from_static(b"{}"))).await;
+                return;
+            }
+            Message::Request(request) if !self.may_be_asked(upstream) => {
+                let error = rpc::RpcError::new(rpc::INVALID_REQUEST, "the client may not use this server any more");
+                let _ = session.respond(&request.id, &error.into()).await;
+                return;
+            }
+            Message::Request(request) => match self.ask_for(upstream, session, &request) {
+                Ok(text) => text,
+                Err(error) => {
+                    let _ = session.respond(&request.id, &error.into()).await;
+                    return;
+                }
+            },
+            Message::Notification(notification) => match self.hears(upstream, session.scope(), notification) {
+                Some(notification) => outward(upstream, &notification),
+                None => return,
+            },
+            Message::Response(_) => return,
+        };
+        if self.tell(text.clone()).await == Heard::Yes || self.tell_in_a_call(&upstream.id, text).await == Heard::Yes {
+            return;
+        }
+        tracing::debug!(server = %upstream.id, "nobody listens to what a server says");
+        if let Some(id) = asked {
+            self.withdraw(&upstream.id, session.scope(), &id);
+            let _ = session.respond(&id, &nobody_listens().into()).await;
+        }
+    }
+
+    /// Sends a message in the answer of a call that the client has open at this server, which becomes a stream with that.
+    async fn tell_in_a_call(&self, server: &SmolStr, message: Bytes) -> Heard {
+        match self.calls().and_then(|calls| calls.at(server)) {
+            Some((emit, recipient)) if recipient.pass_on(&emit, message).await.is_ok() => Heard::Yes,
+            _ => Heard::No,
+        }
+    }
+
+    /// Sends a message to the client on its standing stream, else on that of a request under way.
+    pub async fn tell(&self, message: Bytes) -> Heard {
+        let Some(open) = self.opened() else { return Heard::No };
+        let standing = lock(&open.standing).clone();
+        if let Some(Standing { sender, recipient, over }) = standing.filter(|standing| !standing.sender.is_closed()) {
+            let event = event(None, None, &message);
+            let Some(room) = recipient.room_for(event.len()).await else {
+                over.notify_one();
+                return Heard::No;
+            };
+            if sender.send(room.holds(event)).await.is_ok() {
+                return Heard::Yes;
+            }
+        }
+        let stream = lock(&open.streams).iter().rev().find(|stream| !stream.is_over() && stream.is_wanted()).cloned();
+        match stream {
+            Some(stream) => stream.send(message).await,
+            None => Heard::No,
+        }
+    }
+
+    /// A request of the client's begins, which it may take back.
+    pub fn begin(&self, servers: usize, id: &Id, request: Arc<TakenBack>) {
+        lock(&self.open(servers).under_way).insert(id.clone(), request);
+    }
+
+    /// It is over.
+    pub fn end(&self, id: &Id) {
+        if let Some(open) = self.opened() {
+            lock(&open.under_way).remove(id);
+        }
+    }
+
+    /// The client takes a request back, for this reason if it says one.
+    pub fn cancel(&self, id: &Id, reason: Option<&str>) {
+        if let Some(request) = self.opened().and_then(|open| lock(&open.under_way).remove(id)) {
+            request.because(reason);
+        }
+    }
+
+    /// A stream for the answer to one request.
+    pub fn stream(&self, servers: usize, recipient: Recipient) -> (Arc<Stream>, Outflow) {
+        let open = self.open(servers);
+        let (sender, outflow) = Outflow::events();
+        let stream = Arc::new(Stream::new(open.next.fetch_add(1, Ordering::Relaxed), sender, recipient));
+        let mut streams = lock(&open.streams);
+        streams.retain(|stream| !stream.is_over() || stream.is_resumable());
+        if streams.len() >= MAX_STREAMS {
+            streams.pop_front();
+        }
+        streams.push_back(stream.clone());
+        (stream, outflow)
+    }
+
+    /// The stream that an event id belongs to, from there on.
+    #[must_use]
+    pub fn resume(&self, event_id: &str) -> Option<Outflow> {
+        let (name, last) = event_id.split_once('.')?;
+        let (name, last): (u64, u64) = (name.parse().ok()?, last.parse().ok()?);
+        let streams = lock(&self.opened()?.streams);
+        streams.iter().find(|stream| stream.name == name && stream.is_resumable()).map(|stream| stream.resume(last))
+    }
+
+    /// The stream of what is said by itself. A client that opens it anew takes it from whoever had it.
+    pub fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>], recipient: Recipient) -> (Standing, Outflow) {
+        let (sender, outflow) = Outflow::events();
+        let standing = Standing { sender, recipient, over: Arc::default() };
+        *lock(&self.open(servers.len()).standing) = Some(standing.clone());
+        let open = self.servers();
+        let mut listeners = lock(&self.open(servers.len()).listeners);
+        for (index, session) in open {
+            if session.speaks() == Speaks::OnRequest
+                && let Some(upstream) = servers.get(index)
+                && let Some(place) = listeners.get_mut(index)
+                // A server may take a second stream for one too many.
+                && !place.as_ref().is_some_and(Hearing::is_on)
+            {
+                *place = Some(self.hear(upstream.clone(), session));
+            }
+        }
+        drop(listeners);
+        (standing, outflow)
+    }
+
+    /// That stream is over, unless another has taken its place.
+    pub fn stands_no_more(&self, gone: &Standing) {
+        if let Some(open) = self.opened() {
+            lock(&open.standing).take_if(|standing| standing.sender.same_channel(&gone.sender));
+        }
+    }
+
+    /// The level from which on the client wants to be told.
+    pub fn set_log_level(&self, servers: usize, level: &str) {
+        *lock(&self.open(servers).log_level) = Some(SmolStr::new(level));
+    }
+
+    /// That level.
+    #[must_use]
+    pub fn log_level(&self) -> Option<SmolStr> {
+        self.opened().and_then(|open| lock(&open.log_level).clone())
+    }
+
+    /// Ends it with servers, and for the audit.
+    pub async fn close(&self, acts: Option<&Arc<Acts>>) {
+        if let Some(acts) = acts {
+            acts.session_ends(&self.audited()).await;
+        }
+        let close = |(_, session): (usize, Arc<LegacySession>)| Box::pin(async move { session.close().await }) as Telling;
+        at_once(self.servers().into_iter().map(close).collect()).await;
+    }
+}

@@ -1,0 +1,328 @@
+//! Sessions with servers of the older era on behalf of clients of the stateless one: one for each caller,
+//! server, and set of capabilities, kept while it is used. Where there is no room for another, one of whoever has the most goes.
+//!
+//! What a server asks by itself says nothing of the call that it is for. So a client that can be asked has a session for each of a
+//! few calls at a time: the one that is under way there is the one that it asks for. Where more are under way than there are
+//! sessions, the server is told that nobody knows whom it asks.
+
+use crate::{
+    hearing::Hearing,
+    held::Upstream,
+    shares::{self, Amount, Shares},
+    telling::{Telling, beside},
+};
+use bytes::Bytes;
+use gnomon_access::Caller;
+use gnomon_upstream::{
+    Client, LegacySession, Scope, UpstreamError,
+    rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
+};
+use smol_str::SmolStr;
+use std::{
+    collections::HashMap,
+    ops::ControlFlow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// Most sessions.
+const MOST: usize = 1024;
+/// Most of them for one caller with one server, where it can be asked.
+const MOST_AT_A_TIME: usize = 4;
+/// Most bytes of what their clients say of themselves.
+const MOST_BYTES: usize = 4 << 20;
+/// How long an unused one is kept.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+/// Most that a server says by itself and its call has not heard.
+const UNHEARD: usize = 16;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    caller: SmolStr,
+    server: SmolStr,
+    client: Client,
+}
+
+/// A session with a server, and the calls that are under way in it.
+struct Shared {
+    session: Arc<LegacySession>,
+    under_way: Arc<UnderWay>,
+    /// Where its client can be asked.
+    _hearing: Option<Hearing>,
+}
+
+/// The calls that are under way in a session.
+#[derive(Default)]
+struct UnderWay(Mutex<Vec<OneOf>>);
+
+struct OneOf {
+    number: u64,
+    /// Where it hears what its server says by itself.
+    say: mpsc::Sender<Message>,
+    part: Part,
+}
+
+/// Whether a call is one that a server may be asking for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It may be.
+    Asking,
+    /// Its client has been asked, so the server waits as well.
+    Waiting,
+}
+
+impl UnderWay {
+    fn calls(&self) -> MutexGuard<'_, Vec<OneOf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The call that a server asks for, if it is clear which that is: one that waits for an answer asks nothing more meanwhile.
+    fn asked_for(&self, request: Request) -> Result<(), (Id, &'static str)> {
+        let id = request.id.clone();
+        let calls = self.calls();
+        let mut asking: Vec<&OneOf> = calls.iter().filter(|call| call.part == Part::Asking).collect();
+        if asking.is_empty() {
+            asking = calls.iter().collect();
+        }
+        let only = match *asking {
+            [only] => only,
+            [] => return Err((id, "no call is under way for which the client could be asked")),
+            _ => return Err((id, "several calls are under way, and this does not say which of them it is for")),
+        };
+        match only.say.try_send(Message::Request(request)) {
+            Ok(()) => Ok(()),
+            Err(_) => Err((id, "the client has not answered earlier questions")),
+        }
+    }
+}
+
+/// A call's part in a session, until this is dropped.
+pub struct Lease {
+    shared: Arc<Shared>,
+    number: u64,
+    heard: Option<mpsc::Receiver<Message>>,
+}
+
+impl Lease {
+    /// The session.
+    pub fn session(&self) -> &Arc<LegacySession> {
+        &self.shared.session
+    }
+
+    /// What the server says by itself meanwhile, where the client can be asked.
+    pub fn take_heard(&mut self) -> Option<mpsc::Receiver<Message>> {
+        self.heard.take()
+    }
+
+    /// From now on its part is this.
+    pub fn is(&self, part: Part) {
+        if let Some(own) = self.shared.under_way.calls().iter_mut().find(|call| call.number == self.number) {
+            own.part = part;
+        }
+    }
+
+    fn of(shared: &Arc<Shared>, number: u64, client: &Client) -> Self {
+        let (say, heard) = mpsc::channel(UNHEARD);
+        shared.under_way.calls().push(OneOf { number, say, part: Part::Asking });
+        Self { shared: shared.clone(), number, heard: client.may_be_asked().then_some(heard) }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shared.under_way.calls().retain(|call| call.number != self.number);
+    }
+}
+
+struct Kept {
+    shared: Arc<Shared>,
+    used: Instant,
+    holder: SmolStr,
+}
+
+impl Kept {
+    fn calls(&self) -> usize {
+        self.shared.under_way.calls().len()
+    }
+
+    /// How many calls are under way in it that could ask.
+    fn asking(&self) -> usize {
+        self.shared.under_way.calls().iter().filter(|call| call.part == Part::Asking).count()
+    }
+}
+
+struct Table {
+    kept: HashMap<Key, Vec<Kept>>,
+    shares: Shares,
+    next: u64,
+}
+
+impl Table {
+    /// Takes those out that are meant.
+    fn take(&mut self, is: impl Fn(&Kept) -> bool) -> Vec<Arc<LegacySession>> {
+        let mut taken = Vec::new();
+        let Self { kept, shares, .. } = self;
+        kept.retain(|key, all| {
+            all.retain(|one| {
+                let gone = is(one);
+                if gone {
+                    shares.remove(&one.holder, key.client.bytes());
+                    taken.push(one.shared.session.clone());
+                }
+                !gone
+            });
+            !all.is_empty()
+        });
+        taken
+    }
+
+    fn surplus(&mut self) -> Vec<Arc<LegacySession>> {
+        let Some(holder) = self.shares.too_much() else { return Vec::new() };
+        let all = self.kept.values().flatten().filter(|one| one.holder == holder);
+        let Some(oldest) = all.min_by_key(|one| one.used).map(|one| one.shared.clone()) else { return Vec::new() };
+        self.take(|one| Arc::ptr_eq(&one.shared, &oldest))
+    }
+
+    /// A part in a session that is there: in the one of this `scope`, else in one without a call, else, where no more may be opened,
+    /// in the one with the fewest.
+    fn lease(&mut self, key: &Key, scope: Option<Scope>) -> Option<Lease> {
+        let Self { kept, next, .. } = self;
+        let mut open: Vec<&mut Kept> = kept.get_mut(key)?.iter_mut().filter(|one| !one.shared.session.is_closed()).collect();
+        let named = open.iter().position(|one| scope.is_some_and(|scope| one.shared.session.scope() == scope));
+        let idle = || open.iter().position(|one| one.calls() == 0);
+        let most = if key.client.may_be_asked() { MOST_AT_A_TIME } else { 1 };
+        let fewest = || (0..open.len()).filter(|_| open.len() >= most).min_by_key(|place| (open[*place].asking(), open[*place].calls()));
+        let place = named.or_else(idle).or_else(fewest)?;
+        let found = open.get_mut(place)?;
+        found.used = Instant::now();
+        *next += 1;
+        Some(Lease::of(&found.shared, *next, &key.client))
+    }
+}
+
+/// The sessions.
+pub struct SharedSessions(Mutex<Table>);
+
+impl SharedSessions {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let shares = Shares::of(Amount { count: MOST, bytes: MOST_BYTES });
+        Self(Mutex::new(Table { kept: HashMap::new(), shares, next: 0 }))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part in a session of the caller's with a server, opened if need be; the one of this `scope`, if there is one.
+    ///
+    /// # Errors
+    /// When the server refuses or is not there.
+    pub async fn get(
+        &self,
+        caller: &Caller,
+        server: &Arc<Upstream>,
+        client: &Client,
+        scope: Option<Scope>,
+    ) -> Result<Lease, UpstreamError> {
+        let key = Key { caller: caller.subject.clone(), server: server.id.clone(), client: client.clone() };
+        if let Some(lease) = self.table().lease(&key, scope) {
+            return Ok(lease);
+        }
+        server.check()?;
+        let holder = shares::owner(caller);
+        let session = server.open_session(client, &holder).await?;
+        let under_way = Arc::<UnderWay>::default();
+        let mut hearing = client.may_be_asked().then(|| hear(server.clone(), session.clone(), client.clone(), under_way.clone()));
+        if let Some(hearing) = &mut hearing {
+            hearing.opened().await;
+        }
+        let shared = Arc::new(Shared { session: session.clone(), under_way, _hearing: hearing });
+        let (lease, gone) = {
+            let mut table = self.table();
+            // Others may have opened some at the same time.
+            let open = table.kept.get(&key).map_or(0, |all| all.iter().filter(|one| !one.shared.session.is_closed()).count());
+            let most = if client.may_be_asked() { MOST_AT_A_TIME } else { 1 };
+            match table.lease(&key, None).filter(|_| open >= most) {
+                Some(lease) => (lease, vec![session]),
+                None => {
+                    table.take(|one| one.shared.session.is_closed());
+                    table.shares.add(&holder, key.client.bytes());
+                    table.next += 1;
+                    let lease = Lease::of(&shared, table.next, client);
+                    table.kept.entry(key).or_default().push(Kept { shared, used: Instant::now(), holder });
+                    (lease, table.surplus())
+                }
+            }
+        };
+        closed(gone);
+        Ok(lease)
+    }
+
+    /// A server forgot this session.
+    pub fn forget(&self, gone: &Arc<LegacySession>) {
+        self.table().take(|kept| Arc::ptr_eq(&kept.shared.session, gone));
+    }
+
+    /// Ends those that are no longer used, for ever.
+    pub async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(IDLE / 4).await;
+            let stale = self.table().take(|kept| kept.used.elapsed() >= IDLE && kept.calls() == 0);
+            closed(stale);
+        }
+    }
+}
+
+impl Default for SharedSessions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Ends sessions, of which nobody waits for any.
+fn closed(sessions: Vec<Arc<LegacySession>>) {
+    for session in sessions {
+        let _ = beside(Box::pin(async move { session.close().await }) as Telling);
+    }
+}
+
+/// Hears what a server says by itself.
+fn hear(server: Arc<Upstream>, session: Arc<LegacySession>, client: Client, under_way: Arc<UnderWay>) -> Hearing {
+    Hearing::begin(session.clone(), move |message| {
+        let instead = heard(&server, &client, &under_way, message);
+        let session = session.clone();
+        async move {
+            if let Some((id, outcome)) = instead {
+                let _ = session.respond(&id, &outcome).await;
+            }
+            ControlFlow::Continue(())
+        }
+    })
+}
+
+/// What a server says, to the call that it is for; an answer, where there is none.
+fn heard(server: &Upstream, client: &Client, under_way: &UnderWay, message: Message) -> Option<(Id, Outcome)> {
+    match message {
+        Message::Request(request) if request.method == "ping" => Some((request.id, Outcome::Result(Bytes::from_static(b"{}")))),
+        Message::Request(request) => {
+            if let Some(lacking) = client.lacks(&request.method) {
+                return Some((request.id, gnomon_upstream::legacy::undeclared(lacking).into()));
+            }
+            let (id, why) = under_way.asked_for(request).err()?;
+            Some((id, RpcError::new(INTERNAL_ERROR, why).into()))
+        }
+        Message::Notification(notification) => {
+            if !server.tells_of_lists(&notification.method) && notification.method == "notifications/progress" {
+                // Each takes what is of its own.
+                for call in under_way.calls().iter() {
+                    let _ = call.say.try_send(Message::Notification(notification.clone()));
+                }
+            }
+            None
+        }
+        Message::Response(_) => None,
+    }
+}

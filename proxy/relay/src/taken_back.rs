@@ -1,0 +1,32 @@
+//! Whether a client still waits for what it asked.
+
+use std::sync::OnceLock;
+use tokio::sync::Notify;
+
+/// Most characters of a client's reason that a server is told.
+const LONGEST_REASON: usize = 200;
+
+/// Whether, and why, a client took a request of its back.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    notice: Notify,
+    why: OnceLock<Option<String>>,
+}
+
+impl TakenBack {
+    /// The client takes it back, with what it says of that.
+    pub fn because(&self, reason: Option<&str>) {
+        let _ = self.why.set(reason.map(|reason| reason.chars().take(LONGEST_REASON).collect()));
+        self.notice.notify_one();
+    }
+
+    /// Until the client takes it back.
+    pub async fn noticed(&self) {
+        self.notice.notified().await;
+    }
+
+    /// What the client said of it, once it took it back.
+    pub fn why(&self) -> Option<&Option<String>> {
+        self.why.get()
+    }
+}

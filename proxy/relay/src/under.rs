@@ -1,0 +1,90 @@
+//! A request under way within a session of the older era: it is taken back when nobody waits for it any more.
+
+use crate::{
+    call::Call,
+    error::CallError,
+    shared::{Lease, Part},
+    taken_back::TakenBack,
+    telling::beside,
+};
+use gnomon_upstream::{
+    LegacySession, UpstreamError,
+    rpc::{Id, quoted},
+};
+use std::{borrow::Cow, sync::Arc};
+
+/// A request under way with a server of the older era: it is told when nobody waits any more.
+pub struct Under {
+    session: Arc<LegacySession>,
+    id: Option<Id>,
+    taken_back: Arc<TakenBack>,
+    why: &'static str,
+    /// Its part in a session that it shares.
+    lease: Option<Lease>,
+}
+
+impl Under {
+    /// A request that was sent in a session under this id.
+    pub fn new(session: Arc<LegacySession>, id: Id, call: &Call, lease: Option<Lease>) -> Self {
+        // A script ends its calls with itself, whoever waits for it.
+        let why = if call.script.is_some() { "the script that made the call is over" } else { "the client has gone" };
+        Self { session, id: Some(id), taken_back: call.taken_back.clone(), why, lease }
+    }
+
+    /// The session that it is under way in.
+    pub fn session(&self) -> &Arc<LegacySession> {
+        &self.session
+    }
+
+    /// Its client has been asked.
+    pub fn is_asked(&self) {
+        if let Some(lease) = &self.lease {
+            lease.is(Part::Waiting);
+        }
+    }
+
+    /// Its client has answered.
+    pub fn goes_on(&self) {
+        if let Some(lease) = &self.lease {
+            lease.is(Part::Asking);
+        }
+    }
+
+    /// There was an answer.
+    pub fn answered(mut self) {
+        self.id = None;
+    }
+
+    /// Nobody will wait for an answer any more, for this reason.
+    pub fn given_up(mut self, why: &'static str) {
+        self.why = why;
+    }
+
+    /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
+    pub fn failed(mut self, error: &CallError) {
+        match error {
+            CallError::Upstream(UpstreamError::Timeout(_)) => self.why = "no answer came in time",
+            CallError::NoRoom => self.why = "the client does not read what it says",
+            CallError::Refused(_) => self.why = "a rule refuses what it said",
+            _ => self.id = None,
+        }
+    }
+}
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            let why: Cow<'static, str> = match self.taken_back.why() {
+                Some(Some(reason)) => reason.clone().into(),
+                Some(None) => "the client took it back".into(),
+                None => self.why.into(),
+            };
+            let session = self.session.clone();
+            // While everything ends there may be nobody left to tell it.
+            let _ = beside(Box::pin(async move {
+                let params = format!("{{\"requestId\":{},\"reason\":{}}}", id.json(), quoted(&why));
+                let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;
+            }));
+        }
+    }
+}

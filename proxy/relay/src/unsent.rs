@@ -1,0 +1,129 @@
+//! What waits to be sent to clients, and the room that there is for it.
+//!
+//! A client decides how fast it reads, and a server how much there is to read: together they could fill any memory. So a message on
+//! its way to a client is charged to whoever it is for, as a request is ([`crate::room`]), until the last piece of it was sent. Of a
+//! list many read the same bytes: each copy that is in memory is charged once, to one of those who wait for it.
+
+use crate::{
+    emission::Emission,
+    error::CallError,
+    metrics::{Lacking, PortalMetrics},
+    room::{Common, Taken, unsent},
+    shares::owner,
+};
+use bytes::Bytes;
+use gnomon_access::Caller;
+use gnomon_shares::Refused;
+use gnomon_upstream::rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces};
+use std::{
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// How often it is told that there is no room.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+/// From here on an answer is not copied on its way, so its room goes with it, bytes.
+pub const LARGE: usize = 64 << 10;
+
+/// What a list comes to where there is no room for it. It is known by its place in memory, as no answer of a server's is.
+static NO_LIST: LazyLock<Bytes> = LazyLock::new(|| match RpcError::new(INTERNAL_ERROR, CallError::NoRoom.to_string()).into() {
+    Outcome::Result(text) | Outcome::Error(text) => text,
+});
+
+/// What is answered where there is no room for a list.
+pub fn no_list() -> Outcome {
+    Outcome::Error(NO_LIST.clone())
+}
+
+/// Whether that is it: nothing was done, so it may be asked for again.
+pub fn is_no_list(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Error(text) if text.as_ptr() == NO_LIST.as_ptr())
+}
+
+/// Whoever messages are for.
+#[derive(Clone)]
+pub struct Recipient {
+    owner: Arc<str>,
+    metrics: Option<PortalMetrics>,
+}
+
+impl Recipient {
+    /// This caller. Where there is no room, `metrics` count it.
+    pub fn of(caller: &Caller, metrics: Option<PortalMetrics>) -> Self {
+        Self { owner: owner(caller).as_str().into(), metrics }
+    }
+
+    /// Room for so many bytes on their way, as soon as there is some; none where there was none in time.
+    pub async fn room_for(&self, bytes: usize) -> Option<Taken> {
+        self.told_if_none(unsent().take_for(&self.owner, bytes).await)
+    }
+
+    /// The same, where there is some at once.
+    pub(crate) fn room_now(&self, bytes: usize) -> Option<Taken> {
+        self.told_if_none(unsent().take_now(&self.owner, bytes))
+    }
+
+    /// A text that others may be sent as well, with the room that it takes until it was sent.
+    pub async fn part_of(&self, common: &Arc<Common>) -> Option<Bytes> {
+        // A short one is copied into its answer, which is charged as any.
+        if common.text().len() <= LARGE {
+            return Some(common.text().clone());
+        }
+        self.told_if_none(unsent().take_part(&self.owner, common).await)
+    }
+
+    /// An answer among several, with the room that it takes: what is large has it already.
+    pub async fn in_pieces(&self, id: Option<&Id>, outcome: Outcome) -> Vec<Bytes> {
+        let (Outcome::Result(payload) | Outcome::Error(payload)) = &outcome;
+        if payload.len() > LARGE {
+            return response_pieces(id, &outcome).into();
+        }
+        let text = response(id, &outcome);
+        match self.room_for(text.len()).await {
+            Some(room) => vec![room.holds(text)],
+            None => vec![response(id, &no_list())],
+        }
+    }
+
+    /// Passes a message on to a client.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub async fn pass_on(&self, emit: &mpsc::Sender<Emission>, text: Bytes) -> Result<(), CallError> {
+        let room = self.room_for(text.len()).await.ok_or(CallError::NoRoom)?;
+        // Nobody listens any more: whoever drives this is dropped soon.
+        let _ = emit.send(Emission::Message(room.holds(text))).await;
+        Ok(())
+    }
+
+    /// A server's answer with the room that it takes until it was sent, or why there is none.
+    pub async fn roomy(&self, outcome: Outcome) -> Outcome {
+        let (Outcome::Result(payload) | Outcome::Error(payload)) = &outcome;
+        if payload.len() <= LARGE {
+            return outcome;
+        }
+        match (self.room_for(payload.len()).await, outcome) {
+            (Some(room), Outcome::Result(payload)) => Outcome::Result(room.holds(payload)),
+            (Some(room), Outcome::Error(payload)) => Outcome::Error(room.holds(payload)),
+            (None, _) => RpcError::new(INTERNAL_ERROR, CallError::NoRoom.to_string()).into(),
+        }
+    }
+
+    fn told_if_none<T>(&self, taken: Result<T, Refused>) -> Option<T> {
+        /// When it was last told: a flood of messages is none of lines.
+        static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+        if let Ok(taken) = taken {
+            return Some(taken);
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.refused(Lacking::Room);
+        }
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
+            *told = Some(Instant::now());
+            tracing::warn!(caller = %self.owner, "what a caller does not read takes all the memory that there is for it; more is not sent");
+        }
+        None
+    }
+}
