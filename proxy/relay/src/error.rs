@@ -1,6 +1,6 @@
 //! Why a call has no answer. The texts are fit for a client's eyes: no address, no URL.
 
-use crate::parked::NotTakenUp;
+use crate::not_taken_up::NotTakenUp;
 use gnomon_inspect::Refusal;
 use gnomon_upstream::{
     UpstreamError,

@@ -23,6 +23,7 @@ pub mod judged;
 mod lent;
 pub mod metrics;
 pub mod names;
+pub mod not_taken_up;
 pub mod noted;
 pub mod offer;
 pub mod outflow;

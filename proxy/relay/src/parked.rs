@@ -8,6 +8,7 @@
 //! as it is of one that nobody takes up in time.
 
 use crate::{
+    not_taken_up::{NotTakenUp, PATIENCE},
     shares::{Amount, Shares},
     under::Under,
 };
@@ -22,8 +23,6 @@ use std::{
 
 /// Most calls of a portal.
 const MOST: usize = 1024;
-/// How long a client may take.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// A call that waits.
 pub struct ParkedCall {
@@ -58,21 +57,6 @@ impl ParkedCall {
     ) -> Self {
         Self { holder, caller, name, asked_with, conversation, session, under, question }
     }
-}
-
-/// Why a call is not taken up again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTakenUp {
-    /// It is over, or another's.
-    #[error(
-        "`requestState` is not known, or no longer: a call waits for input for {} minutes, and where too many wait the oldest goes of the caller \
-         who has the most; call anew",
-        PATIENCE.as_secs() / 60
-    )]
-    Unknown,
-    /// The call that waits is another one.
-    #[error("`requestState` belongs to a call with other arguments: repeat that call as it was, with `inputResponses`")]
-    OtherArguments,
 }
 
 /// A name that nobody finds by trying. None where the system has no random numbers.

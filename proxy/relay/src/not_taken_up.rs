@@ -1,0 +1,21 @@
+//! Why a parked call is not taken up again.
+
+use std::time::Duration;
+
+/// How long a client may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// Why a call is not taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTakenUp {
+    /// It is over, or another's.
+    #[error(
+        "`requestState` is not known, or no longer: a call waits for input for {} minutes, and where too many wait the oldest goes of the caller \
+         who has the most; call anew",
+        PATIENCE.as_secs() / 60
+    )]
+    Unknown,
+    /// The call that waits is another one.
+    #[error("`requestState` belongs to a call with other arguments: repeat that call as it was, with `inputResponses`")]
+    OtherArguments,
+}
