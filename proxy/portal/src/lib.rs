@@ -13,10 +13,8 @@
 //! message is bounded.
 #![deny(missing_docs)]
 
-mod act;
 mod attested;
 mod clients;
-mod codemode;
 mod cors;
 mod crew;
 mod fetch;
@@ -31,7 +29,6 @@ mod road;
 mod serve;
 mod site;
 
-pub use codemode::CodeModeWorks;
 pub use crew::Crew;
 pub use fetch::Fetcher;
 pub use gnomon_lists::labels::{LONGEST_ALIAS, Label, Labels};
@@ -44,5 +41,6 @@ pub use gnomon_relay::{
     outflow::Outflow,
     sessions::SessionLimits,
 };
+pub use gnomon_scripts::CodeModeWorks;
 pub use portal::{Portal, PortalOptions};
 pub use serve::{Listening, PortalError};

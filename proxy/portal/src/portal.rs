@@ -1,13 +1,6 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
-use crate::{
-    act::Act,
-    clients::Clients,
-    codemode::{self, Calls, CodeModeWorks, Scripts},
-    log_in::LogIn,
-    own,
-    road::Road,
-};
+use crate::{clients::Clients, log_in::LogIn, own, road::Road};
 use bytes::Bytes;
 use gnomon_access::{Authenticator, Caller, Policy};
 use gnomon_audit::Status;
@@ -19,6 +12,7 @@ use gnomon_lists::{
 };
 use gnomon_record::{Duties, Owners};
 use gnomon_relay::{
+    act::Act,
     acts::{Acts, Ending},
     call::{Call, From},
     error::CallError,
@@ -32,6 +26,7 @@ use gnomon_relay::{
     sessions::{SessionLimits, Sessions},
     unsent::{Recipient, no_list},
 };
+use gnomon_scripts::{Calls, CodeModeWorks, Scripts, TOOLS};
 use gnomon_upstream::{
     Client, Reach,
     catalogue::Kind,
@@ -239,7 +234,7 @@ impl Portal {
                     let shown = view.all(kind).iter().filter(|exposed| lists.lists(caller, kind, exposed));
                     works.list_was(shown.map(|exposed| exposed.text.len() + 1).sum());
                 }
-                short(format!("{{\"tools\":[{}]}}", codemode::TOOLS), era)
+                short(format!("{{\"tools\":[{}]}}", TOOLS), era)
             }
             _ => lists.list(caller, kind, era).await,
         };

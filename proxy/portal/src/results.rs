@@ -1,31 +1,11 @@
-//! What results say: whether a call succeeded, what its client is told where it did not, and what its server still wants to know.
+//! What results say: whether a call succeeded, and what its client is told where it did not.
 
-use bytes::Bytes;
 use gnomon_audit::Status;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{acts::Ending, error::CallError};
 use gnomon_upstream::{UpstreamError, members::Members, rpc::Outcome};
 use serde_json::{Value, value::RawValue};
 use smol_str::ToSmolStr;
-
-/// How often a server may ask for more before it must answer.
-pub(crate) const MAX_ROUNDS: usize = 10;
-
-/// What a server of the stateless era wants to know before it answers.
-pub(crate) struct Wanted {
-    pub requests: Vec<(String, Value)>,
-    /// JSON.
-    pub state: Option<String>,
-}
-
-pub(crate) fn wanted_input(result: &Bytes) -> Option<Wanted> {
-    let members = Members::read(result).ok()?;
-    if members.text("resultType").as_deref() != Some("input_required") {
-        return None;
-    }
-    let requests = members.get("inputRequests").and_then(|json| serde_json::from_str::<serde_json::Map<String, Value>>(json).ok());
-    Some(Wanted { requests: requests.unwrap_or_default().into_iter().collect(), state: members.get("requestState").map(str::to_owned) })
-}
 
 /// A result as the stateless era has it.
 pub(crate) fn complete(outcome: Outcome) -> Outcome {
@@ -127,6 +107,7 @@ pub(crate) async fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     #[test]
     fn what_clients_choke_on_in_an_answer_is_found_and_nothing_else() {

@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn nothing_else_asks_the_policy() {
-        let portal = ["src", "../lists/src", "../portal/src"];
+        let portal = ["src", "../lists/src", "../scripts/src", "../portal/src"];
         let mut folders = portal.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).to_vec();
         let mut read = 0;
         while let Some(folder) = folders.pop() {

@@ -12,6 +12,7 @@
 //! and wait is bounded and shared by callers, so that nobody's takes another's.
 #![deny(missing_docs)]
 
+pub mod act;
 pub mod acts;
 pub mod call;
 pub mod emission;
@@ -19,6 +20,7 @@ pub mod error;
 pub mod gate;
 mod hearing;
 pub mod held;
+pub mod input;
 pub mod judged;
 mod lent;
 pub mod metrics;

@@ -18,7 +18,7 @@ use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Most calls of a portal.

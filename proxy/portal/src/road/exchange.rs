@@ -1,9 +1,8 @@
 //! A request within a session of the older era, asked once more where the server has forgotten the session.
 
 use super::Road;
-use crate::act::Act;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{call::Call, error::CallError, session::Session, shared::Lease, under::Under};
+use gnomon_relay::{act::Act, call::Call, error::CallError, session::Session, shared::Lease, under::Under};
 use gnomon_upstream::{
     Client, LegacySession, UpstreamError,
     rpc::{Id, Message},

@@ -5,10 +5,7 @@ mod owed;
 mod stateless;
 mod tasks;
 
-use crate::{
-    act::Act,
-    results::{MAX_ROUNDS, answered, checked, refused, sound, wanted_input},
-};
+use crate::results::{answered, checked, refused, sound};
 use bytes::Bytes;
 use exchange::Kept;
 use gnomon_access::Caller;
@@ -19,11 +16,13 @@ use gnomon_lists::{
 };
 use gnomon_observe::Action;
 use gnomon_relay::{
+    act::Act,
     acts::{Acts, Ending},
     call::{Call, From},
     emission::Emission,
     error::CallError,
     held::{Upstream, outward},
+    input::{MAX_ROUNDS, wanted_input},
     judged::{Judged, Rules},
     metrics::PortalMetrics,
     names::shortened,

@@ -2,11 +2,11 @@
 //! server asks there becomes the result of the call, which waits until the client comes back with an answer.
 
 use super::{Driven, Road, exchange::Kept};
-use crate::{act::Act, results::complete};
+use crate::results::complete;
 use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{call::Call, error::CallError, held::Upstream, judged::Judged, parked::ParkedCall, shares, under::Under};
+use gnomon_relay::{act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, parked::ParkedCall, shares, under::Under};
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Unconnected, UpstreamError,
     era::meta,

@@ -1,12 +1,12 @@
 //! Requests about tasks, each to the server whose task it is ([`gnomon_relay::tasks`]).
 
 use super::Road;
-use crate::act::Act;
 use bytes::Bytes;
 use gnomon_access::{Decision, Permit};
 use gnomon_audit::{RecordKind as Recorded, Status};
 use gnomon_lists::route::{NotRouted, Routed, Within, unknown_method};
 use gnomon_relay::{
+    act::Act,
     acts::Ending,
     call::Call,
     error::CallError,

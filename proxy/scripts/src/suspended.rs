@@ -5,8 +5,7 @@
 //! again with the answer; in between the execution is kept here, its worker suspended in the host call, under a name that only
 //! its caller can use.
 
-use gnomon_relay::waiting::Waiting;
-use gnomon_relay::{emission::Emission, parked::unguessable};
+use gnomon_relay::{emission::Emission, parked::unguessable, waiting::Waiting};
 use gnomon_upstream::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use serde_json::{Map, Value};
 use smol_str::SmolStr;

@@ -2,6 +2,11 @@
 //!
 //! What a script may call is what its caller may call, and each call takes the very road of a direct one: policy, schemas,
 //! rules, audit. The script runs in the sandbox of `gnomon-codemode`, which knows none of that.
+//! It knows of the portal whose tools it calls only what [`Calls`] says, and of callers what they show of themselves.
+//!
+//! What an attacker controls: every byte of a script, as whoever can put text before a model writes it. How many run, how long, and how
+//! many wait for a person is bounded and shared by callers.
+#![deny(missing_docs)]
 
 mod callable;
 mod host;
@@ -10,7 +15,6 @@ mod output;
 mod steps;
 mod suspended;
 mod turns;
-pub(crate) use crate::act::Act;
 use callable::Callables;
 use gnomon_access::Policy;
 use gnomon_audit::Status;
@@ -19,6 +23,7 @@ use gnomon_inspect::Sighting;
 use gnomon_lists::{lists::PortalLists, view::Exposed};
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
 use gnomon_relay::{
+    act::Act,
     acts::Ending,
     call::{Call, From, Script},
     gate::Gate,
@@ -50,7 +55,7 @@ pub(crate) const SEARCH: &str = "portal_codemode_search";
 pub(crate) const EXECUTE: &str = "portal_codemode_execute";
 
 /// The two tools as they are listed. Every word of it is in the context of every model that uses the portal.
-pub(crate) const TOOLS: &str = concat!(
+pub const TOOLS: &str = concat!(
     r#"{"name":"portal_codemode_search","description":"Find tools with JavaScript: `code` is an async arrow function. "#,
     r#"`codemode.search(text, {limit})` ranks tools: {name, signature, summary}, with server, description, inputSchema, outputSchema for code that reads them. "#,
     r#"`codemode.describe(name, …)` gives TypeScript declarations, `codemode.tools()` all tools. Return only what you need:\n"#,
@@ -142,13 +147,13 @@ impl CodeModeWorks {
     }
 
     /// A list of the two tools was given in place of one so long.
-    pub(crate) fn list_was(&self, bytes: usize) {
+    pub fn list_was(&self, bytes: usize) {
         self.saved.inc_by((bytes.saturating_sub(TOOLS.len()) / 4) as u64);
     }
 }
 
 /// What scripts need of the portal whose tools they call.
-pub(crate) trait Calls: Send + Sync + 'static {
+pub trait Calls: Send + Sync + 'static {
     /// What the portal shows.
     fn lists(&self) -> &PortalLists;
 
@@ -160,7 +165,7 @@ pub(crate) trait Calls: Send + Sync + 'static {
 }
 
 /// The scripts of one portal.
-pub(crate) struct Scripts<C> {
+pub struct Scripts<C> {
     calls: Arc<C>,
     works: Option<Arc<CodeModeWorks>>,
     rules: Option<Rules>,

@@ -3,14 +3,14 @@
 //! An act is a duty ([`gnomon_record::Duties`]): one that nobody ended was taken back by its client, or gnomon stopped, and the
 //! attendant records it as that.
 
+use crate::{
+    acts::{Acts, Ending, by, with},
+    call::{Call, From},
+};
 use gnomon_access::LineRef;
 use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
 use gnomon_kit::whole_millis;
 use gnomon_record::{Duty, Left, Undertaken};
-use gnomon_relay::{
-    acts::{Acts, Ending, by, with},
-    call::{Call, From},
-};
 use gnomon_upstream::{
     era,
     rpc::{INTERNAL_ERROR, Outcome, RpcError},
@@ -25,7 +25,7 @@ use std::{
 /// Largest arguments, and largest result, that are recorded, bytes: they wait in memory for the end of their call.
 const LARGEST_PAYLOAD: usize = 256 << 10;
 /// A request under way. Does nothing where there is no audit.
-pub(crate) struct Act {
+pub struct Act {
     begun: Instant,
     open: Option<Undertaken<OpenAct>>,
 }

@@ -8,12 +8,12 @@ use super::{
     steps::Steps,
     suspended::Asker,
 };
-use crate::results::{MAX_ROUNDS, Wanted, wanted_input};
 use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_CATALOGUE, MAX_HITS, Raw};
 use gnomon_lists::view::Exposed;
 use gnomon_relay::{
     call::{Call, From, Script},
+    input::{MAX_ROUNDS, Wanted, wanted_input},
     names::shortened,
 };
 use gnomon_upstream::{
