@@ -25,7 +25,7 @@
 //! let mut ring = Ring::from_fd(sensor.ring()?, options.ring_bytes)?;
 //! ring.wait(std::time::Duration::from_millis(50))?;
 //! ring.drain(|record| println!("{record:?}"));
-//! # Ok::<(), Box<dyn std::error::SensorError>>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]

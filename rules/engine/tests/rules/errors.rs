@@ -91,8 +91,8 @@ fn a_rule_without_its_name_or_for_other_traffic_is_refused() {
     let text = "logsource: {product: windows, category: process_creation}\ndetection: {sel: {server.port: 1}, condition: sel}\n";
     let error = RuleSet::compile(&[source("r.yml", text)]).unwrap_err();
     assert_eq!(error.all().len(), 3, "{error}");
-    says(&error.to_string(), "no `title`");
-    says(&error.to_string(), "no `id`");
+    says(&error.to_string(), "`title` is missing");
+    says(&error.to_string(), "`id` is missing");
     says(&error.to_string(), "r.yml:1:22: this rule is for other traffic than ours");
     says(&errors("level: hihg\ndetection: {sel: {server.port: 1}, condition: sel}\n"), "`hihg` is not a known level");
     says(&errors("levle: high\ndetection: {sel: {server.port: 1}, condition: sel}\n"), "unknown key `levle`; did you mean `level`?");
