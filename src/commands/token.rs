@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use gnomon_access::{NewToken, generate_token};
+use gnomon_access::{NewToken, generate_token, yaml::quoted};
 use gnomon_cli::{
     Complaint,
     options::{Format, FormatFlag},
@@ -103,11 +103,6 @@ fn write_secret(path: &Path, secret: &str) -> Result<()> {
     });
     Ok(written
         .map_err(|error| Complaint::own(format!("cannot write {}: {error}", path.display())).next("name a file that is not there yet"))?)
-}
-
-/// A text as YAML has it between single quotes.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -30,3 +30,9 @@ pub fn hint(word: &str, known: &[&str]) -> String {
         None => format!("; known here: {}", known.join(", ")),
     }
 }
+
+/// A text as YAML has it between single quotes (YAML 1.2.2, 7.3.2): every text on one line.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -152,7 +152,9 @@ impl Found {
 
     /// An entry of a policy for the least that makes sense: the tools that say that they only read, or all where none does.
     pub fn allow(&self, id: &str) -> String {
-        let reads: Vec<String> = self.tools.iter().filter(|tool| tool.says_read_only).map(|tool| super::quoted(&tool.name)).collect();
+        // A name that would look like something else in a terminal is for people to write.
+        let reads = self.tools.iter().filter(|tool| tool.says_read_only && clean(&tool.name) == tool.name.as_str());
+        let reads: Vec<String> = reads.map(|tool| super::quoted(&tool.name)).collect();
         match reads.len() {
             0 => format!("allow: {{ servers: [{id}] }}    # everything: no tool says that it only reads"),
             _ => format!("allow: {{ servers: [{id}], tools: [{}] }}", reads.join(", ")),

@@ -9,6 +9,7 @@ mod test;
 use crate::{commands::audit::block_on, registering};
 use anyhow::Result;
 use clap::{ArgGroup, Args, Subcommand};
+use gnomon_access::yaml::quoted;
 use gnomon_cli::{
     Complaint,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
@@ -98,6 +99,11 @@ impl Server {
 
 impl Add {
     async fn run(self) -> Result<()> {
+        let written = self.command.iter().chain(&self.env).chain(&self.url);
+        if let Some(odd) = written.into_iter().find(|text| text.chars().any(char::is_control)) {
+            let cause = format!("{odd:?} has a character that does not stand on one line");
+            return Err(Complaint::usage(cause).next("add this entry by hand").into());
+        }
         match (self.openapi.clone(), self.url.clone()) {
             (Some(document), _) => self.api(&document).await,
             (None, Some(url)) => self.remote(&url).await,
@@ -276,9 +282,4 @@ fn id_of(text: &str, fallback: &str, config: &Configuration) -> String {
 fn is_id(id: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !id.is_empty() && id.len() <= 32 && id.chars().all(fits) && !id.starts_with('-') && !id.ends_with('-')
-}
-
-/// A text as YAML has it between single quotes.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -167,5 +167,5 @@ fn list(line: &mut String, key: &str, texts: &Texts) {
 fn quoted(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | '/'));
-    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
+    if plain { text.to_owned() } else { crate::yaml::quoted(text) }
 }
