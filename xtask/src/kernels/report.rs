@@ -141,6 +141,9 @@ pub fn table(columns: &[Column]) -> String {
             Ending::Panicked => {
                 let _ = writeln!(out, "\nFAIL {}: its kernel panicked each time", column.name);
             }
+            Ending::Unbooted(tail) => {
+                let _ = writeln!(out, "\nFAIL {}: {}:\n{tail}", column.name, column.ending.in_a_word());
+            }
             Ending::Cut(tail) => {
                 let _ = writeln!(out, "\nFAIL {}: it ended before its last line:\n{tail}", column.name);
             }
