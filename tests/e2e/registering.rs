@@ -1,14 +1,16 @@
 //! `gnomon server add` and `server test`: an MCP server gets into the configuration once it has answered, pinned, with the least that
 //! makes sense; and one that does not answer is told of with the reason.
 
-use crate::{exec::GNOMON, portals::server::Server};
+use crate::{alerts::prometheus::Watched, exec::GNOMON, portals::server::Server, sensor_stage::until};
 use gnomon_testkit::has;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::Duration,
 };
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proxy/portal/tests/behaviour/program.py");
@@ -76,6 +78,24 @@ fn a_server_with_a_url_is_added_once_it_has_answered() {
 }
 
 #[test]
+fn a_server_whose_secret_is_missing_is_told_of_beside_the_others() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let url = format!("http://127.0.0.1:{}/mcp", server.port);
+    let secret = folder.0.path().join("none");
+    let servers = format!(
+        "servers:\n  - {{ id: sealed, url: '{url}', auth: {{ bearer: 'file:{}' }} }}\n  - {{ id: notes, url: '{url}' }}\n",
+        secret.display()
+    );
+    fs::write(folder.config(), servers).unwrap();
+    let tested = folder.gnomon(&["server", "test"]);
+    let text = said(&tested);
+    assert_eq!(tested.status.code(), Some(3), "{text}");
+    assert!(text.contains("sealed  does not answer: ") && text.contains(secret.to_str().unwrap()), "{text}");
+    assert!(text.contains("notes   answers"), "{text}");
+}
+
+#[test]
 fn a_program_is_added_with_what_it_was_looked_at_as() {
     if !has("a_program_is_added_with_what_it_was_looked_at_as", &["python3"]) {
         return;
@@ -96,4 +116,45 @@ fn a_program_is_added_with_what_it_was_looked_at_as() {
     fs::write(script, "print('something else')").unwrap();
     let changed = folder.gnomon(&["server", "test"]);
     assert!(changed.status.code() == Some(3) && said(&changed).contains("not the one that is pinned"), "{}", said(&changed));
+}
+
+#[test]
+fn a_server_that_was_seen_is_added_with_what_was_called_of_it_and_nothing_else() {
+    let watched = Watched::start();
+    let server = Server::start();
+    let at = format!("127.0.0.1:{}", server.port);
+    let say = |body: Value| {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(watched.proxy).unwrap();
+        let head = format!("POST http://{at}/mcp HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Type: application/json\r\n");
+        write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = String::new();
+        // The server leaves the connection open.
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    };
+    let call =
+        |id: u64, tool: &str| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": {}}}));
+    say(
+        json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}),
+    );
+    call(1, "echo");
+    call(2, "echo");
+    let gnomon = |arguments: &str| watched.run(&format!("gnomon server {arguments}"));
+    let added = until("the calls in the inventory", || {
+        Some(gnomon(&format!("add --from {at} --id seen"))).filter(|one| said(one).contains("2 calls"))
+    });
+    assert!(added.status.success(), "{}", said(&added));
+    assert!(
+        said(&added).contains("seen: 2 calls of 1 tool") && said(&added).contains("allow: { servers: [seen], tools: ['echo'] }"),
+        "{}",
+        said(&added)
+    );
+    let config = fs::read_to_string(watched.dir.path().join("gnomon.yml")).unwrap();
+    assert!(config.contains(&format!("url: 'http://{at}/mcp'")), "{config}");
+    let again = gnomon(&format!("add --from {at}"));
+    assert!(again.status.code() == Some(2) && said(&again).contains("as `seen`"), "{}", said(&again));
+    let unknown = gnomon("add --from nobody.example");
+    assert!(unknown.status.code() == Some(2) && said(&unknown).contains("`gnomon inventory`"), "{}", said(&unknown));
 }

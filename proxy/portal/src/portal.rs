@@ -30,7 +30,7 @@ use gnomon_scripts::{Calls, CodeModeWorks, Scripts, TOOLS};
 use gnomon_upstream::{
     Client, Reach,
     catalogue::Kind,
-    era::{Era, LEGACY},
+    era::Era,
     rpc::{Outcome, Request},
 };
 use serde_json::json;
@@ -98,7 +98,7 @@ impl Portal {
         let (changes, _) = broadcast::channel(CHANGES);
         let gate = Gate::new(options.id.clone(), options.policy.clone());
         let prefix = options.prefix;
-        let (servers, own) = (std::mem::take(&mut options.servers), own_client());
+        let (servers, own) = (std::mem::take(&mut options.servers), Client::portal());
         let upstream = |(id, reach): (SmolStr, Reach)| {
             let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
             let held = Held::new((&options.id, &id), prefix, judge, options.metrics.clone());
@@ -267,12 +267,6 @@ impl Calls for Road {
     async fn call(&self, call: &Call, request: &Request) -> Outcome {
         self.direct(call, request).await
     }
-}
-
-/// Who the portal is to servers, on its own behalf.
-fn own_client() -> Client {
-    let info = json!({"name": "gnomon-portal", "version": env!("CARGO_PKG_VERSION")});
-    Client::new(Bytes::from(info.to_string()), Bytes::from_static(b"{}"), SmolStr::new_static(LEGACY[0]))
 }
 
 /// The portal's own tools, as clients of an era have them.

@@ -83,6 +83,13 @@ impl Client {
         Self { info, capabilities, version, name, own_version }
     }
 
+    /// A portal on its own behalf, which answers no questions.
+    #[must_use]
+    pub fn portal() -> Self {
+        let info = concat!(r#"{"name":"gnomon-portal","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+        Self::new(Bytes::from_static(info.as_bytes()), Bytes::from_static(b"{}"), SmolStr::new_static(era::LEGACY[0]))
+    }
+
     /// The capability that a server's question to it needs, where it has not declared that.
     #[must_use]
     pub fn lacks(&self, method: &str) -> Option<&'static str> {

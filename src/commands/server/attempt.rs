@@ -1,15 +1,14 @@
 //! Asking servers as a portal does, once: whether they answer, and what they offer.
 
 use anyhow::Result;
-use bytes::Bytes;
 use gnomon_cli::line::{clean, counted};
 use gnomon_config::Config;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
 use gnomon_serve::portals::{Reaching, pools};
 use gnomon_upstream::{
-    Client, Presence, Upstream, UpstreamError,
+    Client, Presence, Reach, Upstream, UpstreamError,
     catalogue::{Kind, Listed},
-    era::{Era, LEGACY},
+    era::Era,
 };
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -47,39 +46,44 @@ struct Tool {
 
 /// Asks these servers of a configuration, side by side.
 pub(super) async fn attempt(config: &Config, ids: &[&str], state_dir: &Path) -> Result<Vec<Tried>> {
-    let servers: Vec<_> = config.servers.iter().filter(|server| ids.contains(&server.id.as_str())).collect();
     let pools = pools(config, UpstreamBudget::unbounded(), MAX_LOOKUPS)?;
-    let reaching = Reaching::to(config, &servers, (state_dir, &Registry::new()), pools)?;
     let mut asked = JoinSet::new();
-    for (place, server) in servers.iter().enumerate() {
-        if let Some(reach) = reaching.reach(server)? {
-            let (changes, _) = broadcast::channel(16);
-            let upstream = Upstream::new(server.id.as_str().into(), reach, ourselves(), changes, ());
-            asked.spawn(async move { (place, ask(upstream).await) });
-        }
+    let servers = config.servers.iter().filter(|server| ids.contains(&server.id.as_str()));
+    for (nth, server) in servers.enumerate() {
+        // Each by itself: a secret or a program that is missing is its server's fault alone.
+        let reached = Reaching::to(config, &[server], (state_dir, &Registry::new()), pools.clone());
+        let reached = reached.and_then(|reaching| Ok((reaching.reach(server)?, reaching)));
+        let id = server.id.clone();
+        asked.spawn(async move {
+            let found = match reached {
+                Err(why) => Err(clean(&format!("{why:#}"))),
+                Ok((None, _)) => Err("it is not reached by URL, program or document".to_owned()),
+                Ok((Some(reach), reaching)) => {
+                    let found = ask(&id, reach).await;
+                    reaching.stop().await;
+                    found
+                }
+            };
+            (nth, Tried { id, found })
+        });
     }
     let mut tried = asked.join_all().await;
-    reaching.stop().await;
-    tried.sort_by_key(|(place, _)| *place);
+    tried.sort_by_key(|(nth, _)| *nth);
     Ok(tried.into_iter().map(|(_, tried)| tried).collect())
 }
 
-fn ourselves() -> Client {
-    let info = json!({"name": "gnomon-portal", "version": env!("CARGO_PKG_VERSION")});
-    Client::new(Bytes::from(info.to_string()), Bytes::from_static(b"{}"), SmolStr::new_static(LEGACY[0]))
-}
-
-async fn ask(upstream: std::sync::Arc<Upstream<()>>) -> Tried {
+async fn ask(id: &str, reach: Reach) -> Result<Found, String> {
+    let (changes, _) = broadcast::channel(16);
+    let upstream = Upstream::new(id.into(), reach, Client::portal(), changes, ());
     let keeping = tokio::spawn(upstream.clone().keep());
     let presence = upstream.settled(PATIENCE).await;
     keeping.abort();
     let _ = keeping.await;
-    let found = match presence {
+    match presence {
         Presence::Up { era, .. } => Ok(Found::of(era, &upstream)),
         Presence::Down { why, .. } => Err(for_operators(&why)),
         Presence::Unknown => Err(format!("it gave no answer within {} s", PATIENCE.as_secs())),
-    };
-    Tried { id: upstream.id.to_string(), found }
+    }
 }
 
 /// Why a server does not answer, with what clients are not told.
@@ -105,6 +109,11 @@ impl Found {
             resources: lists.of(Kind::Resource).len() + lists.of(Kind::Template).len(),
             left_out: Kind::ALL.iter().map(|kind| lists.left_out(*kind).len()).sum(),
         }
+    }
+
+    /// The names of its tools.
+    pub fn tools(&self) -> std::collections::BTreeSet<&str> {
+        self.tools.iter().map(|tool| tool.name.as_str()).collect()
     }
 
     /// For programs.

@@ -2,6 +2,7 @@
 
 mod api;
 mod attempt;
+mod from;
 mod program;
 mod remote;
 mod test;
@@ -9,9 +10,11 @@ mod test;
 use crate::{commands::audit::block_on, registering};
 use anyhow::Result;
 use clap::{ArgGroup, Args, Subcommand};
+use from::Used;
 use gnomon_access::yaml::quoted;
 use gnomon_cli::{
     Complaint,
+    line::clean,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
 };
 use gnomon_config::{Config as Configuration, SecretRef};
@@ -38,6 +41,9 @@ pub struct Add {
     /// An MCP server that is a program on this host, with all its arguments; the last flag
     #[arg(long, group = "what", value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true)]
     command: Vec<String>,
+    /// An MCP server that was seen in use, as `gnomon inventory` names it: host, with :port and /path where a host has several
+    #[arg(long, group = "what", value_name = "SERVER")]
+    from: Option<String>,
     /// An HTTP API: the OpenAPI document that describes it, a file or an https:// URL
     #[arg(long, group = "what", value_name = "FILE|URL")]
     openapi: Option<String>,
@@ -99,15 +105,18 @@ impl Server {
 
 impl Add {
     async fn run(self) -> Result<()> {
-        let written = self.command.iter().chain(&self.env).chain(&self.url);
+        let written = self.command.iter().chain(&self.env).chain(&self.url).chain(&self.from);
         if let Some(odd) = written.into_iter().find(|text| text.chars().any(char::is_control)) {
             let cause = format!("{odd:?} has a character that does not stand on one line");
             return Err(Complaint::usage(cause).next("add this entry by hand").into());
         }
         match (self.openapi.clone(), self.url.clone()) {
             (Some(document), _) => self.api(&document).await,
-            (None, Some(url)) => self.remote(&url).await,
-            (None, None) => self.program().await,
+            (None, Some(url)) => self.remote(&url, None).await,
+            (None, None) => match self.from.clone() {
+                Some(server) => self.seen(&server).await,
+                None => self.program().await,
+            },
         }
     }
 
@@ -125,8 +134,9 @@ impl Add {
         Ok(id)
     }
 
-    /// Asks the server of this entry whether it answers, and adds it. One that does not answer is not added.
-    async fn try_and_add(&self, target: &Target, id: &str, entry: &str) -> Result<()> {
+    /// Asks the server of this entry whether it answers, and adds it. One that does not answer is not added. Of one that was seen in use
+    /// it is proposed to allow what was called.
+    async fn try_and_add(&self, target: &Target, id: &str, entry: &str, used: Option<&Used>) -> Result<()> {
         let found = match self.untested {
             true => None,
             false => {
@@ -140,32 +150,46 @@ impl Add {
             _ if self.dry_run => Done::Nothing,
             _ => target.add(entry)?,
         };
+        let proposal = match (used.map(|used| used.allow(id)).filter(|used| !used.is_empty()), &found) {
+            (Some(used), _) => used,
+            (None, Some(Ok(found))) => vec![found.allow(id)],
+            (None, _) => vec![format!("allow: {{ servers: [{id}] }}")],
+        };
         let mut out = io::stdout().lock();
         match self.format.format() {
             Format::Json => {
-                let json = serde_json::json!({
+                let mut json = serde_json::json!({
                     "id": id, "entry": entry, "added_to": done.file(),
                     "found": found.as_ref().and_then(|found| found.as_ref().ok()).map(attempt::Found::json),
                     "error": found.as_ref().and_then(|found| found.as_ref().err()),
+                    "allow": proposal,
                 });
+                if let (Some(json), Some(used)) = (json.as_object_mut(), used) {
+                    json.insert("seen".into(), used.json());
+                }
                 writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?;
             }
             Format::Text => {
+                if let Some(used) = used {
+                    writeln!(out, "{}", used.line())?;
+                }
                 match &found {
-                    Some(Ok(found)) => write!(out, "{}", found.text())?,
+                    Some(Ok(found)) => {
+                        write!(out, "{}", found.text())?;
+                        let offered = found.tools();
+                        for tool in used.into_iter().flat_map(|used| used.gone(&offered)) {
+                            writeln!(out, "  {} was called, and is not offered", clean(tool))?;
+                        }
+                    }
                     Some(Err(_)) => {}
                     None => writeln!(out, "the server was not asked whether it answers")?,
                 }
                 write!(out, "{}", done.text(entry, ""))?;
-                let allow = match &found {
-                    Some(Ok(found)) => found.allow(id),
-                    _ => format!("allow: {{ servers: [{id}] }}"),
-                };
                 if !matches!(found, Some(Err(_))) {
-                    writeln!(
-                        out,
-                        "next: name `{id}` in `servers` of a portal, and allow in its `policy` what its users need, as\n\n  - {allow}"
-                    )?;
+                    writeln!(out, "next: name `{id}` in `servers` of a portal, and allow in its `policy` what its users need, as\n")?;
+                    for allow in &proposal {
+                        writeln!(out, "  - {allow}")?;
+                    }
                 }
             }
         }

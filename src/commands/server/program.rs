@@ -24,7 +24,7 @@ impl Add {
         let name = script.as_deref().unwrap_or(&found);
         let id = self.id_for(&name_of(name), "server", &target.config)?;
         let entry = self.program_entry(&id, &found, script.as_deref())?;
-        self.try_and_add(&target, &id, &entry).await
+        self.try_and_add(&target, &id, &entry, None).await
     }
 
     fn program_entry(&self, id: &str, program: &Path, script: Option<&Path>) -> Result<String> {

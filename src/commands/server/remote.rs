@@ -1,6 +1,6 @@
 //! Adding an MCP server that has a URL.
 
-use super::{Add, Target, quoted, secret};
+use super::{Add, Target, from::Used, quoted, secret};
 use anyhow::Result;
 use gnomon_cli::Complaint;
 use http::Uri;
@@ -11,7 +11,7 @@ const COMMON: [&str; 5] = ["www", "mcp", "api", "server", "servers"];
 
 impl Add {
     /// Asks the server, and adds its entry.
-    pub(super) async fn remote(self, url: &str) -> Result<()> {
+    pub(super) async fn remote(self, url: &str, used: Option<Used>) -> Result<()> {
         let uri: Option<Uri> = url.parse().ok();
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
         let uri = uri.ok_or_else(|| Complaint::usage(format!("`{url}` is not a URL of the form https://host/path")))?;
@@ -22,7 +22,7 @@ impl Add {
             // Writing to a String cannot fail.
             let _ = writeln!(entry, "  auth: {{bearer: {}}}", secret(reference)?);
         }
-        self.try_and_add(&target, &id, &entry).await
+        self.try_and_add(&target, &id, &entry, used.as_ref()).await
     }
 }
 
