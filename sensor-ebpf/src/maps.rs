@@ -39,9 +39,9 @@ pub const SETTLED_PLACES: u32 = 8192;
 pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65536, 0);
 
 /// How many flows are in [`FLOWS`], by whose they are ([`crate::scope::holder`]): whoever keeps sockets open without end fills a
-/// share of the table and not all of it. Each at the place that a hash of whose it is says: four look-ups of a connection in
-/// a hash map were a fifth of its price. Two at one place have one share together: any two by a chance of one in 32,768, and
-/// who that is cannot be chosen, as [`held_seed`] is drawn anew each time.
+/// share of the table and not all of it. Each at the place that a hash of whose it is says, so that an entry is never evicted
+/// while its flows are open. Two at one place have one share together: any two by a chance of one in 32,768, and who that is
+/// cannot be chosen, as [`held_seed`] is drawn anew each time.
 #[map]
 pub static HELD: Array<i64> = Array::with_max_entries(1 << HELD_BITS, 0);
 pub const HELD_BITS: u32 = 16;
