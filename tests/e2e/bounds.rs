@@ -358,3 +358,51 @@ async fn a_user_has_so_many_connections_whatever_they_carry() {
     })
     .await;
 }
+
+/// Their FIN could mean that they read on, so they are waited for a little; then whoever needs their places gets them.
+#[tokio::test]
+async fn clients_that_have_gone_while_their_servers_are_silent_keep_no_places_from_others() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to_silent = silent.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = silent.accept().await {
+            let mut some = [0; 1024];
+            let _ = stream.read(&mut some).await;
+            counted.fetch_add(1, Ordering::SeqCst);
+            held.push(stream);
+        }
+    });
+    let (port, _) = everywhere().await;
+    let gnomon = Gnomon::with().max_connections(4).start().await;
+    for n in 0..4 {
+        let mut gone = TcpStream::connect(gnomon.address).await.unwrap();
+        // As itself, within a tunnel, and what nobody reads.
+        let said = match n {
+            0 | 1 => format!("POST http://{to_silent}/ HTTP/1.1\r\nHost: {to_silent}\r\nContent-Length: 2\r\n\r\n{{}}"),
+            2 => format!("CONNECT {to_silent} HTTP/1.1\r\nHost: {to_silent}\r\n\r\nGET / HTTP/1.1\r\nHost: {to_silent}\r\n\r\n"),
+            _ => format!("CONNECT {to_silent} HTTP/1.1\r\nHost: {to_silent}\r\n\r\n\x00\x01\x02\x03 nobody's protocol\n"),
+        };
+        gone.write_all(said.as_bytes()).await.unwrap();
+        let before = tokio::time::Instant::now();
+        while asked.load(Ordering::SeqCst) <= n {
+            assert!(before.elapsed() < Duration::from_secs(10), "{n}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gone.shutdown().await.unwrap();
+        // The kernel goes on with what a program that has ended had open.
+        std::mem::forget(gone.into_std().unwrap());
+    }
+    let comes = async {
+        let mut stream = TcpStream::connect(gnomon.address).await.unwrap();
+        let request = format!("GET http://127.0.0.1:{port}/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(Duration::from_secs(15), comes).await.expect("a place");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -4,7 +4,7 @@
 //! what they do. So the client is served on, its call is not cancelled, and the server sees the same end ([`ClientEnd`]). A reset can
 //! only mean that it has gone: the library reads it, and drops the request, which cancels it at the server.
 
-use crate::places::Place;
+use crate::{leaving::Activity, places::Place};
 use gnomon_http::{ClientEnd, server::until_stopped};
 use std::{
     io,
@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::watch,
 };
 
@@ -24,6 +24,7 @@ use tokio::{
 #[derive(Debug, Default)]
 pub(crate) struct Departure {
     end: Arc<ClientEnd>,
+    activity: Activity,
     /// The connection is no longer HTTP: an end is whoever reads it to judge.
     left_http: AtomicBool,
     /// The first line of what came last, once the connection is over.
@@ -203,6 +204,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
         };
         if ended && !joined && self.requests.requests.are_whole() {
             self.departure.end.ends();
+            self.departure.activity.ends();
             return Poll::Pending;
         }
         if matches!(read, Poll::Ready(Ok(()))) && !joined {
@@ -212,7 +214,29 @@ impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
     }
 }
 
-writes_through!(Noted, inner);
+impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.departure.activity.moves();
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.departure.activity.moves();
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
 
 /// Drives a connection until it is over. `finish` is called once, when the client has ended its side: nothing new comes from it, so
 /// the connection ends with what is under way.
@@ -234,19 +258,22 @@ async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, f
 }
 
 /// The same, and `finish` is called too once the proxy is to stop, or others need the place of a connection that says nothing. None: it
-/// gave that up.
+/// gave that up, or its client has ended its side and nothing comes for it ([`Activity::is_over`]).
 pub(crate) async fn served<C: Future>(
     mut connection: Pin<&mut C>,
     departure: &Departure,
     (stop, place): (&mut watch::Receiver<bool>, &Place),
     finish: impl Fn(Pin<&mut C>),
 ) -> Option<C::Output> {
+    let mut left = pin!(departure.activity.is_over(place));
     let mut over = None;
     let needed = {
         let until = pin!(async { over = Some(driven(connection.as_mut(), departure, &finish).await) });
         tokio::select! {
             biased;
             _ = until_stopped(until, stop) => false,
+            // First, as it is needed by then.
+            () = left.as_mut() => return None,
             () = place.is_needed() => true,
         }
     };
@@ -255,7 +282,11 @@ pub(crate) async fn served<C: Future>(
     }
     finish(connection.as_mut());
     let rest = pin!(driven(connection, departure, |_| {}));
-    if needed { place.seated().gives_up(rest).await } else { Some(rest.await) }
+    let rest = async { if needed { place.seated().gives_up(rest).await } else { Some(rest.await) } };
+    tokio::select! {
+        over = rest => over,
+        () = left => None,
+    }
 }
 
 #[cfg(test)]

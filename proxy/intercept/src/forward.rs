@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_http::{Destination, DialError, SendError, UpstreamBody};
-use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Refusal, ResponsePlan, normal_host, says_events};
+use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Passage, Refusal, ResponsePlan, normal_host, says_events};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
@@ -110,6 +110,9 @@ impl Toward {
 pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Response<Download> {
     let started = Instant::now();
     if let Some(cause) = ambiguous(route, &request) {
+        let text = format!("{cause}: it was answered with 400 and not passed on");
+        let reports = route.connection.cannot_pass(Passage::RequestLineOdd, &text, FlowOutcome::Refused.as_str());
+        route.shared.recorder.report(reports);
         return reply::failure(StatusCode::BAD_REQUEST, cause);
     }
     if request.method() == Method::CONNECT {

@@ -27,6 +27,7 @@ mod forward;
 mod framing;
 mod front;
 mod headers;
+mod leaving;
 mod listeners;
 mod options;
 mod paired;

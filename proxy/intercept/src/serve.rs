@@ -8,7 +8,7 @@ use crate::{
     framing::Framed,
     front::{SILENCE, UNREAD},
     proxy::Shared,
-    tunnel::{for_any_server, passage_of},
+    tunnel::passage_of,
 };
 use gnomon_http::{
     MAX_FIELDS, Scheme,
@@ -113,6 +113,5 @@ fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     let passage = passage_of(last_line(said), said, foreign).unwrap_or(Passage::RequestLineOdd);
     let text =
         "what came is no request that gnomon reads, on a connection that HTTP was spoken on: it was answered with 400 and not passed on";
-    let connection = for_any_server(route.connection.clone(), passage);
-    route.shared.recorder.report(connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str()));
+    route.shared.recorder.report(route.connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str()));
 }

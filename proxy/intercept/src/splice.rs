@@ -3,7 +3,11 @@
 //! Where only the beginning of a line was said when it was let pass, the line is watched until it is whole: what completes a request
 //! does not leave before the judge was asked about it.
 
-use crate::first_bytes::{Line, first_line, server_says_http};
+use crate::{
+    first_bytes::{Line, first_line, server_says_http},
+    leaving::{Activity, Noting},
+    places::Place,
+};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use tokio::{
@@ -21,6 +25,9 @@ pub(crate) struct Said {
     pub server: Bytes,
 }
 
+/// What ends it besides the two sides: that the proxy stops, and that others need the place ([`Activity::is_over`]).
+pub(crate) type Until<'a> = (&'a mut watch::Receiver<bool>, &'a Place);
+
 /// How the splicing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spliced {
@@ -33,19 +40,23 @@ pub(crate) enum Spliced {
 }
 
 /// Copies both ways, untouched.
-pub(crate) async fn splice<C, S>(client: &mut C, server: &mut S, said: Said, stop: &mut watch::Receiver<bool>) -> Spliced
+pub(crate) async fn splice<C, S>(client: &mut C, server: &mut S, said: Said, (stop, place): Until<'_>) -> Spliced
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let activity = Activity::default();
     let copied = async {
         say(client, &said.server).await?;
         say(server, &said.client).await?;
-        copy_bidirectional_with_sizes(client, server, COPY, COPY).await.map(|_| ())
+        let mut client = Noting { inner: client, activity: &activity };
+        let mut server = Noting { inner: server, activity: &activity };
+        copy_bidirectional_with_sizes(&mut client, &mut server, COPY, COPY).await.map(|_| ())
     };
     tokio::select! {
         copied = copied => if copied.is_ok() { Spliced::Over } else { Spliced::Broken },
         _ = stop.wait_for(|stopping| *stopping) => Spliced::Over,
+        () = activity.is_over(place) => Spliced::Broken,
     }
 }
 
@@ -54,7 +65,7 @@ pub(crate) async fn splice_watching<C, S>(
     client: &mut C,
     server: &mut S,
     said: Said,
-    stop: &mut watch::Receiver<bool>,
+    (stop, place): Until<'_>,
     may_pass: impl FnOnce(Line, &[u8]) -> bool,
 ) -> Spliced
 where
@@ -99,7 +110,7 @@ where
         _ = stop.wait_for(|stopping| *stopping) => return Spliced::Over,
     };
     match rest {
-        Ok(Some(client_said)) => splice(client, server, Said { client: client_said, server: Bytes::new() }, stop).await,
+        Ok(Some(client_said)) => splice(client, server, Said { client: client_said, server: Bytes::new() }, (stop, place)).await,
         Ok(None) => Spliced::Refused,
         Err(_) => Spliced::Broken,
     }

@@ -8,7 +8,6 @@ mod plain;
 mod tls;
 
 pub(crate) use names::{RuleAddresses, also_led_to};
-pub(crate) use pass::for_any_server;
 pub(crate) use peek::passage_of;
 
 use crate::{

@@ -1,11 +1,15 @@
 //! WebSocket and other protocols that an HTTP/1.1 connection turns into: passed on unread.
 
-use crate::{download::Download, forward::Route, reply};
+use crate::{
+    download::Download,
+    forward::Route,
+    reply,
+    splice::{Said, splice},
+};
 use gnomon_http::UpstreamBody;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
 
 /// Answers 101 to the client and joins both sides once each has left HTTP.
 pub(crate) fn join(route: &Route, client: OnUpgrade, response: &mut Response<UpstreamBody>) -> Response<Download> {
@@ -14,13 +18,10 @@ pub(crate) fn join(route: &Route, client: OnUpgrade, response: &mut Response<Ups
     let (place, under_way) = (route.place.clone(), route.place.begin());
     route.shared.spawn(async move {
         // Its place is taken until it ends.
-        let _place = (place, under_way);
+        let _under_way = under_way;
         let Ok((client, server)) = tokio::try_join!(client, server) else { return };
         let (mut client, mut server): (TokioIo<Upgraded>, TokioIo<Upgraded>) = (TokioIo::new(client), TokioIo::new(server));
-        tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut server) => {}
-            _ = stop.wait_for(|stopping| *stopping) => {}
-        }
+        splice(&mut client, &mut server, Said::default(), (&mut stop, &place)).await;
     });
     let mut answer = reply::text(StatusCode::SWITCHING_PROTOCOLS, "");
     let headers: HeaderMap = std::mem::take(response.headers_mut());

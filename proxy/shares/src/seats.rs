@@ -2,7 +2,7 @@
 //!
 //! A connection keeps its seat to its end. Where all are taken, the oldest connection that is silent gives its seat up, of whoever has
 //! most silent ones, a user where it is known and an address else: first one that has said nothing, then one that has begun to ask,
-//! then one that rests. Of each kind a part of all seats is where they make room for each other first: so a flood that says nothing
+//! then one that rests. Whoever has more than half of all seats makes room before others do. Of each kind a part of all seats is where they make room for each other first: so a flood that says nothing
 //! costs none its seat that is about to ask, one that only begins costs none that rests, and neither keeps others out. Who has just
 //! come, or taken a step towards a request, is left alone for 20 ms. Where none is silent, or all that are came just now, further ones
 //! wait to be accepted. An address that has its share makes room among its own in the same way, at once.
@@ -476,6 +476,31 @@ mod tests {
         let _next = timeout(SOON, seats.admit(LOCAL)).await.unwrap().unwrap();
         assert!(began.elapsed() >= order::UNDISTURBED);
         assert_eq!(tasks.join_next().await.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_has_more_than_half_of_the_seats_makes_room_before_one_who_is_about_to_ask() {
+        let seats = Seats::new(16);
+        let mut resting = Vec::new();
+        for _ in 0..13 {
+            let seat = seats.admit(LOCAL).await.unwrap();
+            seat.asks();
+            seat.falls_silent();
+            resting.push(seat);
+        }
+        // Three of another address, each at another step towards its first request, slower than those that come and come.
+        let mut slow = Vec::new();
+        for _ in 0..3 {
+            let seat = seats.admit(far(9)).await.unwrap();
+            seat.falls_silent();
+            slow.push(seat);
+        }
+        slow[2].takes_a_step();
+        tokio::time::sleep(2 * order::UNDISTURBED).await;
+        for _ in 0..13 {
+            assert!(seats.silence_gives_up());
+        }
+        assert!(resting.iter().all(Seat::is_to_go) && !slow.iter().any(Seat::is_to_go));
     }
 
     #[tokio::test]

@@ -203,7 +203,7 @@ impl Connection {
 
     /// The same connection, should it lead to whatever server: what names one is undecidable.
     #[must_use]
-    pub fn to_any_server(mut self) -> Self {
+    pub(crate) fn to_any_server(mut self) -> Self {
         self.leads_to = self.seen.text(Field::ServerAddress).map(SmolStr::new).or(self.leads_to);
         for field in [Field::Catalogue, Field::ServerId, Field::ServerReview, Field::Sanctioned, Field::ServerAddress] {
             self.seen.clear(field);

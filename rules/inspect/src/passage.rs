@@ -142,7 +142,6 @@ impl Passage {
             return;
         }
         if self.extent() == Extent::Handshake {
-            // The server's address is known all the same: it is where the bytes go.
             [Field::Sni, Field::Ja4, Field::ClientRandom].into_iter().for_each(|field| seen.set_unreadable(field));
         }
         self.veil_request(seen);
@@ -213,7 +212,23 @@ pub(crate) struct Asked<'a> {
 impl Connection {
     /// Asks whether this connection may be passed on unread. `outcome` is how its end is counted if it may. Its server must be
     /// known ([`Connection::hello`]).
+    ///
+    /// Where somebody could read what gnomon cannot, the server's name is in what is not read as well (a server name in a ClientHello, a
+    /// `Host`): one address serves many names, and nothing vouches for the one that the client asked gnomon for. So a rule that
+    /// could match another name refuses too.
     pub fn pass(&self, passage: Passage, outcome: &'static str) -> Passed {
+        match self.pass_under_its_name(passage, outcome) {
+            Passed::Go(reports) if passage.legibility() == Legibility::Unknown => {
+                match self.clone().to_any_server().pass_under_its_name(passage, outcome) {
+                    Passed::Go(_) => Passed::Go(reports),
+                    refused @ Passed::Refuse(..) => refused,
+                }
+            }
+            passed => passed,
+        }
+    }
+
+    fn pass_under_its_name(&self, passage: Passage, outcome: &'static str) -> Passed {
         let (rules, mut seen, mut progress) = self.standing();
         let asked = Asked { rules: &rules, signs: Signs::None, enforcement: self.enforcement(), phase: Phase::Response };
         let answer = passage.judge(asked, &mut seen, &mut progress);

@@ -48,6 +48,26 @@ fn unreadable() -> Vec<(Vec<u8>, Passage)> {
     ]
 }
 
+/// Whatever name of the server the client gives the proxy: the one that the server goes by is within what is not read.
+#[tokio::test]
+async fn what_cannot_be_read_goes_round_no_rule_for_a_host_by_another_name_of_it() {
+    let odd = [(request("POST /mcp HTTP/1.2\r\n"), Passage::RequestLineOdd)];
+    for (bytes, passage) in unreadable().into_iter().chain(odd) {
+        let server = Lenient::start().await;
+        let rules = [block(1, &format!("server.address: {HOST}"))];
+        let setup = Gnomon::with().rules(rules).resolve_port("another.example", server.address);
+        let gnomon = setup.start().await;
+        let mut stream = tunnel(gnomon.address, &format!("another.example:{}", server.address.port())).await;
+        let _ = stream.write_all(&bytes).await;
+        let mut rest = Vec::new();
+        let _ = soon("an end", stream.read_to_end(&mut rest)).await;
+        let events = gnomon.events_until(1).await;
+        assert_eq!((events[0]["gnomon.action"].as_str(), told(&events, passage).len()), (Some("block"), 1), "{events:#?}");
+        assert_eq!(events[0]["server.address"], "another.example", "as it was asked for: {events:#?}");
+        assert!(server.got().is_empty(), "{passage:?} arrived");
+    }
+}
+
 #[tokio::test]
 async fn a_hello_that_cannot_be_read_reaches_no_server_where_a_rule_could_match() {
     for road in ROADS {

@@ -68,6 +68,11 @@ impl Seated {
         *self.under_way() == 0
     }
 
+    /// Its client has ended its side, and nothing comes for it: it counts as silent, though something is under way.
+    pub fn is_left(&self) {
+        self.seat.falls_silent();
+    }
+
     /// The seat itself.
     #[must_use]
     pub fn seat(&self) -> &Seat {

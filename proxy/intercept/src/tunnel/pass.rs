@@ -40,11 +40,6 @@ impl Words {
     }
 }
 
-/// What is asked of another proxy may be for any server.
-pub(crate) fn for_any_server(connection: Connection, passage: Passage) -> Connection {
-    if matches!(passage, Passage::OtherProxy | Passage::OtherProxyOdd) { connection.to_any_server() } else { connection }
-}
-
 impl Tunnel {
     /// Passes the connection on if the judge lets it.
     pub(crate) async fn pass(self, passage: Passage) {
@@ -59,8 +54,7 @@ impl Tunnel {
         passage.veil(&mut seen);
         let (mut connection, _) = self.asking.open(&self.shared.inspector, seen);
         let _ = connection.hello(&self.host, self.port, &Hello::default());
-        let connection = self.under_all_names(connection, &[]).await;
-        for_any_server(connection, passage)
+        self.under_all_names(connection, &[]).await
     }
 
     /// Tells, where a rule asks for it, of a tunnel that was closed before anything was said: nothing is to be connected for that.
@@ -172,14 +166,15 @@ impl Tunnel {
             }
         };
         self.shared.recorder.flow(FlowOutcome::of(passage), reports);
-        let mut stop = self.shared.stopping();
+        let (mut stop, place) = (self.shared.stopping(), self.asking.place.clone());
+        let until = (&mut stop, &*place);
         let said = Said { client: std::mem::take(&mut self.seen), server: std::mem::take(&mut self.heard).freeze() };
         let spliced = if line_goes_on(passage, &said.client) {
             let recorder = &self.shared.recorder;
             let may_pass = |line: Line, said: &[u8]| {
                 let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };
                 let passage = passage_of(unread, said, Passage::Foreign).unwrap_or(Passage::RequestLineOdd);
-                match for_any_server(connection.clone(), passage).pass(passage, FlowOutcome::of(passage).as_str()) {
+                match connection.pass(passage, FlowOutcome::of(passage).as_str()) {
                     Passed::Go(reports) => {
                         recorder.metrics().passed(passage);
                         recorder.report(reports);
@@ -191,9 +186,9 @@ impl Tunnel {
                     }
                 }
             };
-            splice_watching(&mut self.client, &mut server, said, &mut stop, may_pass).await
+            splice_watching(&mut self.client, &mut server, said, until, may_pass).await
         } else {
-            splice(&mut self.client, &mut server, said, &mut stop).await
+            splice(&mut self.client, &mut server, said, until).await
         };
         if spliced != Spliced::Over {
             let _ = (self.client.set_zero_linger(), server.set_zero_linger());

@@ -2,7 +2,7 @@
 
 use super::{
     Tunnel,
-    pass::{Words, for_any_server},
+    pass::Words,
     peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either, line_goes_on, passage_of, server_first},
 };
 use crate::{
@@ -220,7 +220,7 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
     };
     let _passes = route.place.begin();
     let outcome = FlowOutcome::of(passage);
-    let reports = match for_any_server(route.connection.clone(), passage).pass(passage, outcome.as_str()) {
+    let reports = match route.connection.pass(passage, outcome.as_str()) {
         Passed::Go(reports) => reports,
         Passed::Refuse(_, text, reports) => {
             route.shared.recorder.flow(FlowOutcome::Refused, reports);
@@ -245,11 +245,13 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
     route.shared.recorder.metrics().passed(passage);
     route.shared.recorder.flow(outcome, reports);
     let said = Said { client: seen.freeze(), server: heard.freeze() };
+    let place = route.place.clone();
+    let until = (&mut stop, &*place);
     if line_goes_on(passage, &said.client) || passage == foreign && first_line(&said.client) == Line::Strange {
         let may_pass = |line: Line, said: &[u8]| {
             let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };
             let passage = passage_of(unread, said, foreign).unwrap_or(Passage::RequestLineOdd);
-            match for_any_server(route.connection.clone(), passage).pass(passage, FlowOutcome::of(passage).as_str()) {
+            match route.connection.pass(passage, FlowOutcome::of(passage).as_str()) {
                 Passed::Go(reports) => {
                     route.shared.recorder.metrics().passed(passage);
                     route.shared.recorder.report(reports);
@@ -261,9 +263,9 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
                 }
             }
         };
-        splice_watching(&mut client, &mut server, said, &mut stop, may_pass).await;
+        splice_watching(&mut client, &mut server, said, until, may_pass).await;
     } else {
-        splice(&mut client, &mut server, said, &mut stop).await;
+        splice(&mut client, &mut server, said, until).await;
     }
 }
 

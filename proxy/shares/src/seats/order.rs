@@ -3,7 +3,8 @@
 //!
 //! Silent connections stand in three lines. The **mute** have said nothing at all; the **begun** have, but no request of theirs is
 //! whole; the **resting** have asked for something before. In each line they stand by whose they are, in the order in which they fell
-//! silent. The trade-off: a connection that rests and asks again keeps its old position until somebody looks there, so that a request
+//! silent. Whoever has more than half of all seats makes room first, whichever line theirs stand in: who is busy asking for one thing
+//! after the other must not have others, who are about to ask, go for it. The trade-off: a connection that rests and asks again keeps its old position until somebody looks there, so that a request
 //! costs no lock; whoever holds most is counted with those.
 
 use super::Sitter;
@@ -29,6 +30,12 @@ pub(super) struct Order {
     newcomers: usize,
     /// So many mute ones make room for each other before those do that have begun.
     mutes: usize,
+    /// How many seats each has, silent or not.
+    held: HashMap<Arc<str>, usize>,
+    /// Who has more than this makes room before others do.
+    half: usize,
+    /// Who has: at most one.
+    greatest: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -72,27 +79,54 @@ impl Order {
         let (mute, begun, resting) = Default::default();
         // Newcomers that come without end would have all others go who rest, or have begun; those would leave newcomers no seat for
         // long enough to ask, or to begin. So a part of all is where each make room among themselves.
-        Self { next: 0, seated: HashMap::new(), mute, begun, resting, newcomers: (all / 4).max(1), mutes: (all / 8).max(1) }
+        let (newcomers, mutes) = ((all / 4).max(1), (all / 8).max(1));
+        let held = HashMap::new();
+        Self { next: 0, seated: HashMap::new(), mute, begun, resting, newcomers, mutes, held, half: all / 2, greatest: None }
     }
 
     /// Somebody has sat down. The number is the seat's.
     pub fn sits_down(&mut self, sitter: Arc<Sitter>, whose: Arc<str>) -> u64 {
         let number = self.next;
         self.next += 1;
+        self.has_one_more(&whose);
         self.seated.insert(number, Seated { sitter, whose, stands: None });
         number
     }
 
     pub fn gets_up(&mut self, number: u64) {
         self.leaves_line(number);
-        self.seated.remove(&number);
+        if let Some(seated) = self.seated.remove(&number) {
+            self.has_one_less(&seated.whose);
+        }
+    }
+
+    fn has_one_more(&mut self, whose: &Arc<str>) {
+        let held = self.held.entry(whose.clone()).or_default();
+        *held += 1;
+        if *held > self.half {
+            self.greatest = Some(whose.clone());
+        }
+    }
+
+    fn has_one_less(&mut self, whose: &Arc<str>) {
+        let Some(held) = self.held.get_mut(whose) else { return };
+        *held -= 1;
+        let held = *held;
+        if held == 0 {
+            self.held.remove(whose);
+        }
+        if held <= self.half && self.greatest.as_ref() == Some(whose) {
+            self.greatest = None;
+        }
     }
 
     /// It has become known whose it is.
     pub fn is_of(&mut self, number: u64, user: Arc<str>) {
         let stood = self.leaves_line(number);
         if let Some(seated) = self.seated.get_mut(&number) {
-            seated.whose = user;
+            let whose = std::mem::replace(&mut seated.whose, user.clone());
+            self.has_one_less(&whose);
+            self.has_one_more(&user);
         }
         if let Some((silence, since)) = stood {
             self.stands(number, silence, since);
@@ -121,6 +155,16 @@ impl Order {
 
     /// Whose turn it is to go. `now`: at which newcomers that took a step a moment ago are left alone, if at all.
     pub fn turn(&mut self, among: Among<'_>, now: Option<Instant>) -> Turn {
+        if let (Among::All, Some(greatest)) = (among, self.greatest.clone()) {
+            match self.turn_among(Among::Only(&greatest), now) {
+                Turn::Nobodys => {}
+                turn => return turn,
+            }
+        }
+        self.turn_among(among, now)
+    }
+
+    fn turn_among(&mut self, among: Among<'_>, now: Option<Instant>) -> Turn {
         let (mute, begun) = (self.mute.len(among), self.begun.len(among));
         if mute + begun < self.newcomers
             && let Some(number) = self.rests_longest(among)
@@ -258,8 +302,10 @@ mod tests {
     }
 
     /// What the order says, as whoever looks through all of them would find it.
-    fn slow(all: &BTreeMap<u64, (Silence, u64, usize)>, order: &Order) -> Option<u64> {
-        let of = |silence: Silence| all.iter().filter(move |(_, one)| one.0 == silence);
+    fn slow(all: &BTreeMap<u64, (Silence, u64, usize)>, seated: &HashMap<u64, usize>, order: &Order) -> Option<u64> {
+        let held = |whose: usize| seated.values().filter(|of| **of == whose).count();
+        let greatest = (0..4).find(|whose| held(*whose) > order.half).filter(|whose| all.values().any(|one| one.2 == *whose));
+        let of = |silence: Silence| all.iter().filter(move |(_, one)| one.0 == silence && greatest.is_none_or(|whose| one.2 == whose));
         let (mute, begun) = (of(Silence::Mute).count(), of(Silence::Begun).count());
         let line = match () {
             () if mute + begun < order.newcomers && of(Silence::Resting).count() > 0 => Silence::Resting,
@@ -280,6 +326,7 @@ mod tests {
         let mut numbers = Numbers(7);
         let whose: Vec<Arc<str>> = ["a", "b", "c", "d"].map(Arc::from).to_vec();
         let (mut order, mut all, mut sitters, mut since) = (Order::new(64), BTreeMap::new(), HashMap::new(), 0);
+        let mut owners = HashMap::new();
         for _ in 0..20_000 {
             since += 1;
             let some = sitters.keys().copied().nth(numbers.below(64) as usize);
@@ -290,6 +337,7 @@ mod tests {
                     sitter.silent_since.store(since, SeqCst);
                     order.stands(number, Silence::Mute, since);
                     sitters.insert(number, sitter);
+                    owners.insert(number, of);
                     all.insert(number, (Silence::Mute, since, of));
                 }
                 (1 | 2, Some(number)) => {
@@ -306,10 +354,11 @@ mod tests {
                 (3, Some(number)) => {
                     order.gets_up(number);
                     sitters.remove(&number);
+                    owners.remove(&number);
                     all.remove(&number);
                 }
                 _ => {
-                    let expected = slow(&all, &order);
+                    let expected = slow(&all, &owners, &order);
                     match order.turn(Among::All, None) {
                         Turn::Goes(sitter) => {
                             let (number, _) = sitters.iter().find(|(_, one)| Arc::ptr_eq(one, &sitter)).unwrap();

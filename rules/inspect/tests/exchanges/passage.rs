@@ -68,7 +68,8 @@ fn a_rule_on_the_reason_holds_for_every_entry_and_for_no_other() {
         let named = format!("gnomon.passage: {}", passage.reason());
         assert!(refuses(&[&named], passage), "{passage:?}");
         assert!(refuses(&[&format!("{named}, server.address: tools.example")], passage), "{passage:?}");
-        assert!(!refuses(&[&format!("{named}, server.address: other.example")], passage), "{passage:?}");
+        let may_be_another = passage.legibility() == Legibility::Unknown;
+        assert_eq!(refuses(&[&format!("{named}, server.address: other.example")], passage), may_be_another, "{passage:?}");
         assert!(refuses(&["gnomon.passage: '*'"], passage), "{passage:?}");
         let other = if passage == Passage::Foreign { "bypass" } else { "foreign" };
         assert!(!refuses(&[&format!("gnomon.passage: {other}")], passage), "{passage:?}");
@@ -107,7 +108,7 @@ fn what_somebody_wants_passed_is_refused_by_no_rule_that_would_have_to_read_and_
 #[test]
 fn what_may_be_for_any_server_is_told_with_the_one_that_it_leads_to() {
     let inspector = inspector(&["server.address: blocked.example"]);
-    let connection = connection(&inspector, "proxy.example", Passage::OtherProxyOdd).to_any_server();
+    let connection = connection(&inspector, "proxy.example", Passage::OtherProxyOdd);
     let Passed::Refuse(_, _, reports) = connection.pass(Passage::OtherProxyOdd, "other_proxy") else { panic!("it may be for that one") };
     assert_eq!(reports[0].seen.text(Field::ServerAddress), Some("proxy.example"));
 }
@@ -133,8 +134,10 @@ fn what_a_server_could_read_as_http_is_refused_by_a_rule_that_could_match() {
     for &passage in Passage::ALL {
         let expected = passage.legibility() == Legibility::Unknown;
         assert_eq!(refuses(&[CALLS], passage), expected, "{passage:?}");
-        // A rule for another server cannot match.
-        assert!(!refuses(&["mcp.method.name: tools/call, server.address: other.example"], passage), "{passage:?}");
+        // The name of the server is in what is not read, too.
+        assert_eq!(refuses(&["mcp.method.name: tools/call, server.address: other.example"], passage), expected, "{passage:?}");
+        assert_eq!(refuses(&["server.address: other.example"], passage), expected, "{passage:?}");
+        assert!(!refuses(&["server.address: other.example, server.port: 80"], passage), "{passage:?}");
     }
 }
 
