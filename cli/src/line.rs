@@ -65,7 +65,7 @@ pub fn of(event: &Event) -> String {
         }
         None => {
             let request = [text("http.request.method"), text("url.path")];
-            for part in request.into_iter().flatten().chain(text("gnomon.flow.outcome")) {
+            for part in request.into_iter().flatten().chain(text("gnomon.flow.outcome")).chain(text("gnomon.passage")) {
                 let _ = write!(line, " {part}");
             }
         }

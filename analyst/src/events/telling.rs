@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use gnomon_cli::line::Event;
 use gnomon_engine::RuleSet;
+use gnomon_inspect::Passage;
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{More, RecalledVerdicts, Story, Verdict};
 use gnomon_observe::OWN_RULES;
@@ -124,11 +125,17 @@ impl Aftermath {
         let stopped = matches!(action, "block" | "redirect");
         let pending = outcome.is_none() && event.get("gnomon.pending").and_then(Value::as_bool) == Some(true);
         let (words, success) = match (stopped, flow, status, &error) {
-            (true, _, None, _) => ("refused; the call was not completed at the server".to_owned(), Some(false)),
+            (true, Some(_), None, _) => {
+                let why = unread(event).map(|why| format!("; what came could not be read: {why}")).unwrap_or_default();
+                (format!("refused{why}"), Some(false))
+            }
+            (true, None, None, _) => ("refused; the call was not completed at the server".to_owned(), Some(false)),
             (true, _, Some(status), _) => {
                 (format!("the server answered (HTTP {status}); its answer was withheld from the client"), Some(false))
             }
-            (false, Some(outcome), ..) => (format!("the connection was not read: {outcome}"), None),
+            (false, Some(outcome), ..) => {
+                (format!("the connection was not read: {}", unread(event).unwrap_or_else(|| outcome.to_owned())), None)
+            }
             (false, None, Some(status), _) if pending => (format!("the answer has begun (HTTP {status}) and not come"), None),
             (false, None, Some(status), Some(error)) => (format!("failed: {error} (HTTP {status})"), Some(false)),
             (false, None, None, Some(error)) => (format!("failed: {error}"), Some(false)),
@@ -145,6 +152,13 @@ impl Aftermath {
             duration_ms: number("gnomon.duration_ms"),
         }
     }
+}
+
+/// Why something was not read: the reason's name, and what it means.
+fn unread(event: &Event) -> Option<String> {
+    let reason = event.get("gnomon.passage")?.as_str()?;
+    let described = Passage::ALL.iter().find(|passage| passage.reason() == reason);
+    Some(described.map_or_else(|| reason.to_owned(), |passage| format!("{reason}. {}", passage.describe())))
 }
 
 fn next(event: &Event) -> Vec<(String, &'static str)> {
@@ -204,6 +218,13 @@ mod tests {
         assert_eq!(tool.success, Some(false));
         let unread = of(json!({"gnomon.flow.outcome": "observed"}), Value::Null);
         assert_eq!(unread.success, None);
+        let odd = json!({"gnomon.flow.outcome": "passthrough", "gnomon.passage": "request_line_odd"});
+        assert!(
+            of(odd, Value::Null).words.contains("request_line_odd. A first line that names HTTP"),
+            "the reason is told, and what it means"
+        );
+        let refused = json!({"gnomon.action": "block", "gnomon.flow.outcome": "refused", "gnomon.passage": "request_line_odd"});
+        assert!(of(refused, Value::Null).words.starts_with("refused; what came could not be read: request_line_odd. "));
         let later = of(
             json!({"gnomon.action": "log", "http.response.body.size": 1}),
             json!({"http.response.status_code": 200, "http.response.body.size": 9000, "error.type": "upstream_aborted"}),

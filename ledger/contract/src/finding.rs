@@ -150,7 +150,7 @@ pub async fn a_story_and_the_sums_over_events_are_made_of_what_is_found(engine: 
     assert_eq!((seqs(&story.sightings), story.outcome.map(|event| event.seq)), (vec![3], Some(5)));
     assert_eq!(story.before.iter().map(|r| (r.event.seq, r.relation)).collect::<Vec<_>>(), [(1, Relation::Flow)]);
     assert!(story.after.is_empty() && story.more == More::No);
-    assert_eq!(story.server.map(|server| server.calls), Some(4));
+    assert_eq!(story.server.map(|server| server.calls), Some(3));
     let days = questions.daily_incidents(&EventFilter::default()).await.unwrap();
     assert_eq!(days.incidents.iter().map(|day| day.detections).sum::<u64>(), 4);
     let detections = questions.detections_of(&days.incidents[0], 10).await.unwrap();

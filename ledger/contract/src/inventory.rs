@@ -7,6 +7,25 @@ use crate::{
 use gnomon_ledger_model::{FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerStatus};
 use gnomon_observe::{Channel, Confidence, Field};
 
+/// Rules of several classes make an event each, and what became of a call later is another.
+pub async fn a_call_that_is_several_events_is_one_call_and_what_could_not_be_read_makes_no_server(engine: &impl Engine) {
+    let mut store = engine.store(KEEP).await;
+    let one = |number| with(call("mcp.example.com", number), &[(Field::ObservationId, "0197a000-0000-7000-8000-000000000001")]);
+    let outcome = with(one(3), &[(Field::EventKind, "outcome")]);
+    let mut unread = call("mcp.example.com", 4);
+    unread.clear(Field::Confidence);
+    for field in [Field::McpMethod, Field::Tools, Field::UrlPath] {
+        unread.clear(field);
+        unread.set_unreadable(field);
+    }
+    let first = append(&mut *store, [(one(1), 10), (one(2), 11), (unread, 20)]).await;
+    assert_eq!(first, FirstSeen { sanctioned: 0, shadow: 1 });
+    assert_eq!(append(&mut *store, [(outcome, 5_000)]).await, FirstSeen::default());
+    store.close().await.unwrap();
+    let servers = questions(engine).await.inventory().await.unwrap();
+    assert_eq!(servers.iter().map(|server| (server.path.as_str(), server.calls)).collect::<Vec<_>>(), [("/mcp", 1)]);
+}
+
 /// Earliest and latest moment, the sum of calls, what was said last, the highest confidence, all names.
 pub async fn what_events_say_of_a_server_is_summed_up_over_groups(engine: &impl Engine) {
     let mut store = engine.store(KEEP).await;

@@ -107,6 +107,8 @@ pub struct Deltas {
     pub incidents: HashMap<SmolStr, IncidentDelta>,
     /// Of the sums by the hour.
     pub volumes: Volumes,
+    /// `gnomon.observation.id` of the last call: one that is several events is one call, and they stand together.
+    last_call: Option<SmolStr>,
 }
 
 impl Deltas {
@@ -141,6 +143,15 @@ impl Deltas {
                 }),
             };
             delta.add(seen, at_ms);
+            let call = match seen.get(Field::ObservationId) {
+                Lookup::Value(Value::Str(call)) => Some(call),
+                _ => None,
+            };
+            let again = call.is_some() && self.last_call.as_ref() == call;
+            if !again && seen.text(Field::McpMethod).is_some() && seen.text(Field::EventKind) != Some("outcome") {
+                delta.calls = delta.calls.saturating_add(calls(seen));
+            }
+            self.last_call = call.cloned();
         }
     }
 }
@@ -155,8 +166,6 @@ impl ServerDelta {
     fn add(&mut self, seen: &Observation, at_ms: i64) {
         self.first_ms = self.first_ms.min(at_ms);
         self.last_ms = self.last_ms.max(at_ms);
-        let method = seen.text(Field::McpMethod);
-        self.calls = self.calls.saturating_add(method.map_or(0, |_| calls(seen)));
         if let Lookup::Value(Value::Bool(sanctioned)) = seen.get(Field::Sanctioned) {
             self.sanctioned = Some(*sanctioned);
         }
@@ -198,7 +207,9 @@ impl<'a> KeyRef<'a> {
     /// The server an event tells of, if it tells of an MCP server.
     fn of(seen: &'a Observation) -> Option<Self> {
         let address = text(seen, Field::ServerAddress)?;
-        let speaks = seen.get(Field::McpMethod) != Lookup::Absent || seen.get(Field::Tools) != Lookup::Absent;
+        // What could not be read may have been a message, and says nothing of one.
+        let says = |field| matches!(seen.get(field), Lookup::Value(_));
+        let speaks = says(Field::McpMethod) || says(Field::Tools);
         let confidence = seen.text(Field::Confidence).and_then(|word| word.parse::<Confidence>().ok());
         if !speaks && confidence.is_none() {
             return None;

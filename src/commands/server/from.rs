@@ -101,6 +101,8 @@ pub(super) struct Used {
     names: BTreeMap<&'static str, BTreeMap<String, Uses>>,
     /// Calls that a rule refused or the server did not know, which nobody needs as yet.
     refused: u64,
+    /// `gnomon.observation.id` of the last call: one that is several events is one call, and they stand together.
+    last_call: Option<String>,
 }
 
 #[derive(Default)]
@@ -111,7 +113,7 @@ struct Uses {
 
 impl Used {
     async fn of(reader: &mut Reader, record: &ServerRecord) -> Result<Self> {
-        let mut used = Self { url: None, names: BTreeMap::new(), refused: 0 };
+        let mut used = Self { url: None, names: BTreeMap::new(), refused: 0, last_call: None };
         let mut conditions = vec![format!("server.address={}", record.address).parse()?];
         if let Some(port) = record.port {
             conditions.push(format!("server.port={port}").parse()?);
@@ -142,6 +144,11 @@ impl Used {
         }
         let Some((key, _, field)) = USES.iter().find(|(_, method, _)| text("mcp.method.name") == Some(method)) else { return };
         let Some(name) = text(field) else { return };
+        let call = text("gnomon.observation.id");
+        if call.is_some() && self.last_call.as_deref() == call {
+            return;
+        }
+        self.last_call = call.map(str::to_owned);
         let calls = event.get("gnomon.calls").and_then(Value::as_u64).unwrap_or(1);
         // A tool that fails is a tool all the same.
         let failed = text("error.type").is_some_and(|error| error != "tool_error");
@@ -257,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_was_called_is_proposed_and_what_was_refused_is_not() {
-        let mut used = Used { url: None, names: BTreeMap::new(), refused: 0 };
+        let mut used = Used { url: None, names: BTreeMap::new(), refused: 0, last_call: None };
         let call = |tool: &str, more: Value| {
             let mut event = json!({"mcp.method.name": "tools/call", "gen_ai.tool.name": tool, "user.name": "ada"});
             event.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
