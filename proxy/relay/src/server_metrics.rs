@@ -30,7 +30,8 @@ impl ServersMetrics {
         let of = ["portal", "server"];
         let help = "Whether a server that a portal offers is there: 1, or 0 while it does not answer and before it first did.";
         let up = IntGaugeVec::new(Opts::new("gnomon_portal_server_up", help), &of)?;
-        let help = "1 for the reason why a server is not there now: refused, dns, tls, forbidden_address, timeout, unreachable, \
+        let help = "1 for the reason why a server is not there now: refused, dns, tls, forbidden_address, timeout (no connection), frozen (a \
+                    connection and no answer), unreachable, \
                     broke_off, not_started, unauthorized, http_4xx, http_5xx, http_other, protocol, too_large or error_answer.";
         let down = IntGaugeVec::new(Opts::new("gnomon_portal_server_down", help), &["portal", "server", "reason"])?;
         let help = "Requests of clients that were to go to a server, by how they ended: ok, error, refused (by policy, rules or the \

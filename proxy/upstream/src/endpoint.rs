@@ -3,6 +3,7 @@
 use crate::{
     error::UpstreamError,
     events::EventReader,
+    heard,
     lane::{lane, lanes},
 };
 use bytes::{Bytes, BytesMut};
@@ -299,7 +300,10 @@ impl Endpoint {
         });
         loop {
             match tokio::time::timeout(patience, &mut answered).await {
-                Ok(answered) => return Ok(answered?),
+                Ok(answered) => {
+                    heard::now();
+                    return Ok(answered?);
+                }
                 Err(_) if waits() => {}
                 Err(_) => return Err(UpstreamError::Timeout(patience)),
             }
@@ -352,6 +356,7 @@ impl Endpoint {
             let mut read = Whole::new(&body.size_hint(), most);
             while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 let Ok(data) = frame.map_err(|_| UpstreamError::Aborted)?.into_data() else { continue };
+                heard::now();
                 read.push(data).map_err(|_| UpstreamError::TooLarge(most))?;
             }
             Ok(read.into_bytes())

@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod era;
 mod error;
 mod events;
+mod heard;
 pub mod lane;
 pub mod legacy;
 pub mod modern;

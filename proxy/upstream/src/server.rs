@@ -4,6 +4,7 @@
 //! when it is gone. So one server that is dead, slow or lying costs the others nothing: clients get the
 //! lists that were fetched last, and calls to a server that is known to be gone fail at once.
 
+mod given_up;
 mod granted;
 mod look;
 mod own;
@@ -99,6 +100,7 @@ pub struct Upstream<H> {
     /// Lists of which somebody heard that they changed.
     changed: Mutex<Vec<Kind>>,
     watched: Watched,
+    patience: given_up::Patience,
 }
 
 impl<H: Oversight> Upstream<H> {
@@ -120,6 +122,7 @@ impl<H: Oversight> Upstream<H> {
             refresh: Notify::new(),
             changed: Mutex::default(),
             watched: Watched::default(),
+            patience: given_up::Patience::default(),
         })
     }
 
@@ -146,10 +149,12 @@ impl<H: Oversight> Upstream<H> {
     /// Refuses at once where the server is known to be gone.
     ///
     /// # Errors
-    /// [`UpstreamError::Down`].
+    /// [`UpstreamError::Down`], with why.
     pub fn check(&self) -> Result<(), UpstreamError> {
         match &*self.presence.borrow() {
-            Presence::Down { since, .. } => Err(UpstreamError::Down(Duration::from_secs(since.elapsed().as_secs()))),
+            Presence::Down { since, why, .. } => {
+                Err(UpstreamError::Down { since: Duration::from_secs(since.elapsed().as_secs()), why: why.to_string() })
+            }
             Presence::Unknown | Presence::Up { .. } => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ mod coded;
 mod crossed;
 mod eras;
 mod failures;
+mod frozen;
 mod hidden;
 mod judged;
 mod labelled;

@@ -105,7 +105,7 @@ impl<H: Oversight> Upstream<H> {
         match tokio::time::timeout(KNOWN_WITHIN, &mut connecting).await {
             Ok(connected) => connected,
             Err(_) => {
-                self.gone(UpstreamError::Timeout(KNOWN_WITHIN));
+                self.gone(UpstreamError::Frozen(KNOWN_WITHIN));
                 connecting.await
             }
         }
@@ -113,7 +113,7 @@ impl<H: Oversight> Upstream<H> {
 
     async fn connect(&self) -> Result<Own, UpstreamError> {
         let greeted = tokio::time::timeout(CONNECT_PATIENCE, self.greet()).await;
-        let own = greeted.map_err(|_| UpstreamError::Timeout(CONNECT_PATIENCE))??;
+        let own = greeted.map_err(|_| UpstreamError::Frozen(CONNECT_PATIENCE))??;
         self.fetch_all(&own).await?;
         match &own {
             Own::Modern(peer, _) => self.modern.store(Some(peer.clone())),
