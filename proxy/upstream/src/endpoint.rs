@@ -234,6 +234,12 @@ impl Endpoint {
         }
     }
 
+    /// How many connections there may be, to all servers together.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.pools.most_connections()
+    }
+
     /// Ends a session.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use gnomon_catalogue::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use gnomon_http::{DialError, SendError};
+use gnomon_shares::Refused;
 use std::{fmt, time::Duration};
 
 /// Why a server cannot be connected to.
@@ -51,6 +52,9 @@ pub enum UpstreamError {
         /// For the log only.
         detail: String,
     },
+    /// It is not asked: too many calls are under way with it, or too many of this caller.
+    #[error("too many calls are under way with it: {0}")]
+    Busy(Refused),
     /// It is a program that was not started; why, in words for clients.
     #[error("{0}")]
     NotStarted(String),
@@ -119,7 +123,7 @@ impl UpstreamError {
             Self::Timeout(_) | Self::Frozen(_) => "upstream_timeout",
             Self::Unauthorized(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
-            Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) => "upstream_failed",
+            Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => "upstream_failed",
         }
     }
 
@@ -136,6 +140,7 @@ impl UpstreamError {
             Self::Unreachable { why: Unconnected::Other, .. } => "unreachable",
             Self::Dropped { .. } | Self::Aborted => "broke_off",
             Self::NotStarted(_) => "not_started",
+            Self::Busy(_) => "busy",
             Self::Down { .. } => "down",
             Self::SessionGone => "session_gone",
             Self::Unauthorized(_) => "unauthorized",

@@ -32,7 +32,7 @@ use gnomon_relay::{
     questions::nobody_listens,
     session::Session,
     shared::SharedSessions,
-    told,
+    shares, told,
     unsent::Recipient,
 };
 use gnomon_upstream::{
@@ -203,7 +203,7 @@ impl Road {
                     From::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
                 }
             };
-            let outcome = server.while_there(asked).await?;
+            let outcome = server.serve(&shares::owner(&call.caller), asked).await?;
             judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
         };

@@ -38,16 +38,13 @@ impl<H: Oversight> Upstream<H> {
     ///
     /// # Errors
     /// Those of the call, and [`UpstreamError::Frozen`].
-    pub async fn while_there<T, E: From<UpstreamError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        heard::within(async {
-            let mut call = pin!(call);
-            tokio::select! {
-                biased;
-                done = &mut call => done,
-                why = self.found_silent() => Err(why.into()),
-            }
-        })
-        .await
+    pub(super) async fn while_there<T, E: From<UpstreamError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut call = pin!(call);
+        tokio::select! {
+            biased;
+            done = &mut call => done,
+            why = self.found_silent() => Err(why.into()),
+        }
     }
 
     /// Until it is known to be silent, and so is the call that this is part of.

@@ -8,7 +8,7 @@ use crate::{
     legacy::ServerFace,
     modern::ModernPeer,
     oversight::{News, Oversight},
-    server::{Presence, Upstream},
+    server::{Owner, Presence, Upstream},
 };
 use bytes::Bytes;
 use gnomon_catalogue::{
@@ -132,7 +132,7 @@ impl<H: Oversight> Upstream<H> {
                 return Err(error);
             }
             // Whatever else a server says to a method that it does not know: it is of the other era.
-            Err(_) => Own::Legacy(self.reach.legacy(client, OWN).await?),
+            Err(_) => Own::Legacy(self.reach.legacy(client, Owner::OWN).await?),
         })
     }
 
