@@ -11,6 +11,7 @@ mod client;
 mod coded;
 mod crossed;
 mod eras;
+mod excess;
 mod failures;
 mod frozen;
 mod hidden;
