@@ -1,5 +1,5 @@
 //! `gnomon server add` and `server test`: an MCP server gets into the configuration once it has answered, pinned, with the least that
-//! makes sense; and one that does not answer is told of with the reason.
+//! makes sense; and one that does not answer is told of with the reason. `server list` and `status`: what a running portal knows.
 
 use crate::{exec::GNOMON, portals::server::Server};
 use gnomon_testkit::has;
@@ -8,7 +8,8 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proxy/portal/tests/behaviour/program.py");
@@ -96,4 +97,66 @@ fn a_program_is_added_with_what_it_was_looked_at_as() {
     fs::write(script, "print('something else')").unwrap();
     let changed = folder.gnomon(&["server", "test"]);
     assert!(changed.status.code() == Some(3) && said(&changed).contains("not the one that is pinned"), "{}", said(&changed));
+}
+
+/// A gnomon that serves until this is dropped.
+struct Serving(Child);
+
+impl Serving {
+    fn portal(folder: &Folder) -> Self {
+        let mut gnomon = Command::new(GNOMON);
+        let state = folder.0.path().join("state");
+        gnomon.env("GNOMON_CONFIG", folder.config()).env("GNOMON_STATE_DIR", state).arg("portal").stderr(Stdio::null());
+        Self(gnomon.spawn().unwrap())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_servers_of_a_running_portal_are_told_with_whether_they_are_there_since_when_and_why_not() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (portal, metrics) = (gnomon_testkit::free_port(), gnomon_testkit::free_port());
+    let text = format!(
+        "metrics: {{listen: '{metrics}'}}\nservers:\n  - {{id: notes, url: 'http://127.0.0.1:{}/mcp'}}\n  - {{id: gone, url: 'http://{nobody}/mcp'}}\n  \
+         - {{id: idle, url: 'http://{nobody}/mcp'}}\nportals:\n  - {{id: main, listen: '{portal}', servers: [notes, gone], policy: [{{allow: {{servers: [notes]}}}}]}}\n",
+        server.port
+    );
+    fs::write(folder.config(), text).unwrap();
+    let asleep = folder.gnomon(&["server", "list"]);
+    assert!(asleep.status.code() == Some(1) && said(&asleep).contains("no gnomon answers"), "{}", said(&asleep));
+    let _serving = Serving::portal(&folder);
+    let begun = Instant::now();
+    let told = loop {
+        let list = folder.gnomon(&["server", "list"]);
+        let told = said(&list);
+        if list.status.success() && told.contains("up since") && told.contains("refused") {
+            break told;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{told}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("notes  up since 20") && lines[0].ends_with("  main"), "{told}");
+    assert!(lines[1].starts_with("gone   down since 20") && lines[1].contains(": refused (nobody listens at its address)"), "{told}");
+    assert!(lines[2].starts_with("idle   not offered"), "{told}");
+    let status = folder.gnomon(&["server", "status", "gone", "notes", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let (notes, gone) = (&status[0]["portals"][0], &status[1]["portals"][0]);
+    assert!(
+        notes["up"] == true && notes["reason"].is_null() && notes["since"].as_u64().is_some_and(|since| since > 1_700_000_000),
+        "{status}"
+    );
+    assert!(gone["up"] == false && gone["reason"] == "refused" && gone["sessions"] == 0, "{status}");
+    let text = said(&folder.gnomon(&["server", "status", "notes"]));
+    assert!(text.starts_with("notes (http)\n  at main: up since") && text.contains("calls     none"), "{text}");
+    let unknown = folder.gnomon(&["server", "status", "nots"]);
+    assert!(unknown.status.code() == Some(2) && said(&unknown).contains("it has: notes, gone, idle"), "{}", said(&unknown));
 }
