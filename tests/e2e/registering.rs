@@ -160,3 +160,63 @@ fn the_servers_of_a_running_portal_are_told_with_whether_they_are_there_since_wh
     let unknown = folder.gnomon(&["server", "status", "nots"]);
     assert!(unknown.status.code() == Some(2) && said(&unknown).contains("it has: notes, gone, idle"), "{}", said(&unknown));
 }
+
+#[test]
+fn what_a_reload_changed_and_who_asked_for_it_is_in_the_audit_and_an_event() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let (portal, metrics) = (gnomon_testkit::free_port(), gnomon_testkit::free_port());
+    let write = |servers: &str, policy: &str| {
+        let text = format!(
+            "metrics: {{listen: '{metrics}'}}\nservers: [{{id: notes, url: 'http://127.0.0.1:{}/mcp'}}{servers}]\n\
+             portals: [{{id: main, listen: '{portal}', servers: [notes], policy: {policy}}}]\n",
+            server.port
+        );
+        fs::write(folder.config(), text).unwrap();
+    };
+    write("", "[{allow: {servers: [notes], tools: [read]}}]");
+    let serving = Serving::portal(&folder);
+    let begun = Instant::now();
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(40), "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let reload = || assert!(Command::new("kill").args(["-HUP", &serving.0.id().to_string()]).status().unwrap().success());
+    let changes = || {
+        let shown = folder.gnomon(&["audit", "show", "--kind", "change", "--json"]);
+        let text = String::from_utf8(shown.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    wait("the portal", &|| folder.gnomon(&["server", "list"]).status.success());
+    write(
+        ", {id: more, url: 'https://more.example/mcp'}",
+        "[{allow: {servers: [notes], tools: [read]}}, {deny: {servers: [notes], tools: [write]}}]",
+    );
+    reload();
+    wait("the changes", &|| changes().len() >= 2);
+    let of = |change: &Value, key: &str| change[key].as_str().unwrap_or_default().to_owned();
+    let told = changes();
+    let (policy, rest) = (&told[0], &told[1]);
+    let message = of(policy, "message");
+    assert!(
+        message.starts_with("policy, sha256 ") && message.contains("entries added: deny: { servers: [notes], tools: [write] }"),
+        "{message}"
+    );
+    assert!(message.contains("; by SIGHUP of process "), "{policy}");
+    assert_eq!((of(policy, "gnomon.portal.id"), of(policy, "gnomon.status")), ("main".to_owned(), "ok".to_owned()));
+    assert!(of(rest, "message").contains("in force after a restart: servers added: more"), "{rest}");
+    let user = Command::new("id").arg("-un").output().unwrap();
+    assert_eq!(of(policy, "process.user.name"), String::from_utf8_lossy(&user.stdout).trim(), "{policy}");
+    // Nothing changed, nothing is told; a mistake is.
+    reload();
+    write("", "[{allow: {tools: [read]}}]");
+    reload();
+    wait("the mistake", &|| changes().len() >= 3);
+    let failed = changes().pop().unwrap();
+    assert!(of(&failed, "gnomon.status") == "error" && of(&failed, "message").contains("was not reloaded"), "{failed}");
+    assert_eq!(changes().len(), 3);
+    let events = folder.gnomon(&["events", "--where", "gnomon.health=changed", "--json"]);
+    assert!(said(&events).contains("entries added: deny:"), "{}", said(&events));
+}
